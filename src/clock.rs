@@ -1,0 +1,199 @@
+//! The only place that reads a clock or sleeps.
+//!
+//! Everything else takes a [`Moment`] as an argument, or a [`Clock`] where it has to wait.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::domain::BootId;
+use crate::domain::Moment;
+use crate::domain::Uptime;
+
+/// The longest nap before the clock is looked at again: a lid closed in mid-wait is then noticed soon after it opens,
+/// and not waited for a second time.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// Reads time and waits for it.
+pub trait Clock: Send + Sync {
+    /// Looks at both clocks.
+    fn now(&self) -> Moment;
+
+    /// Names the boot whose uptimes this clock shows.
+    fn boot(&self) -> BootId;
+
+    /// Waits until the uptime is at least `until`.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing but the wait is lost.
+    fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()>;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    boot: BootId,
+    /// Where the platform has no suspend-counting clock: the instant that counts as zero.
+    #[cfg_attr(
+        target_os = "linux",
+        expect(dead_code, reason = "Linux has CLOCK_BOOTTIME")
+    )]
+    start: std::time::Instant,
+}
+
+impl SystemClock {
+    /// Opens the machine's clocks.
+    pub fn new() -> Self {
+        Self {
+            boot: read_boot_id(),
+            start: std::time::Instant::now(),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(clippy::unused_self, reason = "other platforms need it")]
+    fn uptime(&self) -> Uptime {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Uptime::from_nanos(
+            time.tv_sec
+                .saturating_mul(1_000_000_000)
+                .saturating_add(time.tv_nsec),
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn uptime(&self) -> Uptime {
+        Uptime::from_nanos(0).after(self.start.elapsed())
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Moment {
+        Moment {
+            uptime: self.uptime(),
+            wall: Timestamp::now(),
+        }
+    }
+
+    fn boot(&self) -> BootId {
+        self.boot.clone()
+    }
+
+    fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let left = until.since(self.uptime());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(SLICE)).await;
+            }
+        })
+    }
+}
+
+/// Returns what names this boot. Where the platform tells nothing, each process counts as a boot of its own, and
+/// stamps of others are then compared by wall clock.
+fn read_boot_id() -> BootId {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(text) if !text.trim().is_empty() => BootId::new(text.trim()),
+        _ => BootId::new(format!("process-{}", uuid::Uuid::new_v4())),
+    }
+}
+
+/// A clock for tests: it stands still until it is moved, and whoever sleeps wakes when it passes their time.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    // std Mutex: nothing awaits while it is held.
+    now: Arc<Mutex<Moment>>,
+    moved: tokio::sync::watch::Sender<()>,
+}
+
+impl ManualClock {
+    /// Starts at `now`.
+    pub fn new(now: Moment) -> Self {
+        Self {
+            now: Arc::new(Mutex::new(now)),
+            moved: tokio::sync::watch::Sender::new(()),
+        }
+    }
+
+    /// Moves both clocks on by `span` and wakes those whose time has come.
+    pub fn advance(&self, span: Duration) {
+        let mut now = self.lock();
+        *now = now.after(span);
+        drop(now);
+        self.moved.send_replace(());
+    }
+
+    /// Sets the wall clock alone, as an operator might.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.lock().wall = wall;
+        self.moved.send_replace(());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Moment> {
+        self.now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Moment {
+        *self.lock()
+    }
+
+    fn boot(&self) -> BootId {
+        BootId::new("manual")
+    }
+
+    fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()> {
+        let mut moved = self.moved.subscribe();
+        Box::pin(async move {
+            while self.now().uptime < until {
+                if moved.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_goes_forward_and_names_its_boot() {
+        let clock = SystemClock::new();
+        let first = clock.now();
+        let second = clock.now();
+        assert!(second.uptime >= first.uptime);
+        assert!(!clock.boot().as_str().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_on_the_manual_clock_wakes_when_its_time_is_passed_and_not_before() {
+        let start = Moment {
+            uptime: Uptime::from_nanos(0),
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        let clock = ManualClock::new(start);
+        let until = start.uptime.after(Duration::from_secs(60));
+        let mut sleep = std::pin::pin!(clock.sleep_until(until));
+        clock.advance(Duration::from_secs(59));
+        assert!(futures::poll!(sleep.as_mut()).is_pending());
+        clock.advance(Duration::from_secs(1));
+        assert!(futures::poll!(sleep.as_mut()).is_ready());
+    }
+}

@@ -1,0 +1,249 @@
+//! The service's record of a machine action, as tolerant as the service is loose (MDE `machineaction.md`).
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::action_id::ActionId;
+
+/// The service's view of one action; not the state of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionStatus {
+    /// Waits for the device.
+    Pending,
+    /// The device works on it.
+    InProgress,
+    /// The device did it.
+    Succeeded,
+    /// The device could not do it.
+    Failed,
+    /// The device never answered in time.
+    TimeOut,
+    /// A cancel took effect.
+    Cancelled,
+    /// A word we do not know; never taken for a final one.
+    Other(String),
+}
+
+impl ActionStatus {
+    /// Reads a status in any case, with the spellings `Canceled` and `Timeout` that have been seen.
+    pub fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "pending" => Self::Pending,
+            "inprogress" => Self::InProgress,
+            "succeeded" => Self::Succeeded,
+            "failed" => Self::Failed,
+            "timeout" => Self::TimeOut,
+            "cancelled" | "canceled" => Self::Cancelled,
+            _ => Self::Other(text.to_owned()),
+        }
+    }
+
+    /// Returns the service's own spelling.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::TimeOut => "TimeOut",
+            Self::Cancelled => "Cancelled",
+            Self::Other(text) => text,
+        }
+    }
+
+    /// Returns whether the action ended otherwise than by a cancel.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::TimeOut)
+    }
+
+    /// Returns whether a cancel can still change the record.
+    pub fn is_open(&self) -> bool {
+        !self.is_final() && *self != Self::Cancelled
+    }
+}
+
+impl fmt::Display for ActionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an action does to its machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ActionType {
+    /// An antivirus scan.
+    RunAntiVirusScan,
+    /// Removes the machine from the service.
+    Offboard,
+    /// A live-response session.
+    LiveResponse,
+    /// Collects an investigation package.
+    CollectInvestigationPackage,
+    /// Cuts the machine off the network.
+    Isolate,
+    /// Gives the machine its network back.
+    Unisolate,
+    /// Stops and quarantines a file.
+    StopAndQuarantineFile,
+    /// Lets only Microsoft-signed code run.
+    RestrictCodeExecution,
+    /// Lifts that restriction.
+    UnrestrictCodeExecution,
+    /// A word we do not know.
+    Other(String),
+}
+
+impl ActionType {
+    /// Reads a type in any case.
+    pub fn parse(text: &str) -> Self {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "runantivirusscan" => Self::RunAntiVirusScan,
+            "offboard" => Self::Offboard,
+            "liveresponse" => Self::LiveResponse,
+            "collectinvestigationpackage" => Self::CollectInvestigationPackage,
+            "isolate" => Self::Isolate,
+            "unisolate" => Self::Unisolate,
+            "stopandquarantinefile" => Self::StopAndQuarantineFile,
+            "restrictcodeexecution" => Self::RestrictCodeExecution,
+            "unrestrictcodeexecution" => Self::UnrestrictCodeExecution,
+            _ => Self::Other(text.trim().to_owned()),
+        }
+    }
+
+    /// Returns the service's own spelling.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::RunAntiVirusScan => "RunAntiVirusScan",
+            Self::Offboard => "Offboard",
+            Self::LiveResponse => "LiveResponse",
+            Self::CollectInvestigationPackage => "CollectInvestigationPackage",
+            Self::Isolate => "Isolate",
+            Self::Unisolate => "Unisolate",
+            Self::StopAndQuarantineFile => "StopAndQuarantineFile",
+            Self::RestrictCodeExecution => "RestrictCodeExecution",
+            Self::UnrestrictCodeExecution => "UnrestrictCodeExecution",
+            Self::Other(text) => text,
+        }
+    }
+
+    /// Returns whether cancelling this leaves a device cut off, so that it must be asked for by name.
+    pub fn is_guarded(&self) -> bool {
+        matches!(self, Self::Unisolate | Self::UnrestrictCodeExecution)
+    }
+
+    /// Returns the permission that fits this type (MDE `cancel-machine-action.md`), where one is known.
+    pub fn permission(&self) -> Option<&'static str> {
+        match self {
+            Self::Isolate | Self::Unisolate => Some("Machine.Isolate"),
+            Self::RestrictCodeExecution | Self::UnrestrictCodeExecution => {
+                Some("Machine.RestrictExecution")
+            }
+            Self::RunAntiVirusScan => Some("Machine.Scan"),
+            Self::CollectInvestigationPackage => Some("Machine.CollectForensics"),
+            Self::Offboard => Some("Machine.Offboard"),
+            Self::StopAndQuarantineFile => Some("Machine.StopAndQuarantine"),
+            Self::LiveResponse => Some("Machine.LiveResponse"),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ActionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One record as the service sent it; every field but the id may be absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineAction {
+    /// Which action.
+    pub id: ActionId,
+    /// Its status; absent in some bodies.
+    pub status: Option<ActionStatus>,
+    /// Its type.
+    pub action_type: Option<ActionType>,
+    /// Who asked for it: a user name, or an app's name or id.
+    pub requestor: Option<String>,
+    /// What the requestor wrote.
+    pub requestor_comment: Option<String>,
+    /// Where it was asked for, for example `Portal` or `PublicApi`.
+    pub request_source: Option<String>,
+    /// `Full` or `Selective` for isolations, `Quick` or `Full` for scans.
+    pub action_scope: Option<String>,
+    /// The machine, 40 hexadecimal digits.
+    pub machine_id: Option<String>,
+    /// The machine's name.
+    pub computer_dns_name: Option<String>,
+    /// When it was asked for.
+    pub created_at: Option<Timestamp>,
+    /// When the record last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Who cancelled it.
+    pub cancellation_requestor: Option<String>,
+    /// The comment of that cancel.
+    pub cancellation_comment: Option<String>,
+    /// When it was cancelled.
+    pub cancelled_at: Option<Timestamp>,
+    /// Whether a live-response command had completed: the work was done although the record may say Cancelled.
+    pub command_completed: bool,
+}
+
+impl MachineAction {
+    /// Returns a record that says nothing but which action it is.
+    pub fn bare(id: ActionId) -> Self {
+        Self {
+            id,
+            status: None,
+            action_type: None,
+            requestor: None,
+            requestor_comment: None,
+            request_source: None,
+            action_scope: None,
+            machine_id: None,
+            computer_dns_name: None,
+            created_at: None,
+            updated_at: None,
+            cancellation_requestor: None,
+            cancellation_comment: None,
+            cancelled_at: None,
+            command_completed: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_seen_in_the_field_are_understood() {
+        assert_eq!(ActionStatus::parse("canceled"), ActionStatus::Cancelled);
+        assert_eq!(ActionStatus::parse("Timeout"), ActionStatus::TimeOut);
+        assert_eq!(ActionStatus::parse("INPROGRESS"), ActionStatus::InProgress);
+        assert_eq!(ActionType::parse(" isolate "), ActionType::Isolate);
+    }
+
+    #[test]
+    fn an_unknown_status_is_open_and_keeps_its_text() {
+        let odd = ActionStatus::parse("Queued2");
+        assert!(odd.is_open() && !odd.is_final());
+        assert_eq!(odd.as_str(), "Queued2");
+    }
+
+    #[test]
+    fn only_the_two_releasing_types_are_guarded() {
+        let guarded: Vec<_> = [
+            "Isolate",
+            "Unisolate",
+            "LiveResponse",
+            "UnrestrictCodeExecution",
+            "Offboard",
+        ]
+        .into_iter()
+        .filter(|name| ActionType::parse(name).is_guarded())
+        .collect();
+        assert_eq!(guarded, ["Unisolate", "UnrestrictCodeExecution"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! The words of the house as types: no I/O, no async, no policy.
+//!
+//! Read from low to high; each file imports only earlier ones.
+
+mod action_id;
+mod moment;
+
+mod action;
+mod scope;
+
+mod outcome;
+mod reply;
+mod row;
+
+mod report_row;
+
+pub use action::ActionStatus;
+pub use action::ActionType;
+pub use action::MachineAction;
+pub use action_id::ActionId;
+pub use action_id::InvalidActionId;
+pub use moment::BootId;
+pub use moment::Moment;
+pub use moment::Uptime;
+pub use outcome::FollowUp;
+pub use outcome::Outcome;
+pub use outcome::Settlement;
+pub use reply::CancelReply;
+pub use reply::ReadReply;
+pub use reply::Reply;
+pub use reply::ReplyKind;
+pub use reply::RetryAfter;
+pub use reply::ServiceError;
+pub use reply::Throttle;
+pub use report_row::ReportRow;
+pub use row::InputRow;
+pub use row::RowContext;
+pub use row::RowNumber;
+pub use row::Source;
+pub use scope::Destination;
+pub use scope::LaneId;
+pub use scope::RunId;
+pub use scope::Scope;

@@ -1,0 +1,226 @@
+//! The last word on a row.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::action::ActionStatus;
+use super::action::ActionType;
+use super::action::MachineAction;
+
+/// The last word on one row; exactly one per row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The service's record says Cancelled, by us.
+    Cancelled,
+    /// The service said 200, but its record was not seen to turn Cancelled.
+    Accepted,
+    /// Cancelled before any byte of ours left, or by somebody else first.
+    AlreadyCancelled,
+    /// Succeeded, Failed or TimeOut in the first record seen.
+    AlreadyFinal,
+    /// Accepted while open; a later reading shows it ended otherwise.
+    TooLate,
+    /// 404, confirmed where reading is permitted.
+    NotFound,
+    /// 403, with the permission the service asks for.
+    Forbidden,
+    /// Not sent on purpose; the reason says why.
+    HeldBack,
+    /// A bad row.
+    Invalid,
+    /// The same tenant and id stand earlier in this run, or unsettled in another live one.
+    Duplicate,
+    /// Not applied, and trying again does not help.
+    Failed,
+    /// The fate of at least one attempt is unknown and could not be re-read.
+    Unknown,
+    /// The run stopped before its turn.
+    NotAttempted,
+}
+
+impl Outcome {
+    /// Every outcome, in the order in which summaries list them.
+    pub const ALL: [Outcome; 13] = [
+        Outcome::Cancelled,
+        Outcome::Accepted,
+        Outcome::AlreadyCancelled,
+        Outcome::AlreadyFinal,
+        Outcome::TooLate,
+        Outcome::NotFound,
+        Outcome::Forbidden,
+        Outcome::HeldBack,
+        Outcome::Invalid,
+        Outcome::Duplicate,
+        Outcome::Failed,
+        Outcome::Unknown,
+        Outcome::NotAttempted,
+    ];
+
+    /// Returns the word used in reports, state and summaries.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Accepted => "accepted",
+            Self::AlreadyCancelled => "already_cancelled",
+            Self::AlreadyFinal => "already_final",
+            Self::TooLate => "too_late",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::HeldBack => "held_back",
+            Self::Invalid => "invalid",
+            Self::Duplicate => "duplicate",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::NotAttempted => "not_attempted",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+    }
+
+    /// Returns whether a row that ended so leaves something to do, so that the run exits 3.
+    ///
+    /// `accepted` counts only where verification was wanted; the caller knows that.
+    pub fn leaves_work(self) -> bool {
+        matches!(
+            self,
+            Self::Failed
+                | Self::NotFound
+                | Self::Forbidden
+                | Self::Invalid
+                | Self::Unknown
+                | Self::Accepted
+        )
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a machine still needs from a human hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowUp {
+    /// The isolation had succeeded: release the machine.
+    Unisolate,
+    /// The restriction had succeeded: lift it.
+    Unrestrict,
+    /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
+    CheckDevice,
+    /// Offboarded: nothing reverses that from here.
+    ManualOnboard,
+    /// A file was quarantined: restore it by hand where it was needed.
+    ManualRestoreFile,
+}
+
+impl FollowUp {
+    /// Returns the cell of the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unisolate => "unisolate",
+            Self::Unrestrict => "unrestrict",
+            Self::CheckDevice => "check_device",
+            Self::ManualOnboard => "manual: onboard the machine again",
+            Self::ManualRestoreFile => "manual: restore the quarantined file",
+        }
+    }
+
+    /// Says what `action` needs once its last seen status is `status`, or `None` for nothing.
+    ///
+    /// `was_in_progress` tells whether an earlier reading showed it at work.
+    pub fn needed(
+        action: &ActionType,
+        status: &ActionStatus,
+        was_in_progress: bool,
+    ) -> Option<Self> {
+        match (status, action) {
+            (ActionStatus::Succeeded, ActionType::Isolate) => Some(Self::Unisolate),
+            (ActionStatus::Succeeded, ActionType::RestrictCodeExecution) => Some(Self::Unrestrict),
+            (ActionStatus::Succeeded, ActionType::Offboard) => Some(Self::ManualOnboard),
+            (ActionStatus::Succeeded, ActionType::StopAndQuarantineFile) => {
+                Some(Self::ManualRestoreFile)
+            }
+            (
+                ActionStatus::Cancelled,
+                ActionType::Isolate
+                | ActionType::Unisolate
+                | ActionType::RestrictCodeExecution
+                | ActionType::UnrestrictCodeExecution
+                | ActionType::StopAndQuarantineFile
+                | ActionType::Offboard,
+            ) if was_in_progress => Some(Self::CheckDevice),
+            _ => None,
+        }
+    }
+}
+
+/// A row's outcome with everything that led to it and is worth keeping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The last word.
+    pub outcome: Outcome,
+    /// Why, in words for the report; empty where the outcome says it all.
+    pub reason: String,
+    /// The newest record seen, if any.
+    pub record: Option<MachineAction>,
+    /// What the machine still needs.
+    pub follow_up: Option<FollowUp>,
+    /// When it was settled, by the wall clock.
+    pub settled_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_reads_back_from_its_word() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
+        }
+        assert_eq!(Outcome::parse("done"), None);
+    }
+
+    #[test]
+    fn follow_ups_match_the_table_of_the_design() {
+        use ActionStatus::*;
+        use ActionType as T;
+        let cases = [
+            (T::Isolate, Succeeded, false, Some(FollowUp::Unisolate)),
+            (
+                T::RestrictCodeExecution,
+                Succeeded,
+                true,
+                Some(FollowUp::Unrestrict),
+            ),
+            (T::Offboard, Succeeded, false, Some(FollowUp::ManualOnboard)),
+            (
+                T::StopAndQuarantineFile,
+                Succeeded,
+                false,
+                Some(FollowUp::ManualRestoreFile),
+            ),
+            (T::RunAntiVirusScan, Succeeded, false, None),
+            (T::LiveResponse, Succeeded, true, None),
+            (T::Isolate, Cancelled, true, Some(FollowUp::CheckDevice)),
+            (T::Isolate, Cancelled, false, None),
+            (T::LiveResponse, Cancelled, true, None),
+            (T::Unisolate, Cancelled, true, Some(FollowUp::CheckDevice)),
+            (T::Isolate, Failed, true, None),
+        ];
+        for (action, status, was_in_progress, expected) in cases {
+            assert_eq!(
+                FollowUp::needed(&action, &status, was_in_progress),
+                expected,
+                "{action} {status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What came back for one call: classified, with no decision in it.
+//!
+//! `retry.rs` decides. One variant per thing that can come back, so that a new rule has a place and an old one cannot
+//! swallow it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::action::MachineAction;
+
+/// The classified answer to one call, whose good answer carries a `T`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply<T> {
+    /// Which of all things came back.
+    pub kind: ReplyKind<T>,
+    /// The HTTP status, where one was read.
+    pub http_status: Option<u16>,
+    /// What the body said went wrong.
+    pub error: Option<ServiceError>,
+}
+
+/// One variant per thing that can come back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyKind<T> {
+    /// 2xx with an empty or a JSON body.
+    Answer(T),
+    /// 2xx with a body that is not what the service speaks (HTML, cut off, over the bound): fate unknown.
+    Garbled,
+    /// 429.
+    Throttled(Throttle),
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// 400, 409 or any other 4xx: the service read the call and refused it.
+    Refused,
+    /// 408 or 503: the service says that it did not work on the call. The wait it asked for, if any.
+    NotApplied(Option<RetryAfter>),
+    /// 500, 502, 504 or any other 5xx: fate unknown. The wait it asked for, if any.
+    ServerFault(Option<RetryAfter>),
+    /// 3xx: never followed; a captive portal or a proxy speaks in the service's place.
+    Redirected,
+    /// No answer in time; we ended the call, so a kernel may still deliver it.
+    TimedOut,
+    /// The peer ended the call without an answer (reset, closed, unreadable head).
+    Broken(String),
+    /// No byte of the call left this machine (DNS, refused, TLS): no attempt. Says what failed.
+    NeverLeft(String),
+}
+
+/// The error body of the service (MDE `common-errors.md`), cleaned and bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceError {
+    /// For example `ResourceNotFound`; may be empty.
+    pub code: String,
+    /// Free text, at most a few hundred characters, control characters made visible.
+    pub message: String,
+    /// The GUID to quote to support (`target`).
+    pub correlation_id: Option<String>,
+}
+
+/// When to come back, as the header says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// So long from now.
+    Wait(Duration),
+    /// At this wall time.
+    At(Timestamp),
+}
+
+/// Everything a 429 tells about waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttle {
+    /// The header.
+    pub retry_after: Option<RetryAfter>,
+    /// The body's "in N seconds".
+    pub body_wait: Option<Duration>,
+    /// The body's "maximum allowed N per HH:MM:SS": which allowance is used up.
+    pub allowance: Option<(u32, Duration)>,
+}
+
+/// The answer to a cancel: the record the service sent back, where it sent one.
+pub type CancelReply = Reply<Option<MachineAction>>;
+
+/// The answer to a read: the records found; ids that were asked for and are not among them are missing.
+pub type ReadReply = Reply<Vec<MachineAction>>;
+
+impl<T> Reply<T> {
+    /// Returns whether the service itself spoke about the call, so that a fault elsewhere says something about a row.
+    ///
+    /// A 429 is not proper: it speaks of the quota and comes from a gate in front of the service.
+    pub fn is_proper(&self) -> bool {
+        matches!(
+            self.kind,
+            ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused | ReplyKind::Forbidden
+        )
+    }
+
+    /// Returns whether this says more about the service or the network than about the row.
+    pub fn is_transient_fault(&self) -> bool {
+        matches!(
+            self.kind,
+            ReplyKind::Garbled
+                | ReplyKind::NotApplied(_)
+                | ReplyKind::ServerFault(_)
+                | ReplyKind::Redirected
+                | ReplyKind::TimedOut
+                | ReplyKind::Broken(_)
+                | ReplyKind::NeverLeft(_)
+        )
+    }
+
+    /// Returns whether the call may have been worked on although nobody said so.
+    pub fn fate_is_unknown(&self) -> bool {
+        matches!(
+            self.kind,
+            ReplyKind::Garbled
+                | ReplyKind::ServerFault(_)
+                | ReplyKind::TimedOut
+                | ReplyKind::Broken(_)
+        )
+    }
+}

@@ -1,0 +1,1 @@
+//! The run: a synchronous core that decides, and a shell that performs.

@@ -1,0 +1,214 @@
+//! What differs between Linux, macOS and Windows: folders, file modes, locks' text, and stop signals.
+//!
+//! Linux is proven by CI; the others are written for, not compiled by us.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Returns the folder in which a user's programs keep state, for example `~/.local/state/mde-cancel`.
+pub fn default_state_dir() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().ok()?;
+    let root = base.state_dir().unwrap_or_else(|| base.data_dir());
+    Some(root.join("mde-cancel"))
+}
+
+/// Creates `dir` and its parents; what is made new is open to its owner only (0700).
+///
+/// # Errors
+/// Returns the system's error where a folder can neither be found nor made.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
+}
+
+/// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays.
+///
+/// # Errors
+/// Returns the system's error.
+pub fn open_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Returns whether anybody but the owner may read `path`; always false where the platform has no such modes.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be looked at.
+pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(std::fs::metadata(path)?.mode() & 0o044 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::metadata(path).map(|_| false)
+    }
+}
+
+/// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
+/// there.
+pub fn network_file_system(dir: &Path) -> Option<&'static str> {
+    #[cfg(target_os = "linux")]
+    {
+        // Magic numbers of statfs(2).
+        let kind = rustix::fs::statfs(dir).ok()?.f_type;
+        match u32::try_from(kind & 0xFFFF_FFFF).ok()? {
+            0x6969 => Some("NFS"),
+            0x517B => Some("SMB"),
+            0xFE53_4D42 => Some("SMB2"),
+            0xFF53_4D42 => Some("CIFS"),
+            0x0102_1997 => Some("9P"),
+            0x5346_414F => Some("AFS"),
+            0x0BD0_0BD0 => Some("Lustre"),
+            0x00C3_6400 => Some("Ceph"),
+            _ => None,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        std::fs::metadata(dir).ok().and(None)
+    }
+}
+
+/// Returns this machine's name, for messages and reports only.
+pub fn host_name() -> String {
+    #[cfg(unix)]
+    {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    }
+    #[cfg(not(unix))]
+    {
+        std::env::var("COMPUTERNAME").unwrap_or_else(|_| "-".to_owned())
+    }
+}
+
+/// Returns the name of the user who runs this, for messages and reports only.
+pub fn user_name() -> String {
+    ["USER", "LOGNAME", "USERNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| {
+            #[cfg(unix)]
+            {
+                format!("uid {}", rustix::process::getuid().as_raw())
+            }
+            #[cfg(not(unix))]
+            {
+                "-".to_owned()
+            }
+        })
+}
+
+/// Waits for the next wish to stop: Ctrl-C, SIGTERM or SIGHUP (a closed terminal); Ctrl-C, Ctrl-Break or a closed
+/// console on Windows. Says which.
+#[derive(Debug)]
+pub struct StopSignals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    ctrl_c: tokio::signal::windows::CtrlC,
+    #[cfg(windows)]
+    ctrl_break: tokio::signal::windows::CtrlBreak,
+    #[cfg(windows)]
+    close: tokio::signal::windows::CtrlClose,
+}
+
+impl StopSignals {
+    /// Takes the signals over from their default, which would end the process at once.
+    ///
+    /// # Errors
+    /// Returns the system's error where a handler cannot be set.
+    pub fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::SignalKind;
+            use tokio::signal::unix::signal;
+            Ok(Self {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+                hangup: signal(SignalKind::hangup())?,
+            })
+        }
+        #[cfg(windows)]
+        {
+            Ok(Self {
+                ctrl_c: tokio::signal::windows::ctrl_c()?,
+                ctrl_break: tokio::signal::windows::ctrl_break()?,
+                close: tokio::signal::windows::ctrl_close()?,
+            })
+        }
+    }
+
+    /// Waits for the next one and returns its name.
+    ///
+    /// # Cancel safety
+    /// Safe: a signal that arrives while nobody waits is kept.
+    pub async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.interrupt.recv() => "Ctrl-C",
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.hangup.recv() => "SIGHUP",
+            }
+        }
+        #[cfg(windows)]
+        {
+            tokio::select! {
+                _ = self.ctrl_c.recv() => "Ctrl-C",
+                _ = self.ctrl_break.recv() => "Ctrl-Break",
+                _ = self.close.recv() => "the closed console",
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn private_files_and_folders_are_the_owners_alone() {
+        use std::os::unix::fs::MetadataExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        create_private_dir(&dir).unwrap();
+        let file = dir.join("f");
+        open_private_file(&file).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert!(!is_readable_by_others(&file).unwrap());
+        assert_eq!(network_file_system(&dir), None);
+    }
+
+    #[test]
+    fn names_for_messages_are_never_empty() {
+        assert!(!host_name().is_empty());
+        assert!(!user_name().is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! The decision itself: may a call leave now, and if not, when at the earliest.
+
+use std::time::Duration;
+
+use crate::domain::Uptime;
+
+use super::calls::Calls;
+use super::window::Window;
+use super::window::Windows;
+
+/// Whether a call may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Every window has a free slot.
+    Take,
+    /// No call may leave before this instant; ask again then. It may have to wait longer, where calls that are in
+    /// flight now end late.
+    NotBefore(Uptime),
+}
+
+/// Decides whether a call may leave at `now`.
+pub fn decide(now: Uptime, windows: &Windows, calls: &Calls) -> Decision {
+    let earliest = windows
+        .as_slice()
+        .iter()
+        .filter_map(|window| first_free(now, window, calls))
+        .max();
+    match earliest {
+        None => Decision::Take,
+        Some(instant) => Decision::NotBefore(instant),
+    }
+}
+
+/// Returns when `window` has a free slot at the earliest; `None` where it has one now.
+fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
+    let hold = window.hold();
+    let limit = window.limit.get() as usize;
+    let mut holding = calls.holding(now, hold);
+    let taken = calls.in_flight() as usize + holding.len();
+    // So many slots too many, counting the one that the next call needs.
+    let excess = (taken + 1)
+        .checked_sub(limit)
+        .filter(|&excess| excess > 0)?;
+    // Slots come free in the order of their calls' ends. A call in flight has not ended, so its slot comes free one
+    // hold from now at the earliest.
+    Some(
+        holding
+            .nth(excess - 1)
+            .map_or_else(|| now.after(hold), |end| end.after(hold)),
+    )
+}
+
+/// How far one window is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Which window.
+    pub window: Window,
+    /// Slots taken, calls in flight included.
+    pub taken: u32,
+    /// When the next slot comes free at the earliest; `None` where one is free.
+    pub free_at: Option<Uptime>,
+    /// When the last slot that is held now comes free at the earliest; zero where none is held.
+    pub all_free_in: Duration,
+}
+
+/// Says how far each window is used at `now`.
+pub fn usage(now: Uptime, windows: &Windows, calls: &Calls) -> Vec<Usage> {
+    windows
+        .as_slice()
+        .iter()
+        .map(|window| {
+            let hold = window.hold();
+            let holding = calls.holding(now, hold);
+            let taken = calls
+                .in_flight()
+                .saturating_add(u32::try_from(holding.len()).unwrap_or(u32::MAX));
+            let all_free_in = if calls.in_flight() > 0 {
+                hold
+            } else {
+                holding
+                    .last()
+                    .map_or(Duration::ZERO, |end| end.after(hold).since(now))
+            };
+            Usage {
+                window: *window,
+                taken,
+                free_at: first_free(now, window, calls),
+                all_free_in,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Uptime {
+        Uptime::from_nanos(millis * 1_000_000)
+    }
+
+    fn windows(texts: &[&str]) -> Windows {
+        Windows::new(
+            texts
+                .iter()
+                .map(|text| Window::parse(text).unwrap())
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_slot_comes_free_one_hold_after_the_reply_was_read() {
+        let windows = windows(&["2/1s"]);
+        let mut calls = Calls::new();
+        assert_eq!(decide(at(0), &windows, &calls), Decision::Take);
+        calls.send();
+        calls.send();
+        assert_eq!(
+            decide(at(0), &windows, &calls),
+            Decision::NotBefore(at(1001))
+        );
+        calls.end(at(300));
+        assert_eq!(
+            decide(at(300), &windows, &calls),
+            Decision::NotBefore(at(1301))
+        );
+        assert_eq!(
+            decide(at(1300), &windows, &calls),
+            Decision::NotBefore(at(1301))
+        );
+        assert_eq!(decide(at(1301), &windows, &calls), Decision::Take);
+    }
+
+    #[test]
+    fn the_strictest_window_decides() {
+        let windows = windows(&["2/1s", "3/10s"]);
+        let mut calls = Calls::new();
+        for millis in [0, 100, 2000] {
+            calls.record_end(at(millis));
+        }
+        assert_eq!(
+            decide(at(4000), &windows, &calls),
+            Decision::NotBefore(at(10_010))
+        );
+    }
+
+    #[test]
+    fn an_adopted_smaller_allowance_waits_for_more_than_one_slot() {
+        let mut calls = Calls::new();
+        for millis in [0, 10, 20, 30] {
+            calls.record_end(at(millis));
+        }
+        assert_eq!(
+            decide(at(40), &windows(&["2/1s"]), &calls),
+            Decision::NotBefore(at(1021))
+        );
+    }
+
+    #[test]
+    fn without_windows_every_call_may_leave() {
+        let mut calls = Calls::new();
+        (0..10_000).for_each(|_| calls.send());
+        assert_eq!(decide(at(0), &Windows::none(), &calls), Decision::Take);
+    }
+
+    #[test]
+    fn a_withdrawn_call_gives_its_slot_back_at_once() {
+        let windows = windows(&["1/1h"]);
+        let mut calls = Calls::new();
+        calls.send();
+        assert_ne!(decide(at(0), &windows, &calls), Decision::Take);
+        calls.withdraw();
+        assert_eq!(decide(at(0), &windows, &calls), Decision::Take);
+    }
+
+    #[test]
+    fn usage_tells_what_is_taken_and_when_it_frees() {
+        let windows = windows(&["2/1s", "100/1h"]);
+        let mut calls = Calls::new();
+        calls.record_end(at(0));
+        calls.record_end(at(500));
+        let used = usage(at(600), &windows, &calls);
+        assert_eq!((used[0].taken, used[0].free_at), (2, Some(at(1001))));
+        assert_eq!(used[0].all_free_in, Duration::from_millis(901));
+        assert_eq!((used[1].taken, used[1].free_at), (2, None));
+    }
+}

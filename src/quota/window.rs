@@ -1,0 +1,226 @@
+//! An allowance and a period, and lists of them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// So many calls in any stretch of one period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many calls.
+    pub limit: NonZeroU32,
+    /// In how long.
+    pub period: Duration,
+}
+
+/// Why a text is no window.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidWindow {
+    /// Not of the form `N/DURATION`.
+    #[error("`{0}` is not of the form N/DURATION, for example 100/1m or 1500/1h")]
+    Form(String),
+    /// Nothing could ever be sent.
+    #[error("`{0}` allows no call at all")]
+    Zero(String),
+    /// A period must be something to wait for.
+    #[error("the period of `{0}` must be between one millisecond and 24 hours")]
+    Period(String),
+}
+
+impl Window {
+    /// Returns how long a slot stays taken after the reply was read: the period and a thousandth of it, for the
+    /// service's clock may run slower than ours.
+    pub fn hold(&self) -> Duration {
+        self.period + self.period / 1000
+    }
+
+    /// Reads `N/DURATION`, for example `100/1m`, `1500/1h` or `100/6s`.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, InvalidWindow> {
+        let form = || InvalidWindow::Form(text.to_owned());
+        let (limit, period) = text.trim().split_once('/').ok_or_else(form)?;
+        let limit: u32 = limit.trim().parse().map_err(|_| form())?;
+        let limit = NonZeroU32::new(limit).ok_or_else(|| InvalidWindow::Zero(text.to_owned()))?;
+        let period = parse_period(period.trim()).ok_or_else(form)?;
+        if period < Duration::from_millis(1) || period > Duration::from_secs(24 * 3600) {
+            return Err(InvalidWindow::Period(text.to_owned()));
+        }
+        Ok(Self { limit, period })
+    }
+}
+
+fn parse_period(text: &str) -> Option<Duration> {
+    // `100/m` is how people say it.
+    let spelled = match text {
+        "s" | "m" | "h" | "min" | "hour" | "minute" | "second" => format!("1{text}"),
+        other => other.to_owned(),
+    };
+    Duration::try_from(SignedDuration::from_str(&spelled).ok()?).ok()
+}
+
+impl FromStr for Window {
+    type Err = InvalidWindow;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let period = SignedDuration::try_from(self.period).unwrap_or(SignedDuration::MAX);
+        write!(f, "{}/{period:#}", self.limit)
+    }
+}
+
+/// The windows of one scope, each of which every call must fit; none at all means no bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Windows(Vec<Window>);
+
+impl Windows {
+    /// Returns the windows in the order given.
+    pub fn new(windows: Vec<Window>) -> Self {
+        Self(windows)
+    }
+
+    /// No bound: for tests, and for measuring what the rest costs.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// What the service documents for each destination: 100 a minute and 1500 an hour (MDE
+    /// `cancel-machine-action.md`).
+    pub fn documented() -> Self {
+        Self::of(&[(100, 60), (1500, 3600)])
+    }
+
+    /// Half of it, for reads: others poll the same destination with the same app.
+    pub fn half_of_documented() -> Self {
+        Self::of(&[(50, 60), (750, 3600)])
+    }
+
+    fn of(pairs: &[(u32, u64)]) -> Self {
+        Self(
+            pairs
+                .iter()
+                .filter_map(|&(limit, seconds)| {
+                    Some(Window {
+                        limit: NonZeroU32::new(limit)?,
+                        period: Duration::from_secs(seconds),
+                    })
+                })
+                .collect(),
+        )
+    }
+
+    /// Returns the windows, in the order in which they were given.
+    pub fn as_slice(&self) -> &[Window] {
+        &self.0
+    }
+
+    /// Returns whether there is no bound.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns how long a slot stays taken in the longest window.
+    pub fn longest_hold(&self) -> Duration {
+        self.0.iter().map(Window::hold).max().unwrap_or_default()
+    }
+
+    /// Takes over an allowance that the service named, where it is smaller than ours or its period is new to us.
+    /// Returns whether anything changed.
+    pub fn adopt(&mut self, limit: NonZeroU32, period: Duration) -> bool {
+        match self.0.iter_mut().find(|window| window.period == period) {
+            Some(window) if window.limit > limit => {
+                window.limit = limit;
+                true
+            }
+            Some(_) => false,
+            None => {
+                self.0.push(Window { limit, period });
+                true
+            }
+        }
+    }
+
+    /// Returns the same allowances with every period divided by `factor`: the sandbox's fast clock.
+    #[must_use]
+    pub fn scaled_down(&self, factor: u32) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|window| Window {
+                    limit: window.limit,
+                    period: window.period / factor.max(1),
+                })
+                .collect(),
+        )
+    }
+}
+
+impl fmt::Display for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (position, window) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            window.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_read_as_people_write_them() {
+        for (text, limit, seconds) in [
+            ("100/1m", 100, 60.0),
+            ("1500/1h", 1500, 3600.0),
+            (" 100 / 6s ", 100, 6.0),
+            ("100/m", 100, 60.0),
+            ("10/500ms", 10, 0.5),
+        ] {
+            let window = Window::parse(text).unwrap();
+            assert_eq!(window.limit.get(), limit, "{text}");
+            assert!(
+                (window.period.as_secs_f64() - seconds).abs() < 1e-9,
+                "{text}"
+            );
+        }
+        for text in [
+            "", "100", "x/1m", "100/", "100/x", "-1/1m", "100/0s", "100/25h", "100/-1m", "0/1m",
+        ] {
+            assert!(Window::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_prints_as_it_is_read() {
+        assert_eq!(Windows::documented().to_string(), "100/1m, 1500/1h");
+        assert_eq!(Windows::none().to_string(), "none");
+    }
+
+    #[test]
+    fn only_a_smaller_allowance_is_adopted() {
+        let mut windows = Windows::documented();
+        let minute = Duration::from_secs(60);
+        assert!(!windows.adopt(NonZeroU32::new(100).unwrap(), minute));
+        assert!(!windows.adopt(NonZeroU32::new(400).unwrap(), minute));
+        assert!(windows.adopt(NonZeroU32::new(45).unwrap(), minute));
+        assert_eq!(windows.to_string(), "45/1m, 1500/1h");
+        assert!(windows.adopt(NonZeroU32::new(10).unwrap(), Duration::from_secs(1)));
+        assert_eq!(windows.to_string(), "45/1m, 1500/1h, 10/1s");
+    }
+}

@@ -1,0 +1,1 @@
+//! Writes what happened: one file per format, whole or not at all.

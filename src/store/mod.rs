@@ -1,0 +1,1 @@
+//! The journal and the ledger: one SQLite file, written by one thread.
