@@ -1,1 +1,31 @@
-//! Speaks to the service: cancels, single reads and batch reads, each answered by a classified reply.
+//! Speaks to the service: cancels, single reads and batch reads, each answered by one classified reply.
+//!
+//! It never retries, never waits, never follows a redirect and never decides: `engine` does. A token is an argument of
+//! every call and leaves in no other way than as the call's `Authorization` header. A [`Reader`] cannot send a cancel,
+//! so whoever holds nothing else cannot either.
+
+mod text;
+
+mod record;
+mod throttle;
+
+mod error_body;
+
+mod exchange;
+
+mod classify;
+
+mod connection;
+
+mod canceller;
+mod reader;
+
+pub use canceller::Canceller;
+pub use connection::ApiError;
+pub use connection::ApiSettings;
+pub use connection::Connection;
+pub use connection::Proxies;
+pub use connection::Trust;
+pub use connection::install_crypto_provider;
+pub use reader::MAX_BATCH;
+pub use reader::Reader;

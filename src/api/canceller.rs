@@ -1,0 +1,59 @@
+//! Sends cancels; the only part of the program that can.
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::domain::ActionId;
+use crate::domain::CancelReply;
+use crate::domain::MachineAction;
+
+use super::classify::classify;
+use super::connection::Connection;
+use super::exchange::exchange;
+use super::record::record;
+
+/// No honest answer to a cancel comes near this.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// Sends cancels over one connection.
+#[derive(Clone, Debug)]
+pub struct Canceller {
+    connection: Connection,
+}
+
+impl Canceller {
+    /// Makes one of a connection.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// Sends one cancel, once, with `comment`, which the service wants not to be empty.
+    ///
+    /// The answer carries the record only where the body holds the record of this very action: another action's
+    /// says nothing about ours, so it counts as an acceptance without a record, as any other JSON does.
+    ///
+    /// # Cancel safety
+    /// Not safe: dropped midway, it leaves a cancel whose fate is unknown.
+    pub async fn cancel(&self, token: &SecretString, id: ActionId, comment: &str) -> CancelReply {
+        let call = self
+            .connection
+            .post(&["api", "machineactions", &id.to_string(), "cancel"])
+            .json(&serde_json::json!({ "Comment": comment }));
+        classify(exchange(call, token, MAX_BODY).await, |body| {
+            read_acceptance(body, id)
+        })
+    }
+}
+
+/// Reads the body of a success: nothing, or JSON of any kind. The outer `None` stands for anything else.
+#[expect(
+    clippy::option_option,
+    reason = "no answer and an answer without a record are different things"
+)]
+fn read_acceptance(body: &str, id: ActionId) -> Option<Option<MachineAction>> {
+    if body.trim().is_empty() {
+        return Some(None);
+    }
+    let json: Value = serde_json::from_str(body).ok()?;
+    Some(record(&json).filter(|action| action.id == id))
+}

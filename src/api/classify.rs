@@ -1,0 +1,237 @@
+//! Gives each thing that can come back its one variant.
+//!
+//! No decision is made here; where two readings are possible, the one that claims less is taken.
+
+use reqwest::header::HeaderMap;
+use reqwest::header::LOCATION;
+use url::Url;
+
+use crate::domain::Reply;
+use crate::domain::ReplyKind;
+use crate::domain::ServiceError;
+use crate::domain::Throttle;
+
+use super::error_body::ErrorBody;
+use super::exchange::Answered;
+use super::exchange::Extent;
+use super::exchange::Fault;
+use super::throttle::allowance;
+use super::throttle::body_wait;
+use super::throttle::retry_after;
+
+/// So much of a body that is not what the service speaks is looked at for a message.
+const MAX_ODD_BODY: usize = 4096;
+
+/// Classifies what came back; `read` takes the good answer out of a successful body, or says that there is none.
+pub(super) fn classify<T>(
+    exchanged: Result<Answered, Fault>,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Reply<T> {
+    let answered = match exchanged {
+        Ok(answered) => answered,
+        Err(fault) => return unanswered(fault),
+    };
+    let http_status = Some(answered.status);
+    if (200..300).contains(&answered.status) {
+        let good = match answered.extent {
+            Extent::Whole => read(&answered.body),
+            Extent::Part => None,
+        };
+        return match good {
+            Some(answer) => Reply {
+                kind: ReplyKind::Answer(answer),
+                http_status,
+                error: None,
+            },
+            None => Reply {
+                kind: ReplyKind::Garbled,
+                http_status,
+                error: ErrorBody::read(head(&answered.body), &answered.headers).error,
+            },
+        };
+    }
+    let body = ErrorBody::read(&answered.body, &answered.headers);
+    let wait = || retry_after(&answered.headers);
+    let kind = match answered.status {
+        300..400 => ReplyKind::Redirected,
+        401 => ReplyKind::Unauthorized,
+        403 => ReplyKind::Forbidden,
+        404 => ReplyKind::NotFound,
+        408 | 503 => ReplyKind::NotApplied(wait()),
+        429 => ReplyKind::Throttled(Throttle {
+            retry_after: wait(),
+            body_wait: body_wait(&body.text),
+            allowance: allowance(&body.text),
+        }),
+        400..500 => ReplyKind::Refused,
+        // Besides 5xx: numbers that no standard names, of which nothing is known either.
+        _ => ReplyKind::ServerFault(wait()),
+    };
+    let error = match kind {
+        ReplyKind::Redirected => redirection(&answered.headers).or(body.error),
+        _ => body.error,
+    };
+    Reply {
+        kind,
+        http_status,
+        error,
+    }
+}
+
+fn unanswered<T>(fault: Fault) -> Reply<T> {
+    let kind = match fault {
+        Fault::NeverLeft(what) => ReplyKind::NeverLeft(what),
+        Fault::TimedOut => ReplyKind::TimedOut,
+        Fault::Broken(what) => ReplyKind::Broken(what),
+    };
+    Reply {
+        kind,
+        http_status: None,
+        error: None,
+    }
+}
+
+/// Says where a redirect points to: the host alone, for a captive portal puts all sorts of things behind it.
+fn redirection(headers: &HeaderMap) -> Option<ServiceError> {
+    let target = Url::parse(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    let host = target.host_str()?;
+    Some(ServiceError {
+        message: format!("redirected to {host}"),
+        ..ServiceError::default()
+    })
+}
+
+fn head(body: &str) -> &str {
+    let mut end = body.len().min(MAX_ODD_BODY);
+    while !body.is_char_boundary(end) {
+        end -= 1;
+    }
+    &body[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::any;
+    use proptest::proptest;
+
+    use super::*;
+    use crate::domain::RetryAfter;
+
+    fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answered {
+        Answered {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+            body: body.to_owned(),
+            extent: Extent::Whole,
+        }
+    }
+
+    fn kind(status: u16, headers: &[(&'static str, &str)], body: &str) -> ReplyKind<()> {
+        classify(Ok(answered(status, headers, body)), |_| Some(())).kind
+    }
+
+    #[test]
+    fn every_status_has_its_one_variant() {
+        let wait = Some(RetryAfter::Wait(Duration::from_secs(9)));
+        for status in 200..300 {
+            assert_eq!(kind(status, &[], ""), ReplyKind::Answer(()));
+        }
+        for status in 300..400 {
+            assert_eq!(kind(status, &[], ""), ReplyKind::Redirected);
+        }
+        for status in 400..500 {
+            let expected = match status {
+                401 => ReplyKind::Unauthorized,
+                403 => ReplyKind::Forbidden,
+                404 => ReplyKind::NotFound,
+                408 => ReplyKind::NotApplied(wait),
+                429 => ReplyKind::Throttled(Throttle {
+                    retry_after: wait,
+                    ..Throttle::default()
+                }),
+                _ => ReplyKind::Refused,
+            };
+            assert_eq!(kind(status, &[("retry-after", "9")], ""), expected);
+        }
+        for status in (500..1000).chain(100..200) {
+            let expected = match status {
+                503 => ReplyKind::NotApplied(wait),
+                _ => ReplyKind::ServerFault(wait),
+            };
+            assert_eq!(kind(status, &[("retry-after", "9")], ""), expected);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_good_body_is_garbled_and_of_a_bad_one_still_counts() {
+        let part = |status| Answered {
+            extent: Extent::Part,
+            ..answered(status, &[], "{\"value\":[]")
+        };
+        assert_eq!(
+            classify(Ok(part(200)), |_| Some(())).kind,
+            ReplyKind::Garbled
+        );
+        assert_eq!(
+            classify(Ok(part(404)), |_| Some(())).kind,
+            ReplyKind::NotFound
+        );
+    }
+
+    #[test]
+    fn a_redirect_names_the_host_and_nothing_behind_it() {
+        let headers = [("location", "https://portal.example/login?key=secret")];
+        let reply = classify(Ok(answered(302, &headers, "<html>")), |_| Some(()));
+        assert_eq!(reply.error.unwrap().message, "redirected to portal.example");
+    }
+
+    #[test]
+    fn a_throttle_carries_header_and_hints_from_any_body() {
+        let text =
+            "quota exceeded, maximum allowed 45 per 00:01:00. Send requests again in 8 seconds.";
+        let expected = ReplyKind::Throttled(Throttle {
+            retry_after: Some(RetryAfter::Wait(Duration::from_secs(3))),
+            body_wait: Some(Duration::from_secs(8)),
+            allowance: Some((45, Duration::from_secs(60))),
+        });
+        let json = serde_json::json!({"error": {"code": "429", "message": text}}).to_string();
+        let far = serde_json::json!({"error": {"message": format!("{} {text}", "x".repeat(900))}});
+        for body in [text, &json, &far.to_string(), &format!("<p>{text}</p>")] {
+            assert_eq!(kind(429, &[("retry-after", "3")], body), expected, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            status in 100_u16..1000,
+            retry in any::<Vec<u8>>(),
+            location in any::<String>(),
+            body in any::<String>(),
+            whole in any::<bool>(),
+        ) {
+            let mut answered = answered(status, &[], &body);
+            answered.extent = if whole { Extent::Whole } else { Extent::Part };
+            for (name, bytes) in [("retry-after", retry.as_slice()), ("location", location.as_bytes()), ("request-id", &retry)] {
+                if let Ok(value) = bytes.try_into() {
+                    answered.headers.insert(name, value);
+                }
+            }
+            let reply = classify(Ok(answered), |_| None::<()>);
+            if let Some(error) = reply.error {
+                proptest::prop_assert!(error.message.chars().count() <= 300);
+                proptest::prop_assert!(!error.message.chars().any(char::is_control));
+            }
+        }
+
+        #[test]
+        fn no_message_makes_the_hints_panic(text in "(maximum allowed|again in |[0-9.,:]{1,12}| per | seconds|é| ){0,12}") {
+            proptest::prop_assert!(matches!(kind(429, &[("retry-after", "x")], &text), ReplyKind::Throttled(_)));
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The one way to the service: an HTTP client bound to one address.
+//!
+//! HTTP/1.1 only, TLS always verified, redirects never followed, nothing retried below us. The token cannot go
+//! anywhere but to the configured address, for no URL is ever taken from an answer.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use reqwest::Certificate;
+use reqwest::Client;
+use reqwest::RequestBuilder;
+use reqwest::header::ACCEPT;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use url::Host;
+use url::Url;
+
+/// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A host that has not taken a connection by then is not reachable, however long a call may take.
+const MAX_CONNECT: Duration = Duration::from_secs(10);
+
+/// Installs the cryptography that TLS uses in this process; does nothing where one is installed.
+///
+/// It goes first in `main`, because a client built without one panics; [`Connection::open`] calls it as well.
+pub fn install_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+    {
+        tracing::trace!("another thread was faster to install the cryptography");
+    }
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The machine's own store and the public roots that we carry, so that a bare container works as well.
+    Public,
+    /// Nobody's: for the sandbox, which speaks plain http on a loopback address.
+    Nothing,
+}
+
+/// Whether proxies named by the environment are used. A plain http address never goes through one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// As `HTTPS_PROXY`, `NO_PROXY` and their kin say.
+    FromEnvironment,
+    /// None at all.
+    Off,
+}
+
+/// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
+#[derive(Clone)]
+pub struct ApiSettings {
+    /// Where the service is; it may have a path.
+    pub base: Url,
+    /// How long one call may take, from the first look-up to the last byte of the answer.
+    pub timeout: Duration,
+    /// What the call says it comes from, for example `mde-cancel/0.1.0`.
+    pub user_agent: String,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+    /// Whether proxies are used.
+    pub proxies: Proxies,
+}
+
+/// Why a connection cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The client refused to be built.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+    /// Not an address of the web.
+    #[error("an API address starts with https://, not with {scheme}:")]
+    NoWebAddress {
+        /// What it starts with.
+        scheme: String,
+    },
+    /// A token must not travel in the clear.
+    #[error("plain http is accepted for loopback addresses only, not for {host}")]
+    PlainHttp {
+        /// Which host.
+        host: String,
+    },
+    /// Parts that an API address has no use for, or that would leak.
+    #[error(
+        "the API address of {host} must not hold a user name, a password, a query or a fragment"
+    )]
+    Surplus {
+        /// Which host.
+        host: String,
+    },
+    /// The sandbox has no certificate.
+    #[error("a connection that trusts no certificate cannot reach {host} over https")]
+    Untrusted {
+        /// Which host.
+        host: String,
+    },
+}
+
+/// An open way to one API address. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Connection {
+    client: Client,
+    base: Url,
+}
+
+impl Connection {
+    /// Checks the address and builds the client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Returns why the address is refused, or why there can be no client.
+    pub fn open(settings: ApiSettings) -> Result<Self, ApiError> {
+        check_address(&settings.base, settings.trust)?;
+        install_crypto_provider();
+        let is_https = settings.base.scheme() == "https";
+        let accept = HeaderValue::from_static("application/json");
+        let mut builder = Client::builder()
+            .default_headers(HeaderMap::from_iter([(ACCEPT, accept)]))
+            .user_agent(settings.user_agent)
+            .http1_only()
+            .https_only(is_https)
+            .gzip(true)
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .timeout(settings.timeout)
+            // Shorter than the whole call's, so that a connection that never came about is told from a call without
+            // an answer.
+            .connect_timeout((settings.timeout / 4 * 3).min(MAX_CONNECT))
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true);
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        {
+            // A kernel must not deliver a call long after we gave it up.
+            builder = builder.tcp_user_timeout(settings.timeout);
+        }
+        if settings.proxies == Proxies::Off || !is_https {
+            builder = builder.no_proxy();
+        }
+        builder = match settings.trust {
+            Trust::Public => builder.tls_certs_merge(public_roots()?),
+            Trust::Nothing => builder.tls_certs_only([]),
+        };
+        let client = builder
+            .build()
+            .map_err(|error| ApiError::Client(error.without_url()))?;
+        Ok(Self {
+            client,
+            base: settings.base,
+        })
+    }
+
+    /// Starts a POST to the path that `segments` name below the base.
+    pub(super) fn post(&self, segments: &[&str]) -> RequestBuilder {
+        self.client.post(self.url(segments, &[]))
+    }
+
+    /// Starts a GET of that path with `query`.
+    pub(super) fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        self.client.get(self.url(segments, query))
+    }
+
+    fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        // A web address always has a path, and `open` let nothing else in.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        if !query.is_empty() {
+            url.set_query(Some(&encode_query(query)));
+        }
+        url
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses every address to which a token must not go, before anything is built.
+fn check_address(base: &Url, trust: Trust) -> Result<(), ApiError> {
+    let scheme = base.scheme();
+    let (Some(host), "http" | "https") = (base.host(), scheme) else {
+        return Err(ApiError::NoWebAddress {
+            scheme: scheme.to_owned(),
+        });
+    };
+    let is_loopback = match &host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    let host = host.to_string();
+    let has_surplus = !base.username().is_empty()
+        || base.password().is_some()
+        || base.query().is_some()
+        || base.fragment().is_some();
+    if has_surplus {
+        return Err(ApiError::Surplus { host });
+    }
+    match (scheme, trust) {
+        ("http", _) if !is_loopback => Err(ApiError::PlainHttp { host }),
+        ("https", Trust::Nothing) => Err(ApiError::Untrusted { host }),
+        _ => Ok(()),
+    }
+}
+
+fn public_roots() -> Result<Vec<Certificate>, ApiError> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|root| Certificate::from_der(root).map_err(ApiError::Client))
+        .collect()
+}
+
+/// Writes a query by hand: OData names keep their `$`, a blank is `%20`, for not every OData reader takes a `+` for
+/// one, and all else that could mean something is escaped.
+fn encode_query(query: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in query {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.push_str(name);
+        text.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    text.push(char::from(byte));
+                }
+                // Writing to a string cannot fail.
+                _ => write!(text, "%{byte:02X}").unwrap_or_default(),
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(base: &str, trust: Trust) -> Result<Connection, ApiError> {
+        Connection::open(ApiSettings {
+            base: base.parse().unwrap(),
+            timeout: Duration::from_secs(30),
+            user_agent: "mde-cancel/test".to_owned(),
+            trust,
+            proxies: Proxies::Off,
+        })
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_addresses_only() {
+        for base in [
+            "http://127.0.0.1:1/",
+            "http://127.9.9.9",
+            "http://[::1]:8080/x",
+            "http://localhost",
+        ] {
+            assert!(open(base, Trust::Nothing).is_ok(), "{base}");
+        }
+        for base in [
+            "http://api.security.microsoft.com",
+            "http://10.0.0.1/",
+            "http://localhost.example/",
+            "http://127.0.0.1.example/",
+            "http://0.0.0.0/",
+        ] {
+            let error = open(base, Trust::Nothing).unwrap_err();
+            assert!(
+                matches!(error, ApiError::PlainHttp { .. }),
+                "{base}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_refused_without_showing_what_they_hold() {
+        let error = open("https://me:pass-word@api.example/", Trust::Public).unwrap_err();
+        assert!(matches!(error, ApiError::Surplus { .. }));
+        assert!(!format!("{error} {error:?}").contains("pass-word"));
+        for base in ["https://api.example/?x=1", "https://api.example/#x"] {
+            assert!(matches!(
+                open(base, Trust::Public),
+                Err(ApiError::Surplus { .. })
+            ));
+        }
+        for base in ["ftp://127.0.0.1/", "file:///etc/hosts", "data:x"] {
+            assert!(matches!(
+                open(base, Trust::Public),
+                Err(ApiError::NoWebAddress { .. })
+            ));
+        }
+        let error = open("https://127.0.0.1/", Trust::Nothing).unwrap_err();
+        assert!(matches!(error, ApiError::Untrusted { .. }));
+    }
+
+    #[test]
+    fn a_connection_may_be_opened_more_than_once() {
+        install_crypto_provider();
+        assert!(open("https://api.example/", Trust::Public).is_ok());
+        assert!(open("https://api.example/", Trust::Public).is_ok());
+    }
+
+    #[test]
+    fn urls_keep_the_base_path_and_escape_the_query() {
+        for base in ["https://api.example/mde/v1", "https://api.example/mde/v1/"] {
+            let connection = open(base, Trust::Public).unwrap();
+            let url = connection.url(
+                &["api", "x"],
+                &[("$filter", "id in ('a','b') & é"), ("$top", "2")],
+            );
+            assert_eq!(
+                url.as_str(),
+                "https://api.example/mde/v1/api/x?$filter=id%20in%20%28%27a%27%2C%27b%27%29%20%26%20%C3%A9&$top=2"
+            );
+        }
+    }
+}

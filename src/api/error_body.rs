@@ -1,0 +1,207 @@
+//! Reads what a body says went wrong, in whatever shape it comes.
+//!
+//! Its text is cleaned before anybody sees it, and never becomes part of a program error.
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::domain::ServiceError;
+
+use super::text::bounded;
+use super::text::visible;
+
+/// The longest message kept, in characters.
+const MAX_MESSAGE: usize = 300;
+
+/// The longest code or correlation id kept: a GUID with some room.
+const MAX_WORD: usize = 100;
+
+/// Where gateways put the id to quote to support, best first.
+const CORRELATION_HEADERS: [&str; 3] = ["request-id", "x-ms-request-id", "client-request-id"];
+
+/// What a body said went wrong.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct ErrorBody {
+    /// What is kept; `None` where neither body nor headers said anything.
+    pub(super) error: Option<ServiceError>,
+    /// The whole cleaned text, which hints are searched in.
+    pub(super) text: String,
+}
+
+impl ErrorBody {
+    /// Reads `body`: the service's own shape, other JSON, HTML, plain text or nothing.
+    pub(super) fn read(body: &str, headers: &HeaderMap) -> Self {
+        let json = serde_json::from_str::<Value>(body).ok();
+        let from_json = json.as_ref().filter(|json| json.is_object()).map(Parts::of);
+        let parts = from_json
+            .filter(|parts| !parts.is_empty())
+            .unwrap_or_else(|| Parts {
+                message: visible(body),
+                ..Parts::default()
+            });
+        let correlation_id = parts.target.or_else(|| correlation_header(headers));
+        let error = ServiceError {
+            code: bounded(&parts.code, MAX_WORD),
+            message: bounded(&parts.message, MAX_MESSAGE),
+            correlation_id: correlation_id.map(|id| bounded(&id, MAX_WORD)),
+        };
+        Self {
+            error: (error != ServiceError::default()).then_some(error),
+            text: parts.message,
+        }
+    }
+}
+
+fn correlation_header(headers: &HeaderMap) -> Option<String> {
+    CORRELATION_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name))
+        .map(|value| visible(&String::from_utf8_lossy(value.as_bytes())))
+        .find(|id| !id.is_empty())
+}
+
+/// The words of an error body, cleaned and not yet cut.
+#[derive(Default)]
+struct Parts {
+    code: String,
+    message: String,
+    target: Option<String>,
+}
+
+impl Parts {
+    fn of(json: &Value) -> Self {
+        let inner = field(json, "error")
+            .filter(|inner| inner.is_object())
+            .unwrap_or(json);
+        // `{"error":"invalid_token","error_description":".."}` is how sign-in gateways say it.
+        let code = word(inner, "code").or_else(|| word(json, "error"));
+        let message = word(inner, "message").or_else(|| word(json, "error_description"));
+        let details: Vec<String> = field(inner, "details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|detail| word(detail, "message"))
+            .collect();
+        let said: Vec<String> = message.into_iter().chain(details).collect();
+        Self {
+            code: code.unwrap_or_default(),
+            message: said.join(" "),
+            target: word(inner, "target"),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.code.is_empty() && self.message.is_empty() && self.target.is_none()
+    }
+}
+
+/// Returns a field by its name in any case: gateways write `Message` where the service writes `message`.
+fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
+    json.as_object()?
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// Returns a field's text, cleaned; a number counts as its text, an empty one as absent.
+fn word(json: &Value, name: &str) -> Option<String> {
+    let word = match field(json, name)? {
+        Value::String(text) => visible(text),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!word.is_empty()).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Option<ServiceError> {
+        ErrorBody::read(body, &HeaderMap::new()).error
+    }
+
+    fn error(code: &str, message: &str, target: Option<&str>) -> Option<ServiceError> {
+        Some(ServiceError {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            correlation_id: target.map(str::to_owned),
+        })
+    }
+
+    #[test]
+    fn every_shape_seen_is_understood() {
+        let cases = [
+            (
+                r#"{"error":{"code":"ResourceNotFound","message":"no such action","target":"c0ffee"}}"#,
+                error("ResourceNotFound", "no such action", Some("c0ffee")),
+            ),
+            (
+                r#"{"error":{"code":"","message":"bad filter","details":[{"message":"at 3"},{"message":null},7]}}"#,
+                error("", "bad filter at 3", None),
+            ),
+            (
+                r#"{"error":{"code":429,"message":null,"target":null}}"#,
+                error("429", "", None),
+            ),
+            (
+                r#"{"statusCode":429,"Message":"Rate limit is exceeded."}"#,
+                error("", "Rate limit is exceeded.", None),
+            ),
+            (
+                r#"{"error":"invalid_token","error_description":"expired"}"#,
+                error("invalid_token", "expired", None),
+            ),
+            (
+                "<html>\n<h1>502</h1>\n</html>",
+                error("", "<html> <h1>502</h1> </html>", None),
+            ),
+            (r#"{"a":1}"#, error("", r#"{"a":1}"#, None)),
+            (r#""sorry""#, error("", r#""sorry""#, None)),
+            ("", None),
+            (" \r\n", None),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(read(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn messages_are_cleaned_and_bounded_but_hints_see_the_whole() {
+        let body = format!(
+            r#"{{"error":{{"code":"x","message":"\u001b[2J{} tail"}}}}"#,
+            "m".repeat(400)
+        );
+        let read = ErrorBody::read(&body, &HeaderMap::new());
+        let message = read.error.unwrap().message;
+        assert!(message.starts_with("\\u{1b}[2Jmm") && message.ends_with('…'));
+        assert_eq!(message.chars().count(), MAX_MESSAGE);
+        assert!(read.text.ends_with("tail"));
+    }
+
+    #[test]
+    fn the_correlation_id_falls_back_to_the_headers_in_order() {
+        let mut headers = HeaderMap::new();
+        headers.insert("client-request-id", "third".parse().unwrap());
+        headers.insert("x-ms-request-id", "second".parse().unwrap());
+        let id = |body: &str| {
+            ErrorBody::read(body, &headers)
+                .error
+                .unwrap()
+                .correlation_id
+        };
+        assert_eq!(id("").as_deref(), Some("second"));
+        assert_eq!(
+            id(r#"{"error":{"target":"first"}}"#).as_deref(),
+            Some("first")
+        );
+    }
+
+    #[test]
+    fn the_permissions_a_403_names_survive() {
+        let text = "Missing application roles. API required roles: Machine.Isolate, Machine.Scan, \
+                    application roles: Machine.Read.All.";
+        let body = serde_json::json!({"error": {"code": "Forbidden", "message": text}}).to_string();
+        assert_eq!(read(&body).unwrap().message, text);
+    }
+}

@@ -1,0 +1,192 @@
+//! Performs one call: sends it once and reads the answer, or tells how it failed.
+//!
+//! The one rule that matters: [`Fault::NeverLeft`] is said only where no byte of the call can have left this machine.
+//! The HTTP client's `is_connect` is that proof: its pool makes such errors of name look-up, TCP connect, proxy tunnel
+//! and TLS handshake alone (all under the connect timeout, which ends before the whole call's), so before it has a
+//! connection that the call could be written to. A call that was handed to an idle connection which the peer closed in
+//! the same moment is sent on a new one only if not one byte of it was written; in doubt it is [`Fault::Broken`].
+
+use std::error::Error as _;
+
+use reqwest::RequestBuilder;
+use reqwest::Response;
+use reqwest::header::AUTHORIZATION;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+
+use super::text::bounded;
+use super::text::visible;
+
+/// Bodies of answers that are no success are read up to this: only a message is taken out of them.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// A token shorter than this is no real one, and its text may well stand in an honest body.
+const MIN_REDACTED: usize = 16;
+
+/// The longest description of a fault, in characters.
+const MAX_FAULT: usize = 300;
+
+/// What came back, not yet judged.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The headers.
+    pub(super) headers: HeaderMap,
+    /// The body, as far as it was read.
+    pub(super) body: String,
+    /// How far that is.
+    pub(super) extent: Extent,
+}
+
+/// How much of a body was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    Whole,
+    /// Not all: it was cut off, was no valid encoding, came too slowly or went over the bound.
+    Part,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// No byte of the call left this machine.
+    NeverLeft(String),
+    /// We ended the call.
+    TimedOut,
+    /// The peer ended the call.
+    Broken(String),
+}
+
+/// Sends `call` once with `token`, and reads at most `limit` bytes of a successful answer's body (after unpacking).
+///
+/// # Cancel safety
+/// Not safe: dropped midway, it leaves a call whose fate is unknown.
+pub(super) async fn exchange(
+    call: RequestBuilder,
+    token: &SecretString,
+    limit: usize,
+) -> Result<Answered, Fault> {
+    let call = call.header(AUTHORIZATION, authorization(token)?);
+    let mut response = call
+        .send()
+        .await
+        .map_err(|error| fault(&error.without_url()))?;
+    let status = response.status();
+    let limit = if status.is_success() {
+        limit
+    } else {
+        MAX_ERROR_BODY
+    };
+    let (body, extent) = read_body(&mut response, limit).await;
+    Ok(Answered {
+        status: status.as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body: harmless(body, token),
+        extent,
+    })
+}
+
+fn authorization(token: &SecretString) -> Result<HeaderValue, Fault> {
+    let text = format!("Bearer {}", token.expose_secret());
+    let Ok(mut value) = HeaderValue::try_from(text) else {
+        return Err(Fault::NeverLeft(
+            "the token holds characters that no header may carry".to_owned(),
+        ));
+    };
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Reads a body piece by piece, so that one without an end, or one that unpacks to gigabytes, costs `limit` bytes.
+async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, Extent) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                let room = limit - body.len();
+                if piece.len() > room {
+                    body.extend_from_slice(&piece[..room]);
+                    return (body, Extent::Part);
+                }
+                body.extend_from_slice(&piece);
+            }
+            Ok(None) => return (body, Extent::Whole),
+            Err(_) => return (body, Extent::Part),
+        }
+    }
+}
+
+/// Makes text of a body, without a byte order mark and without our own token, should a gateway echo it.
+fn harmless(body: Vec<u8>, token: &SecretString) -> String {
+    let mut text = String::from_utf8(body)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    let secret = token.expose_secret();
+    if secret.len() >= MIN_REDACTED && text.contains(secret) {
+        text = text.replace(secret, "[the token]");
+    }
+    text
+}
+
+fn fault(error: &reqwest::Error) -> Fault {
+    if error.is_builder() {
+        return Fault::NeverLeft(describe("the call could not be built", error));
+    }
+    if error.is_connect() {
+        let what = if error.is_dns() {
+            "the host's name could not be looked up"
+        } else if error.is_timeout() {
+            "no connection in time"
+        } else {
+            "no connection"
+        };
+        return Fault::NeverLeft(describe(what, error));
+    }
+    if error.is_timeout() {
+        return Fault::TimedOut;
+    }
+    Fault::Broken(describe("the call broke", error))
+}
+
+/// Says `what` happened and why. Only the innermost cause is named: the layers above it repeat one another.
+fn describe(what: &str, error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    let text = cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
+    bounded(&visible(&text), MAX_FAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authorization_header_hides_itself_and_refuses_what_no_header_may_carry() {
+        let value = authorization(&SecretString::from("secret-token")).unwrap();
+        assert_eq!(value.as_bytes(), b"Bearer secret-token");
+        assert!(!format!("{value:?}").contains("secret"));
+        for bad in ["secret\r\nX: y", "secret\0", "secret\n"] {
+            let Err(Fault::NeverLeft(text)) = authorization(&SecretString::from(bad)) else {
+                panic!("{bad:?} was taken");
+            };
+            assert!(!text.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn an_echoed_token_does_not_stay_in_the_body() {
+        let token = SecretString::from("abcdefghijklmnopqrstuvwxyz");
+        let body = b"\xef\xbb\xbf{\"t\":\"abcdefghijklmnopqrstuvwxyz\"}\xff".to_vec();
+        assert_eq!(harmless(body, &token), "{\"t\":\"[the token]\"}\u{fffd}");
+        let short = SecretString::from("t");
+        assert_eq!(harmless(b"that".to_vec(), &short), "that");
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads the service's records; it cannot change anything there.
+
+use std::fmt::Write as _;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::domain::ActionId;
+use crate::domain::MachineAction;
+use crate::domain::ReadReply;
+use crate::domain::Reply;
+use crate::domain::ReplyKind;
+
+use super::classify::classify;
+use super::connection::Connection;
+use super::exchange::exchange;
+use super::record::page;
+use super::record::record;
+
+/// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.
+pub const MAX_BATCH: usize = 100;
+
+/// One record; live-response sessions with hundreds of commands stay far below.
+const MAX_RECORD: usize = 1024 * 1024;
+
+/// One page of a list of 10,000 records.
+const MAX_PAGE: usize = 64 * 1024 * 1024;
+
+/// Reads records over one connection. Whoever holds nothing but a reader cannot send a cancel.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Makes one of a connection.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// Reads one action's record; the service's 404 is [`ReplyKind::NotFound`].
+    ///
+    /// A success without the record of this very action is [`ReplyKind::Garbled`]: it tells nothing about the action,
+    /// not even that it does not exist.
+    ///
+    /// # Cancel safety
+    /// Safe for the record; the call may be counted by the service all the same.
+    pub async fn action(&self, token: &SecretString, id: ActionId) -> ReadReply {
+        let path = ["api", "machineactions", &id.to_string()];
+        let read = |body: &str| {
+            let json: Value = serde_json::from_str(body).ok()?;
+            record(&json)
+                .filter(|action| action.id == id)
+                .map(|action| vec![action])
+        };
+        self.get(&path, &[], token, (MAX_RECORD, read)).await
+    }
+
+    /// Reads the records of up to [`MAX_BATCH`] actions with one call. Actions that the service does not know are
+    /// missing from the answer; records nobody asked for are left out of it.
+    ///
+    /// No ids need no call and get an empty answer; too many are refused as a call that never left.
+    ///
+    /// # Cancel safety
+    /// Safe for the records; the call may be counted by the service all the same.
+    pub async fn actions(&self, token: &SecretString, ids: &[ActionId]) -> ReadReply {
+        if ids.is_empty() || ids.len() > MAX_BATCH {
+            return without_call(ids.len());
+        }
+        let filter = batch_filter(ids);
+        let top = ids.len().to_string();
+        let query = [("$filter", filter.as_str()), ("$top", top.as_str())];
+        let read = |body: &str| {
+            let mut records: Vec<MachineAction> = page(body)?;
+            records.retain(|action| ids.contains(&action.id));
+            Some(records)
+        };
+        self.get(&["api", "machineactions"], &query, token, (MAX_PAGE, read))
+            .await
+    }
+
+    /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.
+    async fn get<T>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        token: &SecretString,
+        body: (usize, impl FnOnce(&str) -> Option<T>),
+    ) -> Reply<T> {
+        let (limit, read) = body;
+        let call = self.connection.get(path, query);
+        classify(exchange(call, token, limit).await, read)
+    }
+}
+
+fn without_call(count: usize) -> ReadReply {
+    let kind = if count == 0 {
+        ReplyKind::Answer(Vec::new())
+    } else {
+        ReplyKind::NeverLeft(format!(
+            "{count} ids are too many for one call, which takes {MAX_BATCH}"
+        ))
+    };
+    Reply {
+        kind,
+        http_status: None,
+        error: None,
+    }
+}
+
+/// Writes the OData filter that asks for `ids`; a GUID needs no escaping.
+fn batch_filter(ids: &[ActionId]) -> String {
+    let mut filter = String::with_capacity(8 + ids.len() * 39);
+    filter.push_str("id in (");
+    for (position, id) in ids.iter().enumerate() {
+        let comma = if position == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        write!(filter, "{comma}'{id}'").unwrap_or_default();
+    }
+    filter.push(')');
+    filter
+}

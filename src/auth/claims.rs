@@ -1,0 +1,199 @@
+//! What a token says about itself, read without verification and as far as it can be read.
+//!
+//! Nothing here is proof of anything: the service alone verifies a token.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// The longest text kept of one claim, in characters.
+const MAX_CLAIM: usize = 200;
+
+/// The most entries kept of one list of claims.
+const MAX_ENTRIES: usize = 200;
+
+/// The claims of a token that messages and checks need; each may be absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The tenant it was issued for (`tid`).
+    pub tenant: Option<String>,
+    /// The app it was issued to (`appid` or `azp`).
+    pub app: Option<String>,
+    /// The services it is meant for (`aud`).
+    pub audience: Vec<String>,
+    /// When it ends (`exp`).
+    pub expires_at: Option<Timestamp>,
+    /// What an app was granted (`roles`).
+    pub roles: Vec<String>,
+    /// What a user delegated (`scp`).
+    pub scopes: Vec<String>,
+    /// Who it speaks for: a user's name, or the app's.
+    pub name: Option<String>,
+}
+
+impl Claims {
+    /// Reads the claims of a JWT; `None` where `token` is none, for a token may be opaque.
+    pub fn read(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+        let json: Value = serde_json::from_slice(&bytes).ok()?;
+        json.is_object().then(|| Self {
+            tenant: first(&json, &["tid"]),
+            app: first(&json, &["appid", "azp"]),
+            audience: list(&json, "aud"),
+            expires_at: instant(json.get("exp")),
+            roles: list(&json, "roles"),
+            scopes: first_whole(&json, "scp"),
+            name: first(
+                &json,
+                &[
+                    "upn",
+                    "preferred_username",
+                    "unique_name",
+                    "app_displayname",
+                ],
+            ),
+        })
+    }
+}
+
+/// Returns the first of the named claims that is a text.
+fn first(json: &Value, names: &[&str]) -> Option<String> {
+    names
+        .iter()
+        .filter_map(|name| json.get(*name)?.as_str())
+        .find_map(bounded)
+}
+
+/// Returns a list of texts; a single text is a list of one.
+fn list(json: &Value, name: &str) -> Vec<String> {
+    match json.get(name) {
+        Some(Value::Array(entries)) => entries
+            .iter()
+            .filter_map(|entry| bounded(entry.as_str()?))
+            .take(MAX_ENTRIES)
+            .collect(),
+        Some(Value::String(text)) => bounded(text).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the words of a claim that is one text with blanks between them, or a list.
+fn first_whole(json: &Value, name: &str) -> Vec<String> {
+    match json.get(name) {
+        Some(Value::String(text)) => text
+            .split_whitespace()
+            .filter_map(bounded)
+            .take(MAX_ENTRIES)
+            .collect(),
+        _ => list(json, name),
+    }
+}
+
+/// Reads seconds since 1970: a number, or a text that holds one.
+fn instant(value: Option<&Value>) -> Option<Timestamp> {
+    let seconds = match value? {
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| number.to_string().split('.').next()?.parse().ok())?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    Timestamp::from_second(seconds).ok()
+}
+
+fn bounded(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.chars().take(MAX_CLAIM).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::any;
+    use proptest::proptest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn jwt(claims: &Value) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    #[test]
+    fn an_app_token_tells_tenant_app_roles_and_end() {
+        let claims = Claims::read(&jwt(&json!({
+            "tid": "t-1", "appid": "a-1", "aud": "https://api.securitycenter.microsoft.com",
+            "exp": 1_770_091_506, "roles": ["Machine.Isolate", 7, "Machine.Scan"], "app_displayname": "soc-bot"
+        })))
+        .unwrap();
+        assert_eq!(claims.tenant.as_deref(), Some("t-1"));
+        assert_eq!(claims.app.as_deref(), Some("a-1"));
+        assert_eq!(
+            claims.audience,
+            ["https://api.securitycenter.microsoft.com"]
+        );
+        assert_eq!(
+            claims.expires_at,
+            Timestamp::from_second(1_770_091_506).ok()
+        );
+        assert_eq!(claims.roles, ["Machine.Isolate", "Machine.Scan"]);
+        assert_eq!(claims.name.as_deref(), Some("soc-bot"));
+        assert!(claims.scopes.is_empty());
+    }
+
+    #[test]
+    fn a_delegated_token_tells_scopes_and_user() {
+        let claims = Claims::read(&jwt(&json!({
+            "azp": "a-2", "scp": "Machine.Isolate  Machine.Read", "upn": "me@corp.example", "exp": "1770091506",
+            "aud": ["x", "y"]
+        })))
+        .unwrap();
+        assert_eq!(claims.app.as_deref(), Some("a-2"));
+        assert_eq!(claims.scopes, ["Machine.Isolate", "Machine.Read"]);
+        assert_eq!(claims.name.as_deref(), Some("me@corp.example"));
+        assert_eq!(claims.audience, ["x", "y"]);
+        assert_eq!(
+            claims.expires_at,
+            Timestamp::from_second(1_770_091_506).ok()
+        );
+    }
+
+    #[test]
+    fn odd_claims_are_absent_and_an_opaque_token_has_none() {
+        let odd = json!({"tid": 7, "appid": null, "aud": {}, "exp": 1e300, "roles": {}, "scp": 1, "upn": ""});
+        assert_eq!(Claims::read(&jwt(&odd)), Some(Claims::default()));
+        assert_eq!(
+            Claims::read(&jwt(&json!({"exp": 10.9})))
+                .unwrap()
+                .expires_at,
+            Timestamp::from_second(10).ok()
+        );
+        let list = jwt(&json!([1]));
+        let four = format!("{}.x", jwt(&json!({})));
+        for text in [
+            "",
+            "opaque",
+            "a.b",
+            "a.!.c",
+            "a.e30",
+            "e30.bm9qc29u.c2ln",
+            &list,
+            &four,
+        ] {
+            assert_eq!(Claims::read(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_makes_it_panic(text in any::<String>(), bytes in any::<Vec<u8>>()) {
+            Claims::read(&text);
+            Claims::read(&format!("a.{}.c", URL_SAFE_NO_PAD.encode(bytes)));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One lane's way to a token, whatever kind it is.
+//!
+//! Every token passes the tenant check here before anybody can use it.
+
+use super::ready_token::ReadyToken;
+use super::token::AuthError;
+use super::token::Token;
+
+/// Whether a token that is at hand will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The one at hand will do.
+    AtHand,
+    /// The service refused the one at hand, or it is about to end: a new one is needed.
+    New,
+}
+
+/// The kinds of source a token can come from.
+#[derive(Debug)]
+pub enum TokenSource {
+    /// A token that somebody else got.
+    Ready(ReadyToken),
+}
+
+/// A source of tokens for one tenant.
+#[derive(Debug)]
+pub struct Credential {
+    source: TokenSource,
+    tenant: Option<String>,
+}
+
+impl Credential {
+    /// Binds a source to the tenant that was asked for, if one was.
+    pub fn new(source: TokenSource, tenant: Option<String>) -> Self {
+        Self { source, tenant }
+    }
+
+    /// Returns a token for the tenant that was asked for.
+    ///
+    /// # Errors
+    /// Returns why there is none; [`AuthError::CannotRefresh`] where a new one was wanted and cannot be had, and
+    /// [`AuthError::WrongTenant`] where the token contradicts the tenant.
+    ///
+    /// # Cancel safety
+    /// Safe: the token at hand stays.
+    pub async fn token(&self, freshness: Freshness) -> Result<Token, AuthError> {
+        let token = match (&self.source, freshness) {
+            (TokenSource::Ready(ready), Freshness::AtHand) => ready.held(),
+            (TokenSource::Ready(ready), Freshness::New) => ready.refresh().await?,
+        };
+        if let Some(asked) = &self.tenant {
+            token.check_tenant(asked)?;
+        }
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use secrecy::ExposeSecret as _;
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::platform::open_private_file;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+    fn write(path: &Path, text: &[u8]) {
+        let mut file = open_private_file(path).unwrap();
+        file.set_len(0).unwrap();
+        file.write_all(text).unwrap();
+    }
+
+    fn jwt(tenant: &str) -> String {
+        let claims = serde_json::json!({ "tid": tenant }).to_string();
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    async fn text_of(credential: &Credential, freshness: Freshness) -> String {
+        let token = credential.token(freshness).await.unwrap();
+        token.secret.expose_secret().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_token_file_is_read_again_when_a_new_token_is_wanted_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        write(&path, b"first\n");
+        let ready = ReadyToken::from_file(&path).unwrap();
+        let credential = Credential::new(TokenSource::Ready(ready), None);
+        write(&path, b"second\n");
+        assert_eq!(text_of(&credential, Freshness::AtHand).await, "first");
+        assert_eq!(text_of(&credential, Freshness::New).await, "second");
+        assert_eq!(text_of(&credential, Freshness::AtHand).await, "second");
+        write(&path, b"\n");
+        let error = credential.token(Freshness::New).await.unwrap_err();
+        assert!(matches!(error, AuthError::Empty { .. }));
+        assert_eq!(text_of(&credential, Freshness::AtHand).await, "second");
+    }
+
+    #[tokio::test]
+    async fn a_token_from_the_environment_cannot_be_refreshed() {
+        let value = SecretString::from("the-secret");
+        let ready = ReadyToken::from_value(&value, "MDE_CANCEL_TOKEN").unwrap();
+        let credential = Credential::new(TokenSource::Ready(ready), None);
+        assert_eq!(text_of(&credential, Freshness::AtHand).await, "the-secret");
+        let error = credential.token(Freshness::New).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the token in MDE_CANCEL_TOKEN cannot be refreshed; get a new one, or use --token-file"
+        );
+        assert!(!format!("{credential:?}").contains("the-secret"));
+    }
+
+    #[tokio::test]
+    async fn a_new_token_of_another_tenant_is_refused_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        write(&path, jwt(TENANT).as_bytes());
+        let ready = ReadyToken::from_file(&path).unwrap();
+        let credential = Credential::new(TokenSource::Ready(ready), Some(TENANT.to_owned()));
+        assert_eq!(text_of(&credential, Freshness::AtHand).await, jwt(TENANT));
+        write(
+            &path,
+            jwt("99999999-2222-3333-4444-555555555555").as_bytes(),
+        );
+        for freshness in [Freshness::New, Freshness::AtHand] {
+            let error = credential.token(freshness).await.unwrap_err();
+            assert!(matches!(error, AuthError::WrongTenant { .. }));
+        }
+    }
+
+    #[test]
+    fn a_missing_a_binary_and_an_endless_file_are_refused_by_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let missing = ReadyToken::from_file(&path).unwrap_err();
+        assert!(matches!(missing, AuthError::Unreadable { .. }));
+        write(&path, b"\xff\xfea\0b\0");
+        let binary = ReadyToken::from_file(&path).unwrap_err();
+        assert!(matches!(binary, AuthError::NotAToken { .. }));
+        write(&path, &vec![b'a'; 1 << 20]);
+        let long = ReadyToken::from_file(&path).unwrap_err();
+        assert!(matches!(long, AuthError::TooLong { .. }));
+        for error in [missing, binary, long] {
+            assert!(error.to_string().contains(path.to_str().unwrap()));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        write(&path, b"the-secret");
+        for mode in [0o604, 0o640] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = ReadyToken::from_file(&path).unwrap_err();
+            assert!(matches!(error, AuthError::ReadableByOthers { .. }));
+            assert!(!format!("{error} {error:?}").contains("the-secret"));
+        }
+    }
+}

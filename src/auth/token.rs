@@ -1,0 +1,241 @@
+//! A token in hand, and everything that can go wrong on the way to one.
+
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::claims::Claims;
+
+/// The longest token taken. Real ones stay under 8 KB, and no gateway takes a header near this.
+pub(super) const MAX_TOKEN: usize = 64 * 1024;
+
+/// Why there is no token to use.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A file that more than its owner can read is no place for a token.
+    #[error("the token file {path} can be read by others; make it private (chmod 600)")]
+    ReadableByOthers {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A token in the environment is there once and for all.
+    #[error("the token in {origin} cannot be refreshed; get a new one, or use --token-file")]
+    CannotRefresh {
+        /// Where the token stands.
+        origin: String,
+    },
+    /// Nothing but blanks.
+    #[error("{origin} holds no token")]
+    Empty {
+        /// Where a token was looked for.
+        origin: String,
+    },
+    /// Blanks inside, control characters or anything else that no header may carry.
+    #[error("{origin} holds something that is no token")]
+    NotAToken {
+        /// Where it stands.
+        origin: String,
+    },
+    /// Longer than any token.
+    #[error("{origin} holds more than the {MAX_TOKEN} bytes that a token may have")]
+    TooLong {
+        /// Where it stands.
+        origin: String,
+    },
+    /// The system's word.
+    #[error("the token file {path} cannot be read")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The token would act somewhere else than was asked for.
+    #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
+    WrongTenant {
+        /// What was asked for.
+        asked: String,
+        /// What the token says.
+        got: String,
+    },
+}
+
+/// A token with what is known about it.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token itself; its Debug hides it.
+    pub secret: SecretString,
+    /// When it ends, where that is known.
+    pub expires_at: Option<Timestamp>,
+    /// What it says about itself; `None` where it is opaque.
+    pub claims: Option<Claims>,
+}
+
+impl Token {
+    /// Takes the token that stands in `text`, which came from `origin`. Blanks around it, a byte order mark, a pair of
+    /// quotes and the word `Bearer` are what people and tools leave there.
+    ///
+    /// # Errors
+    /// Returns why there is none.
+    pub(super) fn parse(text: &str, origin: &str) -> Result<Self, AuthError> {
+        let origin = || origin.to_owned();
+        if text.len() > MAX_TOKEN {
+            return Err(AuthError::TooLong { origin: origin() });
+        }
+        let bare = text.trim_start_matches('\u{feff}').trim();
+        let bare = bare
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(bare);
+        let bare = match bare.split_once(char::is_whitespace) {
+            Some((word, rest)) if word.eq_ignore_ascii_case("bearer") => rest.trim(),
+            _ => bare.trim(),
+        };
+        if bare.is_empty() {
+            return Err(AuthError::Empty { origin: origin() });
+        }
+        if !bare.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(AuthError::NotAToken { origin: origin() });
+        }
+        let claims = Claims::read(bare);
+        Ok(Self {
+            secret: SecretString::from(bare),
+            expires_at: claims.as_ref().and_then(|claims| claims.expires_at),
+            claims,
+        })
+    }
+
+    /// Checks that the token does not contradict the tenant that was asked for.
+    ///
+    /// A tenant asked for by its domain name, and a token without a `tid`, cannot be compared and pass.
+    ///
+    /// # Errors
+    /// Returns both tenants where they differ.
+    pub fn check_tenant(&self, asked: &str) -> Result<(), AuthError> {
+        let got = self
+            .claims
+            .as_ref()
+            .and_then(|claims| claims.tenant.as_deref());
+        let Some(got) = got else { return Ok(()) };
+        let is_id = uuid::Uuid::try_parse(asked.trim()).is_ok();
+        if is_id && uuid::Uuid::try_parse(asked.trim()) != uuid::Uuid::try_parse(got) {
+            return Err(AuthError::WrongTenant {
+                asked: asked.trim().to_owned(),
+                got: got.chars().flat_map(shown).collect(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Shows a character as itself, or as its code point where a terminal might act on it.
+fn shown(letter: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = if letter.is_ascii_graphic() {
+        (Some(letter), None)
+    } else {
+        (None, Some(letter.escape_unicode()))
+    };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+    const OTHER: &str = "99999999-2222-3333-4444-555555555555";
+
+    fn token_with(claims: &serde_json::Value) -> Token {
+        let jwt = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        Token::parse(&jwt, "a test").unwrap()
+    }
+
+    #[test]
+    fn what_people_leave_around_a_token_is_taken_off() {
+        for text in [
+            "abc.def",
+            " abc.def\r\n",
+            "\u{feff}abc.def\n",
+            "\"abc.def\"\n",
+            "Bearer abc.def",
+            "bearer  abc.def ",
+        ] {
+            let token = Token::parse(text, "x").unwrap();
+            assert_eq!(token.secret.expose_secret(), "abc.def", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_by_place_and_never_shown() {
+        let long = "secret".repeat(MAX_TOKEN);
+        for (text, expected) in [
+            ("", "the file f holds no token"),
+            (" \n\u{feff}", "the file f holds something that is no token"),
+            ("\"\"", "the file f holds no token"),
+            ("secret two", "the file f holds something that is no token"),
+            (
+                "secret\nsecret",
+                "the file f holds something that is no token",
+            ),
+            ("secret\u{7}", "the file f holds something that is no token"),
+            ("sécret", "the file f holds something that is no token"),
+            (
+                &long,
+                "the file f holds more than the 65536 bytes that a token may have",
+            ),
+        ] {
+            let error = Token::parse(text, "the file f").unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert!(!format!("{error:?}").contains("cret"));
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_secret() {
+        let token = Token::parse("very-secret-token", "x").unwrap();
+        assert!(!format!("{token:?}").contains("very"));
+    }
+
+    #[test]
+    fn a_token_of_another_tenant_is_told_and_one_that_cannot_be_compared_passes() {
+        let token = token_with(&serde_json::json!({"tid": TENANT, "exp": 1_770_091_506}));
+        assert!(token.expires_at.is_some());
+        assert!(token.check_tenant(TENANT).is_ok());
+        assert!(
+            token
+                .check_tenant(&format!(" {} ", TENANT.to_uppercase()))
+                .is_ok()
+        );
+        assert!(token.check_tenant("corp.onmicrosoft.example").is_ok());
+        let error = token.check_tenant(OTHER).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the token is for tenant {TENANT}, but tenant {OTHER} was asked for")
+        );
+        let odd = token_with(&serde_json::json!({"tid": "x\u{1b}y"}));
+        assert!(
+            odd.check_tenant(TENANT)
+                .unwrap_err()
+                .to_string()
+                .contains("x\\u{1b}y")
+        );
+        assert!(
+            token_with(&serde_json::json!({}))
+                .check_tenant(TENANT)
+                .is_ok()
+        );
+        assert!(
+            Token::parse("opaque", "x")
+                .unwrap()
+                .check_tenant(TENANT)
+                .is_ok()
+        );
+    }
+}
