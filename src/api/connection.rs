@@ -131,7 +131,7 @@ impl Connection {
             .timeout(settings.timeout)
             // Shorter than the whole call's, so that a connection that never came about is told from a call without
             // an answer.
-            .connect_timeout((settings.timeout / 4 * 3).min(MAX_CONNECT))
+            .connect_timeout((settings.timeout / 2).min(MAX_CONNECT))
             .pool_idle_timeout(IDLE)
             .tcp_nodelay(true);
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]

@@ -121,12 +121,12 @@ mod tests {
         ErrorBody::read(body, &HeaderMap::new()).error
     }
 
-    fn error(code: &str, message: &str, target: Option<&str>) -> Option<ServiceError> {
-        Some(ServiceError {
+    fn error(code: &str, message: &str, target: Option<&str>) -> ServiceError {
+        ServiceError {
             code: code.to_owned(),
             message: message.to_owned(),
             correlation_id: target.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -134,30 +134,30 @@ mod tests {
         let cases = [
             (
                 r#"{"error":{"code":"ResourceNotFound","message":"no such action","target":"c0ffee"}}"#,
-                error("ResourceNotFound", "no such action", Some("c0ffee")),
+                Some(error("ResourceNotFound", "no such action", Some("c0ffee"))),
             ),
             (
                 r#"{"error":{"code":"","message":"bad filter","details":[{"message":"at 3"},{"message":null},7]}}"#,
-                error("", "bad filter at 3", None),
+                Some(error("", "bad filter at 3", None)),
             ),
             (
                 r#"{"error":{"code":429,"message":null,"target":null}}"#,
-                error("429", "", None),
+                Some(error("429", "", None)),
             ),
             (
                 r#"{"statusCode":429,"Message":"Rate limit is exceeded."}"#,
-                error("", "Rate limit is exceeded.", None),
+                Some(error("", "Rate limit is exceeded.", None)),
             ),
             (
                 r#"{"error":"invalid_token","error_description":"expired"}"#,
-                error("invalid_token", "expired", None),
+                Some(error("invalid_token", "expired", None)),
             ),
             (
                 "<html>\n<h1>502</h1>\n</html>",
-                error("", "<html> <h1>502</h1> </html>", None),
+                Some(error("", "<html> <h1>502</h1> </html>", None)),
             ),
-            (r#"{"a":1}"#, error("", r#"{"a":1}"#, None)),
-            (r#""sorry""#, error("", r#""sorry""#, None)),
+            (r#"{"a":1}"#, Some(error("", r#"{"a":1}"#, None))),
+            (r#""sorry""#, Some(error("", r#""sorry""#, None))),
             ("", None),
             (" \r\n", None),
         ];

@@ -1,1 +1,512 @@
-//! Tests of this subject.
+//! The client against a server that says exactly the bytes a test wrote down.
+
+mod gzip;
+mod server;
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use mde_cancel::api::ApiSettings;
+use mde_cancel::api::Canceller;
+use mde_cancel::api::Connection;
+use mde_cancel::api::MAX_BATCH;
+use mde_cancel::api::Proxies;
+use mde_cancel::api::Reader;
+use mde_cancel::api::Trust;
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::CancelReply;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RetryAfter;
+use proptest::prelude::any;
+use proptest::test_runner::TestRunner;
+use secrecy::SecretString;
+
+use gzip::gzip_blanks;
+use gzip::gzip_of;
+use server::Server;
+use server::Then;
+
+const ID: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+const OTHER: &str = "11111111-5b1e-4a77-9a3d-0c5be0a1d9f2";
+
+/// Long enough for any machine, where nothing is meant to time out.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// Long enough to connect and to send, where an answer is meant not to come.
+const SHORT: Duration = Duration::from_secs(3);
+
+fn open(base: &str, trust: Trust, timeout: Duration) -> Connection {
+    Connection::open(ApiSettings {
+        base: base.parse().unwrap(),
+        timeout,
+        user_agent: "mde-cancel/test".to_owned(),
+        trust,
+        proxies: Proxies::Off,
+    })
+    .unwrap()
+}
+
+fn plain(server: &Server) -> Connection {
+    open(&server.base, Trust::Nothing, PATIENT)
+}
+
+fn token() -> SecretString {
+    SecretString::from("a-token-that-is-long-enough")
+}
+
+fn id() -> ActionId {
+    ActionId::parse(ID).unwrap()
+}
+
+async fn cancel(connection: Connection) -> CancelReply {
+    Canceller::new(connection)
+        .cancel(&token(), id(), "why")
+        .await
+}
+
+/// Returns the reply to a cancel that is answered with `bytes`.
+async fn reply_to(bytes: impl AsRef<[u8]>) -> CancelReply {
+    cancel(plain(&Server::saying(bytes))).await
+}
+
+/// Writes an answer whose length is right.
+fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn record(id: &str, status: &str) -> String {
+    format!(r#"{{"id":"{id}","status":"{status}"}}"#)
+}
+
+#[tokio::test]
+async fn a_cancel_looks_on_the_wire_as_the_service_wants_it() {
+    let server = Server::saying(answer("200 OK", "", record(ID, "Cancelled")));
+    let connection = open(&format!("{}mde/", server.base), Trust::Nothing, PATIENT);
+    let reply = Canceller::new(connection)
+        .cancel(&token(), id(), "CHG-4711: \"roll back\"\n")
+        .await;
+    let ReplyKind::Answer(Some(action)) = reply.kind else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(action.status, Some(ActionStatus::Cancelled));
+    assert_eq!(reply.http_status, Some(200));
+    let call = server.calls().remove(0);
+    let (head, body) = call.split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<_> = head.lines().map(str::to_ascii_lowercase).collect();
+    assert_eq!(
+        lines.remove(0),
+        format!("post /mde/api/machineactions/{ID}/cancel http/1.1")
+    );
+    lines.sort();
+    let host = server
+        .base
+        .trim_start_matches("http://")
+        .trim_end_matches('/');
+    assert_eq!(
+        lines,
+        [
+            "accept-encoding: gzip",
+            "accept: application/json",
+            "authorization: bearer a-token-that-is-long-enough",
+            &format!("content-length: {}", body.len()),
+            "content-type: application/json",
+            &format!("host: {host}"),
+            "user-agent: mde-cancel/test",
+        ]
+    );
+    assert_eq!(body, r#"{"Comment":"CHG-4711: \"roll back\"\n"}"#);
+}
+
+#[tokio::test]
+async fn a_single_read_and_a_batch_read_ask_exactly_for_what_they_want() {
+    let list = format!(
+        r#"{{"value":[{},{},7,{}]}}"#,
+        record(OTHER, "Pending"),
+        record("22222222-5b1e-4a77-9a3d-0c5be0a1d9f2", "Pending"),
+        record(ID, "Failed")
+    );
+    let server = Server::with(vec![
+        (answer("200 OK", "", record(ID, "Pending")), Then::Stays),
+        (answer("200 OK", "", list), Then::Closes),
+    ]);
+    let reader = Reader::new(plain(&server));
+    let ReplyKind::Answer(one) = reader.action(&token(), id()).await.kind else {
+        panic!("no answer");
+    };
+    assert_eq!(
+        (one.len(), one[0].status.clone()),
+        (1, Some(ActionStatus::Pending))
+    );
+    let ids = [id(), ActionId::parse(OTHER).unwrap()];
+    let ReplyKind::Answer(found) = reader.actions(&token(), &ids).await.kind else {
+        panic!("no answer");
+    };
+    let found: Vec<_> = found.iter().map(|action| action.id).collect();
+    assert_eq!(found, [ids[1], ids[0]]);
+    let lines: Vec<_> = server
+        .calls()
+        .iter()
+        .map(|call| call.lines().next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            format!("GET /api/machineactions/{ID} HTTP/1.1"),
+            format!(
+                "GET /api/machineactions?$filter=id%20in%20%28%27{ID}%27%2C%27{OTHER}%27%29&$top=2 HTTP/1.1"
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn no_ids_and_too_many_need_no_call() {
+    let server = Server::with(Vec::new());
+    let reader = Reader::new(plain(&server));
+    assert_eq!(
+        reader.actions(&token(), &[]).await.kind,
+        ReplyKind::Answer(Vec::new())
+    );
+    let many = vec![id(); MAX_BATCH + 1];
+    let reply = reader.actions(&token(), &many).await;
+    assert!(matches!(reply.kind, ReplyKind::NeverLeft(_)));
+    assert_eq!(server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_success_that_is_no_record_tells_a_read_nothing() {
+    for body in ["", "{}", "[]", "<html>", &record(OTHER, "Pending")] {
+        let server = Server::with(vec![
+            (answer("200 OK", "", body), Then::Stays),
+            (answer("200 OK", "", body), Then::Stays),
+        ]);
+        let reader = Reader::new(plain(&server));
+        assert_eq!(
+            reader.action(&token(), id()).await.kind,
+            ReplyKind::Garbled,
+            "{body}"
+        );
+        assert_eq!(
+            reader.actions(&token(), &[id()]).await.kind,
+            ReplyKind::Garbled,
+            "{body}"
+        );
+    }
+    let reader = Reader::new(plain(&Server::saying(answer("404 Not Found", "", ""))));
+    assert_eq!(
+        reader.action(&token(), id()).await.kind,
+        ReplyKind::NotFound
+    );
+}
+
+#[tokio::test]
+async fn an_empty_or_a_json_success_is_an_acceptance_and_another_actions_record_is_not_believed() {
+    for body in [
+        "",
+        " \r\n",
+        "{}",
+        "null",
+        "[1]",
+        "\u{feff}{}",
+        &record(OTHER, "Cancelled"),
+    ] {
+        let reply = reply_to(answer("200 OK", "", body)).await;
+        assert_eq!(reply.kind, ReplyKind::Answer(None), "{body}");
+    }
+    assert_eq!(
+        reply_to(answer("202 Accepted", "", "")).await.kind,
+        ReplyKind::Answer(None)
+    );
+    let bare = reply_to("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(
+        (bare.kind, bare.http_status),
+        (ReplyKind::Answer(None), Some(204))
+    );
+}
+
+#[tokio::test]
+async fn a_success_that_is_not_what_the_service_speaks_is_garbled() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"id\":";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let gzip = "Content-Encoding: gzip\r\n";
+    let cases: Vec<Vec<u8>> = vec![
+        answer(
+            "200 OK",
+            "Content-Type: text/html\r\n",
+            "<html>sign in</html>",
+        ),
+        answer("200 OK", "", "{\"id\":"),
+        answer("200 OK", "", "{} {}"),
+        cut.into(),
+        format!("{chunked}zz\r\n{{}}\r\n").into(),
+        format!("{chunked}5\r\n{{}}").into(),
+        format!("{chunked}ffffffffffffffffff\r\n{{}}").into(),
+        answer("200 OK", gzip, "{}"),
+        answer("200 OK", gzip, &gzip_of(b"{}")[..12]),
+    ];
+    for bytes in cases {
+        let reply = reply_to(&bytes).await;
+        let shown = String::from_utf8_lossy(&bytes);
+        assert_eq!(
+            (reply.kind, reply.http_status),
+            (ReplyKind::Garbled, Some(200)),
+            "{shown}"
+        );
+    }
+    let portal = reply_to(answer("200 OK", "", "<html>sign in\u{1b}[2J</html>")).await;
+    assert_eq!(
+        portal.error.unwrap().message,
+        "<html>sign in\\u{1b}[2J</html>"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_stops_in_the_middle_of_a_success_is_garbled_and_not_timed_out() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{".to_vec();
+    let server = Server::with(vec![(head, Then::Hangs)]);
+    let connection = open(&server.base, Trust::Nothing, SHORT);
+    let reply = cancel(connection).await;
+    assert_eq!(
+        (reply.kind, reply.http_status),
+        (ReplyKind::Garbled, Some(200))
+    );
+}
+
+#[tokio::test]
+async fn packed_answers_are_unpacked_and_bombs_are_bounded() {
+    let gzip = "Content-Encoding: gzip\r\n";
+    let reply = reply_to(answer(
+        "200 OK",
+        gzip,
+        gzip_of(record(ID, "Cancelled").as_bytes()),
+    ))
+    .await;
+    assert!(
+        matches!(reply.kind, ReplyKind::Answer(Some(_))),
+        "{reply:?}"
+    );
+    // Blanks alone are an acceptance, as long as they stay under 1 MiB.
+    let harmless = reply_to(answer("200 OK", gzip, gzip_blanks(4_000))).await;
+    assert_eq!(harmless.kind, ReplyKind::Answer(None));
+    let bomb = gzip_blanks(4_100);
+    assert!(bomb.len() < 10_000);
+    let reply = reply_to(answer("200 OK", gzip, &bomb)).await;
+    assert_eq!(
+        (reply.kind, reply.http_status),
+        (ReplyKind::Garbled, Some(200))
+    );
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_left_at_the_bound() {
+    for (status, expected) in [(200, ReplyKind::Garbled), (404, ReplyKind::NotFound)] {
+        let head = format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes();
+        let server = Server::with(vec![(head, Then::NeverEnds)]);
+        assert_eq!(cancel(plain(&server)).await.kind, expected);
+        // The bound and what the kernel buffers; without a bound it goes on to the time-out, gigabytes later.
+        assert!(server.blanks_said() < 64 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_ends_the_call_without_an_answer_breaks_it() {
+    let cases: [&[u8]; 6] = [
+        b"",
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+    ];
+    for bytes in cases {
+        let reply = reply_to(bytes).await;
+        assert!(matches!(reply.kind, ReplyKind::Broken(_)), "{reply:?}");
+        assert_eq!(reply.http_status, None);
+    }
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2_000_000));
+    assert!(matches!(reply_to(huge).await.kind, ReplyKind::Broken(_)));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(5000));
+    assert!(matches!(reply_to(many).await.kind, ReplyKind::Broken(_)));
+}
+
+#[tokio::test]
+async fn a_reset_before_the_head_breaks_the_call() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        // One byte is read and the rest is not, so that closing resets the connection.
+        peer.read_exact(&mut [0]).unwrap();
+    });
+    let reply = cancel(open(&base, Trust::Nothing, PATIENT)).await;
+    assert!(matches!(reply.kind, ReplyKind::Broken(_)), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_times_out() {
+    let server = Server::with(vec![(Vec::new(), Then::Hangs)]);
+    let connection = open(&server.base, Trust::Nothing, SHORT);
+    let reply = cancel(connection).await;
+    assert_eq!((reply.kind, reply.http_status), (ReplyKind::TimedOut, None));
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn what_never_left_is_told_for_certain() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let server = Server::saying(answer("200 OK", "", ""));
+    let no_tls = server.base.replace("http:", "https:");
+    // A TLS greeting holds no end of a head, so the server must be one that answers at once.
+    let greeter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let greeting = format!("https://{}/", greeter.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut peer, _) = greeter.accept().unwrap();
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        peer.read_to_end(&mut Vec::new()).unwrap_or_default();
+    });
+    let cases = [
+        (refused.as_str(), Trust::Nothing, PATIENT),
+        (greeting.as_str(), Trust::Public, PATIENT),
+        // Nothing is ever said to a TLS greeting here, so the connection is not made in time.
+        (no_tls.as_str(), Trust::Public, SHORT),
+        ("https://no-such-host.invalid/", Trust::Public, PATIENT),
+    ];
+    for (base, trust, timeout) in cases {
+        let reply = cancel(open(base, trust, timeout)).await;
+        let ReplyKind::NeverLeft(what) = &reply.kind else {
+            panic!("{base}: {reply:?}");
+        };
+        assert!(!what.contains("http") && !what.contains(ID), "{what}");
+    }
+    assert!(server.calls().is_empty());
+    let server = Server::saying(answer("200 OK", "", ""));
+    let odd = SecretString::from("secret\r\nX-Evil: 1");
+    let reply = Canceller::new(plain(&server))
+        .cancel(&odd, id(), "why")
+        .await;
+    assert!(matches!(&reply.kind, ReplyKind::NeverLeft(what) if !what.contains("secret")));
+    assert_eq!(server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_and_never_followed() {
+    let elsewhere = Server::saying(answer("200 OK", "", ""));
+    for status in [301, 302, 303, 307, 308] {
+        let head = format!("{status} Moved");
+        let location = format!("Location: {}steal\r\n", elsewhere.base);
+        let reply = reply_to(answer(&head, &location, "<html>")).await;
+        assert_eq!(
+            (reply.kind, reply.http_status),
+            (ReplyKind::Redirected, Some(status))
+        );
+        assert_eq!(reply.error.unwrap().message, "redirected to 127.0.0.1");
+    }
+    assert_eq!(elsewhere.accepted(), 0);
+}
+
+#[tokio::test]
+async fn an_error_answer_carries_its_words_and_never_our_token() {
+    let body = r#"{"error":{"code":"Forbidden","message":"no a-token-that-is-long-enough","target":"c0ffee"}}"#;
+    let reply = reply_to(answer("403 Forbidden", "", body)).await;
+    assert_eq!(reply.kind, ReplyKind::Forbidden);
+    let error = reply.error.unwrap();
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("Forbidden", "no [the token]")
+    );
+    assert_eq!(error.correlation_id.as_deref(), Some("c0ffee"));
+    let reply = reply_to(answer("500 Oops", "Request-Id: r-1\r\n", "")).await;
+    assert_eq!(reply.kind, ReplyKind::ServerFault(None));
+    assert_eq!(reply.error.unwrap().correlation_id.as_deref(), Some("r-1"));
+    // The words of a body that is cut off count as far as they came.
+    let reply =
+        reply_to("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\nback soon")
+            .await;
+    let wait = RetryAfter::Wait(Duration::from_secs(7));
+    assert_eq!(reply.kind, ReplyKind::NotApplied(Some(wait)));
+    assert_eq!(reply.error.unwrap().message, "back soon");
+}
+
+#[tokio::test]
+async fn a_throttle_is_read_off_the_wire() {
+    let text = "quota exceeded, maximum allowed 1500 per 01:00:00. Send again in 2760 seconds.";
+    let date = "Retry-After: Tue, 03 Feb 2026 04:05:06 GMT\r\n";
+    let reply = reply_to(answer("429 Too Many Requests", date, text)).await;
+    let ReplyKind::Throttled(throttle) = reply.kind else {
+        panic!("{reply:?}");
+    };
+    let at = RetryAfter::At("2026-02-03T04:05:06Z".parse().unwrap());
+    assert_eq!(throttle.retry_after, Some(at));
+    assert_eq!(throttle.body_wait, Some(Duration::from_secs(2760)));
+    assert_eq!(throttle.allowance, Some((1500, Duration::from_secs(3600))));
+}
+
+#[tokio::test]
+async fn calls_share_connections() {
+    const CALLS: usize = 20;
+    let server = Server::with(vec![(answer("200 OK", "", ""), Then::Stays); CALLS]);
+    let connection = plain(&server);
+    for _ in 0..CALLS {
+        assert_eq!(
+            cancel(connection.clone()).await.kind,
+            ReplyKind::Answer(None)
+        );
+    }
+    assert_eq!(server.calls().len(), CALLS);
+    // Not exactly one: the client opens another where the last answer's has not come back to its pool yet.
+    assert!(server.accepted() < CALLS / 2, "{}", server.accepted());
+}
+
+#[tokio::test]
+async fn a_call_that_was_read_and_not_answered_is_not_sent_again_behind_our_back() {
+    let server = Server::with(vec![
+        (answer("200 OK", "", ""), Then::Stays),
+        (Vec::new(), Then::Closes),
+        (answer("200 OK", "", ""), Then::Closes),
+    ]);
+    let connection = plain(&server);
+    assert_eq!(
+        cancel(connection.clone()).await.kind,
+        ReplyKind::Answer(None)
+    );
+    let reply = cancel(connection.clone()).await;
+    assert!(matches!(reply.kind, ReplyKind::Broken(_)), "{reply:?}");
+    assert_eq!(server.calls().len(), 2);
+    assert_eq!(cancel(connection).await.kind, ReplyKind::Answer(None));
+}
+
+#[test]
+fn whatever_a_server_says_is_some_reply() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let said = (
+        100_u16..1000,
+        "[a-zA-Z-]{1,12}: [ -~]{0,20}",
+        any::<Vec<u8>>(),
+        any::<bool>(),
+    );
+    let mut runner = TestRunner::new(proptest::test_runner::Config::with_cases(64));
+    runner
+        .run(&said, |(status, header, body, is_head_whole)| {
+            let end = if is_head_whole { "\r\n\r\n" } else { "\r\n" };
+            let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{header}{end}");
+            let reply = runtime.block_on(reply_to([head.as_bytes(), &body].concat()));
+            let is_told = reply.http_status.is_some();
+            let is_broken = matches!(reply.kind, ReplyKind::Broken(_));
+            proptest::prop_assert!(is_told != is_broken, "{reply:?}");
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,140 @@
+//! A server that says exactly the bytes a test wrote down, and remembers what it was asked.
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+/// What the server does once it has said its bytes.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Then {
+    /// Reads the next call on the same connection.
+    Stays,
+    /// Ends the connection in good order.
+    Closes,
+    /// Says nothing more until the client goes away.
+    Hangs,
+    /// Says blanks until the client goes away.
+    NeverEnds,
+}
+
+/// A server that answers the calls it gets, in turn, with what a script says; each connection has a thread.
+pub(super) struct Server {
+    /// Where it is, with a slash at the end.
+    pub(super) base: String,
+    seen: Arc<Seen>,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Seen {
+    calls: Mutex<Vec<String>>,
+    accepted: AtomicUsize,
+    blanks_said: AtomicUsize,
+}
+
+/// The answers that are still to be given.
+type Script = Mutex<std::vec::IntoIter<(Vec<u8>, Then)>>;
+
+impl Server {
+    pub(super) fn with(script: Vec<(Vec<u8>, Then)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let script: Arc<Script> = Arc::new(Mutex::new(script.into_iter()));
+        let seen: Arc<Seen> = Arc::default();
+        let server = Self {
+            base,
+            seen: seen.clone(),
+        };
+        std::thread::spawn(move || {
+            for peer in listener.incoming() {
+                seen.accepted.fetch_add(1, Ordering::SeqCst);
+                let (script, seen) = (script.clone(), seen.clone());
+                std::thread::spawn(move || serve(peer.unwrap(), &script, &seen));
+            }
+        });
+        server
+    }
+
+    /// Answers one call with `bytes` and closes.
+    pub(super) fn saying(bytes: impl AsRef<[u8]>) -> Self {
+        Self::with(vec![(bytes.as_ref().to_vec(), Then::Closes)])
+    }
+
+    /// The calls so far, each with its head and body.
+    pub(super) fn calls(&self) -> Vec<String> {
+        self.seen.calls.lock().unwrap().clone()
+    }
+
+    /// How many connections were taken.
+    pub(super) fn accepted(&self) -> usize {
+        self.seen.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes of endless bodies the kernel took.
+    pub(super) fn blanks_said(&self) -> usize {
+        self.seen.blanks_said.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(mut peer: TcpStream, script: &Script, seen: &Seen) {
+    while let Some(call) = read_call(&mut peer) {
+        seen.calls.lock().unwrap().push(call);
+        let Some((bytes, then)) = script.lock().unwrap().next() else {
+            return;
+        };
+        // The client may have gone away, which is what some tests want.
+        if peer.write_all(&bytes).is_err() {
+            return;
+        }
+        match then {
+            Then::Stays => {}
+            Then::Closes => {
+                peer.shutdown(Shutdown::Write).unwrap_or_default();
+                // Reading to the end keeps the kernel from turning unread bytes into a reset.
+                peer.read_to_end(&mut Vec::new()).unwrap_or_default();
+                return;
+            }
+            Then::Hangs => {
+                peer.read_to_end(&mut Vec::new()).unwrap_or_default();
+                return;
+            }
+            Then::NeverEnds => {
+                let blanks = vec![b' '; 65_536];
+                while peer.write_all(&blanks).is_ok() {
+                    seen.blanks_said.fetch_add(blanks.len(), Ordering::SeqCst);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Reads one call with its body; `None` where the client has gone.
+fn read_call(peer: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if peer.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8(bytes).ok()?;
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")
+                .map(str::to_owned)
+        })
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    peer.read_exact(&mut body).ok()?;
+    Some(head + &String::from_utf8(body).ok()?)
+}
