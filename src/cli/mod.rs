@@ -12,6 +12,15 @@ mod progress_view;
 
 mod progress;
 
+mod log_line;
+
+mod logging;
+
+pub use logging::LogFormat;
+pub use logging::LogSettings;
+pub use logging::LoggingError;
+pub use logging::Verbosity;
+pub use logging::start_logging;
 pub use progress::Progress;
 pub use progress::ProgressMode;
 pub use progress::ProgressWriter;
