@@ -107,9 +107,8 @@ impl Problem {
                 if let Some((wait, tells)) = told {
                     let seconds = whole_seconds(wait);
                     if tells != Tells::Header {
-                        message.push_str(&format!(
-                            " You can send requests again in {seconds} seconds."
-                        ));
+                        message =
+                            format!("{message} You can send requests again in {seconds} seconds.");
                     }
                     retry_after = (tells != Tells::Hint).then(|| seconds.to_string());
                 }

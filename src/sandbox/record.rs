@@ -236,22 +236,22 @@ impl Record {
         if self.action_type != "LiveResponse" {
             return Vec::new();
         }
-        let command_status = if self.command_done || self.status == Status::Succeeded {
+        let status = if self.command_done || self.status == Status::Succeeded {
             "Completed"
         } else if matches!(self.status, Status::Failed | Status::TimeOut) {
             "Failed"
         } else {
             "Created"
         };
-        let ended = command_status != "Created";
+        let ended = status != "Created";
         vec![Command {
             index: 0,
             start_time: (ended || self.status == Status::InProgress)
                 .then_some(Ticks(self.created_at)),
             end_time: ended.then_some(Ticks(self.updated_at)),
-            command_status,
+            status,
             errors: [],
-            command: Script {
+            script: Script {
                 script_type: "RunScript",
                 params: [Param {
                     key: "ScriptName",
@@ -339,9 +339,11 @@ struct Command {
     index: u32,
     start_time: Option<Ticks>,
     end_time: Option<Ticks>,
-    command_status: &'static str,
+    #[serde(rename = "commandStatus")]
+    status: &'static str,
     errors: [&'static str; 0],
-    command: Script,
+    #[serde(rename = "command")]
+    script: Script,
 }
 
 #[derive(Serialize)]

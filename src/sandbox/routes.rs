@@ -156,7 +156,10 @@ impl Sandbox {
         };
         let ticket = Ticket::new(self, &mut admitted);
         let drawn = dice::roll(settings.seed, admitted.number, b"latency");
-        let delay = settings.latency.draw(drawn) + admitted.fate.delay;
+        let delay = settings
+            .latency
+            .draw(drawn)
+            .saturating_add(admitted.fate.delay);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -343,12 +346,12 @@ async fn machine(
     let (parts, _) = request.into_parts();
     let call = arrival(&sandbox, CallKind::Machine, &parts);
     sandbox
-        .perform(call, |actions, _| match actions.machine(&id) {
-            Some(machine) => Worked::only(Answer::Json(200, machine)),
-            None => {
-                let message = format!("Machine {id} was not found.");
-                Worked::refused(Problem::new(404, "ResourceNotFound", message))
+        .perform(call, |actions, _| {
+            if let Some(machine) = actions.machine(&id) {
+                return Worked::only(Answer::Json(200, machine));
             }
+            let message = format!("Machine {id} was not found.");
+            Worked::refused(Problem::new(404, "ResourceNotFound", message))
         })
         .await
 }
