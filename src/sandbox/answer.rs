@@ -21,8 +21,8 @@ use super::fault::Tells;
 use super::query::ListQuery;
 use super::query::Page;
 use super::record::Record;
-use super::record::list_context;
 use super::settings::RetryAfterForm;
+use super::wire::list_context;
 
 const JSON: &str = "application/json; odata.metadata=minimal; charset=utf-8";
 

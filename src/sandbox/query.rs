@@ -7,11 +7,11 @@ use url::form_urlencoded;
 
 use crate::domain::ActionId;
 
-use super::filter::Field;
+use super::field::Field;
+use super::field::Value;
 use super::filter::Filter;
-use super::filter::Value;
-use super::record::FIELDS;
 use super::record::Record;
+use super::wire::FIELDS;
 
 /// The most that `$top` may ask for (MDE `get-machineactions-collection.md`).
 const MOST: usize = 10_000;

@@ -37,11 +37,11 @@ use super::record::Cancellation;
 use super::server::Sandbox;
 use super::server::Ticket;
 use super::settings::TokenCheck;
+use super::sign_in;
+use super::sign_in::Protocol;
 use super::state::Call;
-use super::token;
 use super::token::CANCEL_ROLES;
 use super::token::Caller;
-use super::token::Protocol;
 use super::token::READ_ROLES;
 
 /// The most that a call's body may hold; comments are short.
@@ -361,7 +361,7 @@ async fn token_v1(
     Path(tenant): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    sign_in(sandbox, &tenant, request, Protocol::V1).await
+    token(sandbox, &tenant, request, Protocol::V1).await
 }
 
 async fn token_v2(
@@ -369,10 +369,10 @@ async fn token_v2(
     Path(tenant): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    sign_in(sandbox, &tenant, request, Protocol::V2).await
+    token(sandbox, &tenant, request, Protocol::V2).await
 }
 
-async fn sign_in(
+async fn token(
     sandbox: Sandbox,
     tenant: &str,
     request: Request,
@@ -385,7 +385,7 @@ async fn sign_in(
     let tokens = &sandbox.settings().tokens;
     sandbox
         .perform(call, |_, now| {
-            let (status, body) = token::sign_in(protocol, tenant, &form, tokens, now);
+            let (status, body) = sign_in::answer(protocol, tenant, &form, tokens, now);
             Worked::only(Answer::Json(status, body))
         })
         .await
