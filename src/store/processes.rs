@@ -20,12 +20,15 @@ pub(super) struct Own {
     pub(super) boot: i64,
 }
 
-/// Enters this process, whose lock is held already, and forgets boots of which no call is left.
+/// Enters this process, whose lock is held already, and forgets boots of which nothing is left.
+///
+/// The scopes are named, here and below, so that the index leads to the calls without reading them all.
 pub(super) fn enter(conn: &Connection, process: &Process, now: Moment) -> Result<Own, Fault> {
     conn.execute(
-        "DELETE FROM boots WHERE name <> ?1 AND id NOT IN (SELECT boot FROM calls)
-         AND id NOT IN (SELECT boot FROM processes)
-         AND id NOT IN (SELECT cooldown_boot FROM scopes WHERE cooldown_boot IS NOT NULL)",
+        "DELETE FROM boots WHERE name <> ?1
+         AND NOT EXISTS (SELECT 1 FROM calls WHERE scope IN (SELECT id FROM scopes) AND boot = boots.id)
+         AND NOT EXISTS (SELECT 1 FROM processes WHERE boot = boots.id)
+         AND NOT EXISTS (SELECT 1 FROM scopes WHERE cooldown_boot = boots.id)",
         [process.boot.as_str()],
     )?;
     conn.execute(
@@ -84,7 +87,6 @@ pub(super) fn end_calls_of_dead(
             continue;
         }
         any = true;
-        // The scopes are named so that the index leads to the calls in flight.
         let ended = conn
             .prepare_cached(
                 "UPDATE calls SET ended_up = ?3, ended_wall = ?4, grace = ?5, boot = ?6
