@@ -220,7 +220,7 @@ impl Columns {
             context: RowContext {
                 comment: text(self.comment),
                 tenant: text(self.tenant),
-                action_type: text(self.action_type).map(|word| ActionType::parse(&word)),
+                action_type: self.action_type.and_then(&cell).and_then(action_type),
                 machine_id: text(self.machine_id),
                 computer_dns_name: text(self.computer_dns_name),
                 requestor: text(self.requestor),
@@ -301,6 +301,14 @@ impl Columns {
                 })
             }
         }
+    }
+}
+
+/// Reads a type; the known ones, which nearly all are, without a copy.
+fn action_type(text: &str) -> Option<ActionType> {
+    match ActionType::parse(text) {
+        ActionType::Other(other) => cells::context_text(&other).map(ActionType::Other),
+        known => Some(known),
     }
 }
 
