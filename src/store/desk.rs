@@ -19,15 +19,15 @@ use super::ledger::AttemptKey;
 use super::ledger::Ledger;
 use super::records::IntakeMark;
 use super::records::NewRow;
-use super::records::Purpose;
 use super::records::Record;
-use super::records::RunKey;
-use super::records::ScopeKey;
-use super::records::ScopeRecord;
-use super::records::ScopeUse;
-use super::records::Take;
-use super::records::Taken;
 use super::scopes;
+use super::slots::Purpose;
+use super::slots::RunKey;
+use super::slots::ScopeKey;
+use super::slots::ScopeRecord;
+use super::slots::ScopeUse;
+use super::slots::Take;
+use super::slots::Taken;
 
 /// The writer's own things.
 #[derive(Debug)]

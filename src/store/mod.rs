@@ -13,13 +13,16 @@
 //! process).
 
 mod error;
-mod records;
 mod schema;
+mod slots;
+
+mod records;
 
 mod words;
 
 mod locks;
 
+mod calls;
 mod file;
 mod processes;
 mod scopes;
@@ -43,23 +46,23 @@ pub use handle::Store;
 pub use reader::Reader;
 pub use reader::ReportRows;
 pub use records::AttemptReply;
-pub use records::CallId;
-pub use records::Cooldown;
 pub use records::IntakeMark;
 pub use records::NewRow;
 pub use records::NewRun;
 pub use records::Phase;
 pub use records::Process;
-pub use records::Purpose;
 pub use records::QueuedRow;
 pub use records::Record;
-pub use records::RunKey;
 pub use records::RunRecord;
 pub use records::RunState;
-pub use records::ScopeKey;
-pub use records::ScopeRecord;
-pub use records::ScopeUse;
 pub use records::StoreOptions;
-pub use records::Take;
-pub use records::Taken;
 pub use records::state_file;
+pub use slots::CallId;
+pub use slots::Cooldown;
+pub use slots::Purpose;
+pub use slots::RunKey;
+pub use slots::ScopeKey;
+pub use slots::ScopeRecord;
+pub use slots::ScopeUse;
+pub use slots::Take;
+pub use slots::Taken;

@@ -12,7 +12,7 @@ use crate::domain::RowNumber;
 
 use super::error::Fault;
 use super::records::QueuedRow;
-use super::records::RunKey;
+use super::slots::RunKey;
 use super::words::IdCell;
 use super::words::Wall;
 

@@ -22,9 +22,9 @@ use super::file;
 use super::records;
 use super::records::IntakeMark;
 use super::records::NewRun;
-use super::records::RunKey;
 use super::records::RunRecord;
 use super::report;
+use super::slots::RunKey;
 use super::words::OutcomeWord;
 use super::words::Wall;
 

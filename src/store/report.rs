@@ -164,6 +164,9 @@ mod tests {
 
     #[test]
     fn a_row_without_a_last_word_says_how_the_run_left_it() {
+        use Outcome as O;
+        use RunState::Going;
+        use RunState::Stopped;
         let left = |state, phase, attempts, outcome| {
             Left {
                 state,
@@ -174,9 +177,6 @@ mod tests {
             }
             .reason(outcome)
         };
-        use Outcome as O;
-        use RunState::Going;
-        use RunState::Stopped;
         for (state, phase, attempts, outcome, text) in [
             (
                 Stopped,

@@ -14,9 +14,9 @@ use crate::domain::Uptime;
 use crate::quota::Windows;
 
 use super::error::Fault;
-use super::records::Cooldown;
-use super::records::ScopeKey;
-use super::records::ScopeRecord;
+use super::slots::Cooldown;
+use super::slots::ScopeKey;
+use super::slots::ScopeRecord;
 use super::words::Up;
 use super::words::Wall;
 use super::words::WindowsCell;
