@@ -16,6 +16,8 @@ mod log_line;
 
 mod logging;
 
+mod watch;
+
 pub use logging::LogFormat;
 pub use logging::LogSettings;
 pub use logging::LoggingError;

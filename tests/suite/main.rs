@@ -9,11 +9,13 @@ mod support;
 mod architecture;
 
 mod api;
+mod fault_matrix;
 mod intake;
 mod intake_attacks;
 mod quota;
 mod report;
 mod sandbox;
+mod simulation;
 mod store;
 
 #[test]
