@@ -77,25 +77,22 @@ impl Records {
     pub(super) fn find_start(&mut self, source: &mut ByteSource) -> io::Result<()> {
         loop {
             let available = source.available();
-            let blank = available
+            let first = available
                 .iter()
                 .position(|byte| !matches!(byte, b'\n' | b'\r'));
-            match blank {
-                Some(at) => {
-                    let comment = available[at] == b'#';
-                    source.consume(at);
-                    if !comment || self.comments == Comments::Kept {
-                        return Ok(());
-                    }
-                    lines::drop_line(source)?;
+            let Some(at) = first else {
+                source.consume(available.len());
+                if source.fill()? == Filled::Ended {
+                    return Ok(());
                 }
-                None => {
-                    source.consume(available.len());
-                    if source.fill()? == Filled::Ended {
-                        return Ok(());
-                    }
-                }
+                continue;
+            };
+            let comment = available[at] == b'#';
+            source.consume(at);
+            if !comment || self.comments == Comments::Kept {
+                return Ok(());
             }
+            lines::drop_line(source)?;
         }
     }
 
