@@ -39,6 +39,7 @@ use super::server::Ticket;
 use super::settings::TokenCheck;
 use super::sign_in;
 use super::sign_in::Protocol;
+use super::state::Admitted;
 use super::state::Call;
 use super::token::CANCEL_ROLES;
 use super::token::Caller;
@@ -170,27 +171,33 @@ impl Sandbox {
             ticket.end(CallEnd::Severed, None);
             return sever(severed, call.line.as_ref());
         }
-        let scripted =
-            fault.and_then(|kind| Problem::scripted(kind, call.wanted, &call.caller.roles));
-        let answer = match (scripted, admitted.answer) {
-            (Some(problem), _) => Answer::Problem(problem),
-            (None, answer) => answer.unwrap_or(Answer::Empty),
+        let rendered = render(settings.lists.page, &call, admitted);
+        let slowly = match fault {
+            Some(FaultKind::Slow(span)) => Some(span),
+            _ => None,
         };
-        let framing = Framing {
-            host: &call.host,
-            page: settings.lists.page,
-            number: admitted.number,
-        };
-        let mut rendered = Rendered::of(answer, &framing);
-        let mut slowly = None;
-        if let Some(kind) = fault {
-            rendered = rendered.spoilt_by(kind);
-            if let FaultKind::Slow(span) = kind {
-                slowly = Some(span);
-            }
-        }
         ticket.end(CallEnd::Answered, Some(rendered.status));
         rendered.into_response(slowly)
+    }
+}
+
+/// Puts into bytes what the work came to, or what a mishap says or makes of it.
+fn render(page: usize, call: &Call, admitted: Admitted) -> Rendered {
+    let fault = admitted.fate.fault.map(|fault| fault.kind);
+    let scripted = fault.and_then(|kind| Problem::scripted(kind, call.wanted, &call.caller.roles));
+    let answer = match (scripted, admitted.answer) {
+        (Some(problem), _) => Answer::Problem(problem),
+        (None, answer) => answer.unwrap_or(Answer::Empty),
+    };
+    let framing = Framing {
+        host: &call.host,
+        page,
+        number: admitted.number,
+    };
+    let rendered = Rendered::of(answer, &framing);
+    match fault {
+        Some(kind) => rendered.spoilt_by(kind),
+        None => rendered,
     }
 }
 
