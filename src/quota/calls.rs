@@ -8,7 +8,7 @@ use crate::domain::Uptime;
 /// The calls of one scope: how many are in flight, and when the others ended.
 ///
 /// An end is the instant from which the period counts: the reading of the reply, or for a call that we gave up the
-/// giving up and the grace.
+/// giving up and the grace, which may lie ahead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     in_flight: u32,
@@ -66,6 +66,14 @@ impl Calls {
     ) -> impl ExactSizeIterator<Item = Uptime> + '_ {
         let free = self.ended.partition_point(|at| at.after(hold) <= now);
         self.ended.range(free..).copied()
+    }
+
+    /// Returns how many of those [`holding`](Self::holding) had ended by `now`; the others were given up, and their grace
+    /// is not over.
+    pub(super) fn ended_by(&self, now: Uptime, hold: Duration) -> usize {
+        let past = self.ended.partition_point(|&at| at <= now);
+        let free = self.ended.partition_point(|at| at.after(hold) <= now);
+        past.saturating_sub(free)
     }
 }
 

@@ -13,8 +13,8 @@ use super::window::Windows;
 pub enum Decision {
     /// Every window has a free slot.
     Take,
-    /// No call may leave before this instant; ask again then. It may have to wait longer, where calls that are in
-    /// flight now end late.
+    /// No call may leave before this instant; ask again then, and earlier only where a call in flight is withdrawn. It
+    /// may have to wait longer, where calls that are in flight now end late.
     NotBefore(Uptime),
 }
 
@@ -35,19 +35,24 @@ pub fn decide(now: Uptime, windows: &Windows, calls: &Calls) -> Decision {
 fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
     let hold = window.hold();
     let limit = window.limit.get() as usize;
+    let in_flight = calls.in_flight() as usize;
     let mut holding = calls.holding(now, hold);
-    let taken = calls.in_flight() as usize + holding.len();
-    // So many slots too many, counting the one that the next call needs.
+    let taken = in_flight + holding.len();
+    // How many slots must come free before the next call may have one.
     let excess = (taken + 1)
         .checked_sub(limit)
         .filter(|&excess| excess > 0)?;
-    // Slots come free in the order of their calls' ends. A call in flight has not ended, so its slot comes free one
-    // hold from now at the earliest.
-    Some(
-        holding
-            .nth(excess - 1)
-            .map_or_else(|| now.after(hold), |end| end.after(hold)),
-    )
+    // Slots come free in the order of their calls' ends. A call in flight ends now at the earliest, which is after those
+    // that ended and before those that we gave up, for their grace lies ahead.
+    let ended = calls.ended_by(now, hold);
+    let end = if excess <= ended {
+        holding.nth(excess - 1)
+    } else if excess <= ended + in_flight {
+        Some(now)
+    } else {
+        holding.nth(excess - 1 - in_flight)
+    };
+    end.map(|end| end.after(hold))
 }
 
 /// How far one window is used.
@@ -74,13 +79,11 @@ pub fn usage(now: Uptime, windows: &Windows, calls: &Calls) -> Vec<Usage> {
             let taken = calls
                 .in_flight()
                 .saturating_add(u32::try_from(holding.len()).unwrap_or(u32::MAX));
-            let all_free_in = if calls.in_flight() > 0 {
-                hold
-            } else {
-                holding
-                    .last()
-                    .map_or(Duration::ZERO, |end| end.after(hold).since(now))
-            };
+            let in_flight_until = (calls.in_flight() > 0).then_some(now);
+            let all_free_in = holding
+                .last()
+                .max(in_flight_until)
+                .map_or(Duration::ZERO, |end| end.after(hold).since(now));
             Usage {
                 window: *window,
                 taken,
@@ -171,6 +174,24 @@ mod tests {
         assert_ne!(decide(at(0), &windows, &calls), Decision::Take);
         calls.withdraw();
         assert_eq!(decide(at(0), &windows, &calls), Decision::Take);
+    }
+
+    #[test]
+    fn a_call_in_flight_may_free_its_slot_before_one_that_was_given_up() {
+        let windows = windows(&["2/1s"]);
+        let mut calls = Calls::new();
+        calls.send();
+        calls.record_end(at(120_000));
+        assert_eq!(
+            decide(at(0), &windows, &calls),
+            Decision::NotBefore(at(1001))
+        );
+        assert_eq!(
+            usage(at(0), &windows, &calls)[0].all_free_in,
+            Duration::from_millis(121_001)
+        );
+        calls.end(at(500));
+        assert_eq!(decide(at(1501), &windows, &calls), Decision::Take);
     }
 
     #[test]

@@ -11,14 +11,27 @@
 mod window;
 
 mod calls;
+mod cooldown;
+mod pace;
+mod slow_start;
 
 mod decide;
+mod forecast;
+mod pacer;
 
 pub use calls::Calls;
+pub use cooldown::Cooldown;
 pub use decide::Decision;
 pub use decide::Usage;
 pub use decide::decide;
 pub use decide::usage;
+pub use forecast::Milestone;
+pub use forecast::forecast;
+pub use forecast::milestones;
+pub use pace::InvalidPace;
+pub use pace::Pace;
+pub use pacer::Pacer;
+pub use slow_start::SlowStart;
 pub use window::InvalidWindow;
 pub use window::Window;
 pub use window::Windows;

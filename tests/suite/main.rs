@@ -4,6 +4,8 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
+mod support;
+
 mod architecture;
 
 mod api;
@@ -16,18 +18,27 @@ mod store;
 
 #[test]
 fn every_file_beside_this_one_is_listed_here() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
-    let listed = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    let suite = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    assert_all_listed(&suite, &suite.join("main.rs"));
+}
+
+/// Asserts that `list` names every module that lies in `folder`, and that each folder among them lists its own.
+fn assert_all_listed(folder: &std::path::Path, list: &std::path::Path) {
+    let listed = std::fs::read_to_string(list).unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        if name == "main" || name == "snapshots" {
+        if path == list || name == "snapshots" {
             continue;
         }
         assert!(
             listed.contains(&format!("mod {name};")),
-            "{} is not listed in main.rs, so its tests never run",
-            path.display()
+            "{} is not listed in {}, so its tests never run",
+            path.display(),
+            list.display()
         );
+        if path.is_dir() {
+            assert_all_listed(&path, &path.join("mod.rs"));
+        }
     }
 }

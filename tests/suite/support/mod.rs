@@ -1,0 +1,28 @@
+//! What several subjects need: models of the service, and the best that a rule can do.
+//!
+//! Nothing here uses the code that it judges. A model reads [`Windows`](mde_cancel::quota::Windows) for their numbers
+//! only, and counts for itself.
+
+mod model_server;
+mod naive_governor;
+mod t_opt;
+
+mod story;
+mod virtual_loop;
+
+pub(crate) use model_server::Allowance;
+pub(crate) use model_server::FixedWindows;
+pub(crate) use model_server::RollingWindows;
+pub(crate) use model_server::TokenBuckets;
+pub(crate) use model_server::allowances;
+pub(crate) use model_server::first_refused;
+pub(crate) use model_server::most_in_any;
+pub(crate) use naive_governor::naive_governor;
+pub(crate) use story::Journey;
+pub(crate) use story::any_pace;
+pub(crate) use story::any_story;
+pub(crate) use story::any_windows;
+pub(crate) use t_opt::Departure;
+pub(crate) use t_opt::best_departures;
+pub(crate) use t_opt::t_opt;
+pub(crate) use virtual_loop::VirtualLoop;

@@ -1,0 +1,126 @@
+//! The best that anybody can do under the quota rule: the oracle for speed.
+
+use std::time::Duration;
+
+use mde_cancel::quota::Pace;
+use mde_cancel::quota::Windows;
+
+/// When one call left and when its reply was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    pub(crate) sent: Duration,
+    pub(crate) ended: Duration,
+}
+
+/// Returns when the last of `count` replies is read at the earliest, if the rule alone costs time: T_opt.
+///
+/// The calls leave in order, from nothing spent; `latency` tells how long each one takes.
+pub(crate) fn t_opt(
+    count: usize,
+    windows: &Windows,
+    latency: impl FnMut(usize) -> Duration,
+    pace: Option<Pace>,
+    concurrency: usize,
+) -> Duration {
+    best_departures(count, windows, latency, pace, concurrency)
+        .into_iter()
+        .map(|departure| departure.ended)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Returns the departures that [`t_opt`] is the end of.
+///
+/// A window is so many slots, each of which is taken until one hold after the reply; a worker is a slot that is taken
+/// until the reply. No call can leave earlier than this without taking a slot that is not free, and none is helped by
+/// another one's leaving later.
+pub(crate) fn best_departures(
+    count: usize,
+    windows: &Windows,
+    mut latency: impl FnMut(usize) -> Duration,
+    pace: Option<Pace>,
+    concurrency: usize,
+) -> Vec<Departure> {
+    let mut resources: Vec<Slots> = windows
+        .as_slice()
+        .iter()
+        .map(|window| Slots {
+            limit: window.limit.get() as usize,
+            hold: nanos(window.period.as_nanos() * 1001 / 1000),
+            free_from: Vec::new(),
+        })
+        .collect();
+    resources.push(Slots {
+        limit: concurrency,
+        hold: Duration::ZERO,
+        free_from: Vec::new(),
+    });
+    let interval = pace.map_or(Duration::ZERO, |pace| pace.interval());
+    let mut departures: Vec<Departure> = Vec::with_capacity(count);
+    for call in 0..count {
+        let paced = departures
+            .last()
+            .map_or(Duration::ZERO, |before| before.sent + interval);
+        let sent = resources
+            .iter()
+            .filter_map(Slots::earliest)
+            .fold(paced, Duration::max);
+        let ended = sent + latency(call);
+        for slots in &mut resources {
+            slots.take(ended);
+        }
+        departures.push(Departure { sent, ended });
+    }
+    departures
+}
+
+fn nanos(nanos: u128) -> Duration {
+    Duration::from_nanos(nanos.try_into().unwrap())
+}
+
+struct Slots {
+    limit: usize,
+    hold: Duration,
+    /// When each slot that was ever taken comes free, earliest first; at most `limit`.
+    free_from: Vec<Duration>,
+}
+
+impl Slots {
+    fn earliest(&self) -> Option<Duration> {
+        (self.free_from.len() == self.limit).then(|| self.free_from[0])
+    }
+
+    fn take(&mut self, ended: Duration) {
+        if self.free_from.len() == self.limit {
+            self.free_from.remove(0);
+        }
+        let free = ended + self.hold;
+        let place = self.free_from.partition_point(|other| *other <= free);
+        self.free_from.insert(place, free);
+    }
+}
+
+#[test]
+fn a_worked_example_comes_out_as_on_paper() {
+    let windows = Windows::new(vec!["2/1s".parse().unwrap()]);
+    let latencies = [300, 100, 50, 0].map(Duration::from_millis);
+    let sent = |pace: &str, concurrency| {
+        best_departures(
+            4,
+            &windows,
+            |call| latencies[call],
+            Pace::parse(pace).unwrap(),
+            concurrency,
+        )
+        .into_iter()
+        .map(|departure| departure.sent.as_millis())
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(sent("none", 9), [0, 0, 1101, 1301]);
+    assert_eq!(sent("none", 1), [0, 300, 1301, 1401]);
+    assert_eq!(sent("20/s", 9), [0, 50, 1151, 1301]);
+    assert_eq!(
+        t_opt(4, &windows, |call| latencies[call], None, 9),
+        Duration::from_millis(1301)
+    );
+}
