@@ -1,1 +1,34 @@
 //! Reads ids from files and streams and hands on rows: every line becomes a row, good or bad.
+//!
+//! A bad row is data and never stops the reading; an [`IntakeError`] means that an input as a whole cannot be used. The
+//! module decides nothing about rows but what they themselves say, and holds no more than one of them in memory.
+//!
+//! Bytes come through a byte source (byte order marks, UTF-16, short reads) to one reader a format; what a header or a
+//! key means is written down once, in the columns. The CSV reader drives `csv_core`, the parser inside the csv crate,
+//! for it alone lets a row of unbounded length be dropped without being held, and tells how many bytes a row took.
+
+mod bookmark;
+mod byte_source;
+mod cells;
+mod columns;
+mod intake_error;
+
+mod delimited;
+mod json_record;
+mod json_scan;
+mod json_stream;
+mod lines;
+
+mod sniff;
+
+mod input;
+mod open_input;
+
+pub use bookmark::Bookmark;
+pub use input::BookmarkUse;
+pub use input::Input;
+pub use input::InputFormat;
+pub use input::IntakeSettings;
+pub use intake_error::IntakeError;
+pub use open_input::OpenInput;
+pub use open_input::open;

@@ -1,0 +1,351 @@
+//! What a header, or the keys of a JSON object, mean: the one place that knows names.
+//!
+//! A machine's id, an approval's or an investigation's is never taken for an action's, also where it is a GUID.
+
+use crate::domain::ActionId;
+use crate::domain::ActionType;
+use crate::domain::InvalidActionId;
+use crate::domain::Outcome;
+use crate::domain::RowContext;
+
+use super::cells;
+
+/// Names of an action id, the most specific first; those that share a number are equally specific.
+const ID_NAMES: &[(&str, u8)] = &[
+    ("machineactionid", 4),
+    ("actionid", 3),
+    ("requestguid", 2),
+    ("requestid", 2),
+    ("id", 1),
+];
+
+/// What may stand before the dot of `….id` or `….type` and still mean the action.
+const ACTION_OWNERS: &[(&str, u8)] = &[("machineaction", 4), ("machineactions", 4), ("action", 3)];
+
+/// Owners whose `id` is theirs and no action's.
+const OTHER_OWNERS: &[&str] = &[
+    "alert",
+    "approval",
+    "device",
+    "incident",
+    "investigation",
+    "machine",
+    "tenant",
+    "user",
+];
+
+const COMMENT_NAMES: &[&str] = &["comment"];
+const MACHINE_NAMES: &[&str] = &["machineid", "deviceid"];
+const NAME_NAMES: &[&str] = &["computerdnsname", "computername", "devicename"];
+const REQUESTOR_NAMES: &[&str] = &["requestor"];
+const TENANT_NAMES: &[&str] = &["tenant", "tenantid"];
+const TYPE_NAMES: &[&str] = &["machineactiontype", "actiontype", "type"];
+
+/// A header name: its last segment, and the segment before the dot.
+struct Name {
+    last: String,
+    owner: Option<String>,
+}
+
+impl Name {
+    /// Lower-cases a name and drops its blanks, `_` and `-`.
+    fn read(text: &str) -> Self {
+        let mut segments = text.rsplit('.').map(normalised);
+        Self {
+            last: segments.next().unwrap_or_default(),
+            owner: segments.next(),
+        }
+    }
+
+    /// Returns how specific a name of an action id this is.
+    fn id_rank(&self) -> Option<u8> {
+        let (_, rank) = ID_NAMES.iter().find(|(name, _)| *name == self.last)?;
+        match &self.owner {
+            Some(owner) if self.last == "id" => {
+                if OTHER_OWNERS.contains(&owner.as_str()) {
+                    return None;
+                }
+                let owned = ACTION_OWNERS.iter().find(|(name, _)| name == owner);
+                Some(owned.map_or(*rank, |(_, rank)| *rank))
+            }
+            _ => Some(*rank),
+        }
+    }
+
+    /// Returns the place of this name in a list, where its owner does not make it something else's.
+    fn place_in(&self, names: &[&str]) -> Option<usize> {
+        let owned_by_action = self.owner.as_ref().is_none_or(|owner| {
+            ACTION_OWNERS
+                .iter()
+                .any(|(action, _)| *action == owner.as_str())
+        });
+        owned_by_action
+            .then(|| names.iter().position(|name| *name == self.last))
+            .flatten()
+    }
+}
+
+fn normalised(text: &str) -> String {
+    text.chars()
+        .filter(|letter| !letter.is_whitespace() && !matches!(letter, '_' | '-' | '\u{FEFF}'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Returns whether a header name stands for an action id.
+pub(super) fn names_an_id(text: &str) -> bool {
+    Name::read(text).id_rank().is_some()
+}
+
+/// Returns whether a cell of a first line holds a GUID, so that the line is no header.
+pub(super) fn holds_a_guid(text: &str) -> bool {
+    matches!(ActionId::parse(text), Ok(_) | Err(InvalidActionId::Nil))
+}
+
+/// What the rows say about whether they go again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing: a list of somebody else's.
+    Unsaid,
+    /// Our own report: by outcome.
+    Report { outcome: usize, run: Option<usize> },
+    /// A frozen plan: by verdict.
+    Plan {
+        verdict: usize,
+        reason: Option<usize>,
+    },
+}
+
+/// Which column means what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    /// Position and rank, the most specific first.
+    ids: Vec<(usize, u8)>,
+    comment: Option<usize>,
+    tenant: Option<usize>,
+    action_type: Option<usize>,
+    machine_id: Option<usize>,
+    computer_dns_name: Option<usize>,
+    requestor: Option<usize>,
+    standing: Standing,
+}
+
+/// What one row's cells say.
+pub(super) struct RowReading {
+    /// The id, or why there is none.
+    pub(super) id: Result<ActionId, String>,
+    /// What stood in the id cell.
+    pub(super) id_text: String,
+    /// What else the row told.
+    pub(super) context: RowContext,
+    /// Why the row must not go again, although its id is sound.
+    pub(super) held_back: Option<String>,
+}
+
+impl Columns {
+    /// Reads the names of a header; `None` where no column may hold the action id.
+    ///
+    /// `id_column` is the one the user named, compared first as it stands and then normalised.
+    pub(super) fn read<N: AsRef<str>>(names: &[N], id_column: Option<&str>) -> Option<Self> {
+        let read: Vec<_> = names.iter().map(|name| Name::read(name.as_ref())).collect();
+        let mut ids = match id_column {
+            Some(wanted) => named(names, wanted),
+            None => read
+                .iter()
+                .enumerate()
+                .filter_map(|(at, name)| Some((at, name.id_rank()?)))
+                .collect(),
+        };
+        if ids.is_empty() {
+            return None;
+        }
+        ids.sort_by_key(|(_, rank)| std::cmp::Reverse(*rank));
+        let best = |wanted: &[&str]| {
+            read.iter()
+                .enumerate()
+                .filter_map(|(at, name)| Some((name.place_in(wanted)?, at)))
+                .min()
+                .map(|(_, at)| at)
+        };
+        let machine = read.iter().position(|name| {
+            MACHINE_NAMES.contains(&name.last.as_str())
+                || (name.last == "id"
+                    && matches!(name.owner.as_deref(), Some("machine" | "device")))
+        });
+        let unowned = |wanted: &[&str]| {
+            read.iter()
+                .position(|name| wanted.contains(&name.last.as_str()))
+        };
+        Some(Self {
+            ids,
+            comment: best(COMMENT_NAMES),
+            tenant: best(TENANT_NAMES),
+            action_type: best(TYPE_NAMES),
+            machine_id: best(MACHINE_NAMES).or(machine),
+            computer_dns_name: best(NAME_NAMES).or_else(|| unowned(NAME_NAMES)),
+            requestor: best(REQUESTOR_NAMES).or_else(|| unowned(REQUESTOR_NAMES)),
+            standing: standing(names),
+        })
+    }
+
+    /// Takes one column for the id, and knows nothing about the others.
+    pub(super) fn only_id(at: usize) -> Self {
+        Self {
+            ids: vec![(at, 0)],
+            comment: None,
+            tenant: None,
+            action_type: None,
+            machine_id: None,
+            computer_dns_name: None,
+            requestor: None,
+            standing: Standing::Unsaid,
+        }
+    }
+
+    /// Reads one row, whose cells `cell` gives.
+    pub(super) fn row<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> RowReading {
+        let ours = self.standing != Standing::Unsaid;
+        let cell = |at: usize| {
+            cell(at).map(|text| {
+                if ours {
+                    cells::undefused(text)
+                } else {
+                    text
+                }
+            })
+        };
+        let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
+        let (id, shown) = self.id(&cell);
+        let held_back = match id {
+            Ok(_) => self.held_back(&cell),
+            Err(_) => None,
+        };
+        RowReading {
+            id,
+            id_text: cells::id_text(shown),
+            held_back,
+            context: RowContext {
+                comment: text(self.comment),
+                tenant: text(self.tenant),
+                action_type: text(self.action_type).map(|word| ActionType::parse(&word)),
+                machine_id: text(self.machine_id),
+                computer_dns_name: text(self.computer_dns_name),
+                requestor: text(self.requestor),
+            },
+        }
+    }
+
+    /// Finds the most specific GUID of a row, and the text to show for it.
+    fn id<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> (Result<ActionId, String>, &'cells str) {
+        let mut found: Option<(u8, ActionId, &str)> = None;
+        let mut fault: Option<(InvalidActionId, &str)> = None;
+        for &(at, rank) in &self.ids {
+            if found.is_some_and(|(best, ..)| rank < best) {
+                break;
+            }
+            let text = cell(at).unwrap_or_default();
+            match (ActionId::parse(text), found) {
+                (Ok(id), Some((_, other, shown))) if id != other => {
+                    let reason = format!("two id columns disagree: {other} and {id}");
+                    return (Err(reason), shown);
+                }
+                (Ok(id), None) => found = Some((rank, id, text)),
+                (Ok(_), Some(_)) => {}
+                // The nil GUID is a GUID, and so hides less specific columns.
+                (Err(nil @ InvalidActionId::Nil), _) => return (Err(nil.to_string()), text),
+                (Err(other), _) => {
+                    if fault.is_none_or(|(known, _)| known == InvalidActionId::Empty) {
+                        fault = Some((other, text));
+                    }
+                }
+            }
+        }
+        match (found, fault) {
+            (Some((_, id, shown)), _) => (Ok(id), shown),
+            (None, Some((fault, shown))) => (Err(fault.to_string()), shown),
+            (None, None) => (Err(InvalidActionId::Empty.to_string()), ""),
+        }
+    }
+
+    /// Says why a row of our own files does not go again.
+    fn held_back<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> Option<String> {
+        let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
+        match self.standing {
+            Standing::Unsaid => None,
+            Standing::Report { outcome, run } => {
+                let outcome = word(Some(outcome));
+                let run = match word(run) {
+                    "" => "an earlier run".to_owned(),
+                    run => format!("run {}", cells::id_text(run)),
+                };
+                match Outcome::parse(outcome) {
+                    Some(
+                        Outcome::Failed
+                        | Outcome::Unknown
+                        | Outcome::Accepted
+                        | Outcome::NotAttempted
+                        | Outcome::Forbidden,
+                    ) => None,
+                    Some(settled) => Some(format!("was {settled} in {run}")),
+                    None => Some(format!(
+                        "its outcome in {run}, {}, is none that goes again",
+                        cells::visible(outcome)
+                    )),
+                }
+            }
+            Standing::Plan { verdict, reason } => {
+                let verdict = word(Some(verdict));
+                if verdict.eq_ignore_ascii_case("send") {
+                    return None;
+                }
+                let said = format!("the plan says {}", cells::visible(verdict));
+                Some(match cells::context_text(word(reason)) {
+                    None => said,
+                    Some(reason) => format!("{said}: {reason}"),
+                })
+            }
+        }
+    }
+}
+
+/// Finds the columns that bear the name the user gave; all are equally specific.
+fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
+    let find = |matches: &dyn Fn(&str) -> bool| {
+        names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| matches(name.as_ref()))
+            .map(|(at, _)| (at, 0))
+            .collect::<Vec<_>>()
+    };
+    let exact = find(&|name| name.trim() == wanted.trim());
+    if !exact.is_empty() {
+        return exact;
+    }
+    let wanted = normalised(wanted);
+    find(&|name| !wanted.is_empty() && normalised(name) == wanted)
+}
+
+/// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
+fn standing<N: AsRef<str>>(names: &[N]) -> Standing {
+    let find = |wanted: &str| {
+        names
+            .iter()
+            .position(|name| name.as_ref().trim().eq_ignore_ascii_case(wanted))
+    };
+    let reason = find("reason");
+    match (find("action_id"), find("verdict"), find("outcome"), reason) {
+        (Some(_), Some(verdict), _, _) => Standing::Plan { verdict, reason },
+        (Some(_), None, Some(outcome), Some(_)) => Standing::Report {
+            outcome,
+            run: find("run_id"),
+        },
+        _ => Standing::Unsaid,
+    }
+}

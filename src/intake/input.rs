@@ -1,0 +1,79 @@
+//! What the user names: where to read, and how.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// One input as named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Input {
+    /// Reads an argument: `-` is standard input, all else a path.
+    pub fn parse(argument: &OsStr) -> Self {
+        if argument == "-" {
+            Self::Stdin
+        } else {
+            Self::File(PathBuf::from(argument))
+        }
+    }
+}
+
+/// How an input is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InputFormat {
+    /// The first line tells.
+    #[default]
+    Auto,
+    /// Cells between `,`, `;`, tab or `|`, whichever the first line uses.
+    Csv,
+    /// Cells between tabs.
+    Tsv,
+    /// One JSON object or string a line.
+    Jsonl,
+    /// A JSON list, an envelope with a list, or values one after the other.
+    Json,
+    /// One id a line; `#` begins a comment.
+    Lines,
+}
+
+/// Whether an input keeps what is needed to take it up again later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BookmarkUse {
+    /// No bookmark can be had, and no digest is computed.
+    #[default]
+    None,
+    /// A [`Bookmark`](super::Bookmark) can be had between any two rows of a regular UTF-8 file.
+    Kept,
+}
+
+/// How all inputs of a run are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntakeSettings {
+    /// The column that holds the id, where the user names one.
+    pub id_column: Option<String>,
+    /// How the inputs are written.
+    pub format: InputFormat,
+    /// Whether the reading may have to be taken up again.
+    pub bookmarks: BookmarkUse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_single_dash_is_standard_input() {
+        assert_eq!(Input::parse(OsStr::new("-")), Input::Stdin);
+        for path in ["--", "./-", "a.csv", ""] {
+            assert_eq!(
+                Input::parse(OsStr::new(path)),
+                Input::File(PathBuf::from(path))
+            );
+        }
+    }
+}
