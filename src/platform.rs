@@ -38,6 +38,22 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 pub fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
+    open_private(options, path)
+}
+
+/// Creates a file that only its owner may touch (0600), or opens it, for writing at its end: what several processes
+/// write then never overlaps.
+///
+/// # Errors
+/// Returns the system's error.
+pub fn append_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    open_private(options, path)
+}
+
+#[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes to set"))]
+fn open_private(mut options: OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,1 +1,26 @@
 //! Writes what happened: one file per format, whole or not at all.
+//!
+//! Rows come in as an iterator and go out one by one, so that memory stays flat however long the run was. A target is
+//! proved writable before the first call, and an old report stays as it was until the new one is whole and on disk.
+//!
+//! Read from low to high; each file imports only earlier ones.
+
+mod cell;
+
+mod csv;
+mod target;
+
+mod format;
+
+pub use cell::Breaks;
+pub use cell::defuse;
+pub use cell::visible;
+pub use csv::RowsError;
+pub use csv::write_csv;
+pub use format::Delivery;
+pub use format::ReportError;
+pub use format::ReportFormat;
+pub use format::UnknownFormat;
+pub use format::write_report;
+pub use target::ReportTarget;
+pub use target::TargetError;

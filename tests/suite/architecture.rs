@@ -27,6 +27,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["sandbox"]),
     ("clap", &["cli"]),
     ("comfy_table", &["cli"]),
+    ("console", &["cli"]),
     ("csv", &["intake", "report"]),
     ("encoding_rs", &["intake"]),
     ("encoding_rs_io", &["intake"]),

@@ -1,1 +1,367 @@
-//! Tests of this subject.
+//! The report: what stands in it, what a spreadsheet makes of it, and that it is written whole or not at all.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::ReportRow;
+use mde_cancel::report::Delivery;
+use mde_cancel::report::ReportError;
+use mde_cancel::report::ReportFormat;
+use mde_cancel::report::ReportTarget;
+use mde_cancel::report::TargetError;
+use mde_cancel::report::defuse;
+use mde_cancel::report::write_csv;
+use mde_cancel::report::write_report;
+use proptest::prelude::any;
+use proptest::prelude::prop_assert;
+use proptest::prelude::prop_assert_eq;
+use proptest::prop_oneof;
+use proptest::strategy::Strategy as _;
+
+const ARMING: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// Every text names its own column, so that two swapped cells show.
+fn full_row() -> ReportRow {
+    let text = |name: &str| Some(format!("the {name}"));
+    let at = |seconds: i64| Some(Timestamp::from_second(1_795_430_000 + seconds).unwrap());
+    ReportRow {
+        action_id: "the action_id".to_owned(),
+        outcome: Outcome::TooLate,
+        reason: "the reason".to_owned(),
+        action_status: text("action_status"),
+        action_type: text("action_type"),
+        machine_id: text("machine_id"),
+        computer_dns_name: text("computer_dns_name"),
+        follow_up: text("follow_up"),
+        attempts: 3,
+        http_status: Some(200),
+        error_code: text("error_code"),
+        correlation_id: text("correlation_id"),
+        comment: text("comment"),
+        first_sent_at: at(1),
+        settled_at: at(2),
+        tenant: text("tenant"),
+        source: "the source".to_owned(),
+        run_id: "the run_id".to_owned(),
+        status_before: text("status_before"),
+        requestor: text("requestor"),
+        requestor_comment: text("requestor_comment"),
+        request_source: text("request_source"),
+        action_scope: text("action_scope"),
+        created_at: at(3),
+        triaged_at: at(4),
+        comment_sent: text("comment_sent"),
+    }
+}
+
+fn bare_row(action_id: &str) -> ReportRow {
+    ReportRow {
+        action_id: action_id.to_owned(),
+        outcome: Outcome::Invalid,
+        action_status: None,
+        action_type: None,
+        machine_id: None,
+        computer_dns_name: None,
+        follow_up: None,
+        attempts: 0,
+        http_status: None,
+        error_code: None,
+        correlation_id: None,
+        comment: None,
+        first_sent_at: None,
+        settled_at: None,
+        tenant: None,
+        status_before: None,
+        requestor: None,
+        requestor_comment: None,
+        request_source: None,
+        action_scope: None,
+        created_at: None,
+        triaged_at: None,
+        comment_sent: None,
+        ..full_row()
+    }
+}
+
+fn good(rows: Vec<ReportRow>) -> impl Iterator<Item = io::Result<ReportRow>> {
+    rows.into_iter().map(Ok)
+}
+
+fn as_csv(rows: Vec<ReportRow>) -> String {
+    let mut out = Vec::new();
+    write_csv(&mut out, good(rows)).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn read_back(text: &str) -> Vec<Vec<String>> {
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(text.as_bytes())
+        .records()
+        .map(|record| record.unwrap().iter().map(str::to_owned).collect())
+        .collect()
+}
+
+/// What reading our own report back does to a cell.
+fn undefuse(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.trim_start_matches('\'').starts_with(ARMING) => rest,
+        _ => cell,
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn each_value_stands_under_its_column() {
+    let text = as_csv(vec![full_row()]);
+    let records = read_back(&text);
+    assert_eq!(records[0], ReportRow::COLUMNS);
+    assert_eq!(records.len(), 2);
+    for (column, cell) in records[0].iter().zip(&records[1]) {
+        let expected = match column.as_str() {
+            "outcome" => "too_late".to_owned(),
+            "attempts" => "3".to_owned(),
+            "http_status" => "200".to_owned(),
+            "first_sent_at" => "2026-11-23T10:33:21Z".to_owned(),
+            "settled_at" => "2026-11-23T10:33:22Z".to_owned(),
+            "created_at" => "2026-11-23T10:33:23Z".to_owned(),
+            "triaged_at" => "2026-11-23T10:33:24Z".to_owned(),
+            other => format!("the {other}"),
+        };
+        assert_eq!(*cell, expected, "{column}");
+    }
+}
+
+#[test]
+fn the_file_is_plain_utf_8_with_line_feeds_and_every_row_once() {
+    let rows: Vec<_> = (0..1000)
+        .map(|number| bare_row(&format!("row {number}")))
+        .collect();
+    let text = as_csv(rows);
+    assert!(text.starts_with("action_id,outcome,"));
+    assert!(text.ends_with('\n') && !text.contains('\r'));
+    let records = read_back(&text);
+    assert_eq!(records.len(), 1001);
+    for (number, record) in records[1..].iter().enumerate() {
+        assert_eq!(record[0], format!("row {number}"));
+    }
+}
+
+#[test]
+fn hostile_cells_are_defused_and_spelled_out_and_lose_nothing_else() {
+    for (given, cell) in [
+        (
+            "=HYPERLINK(\"http://x\",\"y\")",
+            "'=HYPERLINK(\"http://x\",\"y\")",
+        ),
+        ("-5", "'-5"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\r=1", "'\r=1"),
+        ("'=1", "''=1"),
+        ("it's", "it's"),
+        ("line one\nline, \"two\"", "line one\nline, \"two\""),
+        ("\u{202e}=1", "\\u{202e}=1"),
+        ("\u{1b}[2J\0", "\\u{1b}[2J\\u{0}"),
+        ("\u{feff}+1", "\\u{feff}+1"),
+    ] {
+        let mut row = full_row();
+        row.comment = Some(given.to_owned());
+        row.action_id = given.to_owned();
+        let records = read_back(&as_csv(vec![row]));
+        assert_eq!(records[1][12], cell, "{given:?}");
+        assert_eq!(records[1][0], cell, "{given:?}");
+        assert_eq!(records[1].len(), ReportRow::COLUMNS.len());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_defused_cell_is_no_formula_and_reads_back_as_it_was(
+        text in prop_oneof![any::<String>(), "['=+@\t\r-]{0,5}[a-z'=]{0,3}".prop_map(String::from)],
+    ) {
+        let cell = defuse(&text);
+        prop_assert!(!cell.starts_with(ARMING));
+        prop_assert_eq!(undefuse(&cell), text.as_str());
+    }
+
+    #[test]
+    fn no_text_starts_as_a_formula_in_the_file_and_columns_never_shift(text in any::<String>()) {
+        let mut row = full_row();
+        row.reason.clone_from(&text);
+        row.comment_sent = Some(text);
+        let records = read_back(&as_csv(vec![row]));
+        prop_assert_eq!(records.len(), 2);
+        prop_assert_eq!(records[1].len(), ReportRow::COLUMNS.len());
+        prop_assert_eq!(&records[1][2], &records[1][25]);
+        for cell in &records[1] {
+            prop_assert!(!cell.starts_with(ARMING));
+            let acts = cell.contains(|letter: char| letter.is_control() && !"\t\r\n".contains(letter));
+            prop_assert!(!acts, "{:?}", cell);
+        }
+    }
+}
+
+#[test]
+fn a_report_replaces_the_earlier_one_and_nothing_else_stays_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.csv");
+    let target = ReportTarget::prove(&path).unwrap();
+    assert_eq!(target.path(), Some(path.as_path()));
+    assert!(
+        names_in(folder.path()).is_empty(),
+        "the proof leaves no trace"
+    );
+    for round in ["first", "second"] {
+        let written = write_report(
+            ReportFormat::Csv,
+            &target,
+            good(vec![bare_row(round), bare_row("b")]),
+        );
+        assert_eq!(written.unwrap(), Delivery::Whole { rows: 2 });
+        let records = read_back(&fs::read_to_string(&path).unwrap());
+        assert_eq!(records[1][0], round);
+        assert_eq!(names_in(folder.path()), ["report.csv"]);
+    }
+}
+
+#[test]
+fn rows_that_fail_in_mid_way_leave_the_earlier_report_and_no_litter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.csv");
+    fs::write(&path, "the earlier report").unwrap();
+    let target = ReportTarget::prove(&path).unwrap();
+    let rows = (0..5000).map(|number| match number {
+        4999 => Err(io::Error::other("the disk is gone")),
+        _ => Ok(full_row()),
+    });
+    let error = write_report(ReportFormat::Csv, &target, rows).unwrap_err();
+    assert!(error.to_string().contains("report.csv"), "{error}");
+    assert!(matches!(error, ReportError::Rows { .. }));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "the earlier report");
+    assert_eq!(names_in(folder.path()), ["report.csv"]);
+}
+
+#[test]
+fn a_folder_that_vanished_after_the_proof_is_an_error_that_names_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let target = ReportTarget::prove(&inner.join("report.csv")).unwrap();
+    fs::remove_dir(&inner).unwrap();
+    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap_err();
+    assert!(matches!(
+        error,
+        ReportError::Target(TargetError::Unwritable { .. })
+    ));
+    assert!(error.to_string().contains("report.csv"), "{error}");
+}
+
+#[test]
+fn a_target_that_became_a_folder_keeps_it_and_leaves_no_litter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.csv");
+    let target = ReportTarget::prove(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap_err();
+    assert!(matches!(
+        error,
+        ReportError::Target(TargetError::Replace { .. })
+    ));
+    assert_eq!(names_in(folder.path()), ["report.csv"]);
+}
+
+#[test]
+fn what_cannot_hold_a_report_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = |path: &Path| ReportTarget::prove(path).unwrap_err();
+
+    assert!(matches!(refused(folder.path()), TargetError::Folder { .. }));
+    assert!(matches!(
+        refused(&folder.path().join("missing/report.csv")),
+        TargetError::Unwritable { .. }
+    ));
+    assert!(matches!(
+        refused(&file.join("report.csv")),
+        TargetError::Unwritable { .. }
+    ));
+    assert!(matches!(
+        refused(Path::new("missing/")),
+        TargetError::NoName { .. }
+    ));
+    assert!(matches!(
+        refused(Path::new("..")),
+        TargetError::Folder { .. }
+    ));
+    assert!(matches!(refused(Path::new("")), TargetError::NoName { .. }));
+
+    let mut permissions = fs::metadata(&file).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&file, permissions).unwrap();
+    assert!(matches!(refused(&file), TargetError::ReadOnly { .. }));
+    assert_eq!(names_in(folder.path()), ["file"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_and_folders_that_take_no_files_are_refused() {
+    // Not even the superuser can make a file there.
+    let error = ReportTarget::prove(Path::new("/proc/self/report.csv")).unwrap_err();
+    assert!(
+        error.to_string().contains("/proc/self/report.csv"),
+        "{error}"
+    );
+    assert!(matches!(error, TargetError::Unwritable { .. }));
+    assert!(matches!(
+        ReportTarget::prove(Path::new("/dev/null")),
+        Err(TargetError::NotRegular { .. })
+    ));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_the_earlier_reports_mode_is_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let real = elsewhere.path().join("real.csv");
+    fs::write(&real, "the earlier report").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    let link = folder.path().join("report.csv");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let target = ReportTarget::prove(&link).unwrap();
+    write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(read_back(&fs::read_to_string(&real).unwrap()).len(), 2);
+    assert_eq!(
+        fs::metadata(&real).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+
+    let astray = folder.path().join("astray.csv");
+    std::os::unix::fs::symlink(folder.path().join("nothing"), &astray).unwrap();
+    assert!(matches!(
+        ReportTarget::prove(&astray),
+        Err(TargetError::Link { .. })
+    ));
+}
+
+#[test]
+fn a_dash_is_standard_output_whatever_files_there_are() {
+    assert_eq!(
+        ReportTarget::prove(Path::new("-")).unwrap(),
+        ReportTarget::Stdout
+    );
+}

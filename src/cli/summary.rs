@@ -1,0 +1,542 @@
+//! How a run ended, as text for a terminal.
+//!
+//! Rendering is apart from printing. The first line counts what is left to do, for that is what somebody in a hurry
+//! must not miss. Prose is wrapped; a path or a command is never broken, for a broken one cannot be copied.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+
+use crate::domain::FollowUp;
+use crate::domain::Outcome;
+use crate::domain::RunId;
+
+use super::terminal::Paint;
+use super::terminal::Tone;
+use super::text::Count;
+use super::text::Number;
+use super::text::Span;
+use super::text::visible;
+
+/// Whether an `accepted` row leaves something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Verification was wanted and did not come.
+    IsLeft,
+    /// Nobody asked for verification.
+    IsEnough,
+}
+
+/// One thing to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextStep {
+    /// What it is good for, in words.
+    pub why: String,
+    /// What to type, where there is something; stands on a line of its own.
+    pub command: Option<String>,
+}
+
+/// How a run ended, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Which run.
+    pub run: RunId,
+    /// Whether it ran against the imitation, which the first line then says.
+    pub sandbox: bool,
+    /// How many rows ended how; their sum is the number of rows.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// What `accepted` is worth.
+    pub accepted: Accepted,
+    /// How many machines still need which hand, the gravest first.
+    pub follow_ups: Vec<(FollowUp, u64)>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How many calls were sent, reads and refused ones included.
+    pub calls: u64,
+    /// How many of them were answered with 429.
+    pub throttled: u64,
+    /// How many cancels were sent again.
+    pub retries: u64,
+    /// Why it stopped before its end, where it did.
+    pub stop: Option<String>,
+    /// Where the reports are.
+    pub reports: Vec<String>,
+    /// What to do next.
+    pub next_steps: Vec<NextStep>,
+}
+
+impl Summary {
+    /// Returns the text for a terminal of `width` columns.
+    pub fn render(&self, width: u16, paint: Paint) -> String {
+        let columns = usize::from(width);
+        let mut text = String::new();
+        let mark = if self.sandbox { "SANDBOX: " } else { "" };
+        let left = self.left();
+        if left.is_empty() {
+            let line = paint.apply(Tone::Good, &format!("{mark}nothing left to do"));
+            push_line(&mut text, &line);
+        }
+        for (position, (tone, part)) in left.iter().enumerate() {
+            let mark = if position == 0 { mark } else { "" };
+            for line in wrap(&format!("{mark}{part}"), columns, 2) {
+                push_line(&mut text, &paint.apply(*tone, &line));
+            }
+        }
+        if !self.outcomes.values().all(|&count| count == 0) {
+            text.push('\n');
+            self.outcome_table(&mut text, width, paint);
+        }
+        text.push('\n');
+        for line in self.facts() {
+            for line in wrap(&line, columns, 2) {
+                push_line(&mut text, &paint.apply(Tone::Faint, &line));
+            }
+        }
+        self.ways_on(&mut text, columns);
+        text
+    }
+
+    /// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
+    fn left(&self) -> Vec<(Tone, String)> {
+        let machines = self.follow_ups.iter().filter(|(_, count)| *count > 0);
+        let mut left: Vec<_> = machines
+            .map(|&(follow_up, count)| follow_up_line(follow_up, count))
+            .collect();
+        let sum_of = |wanted: &dyn Fn(Outcome) -> bool| -> u64 {
+            self.outcomes
+                .iter()
+                .filter(|(outcome, _)| wanted(**outcome))
+                .map(|(_, count)| count)
+                .sum()
+        };
+        let unsettled = sum_of(&|outcome| {
+            outcome.leaves_work()
+                && (outcome != Outcome::Accepted || self.accepted == Accepted::IsLeft)
+        });
+        if unsettled > 0 {
+            let verb = if unsettled == 1 { "needs" } else { "need" };
+            let rows = Count::new(unsettled, "row");
+            left.push((Tone::Caution, format!("{rows} {verb} a look")));
+        }
+        let waiting = sum_of(&|outcome| outcome == Outcome::NotAttempted);
+        if waiting > 0 {
+            let verb = if waiting == 1 { "was" } else { "were" };
+            let rows = Count::new(waiting, "row");
+            left.push((Tone::Caution, format!("{rows} {verb} not attempted")));
+        }
+        left
+    }
+
+    fn outcome_table(&self, text: &mut String, width: u16, paint: Paint) {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+        let counts = Outcome::ALL
+            .into_iter()
+            .filter_map(|outcome| Some((outcome, *self.outcomes.get(&outcome)?)))
+            .filter(|(_, count)| *count > 0);
+        let mut total = 0_u64;
+        for (outcome, count) in counts {
+            total = total.saturating_add(count);
+            table.add_row([
+                outcome.as_str().to_owned(),
+                Number(count).to_string(),
+                meaning(outcome).to_owned(),
+            ]);
+        }
+        table.add_row(["rows".to_owned(), Number(total).to_string(), String::new()]);
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for line in table.lines() {
+            push_line(text, &paint_outcome(line.trim_end(), paint));
+        }
+    }
+
+    fn facts(&self) -> Vec<String> {
+        let mut facts = Vec::new();
+        if let Some(stop) = &self.stop {
+            facts.push(format!("stopped: {}", visible(stop)));
+        }
+        let mut numbers = vec![
+            Span(self.elapsed).to_string(),
+            Count::new(self.calls, "call").to_string(),
+        ];
+        if self.throttled > 0 {
+            numbers.push(format!("{} throttled", Number(self.throttled)));
+        }
+        if self.retries > 0 {
+            numbers.push(Count::new(self.retries, "retry").to_string());
+        }
+        facts.push(numbers.join(" · "));
+        facts.push(format!("run {}", self.run));
+        facts
+    }
+
+    fn ways_on(&self, text: &mut String, columns: usize) {
+        if !self.reports.is_empty() {
+            let noun = Count::new(self.reports.len() as u64, "report").to_string();
+            push_line(
+                text,
+                if self.reports.len() == 1 {
+                    "report"
+                } else {
+                    &noun
+                },
+            );
+            for path in &self.reports {
+                push_line(text, &format!("  {}", visible(path)));
+            }
+        }
+        if !self.next_steps.is_empty() {
+            push_line(text, "next");
+        }
+        for step in &self.next_steps {
+            for line in wrap(&format!("- {}", visible(&step.why)), columns, 2) {
+                push_line(text, &line);
+            }
+            if let Some(command) = &step.command {
+                push_line(text, &format!("  {}", visible(command)));
+            }
+        }
+    }
+}
+
+fn follow_up_line(follow_up: FollowUp, count: u64) -> (Tone, String) {
+    let machines = Count::new(count, "machine");
+    let (is, need) = if count == 1 {
+        ("is", "needs")
+    } else {
+        ("are", "need")
+    };
+    match follow_up {
+        FollowUp::Unisolate => (
+            Tone::Bad,
+            format!("{machines} {is} isolated NOW and {need} release"),
+        ),
+        FollowUp::Unrestrict => (
+            Tone::Bad,
+            format!("{machines} {is} kept from running code NOW and {need} release"),
+        ),
+        FollowUp::CheckDevice => (
+            Tone::Caution,
+            format!("{machines} {need} a check: the work may have been done before the cancel"),
+        ),
+        FollowUp::ManualOnboard => (
+            Tone::Bad,
+            format!("{machines} {is} offboarded and {need} onboarding by hand"),
+        ),
+        FollowUp::ManualRestoreFile => (
+            Tone::Caution,
+            format!("{machines} had a file quarantined, to be restored by hand"),
+        ),
+    }
+}
+
+fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled => "the record says Cancelled",
+        Outcome::Accepted => "the service said yes; its record was not seen to follow",
+        Outcome::AlreadyCancelled => "cancelled before, or by somebody else",
+        Outcome::AlreadyFinal => "had ended before",
+        Outcome::TooLate => "ended before the cancel took effect",
+        Outcome::NotFound => "the tenant knows no such action",
+        Outcome::Forbidden => "a permission is missing",
+        Outcome::HeldBack => "not sent, on purpose",
+        Outcome::Invalid => "no usable row",
+        Outcome::Duplicate => "stands in another row",
+        Outcome::Failed => "not applied, and trying again does not help",
+        Outcome::Unknown => "may or may not be cancelled",
+        Outcome::NotAttempted => "the run stopped before its turn",
+    }
+}
+
+/// Colours the outcome's word where a line begins with one. After the layout, for the table would count the colours
+/// as width.
+fn paint_outcome(line: &str, paint: Paint) -> String {
+    let rest = line.trim_start();
+    let indent = &line[..line.len() - rest.len()];
+    let word = rest.split(' ').next().unwrap_or_default();
+    let tone = match Outcome::parse(word) {
+        None => return line.to_owned(),
+        Some(Outcome::Cancelled | Outcome::AlreadyCancelled) => Tone::Good,
+        Some(Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted) => Tone::Caution,
+        Some(Outcome::AlreadyFinal | Outcome::HeldBack | Outcome::Duplicate) => Tone::Faint,
+        Some(outcome) if outcome.leaves_work() => Tone::Bad,
+        Some(_) => Tone::Faint,
+    };
+    format!("{indent}{}{}", paint.apply(tone, word), &rest[word.len()..])
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.
+fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let fits =
+            console::measure_text_width(&line) + 1 + console::measure_text_width(word) <= columns;
+        if line.trim().is_empty() {
+            line.push_str(word);
+        } else if fits {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent) + word));
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> RunId {
+        RunId::parse("0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1").unwrap()
+    }
+
+    fn clean() -> Summary {
+        Summary {
+            run: run(),
+            sandbox: false,
+            outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
+            accepted: Accepted::IsEnough,
+            follow_ups: vec![(FollowUp::Unisolate, 0)],
+            elapsed: Duration::from_secs(842),
+            calls: 1515,
+            throttled: 0,
+            retries: 0,
+            stop: None,
+            reports: vec![format!("./mde-cancel-{}.csv", run())],
+            next_steps: Vec::new(),
+        }
+    }
+
+    fn bad_night() -> Summary {
+        let counts = Outcome::ALL.into_iter().zip(1_u64..);
+        Summary {
+            sandbox: true,
+            outcomes: counts.map(|(outcome, n)| (outcome, n * n * 100)).collect(),
+            accepted: Accepted::IsLeft,
+            follow_ups: vec![
+                (FollowUp::Unisolate, 412),
+                (FollowUp::ManualOnboard, 1),
+                (FollowUp::CheckDevice, 3),
+            ],
+            elapsed: Duration::from_secs(11_040),
+            throttled: 12,
+            retries: 1,
+            stop: Some("Ctrl-C".to_owned()),
+            reports: vec!["report.csv".to_owned(), "-".to_owned()],
+            next_steps: vec![
+                NextStep {
+                    why: "release the machines that were isolated before the cancel came"
+                        .to_owned(),
+                    command: None,
+                },
+                NextStep {
+                    why: "go on with what was not attempted".to_owned(),
+                    command: Some(format!("mde-cancel resume {}", run())),
+                },
+            ],
+            ..clean()
+        }
+    }
+
+    fn widest(text: &str) -> usize {
+        text.lines().map(console::measure_text_width).max().unwrap()
+    }
+
+    #[test]
+    fn a_clean_run_says_that_nothing_is_left() {
+        insta::assert_snapshot!(clean().render(80, Paint::Plain), @r#"
+        nothing left to do
+
+         cancelled  1,500  the record says Cancelled
+         rows       1,500
+
+        14 m 02 s · 1,515 calls
+        run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        report
+          ./mde-cancel-0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1.csv
+        "#);
+    }
+
+    #[test]
+    fn a_bad_night_at_60_columns() {
+        insta::assert_snapshot!(bad_night().render(60, Paint::Plain), @r#"
+        SANDBOX: 412 machines are isolated NOW and need release
+        1 machine is offboarded and needs onboarding by hand
+        3 machines need a check: the work may have been done before
+          the cancel
+        43,500 rows need a look
+        16,900 rows were not attempted
+
+         cancelled             100  the record says Cancelled
+         accepted              400  the service said yes; its
+                                    record was not seen to follow
+         already_cancelled     900  cancelled before, or by
+                                    somebody else
+         already_final       1,600  had ended before
+         too_late            2,500  ended before the cancel took
+                                    effect
+         not_found           3,600  the tenant knows no such action
+         forbidden           4,900  a permission is missing
+         held_back           6,400  not sent, on purpose
+         invalid             8,100  no usable row
+         duplicate          10,000  stands in another row
+         failed             12,100  not applied, and trying again
+                                    does not help
+         unknown            14,400  may or may not be cancelled
+         not_attempted      16,900  the run stopped before its turn
+         rows               81,900
+
+        stopped: Ctrl-C
+        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        2 reports
+          report.csv
+          -
+        next
+        - release the machines that were isolated before the cancel
+          came
+        - go on with what was not attempted
+          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        "#);
+    }
+
+    #[test]
+    fn a_bad_night_at_80_columns() {
+        insta::assert_snapshot!(bad_night().render(80, Paint::Plain), @r#"
+        SANDBOX: 412 machines are isolated NOW and need release
+        1 machine is offboarded and needs onboarding by hand
+        3 machines need a check: the work may have been done before the cancel
+        43,500 rows need a look
+        16,900 rows were not attempted
+
+         cancelled             100  the record says Cancelled
+         accepted              400  the service said yes; its record was not seen to
+                                    follow
+         already_cancelled     900  cancelled before, or by somebody else
+         already_final       1,600  had ended before
+         too_late            2,500  ended before the cancel took effect
+         not_found           3,600  the tenant knows no such action
+         forbidden           4,900  a permission is missing
+         held_back           6,400  not sent, on purpose
+         invalid             8,100  no usable row
+         duplicate          10,000  stands in another row
+         failed             12,100  not applied, and trying again does not help
+         unknown            14,400  may or may not be cancelled
+         not_attempted      16,900  the run stopped before its turn
+         rows               81,900
+
+        stopped: Ctrl-C
+        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        2 reports
+          report.csv
+          -
+        next
+        - release the machines that were isolated before the cancel came
+        - go on with what was not attempted
+          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        "#);
+    }
+
+    #[test]
+    fn a_bad_night_at_200_columns() {
+        insta::assert_snapshot!(bad_night().render(200, Paint::Plain), @r#"
+        SANDBOX: 412 machines are isolated NOW and need release
+        1 machine is offboarded and needs onboarding by hand
+        3 machines need a check: the work may have been done before the cancel
+        43,500 rows need a look
+        16,900 rows were not attempted
+
+         cancelled             100  the record says Cancelled
+         accepted              400  the service said yes; its record was not seen to follow
+         already_cancelled     900  cancelled before, or by somebody else
+         already_final       1,600  had ended before
+         too_late            2,500  ended before the cancel took effect
+         not_found           3,600  the tenant knows no such action
+         forbidden           4,900  a permission is missing
+         held_back           6,400  not sent, on purpose
+         invalid             8,100  no usable row
+         duplicate          10,000  stands in another row
+         failed             12,100  not applied, and trying again does not help
+         unknown            14,400  may or may not be cancelled
+         not_attempted      16,900  the run stopped before its turn
+         rows               81,900
+
+        stopped: Ctrl-C
+        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        2 reports
+          report.csv
+          -
+        next
+        - release the machines that were isolated before the cancel came
+        - go on with what was not attempted
+          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        "#);
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_terminal_and_colours_change_no_letter() {
+        for width in [60, 80, 200] {
+            let plain = bad_night().render(width, Paint::Plain);
+            assert!(widest(&plain) <= usize::from(width), "{plain}");
+            assert!(!plain.contains('\u{1b}'));
+            let colored = bad_night().render(width, Paint::Colored);
+            assert_eq!(console::strip_ansi_codes(&colored), plain);
+            assert!(colored.contains('\u{1b}'));
+        }
+    }
+
+    #[test]
+    fn the_first_line_counts_the_gravest_thing_that_is_left() {
+        let first = |summary: &Summary| -> String {
+            let text = summary.render(80, Paint::Plain);
+            text.lines().next().unwrap().to_owned()
+        };
+        let mut summary = clean();
+        summary.outcomes.insert(Outcome::Accepted, 2);
+        assert_eq!(first(&summary), "nothing left to do");
+        summary.accepted = Accepted::IsLeft;
+        assert_eq!(first(&summary), "2 rows need a look");
+        summary.outcomes.insert(Outcome::NotAttempted, 1);
+        assert_eq!(first(&summary), "2 rows need a look");
+        summary.outcomes.remove(&Outcome::Accepted);
+        assert_eq!(first(&summary), "1 row was not attempted");
+        summary.follow_ups = vec![(FollowUp::Unisolate, 412)];
+        assert_eq!(
+            first(&summary),
+            "412 machines are isolated NOW and need release"
+        );
+        summary.sandbox = true;
+        summary.follow_ups = vec![(FollowUp::Unisolate, 1)];
+        assert_eq!(
+            first(&summary),
+            "SANDBOX: 1 machine is isolated NOW and needs release"
+        );
+    }
+
+    #[test]
+    fn text_of_others_cannot_move_the_cursor() {
+        let mut summary = clean();
+        summary.stop = Some("\u{1b}[2J".to_owned());
+        summary.reports = vec!["a\rb.csv".to_owned()];
+        assert!(!summary.render(80, Paint::Plain).contains(['\u{1b}', '\r']));
+    }
+}

@@ -1,0 +1,233 @@
+//! Which formats there are, and the one way by which a report of any format reaches its target.
+//!
+//! A format is one file with one function that takes a writer and the rows; it knows nothing of targets.
+
+use std::error::Error;
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::domain::ReportRow;
+
+use super::csv::RowsError;
+use super::csv::write_csv;
+use super::target::ReplaceError;
+use super::target::ReportTarget;
+use super::target::TargetError;
+use super::target::replace;
+
+/// The shape of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// Comma-separated values.
+    Csv,
+}
+
+/// Why a path names no format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ending of report {} names no format that can be written; supported: {}", .path.display(), ReportFormat::endings())]
+pub struct UnknownFormat {
+    /// The path as given.
+    pub path: PathBuf,
+}
+
+impl ReportFormat {
+    /// Every format.
+    pub const ALL: [ReportFormat; 1] = [ReportFormat::Csv];
+
+    /// Picks the format by the ending of `path`, in any case; `-` is CSV.
+    ///
+    /// # Errors
+    /// Returns what is supported where the ending is not.
+    pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Csv);
+        }
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        Self::ALL
+            .into_iter()
+            .find(|format| {
+                ending.is_some_and(|ending| ending.eq_ignore_ascii_case(format.ending()))
+            })
+            .ok_or_else(|| UnknownFormat {
+                path: path.to_owned(),
+            })
+    }
+
+    /// Returns the ending by which the format is picked, without its dot.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+        }
+    }
+
+    fn endings() -> String {
+        Self::ALL
+            .map(|format| format!(".{}", format.ending()))
+            .join(", ")
+    }
+
+    fn write<E: Error + 'static>(
+        self,
+        out: &mut dyn Write,
+        rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+    ) -> Result<u64, RowsError<E>> {
+        match self {
+            Self::Csv => write_csv(out, rows),
+        }
+    }
+}
+
+/// How a report ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// All of it arrived.
+    Whole {
+        /// How many rows stand in it.
+        rows: u64,
+    },
+    /// Whoever read standard output had enough (`| head`), which is no fault.
+    ReaderLeft,
+}
+
+/// Why there is no report, or no new one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError<E: Error + 'static> {
+    /// The rows failed in mid-way; an earlier report is untouched.
+    #[error("report {name} was not written")]
+    Rows {
+        /// The path, or `-`.
+        name: String,
+        /// What failed.
+        source: RowsError<E>,
+    },
+    /// The target failed; an earlier report is untouched.
+    #[error(transparent)]
+    Target(TargetError),
+}
+
+/// Writes all rows to the target: a file is replaced whole or not at all.
+///
+/// # Errors
+/// Returns why there is no new report; a broken pipe on standard output is none.
+pub fn write_report<E: Error + 'static>(
+    format: ReportFormat,
+    target: &ReportTarget,
+    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+) -> Result<Delivery, ReportError<E>> {
+    match target {
+        ReportTarget::File(path) => match replace(path, |out| format.write(out, rows)) {
+            Ok(rows) => Ok(Delivery::Whole { rows }),
+            Err(ReplaceError::Target(error)) => Err(ReportError::Target(error)),
+            Err(ReplaceError::Fill(source)) => Err(ReportError::Rows {
+                name: path.display().to_string(),
+                source,
+            }),
+        },
+        ReportTarget::Stdout => stream(format, &mut io::stdout().lock(), rows),
+    }
+}
+
+fn stream<E: Error + 'static>(
+    format: ReportFormat,
+    out: &mut dyn Write,
+    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+) -> Result<Delivery, ReportError<E>> {
+    let written = format
+        .write(out, rows)
+        .and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
+    match written {
+        Ok(rows) => Ok(Delivery::Whole { rows }),
+        Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Delivery::ReaderLeft)
+        }
+        Err(source) => Err(ReportError::Rows {
+            name: "-".to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Outcome;
+
+    use super::*;
+
+    struct Refusing(io::ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    /// More than any buffer holds, so that the fault comes in mid-way.
+    fn many_rows() -> impl Iterator<Item = Result<ReportRow, io::Error>> {
+        let row = ReportRow {
+            action_id: "x".repeat(300),
+            outcome: Outcome::Invalid,
+            reason: String::new(),
+            action_status: None,
+            action_type: None,
+            machine_id: None,
+            computer_dns_name: None,
+            follow_up: None,
+            attempts: 0,
+            http_status: None,
+            error_code: None,
+            correlation_id: None,
+            comment: None,
+            first_sent_at: None,
+            settled_at: None,
+            tenant: None,
+            source: String::new(),
+            run_id: String::new(),
+            status_before: None,
+            requestor: None,
+            requestor_comment: None,
+            request_source: None,
+            action_scope: None,
+            created_at: None,
+            triaged_at: None,
+            comment_sent: None,
+        };
+        std::iter::repeat_n(row, 1000).map(Ok)
+    }
+
+    #[test]
+    fn a_reader_who_leaves_is_no_fault_but_a_full_disk_is() {
+        let mut pipe = Refusing(io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            stream(ReportFormat::Csv, &mut pipe, many_rows()).unwrap(),
+            Delivery::ReaderLeft
+        );
+        let mut disk = Refusing(io::ErrorKind::StorageFull);
+        assert!(matches!(
+            stream(ReportFormat::Csv, &mut disk, many_rows()),
+            Err(ReportError::Rows {
+                source: RowsError::Write(_),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn the_ending_picks_the_format_and_an_unknown_one_lists_what_there_is() {
+        for path in ["r.csv", "R.CSV", "-", "a.b/r.x.csv"] {
+            assert_eq!(
+                ReportFormat::from_path(Path::new(path)),
+                Ok(ReportFormat::Csv)
+            );
+        }
+        for path in ["r.json", "r.html", "csv", "r", "a.csv/r", ".csv", ""] {
+            let error = ReportFormat::from_path(Path::new(path)).unwrap_err();
+            assert!(error.to_string().ends_with("supported: .csv"), "{error}");
+        }
+    }
+}
