@@ -1,1 +1,81 @@
 //! The embedded imitation of the service: for the first run, for demos and for tests.
+//!
+//! It speaks the service's own wire (MDE facts) with types, a filter parser and a quota count of its own: nothing of
+//! the client's is shared, so a mistake in the one shows in the other. What the service's documents leave open is a
+//! setting here. It never decides what a client should do, and it must never be reachable from elsewhere than the
+//! caller's listener.
+//!
+//! A call is stamped, counted against the quotas, met by the script of mishaps, worked on and logged in one step under
+//! one lock ([`Sandbox`]); only then is it delayed, spoilt or answered. So what happened to an action does not depend
+//! on whether its caller stayed for the answer.
+
+mod call;
+mod dice;
+mod time;
+
+mod filter;
+mod span;
+
+mod fault;
+mod record;
+
+mod mix;
+mod rule;
+
+mod script;
+mod settings;
+
+mod allowance;
+mod query;
+mod token;
+
+mod answer;
+mod line;
+mod log;
+
+mod actions;
+
+mod state;
+
+mod server;
+
+mod routes;
+
+mod serve;
+
+pub use allowance::WorstCount;
+pub use call::CallKind;
+pub use fault::Fault;
+pub use fault::FaultKind;
+pub use fault::Tells;
+pub use fault::Work;
+pub use line::Severed;
+pub use log::CallEnd;
+pub use log::LoggedCall;
+pub use mix::Mix;
+pub use record::CancelEffect;
+pub use record::Cancellation;
+pub use record::Change;
+pub use record::Record;
+pub use record::Status;
+pub use rule::Faults;
+pub use rule::InvalidFaults;
+pub use rule::Rule;
+pub use rule::Turn;
+pub use serve::serve;
+pub use server::Sandbox;
+pub use settings::CallMemory;
+pub use settings::CancelSettings;
+pub use settings::FinalAnswer;
+pub use settings::ListSettings;
+pub use settings::QuotaSettings;
+pub use settings::RefusedCalls;
+pub use settings::RetryAfterForm;
+pub use settings::SandboxSettings;
+pub use settings::Sharing;
+pub use settings::TokenCheck;
+pub use settings::TokenSettings;
+pub use span::InvalidLatency;
+pub use span::Latency;
+pub use state::SavedSandbox;
+pub use time::SandboxClock;

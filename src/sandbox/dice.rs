@@ -1,0 +1,64 @@
+//! Chance without a generator: the same seed and the same subject always fall the same way, in whatever order asked.
+
+/// Returns sixty-four bits that depend on every bit of all arguments.
+pub(super) fn roll(seed: u64, salt: u64, subject: &[u8]) -> u64 {
+    let mut state = mix(seed ^ mix(salt));
+    for chunk in subject.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = mix(state ^ u64::from_le_bytes(word));
+    }
+    state
+}
+
+/// The finalizer of `SplitMix64`: every input bit flips each output bit with a chance near one half.
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
+}
+
+/// Returns a point in `0.0..1.0`.
+pub(super) fn fraction(bits: u64) -> f64 {
+    // 53 bits are what a float holds exactly; both halves fit u32, so neither conversion rounds.
+    let high = u32::try_from(bits >> 32).unwrap_or(0);
+    let low = u32::try_from((bits >> 11) & 0x001F_FFFF).unwrap_or(0);
+    (f64::from(high) * 2_097_152.0 + f64::from(low)) / 9_007_199_254_740_992.0
+}
+
+/// Returns a version 4 UUID made of `bits` and what follows from them.
+pub(super) fn guid(seed: u64, salt: u64, subject: &[u8]) -> uuid::Uuid {
+    let high = roll(seed, salt, subject);
+    let low = roll(high, salt, subject);
+    uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+        .into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_question_falls_the_same_way_and_another_does_not() {
+        assert_eq!(roll(1, 2, b"abc"), roll(1, 2, b"abc"));
+        let others = [
+            roll(2, 2, b"abc"),
+            roll(1, 3, b"abc"),
+            roll(1, 2, b"abd"),
+            roll(1, 2, b"ab"),
+        ];
+        assert!(others.iter().all(|other| *other != roll(1, 2, b"abc")));
+    }
+
+    #[test]
+    fn fractions_fill_the_range_evenly_and_never_reach_one() {
+        let below = (0..10_000_u64)
+            .map(|n| fraction(roll(7, 0, &n.to_le_bytes())))
+            .inspect(|point| assert!((0.0..1.0).contains(point)))
+            .filter(|point| *point < 0.25)
+            .count();
+        assert!((2300..2700).contains(&below), "{below}");
+        assert!(fraction(u64::MAX) < 1.0);
+    }
+}

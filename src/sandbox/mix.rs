@@ -1,0 +1,298 @@
+//! Actions made up from their ids: the same seed always makes the same world, in whatever order ids are first seen.
+//!
+//! So an input that streams in need not be known at the start; an id is looked up, and is then as if it had always
+//! been there.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jiff::Timestamp;
+
+use crate::domain::ActionId;
+use crate::domain::RowContext;
+
+use super::dice;
+use super::record::Cancellation;
+use super::record::Record;
+use super::record::Status;
+
+/// What the dice choose from, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// What the dice start from.
+    pub seed: u64,
+    /// How many shares of the actions stand at each status.
+    pub statuses: Vec<(Status, u32)>,
+    /// How many shares the service does not know.
+    pub missing: u32,
+}
+
+/// How often each type comes up where the input names none.
+const TYPES: [(&str, u32); 7] = [
+    ("Isolate", 45),
+    ("RunAntiVirusScan", 20),
+    ("LiveResponse", 15),
+    ("CollectInvestigationPackage", 10),
+    ("RestrictCodeExecution", 5),
+    ("Unisolate", 3),
+    ("StopAndQuarantineFile", 2),
+];
+
+const REQUESTORS: [(&str, u32); 4] = [
+    ("soc-automation", 70),
+    ("analyst1@corp.example", 15),
+    ("analyst2@corp.example", 10),
+    ("o'neil@corp.example", 5),
+];
+
+/// What each throw of the dice is for.
+#[derive(Clone, Copy)]
+enum Throw {
+    Status = 1,
+    Type,
+    Requestor,
+    Age,
+    Duration,
+    Machine,
+    File,
+    Generated,
+}
+
+impl Mix {
+    /// Returns a world as it is found in the field: mostly open, a few final, very few missing.
+    pub fn believable(seed: u64) -> Self {
+        Self {
+            seed,
+            statuses: vec![
+                (Status::Pending, 800),
+                (Status::InProgress, 120),
+                (Status::Succeeded, 35),
+                (Status::Failed, 12),
+                (Status::TimeOut, 8),
+                (Status::Cancelled, 20),
+            ],
+            missing: 5,
+        }
+    }
+
+    /// Returns a world in which every action waits for its machine.
+    pub fn all_pending(seed: u64) -> Self {
+        Self {
+            seed,
+            statuses: vec![(Status::Pending, 1)],
+            missing: 0,
+        }
+    }
+
+    /// Returns the `number`th id of the actions that this mix makes up by itself.
+    pub(super) fn id(&self, number: u64) -> Option<ActionId> {
+        let guid = dice::guid(self.seed, Throw::Generated as u64, &number.to_le_bytes());
+        ActionId::from_bytes(guid.into_bytes())
+    }
+
+    /// Makes the record of `id` as of `now`; `None` where the service does not know it.
+    pub(super) fn make(
+        &self,
+        id: ActionId,
+        context: &RowContext,
+        now: Timestamp,
+    ) -> Option<Record> {
+        let throw = |throw: Throw| dice::roll(self.seed, throw as u64, id.as_bytes());
+        let status = self.status(throw(Throw::Status))?;
+        let action_type = match &context.action_type {
+            Some(known) => known.as_str(),
+            None => pick(&TYPES, throw(Throw::Type)),
+        };
+        let age = age(status).mul_f64(0.02 + 0.98 * dice::fraction(throw(Throw::Age)));
+        let created_at = earlier(now, age);
+        let mut record = Record::new(id, action_type, status, created_at);
+        record.updated_at = match status {
+            Status::Pending => created_at,
+            _ => earlier(now, age.mul_f64(dice::fraction(throw(Throw::Duration)))),
+        };
+        record.requestor = context
+            .requestor
+            .clone()
+            .unwrap_or_else(|| pick(&REQUESTORS, throw(Throw::Requestor)).to_owned());
+        record.request_source = Some(source_of(&record.requestor).to_owned());
+        record.requestor_comment = Some("opened by the playbook".to_owned());
+        record.scope = scope_of(action_type).map(str::to_owned);
+        let machine = throw(Throw::Machine);
+        record.machine_id = Some(
+            context
+                .machine_id
+                .clone()
+                .unwrap_or_else(|| hex40(self.seed, Throw::Machine, id)),
+        );
+        record.computer_dns_name = Some(
+            context
+                .computer_dns_name
+                .clone()
+                .unwrap_or_else(|| format!("ws-{:05}.corp.example", machine % 100_000)),
+        );
+        if action_type == "StopAndQuarantineFile" {
+            record.file_sha1 = Some(hex40(self.seed, Throw::File, id));
+        }
+        record.command_done = status == Status::Succeeded;
+        // E_FAIL, as the service writes it.
+        record.error_hresult = if status == Status::Failed {
+            -2_147_467_259
+        } else {
+            0
+        };
+        if status == Status::Cancelled {
+            record.cancellation = Some(Cancellation {
+                requestor: "analyst1@corp.example".to_owned(),
+                comment: "cancelled in the portal".to_owned(),
+                at: record.updated_at,
+            });
+        }
+        Some(record)
+    }
+
+    fn status(&self, bits: u64) -> Option<Status> {
+        let mut shares: Vec<(Option<Status>, u32)> = self
+            .statuses
+            .iter()
+            .map(|&(status, share)| (Some(status), share))
+            .collect();
+        shares.push((None, self.missing));
+        choose(&shares, bits).unwrap_or(Some(Status::Pending))
+    }
+}
+
+/// Returns the choice that `bits` fall on; `None` where no choice has a share.
+fn choose<T: Copy>(shares: &[(T, u32)], bits: u64) -> Option<T> {
+    let total: u64 = shares.iter().map(|(_, share)| u64::from(*share)).sum();
+    let mut left = bits.checked_rem(total)?;
+    for (choice, share) in shares {
+        match left.checked_sub(u64::from(*share)) {
+            None => return Some(*choice),
+            Some(rest) => left = rest,
+        }
+    }
+    None
+}
+
+fn pick(shares: &[(&'static str, u32)], bits: u64) -> &'static str {
+    choose(shares, bits).unwrap_or_default()
+}
+
+/// Returns the oldest that an action of this status is: open ones are days old, final ones weeks.
+fn age(status: Status) -> Duration {
+    let hours = match status {
+        Status::Pending => 60,
+        Status::InProgress => 2,
+        _ => 24 * 20,
+    };
+    Duration::from_secs(hours * 3600)
+}
+
+fn earlier(now: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span)
+        .ok()
+        .and_then(|span| now.checked_sub(span).ok())
+        .unwrap_or(now)
+}
+
+fn source_of(requestor: &str) -> &'static str {
+    if requestor.contains('@') {
+        "Portal"
+    } else {
+        "PublicApi"
+    }
+}
+
+fn scope_of(action_type: &str) -> Option<&'static str> {
+    match action_type {
+        "Isolate" => Some("Full"),
+        "RunAntiVirusScan" => Some("Quick"),
+        _ => None,
+    }
+}
+
+fn hex40(seed: u64, throw: Throw, id: ActionId) -> String {
+    let [one, two, three] =
+        [0, 1, 2].map(|round| dice::roll(seed + round, throw as u64, id.as_bytes()));
+    format!("{one:016x}{two:016x}{:08x}", three >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ActionType;
+
+    fn records(mix: &Mix, count: u64) -> Vec<Option<Record>> {
+        (0..count)
+            .map(|number| {
+                let id = mix.id(number).unwrap();
+                mix.make(id, &RowContext::default(), Timestamp::UNIX_EPOCH)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_believable_world_is_mostly_open_with_a_few_of_everything_else() {
+        let records = records(&Mix::believable(1), 5000);
+        let share = |status: Status| {
+            let found = records
+                .iter()
+                .flatten()
+                .filter(|record| record.status == status);
+            found.count()
+        };
+        assert!((3700..4300).contains(&share(Status::Pending)));
+        assert!((400..800).contains(&share(Status::InProgress)));
+        for status in [
+            Status::Succeeded,
+            Status::Failed,
+            Status::TimeOut,
+            Status::Cancelled,
+        ] {
+            assert!((5..400).contains(&share(status)), "{status:?}");
+        }
+        let missing = records.iter().filter(|record| record.is_none()).count();
+        assert!((5..80).contains(&missing), "{missing}");
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_world_and_another_does_not() {
+        let mix = Mix::believable(1);
+        assert_eq!(records(&mix, 50), records(&mix, 50));
+        assert_ne!(records(&mix, 50), records(&Mix::believable(2), 50));
+    }
+
+    #[test]
+    fn what_the_input_tells_is_taken_over() {
+        let context = RowContext {
+            action_type: Some(ActionType::Offboard),
+            machine_id: Some("m".to_owned()),
+            computer_dns_name: Some("srv-1".to_owned()),
+            requestor: Some("bot".to_owned()),
+            ..RowContext::default()
+        };
+        let mix = Mix::all_pending(3);
+        let record = mix
+            .make(mix.id(0).unwrap(), &context, Timestamp::UNIX_EPOCH)
+            .unwrap();
+        assert_eq!(record.action_type, "Offboard");
+        assert_eq!(record.machine_id.as_deref(), Some("m"));
+        assert_eq!(record.computer_dns_name.as_deref(), Some("srv-1"));
+        assert_eq!(
+            (record.requestor.as_str(), record.status),
+            ("bot", Status::Pending)
+        );
+    }
+
+    #[test]
+    fn a_mix_without_shares_makes_pending_actions_and_machines_have_forty_digits() {
+        let mix = Mix {
+            seed: 0,
+            statuses: vec![],
+            missing: 0,
+        };
+        let record = records(&mix, 1).remove(0).unwrap();
+        assert_eq!(record.status, Status::Pending);
+        assert_eq!(record.machine_id.unwrap().len(), 40);
+    }
+}
