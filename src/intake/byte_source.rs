@@ -35,8 +35,8 @@ enum Encoding {
     Unknown,
     /// UTF-8, passed on unchecked: whoever looks at a row checks it.
     Utf8,
-    /// UTF-16, with the raw bytes that are still to be decoded.
-    Utf16 { decoder: Box<Decoder>, raw: Vec<u8> },
+    /// UTF-16, decoded on the way.
+    Utf16(Box<Utf16>),
 }
 
 /// The unread bytes of one input.
@@ -133,8 +133,8 @@ impl ByteSource {
         }
         let room = &mut self.buffer[self.end..];
         let count = match &mut self.encoding {
-            Encoding::Utf16 { decoder, raw } => {
-                let (count, finished) = decode(&mut *self.read, decoder, raw, room)?;
+            Encoding::Utf16(text) => {
+                let (count, finished) = text.decode(&mut *self.read, room)?;
                 self.ended = finished;
                 count
             }
@@ -179,8 +179,12 @@ impl ByteSource {
             }
             let (encoding, mark) = match seen {
                 [0xEF, 0xBB, 0xBF, ..] => (Encoding::Utf8, 3),
-                [0xFF, 0xFE, rest @ ..] => (utf16(encoding_rs::UTF_16LE, rest), self.end),
-                [0xFE, 0xFF, rest @ ..] => (utf16(encoding_rs::UTF_16BE, rest), self.end),
+                [0xFF, 0xFE, rest @ ..] => {
+                    (Utf16::after_mark(encoding_rs::UTF_16LE, rest), self.end)
+                }
+                [0xFE, 0xFF, rest @ ..] => {
+                    (Utf16::after_mark(encoding_rs::UTF_16BE, rest), self.end)
+                }
                 _ => (Encoding::Utf8, 0),
             };
             self.encoding = encoding;
@@ -206,34 +210,44 @@ impl ByteSource {
     }
 }
 
-/// Sets a decoder up whose first raw bytes were read along with the mark.
-fn utf16(encoding: &'static encoding_rs::Encoding, rest: &[u8]) -> Encoding {
-    Encoding::Utf16 {
-        decoder: Box::new(encoding.new_decoder_without_bom_handling()),
-        raw: rest.to_vec(),
-    }
+/// A decoder and the raw bytes that it has still to decode.
+struct Utf16 {
+    decoder: Decoder,
+    raw: Vec<u8>,
+    start: usize,
+    end: usize,
 }
 
-/// Decodes into `room` until there is at least one byte of text, and says whether that was the last of it.
-fn decode(
-    read: &mut dyn Read,
-    decoder: &mut Decoder,
-    raw: &mut Vec<u8>,
-    room: &mut [u8],
-) -> io::Result<(usize, bool)> {
-    loop {
-        let mut last = false;
-        if raw.is_empty() {
-            raw.resize(BLOCK / 2, 0);
-            let count = read_once(read, raw);
-            raw.truncate(*count.as_ref().unwrap_or(&0));
-            last = count? == 0;
-        }
-        let (result, taken, written, _) = decoder.decode_to_utf8(raw, room, last);
-        raw.drain(..taken);
-        let finished = last && result == CoderResult::InputEmpty;
-        if written > 0 || finished {
-            return Ok((written, finished));
+impl Utf16 {
+    /// Sets a decoder up; `rest` is what was read along with the mark.
+    fn after_mark(encoding: &'static encoding_rs::Encoding, rest: &[u8]) -> Encoding {
+        let mut raw = rest.to_vec();
+        raw.resize(BLOCK, 0);
+        Encoding::Utf16(Box::new(Self {
+            decoder: encoding.new_decoder_without_bom_handling(),
+            raw,
+            start: 0,
+            end: rest.len(),
+        }))
+    }
+
+    /// Decodes into `room` until there is at least one byte of text, and says whether that was the last of it.
+    fn decode(&mut self, read: &mut dyn Read, room: &mut [u8]) -> io::Result<(usize, bool)> {
+        loop {
+            let mut last = false;
+            if self.start == self.end {
+                self.start = 0;
+                self.end = 0;
+                self.end = read_once(read, &mut self.raw)?;
+                last = self.end == 0;
+            }
+            let raw = &self.raw[self.start..self.end];
+            let (result, taken, written, _) = self.decoder.decode_to_utf8(raw, room, last);
+            self.start += taken;
+            let finished = last && result == CoderResult::InputEmpty;
+            if written > 0 || finished {
+                return Ok((written, finished));
+            }
         }
     }
 }
@@ -292,7 +306,7 @@ mod tests {
 
     #[test]
     fn marks_are_taken_off_and_utf_16_is_decoded_however_short_the_reads() {
-        let text = "id;Größe\r\n𝄞;ж\r\n".repeat(9000);
+        let text = "id;Größe\r\n𝄞;ж\r\n".repeat(5000);
         let mut marked = vec![0xEF, 0xBB, 0xBF];
         marked.extend_from_slice(text.as_bytes());
         for step in [1, 2, 3, 7, 4096, usize::MAX] {
@@ -311,7 +325,7 @@ mod tests {
     fn half_a_mark_is_no_mark_and_half_a_character_becomes_visible() {
         assert_eq!(read_all(&[0xEF, 0xBB], 1), [0xEF, 0xBB]);
         assert_eq!(read_all(&[0xEF, b'a'], 1), [0xEF, b'a']);
-        assert_eq!(read_all(&[0xFF, 0xFE], 1), []);
+        assert!(read_all(&[0xFF, 0xFE], 1).is_empty());
         assert_eq!(
             read_all(&[0xFF, 0xFE, b'a', 0, b'b'], 1),
             "a\u{FFFD}".as_bytes()
@@ -323,7 +337,7 @@ mod tests {
         let mut source = ByteSource::new(Box::new(&b"\xEF\xBB\xBFa\nb\nc"[..]));
         source.fill().unwrap();
         source.consume(4);
-        assert_eq!((source.line(), source.offset()), (2, Some(7)));
+        assert_eq!((source.line(), source.offset()), (3, Some(7)));
         source.consume(99);
         assert_eq!((source.line(), source.offset()), (3, Some(8)));
     }
@@ -346,9 +360,6 @@ mod tests {
         }
         let mut source = ByteSource::new(Box::new(Faulty(0)));
         assert_eq!(source.fill().unwrap(), Filled::More);
-        assert_eq!(
-            source.fill().unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        assert_eq!(source.fill().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

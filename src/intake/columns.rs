@@ -203,20 +203,10 @@ impl Columns {
     }
 
     /// Reads one row, whose cells `cell` gives.
-    pub(super) fn row<'cells>(
-        &self,
-        cell: impl Fn(usize) -> Option<&'cells str>,
-    ) -> RowReading {
+    pub(super) fn row<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> RowReading {
         let ours = self.standing != Standing::Unsaid;
-        let cell = |at: usize| {
-            cell(at).map(|text| {
-                if ours {
-                    cells::undefused(text)
-                } else {
-                    text
-                }
-            })
-        };
+        let cell =
+            |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
         let (id, shown) = self.id(&cell);
         let held_back = match id {
@@ -347,5 +337,211 @@ fn standing<N: AsRef<str>>(names: &[N]) -> Standing {
             run: find("run_id"),
         },
         _ => Standing::Unsaid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    const TWO: &str = "8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+    fn row(header: &[&str], cells: &[&str]) -> RowReading {
+        let columns = Columns::read(header, None).unwrap();
+        columns.row(|at| cells.get(at).copied())
+    }
+
+    fn id(header: &[&str], cells: &[&str]) -> Result<String, String> {
+        row(header, cells).id.map(|id| id.to_string())
+    }
+
+    #[test]
+    fn every_spelling_of_an_id_column_is_known() {
+        for name in [
+            "id",
+            "Id",
+            "ActionId",
+            "Action ID",
+            "action_id",
+            "Machine Action-Id",
+            "\u{FEFF}machineactionid",
+            "RequestGuid",
+            "request_id",
+            "MicrosoftATP.MachineAction.ID",
+            "value.id",
+        ] {
+            assert_eq!(id(&[name], &[ONE]).unwrap(), ONE, "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_of_other_things_are_never_taken() {
+        for name in [
+            "machineId",
+            "Device ID",
+            "DeviceID",
+            "Approval ID",
+            "Investigation ID",
+            "Machine.Id",
+            "MicrosoftATP.Device.ID",
+            "Investigation.Id",
+            "correlation_id",
+            "run_id",
+            "ids",
+            "",
+        ] {
+            assert_eq!(Columns::read(&[name], None), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_guid_wins_row_by_row() {
+        let header = ["Id", "RequestGuid", "machineId"];
+        assert_eq!(id(&header, &[ONE, TWO, ONE]).unwrap(), TWO);
+        assert_eq!(id(&header, &[ONE, "", ""]).unwrap(), ONE);
+        assert_eq!(id(&header, &[ONE, "17", ""]).unwrap(), ONE);
+        assert_eq!(
+            id(&header, &[ONE, NIL, ""]).unwrap_err(),
+            "the id is the nil GUID"
+        );
+        assert_eq!(
+            id(&header, &["x", "", TWO]).unwrap_err(),
+            "the id is not a GUID"
+        );
+        assert_eq!(id(&header, &["", "", TWO]).unwrap_err(), "the id is empty");
+        assert_eq!(id(&header, &[]).unwrap_err(), "the id is empty");
+    }
+
+    #[test]
+    fn two_equally_specific_ids_that_disagree_make_the_row_invalid() {
+        let header = ["requestGuid", "request_id", "id"];
+        let upper = ONE.to_uppercase();
+        assert_eq!(id(&header, &[ONE, &upper, TWO]).unwrap(), ONE);
+        assert_eq!(id(&header, &["", TWO, ONE]).unwrap(), TWO);
+        assert_eq!(
+            id(&header, &[ONE, TWO, ONE]).unwrap_err(),
+            format!("two id columns disagree: {ONE} and {TWO}")
+        );
+        assert!(id(&header, &[ONE, NIL, ONE]).is_err());
+    }
+
+    #[test]
+    fn a_named_column_overrides_all_names() {
+        let header = ["id", "Approval ID", "x"];
+        let columns = Columns::read(&header, Some("approvalid")).unwrap();
+        let row = columns.row(|at| [ONE, TWO, ""].get(at).copied());
+        assert_eq!(row.id.unwrap().to_string(), TWO);
+        assert_eq!(Columns::read(&header, Some("y")), None);
+        assert_eq!(Columns::read(&header, Some("")), None);
+        // A name that stands there as it was typed is not mixed with others that read the same.
+        let columns = Columns::read(&["X", "x"], Some("x")).unwrap();
+        assert_eq!(columns.ids, [(1, 0)]);
+    }
+
+    #[test]
+    fn context_comes_from_its_columns_and_blank_cells_are_none() {
+        let header = [
+            "id",
+            "Comment",
+            "tenant",
+            "Action Type",
+            "DeviceId",
+            "Computer Name",
+            "requestor",
+            "type",
+        ];
+        let context = row(
+            &header,
+            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "LiveResponse"],
+        )
+        .context;
+        assert_eq!(
+            context,
+            RowContext {
+                comment: Some("a".to_owned()),
+                tenant: Some("t".to_owned()),
+                action_type: Some(ActionType::Isolate),
+                machine_id: Some("m".to_owned()),
+                computer_dns_name: Some("c".to_owned()),
+                requestor: Some("r".to_owned()),
+            }
+        );
+        let blank = row(&header, &[ONE, " ", "", "", "", "", "\t"]).context;
+        assert_eq!(blank, RowContext::default());
+    }
+
+    #[test]
+    fn what_belongs_to_something_else_is_no_context() {
+        // A file's or a device's type would satisfy a guard that it says nothing about.
+        let context = row(
+            &[
+                "id",
+                "File.Type",
+                "status",
+                "requestorComment",
+                "Alert.Comment",
+            ],
+            &[ONE, "Isolate", "Pending", "x", "y"],
+        )
+        .context;
+        assert_eq!(context, RowContext::default());
+        let context = row(
+            &[
+                "MicrosoftATP.MachineAction.ID",
+                "MicrosoftATP.MachineAction.Type",
+                "MicrosoftATP.Machine.ID",
+            ],
+            &[ONE, "Isolate", "m"],
+        )
+        .context;
+        assert_eq!(context.action_type, Some(ActionType::Isolate));
+        assert_eq!(context.machine_id.unwrap(), "m");
+    }
+
+    #[test]
+    fn of_our_report_only_what_is_unsettled_goes_again() {
+        let held_back = |outcome: &str| {
+            row(
+                &["action_id", "outcome", "reason", "run_id"],
+                &[ONE, outcome, "", "R"],
+            )
+            .held_back
+        };
+        for outcome in Outcome::ALL {
+            let expected = match outcome.as_str() {
+                "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
+                word => Some(format!("was {word} in run R")),
+            };
+            assert_eq!(held_back(outcome.as_str()), expected);
+        }
+        assert_eq!(
+            held_back("new").unwrap(),
+            "its outcome in run R, `new`, is none that goes again"
+        );
+    }
+
+    #[test]
+    fn of_a_frozen_plan_only_send_rows_go() {
+        let header = ["verdict", "action_id", "outcome", "reason"];
+        let held_back = |verdict, reason| row(&header, &[verdict, ONE, "", reason]).held_back;
+        assert_eq!(held_back("send", "x"), None);
+        assert_eq!(held_back(" SEND ", ""), None);
+        assert_eq!(held_back("", "").unwrap(), "the plan says ``");
+        assert_eq!(
+            held_back("held_back", "guarded").unwrap(),
+            "the plan says `held_back`: guarded"
+        );
+    }
+
+    #[test]
+    fn our_own_cells_are_undefused_and_others_are_not() {
+        let cells = [ONE, "not_attempted", "", "'=1+1"];
+        let ours = row(&["action_id", "outcome", "reason", "comment"], &cells);
+        assert_eq!(ours.context.comment.unwrap(), "=1+1");
+        let other = row(&["action_id", "result", "reason", "comment"], &cells);
+        assert_eq!(other.context.comment.unwrap(), "'=1+1");
+        assert_eq!(other.held_back, None);
     }
 }

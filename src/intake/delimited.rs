@@ -168,7 +168,10 @@ impl Records {
     /// Returns whether the input so far ends inside quotes: only there a line end does not end the record.
     fn in_quotes(&self) -> bool {
         let (mut text, mut ends) = ([0; 8], [0; 8]);
-        let (result, ..) = self.parser.clone().read_record(b"x\n", &mut text, &mut ends);
+        let (result, ..) = self
+            .parser
+            .clone()
+            .read_record(b"x\n", &mut text, &mut ends);
         result == ReadRecordResult::InputEmpty
     }
 
@@ -238,7 +241,10 @@ impl DelimitedRows {
     ///
     /// # Errors
     /// Returns the reader's error.
-    pub(super) fn next(&mut self, source: &mut ByteSource) -> io::Result<Option<(u64, RowReading)>> {
+    pub(super) fn next(
+        &mut self,
+        source: &mut ByteSource,
+    ) -> io::Result<Option<(u64, RowReading)>> {
         loop {
             self.records.find_start(source)?;
             let line = source.line();

@@ -127,7 +127,10 @@ impl JsonRows {
     fn record(&mut self, members: &[(String, Option<String>)]) -> RowReading {
         let alike = self.known.as_ref().is_some_and(|(keys, _)| {
             keys.len() == members.len()
-                && keys.iter().zip(members).all(|(known, (key, _))| known == key)
+                && keys
+                    .iter()
+                    .zip(members)
+                    .all(|(known, (key, _))| known == key)
         });
         if !alike {
             let keys: Vec<_> = members.iter().map(|(key, _)| key.clone()).collect();
@@ -169,7 +172,10 @@ mod tests {
         assert_eq!(row.id.unwrap().to_string(), ID);
         assert_eq!(row.context.comment.unwrap(), "a\n\"b\"");
         assert_eq!(row.context.action_type.unwrap().as_str(), "Isolate");
-        assert_eq!((row.context.machine_id, row.context.requestor), (None, None));
+        assert_eq!(
+            (row.context.machine_id, row.context.requestor),
+            (None, None)
+        );
     }
 
     #[test]

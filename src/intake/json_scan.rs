@@ -157,9 +157,7 @@ impl ObjectScan {
 
     /// Looks at a byte between the object's own keys and values, and returns whether it opens an envelope's list.
     fn opens_list(&mut self, byte: u8, bytes: &[u8]) -> bool {
-        let key = bytes
-            .get(self.string.0..self.string.1)
-            .unwrap_or_default();
+        let key = bytes.get(self.string.0..self.string.1).unwrap_or_default();
         match byte {
             b':' => {
                 self.after_colon = true;
@@ -212,7 +210,7 @@ mod tests {
             (r#"{"value":[1]}"#, Some(TopObject::Envelope(10))),
             (
                 r#"{"@odata.context":"x{[\"","@odata.count":3,"value" : [ "#,
-                Some(TopObject::Envelope(53)),
+                Some(TopObject::Envelope(54)),
             ),
             (r#"{"a":{"value":[1]}}"#, Some(TopObject::Record(19))),
             (r#"{"value":"["}"#, Some(TopObject::Record(13))),

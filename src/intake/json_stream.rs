@@ -61,7 +61,10 @@ impl JsonStream {
     ///
     /// # Errors
     /// Returns the reader's error.
-    pub(super) fn next(&mut self, source: &mut ByteSource) -> io::Result<Option<(u64, RowReading)>> {
+    pub(super) fn next(
+        &mut self,
+        source: &mut ByteSource,
+    ) -> io::Result<Option<(u64, RowReading)>> {
         loop {
             let Some(byte) = find_token(source)? else {
                 let cut_off = self.place != Place::Top;

@@ -176,17 +176,30 @@ mod tests {
     #[test]
     fn what_is_no_text_is_shown_and_named() {
         let row = plain_row(b"7f3c\xFF").unwrap();
-        assert_eq!((row.id.unwrap_err(), row.id_text), (NOT_UTF_8.into(), "7f3c\u{FFFD}".into()));
+        assert_eq!(
+            (row.id.unwrap_err(), row.id_text),
+            (NOT_UTF_8.into(), "7f3c\u{FFFD}".into())
+        );
         let row = plain_row(b"7f3c\0").unwrap();
         assert_eq!(row.id.unwrap_err(), HOLDS_NUL);
     }
 
     #[test]
     fn a_broken_id_begins_a_list_and_a_word_does_not() {
-        for line in ["7f3c2a10-5b1e-4a77", "{7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2", "7f3c2a10-1 # x"] {
+        for line in [
+            "7f3c2a10-5b1e-4a77",
+            "{7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2",
+            "7f3c2a10-1 # x",
+        ] {
             assert!(is_plain_id(line), "{line}");
         }
-        for line in ["hello", "ApprovalID", "deadbeef", "../../machines/1/offboard", "2026-02-03T10"] {
+        for line in [
+            "hello",
+            "ApprovalID",
+            "deadbeef",
+            "../../machines/1/offboard",
+            "2026-02-03T10",
+        ] {
             assert!(!is_plain_id(line), "{line}");
         }
     }

@@ -173,8 +173,7 @@ impl OpenInput {
         let Some(digest) = bookmark.read_up_to(&mut file).map_err(broken)? else {
             return Err(changed("its text is another".to_owned()));
         };
-        self.source
-            .go_on_at(bookmark.offset, bookmark.line, digest);
+        self.source.go_on_at(bookmark.offset, bookmark.line, digest);
         self.first = None;
         Ok(())
     }
@@ -201,9 +200,13 @@ impl OpenInput {
             InputFormat::Auto => {
                 let layout = sniff::layout(&mut self.source, first);
                 match layout.map_err(|source| self.broken(source))? {
+                    None => {
+                        self.rows = Rows::Done;
+                        return Ok(());
+                    }
                     // A column is asked for, so there must be a header.
-                    Layout::Lines if self.settings.id_column.is_some() => Layout::Delimited,
-                    layout => layout,
+                    Some(Layout::Lines) if self.settings.id_column.is_some() => Layout::Delimited,
+                    Some(layout) => layout,
                 }
             }
         };

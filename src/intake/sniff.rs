@@ -56,7 +56,9 @@ pub(super) struct Opened {
 pub(super) fn find_text(source: &mut ByteSource) -> io::Result<Option<u8>> {
     loop {
         let available = source.available();
-        let text = available.iter().position(|byte| !byte.is_ascii_whitespace());
+        let text = available
+            .iter()
+            .position(|byte| !byte.is_ascii_whitespace());
         let blank = &available[..text.unwrap_or(available.len())];
         // Blanks on the line of the text stay: a tab there is an empty first cell.
         let whole_lines = blank
@@ -81,24 +83,52 @@ pub(super) fn find_text(source: &mut ByteSource) -> io::Result<Option<u8>> {
     }
 }
 
-/// Tells the layout of an input whose first byte of text is `first`.
+/// Goes over blank lines and comments to the first line that means something, and returns its first byte of text.
 ///
 /// # Errors
 /// Returns the reader's error.
-pub(super) fn layout(source: &mut ByteSource, first: u8) -> io::Result<Layout> {
+fn skip_comments(source: &mut ByteSource) -> io::Result<Option<u8>> {
+    loop {
+        let Some(first) = find_text(source)? else {
+            return Ok(None);
+        };
+        let line = match lines::find_line_end(source)? {
+            LineEnd::At(end) => &source.available()[..end],
+            LineEnd::TooFar | LineEnd::Ended => source.available(),
+        };
+        if !is_comment(line) {
+            return Ok(Some(first));
+        }
+        lines::drop_line(source)?;
+    }
+}
+
+/// Tells the layout of an input whose first byte of text is `first`; `None` where it holds nothing but comments.
+///
+/// # Errors
+/// Returns the reader's error.
+pub(super) fn layout(source: &mut ByteSource, first: u8) -> io::Result<Option<Layout>> {
+    // No line end is waited for where the first byte tells: a document may stand on one line.
+    let mut first = first;
+    if matches!(first, b'#' | b'"') {
+        match skip_comments(source)? {
+            Some(byte) => first = byte,
+            None => return Ok(None),
+        }
+    }
     match first {
-        b'[' => return Ok(Layout::Json),
+        b'[' => return Ok(Some(Layout::Json)),
         b'{' => {
             if let Some(json) = json_layout(source)? {
-                return Ok(json);
+                return Ok(Some(json));
             }
         }
         _ => {}
     }
-    match lines::find_line_end(source)? {
-        LineEnd::At(end) if is_plain(&source.available()[..end]) => Ok(Layout::Lines),
-        _ => Ok(Layout::Delimited),
-    }
+    Ok(Some(match lines::find_line_end(source)? {
+        LineEnd::At(end) if is_plain(&source.available()[..end]) => Layout::Lines,
+        _ => Layout::Delimited,
+    }))
 }
 
 fn is_plain(line: &[u8]) -> bool {
@@ -166,8 +196,8 @@ pub(super) fn open_delimited(
         line,
         source,
     };
-    let Some(delimiter) = find_delimiter(source, id_column, fixed)
-        .map_err(|error| broken(source.line(), error))?
+    let Some(delimiter) =
+        find_delimiter(source, id_column, fixed).map_err(|error| broken(source.line(), error))?
     else {
         return Ok(None);
     };
@@ -227,34 +257,32 @@ fn find_delimiter(
     fixed: Option<u8>,
 ) -> io::Result<Option<u8>> {
     let mut named = None;
-    loop {
-        if find_text(source)?.is_none() {
-            return Ok(None);
-        }
+    while skip_comments(source)?.is_some() {
         let line = match lines::find_line_end(source)? {
             LineEnd::At(end) => &source.available()[..end],
             // Too long to be a header: the error that follows shows how it begins.
             LineEnd::TooFar => return Ok(Some(DELIMITERS[0])),
-            LineEnd::Ended => return Ok(None),
+            LineEnd::Ended => break,
         };
-        let length = line.len();
-        if let Some(delimiter) = separator_line(line) {
-            named = Some(delimiter);
-        } else if !is_comment(line) {
-            let chosen = fixed.or(named);
-            return Ok(Some(
-                chosen.unwrap_or_else(|| best_delimiter(line, id_column)),
-            ));
+        match separator_line(line) {
+            Some(delimiter) => named = Some(delimiter),
+            None => {
+                let chosen = fixed.or(named);
+                return Ok(Some(
+                    chosen.unwrap_or_else(|| best_delimiter(line, id_column)),
+                ));
+            }
         }
-        source.consume(length);
+        lines::drop_line(source)?;
     }
+    Ok(None)
 }
 
 /// Reads Excel's `sep=;`, which may be quoted.
 fn separator_line(line: &[u8]) -> Option<u8> {
-    let text = line.strip_prefix(b"\"").map_or(line, |rest| {
-        rest.strip_suffix(b"\"").unwrap_or(rest)
-    });
+    let text = line
+        .strip_prefix(b"\"")
+        .map_or(line, |rest| rest.strip_suffix(b"\"").unwrap_or(rest));
     let (name, value) = text.split_at_checked(4)?;
     match value {
         // A line feed or a quote between cells would leave no lines and no quotes.
@@ -267,11 +295,11 @@ fn separator_line(line: &[u8]) -> Option<u8> {
 
 /// Returns whether a line before the header is a comment, such as PowerShell's `#TYPE`; a first column named `#` is not.
 fn is_comment(line: &[u8]) -> bool {
-    line.starts_with(b"#")
-        && !line
-            .get(1)
-            .is_some_and(|second| DELIMITERS.contains(second))
-        || line.starts_with(b"\"#TYPE ")
+    match line.trim_ascii_start() {
+        [b'#', second, ..] => !DELIMITERS.contains(second),
+        [b'#'] => true,
+        line => line.starts_with(b"\"#TYPE "),
+    }
 }
 
 /// Chooses the delimiter that makes cells of the first line of which one is an id or names one; of these the one that

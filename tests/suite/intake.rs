@@ -1,1 +1,652 @@
-//! Tests of this subject.
+//! What people have lying about, read: every format, our own files, slow pipes, and reading taken up again.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::ActionType;
+use mde_cancel::domain::InputRow;
+use mde_cancel::domain::ReportRow;
+use mde_cancel::intake::Bookmark;
+use mde_cancel::intake::BookmarkUse;
+use mde_cancel::intake::Input;
+use mde_cancel::intake::InputFormat;
+use mde_cancel::intake::IntakeError;
+use mde_cancel::intake::IntakeSettings;
+use mde_cancel::intake::OpenInput;
+use mde_cancel::intake::open;
+
+const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
+
+fn stream(bytes: &[u8], settings: &IntakeSettings) -> OpenInput {
+    OpenInput::from_reader("stdin", Box::new(io::Cursor::new(bytes.to_vec())), settings)
+}
+
+fn rows(bytes: &[u8]) -> Vec<InputRow> {
+    rows_as(bytes, InputFormat::Auto)
+}
+
+fn rows_as(bytes: &[u8], format: InputFormat) -> Vec<InputRow> {
+    let settings = IntakeSettings {
+        format,
+        ..IntakeSettings::default()
+    };
+    stream(bytes, &settings).map(Result::unwrap).collect()
+}
+
+/// Writes each row as `line id` or `line ! reason`.
+fn told(rows: &[InputRow]) -> Vec<String> {
+    rows.iter()
+        .map(|row| match &row.id {
+            Ok(id) => format!("{} {id}", row.source.line),
+            Err(reason) => format!("{} ! {reason}", row.source.line),
+        })
+        .collect()
+}
+
+fn fault(bytes: &[u8]) -> String {
+    let mut input = stream(bytes, &IntakeSettings::default());
+    let error = input.next().unwrap().unwrap_err();
+    assert!(input.next().is_none(), "nothing comes after an error");
+    error.to_string()
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    [0xFF, 0xFE]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
+        .collect()
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("samples")
+        .join(name)
+}
+
+fn open_one(path: &Path, settings: &IntakeSettings) -> Result<OpenInput, IntakeError> {
+    let mut inputs = open(&[Input::parse(path.as_os_str())], settings)?;
+    Ok(inputs.remove(0))
+}
+
+#[test]
+fn every_layout_gives_the_same_two_rows() {
+    let cases = [
+        (
+            "header",
+            format!("id,type\n{A},Isolate\n{B},Isolate\n"),
+            [2, 3],
+        ),
+        (
+            "no last line end",
+            format!("id,type\n{A},Isolate\n{B},Isolate"),
+            [2, 3],
+        ),
+        (
+            "crlf and blanks",
+            format!("\r\n\r\nid,type\r\n\r\n{A},x\r\n \r\n{B},x\r\n"),
+            [5, 7],
+        ),
+        (
+            "semicolons",
+            format!("Id;Type\n{A};Isolate\n{B};a,b,c\n"),
+            [2, 3],
+        ),
+        ("tabs", format!("type\tid\nx\t{A}\nx\t{B}\n"), [2, 3]),
+        ("a tab first", format!("\tid\nx\t{A}\nx\t{B}\n"), [2, 3]),
+        ("bars", format!("type|id|a,b\nx|{A}|\nx|{B}|\n"), [2, 3]),
+        (
+            "sep line",
+            format!("sep=;\r\nid;type\r\n{A};x\r\n{B};x\r\n"),
+            [3, 4],
+        ),
+        (
+            "quoted sep line",
+            format!("\"sep=|\"\nid|type\n{A}|x\n{B}|x\n"),
+            [3, 4],
+        ),
+        ("odd sep", format!("sep=^\nid^type\n{A}^x\n{B}^x\n"), [3, 4]),
+        (
+            "#TYPE line",
+            format!("#TYPE Selected.Object\n\"Id\",\"Type\"\n\"{A}\",\"x\"\n\"{B}\",\"x\"\n"),
+            [3, 4],
+        ),
+        ("a column named #", format!("#,id\n1,{A}\n2,{B}\n"), [2, 3]),
+        ("one column", format!("ActionId\n{A}\n{B}\n"), [2, 3]),
+        ("quoted", format!("\"id\"\n\"{A}\"\n\"{{{B}}}\"\n"), [2, 3]),
+        ("no header", format!("ws-1,{A},x\nws-2,{B},x\n"), [1, 2]),
+        ("no header, quoted", format!("\"{A}\"\n\"{B}\"\n"), [1, 2]),
+        (
+            "no header, comments",
+            format!("# c\n{A};1\n# id;c\n{B};2\n"),
+            [2, 4],
+        ),
+        (
+            "quoted line ends",
+            format!("id,comment\n{A},\"a\nb\r\n\"\"c\"\"\"\n{B},\n"),
+            [2, 5],
+        ),
+        (
+            "extra blank cells",
+            format!("id,type\n{A},x,,\n,,,\n{B},x, \n"),
+            [2, 4],
+        ),
+        (
+            "short row",
+            format!("type,id,comment\nx,{A}\nx,{B}\n"),
+            [2, 3],
+        ),
+        (
+            "lines",
+            format!("# head\n\n{A}\n  {{{B}}}  # tail, with a comma\n"),
+            [3, 4],
+        ),
+        ("lines with old line ends", format!("{A}\r{B}\r"), [1, 1]),
+        ("json strings", format!("[\"{A}\",\n\"{B}\"]"), [1, 2]),
+        (
+            "json objects",
+            format!("[\n {{\"id\":\"{A}\"}},\n {{\"id\":\"{B}\",\"a\":[{{}}]}}\n]\n"),
+            [2, 3],
+        ),
+        (
+            "envelope",
+            format!(
+                "{{\"@odata.context\":\"x\",\"value\":[{{\"id\":\"{A}\"}},\n{{\"id\":\"{B}\"}}],\"@odata.nextLink\":\"]}}\"}}"
+            ),
+            [1, 2],
+        ),
+        (
+            "printed envelope",
+            format!(
+                "{{\n \"value\": [\n  {{\n   \"id\": \"{A}\"\n  }},\n  {{ \"id\": \"{B}\" }}\n ]\n}}\n"
+            ),
+            [3, 6],
+        ),
+        (
+            "two envelopes",
+            format!("{{\"value\":[{{\"id\":\"{A}\"}}]}}\n{{\"value\":[{{\"id\":\"{B}\"}}]}}\n"),
+            [1, 2],
+        ),
+        (
+            "printed objects",
+            format!("{{\n \"id\": \"{A}\"\n}}\n{{\n \"id\": \"{B}\"\n}}\n"),
+            [1, 4],
+        ),
+        (
+            "json lines",
+            format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\n"),
+            [1, 3],
+        ),
+        (
+            "our json report",
+            format!(
+                "{{\"summary\":{{\"rows\":[1]}},\"rows\":[{{\"action_id\":\"{A}\"}},{{\"action_id\":\"{B}\"}}]}}"
+            ),
+            [1, 1],
+        ),
+        (
+            "a brace that is no json",
+            format!("{{{A}}}\n{{{B}}}\n"),
+            [1, 2],
+        ),
+    ];
+    for (case, text, [first, second]) in cases {
+        let expected = [format!("{first} {A}"), format!("{second} {B}")];
+        let marked = format!("\u{FEFF}{text}");
+        for bytes in [text.as_bytes(), marked.as_bytes(), &utf16(&text)] {
+            assert_eq!(told(&rows(bytes)), expected, "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_format_that_is_asked_for_is_not_guessed() {
+    let strings = format!("\"{A}\"\n{{\"id\":\"{B}\"}}\n");
+    let expected = [format!("1 {A}"), format!("2 {B}")];
+    for format in [InputFormat::Jsonl, InputFormat::Json] {
+        assert_eq!(told(&rows_as(strings.as_bytes(), format)), expected);
+    }
+    let text = format!("id\tnote\n{A}\ta;b|c,d\n");
+    assert_eq!(
+        told(&rows_as(text.as_bytes(), InputFormat::Tsv)),
+        [format!("2 {A}")]
+    );
+    assert_eq!(
+        told(&rows_as(
+            format!("id,x\n{A}\n").as_bytes(),
+            InputFormat::Lines
+        )),
+        ["1 ! the id is not a GUID".to_owned(), format!("2 {A}")]
+    );
+    assert_eq!(
+        told(&rows_as(format!("{A}\n").as_bytes(), InputFormat::Csv)),
+        [format!("1 {A}")]
+    );
+}
+
+#[test]
+fn context_is_read_in_every_format() {
+    let csv = format!(
+        "id,type,status,machineId,computerDnsName,requestor,comment,tenant\n{A},isolate,Pending,m,ws-1,soc,\"a, \"\"b\"\"\",t\n"
+    );
+    let json = format!(
+        r#"{{"id":"{A}","type":"isolate","status":"Pending","machineId":"m","computerDnsName":"ws-1","requestor":"soc","comment":"a, \"b\"","tenant":"t"}}"#
+    );
+    let expected = rows(csv.as_bytes()).remove(0).context;
+    assert_eq!(expected.action_type, Some(ActionType::Isolate));
+    assert_eq!(expected.comment.as_deref(), Some("a, \"b\""));
+    for text in [
+        json.clone(),
+        format!("[{json}]"),
+        format!("{{\"value\":[{json}]}}"),
+    ] {
+        assert_eq!(rows(text.as_bytes()).remove(0).context, expected, "{text}");
+    }
+}
+
+#[test]
+fn nothing_to_do_is_no_error_on_a_stream() {
+    for text in [
+        "",
+        "\n\n",
+        "\u{FEFF}",
+        "id,type\n",
+        "\"id\"",
+        "# only a word",
+        "[]",
+        "{\"value\":[]}",
+    ] {
+        assert!(rows(text.as_bytes()).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn an_input_without_a_column_of_ids_says_what_was_seen() {
+    for (text, expected) in [
+        (
+            "machineId,Approval ID\n1,2\n".to_owned(),
+            "stdin has no column of action ids; seen: `machineId`, `Approval ID`".to_owned(),
+        ),
+        ("hello\n".to_owned(), "stdin has no column of action ids; seen: `hello`".to_owned()),
+        (
+            format!("Approval ID\n{A}\n"),
+            "stdin has no column of action ids; seen: `Approval ID`".to_owned(),
+        ),
+        (
+            format!("{A},{B}\n"),
+            format!("stdin has no header and more than one column of GUIDs; seen: `{A}`, `{B}`"),
+        ),
+        (
+            format!("[{{\"machineId\":\"{A}\",\"x\":1}}]"),
+            "stdin has no column of action ids; seen: `machineId`, `x`".to_owned(),
+        ),
+        (
+            "i\0d\0,\0x\0\n\0".to_owned(),
+            "stdin has no column of action ids; seen: `i\\0d\\0`, `\\0x\\0` (UTF-16 without a byte order mark?)"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(fault(text.as_bytes()), expected);
+    }
+}
+
+#[test]
+fn a_column_the_user_names_is_the_only_one_that_counts() {
+    let settings = IntakeSettings {
+        id_column: Some("approval id".to_owned()),
+        ..IntakeSettings::default()
+    };
+    for text in [
+        format!("id;Approval ID\n{A};{B}\n"),
+        format!("[{{\"id\":\"{A}\",\"ApprovalId\":\"{B}\"}}]"),
+    ] {
+        let row = stream(text.as_bytes(), &settings).next().unwrap().unwrap();
+        assert_eq!(row.id.unwrap().to_string(), B);
+    }
+    for (text, seen) in [
+        (format!("id;x\n{A};{B}\n"), "`id`, `x`".to_owned()),
+        (format!("{A}\n"), format!("`{A}`")),
+        (format!("{{\"id\":\"{A}\"}}\n"), "`id`".to_owned()),
+    ] {
+        let error = stream(text.as_bytes(), &settings)
+            .next()
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("stdin has no column \"approval id\"; seen: {seen}")
+        );
+    }
+}
+
+#[test]
+fn our_own_report_and_plan_are_read_back() {
+    let header = ReportRow::COLUMNS.join(",");
+    let line = |outcome: &str, comment: &str| {
+        let mut cells = [""; ReportRow::COLUMNS.len()];
+        (cells[0], cells[1], cells[4]) = (A, outcome, "Isolate");
+        (cells[12], cells[17]) = (comment, "0198");
+        cells.join(",")
+    };
+    let report = format!(
+        "{header}\n{}\n{}\n",
+        line("cancelled", ""),
+        line("not_attempted", "'=x")
+    );
+    let read = rows(report.as_bytes());
+    assert_eq!(
+        read[0].held_back.as_deref(),
+        Some("was cancelled in run 0198")
+    );
+    assert_eq!(read[1].held_back, None);
+    assert_eq!(read[1].context.comment.as_deref(), Some("=x"));
+    assert_eq!(read[1].context.action_type, Some(ActionType::Isolate));
+    let plan = format!(
+        "verdict,{header}\nsend,{}\nheld_back,{}\n",
+        line("", ""),
+        line("held_back", "")
+    );
+    let read = rows(plan.as_bytes());
+    assert_eq!(read[0].held_back, None);
+    assert_eq!(
+        read[1].held_back.as_deref(),
+        Some("the plan says `held_back`")
+    );
+}
+
+#[test]
+fn all_samples_are_read() {
+    for (name, count, bad, first_line) in [
+        ("actions.csv", 251, 2, 2),
+        ("actions.jsonl", 40, 0, 1),
+        ("excel-unicode.csv", 40, 0, 2),
+        ("ids.txt", 40, 0, 4),
+    ] {
+        let input = open_one(&sample(name), &IntakeSettings::default()).unwrap();
+        let read: Vec<_> = input.map(Result::unwrap).collect();
+        assert_eq!(read.len(), count, "{name}");
+        assert_eq!(
+            read.iter().filter(|row| row.id.is_err()).count(),
+            bad,
+            "{name}"
+        );
+        assert_eq!(read[0].source.line, first_line, "{name}");
+        let unisolate = read
+            .iter()
+            .filter(|row| row.context.action_type == Some(ActionType::Unisolate));
+        assert_eq!(unisolate.count(), if name == "actions.csv" { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn a_file_is_checked_when_it_is_opened_and_a_stream_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let settings = IntakeSettings::default();
+    let shown = |path: &Path| match open_one(path, &settings) {
+        Ok(_) => "opened".to_owned(),
+        Err(error) => error
+            .to_string()
+            .replace(&*folder.path().to_string_lossy(), "."),
+    };
+    assert_eq!(shown(&file("zero.csv", "")), "./zero.csv is empty");
+    assert_eq!(
+        shown(&file("mark.csv", "\u{FEFF}\r\n")),
+        "./mark.csv is empty"
+    );
+    assert_eq!(
+        shown(&folder.path().join("none.csv")),
+        "cannot open ./none.csv"
+    );
+    assert_eq!(
+        shown(folder.path()),
+        ". is a folder, not a file of action ids"
+    );
+    assert_eq!(shown(&file("head.csv", "id,type\n")), "opened");
+    assert_eq!(
+        shown(&file("bad.csv", "a,b\n")),
+        "./bad.csv has no column of action ids; seen: `a`, `b`"
+    );
+    let good = file("good.csv", "id\n");
+    let stdin = Input::parse(OsStr::new("-"));
+    let inputs = open(&[stdin.clone(), Input::File(good)], &settings).unwrap();
+    assert_eq!(inputs[0].name(), "stdin");
+    assert!(matches!(
+        open(&[stdin.clone(), stdin], &settings),
+        Err(IntakeError::StdinTwice)
+    ));
+}
+
+/// Gives out a text in pieces, and counts how many were asked for.
+struct Pieces {
+    pieces: Vec<Vec<u8>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let at = self.asked.fetch_add(1, Ordering::Relaxed);
+        let Some(piece) = self.pieces.get(at) else {
+            return Ok(0);
+        };
+        room[..piece.len()].copy_from_slice(piece);
+        Ok(piece.len())
+    }
+}
+
+#[test]
+fn a_row_is_handed_out_before_another_byte_is_asked_for() {
+    let rows = [
+        vec![
+            "id,type\n".to_owned(),
+            format!("{A},x\n"),
+            format!("{B},x\n"),
+        ],
+        vec![format!("{A},x\r\n"), format!("{B},x\r\n")],
+        vec![format!("{A}\n"), format!("{B}\n")],
+        vec![format!("{A}\r"), format!("{B}\r")],
+        vec![format!("\"{A}\"\n"), format!("\"{B}\"\n")],
+        vec![
+            "sep=;\n".to_owned(),
+            "id;x\n".to_owned(),
+            format!("{A};\n"),
+            format!("{B};\n"),
+        ],
+        vec![
+            format!("{{\"id\":\"{A}\"}}\n"),
+            format!("{{\"id\":\"{B}\"}}\n"),
+        ],
+        vec!["[".to_owned(), format!("\"{A}\""), format!(",\"{B}\"")],
+        vec![
+            "{\"value\":[".to_owned(),
+            format!("{{\"id\":\"{A}\"}}"),
+            format!(",{{\"id\":\"{B}\"}}"),
+        ],
+    ];
+    for pieces in rows {
+        for encode in [|text: &str| text.as_bytes().to_vec(), utf16] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let mut bytes: Vec<_> = pieces.iter().map(|piece| encode(piece)).collect();
+            // Only the first piece has the mark.
+            for later in bytes.iter_mut().skip(1) {
+                if later.starts_with(&[0xFF, 0xFE]) {
+                    later.drain(..2);
+                }
+            }
+            let reader = Pieces {
+                pieces: bytes,
+                asked: Arc::clone(&asked),
+            };
+            let mut input =
+                OpenInput::from_reader("stdin", Box::new(reader), &IntakeSettings::default());
+            assert_eq!(asked.load(Ordering::Relaxed), 0, "opening reads nothing");
+            for (back, id) in [(1, A), (0, B)] {
+                let row = input.next().unwrap().unwrap();
+                assert_eq!(row.id.unwrap().to_string(), id);
+                assert_eq!(
+                    asked.load(Ordering::Relaxed),
+                    pieces.len() - back,
+                    "{pieces:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fault_in_mid_read_ends_the_reading_and_keeps_what_came_before() {
+    struct BreaksOff(bool);
+    impl Read for BreaksOff {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            if std::mem::replace(&mut self.0, true) {
+                return Err(io::Error::other("cable pulled"));
+            }
+            let text = format!("id\n{A}\n{}", &B[..20]);
+            room[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+    let mut input = OpenInput::from_reader(
+        "stdin",
+        Box::new(BreaksOff(false)),
+        &IntakeSettings::default(),
+    );
+    assert!(input.next().unwrap().unwrap().id.is_ok());
+    let error = input.next().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "cannot read stdin from line 3 on");
+    assert!(input.next().is_none());
+}
+
+fn marked() -> IntakeSettings {
+    IntakeSettings {
+        bookmarks: BookmarkUse::Kept,
+        ..IntakeSettings::default()
+    }
+}
+
+#[test]
+fn reading_goes_on_at_every_bookmark_as_if_it_had_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    for text in [
+        format!("\u{FEFF}id,comment\r\n{A},\"a\r\nb\"\r\n\r\n{B},é\r\nx,y\r\n{A},"),
+        format!("{A},1\n# c\n{B},2\n{A},3\n"),
+        format!("# c\n{A}\n\n{B}\nx\n{A}"),
+        format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\nx\n"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let whole: Vec<_> = open_one(&path, &marked())
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert!(whole.len() >= 3);
+        for stop in 1..=whole.len() {
+            let mut input = open_one(&path, &marked()).unwrap();
+            let read = input.by_ref().take(stop).count();
+            let text = input.bookmark().unwrap().to_string();
+            let bookmark = Bookmark::parse(&text).unwrap();
+            let mut again = open_one(&path, &marked()).unwrap();
+            again.resume(&bookmark).unwrap();
+            assert_eq!(again.bookmark(), Some(bookmark));
+            let rest: Vec<_> = again.map(Result::unwrap).collect();
+            assert_eq!(rest, whole[read..], "after {stop} rows");
+        }
+    }
+}
+
+#[test]
+fn another_file_is_not_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input.csv");
+    let text = format!("id,type\n{A},x\n{B},x\n");
+    std::fs::write(&path, &text).unwrap();
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let mut input = open_one(&path, &marked()).unwrap();
+    input.next().unwrap().unwrap();
+    let bookmark = input.bookmark().unwrap();
+    let resumed = |text: &str, time| {
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+        let mut input = open_one(&path, &marked()).unwrap();
+        match input.resume(&bookmark) {
+            Ok(()) => "resumed".to_owned(),
+            Err(error) => error.to_string().rsplit(": ").next().unwrap().to_owned(),
+        }
+    };
+    assert_eq!(resumed(&text, time), "resumed");
+    let later = time + std::time::Duration::from_secs(2);
+    assert_eq!(resumed(&text, later), "it was written to since");
+    assert_eq!(resumed(&text.replace(A, B), time), "its text is another");
+    assert_eq!(
+        resumed(&format!("{text}\n"), time),
+        "it had 86 bytes and has 87"
+    );
+}
+
+#[test]
+fn only_what_can_be_taken_up_has_a_bookmark() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    for (bytes, expected) in [
+        (format!("id\n{A}\n{B}\n").into_bytes(), true),
+        (utf16(&format!("id\n{A}\n{B}\n")), false),
+        (format!("[\"{A}\",\"{B}\"]").into_bytes(), false),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let mut input = open_one(&path, &marked()).unwrap();
+        input.next().unwrap().unwrap();
+        assert_eq!(input.bookmark().is_some(), expected);
+        let mut unmarked = open_one(&path, &IntakeSettings::default()).unwrap();
+        unmarked.next().unwrap().unwrap();
+        assert_eq!(unmarked.bookmark(), None);
+    }
+    assert_eq!(stream(b"id\n", &marked()).bookmark(), None);
+}
+
+#[test]
+fn many_rows_pass_through_a_small_buffer() {
+    /// Makes rows up as they are asked for and remembers the largest read.
+    struct Endless {
+        left: u32,
+        largest: Arc<AtomicUsize>,
+    }
+    impl Read for Endless {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            self.largest.fetch_max(room.len(), Ordering::Relaxed);
+            let mut text = String::new();
+            while self.left > 0 && text.len() + 120 < room.len() {
+                self.left -= 1;
+                writeln!(text, "{A},Isolate,{:040x}", self.left).unwrap();
+            }
+            room[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+    // A debug build is slow, and a tenth shows as well whether anything is held.
+    let count = 100_000;
+    let largest = Arc::new(AtomicUsize::new(0));
+    let reader = Endless {
+        left: count,
+        largest: Arc::clone(&largest),
+    };
+    let input = OpenInput::from_reader("stdin", Box::new(reader), &IntakeSettings::default());
+    let id = ActionId::parse(A).unwrap();
+    let good = input
+        .filter(|row| row.as_ref().unwrap().id == Ok(id))
+        .count();
+    assert_eq!(good, count as usize);
+    assert!(largest.load(Ordering::Relaxed) <= 64 * 1024);
+}
