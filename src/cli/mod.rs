@@ -16,6 +16,14 @@ mod log_line;
 
 mod logging;
 
+pub mod args;
+
+pub mod settings;
+
+pub mod failure;
+
+pub mod commands;
+
 pub use logging::LogFormat;
 pub use logging::LogSettings;
 pub use logging::LoggingError;
