@@ -18,6 +18,17 @@ mod logging;
 
 mod watch;
 
+pub mod args;
+
+pub mod settings;
+
+pub mod failure;
+
+pub mod commands;
+
+mod entry;
+
+pub use entry::main;
 pub use logging::LogFormat;
 pub use logging::LogSettings;
 pub use logging::LoggingError;

@@ -20,22 +20,24 @@ use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::RunState;
 use crate::store::Store;
+use crate::store::StoreError;
 
 use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::failure::RunExit;
+use crate::cli::settings::Verify;
 use crate::cli::summary::Accepted;
 use crate::cli::summary::NextStep;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
 use crate::cli::terminal::print;
 
-use super::run::Verification;
-
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
     pub(super) id: RunId,
     pub(super) run: RunKey,
     pub(super) is_sandbox: bool,
-    pub(super) verification: Verification,
+    pub(super) verify: Verify,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
@@ -44,9 +46,13 @@ pub(super) struct Ending {
 
 /// How the summary is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) struct Look {
-    pub(in crate::cli) width: u16,
-    pub(in crate::cli) paint: Paint,
+pub struct Look {
+    /// The columns of the terminal.
+    pub width: u16,
+    /// The colours of standard output.
+    pub paint: Paint,
+    /// The colours of standard error.
+    pub error_paint: Paint,
 }
 
 impl Ending {
@@ -61,41 +67,49 @@ impl Ending {
             Err(error) => {
                 // The rows that are on disk are still worth a report; what failed is said either way.
                 if let Err(unwritten) = self.write_reports(store) {
-                    unwritten.print();
+                    unwritten.print(self.look.error_paint);
                 }
-                return Err(Failure::engine(error));
+                let kind = match error {
+                    EngineError::Store(_) => FailureKind::State,
+                    EngineError::Thread(_) => FailureKind::Fault,
+                };
+                return Err(Failure::new(kind, error));
             }
         };
-        let reader = store.reader().map_err(Failure::state)?;
-        let outcomes = reader.outcome_counts(self.run).map_err(Failure::state)?;
-        let needs = reader.follow_up_counts(self.run).map_err(Failure::state)?;
+        let reader = store.reader().map_err(state)?;
+        let outcomes = reader.outcome_counts(self.run).map_err(state)?;
+        let needs = reader.follow_up_counts(self.run).map_err(state)?;
         let follow_ups = follow_ups(&needs);
         let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
-        let state = if end.stop.is_some() || end.intake.is_some() {
+        let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
         } else {
             RunState::Finished
         };
         let record = Record::RunState {
             run: self.run,
-            state,
+            state: run_state,
             exit: Some(exit.code()),
             reason: end.stop.as_ref().map(describe_stop),
             at: self.at,
         };
-        store.write(vec![record]).await.map_err(Failure::state)?;
+        store.write(vec![record]).await.map_err(state)?;
         let reports = self.write_reports(store)?;
         let summary = self.summary(&end, outcomes, follow_ups, reports);
         let text = summary.render(self.look.width, self.look.paint);
-        let taken = self.targets.iter().any(|(_, target)| *target == ReportTarget::Stdout);
+        let taken = self
+            .targets
+            .iter()
+            .any(|(_, target)| *target == ReportTarget::Stdout);
         let printed = if taken {
             std::io::stderr().lock().write_all(text.as_bytes())
         } else {
             print(&text)
         };
-        printed.map_err(Failure::fault)?;
+        printed.map_err(Failure::of_output)?;
         if let Some(error) = end.intake {
-            return Err(Failure::usage(error).hint("the rows before it were dealt with; the report says how"));
+            return Err(Failure::new(FailureKind::Usage, error)
+                .hint("the rows before it were dealt with; the report says how"));
         }
         Ok(exit)
     }
@@ -103,9 +117,10 @@ impl Ending {
     fn write_reports(&self, store: &Store) -> Result<Vec<String>, Failure> {
         let mut written = Vec::new();
         for (format, target) in &self.targets {
-            let reader = store.reader().map_err(Failure::state)?;
-            let rows = reader.report_rows(self.id).map_err(Failure::state)?;
-            let delivery = write_report(*format, target, rows).map_err(Failure::report)?;
+            let reader = store.reader().map_err(state)?;
+            let rows = reader.report_rows(self.id).map_err(state)?;
+            let delivery = write_report(*format, target, rows)
+                .map_err(|error| Failure::new(FailureKind::Report, error))?;
             if let (Some(path), Delivery::Whole { .. }) = (target.path(), delivery) {
                 written.push(path.display().to_string());
             }
@@ -113,13 +128,18 @@ impl Ending {
         Ok(written)
     }
 
-    fn exit(&self, end: &RunEnd, outcomes: &BTreeMap<Outcome, u64>, has_follow_ups: bool) -> RunExit {
+    fn exit(
+        &self,
+        end: &RunEnd,
+        outcomes: &BTreeMap<Outcome, u64>,
+        has_follow_ups: bool,
+    ) -> RunExit {
         let is_left = outcomes.iter().any(|(&outcome, &count)| {
-            let is_enough = outcome == Outcome::Accepted && self.verification == Verification::NotWanted;
+            let is_enough = outcome == Outcome::Accepted && self.verify == Verify::Skip;
             count > 0 && outcome.leaves_work() && !is_enough
         });
         let rows = if is_left || has_follow_ups {
-            RunExit::Left
+            RunExit::LeftOver
         } else {
             RunExit::Done
         };
@@ -131,7 +151,7 @@ impl Ending {
                 | StopReason::Unreachable(_)
                 | StopReason::AllMissing
                 | StopReason::AllForbidden,
-            ) => RunExit::Reach,
+            ) => RunExit::Unreachable,
             Some(StopReason::SameRefusal(_)) => RunExit::GaveUp,
         };
         rows.worst(stop)
@@ -144,9 +164,9 @@ impl Ending {
         follow_ups: Vec<(FollowUp, u64)>,
         reports: Vec<String>,
     ) -> Summary {
-        let accepted = match self.verification {
-            Verification::Wanted => Accepted::IsLeft,
-            Verification::NotWanted => Accepted::IsEnough,
+        let accepted = match self.verify {
+            Verify::ReadAgain => Accepted::IsLeft,
+            Verify::Skip => Accepted::IsEnough,
         };
         let next_steps = self.next_steps(end, &outcomes, reports.first());
         Summary {
@@ -175,8 +195,16 @@ impl Ending {
         if let Some(why) = end.stop.as_ref().and_then(mend) {
             steps.push(NextStep { why, command: None });
         }
-        let again = [Outcome::NotAttempted, Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
-        let rows: u64 = again.iter().filter_map(|outcome| outcomes.get(outcome)).sum();
+        let again = [
+            Outcome::NotAttempted,
+            Outcome::Unknown,
+            Outcome::Failed,
+            Outcome::Forbidden,
+        ];
+        let rows: u64 = again
+            .iter()
+            .filter_map(|outcome| outcomes.get(outcome))
+            .sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
             steps.push(NextStep {
                 why: "to go on with the rows that are left, give the report back; settled rows are held back".to_owned(),
@@ -201,9 +229,12 @@ fn describe_stop(reason: &StopReason) -> String {
         StopReason::SignIn(why) => format!("sign-in: {why}"),
         StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
         StopReason::AllMissing => {
-            "the service knows none of the first 100 ids: wrong tenant, or the wrong column".to_owned()
+            "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
+                .to_owned()
         }
-        StopReason::AllForbidden => "no action type of the input may be cancelled with this token".to_owned(),
+        StopReason::AllForbidden => {
+            "no action type of the input may be cancelled with this token".to_owned()
+        }
         StopReason::SameRefusal(what) => {
             format!("ten cancels in a row were refused alike, none taken: {what}")
         }
@@ -214,23 +245,35 @@ fn describe_stop(reason: &StopReason) -> String {
 fn mend(reason: &StopReason) -> Option<String> {
     let text = match reason {
         StopReason::Asked(_) => return None,
-        StopReason::SignIn(_) => "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",
+        StopReason::SignIn(_) => {
+            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file"
+        }
         StopReason::Unreachable(_) => "look at --api-url, the network and the proxy",
-        StopReason::AllMissing => "look at --tenant-id and --id-column, and at where the ids came from",
+        StopReason::AllMissing => {
+            "look at --tenant-id and --id-column, and at where the ids came from"
+        }
         StopReason::AllForbidden => {
             "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"
         }
-        StopReason::SameRefusal(_) => "look at the answer above; nothing that is sent alike will be taken",
+        StopReason::SameRefusal(_) => {
+            "look at the answer above; nothing that is sent alike will be taken"
+        }
     };
     Some(text.to_owned())
 }
 
 /// Quotes a path for a shell where it needs that.
 fn quoted(path: &str) -> String {
-    let is_plain = path.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-+:".contains(letter));
+    let is_plain = path
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "/._-+:".contains(letter));
     if is_plain {
         path.to_owned()
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     }
+}
+
+fn state(error: StoreError) -> Failure {
+    Failure::new(FailureKind::State, error)
 }

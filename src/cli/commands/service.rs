@@ -20,6 +20,8 @@ use crate::auth::Credential;
 use crate::auth::Freshness;
 use crate::auth::ReadyToken;
 use crate::auth::TokenSource;
+use crate::cli::settings::ConnectionSettings;
+use crate::cli::settings::TokenOrigin;
 use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
@@ -52,16 +54,6 @@ pub(super) struct Service {
     _sandbox: Option<oneshot::Sender<()>>,
 }
 
-/// Whom a real service is called as.
-pub(super) struct Identity {
-    /// The cloud preset's name, or host and port.
-    pub(super) cloud: String,
-    /// The tenant that was asked for.
-    pub(super) tenant: Option<String>,
-    /// The app that was named.
-    pub(super) app: Option<String>,
-}
-
 impl Service {
     /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
@@ -73,18 +65,20 @@ impl Service {
         }
     }
 
-    /// Binds the service at `base`; sends nothing.
+    /// Binds the service that the settings name; sends nothing.
     pub(super) async fn real(
-        base: Url,
-        token: ReadyToken,
-        identity: Identity,
+        settings: &ConnectionSettings,
         timeout: Duration,
     ) -> Result<Self, ServiceError> {
-        let credential = Credential::new(TokenSource::Ready(token), identity.tenant.clone());
+        let token = match &settings.token {
+            TokenOrigin::Environment(token) => ReadyToken::from_value(token, "MDE_CANCEL_TOKEN")?,
+            TokenOrigin::File(path) => ReadyToken::from_file(path)?,
+        };
+        let credential = Credential::new(TokenSource::Ready(token), settings.tenant.clone());
         // The token's claims name tenant and app for the ledger where the settings do not.
         let claims = credential.token(Freshness::AtHand).await?.claims;
         let connection = Connection::open(ApiSettings {
-            base,
+            base: settings.api_url.clone(),
             timeout,
             user_agent: user_agent(),
             trust: Trust::Public,
@@ -93,9 +87,9 @@ impl Service {
         let (tenant, app) = claims.map_or((None, None), |claims| (claims.tenant, claims.app));
         Ok(Self {
             lane: Arc::new(handles(connection, credential)),
-            cloud: identity.cloud,
-            tenant: identity.tenant.or(tenant).unwrap_or_else(unnamed),
-            app: identity.app.or(app).unwrap_or_else(unnamed),
+            cloud: settings.cloud.clone(),
+            tenant: settings.tenant.clone().or(tenant).unwrap_or_else(unnamed),
+            app: settings.client_id.clone().or(app).unwrap_or_else(unnamed),
             _sandbox: None,
         })
     }
@@ -108,19 +102,31 @@ impl Service {
         (factor, timeout): (u32, Duration),
     ) -> Result<Self, ServiceError> {
         let sandbox = Sandbox::new(SandboxSettings::demo(factor, SANDBOX_SEED));
-        let files: Vec<_> = inputs.iter().filter(|input| **input != Input::Stdin).cloned().collect();
-        let rows = open(&files, settings).map_err(anyhow::Error::from)?.into_iter().flatten();
+        let files: Vec<_> = inputs
+            .iter()
+            .filter(|input| **input != Input::Stdin)
+            .cloned()
+            .collect();
+        let rows = open(&files, settings)
+            .map_err(anyhow::Error::from)?
+            .into_iter()
+            .flatten();
         let known = rows.filter_map(Result::ok).take(SEEDED);
         let seeds = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
         sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("the sandbox finds no free port")?;
-        let address = listener.local_addr().context("the sandbox has no address")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("the sandbox finds no free port")?;
+        let address = listener
+            .local_addr()
+            .context("the sandbox has no address")?;
         let (keep, stopped) = oneshot::channel::<()>();
         tokio::spawn(serve(listener, sandbox, async {
             // An error means that the run is over, too.
             drop(stopped.await);
         }));
-        let base = Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
+        let base =
+            Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
         let connection = Connection::open(ApiSettings {
             base,
             timeout,
@@ -130,7 +136,10 @@ impl Service {
         })?;
         let token = ReadyToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
         Ok(Self {
-            lane: Arc::new(handles(connection, Credential::new(TokenSource::Ready(token), None))),
+            lane: Arc::new(handles(
+                connection,
+                Credential::new(TokenSource::Ready(token), None),
+            )),
             cloud: "sandbox".to_owned(),
             tenant: unnamed(),
             // Each run has an imitation of its own, with an allowance of its own.
@@ -155,7 +164,11 @@ pub(super) enum ServiceError {
 }
 
 fn handles(connection: Connection, credential: Credential) -> LaneHandles {
-    LaneHandles::new(Canceller::new(connection.clone()), Reader::new(connection), credential)
+    LaneHandles::new(
+        Canceller::new(connection.clone()),
+        Reader::new(connection),
+        credential,
+    )
 }
 
 fn user_agent() -> String {

@@ -1,0 +1,359 @@
+//! What can be typed: commands, flags and their help, one struct per concern.
+//!
+//! It says what was typed and no more: no default, no environment, no look at the machine. Every flag that has a
+//! default elsewhere is therefore an `Option`, so that settings can tell what was typed from what was not. The
+//! environment is read by settings and not by clap, so that no test needs variables of its own process; the help
+//! texts name the variables, and a test proves that they do.
+
+pub mod value;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgAction;
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
+
+use crate::domain::ActionType;
+use crate::intake::InputFormat;
+use crate::sandbox::Faults;
+use crate::sandbox::Latency;
+use crate::sandbox::QuotaSettings as SandboxQuota;
+
+use super::logging::LogFormat;
+use super::progress::ProgressMode;
+use super::terminal::ColorMode;
+
+use value::Cloud;
+use value::PaceChoice;
+use value::QuotaChoice;
+use value::Region;
+use value::Veiled;
+
+const EXAMPLES: &str = "\
+Examples:
+  mde-cancel run --sandbox actions.csv            Try it: no tenant, no sign-in, nothing real
+  mde-cancel run --yes actions.csv                Cancel what the file lists
+  some-export | mde-cancel run --yes -            Cancel what comes from a pipe
+  mde-cancel quota                                See what is left of the quota windows";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  mde-cancel run --sandbox actions.csv
+  mde-cancel run --yes -c \"CHG-4711: wrong wave\" actions.csv
+  mde-cancel run --yes --report result.csv servers.csv laptops.csv
+  jq -r '.[].id' export.json | mde-cancel run --yes --input-format lines -";
+
+const RUN_EXITS: &str = "\
+Exit codes:
+  0    Every row ended as asked, nothing is left to do
+  1    Unexpected fault
+  2    Usage, input or settings that cannot be used, or consent refused
+  3    Finished, but something is left: see the report
+  4    Stopped as asked; can be resumed
+  5    Sign-in, permission or reach
+  6    State folder or journal cannot be used
+  7    Gave up; can be resumed
+  130  Interrupted twice";
+
+const SANDBOX_EXAMPLES: &str = "\
+Examples:
+  mde-cancel sandbox --port 8642 --seed actions.csv
+  mde-cancel sandbox --latency 50ms..150ms --faults '503@every=7;hang@nth=12'
+  MDE_CANCEL_TOKEN=any-word mde-cancel run --yes --api-url http://127.0.0.1:8642 actions.csv";
+
+/// Cancel Microsoft Defender for Endpoint machine actions in bulk, as fast as the service's quotas allow and not one
+/// call faster
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "mde-cancel",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What holds for every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Cancel the machine actions that the inputs name
+    #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
+    Run(Box<RunArgs>),
+    /// Show what is spent and left in each quota window, as seen by this state folder
+    Quota(QuotaArgs),
+    /// Serve an imitation of the service on a loopback address until stopped
+    #[command(after_help = SANDBOX_EXAMPLES)]
+    Sandbox(Box<SandboxArgs>),
+}
+
+/// What `run` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// What is read.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// What may be sent.
+    #[command(flatten)]
+    pub consent: ConsentArgs,
+    /// What is written about it.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// How fast it may go.
+    #[command(flatten)]
+    pub allowance: AllowanceArgs,
+    /// How it is sent.
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    /// Where it is sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Run against an embedded sandbox seeded from the input: no tenant, no sign-in, no question; quota periods and
+    /// waits are ten times shorter
+    #[arg(
+        long,
+        help_heading = "Connection",
+        conflicts_with_all = ["ScopeArgs", "token_file"]
+    )]
+    pub sandbox: bool,
+}
+
+/// What is read, and how.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Input")]
+pub struct InputArgs {
+    /// Read action ids from these files, or from standard input for `-`
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<OsString>,
+    /// Take the id from this column [env: MDE_CANCEL_ID_COLUMN]
+    #[arg(long, value_name = "NAME", value_parser = value::words)]
+    pub id_column: Option<String>,
+    /// Read inputs in this format [default: auto] [env: MDE_CANCEL_INPUT_FORMAT]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_parser = PossibleValuesParser::new(value::INPUT_FORMATS)
+            .try_map(|word| value::input_format(&word))
+    )]
+    pub input_format: Option<InputFormat>,
+}
+
+/// What may be sent, and what goes along.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "What is sent")]
+pub struct ConsentArgs {
+    /// Send this comment with each cancel; it beats a row's own [default: the row's own, or "cancelled by mde-cancel
+    /// run <run id>"] [env: MDE_CANCEL_COMMENT]
+    #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
+    pub comment: Option<String>,
+    /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
+    #[arg(
+        long = "include-type",
+        value_name = "TYPE",
+        value_delimiter = ',',
+        value_parser = value::guarded_type
+    )]
+    pub include_types: Vec<ActionType>,
+    /// Send without reading the actions' states first; rows without a type then go out blind
+    #[arg(long)]
+    pub no_triage: bool,
+    /// Send without a question
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Do not read accepted actions again to see them turn Cancelled [env: MDE_CANCEL_NO_VERIFY]
+    #[arg(long)]
+    pub no_verify: bool,
+}
+
+/// What is written about a run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Report")]
+pub struct ReportArgs {
+    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-<run
+    /// id>.csv] [env: MDE_CANCEL_REPORT]
+    #[arg(long = "report", value_name = "PATH")]
+    pub reports: Vec<PathBuf>,
+}
+
+/// How many calls the service allows.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Quota and pace")]
+pub struct AllowanceArgs {
+    /// Allow so many cancels in any such time, for example 100/1m, or `none`; repeatable [default: 100/1m,1500/1h]
+    /// [env: MDE_CANCEL_QUOTA]
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        value_parser = QuotaChoice::parse
+    )]
+    pub quota: Vec<QuotaChoice>,
+    /// Allow so many reads in any such time, or `none`; repeatable [default: 50/1m,750/1h] [env:
+    /// MDE_CANCEL_READ_QUOTA]
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        value_parser = QuotaChoice::parse
+    )]
+    pub read_quota: Vec<QuotaChoice>,
+}
+
+/// How calls are sent, for those who measure.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Quota and pace")]
+pub struct PaceArgs {
+    /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
+    pub concurrency: Option<u32>,
+    /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_PACE]
+    #[arg(long, value_name = "N/DURATION", hide_short_help = true, value_parser = PaceChoice::parse)]
+    pub pace: Option<PaceChoice>,
+    /// Give up on a row after so many attempts that count against it [default: 6] [env: MDE_CANCEL_MAX_ATTEMPTS]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::attempts)]
+    pub max_attempts: Option<u32>,
+    /// Give up on a call after this time [default: 30s] [env: MDE_CANCEL_TIMEOUT]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::timeout)]
+    pub timeout: Option<Duration>,
+    /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_FATE_GRACE]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
+    pub fate_grace: Option<Duration>,
+}
+
+/// Where calls go, and by whose leave.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// What the service counts by.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Read a ready access token from this file, again whenever a new one is needed; a token may also stand in
+    /// MDE_CANCEL_TOKEN, never in a flag [env: MDE_CANCEL_TOKEN_FILE]
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<Veiled>,
+}
+
+/// What the service counts by: cloud, tenant and app.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct ScopeArgs {
+    /// Expect this tenant: a GUID or a domain name [default: the token's] [env: AZURE_TENANT_ID]
+    #[arg(long, value_name = "TENANT", value_parser = value::tenant)]
+    pub tenant_id: Option<String>,
+    /// Count calls for this application [default: the token's] [env: AZURE_CLIENT_ID]
+    #[arg(long, value_name = "GUID", value_parser = value::client)]
+    pub client_id: Option<String>,
+    /// Use this cloud [default: commercial] [env: MDE_CANCEL_CLOUD]
+    #[arg(long, value_name = "CLOUD", value_enum)]
+    pub cloud: Option<Cloud>,
+    /// Use this geography's host of the commercial cloud [env: MDE_CANCEL_REGION]
+    #[arg(long, value_name = "REGION", value_enum, conflicts_with = "api_url")]
+    pub region: Option<Region>,
+    /// Call the service at this address; plain http for loopback only [env: MDE_CANCEL_API_URL]
+    #[arg(long, value_name = "URL")]
+    pub api_url: Option<Veiled>,
+}
+
+/// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.
+#[derive(Args, Clone, Debug)]
+pub struct QuotaArgs {
+    /// Print in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
+    /// What is allowed.
+    #[command(flatten)]
+    pub allowance: AllowanceArgs,
+    /// Show the scopes of this cloud only
+    #[arg(long, value_name = "CLOUD", value_enum, help_heading = "Connection")]
+    pub cloud: Option<Cloud>,
+    /// Show the scopes of this tenant only
+    #[arg(long, value_name = "TENANT", value_parser = value::tenant, help_heading = "Connection")]
+    pub tenant_id: Option<String>,
+    /// Show the scopes of this application only
+    #[arg(long, value_name = "GUID", value_parser = value::client, help_heading = "Connection")]
+    pub client_id: Option<String>,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+/// What `sandbox` takes. None of it is read from the environment: it describes one sandbox, and its quota is the
+/// imitation's, not ours.
+#[derive(Args, Clone, Debug)]
+pub struct SandboxArgs {
+    /// Listen on this port of 127.0.0.1; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Make up the actions that this file names, in any format that `run` reads
+    #[arg(long, value_name = "FILE", conflicts_with = "actions")]
+    pub seed: Option<PathBuf>,
+    /// Make up so many actions
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+    )]
+    pub actions: u32,
+    /// Enforce these windows for each endpoint, or `none`
+    #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = SandboxQuota::parse)]
+    pub quota: SandboxQuota,
+    /// Take so long for each answer: a time, a range such as 50ms..150ms, or `none`
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
+    pub latency: Latency,
+    /// Let calls go wrong by this script, for example '503@every=7;hang@nth=12'
+    #[arg(long, value_name = "SCRIPT", value_parser = Faults::parse)]
+    pub faults: Option<Faults>,
+    /// Accept only tokens that this sandbox handed out
+    #[arg(long)]
+    pub strict_tokens: bool,
+    /// Append each call to this file, one JSON line each
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// What holds for every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Common")]
+pub struct CommonArgs {
+    /// Keep journal and ledger in this folder [default: the platform's state folder] [env: MDE_CANCEL_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Write log lines in this form [default: text] [env: MDE_CANCEL_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Append log lines to this file too [env: MDE_CANCEL_LOG_FILE]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub log_file: Option<PathBuf>,
+    /// Say more; repeat for still more
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say errors and results only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Show progress on standard error [default: auto] [env: MDE_CANCEL_PROGRESS]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    pub progress: Option<ProgressMode>,
+    /// Colour the output [default: auto] [env: MDE_CANCEL_COLOR, NO_COLOR]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    pub color: Option<ColorMode>,
+}

@@ -1,0 +1,475 @@
+//! Values as they are written in flags and in the environment: one reader each, used for both.
+//!
+//! The readers look at nothing but the text. Their errors say what is wanted and leave out what was written, for both
+//! layers show that themselves, and an address or a path may hold a secret.
+
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::domain::ActionType;
+use crate::intake::InputFormat;
+use crate::quota::InvalidPace;
+use crate::quota::InvalidWindow;
+use crate::quota::Pace;
+use crate::quota::Window;
+
+/// The longest wait that any flag takes: a day.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest comment, in characters. The service names no bound; intake cuts the comments of rows at the same one.
+const LONGEST_COMMENT: usize = 4096;
+
+/// The most calls of one lane at once. More would only wait for the quota.
+const MOST_AT_ONCE: u32 = 1024;
+
+/// The most attempts on one row; with full backoff between them, a hundred take over an hour.
+const MOST_ATTEMPTS: u32 = 100;
+
+/// Why a text is not the value that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidValue {
+    /// A blank where words are wanted.
+    #[error("it is empty")]
+    Blank,
+    /// No client id.
+    #[error("an application (client) id is a GUID")]
+    Client,
+    /// None of the words of a list.
+    #[error("it is none of: {}", .0.join(", "))]
+    Choice(&'static [&'static str]),
+    /// A comment that the service might cut or refuse.
+    #[error("it has more than {LONGEST_COMMENT} characters")]
+    CommentLength,
+    /// No number between two bounds.
+    #[error("it is not a whole number from {least} to {most}")]
+    Count {
+        /// The smallest that will do.
+        least: u32,
+        /// The largest that will do.
+        most: u32,
+    },
+    /// No length of time.
+    #[error("it is not a duration, for example 30s, 2m or 1h30m")]
+    Duration,
+    /// A length of time that makes no sense here.
+    #[error("it must be between {} and 24 h", .least)]
+    DurationBounds {
+        /// The shortest that will do.
+        least: &'static str,
+    },
+    /// A pace that cannot be read.
+    #[error(transparent)]
+    Pace(#[from] InvalidPace),
+    /// No tenant.
+    #[error("a tenant is a GUID or a domain name such as contoso.onmicrosoft.com")]
+    Tenant,
+    /// A secret on the command line, where every user of the machine can read it.
+    #[error(
+        "a path is wanted, not the token itself; write the token to a file or set MDE_CANCEL_TOKEN"
+    )]
+    TokenItself,
+    /// Not a guarded type. Whoever names another one may believe that this narrows the run, which it does not.
+    #[error(
+        "only Unisolate and UnrestrictCodeExecution are guarded and can be included; any other type is cancelled \
+         without this flag, which narrows nothing"
+    )]
+    Unguarded,
+    /// An allowance that cannot be read.
+    #[error(transparent)]
+    Window(#[from] InvalidWindow),
+}
+
+/// Text as typed that may hold a secret by mistake: a password in an address, a token where a path is wanted. Its Debug
+/// shows nothing, and the parser of the command line takes any of it, for its errors would repeat it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Veiled(OsString);
+
+impl Veiled {
+    /// Returns the text, secrets and all.
+    pub(in crate::cli) fn expose(&self) -> &OsStr {
+        &self.0
+    }
+}
+
+impl From<OsString> for Veiled {
+    fn from(text: OsString) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Veiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Veiled(..)")
+    }
+}
+
+/// One `--quota` as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaChoice {
+    /// `none`: no bound at all.
+    Unbounded,
+    /// One window.
+    Window(Window),
+}
+
+impl QuotaChoice {
+    /// Reads `none` or `N/DURATION`.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        if text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Self::Unbounded);
+        }
+        Ok(Self::Window(Window::parse(text)?))
+    }
+}
+
+/// A `--pace` as typed; `none` holds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceChoice(pub Option<Pace>);
+
+impl PaceChoice {
+    /// Reads `none` or a rate.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        Ok(Self(Pace::parse(text)?))
+    }
+}
+
+/// The service's clouds, by their preset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Cloud {
+    /// The global service
+    #[default]
+    Commercial,
+    /// US Government GCC
+    Gcc,
+    /// US Government GCC High
+    GccHigh,
+    /// US Department of Defense
+    Dod,
+}
+
+impl Cloud {
+    /// Returns the word by which flags, scopes and reports name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Commercial => "commercial",
+            Self::Gcc => "gcc",
+            Self::GccHigh => "gcc-high",
+            Self::Dod => "dod",
+        }
+    }
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The geographies of the commercial cloud that have a host of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Region {
+    /// United States
+    Us,
+    /// Europe
+    Eu,
+    /// United Kingdom
+    Uk,
+    /// Australia
+    Au,
+    /// Switzerland
+    Swa,
+    /// India
+    Ina,
+    /// United Arab Emirates
+    Aea,
+}
+
+impl Region {
+    /// Returns the word by which flags and host names name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Us => "us",
+            Self::Eu => "eu",
+            Self::Uk => "uk",
+            Self::Au => "au",
+            Self::Swa => "swa",
+            Self::Ina => "ina",
+            Self::Aea => "aea",
+        }
+    }
+}
+
+/// Reads text that must say something.
+///
+/// # Errors
+/// Returns that it is blank.
+pub fn words(text: &str) -> Result<String, InvalidValue> {
+    if text.trim().is_empty() {
+        return Err(InvalidValue::Blank);
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads the comment that goes out with each cancel.
+///
+/// # Errors
+/// Returns that it is blank, which the service may refuse, or too long.
+pub fn comment(text: &str) -> Result<String, InvalidValue> {
+    if text.chars().count() > LONGEST_COMMENT {
+        return Err(InvalidValue::CommentLength);
+    }
+    words(text)
+}
+
+/// Reads a time that may pass before a call is given up.
+///
+/// # Errors
+/// Returns that it is none, or too short or too long to make sense.
+pub fn timeout(text: &str) -> Result<Duration, InvalidValue> {
+    let span = duration(text)?;
+    if span < Duration::from_millis(100) || span > LONGEST {
+        return Err(InvalidValue::DurationBounds { least: "100 ms" });
+    }
+    Ok(span)
+}
+
+/// Reads a time that may be zero.
+///
+/// # Errors
+/// Returns that it is none, or too long to make sense.
+pub fn grace(text: &str) -> Result<Duration, InvalidValue> {
+    let span = duration(text)?;
+    if span > LONGEST {
+        return Err(InvalidValue::DurationBounds { least: "0 s" });
+    }
+    Ok(span)
+}
+
+fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let span = SignedDuration::from_str(text.trim()).map_err(|_| InvalidValue::Duration)?;
+    Duration::try_from(span).map_err(|_| InvalidValue::Duration)
+}
+
+/// Reads how many calls of one lane may be under way at once.
+///
+/// # Errors
+/// Returns the bounds.
+pub fn concurrency(text: &str) -> Result<u32, InvalidValue> {
+    count(text, MOST_AT_ONCE)
+}
+
+/// Reads how many attempts a row gets.
+///
+/// # Errors
+/// Returns the bounds.
+pub fn attempts(text: &str) -> Result<u32, InvalidValue> {
+    count(text, MOST_ATTEMPTS)
+}
+
+fn count(text: &str, most: u32) -> Result<u32, InvalidValue> {
+    let number: Option<u32> = text.trim().parse().ok();
+    number
+        .filter(|number| (1..=most).contains(number))
+        .ok_or(InvalidValue::Count { least: 1, most })
+}
+
+/// Reads the name of a guarded action type.
+///
+/// # Errors
+/// Returns that the type is not guarded.
+pub fn guarded_type(text: &str) -> Result<ActionType, InvalidValue> {
+    let action_type = ActionType::parse(text);
+    if action_type.is_guarded() {
+        Ok(action_type)
+    } else {
+        Err(InvalidValue::Unguarded)
+    }
+}
+
+/// The words of [`input_format`].
+pub const INPUT_FORMATS: [&str; 6] = ["auto", "csv", "tsv", "jsonl", "json", "lines"];
+
+/// Reads how an input is written.
+///
+/// # Errors
+/// Returns the words there are.
+pub fn input_format(text: &str) -> Result<InputFormat, InvalidValue> {
+    Ok(match text.trim().to_ascii_lowercase().as_str() {
+        "auto" => InputFormat::Auto,
+        "csv" => InputFormat::Csv,
+        "tsv" => InputFormat::Tsv,
+        "jsonl" => InputFormat::Jsonl,
+        "json" => InputFormat::Json,
+        "lines" => InputFormat::Lines,
+        _ => return Err(InvalidValue::Choice(&INPUT_FORMATS)),
+    })
+}
+
+/// Reads a tenant: a GUID, which is then in lower case, or a domain name.
+///
+/// # Errors
+/// Returns that it is neither.
+pub fn tenant(text: &str) -> Result<String, InvalidValue> {
+    let name = text.trim().to_ascii_lowercase();
+    let is_id = name.len() == 36 && uuid::Uuid::try_parse(&name).is_ok();
+    let is_domain = name.contains('.')
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
+    if is_id || is_domain {
+        Ok(name)
+    } else {
+        Err(InvalidValue::Tenant)
+    }
+}
+
+/// Reads an application's id, which is then in lower case, as the claims of a token have it.
+///
+/// # Errors
+/// Returns that it is none.
+pub fn client(text: &str) -> Result<String, InvalidValue> {
+    let id = text.trim().to_ascii_lowercase();
+    if id.len() == 36 && uuid::Uuid::try_parse(&id).is_ok() {
+        Ok(id)
+    } else {
+        Err(InvalidValue::Client)
+    }
+}
+
+/// Reads the path of a token file.
+///
+/// # Errors
+/// Returns that it is blank or looks like a token, which then must not be shown.
+pub fn token_path(text: &OsStr) -> Result<PathBuf, InvalidValue> {
+    if text.is_empty() {
+        return Err(InvalidValue::Blank);
+    }
+    // A signed token has three parts, the first of which is `{"` in base64.
+    let text_seen = text.to_string_lossy();
+    if text_seen.starts_with("eyJ") && text_seen.matches('.').count() >= 2 {
+        return Err(InvalidValue::TokenItself);
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads yes or no, as people write them in variables.
+///
+/// # Errors
+/// Returns the words there are.
+pub fn yes_or_no(text: &str) -> Result<bool, InvalidValue> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(InvalidValue::Choice(&[
+            "1", "true", "yes", "0", "false", "no",
+        ])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, seconds) in [
+            ("30s", 30),
+            (" 2m ", 120),
+            ("1h30m", 5400),
+            ("1h 30m", 5400),
+            ("PT1M", 60),
+            ("24h", 86_400),
+        ] {
+            assert_eq!(timeout(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "30",
+            "fast",
+            "-5s",
+            "1 year",
+            "\u{0}",
+            "99999999999999999999h",
+        ] {
+            assert_eq!(timeout(text), Err(InvalidValue::Duration), "{text}");
+        }
+        for text in ["0s", "99ms", "25h"] {
+            let bounds = InvalidValue::DurationBounds { least: "100 ms" };
+            assert_eq!(timeout(text), Err(bounds), "{text}");
+        }
+        assert_eq!(grace("0s"), Ok(Duration::ZERO));
+        assert!(grace("25h").is_err());
+    }
+
+    #[test]
+    fn counts_stay_between_their_bounds() {
+        assert_eq!(concurrency("1024"), Ok(1024));
+        assert_eq!(attempts(" 1 "), Ok(1));
+        for text in ["0", "1025", "-1", "x", "", "1.5", "99999999999"] {
+            assert!(concurrency(text).is_err(), "{text}");
+        }
+        assert!(attempts("101").is_err());
+    }
+
+    #[test]
+    fn only_guarded_types_can_be_included() {
+        assert_eq!(guarded_type(" unisolate"), Ok(ActionType::Unisolate));
+        for text in ["Isolate", "LiveResponse", "all", ""] {
+            assert_eq!(guarded_type(text), Err(InvalidValue::Unguarded), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_a_guid_or_a_domain_name() {
+        for text in [
+            "11111111-2222-3333-4444-55555555555A",
+            "contoso.onmicrosoft.com",
+        ] {
+            assert_eq!(tenant(text), Ok(text.to_ascii_lowercase()));
+        }
+        for text in ["", "contoso", "a..b", "a/b.c", "tenant id.x", "é.com"] {
+            assert_eq!(tenant(text), Err(InvalidValue::Tenant), "{text}");
+        }
+        assert!(client("contoso.onmicrosoft.com").is_err());
+    }
+
+    #[test]
+    fn every_word_of_an_input_format_is_read() {
+        for word in INPUT_FORMATS {
+            assert!(input_format(word).is_ok(), "{word}");
+        }
+        assert!(input_format("xlsx").is_err());
+    }
+
+    #[test]
+    fn clouds_and_regions_are_typed_as_they_are_shown() {
+        use clap::ValueEnum as _;
+        for cloud in Cloud::value_variants() {
+            assert_eq!(
+                cloud.to_possible_value().unwrap().get_name(),
+                cloud.as_str()
+            );
+        }
+        for region in Region::value_variants() {
+            assert_eq!(
+                region.to_possible_value().unwrap().get_name(),
+                region.as_str()
+            );
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `sandbox`: serves the imitation until somebody stops it.
+//!
+//! It listens on a loopback address only, so nobody else's tools can take it for the service.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::settings::Seed;
+use crate::cli::settings::ServeSettings;
+use crate::cli::terminal::print;
+use crate::cli::text::Count;
+use crate::intake;
+use crate::intake::Input;
+use crate::intake::IntakeSettings;
+use crate::sandbox;
+use crate::sandbox::Mix;
+use crate::sandbox::Sandbox;
+
+/// What made-up actions are thrown from: the same command shows the same world each time.
+const SEED: u64 = 1;
+
+/// Serves an imitation of the service until `stop` is ready; prints its address once callers can reach it.
+///
+/// # Errors
+/// Returns what kept it from serving.
+pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result<(), Failure> {
+    let sandbox = Sandbox::new(settings.sandbox);
+    if let Some(path) = &settings.log {
+        sandbox
+            .log_to(path)
+            .with_context(|| format!("log file {} cannot be opened", path.display()))
+            .map_err(|error| Failure::new(FailureKind::Usage, error))?;
+    }
+    let seed = settings.seed;
+    let seeded = sandbox.clone();
+    // Reading a file, or a pipe that trickles, must not hold up the stop.
+    let seeding = tokio::task::spawn_blocking(move || plant(&seeded, seed));
+    let mut stop = std::pin::pin!(stop);
+    let actions = tokio::select! {
+        planted = seeding => planted
+            .map_err(|error| Failure::new(FailureKind::Fault, error))??,
+        _ = &mut stop => return Ok(()),
+    };
+    let listener = TcpListener::bind(settings.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.address))
+        .map_err(|error| {
+            Failure::new(FailureKind::Usage, error)
+                .hint("choose another port with --port, or 0 for a free one")
+        })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+    print(&greeting(address, actions)).map_err(Failure::of_output)?;
+    sandbox::serve(listener, sandbox, stop)
+        .await
+        .map_err(|error| Failure::new(FailureKind::Fault, error))
+}
+
+/// Makes up the actions that there are at the start, and returns how many rows or numbers led to one.
+fn plant(sandbox: &Sandbox, seed: Seed) -> Result<u64, Failure> {
+    let mix = Mix::believable(SEED);
+    match seed {
+        Seed::Generated(count) => Ok(sandbox.generate(count.into(), &mix).len() as u64),
+        Seed::Input(input) => plant_input(sandbox, input, &mix),
+    }
+}
+
+fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failure> {
+    let unusable = |error| Failure::new(FailureKind::Usage, error);
+    let mut actions = 0;
+    for open in intake::open(&[input], &IntakeSettings::default()).map_err(unusable)? {
+        for row in open {
+            let row = row.map_err(unusable)?;
+            // A bad row names no action; a run that reads the same file will say so.
+            if let Ok(id) = row.id {
+                sandbox.seed_from([(id, row.context)], mix);
+                actions += 1;
+            }
+        }
+    }
+    Ok(actions)
+}
+
+fn greeting(address: SocketAddr, actions: u64) -> String {
+    format!(
+        "SANDBOX at http://{address}\n{} to cancel; any word will do for a token, unless tokens are strict\n",
+        Count::new(actions, "action")
+    )
+}

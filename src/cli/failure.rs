@@ -1,0 +1,304 @@
+//! How the program ends: the one list of exit codes, and the one printer of errors.
+//!
+//! A finished run has a [`RunExit`] however it went; a [`Failure`] is what kept the program from doing its work. Both
+//! meet in one table of codes.
+
+use std::fmt::Write as _;
+use std::io;
+use std::io::Write as _;
+
+use super::settings::SettingsError;
+use super::terminal::Paint;
+use super::terminal::Tone;
+use super::text::visible;
+
+/// How the program ended, from the best to the worst: of two that both happened, the later one in this list wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RunExit {
+    /// Every row ended as asked and nothing is left to do.
+    #[default]
+    Done,
+    /// Finished, but something is left.
+    LeftOver,
+    /// Stopped as asked, resumable.
+    Stopped,
+    /// Gave up, resumable.
+    GaveUp,
+    /// Sign-in, permission or reach kept a lane from starting or from going on; resumable.
+    Unreachable,
+    /// What was asked cannot be done, or nobody agreed to it.
+    Refused,
+    /// Nobody expected this.
+    Fault,
+    /// The state folder or the journal cannot be used.
+    State,
+    /// Left at once, as asked twice.
+    Interrupted,
+}
+
+impl RunExit {
+    /// Returns the exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Fault => 1,
+            Self::Refused => 2,
+            Self::LeftOver => 3,
+            Self::Stopped => 4,
+            Self::Unreachable => 5,
+            Self::State => 6,
+            Self::GaveUp => 7,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Returns which of two endings the exit code tells of, where both happened.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+/// What kind of failure kept the program from its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Nobody expected this.
+    Fault,
+    /// Usage, input or settings that cannot be used.
+    Usage,
+    /// Nobody agreed, or a bound was set that the plan passes.
+    Refused,
+    /// No token, or one that is not taken.
+    SignIn,
+    /// The service cannot be reached.
+    Reach,
+    /// The state folder or the journal cannot be used.
+    State,
+    /// A report cannot be written.
+    Report,
+    /// Whoever read our standard output went away, as `head` does. That is their right, and nothing is printed.
+    ReaderLeft,
+}
+
+impl FailureKind {
+    /// Returns how the program ends over it.
+    pub fn exit(self) -> RunExit {
+        match self {
+            Self::Fault | Self::Report => RunExit::Fault,
+            Self::Usage | Self::Refused => RunExit::Refused,
+            Self::SignIn | Self::Reach => RunExit::Unreachable,
+            Self::State => RunExit::State,
+            Self::ReaderLeft => RunExit::Done,
+        }
+    }
+}
+
+/// What kept the program from its work, with what may help.
+#[derive(Debug)]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: FailureKind,
+    /// What happened, and what caused it.
+    pub error: anyhow::Error,
+    /// What the user can do.
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    /// Makes a failure without hints.
+    pub fn new(kind: FailureKind, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            kind,
+            error: error.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds what the user can do, as an imperative without a period.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Makes a failure of a fault while writing to standard output.
+    pub fn of_output(error: io::Error) -> Self {
+        // Only here may a broken pipe be taken for the reader's leave: one of the network is a fault of the network.
+        let kind = if error.kind() == io::ErrorKind::BrokenPipe {
+            FailureKind::ReaderLeft
+        } else {
+            FailureKind::Fault
+        };
+        Self::new(
+            kind,
+            anyhow::Error::new(error).context("standard output cannot be written"),
+        )
+    }
+
+    /// Returns how the program ends over it.
+    pub fn exit(&self) -> RunExit {
+        self.kind.exit()
+    }
+
+    /// Returns what is printed: the error, each of its causes once, and the hints, one a line.
+    pub fn render(&self, paint: Paint) -> String {
+        if self.kind == FailureKind::ReaderLeft {
+            return String::new();
+        }
+        let mut text = String::new();
+        let mut line = |tone, heading, words: &str| {
+            // Writing to a string cannot fail.
+            writeln!(text, "{}: {}", paint.apply(tone, heading), visible(words))
+                .unwrap_or_default();
+        };
+        let mut told = self.error.to_string();
+        line(Tone::Bad, "error", &told);
+        for cause in self.error.chain().skip(1) {
+            let words = cause.to_string();
+            // Some libraries repeat a cause in the text of what it caused.
+            if !told.contains(&words) {
+                line(Tone::Faint, "caused by", &words);
+                told.push('\n');
+                told.push_str(&words);
+            }
+        }
+        for hint in &self.hints {
+            line(Tone::Good, "hint", hint);
+        }
+        text
+    }
+
+    /// Prints it to standard error; where nobody reads that, there is nobody left to tell.
+    pub fn print(&self, paint: Paint) {
+        io::stderr()
+            .write_all(self.render(paint).as_bytes())
+            .unwrap_or_default();
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let kind = match error {
+            SettingsError::Consent => FailureKind::Refused,
+            _ => FailureKind::Usage,
+        };
+        let hints = error.hints();
+        Self {
+            hints,
+            ..Self::new(kind, error)
+        }
+    }
+}
+
+/// Prints what the parser of the command line has to say, help and version included, and returns how the program
+/// ends.
+pub fn print_typing_error(error: &clap::Error) -> RunExit {
+    // Help that nobody reads and an error that nobody sees end alike.
+    error.print().unwrap_or_default();
+    if error.use_stderr() {
+        RunExit::Refused
+    } else {
+        RunExit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Link>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Link {
+        let (text, rest) = texts.split_first().unwrap();
+        Link {
+            text,
+            source: (!rest.is_empty()).then(|| Box::new(chain(rest))),
+        }
+    }
+
+    #[test]
+    fn of_two_endings_the_one_that_the_design_puts_first_wins() {
+        let codes = |exit: &RunExit| exit.code();
+        let order = [
+            RunExit::Interrupted,
+            RunExit::State,
+            RunExit::Fault,
+            RunExit::Refused,
+            RunExit::Unreachable,
+            RunExit::GaveUp,
+            RunExit::Stopped,
+            RunExit::LeftOver,
+            RunExit::Done,
+        ];
+        assert_eq!(
+            order.iter().map(codes).collect::<Vec<_>>(),
+            [130, 6, 1, 2, 5, 7, 4, 3, 0]
+        );
+        for (place, first) in order.iter().enumerate() {
+            for (other_place, second) in order.iter().enumerate() {
+                let winner = order[place.min(other_place)];
+                assert_eq!(first.worst(*second), winner, "{first:?} {second:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_exit_code() {
+        for (kind, code) in [
+            (FailureKind::Fault, 1),
+            (FailureKind::Report, 1),
+            (FailureKind::Usage, 2),
+            (FailureKind::Refused, 2),
+            (FailureKind::SignIn, 5),
+            (FailureKind::Reach, 5),
+            (FailureKind::State, 6),
+            (FailureKind::ReaderLeft, 0),
+        ] {
+            assert_eq!(kind.exit().code(), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_printed_with_each_cause_once_and_its_hints() {
+        let error = chain(&[
+            "state folder x cannot be used",
+            "cannot lock: held by another run",
+            "held by another run",
+            "os error 11",
+            "os error 11",
+        ]);
+        let failure = Failure::new(FailureKind::State, error)
+            .hint("wait for it")
+            .hint("or name another folder with --state-dir");
+        insta::assert_snapshot!(failure.render(Paint::Plain), @r"
+        error: state folder x cannot be used
+        caused by: cannot lock: held by another run
+        caused by: os error 11
+        hint: wait for it
+        hint: or name another folder with --state-dir
+        ");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        let failure = Failure::new(FailureKind::Fault, chain(&["a\u{1b}[2Jb\nc"]));
+        let text = failure.render(Paint::Plain);
+        assert_eq!(text.lines().count(), 1);
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn only_a_broken_pipe_of_our_own_output_is_quiet() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Failure::of_output(broken()).render(Paint::Plain), "");
+        let network = Failure::new(FailureKind::Reach, broken());
+        assert!(network.render(Paint::Plain).starts_with("error: "));
+        let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.exit(), RunExit::Fault);
+    }
+}

@@ -1,0 +1,84 @@
+//! What was meant: what was typed, merged once with the environment and the defaults, checked, and cut into one small
+//! struct per concern.
+//!
+//! Nothing is opened and nothing is sent here. Below this floor nobody sees arguments, the environment or these
+//! settings; each module gets the part that it owns. Whatever passed here needs no second look at what was typed: a
+//! run without consent, without a token or without an input has no settings at all.
+//!
+//! The layers are flag, environment, default. A file of settings would come between the last two, in
+//! [`Surroundings`], and nowhere else.
+
+mod error;
+mod surroundings;
+
+mod allowance;
+mod common;
+mod connection;
+
+mod quota;
+mod run;
+mod sandbox;
+
+pub use allowance::Allowance;
+pub use common::CommonSettings;
+pub use connection::ConnectionSettings;
+pub use connection::TokenOrigin;
+pub use error::SettingsError;
+pub use quota::QuotaSettings;
+pub use quota::ScopeFilter;
+pub use run::Consent;
+pub use run::RunSettings;
+pub use run::Triage;
+pub use run::Verify;
+pub use run::World;
+pub use sandbox::Seed;
+pub use sandbox::ServeSettings;
+pub use surroundings::Surroundings;
+
+use super::args::Cli;
+use super::args::Command;
+
+/// All that one call of the program is to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What holds for every command.
+    pub common: CommonSettings,
+    /// What the one command is to do.
+    pub command: CommandSettings,
+}
+
+/// What the one command is to do.
+#[derive(Clone, Debug)]
+pub enum CommandSettings {
+    /// `run`
+    Run(Box<RunSettings>),
+    /// `quota`
+    Quota(QuotaSettings),
+    /// `sandbox`
+    Sandbox(Box<ServeSettings>),
+}
+
+impl Settings {
+    /// Resolves what was typed.
+    ///
+    /// # Errors
+    /// Returns the first thing that cannot be meant.
+    pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
+        let common = typed.common;
+        let command = match typed.command {
+            Command::Run(run) => {
+                CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
+            }
+            Command::Quota(quota) => {
+                CommandSettings::Quota(QuotaSettings::resolve(quota, &common, around)?)
+            }
+            Command::Sandbox(sandbox) => {
+                CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)?))
+            }
+        };
+        Ok(Self {
+            common: CommonSettings::resolve(&common, around)?,
+            command,
+        })
+    }
+}

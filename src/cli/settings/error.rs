@@ -1,0 +1,130 @@
+//! Why what was typed, or what the environment says, cannot be meant. No text here holds a secret.
+
+use std::path::PathBuf;
+
+use crate::cli::args::value::InvalidValue;
+use crate::report::UnknownFormat;
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// An address that is none, or not one of the web.
+    #[error("{origin} is not an address that starts with https://")]
+    Address {
+        /// The flag or the variable that holds it.
+        origin: &'static str,
+    },
+    /// An address with parts that a service has no use for, or that would leak.
+    #[error("{origin} must not hold a user name, a password, a query or a fragment")]
+    AddressSurplus {
+        /// The flag or the variable that holds it.
+        origin: &'static str,
+    },
+    /// Nobody said yes.
+    #[error("nothing was sent: a run asks no question yet, so it needs --yes")]
+    Consent,
+    /// A variable whose value is not text.
+    #[error("the environment variable {name} is not UTF-8")]
+    EnvironmentText {
+        /// The variable.
+        name: &'static str,
+    },
+    /// A variable whose value cannot be read.
+    #[error("`{value}` in the environment variable {name} cannot be used")]
+    EnvironmentValue {
+        /// The variable.
+        name: &'static str,
+        /// What stands in it.
+        value: String,
+        /// What is wrong with it.
+        source: InvalidValue,
+    },
+    /// A path flag without a path.
+    #[error("{flag} is empty")]
+    EmptyPath {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Nothing to sign in with.
+    #[error("no access token was given")]
+    NoToken,
+    /// The platform names no folder for state.
+    #[error("no state folder can be determined")]
+    NoStateDir,
+    /// Bytes that would let anybody on the way read the token.
+    #[error("{origin}: plain http is accepted for loopback addresses only, not for {host}")]
+    PlainHttp {
+        /// The flag or the variable that holds it.
+        origin: &'static str,
+        /// The host.
+        host: String,
+    },
+    /// No bound and a bound at once.
+    #[error("{flag} is both `none` and a window")]
+    QuotaAndNone {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// A geography of a cloud that has none.
+    #[error("region {region} exists in the commercial cloud only, not in {cloud}")]
+    RegionElsewhere {
+        /// The region.
+        region: &'static str,
+        /// The cloud.
+        cloud: &'static str,
+    },
+    /// A report in a format that cannot be written.
+    #[error(transparent)]
+    ReportFormat(#[from] UnknownFormat),
+    /// Two reports in one place.
+    #[error("--report names {} more than once", .path.display())]
+    ReportTwice {
+        /// The place.
+        path: PathBuf,
+    },
+    /// Standard input can be read only once.
+    #[error("standard input (`-`) is named more than once")]
+    StdinTwice,
+    /// A path of a token file that is none.
+    #[error("{origin} cannot be used")]
+    TokenFile {
+        /// The flag or the variable that holds it.
+        origin: &'static str,
+        /// What is wrong with it; it does not repeat the text.
+        source: InvalidValue,
+    },
+    /// No telling which token is meant.
+    #[error("both MDE_CANCEL_TOKEN and MDE_CANCEL_TOKEN_FILE are set")]
+    TwoTokens,
+}
+
+impl SettingsError {
+    /// Returns what helps, one imperative a line.
+    pub fn hints(&self) -> Vec<String> {
+        let hints: &[&str] = match self {
+            Self::Consent => &[
+                "check the input, then run the same command with --yes",
+                "to try it on an imitation of the service, use --sandbox instead",
+            ],
+            Self::NoToken => &[
+                "set MDE_CANCEL_TOKEN, or name a file with --token-file",
+                "to try it without a tenant, use --sandbox",
+            ],
+            Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
+            Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
+            Self::RegionElsewhere { .. } => &["leave out --region (MDE_CANCEL_REGION)"],
+            Self::TwoTokens => &["unset one of them, or name the file with --token-file"],
+            Self::Address { .. }
+            | Self::AddressSurplus { .. }
+            | Self::EmptyPath { .. }
+            | Self::EnvironmentText { .. }
+            | Self::EnvironmentValue { .. }
+            | Self::PlainHttp { .. }
+            | Self::ReportFormat(_)
+            | Self::ReportTwice { .. }
+            | Self::StdinTwice
+            | Self::TokenFile { .. } => &[],
+        };
+        hints.iter().map(|&hint| hint.to_owned()).collect()
+    }
+}
