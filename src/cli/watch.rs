@@ -17,6 +17,7 @@ use super::progress_view::LaneView;
 use super::progress_view::ProgressView;
 use super::progress_view::Waiting;
 use super::progress_view::WindowView;
+use super::text::Span;
 use super::text::window_name;
 
 /// Shows a run on the terminal and in the log.
@@ -61,14 +62,14 @@ impl Observer for Watch<'_> {
                 unforeseen,
                 hint_ignored,
             } => {
-                let wait = until.since(now.uptime).as_secs_f64();
+                let wait = Span(until.since(now.uptime));
                 if *unforeseen {
                     tracing::warn!(
-                        run, destination = %destination, wait,
+                        run, destination = %destination, %wait,
                         "the service said 429 although our ledger had room: somebody else uses this quota, or its limit is lower"
                     );
                 } else {
-                    tracing::info!(run, destination = %destination, wait, "the service said 429");
+                    tracing::info!(run, destination = %destination, %wait, "the service said 429");
                 }
                 if let Some(hint) = hint_ignored {
                     tracing::warn!(
@@ -85,10 +86,10 @@ impl Observer for Watch<'_> {
                 tracing::warn!(run, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
             RunEvent::Down { until, what } => {
-                let wait = until.since(now.uptime).as_secs_f64();
+                let wait = Span(until.since(now.uptime));
                 tracing::warn!(
                     run,
-                    wait,
+                    %wait,
                     "the service seems to be down ({what}); one call at a time probes it"
                 );
             }

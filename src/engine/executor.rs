@@ -37,6 +37,10 @@ pub struct LaneHandles {
 }
 
 /// What performing an effect led to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the frequent one, and each is moved once"
+)]
 pub(super) enum Performed {
     /// Something for the core.
     Event(Event),

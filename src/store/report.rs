@@ -87,7 +87,8 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         comment: text(14)?,
         first_sent_at: time(15)?,
         settled_at: time(16)?,
-        tenant: text(17)?.or_else(|| Some(run.begun.tenant.clone())),
+        // A run without a named tenant has none to report.
+        tenant: text(17)?.or_else(|| Some(run.begun.tenant.clone()).filter(|name| name != "-")),
         source: format!("{}:{line}", text(18)?.unwrap_or_default()),
         run_id: run.begun.id.to_string(),
         status_before: text(20)?,

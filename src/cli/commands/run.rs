@@ -3,6 +3,7 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +80,12 @@ pub async fn run(order: RunSettings, progress: &Progress, look: Look) -> Result<
     .scaled_down(scale);
     let store = open_store(&order.state_dir, retry.fate_grace, &*clock)?;
     let service = reach(&order, id).await?;
+    if scale > 1 {
+        let line = format!(
+            "SANDBOX: no tenant, no sign-in; quotas and waits run {scale} times as fast as the service's"
+        );
+        progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
+    }
     let started = clock.now();
     let new_run = describe(&order, &service, id, started.wall);
     let run = store.create_run(new_run).await.map_err(state)?;
