@@ -7,6 +7,7 @@ use std::time::Duration;
 use mde_cancel::domain::Outcome;
 use mde_cancel::domain::Outcome::*;
 use mde_cancel::engine::core::StopReason;
+use mde_cancel::quota::Windows;
 use mde_cancel::sandbox::CancelEffect;
 use mde_cancel::sandbox::FinalAnswer;
 use mde_cancel::sandbox::Status;
@@ -292,7 +293,8 @@ fn a_hundred_unknown_ids_at_the_start_stop_the_run() {
     for number in 1..=300 {
         scenario = scenario.missing(number);
     }
-    let played = scenario.play();
+    let windows = Windows::documented().scaled_down(100);
+    let played = scenario.windows(windows).play();
     assert_eq!(played.end.stop, Some(StopReason::AllMissing));
     assert!(
         played.end.tally.cancels <= 110,

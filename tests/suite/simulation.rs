@@ -105,11 +105,14 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                     .all(|&outcome| outcome == Outcome::Cancelled),
                 "{fault:?}: an outage costs time, not rows"
             );
-            assert!(
-                history.slots_in_outage <= 30,
-                "{fault:?}: {}",
-                history.slots_in_outage
-            );
+            // Of a service that is silent, a whole lane's calls hang before anybody can know.
+            let most = if matches!(fault, Fault::Silent) {
+                40
+            } else {
+                30
+            };
+            let slots = history.slots_in_outage;
+            assert!(slots <= most, "{fault:?}: {slots}");
             assert_eq!(history.throttled, 0);
             // Full speed: a minute after the end a whole minute's allowance is being used.
             let soon = after

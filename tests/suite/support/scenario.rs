@@ -89,7 +89,7 @@ impl Scenario {
     /// So many Isolates that are Pending, in a service that never fails and has no quota, on a clock a hundred times
     /// as fast as the real one.
     pub(crate) fn with_actions(count: usize) -> Self {
-        let ids = (1..=count).map(|number| nth_id(number).to_string());
+        let ids = (1..=count).map(|number| format!("{},Isolate", nth_id(number)));
         let records = (1..=count).map(|number| {
             Record::new(
                 nth_id(number),
@@ -234,9 +234,9 @@ impl Scenario {
             Reader::new(connection),
             Credential::new(TokenSource::Ready(token), None),
         );
-        let text = self.ids.join("\n");
+        let text = format!("id,type\n{}", self.ids.join("\n"));
         let input = OpenInput::from_reader(
-            "ids.txt",
+            "ids.csv",
             Box::new(std::io::Cursor::new(text.into_bytes())),
             &IntakeSettings::default(),
         );
