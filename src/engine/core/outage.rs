@@ -169,7 +169,9 @@ mod tests {
         let mut dice = SmallRng::seed_from_u64(1);
         let mut outage = Outage::default();
         let now = Uptime::from_nanos(0);
-        (0..5).for_each(|_| drop(outage.fault(now, None, (&settings, &mut dice))));
+        for _ in 0..5 {
+            outage.fault(now, None, (&settings, &mut dice));
+        }
         let later = now.after(Duration::from_secs(2));
         let probe = outage.probe_leaves(later);
         assert_eq!(
@@ -183,7 +185,9 @@ mod tests {
             "the probe is still out"
         );
         assert!(outage.proper());
-        (0..5).for_each(|_| drop(outage.fault(later, None, (&settings, &mut dice))));
+        for _ in 0..5 {
+            outage.fault(later, None, (&settings, &mut dice));
+        }
         assert!(outage.probe_leaves(later).is_some());
         assert_eq!(
             outage.fault(later, probe, (&settings, &mut dice)),
