@@ -9,6 +9,7 @@ mod support;
 mod architecture;
 
 mod api;
+mod cli;
 mod intake;
 mod intake_attacks;
 mod quota;
