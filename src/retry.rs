@@ -1,1 +1,514 @@
-//! What a reply means for a row: pure verdicts.
+//! What a reply means for a row, and how long to wait: pure verdicts, with time and dice as arguments.
+//!
+//! Exactly one layer retries, and this is its rule book. Nothing here knows of queues, gates or attempts in flight.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::Rng;
+
+use crate::domain::ActionStatus;
+use crate::domain::CancelReply;
+use crate::domain::MachineAction;
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::ReplyKind;
+use crate::domain::RetryAfter;
+use crate::domain::Throttle;
+use crate::domain::Uptime;
+
+/// A comment of so many bytes may have been cut off on its way.
+const LONG_COMMENT: usize = 500;
+
+/// Waits and bounds of the rule book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// How many attempts may count against a row.
+    pub max_attempts: u32,
+    /// The first own backoff is drawn from zero to this.
+    pub base: Duration,
+    /// No own backoff is drawn from more than this.
+    pub cap: Duration,
+    /// A hint of the server that is longer is ignored, and that is said.
+    pub hint_bound: Duration,
+    /// How long a call that we gave up may still be delivered by a kernel.
+    pub fate_grace: Duration,
+    /// How long after a 404 an id is looked for once more.
+    pub missing_again: Duration,
+    /// The longest pause between two probes of a service that is down.
+    pub probe_cap: Duration,
+    /// How long a retry that is due may stand behind fresh rows.
+    pub patience: Duration,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: 6,
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+            hint_bound: Duration::from_secs(24 * 3600),
+            fate_grace: Duration::from_secs(120),
+            missing_again: Duration::from_secs(30),
+            probe_cap: Duration::from_secs(45),
+            // Half of the two minutes within which a due retry must leave, so that a queue of them has time to drain.
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RetrySettings {
+    /// Returns the same rules with every wait divided by `factor`: the sandbox's fast clock.
+    #[must_use]
+    pub fn scaled_down(self, factor: u32) -> Self {
+        let factor = factor.max(1);
+        Self {
+            max_attempts: self.max_attempts,
+            base: self.base / factor,
+            cap: self.cap / factor,
+            hint_bound: self.hint_bound / factor,
+            fate_grace: self.fate_grace / factor,
+            missing_again: self.missing_again / factor,
+            probe_cap: self.probe_cap / factor,
+            patience: self.patience / factor,
+        }
+    }
+}
+
+/// Whether a cancel that brought no good answer may still have been worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Surely not applied.
+    NotApplied,
+    /// Nobody said.
+    Unknown,
+}
+
+/// Why a row's record must be looked at before anything is said about the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// An attempt's fate is unknown.
+    Fate,
+    /// The service refused the cancel (400, 409 or another 4xx).
+    Refused,
+    /// The service did not find the action (404).
+    Missing,
+    /// The service accepted the cancel and called the action final in the same answer.
+    FinalAnswer,
+    /// The row's faults may be the service's: an answer to a read tells which.
+    Evidence,
+}
+
+/// What the answer to one cancel means, before the row's history is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CancelVerdict {
+    /// The record says Cancelled.
+    Cancelled(Box<MachineAction>),
+    /// 200, and the record is open or was not sent along.
+    Accepted(Option<Box<MachineAction>>),
+    /// The record must be looked at first.
+    LookFirst(Doubt, Option<Box<MachineAction>>),
+    /// A transient fault; send again later, no earlier than the service asks.
+    Fault(Fate, Option<RetryAfter>),
+    /// No byte left: a fault of the way, and no attempt.
+    NoAttempt,
+    /// The quota is used up, in the service's eyes.
+    Throttled(Throttle),
+    /// The token is not taken.
+    SignInAgain,
+    /// The permission is missing.
+    Forbidden,
+}
+
+/// Judges the answer to one cancel.
+pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
+    match &reply.kind {
+        ReplyKind::Answer(None) => CancelVerdict::Accepted(None),
+        ReplyKind::Answer(Some(record)) => {
+            let boxed = Box::new(record.clone());
+            match &record.status {
+                Some(ActionStatus::Cancelled) => CancelVerdict::Cancelled(boxed),
+                Some(status) if status.is_final() => {
+                    CancelVerdict::LookFirst(Doubt::FinalAnswer, Some(boxed))
+                }
+                _ => CancelVerdict::Accepted(Some(boxed)),
+            }
+        }
+        ReplyKind::Throttled(throttle) => CancelVerdict::Throttled(*throttle),
+        ReplyKind::Unauthorized => CancelVerdict::SignInAgain,
+        ReplyKind::Forbidden => CancelVerdict::Forbidden,
+        ReplyKind::NotFound => CancelVerdict::LookFirst(Doubt::Missing, None),
+        ReplyKind::Refused => CancelVerdict::LookFirst(Doubt::Refused, None),
+        ReplyKind::NotApplied(wait) => CancelVerdict::Fault(Fate::NotApplied, *wait),
+        // A redirect comes from something that stands in the service's place: the service never saw the call.
+        ReplyKind::Redirected => CancelVerdict::Fault(Fate::NotApplied, None),
+        ReplyKind::ServerFault(wait) => CancelVerdict::Fault(Fate::Unknown, *wait),
+        ReplyKind::Garbled | ReplyKind::TimedOut | ReplyKind::Broken(_) => {
+            CancelVerdict::Fault(Fate::Unknown, None)
+        }
+        ReplyKind::NeverLeft(_) => CancelVerdict::NoAttempt,
+    }
+}
+
+/// What is known of a row's own attempts when a record of it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History<'row> {
+    /// The comment that went out with the cancel, if one went out.
+    pub comment_sent: Option<&'row str>,
+    /// When the first attempt was sent.
+    pub first_sent_at: Option<Timestamp>,
+    /// Whether an attempt was answered by 200.
+    pub was_accepted: bool,
+    /// Whether the fate of an attempt is unknown.
+    pub fate_unknown: bool,
+    /// Whether an earlier reading showed the action open.
+    pub was_open: bool,
+}
+
+/// What a record that was read says about its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordVerdict {
+    /// The row is settled.
+    Settle(Outcome),
+    /// The action is still open.
+    Open,
+}
+
+/// Judges a record that was read, or came with an answer.
+pub fn judge_record(record: &MachineAction, history: &History<'_>) -> RecordVerdict {
+    match &record.status {
+        Some(ActionStatus::Cancelled) => RecordVerdict::Settle(whose_cancel(record, history)),
+        Some(status) if status.is_final() => {
+            if history.was_accepted && history.was_open {
+                RecordVerdict::Settle(Outcome::TooLate)
+            } else {
+                RecordVerdict::Settle(Outcome::AlreadyFinal)
+            }
+        }
+        _ => RecordVerdict::Open,
+    }
+}
+
+/// Says whether a Cancelled record is our doing.
+fn whose_cancel(record: &MachineAction, history: &History<'_>) -> Outcome {
+    let Some(first_sent_at) = history.first_sent_at else {
+        return Outcome::AlreadyCancelled;
+    };
+    let is_ours = match (history.comment_sent, &record.cancellation_comment) {
+        (Some(sent), Some(kept)) => is_same_comment(sent, kept),
+        _ => false,
+    };
+    if is_ours {
+        return Outcome::Cancelled;
+    }
+    if record.cancellation_comment.is_some()
+        && record.cancelled_at.is_some_and(|at| at < first_sent_at)
+    {
+        return Outcome::AlreadyCancelled;
+    }
+    // Not proven either way: it is ours if an attempt of ours may have done it.
+    if history.was_accepted || history.fate_unknown {
+        Outcome::Cancelled
+    } else {
+        Outcome::AlreadyCancelled
+    }
+}
+
+/// Says whether the service's record keeps the comment that was sent: long ones come back cut off.
+fn is_same_comment(sent: &str, kept: &str) -> bool {
+    sent == kept || (kept.len() >= LONG_COMMENT && sent.starts_with(kept))
+}
+
+/// Draws the wait before the next try after `faults` faults: full jitter, exponential, bounded.
+pub fn backoff(settings: &RetrySettings, faults: u32, dice: &mut impl Rng) -> Duration {
+    let doublings = faults.saturating_sub(1).min(20);
+    let ceiling = settings
+        .base
+        .saturating_mul(1_u32 << doublings)
+        .min(settings.cap);
+    ceiling.mul_f64(dice.random_range(0.0..=1.0))
+}
+
+/// Returns the pause before probe number `probe` (from 0) of a service that is down: 1, 2, 4 … 45 s, ±10 %.
+pub fn probe_pause(settings: &RetrySettings, probe: u32, dice: &mut impl Rng) -> Duration {
+    let doubled = settings.base.saturating_mul(1_u32 << probe.min(20));
+    doubled
+        .min(settings.probe_cap)
+        .mul_f64(dice.random_range(0.9..=1.1))
+}
+
+/// Until when a scope cools down, and whether a hint was too long to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CooldownVerdict {
+    /// No call of the scope leaves before this.
+    pub until: Uptime,
+    /// A hint over the bound was ignored.
+    pub hint_ignored: Option<Duration>,
+}
+
+/// Judges a 429: the latest of the header, the body's hint and our own backoff.
+pub fn judge_throttle(
+    now: Moment,
+    throttle: &Throttle,
+    own: Duration,
+    settings: &RetrySettings,
+) -> CooldownVerdict {
+    let header = throttle.retry_after.map(|hint| wait_of(now, hint));
+    let mut longest = own;
+    let mut hint_ignored = None;
+    for hint in [header, throttle.body_wait].into_iter().flatten() {
+        if hint > settings.hint_bound {
+            hint_ignored = Some(hint);
+        } else {
+            longest = longest.max(hint);
+        }
+    }
+    CooldownVerdict {
+        until: now.uptime.after(longest),
+        hint_ignored,
+    }
+}
+
+/// Returns how long a server's hint asks to wait, from `now`; zero where its time has passed.
+pub fn wait_of(now: Moment, hint: RetryAfter) -> Duration {
+    match hint {
+        RetryAfter::Wait(wait) => wait,
+        RetryAfter::At(at) => Duration::try_from(at.duration_since(now.wall)).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+    use crate::domain::ActionId;
+    use crate::domain::Reply;
+
+    fn record(status: &str) -> MachineAction {
+        let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
+        MachineAction {
+            status: Some(ActionStatus::parse(status)),
+            ..MachineAction::bare(id)
+        }
+    }
+
+    fn reply(kind: ReplyKind<Option<MachineAction>>) -> CancelReply {
+        Reply {
+            kind,
+            http_status: None,
+            error: None,
+        }
+    }
+
+    fn now() -> Moment {
+        Moment {
+            uptime: Uptime::from_nanos(5_000_000_000),
+            wall: Timestamp::from_second(1_800_000_000).unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_answer_to_a_cancel_has_its_verdict() {
+        let second = Some(RetryAfter::Wait(Duration::from_secs(1)));
+        let cases = [
+            (ReplyKind::Answer(None), CancelVerdict::Accepted(None)),
+            (
+                ReplyKind::Answer(Some(record("Pending"))),
+                CancelVerdict::Accepted(Some(Box::new(record("Pending")))),
+            ),
+            (
+                ReplyKind::Answer(Some(record("Cancelled"))),
+                CancelVerdict::Cancelled(Box::new(record("Cancelled"))),
+            ),
+            (
+                ReplyKind::Answer(Some(record("Failed"))),
+                CancelVerdict::LookFirst(Doubt::FinalAnswer, Some(Box::new(record("Failed")))),
+            ),
+            (
+                ReplyKind::Garbled,
+                CancelVerdict::Fault(Fate::Unknown, None),
+            ),
+            (
+                ReplyKind::TimedOut,
+                CancelVerdict::Fault(Fate::Unknown, None),
+            ),
+            (
+                ReplyKind::Broken("reset".into()),
+                CancelVerdict::Fault(Fate::Unknown, None),
+            ),
+            (
+                ReplyKind::ServerFault(second),
+                CancelVerdict::Fault(Fate::Unknown, second),
+            ),
+            (
+                ReplyKind::NotApplied(second),
+                CancelVerdict::Fault(Fate::NotApplied, second),
+            ),
+            (
+                ReplyKind::Redirected,
+                CancelVerdict::Fault(Fate::NotApplied, None),
+            ),
+            (ReplyKind::NeverLeft("dns".into()), CancelVerdict::NoAttempt),
+            (ReplyKind::Unauthorized, CancelVerdict::SignInAgain),
+            (ReplyKind::Forbidden, CancelVerdict::Forbidden),
+            (
+                ReplyKind::NotFound,
+                CancelVerdict::LookFirst(Doubt::Missing, None),
+            ),
+            (
+                ReplyKind::Refused,
+                CancelVerdict::LookFirst(Doubt::Refused, None),
+            ),
+            (
+                ReplyKind::Throttled(Throttle::default()),
+                CancelVerdict::Throttled(Throttle::default()),
+            ),
+        ];
+        for (kind, expected) in cases {
+            assert_eq!(judge_cancel(&reply(kind.clone())), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_record_is_ours_unless_it_is_proven_to_be_anothers() {
+        let sent_at = Timestamp::from_second(1_000).unwrap();
+        let history = History {
+            comment_sent: Some("ours"),
+            first_sent_at: Some(sent_at),
+            was_accepted: false,
+            fate_unknown: true,
+            was_open: false,
+        };
+        let by = |comment: Option<&str>, second: Option<i64>| MachineAction {
+            cancellation_comment: comment.map(str::to_owned),
+            cancelled_at: second.map(|second| Timestamp::from_second(second).unwrap()),
+            ..record("Cancelled")
+        };
+        let refused = History {
+            fate_unknown: false,
+            ..history
+        };
+        let unsent = History {
+            first_sent_at: None,
+            comment_sent: None,
+            fate_unknown: false,
+            ..history
+        };
+        let cases = [
+            (by(Some("ours"), Some(10)), history, Outcome::Cancelled),
+            (
+                by(Some("theirs"), Some(10)),
+                history,
+                Outcome::AlreadyCancelled,
+            ),
+            (by(Some("theirs"), Some(2_000)), history, Outcome::Cancelled),
+            (by(None, None), history, Outcome::Cancelled),
+            (by(None, None), refused, Outcome::AlreadyCancelled),
+            (
+                by(Some("theirs"), Some(2_000)),
+                refused,
+                Outcome::AlreadyCancelled,
+            ),
+            (by(Some("ours"), Some(2_000)), refused, Outcome::Cancelled),
+            (by(None, None), unsent, Outcome::AlreadyCancelled),
+        ];
+        for (record, history, expected) in cases {
+            assert_eq!(
+                judge_record(&record, &history),
+                RecordVerdict::Settle(expected),
+                "{record:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_final_record_is_too_late_only_after_an_acceptance_while_open() {
+        for (was_accepted, was_open, expected) in [
+            (false, false, Outcome::AlreadyFinal),
+            (true, false, Outcome::AlreadyFinal),
+            (false, true, Outcome::AlreadyFinal),
+            (true, true, Outcome::TooLate),
+        ] {
+            let history = History {
+                comment_sent: Some("ours"),
+                first_sent_at: Some(Timestamp::UNIX_EPOCH),
+                was_accepted,
+                fate_unknown: false,
+                was_open,
+            };
+            for status in ["Succeeded", "Failed", "TimeOut"] {
+                assert_eq!(
+                    judge_record(&record(status), &history),
+                    RecordVerdict::Settle(expected)
+                );
+            }
+            assert_eq!(judge_record(&record("Odd"), &history), RecordVerdict::Open);
+        }
+    }
+
+    #[test]
+    fn the_latest_of_all_hints_wins_and_an_absurd_one_is_ignored() {
+        let settings = RetrySettings::default();
+        let own = Duration::from_secs(3);
+        let until = |throttle: Throttle| {
+            let verdict = judge_throttle(now(), &throttle, own, &settings);
+            (
+                verdict.until.since(now().uptime).as_secs(),
+                verdict.hint_ignored.is_some(),
+            )
+        };
+        let wait = |seconds| Some(RetryAfter::Wait(Duration::from_secs(seconds)));
+        let at = RetryAfter::At(now().after(Duration::from_secs(46 * 60)).wall);
+        let past = RetryAfter::At(Timestamp::UNIX_EPOCH);
+        for (retry_after, body, expected) in [
+            (None, None, (3, false)),
+            (wait(1), None, (3, false)),
+            (wait(8), Some(20), (20, false)),
+            (wait(30), Some(20), (30, false)),
+            (Some(at), None, (46 * 60, false)),
+            (Some(past), None, (3, false)),
+            (wait(1_000_000_000), None, (3, true)),
+            (wait(1_000_000_000), Some(9), (9, true)),
+            (wait(u64::MAX), None, (3, true)),
+        ] {
+            let throttle = Throttle {
+                retry_after,
+                body_wait: body.map(Duration::from_secs),
+                allowance: None,
+            };
+            assert_eq!(until(throttle), expected, "{throttle:?}");
+        }
+    }
+
+    #[test]
+    fn backoff_grows_is_jittered_and_bounded() {
+        let settings = RetrySettings::default();
+        let mut dice = SmallRng::seed_from_u64(7);
+        for faults in 0_u32..200 {
+            let ceiling = Duration::from_secs(1_u64 << (faults.clamp(1, 7) - 1)).min(settings.cap);
+            for _ in 0..20 {
+                assert!(backoff(&settings, faults, &mut dice) <= ceiling, "{faults}");
+            }
+        }
+        let longest = (0..1000)
+            .map(|_| backoff(&settings, 7, &mut dice))
+            .max()
+            .unwrap();
+        assert!(longest > Duration::from_secs(50), "full jitter reaches far");
+    }
+
+    #[test]
+    fn probes_come_ever_more_rarely_up_to_the_cap() {
+        let settings = RetrySettings::default();
+        let mut dice = SmallRng::seed_from_u64(7);
+        for (probe, seconds) in [(0, 1.0), (1, 2.0), (5, 32.0), (6, 45.0), (60, 45.0)] {
+            let pause = probe_pause(&settings, probe, &mut dice).as_secs_f64();
+            assert!(
+                (seconds * 0.9..=seconds * 1.1).contains(&pause),
+                "{probe}: {pause}"
+            );
+        }
+    }
+}

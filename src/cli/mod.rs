@@ -16,6 +16,8 @@ mod log_line;
 
 mod logging;
 
+mod watch;
+
 pub mod args;
 
 pub mod settings;
@@ -24,6 +26,9 @@ pub mod failure;
 
 pub mod commands;
 
+mod entry;
+
+pub use entry::main;
 pub use logging::LogFormat;
 pub use logging::LogSettings;
 pub use logging::LoggingError;

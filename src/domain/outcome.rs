@@ -121,6 +121,15 @@ pub enum FollowUp {
 }
 
 impl FollowUp {
+    /// Every kind, the gravest first.
+    pub const ALL: [FollowUp; 5] = [
+        FollowUp::Unisolate,
+        FollowUp::Unrestrict,
+        FollowUp::ManualOnboard,
+        FollowUp::ManualRestoreFile,
+        FollowUp::CheckDevice,
+    ];
+
     /// Returns the cell of the report.
     pub fn as_str(self) -> &'static str {
         match self {

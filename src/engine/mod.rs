@@ -1,1 +1,24 @@
 //! The run: a synchronous core that decides, and a shell that performs.
+//!
+//! `core` holds every decision and no handle. `shell` owns the handles (journal, clock, service, input) and turns
+//! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
+
+pub mod core;
+
+mod plan;
+
+mod feed;
+mod observer;
+
+mod executor;
+
+mod shell;
+
+pub use executor::LaneHandles;
+pub use observer::Observer;
+pub use observer::RunView;
+pub use plan::Planner;
+pub use shell::EngineError;
+pub use shell::RunEnd;
+pub use shell::RunParts;
+pub use shell::execute;

@@ -123,7 +123,17 @@ impl fmt::Display for Bookmark {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::BookmarkUse;
+    use super::super::Input;
+    use super::super::IntakeSettings;
+    use super::super::OpenInput;
+    use super::super::open;
     use super::*;
+
+    const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
     #[test]
     fn a_bookmark_reads_back_from_its_text_and_nothing_else_does() {
@@ -146,6 +156,95 @@ mod tests {
             &format!("{text} 1"),
         ] {
             assert_eq!(Bookmark::parse(broken), None, "{broken}");
+        }
+    }
+
+    fn open_one(path: &Path, bookmarks: BookmarkUse) -> OpenInput {
+        let settings = IntakeSettings {
+            bookmarks,
+            ..IntakeSettings::default()
+        };
+        let mut inputs = open(&[Input::File(path.to_owned())], &settings).unwrap();
+        inputs.remove(0)
+    }
+
+    fn marked(path: &Path) -> OpenInput {
+        open_one(path, BookmarkUse::Kept)
+    }
+
+    #[test]
+    fn reading_goes_on_at_every_bookmark_as_if_it_had_never_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input");
+        for text in [
+            format!("\u{FEFF}id,comment\r\n{A},\"a\r\nb\"\r\n\r\n{B},é\r\nx,y\r\n{A},"),
+            format!("{A},1\n# c\n{B},2\n{A},3\n"),
+            format!("# c\n{A}\n\n{B}\nx\n{A}"),
+            format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\nx\n"),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let whole: Vec<_> = marked(&path).map(Result::unwrap).collect();
+            assert!(whole.len() >= 3);
+            for stop in 1..=whole.len() {
+                let mut input = marked(&path);
+                let read = input.by_ref().take(stop).count();
+                let text = input.bookmark().unwrap().to_string();
+                let bookmark = Bookmark::parse(&text).unwrap();
+                let mut again = marked(&path);
+                again.resume(&bookmark).unwrap();
+                assert_eq!(again.bookmark(), Some(bookmark));
+                let rest: Vec<_> = again.map(Result::unwrap).collect();
+                assert_eq!(rest, whole[read..], "after {stop} rows");
+            }
+        }
+    }
+
+    #[test]
+    fn another_file_is_not_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input.csv");
+        let text = format!("id,type\n{A},x\n{B},x\n");
+        std::fs::write(&path, &text).unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let mut input = marked(&path);
+        input.next().unwrap().unwrap();
+        let bookmark = input.bookmark().unwrap();
+        let resumed = |text: &str, time| {
+            std::fs::write(&path, text).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(time).unwrap();
+            let mut input = marked(&path);
+            match input.resume(&bookmark) {
+                Ok(()) => "resumed".to_owned(),
+                Err(error) => error.to_string().rsplit(": ").next().unwrap().to_owned(),
+            }
+        };
+        assert_eq!(resumed(&text, time), "resumed");
+        let later = time + std::time::Duration::from_secs(2);
+        assert_eq!(resumed(&text, later), "it was written to since");
+        assert_eq!(resumed(&text.replace(A, B), time), "its text is another");
+        assert_eq!(
+            resumed(&format!("{text}\n"), time),
+            "it had 86 bytes and has 87"
+        );
+    }
+
+    #[test]
+    fn only_what_can_be_taken_up_has_a_bookmark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input");
+        for (bytes, expected) in [
+            (format!("id\n{A}\n{B}\n").into_bytes(), true),
+            (b"\xFF\xFEi\0d\0\n\0x\0\n\0y\0".to_vec(), false),
+            (format!("[\"{A}\",\"{B}\"]").into_bytes(), false),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let mut input = marked(&path);
+            input.next().unwrap().unwrap();
+            assert_eq!(input.bookmark().is_some(), expected);
+            let mut unmarked = open_one(&path, BookmarkUse::None);
+            unmarked.next().unwrap().unwrap();
+            assert_eq!(unmarked.bookmark(), None);
         }
     }
 }

@@ -111,7 +111,12 @@ impl ByteSource {
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.end - self.start);
         let taken = &self.buffer[self.start..self.start + count];
-        self.line += taken.iter().filter(|byte| **byte == b'\n').count() as u64;
+        #[expect(
+            clippy::naive_bytecount,
+            reason = "a small part of the reading, and not worth a library"
+        )]
+        let lines = taken.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.line += lines;
         if let Some(digest) = &mut self.digest {
             digest.update(taken);
         }
@@ -132,17 +137,14 @@ impl ByteSource {
             return self.read_mark();
         }
         let room = &mut self.buffer[self.end..];
-        let count = match &mut self.encoding {
-            Encoding::Utf16(text) => {
-                let (count, finished) = text.decode(&mut *self.read, room)?;
-                self.ended = finished;
-                count
-            }
-            _ => {
-                let count = read_once(&mut *self.read, room)?;
-                self.ended = count == 0;
-                count
-            }
+        let count = if let Encoding::Utf16(text) = &mut self.encoding {
+            let (count, finished) = text.decode(&mut *self.read, room)?;
+            self.ended = finished;
+            count
+        } else {
+            let count = read_once(&mut *self.read, room)?;
+            self.ended = count == 0;
+            count
         };
         self.end += count;
         Ok(if count == 0 {
@@ -173,7 +175,7 @@ impl ByteSource {
             let count = read_once(&mut *self.read, &mut self.buffer[self.end..])?;
             self.end += count;
             let seen = &self.buffer[..self.end];
-            let may_become_mark = matches!(seen, [0xEF] | [0xEF, 0xBB] | [0xFE] | [0xFF]);
+            let may_become_mark = matches!(seen, [0xEF | 0xFE | 0xFF] | [0xEF, 0xBB]);
             if count > 0 && may_become_mark {
                 continue;
             }

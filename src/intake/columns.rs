@@ -1,6 +1,7 @@
-//! What a header, or the keys of a JSON object, mean: the one place that knows names.
+//! What a header, or the keys of a JSON object, mean for the rows under it.
 //!
-//! A machine's id, an approval's or an investigation's is never taken for an action's, also where it is a GUID.
+//! Invariant: of two ids that could both be meant none is used, and a row of our own files goes again only where that
+//! file says so.
 
 use crate::domain::ActionId;
 use crate::domain::ActionType;
@@ -9,30 +10,8 @@ use crate::domain::Outcome;
 use crate::domain::RowContext;
 
 use super::cells;
-
-/// Names of an action id, the most specific first; those that share a number are equally specific.
-const ID_NAMES: &[(&str, u8)] = &[
-    ("machineactionid", 4),
-    ("actionid", 3),
-    ("requestguid", 2),
-    ("requestid", 2),
-    ("id", 1),
-];
-
-/// What may stand before the dot of `….id` or `….type` and still mean the action.
-const ACTION_OWNERS: &[(&str, u8)] = &[("machineaction", 4), ("machineactions", 4), ("action", 3)];
-
-/// Owners whose `id` is theirs and no action's.
-const OTHER_OWNERS: &[&str] = &[
-    "alert",
-    "approval",
-    "device",
-    "incident",
-    "investigation",
-    "machine",
-    "tenant",
-    "user",
-];
+use super::column_name;
+use super::column_name::ColumnName;
 
 const COMMENT_NAMES: &[&str] = &["comment"];
 const MACHINE_NAMES: &[&str] = &["machineid", "deviceid"];
@@ -40,67 +19,6 @@ const NAME_NAMES: &[&str] = &["computerdnsname", "computername", "devicename"];
 const REQUESTOR_NAMES: &[&str] = &["requestor"];
 const TENANT_NAMES: &[&str] = &["tenant", "tenantid"];
 const TYPE_NAMES: &[&str] = &["machineactiontype", "actiontype", "type"];
-
-/// A header name: its last segment, and the segment before the dot.
-struct Name {
-    last: String,
-    owner: Option<String>,
-}
-
-impl Name {
-    /// Lower-cases a name and drops its blanks, `_` and `-`.
-    fn read(text: &str) -> Self {
-        let mut segments = text.rsplit('.').map(normalised);
-        Self {
-            last: segments.next().unwrap_or_default(),
-            owner: segments.next(),
-        }
-    }
-
-    /// Returns how specific a name of an action id this is.
-    fn id_rank(&self) -> Option<u8> {
-        let (_, rank) = ID_NAMES.iter().find(|(name, _)| *name == self.last)?;
-        match &self.owner {
-            Some(owner) if self.last == "id" => {
-                if OTHER_OWNERS.contains(&owner.as_str()) {
-                    return None;
-                }
-                let owned = ACTION_OWNERS.iter().find(|(name, _)| name == owner);
-                Some(owned.map_or(*rank, |(_, rank)| *rank))
-            }
-            _ => Some(*rank),
-        }
-    }
-
-    /// Returns the place of this name in a list, where its owner does not make it something else's.
-    fn place_in(&self, names: &[&str]) -> Option<usize> {
-        let owned_by_action = self.owner.as_ref().is_none_or(|owner| {
-            ACTION_OWNERS
-                .iter()
-                .any(|(action, _)| *action == owner.as_str())
-        });
-        owned_by_action
-            .then(|| names.iter().position(|name| *name == self.last))
-            .flatten()
-    }
-}
-
-fn normalised(text: &str) -> String {
-    text.chars()
-        .filter(|letter| !letter.is_whitespace() && !matches!(letter, '_' | '-' | '\u{FEFF}'))
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
-/// Returns whether a header name stands for an action id.
-pub(super) fn names_an_id(text: &str) -> bool {
-    Name::read(text).id_rank().is_some()
-}
-
-/// Returns whether a cell of a first line holds a GUID, so that the line is no header.
-pub(super) fn holds_a_guid(text: &str) -> bool {
-    matches!(ActionId::parse(text), Ok(_) | Err(InvalidActionId::Nil))
-}
 
 /// What the rows say about whether they go again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +65,10 @@ impl Columns {
     ///
     /// `id_column` is the one the user named, compared first as it stands and then normalised.
     pub(super) fn read<N: AsRef<str>>(names: &[N], id_column: Option<&str>) -> Option<Self> {
-        let read: Vec<_> = names.iter().map(|name| Name::read(name.as_ref())).collect();
+        let read: Vec<_> = names
+            .iter()
+            .map(|name| ColumnName::read(name.as_ref()))
+            .collect();
         let mut ids = match id_column {
             Some(wanted) => named(names, wanted),
             None => read
@@ -167,21 +88,16 @@ impl Columns {
                 .min()
                 .map(|(_, at)| at)
         };
-        let machine = read.iter().position(|name| {
-            MACHINE_NAMES.contains(&name.last.as_str())
-                || (name.last == "id"
-                    && matches!(name.owner.as_deref(), Some("machine" | "device")))
-        });
-        let unowned = |wanted: &[&str]| {
-            read.iter()
-                .position(|name| wanted.contains(&name.last.as_str()))
-        };
+        let unowned = |wanted: &[&str]| read.iter().position(|name| name.is_any_owners(wanted));
+        let machine = read.iter().position(ColumnName::is_a_machines_id);
         Some(Self {
             ids,
             comment: best(COMMENT_NAMES),
             tenant: best(TENANT_NAMES),
             action_type: best(TYPE_NAMES),
-            machine_id: best(MACHINE_NAMES).or(machine),
+            machine_id: best(MACHINE_NAMES)
+                .or_else(|| unowned(MACHINE_NAMES))
+                .or(machine),
             computer_dns_name: best(NAME_NAMES).or_else(|| unowned(NAME_NAMES)),
             requestor: best(REQUESTOR_NAMES).or_else(|| unowned(REQUESTOR_NAMES)),
             standing: standing(names),
@@ -208,9 +124,9 @@ impl Columns {
         let cell =
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
-        let (id, shown) = self.id(&cell);
+        let (id, shown) = self.id(cell);
         let held_back = match id {
-            Ok(_) => self.held_back(&cell),
+            Ok(_) => self.held_back(cell),
             Err(_) => None,
         };
         RowReading {
@@ -220,7 +136,7 @@ impl Columns {
             context: RowContext {
                 comment: text(self.comment),
                 tenant: text(self.tenant),
-                action_type: text(self.action_type).map(|word| ActionType::parse(&word)),
+                action_type: self.action_type.and_then(&cell).and_then(action_type),
                 machine_id: text(self.machine_id),
                 computer_dns_name: text(self.computer_dns_name),
                 requestor: text(self.requestor),
@@ -304,6 +220,14 @@ impl Columns {
     }
 }
 
+/// Reads a type; the known ones, which nearly all are, without a copy.
+fn action_type(text: &str) -> Option<ActionType> {
+    match ActionType::parse(text) {
+        ActionType::Other(other) => cells::context_text(&other).map(ActionType::Other),
+        known => Some(known),
+    }
+}
+
 /// Finds the columns that bear the name the user gave; all are equally specific.
 fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     let find = |matches: &dyn Fn(&str) -> bool| {
@@ -318,8 +242,8 @@ fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     if !exact.is_empty() {
         return exact;
     }
-    let wanted = normalised(wanted);
-    find(&|name| !wanted.is_empty() && normalised(name) == wanted)
+    let wanted = column_name::normalised(wanted);
+    find(&|name| !wanted.is_empty() && column_name::normalised(name) == wanted)
 }
 
 /// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
@@ -355,45 +279,6 @@ mod tests {
 
     fn id(header: &[&str], cells: &[&str]) -> Result<String, String> {
         row(header, cells).id.map(|id| id.to_string())
-    }
-
-    #[test]
-    fn every_spelling_of_an_id_column_is_known() {
-        for name in [
-            "id",
-            "Id",
-            "ActionId",
-            "Action ID",
-            "action_id",
-            "Machine Action-Id",
-            "\u{FEFF}machineactionid",
-            "RequestGuid",
-            "request_id",
-            "MicrosoftATP.MachineAction.ID",
-            "value.id",
-        ] {
-            assert_eq!(id(&[name], &[ONE]).unwrap(), ONE, "{name}");
-        }
-    }
-
-    #[test]
-    fn ids_of_other_things_are_never_taken() {
-        for name in [
-            "machineId",
-            "Device ID",
-            "DeviceID",
-            "Approval ID",
-            "Investigation ID",
-            "Machine.Id",
-            "MicrosoftATP.Device.ID",
-            "Investigation.Id",
-            "correlation_id",
-            "run_id",
-            "ids",
-            "",
-        ] {
-            assert_eq!(Columns::read(&[name], None), None, "{name}");
-        }
     }
 
     #[test]

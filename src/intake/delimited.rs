@@ -77,25 +77,22 @@ impl Records {
     pub(super) fn find_start(&mut self, source: &mut ByteSource) -> io::Result<()> {
         loop {
             let available = source.available();
-            let blank = available
+            let first = available
                 .iter()
                 .position(|byte| !matches!(byte, b'\n' | b'\r'));
-            match blank {
-                Some(at) => {
-                    let comment = available[at] == b'#';
-                    source.consume(at);
-                    if !comment || self.comments == Comments::Kept {
-                        return Ok(());
-                    }
-                    lines::drop_line(source)?;
+            let Some(at) = first else {
+                source.consume(available.len());
+                if source.fill()? == Filled::Ended {
+                    return Ok(());
                 }
-                None => {
-                    source.consume(available.len());
-                    if source.fill()? == Filled::Ended {
-                        return Ok(());
-                    }
-                }
+                continue;
+            };
+            let comment = available[at] == b'#';
+            source.consume(at);
+            if !comment || self.comments == Comments::Kept {
+                return Ok(());
             }
+            lines::drop_line(source)?;
         }
     }
 
@@ -109,16 +106,14 @@ impl Records {
         let mut kept: Option<(usize, usize)> = None;
         loop {
             let ended = source.available().is_empty() && source.fill()? == Filled::Ended;
-            if ended && self.in_quotes() {
-                let (text, cells) = kept.unwrap_or((text, cells));
-                self.close_last_cell(text, cells);
-                return Ok(Record::Unclosed);
+            if ended && length == 0 {
+                return Ok(Record::Ended);
             }
-            let (result, taken, written, closed) = self.parser.read_record(
-                source.available(),
-                &mut self.text[text..],
-                &mut self.ends[cells..],
-            );
+            // A line end behind the last line changes nothing, except that it shows whether a quote is still open.
+            let input = if ended { b"\n" } else { source.available() };
+            let (result, taken, written, closed) =
+                self.parser
+                    .read_record(input, &mut self.text[text..], &mut self.ends[cells..]);
             source.consume(taken);
             length += taken;
             text += written;
@@ -132,7 +127,6 @@ impl Records {
                 kept = Some(self.beginning(text, cells));
             }
             match (result, kept) {
-                (ReadRecordResult::End, _) => return Ok(Record::Ended),
                 (ReadRecordResult::Record, None) => {
                     self.cells = cells;
                     return Ok(Record::Whole);
@@ -140,6 +134,11 @@ impl Records {
                 (ReadRecordResult::Record, Some((text, cells))) => {
                     self.close_last_cell(text, cells);
                     return Ok(Record::Dropped);
+                }
+                (ReadRecordResult::InputEmpty, kept) if ended => {
+                    let (text, cells) = kept.unwrap_or((text, cells));
+                    self.close_last_cell(text, cells);
+                    return Ok(Record::Unclosed);
                 }
                 // What follows the beginning is written over itself.
                 (_, Some(beginning)) => (text, cells) = beginning,
@@ -163,16 +162,6 @@ impl Records {
         let cells = cells.min(self.ends.len() - 1);
         self.ends[cells] = text;
         self.cells = cells + 1;
-    }
-
-    /// Returns whether the input so far ends inside quotes: only there a line end does not end the record.
-    fn in_quotes(&self) -> bool {
-        let (mut text, mut ends) = ([0; 8], [0; 8]);
-        let (result, ..) = self
-            .parser
-            .clone()
-            .read_record(b"x\n", &mut text, &mut ends);
-        result == ReadRecordResult::InputEmpty
     }
 
     /// Returns the bytes of the current record, its cells one after the other.
@@ -308,6 +297,78 @@ impl DelimitedRows {
                 row.id_text
             },
             ..lines::bad_row(reason, "")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads all records and writes down what each was, with its cells.
+    fn read(text: &str) -> Vec<(Record, Vec<String>)> {
+        let mut source = ByteSource::new(Box::new(io::Cursor::new(text.to_owned())));
+        let mut records = Records::new(b',');
+        let mut all = Vec::new();
+        loop {
+            records.find_start(&mut source).unwrap();
+            match records.read(&mut source).unwrap() {
+                Record::Ended => return all,
+                record => all.push((record, records.shown())),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_record_needs_no_line_end_and_an_open_quote_is_known_as_such() {
+        for (text, expected) in [
+            ("a,b", Some(Record::Whole)),
+            ("a,b\r\n", Some(Record::Whole)),
+            ("a,", Some(Record::Whole)),
+            ("a,\"b\"", Some(Record::Whole)),
+            ("a,\"b\"x", Some(Record::Whole)),
+            ("a,b\"", Some(Record::Whole)),
+            ("\"", Some(Record::Unclosed)),
+            ("\"a\n", Some(Record::Unclosed)),
+            ("a,\"b\nc", Some(Record::Unclosed)),
+            ("a,\"b\"\"", Some(Record::Unclosed)),
+            ("\r\n\n", None),
+        ] {
+            let read = read(text);
+            assert_eq!(
+                read.first().map(|(record, _)| *record),
+                expected,
+                "{text:?}"
+            );
+            assert!(read.len() <= 1, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_dropped_record_the_first_cells_stay_for_the_report() {
+        let long = "y".repeat(MAX_ROW);
+        for text in [
+            format!("a,b,{long}\nc\n"),
+            format!("a,b,\"{long}\n\"\nc\n"),
+            format!("a,b{}\nc\n", ",".repeat(2 * MAX_CELLS)),
+        ] {
+            let read = read(&text);
+            assert_eq!(read.len(), 2);
+            assert_eq!(read[0].0, Record::Dropped);
+            assert_eq!(read[0].1[..2], ["a", "b"]);
+            assert_eq!(read[1], (Record::Whole, vec!["c".to_owned()]));
+        }
+        let unclosed = read(&format!("a,\"{long}"));
+        assert_eq!(unclosed[0].0, Record::Unclosed);
+        assert_eq!(unclosed[0].1[0], "a");
+    }
+
+    #[test]
+    fn a_record_may_be_as_long_as_a_row_and_no_longer() {
+        for (length, expected) in [(MAX_ROW - 1, Record::Whole), (MAX_ROW, Record::Dropped)] {
+            // With its line end.
+            let read = read(&format!("{}\nx", "y".repeat(length)));
+            assert_eq!(read[0].0, expected, "{length}");
         }
     }
 }

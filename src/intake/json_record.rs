@@ -137,18 +137,14 @@ impl JsonRows {
             let columns = Columns::read(&keys, self.id_column.as_deref());
             self.known = Some((keys, columns));
         }
-        match &self.known {
-            Some((_, Some(columns))) => {
-                columns.row(|at| members.get(at).and_then(|(_, text)| text.as_deref()))
-            }
-            _ => {
-                let keys: Vec<_> = members.iter().map(|(key, _)| key).collect();
-                lines::bad_row(
-                    format!("no key holds an action id; keys: {}", cells::list(&keys)),
-                    "",
-                )
-            }
+        if let Some((_, Some(columns))) = &self.known {
+            return columns.row(|at| members.get(at).and_then(|(_, text)| text.as_deref()));
         }
+        let keys: Vec<_> = members.iter().map(|(key, _)| key).collect();
+        lines::bad_row(
+            format!("no key holds an action id; keys: {}", cells::list(&keys)),
+            "",
+        )
     }
 }
 

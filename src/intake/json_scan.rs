@@ -2,7 +2,7 @@
 //!
 //! A string is never looked into, so what stands in a comment can never become a row.
 
-use super::columns;
+use super::column_name;
 
 /// Keys of a list inside an object: OData's, and that of our own JSON report.
 const LIST_KEYS: &[&[u8]] = &[b"value", b"rows"];
@@ -161,7 +161,7 @@ impl ObjectScan {
         match byte {
             b':' => {
                 self.after_colon = true;
-                self.has_id |= std::str::from_utf8(key).is_ok_and(columns::names_an_id);
+                self.has_id |= std::str::from_utf8(key).is_ok_and(column_name::names_an_id);
             }
             b'[' if self.after_colon => {
                 self.after_colon = false;

@@ -10,18 +10,21 @@
 mod bookmark;
 mod byte_source;
 mod cells;
+mod column_name;
 mod columns;
 mod intake_error;
+
+mod lines;
 
 mod delimited;
 mod json_record;
 mod json_scan;
 mod json_stream;
-mod lines;
 
 mod sniff;
 
 mod input;
+
 mod open_input;
 
 pub use bookmark::Bookmark;

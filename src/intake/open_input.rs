@@ -129,6 +129,11 @@ impl OpenInput {
         &self.name
     }
 
+    /// Returns whether this is no regular file, so that nobody knows when its end will come.
+    pub fn is_stream(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// Returns the place behind the last row that was handed out, where the reading can be taken up there: in a
     /// regular UTF-8 file that is no JSON document, opened with [`BookmarkUse::Kept`].
     pub fn bookmark(&self) -> Option<Bookmark> {

@@ -11,7 +11,7 @@ use super::byte_source::ByteSource;
 use super::byte_source::Filled;
 use super::byte_source::MAX_ROW;
 use super::cells;
-use super::columns;
+use super::column_name;
 use super::columns::Columns;
 use super::columns::RowReading;
 use super::delimited::Comments;
@@ -209,7 +209,7 @@ pub(super) fn open_delimited(
         .map_err(|error| broken(line, error))?;
     let seen = records.shown();
     let guids: Vec<_> = (0..seen.len())
-        .filter(|at| columns::holds_a_guid(&seen[*at]))
+        .filter(|at| column_name::holds_a_guid(&seen[*at]))
         .collect();
     match (record, id_column, guids.as_slice()) {
         (Record::Ended, ..) => Ok(None),
@@ -264,15 +264,13 @@ fn find_delimiter(
             LineEnd::TooFar => return Ok(Some(DELIMITERS[0])),
             LineEnd::Ended => break,
         };
-        match separator_line(line) {
-            Some(delimiter) => named = Some(delimiter),
-            None => {
-                let chosen = fixed.or(named);
-                return Ok(Some(
-                    chosen.unwrap_or_else(|| best_delimiter(line, id_column)),
-                ));
-            }
-        }
+        let Some(delimiter) = separator_line(line) else {
+            let chosen = fixed.or(named);
+            return Ok(Some(
+                chosen.unwrap_or_else(|| best_delimiter(line, id_column)),
+            ));
+        };
+        named = Some(delimiter);
         lines::drop_line(source)?;
     }
     Ok(None)
@@ -312,7 +310,7 @@ fn best_delimiter(line: &[u8], id_column: Option<&str>) -> u8 {
             Some(_) => Columns::read(&cells, id_column).is_some(),
             None => cells
                 .iter()
-                .any(|cell| columns::holds_a_guid(cell) || columns::names_an_id(cell)),
+                .any(|cell| column_name::holds_a_guid(cell) || column_name::names_an_id(cell)),
         };
         if (fits, cells.len()) > best.0 {
             best = ((fits, cells.len()), delimiter);

@@ -21,8 +21,8 @@ use super::fault::Tells;
 use super::query::ListQuery;
 use super::query::Page;
 use super::record::Record;
-use super::record::list_context;
 use super::settings::RetryAfterForm;
+use super::wire::list_context;
 
 const JSON: &str = "application/json; odata.metadata=minimal; charset=utf-8";
 
@@ -107,9 +107,8 @@ impl Problem {
                 if let Some((wait, tells)) = told {
                     let seconds = whole_seconds(wait);
                     if tells != Tells::Header {
-                        message.push_str(&format!(
-                            " You can send requests again in {seconds} seconds."
-                        ));
+                        message =
+                            format!("{message} You can send requests again in {seconds} seconds.");
                     }
                     retry_after = (tells != Tells::Hint).then(|| seconds.to_string());
                 }

@@ -13,14 +13,16 @@ mod call;
 mod dice;
 mod time;
 
-mod filter;
+mod field;
 mod span;
 
 mod fault;
+mod filter;
 mod record;
 
 mod mix;
 mod rule;
+mod wire;
 
 mod script;
 mod settings;
@@ -32,6 +34,7 @@ mod token;
 mod answer;
 mod line;
 mod log;
+mod sign_in;
 
 mod actions;
 

@@ -7,11 +7,11 @@ use url::form_urlencoded;
 
 use crate::domain::ActionId;
 
-use super::filter::Field;
+use super::field::Field;
+use super::field::Value;
 use super::filter::Filter;
-use super::filter::Value;
-use super::record::FIELDS;
 use super::record::Record;
+use super::wire::FIELDS;
 
 /// The most that `$top` may ask for (MDE `get-machineactions-collection.md`).
 const MOST: usize = 10_000;
@@ -171,10 +171,12 @@ fn compare_values(one: &Value, other: &Value) -> Ordering {
     match (one, other) {
         (Value::Text(one), Value::Text(other)) => one.cmp(other),
         (Value::Time(one), Value::Time(other)) => one.cmp(other),
-        (Value::Null, Value::Null) => Ordering::Equal,
-        (Value::Null, _) => Ordering::Less,
-        (_, Value::Null) => Ordering::Greater,
-        (Value::Text(_), Value::Time(_)) | (Value::Time(_), Value::Text(_)) => Ordering::Equal,
+        (Value::Null, Value::Text(_) | Value::Time(_)) => Ordering::Less,
+        (Value::Text(_) | Value::Time(_), Value::Null) => Ordering::Greater,
+        // One field has one type, so a text never meets a time.
+        (Value::Null, Value::Null)
+        | (Value::Text(_), Value::Time(_))
+        | (Value::Time(_), Value::Text(_)) => Ordering::Equal,
     }
 }
 

@@ -1,21 +1,15 @@
-//! One machine action as the service keeps it, and the exact words in which it goes over the wire.
-//!
-//! The wire types are the sandbox's own: were they shared with the client, one mistake would hide in both.
+//! One machine action as the service keeps it. How it is written down is another matter (`wire`).
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
-use serde::Serializer;
 
 use crate::domain::ActionId;
 
-use super::filter::Field;
-use super::filter::Value;
-
-/// Where the service's metadata stands, whatever host was asked.
-const METADATA: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions";
+use super::field::Field;
+use super::field::Value;
 
 /// The service's six words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,187 +185,6 @@ impl Record {
             Field::Created => Value::Time(self.created_at),
         }
     }
-
-    /// Returns the record as it goes over the wire alone.
-    pub(super) fn alone(&self) -> impl Serialize {
-        self.entity(Some(SINGLE))
-    }
-
-    /// Returns the record as it goes over the wire in a list.
-    pub(super) fn listed(&self) -> impl Serialize {
-        self.entity(None)
-    }
-
-    fn entity(&self, context: Option<&'static str>) -> Entity<'_> {
-        let cancellation = self.cancellation.as_ref();
-        Entity {
-            context,
-            id: Shown(self.id),
-            action_type: &self.action_type,
-            title: None,
-            requestor: &self.requestor,
-            request_source: self.request_source.as_deref(),
-            requestor_comment: self.requestor_comment.as_deref(),
-            scope: self.scope.as_deref(),
-            status: self.status.as_str(),
-            machine_id: self.machine_id.as_deref(),
-            computer_dns_name: self.computer_dns_name.as_deref(),
-            creation_date_time_utc: Ticks(self.created_at),
-            last_update_date_time_utc: Ticks(self.updated_at),
-            cancellation_requestor: cancellation.map(|by| by.requestor.as_str()),
-            cancellation_comment: cancellation.map(|by| by.comment.as_str()),
-            cancellation_date_time_utc: cancellation.map(|by| Ticks(by.at)),
-            error_h_result: self.error_hresult,
-            external_id: self.external_id.as_deref(),
-            related_file_info: self.file_sha1.as_deref().map(|sha1| RelatedFile {
-                file_identifier: sha1,
-                file_identifier_type: "Sha1",
-            }),
-            commands: self.commands(),
-            troubleshoot_info: None,
-        }
-    }
-
-    fn commands(&self) -> Vec<Command> {
-        if self.action_type != "LiveResponse" {
-            return Vec::new();
-        }
-        let command_status = if self.command_done || self.status == Status::Succeeded {
-            "Completed"
-        } else if matches!(self.status, Status::Failed | Status::TimeOut) {
-            "Failed"
-        } else {
-            "Created"
-        };
-        let ended = command_status != "Created";
-        vec![Command {
-            index: 0,
-            start_time: (ended || self.status == Status::InProgress)
-                .then_some(Ticks(self.created_at)),
-            end_time: ended.then_some(Ticks(self.updated_at)),
-            command_status,
-            errors: [],
-            command: Script {
-                script_type: "RunScript",
-                params: [Param {
-                    key: "ScriptName",
-                    value: "collect.ps1",
-                }],
-            },
-        }]
-    }
-}
-
-/// The envelope's first field for a list.
-pub(super) fn list_context(select: Option<&[String]>) -> String {
-    match select {
-        Some(fields) => format!("{METADATA}({})", fields.join(",")),
-        None => METADATA.to_owned(),
-    }
-}
-
-/// What stands in a single record's envelope.
-const SINGLE: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions/$entity";
-
-/// Every field that `$select` may name.
-pub(super) const FIELDS: [&str; 20] = [
-    "id",
-    "type",
-    "title",
-    "requestor",
-    "requestSource",
-    "requestorComment",
-    "scope",
-    "status",
-    "machineId",
-    "computerDnsName",
-    "creationDateTimeUtc",
-    "lastUpdateDateTimeUtc",
-    "cancellationRequestor",
-    "cancellationComment",
-    "cancellationDateTimeUtc",
-    "errorHResult",
-    "externalId",
-    "relatedFileInfo",
-    "commands",
-    "troubleshootInfo",
-];
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entity<'record> {
-    #[serde(rename = "@odata.context", skip_serializing_if = "Option::is_none")]
-    context: Option<&'static str>,
-    id: Shown,
-    #[serde(rename = "type")]
-    action_type: &'record str,
-    title: Option<&'record str>,
-    requestor: &'record str,
-    request_source: Option<&'record str>,
-    requestor_comment: Option<&'record str>,
-    scope: Option<&'record str>,
-    status: &'static str,
-    machine_id: Option<&'record str>,
-    computer_dns_name: Option<&'record str>,
-    creation_date_time_utc: Ticks,
-    last_update_date_time_utc: Ticks,
-    cancellation_requestor: Option<&'record str>,
-    cancellation_comment: Option<&'record str>,
-    cancellation_date_time_utc: Option<Ticks>,
-    #[serde(rename = "errorHResult")]
-    error_h_result: i64,
-    external_id: Option<&'record str>,
-    related_file_info: Option<RelatedFile<'record>>,
-    commands: Vec<Command>,
-    troubleshoot_info: Option<&'record str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RelatedFile<'record> {
-    file_identifier: &'record str,
-    file_identifier_type: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Command {
-    index: u32,
-    start_time: Option<Ticks>,
-    end_time: Option<Ticks>,
-    command_status: &'static str,
-    errors: [&'static str; 0],
-    command: Script,
-}
-
-#[derive(Serialize)]
-struct Script {
-    #[serde(rename = "type")]
-    script_type: &'static str,
-    params: [Param; 1],
-}
-
-#[derive(Serialize)]
-struct Param {
-    key: &'static str,
-    value: &'static str,
-}
-
-/// A time with the seven digits of the service's ticks.
-struct Ticks(Timestamp);
-
-impl Serialize for Ticks {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:.7}", self.0))
-    }
-}
-
-struct Shown(ActionId);
-
-impl Serialize for Shown {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
 }
 
 /// An action id as its text, for records that are stored.
@@ -401,63 +214,6 @@ pub(super) mod id_text {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cancelled_record_reads_as_the_service_writes_it() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
-        let mut record = Record::new(
-            id,
-            "Isolate",
-            Status::Pending,
-            at("2026-02-03T04:05:06.1234567Z"),
-        );
-        record.scope = Some("Full".to_owned());
-        record.change = Some(Change {
-            due: at("2026-02-03T04:09:09.5Z"),
-            to: Status::Cancelled,
-            cancellation: Some(Cancellation {
-                requestor: "soc-bot".to_owned(),
-                comment: "CHG-4711".to_owned(),
-                at: at("2026-02-03T04:09:09.5Z"),
-            }),
-        });
-        record.settle(at("2026-02-03T04:09:09Z"));
-        assert_eq!(record.status, Status::Pending);
-        record.settle(at("2026-02-03T04:09:09.5Z"));
-        assert_eq!(
-            serde_json::to_value(record.alone()).unwrap(),
-            serde_json::json!({
-                "@odata.context": "https://api.security.microsoft.com/api/$metadata#MachineActions/$entity",
-                "id": "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2", "type": "Isolate", "title": null,
-                "requestor": "soc-bot", "requestSource": "PublicApi", "requestorComment": null, "scope": "Full",
-                "status": "Cancelled", "machineId": null, "computerDnsName": null,
-                "creationDateTimeUtc": "2026-02-03T04:05:06.1234567Z",
-                "lastUpdateDateTimeUtc": "2026-02-03T04:09:09.5000000Z",
-                "cancellationRequestor": "soc-bot", "cancellationComment": "CHG-4711",
-                "cancellationDateTimeUtc": "2026-02-03T04:09:09.5000000Z", "errorHResult": 0, "externalId": null,
-                "relatedFileInfo": null, "commands": [], "troubleshootInfo": null,
-            })
-        );
-    }
-
-    #[test]
-    fn every_field_of_the_wire_can_be_selected() {
-        let id = ActionId::from_bytes([7; 16]).unwrap();
-        let record = Record::new(
-            id,
-            "LiveResponse",
-            Status::InProgress,
-            Timestamp::UNIX_EPOCH,
-        );
-        let wire = serde_json::to_value(record.listed()).unwrap();
-        let names: Vec<_> = wire.as_object().unwrap().keys().cloned().collect();
-        let mut known = FIELDS.map(str::to_owned).to_vec();
-        known.sort();
-        assert_eq!(names, known);
-        assert_eq!(wire["commands"][0]["commandStatus"], "Created");
-        assert_eq!(wire["commands"][0]["command"]["type"], "RunScript");
-    }
 
     #[test]
     fn a_record_survives_being_stored() {

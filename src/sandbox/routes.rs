@@ -37,11 +37,12 @@ use super::record::Cancellation;
 use super::server::Sandbox;
 use super::server::Ticket;
 use super::settings::TokenCheck;
+use super::sign_in;
+use super::sign_in::Protocol;
+use super::state::Admitted;
 use super::state::Call;
-use super::token;
 use super::token::CANCEL_ROLES;
 use super::token::Caller;
-use super::token::Protocol;
 use super::token::READ_ROLES;
 
 /// The most that a call's body may hold; comments are short.
@@ -156,7 +157,10 @@ impl Sandbox {
         };
         let ticket = Ticket::new(self, &mut admitted);
         let drawn = dice::roll(settings.seed, admitted.number, b"latency");
-        let delay = settings.latency.draw(drawn) + admitted.fate.delay;
+        let delay = settings
+            .latency
+            .draw(drawn)
+            .saturating_add(admitted.fate.delay);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -167,27 +171,33 @@ impl Sandbox {
             ticket.end(CallEnd::Severed, None);
             return sever(severed, call.line.as_ref());
         }
-        let scripted =
-            fault.and_then(|kind| Problem::scripted(kind, call.wanted, &call.caller.roles));
-        let answer = match (scripted, admitted.answer) {
-            (Some(problem), _) => Answer::Problem(problem),
-            (None, answer) => answer.unwrap_or(Answer::Empty),
+        let rendered = render(settings.lists.page, &call, admitted);
+        let slowly = match fault {
+            Some(FaultKind::Slow(span)) => Some(span),
+            _ => None,
         };
-        let framing = Framing {
-            host: &call.host,
-            page: settings.lists.page,
-            number: admitted.number,
-        };
-        let mut rendered = Rendered::of(answer, &framing);
-        let mut slowly = None;
-        if let Some(kind) = fault {
-            rendered = rendered.spoilt_by(kind);
-            if let FaultKind::Slow(span) = kind {
-                slowly = Some(span);
-            }
-        }
         ticket.end(CallEnd::Answered, Some(rendered.status));
         rendered.into_response(slowly)
+    }
+}
+
+/// Puts into bytes what the work came to, or what a mishap says or makes of it.
+fn render(page: usize, call: &Call, admitted: Admitted) -> Rendered {
+    let fault = admitted.fate.fault.map(|fault| fault.kind);
+    let scripted = fault.and_then(|kind| Problem::scripted(kind, call.wanted, &call.caller.roles));
+    let answer = match (scripted, admitted.answer) {
+        (Some(problem), _) => Answer::Problem(problem),
+        (None, answer) => answer.unwrap_or(Answer::Empty),
+    };
+    let framing = Framing {
+        host: &call.host,
+        page,
+        number: admitted.number,
+    };
+    let rendered = Rendered::of(answer, &framing);
+    match fault {
+        Some(kind) => rendered.spoilt_by(kind),
+        None => rendered,
     }
 }
 
@@ -343,12 +353,12 @@ async fn machine(
     let (parts, _) = request.into_parts();
     let call = arrival(&sandbox, CallKind::Machine, &parts);
     sandbox
-        .perform(call, |actions, _| match actions.machine(&id) {
-            Some(machine) => Worked::only(Answer::Json(200, machine)),
-            None => {
-                let message = format!("Machine {id} was not found.");
-                Worked::refused(Problem::new(404, "ResourceNotFound", message))
+        .perform(call, |actions, _| {
+            if let Some(machine) = actions.machine(&id) {
+                return Worked::only(Answer::Json(200, machine));
             }
+            let message = format!("Machine {id} was not found.");
+            Worked::refused(Problem::new(404, "ResourceNotFound", message))
         })
         .await
 }
@@ -358,7 +368,7 @@ async fn token_v1(
     Path(tenant): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    sign_in(sandbox, &tenant, request, Protocol::V1).await
+    token(sandbox, &tenant, request, Protocol::V1).await
 }
 
 async fn token_v2(
@@ -366,10 +376,10 @@ async fn token_v2(
     Path(tenant): Path<String>,
     request: Request,
 ) -> Response<Body> {
-    sign_in(sandbox, &tenant, request, Protocol::V2).await
+    token(sandbox, &tenant, request, Protocol::V2).await
 }
 
-async fn sign_in(
+async fn token(
     sandbox: Sandbox,
     tenant: &str,
     request: Request,
@@ -382,7 +392,7 @@ async fn sign_in(
     let tokens = &sandbox.settings().tokens;
     sandbox
         .perform(call, |_, now| {
-            let (status, body) = token::sign_in(protocol, tenant, &form, tokens, now);
+            let (status, body) = sign_in::answer(protocol, tenant, &form, tokens, now);
             Worked::only(Answer::Json(status, body))
         })
         .await

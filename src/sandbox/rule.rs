@@ -114,18 +114,19 @@ impl Rule {
                 key if seen.contains(&key) => return Err(InvalidFaults::Twice(owned())),
                 key => key,
             };
-            match rule.set(key, value.trim()) {
-                None => return Err(InvalidFaults::Condition(owned())),
-                Some(None) => return Err(InvalidFaults::Value(owned())),
-                Some(Some(())) => seen.push(key),
+            if !CONDITIONS.contains(&key) {
+                return Err(InvalidFaults::Condition(owned()));
             }
+            rule.set(key, value.trim())
+                .ok_or_else(|| InvalidFaults::Value(owned()))?;
+            seen.push(key);
         }
         Ok(rule)
     }
 
-    /// Sets one condition; `None` for an unknown one, `Some(None)` for a value that cannot be used.
-    fn set(&mut self, key: &str, value: &str) -> Option<Option<()>> {
-        let done = match key {
+    /// Sets one condition; `None` for a value that cannot be used.
+    fn set(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
             "on" => CallKind::parse(value).map(|kind| self.on = Some(kind)),
             "id" => ActionId::parse(value).ok().map(|id| self.id = Some(id)),
             "from" => parse_span(value).map(|span| self.from = Some(span)),
@@ -142,11 +143,15 @@ impl Rule {
                 .ok()
                 .filter(|share| (0.0..=1.0).contains(share))
                 .map(|share| self.turn = Turn::Share(share)),
-            _ => return None,
-        };
-        Some(done)
+            _ => None,
+        }
     }
 }
+
+/// Every condition there is.
+const CONDITIONS: [&str; 9] = [
+    "on", "id", "from", "until", "after", "nth", "every", "p", "count",
+];
 
 fn is_turn(key: &str) -> bool {
     matches!(key, "nth" | "every" | "p")

@@ -61,7 +61,7 @@ impl Script {
             match running.rule.fault.kind {
                 FaultKind::Latency(latency) => {
                     let drawn = dice::roll(self.seed, running.met, b"latency");
-                    fate.delay += latency.draw(drawn);
+                    fate.delay = fate.delay.saturating_add(latency.draw(drawn));
                 }
                 _ if fate.fault.is_none() => fate.fault = Some(running.rule.fault),
                 _ => {}

@@ -73,7 +73,8 @@ impl Latency {
         if self.least == self.most {
             return self.least;
         }
-        self.least + (self.most - self.least).mul_f64(dice::fraction(bits))
+        let spread = self.most.saturating_sub(self.least);
+        self.least + spread.mul_f64(dice::fraction(bits))
     }
 }
 

@@ -14,8 +14,6 @@ use mde_cancel::domain::ActionId;
 use mde_cancel::domain::ActionType;
 use mde_cancel::domain::InputRow;
 use mde_cancel::domain::ReportRow;
-use mde_cancel::intake::Bookmark;
-use mde_cancel::intake::BookmarkUse;
 use mde_cancel::intake::Input;
 use mde_cancel::intake::InputFormat;
 use mde_cancel::intake::IntakeError;
@@ -77,9 +75,20 @@ fn open_one(path: &Path, settings: &IntakeSettings) -> Result<OpenInput, IntakeE
     Ok(inputs.remove(0))
 }
 
+/// Reads each text as it is, with a mark, and as UTF-16, and expects `A` and `B` on the two lines.
+fn assert_two_rows(cases: &[(&str, String, [u64; 2])]) {
+    for (case, text, [first, second]) in cases {
+        let expected = [format!("{first} {A}"), format!("{second} {B}")];
+        let marked = format!("\u{FEFF}{text}");
+        for bytes in [text.as_bytes(), marked.as_bytes(), &utf16(text)] {
+            assert_eq!(told(&rows(bytes)), expected, "{case}");
+        }
+    }
+}
+
 #[test]
-fn every_layout_gives_the_same_two_rows() {
-    let cases = [
+fn every_way_to_delimit_cells_gives_the_same_two_rows() {
+    assert_two_rows(&[
         (
             "header",
             format!("id,type\n{A},Isolate\n{B},Isolate\n"),
@@ -144,6 +153,12 @@ fn every_layout_gives_the_same_two_rows() {
             format!("type,id,comment\nx,{A}\nx,{B}\n"),
             [2, 3],
         ),
+    ]);
+}
+
+#[test]
+fn every_way_to_write_lines_and_json_gives_the_same_two_rows() {
+    assert_two_rows(&[
         (
             "lines",
             format!("# head\n\n{A}\n  {{{B}}}  # tail, with a comma\n"),
@@ -197,14 +212,7 @@ fn every_layout_gives_the_same_two_rows() {
             format!("{{{A}}}\n{{{B}}}\n"),
             [1, 2],
         ),
-    ];
-    for (case, text, [first, second]) in cases {
-        let expected = [format!("{first} {A}"), format!("{second} {B}")];
-        let marked = format!("\u{FEFF}{text}");
-        for bytes in [text.as_bytes(), marked.as_bytes(), &utf16(&text)] {
-            assert_eq!(told(&rows(bytes)), expected, "{case}");
-        }
-    }
+    ]);
 }
 
 #[test]
@@ -527,93 +535,6 @@ fn a_fault_in_mid_read_ends_the_reading_and_keeps_what_came_before() {
     let error = input.next().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "cannot read stdin from line 3 on");
     assert!(input.next().is_none());
-}
-
-fn marked() -> IntakeSettings {
-    IntakeSettings {
-        bookmarks: BookmarkUse::Kept,
-        ..IntakeSettings::default()
-    }
-}
-
-#[test]
-fn reading_goes_on_at_every_bookmark_as_if_it_had_never_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("input");
-    for text in [
-        format!("\u{FEFF}id,comment\r\n{A},\"a\r\nb\"\r\n\r\n{B},é\r\nx,y\r\n{A},"),
-        format!("{A},1\n# c\n{B},2\n{A},3\n"),
-        format!("# c\n{A}\n\n{B}\nx\n{A}"),
-        format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\nx\n"),
-    ] {
-        std::fs::write(&path, &text).unwrap();
-        let whole: Vec<_> = open_one(&path, &marked())
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        assert!(whole.len() >= 3);
-        for stop in 1..=whole.len() {
-            let mut input = open_one(&path, &marked()).unwrap();
-            let read = input.by_ref().take(stop).count();
-            let text = input.bookmark().unwrap().to_string();
-            let bookmark = Bookmark::parse(&text).unwrap();
-            let mut again = open_one(&path, &marked()).unwrap();
-            again.resume(&bookmark).unwrap();
-            assert_eq!(again.bookmark(), Some(bookmark));
-            let rest: Vec<_> = again.map(Result::unwrap).collect();
-            assert_eq!(rest, whole[read..], "after {stop} rows");
-        }
-    }
-}
-
-#[test]
-fn another_file_is_not_taken_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("input.csv");
-    let text = format!("id,type\n{A},x\n{B},x\n");
-    std::fs::write(&path, &text).unwrap();
-    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
-    let mut input = open_one(&path, &marked()).unwrap();
-    input.next().unwrap().unwrap();
-    let bookmark = input.bookmark().unwrap();
-    let resumed = |text: &str, time| {
-        std::fs::write(&path, text).unwrap();
-        let file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(time).unwrap();
-        let mut input = open_one(&path, &marked()).unwrap();
-        match input.resume(&bookmark) {
-            Ok(()) => "resumed".to_owned(),
-            Err(error) => error.to_string().rsplit(": ").next().unwrap().to_owned(),
-        }
-    };
-    assert_eq!(resumed(&text, time), "resumed");
-    let later = time + std::time::Duration::from_secs(2);
-    assert_eq!(resumed(&text, later), "it was written to since");
-    assert_eq!(resumed(&text.replace(A, B), time), "its text is another");
-    assert_eq!(
-        resumed(&format!("{text}\n"), time),
-        "it had 86 bytes and has 87"
-    );
-}
-
-#[test]
-fn only_what_can_be_taken_up_has_a_bookmark() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("input");
-    for (bytes, expected) in [
-        (format!("id\n{A}\n{B}\n").into_bytes(), true),
-        (utf16(&format!("id\n{A}\n{B}\n")), false),
-        (format!("[\"{A}\",\"{B}\"]").into_bytes(), false),
-    ] {
-        std::fs::write(&path, bytes).unwrap();
-        let mut input = open_one(&path, &marked()).unwrap();
-        input.next().unwrap().unwrap();
-        assert_eq!(input.bookmark().is_some(), expected);
-        let mut unmarked = open_one(&path, &IntakeSettings::default()).unwrap();
-        unmarked.next().unwrap().unwrap();
-        assert_eq!(unmarked.bookmark(), None);
-    }
-    assert_eq!(stream(b"id\n", &marked()).bookmark(), None);
 }
 
 #[test]

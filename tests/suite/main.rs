@@ -10,11 +10,13 @@ mod architecture;
 
 mod api;
 mod cli;
+mod fault_matrix;
 mod intake;
 mod intake_attacks;
 mod quota;
 mod report;
 mod sandbox;
+mod simulation;
 mod store;
 
 #[test]
@@ -39,7 +41,9 @@ fn assert_all_listed(folder: &std::path::Path, list: &std::path::Path) {
             list.display()
         );
         if path.is_dir() {
-            assert_all_listed(&path, &path.join("mod.rs"));
+            let beside = path.with_extension("rs");
+            let inside = path.join("mod.rs");
+            assert_all_listed(&path, if beside.exists() { &beside } else { &inside });
         }
     }
 }

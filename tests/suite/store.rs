@@ -1,1 +1,228 @@
-//! Tests of this subject.
+//! The state file against a temporary folder: ledger, journal, and the file itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use jiff::Timestamp;
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::BootId;
+use mde_cancel::domain::Destination;
+use mde_cancel::domain::LaneId;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::RowContext;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::RunId;
+use mde_cancel::domain::Scope;
+use mde_cancel::domain::Settlement;
+use mde_cancel::domain::Source;
+use mde_cancel::domain::Uptime;
+use mde_cancel::quota::Window;
+use mde_cancel::quota::Windows;
+use mde_cancel::store::AttemptReply;
+use mde_cancel::store::CallId;
+use mde_cancel::store::IntakeMark;
+use mde_cancel::store::NewRow;
+use mde_cancel::store::NewRun;
+use mde_cancel::store::Phase;
+use mde_cancel::store::Process;
+use mde_cancel::store::Purpose;
+use mde_cancel::store::Record;
+use mde_cancel::store::RunKey;
+use mde_cancel::store::ScopeKey;
+use mde_cancel::store::Store;
+use mde_cancel::store::StoreError;
+use mde_cancel::store::StoreOptions;
+use mde_cancel::store::Take;
+use mde_cancel::store::Taken;
+use uuid::Uuid;
+
+mod file;
+mod journal;
+mod ledger;
+
+/// An instant so many milliseconds after the tests' own boot.
+fn at(millis: i64) -> Moment {
+    Moment {
+        uptime: Uptime::from_nanos(millis * 1_000_000),
+        wall: Timestamp::from_millisecond(1_770_000_000_000 + millis).unwrap(),
+    }
+}
+
+fn process(boot: &str) -> Process {
+    Process {
+        id: Uuid::new_v4(),
+        pid: 1,
+        host: "jump-host".to_owned(),
+        boot: BootId::new(boot),
+    }
+}
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, process("boot"), at(0)).unwrap()
+}
+
+/// Opens a store whose `k`-th commit fails; dropping it afterwards leaves the folder as a crash would.
+fn open_failing_at(dir: &Path, k: u64) -> Store {
+    let options = StoreOptions {
+        fail_at_commit: Some(k),
+        ..StoreOptions::default()
+    };
+    Store::open_with(dir, process("boot"), at(0), options).unwrap()
+}
+
+fn windows(texts: &[&str]) -> Arc<Windows> {
+    let windows = texts.iter().map(|text| Window::parse(text).unwrap());
+    Arc::new(Windows::new(windows.collect()))
+}
+
+fn scope(store: &Store) -> ScopeKey {
+    scope_at(store, at(0)).unwrap()
+}
+
+fn scope_at(store: &Store, now: Moment) -> Result<ScopeKey, StoreError> {
+    let name = Scope {
+        cloud: "commercial".to_owned(),
+        tenant: "contoso".to_owned(),
+        app: "-".to_owned(),
+        destination: Destination::Cancel,
+    };
+    block_on(store.scope(&name, now)).map(|scope| scope.key)
+}
+
+fn new_run(number: u128) -> NewRun {
+    NewRun {
+        id: RunId::new(Uuid::from_u128(number)),
+        created: at(i64::try_from(number).unwrap()).wall,
+        settings: "{}".to_owned(),
+        inputs: "[\"ids.csv\"]".to_owned(),
+        tenant: "contoso".to_owned(),
+        app: "-".to_owned(),
+        cloud: "commercial".to_owned(),
+        host: "jump-host".to_owned(),
+        user: "ana".to_owned(),
+        version: "0.1.0".to_owned(),
+    }
+}
+
+fn id(number: u32) -> ActionId {
+    let mut bytes = [7; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    ActionId::from_bytes(bytes).unwrap()
+}
+
+fn row(number: u32) -> NewRow {
+    NewRow {
+        number: RowNumber(number),
+        lane: LaneId(0),
+        source: Source {
+            file: "ids.csv".into(),
+            line: u64::from(number) + 1,
+        },
+        id: Ok(id(number)),
+        context: RowContext::default(),
+        settlement: None,
+    }
+}
+
+fn mark(rows_read: u64) -> IntakeMark {
+    IntakeMark {
+        rows_read,
+        ..IntakeMark::default()
+    }
+}
+
+/// Begins a run of `rows` rows.
+fn run_of(store: &Store, rows: u32) -> RunKey {
+    let run = block_on(store.create_run(new_run(1))).unwrap();
+    let rows: Vec<_> = (1..=rows).map(row).collect();
+    let mark = mark(rows.len() as u64);
+    block_on(store.append_rows(run, rows, mark)).unwrap();
+    run
+}
+
+fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> Take {
+    Take {
+        scope,
+        windows: Arc::clone(windows),
+        now,
+        purpose: Purpose::Read,
+    }
+}
+
+fn cancel_take(scope: ScopeKey, (run, row, number): (RunKey, u32, u32), now: Moment) -> Take {
+    Take {
+        scope,
+        windows: Arc::new(Windows::none()),
+        now,
+        purpose: Purpose::Cancel {
+            run,
+            row: RowNumber(row),
+            number,
+            comment: "stop".into(),
+        },
+    }
+}
+
+fn take(store: &Store, take: Take) -> Taken {
+    block_on(store.take(take)).unwrap()
+}
+
+fn call(taken: Taken) -> CallId {
+    match taken {
+        Taken::Go(call) => Some(call),
+        Taken::NotBefore(_) => None,
+    }
+    .unwrap()
+}
+
+fn ended(call: CallId, at: Moment) -> Record {
+    Record::Replied {
+        call,
+        at,
+        ended: at.uptime,
+        row: None,
+    }
+}
+
+fn replied(call: CallId, (run, row, number): (RunKey, u32, u32), phase: Phase) -> Record {
+    Record::Replied {
+        call,
+        at: at(20),
+        ended: at(20).uptime,
+        row: Some(AttemptReply {
+            run,
+            row: RowNumber(row),
+            number,
+            class: "throttled".to_owned(),
+            http_status: Some(429),
+            error_code: Some("TooManyRequests".to_owned()),
+            correlation_id: None,
+            phase,
+        }),
+    }
+}
+
+fn settled(run: RunKey, row: u32, outcome: Outcome) -> Record {
+    Record::Settled {
+        run,
+        row: RowNumber(row),
+        settlement: settlement(outcome),
+    }
+}
+
+fn settlement(outcome: Outcome) -> Settlement {
+    Settlement {
+        outcome,
+        reason: "because".to_owned(),
+        record: None,
+        follow_up: None,
+        settled_at: at(30).wall,
+    }
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}

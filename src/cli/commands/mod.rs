@@ -1,5 +1,11 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
+mod ending;
+mod service;
+
+mod run;
 mod sandbox;
 
+pub use ending::Look;
+pub use run::run;
 pub use sandbox::serve_sandbox;

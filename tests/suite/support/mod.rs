@@ -7,8 +7,10 @@ mod model_server;
 mod naive_governor;
 mod t_opt;
 
+mod scenario;
 mod story;
 mod virtual_loop;
+mod world;
 
 pub(crate) use model_server::Allowance;
 pub(crate) use model_server::FixedWindows;
@@ -18,6 +20,9 @@ pub(crate) use model_server::allowances;
 pub(crate) use model_server::first_refused;
 pub(crate) use model_server::most_in_any;
 pub(crate) use naive_governor::naive_governor;
+pub(crate) use scenario::Played;
+pub(crate) use scenario::Scenario;
+pub(crate) use scenario::nth_id;
 pub(crate) use story::Journey;
 pub(crate) use story::any_pace;
 pub(crate) use story::any_story;
@@ -26,3 +31,5 @@ pub(crate) use t_opt::Departure;
 pub(crate) use t_opt::best_departures;
 pub(crate) use t_opt::t_opt;
 pub(crate) use virtual_loop::VirtualLoop;
+pub(crate) use world::Fault;
+pub(crate) use world::World;

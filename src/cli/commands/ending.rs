@@ -1,0 +1,279 @@
+//! How a run is concluded: its state journaled, its reports written, its summary printed, its exit code chosen.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::FollowUp;
+use crate::domain::Outcome;
+use crate::domain::RunId;
+use crate::engine::EngineError;
+use crate::engine::RunEnd;
+use crate::engine::core::StopReason;
+use crate::report::Delivery;
+use crate::report::ReportFormat;
+use crate::report::ReportTarget;
+use crate::report::write_report;
+use crate::store::Record;
+use crate::store::RunKey;
+use crate::store::RunState;
+use crate::store::Store;
+use crate::store::StoreError;
+
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::failure::RunExit;
+use crate::cli::settings::Verify;
+use crate::cli::summary::Accepted;
+use crate::cli::summary::NextStep;
+use crate::cli::summary::Summary;
+use crate::cli::terminal::Paint;
+use crate::cli::terminal::print;
+
+/// What is known of a run that has come to its end or to a stop.
+pub(super) struct Ending {
+    pub(super) id: RunId,
+    pub(super) run: RunKey,
+    pub(super) is_sandbox: bool,
+    pub(super) verify: Verify,
+    pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    pub(super) elapsed: Duration,
+    pub(super) at: Timestamp,
+    pub(super) look: Look,
+}
+
+/// How the summary is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The columns of the terminal.
+    pub width: u16,
+    /// The colours of standard output.
+    pub paint: Paint,
+    /// The colours of standard error.
+    pub error_paint: Paint,
+}
+
+impl Ending {
+    /// Concludes the run and returns its exit code.
+    pub(super) async fn conclude(
+        self,
+        store: &Store,
+        end: Result<RunEnd, EngineError>,
+    ) -> Result<RunExit, Failure> {
+        let end = match end {
+            Ok(end) => end,
+            Err(error) => {
+                // The rows that are on disk are still worth a report; what failed is said either way.
+                if let Err(unwritten) = self.write_reports(store) {
+                    unwritten.print(self.look.error_paint);
+                }
+                let kind = match error {
+                    EngineError::Store(_) => FailureKind::State,
+                    EngineError::Thread(_) => FailureKind::Fault,
+                };
+                return Err(Failure::new(kind, error));
+            }
+        };
+        let reader = store.reader().map_err(state)?;
+        let outcomes = reader.outcome_counts(self.run).map_err(state)?;
+        let needs = reader.follow_up_counts(self.run).map_err(state)?;
+        let follow_ups = follow_ups(&needs);
+        let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
+        let run_state = if end.stop.is_some() || end.intake.is_some() {
+            RunState::Stopped
+        } else {
+            RunState::Finished
+        };
+        let record = Record::RunState {
+            run: self.run,
+            state: run_state,
+            exit: Some(exit.code()),
+            reason: end.stop.as_ref().map(describe_stop),
+            at: self.at,
+        };
+        store.write(vec![record]).await.map_err(state)?;
+        let reports = self.write_reports(store)?;
+        let summary = self.summary(&end, outcomes, follow_ups, reports);
+        let text = summary.render(self.look.width, self.look.paint);
+        let taken = self
+            .targets
+            .iter()
+            .any(|(_, target)| *target == ReportTarget::Stdout);
+        let printed = if taken {
+            std::io::stderr().lock().write_all(text.as_bytes())
+        } else {
+            print(&text)
+        };
+        printed.map_err(Failure::of_output)?;
+        if let Some(error) = end.intake {
+            return Err(Failure::new(FailureKind::Usage, error)
+                .hint("the rows before it were dealt with; the report says how"));
+        }
+        Ok(exit)
+    }
+
+    fn write_reports(&self, store: &Store) -> Result<Vec<String>, Failure> {
+        let mut written = Vec::new();
+        for (format, target) in &self.targets {
+            let reader = store.reader().map_err(state)?;
+            let rows = reader.report_rows(self.id).map_err(state)?;
+            let delivery = write_report(*format, target, rows)
+                .map_err(|error| Failure::new(FailureKind::Report, error))?;
+            if let (Some(path), Delivery::Whole { .. }) = (target.path(), delivery) {
+                written.push(path.display().to_string());
+            }
+        }
+        Ok(written)
+    }
+
+    fn exit(
+        &self,
+        end: &RunEnd,
+        outcomes: &BTreeMap<Outcome, u64>,
+        has_follow_ups: bool,
+    ) -> RunExit {
+        let is_left = outcomes.iter().any(|(&outcome, &count)| {
+            let is_enough = outcome == Outcome::Accepted && self.verify == Verify::Skip;
+            count > 0 && outcome.leaves_work() && !is_enough
+        });
+        let rows = if is_left || has_follow_ups {
+            RunExit::LeftOver
+        } else {
+            RunExit::Done
+        };
+        let stop = match &end.stop {
+            None => RunExit::Done,
+            Some(StopReason::Asked(_)) => RunExit::Stopped,
+            Some(
+                StopReason::SignIn(_)
+                | StopReason::Unreachable(_)
+                | StopReason::AllMissing
+                | StopReason::AllForbidden,
+            ) => RunExit::Unreachable,
+            Some(StopReason::SameRefusal(_)) => RunExit::GaveUp,
+        };
+        rows.worst(stop)
+    }
+
+    fn summary(
+        &self,
+        end: &RunEnd,
+        outcomes: BTreeMap<Outcome, u64>,
+        follow_ups: Vec<(FollowUp, u64)>,
+        reports: Vec<String>,
+    ) -> Summary {
+        let accepted = match self.verify {
+            Verify::ReadAgain => Accepted::IsLeft,
+            Verify::Skip => Accepted::IsEnough,
+        };
+        let next_steps = self.next_steps(end, &outcomes, reports.first());
+        Summary {
+            run: self.id,
+            sandbox: self.is_sandbox,
+            outcomes,
+            accepted,
+            follow_ups,
+            elapsed: self.elapsed,
+            calls: end.tally.cancels + end.tally.reads,
+            throttled: end.tally.throttled,
+            retries: end.tally.retries,
+            stop: end.stop.as_ref().map(describe_stop),
+            reports,
+            next_steps,
+        }
+    }
+
+    fn next_steps(
+        &self,
+        end: &RunEnd,
+        outcomes: &BTreeMap<Outcome, u64>,
+        report: Option<&String>,
+    ) -> Vec<NextStep> {
+        let mut steps = Vec::new();
+        if let Some(why) = end.stop.as_ref().and_then(mend) {
+            steps.push(NextStep { why, command: None });
+        }
+        let again = [
+            Outcome::NotAttempted,
+            Outcome::Unknown,
+            Outcome::Failed,
+            Outcome::Forbidden,
+        ];
+        let rows: u64 = again
+            .iter()
+            .filter_map(|outcome| outcomes.get(outcome))
+            .sum();
+        if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
+            steps.push(NextStep {
+                why: "to go on with the rows that are left, give the report back; settled rows are held back".to_owned(),
+                command: Some(format!("mde-cancel run {} --yes", quoted(report))),
+            });
+        }
+        steps
+    }
+}
+
+fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> {
+    FollowUp::ALL
+        .into_iter()
+        .filter_map(|kind| needs.get(kind.as_str()).map(|&count| (kind, count)))
+        .collect()
+}
+
+/// Says why a run stopped.
+fn describe_stop(reason: &StopReason) -> String {
+    match reason {
+        StopReason::Asked(what) => format!("stopped by {what}"),
+        StopReason::SignIn(why) => format!("sign-in: {why}"),
+        StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
+        StopReason::AllMissing => {
+            "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
+                .to_owned()
+        }
+        StopReason::AllForbidden => {
+            "no action type of the input may be cancelled with this token".to_owned()
+        }
+        StopReason::SameRefusal(what) => {
+            format!("ten cancels in a row were refused alike, none taken: {what}")
+        }
+    }
+}
+
+/// Says what to do about it, where something can be done.
+fn mend(reason: &StopReason) -> Option<String> {
+    let text = match reason {
+        StopReason::Asked(_) => return None,
+        StopReason::SignIn(_) => {
+            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file"
+        }
+        StopReason::Unreachable(_) => "look at --api-url, the network and the proxy",
+        StopReason::AllMissing => {
+            "look at --tenant-id and --id-column, and at where the ids came from"
+        }
+        StopReason::AllForbidden => {
+            "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"
+        }
+        StopReason::SameRefusal(_) => {
+            "look at the answer above; nothing that is sent alike will be taken"
+        }
+    };
+    Some(text.to_owned())
+}
+
+/// Quotes a path for a shell where it needs that.
+fn quoted(path: &str) -> String {
+    let is_plain = path
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "/._-+:".contains(letter));
+    if is_plain {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+fn state(error: StoreError) -> Failure {
+    Failure::new(FailureKind::State, error)
+}

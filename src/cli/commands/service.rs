@@ -1,0 +1,180 @@
+//! Where a run's calls go: the service itself, or the sandbox that this process embeds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use url::Url;
+
+use crate::api::ApiSettings;
+use crate::api::Canceller;
+use crate::api::Connection;
+use crate::api::Proxies;
+use crate::api::Reader;
+use crate::api::Trust;
+use crate::auth::AuthError;
+use crate::auth::Credential;
+use crate::auth::Freshness;
+use crate::auth::ReadyToken;
+use crate::auth::TokenSource;
+use crate::cli::settings::ConnectionSettings;
+use crate::cli::settings::TokenOrigin;
+use crate::domain::Destination;
+use crate::domain::RunId;
+use crate::domain::Scope;
+use crate::engine::LaneHandles;
+use crate::intake::Input;
+use crate::intake::IntakeSettings;
+use crate::intake::open;
+use crate::sandbox::Mix;
+use crate::sandbox::Sandbox;
+use crate::sandbox::SandboxSettings;
+use crate::sandbox::serve;
+
+/// What the sandbox of `run --sandbox` throws its dice from: one seed, so that the first run looks the same everywhere.
+const SANDBOX_SEED: u64 = 7;
+
+/// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
+const SEEDED: usize = 100_000;
+
+/// A service that can be called, and what its allowances belong to.
+pub(super) struct Service {
+    /// The handles of the run's one lane.
+    pub(super) lane: Arc<LaneHandles>,
+    /// The cloud preset's name, or host and port.
+    pub(super) cloud: String,
+    /// The tenant, or `-`.
+    pub(super) tenant: String,
+    /// The app, or `-`.
+    pub(super) app: String,
+    /// Keeps the embedded sandbox going.
+    _sandbox: Option<oneshot::Sender<()>>,
+}
+
+impl Service {
+    /// Returns the scope of one kind of call.
+    pub(super) fn scope(&self, destination: Destination) -> Scope {
+        Scope {
+            cloud: self.cloud.clone(),
+            tenant: self.tenant.clone(),
+            app: self.app.clone(),
+            destination,
+        }
+    }
+
+    /// Binds the service that the settings name; sends nothing.
+    pub(super) async fn real(
+        settings: &ConnectionSettings,
+        timeout: Duration,
+    ) -> Result<Self, ServiceError> {
+        let token = match &settings.token {
+            TokenOrigin::Environment(token) => ReadyToken::from_value(token, "MDE_CANCEL_TOKEN")?,
+            TokenOrigin::File(path) => ReadyToken::from_file(path)?,
+        };
+        let credential = Credential::new(TokenSource::Ready(token), settings.tenant.clone());
+        // The token's claims name tenant and app for the ledger where the settings do not.
+        let claims = credential.token(Freshness::AtHand).await?.claims;
+        let connection = Connection::open(ApiSettings {
+            base: settings.api_url.clone(),
+            timeout,
+            user_agent: user_agent(),
+            trust: Trust::Public,
+            proxies: Proxies::FromEnvironment,
+        })?;
+        let (tenant, app) = claims.map_or((None, None), |claims| (claims.tenant, claims.app));
+        Ok(Self {
+            lane: Arc::new(handles(connection, credential)),
+            cloud: settings.cloud.clone(),
+            tenant: settings.tenant.clone().or(tenant).unwrap_or_else(unnamed),
+            app: settings.client_id.clone().or(app).unwrap_or_else(unnamed),
+            _sandbox: None,
+        })
+    }
+
+    /// Starts a sandbox on a free port of this machine, with an action for each row of the files among `inputs`.
+    pub(super) async fn embedded(
+        inputs: &[Input],
+        settings: &IntakeSettings,
+        run: RunId,
+        (factor, timeout): (u32, Duration),
+    ) -> Result<Self, ServiceError> {
+        let sandbox = Sandbox::new(SandboxSettings::demo(factor, SANDBOX_SEED));
+        let files: Vec<_> = inputs
+            .iter()
+            .filter(|input| **input != Input::Stdin)
+            .cloned()
+            .collect();
+        let rows = open(&files, settings)
+            .map_err(anyhow::Error::from)?
+            .into_iter()
+            .flatten();
+        let known = rows.filter_map(Result::ok).take(SEEDED);
+        let seeds = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+        sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("the sandbox finds no free port")?;
+        let address = listener
+            .local_addr()
+            .context("the sandbox has no address")?;
+        let (keep, stopped) = oneshot::channel::<()>();
+        tokio::spawn(serve(listener, sandbox, async {
+            // An error means that the run is over, too.
+            drop(stopped.await);
+        }));
+        let base =
+            Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
+        let connection = Connection::open(ApiSettings {
+            base,
+            timeout,
+            user_agent: user_agent(),
+            trust: Trust::Nothing,
+            proxies: Proxies::Off,
+        })?;
+        let token = ReadyToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
+        Ok(Self {
+            lane: Arc::new(handles(
+                connection,
+                Credential::new(TokenSource::Ready(token), None),
+            )),
+            cloud: "sandbox".to_owned(),
+            tenant: unnamed(),
+            // Each run has an imitation of its own, with an allowance of its own.
+            app: run.to_string(),
+            _sandbox: Some(keep),
+        })
+    }
+}
+
+/// Why the service cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServiceError {
+    /// The credential.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The address or the client.
+    #[error(transparent)]
+    Api(#[from] crate::api::ApiError),
+    /// The embedded sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] anyhow::Error),
+}
+
+fn handles(connection: Connection, credential: Credential) -> LaneHandles {
+    LaneHandles::new(
+        Canceller::new(connection.clone()),
+        Reader::new(connection),
+        credential,
+    )
+}
+
+fn user_agent() -> String {
+    format!("mde-cancel/{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn unnamed() -> String {
+    "-".to_owned()
+}

@@ -1,0 +1,85 @@
+//! The way in: what was typed, what it means, the log and the eyes, the command, the exit code.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::platform::StopSignals;
+
+use super::args::Cli;
+use super::commands;
+use super::commands::Look;
+use super::failure::Failure;
+use super::failure::FailureKind;
+use super::failure::RunExit;
+use super::failure::print_typing_error;
+use super::logging::start_logging;
+use super::progress::Progress;
+use super::settings::CommandSettings;
+use super::settings::CommonSettings;
+use super::settings::Settings;
+use super::settings::Surroundings;
+use super::terminal::stdout_width;
+
+/// Runs the program with these arguments, the first of which is its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match Cli::try_parse_from(arguments) {
+        Ok(typed) => perform(typed),
+        Err(error) => print_typing_error(&error),
+    };
+    ExitCode::from(exit.code())
+}
+
+fn perform(typed: Cli) -> RunExit {
+    let around = Surroundings::of_process();
+    let color = typed.common.color.unwrap_or_default();
+    let look = Look {
+        width: stdout_width(),
+        paint: color.resolve(std::io::stdout().is_terminal(), around.environment),
+        error_paint: color.resolve(std::io::stderr().is_terminal(), around.environment),
+    };
+    let done = Settings::resolve(typed, &around)
+        .map_err(Failure::from)
+        .and_then(|settings| command(settings, look));
+    done.unwrap_or_else(|failure| {
+        failure.print(look.error_paint);
+        failure.exit()
+    })
+}
+
+fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
+    let progress = watch(&settings.common, look)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+    let exit = runtime.block_on(async {
+        match settings.command {
+            CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
+            CommandSettings::Quota(quota) => Err(Failure::new(
+                FailureKind::Fault,
+                anyhow::anyhow!("{quota:?}"),
+            )),
+            CommandSettings::Sandbox(sandbox) => {
+                let mut signals = StopSignals::listen()
+                    .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+                commands::serve_sandbox(*sandbox, signals.next()).await?;
+                Ok(RunExit::Done)
+            }
+        }
+    });
+    progress.finish();
+    // A thread that is blocked on a silent pipe must not keep the process.
+    runtime.shutdown_background();
+    exit
+}
+
+fn watch(common: &CommonSettings, look: Look) -> Result<Progress, Failure> {
+    let progress = Progress::open(common.progress, look.error_paint);
+    start_logging(&common.log(look.error_paint), &progress)
+        .map_err(|error| Failure::new(FailureKind::Usage, error))?;
+    Ok(progress)
+}

@@ -1,0 +1,252 @@
+//! What goes into the core and what comes out of it. Values only: no handle, no clock.
+
+use std::sync::Arc;
+
+use crate::domain::ActionId;
+use crate::domain::CancelReply;
+use crate::domain::Destination;
+use crate::domain::LaneId;
+use crate::domain::Outcome;
+use crate::domain::ReadReply;
+use crate::domain::RowNumber;
+use crate::domain::Uptime;
+use crate::quota::Window;
+use crate::store::QueuedRow;
+use crate::store::Record;
+use crate::store::Take;
+use crate::store::Taken;
+
+use super::gate::WaitCause;
+
+/// Names one call from the question to the ledger until its answer is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Something that happened outside the core.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large ones are the frequent ones, and each is moved once"
+)]
+pub enum Event {
+    /// Rows are in the journal up to `last`; `settled` are the outcomes of those that need no sending.
+    Appended {
+        /// Whose rows.
+        lane: LaneId,
+        /// The highest number among them.
+        last: RowNumber,
+        /// How many there were.
+        count: u64,
+        /// The outcomes of those that were settled as they were read.
+        settled: Vec<Outcome>,
+    },
+    /// The input was read to its end, or reading was given up; nothing more is appended.
+    InputEnded,
+    /// The journal handed out rows, in order; fewer than asked for where there are no more yet.
+    Loaded {
+        /// Whose rows.
+        lane: LaneId,
+        /// The rows.
+        rows: Vec<QueuedRow>,
+    },
+    /// A token is ready.
+    TokenReady {
+        /// Whose token.
+        lane: LaneId,
+    },
+    /// No token can be had; says why and what to do.
+    TokenRefused {
+        /// Whose token.
+        lane: LaneId,
+        /// For the operator.
+        reason: String,
+    },
+    /// The ledger answered.
+    Taken {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// The answer.
+        taken: Taken,
+    },
+    /// A cancel was answered, or ended without an answer.
+    Replied {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// What came back.
+        reply: CancelReply,
+    },
+    /// A read was answered, or ended without an answer.
+    Read {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// What came back.
+        reply: ReadReply,
+    },
+    /// No new attempt from now on.
+    Stop(StopReason),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something the core wants done outside.
+#[derive(Debug)]
+pub enum Effect {
+    /// Look through the journal for unsettled rows after a number.
+    Load {
+        /// Whose rows.
+        lane: LaneId,
+        /// Rows with higher numbers.
+        after: RowNumber,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Ask the ledger for a slot; for a cancel the same transaction journals the attempt.
+    Take {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// The question.
+        take: Take,
+    },
+    /// Send a cancel. Its slot is taken and its attempt is journaled.
+    Post {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// Which action.
+        id: ActionId,
+        /// What goes with it.
+        comment: Arc<str>,
+    },
+    /// Read records: one by its own address, several by a filter.
+    Read {
+        /// Whose call.
+        lane: LaneId,
+        /// Which call.
+        ticket: Ticket,
+        /// Where the slot was taken: the address of one record, or the list.
+        destination: Destination,
+        /// Which actions.
+        ids: Vec<ActionId>,
+    },
+    /// Journal records as one transaction, and tell the observers once it is committed.
+    Write {
+        /// What to journal.
+        records: Vec<Record>,
+        /// What to tell then.
+        tell: Vec<RunEvent>,
+    },
+    /// Tell the observers at once.
+    Tell(RunEvent),
+    /// Get a token; `refresh` where the service no longer takes the one we have.
+    Token {
+        /// Whose token.
+        lane: LaneId,
+        /// Whether the present one is of no use.
+        refresh: bool,
+    },
+}
+
+/// Why a run stops before its rows are settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody asked for it; names the signal or the bound.
+    Asked(String),
+    /// No token can be had, or the service does not take it.
+    SignIn(String),
+    /// The first hundred ids were all unknown to the service.
+    AllMissing,
+    /// The API host never answered; says what failed last.
+    Unreachable(String),
+    /// No action type of the input may be cancelled with this token.
+    AllForbidden,
+    /// The service refused cancel after cancel in the same way; gives status and code.
+    SameRefusal(String),
+}
+
+/// Something worth telling the people who watch. Told only once it is durable, where it is about a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEvent {
+    /// A cancel was answered, or ended without an answer.
+    Replied {
+        /// Which row.
+        row: RowNumber,
+        /// Which action.
+        id: ActionId,
+        /// The how-manieth sending.
+        attempt: u32,
+        /// The HTTP status, where there was one.
+        http_status: Option<u16>,
+        /// What came back, in a word or two.
+        what: String,
+        /// The id to quote to support.
+        correlation_id: Option<String>,
+    },
+    /// A row has its last word.
+    Settled {
+        /// Which row.
+        row: RowNumber,
+        /// Which action.
+        id: ActionId,
+        /// The word.
+        outcome: Outcome,
+        /// Why.
+        reason: String,
+    },
+    /// The service told us to wait.
+    Throttled {
+        /// What we called.
+        destination: Destination,
+        /// Nothing leaves before this.
+        until: Uptime,
+        /// Whether this is the first time although our ledger had room.
+        unforeseen: bool,
+        /// A hint too long to be believed.
+        hint_ignored: Option<std::time::Duration>,
+    },
+    /// The service named a smaller allowance than ours, and we keep to it.
+    Adopted {
+        /// What we called.
+        destination: Destination,
+        /// The allowance.
+        window: Window,
+    },
+    /// The service seems to be down; the next probe leaves then.
+    Down {
+        /// The next probe.
+        until: Uptime,
+        /// The last fault.
+        what: String,
+    },
+    /// The service answers again.
+    Up,
+    /// Records may not be read with this token.
+    ReadingForbidden {
+        /// What the service said.
+        what: String,
+    },
+    /// So many cancels of a type were forbidden that the rest of it is not sent.
+    TypeForbidden {
+        /// Which type.
+        action_type: String,
+    },
+    /// No new attempt leaves from now on.
+    Stopping(StopReason),
+}
+
+/// What a lane waits for, for the progress display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Why.
+    pub cause: WaitCause,
+    /// Until when.
+    pub until: Uptime,
+}

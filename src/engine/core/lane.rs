@@ -1,0 +1,303 @@
+//! One tenant's share of a run: its rows, its gates and what it knows of its service.
+//!
+//! The state lives here; what happens on each kind of event stands in the files beside it: `send` (which call leaves
+//! next), `cancel` (answers to cancels), `look` (answers to reads), `settle` (last words).
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+
+use crate::domain::ActionType;
+use crate::domain::Destination;
+use crate::domain::LaneId;
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::RowNumber;
+use crate::domain::Uptime;
+use crate::retry::Doubt;
+use crate::store::CallId;
+use crate::store::Phase;
+use crate::store::QueuedRow;
+use crate::store::Record;
+
+use super::event::Effect;
+use super::event::RunEvent;
+use super::event::StopReason;
+use super::event::Ticket;
+use super::event::Waiting;
+use super::gate::Gate;
+use super::gate::Wait;
+use super::outage::Outage;
+use super::queue::Queue;
+use super::row::Row;
+use super::settings::CoreSettings;
+use super::settings::LaneSettings;
+use super::tally::Tally;
+
+/// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
+pub(super) const LOOKAHEAD: usize = 256;
+
+/// Rows in doubt or waiting for a retry that may be held at most; more are not loaded until some are settled.
+const MOST_ROWS: usize = 20_000;
+
+/// What a call that is under way is for.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// To cancel this row's action.
+    Cancel(RowNumber),
+    /// To look at these rows' records.
+    Look(Vec<RowNumber>),
+}
+
+/// A call from the question to the ledger until its answer is judged.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) errand: Errand,
+    pub(super) destination: Destination,
+    pub(super) call: Option<CallId>,
+    /// Whether it is the one probe of a service that is down.
+    pub(super) probe: bool,
+    /// Which token it carries.
+    pub(super) token: u32,
+    /// Which slow start of its gate it belongs to.
+    pub(super) generation: u32,
+}
+
+/// What is known of the lane's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenState {
+    Absent,
+    Asked,
+    Ready,
+}
+
+/// Whether records may be read with this token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Untried,
+    Permitted,
+    Forbidden,
+}
+
+/// How the service answers cancels of one action type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TypeRecord {
+    pub(super) forbidden: u32,
+    pub(super) allowed: bool,
+    pub(super) closed: bool,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations occur"
+)]
+pub(super) struct Lane {
+    pub(super) id: LaneId,
+    pub(super) settings: Arc<CoreSettings>,
+    pub(super) dice: SmallRng,
+    pub(super) cancel: Gate,
+    pub(super) get: Gate,
+    pub(super) list: Gate,
+    pub(super) outage: Outage,
+    pub(super) rows: HashMap<RowNumber, Row>,
+    pub(super) queue: Queue,
+    /// Rows whose record must be looked at, by when.
+    pub(super) looks: BTreeSet<(Uptime, RowNumber)>,
+    pub(super) flights: HashMap<Ticket, Flight>,
+    next_ticket: u64,
+    pub(super) token: TokenState,
+    /// Counts tokens, so that an old one's 401 is told from a new one's.
+    pub(super) token_number: u32,
+    /// Whether a token was refused and nothing good came since.
+    pub(super) token_doubted: bool,
+    pub(super) reading: Reading,
+    pub(super) proper_answers: u64,
+    /// Whether anything was ever heard from the service.
+    pub(super) answered: bool,
+    /// Since when nothing was heard, where nothing ever was.
+    pub(super) silent_since: Option<Uptime>,
+    appended: RowNumber,
+    loaded: RowNumber,
+    /// Up to which number the journal is being looked through.
+    loading: Option<RowNumber>,
+    input_ended: bool,
+    pub(super) tally: Tally,
+    pub(super) types: BTreeMap<Option<ActionType>, TypeRecord>,
+    /// Cancels answered by 404 while no action of the input was ever found.
+    pub(super) missing: u32,
+    pub(super) found_any: bool,
+    /// The last refusal that could not be mended, and how often it came in a row.
+    pub(super) refusal: (String, u32),
+    /// At most so many ids in one batch read.
+    pub(super) batch: usize,
+    pub(super) stop: Option<StopReason>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) wake: Option<Uptime>,
+    /// Gathered while one event is handled, written as one transaction.
+    pub(super) records: Vec<Record>,
+    pub(super) tell: Vec<RunEvent>,
+}
+
+impl Lane {
+    pub(super) fn new(id: LaneId, settings: Arc<CoreSettings>, lane: LaneSettings) -> Self {
+        let dice = SmallRng::seed_from_u64(settings.seed.wrapping_add(u64::from(id.0)));
+        Self {
+            id,
+            settings,
+            dice,
+            cancel: Gate::new(lane.cancel),
+            get: Gate::new(lane.get),
+            list: Gate::new(lane.list),
+            outage: Outage::default(),
+            rows: HashMap::new(),
+            queue: Queue::default(),
+            looks: BTreeSet::new(),
+            flights: HashMap::new(),
+            next_ticket: 0,
+            token: TokenState::Absent,
+            token_number: 0,
+            token_doubted: false,
+            reading: Reading::Untried,
+            proper_answers: 0,
+            answered: false,
+            silent_since: None,
+            appended: RowNumber(0),
+            loaded: RowNumber(0),
+            loading: None,
+            input_ended: false,
+            tally: Tally::default(),
+            types: BTreeMap::new(),
+            missing: 0,
+            found_any: false,
+            refusal: (String::new(), 0),
+            batch: 100,
+            stop: None,
+            waiting: None,
+            wake: None,
+            records: Vec::new(),
+            tell: Vec::new(),
+        }
+    }
+
+    pub(super) fn appended(&mut self, last: RowNumber, count: u64, settled: &[Outcome]) {
+        self.appended = self.appended.max(last);
+        self.tally.rows += count;
+        for &outcome in settled {
+            self.tally.settle(outcome);
+        }
+    }
+
+    pub(super) fn input_ended(&mut self) {
+        self.input_ended = true;
+    }
+
+    pub(super) fn loaded(&mut self, now: Moment, queued: Vec<QueuedRow>) {
+        let asked_through = self.loading.take().unwrap_or(self.loaded);
+        let last = queued.last().map_or(self.loaded, |row| row.number);
+        self.loaded = if queued.len() < LOOKAHEAD {
+            // The journal may have grown between the question and the answer.
+            asked_through.max(last)
+        } else {
+            last
+        };
+        for row in queued {
+            let number = row.number;
+            let comment = self
+                .settings
+                .comment
+                .for_row(row.context.comment.as_deref());
+            let in_doubt = match row.phase {
+                Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
+                Phase::Accepted => Some(Doubt::FinalAnswer),
+                Phase::Fresh | Phase::Again => None,
+            };
+            let mut row = Row::new(row, comment);
+            row.doubt = in_doubt;
+            self.rows.insert(number, row);
+            if in_doubt.is_some() {
+                self.looks.insert((now.uptime, number));
+            } else {
+                self.queue.push_fresh(number);
+            }
+        }
+    }
+
+    /// Asks the journal for more rows where few are left.
+    pub(super) fn load_more(&mut self, out: &mut Vec<Effect>) {
+        let wanted = self.queue.fresh_len() < LOOKAHEAD / 2 && self.rows.len() < MOST_ROWS;
+        if self.loading.is_none() && wanted && self.loaded < self.appended {
+            self.loading = Some(self.appended);
+            out.push(Effect::Load {
+                lane: self.id,
+                after: self.loaded,
+                limit: LOOKAHEAD,
+            });
+        }
+    }
+
+    /// Returns whether no row is left, now or to come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.input_ended
+            && self.loaded >= self.appended
+            && self.loading.is_none()
+            && self.rows.is_empty()
+            && self.flights.is_empty()
+    }
+
+    /// Returns whether the row at hand is the last one of the lane.
+    pub(super) fn is_last_row(&self) -> bool {
+        self.input_ended && self.loaded >= self.appended && self.rows.len() <= 1
+    }
+
+    /// Returns whether nothing is on the wire, at the ledger or on its way from the journal.
+    pub(super) fn is_drained(&self) -> bool {
+        self.flights.is_empty() && self.loading.is_none()
+    }
+
+    pub(super) fn gate(&mut self, destination: Destination) -> &mut Gate {
+        match destination {
+            Destination::Cancel => &mut self.cancel,
+            Destination::Get => &mut self.get,
+            Destination::List => &mut self.list,
+        }
+    }
+
+    pub(super) fn new_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// Writes down what one event led to.
+    pub(super) fn flush(&mut self, out: &mut Vec<Effect>) {
+        let records = std::mem::take(&mut self.records);
+        let tell = std::mem::take(&mut self.tell);
+        if records.is_empty() {
+            out.extend(tell.into_iter().map(Effect::Tell));
+        } else {
+            out.push(Effect::Write { records, tell });
+        }
+    }
+
+    /// Remembers that something has to wait, so that the shell wakes us then.
+    pub(super) fn note_wait(&mut self, wait: Wait) {
+        if let Some(until) = wait.until {
+            self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
+            self.waiting.get_or_insert(Waiting {
+                cause: wait.cause,
+                until,
+            });
+        }
+    }
+
+    /// Stops the lane: nothing new leaves, what is on the wire is waited for.
+    pub(super) fn stop(&mut self, reason: StopReason) {
+        if self.stop.is_none() {
+            self.tell.push(RunEvent::Stopping(reason.clone()));
+            self.stop = Some(reason);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The core: `step(now, event)` returns the effects to perform. Synchronous, holding no handle, reading no clock.
+//!
+//! That is what makes the hard cases testable: a simulation drives it in virtual time with a model of the service and
+//! a model of the store. The shell performs the same effects on the real ones.
+//!
+//! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
+//! at stop, outage and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
+
+mod settings;
+mod tally;
+mod words;
+
+mod gate;
+mod outage;
+mod queue;
+mod row;
+
+mod event;
+
+mod lane;
+
+mod cancel;
+mod look;
+mod send;
+mod settle;
+
+mod run;
+
+pub use event::Effect;
+pub use event::Event;
+pub use event::RunEvent;
+pub use event::StopReason;
+pub use event::Ticket;
+pub use event::Waiting;
+pub use gate::GateSettings;
+pub use gate::WaitCause;
+pub use run::Core;
+pub use run::LaneView;
+pub use settings::CommentRule;
+pub use settings::CoreSettings;
+pub use settings::LaneSettings;
+pub use tally::Tally;

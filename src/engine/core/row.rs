@@ -1,0 +1,149 @@
+//! One unsettled row as the core holds it: what was tried, what was seen, and what is in doubt.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::domain::ActionId;
+use crate::domain::ActionStatus;
+use crate::domain::ActionType;
+use crate::domain::FollowUp;
+use crate::domain::MachineAction;
+use crate::domain::Outcome;
+use crate::domain::Settlement;
+use crate::retry::Doubt;
+use crate::retry::History;
+use crate::store::Phase;
+use crate::store::QueuedRow;
+
+/// A row that waits, is under way, or is in doubt.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations occur"
+)]
+pub(super) struct Row {
+    pub(super) id: ActionId,
+    /// From the input or, better, from a record.
+    pub(super) action_type: Option<ActionType>,
+    /// What goes out with the cancel.
+    pub(super) comment: Arc<str>,
+    /// Sendings so far, 429s included.
+    pub(super) attempts: u32,
+    pub(super) first_sent_at: Option<Timestamp>,
+    /// The newest record seen.
+    pub(super) record: Option<Box<MachineAction>>,
+    pub(super) was_accepted: bool,
+    pub(super) was_open: bool,
+    pub(super) was_in_progress: bool,
+    pub(super) fate_unknown: bool,
+    pub(super) was_forbidden: bool,
+    /// Why the record must be looked at, while it must.
+    pub(super) doubt: Option<Doubt>,
+    /// For each transient fault, how many proper answers the lane had had by then.
+    pub(super) faults: Vec<u64>,
+    /// Transient faults of reads since the last record.
+    pub(super) read_faults: u32,
+    /// How often a cancel was answered by 404 although the action could be read.
+    pub(super) not_found_but_open: u32,
+    /// Whether a read has missed the id once already.
+    pub(super) was_missing: bool,
+    /// The last reply that was no acceptance, in words for the report.
+    pub(super) last_words: String,
+}
+
+impl Row {
+    pub(super) fn new(queued: QueuedRow, comment: Arc<str>) -> Self {
+        Self {
+            id: queued.id,
+            action_type: queued.context.action_type,
+            comment,
+            attempts: queued.attempts,
+            first_sent_at: queued.first_sent_at,
+            record: None,
+            was_accepted: queued.phase == Phase::Accepted,
+            was_open: false,
+            was_in_progress: false,
+            fate_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
+            was_forbidden: false,
+            doubt: None,
+            faults: Vec::new(),
+            read_faults: 0,
+            not_found_but_open: 0,
+            was_missing: false,
+            last_words: String::new(),
+        }
+    }
+
+    /// Returns how many faults count against the row, given the lane's proper answers so far.
+    ///
+    /// `alone` is whether there is no other way to tell the row's faults from the service's.
+    pub(super) fn counted_faults(&self, proper_answers: u64, alone: bool) -> u32 {
+        let counted = self
+            .faults
+            .iter()
+            .filter(|&&then| alone || then < proper_answers)
+            .count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+
+    /// Takes in a record that was read or came with an answer.
+    pub(super) fn see(&mut self, record: Box<MachineAction>) {
+        match &record.status {
+            Some(status) if status.is_open() => {
+                self.was_open = true;
+                self.was_in_progress |= *status == ActionStatus::InProgress;
+            }
+            _ => {}
+        }
+        if record.action_type.is_some() {
+            self.action_type.clone_from(&record.action_type);
+        }
+        self.record = Some(record);
+    }
+
+    /// Returns what a verdict on a record needs to know.
+    pub(super) fn history(&self) -> History<'_> {
+        History {
+            comment_sent: (self.attempts > 0).then_some(&*self.comment),
+            first_sent_at: self.first_sent_at,
+            was_accepted: self.was_accepted,
+            fate_unknown: self.fate_unknown,
+            was_open: self.was_open,
+        }
+    }
+
+    /// Returns the phase to journal while the row is unsettled and nothing of it is on the wire.
+    pub(super) fn phase(&self) -> Phase {
+        if self.was_accepted {
+            Phase::Accepted
+        } else if self.fate_unknown {
+            Phase::Unknown
+        } else if self.attempts > 0 {
+            Phase::Again
+        } else {
+            Phase::Fresh
+        }
+    }
+
+    /// Makes the last word on this row.
+    pub(super) fn settle(&self, outcome: Outcome, reason: String, at: Timestamp) -> Settlement {
+        let status = self
+            .record
+            .as_ref()
+            .and_then(|record| record.status.as_ref());
+        let follow_up = match (&self.action_type, status) {
+            (Some(action_type), Some(status)) => {
+                FollowUp::needed(action_type, status, self.was_in_progress)
+            }
+            _ => None,
+        };
+        Settlement {
+            outcome,
+            reason,
+            record: self.record.as_deref().cloned(),
+            follow_up,
+            settled_at: at,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One run: its lanes, and the one function through which everything goes.
+
+use std::sync::Arc;
+
+use crate::domain::LaneId;
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::Uptime;
+
+use crate::quota::Windows;
+use crate::store::ScopeKey;
+
+use super::event::Effect;
+use super::event::Event;
+use super::event::StopReason;
+use super::event::Waiting;
+use super::lane::Lane;
+use super::settings::CoreSettings;
+use super::settings::LaneSettings;
+use super::tally::Tally;
+
+/// The deciding half of a run.
+pub struct Core {
+    lanes: Vec<Lane>,
+    stop: Option<StopReason>,
+}
+
+/// What the progress display may know of one lane.
+#[derive(Clone, Debug)]
+pub struct LaneView {
+    /// What was counted so far.
+    pub tally: Tally,
+    /// Cancels on the wire.
+    pub in_flight: usize,
+    /// Why nothing leaves, while nothing does.
+    pub waiting: Option<Waiting>,
+}
+
+impl Core {
+    /// Makes the core of a run with these lanes, in order.
+    pub fn new(settings: CoreSettings, lanes: Vec<LaneSettings>) -> Self {
+        let settings = Arc::new(settings);
+        let lanes = (0..)
+            .zip(lanes)
+            .map(|(number, lane)| Lane::new(LaneId(number), Arc::clone(&settings), lane))
+            .collect();
+        Self { lanes, stop: None }
+    }
+
+    /// Takes in one event and returns what to do, in order.
+    pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::InputEnded => self.lanes.iter_mut().for_each(Lane::input_ended),
+            Event::Stop(reason) => {
+                self.stop.get_or_insert_with(|| reason.clone());
+                for lane in &mut self.lanes {
+                    lane.stop(reason.clone());
+                }
+            }
+            Event::Tick => {}
+            Event::Appended {
+                lane,
+                last,
+                count,
+                settled,
+            } => {
+                self.with(lane, |lane| lane.appended(last, count, &settled));
+            }
+            Event::Loaded { lane, rows } => self.with(lane, |lane| lane.loaded(now, rows)),
+            Event::TokenReady { lane } => self.with(lane, Lane::token_ready),
+            Event::TokenRefused { lane, reason } => {
+                self.with(lane, |lane| lane.token_refused(reason));
+            }
+            Event::Taken {
+                lane,
+                ticket,
+                taken,
+            } => {
+                self.with(lane, |lane| lane.taken(now, ticket, taken, &mut out));
+            }
+            Event::Replied {
+                lane,
+                ticket,
+                reply,
+            } => {
+                self.with(lane, |lane| lane.replied(now, ticket, &reply));
+            }
+            Event::Read {
+                lane,
+                ticket,
+                reply,
+            } => self.with(lane, |lane| lane.read(now, ticket, reply)),
+        }
+        for lane in &mut self.lanes {
+            lane.flush(&mut out);
+            lane.pump(now, &mut out);
+        }
+        out
+    }
+
+    fn with(&mut self, lane: LaneId, act: impl FnOnce(&mut Lane)) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
+            act(lane);
+        }
+    }
+
+    /// Returns when to call [`Core::step`] again at the latest, where time alone changes something.
+    pub fn next_wake(&self) -> Option<Uptime> {
+        self.lanes.iter().filter_map(|lane| lane.wake).min()
+    }
+
+    /// Returns whether nothing is left to do or to wait for, effects that were handed out apart.
+    pub fn is_done(&self) -> bool {
+        self.lanes
+            .iter()
+            .all(|lane| lane.is_finished() || (lane.stop.is_some() && lane.is_drained()))
+    }
+
+    /// Returns whether no new attempt will ever leave: all lanes have stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.stop.is_some())
+    }
+
+    /// Returns why the run ended before all rows were settled, or although they were all forbidden.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        if let Some(reason) = &self.stop {
+            return Some(reason.clone());
+        }
+        if let Some(reason) = self.lanes.iter().find_map(|lane| lane.stop.clone()) {
+            return Some(reason);
+        }
+        self.lanes
+            .iter()
+            .any(|lane| {
+                lane.is_finished()
+                    && lane.tally.of(Outcome::Forbidden) > 0
+                    && lane.types.values().all(|of_type| of_type.closed)
+            })
+            .then_some(StopReason::AllForbidden)
+    }
+
+    /// Returns all lanes' counts added up.
+    pub fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for lane in &self.lanes {
+            sum.add(&lane.tally);
+        }
+        sum
+    }
+
+    /// Returns each lane's scope for cancels with the windows in force.
+    pub fn cancel_scopes(&self) -> Vec<(ScopeKey, Arc<Windows>)> {
+        self.lanes
+            .iter()
+            .map(|lane| (lane.cancel.scope, Arc::clone(&lane.cancel.windows)))
+            .collect()
+    }
+
+    /// Returns what the display may know of each lane.
+    pub fn view(&self) -> Vec<LaneView> {
+        self.lanes
+            .iter()
+            .map(|lane| LaneView {
+                tally: lane.tally.clone(),
+                in_flight: lane.cancel.in_flight(),
+                waiting: lane.waiting,
+            })
+            .collect()
+    }
+}

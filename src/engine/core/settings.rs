@@ -1,0 +1,55 @@
+//! What the core must know before the first event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::retry::RetrySettings;
+use crate::store::RunKey;
+
+use super::gate::GateSettings;
+
+/// What goes out with each cancel.
+#[derive(Clone, Debug)]
+pub struct CommentRule {
+    /// Given on the command line: beats a row's own.
+    pub always: Option<Arc<str>>,
+    /// For rows that have none.
+    pub otherwise: Arc<str>,
+}
+
+impl CommentRule {
+    /// Returns the comment for a row whose own is `own`.
+    pub fn for_row(&self, own: Option<&str>) -> Arc<str> {
+        match (&self.always, own) {
+            (Some(always), _) => Arc::clone(always),
+            (None, Some(own)) => Arc::from(own),
+            (None, None) => Arc::clone(&self.otherwise),
+        }
+    }
+}
+
+/// What one run's core must know.
+#[derive(Clone, Debug)]
+pub struct CoreSettings {
+    /// The run, in the journal.
+    pub run: RunKey,
+    /// The rules of retrying.
+    pub retry: RetrySettings,
+    /// What goes out with each cancel.
+    pub comment: CommentRule,
+    /// How long a service that never answered at all is waited for.
+    pub reach_timeout: Duration,
+    /// Where the dice start.
+    pub seed: u64,
+}
+
+/// What one lane's part of the core must know.
+#[derive(Clone, Debug)]
+pub struct LaneSettings {
+    /// The gate of cancels.
+    pub cancel: GateSettings,
+    /// The gate of single reads.
+    pub get: GateSettings,
+    /// The gate of batch reads and lists.
+    pub list: GateSettings,
+}

@@ -1,0 +1,180 @@
+//! Last words, and the reasons that stand beside them in the report.
+
+use crate::domain::ActionStatus;
+use crate::domain::ActionType;
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::RowNumber;
+use crate::store::Record;
+
+use super::event::RunEvent;
+use super::lane::Lane;
+use super::lane::Reading;
+use super::words;
+
+impl Lane {
+    /// Settles a row; every last word goes through here.
+    pub(super) fn settle(
+        &mut self,
+        now: Moment,
+        number: RowNumber,
+        outcome: Outcome,
+        reason: String,
+    ) {
+        let Some(row) = self.rows.remove(&number) else {
+            return;
+        };
+        let settlement = row.settle(outcome, reason.clone(), now.wall);
+        self.tally.settle(outcome);
+        self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
+        self.records.push(Record::Settled {
+            run: self.settings.run,
+            row: number,
+            settlement,
+        });
+        self.tell.push(RunEvent::Settled {
+            row: number,
+            id: row.id,
+            outcome,
+            reason,
+        });
+    }
+
+    /// Settles a row by the record that was seen.
+    pub(super) fn settle_seen(&mut self, now: Moment, number: RowNumber, outcome: Outcome) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let status = row
+            .record
+            .as_ref()
+            .and_then(|record| record.status.as_ref())
+            .map(ActionStatus::as_str);
+        let status = status.unwrap_or("unknown");
+        let mut reason = match outcome {
+            Outcome::AlreadyCancelled => {
+                match row.record.as_ref().and_then(|record| record.cancelled_at) {
+                    Some(at) => format!("cancelled by somebody else at {at}"),
+                    None => "cancelled by somebody else".to_owned(),
+                }
+            }
+            Outcome::AlreadyFinal if row.attempts > 0 => {
+                format!("the action had ended as {status} when its record was first seen")
+            }
+            Outcome::AlreadyFinal => format!("the action had ended as {status}"),
+            Outcome::TooLate => {
+                format!("the cancel was accepted, but the action ended as {status}")
+            }
+            _ => String::new(),
+        };
+        if row
+            .record
+            .as_ref()
+            .is_some_and(|record| record.command_completed)
+            && outcome == Outcome::Cancelled
+        {
+            "the record says Cancelled, but its live-response command had completed"
+                .clone_into(&mut reason);
+        }
+        self.settle(now, number, outcome, reason);
+    }
+
+    /// Settles a row whose cancel was accepted and whose record was not seen to turn Cancelled.
+    pub(super) fn settle_accepted(&mut self, now: Moment, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let reason = match row
+            .record
+            .as_ref()
+            .and_then(|record| record.status.as_ref())
+        {
+            Some(status) => format!("the service took the cancel; its record still said {status}"),
+            None => "the service took the cancel and sent no record back".to_owned(),
+        };
+        self.settle(now, number, Outcome::Accepted, reason);
+    }
+
+    /// Settles a row whose cancel the service refused for good.
+    pub(super) fn settle_refused(&mut self, now: Moment, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let status = row
+            .record
+            .as_ref()
+            .and_then(|record| record.status.as_ref());
+        let mut reason = row.last_words.clone();
+        if row.was_forbidden {
+            if let Some(permission) = row.action_type.as_ref().and_then(ActionType::permission) {
+                reason.push_str("; cancelling this type needs ");
+                reason.push_str(permission);
+            }
+            self.settle(now, number, Outcome::Forbidden, reason);
+            return;
+        }
+        let what = row.last_words.clone();
+        match status {
+            Some(status) => {
+                reason.push_str("; the action is still ");
+                reason.push_str(status.as_str());
+            }
+            None => reason.push_str("; its record could not be read"),
+        }
+        self.settle(now, number, Outcome::Failed, reason);
+        self.count_refusal(&what);
+    }
+
+    /// Settles a row whose attempts are used up.
+    pub(super) fn give_up(&mut self, now: Moment, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let sent = words::times(row.attempts);
+        let last = &row.last_words;
+        if row.fate_unknown {
+            let why = if self.reading == Reading::Forbidden {
+                "reading is not permitted, so nobody could look"
+            } else {
+                "its record could not be read"
+            };
+            let reason = format!(
+                "sent {sent}, last answer: {last}; whether a cancel was applied is unknown: {why}"
+            );
+            self.settle(now, number, Outcome::Unknown, reason);
+        } else {
+            let reason = format!("sent {sent}, never applied; last answer: {last}");
+            self.settle(now, number, Outcome::Failed, reason);
+        }
+    }
+
+    /// Settles a row unsent because its type is forbidden.
+    pub(super) fn settle_closed_type(&mut self, now: Moment, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let action_type = words::of_type(row.action_type.as_ref());
+        let mut reason =
+            format!("not sent: the service forbade every cancel of {action_type} before it");
+        if let Some(permission) = row.action_type.as_ref().and_then(ActionType::permission) {
+            reason.push_str("; grant ");
+            reason.push_str(permission);
+        }
+        self.settle(now, number, Outcome::Forbidden, reason);
+    }
+
+    /// Journals the phase of a row that waits.
+    pub(super) fn note_phase(&mut self, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        self.records.push(Record::Noted {
+            run: self.settings.run,
+            row: number,
+            phase: row.phase(),
+            record: row.record.as_deref().cloned(),
+            status_before: None,
+            triaged_at: None,
+        });
+    }
+}

@@ -1,0 +1,163 @@
+//! The plan: each row of the input is sorted into what will be sent and what will not, and why.
+//!
+//! Telling duplicates needs every id seen so far: 16 bytes and a row number each, in memory, for a unique index on
+//! random GUIDs would cost twenty times the time.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::domain::ActionType;
+use crate::domain::InputRow;
+use crate::domain::LaneId;
+use crate::domain::Outcome;
+use crate::domain::RowNumber;
+use crate::domain::Settlement;
+use crate::store::NewRow;
+
+/// Sorts rows in the order in which they are read.
+#[derive(Debug)]
+pub struct Planner {
+    include_types: Vec<ActionType>,
+    seen: HashMap<[u8; 16], RowNumber>,
+    last: RowNumber,
+}
+
+impl Planner {
+    /// Makes a planner that lets the named guarded types through.
+    pub fn new(include_types: Vec<ActionType>) -> Self {
+        Self {
+            include_types,
+            seen: HashMap::new(),
+            last: RowNumber(0),
+        }
+    }
+
+    /// Returns the number of the last row planned.
+    pub fn last(&self) -> RowNumber {
+        self.last
+    }
+
+    /// Numbers a row and says whether it is to be sent: one without a settlement is.
+    pub fn plan(&mut self, row: InputRow, now: Timestamp) -> NewRow {
+        self.last = RowNumber(self.last.0.saturating_add(1));
+        let verdict = self.verdict(&row);
+        let settlement = verdict.map(|(outcome, reason)| Settlement {
+            outcome,
+            reason,
+            record: None,
+            follow_up: None,
+            settled_at: now,
+        });
+        NewRow {
+            number: self.last,
+            lane: LaneId(0),
+            source: row.source,
+            id: row.id.map_err(|_| row.id_text),
+            context: row.context,
+            settlement,
+        }
+    }
+
+    fn verdict(&mut self, row: &InputRow) -> Option<(Outcome, String)> {
+        let id = match &row.id {
+            Ok(id) => id,
+            Err(reason) => return Some((Outcome::Invalid, reason.clone())),
+        };
+        // A row that is not sent for reasons of its own does not make a later one a duplicate.
+        if let Some(reason) = &row.held_back {
+            return Some((Outcome::HeldBack, reason.clone()));
+        }
+        let guarded = row
+            .context
+            .action_type
+            .as_ref()
+            .filter(|action_type| action_type.is_guarded())
+            .filter(|action_type| !self.include_types.contains(action_type));
+        if let Some(action_type) = guarded {
+            let reason = format!(
+                "guarded type: cancelling {action_type} leaves a device cut off; --include-type {action_type} sends it"
+            );
+            return Some((Outcome::HeldBack, reason));
+        }
+        match self.seen.entry(*id.as_bytes()) {
+            std::collections::hash_map::Entry::Occupied(first) => {
+                let reason = format!("the same id stands in row {}", first.get());
+                Some((Outcome::Duplicate, reason))
+            }
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(self.last);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::ActionId;
+    use crate::domain::RowContext;
+    use crate::domain::Source;
+
+    fn row(id: &str, action_type: Option<&str>) -> InputRow {
+        InputRow {
+            source: Source {
+                file: Arc::from("ids.csv"),
+                line: 1,
+            },
+            id: ActionId::parse(id).map_err(|error| error.to_string()),
+            id_text: id.to_owned(),
+            context: RowContext {
+                action_type: action_type.map(ActionType::parse),
+                ..RowContext::default()
+            },
+            held_back: None,
+        }
+    }
+
+    fn outcomes(planner: &mut Planner, rows: Vec<InputRow>) -> Vec<Option<Outcome>> {
+        rows.into_iter()
+            .map(|row| {
+                planner
+                    .plan(row, Timestamp::UNIX_EPOCH)
+                    .settlement
+                    .map(|end| end.outcome)
+            })
+            .collect()
+    }
+
+    const ONE: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+
+    #[test]
+    fn the_first_of_two_equal_ids_is_sent_and_the_second_is_a_duplicate() {
+        let upper = ONE.to_uppercase();
+        let rows = vec![row(ONE, None), row(&upper, None), row("x", None)];
+        let expected = [None, Some(Outcome::Duplicate), Some(Outcome::Invalid)];
+        assert_eq!(outcomes(&mut Planner::new(Vec::new()), rows), expected);
+    }
+
+    #[test]
+    fn guarded_types_are_held_back_unless_they_are_named() {
+        let rows = || vec![row(ONE, Some("Unisolate")), row(ONE, Some("Isolate"))];
+        let held = [Some(Outcome::HeldBack), None];
+        assert_eq!(outcomes(&mut Planner::new(Vec::new()), rows()), held);
+        let included = [None, Some(Outcome::Duplicate)];
+        let mut planner = Planner::new(vec![ActionType::Unisolate]);
+        assert_eq!(outcomes(&mut planner, rows()), included);
+    }
+
+    #[test]
+    fn a_row_settled_in_an_earlier_run_is_held_back_with_its_reason() {
+        let mut settled = row(ONE, None);
+        settled.held_back = Some("was cancelled in run 1".to_owned());
+        let planned = Planner::new(Vec::new()).plan(settled, Timestamp::UNIX_EPOCH);
+        let end = planned.settlement.unwrap();
+        assert_eq!(
+            (end.outcome, end.reason.as_str()),
+            (Outcome::HeldBack, "was cancelled in run 1")
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! The performing half of a run: one task that owns the core and every handle.
+//!
+//! It waits for whatever comes first (an effect's end, a row, a wish to stop, time), gives it to the core, and performs
+//! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::domain::LaneId;
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::Uptime;
+use crate::intake::IntakeError;
+use crate::intake::OpenInput;
+use crate::quota::forecast;
+use crate::store::IntakeMark;
+use crate::store::Pending;
+use crate::store::RunKey;
+use crate::store::Store;
+use crate::store::StoreError;
+
+use super::core::Core;
+use super::core::Effect;
+use super::core::Event;
+use super::core::StopReason;
+use super::core::Tally;
+use super::executor::LaneHandles;
+use super::executor::Performed;
+use super::executor::Performing;
+use super::executor::perform;
+use super::feed;
+use super::feed::Fed;
+use super::observer::Observer;
+use super::observer::RunView;
+use super::plan::Planner;
+
+/// Rows that are journaled in one transaction at most.
+const BATCH: usize = 1000;
+
+/// How often the eyes are shown something: often enough to look alive, and next to nothing while an hour is waited out.
+const VIEW_EVERY: Duration = Duration::from_millis(500);
+
+/// What the forecast takes one call to last; only the last round trip of each window shows.
+const ROUND_TRIP: Duration = Duration::from_millis(150);
+
+/// Everything that a run is made of.
+pub struct RunParts {
+    /// The journal and the ledger.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The run, in the journal.
+    pub run: RunKey,
+    /// The deciding half.
+    pub core: Core,
+    /// One per lane of the core, in its order.
+    pub lanes: Vec<Arc<LaneHandles>>,
+    /// What to read.
+    pub inputs: Vec<OpenInput>,
+    /// Sorts what was read.
+    pub planner: Planner,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct RunEnd {
+    /// The counts.
+    pub tally: Tally,
+    /// Why it stopped, where rows may be left.
+    pub stop: Option<StopReason>,
+    /// Why the input could not be read to its end.
+    pub intake: Option<IntakeError>,
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The journal or the ledger.
+    #[error("the run stopped because its journal cannot be written")]
+    Store(#[from] StoreError),
+    /// No thread for reading the input.
+    #[error("no thread can be started to read the input")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Runs to the end, or to a stop.
+///
+/// # Errors
+/// Returns why the run cannot go on; what was journaled stays.
+pub async fn execute(
+    parts: RunParts,
+    stop: &mut mpsc::Receiver<StopReason>,
+    observer: &mut dyn Observer,
+) -> Result<RunEnd, EngineError> {
+    let mut shell = Shell {
+        is_stream: parts.inputs.iter().any(OpenInput::is_stream),
+        rows: Some(feed::start(parts.inputs).map_err(EngineError::Thread)?),
+        store: parts.store,
+        clock: parts.clock,
+        run: parts.run,
+        core: parts.core,
+        lanes: parts.lanes,
+        planner: parts.planner,
+        work: FuturesUnordered::new(),
+        appending: None,
+        intake: None,
+        observer,
+    };
+    shell.serve(stop).await?;
+    Ok(RunEnd {
+        tally: shell.core.tally(),
+        stop: shell.core.stop_reason(),
+        intake: shell.intake,
+    })
+}
+
+/// Rows on their way into the journal, and what to tell the core once they are there.
+struct Appending {
+    pending: Pending<()>,
+    event: Event,
+}
+
+struct Shell<'run> {
+    /// `None` once the input has ended, or nobody waits for more of it.
+    rows: Option<mpsc::Receiver<Fed>>,
+    /// Whether the input's end is somebody else's to decide.
+    is_stream: bool,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    run: RunKey,
+    core: Core,
+    lanes: Vec<Arc<LaneHandles>>,
+    planner: Planner,
+    work: FuturesUnordered<Performing>,
+    /// One at a time: what is read faster than it can be written waits in the channel.
+    appending: Option<Appending>,
+    intake: Option<IntakeError>,
+    observer: &'run mut dyn Observer,
+}
+
+impl Shell<'_> {
+    async fn serve(&mut self, stop: &mut mpsc::Receiver<StopReason>) -> Result<(), EngineError> {
+        let clock = Arc::clone(&self.clock);
+        let mut next_view = clock.now().uptime;
+        let mut batch = Vec::new();
+        let mut may_stop = true;
+        while !self.is_done() {
+            // A stop still lets files be read to their end, so that the report holds every row.
+            if self.is_stream && self.core.is_stopping() {
+                self.rows = None;
+            }
+            let wake = self.core.next_wake().unwrap_or(Uptime::MAX).min(next_view);
+            tokio::select! {
+                biased;
+                reason = stop.recv(), if may_stop => match reason {
+                    Some(reason) => self.stop(reason),
+                    None => may_stop = false,
+                },
+                Some(performed) = self.work.next() => self.performed(performed?),
+                written = appended(&mut self.appending) => {
+                    let event = written?;
+                    self.step(event);
+                }
+                count = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
+                    self.received(count, &mut batch).await?;
+                }
+                () = clock.sleep_until(wake) => self.step(Event::Tick),
+            }
+            if clock.now().uptime >= next_view {
+                self.show().await?;
+                next_view = clock.now().uptime.after(VIEW_EVERY);
+            }
+        }
+        self.show().await
+    }
+
+    fn is_done(&self) -> bool {
+        self.core.is_done()
+            && self.work.is_empty()
+            && self.rows.is_none()
+            && self.appending.is_none()
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.step(Event::Stop(reason));
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        for effect in self.core.step(now, event) {
+            match effect {
+                Effect::Tell(event) => self.observer.happened(now, &event),
+                effect => self
+                    .work
+                    .push(perform(effect, &self.store, self.run, &self.lanes)),
+            }
+        }
+    }
+
+    fn performed(&mut self, performed: Performed) {
+        match performed {
+            Performed::Event(event) => self.step(event),
+            Performed::Written(events) => {
+                let now = self.now();
+                for event in &events {
+                    self.observer.happened(now, event);
+                }
+            }
+            Performed::Nothing => {}
+        }
+    }
+
+    /// Takes in what the reading thread handed on; nothing means that the input has ended.
+    async fn received(&mut self, count: usize, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
+        let now = self.now();
+        let mut rows = Vec::with_capacity(count);
+        for fed in batch.drain(..) {
+            match fed {
+                Ok(row) => rows.push(self.planner.plan(row, now.wall)),
+                Err(error) => self.intake = Some(error),
+            }
+        }
+        let ended = count == 0;
+        let settled: Vec<Outcome> = rows
+            .iter()
+            .filter_map(|row| row.settlement.as_ref().map(|settlement| settlement.outcome))
+            .collect();
+        let mark = IntakeMark {
+            rows_read: u64::from(self.planner.last().0),
+            position: None,
+            complete: ended && self.intake.is_none(),
+        };
+        let appended = Event::Appended {
+            lane: LaneId(0),
+            last: self.planner.last(),
+            count: rows.len() as u64,
+            settled,
+        };
+        let pending = self.store.append_rows(self.run, rows, mark);
+        if ended {
+            self.rows = None;
+            pending.await?;
+            self.step(Event::InputEnded);
+        } else {
+            self.appending = Some(Appending {
+                pending,
+                event: appended,
+            });
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        let lanes = self.core.view();
+        let input_ended = self.rows.is_none();
+        let mut usage = Vec::with_capacity(lanes.len());
+        let mut finish = None;
+        for (lane, (scope, windows)) in lanes.iter().zip(self.core.cancel_scopes()) {
+            let used = self.store.usage(scope, Arc::clone(&windows), now).await?;
+            let left = lane.tally.rows.saturating_sub(lane.tally.settled());
+            if input_ended && left > 0 {
+                let last = forecast(now.uptime, &windows, &used.calls, left, ROUND_TRIP);
+                finish = finish.max(Some(last));
+            }
+            usage.push(used.windows);
+        }
+        let view = RunView {
+            now,
+            input_ended,
+            lanes,
+            usage,
+            finish,
+        };
+        self.observer.looked(&view);
+        Ok(())
+    }
+}
+
+/// Waits for rows; returns how many came, or zero at the end of the input.
+async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) -> usize {
+    match rows {
+        Some(rows) => rows.recv_many(batch, BATCH).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the rows that are being appended are on disk.
+async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError> {
+    let Some(waiting) = appending else {
+        return std::future::pending().await;
+    };
+    (&mut waiting.pending).await?;
+    match appending.take() {
+        Some(done) => Ok(done.event),
+        None => std::future::pending().await,
+    }
+}

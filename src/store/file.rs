@@ -1,0 +1,135 @@
+//! Opening the state file: what may be opened at all, by whom it may be read, and how SQLite is set.
+//!
+//! A file of a newer version, of another program or of no database is refused before anything is written to it. The
+//! file is opened by SQLite alone: closing a second descriptor would drop SQLite's locks.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::MAIN_DB;
+use rusqlite::OpenFlags;
+use rusqlite::TransactionBehavior;
+
+use crate::platform;
+
+use super::error::Fault;
+use super::error::StoreError;
+use super::locks::Locks;
+use super::records;
+use super::schema;
+
+/// How long opening waits for somebody who writes: the longest transaction takes well under a second.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// A folder that may hold state.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) file: PathBuf,
+    pub(super) locks: Locks,
+}
+
+impl Folder {
+    /// Makes the folder, or checks the one there is.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        platform::create_private_dir(dir).map_err(|error| StoreError::folder(dir, error))?;
+        if let Some(kind) = platform::network_file_system(dir) {
+            return Err(StoreError::NetworkFileSystem {
+                path: dir.to_owned(),
+                kind,
+            });
+        }
+        Ok(Self {
+            file: records::state_file(dir),
+            locks: Locks::open(dir)?,
+        })
+    }
+
+    /// Opens the file for writing, makes it where there is none, and brings it up to date.
+    pub(super) fn open_file(&self) -> Result<Connection, StoreError> {
+        let opening = self.locks.wait_to_open()?;
+        // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
+        // has it open yet, so that closing this descriptor drops no lock.
+        if !self.file.exists() {
+            platform::open_private_file(&self.file)
+                .map_err(|error| StoreError::folder(&self.file, error))?;
+        }
+        drop(open_to_read(&self.file)?);
+        let conn = self.connect().map_err(|fault| fault.at(&self.file))?;
+        drop(opening);
+        Ok(conn)
+    }
+
+    fn connect(&self) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut conn = Connection::open_with_flags(&self.file, flags)?;
+        conn.busy_timeout(OPENING)?;
+        if conn.is_readonly(MAIN_DB)? {
+            return Err(Fault::ReadOnly);
+        }
+        let mode: String =
+            conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Fault::Unknown {
+                what: "write-ahead log, but journal mode",
+                key: mode,
+            });
+        }
+        // NORMAL may lose the last commits with the power; a lost "sent" is an attempt nobody knows of.
+        conn.pragma_update(None, "synchronous", "full")?;
+        conn.set_prepared_statement_cache_capacity(64);
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        schema::migrate(&transaction)?;
+        transaction.commit()?;
+        Ok(conn)
+    }
+}
+
+/// Opens the file for reading only, and refuses what this version cannot read.
+pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
+    if !file.exists() {
+        return Err(StoreError::Missing {
+            path: file.to_owned(),
+        });
+    }
+    let look = || -> Result<(Connection, Header), Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(file, flags)?;
+        conn.busy_timeout(OPENING)?;
+        conn.set_prepared_statement_cache_capacity(64);
+        let header = Header::read(&conn)?;
+        Ok((conn, header))
+    };
+    let (conn, header) = look().map_err(|fault| fault.at(file))?;
+    if header.tables > 0 && header.application != schema::APPLICATION {
+        return Err(StoreError::Foreign {
+            path: file.to_owned(),
+        });
+    }
+    if header.version > schema::VERSION {
+        return Err(StoreError::NewerSchema {
+            path: file.to_owned(),
+            found: header.version,
+            known: schema::VERSION,
+        });
+    }
+    Ok(conn)
+}
+
+struct Header {
+    application: i64,
+    version: i64,
+    tables: i64,
+}
+
+impl Header {
+    fn read(conn: &Connection) -> Result<Self, Fault> {
+        let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
+        Ok(Self {
+            application: pragma("application_id")?,
+            version: pragma("user_version")?,
+            tables: conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::sync::mpsc::Sender;
+use std::task::Context;
+use std::task::Poll;
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use rusqlite::TransactionBehavior;
+use tokio::sync::oneshot;
+
+use crate::domain::LaneId;
+use crate::domain::Moment;
+use crate::domain::RowNumber;
+use crate::domain::Scope;
+use crate::quota::Windows;
+
+use super::desk::Desk;
+use super::error::Fault;
+use super::error::StoreError;
+use super::file::Folder;
+use super::journal;
+use super::journal::Sources;
+use super::ledger::Ledger;
+use super::processes;
+use super::queue;
+use super::reader::Reader;
+use super::records::IntakeMark;
+use super::records::NewRow;
+use super::records::NewRun;
+use super::records::Process;
+use super::records::QueuedRow;
+use super::records::Record;
+use super::records::StoreOptions;
+use super::scopes;
+use super::slots::RunKey;
+use super::slots::ScopeKey;
+use super::slots::ScopeRecord;
+use super::slots::ScopeUse;
+use super::slots::Take;
+use super::slots::Taken;
+use super::writer;
+use super::writer::AnyErrand;
+use super::writer::Asked;
+use super::writer::Turn;
+
+/// The journal and the ledger of one state folder; clones share one writer.
+///
+/// When the last clone is dropped, everything sent is finished, and the write-ahead log is emptied into the file; the
+/// drop waits for that.
+#[derive(Clone, Debug)]
+pub struct Store {
+    thread: Arc<WriterThread>,
+}
+
+struct WriterThread {
+    // Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full
+    // channel could only block them.
+    errands: Option<Sender<AnyErrand>>,
+    thread: Option<JoinHandle<()>>,
+    file: PathBuf,
+}
+
+impl fmt::Debug for WriterThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterThread")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.errands = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(file = %self.file.display(), "the writer of the state file broke off");
+        }
+    }
+}
+
+/// The answer to something that is already on its way to the writer.
+///
+/// # Cancel safety
+/// Dropping it drops the answer only; what was sent is done all the same.
+#[derive(Debug)]
+#[must_use = "what was sent is not on disk before the answer is there"]
+pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+impl Store {
+    /// Opens the state of a folder, and makes it where there is none. Blocks for milliseconds.
+    ///
+    /// # Errors
+    /// Returns why the folder or the file cannot be used; a file that is damaged, newer or foreign stays untouched.
+    pub fn open(dir: &Path, process: Process, now: Moment) -> Result<Self, StoreError> {
+        Self::open_with(dir, process, now, StoreOptions::default())
+    }
+
+    /// Opens the state of a folder with options.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(
+        dir: &Path,
+        process: Process,
+        now: Moment,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let folder = Folder::open(dir)?;
+        let mut conn = folder.open_file()?;
+        let lock = folder.locks.hold(&process.id.to_string())?;
+        let ledger = enter(&mut conn, &folder, (process, now), &options)
+            .map_err(|fault| fault.at(&folder.file))?;
+        let desk = Desk {
+            conn,
+            file: folder.file.clone(),
+            ledger,
+            sources: Sources::new(),
+        };
+        let (errands, waiting) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer::serve(desk, &waiting, lock))
+            .map_err(|error| StoreError::folder(dir, error))?;
+        Ok(Self {
+            thread: Arc::new(WriterThread {
+                errands: Some(errands),
+                thread: Some(thread),
+                file: folder.file,
+            }),
+        })
+    }
+
+    /// Opens a reader on the same file.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open_file(&self.thread.file)
+    }
+
+    /// Begins a run.
+    pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
+        self.ask(Turn::Attempt, move |desk| {
+            journal::create_run(&desk.conn, &run)
+        })
+    }
+
+    /// Adds rows, and how far the input was read with them, in one transaction.
+    ///
+    /// Attempts that are sent to the writer later may be committed earlier.
+    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: IntakeMark) -> Pending<()> {
+        self.ask(Turn::Rows(rows.len()), move |desk| {
+            desk.append_rows(run, &rows, &mark)
+        })
+    }
+
+    /// Reads at most `limit` unsettled rows of a lane that stand after `after`, in row order.
+    pub fn load_rows(
+        &self,
+        run: RunKey,
+        lane: LaneId,
+        after: RowNumber,
+        limit: usize,
+    ) -> Pending<Vec<QueuedRow>> {
+        self.ask(Turn::Read, move |desk| {
+            queue::load_rows(&desk.conn, (run, lane), after, limit)
+        })
+    }
+
+    /// Takes a slot and journals the attempt in one transaction, or says when to ask again.
+    pub fn take(&self, take: Take) -> Pending<Taken> {
+        self.ask(Turn::Attempt, move |desk| desk.take(&take))
+    }
+
+    /// Writes records, all or none, in the order in which calls of this and of [`Store::take`] are made.
+    pub fn write(&self, records: Vec<Record>) -> Pending<()> {
+        self.ask(Turn::Attempt, move |desk| desk.write(&records))
+    }
+
+    /// Says how far a scope's windows are used.
+    pub fn usage(&self, scope: ScopeKey, windows: Arc<Windows>, now: Moment) -> Pending<ScopeUse> {
+        self.ask(Turn::Attempt, move |desk| desk.usage(scope, &windows, now))
+    }
+
+    /// Lists every scope that this folder knows.
+    pub fn scopes(&self) -> Pending<Vec<(ScopeKey, Scope)>> {
+        self.ask(Turn::Read, |desk| scopes::all(&desk.conn))
+    }
+
+    /// Looks a scope up, and enters it where it is new.
+    pub fn scope(&self, scope: &Scope, now: Moment) -> Pending<ScopeRecord> {
+        let scope = scope.clone();
+        self.ask(Turn::Attempt, move |desk| desk.scope(&scope, now))
+    }
+
+    fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let errand = Box::new(Asked {
+            turn,
+            deed: Some(deed),
+            value: None,
+            reply,
+        });
+        if let Some(errands) = &self.thread.errands {
+            // Where the writer is gone, the errand is dropped with its way back, and that is the answer.
+            drop(errands.send(errand));
+        }
+        Pending(answer)
+    }
+}
+
+/// Enters this process and ends the calls of dead ones. Faults are injected only after that.
+fn enter(
+    conn: &mut Connection,
+    folder: &Folder,
+    (process, now): (Process, Moment),
+    options: &StoreOptions,
+) -> Result<Ledger, Fault> {
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let own = processes::enter(&transaction, &process, now)?;
+    let mut ledger = Ledger::new(own, folder.locks.clone(), options.grace);
+    ledger.look_for_dead(&transaction, now)?;
+    transaction.commit()?;
+    conn.busy_timeout(writer::BUSY_SLICE)?;
+    if let Some(fatal) = options.fail_at_commit {
+        let mut commits = 0;
+        conn.commit_hook(Some(move || {
+            commits += 1;
+            commits == fatal
+        }))?;
+    }
+    Ok(ledger)
+}

@@ -1,0 +1,333 @@
+//! The journal: runs, rows, attempts and outcomes.
+//!
+//! Every function runs inside the writer's transaction. A record about a row that is settled or does not exist is an
+//! error, never a silent nothing: the journal and its writer would disagree about the run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use crate::domain::ActionStatus;
+use crate::domain::ActionType;
+use crate::domain::MachineAction;
+use crate::domain::Settlement;
+
+use super::error::Fault;
+use super::ledger::AttemptKey;
+use super::records::AttemptReply;
+use super::records::IntakeMark;
+use super::records::NewRow;
+use super::records::NewRun;
+use super::records::Phase;
+use super::records::RunState;
+use super::slots::RunKey;
+use super::words::IdCell;
+use super::words::Wall;
+use super::words::wall;
+
+/// The keys of the inputs' names, so that a row costs one number for its file.
+pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
+
+/// A row by its run and number.
+pub(super) type RowKey = (RunKey, u32);
+
+/// Enters a run that goes on.
+pub(super) fn create_run(conn: &Connection, run: &NewRun) -> Result<RunKey, Fault> {
+    conn.prepare_cached(
+        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        run.id.to_string(),
+        Wall(run.created),
+        run.settings,
+        run.inputs,
+        run.tenant,
+        run.app,
+        run.cloud,
+        run.host,
+        run.user,
+        run.version,
+        RunState::Going.as_str(),
+    ])?;
+    Ok(RunKey(conn.last_insert_rowid()))
+}
+
+/// Writes what became of a run.
+pub(super) fn set_run_state(
+    conn: &Connection,
+    run: RunKey,
+    (state, exit): (RunState, Option<u8>),
+    reason: Option<&str>,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let ended = (state != RunState::Going).then_some(Wall(at));
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1",
+        )?
+        .execute(params![run.0, state.as_str(), exit, reason, ended])?;
+    known_run(run, changed)
+}
+
+/// Adds rows, and how far the input was read with them.
+pub(super) fn append_rows(
+    conn: &Connection,
+    sources: &mut Sources,
+    run: RunKey,
+    rows: &[NewRow],
+    mark: &IntakeMark,
+) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            run.0,
+            i64::try_from(mark.rows_read).unwrap_or(i64::MAX),
+            mark.position,
+            mark.complete
+        ])?;
+    known_run(run, changed)?;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO rows (run, number, lane, id, source, line, phase, comment, tenant, action_type, machine_id,
+            computer_dns_name, requestor)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?;
+    for row in rows {
+        let source = source_key(conn, sources, run, &row.source.file)?;
+        insert.execute(params![
+            run.0,
+            row.number.0,
+            row.lane.0,
+            IdCell(row.id.clone()),
+            source,
+            i64::try_from(row.source.line).unwrap_or(i64::MAX),
+            Phase::Fresh,
+            row.context.comment,
+            row.context.tenant,
+            row.context.action_type.as_ref().map(ActionType::as_str),
+            row.context.machine_id,
+            row.context.computer_dns_name,
+            row.context.requestor,
+        ])?;
+        if let Some(settlement) = &row.settlement {
+            settle(conn, (run, row.number.0), settlement)?;
+        }
+    }
+    Ok(())
+}
+
+fn source_key(
+    conn: &Connection,
+    sources: &mut Sources,
+    run: RunKey,
+    name: &Arc<str>,
+) -> Result<i64, Fault> {
+    let known = (run, Arc::clone(name));
+    if let Some(key) = sources.get(&known) {
+        return Ok(*key);
+    }
+    conn.execute(
+        "INSERT INTO sources (run, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        params![run.0, name],
+    )?;
+    let key = conn.query_row(
+        "SELECT id FROM sources WHERE run = ?1 AND name = ?2",
+        params![run.0, name],
+        |row| row.get(0),
+    )?;
+    sources.insert(known, key);
+    Ok(key)
+}
+
+/// Writes "sent": the attempt, and what its row looks like from now on.
+pub(super) fn begin_attempt(
+    conn: &Connection,
+    attempt: AttemptKey,
+    comment: &str,
+    sent: Timestamp,
+) -> Result<(), Fault> {
+    let AttemptKey { run, row, number } = attempt;
+    let entered = conn
+        .prepare_cached(
+            "INSERT INTO attempts (run, row, number, phase_before, sent)
+             SELECT run, number, ?3, phase, ?4 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![run.0, row, number, Wall(sent)])?;
+    open_row((run, row), entered)?;
+    conn.prepare_cached(
+        "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
+            comment_sent = ?5
+         WHERE run = ?1 AND number = ?2",
+    )?
+    .execute(params![run.0, row, Phase::Sent, Wall(sent), comment])?;
+    Ok(())
+}
+
+/// Strikes an attempt out of which no byte left: the row looks as it did before it.
+pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(), Fault> {
+    let AttemptKey { run, row, number } = attempt;
+    let before: Option<Phase> = conn
+        .prepare_cached(
+            "DELETE FROM attempts WHERE run = ?1 AND row = ?2 AND number = ?3 RETURNING phase_before",
+        )?
+        .query_row(params![run.0, row, number], |cells| cells.get(0))
+        .optional()?;
+    let before = before.ok_or(Fault::RowNotOpen { run: run.0, row })?;
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET attempts = attempts - 1, phase = ?3,
+                first_sent = CASE WHEN attempts > 1 THEN first_sent END,
+                comment_sent = CASE WHEN attempts > 1 THEN comment_sent END
+             WHERE run = ?1 AND number = ?2",
+        )?
+        .execute(params![run.0, row, before])?;
+    open_row((run, row), changed)
+}
+
+/// Writes "replied" on an attempt and its row.
+pub(super) fn end_attempt(
+    conn: &Connection,
+    reply: &AttemptReply,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let key = (reply.run, reply.row.0);
+    let changed = conn
+        .prepare_cached(
+            "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
+             WHERE run = ?1 AND row = ?2 AND number = ?3",
+        )?
+        .execute(params![
+            reply.run.0,
+            reply.row.0,
+            reply.number,
+            Wall(at),
+            reply.class,
+            reply.http_status,
+            reply.error_code,
+            reply.correlation_id
+        ])?;
+    open_row(key, changed)?;
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
+             WHERE run = ?1 AND number = ?2",
+        )?
+        .execute(params![
+            reply.run.0,
+            reply.row.0,
+            reply.phase,
+            reply.class,
+            reply.http_status,
+            reply.error_code,
+            reply.correlation_id
+        ])?;
+    open_row(key, changed)
+}
+
+/// What a reading told about an unsettled row.
+#[derive(Debug)]
+pub(super) struct Note<'note> {
+    pub(super) phase: Phase,
+    pub(super) record: Option<&'note MachineAction>,
+    pub(super) status_before: Option<&'note ActionStatus>,
+    pub(super) triaged_at: Option<Timestamp>,
+}
+
+/// Writes what a reading told.
+pub(super) fn note(conn: &Connection, (run, row): RowKey, note: &Note<'_>) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET phase = ?3, status_before = coalesce(?4, status_before),
+                triaged = coalesce(triaged, ?5)
+             WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![
+            run.0,
+            row,
+            note.phase,
+            note.status_before.map(ActionStatus::as_str),
+            wall(note.triaged_at),
+        ])?;
+    open_row((run, row), changed)?;
+    match note.record {
+        Some(record) => keep_record(conn, (run, row), record),
+        None => Ok(()),
+    }
+}
+
+/// Writes the last word on a row; a second one is refused.
+pub(super) fn settle(
+    conn: &Connection,
+    (run, row): RowKey,
+    settlement: &Settlement,
+) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET outcome = ?3, reason = ?4, follow_up = ?5, settled = ?6
+             WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![
+            run.0,
+            row,
+            settlement.outcome.as_str(),
+            settlement.reason,
+            settlement.follow_up.map(crate::domain::FollowUp::as_str),
+            Wall(settlement.settled_at),
+        ])?;
+    open_row((run, row), changed)?;
+    match &settlement.record {
+        Some(record) => keep_record(conn, (run, row), record),
+        None => Ok(()),
+    }
+}
+
+/// Keeps what the service's record tells; what it leaves out stays as it was known.
+fn keep_record(conn: &Connection, (run, row): RowKey, record: &MachineAction) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE rows SET action_status = coalesce(?3, action_status), action_type = coalesce(?4, action_type),
+            machine_id = coalesce(?5, machine_id), computer_dns_name = coalesce(?6, computer_dns_name),
+            requestor = coalesce(?7, requestor), requestor_comment = coalesce(?8, requestor_comment),
+            request_source = coalesce(?9, request_source), action_scope = coalesce(?10, action_scope),
+            created = coalesce(?11, created)
+         WHERE run = ?1 AND number = ?2",
+    )?
+    .execute(params![
+        run.0,
+        row,
+        record.status.as_ref().map(ActionStatus::as_str),
+        record.action_type.as_ref().map(ActionType::as_str),
+        record.machine_id,
+        record.computer_dns_name,
+        record.requestor,
+        record.requestor_comment,
+        record.request_source,
+        record.action_scope,
+        wall(record.created_at),
+    ])?;
+    Ok(())
+}
+
+fn open_row((run, row): RowKey, changed: usize) -> Result<(), Fault> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(Fault::RowNotOpen { run: run.0, row })
+    }
+}
+
+fn known_run(run: RunKey, changed: usize) -> Result<(), Fault> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(Fault::Unknown {
+            what: "run",
+            key: run.0.to_string(),
+        })
+    }
+}

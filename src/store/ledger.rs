@@ -1,0 +1,338 @@
+//! The ledger: calls spent against the quota windows, per scope, shared by all processes on one folder.
+//!
+//! Everything here runs inside an IMMEDIATE transaction of the writer. The calls of a scope are kept in memory between
+//! transactions and are thrown away as soon as another process has committed anything, so that a decision never rests
+//! on an old picture. Time is an argument; nothing here reads a clock.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use crate::domain::Moment;
+use crate::domain::Uptime;
+use crate::quota;
+use crate::quota::Calls;
+use crate::quota::Decision;
+use crate::quota::Windows;
+
+use super::calls;
+use super::error::Fault;
+use super::locks::Locks;
+use super::processes;
+use super::processes::Own;
+use super::scopes;
+use super::slots::CallId;
+use super::slots::Purpose;
+use super::slots::RunKey;
+use super::slots::ScopeKey;
+use super::slots::Take;
+use super::slots::Taken;
+use super::words::Up;
+use super::words::Wall;
+
+/// How often old calls are looked for.
+const PRUNING: Duration = Duration::from_secs(600);
+
+/// How often a waiting process looks whether another one died.
+const LOOKING: Duration = Duration::from_secs(1);
+
+/// The picture of the ledger that one writer keeps.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    own: Own,
+    locks: Locks,
+    grace: Duration,
+    books: HashMap<ScopeKey, Book>,
+    /// When a scope's cooldown ends; [`Uptime::MIN`] where there is none.
+    cooldowns: HashMap<ScopeKey, Uptime>,
+    version: i64,
+    looked: Option<Uptime>,
+    pruned: Option<Uptime>,
+}
+
+/// The calls of one scope that ended at most `reach` ago, and those in flight.
+#[derive(Debug)]
+struct Book {
+    calls: Calls,
+    reach: Duration,
+}
+
+/// A withdrawn or ended call's row, where it was an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AttemptKey {
+    pub(super) run: RunKey,
+    pub(super) row: u32,
+    pub(super) number: u32,
+}
+
+impl Ledger {
+    pub(super) fn new(own: Own, locks: Locks, grace: Duration) -> Self {
+        Self {
+            own,
+            locks,
+            grace,
+            books: HashMap::new(),
+            cooldowns: HashMap::new(),
+            version: 0,
+            looked: None,
+            pruned: None,
+        }
+    }
+
+    /// Takes note of the file's `data_version`, which changes when another connection has committed.
+    pub(super) fn see_version(&mut self, version: i64) {
+        if version != self.version {
+            self.forget();
+            self.version = version;
+        }
+    }
+
+    /// Throws the picture away: the file is the truth.
+    pub(super) fn forget(&mut self) {
+        self.books.clear();
+        self.cooldowns.clear();
+    }
+
+    /// Takes a slot if the windows and the scope's cooldown allow one, and writes the call down.
+    pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, Fault> {
+        self.prune(conn, take.now)?;
+        let cooldown = self.cooldown(conn, take.scope, take.now)?;
+        let mut decision = self.decide(conn, take)?;
+        if decision != Decision::Take && self.look_for_dead(conn, take.now)? {
+            decision = self.decide(conn, take)?;
+        }
+        let waiting = cooldown > take.now.uptime;
+        match decision {
+            Decision::NotBefore(free) => Ok(Taken::NotBefore(free.max(cooldown))),
+            Decision::Take if waiting => Ok(Taken::NotBefore(cooldown)),
+            Decision::Take => self.enter(conn, take).map(Taken::Go),
+        }
+    }
+
+    fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, Fault> {
+        if take.windows.is_empty() {
+            return Ok(Decision::Take);
+        }
+        let book = self.book(conn, take.scope, &take.windows, take.now)?;
+        Ok(quota::decide(take.now.uptime, &take.windows, &book.calls))
+    }
+
+    fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, Fault> {
+        let attempt = match &take.purpose {
+            Purpose::Cancel {
+                run, row, number, ..
+            } => Some((run.0, row.0, *number)),
+            Purpose::Read => None,
+        };
+        conn.prepare_cached(
+            "INSERT INTO calls (scope, process, boot, sent_up, sent_wall, run, row, attempt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            take.scope.0,
+            self.own.process,
+            self.own.boot,
+            Up(take.now.uptime),
+            Wall(take.now.wall),
+            attempt.map(|(run, _, _)| run),
+            attempt.map(|(_, row, _)| row),
+            attempt.map(|(_, _, number)| number),
+        ])?;
+        if let Some(book) = self.books.get_mut(&take.scope) {
+            book.calls.send();
+        }
+        Ok(CallId(conn.last_insert_rowid()))
+    }
+
+    /// Writes down that a call ended `at`, with its period counting from `ended`.
+    pub(super) fn end(
+        &mut self,
+        conn: &Connection,
+        call: CallId,
+        at: Moment,
+        ended: Uptime,
+    ) -> Result<(), Fault> {
+        let grace = i64::try_from(ended.since(at.uptime).as_nanos()).unwrap_or(i64::MAX);
+        let scope: Option<i64> = conn
+            .prepare_cached(
+                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4
+                 WHERE id = ?1 AND ended_up IS NULL RETURNING scope",
+            )?
+            .query_row(params![call.0, Up(ended), Wall(at.wall), grace], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        match scope {
+            Some(scope) => {
+                if let Some(book) = self.books.get_mut(&ScopeKey(scope)) {
+                    book.calls.end(ended);
+                }
+                Ok(())
+            }
+            None => self.end_again(conn, call, (at, ended), grace),
+        }
+    }
+
+    /// Somebody took us for dead and ended the call for us (the lock files were removed by hand). Our word is the
+    /// better one.
+    fn end_again(
+        &mut self,
+        conn: &Connection,
+        call: CallId,
+        (at, ended): (Moment, Uptime),
+        grace: i64,
+    ) -> Result<(), Fault> {
+        self.forget();
+        let changed = conn
+            .prepare_cached(
+                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5 WHERE id = ?1",
+            )?
+            .execute(params![
+                call.0,
+                Up(ended),
+                Wall(at.wall),
+                grace,
+                self.own.boot
+            ])?;
+        if changed == 0 {
+            return Err(unknown_call(call));
+        }
+        Ok(())
+    }
+
+    /// Gives the slot of a call back at once. Returns the attempt it was for.
+    pub(super) fn withdraw(
+        &mut self,
+        conn: &Connection,
+        call: CallId,
+    ) -> Result<Option<AttemptKey>, Fault> {
+        // The line stays until it is old, so that its number is never given again.
+        let found = conn
+            .prepare_cached(
+                "UPDATE calls SET ended_up = ?2, ended_wall = 0, grace = 0
+                 WHERE id = ?1 AND ended_up IS NULL RETURNING scope, run, row, attempt",
+            )?
+            .query_row(params![call.0, Up(Uptime::MIN)], |row| {
+                let run: Option<i64> = row.get(1)?;
+                let attempt = match run {
+                    Some(run) => Some(AttemptKey {
+                        run: RunKey(run),
+                        row: row.get(2)?,
+                        number: row.get(3)?,
+                    }),
+                    None => None,
+                };
+                Ok((ScopeKey(row.get(0)?), attempt))
+            })
+            .optional()?;
+        let (scope, attempt) = found.ok_or_else(|| unknown_call(call))?;
+        if let Some(book) = self.books.get_mut(&scope) {
+            book.calls.withdraw();
+        }
+        Ok(attempt)
+    }
+
+    /// Returns the calls that hold slots in `windows` at `now`.
+    pub(super) fn calls(
+        &mut self,
+        conn: &Connection,
+        scope: ScopeKey,
+        windows: &Windows,
+        now: Moment,
+    ) -> Result<Calls, Fault> {
+        self.look_for_dead(conn, now)?;
+        self.book(conn, scope, windows, now)
+            .map(|book| book.calls.clone())
+    }
+
+    fn book(
+        &mut self,
+        conn: &Connection,
+        scope: ScopeKey,
+        windows: &Windows,
+        now: Moment,
+    ) -> Result<&Book, Fault> {
+        let reach = windows.longest_hold();
+        let fits = self
+            .books
+            .get(&scope)
+            .is_some_and(|book| book.reach >= reach);
+        if !fits {
+            let calls = calls::read(conn, self.own.boot, (scope, reach), now)?;
+            self.books.insert(scope, Book { calls, reach });
+        }
+        let book = self.books.entry(scope).or_insert_with(|| Book {
+            calls: Calls::new(),
+            reach,
+        });
+        book.calls.prune(now.uptime, book.reach);
+        Ok(book)
+    }
+
+    fn cooldown(
+        &mut self,
+        conn: &Connection,
+        scope: ScopeKey,
+        now: Moment,
+    ) -> Result<Uptime, Fault> {
+        if let Some(until) = self.cooldowns.get(&scope) {
+            return Ok(*until);
+        }
+        let until = scopes::cooldown(conn, scope, self.own.boot, now)?
+            .map_or(Uptime::MIN, |cooldown| cooldown.until);
+        self.cooldowns.insert(scope, until);
+        Ok(until)
+    }
+
+    /// Forgets one scope's cooldown, which has just been written.
+    pub(super) fn forget_cooldown(&mut self, scope: ScopeKey) {
+        self.cooldowns.remove(&scope);
+    }
+
+    /// Returns the file's short names for this process.
+    pub(super) fn own(&self) -> Own {
+        self.own
+    }
+
+    /// Returns the key of the boot whose uptimes this process shows.
+    pub(super) fn boot(&self) -> i64 {
+        self.own.boot
+    }
+
+    /// Ends the calls of processes that died, at most once a second. Returns whether there were any.
+    pub(super) fn look_for_dead(&mut self, conn: &Connection, now: Moment) -> Result<bool, Fault> {
+        if self
+            .looked
+            .is_some_and(|looked| now.uptime < looked.after(LOOKING))
+        {
+            return Ok(false);
+        }
+        self.looked = Some(now.uptime);
+        let ended = processes::end_calls_of_dead(conn, self.own, &self.locks, (now, self.grace))?;
+        if ended {
+            self.forget();
+        }
+        Ok(ended)
+    }
+
+    fn prune(&mut self, conn: &Connection, now: Moment) -> Result<(), Fault> {
+        if self
+            .pruned
+            .is_some_and(|pruned| now.uptime < pruned.after(PRUNING))
+        {
+            return Ok(());
+        }
+        self.pruned = Some(now.uptime);
+        calls::prune(conn, self.own.boot, now)
+    }
+}
+
+fn unknown_call(call: CallId) -> Fault {
+    Fault::Unknown {
+        what: "call in flight",
+        key: call.0.to_string(),
+    }
+}

@@ -1,0 +1,101 @@
+//! Who is alive: each process holds an OS lock on `locks/<its id>` for its life.
+//!
+//! Never told by pid or heartbeat: a stopped process is alive, and the pid of every container's first process is 1.
+//! A lock file is removed only by whoever holds its lock or has found it free and put that on record.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::TryLockError;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::platform;
+
+use super::error::StoreError;
+
+/// The folder of the lock files.
+#[derive(Clone, Debug)]
+pub(super) struct Locks {
+    dir: PathBuf,
+}
+
+/// A lock that lasts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Locks {
+    /// Opens the folder, or makes it.
+    pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
+        let dir = state.join("locks");
+        platform::create_private_dir(&dir).map_err(|error| StoreError::folder(&dir, error))?;
+        Ok(Self { dir })
+    }
+
+    /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
+    /// to WAL that does not bear company.
+    pub(super) fn wait_to_open(&self) -> Result<Held, StoreError> {
+        let path = self.dir.join("opening");
+        let file = platform::open_private_file(&path)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| StoreError::folder(&path, error))?;
+        Ok(Held { _file: file, path })
+    }
+
+    /// Takes the lock of `name`, which nobody else may hold.
+    pub(super) fn hold(&self, name: &str) -> Result<Held, StoreError> {
+        let path = self.dir.join(name);
+        let file =
+            platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Held { _file: file, path }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Held { path }),
+            Err(TryLockError::Error(error)) => Err(StoreError::folder(&path, error)),
+        }
+    }
+
+    /// Returns whether nobody holds the lock of `name`. Where the system does not say, somebody may.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        let path = self.dir.join(name);
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file.try_lock().is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Removes the file of `name`.
+    pub(super) fn remove(&self, name: &str) {
+        // A file that stays costs nothing: no record speaks of it.
+        drop(std::fs::remove_file(self.dir.join(name)));
+    }
+}
+
+impl Held {
+    /// Lets go, and removes the file.
+    pub(super) fn remove(self) {
+        // As above.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_free_when_its_holder_lets_go_and_when_its_file_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = Locks::open(dir.path()).unwrap();
+        assert!(locks.is_free("a"));
+        let held = locks.hold("a").unwrap();
+        assert!(!locks.is_free("a"));
+        assert!(matches!(locks.hold("a"), Err(StoreError::Held { .. })));
+        drop(held);
+        assert!(locks.is_free("a"));
+        locks.hold("a").unwrap().remove();
+        assert!(!dir.path().join("locks/a").exists());
+    }
+}

@@ -1,0 +1,346 @@
+//! What is written and what is read back, as plain values. Nothing here touches the file.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::domain::ActionId;
+use crate::domain::ActionStatus;
+use crate::domain::BootId;
+use crate::domain::LaneId;
+use crate::domain::MachineAction;
+use crate::domain::Moment;
+use crate::domain::RowContext;
+use crate::domain::RowNumber;
+use crate::domain::RunId;
+use crate::domain::Settlement;
+use crate::domain::Source;
+use crate::domain::Uptime;
+use crate::quota::Windows;
+
+use super::slots::CallId;
+use super::slots::RunKey;
+use super::slots::ScopeKey;
+
+/// Who writes: one per opened store. Alive or dead is told by a lock on the id, the rest is text for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// A new id for each start of the program.
+    pub id: Uuid,
+    /// The system's number for it.
+    pub pid: u32,
+    /// The machine's name.
+    pub host: String,
+    /// The boot whose uptimes this process shows.
+    pub boot: BootId,
+}
+
+/// How far an unsettled row has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Never sent.
+    Fresh,
+    /// An attempt is in flight, or was when its process died.
+    Sent,
+    /// Sent, and surely not applied: it may go again.
+    Again,
+    /// The fate of an attempt is not known.
+    Unknown,
+    /// The service said 200, and its record was still open.
+    Accepted,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Phase; 5] = [
+        Phase::Fresh,
+        Phase::Sent,
+        Phase::Again,
+        Phase::Unknown,
+        Phase::Accepted,
+    ];
+
+    /// Returns the word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Sent => "sent",
+            Self::Again => "again",
+            Self::Unknown => "unknown",
+            Self::Accepted => "accepted",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == text)
+    }
+}
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It goes on, or its process died.
+    Going,
+    /// It stopped and can be resumed.
+    Stopped,
+    /// Every row is settled.
+    Finished,
+}
+
+impl RunState {
+    /// Returns the word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Going => "going",
+            Self::Stopped => "stopped",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Going, Self::Stopped, Self::Finished]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// A run as it begins. No field may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// Its public name.
+    pub id: RunId,
+    /// When it began.
+    pub created: Timestamp,
+    /// Its resolved settings as JSON.
+    pub settings: String,
+    /// Its inputs as JSON.
+    pub inputs: String,
+    /// The tenant, or `-`.
+    pub tenant: String,
+    /// The app, or `-`.
+    pub app: String,
+    /// The cloud's name, or host and port.
+    pub cloud: String,
+    /// The machine it runs on.
+    pub host: String,
+    /// The user who runs it.
+    pub user: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// A run as the file knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its key.
+    pub key: RunKey,
+    /// What it began with.
+    pub begun: NewRun,
+    /// How far its input was read.
+    pub intake: IntakeMark,
+    /// Whether it goes on.
+    pub state: RunState,
+    /// Why it stopped, where it did.
+    pub reason: Option<String>,
+    /// What the program said on leaving.
+    pub exit_code: Option<u8>,
+    /// When it stopped or finished.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// How far the input was read; written in one transaction with the rows that were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntakeMark {
+    /// How many rows were read in all.
+    pub rows_read: u64,
+    /// Where to go on, in the reader's own words; `None` where that is not possible.
+    pub position: Option<String>,
+    /// Whether the input was read to its end.
+    pub complete: bool,
+}
+
+/// One row on its way into the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRow {
+    /// Its place in the run.
+    pub number: RowNumber,
+    /// Whose share it belongs to.
+    pub lane: LaneId,
+    /// Where it stands in the input.
+    pub source: Source,
+    /// The id, or the text of a cell that holds none; such a row must bring its settlement.
+    pub id: Result<ActionId, String>,
+    /// What else the input told.
+    pub context: RowContext,
+    /// The last word, where there is one already (invalid, duplicate, held back).
+    pub settlement: Option<Settlement>,
+}
+
+/// One unsettled row as the queue hands it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedRow {
+    /// Its place in the run.
+    pub number: RowNumber,
+    /// The action.
+    pub id: ActionId,
+    /// What the input told, with the service's word in its place where a record was seen.
+    pub context: RowContext,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// How far it has come.
+    pub phase: Phase,
+    /// When the first attempt was sent.
+    pub first_sent_at: Option<Timestamp>,
+    /// The comment that went out.
+    pub comment_sent: Option<String>,
+    /// The status seen before the first sending.
+    pub status_before: Option<ActionStatus>,
+    /// The newest status seen.
+    pub action_status: Option<ActionStatus>,
+    /// When its state was first read.
+    pub triaged_at: Option<Timestamp>,
+}
+
+/// What an attempt came back with, for its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptReply {
+    /// The run.
+    pub run: RunKey,
+    /// The row.
+    pub row: RowNumber,
+    /// Which attempt.
+    pub number: u32,
+    /// The class of the reply, in a word.
+    pub class: String,
+    /// The HTTP status, where one was read.
+    pub http_status: Option<u16>,
+    /// The service's error code.
+    pub error_code: Option<String>,
+    /// The GUID to quote to support.
+    pub correlation_id: Option<String>,
+    /// How far the row has come by it.
+    pub phase: Phase,
+}
+
+/// One fact for the journal or the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The reply to a call was read, or the call was given up.
+    Replied {
+        /// Which call.
+        call: CallId,
+        /// When.
+        at: Moment,
+        /// From when the period counts: `at`, or later by a grace where the call may still be delivered.
+        ended: Uptime,
+        /// What it means for its row; `None` for a read.
+        row: Option<AttemptReply>,
+    },
+    /// No byte of the call left: its slot is free at once, and it is no attempt.
+    Withdrawn {
+        /// Which call.
+        call: CallId,
+    },
+    /// Something was learned about an unsettled row.
+    Noted {
+        /// The run.
+        run: RunKey,
+        /// The row.
+        row: RowNumber,
+        /// How far it has come.
+        phase: Phase,
+        /// The service's record, where one was seen.
+        record: Option<MachineAction>,
+        /// The status before the first sending, where this reading tells it.
+        status_before: Option<ActionStatus>,
+        /// When its state was read; the first one stays.
+        triaged_at: Option<Timestamp>,
+    },
+    /// The last word on a row; a second one is refused.
+    Settled {
+        /// The run.
+        run: RunKey,
+        /// The row.
+        row: RowNumber,
+        /// The last word and what led to it.
+        settlement: Settlement,
+    },
+    /// The service told a scope to wait. Only ever moved later.
+    Cooldown {
+        /// Which scope.
+        scope: ScopeKey,
+        /// Until when, on the clock of this boot.
+        until: Uptime,
+        /// The same by wall clock, for other boots.
+        wall: Timestamp,
+        /// Why.
+        cause: String,
+    },
+    /// The allowances that the service named for a scope.
+    Limits {
+        /// Which scope.
+        scope: ScopeKey,
+        /// All of them; what was stored before is replaced.
+        windows: Windows,
+    },
+    /// A run goes on again, stopped, or finished.
+    RunState {
+        /// Which run.
+        run: RunKey,
+        /// What became of it.
+        state: RunState,
+        /// What the program says on leaving.
+        exit: Option<u8>,
+        /// Why it stopped.
+        reason: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// How to open a store, beyond where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How long the calls of a dead process may still be delivered.
+    pub grace: Duration,
+    /// Which commit of the writer fails, from 1: an injected fault, for tests.
+    pub fail_at_commit: Option<u64>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
+            // --fate-grace.
+            grace: Duration::from_secs(120),
+            fail_at_commit: None,
+        }
+    }
+}
+
+/// Where the state file of a folder stands.
+pub fn state_file(dir: &Path) -> PathBuf {
+    dir.join("state.db")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_and_run_states_read_back_from_their_words() {
+        for phase in Phase::ALL {
+            assert_eq!(Phase::parse(phase.as_str()), Some(phase));
+        }
+        assert_eq!(Phase::parse("queued"), None);
+        for state in [RunState::Going, RunState::Stopped, RunState::Finished] {
+            assert_eq!(RunState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(RunState::parse(""), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! One report row from one journal row, and the outcome of a row that never got its last word.
+
+use rusqlite::Connection;
+use rusqlite::Row;
+use rusqlite::params;
+
+use crate::domain::Outcome;
+use crate::domain::ReportRow;
+
+use super::error::Fault;
+use super::records::Phase;
+use super::records::RunRecord;
+use super::records::RunState;
+use super::words::IdCell;
+use super::words::OutcomeWord;
+use super::words::Wall;
+
+/// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
+pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 THEN 'not_attempted'
+    WHEN r.phase = 'accepted' THEN 'accepted' WHEN r.phase IN ('sent', 'unknown') THEN 'unknown'
+    ELSE 'not_attempted' END)";
+
+/// Reads at most `limit` rows after row `after`, and the number of the last one.
+pub(super) fn read_page(
+    conn: &Connection,
+    run: &RunRecord,
+    after: u32,
+    limit: usize,
+) -> Result<(Vec<ReportRow>, u32), Fault> {
+    let sql = format!(
+        "SELECT r.number, r.id, {OUTCOME}, r.outcome IS NULL, r.reason, r.action_status, r.action_type, r.machine_id,
+            r.computer_dns_name, r.follow_up, r.attempts, r.http_status, r.error_code, r.correlation_id, r.comment,
+            r.first_sent, r.settled, r.tenant, s.name, r.line, r.status_before, r.requestor, r.requestor_comment,
+            r.request_source, r.action_scope, r.created, r.triaged, r.comment_sent, r.phase, r.last_class
+         FROM rows r LEFT JOIN sources s ON s.id = r.source
+         WHERE r.run = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut cells = statement.query(params![run.key.0, after, limit])?;
+    let mut rows = Vec::new();
+    let mut last = after;
+    while let Some(row) = cells.next()? {
+        last = row.get(0)?;
+        rows.push(read_row(run, row)?);
+    }
+    Ok((rows, last))
+}
+
+fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
+    let text = |column: usize| row.get::<_, Option<String>>(column);
+    let time = |column: usize| {
+        row.get::<_, Option<Wall>>(column)
+            .map(|cell| cell.map(|Wall(time)| time))
+    };
+    let IdCell(id) = row.get(1)?;
+    let OutcomeWord(outcome) = row.get(2)?;
+    let attempts: u32 = row.get(10)?;
+    let http_status: Option<u16> = row.get(11)?;
+    let derived: bool = row.get(3)?;
+    let reason = if derived {
+        let left = Left {
+            state: run.state,
+            phase: row.get(28)?,
+            attempts,
+            http_status,
+            class: text(29)?,
+        };
+        left.reason(outcome)
+    } else {
+        text(4)?.unwrap_or_default()
+    };
+    let line: i64 = row.get(19)?;
+    Ok(ReportRow {
+        action_id: id.map_or_else(|text| text, |id| id.to_string()),
+        outcome,
+        reason,
+        action_status: text(5)?,
+        action_type: text(6)?,
+        machine_id: text(7)?,
+        computer_dns_name: text(8)?,
+        follow_up: text(9)?,
+        attempts,
+        http_status,
+        error_code: text(12)?,
+        correlation_id: text(13)?,
+        comment: text(14)?,
+        first_sent_at: time(15)?,
+        settled_at: time(16)?,
+        // A run without a named tenant has none to report.
+        tenant: text(17)?.or_else(|| Some(run.begun.tenant.clone()).filter(|name| name != "-")),
+        source: format!("{}:{line}", text(18)?.unwrap_or_default()),
+        run_id: run.begun.id.to_string(),
+        status_before: text(20)?,
+        requestor: text(21)?,
+        requestor_comment: text(22)?,
+        request_source: text(23)?,
+        action_scope: text(24)?,
+        created_at: time(25)?,
+        triaged_at: time(26)?,
+        comment_sent: text(27)?,
+    })
+}
+
+/// A row as the run left it.
+struct Left {
+    state: RunState,
+    phase: Phase,
+    attempts: u32,
+    http_status: Option<u16>,
+    class: Option<String>,
+}
+
+impl Left {
+    /// Says why the row has no last word.
+    fn reason(&self, outcome: Outcome) -> String {
+        let stopped = self.state != RunState::Going;
+        let pick = |gone: &str, going: &str| if stopped { gone } else { going }.to_owned();
+        match outcome {
+            Outcome::Accepted => pick(
+                "the run stopped before it could be verified",
+                "not verified yet",
+            ),
+            Outcome::Unknown => pick(
+                "the run stopped before it could be read again",
+                "not read again yet",
+            ),
+            _ if self.attempts == 0 => pick(
+                "the run stopped before its turn",
+                "its turn has not come yet",
+            ),
+            _ => format!(
+                "sent {}, last answer {}; {}",
+                times(self.attempts),
+                self.last_answer(),
+                pick(
+                    "the run stopped before it was sent again",
+                    "to be sent again"
+                )
+            ),
+        }
+    }
+
+    fn last_answer(&self) -> String {
+        match (self.http_status, &self.class) {
+            (Some(status), Some(class)) => format!("{status} {class}"),
+            (Some(status), None) => status.to_string(),
+            (None, Some(class)) => class.clone(),
+            (None, None) => format!("none ({})", self.phase.as_str()),
+        }
+    }
+}
+
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        _ => format!("{count} times"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_a_last_word_says_how_the_run_left_it() {
+        use Outcome as O;
+        use RunState::Going;
+        use RunState::Stopped;
+        let left = |state, phase, attempts, outcome| {
+            Left {
+                state,
+                phase,
+                attempts,
+                http_status: Some(429),
+                class: Some("throttled".to_owned()),
+            }
+            .reason(outcome)
+        };
+        for (state, phase, attempts, outcome, text) in [
+            (
+                Stopped,
+                Phase::Fresh,
+                0,
+                O::NotAttempted,
+                "the run stopped before its turn",
+            ),
+            (
+                Going,
+                Phase::Fresh,
+                0,
+                O::NotAttempted,
+                "its turn has not come yet",
+            ),
+            (
+                Stopped,
+                Phase::Accepted,
+                1,
+                O::Accepted,
+                "the run stopped before it could be verified",
+            ),
+            (
+                Stopped,
+                Phase::Sent,
+                1,
+                O::Unknown,
+                "the run stopped before it could be read again",
+            ),
+            (
+                Stopped,
+                Phase::Again,
+                3,
+                O::NotAttempted,
+                "sent 3 times, last answer 429 throttled; the run stopped before it was sent again",
+            ),
+            (
+                Going,
+                Phase::Again,
+                1,
+                O::NotAttempted,
+                "sent once, last answer 429 throttled; to be sent again",
+            ),
+        ] {
+            assert_eq!(left(state, phase, attempts, outcome), text);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The tables, and the steps that bring an older file to them: forward only, each one never changed once released.
+//!
+//! Refused: a unique index on (tenant, id) of rows, which on random GUIDs makes reading the input twenty times slower;
+//! whoever reads the input knows its duplicates.
+
+use rusqlite::Connection;
+
+use super::error::Fault;
+
+/// Marks a file as ours (`mdec` in ASCII), so that another program's database is not taken for an old state file.
+pub(super) const APPLICATION: i64 = 0x6d64_6563;
+
+/// Each step takes the schema from its own position to the next.
+const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first];
+
+/// The newest schema version this program knows.
+pub(super) const VERSION: i64 = 1;
+
+/// Brings the file to [`VERSION`]; the caller holds the transaction.
+pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
+    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(found).unwrap_or(0);
+    for step in STEPS.iter().skip(done) {
+        step(conn)?;
+    }
+    if found < VERSION {
+        conn.pragma_update(None, "application_id", APPLICATION)?;
+        conn.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(())
+}
+
+// `calls.ended_up` is the instant from which the period counts, grace included, on the clock of `boot`; NULL in
+// flight. `ended_wall` is the wall time without the grace, so that a stamp from the future shows as one.
+// The index finds the calls in flight (NULLs) and the newest ends of a scope without reading its whole day.
+//
+// `rows` has no rowid and is kept in row order: taking up a queue and writing a report are walks, not searches. Its
+// `id` is the sixteen bytes of a GUID, or the text of a cell that held none.
+fn first(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        CREATE TABLE boots (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+        CREATE TABLE processes (
+            id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, pid INTEGER NOT NULL, host TEXT NOT NULL,
+            boot INTEGER NOT NULL, started INTEGER NOT NULL
+        );
+        CREATE TABLE scopes (
+            id INTEGER PRIMARY KEY, cloud TEXT NOT NULL, tenant TEXT NOT NULL, app TEXT NOT NULL,
+            destination TEXT NOT NULL, cooldown_up INTEGER, cooldown_wall INTEGER, cooldown_boot INTEGER,
+            cooldown_cause TEXT, windows TEXT, pace TEXT,
+            UNIQUE (cloud, tenant, app, destination)
+        );
+        CREATE TABLE calls (
+            id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, process INTEGER NOT NULL, boot INTEGER NOT NULL,
+            sent_up INTEGER NOT NULL, sent_wall INTEGER NOT NULL, ended_up INTEGER, ended_wall INTEGER, grace INTEGER,
+            run INTEGER, row INTEGER, attempt INTEGER
+        );
+        CREATE INDEX calls_by_end ON calls (scope, boot, ended_up);
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,
+            settings TEXT NOT NULL, inputs TEXT NOT NULL, tenant TEXT NOT NULL, app TEXT NOT NULL, cloud TEXT NOT NULL,
+            host TEXT NOT NULL, user TEXT NOT NULL, version TEXT NOT NULL,
+            input_position TEXT, input_complete INTEGER NOT NULL DEFAULT 0, rows_read INTEGER NOT NULL DEFAULT 0,
+            state TEXT NOT NULL, reason TEXT, exit_code INTEGER, ended INTEGER, holder TEXT
+        );
+        CREATE TABLE sources (
+            id INTEGER PRIMARY KEY, run INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (run, name)
+        );
+        CREATE TABLE rows (
+            run INTEGER NOT NULL, number INTEGER NOT NULL, lane INTEGER NOT NULL, id NOT NULL,
+            source INTEGER NOT NULL, line INTEGER NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0, phase TEXT NOT NULL, outcome TEXT,
+            comment TEXT, tenant TEXT, action_type TEXT, machine_id TEXT, computer_dns_name TEXT, requestor TEXT,
+            first_sent INTEGER, comment_sent TEXT,
+            last_class TEXT, http_status INTEGER, error_code TEXT, correlation_id TEXT,
+            status_before TEXT, triaged INTEGER, action_status TEXT, requestor_comment TEXT, request_source TEXT,
+            action_scope TEXT, created INTEGER,
+            reason TEXT, follow_up TEXT, settled INTEGER,
+            PRIMARY KEY (run, number)
+        ) WITHOUT ROWID;
+        CREATE TABLE attempts (
+            run INTEGER NOT NULL, row INTEGER NOT NULL, number INTEGER NOT NULL, phase_before TEXT NOT NULL,
+            sent INTEGER NOT NULL, replied INTEGER, class TEXT, http_status INTEGER, error_code TEXT,
+            correlation_id TEXT,
+            PRIMARY KEY (run, row, number)
+        ) WITHOUT ROWID;
+        ",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrating_twice_changes_nothing_the_second_time() {
+        let conn = Connection::open_in_memory().unwrap();
+        migrate(&conn).unwrap();
+        let version = |name: &str| -> i64 {
+            conn.pragma_query_value(None, name, |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(version("user_version"), VERSION);
+        assert_eq!(version("application_id"), APPLICATION);
+        assert_eq!(i64::try_from(STEPS.len()), Ok(VERSION));
+        let before = version("schema_version");
+        migrate(&conn).unwrap();
+        assert_eq!(version("schema_version"), before);
+    }
+}

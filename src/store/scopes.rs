@@ -1,0 +1,159 @@
+//! The scopes: their names, their cooldowns and the allowances that the service named for them.
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::Row;
+use rusqlite::params;
+
+use jiff::Timestamp;
+
+use crate::domain::Destination;
+use crate::domain::Moment;
+use crate::domain::Scope;
+use crate::domain::Uptime;
+use crate::quota::Windows;
+
+use super::error::Fault;
+use super::slots::Cooldown;
+use super::slots::ScopeKey;
+use super::slots::ScopeRecord;
+use super::words::Up;
+use super::words::Wall;
+use super::words::WindowsCell;
+
+/// Returns the scope's key; a scope never heard of before is entered.
+pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, Fault> {
+    let name = params![
+        scope.cloud,
+        scope.tenant,
+        scope.app,
+        scope.destination.as_str()
+    ];
+    conn.prepare_cached(
+        "INSERT INTO scopes (cloud, tenant, app, destination) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(name)?;
+    let key = conn
+        .prepare_cached(
+            "SELECT id FROM scopes WHERE cloud = ?1 AND tenant = ?2 AND app = ?3 AND destination = ?4",
+        )?
+        .query_row(name, |row| row.get(0))?;
+    Ok(ScopeKey(key))
+}
+
+/// Returns every scope, in order of its name.
+pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, Fault> {
+    let scopes = conn
+        .prepare_cached(
+            "SELECT id, cloud, tenant, app, destination FROM scopes ORDER BY cloud, tenant, app, destination",
+        )?
+        .query_map([], |row| {
+            let word: String = row.get(4)?;
+            let destination = [Destination::Cancel, Destination::Get, Destination::List]
+                .into_iter()
+                .find(|destination| destination.as_str() == word);
+            let scope = destination.map(|destination| -> rusqlite::Result<_> {
+                Ok(Scope {
+                    cloud: row.get(1)?,
+                    tenant: row.get(2)?,
+                    app: row.get(3)?,
+                    destination,
+                })
+            });
+            Ok((ScopeKey(row.get(0)?), scope.transpose()?))
+        })?
+        // A destination that only another version knows is none of ours.
+        .filter_map(|found| match found {
+            Ok((key, scope)) => scope.map(|scope| Ok((key, scope))),
+            Err(error) => Some(Err(error)),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(scopes)
+}
+
+/// Reads what the file knows about one scope.
+pub(super) fn read(
+    conn: &Connection,
+    key: ScopeKey,
+    boot: i64,
+    now: Moment,
+) -> Result<ScopeRecord, Fault> {
+    let adopted: Option<WindowsCell> = conn
+        .prepare_cached("SELECT windows FROM scopes WHERE id = ?1")?
+        .query_row([key.0], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| unknown(key))?;
+    Ok(ScopeRecord {
+        key,
+        cooldown: cooldown(conn, key, boot, now)?,
+        adopted: adopted.map_or_else(Windows::none, |cell| cell.0),
+    })
+}
+
+/// Returns the scope's cooldown where it still lasts at `now`.
+pub(super) fn cooldown(
+    conn: &Connection,
+    key: ScopeKey,
+    boot: i64,
+    now: Moment,
+) -> Result<Option<Cooldown>, Fault> {
+    let read = |row: &Row<'_>| -> rusqlite::Result<Option<Cooldown>> {
+        let Some(Up(until)) = row.get(0)? else {
+            return Ok(None);
+        };
+        let wall: Wall = row.get(1)?;
+        let same_boot = row.get::<_, i64>(2)? == boot;
+        Ok(Some(Cooldown {
+            until: if same_boot {
+                until
+            } else {
+                now.uptime_at(wall.0)
+            },
+            wall: wall.0,
+            cause: row.get(3)?,
+        }))
+    };
+    let found = conn
+        .prepare_cached(
+            "SELECT cooldown_up, cooldown_wall, cooldown_boot, cooldown_cause FROM scopes WHERE id = ?1",
+        )?
+        .query_row([key.0], read)
+        .optional()?
+        .ok_or_else(|| unknown(key))?;
+    Ok(found.filter(|cooldown| cooldown.until > now.uptime))
+}
+
+/// Writes a cooldown down where it ends later than the one that stands.
+pub(super) fn cool_down(
+    conn: &Connection,
+    key: ScopeKey,
+    boot: i64,
+    (until, wall, cause): (Uptime, Timestamp, &str),
+) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5
+         WHERE id = ?1 AND (cooldown_up IS NULL
+            OR CASE WHEN cooldown_boot = ?4 THEN cooldown_up < ?2 ELSE cooldown_wall < ?3 END)",
+    )?
+    .execute(params![key.0, Up(until), Wall(wall), boot, cause])?;
+    Ok(())
+}
+
+/// Replaces the allowances that the service named.
+pub(super) fn adopt(conn: &Connection, key: ScopeKey, windows: Windows) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached("UPDATE scopes SET windows = ?2 WHERE id = ?1")?
+        .execute(params![key.0, WindowsCell(windows)])?;
+    if changed == 0 {
+        return Err(unknown(key));
+    }
+    Ok(())
+}
+
+fn unknown(key: ScopeKey) -> Fault {
+    Fault::Unknown {
+        what: "scope",
+        key: key.0.to_string(),
+    }
+}

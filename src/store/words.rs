@@ -1,0 +1,214 @@
+//! How values stand in the file: times as microseconds, outcomes and phases as their words, ids as sixteen bytes.
+//!
+//! Invariant: whatever is written here reads back equal, and a cell that does not read back is an error, never a guess.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::ToSql;
+use rusqlite::types::FromSql;
+use rusqlite::types::FromSqlError;
+use rusqlite::types::FromSqlResult;
+use rusqlite::types::ToSqlOutput;
+use rusqlite::types::ValueRef;
+
+use crate::domain::ActionId;
+use crate::domain::Outcome;
+use crate::domain::Uptime;
+use crate::quota::Window;
+use crate::quota::Windows;
+
+use super::records::Phase;
+use super::records::RunState;
+
+/// A wall time as a cell.
+#[derive(Clone, Copy)]
+pub(super) struct Wall(pub(super) Timestamp);
+
+impl ToSql for Wall {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.as_microsecond().into())
+    }
+}
+
+impl FromSql for Wall {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let micros = value.as_i64()?;
+        Timestamp::from_microsecond(micros)
+            .map(Self)
+            .map_err(|_| FromSqlError::OutOfRange(micros))
+    }
+}
+
+/// Wraps an optional wall time.
+pub(super) fn wall(time: Option<Timestamp>) -> Option<Wall> {
+    time.map(Wall)
+}
+
+/// An uptime as a cell.
+pub(super) struct Up(pub(super) Uptime);
+
+impl ToSql for Up {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.as_nanos().into())
+    }
+}
+
+impl FromSql for Up {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(|nanos| Self(Uptime::from_nanos(nanos)))
+    }
+}
+
+impl ToSql for Phase {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Phase {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        word(value, Self::parse)
+    }
+}
+
+impl FromSql for RunState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        word(value, Self::parse)
+    }
+}
+
+/// An outcome as a cell.
+pub(super) struct OutcomeWord(pub(super) Outcome);
+
+impl FromSql for OutcomeWord {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        word(value, Outcome::parse).map(Self)
+    }
+}
+
+/// What stands in a row's id cell: the bytes of a sound id, or the text of a bad one.
+pub(super) struct IdCell(pub(super) Result<ActionId, String>);
+
+impl FromSql for IdCell {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        if let ValueRef::Text(_) = value {
+            return Ok(Self(Err(value.as_str()?.to_owned())));
+        }
+        let bytes = <[u8; 16]>::column_result(value)?;
+        let id = ActionId::from_bytes(bytes).ok_or_else(|| unreadable("the nil GUID"))?;
+        Ok(Self(Ok(id)))
+    }
+}
+
+impl ToSql for IdCell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match &self.0 {
+            Ok(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
+            Err(text) => text.as_str().into(),
+        })
+    }
+}
+
+/// A list of windows as a cell: `limit/nanoseconds`, separated by commas.
+pub(super) struct WindowsCell(pub(super) Windows);
+
+impl ToSql for WindowsCell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let windows: Vec<_> = self
+            .0
+            .as_slice()
+            .iter()
+            .map(|window| format!("{}/{}", window.limit, window.period.as_nanos()))
+            .collect();
+        Ok(windows.join(",").into())
+    }
+}
+
+impl FromSql for WindowsCell {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        text.split(',')
+            .filter(|part| !part.is_empty())
+            .map(|part| {
+                let (limit, nanos) = part.split_once('/')?;
+                Some(Window {
+                    limit: limit.parse::<NonZeroU32>().ok()?,
+                    period: Duration::from_nanos(nanos.parse().ok()?),
+                })
+            })
+            .collect::<Option<Vec<_>>>()
+            .map(|windows| Self(Windows::new(windows)))
+            .ok_or_else(|| unreadable(text))
+    }
+}
+
+fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlResult<T> {
+    let text = value.as_str()?;
+    parse(text).ok_or_else(|| unreadable(text))
+}
+
+fn unreadable(text: &str) -> FromSqlError {
+    FromSqlError::Other(format!("`{text}` is no word of this state file").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    fn there_and_back<T: ToSql + FromSql>(value: T) -> rusqlite::Result<T> {
+        Connection::open_in_memory()
+            .unwrap()
+            .query_row("SELECT ?1", [value], |row| row.get(0))
+    }
+
+    #[test]
+    fn values_read_back_as_they_were_written() {
+        let odd = Windows::new(vec![
+            Window::parse("7/333ms").unwrap(),
+            Window::parse("1500/1h").unwrap(),
+        ]);
+        assert_eq!(there_and_back(WindowsCell(odd.clone())).unwrap().0, odd);
+        assert_eq!(
+            there_and_back(WindowsCell(Windows::none())).unwrap().0,
+            Windows::none()
+        );
+        let time: Timestamp = "2026-03-01T12:00:00.123456Z".parse().unwrap();
+        assert_eq!(there_and_back(Wall(time)).unwrap().0, time);
+        for phase in Phase::ALL {
+            assert_eq!(there_and_back(phase).unwrap(), phase);
+        }
+        for id in [
+            ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").map_err(|_| String::new()),
+            Err("not an id".to_owned()),
+        ] {
+            assert_eq!(there_and_back(IdCell(id.clone())).unwrap().0, id);
+        }
+    }
+
+    #[test]
+    fn a_cell_that_no_version_wrote_is_an_error() {
+        let conn = Connection::open_in_memory().unwrap();
+        let read = |sql: &str| {
+            conn.query_row(sql, [], |row| {
+                row.get::<_, Phase>(0)?;
+                Ok(())
+            })
+        };
+        assert!(read("SELECT 'fresh'").is_ok());
+        assert!(read("SELECT 'frish'").is_err());
+        assert!(read("SELECT 7").is_err());
+        let windows =
+            |sql: &str| conn.query_row(sql, [], |row| row.get::<_, WindowsCell>(0).map(drop));
+        assert!(windows("SELECT '0/5'").is_err());
+        assert!(windows("SELECT '5'").is_err());
+        assert!(
+            conn.query_row("SELECT zeroblob(16)", [], |row| row
+                .get::<_, IdCell>(0)
+                .map(drop))
+                .is_err()
+        );
+    }
+}

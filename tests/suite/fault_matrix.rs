@@ -1,0 +1,368 @@
+//! Every mishap of the sandbox, with reading permitted and not, ends in the outcome that the design demands.
+//!
+//! The last word is compared with what the sandbox did, too: a row may be called `cancelled` only if it was.
+
+use std::time::Duration;
+
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::Outcome::*;
+use mde_cancel::engine::core::StopReason;
+use mde_cancel::sandbox::CancelEffect;
+use mde_cancel::sandbox::FinalAnswer;
+use mde_cancel::sandbox::Status;
+
+use crate::support::Played;
+use crate::support::Scenario;
+use crate::support::nth_id;
+
+/// Reading is answered by 403, with the text of the field.
+const NO_READING: &str = ";403@on=get;403@on=list";
+
+/// Plays one action amid nineteen sound ones, so that the service is known to be up.
+fn play_one(fault: &str, is_readable: bool, change: impl FnOnce(Scenario) -> Scenario) -> Played {
+    let id = nth_id(7);
+    let mut script = fault.replace("THIS", &id.to_string());
+    if !is_readable {
+        script.push_str(NO_READING);
+    }
+    let script = script.trim_start_matches(';');
+    let scenario = Scenario::with_actions(20).faults(script);
+    change(scenario).play()
+}
+
+#[track_caller]
+fn assert_one(
+    fault: &str,
+    is_readable: bool,
+    expected: Outcome,
+    change: impl FnOnce(Scenario) -> Scenario,
+) {
+    let played = play_one(fault, is_readable, change);
+    let row = &played.rows[6];
+    assert_eq!(
+        row.outcome, expected,
+        "{fault}, readable {is_readable}: {} ({} attempts)",
+        row.reason, row.attempts
+    );
+    assert_eq!(played.end.stop, None, "{fault}");
+    assert_eq!(played.rows.len(), 20);
+    for (position, row) in played.rows.iter().enumerate() {
+        if position != 6 {
+            assert_eq!(
+                row.outcome, Cancelled,
+                "{fault}: row {position}: {}",
+                row.reason
+            );
+        }
+        let status = played
+            .sandbox
+            .action(nth_id(position + 1))
+            .map(|record| record.status);
+        if row.outcome == Cancelled {
+            assert_eq!(
+                status,
+                Some(Status::Cancelled),
+                "{fault}: row {position} is not cancelled"
+            );
+        }
+        if row.outcome == Failed {
+            assert_ne!(
+                status,
+                Some(Status::Cancelled),
+                "{fault}: row {position} is cancelled"
+            );
+        }
+    }
+}
+
+fn as_is(scenario: Scenario) -> Scenario {
+    scenario
+}
+
+#[test]
+fn one_transient_fault_is_mended_by_another_attempt() {
+    for is_readable in [true, false] {
+        for fault in [
+            "408", "503", "503:1s", "500", "502", "504", "302", "reset", "close", "html",
+        ] {
+            let script = format!("{fault}@on=cancel,id=THIS,nth=1");
+            assert_one(&script, is_readable, Cancelled, as_is);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_was_applied_without_an_answer_ends_as_cancelled() {
+    for is_readable in [true, false] {
+        for fault in [
+            "applied-500",
+            "applied-502",
+            "applied-504",
+            "applied-reset",
+            "applied-close",
+            "broken-json",
+            "applied-html",
+        ] {
+            let script = format!("{fault}@on=cancel,id=THIS,nth=1");
+            assert_one(&script, is_readable, Cancelled, as_is);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_hangs_is_given_up_and_its_fate_is_cleared() {
+    for is_readable in [true, false] {
+        for fault in ["hang", "applied-hang"] {
+            let script = format!("{fault}@on=cancel,id=THIS,nth=1");
+            assert_one(&script, is_readable, Cancelled, |scenario| {
+                scenario.timeout(Duration::from_millis(1500))
+            });
+        }
+    }
+}
+
+#[test]
+fn a_row_that_never_gets_through_fails_where_it_was_surely_not_applied() {
+    for is_readable in [true, false] {
+        for fault in ["503", "408"] {
+            let script = format!("{fault}@on=cancel,id=THIS");
+            assert_one(&script, is_readable, Failed, |scenario| {
+                scenario.max_attempts(3)
+            });
+        }
+    }
+}
+
+#[test]
+fn a_row_whose_fate_nobody_can_tell_is_unknown_without_reading_and_failed_with_it() {
+    for fault in ["500", "502", "reset", "html"] {
+        let script = format!("{fault}@on=cancel,id=THIS");
+        assert_one(&script, false, Unknown, |scenario| scenario.max_attempts(3));
+        assert_one(&script, true, Failed, |scenario| scenario.max_attempts(3));
+    }
+}
+
+#[test]
+fn an_empty_answer_is_an_acceptance() {
+    for is_readable in [true, false] {
+        assert_one("empty@on=cancel,id=THIS", is_readable, Accepted, as_is);
+        assert_one("202@on=cancel,id=THIS", is_readable, Accepted, as_is);
+    }
+}
+
+#[test]
+fn a_record_that_is_still_open_in_the_answer_is_accepted() {
+    let late = CancelEffect::Late(Duration::from_secs(3600));
+    for is_readable in [true, false] {
+        let script = if is_readable { "" } else { &NO_READING[1..] };
+        let played = Scenario::with_actions(3)
+            .faults(script)
+            .sandbox(|sandbox| sandbox.cancels.open = late)
+            .play();
+        assert_eq!(played.outcomes(), [Accepted; 3]);
+    }
+}
+
+#[test]
+fn final_actions_are_told_apart_whatever_the_service_answers() {
+    let answers = [
+        (FinalAnswer::Record, AlreadyFinal),
+        (FinalAnswer::BadRequest, Failed),
+        (FinalAnswer::Conflict, Failed),
+        (FinalAnswer::NotFound, NotFound),
+        (FinalAnswer::Empty, Accepted),
+    ];
+    for (answer, unreadable) in answers {
+        for status in [Status::Succeeded, Status::Failed, Status::TimeOut] {
+            let shape = |scenario: Scenario| {
+                scenario
+                    .action(7, |record| record.status = status)
+                    .sandbox(|sandbox| sandbox.cancels.of_final = answer)
+            };
+            let readable = if answer == FinalAnswer::Empty {
+                Accepted
+            } else {
+                AlreadyFinal
+            };
+            assert_one("", true, readable, shape);
+            assert_one("", false, unreadable, shape);
+        }
+    }
+}
+
+#[test]
+fn an_action_somebody_else_cancelled_is_already_cancelled() {
+    for answer in [
+        FinalAnswer::Record,
+        FinalAnswer::BadRequest,
+        FinalAnswer::Conflict,
+        FinalAnswer::NotFound,
+    ] {
+        let shape = |scenario: Scenario| {
+            scenario
+                .action(7, |record| {
+                    record.status = Status::Cancelled;
+                    record.cancellation = Some(mde_cancel::sandbox::Cancellation {
+                        requestor: "somebody else".to_owned(),
+                        comment: "theirs".to_owned(),
+                        at: jiff::Timestamp::from_second(1_790_000_100).unwrap(),
+                    });
+                })
+                .sandbox(|sandbox| sandbox.cancels.of_final = answer)
+        };
+        assert_one("", true, AlreadyCancelled, shape);
+    }
+}
+
+#[test]
+fn an_unknown_id_is_looked_for_once_more_and_then_not_found() {
+    let played = play_one("", true, |scenario| scenario.missing(7));
+    assert_eq!(
+        played.rows[6].outcome, NotFound,
+        "{}",
+        played.rows[6].reason
+    );
+    let played = play_one("", false, |scenario| scenario.missing(7));
+    assert_eq!(played.rows[6].outcome, NotFound);
+    assert!(
+        played.rows[6].reason.starts_with("unconfirmed"),
+        "{}",
+        played.rows[6].reason
+    );
+}
+
+#[test]
+fn a_404_for_an_action_that_can_be_read_is_sent_once_more() {
+    assert_one("404@on=cancel,id=THIS,nth=1", true, Cancelled, as_is);
+    assert_one("404@on=cancel,id=THIS", true, Failed, as_is);
+}
+
+#[test]
+fn a_refusal_of_an_open_action_fails_it_and_is_not_repeated() {
+    for fault in ["400", "409", "422"] {
+        for is_readable in [true, false] {
+            let script = format!("{fault}@on=cancel,id=THIS");
+            let played = play_one(&script, is_readable, as_is);
+            assert_eq!(
+                played.rows[6].outcome, Failed,
+                "{fault}: {}",
+                played.rows[6].reason
+            );
+            assert_eq!(played.rows[6].attempts, 1);
+        }
+    }
+}
+
+#[test]
+fn a_403_names_the_permission_and_stays_with_its_row() {
+    for is_readable in [true, false] {
+        let played = play_one("403@on=cancel,id=THIS", is_readable, as_is);
+        let row = &played.rows[6];
+        assert_eq!((row.outcome, row.attempts), (Forbidden, 1));
+        assert!(row.reason.contains("Machine.Isolate"), "{}", row.reason);
+        assert_eq!(played.counts()[&Cancelled], 19);
+    }
+}
+
+#[test]
+fn ten_403s_of_a_type_settle_the_rest_of_it_unsent_and_the_run_says_so() {
+    let played = Scenario::with_actions(200).faults("403@on=cancel").play();
+    assert_eq!(played.counts()[&Forbidden], 200);
+    let sent = played.rows.iter().filter(|row| row.attempts > 0).count();
+    assert!((10..=20).contains(&sent), "{sent} were sent");
+    assert_eq!(played.end.stop, Some(StopReason::AllForbidden));
+}
+
+#[test]
+fn ten_identical_refusals_without_a_success_stop_the_run() {
+    let played = Scenario::with_actions(200).faults("400@on=cancel").play();
+    assert!(
+        matches!(played.end.stop, Some(StopReason::SameRefusal(_))),
+        "{:?}",
+        played.end.stop
+    );
+    let failed = played.counts()[&Failed];
+    assert!((10..=20).contains(&failed), "{failed}");
+    assert_eq!(played.counts()[&NotAttempted], 200 - failed);
+}
+
+#[test]
+fn a_hundred_unknown_ids_at_the_start_stop_the_run() {
+    let mut scenario = Scenario::with_actions(300);
+    for number in 1..=300 {
+        scenario = scenario.missing(number);
+    }
+    let played = scenario.play();
+    assert_eq!(played.end.stop, Some(StopReason::AllMissing));
+    assert!(
+        played.end.tally.cancels <= 110,
+        "{}",
+        played.end.tally.cancels
+    );
+}
+
+#[test]
+fn a_429_is_waited_out_and_costs_no_row_whatever_it_hints() {
+    for storm in [
+        "429-storm",
+        "429-storm:1s",
+        "429-storm:1s:header",
+        "429-storm:1s:hint",
+    ] {
+        for is_readable in [true, false] {
+            let reading = if is_readable { "" } else { NO_READING };
+            let script = format!("{storm}@on=cancel,after=5,count=3{reading}");
+            let played = Scenario::with_actions(20).faults(&script).play();
+            assert_eq!(played.counts()[&Cancelled], 20, "{storm}");
+            assert_eq!(played.end.tally.throttled, 3, "{storm}");
+            assert_eq!(played.end.tally.cancels, 23, "{storm}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_token_that_cannot_be_renewed_stops_the_run_and_loses_nothing() {
+    let played = Scenario::with_actions(20)
+        .faults("401@on=cancel,after=5")
+        .play();
+    assert!(
+        matches!(played.end.stop, Some(StopReason::SignIn(_))),
+        "{:?}",
+        played.end.stop
+    );
+    assert_eq!(played.counts()[&Cancelled], 5);
+    assert_eq!(played.counts()[&NotAttempted], 15);
+}
+
+#[test]
+fn a_short_outage_fails_no_row() {
+    for fault in ["503", "500", "reset", "302"] {
+        for is_readable in [true, false] {
+            let reading = if is_readable { "" } else { NO_READING };
+            let script = format!("{fault}@until=400ms{reading}");
+            let played = Scenario::with_actions(40).faults(&script).play();
+            assert_eq!(
+                played.counts()[&Cancelled],
+                40,
+                "{fault}, readable {is_readable}: {:?}",
+                played.counts()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_single_row_that_is_always_unavailable_fails_in_the_end() {
+    for script in ["503@on=cancel", "503@on=cancel;403@on=get;403@on=list"] {
+        let played = Scenario::with_actions(1)
+            .faults(script)
+            .max_attempts(3)
+            .play();
+        assert_eq!(
+            played.outcomes(),
+            [Failed],
+            "{script}: {}",
+            played.rows[0].reason
+        );
+    }
+}

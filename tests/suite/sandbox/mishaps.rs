@@ -1,0 +1,157 @@
+//! What goes wrong by script.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::Fault;
+use mde_cancel::sandbox::Faults;
+use mde_cancel::sandbox::Rule;
+use mde_cancel::sandbox::Severed;
+use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::Turn;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::cancel;
+use super::id;
+use super::with_faults;
+
+#[tokio::test]
+async fn every_mishap_shows_and_does_the_work_only_where_it_says_so() {
+    for (script, status, applied) in [
+        ("400", 400, false),
+        ("401", 401, false),
+        ("403", 403, false),
+        ("404", 404, false),
+        ("408", 408, false),
+        ("409", 409, false),
+        ("500", 500, false),
+        ("applied-502", 502, true),
+        ("503:8s", 503, false),
+        ("429-storm", 429, false),
+        ("html", 200, false),
+        ("applied-html", 200, true),
+        ("broken-json", 200, true),
+        ("empty", 200, true),
+        ("202", 202, true),
+        ("302", 302, false),
+        ("latency:1ms..2ms", 200, true),
+        ("slow:5ms", 200, true),
+    ] {
+        let sandbox = with_faults(script);
+        let answer = cancel(&sandbox, 1).await;
+        assert_eq!(answer.status, status, "{script}");
+        let expected = if applied {
+            Status::Cancelled
+        } else {
+            Status::Pending
+        };
+        assert_eq!(sandbox.action(id(1)).unwrap().status, expected, "{script}");
+        let log = sandbox.log();
+        assert_eq!(
+            (log[0].status, log[0].changed),
+            (Some(status), applied),
+            "{script}"
+        );
+        let whole = serde_json::from_str::<Value>(&answer.body).is_ok();
+        let spoilt = [
+            "applied-502",
+            "503:8s",
+            "html",
+            "applied-html",
+            "broken-json",
+            "empty",
+            "202",
+            "302",
+        ];
+        assert_eq!(
+            whole,
+            !spoilt.contains(&script),
+            "{script}: {}",
+            answer.body
+        );
+        let wait = (script == "503:8s").then_some("8");
+        assert_eq!(answer.header("retry-after"), wait, "{script}");
+        assert_eq!(answer.header("location").is_some(), script == "302");
+    }
+}
+
+#[tokio::test]
+async fn a_storm_tells_its_wait_where_it_was_told_to_and_is_no_violation() {
+    for (script, header, hint) in [
+        ("429-storm", None, false),
+        ("429-storm:8s", Some("8"), true),
+        ("429-storm:8s:header", Some("8"), false),
+        ("429-storm:8s:hint", None, true),
+    ] {
+        let sandbox = with_faults(script);
+        let answer = cancel(&sandbox, 1).await;
+        assert_eq!(answer.header("retry-after"), header, "{script}");
+        assert_eq!(answer.body.contains("in 8 seconds"), hint, "{script}");
+        assert_eq!(sandbox.violations(), 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_script_reads_back_as_it_was_written(rules in proptest::collection::vec(any_rule(), 0..5)) {
+        let faults = Faults::new(rules);
+        prop_assert_eq!(Faults::parse(&faults.to_string()).unwrap(), faults);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_of_scripts_panic(text in "[a-z0-9@=,;:.\\- ]{0,60}|.{0,60}") {
+        drop(Faults::parse(&text));
+    }
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let fault = prop_oneof![
+        Just("hang"),
+        Just("applied-reset"),
+        Just("503"),
+        Just("500:3s"),
+        Just("429-storm:8s:hint"),
+        Just("429-storm"),
+        Just("latency:1ms..2ms"),
+        Just("slow:1s"),
+        Just("unapplied-empty"),
+        Just("close"),
+        Just("html"),
+    ];
+    let kind = prop_oneof![
+        Just(None),
+        Just(Some(CallKind::Cancel)),
+        Just(Some(CallKind::Token)),
+        Just(Some(CallKind::List)),
+    ];
+    let turn = prop_oneof![
+        Just(Turn::Each),
+        (1..u64::MAX).prop_map(|n| Turn::Nth(NonZeroU64::new(n).unwrap())),
+        (1..u64::MAX).prop_map(|n| Turn::Every(NonZeroU64::new(n).unwrap())),
+        (0.0..=1.0).prop_map(Turn::Share),
+    ];
+    let span = || proptest::option::of((0..100_000_000_u64).prop_map(Duration::from_micros));
+    let named = proptest::option::of((1..=255_u8).prop_map(id));
+    let bounds = (any::<u64>(), proptest::option::of(any::<u64>()));
+    (fault, kind, named, (span(), span()), turn, bounds).prop_map(
+        |(fault, on, id, (from, until), turn, (after, count))| Rule {
+            on,
+            id,
+            from,
+            until,
+            after,
+            turn,
+            count,
+            ..Rule::always(Fault::parse(fault).unwrap())
+        },
+    )
+}
+
+#[tokio::test]
+async fn called_directly_a_severed_call_says_so() {
+    let sandbox = with_faults("reset");
+    let answer = cancel(&sandbox, 1).await;
+    assert_eq!(answer.response.extensions().get(), Some(&Severed::Reset));
+}

@@ -1,0 +1,155 @@
+//! The core in virtual time, against the best that anybody can do under the quota rule.
+
+use std::time::Duration;
+
+use mde_cancel::domain::Outcome;
+use mde_cancel::quota::Windows;
+use rand::Rng as _;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+
+use crate::support::Fault;
+use crate::support::World;
+use crate::support::most_in_any;
+use crate::support::naive_governor;
+use crate::support::t_opt;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The same latencies for the run and for the oracle: up to two seconds, at random.
+fn random_latency(seed: u64) -> impl FnMut(usize) -> (Duration, f64) {
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let mut drawn: Vec<(Duration, f64)> = Vec::new();
+    move |call| {
+        while drawn.len() <= call {
+            let latency = Duration::from_millis(dice.random_range(20..2000));
+            drawn.push((latency, dice.random_range(0.0..=1.0)));
+        }
+        drawn[call]
+    }
+}
+
+#[test]
+fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
+    for rows in [100, 1_000, 1_500, 5_000, 10_000] {
+        let mut world = World::of(rows);
+        world.latency = Box::new(random_latency(u64::from(rows)));
+        let (windows, pace, concurrency) = (world.windows.clone(), world.pace, world.concurrency);
+        let history = world.run();
+        let mut trace = random_latency(u64::from(rows));
+        let best = t_opt(
+            rows as usize,
+            &windows,
+            |call| trace(call).0,
+            pace,
+            concurrency,
+        );
+        let ratio = history.elapsed.as_secs_f64() / best.as_secs_f64();
+        let (minute, hour) = (
+            most_in_any(MINUTE, &history.arrivals),
+            most_in_any(HOUR, &history.arrivals),
+        );
+        println!(
+            "{rows:>6} rows: {:>9.1} s, T_opt {:>9.1} s, ratio {ratio:.4}, at most {minute} a minute and {hour} an hour",
+            history.elapsed.as_secs_f64(),
+            best.as_secs_f64(),
+        );
+        assert!((0.999..=1.01).contains(&ratio), "{rows}: {ratio}");
+        assert_eq!(history.throttled, 0);
+        assert!(minute <= 100 && hour <= 1500, "{rows}: {minute} {hour}");
+        assert_eq!(history.outcomes.len(), rows as usize);
+        assert!(
+            history
+                .outcomes
+                .values()
+                .all(|&outcome| outcome == Outcome::Cancelled)
+        );
+        assert_eq!(history.arrivals.len(), rows as usize, "one cancel a row");
+    }
+}
+
+#[test]
+fn naive_governor_settings_break_the_same_oracle() {
+    let arrivals = naive_governor(5_000);
+    assert!(most_in_any(MINUTE, &arrivals) > 150);
+    assert!(most_in_any(HOUR, &arrivals) > 2_000);
+}
+
+#[test]
+fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
+    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent] {
+        for readable in [true, false] {
+            let down = Duration::from_secs(125)..Duration::from_secs(725);
+            let mut world = World::of(1_000);
+            world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
+            world.outage = Some((down.clone(), fault));
+            world.readable = readable;
+            let history = world.run();
+            let after: Vec<_> = history
+                .arrivals
+                .iter()
+                .filter(|&&at| at >= down.end)
+                .collect();
+            let first_after = *after[0] - down.end;
+            println!(
+                "{fault:?}, readable {readable}: {} slots, first after {:.1} s, end {:.1} s",
+                history.slots_in_outage,
+                first_after.as_secs_f64(),
+                history.elapsed.as_secs_f64(),
+            );
+            assert!(
+                history
+                    .outcomes
+                    .values()
+                    .all(|&outcome| outcome == Outcome::Cancelled),
+                "{fault:?}: an outage costs time, not rows"
+            );
+            assert!(
+                history.slots_in_outage <= 30,
+                "{fault:?}: {}",
+                history.slots_in_outage
+            );
+            assert_eq!(history.throttled, 0);
+            // Full speed: a minute after the end a whole minute's allowance is being used.
+            let soon = after
+                .iter()
+                .filter(|&&&at| at < down.end + Duration::from_secs(60))
+                .count();
+            assert!(
+                soon >= 50,
+                "{fault:?}: only {soon} in the first minute after"
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_that_trickle_in_are_sent_once_each_and_as_they_come() {
+    for micros in [1, 700, 50_000] {
+        let mut world = World::of(600);
+        world.windows = Windows::none();
+        world.pace = None;
+        world.row_every = Duration::from_micros(micros);
+        let read_by = world.row_every * 600;
+        let history = world.run();
+        assert_eq!(history.arrivals.len(), 600, "one cancel a row");
+        assert_eq!(history.outcomes.len(), 600);
+        assert!(history.elapsed <= read_by + Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn without_windows_nothing_waits() {
+    let mut world = World::of(2_000);
+    world.windows = Windows::none();
+    world.pace = None;
+    world.latency = Box::new(|_| (Duration::from_millis(160), 0.5));
+    let history = world.run();
+    let best = Duration::from_millis(160) * (2_000 / 16);
+    assert!(
+        history.elapsed <= best + Duration::from_millis(20),
+        "{:?}",
+        history.elapsed
+    );
+}

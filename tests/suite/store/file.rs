@@ -1,0 +1,226 @@
+//! The file itself: who may open it, what is refused, and what a failed commit leaves behind.
+
+use std::fs;
+
+use mde_cancel::store::Reader;
+use mde_cancel::store::state_file;
+use rusqlite::Connection;
+
+use super::*;
+
+fn refusal(dir: &Path) -> String {
+    let before = fs::read(state_file(dir)).unwrap();
+    let refused = Store::open(dir, process("boot"), at(0)).unwrap_err();
+    let read = Reader::open(dir).unwrap_err();
+    assert_eq!(refused.to_string(), read.to_string());
+    assert_eq!(
+        fs::read(state_file(dir)).unwrap(),
+        before,
+        "the file was touched"
+    );
+    let place = dir.display().to_string();
+    refused.to_string().replace(&place, "DIR")
+}
+
+/// Makes a state file, and changes it by hand.
+fn doctored(sql: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let conn = Connection::open(state_file(dir.path())).unwrap();
+    conn.execute_batch(sql).unwrap();
+    drop(conn);
+    dir
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let dir = doctored("PRAGMA user_version = 7");
+    assert_eq!(
+        refusal(dir.path()),
+        "state file DIR/state.db has schema version 7, and this program knows 1 at the most"
+    );
+}
+
+#[test]
+fn what_is_no_state_file_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        state_file(dir.path()),
+        "notes, not a database\n".repeat(400),
+    )
+    .unwrap();
+    assert_eq!(refusal(dir.path()), "state file DIR/state.db is damaged");
+
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Connection::open(state_file(dir.path())).unwrap();
+    conn.execute_batch("CREATE TABLE songs (name TEXT)")
+        .unwrap();
+    drop(conn);
+    assert_eq!(
+        refusal(dir.path()),
+        "DIR/state.db is the database of another program"
+    );
+}
+
+#[test]
+fn a_torn_page_is_damage_and_not_an_empty_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    run_of(&store, 2_000);
+    drop(store);
+    let path = state_file(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    // All but the first page, which holds the schema.
+    bytes[4096..].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    let found = Reader::open(dir.path()).and_then(|reader| reader.runs());
+    assert!(
+        matches!(found, Err(StoreError::Damaged { .. })),
+        "{found:?}"
+    );
+    let opened = Store::open(dir.path(), process("boot"), at(0));
+    assert!(
+        matches!(opened, Err(StoreError::Damaged { .. })),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn an_empty_file_is_a_state_that_was_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(state_file(dir.path()), "").unwrap();
+    run_of(&open(dir.path()), 1);
+    assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 1);
+}
+
+#[test]
+fn a_folder_that_cannot_be_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    fs::write(&path, "").unwrap();
+    let refused = Store::open(&path, process("boot"), at(0)).unwrap_err();
+    assert!(matches!(refused, StoreError::Folder { .. }), "{refused}");
+    let missing = Reader::open(dir.path()).unwrap_err();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+    assert!(!state_file(dir.path()).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn every_file_is_the_owners_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("state");
+    let store = open(&dir);
+    run_of(&store, 1);
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("locks")), 0o700);
+    let files = ["state.db", "state.db-wal", "state.db-shm", "locks/opening"];
+    assert_eq!(files.map(|file| mode(&dir.join(file))), [0o600; 4]);
+}
+
+#[test]
+fn leaving_empties_the_log_and_strikes_the_process_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path())];
+    run_of(&stores[0], 10);
+    let [first, second] = stores;
+    let clone = first.clone();
+    drop(first);
+    block_on(clone.create_run(new_run(2))).unwrap();
+    drop(clone);
+    drop(second);
+    let locks: Vec<_> = fs::read_dir(dir.path().join("locks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(locks, ["opening"]);
+    assert!(!dir.path().join("state.db-wal").exists());
+    let conn = Connection::open(state_file(dir.path())).unwrap();
+    let left: i64 = conn
+        .query_row("SELECT count(*) FROM processes", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn one_process_id_opens_a_folder_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let me = process("boot");
+    let store = Store::open(dir.path(), me.clone(), at(0)).unwrap();
+    let second = Store::open(dir.path(), me.clone(), at(0)).unwrap_err();
+    assert!(matches!(second, StoreError::Held { .. }), "{second}");
+    drop(store);
+    Store::open(dir.path(), me, at(0)).unwrap();
+}
+
+/// Works through three rows, and says how many steps were acknowledged before the first that was not.
+fn steps_before_the_fault(store: &Store) -> usize {
+    let mut done = 0;
+    let mut work = || -> Result<(), StoreError> {
+        let key = scope_at(store, at(0))?;
+        done += 1;
+        let run = block_on(store.create_run(new_run(1)))?;
+        done += 1;
+        block_on(store.append_rows(run, (1..=3).map(row).collect(), mark(3)))?;
+        done += 1;
+        for row in 1..=3 {
+            let sent = call(block_on(store.take(cancel_take(
+                key,
+                (run, row, 1),
+                at(10),
+            )))?);
+            done += 1;
+            let reply = replied(sent, (run, row, 1), Phase::Accepted);
+            block_on(store.write(vec![reply, settled(run, row, Outcome::Cancelled)]))?;
+            done += 1;
+        }
+        Ok(())
+    };
+    let ended = work();
+    assert_eq!(ended.is_ok(), done == 9, "{ended:?}");
+    done
+}
+
+#[test]
+fn whichever_commit_fails_nothing_later_is_acknowledged_and_nothing_earlier_is_lost() {
+    for k in 1..=10_u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_failing_at(dir.path(), k);
+        let done = steps_before_the_fault(&store);
+        assert_eq!(done as u64, k - 1, "commit {k}");
+        if k < 10 {
+            assert!(block_on(store.create_run(new_run(9))).is_err());
+            assert!(block_on(store.write(Vec::new())).is_err());
+            assert!(block_on(store.load_rows(RunKey(1), LaneId(0), RowNumber(0), 1)).is_err());
+        }
+        drop(store);
+        let conn = Connection::open(state_file(dir.path())).unwrap();
+        let count = |sql: &str| {
+            let number: u32 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+            number as usize
+        };
+        let expected = |first: usize| (0..3).filter(|nth| done > first + 2 * nth).count();
+        assert_eq!(count("SELECT count(*) FROM scopes"), usize::from(done > 0));
+        assert_eq!(count("SELECT count(*) FROM runs"), usize::from(done > 1));
+        assert_eq!(
+            count("SELECT count(*) FROM rows"),
+            3 * usize::from(done > 2)
+        );
+        assert_eq!(count("SELECT count(*) FROM attempts"), expected(3));
+        assert_eq!(
+            count("SELECT coalesce(sum(attempts), 0) FROM rows"),
+            expected(3)
+        );
+        assert_eq!(
+            count("SELECT count(*) FROM rows WHERE outcome = 'cancelled'"),
+            expected(4)
+        );
+        let in_flight = expected(3) - expected(4);
+        assert_eq!(
+            count("SELECT count(*) FROM calls WHERE ended_up IS NULL"),
+            in_flight
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_cancel::api::ApiSettings;
+use mde_cancel::api::Canceller;
+use mde_cancel::api::Connection;
+use mde_cancel::api::Proxies;
+use mde_cancel::api::Reader;
+use mde_cancel::api::Trust;
+use mde_cancel::auth::Credential;
+use mde_cancel::auth::ReadyToken;
+use mde_cancel::auth::TokenSource;
+use mde_cancel::clock::Clock as _;
+use mde_cancel::clock::SystemClock;
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::Destination;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::ReportRow;
+use mde_cancel::domain::RunId;
+use mde_cancel::domain::Scope;
+use mde_cancel::engine::LaneHandles;
+use mde_cancel::engine::Observer;
+use mde_cancel::engine::Planner;
+use mde_cancel::engine::RunEnd;
+use mde_cancel::engine::RunParts;
+use mde_cancel::engine::RunView;
+use mde_cancel::engine::core::CommentRule;
+use mde_cancel::engine::core::Core;
+use mde_cancel::engine::core::CoreSettings;
+use mde_cancel::engine::core::GateSettings;
+use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::engine::core::RunEvent;
+use mde_cancel::engine::execute;
+use mde_cancel::intake::IntakeSettings;
+use mde_cancel::intake::OpenInput;
+use mde_cancel::quota::Windows;
+use mde_cancel::retry::RetrySettings;
+use mde_cancel::sandbox::Faults;
+use mde_cancel::sandbox::Record;
+use mde_cancel::sandbox::Sandbox;
+use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::sandbox::Status;
+use mde_cancel::store::NewRun;
+use mde_cancel::store::Process;
+use mde_cancel::store::Store;
+use secrecy::SecretString;
+
+/// What the run and the service are like.
+#[must_use]
+pub(crate) struct Scenario {
+    sandbox: SandboxSettings,
+    records: Vec<Record>,
+    ids: Vec<String>,
+    timeout: Duration,
+    max_attempts: u32,
+    windows: Windows,
+    time_scale: u32,
+}
+
+/// What became of it.
+pub(crate) struct Played {
+    pub(crate) end: RunEnd,
+    pub(crate) rows: Vec<ReportRow>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) events: Vec<RunEvent>,
+}
+
+struct Recorder(Vec<RunEvent>);
+
+impl Observer for Recorder {
+    fn happened(&mut self, _: Moment, event: &RunEvent) {
+        self.0.push(event.clone());
+    }
+
+    fn looked(&mut self, _: &RunView) {}
+}
+
+pub(crate) fn nth_id(number: usize) -> ActionId {
+    ActionId::parse(&format!("00000000-0000-4000-8000-{number:012x}")).unwrap()
+}
+
+impl Scenario {
+    /// So many Isolates that are Pending, in a service that never fails and has no quota, on a clock a hundred times
+    /// as fast as the real one.
+    pub(crate) fn with_actions(count: usize) -> Self {
+        let ids = (1..=count).map(|number| nth_id(number).to_string());
+        let records = (1..=count).map(|number| {
+            Record::new(
+                nth_id(number),
+                "Isolate",
+                Status::Pending,
+                Timestamp::from_second(1_790_000_000).unwrap(),
+            )
+        });
+        let mut sandbox = SandboxSettings::default();
+        sandbox.quota = mde_cancel::sandbox::QuotaSettings::same_for_all(Windows::none());
+        Self {
+            sandbox,
+            records: records.collect(),
+            ids: ids.collect(),
+            timeout: Duration::from_secs(20),
+            max_attempts: 6,
+            windows: Windows::none(),
+            time_scale: 100,
+        }
+    }
+
+    pub(crate) fn sandbox(mut self, change: impl FnOnce(&mut SandboxSettings)) -> Self {
+        change(&mut self.sandbox);
+        self
+    }
+
+    pub(crate) fn faults(mut self, script: &str) -> Self {
+        self.sandbox.faults = Faults::parse(script).unwrap();
+        self
+    }
+
+    pub(crate) fn action(mut self, number: usize, change: impl FnOnce(&mut Record)) -> Self {
+        change(&mut self.records[number - 1]);
+        self
+    }
+
+    /// The service does not know the n-th action.
+    pub(crate) fn missing(mut self, number: usize) -> Self {
+        let id = nth_id(number);
+        self.records.retain(|record| record.id != id);
+        self
+    }
+
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    pub(crate) fn windows(mut self, windows: Windows) -> Self {
+        self.windows = windows;
+        self
+    }
+
+    pub(crate) fn play(self) -> Played {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(self.play_inside())
+    }
+
+    async fn play_inside(self) -> Played {
+        let sandbox = Sandbox::new(self.sandbox.clone());
+        for record in self.records.clone() {
+            sandbox.add(record);
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = tokio::spawn(mde_cancel::sandbox::serve(
+            listener,
+            sandbox.clone(),
+            async {
+                drop(stopped.await);
+            },
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let process = Process {
+            id: uuid::Uuid::new_v4(),
+            pid: std::process::id(),
+            host: "here".to_owned(),
+            boot: clock.boot(),
+        };
+        let store = Store::open(folder.path(), process, clock.now()).unwrap();
+        let id = RunId::new(uuid::Uuid::now_v7());
+        let run = store
+            .create_run(new_run(id, clock.now().wall))
+            .await
+            .unwrap();
+        let mut gates = Vec::new();
+        for destination in [Destination::Cancel, Destination::Get, Destination::List] {
+            let scope = Scope {
+                cloud: "sandbox".to_owned(),
+                tenant: "-".to_owned(),
+                app: "-".to_owned(),
+                destination,
+            };
+            gates.push(GateSettings {
+                scope: store.scope(&scope, clock.now()).await.unwrap().key,
+                windows: Arc::new(self.windows.clone()),
+                pace: None,
+                concurrency: 4,
+                cooldown: None,
+            });
+        }
+        let mut gates = gates.into_iter();
+        let lane = LaneSettings {
+            cancel: gates.next().unwrap(),
+            get: gates.next().unwrap(),
+            list: gates.next().unwrap(),
+        };
+        let mut retry = RetrySettings::default().scaled_down(self.time_scale);
+        retry.max_attempts = self.max_attempts;
+        let core = CoreSettings {
+            run,
+            retry,
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from("from the tests"),
+            },
+            reach_timeout: Duration::from_secs(60) / self.time_scale,
+            seed: 1,
+        };
+        let connection = Connection::open(ApiSettings {
+            base: base.parse().unwrap(),
+            timeout: self.timeout,
+            user_agent: "mde-cancel tests".to_owned(),
+            trust: Trust::Nothing,
+            proxies: Proxies::Off,
+        })
+        .unwrap();
+        let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+        let handles = LaneHandles::new(
+            Canceller::new(connection.clone()),
+            Reader::new(connection),
+            Credential::new(TokenSource::Ready(token), None),
+        );
+        let text = self.ids.join("\n");
+        let input = OpenInput::from_reader(
+            "ids.txt",
+            Box::new(std::io::Cursor::new(text.into_bytes())),
+            &IntakeSettings::default(),
+        );
+        let parts = RunParts {
+            store: store.clone(),
+            clock,
+            run,
+            core: Core::new(core, vec![lane]),
+            lanes: vec![Arc::new(handles)],
+            inputs: vec![input],
+            planner: Planner::new(Vec::new()),
+        };
+        let mut recorder = Recorder(Vec::new());
+        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
+        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
+        let rows = store.reader().unwrap().report_rows(id).unwrap();
+        let rows = rows.map(Result::unwrap).collect();
+        drop(stop_server);
+        server.abort();
+        Played {
+            end,
+            rows,
+            sandbox,
+            events: recorder.0,
+        }
+    }
+}
+
+fn new_run(id: RunId, created: Timestamp) -> NewRun {
+    NewRun {
+        id,
+        created,
+        settings: "{}".to_owned(),
+        inputs: "[]".to_owned(),
+        tenant: "-".to_owned(),
+        app: "-".to_owned(),
+        cloud: "sandbox".to_owned(),
+        host: "here".to_owned(),
+        user: "tests".to_owned(),
+        version: "0".to_owned(),
+    }
+}
+
+impl Played {
+    /// Returns how each row ended, in order.
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+        self.rows.iter().map(|row| row.outcome).collect()
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<Outcome, usize> {
+        let mut counts = BTreeMap::new();
+        for row in &self.rows {
+            *counts.entry(row.outcome).or_default() += 1;
+        }
+        counts
+    }
+}

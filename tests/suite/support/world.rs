@@ -1,0 +1,463 @@
+//! A world in virtual time: the real core, a model of the store and a model of the service.
+//!
+//! The model service judges arrivals with a server of its own; the model store uses the house's quota rule, which is
+//! what is under test. Nothing here waits.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::CancelReply;
+use mde_cancel::domain::LaneId;
+use mde_cancel::domain::MachineAction;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::ReadReply;
+use mde_cancel::domain::Reply;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RetryAfter;
+use mde_cancel::domain::RowContext;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::Throttle;
+use mde_cancel::domain::Uptime;
+use mde_cancel::engine::core::CommentRule;
+use mde_cancel::engine::core::Core;
+use mde_cancel::engine::core::CoreSettings;
+use mde_cancel::engine::core::Effect;
+use mde_cancel::engine::core::Event;
+use mde_cancel::engine::core::GateSettings;
+use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::engine::core::Ticket;
+use mde_cancel::quota::Calls;
+use mde_cancel::quota::Decision;
+use mde_cancel::quota::Pace;
+use mde_cancel::quota::Windows;
+use mde_cancel::quota::decide;
+use mde_cancel::retry::RetrySettings;
+use mde_cancel::store::CallId;
+use mde_cancel::store::Phase;
+use mde_cancel::store::QueuedRow;
+use mde_cancel::store::Record;
+use mde_cancel::store::RunKey;
+use mde_cancel::store::ScopeKey;
+use mde_cancel::store::Taken;
+
+use super::RollingWindows;
+use super::allowances;
+use super::model_server::ModelServer;
+
+const LANE: LaneId = LaneId(0);
+const CANCELS: ScopeKey = ScopeKey(1);
+
+/// How long the journal takes to look rows up.
+const JOURNAL: Duration = Duration::from_millis(3);
+
+/// How long a call to a silent service lasts.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the world is like.
+pub(crate) struct World {
+    pub(crate) rows: u32,
+    pub(crate) windows: Windows,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) concurrency: usize,
+    /// How long the n-th cancel takes, and which part of that passes before it arrives.
+    pub(crate) latency: Box<dyn FnMut(usize) -> (Duration, f64)>,
+    /// When the service answers nothing but this.
+    pub(crate) outage: Option<(Range<Duration>, Fault)>,
+    /// Whether records may be read.
+    pub(crate) readable: bool,
+    /// How long after one row the next one is read; all are there at once where it is zero.
+    pub(crate) row_every: Duration,
+}
+
+/// What a service that is down answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Unavailable,
+    NoName,
+    Silent,
+}
+
+/// What became of it.
+pub(crate) struct History {
+    pub(crate) elapsed: Duration,
+    pub(crate) outcomes: BTreeMap<RowNumber, Outcome>,
+    /// When each cancel reached the service, in order of time.
+    pub(crate) arrivals: Vec<Duration>,
+    pub(crate) throttled: u64,
+    /// Cancels that reached the service during the outage.
+    pub(crate) slots_in_outage: usize,
+}
+
+struct Running {
+    world: World,
+    core: Core,
+    now: Duration,
+    server: RollingWindows,
+    agenda: BinaryHeap<Reverse<(Duration, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    numbers: u64,
+    ledger: BTreeMap<ScopeKey, Calls>,
+    calls: Vec<ScopeKey>,
+    rows: BTreeMap<RowNumber, QueuedRow>,
+    statuses: BTreeMap<ActionId, ActionStatus>,
+    posted: usize,
+    history: History,
+}
+
+enum Happening {
+    Event(Event),
+    /// The journal looks rows up a moment after it was asked, when there may be more of them.
+    Load(RowNumber, usize),
+    /// A row is read.
+    Row(RowNumber),
+    Arrival(Ticket, ActionId, Duration),
+}
+
+pub(crate) fn id_of(row: RowNumber) -> ActionId {
+    ActionId::parse(&format!("00000000-0000-4000-8000-{:012x}", row.0)).unwrap()
+}
+
+impl World {
+    pub(crate) fn of(rows: u32) -> Self {
+        Self {
+            rows,
+            windows: Windows::documented(),
+            pace: Pace::parse("50/s").unwrap(),
+            concurrency: 16,
+            latency: Box::new(|_| (Duration::ZERO, 0.5)),
+            outage: None,
+            readable: true,
+            row_every: Duration::ZERO,
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(self) -> History {
+        let gate = |scope, windows: &Windows, concurrency| GateSettings {
+            scope: ScopeKey(scope),
+            windows: Arc::new(windows.clone()),
+            pace: self.pace,
+            concurrency,
+            cooldown: None,
+        };
+        let lane = LaneSettings {
+            cancel: gate(1, &self.windows, self.concurrency),
+            get: gate(2, &Windows::half_of_documented(), 2),
+            list: gate(3, &Windows::half_of_documented(), 2),
+        };
+        let settings = CoreSettings {
+            run: RunKey(1),
+            retry: RetrySettings::default(),
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from("by the simulation"),
+            },
+            reach_timeout: Duration::from_secs(60),
+            seed: 7,
+        };
+        let mut running = Running {
+            core: Core::new(settings, vec![lane]),
+            now: Duration::ZERO,
+            server: RollingWindows::new(&allowances(&self.windows)),
+            agenda: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            numbers: 0,
+            ledger: BTreeMap::new(),
+            calls: Vec::new(),
+            rows: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            posted: 0,
+            history: History {
+                elapsed: Duration::ZERO,
+                outcomes: BTreeMap::new(),
+                arrivals: Vec::new(),
+                throttled: 0,
+                slots_in_outage: 0,
+            },
+            world: self,
+        };
+        running.run();
+        running.history
+    }
+}
+
+fn queued(number: RowNumber) -> QueuedRow {
+    QueuedRow {
+        number,
+        id: id_of(number),
+        context: RowContext::default(),
+        attempts: 0,
+        phase: Phase::Fresh,
+        first_sent_at: None,
+        comment_sent: None,
+        status_before: None,
+        action_status: None,
+        triaged_at: None,
+    }
+}
+
+impl Running {
+    fn run(&mut self) {
+        if self.world.row_every.is_zero() {
+            self.append(RowNumber(1), RowNumber(self.world.rows));
+        } else {
+            self.later(self.now, Happening::Row(RowNumber(1)));
+        }
+        while !self.core.is_done() {
+            let wake = self.core.next_wake().map(since_boot);
+            let next = self.agenda.peek().map(|Reverse((at, _))| *at);
+            match (next, wake) {
+                (Some(next), wake) if wake.is_none_or(|wake| next <= wake) => self.happen(),
+                (_, Some(wake)) => {
+                    assert!(
+                        wake >= self.now,
+                        "the core asks to be woken at {wake:?}, but it is {:?}: {:?}",
+                        self.now,
+                        self.core.view()
+                    );
+                    self.now = wake;
+                    self.step(Event::Tick);
+                }
+                (_, None) => panic!("nothing will ever happen again"),
+            }
+        }
+        self.history.elapsed = self.now;
+        self.history.arrivals.sort();
+    }
+
+    fn moment(&self) -> Moment {
+        let start = Moment {
+            uptime: Uptime::from_nanos(0),
+            wall: Timestamp::from_second(1_800_000_000).unwrap(),
+        };
+        start.after(self.now)
+    }
+
+    fn append(&mut self, first: RowNumber, last: RowNumber) {
+        let rows = (first.0..=last.0).map(RowNumber);
+        self.rows
+            .extend(rows.map(|number| (number, queued(number))));
+        self.step(Event::Appended {
+            lane: LANE,
+            last,
+            count: u64::from(last.0 - first.0 + 1),
+            settled: Vec::new(),
+        });
+        if last.0 == self.world.rows {
+            self.step(Event::InputEnded);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.core.step(self.moment(), event);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn later(&mut self, at: Duration, happening: Happening) {
+        self.numbers += 1;
+        self.agenda.push(Reverse((at, self.numbers)));
+        self.happenings.insert(self.numbers, happening);
+    }
+
+    fn happen(&mut self) {
+        let Reverse((at, number)) = self.agenda.pop().unwrap();
+        self.now = at;
+        match self.happenings.remove(&number).unwrap() {
+            Happening::Event(event) => self.step(event),
+            Happening::Load(after, limit) => {
+                let after = RowNumber(after.0 + 1);
+                let rows = self.rows.range(after..).take(limit);
+                let rows = rows.map(|(_, row)| row.clone()).collect();
+                self.step(Event::Loaded { lane: LANE, rows });
+            }
+            Happening::Row(row) => {
+                self.append(row, row);
+                if row.0 < self.world.rows {
+                    let next = self.now + self.world.row_every;
+                    self.later(next, Happening::Row(RowNumber(row.0 + 1)));
+                }
+            }
+            Happening::Arrival(ticket, id, reply_at) => {
+                let reply = self.serve(id);
+                let event = Event::Replied {
+                    lane: LANE,
+                    ticket,
+                    reply,
+                };
+                self.later(reply_at, Happening::Event(event));
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let now = self.now;
+        match effect {
+            Effect::Load { after, limit, .. } => {
+                self.later(now + JOURNAL, Happening::Load(after, limit));
+            }
+            Effect::Take { lane, ticket, take } => {
+                let calls = self.ledger.entry(take.scope).or_default();
+                let taken = match decide(take.now.uptime, &take.windows, calls) {
+                    Decision::NotBefore(until) => Taken::NotBefore(until),
+                    Decision::Take => {
+                        calls.send();
+                        self.calls.push(take.scope);
+                        Taken::Go(CallId(self.calls.len() as i64 - 1))
+                    }
+                };
+                self.later(
+                    now,
+                    Happening::Event(Event::Taken {
+                        lane,
+                        ticket,
+                        taken,
+                    }),
+                );
+            }
+            Effect::Post {
+                lane, ticket, id, ..
+            } => {
+                let (latency, part) = (self.world.latency)(self.posted);
+                self.posted += 1;
+                match self.fault() {
+                    Some(Fault::NoName) => {
+                        let reply = reply(ReplyKind::NeverLeft("no such host".to_owned()), None);
+                        self.later(
+                            now,
+                            Happening::Event(Event::Replied {
+                                lane,
+                                ticket,
+                                reply,
+                            }),
+                        );
+                    }
+                    Some(Fault::Silent) => {
+                        self.later(now + latency, Happening::Arrival(ticket, id, now + TIMEOUT));
+                    }
+                    _ => {
+                        let arrives = now + latency.mul_f64(part);
+                        self.later(arrives, Happening::Arrival(ticket, id, now + latency));
+                    }
+                }
+            }
+            Effect::Read {
+                lane, ticket, ids, ..
+            } => {
+                let reply = self.read(&ids);
+                self.later(
+                    now,
+                    Happening::Event(Event::Read {
+                        lane,
+                        ticket,
+                        reply,
+                    }),
+                );
+            }
+            Effect::Write { records, .. } => {
+                records.into_iter().for_each(|record| self.write(record))
+            }
+            Effect::Token { lane, .. } => {
+                self.later(now, Happening::Event(Event::TokenReady { lane }))
+            }
+            Effect::Tell(_) => {}
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        let (when, fault) = self.world.outage.as_ref()?;
+        when.contains(&self.now).then_some(*fault)
+    }
+
+    fn serve(&mut self, id: ActionId) -> CancelReply {
+        self.history.arrivals.push(self.now);
+        if let Some(fault) = self.fault() {
+            self.history.slots_in_outage += 1;
+            return match fault {
+                Fault::Silent => reply(ReplyKind::TimedOut, None),
+                _ => reply(ReplyKind::NotApplied(None), Some(503)),
+            };
+        }
+        if !self.server.admits(self.now) {
+            self.history.throttled += 1;
+            let throttle = Throttle {
+                retry_after: Some(RetryAfter::Wait(Duration::from_secs(60))),
+                ..Throttle::default()
+            };
+            return reply(ReplyKind::Throttled(throttle), Some(429));
+        }
+        self.statuses.insert(id, ActionStatus::Cancelled);
+        let record = MachineAction {
+            status: Some(ActionStatus::Cancelled),
+            cancellation_comment: Some("by the simulation".to_owned()),
+            ..MachineAction::bare(id)
+        };
+        reply(ReplyKind::Answer(Some(record)), Some(200))
+    }
+
+    fn read(&mut self, ids: &[ActionId]) -> ReadReply {
+        if self.fault().is_some() {
+            return reply(ReplyKind::NotApplied(None), Some(503));
+        }
+        if !self.world.readable {
+            return reply(ReplyKind::Forbidden, Some(403));
+        }
+        let records = ids.iter().map(|&id| MachineAction {
+            status: Some(
+                self.statuses
+                    .get(&id)
+                    .cloned()
+                    .unwrap_or(ActionStatus::Pending),
+            ),
+            ..MachineAction::bare(id)
+        });
+        reply(ReplyKind::Answer(records.collect()), Some(200))
+    }
+
+    fn write(&mut self, record: Record) {
+        match record {
+            Record::Replied { call, ended, .. } => {
+                let scope = self.calls[usize::try_from(call.0).unwrap()];
+                self.ledger.entry(scope).or_default().end(ended);
+                if scope == CANCELS {
+                    let longest = self.world.windows.longest_hold();
+                    let now = self.moment().uptime;
+                    self.ledger.entry(scope).or_default().prune(now, longest);
+                }
+            }
+            Record::Withdrawn { call } => {
+                let scope = self.calls[usize::try_from(call.0).unwrap()];
+                self.ledger.entry(scope).or_default().withdraw();
+            }
+            Record::Settled {
+                row, settlement, ..
+            } => {
+                let before = self.history.outcomes.insert(row, settlement.outcome);
+                assert_eq!(before, None, "row {row} was settled twice");
+                self.rows.remove(&row);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn since_boot(uptime: Uptime) -> Duration {
+    uptime.since(Uptime::from_nanos(0))
+}
+
+fn reply<T>(kind: ReplyKind<T>, http_status: Option<u16>) -> Reply<T> {
+    Reply {
+        kind,
+        http_status,
+        error: None,
+    }
+}
