@@ -5,9 +5,10 @@
 //! environment is read by settings and not by clap, so that no test needs variables of its own process; the help
 //! texts name the variables, and a test proves that they do.
 
+pub mod cloud;
+
 pub mod value;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,10 +30,10 @@ use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
 
-use value::Cloud;
+use cloud::Cloud;
+use cloud::Region;
 use value::PaceChoice;
 use value::QuotaChoice;
-use value::Region;
 use value::Veiled;
 
 const EXAMPLES: &str = "\
@@ -125,7 +126,7 @@ pub struct RunArgs {
     #[arg(
         long,
         help_heading = "Connection",
-        conflicts_with_all = ["ScopeArgs", "token_file"]
+        conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
     )]
     pub sandbox: bool,
 }
@@ -135,8 +136,8 @@ pub struct RunArgs {
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
     /// Read action ids from these files, or from standard input for `-`
-    #[arg(value_name = "INPUT", required = true)]
-    pub inputs: Vec<OsString>,
+    #[arg(value_name = "INPUT", required = true, help_heading = None::<&str>)]
+    pub inputs: Vec<PathBuf>,
     /// Take the id from this column [env: MDE_CANCEL_ID_COLUMN]
     #[arg(long, value_name = "NAME", value_parser = value::words)]
     pub id_column: Option<String>,

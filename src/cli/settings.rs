@@ -73,7 +73,7 @@ impl Settings {
                 CommandSettings::Quota(QuotaSettings::resolve(quota, &common, around)?)
             }
             Command::Sandbox(sandbox) => {
-                CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)?))
+                CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)))
             }
         };
         Ok(Self {

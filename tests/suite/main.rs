@@ -9,6 +9,7 @@ mod support;
 mod architecture;
 
 mod api;
+mod cli;
 mod fault_matrix;
 mod hard_cases;
 mod intake;

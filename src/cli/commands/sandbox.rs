@@ -36,11 +36,11 @@ pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result
             .map_err(|error| Failure::new(FailureKind::Usage, error))?;
     }
     let seed = settings.seed;
-    let seeded = sandbox.clone();
+    let ground = sandbox.clone();
     // Reading a file, or a pipe that trickles, must not hold up the stop.
-    let seeding = tokio::task::spawn_blocking(move || plant(&seeded, seed));
+    let seeding = tokio::task::spawn_blocking(move || plant(&ground, seed));
     let mut stop = std::pin::pin!(stop);
-    let actions = tokio::select! {
+    let seeded = tokio::select! {
         planted = seeding => planted
             .map_err(|error| Failure::new(FailureKind::Fault, error))??,
         _ = &mut stop => return Ok(()),
@@ -55,18 +55,21 @@ pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new(FailureKind::Fault, error))?;
-    print(&greeting(address, actions)).map_err(Failure::of_output)?;
+    print(&greeting(address, &seeded)).map_err(Failure::of_output)?;
     sandbox::serve(listener, sandbox, stop)
         .await
         .map_err(|error| Failure::new(FailureKind::Fault, error))
 }
 
-/// Makes up the actions that there are at the start, and returns how many rows or numbers led to one.
-fn plant(sandbox: &Sandbox, seed: Seed) -> Result<u64, Failure> {
+/// Makes up the actions that there are at the start, and returns what they were made from.
+fn plant(sandbox: &Sandbox, seed: Seed) -> Result<Count<'static>, Failure> {
     let mix = Mix::believable(SEED);
     match seed {
-        Seed::Generated(count) => Ok(sandbox.generate(count.into(), &mix).len() as u64),
-        Seed::Input(input) => plant_input(sandbox, input, &mix),
+        Seed::Generated(count) => {
+            let ids = sandbox.generate(count.into(), &mix);
+            Ok(Count::new(ids.len() as u64, "action"))
+        }
+        Seed::Input(input) => Ok(Count::new(plant_input(sandbox, input, &mix)?, "row")),
     }
 }
 
@@ -86,9 +89,6 @@ fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failur
     Ok(actions)
 }
 
-fn greeting(address: SocketAddr, actions: u64) -> String {
-    format!(
-        "SANDBOX at http://{address}\n{} to cancel; any word will do for a token, unless tokens are strict\n",
-        Count::new(actions, "action")
-    )
+fn greeting(address: SocketAddr, seeded: &Count<'_>) -> String {
+    format!("SANDBOX at http://{address}, seeded with {seeded}\n")
 }

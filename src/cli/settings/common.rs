@@ -38,8 +38,7 @@ impl CommonSettings {
         let when = &["auto", "always", "never"];
         let log_format =
             around.layered_word(typed.log_format, "MDE_CANCEL_LOG_FORMAT", &["text", "json"])?;
-        let log_file =
-            around.layered_path(typed.log_file.clone(), "--log-file", "MDE_CANCEL_LOG_FILE")?;
+        let log_file = around.layered_path(typed.log_file.clone(), "MDE_CANCEL_LOG_FILE");
         let progress = around
             .layered_word(typed.progress, "MDE_CANCEL_PROGRESS", when)?
             .unwrap_or_default();
@@ -76,11 +75,7 @@ pub(super) fn state_dir(
     around: &Surroundings<'_>,
 ) -> Result<PathBuf, SettingsError> {
     around
-        .layered_path(
-            typed.state_dir.clone(),
-            "--state-dir",
-            "MDE_CANCEL_STATE_DIR",
-        )?
+        .layered_path(typed.state_dir.clone(), "MDE_CANCEL_STATE_DIR")
         .or_else(|| around.default_state_dir.clone())
         .ok_or(SettingsError::NoStateDir)
 }

@@ -11,9 +11,9 @@ use url::Host;
 use url::Url;
 
 use crate::cli::args::ConnectionArgs;
+use crate::cli::args::cloud::Cloud;
+use crate::cli::args::cloud::Region;
 use crate::cli::args::value;
-use crate::cli::args::value::Cloud;
-use crate::cli::args::value::Region;
 use crate::cli::args::value::Veiled;
 
 use super::error::SettingsError;
@@ -52,7 +52,8 @@ impl ConnectionSettings {
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         let scope = typed.scope;
-        let typed_region = scope.region;
+        // An address of which any part was typed is not mixed with parts from variables, which would win over it.
+        let is_typed = scope.cloud.is_some() || scope.region.is_some() || scope.api_url.is_some();
         let cloud = around
             .layered_word(
                 scope.cloud,
@@ -60,15 +61,12 @@ impl ConnectionSettings {
                 &["commercial", "gcc", "gcc-high", "dod"],
             )?
             .unwrap_or_default();
-        let region = around.layered_word(
-            scope.region,
-            "MDE_CANCEL_REGION",
-            &["us", "eu", "uk", "au", "swa", "ina", "aea"],
-        )?;
-        let custom = match typed_region {
-            // What was typed beats a variable that says otherwise.
-            Some(_) => None,
-            None => custom_address(scope.api_url, around)?,
+        let (region, custom) = if is_typed {
+            (scope.region, typed_address(scope.api_url.as_ref())?)
+        } else {
+            let regions = &["us", "eu", "uk", "au", "swa", "ina", "aea"];
+            let region = around.layered_word(None, "MDE_CANCEL_REGION", regions)?;
+            (region, variable_address(around)?)
         };
         let (api_url, cloud) = match custom {
             Some(url) => {
@@ -107,13 +105,13 @@ fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, SettingsError> {
     Url::parse(&address).map_err(|_| SettingsError::Address { origin: "--cloud" })
 }
 
-fn custom_address(
-    typed: Option<Veiled>,
-    around: &Surroundings<'_>,
-) -> Result<Option<Url>, SettingsError> {
-    if let Some(typed) = typed {
-        return check_address(typed.expose(), "--api-url").map(Some);
-    }
+fn typed_address(typed: Option<&Veiled>) -> Result<Option<Url>, SettingsError> {
+    typed
+        .map(|text| check_address(text.expose(), "--api-url"))
+        .transpose()
+}
+
+fn variable_address(around: &Surroundings<'_>) -> Result<Option<Url>, SettingsError> {
     let name = "MDE_CANCEL_API_URL";
     around
         .raw(name)

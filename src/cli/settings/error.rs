@@ -21,7 +21,7 @@ pub enum SettingsError {
         origin: &'static str,
     },
     /// Nobody said yes.
-    #[error("nothing was sent: a run asks no question yet, so it needs --yes")]
+    #[error("nothing was sent: nobody agreed to this run, so add --yes")]
     Consent,
     /// A variable whose value is not text.
     #[error("the environment variable {name} is not UTF-8")]
@@ -38,12 +38,6 @@ pub enum SettingsError {
         value: String,
         /// What is wrong with it.
         source: InvalidValue,
-    },
-    /// A path flag without a path.
-    #[error("{flag} is empty")]
-    EmptyPath {
-        /// The flag.
-        flag: &'static str,
     },
     /// Nothing to sign in with.
     #[error("no access token was given")]
@@ -103,7 +97,7 @@ impl SettingsError {
     pub fn hints(&self) -> Vec<String> {
         let hints: &[&str] = match self {
             Self::Consent => &[
-                "check the input, then run the same command with --yes",
+                "check the input, then give the same command with --yes",
                 "to try it on an imitation of the service, use --sandbox instead",
             ],
             Self::NoToken => &[
@@ -112,11 +106,12 @@ impl SettingsError {
             ],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
-            Self::RegionElsewhere { .. } => &["leave out --region (MDE_CANCEL_REGION)"],
+            Self::RegionElsewhere { .. } => &[
+                "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",
+            ],
             Self::TwoTokens => &["unset one of them, or name the file with --token-file"],
             Self::Address { .. }
             | Self::AddressSurplus { .. }
-            | Self::EmptyPath { .. }
             | Self::EnvironmentText { .. }
             | Self::EnvironmentValue { .. }
             | Self::PlainHttp { .. }

@@ -195,7 +195,7 @@ fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
         .input
         .inputs
         .iter()
-        .map(|name| Input::parse(name))
+        .map(|path| Input::parse(path.as_os_str()))
         .collect();
     if inputs
         .iter()
@@ -204,11 +204,6 @@ fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
         > 1
     {
         return Err(SettingsError::StdinTwice);
-    }
-    let is_empty =
-        |input: &Input| matches!(input, Input::File(path) if path.as_os_str().is_empty());
-    if inputs.iter().any(is_empty) {
-        return Err(SettingsError::EmptyPath { flag: "INPUT" });
     }
     Ok(inputs)
 }

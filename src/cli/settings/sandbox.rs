@@ -9,8 +9,6 @@ use crate::intake::Input;
 use crate::sandbox::SandboxSettings;
 use crate::sandbox::TokenCheck;
 
-use super::error::SettingsError;
-
 /// How the `sandbox` command serves.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
@@ -34,17 +32,7 @@ pub enum Seed {
 }
 
 impl ServeSettings {
-    pub(super) fn resolve(typed: SandboxArgs) -> Result<Self, SettingsError> {
-        let empty = |path: &Option<PathBuf>| {
-            path.as_ref()
-                .is_some_and(|path| path.as_os_str().is_empty())
-        };
-        if empty(&typed.seed) {
-            return Err(SettingsError::EmptyPath { flag: "--seed" });
-        }
-        if empty(&typed.log) {
-            return Err(SettingsError::EmptyPath { flag: "--log" });
-        }
+    pub(super) fn resolve(typed: SandboxArgs) -> Self {
         let mut sandbox = SandboxSettings {
             quota: typed.quota,
             latency: typed.latency,
@@ -54,7 +42,7 @@ impl ServeSettings {
         if typed.strict_tokens {
             sandbox.tokens.check = TokenCheck::Strict;
         }
-        Ok(Self {
+        Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, typed.port)),
             seed: match typed.seed {
                 Some(path) => Seed::Input(Input::parse(path.as_os_str())),
@@ -62,6 +50,6 @@ impl ServeSettings {
             },
             sandbox,
             log: typed.log,
-        })
+        }
     }
 }

@@ -94,19 +94,12 @@ impl Surroundings<'_> {
         })
     }
 
-    /// Returns the path that was typed, else the variable's.
+    /// Returns the path that was typed, else the variable's. The parser lets no empty path through.
     pub(super) fn layered_path(
         &self,
         typed: Option<PathBuf>,
-        flag: &'static str,
         name: &'static str,
-    ) -> Result<Option<PathBuf>, SettingsError> {
-        if typed
-            .as_ref()
-            .is_some_and(|path| path.as_os_str().is_empty())
-        {
-            return Err(SettingsError::EmptyPath { flag });
-        }
-        Ok(typed.or_else(|| self.raw(name).map(PathBuf::from)))
+    ) -> Option<PathBuf> {
+        typed.or_else(|| self.raw(name).map(PathBuf::from))
     }
 }

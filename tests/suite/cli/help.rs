@@ -1,0 +1,121 @@
+//! The help, as it stands and as it is true.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+use mde_cancel::cli::args::Cli;
+
+use super::layers::VARIABLES;
+use super::service;
+
+/// Returns one command's help at a fixed width; without a name, the program's.
+fn help(command: &str, long: bool) -> String {
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    let found = match command {
+        "" => &mut root,
+        name => root.find_subcommand_mut(name).unwrap(),
+    };
+    if long {
+        found.render_long_help().to_string()
+    } else {
+        found.render_help().to_string()
+    }
+}
+
+#[test]
+fn the_help_stands_as_it_was_read_and_approved() {
+    for command in ["", "run", "quota", "sandbox"] {
+        let name = if command.is_empty() {
+            "program"
+        } else {
+            command
+        };
+        insta::assert_snapshot!(format!("help_short_{name}"), help(command, false));
+        insta::assert_snapshot!(format!("help_long_{name}"), help(command, true));
+    }
+}
+
+#[test]
+fn flags_for_those_who_measure_are_in_the_long_help_alone() {
+    for flag in [
+        "--concurrency",
+        "--pace",
+        "--max-attempts",
+        "--timeout",
+        "--fate-grace",
+    ] {
+        assert!(help("run", true).contains(flag), "{flag}");
+        assert!(!help("run", false).contains(flag), "{flag}");
+    }
+}
+
+/// Returns what stands behind `[env: ` in the help of the flags of `run`, with the flag.
+fn documented_variables() -> BTreeSet<(String, String)> {
+    let mut root = Cli::command();
+    root.build();
+    let run = root.find_subcommand("run").unwrap();
+    let mut found = BTreeSet::new();
+    for flag in run.get_arguments() {
+        let text = flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let Some((_, names)) = text.split_once("[env: ") else {
+            continue;
+        };
+        let names = names.split(']').next().unwrap();
+        let long = format!("--{}", flag.get_long().unwrap());
+        for name in names.split(", ") {
+            found.insert((name.to_owned(), long.clone()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_help_names_every_variable_that_is_read_and_no_other() {
+    let mut read: BTreeSet<_> = VARIABLES
+        .iter()
+        .map(|(name, _, flag)| ((*name).to_owned(), (*flag).to_owned()))
+        .collect();
+    read.insert(("MDE_CANCEL_NO_VERIFY".to_owned(), "--no-verify".to_owned()));
+    read.insert(("NO_COLOR".to_owned(), "--color".to_owned()));
+    assert_eq!(documented_variables(), read);
+}
+
+#[test]
+fn a_documented_default_is_what_an_absent_flag_means() {
+    let mut root = Cli::command();
+    root.build();
+    let run = root.find_subcommand("run").unwrap();
+    let plain = format!("{:?}", service("").resolve().unwrap());
+    let mut tried = 0;
+    for flag in run.get_arguments() {
+        let text = flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let Some((_, rest)) = text.split_once("[default: ") else {
+            continue;
+        };
+        let default = rest.split(']').next().unwrap();
+        // Words that describe a default are no value of the flag.
+        if default.contains(' ') {
+            continue;
+        }
+        tried += 1;
+        let long = format!("--{}", flag.get_long().unwrap());
+        let typed = service(&long).word(default).resolve().unwrap();
+        assert_eq!(format!("{typed:?}"), plain, "{long} {default}");
+    }
+    assert_eq!(tried, 12);
+}
+
+#[test]
+fn flag_help_is_an_imperative_without_a_period() {
+    let mut root = Cli::command();
+    root.build();
+    for command in std::iter::once(&root).chain(root.get_subcommands()) {
+        for flag in command.get_arguments() {
+            let text = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let first = text.chars().next().unwrap_or_default();
+            assert!(first.is_uppercase(), "{}: {text}", flag.get_id());
+            assert!(!text.ends_with('.'), "{}: {text}", flag.get_id());
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Flag over environment over default, and what the environment must never decide.
+
+use std::path::PathBuf;
+
+use mde_cancel::cli::settings::CommandSettings;
+use mde_cancel::cli::settings::Settings;
+
+use super::MARKER;
+use super::typing;
+
+/// Every variable that a run reads, with a value of its own and how the flag would say it.
+pub(super) const VARIABLES: [(&str, &str, &str); 22] = [
+    (
+        "AZURE_CLIENT_ID",
+        "11111111-2222-3333-4444-555555555555",
+        "--client-id",
+    ),
+    ("AZURE_TENANT_ID", "contoso.example", "--tenant-id"),
+    (
+        "MDE_CANCEL_API_URL",
+        "https://gateway.example/",
+        "--api-url",
+    ),
+    ("MDE_CANCEL_CLOUD", "gcc", "--cloud"),
+    ("MDE_CANCEL_COLOR", "never", "--color"),
+    ("MDE_CANCEL_COMMENT", "why", "--comment"),
+    ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
+    ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
+    ("MDE_CANCEL_ID_COLUMN", "Key", "--id-column"),
+    ("MDE_CANCEL_INPUT_FORMAT", "jsonl", "--input-format"),
+    ("MDE_CANCEL_LOG_FILE", "log.txt", "--log-file"),
+    ("MDE_CANCEL_LOG_FORMAT", "json", "--log-format"),
+    ("MDE_CANCEL_MAX_ATTEMPTS", "3", "--max-attempts"),
+    ("MDE_CANCEL_PACE", "3/s", "--pace"),
+    ("MDE_CANCEL_PROGRESS", "never", "--progress"),
+    ("MDE_CANCEL_QUOTA", "3/1m,30/1h", "--quota"),
+    ("MDE_CANCEL_READ_QUOTA", "none", "--read-quota"),
+    ("MDE_CANCEL_REGION", "eu", "--region"),
+    ("MDE_CANCEL_REPORT", "r.csv", "--report"),
+    ("MDE_CANCEL_STATE_DIR", "there", "--state-dir"),
+    ("MDE_CANCEL_TIMEOUT", "3s", "--timeout"),
+    ("MDE_CANCEL_TOKEN_FILE", "token.txt", "--token-file"),
+];
+
+fn shown(settings: &Settings) -> String {
+    format!("{settings:?}")
+}
+
+/// Returns a run's settings with one variable set and with `flags` typed.
+fn resolved(variable: Option<(&'static str, &str)>, flags: &[&str]) -> Settings {
+    let mut typed = typing("run --yes a.csv");
+    // Two tokens at once would be refused.
+    if variable.is_none_or(|(name, _)| name != "MDE_CANCEL_TOKEN_FILE") {
+        typed = typed.variable("MDE_CANCEL_TOKEN", MARKER);
+    }
+    if let Some((name, value)) = variable {
+        typed = typed.variable(name, value);
+    }
+    for flag in flags {
+        typed = typed.word(*flag);
+    }
+    typed.resolve().unwrap()
+}
+
+#[test]
+fn a_variable_says_what_its_flag_says_and_an_empty_one_says_nothing() {
+    let nothing = shown(&resolved(None, &[]));
+    for (name, value, flag) in VARIABLES {
+        let by_variable = shown(&resolved(Some((name, value)), &[]));
+        assert_eq!(
+            by_variable,
+            shown(&resolved(None, &[flag, value])),
+            "{name}"
+        );
+        assert_ne!(by_variable, nothing, "{name}");
+        if name != "MDE_CANCEL_TOKEN_FILE" {
+            assert_eq!(shown(&resolved(Some((name, "")), &[])), nothing, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_beats_its_variable() {
+    for (name, value, flag) in VARIABLES {
+        let other = match flag {
+            "--api-url" => "https://other.example",
+            "--client-id" => "22222222-2222-3333-4444-555555555555",
+            "--cloud" => "dod",
+            "--color" | "--progress" => "always",
+            "--fate-grace" | "--timeout" => "9s",
+            "--input-format" => "csv",
+            "--log-format" => "text",
+            "--concurrency" | "--max-attempts" => "9",
+            "--pace" | "--quota" | "--read-quota" => "9/s",
+            "--region" => "uk",
+            _ => "other.csv",
+        };
+        assert_eq!(
+            shown(&resolved(Some((name, value)), &[flag, other])),
+            shown(&resolved(None, &[flag, other])),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_typed_cloud_or_region_is_not_bent_by_an_address_in_a_variable() {
+    for flags in [["--cloud", "gcc"], ["--region", "uk"]] {
+        for variable in [
+            ("MDE_CANCEL_API_URL", "https://x.example"),
+            ("MDE_CANCEL_REGION", "eu"),
+        ] {
+            assert_eq!(
+                shown(&resolved(Some(variable), &flags)),
+                shown(&resolved(None, &flags)),
+                "{flags:?} {variable:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn yes_and_no_in_a_variable_are_read_as_people_write_them() {
+    let quiet = shown(&resolved(None, &["--no-verify"]));
+    for word in ["1", "true", "YES", "on"] {
+        assert_eq!(
+            shown(&resolved(Some(("MDE_CANCEL_NO_VERIFY", word)), &[])),
+            quiet
+        );
+    }
+    let nothing = shown(&resolved(None, &[]));
+    for word in ["0", "false", "no", "off", ""] {
+        assert_eq!(
+            shown(&resolved(Some(("MDE_CANCEL_NO_VERIFY", word)), &[])),
+            nothing
+        );
+    }
+}
+
+#[test]
+fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
+    let nothing = shown(&resolved(None, &[]));
+    for (name, value) in [
+        ("MDE_CANCEL_INCLUDE_TYPE", "Unisolate"),
+        ("MDE_CANCEL_INCLUDE_TYPES", "Unisolate"),
+        ("MDE_CANCEL_NO_TRIAGE", "1"),
+        ("MDE_CANCEL_SANDBOX", "1"),
+    ] {
+        assert_eq!(
+            shown(&resolved(Some((name, value)), &[])),
+            nothing,
+            "{name}"
+        );
+    }
+    let unarmed = typing("run a.csv")
+        .variable("MDE_CANCEL_TOKEN", MARKER)
+        .variable("MDE_CANCEL_YES", "1");
+    assert!(unarmed.resolve().is_err());
+    let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
+    assert!(without_input.parse().is_err());
+}
+
+#[test]
+fn the_log_filter_and_the_state_folder_of_a_sandbox_come_from_variables_too() {
+    let settings = typing("run --sandbox a.csv")
+        .variable("MDE_CANCEL_LOG", "warn,mde_cancel::store=trace")
+        .variable("MDE_CANCEL_STATE_DIR", "there")
+        .resolve()
+        .unwrap();
+    let filter = settings.common.log_filter.as_deref();
+    assert_eq!(filter, Some("warn,mde_cancel::store=trace"));
+    let CommandSettings::Run(run) = settings.command else {
+        panic!("no run");
+    };
+    assert_eq!(run.state_dir, PathBuf::from("there").join("sandbox"));
+}
