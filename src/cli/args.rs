@@ -182,8 +182,8 @@ pub struct ConsentArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-<run
-    /// id>.csv] [env: MDE_CANCEL_REPORT]
+    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-{run
+    /// id}.csv] [env: MDE_CANCEL_REPORT]
     #[arg(long = "report", value_name = "PATH")]
     pub reports: Vec<PathBuf>,
 }
