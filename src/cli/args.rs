@@ -21,6 +21,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 
 use crate::domain::ActionType;
+use crate::engine::core::MaxFailures;
 use crate::intake::InputFormat;
 use crate::sandbox::Faults;
 use crate::sandbox::Latency;
@@ -118,6 +119,9 @@ pub struct RunArgs {
     /// How it is sent.
     #[command(flatten)]
     pub pace: PaceArgs,
+    /// When it stops.
+    #[command(flatten)]
+    pub bounds: BoundsArgs,
     /// Where it is sent.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -231,6 +235,23 @@ pub struct PaceArgs {
     /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_FATE_GRACE]
     #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
     pub fate_grace: Option<Duration>,
+}
+
+/// When a run stops before its rows are settled.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stopping")]
+pub struct BoundsArgs {
+    /// Stop cleanly after this time, as for a maintenance window [env: MDE_CANCEL_STOP_AFTER]
+    #[arg(long, value_name = "DURATION", value_parser = value::bound)]
+    pub stop_after: Option<Duration>,
+    /// Stop when so many rows have ended badly, or so many in a hundred of at least 50 that were sent [env:
+    /// MDE_CANCEL_MAX_FAILURES]
+    #[arg(long, value_name = "N|N%", value_parser = value::max_failures)]
+    pub max_failures: Option<MaxFailures>,
+    /// Stop when no row has ended for this time, waits for the quota not counted [default: 90m] [env:
+    /// MDE_CANCEL_GIVE_UP_AFTER]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::bound)]
+    pub give_up_after: Option<Duration>,
 }
 
 /// Where calls go, and by whose leave.

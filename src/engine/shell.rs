@@ -3,6 +3,7 @@
 //! It waits for whatever comes first (an effect's end, a row, a wish to stop, time), gives it to the core, and performs
 //! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,10 +240,10 @@ impl Shell<'_> {
                 }
             }
         }
-        let settled: Vec<Outcome> = rows
-            .iter()
-            .filter_map(|row| row.settlement.as_ref().map(|settlement| settlement.outcome))
-            .collect();
+        let mut settled: BTreeMap<Outcome, u64> = BTreeMap::new();
+        for settlement in rows.iter().filter_map(|row| row.settlement.as_ref()) {
+            *settled.entry(settlement.outcome).or_default() += 1;
+        }
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
             position: None,

@@ -152,7 +152,9 @@ impl Ending {
                 | StopReason::AllMissing
                 | StopReason::AllForbidden,
             ) => RunExit::Unreachable,
-            Some(StopReason::SameRefusal(_)) => RunExit::GaveUp,
+            Some(
+                StopReason::SameRefusal(_) | StopReason::GaveUp(_) | StopReason::TooManyFailures(_),
+            ) => RunExit::GaveUp,
         };
         rows.worst(stop)
     }
@@ -235,6 +237,8 @@ fn describe_stop(reason: &StopReason) -> String {
         StopReason::AllForbidden => {
             "no action type of the input may be cancelled with this token".to_owned()
         }
+        StopReason::GaveUp(why) => format!("gave up: {why}"),
+        StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
         StopReason::SameRefusal(what) => {
             format!("ten cancels in a row were refused alike, none taken: {what}")
         }
@@ -244,7 +248,10 @@ fn describe_stop(reason: &StopReason) -> String {
 /// Says what to do about it, where something can be done.
 fn mend(reason: &StopReason) -> Option<String> {
     let text = match reason {
-        StopReason::Asked(_) => return None,
+        StopReason::Asked(_) | StopReason::GaveUp(_) => return None,
+        StopReason::TooManyFailures(_) => {
+            "look at the reasons in the report; --max-failures sets the bound"
+        }
         StopReason::SignIn(_) => {
             "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file"
         }

@@ -25,6 +25,7 @@ use crate::clock::SystemClock;
 use crate::domain::ActionType;
 use crate::domain::Destination;
 use crate::domain::RunId;
+use crate::domain::Uptime;
 use crate::engine::Planner;
 use crate::engine::RunParts;
 use crate::engine::core::CommentRule;
@@ -100,6 +101,8 @@ pub async fn run(order: RunSettings, progress: &Progress, look: Look) -> Result<
             otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
         },
         reach_timeout: REACH_TIMEOUT / scale,
+        give_up_after: order.give_up_after / scale,
+        max_failures: order.max_failures,
         seed: Uuid::new_v4().as_u64_pair().0,
     };
     let parts = RunParts {
@@ -111,7 +114,10 @@ pub async fn run(order: RunSettings, progress: &Progress, look: Look) -> Result<
         inputs,
         planner: Planner::new(order.include_types),
     };
-    let mut stop = stop_signals(progress)?;
+    let bound = order
+        .stop_after
+        .map(|after| (started.uptime.after(after), Arc::clone(&clock)));
+    let mut stop = stop_signals(progress, bound)?;
     let mut watch = Watch {
         progress,
         run: id.to_string(),
@@ -252,10 +258,21 @@ async fn gates(
     })
 }
 
-/// The first signal stops the run, the second one ends the process.
-fn stop_signals(progress: &Progress) -> Result<mpsc::Receiver<StopReason>, Failure> {
+/// The first signal stops the run, and so does the bound on its time; the second signal ends the process.
+fn stop_signals(
+    progress: &Progress,
+    bound: Option<(Uptime, Arc<dyn Clock>)>,
+) -> Result<mpsc::Receiver<StopReason>, Failure> {
     let mut signals = platform::StopSignals::listen().map_err(fault)?;
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(2);
+    if let Some((until, clock)) = bound {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            clock.sleep_until(until).await;
+            let reason = StopReason::Asked("--stop-after".to_owned());
+            sender.send(reason).await.ok();
+        });
+    }
     let progress = progress.clone();
     tokio::spawn(async move {
         let first = signals.next().await;

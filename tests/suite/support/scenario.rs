@@ -242,6 +242,8 @@ impl Scenario {
                 otherwise: Arc::from("from the tests"),
             },
             reach_timeout: Duration::from_secs(60) / self.time_scale,
+            give_up_after: Duration::from_secs(90 * 60),
+            max_failures: None,
             seed: 1,
         }
     }

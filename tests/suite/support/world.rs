@@ -34,6 +34,7 @@ use mde_cancel::engine::core::Effect;
 use mde_cancel::engine::core::Event;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::engine::core::MaxFailures;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::core::Tally;
 use mde_cancel::engine::core::Ticket;
@@ -88,6 +89,8 @@ pub(crate) struct World {
     pub(crate) read_answer: ReadAnswer,
     /// What the input says of a row's type.
     pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
+    /// How many rows may end badly.
+    pub(crate) max_failures: Option<MaxFailures>,
     /// When the world ends, finished or not.
     pub(crate) until: Duration,
     /// How long after one row the next one is read; all are there at once where it is zero.
@@ -178,6 +181,7 @@ impl World {
             cancel_answer: Box::new(|_, _| None),
             read_answer: Box::new(|_, _| None),
             type_of: |_| None,
+            max_failures: None,
             until: Duration::from_secs(48 * 3600),
             row_every: Duration::ZERO,
         }
@@ -205,6 +209,8 @@ impl World {
                 otherwise: Arc::from("by the simulation"),
             },
             reach_timeout: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(90 * 60),
+            max_failures: self.max_failures,
             seed: 7,
         };
         let mut running = Running {
@@ -309,7 +315,7 @@ impl Running {
             lane: LANE,
             last,
             count: u64::from(last.0 - first.0 + 1),
-            settled: Vec::new(),
+            settled: BTreeMap::new(),
         });
         if last.0 == self.world.rows {
             self.step(Event::InputEnded);
