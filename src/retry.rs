@@ -254,9 +254,13 @@ pub fn judge_throttle(
     settings: &RetrySettings,
 ) -> CooldownVerdict {
     let header = throttle.retry_after.map(|hint| wait_of(now, hint));
+    // The window that is full is named, but not when it has room again: a twentieth of it is a fair next look.
+    let named = throttle.allowance.map(|(_, period)| period / 20);
     let mut longest = own;
     let mut hint_ignored = None;
-    for hint in [header, throttle.body_wait].into_iter().flatten() {
+    let told = [header, throttle.body_wait];
+    let guessed = named.filter(|_| told.iter().all(Option::is_none));
+    for hint in told.into_iter().chain([guessed]).flatten() {
         if hint > settings.hint_bound {
             hint_ignored = Some(hint);
         } else {

@@ -155,8 +155,8 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is sent")]
 pub struct ConsentArgs {
-    /// Send this comment with each cancel; it beats a row's own [default: the row's own, else one that names the run]
-    /// [env: MDE_CANCEL_COMMENT]
+    /// Send this comment with each cancel; it beats a row's own. Without it a row's own is sent, else one that names
+    /// the run [env: MDE_CANCEL_COMMENT]
     #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
     pub comment: Option<String>,
     /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
@@ -182,8 +182,8 @@ pub struct ConsentArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: mde-cancel-RUN.csv
-    /// here] [env: MDE_CANCEL_REPORT]
+    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-{run
+    /// id}.csv] [env: MDE_CANCEL_REPORT]
     #[arg(long = "report", value_name = "PATH")]
     pub reports: Vec<PathBuf>,
 }

@@ -85,15 +85,16 @@ impl Observer for Watch<'_> {
             } => {
                 tracing::warn!(run, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
-            RunEvent::Down { until, what } => {
+            RunEvent::Down { reads, until, what } => {
+                let kind = kind(*reads);
                 let wait = Span(until.since(now.uptime));
                 tracing::warn!(
                     run,
                     %wait,
-                    "the service seems to be down ({what}); one call at a time probes it"
+                    "{kind} get no proper answer ({what}); one call at a time probes the service"
                 );
             }
-            RunEvent::Up => tracing::warn!(run, "the service answers again"),
+            RunEvent::Up { reads } => tracing::warn!(run, "{} are answered again", kind(*reads)),
             RunEvent::ReadingForbidden { what } => {
                 tracing::warn!(
                     run,
@@ -179,4 +180,8 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
             Some(format!("the {} window", window_name(last.window.period)))
         }
     }
+}
+
+fn kind(reads: bool) -> &'static str {
+    if reads { "reads" } else { "cancels" }
 }

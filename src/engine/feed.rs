@@ -14,8 +14,14 @@ use crate::intake::OpenInput;
 /// bound on memory.
 const WAITING: usize = 4096;
 
-/// What the reading thread hands on; the channel's end is the end of the input.
-pub(super) type Fed = Result<InputRow, IntakeError>;
+/// What the reading thread hands on.
+pub(super) enum Fed {
+    /// A row, good or bad.
+    Row(InputRow),
+    /// The input ended, or could not be read any further. A channel that closes without this means that the thread
+    /// broke off.
+    End(Option<IntakeError>),
+}
 
 /// Begins to read.
 ///
@@ -27,12 +33,14 @@ pub(super) fn start(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
         .name("intake".to_owned())
         .spawn(move || {
             for row in inputs.into_iter().flatten() {
-                let broken = row.is_err();
+                let fed = row.map_or_else(|error| Fed::End(Some(error)), Fed::Row);
+                let is_end = matches!(fed, Fed::End(_));
                 // A closed channel means that nobody wants more.
-                if rows.blocking_send(row).is_err() || broken {
+                if rows.blocking_send(fed).is_err() || is_end {
                     return;
                 }
             }
+            rows.blocking_send(Fed::End(None)).ok();
         })?;
     Ok(receiver)
 }

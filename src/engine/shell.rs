@@ -83,6 +83,9 @@ pub enum EngineError {
     /// The journal or the ledger.
     #[error("the run stopped because its journal cannot be written")]
     Store(#[from] StoreError),
+    /// The thread that reads the input ended without a word.
+    #[error("reading the input broke off")]
+    Reading,
     /// No thread for reading the input.
     #[error("no thread can be started to read the input")]
     Thread(#[source] std::io::Error),
@@ -166,8 +169,8 @@ impl Shell<'_> {
                     let event = written?;
                     self.step(event);
                 }
-                count = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
-                    self.received(count, &mut batch).await?;
+                () = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
+                    self.received(&mut batch).await?;
                 }
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
@@ -219,17 +222,23 @@ impl Shell<'_> {
         }
     }
 
-    /// Takes in what the reading thread handed on; nothing means that the input has ended.
-    async fn received(&mut self, count: usize, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
+    /// Takes in what the reading thread handed on.
+    async fn received(&mut self, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
         let now = self.now();
-        let mut rows = Vec::with_capacity(count);
+        let mut rows = Vec::with_capacity(batch.len());
+        // Nothing at all means that the channel closed without an end.
+        let mut is_end = batch.is_empty();
+        let mut is_broken = is_end;
         for fed in batch.drain(..) {
             match fed {
-                Ok(row) => rows.push(self.planner.plan(row, now.wall)),
-                Err(error) => self.intake = Some(error),
+                Fed::Row(row) => rows.push(self.planner.plan(row, now.wall)),
+                Fed::End(error) => {
+                    is_end = true;
+                    is_broken = error.is_some();
+                    self.intake = error;
+                }
             }
         }
-        let ended = count == 0;
         let settled: Vec<Outcome> = rows
             .iter()
             .filter_map(|row| row.settlement.as_ref().map(|settlement| settlement.outcome))
@@ -237,24 +246,25 @@ impl Shell<'_> {
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
             position: None,
-            complete: ended && self.intake.is_none(),
+            complete: is_end && !is_broken,
         };
-        let appended = Event::Appended {
+        let event = Event::Appended {
             lane: LaneId(0),
             last: self.planner.last(),
             count: rows.len() as u64,
             settled,
         };
         let pending = self.store.append_rows(self.run, rows, mark);
-        if ended {
-            self.rows = None;
-            pending.await?;
-            self.step(Event::InputEnded);
-        } else {
-            self.appending = Some(Appending {
-                pending,
-                event: appended,
-            });
+        if !is_end {
+            self.appending = Some(Appending { pending, event });
+            return Ok(());
+        }
+        self.rows = None;
+        pending.await?;
+        self.step(event);
+        self.step(Event::InputEnded);
+        if is_broken && self.intake.is_none() {
+            return Err(EngineError::Reading);
         }
         Ok(())
     }
@@ -286,10 +296,10 @@ impl Shell<'_> {
     }
 }
 
-/// Waits for rows; returns how many came, or zero at the end of the input.
-async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) -> usize {
+/// Waits for what the reading thread hands on; none at all means that it broke off.
+async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
     match rows {
-        Some(rows) => rows.recv_many(batch, BATCH).await,
+        Some(rows) => drop(rows.recv_many(batch, BATCH).await),
         None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ mod architecture;
 mod api;
 mod cli;
 mod fault_matrix;
+mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod quota;

@@ -1,4 +1,10 @@
 //! The core in virtual time, against the best that anybody can do under the quota rule.
+//!
+//! `cargo test simulation -- --nocapture` prints the table.
+#![expect(
+    clippy::print_stdout,
+    reason = "the table is for people who want to see the figures"
+)]
 
 use std::time::Duration;
 
@@ -91,7 +97,7 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                 .iter()
                 .filter(|&&at| at >= down.end)
                 .collect();
-            let first_after = *after[0] - down.end;
+            let first_after = after[0].saturating_sub(down.end);
             println!(
                 "{fault:?}, readable {readable}: {} slots, first after {:.1} s, end {:.1} s",
                 history.slots_in_outage,
@@ -105,11 +111,14 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                     .all(|&outcome| outcome == Outcome::Cancelled),
                 "{fault:?}: an outage costs time, not rows"
             );
-            assert!(
-                history.slots_in_outage <= 30,
-                "{fault:?}: {}",
-                history.slots_in_outage
-            );
+            // Of a service that is silent, a whole lane's calls hang before anybody can know.
+            let most = if matches!(fault, Fault::Silent) {
+                40
+            } else {
+                30
+            };
+            let slots = history.slots_in_outage;
+            assert!(slots <= most, "{fault:?}: {slots}");
             assert_eq!(history.throttled, 0);
             // Full speed: a minute after the end a whole minute's allowance is being used.
             let soon = after

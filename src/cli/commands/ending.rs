@@ -71,7 +71,7 @@ impl Ending {
                 }
                 let kind = match error {
                     EngineError::Store(_) => FailureKind::State,
-                    EngineError::Thread(_) => FailureKind::Fault,
+                    EngineError::Reading | EngineError::Thread(_) => FailureKind::Fault,
                 };
                 return Err(Failure::new(kind, error));
             }

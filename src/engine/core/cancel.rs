@@ -24,6 +24,7 @@ use crate::retry::judge_throttle;
 use crate::retry::wait_of;
 use crate::store::AttemptReply;
 use crate::store::Record;
+use crate::store::RunKey;
 
 use super::event::RunEvent;
 use super::event::StopReason;
@@ -32,6 +33,7 @@ use super::lane::Errand;
 use super::lane::Flight;
 use super::lane::Lane;
 use super::lane::Reading;
+use super::row::Row;
 use super::words;
 
 /// So many identical refusals without a success stop the run.
@@ -40,8 +42,11 @@ const SAME_REFUSALS: u32 = 10;
 /// So many 403s without a success of their type settle the rest of that type unsent.
 const FORBIDDEN_OF_A_TYPE: u32 = 10;
 
-/// If so many first answers are all 404, the tenant or the column is wrong.
-const ALL_MISSING: u32 = 100;
+/// If so many rows end all alike, without one exception, the run as a whole is wrong.
+const ALL_ALIKE: u32 = 100;
+
+/// So often a row of which no byte left keeps its turn.
+const KEEPS_ITS_TURN: u32 = 2;
 
 impl Lane {
     /// A cancel came back.
@@ -53,57 +58,61 @@ impl Lane {
             return;
         };
         let number = *number;
+        let is_news = self.cancel.is_present(flight.generation);
         self.hear(now, &flight, reply.is_proper(), &reply.kind);
         let verdict = judge_cancel(reply);
-        let what = words::of_reply(reply);
-        let Some(row) = self.rows.get_mut(&number) else {
-            return;
-        };
         if verdict == CancelVerdict::NoAttempt {
-            row.attempts = row.attempts.saturating_sub(1);
-            if row.attempts == 0 {
-                row.first_sent_at = None;
-            }
-            self.tally.cancels = self.tally.cancels.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
-            self.cancel.slot_returned();
-            self.queue.push_head(number);
+            self.never_left(now, number);
             return;
         }
-        row.last_words.clone_from(&what);
-        if let CancelVerdict::Fault(Fate::Unknown, _) = verdict {
-            row.fate_unknown = true;
-        }
-        if let CancelVerdict::Accepted(_) | CancelVerdict::Cancelled(_) = verdict {
-            row.was_accepted = true;
-        }
-        let error = reply.error.clone().unwrap_or_default();
-        let answer = AttemptReply {
-            run: self.settings.run,
-            row: number,
-            number: row.attempts,
-            class: words::class(&reply.kind).to_owned(),
-            http_status: reply.http_status,
-            error_code: (!error.code.is_empty()).then(|| error.code.clone()),
-            correlation_id: error.correlation_id.clone(),
-            phase: row.phase(),
-        };
-        self.tell.push(RunEvent::Replied {
-            row: number,
-            id: row.id,
-            attempt: row.attempts,
-            http_status: reply.http_status,
-            what,
-            correlation_id: error.correlation_id,
-        });
         let ended = self.end_of(now, &reply.kind);
+        let row = self.rows.get_mut(&number).map(|row| {
+            take_in(row, reply, &verdict);
+            answer_of(self.settings.run, number, row, reply)
+        });
+        if let Some(answer) = &row
+            && let Some(held) = self.rows.get(&number)
+        {
+            self.tell.push(RunEvent::Replied {
+                row: number,
+                id: held.id,
+                attempt: held.attempts,
+                http_status: reply.http_status,
+                what: held.last_words.clone(),
+                correlation_id: answer.correlation_id.clone(),
+            });
+        }
         self.records.push(Record::Replied {
             call,
             at: now,
             ended,
-            row: Some(answer),
+            row,
         });
-        self.obey(now, number, &flight, verdict);
+        self.obey(now, number, (&flight, is_news), verdict);
+    }
+
+    /// No byte of a cancel left: its slot is free, and it was no attempt.
+    fn never_left(&mut self, now: Moment, number: RowNumber) {
+        self.cancel.slot_returned();
+        let Some(row) = self.rows.get_mut(&number) else {
+            return;
+        };
+        row.attempts = row.attempts.saturating_sub(1);
+        self.tally.cancels = self.tally.cancels.saturating_sub(1);
+        if row.attempts == 0 {
+            row.first_sent_at = None;
+        } else {
+            self.tally.retries = self.tally.retries.saturating_sub(1);
+        }
+        row.never_left = row.never_left.saturating_add(1);
+        if row.never_left <= KEEPS_ITS_TURN {
+            self.queue.push_head(number);
+        } else {
+            // It may be this row's own fault: others get their turn.
+            let wait = backoff(&self.settings.retry, row.never_left, &mut self.dice);
+            self.queue.push_retry(now.uptime.after(wait), number);
+        }
     }
 
     /// Returns from when the call's period counts.
@@ -131,29 +140,43 @@ impl Lane {
         ) {
             self.answered = true;
         }
+        let is_cancel = flight.destination == Destination::Cancel;
         if proper {
             self.proper_answers += 1;
+            self.cancel_answers += u64::from(is_cancel);
             self.token_doubted = false;
-            if self.outage.proper() {
-                for destination in [Destination::Cancel, Destination::Get, Destination::List] {
+            if self.outage_of(flight.destination).proper() {
+                let destinations: &[Destination] = if is_cancel {
+                    &[Destination::Cancel]
+                } else {
+                    &[Destination::Get, Destination::List]
+                };
+                for &destination in destinations {
                     self.gate(destination).start_slowly();
                 }
-                self.tell.push(RunEvent::Up);
+                self.tell.push(RunEvent::Up { reads: !is_cancel });
             }
             return;
         }
         if matches!(kind, ReplyKind::Throttled(_) | ReplyKind::Unauthorized) {
-            if flight.probe {
-                self.outage.probe_tells_nothing();
+            if let Some(probe) = flight.probe {
+                self.outage_of(flight.destination)
+                    .probe_tells_nothing(probe);
             }
             return;
         }
         let what = words::class(kind).to_owned();
-        if let Some(until) = self
-            .outage
-            .fault(now.uptime, &self.settings.retry, &mut self.dice)
-        {
+        let outage = match flight.destination {
+            Destination::Cancel => &mut self.outage,
+            Destination::Get | Destination::List => &mut self.read_outage,
+        };
+        if let Some(until) = outage.fault(
+            now.uptime,
+            flight.probe,
+            (&self.settings.retry, &mut self.dice),
+        ) {
             self.tell.push(RunEvent::Down {
+                reads: !is_cancel,
                 until,
                 what: what.clone(),
             });
@@ -168,7 +191,13 @@ impl Lane {
         }
     }
 
-    fn obey(&mut self, now: Moment, number: RowNumber, flight: &Flight, verdict: CancelVerdict) {
+    fn obey(
+        &mut self,
+        now: Moment,
+        number: RowNumber,
+        (flight, is_news): (&Flight, bool),
+        verdict: CancelVerdict,
+    ) {
         match verdict {
             CancelVerdict::Cancelled(record) => {
                 self.good_cancel(number);
@@ -195,11 +224,11 @@ impl Lane {
             }
             CancelVerdict::LookFirst(doubt, record) => self.doubt(now, number, doubt, record),
             CancelVerdict::Fault(_, wait) => {
-                let proper_answers = self.proper_answers;
+                let cancel_answers = self.cancel_answers;
                 let Some(row) = self.rows.get_mut(&number) else {
                     return;
                 };
-                row.faults.push(proper_answers);
+                row.faults.push(cancel_answers);
                 let own = backoff(
                     &self.settings.retry,
                     as_count(row.faults.len()),
@@ -212,31 +241,41 @@ impl Lane {
                 self.route(now, number, now.uptime.after(own.max(asked)));
             }
             CancelVerdict::Throttled(throttle) => {
-                self.throttled(now, flight.destination, throttle);
+                self.throttled(now, flight.destination, (throttle, is_news));
                 self.queue.push_head(number);
             }
-            CancelVerdict::SignInAgain => {
-                let what = self
-                    .rows
-                    .get(&number)
-                    .map(|row| row.last_words.clone())
-                    .unwrap_or_default();
-                self.queue.push_head(number);
-                self.refused_token(flight, &what);
-            }
+            CancelVerdict::SignInAgain => self.sign_in_again(number, flight),
             CancelVerdict::Forbidden => self.forbidden(now, number),
             CancelVerdict::NoAttempt => self.queue.push_head(number),
         }
+    }
+
+    fn sign_in_again(&mut self, number: RowNumber, flight: &Flight) {
+        self.queue.push_head(number);
+        let Some(row) = self.rows.get_mut(&number) else {
+            return;
+        };
+        let what = row.last_words.clone();
+        if row.refused_tokens.0 != flight.token {
+            row.refused_tokens = (flight.token, row.refused_tokens.1 + 1);
+        }
+        if row.refused_tokens.1 >= 2 {
+            // Others may get through: but one more refresh for each of their answers would never end.
+            self.stop(StopReason::SignIn(format!(
+                "the service refused two tokens for one action (401): {what}"
+            )));
+            return;
+        }
+        self.refused_token(flight, &what);
     }
 
     fn good_cancel(&mut self, number: RowNumber) {
         self.found_any = true;
         self.refusal = (String::new(), 0);
         if let Some(row) = self.rows.get(&number) {
-            self.types
-                .entry(row.action_type.clone())
-                .or_default()
-                .allowed = true;
+            let of_type = self.types.entry(row.action_type.clone()).or_default();
+            of_type.allowed = true;
+            of_type.closed = false;
         }
     }
 
@@ -247,15 +286,7 @@ impl Lane {
         doubt: Doubt,
         record: Option<Box<crate::domain::MachineAction>>,
     ) {
-        let first_answer = self.rows.get(&number).is_some_and(|row| row.attempts <= 1);
-        if doubt == Doubt::Missing {
-            self.missing += u32::from(first_answer);
-            if !self.found_any && self.missing >= ALL_MISSING {
-                self.stop(StopReason::AllMissing);
-            }
-        } else {
-            self.found_any = true;
-        }
+        self.found_any |= doubt != Doubt::Missing;
         let again = self.settings.retry.missing_again;
         let Some(row) = self.rows.get_mut(&number) else {
             return;
@@ -283,19 +314,35 @@ impl Lane {
         };
         self.found_any = true;
         row.was_forbidden = true;
-        let of_type = self.types.entry(row.action_type.clone()).or_default();
-        of_type.forbidden += 1;
-        if !of_type.allowed && !of_type.closed && of_type.forbidden >= FORBIDDEN_OF_A_TYPE {
-            of_type.closed = true;
-            self.tell.push(RunEvent::TypeForbidden {
-                action_type: words::of_type(row.action_type.as_ref()).to_owned(),
-            });
+        // What may be of many types cannot be judged by one of them.
+        if let Some(action_type) = &row.action_type {
+            let of_type = self.types.entry(Some(action_type.clone())).or_default();
+            of_type.forbidden += 1;
+            if !of_type.allowed && !of_type.closed && of_type.forbidden >= FORBIDDEN_OF_A_TYPE {
+                of_type.closed = true;
+                let action_type = action_type.to_string();
+                self.tell.push(RunEvent::TypeForbidden { action_type });
+            }
         }
-        if row.fate_unknown && self.reading != Reading::Forbidden {
+        let in_doubt = row.fate_unknown;
+        if in_doubt {
             row.doubt = Some(Doubt::Refused);
-            self.looks.insert((now.uptime, number));
-        } else {
-            self.settle_refused(now, number);
+        }
+        match (in_doubt, self.reading) {
+            (false, _) => self.settle_refused(now, number),
+            (true, Reading::Forbidden) => self.resolve_unreadable(now, number),
+            (true, _) => drop(self.looks.insert((now.uptime, number))),
+        }
+        if self.forbidden == self.ended && self.forbidden >= u64::from(ALL_ALIKE) {
+            self.stop(StopReason::AllForbidden);
+        }
+    }
+
+    /// Counts a row that the service does not know; if the first hundred all are, tenant or column are wrong.
+    pub(super) fn count_missing(&mut self) {
+        self.missing += 1;
+        if !self.found_any && self.missing >= ALL_ALIKE {
+            self.stop(StopReason::AllMissing);
         }
     }
 
@@ -312,10 +359,18 @@ impl Lane {
     }
 
     /// The service said 429: everything of that scope waits.
-    pub(super) fn throttled(&mut self, now: Moment, destination: Destination, throttle: Throttle) {
+    pub(super) fn throttled(
+        &mut self,
+        now: Moment,
+        destination: Destination,
+        (throttle, is_news): (Throttle, bool),
+    ) {
         self.tally.throttled += 1;
         let gate = self.gate(destination);
-        gate.throttles = gate.throttles.saturating_add(1);
+        // The calls of one burst are refused together: that is one refusal.
+        if is_news || gate.throttles == 0 {
+            gate.throttles = gate.throttles.saturating_add(1);
+        }
         let unforeseen = !std::mem::replace(&mut gate.throttle_told, true);
         let (throttles, scope) = (gate.throttles, gate.scope);
         let own = backoff(&self.settings.retry, throttles, &mut self.dice);
@@ -351,6 +406,36 @@ impl Lane {
                 window,
             });
         }
+    }
+}
+
+/// Takes in what a reply says about its row.
+fn take_in(row: &mut Row, reply: &CancelReply, verdict: &CancelVerdict) {
+    row.never_left = 0;
+    row.last_words = words::of_reply(reply);
+    row.refusal = words::refusal(reply);
+    match verdict {
+        CancelVerdict::Fault(Fate::Unknown, _) => {
+            row.fate_unknown = true;
+            row.fate_was_unknown = true;
+        }
+        CancelVerdict::Accepted(_) | CancelVerdict::Cancelled(_) => row.was_accepted = true,
+        _ => {}
+    }
+}
+
+/// Returns what the journal keeps of a reply.
+fn answer_of(run: RunKey, number: RowNumber, row: &Row, reply: &CancelReply) -> AttemptReply {
+    let error = reply.error.clone().unwrap_or_default();
+    AttemptReply {
+        run,
+        row: number,
+        number: row.attempts,
+        class: words::class(&reply.kind).to_owned(),
+        http_status: reply.http_status,
+        error_code: (!error.code.is_empty()).then_some(error.code),
+        correlation_id: error.correlation_id,
+        phase: row.phase(),
     }
 }
 

@@ -221,13 +221,18 @@ pub enum RunEvent {
     },
     /// The service seems to be down; the next probe leaves then.
     Down {
+        /// Whether it is reads that fail, not cancels.
+        reads: bool,
         /// The next probe.
         until: Uptime,
         /// The last fault.
         what: String,
     },
     /// The service answers again.
-    Up,
+    Up {
+        /// Whether it is reads that failed.
+        reads: bool,
+    },
     /// Records may not be read with this token.
     ReadingForbidden {
         /// What the service said.

@@ -163,6 +163,11 @@ impl Gate {
         self.asking = self.asking.saturating_sub(1);
     }
 
+    /// Returns whether a call of the slow start `generation` is of the present one: older ones say nothing new.
+    pub(super) fn is_present(&self, generation: u32) -> bool {
+        generation == self.slow.generation()
+    }
+
     /// A call of the slow start `generation` came back.
     pub(super) fn ended(&mut self, generation: u32, good: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -32,6 +32,7 @@ use super::event::Waiting;
 use super::gate::Gate;
 use super::gate::Wait;
 use super::outage::Outage;
+use super::outage::ProbeOf;
 use super::queue::Queue;
 use super::row::Row;
 use super::settings::CoreSettings;
@@ -59,8 +60,8 @@ pub(super) struct Flight {
     pub(super) errand: Errand,
     pub(super) destination: Destination,
     pub(super) call: Option<CallId>,
-    /// Whether it is the one probe of a service that is down.
-    pub(super) probe: bool,
+    /// The pause of which it is the one probe.
+    pub(super) probe: Option<ProbeOf>,
     /// Which token it carries.
     pub(super) token: u32,
     /// Which slow start of its gate it belongs to.
@@ -102,9 +103,14 @@ pub(super) struct Lane {
     pub(super) cancel: Gate,
     pub(super) get: Gate,
     pub(super) list: Gate,
+    /// Whether cancels get proper answers.
     pub(super) outage: Outage,
+    /// Whether reads do.
+    pub(super) read_outage: Outage,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) queue: Queue,
+    /// Rows of a forbidden type whose last answers are still on the wire.
+    pub(super) shelf: Vec<RowNumber>,
     /// Rows whose record must be looked at, by when.
     pub(super) looks: BTreeSet<(Uptime, RowNumber)>,
     pub(super) flights: HashMap<Ticket, Flight>,
@@ -115,7 +121,10 @@ pub(super) struct Lane {
     /// Whether a token was refused and nothing good came since.
     pub(super) token_doubted: bool,
     pub(super) reading: Reading,
+    /// Proper answers to calls of any kind.
     pub(super) proper_answers: u64,
+    /// Proper answers to cancels.
+    pub(super) cancel_answers: u64,
     /// Whether anything was ever heard from the service.
     pub(super) answered: bool,
     /// Since when nothing was heard, where nothing ever was.
@@ -127,8 +136,11 @@ pub(super) struct Lane {
     input_ended: bool,
     pub(super) tally: Tally,
     pub(super) types: BTreeMap<Option<ActionType>, TypeRecord>,
-    /// Cancels answered by 404 while no action of the input was ever found.
+    /// Rows that were not found while no action of the input ever was.
     pub(super) missing: u32,
+    /// Rows that were forbidden, and rows that were sent and ended in any way.
+    pub(super) forbidden: u64,
+    pub(super) ended: u64,
     pub(super) found_any: bool,
     /// The last refusal that could not be mended, and how often it came in a row.
     pub(super) refusal: (String, u32),
@@ -153,8 +165,10 @@ impl Lane {
             get: Gate::new(lane.get),
             list: Gate::new(lane.list),
             outage: Outage::default(),
+            read_outage: Outage::default(),
             rows: HashMap::new(),
             queue: Queue::default(),
+            shelf: Vec::new(),
             looks: BTreeSet::new(),
             flights: HashMap::new(),
             next_ticket: 0,
@@ -163,6 +177,7 @@ impl Lane {
             token_doubted: false,
             reading: Reading::Untried,
             proper_answers: 0,
+            cancel_answers: 0,
             answered: false,
             silent_since: None,
             appended: RowNumber(0),
@@ -172,6 +187,8 @@ impl Lane {
             tally: Tally::default(),
             types: BTreeMap::new(),
             missing: 0,
+            forbidden: 0,
+            ended: 0,
             found_any: false,
             refusal: (String::new(), 0),
             batch: 100,
@@ -206,6 +223,9 @@ impl Lane {
         };
         for row in queued {
             let number = row.number;
+            if self.rows.contains_key(&number) {
+                continue;
+            }
             let comment = self
                 .settings
                 .comment
@@ -248,9 +268,19 @@ impl Lane {
             && self.flights.is_empty()
     }
 
-    /// Returns whether the row at hand is the last one of the lane.
-    pub(super) fn is_last_row(&self) -> bool {
-        self.input_ended && self.loaded >= self.appended && self.rows.len() <= 1
+    /// Returns whether no open row can still tell one row's faults from the service's: all have had their share.
+    pub(super) fn nobody_else_can_tell(&self) -> bool {
+        let bound = self.settings.retry.max_attempts as usize;
+        self.queue.fresh_len() == 0
+            && self.loaded >= self.appended
+            && self.rows.values().all(|row| row.faults.len() >= bound)
+    }
+
+    /// Returns whether all that was sent was forbidden, and enough of it to say so.
+    pub(super) fn is_all_forbidden(&self) -> bool {
+        self.forbidden > 0
+            && self.forbidden == self.ended
+            && self.types.values().any(|of_type| of_type.closed)
     }
 
     /// Returns whether nothing is on the wire, at the ledger or on its way from the journal.

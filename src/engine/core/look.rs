@@ -33,6 +33,7 @@ impl Lane {
             return;
         };
         let Some(call) = flight.call else { return };
+        let is_news = self.gate(flight.destination).is_present(flight.generation);
         self.hear(now, &flight, reply.is_proper(), &reply.kind);
         let Errand::Look(rows) = &mut flight.errand else {
             return;
@@ -77,7 +78,7 @@ impl Lane {
             }
             ReplyKind::Forbidden => self.reading_forbidden(now, rows, what),
             ReplyKind::Throttled(throttle) => {
-                self.throttled(now, flight.destination, throttle);
+                self.throttled(now, flight.destination, (throttle, is_news));
                 self.looks
                     .extend(rows.into_iter().map(|row| (now.uptime, row)));
             }
@@ -106,7 +107,9 @@ impl Lane {
             match by_id.remove(&row.id) {
                 Some(record) => {
                     self.found_any = true;
-                    row.read_faults = 0;
+                    row.read_faults.clear();
+                    row.is_unreadable = false;
+                    row.was_missing = false;
                     row.see(Box::new(record));
                     self.resolve_record(now, number);
                 }
@@ -138,11 +141,17 @@ impl Lane {
                 }
             }
             Some(Doubt::Fate | Doubt::Evidence) | None => {
-                // The record is open, so whatever left was not applied.
+                // The record is open, so nothing that left was applied so far.
                 row.fate_unknown = false;
                 let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
                 let wait = backoff(&self.settings.retry, faults, &mut self.dice);
+                let is_proven = doubt == Some(Doubt::Evidence);
                 self.note_phase(number);
+                if is_proven {
+                    // The service is up and answers about this very action: its faults are its own.
+                    self.give_up(now, number);
+                    return;
+                }
                 self.route(now, number, now.uptime.after(wait));
             }
         }
@@ -155,13 +164,17 @@ impl Lane {
             return;
         };
         let missed_before = std::mem::replace(&mut row.was_missing, true);
-        if missed_before || row.doubt == Some(Doubt::Missing) {
-            let reason =
-                "the service does not know this id, and a second look did not find it either"
-                    .to_owned();
-            self.settle(now, number, Outcome::NotFound, reason);
-        } else {
+        let was_seen = row.was_accepted || row.record.is_some();
+        if !missed_before && row.doubt != Some(Doubt::Missing) {
             self.looks.insert((now.uptime.after(again), number));
+        } else if was_seen {
+            // The service answered about it before; a list that lacks it proves nothing.
+            self.resolve_unreadable(now, number);
+        } else {
+            let reason =
+                "the service does not know this id, and a second look did not find it either";
+            self.settle(now, number, Outcome::NotFound, reason.to_owned());
+            self.count_missing();
         }
     }
 
@@ -180,6 +193,7 @@ impl Lane {
                     row.last_words
                 );
                 self.settle(now, number, Outcome::NotFound, reason);
+                self.count_missing();
             }
             Some(Doubt::FinalAnswer) => {
                 let verdict = row
@@ -193,8 +207,8 @@ impl Lane {
             }
             Some(Doubt::Fate | Doubt::Evidence) | None => {
                 let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
-                // Marked as unreadable, so that it is sent again and not looked at again.
-                row.read_faults = row.read_faults.max(self.settings.retry.max_attempts);
+                // Marked, so that it is sent again and not looked at again.
+                row.is_unreadable = true;
                 let wait = backoff(&self.settings.retry, faults, &mut self.dice);
                 self.route(now, number, now.uptime.after(wait));
             }
@@ -202,18 +216,36 @@ impl Lane {
     }
 
     fn read_failed(&mut self, now: Moment, number: RowNumber) {
-        let down = self.outage.is_down();
+        let bound = self.settings.retry.max_attempts;
+        let proper_answers = self.proper_answers;
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        // While the service is down a failed read says nothing about this row.
-        row.read_faults += u32::from(!down);
-        if row.read_faults >= self.settings.retry.max_attempts {
+        row.read_faults.push(proper_answers);
+        let tries = u32::try_from(row.read_faults.len()).unwrap_or(u32::MAX);
+        if row.counted_read_faults(proper_answers) >= bound {
             self.resolve_unreadable(now, number);
             return;
         }
-        let wait = backoff(&self.settings.retry, row.read_faults.max(1), &mut self.dice);
-        self.looks.insert((now.uptime.after(wait), number));
+        let wait = backoff(&self.settings.retry, tries, &mut self.dice);
+        let due = now.uptime.after(wait);
+        let may_send = matches!(row.doubt, Some(Doubt::Fate | Doubt::Evidence));
+        if tries >= bound && may_send && !self.read_outage_hides_all() {
+            // Nothing tells whether the row or the service is at fault. A cancel may: sent twice, it has no further
+            // effect.
+            if let Some(row) = self.rows.get_mut(&number) {
+                row.read_faults.clear();
+                row.doubt = None;
+            }
+            self.queue.push_retry(due, number);
+        } else {
+            self.looks.insert((due, number));
+        }
+    }
+
+    /// Returns whether cancels are down, too, so that another one would tell nothing either.
+    fn read_outage_hides_all(&self) -> bool {
+        self.outage.is_down()
     }
 
     fn reading_forbidden(&mut self, now: Moment, rows: Vec<RowNumber>, what: String) {

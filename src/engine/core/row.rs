@@ -36,14 +36,25 @@ pub(super) struct Row {
     pub(super) was_accepted: bool,
     pub(super) was_open: bool,
     pub(super) was_in_progress: bool,
+    /// Whether the fate of an attempt is unknown and no record was read since.
     pub(super) fate_unknown: bool,
+    /// Whether it ever was: a call whose fate is unknown may be worked on after a record was read.
+    pub(super) fate_was_unknown: bool,
     pub(super) was_forbidden: bool,
     /// Why the record must be looked at, while it must.
     pub(super) doubt: Option<Doubt>,
-    /// For each transient fault, how many proper answers the lane had had by then.
+    /// For each transient fault of its cancels, how many cancels of the lane had been answered properly by then.
     pub(super) faults: Vec<u64>,
-    /// Transient faults of reads since the last record.
-    pub(super) read_faults: u32,
+    /// For each transient fault of its reads since the last record, how many proper answers the lane had had by then.
+    pub(super) read_faults: Vec<u64>,
+    /// Whether its record cannot be read although others can.
+    pub(super) is_unreadable: bool,
+    /// Tries since the last answer of which no byte left.
+    pub(super) never_left: u32,
+    /// The last token that was not taken for it, and how many there were.
+    pub(super) refused_tokens: (u32, u32),
+    /// What tells refusals of one kind from others: status and code.
+    pub(super) refusal: String,
     /// How often a cancel was answered by 404 although the action could be read.
     pub(super) not_found_but_open: u32,
     /// Whether a read has missed the id once already.
@@ -65,26 +76,30 @@ impl Row {
             was_open: false,
             was_in_progress: false,
             fate_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
+            fate_was_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
             was_forbidden: false,
             doubt: None,
             faults: Vec::new(),
-            read_faults: 0,
+            read_faults: Vec::new(),
+            is_unreadable: false,
+            never_left: 0,
+            refused_tokens: (0, 0),
+            refusal: String::new(),
             not_found_but_open: 0,
             was_missing: false,
             last_words: String::new(),
         }
     }
 
-    /// Returns how many faults count against the row, given the lane's proper answers so far.
-    ///
-    /// `alone` is whether there is no other way to tell the row's faults from the service's.
-    pub(super) fn counted_faults(&self, proper_answers: u64, alone: bool) -> u32 {
-        let counted = self
-            .faults
-            .iter()
-            .filter(|&&then| alone || then < proper_answers)
-            .count();
-        u32::try_from(counted).unwrap_or(u32::MAX)
+    /// Returns how many faults of its cancels count against the row: those after which another cancel of the lane got a
+    /// proper answer, so that the service was up.
+    pub(super) fn counted_faults(&self, cancel_answers: u64) -> u32 {
+        count_before(&self.faults, cancel_answers)
+    }
+
+    /// Returns how many faults of its reads count: those after which anything of the lane got a proper answer.
+    pub(super) fn counted_read_faults(&self, proper_answers: u64) -> u32 {
+        count_before(&self.read_faults, proper_answers)
     }
 
     /// Takes in a record that was read or came with an answer.
@@ -108,7 +123,7 @@ impl Row {
             comment_sent: (self.attempts > 0).then_some(&*self.comment),
             first_sent_at: self.first_sent_at,
             was_accepted: self.was_accepted,
-            fate_unknown: self.fate_unknown,
+            fate_unknown: self.fate_was_unknown,
             was_open: self.was_open,
         }
     }
@@ -146,4 +161,9 @@ impl Row {
             settled_at: at,
         }
     }
+}
+
+fn count_before(marks: &[u64], answers: u64) -> u32 {
+    let counted = marks.iter().filter(|&&then| then < answers).count();
+    u32::try_from(counted).unwrap_or(u32::MAX)
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::domain::LaneId;
 use crate::domain::Moment;
-use crate::domain::Outcome;
 use crate::domain::Uptime;
 
 use crate::quota::Windows;
@@ -22,7 +21,6 @@ use super::tally::Tally;
 /// The deciding half of a run.
 pub struct Core {
     lanes: Vec<Lane>,
-    stop: Option<StopReason>,
 }
 
 /// What the progress display may know of one lane.
@@ -44,7 +42,7 @@ impl Core {
             .zip(lanes)
             .map(|(number, lane)| Lane::new(LaneId(number), Arc::clone(&settings), lane))
             .collect();
-        Self { lanes, stop: None }
+        Self { lanes }
     }
 
     /// Takes in one event and returns what to do, in order.
@@ -53,7 +51,6 @@ impl Core {
         match event {
             Event::InputEnded => self.lanes.iter_mut().for_each(Lane::input_ended),
             Event::Stop(reason) => {
-                self.stop.get_or_insert_with(|| reason.clone());
                 for lane in &mut self.lanes {
                     lane.stop(reason.clone());
                 }
@@ -124,19 +121,12 @@ impl Core {
 
     /// Returns why the run ended before all rows were settled, or although they were all forbidden.
     pub fn stop_reason(&self) -> Option<StopReason> {
-        if let Some(reason) = &self.stop {
-            return Some(reason.clone());
-        }
         if let Some(reason) = self.lanes.iter().find_map(|lane| lane.stop.clone()) {
             return Some(reason);
         }
         self.lanes
             .iter()
-            .any(|lane| {
-                lane.is_finished()
-                    && lane.tally.of(Outcome::Forbidden) > 0
-                    && lane.types.values().all(|of_type| of_type.closed)
-            })
+            .any(|lane| lane.is_finished() && lane.is_all_forbidden())
             .then_some(StopReason::AllForbidden)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::Destination;
 use crate::domain::Moment;
 use crate::domain::RowNumber;
+use crate::domain::Uptime;
 use crate::retry::Doubt;
 use crate::store::Purpose;
 use crate::store::Record;
@@ -21,6 +22,7 @@ use super::lane::Flight;
 use super::lane::Lane;
 use super::lane::Reading;
 use super::lane::TokenState;
+use super::outage::Outage;
 use super::outage::Passage;
 
 impl Lane {
@@ -45,8 +47,10 @@ impl Lane {
             }
             return;
         }
+        self.clear_shelf(now);
         self.pump_looks(now, out);
         self.pump_cancels(now, out);
+        self.clear_shelf(now);
         // Rows that were settled unsent made room.
         self.flush(out);
         self.load_more(out);
@@ -61,8 +65,8 @@ impl Lane {
                 });
                 return;
             }
-            let probe = match self.passage(now) {
-                Ok(probe) => probe,
+            let is_probe = match passage(&self.outage, now) {
+                Ok(is_probe) => is_probe,
                 Err(wait) => return self.note_wait(wait),
             };
             if let Err(wait) = self.cancel.look(now.uptime) {
@@ -88,7 +92,7 @@ impl Lane {
                 now,
                 Destination::Cancel,
                 Errand::Cancel(row),
-                (purpose, probe),
+                (purpose, is_probe),
                 out,
             );
         }
@@ -102,16 +106,18 @@ impl Lane {
                     cause: WaitCause::Retry,
                 });
             }
-            let probe = match self.passage(now) {
-                Ok(probe) => probe,
+            let is_probe = match passage(&self.read_outage, now) {
+                Ok(is_probe) => is_probe,
                 Err(wait) => return self.note_wait(wait),
             };
+            // Looks that are due a little later go along, so that many become few reads.
+            let soon = now.uptime.after(self.settings.retry.missing_again / 6);
             let several = self.batch > 1
                 && self
                     .looks
                     .iter()
                     .nth(1)
-                    .is_some_and(|&(due, _)| due <= now.uptime);
+                    .is_some_and(|&(due, _)| due <= soon);
             let single_open = self.get.look(now.uptime).is_ok();
             let destination = if several || (!single_open && self.batch > 1) {
                 Destination::List
@@ -129,7 +135,7 @@ impl Lane {
             let mut rows = Vec::new();
             while rows.len() < most {
                 match self.looks.first() {
-                    Some(&(due, _)) if due <= now.uptime => {}
+                    Some(&(due, _)) if due <= soon => {}
                     _ => break,
                 }
                 rows.extend(self.looks.pop_first().map(|(_, row)| row));
@@ -138,44 +144,58 @@ impl Lane {
                 now,
                 destination,
                 Errand::Look(rows),
-                (Purpose::Read, probe),
+                (Purpose::Read, is_probe),
                 out,
             );
-        }
-    }
-
-    /// Says whether a call may leave as far as outages go, and whether it would be the probe.
-    fn passage(&self, now: Moment) -> Result<bool, Wait> {
-        match self.outage.passage(now.uptime) {
-            Passage::Open => Ok(false),
-            Passage::Probe => Ok(true),
-            Passage::Wait(until) => Err(Wait {
-                until,
-                cause: WaitCause::Outage,
-            }),
         }
     }
 
     /// Takes the next row out that is still worth sending; settles those that are not.
     fn pop_sendable(&mut self, now: Moment) -> Option<RowNumber> {
         loop {
-            let row = self.queue.pop(now.uptime, self.settings.retry.patience)?;
-            let Some(held) = self.rows.get(&row) else {
+            let number = self.queue.pop(now.uptime, self.settings.retry.patience)?;
+            if !self.rows.contains_key(&number) {
+                continue;
+            }
+            if self.is_closed(number) {
+                self.shelf.push(number);
+            } else if self.is_used_up(number) {
+                self.route(now, number, now.uptime);
+            } else {
+                return Some(number);
+            }
+        }
+    }
+
+    /// Returns whether a row was never sent and is of a type that is forbidden.
+    fn is_closed(&self, number: RowNumber) -> bool {
+        self.rows.get(&number).is_some_and(|row| {
+            let of_type = self.types.get(&row.action_type);
+            row.attempts == 0 && of_type.is_some_and(|of_type| of_type.closed)
+        })
+    }
+
+    /// Settles rows of forbidden types once nothing of their type is on the wire that might open it again.
+    fn clear_shelf(&mut self, now: Moment) {
+        for number in std::mem::take(&mut self.shelf) {
+            let Some(action_type) = self.rows.get(&number).map(|row| row.action_type.clone())
+            else {
                 continue;
             };
-            let closed = self
-                .types
-                .get(&held.action_type)
-                .is_some_and(|record| record.closed);
-            if closed && held.attempts == 0 {
-                self.settle_closed_type(now, row);
-                continue;
+            let is_out = self.flights.values().any(|flight| match &flight.errand {
+                Errand::Cancel(row) => self
+                    .rows
+                    .get(row)
+                    .is_some_and(|row| row.action_type == action_type),
+                Errand::Look(_) => false,
+            });
+            if !self.is_closed(number) {
+                self.queue.push_head(number);
+            } else if is_out {
+                self.shelf.push(number);
+            } else {
+                self.settle_closed_type(now, number);
             }
-            if self.is_used_up(row) {
-                self.route(now, row, now.uptime);
-                continue;
-            }
-            return Some(row);
         }
     }
 
@@ -184,12 +204,14 @@ impl Lane {
         now: Moment,
         destination: Destination,
         errand: Errand,
-        (purpose, probe): (Purpose, bool),
+        (purpose, is_probe): (Purpose, bool),
         out: &mut Vec<Effect>,
     ) {
-        if probe {
-            self.outage.probe_leaves();
-        }
+        let probe = if is_probe {
+            self.outage_of(destination).probe_leaves(now.uptime)
+        } else {
+            None
+        };
         let ticket = self.new_ticket();
         let gate = self.gate(destination);
         let take = Take {
@@ -234,7 +256,7 @@ impl Lane {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
                 let blocked = self.stop.is_some()
                     || self.token != TokenState::Ready
-                    || (self.outage.is_down() && !flight.probe);
+                    || (self.outage_of(flight.destination).is_down() && flight.probe.is_none());
                 let gate = self.gate(flight.destination);
                 let generation = if blocked {
                     gate.unasked();
@@ -261,6 +283,10 @@ impl Lane {
         match &flight.errand {
             Errand::Cancel(number) => {
                 let Some(row) = self.rows.get_mut(number) else {
+                    // Every row at the ledger is held; should one be gone, its slot must not be.
+                    self.records
+                        .extend(flight.call.map(|call| Record::Withdrawn { call }));
+                    self.cancel.ended(flight.generation, true);
                     return;
                 };
                 row.attempts += 1;
@@ -295,8 +321,9 @@ impl Lane {
 
     /// Puts the rows of a call that did not leave back where they were.
     pub(super) fn put_back(&mut self, now: Moment, flight: Flight) {
-        if flight.probe {
-            self.outage.probe_tells_nothing();
+        if let Some(probe) = flight.probe {
+            self.outage_of(flight.destination)
+                .probe_tells_nothing(probe);
         }
         match flight.errand {
             Errand::Cancel(row) => self.queue.push_head(row),
@@ -318,8 +345,8 @@ impl Lane {
 
     /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
     pub(super) fn refused_token(&mut self, flight: &Flight, what: &str) {
-        if flight.token != self.token_number {
-            // An older token's refusal; a newer one is at work already.
+        if flight.token != self.token_number || self.token != TokenState::Ready {
+            // An older token's refusal; a newer one is at work or on its way already.
             return;
         }
         if self.token_doubted {
@@ -332,22 +359,29 @@ impl Lane {
         self.token = TokenState::Absent;
     }
 
+    pub(super) fn outage_of(&mut self, destination: Destination) -> &mut Outage {
+        match destination {
+            Destination::Cancel => &mut self.outage,
+            Destination::Get | Destination::List => &mut self.read_outage,
+        }
+    }
+
     /// Sends a row where it belongs now: to be looked at, to be sent again from `due` on, or to its last word.
-    pub(super) fn route(&mut self, now: Moment, number: RowNumber, due: crate::domain::Uptime) {
+    pub(super) fn route(&mut self, now: Moment, number: RowNumber, due: Uptime) {
         let used_up = self.is_used_up(number);
-        let readable = self.reading != Reading::Forbidden;
+        let may_read = self.reading != Reading::Forbidden;
         let bound = self.settings.retry.max_attempts as usize;
-        let alone = self.is_last_row();
+        let nobody_else = self.nobody_else_can_tell();
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        let unreadable = row.read_faults >= self.settings.retry.max_attempts;
-        if row.fate_unknown && readable && !unreadable {
+        let is_readable = may_read && !row.is_unreadable;
+        if row.fate_unknown && is_readable {
             row.doubt = Some(Doubt::Fate);
             self.looks.insert((now.uptime, number));
         } else if used_up {
             self.give_up(now, number);
-        } else if row.faults.len() >= bound && alone && readable && !unreadable {
+        } else if row.faults.len() >= bound && nobody_else && is_readable {
             // No other row can tell this one's faults from the service's; a read of it can.
             row.doubt = Some(Doubt::Evidence);
             self.looks.insert((due, number));
@@ -357,14 +391,27 @@ impl Lane {
     }
 
     pub(super) fn is_used_up(&self, number: RowNumber) -> bool {
-        let alone = self.reading == Reading::Forbidden && self.is_last_row();
-        self.rows.get(&number).is_some_and(|row| {
-            let unreadable = row.read_faults >= self.settings.retry.max_attempts;
-            let counted = row.counted_faults(
-                self.proper_answers,
-                alone || (unreadable && self.is_last_row()),
-            );
-            counted >= self.settings.retry.max_attempts
-        })
+        let bound = self.settings.retry.max_attempts;
+        let Some(row) = self.rows.get(&number) else {
+            return false;
+        };
+        if row.counted_faults(self.cancel_answers) >= bound {
+            return true;
+        }
+        // Where nothing can be read and no other row is left to tell, every fault counts.
+        let unreadable = self.reading == Reading::Forbidden || row.is_unreadable;
+        unreadable && row.faults.len() >= bound as usize && self.nobody_else_can_tell()
+    }
+}
+
+/// Says whether a call may leave as far as outages go, and whether it would be the probe.
+fn passage(outage: &Outage, now: Moment) -> Result<bool, Wait> {
+    match outage.passage(now.uptime) {
+        Passage::Open => Ok(false),
+        Passage::Probe => Ok(true),
+        Passage::Wait(until) => Err(Wait {
+            until,
+            cause: WaitCause::Outage,
+        }),
     }
 }

@@ -26,6 +26,10 @@ impl Lane {
         };
         let settlement = row.settle(outcome, reason.clone(), now.wall);
         self.tally.settle(outcome);
+        if row.attempts > 0 {
+            self.ended += 1;
+            self.forbidden += u64::from(outcome == Outcome::Forbidden);
+        }
         self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
         self.records.push(Record::Settled {
             run: self.settings.run,
@@ -113,7 +117,7 @@ impl Lane {
             self.settle(now, number, Outcome::Forbidden, reason);
             return;
         }
-        let what = row.last_words.clone();
+        let what = row.refusal.clone();
         match status {
             Some(status) => {
                 reason.push_str("; the action is still ");
@@ -143,7 +147,13 @@ impl Lane {
             );
             self.settle(now, number, Outcome::Unknown, reason);
         } else {
-            let reason = format!("sent {sent}, never applied; last answer: {last}");
+            let reason = if row.fate_was_unknown {
+                format!(
+                    "sent {sent}, and the record was open when it was last read; last answer: {last}"
+                )
+            } else {
+                format!("sent {sent}, never applied; last answer: {last}")
+            };
             self.settle(now, number, Outcome::Failed, reason);
         }
     }

@@ -48,6 +48,18 @@ pub(super) fn of_reply<T>(reply: &Reply<T>) -> String {
     text
 }
 
+/// Tells one kind of refusal from others: status and code, for the words may name the id.
+pub(super) fn refusal<T>(reply: &Reply<T>) -> String {
+    let status = reply.http_status.map_or_else(
+        || class(&reply.kind).to_owned(),
+        |status| status.to_string(),
+    );
+    match &reply.error {
+        Some(error) if !error.code.is_empty() => format!("{status} {}", error.code),
+        _ => status,
+    }
+}
+
 /// Names an action type, known or not.
 pub(super) fn of_type(action_type: Option<&ActionType>) -> &str {
     action_type.map_or("actions of unknown type", ActionType::as_str)

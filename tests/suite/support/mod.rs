@@ -33,3 +33,5 @@ pub(crate) use t_opt::t_opt;
 pub(crate) use virtual_loop::VirtualLoop;
 pub(crate) use world::Fault;
 pub(crate) use world::World;
+pub(crate) use world::id_of;
+pub(crate) use world::reply;

@@ -1,7 +1,6 @@
 //! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +47,7 @@ use mde_cancel::sandbox::SandboxSettings;
 use mde_cancel::sandbox::Status;
 use mde_cancel::store::NewRun;
 use mde_cancel::store::Process;
+use mde_cancel::store::RunKey;
 use mde_cancel::store::Store;
 use secrecy::SecretString;
 
@@ -89,7 +89,7 @@ impl Scenario {
     /// So many Isolates that are Pending, in a service that never fails and has no quota, on a clock a hundred times
     /// as fast as the real one.
     pub(crate) fn with_actions(count: usize) -> Self {
-        let ids = (1..=count).map(|number| nth_id(number).to_string());
+        let ids = (1..=count).map(|number| format!("{},Isolate", nth_id(number)));
         let records = (1..=count).map(|number| {
             Record::new(
                 nth_id(number),
@@ -164,13 +164,11 @@ impl Scenario {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
+        let imitation = sandbox.clone();
         let server = tokio::spawn(mde_cancel::sandbox::serve(
             listener,
-            sandbox.clone(),
-            async {
-                drop(stopped.await);
-            },
+            imitation,
+            std::future::pending::<()>(),
         ));
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
@@ -186,31 +184,57 @@ impl Scenario {
             .create_run(new_run(id, clock.now().wall))
             .await
             .unwrap();
-        let mut gates = Vec::new();
-        for destination in [Destination::Cancel, Destination::Get, Destination::List] {
+        let lane = self.lane(&store, clock.now()).await;
+        let parts = RunParts {
+            store: store.clone(),
+            clock,
+            run,
+            core: Core::new(self.core(run), vec![lane]),
+            lanes: vec![Arc::new(self.handles(&base))],
+            inputs: vec![self.input()],
+            planner: Planner::new(Vec::new()),
+        };
+        let mut recorder = Recorder(Vec::new());
+        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
+        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
+        let rows = store.reader().unwrap().report_rows(id).unwrap();
+        let rows = rows.map(Result::unwrap).collect();
+        server.abort();
+        Played {
+            end,
+            rows,
+            sandbox,
+            events: recorder.0,
+        }
+    }
+
+    async fn lane(&self, store: &Store, now: Moment) -> LaneSettings {
+        let gate = async |destination| {
             let scope = Scope {
                 cloud: "sandbox".to_owned(),
                 tenant: "-".to_owned(),
                 app: "-".to_owned(),
                 destination,
             };
-            gates.push(GateSettings {
-                scope: store.scope(&scope, clock.now()).await.unwrap().key,
+            GateSettings {
+                scope: store.scope(&scope, now).await.unwrap().key,
                 windows: Arc::new(self.windows.clone()),
                 pace: None,
                 concurrency: 4,
                 cooldown: None,
-            });
-        }
-        let mut gates = gates.into_iter();
-        let lane = LaneSettings {
-            cancel: gates.next().unwrap(),
-            get: gates.next().unwrap(),
-            list: gates.next().unwrap(),
+            }
         };
+        LaneSettings {
+            cancel: gate(Destination::Cancel).await,
+            get: gate(Destination::Get).await,
+            list: gate(Destination::List).await,
+        }
+    }
+
+    fn core(&self, run: RunKey) -> CoreSettings {
         let mut retry = RetrySettings::default().scaled_down(self.time_scale);
         retry.max_attempts = self.max_attempts;
-        let core = CoreSettings {
+        CoreSettings {
             run,
             retry,
             comment: CommentRule {
@@ -219,7 +243,10 @@ impl Scenario {
             },
             reach_timeout: Duration::from_secs(60) / self.time_scale,
             seed: 1,
-        };
+        }
+    }
+
+    fn handles(&self, base: &str) -> LaneHandles {
         let connection = Connection::open(ApiSettings {
             base: base.parse().unwrap(),
             timeout: self.timeout,
@@ -229,39 +256,20 @@ impl Scenario {
         })
         .unwrap();
         let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
-        let handles = LaneHandles::new(
+        LaneHandles::new(
             Canceller::new(connection.clone()),
             Reader::new(connection),
             Credential::new(TokenSource::Ready(token), None),
-        );
-        let text = self.ids.join("\n");
-        let input = OpenInput::from_reader(
-            "ids.txt",
+        )
+    }
+
+    fn input(&self) -> OpenInput {
+        let text = format!("id,type\n{}", self.ids.join("\n"));
+        OpenInput::from_reader(
+            "ids.csv",
             Box::new(std::io::Cursor::new(text.into_bytes())),
             &IntakeSettings::default(),
-        );
-        let parts = RunParts {
-            store: store.clone(),
-            clock,
-            run,
-            core: Core::new(core, vec![lane]),
-            lanes: vec![Arc::new(handles)],
-            inputs: vec![input],
-            planner: Planner::new(Vec::new()),
-        };
-        let mut recorder = Recorder(Vec::new());
-        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
-        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
-        let rows = store.reader().unwrap().report_rows(id).unwrap();
-        let rows = rows.map(Result::unwrap).collect();
-        drop(stop_server);
-        server.abort();
-        Played {
-            end,
-            rows,
-            sandbox,
-            events: recorder.0,
-        }
+        )
     }
 }
 

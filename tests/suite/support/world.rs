@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::ActionType;
 use mde_cancel::domain::CancelReply;
 use mde_cancel::domain::LaneId;
 use mde_cancel::domain::MachineAction;
@@ -33,6 +34,8 @@ use mde_cancel::engine::core::Effect;
 use mde_cancel::engine::core::Event;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::core::Tally;
 use mde_cancel::engine::core::Ticket;
 use mde_cancel::quota::Calls;
 use mde_cancel::quota::Decision;
@@ -58,8 +61,14 @@ const CANCELS: ScopeKey = ScopeKey(1);
 /// How long the journal takes to look rows up.
 const JOURNAL: Duration = Duration::from_millis(3);
 
+/// How long a sign-in takes once the first token is there; the first one is at hand.
+const SIGN_IN: Duration = Duration::from_millis(200);
+
 /// How long a call to a silent service lasts.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+type CancelAnswer = Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>;
+type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
 
 /// What the world is like.
 pub(crate) struct World {
@@ -73,6 +82,14 @@ pub(crate) struct World {
     pub(crate) outage: Option<(Range<Duration>, Fault)>,
     /// Whether records may be read.
     pub(crate) readable: bool,
+    /// What one cancel is answered at a time, in place of the usual; nothing leaves it at that.
+    pub(crate) cancel_answer: CancelAnswer,
+    /// The same for reads.
+    pub(crate) read_answer: ReadAnswer,
+    /// What the input says of a row's type.
+    pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
+    /// When the world ends, finished or not.
+    pub(crate) until: Duration,
     /// How long after one row the next one is read; all are there at once where it is zero.
     pub(crate) row_every: Duration,
 }
@@ -94,6 +111,29 @@ pub(crate) struct History {
     pub(crate) throttled: u64,
     /// Cancels that reached the service during the outage.
     pub(crate) slots_in_outage: usize,
+    /// Whether the run came to its end.
+    pub(crate) finished: bool,
+    pub(crate) stop: Option<StopReason>,
+    pub(crate) tally: Tally,
+    /// When each cancel left, and for which action.
+    pub(crate) posts: Vec<(Duration, ActionId)>,
+    /// When each read left.
+    pub(crate) reads: Vec<Duration>,
+    /// How often a token was asked for.
+    pub(crate) tokens: usize,
+    /// How long each cooldown was when it was set.
+    pub(crate) cooldowns: Vec<Duration>,
+    pub(crate) reasons: BTreeMap<RowNumber, String>,
+}
+
+impl History {
+    pub(crate) fn counts(&self) -> BTreeMap<Outcome, usize> {
+        let mut counts = BTreeMap::new();
+        for outcome in self.outcomes.values() {
+            *counts.entry(*outcome).or_default() += 1;
+        }
+        counts
+    }
 }
 
 struct Running {
@@ -113,7 +153,7 @@ struct Running {
 }
 
 enum Happening {
-    Event(Event),
+    Event(Box<Event>),
     /// The journal looks rows up a moment after it was asked, when there may be more of them.
     Load(RowNumber, usize),
     /// A row is read.
@@ -135,6 +175,10 @@ impl World {
             latency: Box::new(|_| (Duration::ZERO, 0.5)),
             outage: None,
             readable: true,
+            cancel_answer: Box::new(|_, _| None),
+            read_answer: Box::new(|_, _| None),
+            type_of: |_| None,
+            until: Duration::from_secs(48 * 3600),
             row_every: Duration::ZERO,
         }
     }
@@ -181,6 +225,14 @@ impl World {
                 arrivals: Vec::new(),
                 throttled: 0,
                 slots_in_outage: 0,
+                finished: false,
+                stop: None,
+                tally: Tally::default(),
+                posts: Vec::new(),
+                reads: Vec::new(),
+                tokens: 0,
+                cooldowns: Vec::new(),
+                reasons: BTreeMap::new(),
             },
             world: self,
         };
@@ -212,6 +264,9 @@ impl Running {
             self.later(self.now, Happening::Row(RowNumber(1)));
         }
         while !self.core.is_done() {
+            if self.now > self.world.until {
+                break;
+            }
             let wake = self.core.next_wake().map(since_boot);
             let next = self.agenda.peek().map(|Reverse((at, _))| *at);
             match (next, wake) {
@@ -230,6 +285,9 @@ impl Running {
             }
         }
         self.history.elapsed = self.now;
+        self.history.finished = self.core.is_done();
+        self.history.stop = self.core.stop_reason();
+        self.history.tally = self.core.tally();
         self.history.arrivals.sort();
     }
 
@@ -242,9 +300,11 @@ impl Running {
     }
 
     fn append(&mut self, first: RowNumber, last: RowNumber) {
-        let rows = (first.0..=last.0).map(RowNumber);
-        self.rows
-            .extend(rows.map(|number| (number, queued(number))));
+        for number in (first.0..=last.0).map(RowNumber) {
+            let mut row = queued(number);
+            row.context.action_type = (self.world.type_of)(number);
+            self.rows.insert(number, row);
+        }
         self.step(Event::Appended {
             lane: LANE,
             last,
@@ -273,7 +333,7 @@ impl Running {
         let Reverse((at, number)) = self.agenda.pop().unwrap();
         self.now = at;
         match self.happenings.remove(&number).unwrap() {
-            Happening::Event(event) => self.step(event),
+            Happening::Event(event) => self.step(*event),
             Happening::Load(after, limit) => {
                 let after = RowNumber(after.0 + 1);
                 let rows = self.rows.range(after..).take(limit);
@@ -294,7 +354,7 @@ impl Running {
                     ticket,
                     reply,
                 };
-                self.later(reply_at, Happening::Event(event));
+                self.later(reply_at, Happening::Event(Box::new(event)));
             }
         }
     }
@@ -312,16 +372,16 @@ impl Running {
                     Decision::Take => {
                         calls.send();
                         self.calls.push(take.scope);
-                        Taken::Go(CallId(self.calls.len() as i64 - 1))
+                        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
                     }
                 };
                 self.later(
                     now,
-                    Happening::Event(Event::Taken {
+                    Happening::Event(Box::new(Event::Taken {
                         lane,
                         ticket,
                         taken,
-                    }),
+                    })),
                 );
             }
             Effect::Post {
@@ -329,16 +389,17 @@ impl Running {
             } => {
                 let (latency, part) = (self.world.latency)(self.posted);
                 self.posted += 1;
+                self.history.posts.push((now, id));
                 match self.fault() {
                     Some(Fault::NoName) => {
                         let reply = reply(ReplyKind::NeverLeft("no such host".to_owned()), None);
                         self.later(
                             now,
-                            Happening::Event(Event::Replied {
+                            Happening::Event(Box::new(Event::Replied {
                                 lane,
                                 ticket,
                                 reply,
-                            }),
+                            })),
                         );
                     }
                     Some(Fault::Silent) => {
@@ -353,21 +414,36 @@ impl Running {
             Effect::Read {
                 lane, ticket, ids, ..
             } => {
-                let reply = self.read(&ids);
+                self.history.reads.push(now);
+                let reply = match (self.world.read_answer)(&ids, now) {
+                    Some(reply) => reply,
+                    None => self.read(&ids),
+                };
                 self.later(
                     now,
-                    Happening::Event(Event::Read {
+                    Happening::Event(Box::new(Event::Read {
                         lane,
                         ticket,
                         reply,
-                    }),
+                    })),
                 );
             }
             Effect::Write { records, .. } => {
-                records.into_iter().for_each(|record| self.write(record))
+                for record in records {
+                    self.write(record);
+                }
             }
             Effect::Token { lane, .. } => {
-                self.later(now, Happening::Event(Event::TokenReady { lane }))
+                self.history.tokens += 1;
+                let wait = if self.history.tokens == 1 {
+                    Duration::ZERO
+                } else {
+                    SIGN_IN
+                };
+                self.later(
+                    now + wait,
+                    Happening::Event(Box::new(Event::TokenReady { lane })),
+                );
             }
             Effect::Tell(_) => {}
         }
@@ -386,6 +462,9 @@ impl Running {
                 Fault::Silent => reply(ReplyKind::TimedOut, None),
                 _ => reply(ReplyKind::NotApplied(None), Some(503)),
             };
+        }
+        if let Some(reply) = (self.world.cancel_answer)(id, self.now) {
+            return reply;
         }
         if !self.server.admits(self.now) {
             self.history.throttled += 1;
@@ -441,9 +520,15 @@ impl Running {
             Record::Settled {
                 row, settlement, ..
             } => {
+                self.history.reasons.insert(row, settlement.reason);
                 let before = self.history.outcomes.insert(row, settlement.outcome);
                 assert_eq!(before, None, "row {row} was settled twice");
                 self.rows.remove(&row);
+            }
+            Record::Cooldown { until, .. } => {
+                self.history
+                    .cooldowns
+                    .push(since_boot(until).saturating_sub(self.now));
             }
             _ => {}
         }
@@ -454,7 +539,7 @@ fn since_boot(uptime: Uptime) -> Duration {
     uptime.since(Uptime::from_nanos(0))
 }
 
-fn reply<T>(kind: ReplyKind<T>, http_status: Option<u16>) -> Reply<T> {
+pub(crate) fn reply<T>(kind: ReplyKind<T>, http_status: Option<u16>) -> Reply<T> {
     Reply {
         kind,
         http_status,

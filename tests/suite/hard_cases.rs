@@ -1,0 +1,387 @@
+//! Sequences in which a run once stopped wrongly, stalled for ever or said what was not so: each in virtual time.
+
+use std::time::Duration;
+
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::ActionType;
+use mde_cancel::domain::MachineAction;
+use mde_cancel::domain::Outcome::*;
+use mde_cancel::domain::ReadReply;
+use mde_cancel::domain::Reply;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RetryAfter;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::ServiceError;
+use mde_cancel::domain::Throttle;
+use mde_cancel::engine::core::StopReason;
+
+use crate::support::World;
+use crate::support::id_of;
+use crate::support::reply;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn world(rows: u32) -> World {
+    let mut world = World::of(rows);
+    world.latency = Box::new(|_| (millis(100), 0.5));
+    world
+}
+
+fn is_row(id: ActionId, mut rows: impl Iterator<Item = u32>) -> bool {
+    rows.any(|row| id == id_of(RowNumber(row)))
+}
+
+fn records(ids: &[ActionId], status: &str) -> ReadReply {
+    let records = ids.iter().map(|&id| record(id, status));
+    reply(ReplyKind::Answer(records.collect()), Some(200))
+}
+
+fn record(id: ActionId, status: &str) -> MachineAction {
+    MachineAction {
+        status: Some(ActionStatus::parse(status)),
+        ..MachineAction::bare(id)
+    }
+}
+
+#[test]
+fn a_token_that_ends_with_several_calls_on_the_wire_is_renewed_once() {
+    let mut world = world(50);
+    world.cancel_answer = Box::new(|_, now| {
+        (millis(400) < now && now < millis(600)).then(|| reply(ReplyKind::Unauthorized, Some(401)))
+    });
+    let history = world.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(history.counts()[&Cancelled], 50);
+    assert_eq!(history.tokens, 2);
+}
+
+#[test]
+fn two_tokens_refused_for_one_action_stop_the_run_instead_of_renewing_for_ever() {
+    let mut world = world(100);
+    world.cancel_answer =
+        Box::new(|id, _| is_row(id, 3..=3).then(|| reply(ReplyKind::Unauthorized, Some(401))));
+    let history = world.run();
+    assert!(
+        matches!(history.stop, Some(StopReason::SignIn(_))),
+        "{:?}",
+        history.stop
+    );
+    assert!(history.tokens <= 3, "{}", history.tokens);
+}
+
+#[test]
+fn one_action_that_cannot_be_read_does_not_hold_the_others_up() {
+    for bad in [97, 100] {
+        let mut world = world(1000);
+        world.cancel_answer = Box::new(move |id, now| {
+            (is_row(id, bad..=bad) && now < secs(5))
+                .then(|| reply(ReplyKind::ServerFault(None), Some(504)))
+        });
+        world.read_answer = Box::new(move |ids, _| {
+            ids.contains(&id_of(RowNumber(bad)))
+                .then(|| reply(ReplyKind::ServerFault(None), Some(500)))
+        });
+        let history = world.run();
+        assert_eq!(history.counts()[&Cancelled], 1000);
+        assert!(history.elapsed < secs(700), "{:?}", history.elapsed);
+    }
+}
+
+#[test]
+fn rows_that_are_always_unavailable_fail_however_many_they_are() {
+    for bad in [1, 2, 5] {
+        for readable in [true, false] {
+            let mut world = world(20);
+            world.readable = readable;
+            world.cancel_answer = Box::new(move |id, _| {
+                is_row(id, 1..=bad).then(|| reply(ReplyKind::NotApplied(None), Some(503)))
+            });
+            let history = world.run();
+            assert!(history.finished);
+            assert_eq!(history.counts()[&Failed], bad as usize, "{bad} {readable}");
+            assert!(
+                history.posts.len() <= 20 + 8 * bad as usize,
+                "{}",
+                history.posts.len()
+            );
+            assert!(
+                history.elapsed < secs(1200),
+                "{bad} {readable}: {:?}",
+                history.elapsed
+            );
+        }
+    }
+}
+
+#[test]
+fn a_row_of_which_no_byte_can_leave_lets_the_others_by() {
+    let mut world = world(1000);
+    world.pace = None;
+    world.until = secs(700);
+    world.cancel_answer = Box::new(|id, _| {
+        is_row(id, 3..=3).then(|| reply(ReplyKind::NeverLeft("unsendable".into()), None))
+    });
+    let history = world.run();
+    assert_eq!(history.outcomes.len(), 999);
+}
+
+#[test]
+fn a_hundred_404s_are_looked_at_before_the_run_is_called_wrong() {
+    let mut world = world(120);
+    world.cancel_answer = Box::new(|_, _| Some(reply(ReplyKind::NotFound, Some(404))));
+    world.read_answer = Box::new(|ids, _| Some(records(ids, "Succeeded")));
+    let history = world.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(history.counts()[&AlreadyFinal], 120);
+    assert!(history.reads.len() <= 6, "{} reads", history.reads.len());
+}
+
+#[test]
+fn forbidden_rows_of_unknown_type_do_not_condemn_the_rest() {
+    let mut world = world(100);
+    world.cancel_answer =
+        Box::new(|id, _| is_row(id, 1..=16).then(|| reply(ReplyKind::Forbidden, Some(403))));
+    let history = world.run();
+    assert_eq!(
+        (history.counts()[&Forbidden], history.counts()[&Cancelled]),
+        (16, 84)
+    );
+    assert_eq!(history.stop, None);
+}
+
+#[test]
+fn a_hundred_forbidden_rows_of_unknown_type_stop_the_run() {
+    let mut world = world(300);
+    world.cancel_answer = Box::new(|_, _| Some(reply(ReplyKind::Forbidden, Some(403))));
+    let history = world.run();
+    assert_eq!(history.stop, Some(StopReason::AllForbidden));
+    assert!(history.posts.len() <= 120, "{}", history.posts.len());
+}
+
+#[test]
+fn a_success_opens_a_type_again() {
+    let mut world = world(100);
+    world.pace = None;
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.cancel_answer =
+        Box::new(|id, _| is_row(id, 1..=10).then(|| reply(ReplyKind::Forbidden, Some(403))));
+    let history = world.run();
+    assert_eq!(
+        history.counts()[&Cancelled],
+        90,
+        "{:?} {:?} {:?}",
+        history.stop,
+        history.reasons,
+        history.posts
+    );
+    assert_eq!(history.stop, None);
+}
+
+#[test]
+fn a_run_in_which_others_had_ended_is_not_called_all_forbidden() {
+    let mut world = world(40);
+    world.type_of = |row| {
+        Some(if row.0 <= 20 {
+            ActionType::Isolate
+        } else {
+            ActionType::LiveResponse
+        })
+    };
+    world.cancel_answer = Box::new(|id, _| {
+        Some(if is_row(id, 1..=20) {
+            reply(ReplyKind::Forbidden, Some(403))
+        } else {
+            reply(ReplyKind::Answer(Some(record(id, "Succeeded"))), Some(200))
+        })
+    });
+    world.read_answer = Box::new(|ids, _| Some(records(ids, "Succeeded")));
+    let history = world.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(
+        (
+            history.counts()[&Forbidden],
+            history.counts()[&AlreadyFinal]
+        ),
+        (20, 20)
+    );
+}
+
+#[test]
+fn refusals_alike_but_for_the_id_in_their_words_stop_the_run() {
+    let mut world = world(300);
+    world.cancel_answer = Box::new(|id, _| {
+        Some(Reply {
+            kind: ReplyKind::Refused,
+            http_status: Some(400),
+            error: Some(ServiceError {
+                code: "BadRequest".into(),
+                message: format!("action {id} cannot be cancelled"),
+                correlation_id: None,
+            }),
+        })
+    });
+    let history = world.run();
+    assert!(
+        matches!(history.stop, Some(StopReason::SameRefusal(_))),
+        "{:?}",
+        history.stop
+    );
+    assert!(history.posts.len() <= 26, "{}", history.posts.len());
+}
+
+fn one_row(answers: fn(usize) -> ReplyKind<Option<MachineAction>>) -> World {
+    let mut world = world(1);
+    let mut sent = 0;
+    world.cancel_answer = Box::new(move |_, _| {
+        sent += 1;
+        Some(reply(answers(sent), None))
+    });
+    world
+}
+
+#[test]
+fn a_call_of_unknown_fate_may_have_worked_although_the_record_was_open_at_first() {
+    let mut world = one_row(|sent| {
+        if sent == 1 {
+            ReplyKind::ServerFault(None)
+        } else {
+            ReplyKind::Refused
+        }
+    });
+    let mut reads = 0;
+    world.read_answer = Box::new(move |ids, _| {
+        reads += 1;
+        Some(records(
+            ids,
+            if reads == 1 { "Pending" } else { "Cancelled" },
+        ))
+    });
+    assert_eq!(world.run().outcomes[&RowNumber(1)], Cancelled);
+}
+
+#[test]
+fn nobody_says_never_applied_of_a_call_whose_fate_was_unknown() {
+    let mut world = one_row(|_| ReplyKind::ServerFault(None));
+    world.read_answer = Box::new(|ids, _| Some(records(ids, "Pending")));
+    let history = world.run();
+    assert_eq!(history.outcomes[&RowNumber(1)], Failed);
+    let reason = &history.reasons[&RowNumber(1)];
+    assert!(reason.contains("open when it was last read"), "{reason}");
+}
+
+#[test]
+fn a_403_after_a_call_of_unknown_fate_is_unknown_where_nobody_may_look() {
+    let mut world = one_row(|sent| {
+        if sent == 1 {
+            ReplyKind::ServerFault(None)
+        } else {
+            ReplyKind::Forbidden
+        }
+    });
+    world.readable = false;
+    assert_eq!(world.run().outcomes[&RowNumber(1)], Unknown);
+}
+
+#[test]
+fn an_action_the_service_called_final_is_not_lost_by_a_list_that_lacks_it() {
+    let mut world = world(1);
+    world.cancel_answer = Box::new(|id, _| {
+        Some(reply(
+            ReplyKind::Answer(Some(record(id, "Succeeded"))),
+            Some(200),
+        ))
+    });
+    world.read_answer = Box::new(|_, _| Some(reply(ReplyKind::Answer(Vec::new()), Some(200))));
+    assert_eq!(world.run().outcomes[&RowNumber(1)], AlreadyFinal);
+}
+
+#[test]
+fn calls_refused_together_are_one_refusal() {
+    let mut world = world(100);
+    world.latency = Box::new(|_| (millis(400), 0.5));
+    world.cancel_answer = Box::new(|_, now| {
+        let throttle = Throttle {
+            retry_after: Some(RetryAfter::Wait(secs(1))),
+            ..Throttle::default()
+        };
+        (now < secs(2)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
+    });
+    let history = world.run();
+    let longest = history.cooldowns.iter().max().unwrap();
+    assert!(*longest <= secs(8), "{longest:?}");
+    assert_eq!(history.counts()[&Cancelled], 100);
+}
+
+#[test]
+fn a_429_that_only_names_its_window_is_not_hammered() {
+    let mut world = world(100);
+    world.cancel_answer = Box::new(|_, now| {
+        let throttle = Throttle {
+            allowance: Some((1500, secs(3600))),
+            ..Throttle::default()
+        };
+        (now < secs(3000)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
+    });
+    let history = world.run();
+    assert!(
+        history.tally.throttled <= 30,
+        "{} 429s in 50 minutes",
+        history.tally.throttled
+    );
+    assert_eq!(history.counts()[&Cancelled], 100);
+}
+
+#[test]
+fn late_faults_are_not_taken_for_the_probes_answer() {
+    let mut world = world(200);
+    world.readable = false;
+    world.until = secs(20);
+    world.latency = Box::new(|call| match call {
+        0..5 => (millis(400), 0.1),
+        5..16 => (millis(500 + 700 * call as u64), 0.1),
+        _ => (secs(25), 0.1),
+    });
+    world.cancel_answer = Box::new(|_, _| Some(reply(ReplyKind::NotApplied(None), Some(503))));
+    let history = world.run();
+    let probes = history
+        .posts
+        .iter()
+        .filter(|(at, _)| *at > millis(900))
+        .count();
+    assert_eq!(probes, 1, "one probe is out for 25 s: {:?}", history.posts);
+}
+
+#[test]
+fn an_outage_of_cancels_alone_costs_no_row_and_few_slots_although_reads_are_answered() {
+    let mut world = world(1000);
+    world.cancel_answer = Box::new(|_, now| {
+        (secs(125) < now && now < secs(725)).then(|| reply(ReplyKind::ServerFault(None), Some(502)))
+    });
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 1000, "{:?}", history.counts());
+    let during = history
+        .posts
+        .iter()
+        .filter(|(at, _)| secs(125) < *at && *at < secs(725))
+        .count();
+    assert!(during <= 30, "{during}");
+}
+
+#[test]
+fn tries_of_which_no_byte_left_are_counted_nowhere() {
+    let world = one_row(|sent| match sent {
+        1 => ReplyKind::NotApplied(None),
+        2..=4 => ReplyKind::NeverLeft("no such host".into()),
+        _ => ReplyKind::Answer(None),
+    });
+    let history = world.run();
+    assert_eq!(history.outcomes[&RowNumber(1)], Accepted);
+    assert_eq!((history.tally.cancels, history.tally.retries), (2, 1));
+}
