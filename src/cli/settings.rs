@@ -28,6 +28,7 @@ pub use quota::QuotaSettings;
 pub use quota::ScopeFilter;
 pub use run::Consent;
 pub use run::RunSettings;
+pub use run::SANDBOX_SCALE;
 pub use run::Triage;
 pub use run::Verify;
 pub use run::World;

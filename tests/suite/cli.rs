@@ -1,5 +1,6 @@
 //! What is typed and what it means: through the real parser, with an environment that each test writes down.
 
+mod binary;
 mod errors;
 mod help;
 mod layers;

@@ -4,8 +4,11 @@ mod ending;
 mod service;
 
 mod run;
+
+mod quota;
 mod sandbox;
 
 pub use ending::Look;
+pub use quota::quota;
 pub use run::run;
 pub use sandbox::serve_sandbox;

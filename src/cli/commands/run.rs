@@ -150,7 +150,12 @@ fn prove_targets(paths: &[PathBuf]) -> Result<Vec<(ReportFormat, ReportTarget)>,
     Ok(targets)
 }
 
-fn open_store(state_dir: &Path, grace: Duration, clock: &dyn Clock) -> Result<Store, Failure> {
+/// Opens the state folder as this process.
+pub(super) fn open_store(
+    state_dir: &Path,
+    grace: Duration,
+    clock: &dyn Clock,
+) -> Result<Store, Failure> {
     let process = Process {
         id: Uuid::new_v4(),
         pid: std::process::id(),

@@ -34,6 +34,9 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSettings;
 use crate::sandbox::serve;
 
+/// The cloud in the scopes of an embedded sandbox.
+pub(super) const SANDBOX_CLOUD: &str = "sandbox";
+
 /// What the sandbox of `run --sandbox` throws its dice from: one seed, so that the first run looks the same everywhere.
 const SANDBOX_SEED: u64 = 7;
 
@@ -140,7 +143,7 @@ impl Service {
                 connection,
                 Credential::new(TokenSource::Ready(token), None),
             )),
-            cloud: "sandbox".to_owned(),
+            cloud: SANDBOX_CLOUD.to_owned(),
             tenant: unnamed(),
             // Each run has an imitation of its own, with an allowance of its own.
             app: run.to_string(),

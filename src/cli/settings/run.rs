@@ -27,7 +27,7 @@ use super::surroundings::Surroundings;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
-const SANDBOX_SCALE: u32 = 10;
+pub const SANDBOX_SCALE: u32 = 10;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
