@@ -13,6 +13,7 @@ mod fault_matrix;
 mod intake;
 mod intake_attacks;
 mod quota;
+mod readme;
 mod report;
 mod sandbox;
 mod simulation;
