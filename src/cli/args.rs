@@ -57,10 +57,10 @@ Exit codes:
   1    Unexpected fault
   2    Usage, input or settings that cannot be used, or consent refused
   3    Finished, but something is left: see the report
-  4    Stopped as asked; can be resumed
+  4    Stopped as asked; can be taken up again
   5    Sign-in, permission or reach
   6    State folder or journal cannot be used
-  7    Gave up; can be resumed
+  7    Gave up; can be taken up again
   130  Interrupted twice";
 
 const SANDBOX_EXAMPLES: &str = "\
@@ -159,8 +159,13 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is sent")]
 pub struct ConsentArgs {
+<<<<<<< HEAD
     /// Send this comment with each cancel; it beats a row's own. Without it a row's own is sent, else one that names
     /// the run [env: MDE_CANCEL_COMMENT]
+=======
+    /// Send this comment with each cancel; it beats a row's own [default: the row's own, or one that names the run]
+    /// [env: MDE_CANCEL_COMMENT]
+>>>>>>> wt-docs
     #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
     pub comment: Option<String>,
     /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
@@ -171,7 +176,8 @@ pub struct ConsentArgs {
         value_parser = value::guarded_type
     )]
     pub include_types: Vec<ActionType>,
-    /// Send without reading the actions' states first; rows without a type then go out blind
+    /// Send without reading the actions' states first, which this version cannot do yet; rows without a type then go
+    /// out blind
     #[arg(long)]
     pub no_triage: bool,
     /// Send without a question

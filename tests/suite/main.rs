@@ -15,6 +15,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod quota;
+mod readme;
 mod report;
 mod sandbox;
 mod simulation;
