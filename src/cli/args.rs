@@ -159,13 +159,8 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is sent")]
 pub struct ConsentArgs {
-<<<<<<< HEAD
-    /// Send this comment with each cancel; it beats a row's own. Without it a row's own is sent, else one that names
-    /// the run [env: MDE_CANCEL_COMMENT]
-=======
     /// Send this comment with each cancel; it beats a row's own [default: the row's own, or one that names the run]
     /// [env: MDE_CANCEL_COMMENT]
->>>>>>> wt-docs
     #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
     pub comment: Option<String>,
     /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
