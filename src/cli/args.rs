@@ -187,9 +187,14 @@ pub struct ConsentArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-{run
-    /// id}.csv] [env: MDE_CANCEL_REPORT]
-    #[arg(long = "report", value_name = "PATH")]
+    /// Where reports go; empty for the default.
+    #[arg(
+        long = "report",
+        value_name = "PATH",
+        // Apart from the line above, which no angle brackets may enter.
+        help = "Write the report to this .csv file, or to standard output for `-`; repeatable \
+                [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
+    )]
     pub reports: Vec<PathBuf>,
 }
 
