@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Outcome;
+use crate::domain::RowNumber;
 use crate::domain::Uptime;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
@@ -40,8 +41,8 @@ use super::observer::Observer;
 use super::observer::RunView;
 use super::plan::Planner;
 
-/// Rows that are journaled in one transaction at most.
-const BATCH: usize = 1000;
+/// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
+const BATCH: usize = 16;
 
 /// How often the eyes are shown something: often enough to look alive, and next to nothing while an hour is waited out.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
@@ -62,9 +63,35 @@ pub struct RunParts {
     /// One per lane of the core, in its order.
     pub lanes: Vec<Arc<LaneHandles>>,
     /// What to read.
-    pub inputs: Vec<OpenInput>,
+    pub intake: Intake,
     /// Sorts what was read.
     pub planner: Planner,
+    /// What the journal holds of the run already; nothing for a new one.
+    pub before: Before,
+}
+
+/// What a run still has to read.
+pub enum Intake {
+    /// These, of which the first stands at a position of the run's list.
+    Read {
+        /// Opened, and set to where reading goes on.
+        inputs: Vec<OpenInput>,
+        /// The position of the first one.
+        first: usize,
+    },
+    /// Nothing: all was read, or the rest cannot be had any more.
+    Nothing,
+}
+
+/// What the journal holds of a run that is resumed.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// The highest row number.
+    pub last: RowNumber,
+    /// Rows.
+    pub rows: u64,
+    /// Those that have their last word.
+    pub settled: BTreeMap<Outcome, u64>,
 }
 
 /// How a run ended.
@@ -101,9 +128,17 @@ pub async fn execute(
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
+    let (is_stream, rows) = match parts.intake {
+        Intake::Read { inputs, first } => {
+            let is_stream = inputs.iter().any(OpenInput::is_stream);
+            let rows = feed::start(inputs, first).map_err(EngineError::Thread)?;
+            (is_stream, Some(rows))
+        }
+        Intake::Nothing => (false, None),
+    };
     let mut shell = Shell {
-        is_stream: parts.inputs.iter().any(OpenInput::is_stream),
-        rows: Some(feed::start(parts.inputs).map_err(EngineError::Thread)?),
+        is_stream,
+        rows,
         store: parts.store,
         clock: parts.clock,
         run: parts.run,
@@ -115,6 +150,7 @@ pub async fn execute(
         intake: None,
         observer,
     };
+    shell.begin(parts.before);
     shell.serve(stop).await?;
     Ok(RunEnd {
         tally: shell.core.tally(),
@@ -148,15 +184,31 @@ struct Shell<'run> {
 }
 
 impl Shell<'_> {
+    /// Tells the core what the journal holds already.
+    fn begin(&mut self, before: Before) {
+        if before.rows > 0 {
+            self.step(Event::Appended {
+                lane: LaneId(0),
+                last: before.last,
+                count: before.rows,
+                settled: before.settled,
+            });
+        }
+        if self.rows.is_none() {
+            self.step(Event::InputEnded);
+        }
+    }
+
     async fn serve(&mut self, stop: &mut mpsc::Receiver<StopReason>) -> Result<(), EngineError> {
         let clock = Arc::clone(&self.clock);
         let mut next_view = clock.now().uptime;
         let mut batch = Vec::new();
         let mut may_stop = true;
         while !self.is_done() {
-            // A stop still lets files be read to their end, so that the report holds every row.
+            // A stop still lets files be read to their end, so that the report holds every row. Of a stream it takes
+            // what has reached us.
             if self.is_stream && self.core.is_stopping() {
-                self.rows = None;
+                self.rows.iter_mut().for_each(mpsc::Receiver::close);
             }
             let wake = self.core.next_wake().unwrap_or(Uptime::MAX).min(next_view);
             tokio::select! {
@@ -226,13 +278,22 @@ impl Shell<'_> {
     /// Takes in what the reading thread handed on.
     async fn received(&mut self, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
         let now = self.now();
-        let mut rows = Vec::with_capacity(batch.len());
-        // Nothing at all means that the channel closed without an end.
+        let mut rows = Vec::new();
+        // Nothing at all means that the channel closed without an end: by us, or because the thread broke off.
         let mut is_end = batch.is_empty();
+        let was_given_up = is_end && self.is_stream && self.core.is_stopping();
         let mut is_broken = is_end;
+        let mut place = None;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Row(row) => rows.push(self.planner.plan(row, now.wall)),
+                Fed::Rows(chunk, behind) => {
+                    rows.extend(
+                        chunk
+                            .into_iter()
+                            .map(|row| self.planner.plan(row, now.wall)),
+                    );
+                    place = behind;
+                }
                 Fed::End(error) => {
                     is_end = true;
                     is_broken = error.is_some();
@@ -246,7 +307,7 @@ impl Shell<'_> {
         }
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
-            position: None,
+            position: place.and_then(|place| serde_json::to_string(&place).ok()),
             complete: is_end && !is_broken,
         };
         let event = Event::Appended {
@@ -264,7 +325,7 @@ impl Shell<'_> {
         pending.await?;
         self.step(event);
         self.step(Event::InputEnded);
-        if is_broken && self.intake.is_none() {
+        if is_broken && self.intake.is_none() && !was_given_up {
             return Err(EngineError::Reading);
         }
         Ok(())

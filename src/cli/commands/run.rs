@@ -26,6 +26,8 @@ use crate::domain::ActionType;
 use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Uptime;
+use crate::engine::Before;
+use crate::engine::Intake;
 use crate::engine::Planner;
 use crate::engine::RunParts;
 use crate::engine::core::CommentRule;
@@ -111,7 +113,8 @@ pub async fn run(order: RunSettings, progress: &Progress, look: Look) -> Result<
         run,
         core: Core::new(core, vec![lane]),
         lanes: vec![Arc::clone(&service.lane)],
-        inputs,
+        intake: Intake::Read { inputs, first: 0 },
+        before: Before::default(),
         planner: Planner::new(order.include_types),
     };
     let bound = order

@@ -242,10 +242,14 @@ impl Lane {
             if self.rows.contains_key(&number) {
                 continue;
             }
-            let comment = self
-                .settings
-                .comment
-                .for_row(row.context.comment.as_deref());
+            // What went out once goes out again, so that the record tells our cancel from others'.
+            let comment = match &row.comment_sent {
+                Some(sent) => Arc::from(sent.as_str()),
+                None => self
+                    .settings
+                    .comment
+                    .for_row(row.context.comment.as_deref()),
+            };
             let in_doubt = match row.phase {
                 Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
                 Phase::Accepted => Some(Doubt::FinalAnswer),

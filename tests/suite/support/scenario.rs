@@ -1,6 +1,7 @@
 //! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReportRow;
 use mde_cancel::domain::RunId;
 use mde_cancel::domain::Scope;
+use mde_cancel::engine::Before;
+use mde_cancel::engine::Intake;
 use mde_cancel::engine::LaneHandles;
 use mde_cancel::engine::Observer;
 use mde_cancel::engine::Planner;
@@ -36,8 +39,10 @@ use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
 use mde_cancel::engine::core::RunEvent;
 use mde_cancel::engine::execute;
+use mde_cancel::intake::Input;
 use mde_cancel::intake::IntakeSettings;
 use mde_cancel::intake::OpenInput;
+use mde_cancel::intake::open;
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::Faults;
@@ -191,7 +196,11 @@ impl Scenario {
             run,
             core: Core::new(self.core(run), vec![lane]),
             lanes: vec![Arc::new(self.handles(&base))],
-            inputs: vec![self.input()],
+            intake: Intake::Read {
+                inputs: self.inputs(folder.path()),
+                first: 0,
+            },
+            before: Before::default(),
             planner: Planner::new(Vec::new()),
         };
         let mut recorder = Recorder(Vec::new());
@@ -265,13 +274,10 @@ impl Scenario {
         )
     }
 
-    fn input(&self) -> OpenInput {
-        let text = format!("id,type\n{}", self.ids.join("\n"));
-        OpenInput::from_reader(
-            "ids.csv",
-            Box::new(std::io::Cursor::new(text.into_bytes())),
-            &IntakeSettings::default(),
-        )
+    fn inputs(&self, folder: &Path) -> Vec<OpenInput> {
+        let path = folder.join("ids.csv");
+        std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
+        open(&[Input::File(path)], &IntakeSettings::default()).unwrap()
     }
 }
 
