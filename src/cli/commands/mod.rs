@@ -1,7 +1,10 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
 mod ending;
+mod order;
 mod service;
+
+mod carry;
 
 mod run;
 
