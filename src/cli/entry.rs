@@ -71,6 +71,15 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
+            CommandSettings::Resume(resume) => commands::resume(*resume, &progress, look).await,
+            CommandSettings::Runs(runs) => {
+                commands::runs(&runs, look)?;
+                Ok(RunExit::Done)
+            }
+            CommandSettings::Report(report) => {
+                commands::report(&report)?;
+                Ok(RunExit::Done)
+            }
             CommandSettings::Quota(quota) => {
                 commands::quota(quota, look).await?;
                 Ok(RunExit::Done)

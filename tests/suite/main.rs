@@ -17,6 +17,7 @@ mod intake_attacks;
 mod quota;
 mod readme;
 mod report;
+mod resume;
 mod run_endings;
 mod sandbox;
 mod simulation;

@@ -1,5 +1,6 @@
 //! Carries a run out, whether it is new or resumed: gates from the ledger, core, shell, ending.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(super) struct Carrying {
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
+    /// What of the input never reached us, in words; the run cannot end well then.
+    pub(super) lost: Option<String>,
 }
 
 /// Runs to the end, or to a stop, and concludes.
@@ -114,19 +117,57 @@ pub(super) async fn carry_out(
         run: id.to_string(),
         sandbox: carrying.is_sandbox,
     };
+    let service = Arc::new(carrying.service);
+    let keeper = service
+        .is_sandbox()
+        .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
     let end = execute(parts, &mut stop.wishes, &mut watch).await;
     progress.finish();
+    if let Some(keeper) = keeper {
+        keeper.abort();
+        if matches!(&end, Ok(end) if end.stop.is_none()) {
+            service.forget();
+        } else {
+            service.put_away();
+        }
+    }
     let ending = Ending {
         id,
         run,
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
         targets: carrying.targets,
+        lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,
         look,
     };
     ending.conclude(&store, end).await
+}
+
+/// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.
+async fn keep(service: Arc<Service>, clock: Arc<dyn Clock>) {
+    loop {
+        service.put_away();
+        clock
+            .sleep_until(clock.now().uptime.after(Duration::from_secs(1)))
+            .await;
+    }
+}
+
+/// Says that nothing real is touched, and how fast time runs.
+pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
+    say(
+        progress,
+        &format!(
+            "SANDBOX: no tenant, no sign-in; quotas and waits run {time_scale} times as fast as the service's"
+        ),
+    );
+}
+
+/// Prints a line on standard error, above the bars; where nobody reads it, nobody misses it.
+pub(super) fn say(progress: &Progress, line: &str) {
+    progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
 }
 
 /// Proves that every report can be written, and that none replaces what must stay.

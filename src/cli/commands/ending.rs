@@ -42,6 +42,8 @@ pub(super) struct Ending {
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
+    /// What of the input never reached us, in words.
+    pub(super) lost: Option<String>,
     pub(super) look: Look,
 }
 
@@ -156,7 +158,7 @@ impl Ending {
             });
             match (delivery, target.path()) {
                 (Ok(Delivery::Whole { .. }), Some(path)) => {
-                    written.push(path.display().to_string())
+                    written.push(path.display().to_string());
                 }
                 (Ok(_), _) => {}
                 (Err(failure), _) => unwritten.push(failure),
@@ -175,7 +177,7 @@ impl Ending {
             let is_enough = outcome == Outcome::Accepted && self.verify == Verify::Skip;
             count > 0 && outcome.leaves_work() && !is_enough
         });
-        let rows = if is_left || has_follow_ups {
+        let rows = if is_left || has_follow_ups || self.lost.is_some() {
             RunExit::LeftOver
         } else {
             RunExit::Done
@@ -231,23 +233,32 @@ impl Ending {
         report: Option<&String>,
     ) -> Vec<NextStep> {
         let mut steps = Vec::new();
+        if let Some(lost) = &self.lost {
+            let why = format!(
+                "{lost}; give the input to a new run: what was cancelled is not cancelled again"
+            );
+            steps.push(NextStep { why, command: None });
+        }
         if let Some(why) = end.stop.as_ref().and_then(mend) {
             steps.push(NextStep { why, command: None });
         }
-        let again = [
-            Outcome::NotAttempted,
-            Outcome::Unknown,
-            Outcome::Failed,
-            Outcome::Forbidden,
-        ];
+        if end.stop.is_some() {
+            steps.push(NextStep {
+                why: "to go on where it stopped".to_owned(),
+                command: Some(format!("mde-cancel resume --yes {}", self.id)),
+            });
+            return steps;
+        }
+        let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again
             .iter()
             .filter_map(|outcome| outcomes.get(outcome))
             .sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
             steps.push(NextStep {
-                why: "to go on with the rows that are left, give the report back; settled rows are held back".to_owned(),
-                command: Some(format!("mde-cancel run {} --yes", quoted(report))),
+                why: "to try the rows that are left once more, give the report back; settled rows are held back"
+                    .to_owned(),
+                command: Some(format!("mde-cancel run --yes {}", quoted(report))),
             });
         }
         steps

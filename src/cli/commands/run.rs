@@ -3,14 +3,12 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
 use crate::cli::settings::RunSettings;
@@ -31,12 +29,12 @@ use super::carry::StopWishes;
 use super::carry::carry_out;
 use super::carry::open_store;
 use super::carry::prove_targets;
+use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::order::Order;
 use super::service::Service;
-use super::service::ServiceError;
 
 /// Runs to the end, or to a stop.
 ///
@@ -58,11 +56,7 @@ pub async fn run(
     let service = reach(&settings, id).await?;
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
-        let line = format!(
-            "SANDBOX: no tenant, no sign-in; quotas and waits run {} times as fast as the service's",
-            order.time_scale
-        );
-        progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
+        say_sandbox(progress, order.time_scale);
     }
     let new_run = describe(&settings, &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
@@ -79,6 +73,7 @@ pub async fn run(
         targets,
         stop,
         stop_after: settings.stop_after,
+        lost: None,
         order,
     };
     carry_out(carrying, progress, look).await
@@ -97,15 +92,11 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
     let service = match &order.world {
         World::Sandbox { time_scale } => {
             let scale = (*time_scale, order.timeout);
-            Service::embedded(&order.inputs, &order.intake, id, scale).await
+            Service::embedded((&order.inputs, &order.intake), id, &order.state_dir, scale).await
         }
         World::Service(connection) => Service::real(connection, order.timeout).await,
     };
-    service.map_err(|error| match error {
-        ServiceError::Auth(error) => Failure::new(FailureKind::SignIn, error),
-        ServiceError::Api(error) => Failure::new(FailureKind::Usage, error),
-        ServiceError::Sandbox(error) => Failure::new(FailureKind::Fault, error),
-    })
+    service.map_err(Failure::from)
 }
 
 fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Timestamp) -> NewRun {
