@@ -3,12 +3,16 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::cli::failure::Failure;
@@ -36,6 +40,7 @@ use crate::engine::execute;
 use crate::intake::Input;
 use crate::intake::open;
 use crate::platform;
+use crate::platform::StopSignals;
 use crate::quota::Windows;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
@@ -104,7 +109,7 @@ pub async fn run(order: RunSettings, progress: &Progress, look: Look) -> Result<
         inputs,
         planner: Planner::new(order.include_types),
     };
-    let mut stop = stop_signals(progress)?;
+    let mut stop = stop_signals(progress).await?;
     let mut watch = Watch {
         progress,
         run: id.to_string(),
@@ -246,19 +251,48 @@ async fn gates(
 }
 
 /// The first signal stops the run, the second one ends the process.
-fn stop_signals(progress: &Progress) -> Result<mpsc::Receiver<StopReason>, Failure> {
-    let mut signals = platform::StopSignals::listen().map_err(fault)?;
+///
+/// They are waited for on a thread of their own: the run's thread is busy while a long report is written, and a second
+/// signal must be heard then, too.
+async fn stop_signals(progress: &Progress) -> Result<mpsc::Receiver<StopReason>, Failure> {
     let (sender, receiver) = mpsc::channel(1);
+    let (told, listening) = oneshot::channel();
     let progress = progress.clone();
-    tokio::spawn(async move {
-        let first = signals.next().await;
-        // A closed channel means that the run has just ended by itself.
-        sender.send(StopReason::Asked(first.to_owned())).await.ok();
-        signals.next().await;
-        progress.finish();
-        leave_at_once();
-    });
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || match listen() {
+            Ok((runtime, signals)) => {
+                // Where nobody waits for this any more, the run is over.
+                told.send(Ok(())).ok();
+                runtime.block_on(watch_signals(signals, sender, &progress));
+            }
+            Err(error) => drop(told.send(Err(error))),
+        })
+        .map_err(fault)?;
+    listening.await.map_err(fault)?.map_err(fault)?;
     Ok(receiver)
+}
+
+/// Takes the signals over, in a runtime that does nothing else.
+fn listen() -> io::Result<(Runtime, StopSignals)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let signals = StopSignals::listen()?;
+    drop(entered);
+    Ok((runtime, signals))
+}
+
+async fn watch_signals(
+    mut signals: StopSignals,
+    sender: mpsc::Sender<StopReason>,
+    progress: &Progress,
+) {
+    let first = signals.next().await;
+    // A closed channel means that the run has just ended by itself.
+    sender.send(StopReason::Asked(first.to_owned())).await.ok();
+    signals.next().await;
+    progress.finish();
+    leave_at_once();
 }
 
 #[expect(
