@@ -1,12 +1,16 @@
 //! Carries a run out, whether it is new or resumed: gates from the ledger, core, shell, ending.
 
+use std::io;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::cli::failure::Failure;
@@ -30,6 +34,7 @@ use crate::engine::core::LaneSettings;
 use crate::engine::core::StopReason;
 use crate::engine::execute;
 use crate::platform;
+use crate::platform::StopSignals;
 use crate::quota::Windows;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
@@ -271,21 +276,31 @@ pub(super) struct StopWishes {
 
 impl StopWishes {
     /// Takes the signals over: the first one stops the run, the second one ends the process.
-    pub(super) fn listen(progress: &Progress) -> Result<Self, Failure> {
-        let mut signals = platform::StopSignals::listen()
-            .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+    ///
+    /// They are waited for on a thread of their own: the run's thread is busy while a long report is written, and a
+    /// second signal must be heard then, too.
+    pub(super) async fn listen(progress: &Progress) -> Result<Self, Failure> {
+        let fault = |error: io::Error| Failure::new(FailureKind::Fault, error);
         // One for the signals, one for the bound on time.
         let (sender, wishes) = mpsc::channel(2);
-        let told = sender.clone();
+        let (told, listening) = oneshot::channel();
+        let asked = sender.clone();
         let progress = progress.clone();
-        tokio::spawn(async move {
-            let first = signals.next().await;
-            // A closed channel means that the run has just ended by itself.
-            told.send(StopReason::Asked(first.to_owned())).await.ok();
-            signals.next().await;
-            progress.finish();
-            leave_at_once();
-        });
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || match listen() {
+                Ok((runtime, signals)) => {
+                    // Where nobody waits for this any more, the run is over.
+                    told.send(Ok(())).ok();
+                    runtime.block_on(watch_signals(signals, asked, &progress));
+                }
+                Err(error) => drop(told.send(Err(error))),
+            })
+            .map_err(fault)?;
+        listening
+            .await
+            .map_err(|error| Failure::new(FailureKind::Fault, error))?
+            .map_err(fault)?;
         Ok(Self { wishes, sender })
     }
 
@@ -298,6 +313,28 @@ impl StopWishes {
             sender.send(reason).await.ok();
         });
     }
+}
+
+/// Takes the signals over, in a runtime that does nothing else.
+fn listen() -> io::Result<(Runtime, StopSignals)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let signals = StopSignals::listen()?;
+    drop(entered);
+    Ok((runtime, signals))
+}
+
+async fn watch_signals(
+    mut signals: StopSignals,
+    wishes: mpsc::Sender<StopReason>,
+    progress: &Progress,
+) {
+    let first = signals.next().await;
+    // A closed channel means that the run has just ended by itself.
+    wishes.send(StopReason::Asked(first.to_owned())).await.ok();
+    signals.next().await;
+    progress.finish();
+    leave_at_once();
 }
 
 #[expect(

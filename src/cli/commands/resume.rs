@@ -58,7 +58,7 @@ pub async fn resume(
     progress: &Progress,
     look: Look,
 ) -> Result<RunExit, Failure> {
-    let stop = StopWishes::listen(progress)?;
+    let stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let past = match &settings.run {
         Some(text) => past::named(&settings.state_dir, text)?,

@@ -46,7 +46,7 @@ pub async fn run(
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
-    let stop = StopWishes::listen(progress)?;
+    let stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let order = Order::of(&settings);
