@@ -18,6 +18,7 @@ use crate::domain::Uptime;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
 use crate::quota::forecast;
+use crate::store::Appended;
 use crate::store::IntakeMark;
 use crate::store::Pending;
 use crate::store::RunKey;
@@ -124,7 +125,7 @@ pub async fn execute(
 
 /// Rows on their way into the journal, and what to tell the core once they are there.
 struct Appending {
-    pending: Pending<()>,
+    pending: Pending<Appended>,
     event: Event,
 }
 
@@ -260,8 +261,8 @@ impl Shell<'_> {
             return Ok(());
         }
         self.rows = None;
-        pending.await?;
-        self.step(event);
+        let written = pending.await?;
+        self.step(count_in(event, &written));
         self.step(Event::InputEnded);
         if is_broken && self.intake.is_none() {
             return Err(EngineError::Reading);
@@ -309,9 +310,17 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
-    (&mut waiting.pending).await?;
+    let written = (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(done.event),
+        Some(done) => Ok(count_in(done.event, &written)),
         None => std::future::pending().await,
     }
+}
+
+/// Counts the rows in that the journal settled as it took them.
+fn count_in(mut event: Event, written: &Appended) -> Event {
+    if let Event::Appended { settled, .. } = &mut event {
+        settled.extend(written.duplicates.iter().map(|_| Outcome::Duplicate));
+    }
+    event
 }
