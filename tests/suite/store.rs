@@ -39,9 +39,12 @@ use mde_cancel::store::Take;
 use mde_cancel::store::Taken;
 use uuid::Uuid;
 
+mod fairness;
 mod file;
 mod journal;
 mod ledger;
+mod runs;
+mod twins;
 
 /// An instant so many milliseconds after the tests' own boot.
 pub(crate) fn at(millis: i64) -> Moment {
