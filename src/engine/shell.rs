@@ -20,6 +20,7 @@ use crate::domain::Uptime;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
 use crate::quota::forecast;
+use crate::store::Appended;
 use crate::store::IntakeMark;
 use crate::store::Pending;
 use crate::store::RunKey;
@@ -164,7 +165,7 @@ pub async fn execute(
 
 /// Rows on their way into the journal, and what to tell the core once they are there.
 struct Appending {
-    pending: Pending<()>,
+    pending: Pending<Appended>,
     event: Event,
 }
 
@@ -325,8 +326,8 @@ impl Shell<'_> {
             return Ok(());
         }
         self.rows = None;
-        pending.await?;
-        self.step(event);
+        let written = pending.await?;
+        self.step(count_in(event, &written));
         self.step(Event::InputEnded);
         if is_broken && self.intake.is_none() && !was_given_up {
             return Err(EngineError::Reading);
@@ -376,9 +377,17 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
-    (&mut waiting.pending).await?;
+    let written = (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(done.event),
+        Some(done) => Ok(count_in(done.event, &written)),
         None => std::future::pending().await,
     }
+}
+
+/// Counts the rows in that the journal settled as it took them.
+fn count_in(mut event: Event, written: &Appended) -> Event {
+    if let Event::Appended { settled, .. } = &mut event {
+        settled.extend(written.duplicates.iter().map(|_| Outcome::Duplicate));
+    }
+    event
 }

@@ -26,19 +26,21 @@ use super::desk::Desk;
 use super::error::Fault;
 use super::error::StoreError;
 use super::file::Folder;
-use super::journal;
+use super::holds::Granted;
+use super::holds::Holds;
 use super::journal::Sources;
 use super::ledger::Ledger;
 use super::processes;
 use super::queue;
 use super::reader::Reader;
-use super::records::IntakeMark;
 use super::records::NewRow;
-use super::records::NewRun;
 use super::records::Process;
 use super::records::QueuedRow;
 use super::records::Record;
 use super::records::StoreOptions;
+use super::run_record::Appended;
+use super::run_record::IntakeMark;
+use super::run_record::NewRun;
 use super::scopes;
 use super::slots::RunKey;
 use super::slots::ScopeKey;
@@ -46,6 +48,7 @@ use super::slots::ScopeRecord;
 use super::slots::ScopeUse;
 use super::slots::Take;
 use super::slots::Taken;
+use super::twins::Twins;
 use super::writer;
 use super::writer::AnyErrand;
 use super::writer::Asked;
@@ -127,6 +130,7 @@ impl Store {
         let folder = Folder::open(dir)?;
         let mut conn = folder.open_file()?;
         let lock = folder.locks.hold(&process.id.to_string())?;
+        let holds = Holds::new(process.id.to_string(), folder.locks.clone());
         let ledger = enter(&mut conn, &folder, (process, now), &options)
             .map_err(|fault| fault.at(&folder.file))?;
         let desk = Desk {
@@ -134,6 +138,9 @@ impl Store {
             file: folder.file.clone(),
             ledger,
             sources: Sources::new(),
+            holds,
+            twins: Twins::default(),
+            told: now.wall,
         };
         let (errands, waiting) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -157,17 +164,21 @@ impl Store {
         Reader::open_file(&self.thread.file)
     }
 
-    /// Begins a run.
+    /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
-        self.ask(Turn::Attempt, move |desk| {
-            journal::create_run(&desk.conn, &run)
-        })
+        self.ask(Turn::Attempt, move |desk| desk.create_run(&run))
     }
 
     /// Adds rows, and how far the input was read with them, in one transaction.
     ///
-    /// Attempts that are sent to the writer later may be committed earlier.
-    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: IntakeMark) -> Pending<()> {
+    /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call. A row
+    /// whose id is unsettled in another live run of the same tenant is settled as a duplicate.
+    pub fn append_rows(
+        &self,
+        run: RunKey,
+        rows: Vec<NewRow>,
+        mark: IntakeMark,
+    ) -> Pending<Appended> {
         self.ask(Turn::Rows(rows.len()), move |desk| {
             desk.append_rows(run, &rows, &mark)
         })
@@ -212,10 +223,19 @@ impl Store {
         self.ask(Turn::Attempt, move |desk| desk.scope(&scope, now))
     }
 
-    fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    pub(super) fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    {
+        self.ask_for(turn, move |desk| deed(desk).map(Ok))
+    }
+
+    /// As [`Store::ask`], for what may be refused without breaking the store.
+    pub(super) fn ask_for<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk) -> Result<Granted<T>, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let errand = Box::new(Asked {

@@ -10,6 +10,7 @@ mod architecture;
 
 mod api;
 mod cli;
+mod compat;
 mod fault_matrix;
 mod hard_cases;
 mod intake;

@@ -37,7 +37,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 7");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 7, and this program knows 1 at the most"
+        "state file DIR/state.db has schema version 7, and this program knows 2 at the most"
     );
 }
 
