@@ -351,6 +351,8 @@ fn core() -> Core {
             otherwise: Arc::from("cancelled by a benchmark"),
         },
         reach_timeout: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(5400),
+        max_failures: None,
         seed: 7,
     };
     let lane = LaneSettings {
@@ -423,7 +425,7 @@ fn rows_through_the_core(bencher: Bencher<'_, '_>) {
                 lane: LaneId(0),
                 last: RowNumber(ROWS),
                 count: ROWS.into(),
-                settled: Vec::new(),
+                settled: std::collections::BTreeMap::new(),
             };
             let mut events = VecDeque::from([appended, Event::InputEnded]);
             while let Some(event) = events.pop_front() {

@@ -31,7 +31,6 @@ use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
 use crate::report::write_report;
-use crate::store::Record;
 use crate::store::RunState;
 
 use super::carry::Carrying;
@@ -83,6 +82,11 @@ pub async fn resume(
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
     let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
+    // Taken before its rows are looked at: nobody else writes to it from here on.
+    store
+        .reopen_run(past.record.key, clock.now().wall)
+        .await
+        .map_err(state)?;
     let (before, planner) = recall_rows(&past, &order)?;
     let (intake, lost) = take_up(&past, inputs, &intake);
     if past.is_sandbox {
@@ -95,14 +99,6 @@ pub async fn resume(
         begun.id, begun.created, begun.tenant
     );
     say(progress, &line);
-    let going = Record::RunState {
-        run: past.record.key,
-        state: RunState::Going,
-        exit: None,
-        reason: None,
-        at: clock.now().wall,
-    };
-    store.write(vec![going]).await.map_err(state)?;
     let carrying = Carrying {
         id: begun.id,
         run: past.record.key,

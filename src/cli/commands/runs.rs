@@ -67,7 +67,7 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
                 .created
                 .strftime("%Y-%m-%d %H:%MZ")
                 .to_string(),
-            format!("{mark}{}", run.record.state.as_str()),
+            format!("{mark}{}", run.record.standing()),
             of(&|_| true),
             of(&|outcome| outcome == Outcome::Cancelled),
             of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
@@ -95,7 +95,7 @@ fn json(runs: &[PastRun]) -> Result<String, Failure> {
             "run": record.begun.id.to_string(),
             "begun": record.begun.created,
             "ended": record.ended_at,
-            "state": record.state.as_str(),
+            "state": record.standing().as_str(),
             "reason": record.reason,
             "exit": record.exit_code,
             "sandbox": run.is_sandbox,
