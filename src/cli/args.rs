@@ -21,6 +21,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 
 use crate::domain::ActionType;
+use crate::engine::core::MaxFailures;
 use crate::intake::InputFormat;
 use crate::sandbox::Faults;
 use crate::sandbox::Latency;
@@ -56,11 +57,16 @@ Exit codes:
   1    Unexpected fault
   2    Usage, input or settings that cannot be used, or consent refused
   3    Finished, but something is left: see the report
-  4    Stopped as asked; can be resumed
+  4    Stopped as asked; can be taken up again
   5    Sign-in, permission or reach
   6    State folder or journal cannot be used
-  7    Gave up; can be resumed
+  7    Gave up; can be taken up again
   130  Interrupted twice";
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  mde-cancel resume --yes
+  mde-cancel resume --yes 019a2b3c --token-file token";
 
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
@@ -93,6 +99,13 @@ pub enum Command {
     /// Cancel the machine actions that the inputs name
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
+    /// Go on with a run that stopped or crashed, from the journal alone
+    #[command(after_help = RESUME_EXAMPLES)]
+    Resume(Box<ResumeArgs>),
+    /// List past runs, newest first
+    Runs(RunsArgs),
+    /// Write a run's report again, also of a run that still goes on
+    Report(ReportCommandArgs),
     /// Show what is spent and left in each quota window, as seen by this state folder
     Quota(QuotaArgs),
     /// Serve an imitation of the service on a loopback address until stopped
@@ -118,6 +131,9 @@ pub struct RunArgs {
     /// How it is sent.
     #[command(flatten)]
     pub pace: PaceArgs,
+    /// When it stops.
+    #[command(flatten)]
+    pub bounds: BoundsArgs,
     /// Where it is sent.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -129,6 +145,45 @@ pub struct RunArgs {
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
     )]
     pub sandbox: bool,
+}
+
+/// What `resume` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ResumeArgs {
+    /// Go on with this run: its id, or the beginning of it [default: the one unfinished run of the last 24 hours]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Send without a question
+    #[arg(short, long, help_heading = "What is sent")]
+    pub yes: bool,
+    /// What is written about it.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Stop cleanly after this time, as for a maintenance window
+    #[arg(long, value_name = "DURATION", value_parser = value::bound, help_heading = "Stopping")]
+    pub stop_after: Option<Duration>,
+    /// Where it is sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What `runs` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RunsArgs {
+    /// Print in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
+}
+
+/// What `report` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ReportCommandArgs {
+    /// Report on this run: its id, or the beginning of it [default: the newest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Write to this .csv file, or to standard output for `-`; repeatable [default: -]
+    #[arg(long = "report", value_name = "PATH")]
+    pub reports: Vec<PathBuf>,
 }
 
 /// What is read, and how.
@@ -155,8 +210,8 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is sent")]
 pub struct ConsentArgs {
-    /// Send this comment with each cancel; it beats a row's own. Without it a row's own is sent, else one that names
-    /// the run [env: MDE_CANCEL_COMMENT]
+    /// Send this comment with each cancel; it beats a row's own [default: the row's own, or one that names the run]
+    /// [env: MDE_CANCEL_COMMENT]
     #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
     pub comment: Option<String>,
     /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
@@ -167,7 +222,8 @@ pub struct ConsentArgs {
         value_parser = value::guarded_type
     )]
     pub include_types: Vec<ActionType>,
-    /// Send without reading the actions' states first; rows without a type then go out blind
+    /// Send without reading the actions' states first, which this version cannot do yet; rows without a type then go
+    /// out blind
     #[arg(long)]
     pub no_triage: bool,
     /// Send without a question
@@ -182,9 +238,14 @@ pub struct ConsentArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// Write the report to this .csv file, or to standard output for `-`; repeatable [default: ./mde-cancel-<run
-    /// id>.csv] [env: MDE_CANCEL_REPORT]
-    #[arg(long = "report", value_name = "PATH")]
+    /// Where reports go; empty for the default.
+    #[arg(
+        long = "report",
+        value_name = "PATH",
+        // Apart from the line above, which no angle brackets may enter.
+        help = "Write the report to this .csv file, or to standard output for `-`; repeatable \
+                [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
+    )]
     pub reports: Vec<PathBuf>,
 }
 
@@ -231,6 +292,23 @@ pub struct PaceArgs {
     /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_FATE_GRACE]
     #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
     pub fate_grace: Option<Duration>,
+}
+
+/// When a run stops before its rows are settled.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stopping")]
+pub struct BoundsArgs {
+    /// Stop cleanly after this time, as for a maintenance window [env: MDE_CANCEL_STOP_AFTER]
+    #[arg(long, value_name = "DURATION", value_parser = value::bound)]
+    pub stop_after: Option<Duration>,
+    /// Stop when so many rows have ended badly, or so many in a hundred of at least 50 that were sent [env:
+    /// MDE_CANCEL_MAX_FAILURES]
+    #[arg(long, value_name = "N|N%", value_parser = value::max_failures)]
+    pub max_failures: Option<MaxFailures>,
+    /// Stop when no row has ended for this time, waits for the quota not counted [default: 90m] [env:
+    /// MDE_CANCEL_GIVE_UP_AFTER]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::bound)]
+    pub give_up_after: Option<Duration>,
 }
 
 /// Where calls go, and by whose leave.

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::runtime::Builder;
 
 use crate::platform::StopSignals;
 
@@ -21,6 +22,7 @@ use super::settings::CommandSettings;
 use super::settings::CommonSettings;
 use super::settings::Settings;
 use super::settings::Surroundings;
+use super::terminal::ColorMode;
 use super::terminal::stdout_width;
 
 /// Runs the program with these arguments, the first of which is its name.
@@ -34,15 +36,26 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn perform(typed: Cli) -> RunExit {
     let around = Surroundings::of_process();
-    let color = typed.common.color.unwrap_or_default();
-    let look = Look {
+    let typed_color = typed.common.color.unwrap_or_default();
+    match Settings::resolve(typed, &around) {
+        Ok(settings) => {
+            let look = look(settings.common.color, &around);
+            conclude(command(settings, look), look)
+        }
+        // Where the settings cannot be had, what was typed is all that is known about colours.
+        Err(error) => conclude(Err(error.into()), look(typed_color, &around)),
+    }
+}
+
+fn look(color: ColorMode, around: &Surroundings<'_>) -> Look {
+    Look {
         width: stdout_width(),
         paint: color.resolve(std::io::stdout().is_terminal(), around.environment),
         error_paint: color.resolve(std::io::stderr().is_terminal(), around.environment),
-    };
-    let done = Settings::resolve(typed, &around)
-        .map_err(Failure::from)
-        .and_then(|settings| command(settings, look));
+    }
+}
+
+fn conclude(done: Result<RunExit, Failure>, look: Look) -> RunExit {
     done.unwrap_or_else(|failure| {
         failure.print(look.error_paint);
         failure.exit()
@@ -51,7 +64,14 @@ fn perform(typed: Cli) -> RunExit {
 
 fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let progress = watch(&settings.common, look)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = match settings.command {
+        // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
+        // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
+        // their own.
+        CommandSettings::Sandbox(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = runtime
         .worker_threads(2)
         .enable_all()
         .build()
@@ -59,10 +79,19 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
-            CommandSettings::Quota(quota) => Err(Failure::new(
-                FailureKind::Fault,
-                anyhow::anyhow!("{quota:?}"),
-            )),
+            CommandSettings::Resume(resume) => commands::resume(*resume, &progress, look).await,
+            CommandSettings::Runs(runs) => {
+                commands::runs(&runs, look)?;
+                Ok(RunExit::Done)
+            }
+            CommandSettings::Report(report) => {
+                commands::report(&report)?;
+                Ok(RunExit::Done)
+            }
+            CommandSettings::Quota(quota) => {
+                commands::quota(quota, look).await?;
+                Ok(RunExit::Done)
+            }
             CommandSettings::Sandbox(sandbox) => {
                 let mut signals = StopSignals::listen()
                     .map_err(|error| Failure::new(FailureKind::Fault, error))?;

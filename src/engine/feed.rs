@@ -4,43 +4,96 @@
 
 use std::io;
 
+use serde::Deserialize;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::domain::InputRow;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
 
-/// Rows that may wait between the reader and the journal: a few batches, so that neither waits for the other, and a
-/// bound on memory.
-const WAITING: usize = 4096;
+/// Rows of a file that are handed on together: a place in the file is worth taking only so often.
+const CHUNK: usize = 64;
+
+/// Chunks that may wait between the reader and the journal: enough that neither waits for the other, and a bound on
+/// memory.
+const WAITING: usize = 32;
+
+/// Where the reading of several inputs can be taken up: which one, and the place in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// The position of the input in the run's list.
+    pub input: usize,
+    /// The place, in intake's own words.
+    pub bookmark: String,
+}
 
 /// What the reading thread hands on.
 pub(super) enum Fed {
-    /// A row, good or bad.
-    Row(InputRow),
+    /// Rows, good or bad, and the place behind the last of them, where there is one.
+    Rows(Vec<InputRow>, Option<Place>),
     /// The input ended, or could not be read any further. A channel that closes without this means that the thread
     /// broke off.
     End(Option<IntakeError>),
 }
 
-/// Begins to read.
+/// Begins to read; `first` is the position of the first of `inputs` in the run's list.
 ///
 /// # Errors
 /// Returns the system's error where no thread can be started.
-pub(super) fn start(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
+pub(super) fn start(inputs: Vec<OpenInput>, first: usize) -> io::Result<mpsc::Receiver<Fed>> {
     let (rows, receiver) = mpsc::channel(WAITING);
     std::thread::Builder::new()
         .name("intake".to_owned())
         .spawn(move || {
-            for row in inputs.into_iter().flatten() {
-                let fed = row.map_or_else(|error| Fed::End(Some(error)), Fed::Row);
-                let is_end = matches!(fed, Fed::End(_));
+            for (input, position) in inputs.into_iter().zip(first..) {
                 // A closed channel means that nobody wants more.
-                if rows.blocking_send(fed).is_err() || is_end {
-                    return;
+                match read(input, position, &rows) {
+                    Reading::Ended => {}
+                    Reading::Unwanted => return,
+                    Reading::Broken(error) => {
+                        rows.blocking_send(Fed::End(Some(error))).ok();
+                        return;
+                    }
                 }
             }
             rows.blocking_send(Fed::End(None)).ok();
         })?;
     Ok(receiver)
+}
+
+enum Reading {
+    Ended,
+    Unwanted,
+    Broken(IntakeError),
+}
+
+fn read(mut input: OpenInput, position: usize, rows: &mpsc::Sender<Fed>) -> Reading {
+    // A stream's row must not wait for the next one.
+    let most = if input.is_stream() { 1 } else { CHUNK };
+    loop {
+        let mut chunk = Vec::with_capacity(most);
+        let mut ending = None;
+        while chunk.len() < most {
+            match input.next() {
+                Some(Ok(row)) => chunk.push(row),
+                Some(Err(error)) => ending = Some(Reading::Broken(error)),
+                None => ending = Some(Reading::Ended),
+            }
+            if ending.is_some() {
+                break;
+            }
+        }
+        let bookmark = input.bookmark().map(|bookmark| bookmark.to_string());
+        let place = bookmark.map(|bookmark| Place {
+            input: position,
+            bookmark,
+        });
+        if !chunk.is_empty() && rows.blocking_send(Fed::Rows(chunk, place)).is_err() {
+            return Reading::Unwanted;
+        }
+        if let Some(ending) = ending {
+            return ending;
+        }
+    }
 }

@@ -15,10 +15,13 @@ mod executor;
 mod shell;
 
 pub use executor::LaneHandles;
+pub use feed::Place;
 pub use observer::Observer;
 pub use observer::RunView;
 pub use plan::Planner;
+pub use shell::Before;
 pub use shell::EngineError;
+pub use shell::Intake;
 pub use shell::RunEnd;
 pub use shell::RunParts;
 pub use shell::execute;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use crate::domain::ActionId;
 use crate::domain::ActionType;
 use crate::domain::InputRow;
 use crate::domain::LaneId;
@@ -30,6 +31,20 @@ impl Planner {
             include_types,
             seen: HashMap::new(),
             last: RowNumber(0),
+        }
+    }
+
+    /// Makes a planner that goes on behind row `last`, with the ids that are known already.
+    pub fn resume(
+        include_types: Vec<ActionType>,
+        known: impl IntoIterator<Item = (ActionId, RowNumber)>,
+        last: RowNumber,
+    ) -> Self {
+        let known = known.into_iter().map(|(id, row)| (*id.as_bytes(), row));
+        Self {
+            include_types,
+            seen: known.collect(),
+            last,
         }
     }
 
@@ -98,7 +113,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::ActionId;
     use crate::domain::RowContext;
     use crate::domain::Source;
 

@@ -3,6 +3,7 @@
 //! It waits for whatever comes first (an effect's end, a row, a wish to stop, time), gives it to the core, and performs
 //! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Outcome;
+use crate::domain::RowNumber;
 use crate::domain::Uptime;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
@@ -40,11 +42,14 @@ use super::observer::Observer;
 use super::observer::RunView;
 use super::plan::Planner;
 
-/// Rows that are journaled in one transaction at most.
-const BATCH: usize = 1000;
+/// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
+const BATCH: usize = 16;
 
-/// How often the eyes are shown something: often enough to look alive, and next to nothing while an hour is waited out.
+/// How often the eyes are shown something while calls are on the wire: often enough to look alive.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
+
+/// How often while none is: a countdown goes by the second, and each look wakes the writer and locks the file.
+const VIEW_WAITING: Duration = Duration::from_secs(1);
 
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
@@ -62,9 +67,35 @@ pub struct RunParts {
     /// One per lane of the core, in its order.
     pub lanes: Vec<Arc<LaneHandles>>,
     /// What to read.
-    pub inputs: Vec<OpenInput>,
+    pub intake: Intake,
     /// Sorts what was read.
     pub planner: Planner,
+    /// What the journal holds of the run already; nothing for a new one.
+    pub before: Before,
+}
+
+/// What a run still has to read.
+pub enum Intake {
+    /// These, of which the first stands at a position of the run's list.
+    Read {
+        /// Opened, and set to where reading goes on.
+        inputs: Vec<OpenInput>,
+        /// The position of the first one.
+        first: usize,
+    },
+    /// Nothing: all was read, or the rest cannot be had any more.
+    Nothing,
+}
+
+/// What the journal holds of a run that is resumed.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// The highest row number.
+    pub last: RowNumber,
+    /// Rows.
+    pub rows: u64,
+    /// Those that have their last word.
+    pub settled: BTreeMap<Outcome, u64>,
 }
 
 /// How a run ended.
@@ -101,9 +132,17 @@ pub async fn execute(
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
+    let (is_stream, rows) = match parts.intake {
+        Intake::Read { inputs, first } => {
+            let is_stream = inputs.iter().any(OpenInput::is_stream);
+            let rows = feed::start(inputs, first).map_err(EngineError::Thread)?;
+            (is_stream, Some(rows))
+        }
+        Intake::Nothing => (false, None),
+    };
     let mut shell = Shell {
-        is_stream: parts.inputs.iter().any(OpenInput::is_stream),
-        rows: Some(feed::start(parts.inputs).map_err(EngineError::Thread)?),
+        is_stream,
+        rows,
         store: parts.store,
         clock: parts.clock,
         run: parts.run,
@@ -115,6 +154,7 @@ pub async fn execute(
         intake: None,
         observer,
     };
+    shell.begin(parts.before);
     shell.serve(stop).await?;
     Ok(RunEnd {
         tally: shell.core.tally(),
@@ -148,15 +188,31 @@ struct Shell<'run> {
 }
 
 impl Shell<'_> {
+    /// Tells the core what the journal holds already.
+    fn begin(&mut self, before: Before) {
+        if before.rows > 0 {
+            self.step(Event::Appended {
+                lane: LaneId(0),
+                last: before.last,
+                count: before.rows,
+                settled: before.settled,
+            });
+        }
+        if self.rows.is_none() {
+            self.step(Event::InputEnded);
+        }
+    }
+
     async fn serve(&mut self, stop: &mut mpsc::Receiver<StopReason>) -> Result<(), EngineError> {
         let clock = Arc::clone(&self.clock);
         let mut next_view = clock.now().uptime;
         let mut batch = Vec::new();
         let mut may_stop = true;
         while !self.is_done() {
-            // A stop still lets files be read to their end, so that the report holds every row.
+            // A stop still lets files be read to their end, so that the report holds every row. Of a stream it takes
+            // what has reached us.
             if self.is_stream && self.core.is_stopping() {
-                self.rows = None;
+                self.rows.iter_mut().for_each(mpsc::Receiver::close);
             }
             let wake = self.core.next_wake().unwrap_or(Uptime::MAX).min(next_view);
             tokio::select! {
@@ -176,11 +232,11 @@ impl Shell<'_> {
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
             if clock.now().uptime >= next_view {
-                self.show().await?;
-                next_view = clock.now().uptime.after(VIEW_EVERY);
+                let pause = self.show().await?;
+                next_view = clock.now().uptime.after(pause);
             }
         }
-        self.show().await
+        self.show().await.map(drop)
     }
 
     fn is_done(&self) -> bool {
@@ -226,13 +282,22 @@ impl Shell<'_> {
     /// Takes in what the reading thread handed on.
     async fn received(&mut self, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
         let now = self.now();
-        let mut rows = Vec::with_capacity(batch.len());
-        // Nothing at all means that the channel closed without an end.
+        let mut rows = Vec::new();
+        // Nothing at all means that the channel closed without an end: by us, or because the thread broke off.
         let mut is_end = batch.is_empty();
+        let was_given_up = is_end && self.is_stream && self.core.is_stopping();
         let mut is_broken = is_end;
+        let mut place = None;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Row(row) => rows.push(self.planner.plan(row, now.wall)),
+                Fed::Rows(chunk, behind) => {
+                    rows.extend(
+                        chunk
+                            .into_iter()
+                            .map(|row| self.planner.plan(row, now.wall)),
+                    );
+                    place = behind;
+                }
                 Fed::End(error) => {
                     is_end = true;
                     is_broken = error.is_some();
@@ -240,13 +305,13 @@ impl Shell<'_> {
                 }
             }
         }
-        let settled: Vec<Outcome> = rows
-            .iter()
-            .filter_map(|row| row.settlement.as_ref().map(|settlement| settlement.outcome))
-            .collect();
+        let mut settled: BTreeMap<Outcome, u64> = BTreeMap::new();
+        for settlement in rows.iter().filter_map(|row| row.settlement.as_ref()) {
+            *settled.entry(settlement.outcome).or_default() += 1;
+        }
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
-            position: None,
+            position: place.and_then(|place| serde_json::to_string(&place).ok()),
             complete: is_end && !is_broken,
         };
         let event = Event::Appended {
@@ -264,15 +329,17 @@ impl Shell<'_> {
         let written = pending.await?;
         self.step(count_in(event, &written));
         self.step(Event::InputEnded);
-        if is_broken && self.intake.is_none() {
+        if is_broken && self.intake.is_none() && !was_given_up {
             return Err(EngineError::Reading);
         }
         Ok(())
     }
 
-    async fn show(&mut self) -> Result<(), EngineError> {
+    /// Shows the eyes how things stand, and returns how long that may last them.
+    async fn show(&mut self) -> Result<Duration, EngineError> {
         let now = self.now();
         let lanes = self.core.view();
+        let is_waiting = lanes.iter().all(|lane| lane.in_flight == 0);
         let input_ended = self.rows.is_none();
         let mut usage = Vec::with_capacity(lanes.len());
         let mut finish = None;
@@ -293,7 +360,7 @@ impl Shell<'_> {
             finish,
         };
         self.observer.looked(&view);
-        Ok(())
+        Ok(if is_waiting { VIEW_WAITING } else { VIEW_EVERY })
     }
 }
 

@@ -78,6 +78,9 @@ impl Reader {
     /// # Errors
     /// Returns why the file cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        if !self.has_tables()? {
+            return Ok(Vec::new());
+        }
         self.at(|conn| {
             runs::read(
                 conn,
@@ -85,6 +88,13 @@ impl Reader {
                 ("ORDER BY r.created DESC, r.id DESC", []),
             )
         })
+    }
+
+    /// Returns whether whoever makes the file has got as far as its tables.
+    fn has_tables(&self) -> Result<bool, StoreError> {
+        let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
+        let found = self.conn.query_row(query, [], |row| row.get(0));
+        found.map_err(|error| Fault::from(error).at(&self.file))
     }
 
     /// Finds a run by its id.

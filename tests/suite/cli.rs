@@ -1,5 +1,6 @@
 //! What is typed and what it means: through the real parser, with an environment that each test writes down.
 
+mod binary;
 mod errors;
 mod help;
 mod layers;
@@ -97,14 +98,12 @@ impl Typing {
 
     /// Returns all that the user sees of the error, typing errors included.
     pub(super) fn complaint(self) -> (u8, String) {
-        match self.parse() {
-            Err(error) => (2, error.to_string()),
-            Ok(_) => {
-                let failure = Failure::from(self.resolve().unwrap_err());
-                let text = failure.render(mde_cancel::cli::Paint::Plain);
-                (failure.exit().code(), text)
-            }
+        if let Err(error) = self.parse() {
+            return (2, error.to_string());
         }
+        let failure = Failure::from(self.resolve().unwrap_err());
+        let text = failure.render(mde_cancel::cli::Paint::Plain);
+        (failure.exit().code(), text)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mde_cancel::domain::Outcome;
 use mde_cancel::domain::Outcome::*;
+use mde_cancel::engine::core::RunEvent;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::quota::Windows;
 use mde_cancel::sandbox::CancelEffect;
@@ -315,6 +316,19 @@ fn a_429_is_waited_out_and_costs_no_row_whatever_it_hints() {
             let reading = if is_readable { "" } else { NO_READING };
             let script = format!("{storm}@on=cancel,after=5,count=3{reading}");
             let played = Scenario::with_actions(20).faults(&script).play();
+            let throttled = |event: &&RunEvent| matches!(event, RunEvent::Throttled { .. });
+            let told: Vec<_> = played.events.iter().filter(throttled).collect();
+            assert_eq!(told.len(), 3, "{storm}: {told:?}");
+            let unforeseen = |event: &&&RunEvent| {
+                matches!(
+                    event,
+                    RunEvent::Throttled {
+                        unforeseen: true,
+                        ..
+                    }
+                )
+            };
+            assert_eq!(told.iter().filter(unforeseen).count(), 1, "said once");
             assert_eq!(played.counts()[&Cancelled], 20, "{storm}");
             assert_eq!(played.end.tally.throttled, 3, "{storm}");
             assert_eq!(played.end.tally.cancels, 23, "{storm}");

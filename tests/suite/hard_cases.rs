@@ -14,8 +14,13 @@ use mde_cancel::domain::RetryAfter;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::ServiceError;
 use mde_cancel::domain::Throttle;
+use mde_cancel::engine::core::MaxFailures;
 use mde_cancel::engine::core::StopReason;
+use mde_cancel::quota::Pace;
+use mde_cancel::quota::Window;
+use mde_cancel::quota::Windows;
 
+use crate::support::Fault;
 use crate::support::World;
 use crate::support::id_of;
 use crate::support::reply;
@@ -384,4 +389,91 @@ fn tries_of_which_no_byte_left_are_counted_nowhere() {
     let history = world.run();
     assert_eq!(history.outcomes[&RowNumber(1)], Accepted);
     assert_eq!((history.tally.cancels, history.tally.retries), (2, 1));
+}
+
+#[test]
+fn a_run_in_which_nothing_ends_gives_up_but_not_while_the_quota_holds_it_back() {
+    let mut stuck = world(20);
+    stuck.cancel_answer =
+        Box::new(|_, now| (now > secs(1)).then(|| reply(ReplyKind::ServerFault(None), Some(502))));
+    stuck.pace = Pace::parse("10/s").unwrap();
+    stuck.readable = false;
+    stuck.outage = Some((secs(1)..secs(100_000), Fault::Unavailable));
+    let history = stuck.run();
+    assert!(
+        matches!(history.stop, Some(StopReason::GaveUp(_))),
+        "{:?}",
+        history.stop
+    );
+    let minutes = history.elapsed.as_secs() / 60;
+    assert!((89..=92).contains(&minutes), "{minutes}");
+
+    let mut slow = world(3);
+    slow.windows = Windows::new(vec![Window::parse("1/10h").unwrap()]);
+    let history = slow.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(history.counts()[&Cancelled], 3);
+}
+
+#[test]
+fn a_wait_the_service_asks_for_is_waited_out_unless_it_is_longer_than_giving_up() {
+    let asked = |wait: Duration| {
+        let mut world = world(3);
+        world.cancel_answer = Box::new(move |_, now| {
+            let throttle = Throttle {
+                retry_after: Some(RetryAfter::Wait(wait)),
+                ..Throttle::default()
+            };
+            (now < secs(1)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
+        });
+        world.run()
+    };
+    assert_eq!(asked(secs(46 * 60)).counts()[&Cancelled], 3);
+    let history = asked(secs(3 * 3600));
+    assert!(
+        matches!(history.stop, Some(StopReason::GaveUp(_))),
+        "{:?}",
+        history.stop
+    );
+    assert!(history.elapsed < secs(5));
+}
+
+#[test]
+fn too_many_failures_stop_the_run_and_a_small_sample_does_not() {
+    let play = |most, bad: u32| {
+        let mut world = world(400);
+        world.max_failures = Some(most);
+        // Each refused in its own way, so that the breaker of identical refusals keeps out of it.
+        world.cancel_answer = Box::new(move |id, _| {
+            let number = (1..=400).find(|&row| id == id_of(RowNumber(row)))?;
+            (number % 100 < bad).then(|| Reply {
+                kind: ReplyKind::Refused,
+                http_status: Some(400),
+                error: Some(ServiceError {
+                    code: format!("Code{number}"),
+                    ..ServiceError::default()
+                }),
+            })
+        });
+        world.run()
+    };
+    let stopped = play(MaxFailures::Count(5), 20);
+    assert!(
+        matches!(stopped.stop, Some(StopReason::TooManyFailures(_))),
+        "{:?}",
+        stopped.stop
+    );
+    assert!(
+        (6..=24).contains(&stopped.counts()[&Failed]),
+        "{:?}",
+        stopped.counts()
+    );
+    assert_eq!(play(MaxFailures::Count(80), 20).stop, None);
+    let stopped = play(MaxFailures::Percent(10), 20);
+    assert!(
+        matches!(stopped.stop, Some(StopReason::TooManyFailures(_))),
+        "{:?}",
+        stopped.stop
+    );
+    assert_eq!(play(MaxFailures::Percent(50), 20).stop, None);
 }

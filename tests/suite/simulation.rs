@@ -1,4 +1,10 @@
 //! The core in virtual time, against the best that anybody can do under the quota rule.
+//!
+//! `cargo test simulation -- --nocapture` prints the table.
+#![expect(
+    clippy::print_stdout,
+    reason = "the table is for people who want to see the figures"
+)]
 
 use std::time::Duration;
 
@@ -91,7 +97,7 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                 .iter()
                 .filter(|&&at| at >= down.end)
                 .collect();
-            let first_after = *after[0] - down.end;
+            let first_after = after[0].saturating_sub(down.end);
             println!(
                 "{fault:?}, readable {readable}: {} slots, first after {:.1} s, end {:.1} s",
                 history.slots_in_outage,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::domain::ActionType;
+use crate::engine::core::MaxFailures;
 use crate::intake::InputFormat;
 use crate::quota::InvalidPace;
 use crate::quota::InvalidWindow;
@@ -63,6 +64,12 @@ pub enum InvalidValue {
         /// The shortest that will do.
         least: &'static str,
     },
+    /// A length of time after which no run could sensibly stop.
+    #[error("it must be between 1 s and 7 days")]
+    BoundBounds,
+    /// Neither a number nor a share.
+    #[error("it is neither a number, for example 20, nor a share below 100%, for example 5%")]
+    MaxFailures,
     /// A pace that cannot be read.
     #[error(transparent)]
     Pace(#[from] InvalidPace),
@@ -179,6 +186,36 @@ pub fn timeout(text: &str) -> Result<Duration, InvalidValue> {
     Ok(span)
 }
 
+/// Reads a time after which a run stops.
+///
+/// # Errors
+/// Returns that it is none, or too short or too long to make sense.
+pub fn bound(text: &str) -> Result<Duration, InvalidValue> {
+    let span = duration(text)?;
+    if span < Duration::from_secs(1) || span > Duration::from_secs(7 * 24 * 3600) {
+        return Err(InvalidValue::BoundBounds);
+    }
+    Ok(span)
+}
+
+/// Reads how many rows may end badly: `N` or `N%`.
+///
+/// # Errors
+/// Returns what is wanted.
+pub fn max_failures(text: &str) -> Result<MaxFailures, InvalidValue> {
+    let text = text.trim();
+    let read = match text.strip_suffix('%') {
+        Some(share) => share
+            .trim()
+            .parse()
+            .ok()
+            .filter(|share| *share < 100)
+            .map(MaxFailures::Percent),
+        None => text.parse().ok().map(MaxFailures::Count),
+    };
+    read.ok_or(InvalidValue::MaxFailures)
+}
+
 /// Reads a time that may be zero.
 ///
 /// # Errors
@@ -249,6 +286,18 @@ pub fn input_format(text: &str) -> Result<InputFormat, InvalidValue> {
         "lines" => InputFormat::Lines,
         _ => return Err(InvalidValue::Choice(&INPUT_FORMATS)),
     })
+}
+
+/// Returns the word by which [`input_format`] reads a format back.
+pub fn input_format_name(format: InputFormat) -> &'static str {
+    match format {
+        InputFormat::Auto => "auto",
+        InputFormat::Csv => "csv",
+        InputFormat::Tsv => "tsv",
+        InputFormat::Jsonl => "jsonl",
+        InputFormat::Json => "json",
+        InputFormat::Lines => "lines",
+    }
 }
 
 /// Reads a tenant: a GUID, which is then in lower case, or a domain name.
@@ -385,7 +434,7 @@ mod tests {
     #[test]
     fn every_word_of_an_input_format_is_read() {
         for word in INPUT_FORMATS {
-            assert!(input_format(word).is_ok(), "{word}");
+            assert_eq!(input_format(word).map(input_format_name), Ok(word));
         }
         assert!(input_format("xlsx").is_err());
     }

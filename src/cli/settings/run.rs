@@ -12,6 +12,7 @@ use crate::cli::args::value;
 use crate::cli::args::value::PaceChoice;
 use crate::domain::ActionType;
 use crate::domain::RunId;
+use crate::engine::core::MaxFailures;
 use crate::intake::BookmarkUse;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
@@ -26,7 +27,7 @@ use super::surroundings::Surroundings;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
-const SANDBOX_SCALE: u32 = 10;
+pub const SANDBOX_SCALE: u32 = 10;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -59,6 +60,12 @@ pub struct RunSettings {
     pub timeout: Duration,
     /// How long a call that was given up counts as arriving.
     pub fate_grace: Duration,
+    /// When to stop cleanly, from the start.
+    pub stop_after: Option<Duration>,
+    /// How long the run may go on without any row ending.
+    pub give_up_after: Duration,
+    /// How many rows may end badly.
+    pub max_failures: Option<MaxFailures>,
     /// Whom the run calls.
     pub world: World,
     /// Where journal and ledger lie; a sandbox has a folder of its own in the one that was named.
@@ -158,6 +165,23 @@ impl RunSettings {
             max_attempts,
             timeout,
             fate_grace,
+            stop_after: around.layered(
+                typed.bounds.stop_after,
+                "MDE_CANCEL_STOP_AFTER",
+                value::bound,
+            )?,
+            give_up_after: around
+                .layered(
+                    typed.bounds.give_up_after,
+                    "MDE_CANCEL_GIVE_UP_AFTER",
+                    value::bound,
+                )?
+                .unwrap_or(Duration::from_secs(90 * 60)),
+            max_failures: around.layered(
+                typed.bounds.max_failures,
+                "MDE_CANCEL_MAX_FAILURES",
+                value::max_failures,
+            )?,
             world: World::Sandbox {
                 time_scale: SANDBOX_SCALE,
             },

@@ -375,6 +375,13 @@ impl Lane {
         let (throttles, scope) = (gate.throttles, gate.scope);
         let own = backoff(&self.settings.retry, throttles, &mut self.dice);
         let verdict = judge_throttle(now, &throttle, own, &self.settings.retry);
+        let wait = verdict.until.since(now.uptime);
+        if wait > self.settings.give_up_after {
+            let until = now.wall_at(verdict.until);
+            self.stop(StopReason::GaveUp(format!(
+                "the service asks to wait until {until}, which is longer than --give-up-after; go on then"
+            )));
+        }
         if self.gate(destination).cool_down(verdict.until) {
             self.records.push(Record::Cooldown {
                 scope,

@@ -1,5 +1,6 @@
 //! What goes into the core and what comes out of it. Values only: no handle, no clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::ActionId;
@@ -38,7 +39,7 @@ pub enum Event {
         /// How many there were.
         count: u64,
         /// The outcomes of those that were settled as they were read.
-        settled: Vec<Outcome>,
+        settled: BTreeMap<Outcome, u64>,
     },
     /// The input was read to its end, or reading was given up; nothing more is appended.
     InputEnded,
@@ -168,6 +169,10 @@ pub enum StopReason {
     Unreachable(String),
     /// No action type of the input may be cancelled with this token.
     AllForbidden,
+    /// Nothing ended for so long; says since when and what was last heard, or when to go on.
+    GaveUp(String),
+    /// More rows ended badly than `--max-failures` allows; says how many.
+    TooManyFailures(String),
     /// The service refused cancel after cancel in the same way; gives status and code.
     SameRefusal(String),
 }

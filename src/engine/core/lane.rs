@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -31,6 +32,7 @@ use super::event::Ticket;
 use super::event::Waiting;
 use super::gate::Gate;
 use super::gate::Wait;
+use super::gate::WaitCause;
 use super::outage::Outage;
 use super::outage::ProbeOf;
 use super::queue::Queue;
@@ -146,6 +148,12 @@ pub(super) struct Lane {
     pub(super) refusal: (String, u32),
     /// At most so many ids in one batch read.
     pub(super) batch: usize,
+    /// Rows that were sent and ended badly.
+    pub(super) failures: u64,
+    /// When the core was last asked.
+    stepped: Option<Uptime>,
+    /// For how long no row has ended although calls could leave.
+    stuck: Duration,
     pub(super) stop: Option<StopReason>,
     pub(super) waiting: Option<Waiting>,
     pub(super) wake: Option<Uptime>,
@@ -192,6 +200,9 @@ impl Lane {
             found_any: false,
             refusal: (String::new(), 0),
             batch: 100,
+            failures: 0,
+            stepped: None,
+            stuck: Duration::ZERO,
             stop: None,
             waiting: None,
             wake: None,
@@ -200,11 +211,16 @@ impl Lane {
         }
     }
 
-    pub(super) fn appended(&mut self, last: RowNumber, count: u64, settled: &[Outcome]) {
+    pub(super) fn appended(
+        &mut self,
+        last: RowNumber,
+        count: u64,
+        settled: &BTreeMap<Outcome, u64>,
+    ) {
         self.appended = self.appended.max(last);
         self.tally.rows += count;
-        for &outcome in settled {
-            self.tally.settle(outcome);
+        for (&outcome, &count) in settled {
+            self.tally.settle_many(outcome, count);
         }
     }
 
@@ -226,10 +242,14 @@ impl Lane {
             if self.rows.contains_key(&number) {
                 continue;
             }
-            let comment = self
-                .settings
-                .comment
-                .for_row(row.context.comment.as_deref());
+            // What went out once goes out again, so that the record tells our cancel from others'.
+            let comment = match &row.comment_sent {
+                Some(sent) => Arc::from(sent.as_str()),
+                None => self
+                    .settings
+                    .comment
+                    .for_row(row.context.comment.as_deref()),
+            };
             let in_doubt = match row.phase {
                 Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
                 Phase::Accepted => Some(Doubt::FinalAnswer),
@@ -321,6 +341,38 @@ impl Lane {
                 until,
             });
         }
+    }
+
+    /// Counts the time since the last step: nothing ended in it, and where the quota did not hold everything back, the
+    /// lane is stuck for so much longer.
+    pub(super) fn pass_time(&mut self, now: Uptime) {
+        let passed = self
+            .stepped
+            .map_or(Duration::ZERO, |before| now.since(before));
+        self.stepped = Some(now);
+        let cause = self.waiting.map(|waiting| waiting.cause);
+        let held_back = matches!(cause, Some(WaitCause::Window | WaitCause::Cooldown));
+        if self.rows.is_empty() || (held_back && self.flights.is_empty()) {
+            return;
+        }
+        self.stuck += passed;
+        if self.stuck >= self.settings.give_up_after {
+            let last = self.rows.values().map(|row| row.last_words.as_str());
+            let last = last
+                .filter(|words| !words.is_empty())
+                .max()
+                .unwrap_or("nothing");
+            let reason = format!(
+                "nothing ended for {} s; last answer: {last}",
+                self.stuck.as_secs()
+            );
+            self.stop(StopReason::GaveUp(reason));
+        }
+    }
+
+    /// Notes that a row ended.
+    pub(super) fn moved(&mut self) {
+        self.stuck = Duration::ZERO;
     }
 
     /// Stops the lane: nothing new leaves, what is on the wire is waited for.

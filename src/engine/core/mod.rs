@@ -39,4 +39,5 @@ pub use run::LaneView;
 pub use settings::CommentRule;
 pub use settings::CoreSettings;
 pub use settings::LaneSettings;
+pub use settings::MaxFailures;
 pub use tally::Tally;

@@ -48,6 +48,9 @@ impl Core {
     /// Takes in one event and returns what to do, in order.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        for lane in &mut self.lanes {
+            lane.pass_time(now.uptime);
+        }
         match event {
             Event::InputEnded => self.lanes.iter_mut().for_each(Lane::input_ended),
             Event::Stop(reason) => {

@@ -28,6 +28,30 @@ impl CommentRule {
     }
 }
 
+/// How many rows may end badly (`failed`, `unknown`, `not_found`, `forbidden`) before the run stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxFailures {
+    /// So many and no more.
+    Count(u64),
+    /// So many in a hundred of those that were sent and ended, once there are enough to judge by.
+    Percent(u8),
+}
+
+impl MaxFailures {
+    /// Fewer ended rows than this say nothing about a share.
+    const SAMPLE: u64 = 50;
+
+    /// Returns whether `failures` of `ended` rows are too many.
+    pub fn are_passed(self, failures: u64, ended: u64) -> bool {
+        match self {
+            Self::Count(most) => failures > most,
+            Self::Percent(most) => {
+                ended >= Self::SAMPLE && failures * 100 > ended * u64::from(most)
+            }
+        }
+    }
+}
+
 /// What one run's core must know.
 #[derive(Clone, Debug)]
 pub struct CoreSettings {
@@ -39,6 +63,10 @@ pub struct CoreSettings {
     pub comment: CommentRule,
     /// How long a service that never answered at all is waited for.
     pub reach_timeout: Duration,
+    /// How long the run may go on without any row ending, not counting time in which the quota holds everything back.
+    pub give_up_after: Duration,
+    /// How many rows may end badly.
+    pub max_failures: Option<MaxFailures>,
     /// Where the dice start.
     pub seed: u64,
 }

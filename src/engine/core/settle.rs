@@ -8,8 +8,10 @@ use crate::domain::RowNumber;
 use crate::store::Record;
 
 use super::event::RunEvent;
+use super::event::StopReason;
 use super::lane::Lane;
 use super::lane::Reading;
+use super::settings::MaxFailures;
 use super::words;
 
 impl Lane {
@@ -26,9 +28,11 @@ impl Lane {
         };
         let settlement = row.settle(outcome, reason.clone(), now.wall);
         self.tally.settle(outcome);
+        self.moved();
         if row.attempts > 0 {
             self.ended += 1;
             self.forbidden += u64::from(outcome == Outcome::Forbidden);
+            self.count_failure(outcome);
         }
         self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
         self.records.push(Record::Settled {
@@ -44,6 +48,19 @@ impl Lane {
         });
     }
 
+    fn count_failure(&mut self, outcome: Outcome) {
+        self.failures += u64::from(matches!(
+            outcome,
+            Outcome::Failed | Outcome::Unknown | Outcome::NotFound | Outcome::Forbidden
+        ));
+        let (failures, ended) = (self.failures, self.ended);
+        let are_passed = |most: MaxFailures| most.are_passed(failures, ended);
+        if self.settings.max_failures.is_some_and(are_passed) {
+            let reason = format!("{failures} of {ended} rows that were sent ended badly");
+            self.stop(StopReason::TooManyFailures(reason));
+        }
+    }
+
     /// Settles a row by the record that was seen.
     pub(super) fn settle_seen(&mut self, now: Moment, number: RowNumber, outcome: Outcome) {
         let Some(row) = self.rows.get(&number) else {
@@ -56,12 +73,7 @@ impl Lane {
             .map(ActionStatus::as_str);
         let status = status.unwrap_or("unknown");
         let mut reason = match outcome {
-            Outcome::AlreadyCancelled => {
-                match row.record.as_ref().and_then(|record| record.cancelled_at) {
-                    Some(at) => format!("cancelled by somebody else at {at}"),
-                    None => "cancelled by somebody else".to_owned(),
-                }
-            }
+            Outcome::AlreadyCancelled => words::of_cancellation(row.record.as_deref()),
             Outcome::AlreadyFinal if row.attempts > 0 => {
                 format!("the action had ended as {status} when its record was first seen")
             }

@@ -23,8 +23,13 @@ pub struct Tally {
 impl Tally {
     /// Counts a last word.
     pub(super) fn settle(&mut self, outcome: Outcome) {
+        self.settle_many(outcome, 1);
+    }
+
+    /// Counts the last words of several rows.
+    pub(super) fn settle_many(&mut self, outcome: Outcome, count: u64) {
         if let Some(place) = Outcome::ALL.iter().position(|&one| one == outcome) {
-            self.outcomes[place] += 1;
+            self.outcomes[place] += count;
         }
     }
 

@@ -9,7 +9,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 22] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 25] = [
     (
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
@@ -26,6 +26,9 @@ pub(super) const VARIABLES: [(&str, &str, &str); 22] = [
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
     ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
     ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
+    ("MDE_CANCEL_GIVE_UP_AFTER", "10m", "--give-up-after"),
+    ("MDE_CANCEL_MAX_FAILURES", "7%", "--max-failures"),
+    ("MDE_CANCEL_STOP_AFTER", "2h", "--stop-after"),
     ("MDE_CANCEL_ID_COLUMN", "Key", "--id-column"),
     ("MDE_CANCEL_INPUT_FORMAT", "jsonl", "--input-format"),
     ("MDE_CANCEL_LOG_FILE", "log.txt", "--log-file"),
@@ -87,10 +90,10 @@ fn a_flag_beats_its_variable() {
             "--client-id" => "22222222-2222-3333-4444-555555555555",
             "--cloud" => "dod",
             "--color" | "--progress" => "always",
-            "--fate-grace" | "--timeout" => "9s",
+            "--fate-grace" | "--give-up-after" | "--stop-after" | "--timeout" => "9s",
             "--input-format" => "csv",
             "--log-format" => "text",
-            "--concurrency" | "--max-attempts" => "9",
+            "--concurrency" | "--max-attempts" | "--max-failures" => "9",
             "--pace" | "--quota" | "--read-quota" => "9/s",
             "--region" => "uk",
             _ => "other.csv",

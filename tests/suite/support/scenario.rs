@@ -1,7 +1,7 @@
 //! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReportRow;
 use mde_cancel::domain::RunId;
 use mde_cancel::domain::Scope;
+use mde_cancel::engine::Before;
+use mde_cancel::engine::Intake;
 use mde_cancel::engine::LaneHandles;
 use mde_cancel::engine::Observer;
 use mde_cancel::engine::Planner;
@@ -37,8 +39,10 @@ use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
 use mde_cancel::engine::core::RunEvent;
 use mde_cancel::engine::execute;
+use mde_cancel::intake::Input;
 use mde_cancel::intake::IntakeSettings;
 use mde_cancel::intake::OpenInput;
+use mde_cancel::intake::open;
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::Faults;
@@ -48,6 +52,7 @@ use mde_cancel::sandbox::SandboxSettings;
 use mde_cancel::sandbox::Status;
 use mde_cancel::store::NewRun;
 use mde_cancel::store::Process;
+use mde_cancel::store::RunKey;
 use mde_cancel::store::Store;
 use secrecy::SecretString;
 
@@ -164,13 +169,11 @@ impl Scenario {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let (stop_server, stopped) = tokio::sync::oneshot::channel::<()>();
+        let imitation = sandbox.clone();
         let server = tokio::spawn(mde_cancel::sandbox::serve(
             listener,
-            sandbox.clone(),
-            async {
-                drop(stopped.await);
-            },
+            imitation,
+            std::future::pending::<()>(),
         ));
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
@@ -186,31 +189,61 @@ impl Scenario {
             .create_run(new_run(id, clock.now().wall))
             .await
             .unwrap();
-        let mut gates = Vec::new();
-        for destination in [Destination::Cancel, Destination::Get, Destination::List] {
+        let lane = self.lane(&store, clock.now()).await;
+        let parts = RunParts {
+            store: store.clone(),
+            clock,
+            run,
+            core: Core::new(self.core(run), vec![lane]),
+            lanes: vec![Arc::new(self.handles(&base))],
+            intake: Intake::Read {
+                inputs: self.inputs(folder.path()),
+                first: 0,
+            },
+            before: Before::default(),
+            planner: Planner::new(Vec::new()),
+        };
+        let mut recorder = Recorder(Vec::new());
+        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
+        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
+        let rows = store.reader().unwrap().report_rows(id).unwrap();
+        let rows = rows.map(Result::unwrap).collect();
+        server.abort();
+        Played {
+            end,
+            rows,
+            sandbox,
+            events: recorder.0,
+        }
+    }
+
+    async fn lane(&self, store: &Store, now: Moment) -> LaneSettings {
+        let gate = async |destination| {
             let scope = Scope {
                 cloud: "sandbox".to_owned(),
                 tenant: "-".to_owned(),
                 app: "-".to_owned(),
                 destination,
             };
-            gates.push(GateSettings {
-                scope: store.scope(&scope, clock.now()).await.unwrap().key,
+            GateSettings {
+                scope: store.scope(&scope, now).await.unwrap().key,
                 windows: Arc::new(self.windows.clone()),
                 pace: None,
                 concurrency: 4,
                 cooldown: None,
-            });
-        }
-        let mut gates = gates.into_iter();
-        let lane = LaneSettings {
-            cancel: gates.next().unwrap(),
-            get: gates.next().unwrap(),
-            list: gates.next().unwrap(),
+            }
         };
+        LaneSettings {
+            cancel: gate(Destination::Cancel).await,
+            get: gate(Destination::Get).await,
+            list: gate(Destination::List).await,
+        }
+    }
+
+    fn core(&self, run: RunKey) -> CoreSettings {
         let mut retry = RetrySettings::default().scaled_down(self.time_scale);
         retry.max_attempts = self.max_attempts;
-        let core = CoreSettings {
+        CoreSettings {
             run,
             retry,
             comment: CommentRule {
@@ -218,8 +251,13 @@ impl Scenario {
                 otherwise: Arc::from("from the tests"),
             },
             reach_timeout: Duration::from_secs(60) / self.time_scale,
+            give_up_after: Duration::from_secs(90 * 60),
+            max_failures: None,
             seed: 1,
-        };
+        }
+    }
+
+    fn handles(&self, base: &str) -> LaneHandles {
         let connection = Connection::open(ApiSettings {
             base: base.parse().unwrap(),
             timeout: self.timeout,
@@ -229,39 +267,17 @@ impl Scenario {
         })
         .unwrap();
         let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
-        let handles = LaneHandles::new(
+        LaneHandles::new(
             Canceller::new(connection.clone()),
             Reader::new(connection),
             Credential::new(TokenSource::Ready(token), None),
-        );
-        let text = format!("id,type\n{}", self.ids.join("\n"));
-        let input = OpenInput::from_reader(
-            "ids.csv",
-            Box::new(std::io::Cursor::new(text.into_bytes())),
-            &IntakeSettings::default(),
-        );
-        let parts = RunParts {
-            store: store.clone(),
-            clock,
-            run,
-            core: Core::new(core, vec![lane]),
-            lanes: vec![Arc::new(handles)],
-            inputs: vec![input],
-            planner: Planner::new(Vec::new()),
-        };
-        let mut recorder = Recorder(Vec::new());
-        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
-        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
-        let rows = store.reader().unwrap().report_rows(id).unwrap();
-        let rows = rows.map(Result::unwrap).collect();
-        drop(stop_server);
-        server.abort();
-        Played {
-            end,
-            rows,
-            sandbox,
-            events: recorder.0,
-        }
+        )
+    }
+
+    fn inputs(&self, folder: &Path) -> Vec<OpenInput> {
+        let path = folder.join("ids.csv");
+        std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
+        open(&[Input::File(path)], &IntakeSettings::default()).unwrap()
     }
 }
 

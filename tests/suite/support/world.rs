@@ -34,6 +34,7 @@ use mde_cancel::engine::core::Effect;
 use mde_cancel::engine::core::Event;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::engine::core::MaxFailures;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::core::Tally;
 use mde_cancel::engine::core::Ticket;
@@ -67,6 +68,9 @@ const SIGN_IN: Duration = Duration::from_millis(200);
 /// How long a call to a silent service lasts.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+type CancelAnswer = Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>;
+type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
+
 /// What the world is like.
 pub(crate) struct World {
     pub(crate) rows: u32,
@@ -80,11 +84,13 @@ pub(crate) struct World {
     /// Whether records may be read.
     pub(crate) readable: bool,
     /// What one cancel is answered at a time, in place of the usual; nothing leaves it at that.
-    pub(crate) cancel_answer: Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>,
+    pub(crate) cancel_answer: CancelAnswer,
     /// The same for reads.
-    pub(crate) read_answer: Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>,
+    pub(crate) read_answer: ReadAnswer,
     /// What the input says of a row's type.
     pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
+    /// How many rows may end badly.
+    pub(crate) max_failures: Option<MaxFailures>,
     /// When the world ends, finished or not.
     pub(crate) until: Duration,
     /// How long after one row the next one is read; all are there at once where it is zero.
@@ -150,7 +156,7 @@ struct Running {
 }
 
 enum Happening {
-    Event(Event),
+    Event(Box<Event>),
     /// The journal looks rows up a moment after it was asked, when there may be more of them.
     Load(RowNumber, usize),
     /// A row is read.
@@ -175,6 +181,7 @@ impl World {
             cancel_answer: Box::new(|_, _| None),
             read_answer: Box::new(|_, _| None),
             type_of: |_| None,
+            max_failures: None,
             until: Duration::from_secs(48 * 3600),
             row_every: Duration::ZERO,
         }
@@ -202,6 +209,8 @@ impl World {
                 otherwise: Arc::from("by the simulation"),
             },
             reach_timeout: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(90 * 60),
+            max_failures: self.max_failures,
             seed: 7,
         };
         let mut running = Running {
@@ -306,7 +315,7 @@ impl Running {
             lane: LANE,
             last,
             count: u64::from(last.0 - first.0 + 1),
-            settled: Vec::new(),
+            settled: BTreeMap::new(),
         });
         if last.0 == self.world.rows {
             self.step(Event::InputEnded);
@@ -330,7 +339,7 @@ impl Running {
         let Reverse((at, number)) = self.agenda.pop().unwrap();
         self.now = at;
         match self.happenings.remove(&number).unwrap() {
-            Happening::Event(event) => self.step(event),
+            Happening::Event(event) => self.step(*event),
             Happening::Load(after, limit) => {
                 let after = RowNumber(after.0 + 1);
                 let rows = self.rows.range(after..).take(limit);
@@ -351,7 +360,7 @@ impl Running {
                     ticket,
                     reply,
                 };
-                self.later(reply_at, Happening::Event(event));
+                self.later(reply_at, Happening::Event(Box::new(event)));
             }
         }
     }
@@ -369,16 +378,16 @@ impl Running {
                     Decision::Take => {
                         calls.send();
                         self.calls.push(take.scope);
-                        Taken::Go(CallId(self.calls.len() as i64 - 1))
+                        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
                     }
                 };
                 self.later(
                     now,
-                    Happening::Event(Event::Taken {
+                    Happening::Event(Box::new(Event::Taken {
                         lane,
                         ticket,
                         taken,
-                    }),
+                    })),
                 );
             }
             Effect::Post {
@@ -392,11 +401,11 @@ impl Running {
                         let reply = reply(ReplyKind::NeverLeft("no such host".to_owned()), None);
                         self.later(
                             now,
-                            Happening::Event(Event::Replied {
+                            Happening::Event(Box::new(Event::Replied {
                                 lane,
                                 ticket,
                                 reply,
-                            }),
+                            })),
                         );
                     }
                     Some(Fault::Silent) => {
@@ -418,15 +427,17 @@ impl Running {
                 };
                 self.later(
                     now,
-                    Happening::Event(Event::Read {
+                    Happening::Event(Box::new(Event::Read {
                         lane,
                         ticket,
                         reply,
-                    }),
+                    })),
                 );
             }
             Effect::Write { records, .. } => {
-                records.into_iter().for_each(|record| self.write(record))
+                for record in records {
+                    self.write(record);
+                }
             }
             Effect::Token { lane, .. } => {
                 self.history.tokens += 1;
@@ -435,7 +446,10 @@ impl Running {
                 } else {
                     SIGN_IN
                 };
-                self.later(now + wait, Happening::Event(Event::TokenReady { lane }));
+                self.later(
+                    now + wait,
+                    Happening::Event(Box::new(Event::TokenReady { lane })),
+                );
             }
             Effect::Tell(_) => {}
         }
@@ -518,7 +532,9 @@ impl Running {
                 self.rows.remove(&row);
             }
             Record::Cooldown { until, .. } => {
-                self.history.cooldowns.push(since_boot(until) - self.now);
+                self.history
+                    .cooldowns
+                    .push(since_boot(until).saturating_sub(self.now));
             }
             _ => {}
         }

@@ -1,0 +1,430 @@
+//! `quota`: what is spent and left in each window, as this state folder saw it.
+//!
+//! It sends nothing, and makes no state folder where there is none. What others spent with the same app it cannot
+//! know.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::args::TableFormat;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::settings::Allowance;
+use crate::cli::settings::QuotaSettings;
+use crate::cli::settings::SANDBOX_SCALE;
+use crate::cli::terminal::print;
+use crate::cli::text::ClockTime;
+use crate::cli::text::Number;
+use crate::cli::text::local_zone;
+use crate::cli::text::visible;
+use crate::cli::text::window_name;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
+use crate::domain::Destination;
+use crate::domain::Moment;
+use crate::domain::Scope;
+use crate::quota::Usage;
+use crate::quota::Windows;
+use crate::retry::RetrySettings;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::state_file;
+
+use super::carry::open_store;
+use super::ending::Look;
+use super::service::SANDBOX_CLOUD;
+
+/// Prints the windows of each scope.
+///
+/// # Errors
+/// Returns why the ledger cannot be read, or the result not be printed.
+pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
+    let clock = SystemClock::new();
+    let (scopes, now) = if state_file(&settings.state_dir).exists() {
+        let grace = RetrySettings::default().fate_grace;
+        let store = open_store(&settings.state_dir, grace, &clock)?;
+        // Looked at after the opening, which may have stamped calls of processes that died.
+        let now = clock.now();
+        let scopes = read(&store, &settings, now)
+            .await
+            .map_err(|error| Failure::new(FailureKind::State, error))?;
+        (scopes, now)
+    } else {
+        (Vec::new(), clock.now())
+    };
+    let text = match settings.format {
+        TableFormat::Json => json(&scopes, now),
+        TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
+    };
+    print(&text).map_err(Failure::of_output)
+}
+
+/// One scope as the ledger shows it.
+struct ScopeState {
+    scope: Scope,
+    windows: Vec<Usage>,
+    /// Until when the service asked for a pause.
+    pause_until: Option<Timestamp>,
+}
+
+async fn read(
+    store: &Store,
+    settings: &QuotaSettings,
+    now: Moment,
+) -> Result<Vec<ScopeState>, StoreError> {
+    let mut states = Vec::new();
+    let mut known = store.scopes().await?;
+    known.sort_by(|(_, one), (_, other)| one.cmp(other));
+    for (key, scope) in known {
+        if !settings.filter.admits(&scope) {
+            continue;
+        }
+        let record = store.scope(&scope, now).await?;
+        let windows = windows_in_force(&settings.allowance, &scope, &record.adopted);
+        let used = store.usage(key, Arc::new(windows), now).await?;
+        states.push(ScopeState {
+            scope,
+            windows: used.windows,
+            pause_until: record.cooldown.map(|cooldown| cooldown.wall),
+        });
+    }
+    Ok(states)
+}
+
+/// Returns what a run would count by: what is allowed, or less where the service named less.
+fn windows_in_force(allowance: &Allowance, scope: &Scope, adopted: &Windows) -> Windows {
+    let allowed = match scope.destination {
+        Destination::Cancel => &allowance.cancel,
+        Destination::Get | Destination::List => &allowance.read,
+    };
+    let scale = if scope.cloud == SANDBOX_CLOUD {
+        SANDBOX_SCALE
+    } else {
+        1
+    };
+    let mut windows = allowed.scaled_down(scale);
+    for window in adopted.as_slice() {
+        windows.adopt(window.limit, window.period);
+    }
+    windows
+}
+
+fn left(usage: &Usage) -> u32 {
+    usage.window.limit.get().saturating_sub(usage.taken)
+}
+
+/// Returns when the last slot that is held now comes free, at the earliest.
+fn all_free_at(usage: &Usage, now: Moment) -> Option<Timestamp> {
+    let last = now.uptime.after(usage.all_free_in);
+    (usage.all_free_in > Duration::ZERO).then(|| now.wall_at(last))
+}
+
+fn json(scopes: &[ScopeState], now: Moment) -> String {
+    let stamp = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let scopes: Vec<_> = scopes
+        .iter()
+        .map(|state| {
+            let windows: Vec<_> = state
+                .windows
+                .iter()
+                .map(|usage| {
+                    serde_json::json!({
+                        "window": usage.window.to_string(),
+                        "limit": usage.window.limit,
+                        "used": usage.taken,
+                        "left": left(usage),
+                        "next_free_at": stamp(usage.free_at.map(|at| now.wall_at(at))),
+                        "all_free_at": stamp(all_free_at(usage, now)),
+                    })
+                })
+                .collect();
+            serde_json::json!({
+                "cloud": state.scope.cloud,
+                "tenant": state.scope.tenant,
+                "app": state.scope.app,
+                "destination": state.scope.destination.as_str(),
+                "pause_until": stamp(state.pause_until),
+                "windows": windows,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(scopes))
+}
+
+fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> String {
+    if scopes.is_empty() {
+        return "nothing was spent: this state folder knows no call of such a scope\n".to_owned();
+    }
+    // One heading for the endpoints that share cloud, tenant and app: two GUIDs would fill every row.
+    let mut groups: BTreeMap<_, Vec<&ScopeState>> = BTreeMap::new();
+    for state in scopes {
+        let scope = &state.scope;
+        let group = (&scope.cloud, &scope.tenant, &scope.app);
+        groups.entry(group).or_default().push(state);
+    }
+    let parts = groups.into_iter().map(|((cloud, tenant, app), states)| {
+        let mut text = format!(
+            "{}\n  tenant {}\n  app    {}\n",
+            visible(cloud),
+            visible(tenant),
+            visible(app)
+        );
+        text.push_str(&rows(&states, now, zone, width));
+        for state in states {
+            if let Some(until) = state.pause_until {
+                let until = ClockTime::new(until, now.wall, zone);
+                let destination = state.scope.destination;
+                // Writing to a string cannot fail.
+                writeln!(text, "  {destination}: paused by the service until {until}")
+                    .unwrap_or_default();
+            }
+        }
+        text
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> String {
+    let time = |at: Option<Timestamp>| {
+        at.map_or_else(
+            || "now".to_owned(),
+            |at| ClockTime::new(at, now.wall, zone).to_string(),
+        )
+    };
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width.saturating_sub(1))
+        .set_header(["calls", "window", "used", "left", "next free", "all free"]);
+    for state in states {
+        let calls = state.scope.destination.to_string();
+        if state.windows.is_empty() {
+            table.add_row([calls.as_str(), "no bound"]);
+        }
+        for usage in &state.windows {
+            table.add_row([
+                calls.clone(),
+                window_name(usage.window.period),
+                format!(
+                    "{}/{}",
+                    Number(usage.taken.into()),
+                    Number(usage.window.limit.get().into())
+                ),
+                Number(left(usage).into()).to_string(),
+                time(usage.free_at.map(|at| now.wall_at(at))),
+                time(all_free_at(usage, now)),
+            ]);
+        }
+    }
+    for column in 2..4 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| format!(" {}\n", line.trim_end()))
+        .collect();
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::settings::ScopeFilter;
+    use crate::domain::Uptime;
+    use crate::store::Purpose;
+    use crate::store::Record;
+    use crate::store::Take;
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+    fn now() -> Moment {
+        Moment {
+            uptime: Uptime::from_nanos(0),
+            wall: "2026-11-23T14:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn scope(cloud: &str, destination: Destination) -> Scope {
+        Scope {
+            cloud: cloud.to_owned(),
+            tenant: TENANT.to_owned(),
+            app: "-".to_owned(),
+            destination,
+        }
+    }
+
+    fn usage(window: &str, taken: u32, free_in: Option<u64>, all_free_in: u64) -> Usage {
+        Usage {
+            window: window.parse().unwrap(),
+            taken,
+            free_at: free_in.map(|wait| now().uptime.after(Duration::from_secs(wait))),
+            all_free_in: Duration::from_secs(all_free_in),
+        }
+    }
+
+    fn states() -> Vec<ScopeState> {
+        vec![
+            ScopeState {
+                scope: scope("commercial", Destination::Cancel),
+                windows: vec![
+                    usage("100/1m", 100, Some(12), 55),
+                    usage("1500/1h", 1204, None, 3500),
+                ],
+                pause_until: Some("2026-11-24T03:14:00Z".parse().unwrap()),
+            },
+            ScopeState {
+                scope: scope("commercial", Destination::List),
+                windows: Vec::new(),
+                pause_until: None,
+            },
+            ScopeState {
+                scope: scope("evil\u{1b}[2J:443", Destination::Get),
+                windows: vec![usage("50/1m", 0, None, 0)],
+                pause_until: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn the_table_shows_each_window_of_each_scope() {
+        insta::assert_snapshot!(table(&states(), now(), &TimeZone::UTC, 80), @r"
+        commercial
+          tenant 11111111-2222-3333-4444-555555555555
+          app    -
+          calls   window           used  left  next free     all free
+          cancel  minute        100/100     0  14:00:12 UTC  14:00:55 UTC
+          cancel  hour      1,204/1,500   296  now           14:58:20 UTC
+          list    no bound
+          cancel: paused by the service until 2026-11-24 03:14 UTC
+
+        evil\u{1b}[2J:443
+          tenant 11111111-2222-3333-4444-555555555555
+          app    -
+          calls  window  used  left  next free  all free
+          get    minute  0/50    50  now        now
+        ");
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_terminal() {
+        for width in [60, 80, 200] {
+            for line in table(&states(), now(), &TimeZone::UTC, width).lines() {
+                assert!(line.chars().count() <= usize::from(width), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_holds_the_same_for_programs() {
+        let all: serde_json::Value = serde_json::from_str(&json(&states(), now())).unwrap();
+        let first = &all[0];
+        assert_eq!(first["tenant"], TENANT);
+        assert_eq!(first["pause_until"], "2026-11-24T03:14:00Z");
+        assert_eq!(
+            first["windows"][0],
+            serde_json::json!({
+                "window": "100/1m",
+                "limit": 100,
+                "used": 100,
+                "left": 0,
+                "next_free_at": "2026-11-23T14:00:12Z",
+                "all_free_at": "2026-11-23T14:00:55Z",
+            })
+        );
+        let idle = &all[2]["windows"][0];
+        assert!(idle["next_free_at"].is_null() && idle["all_free_at"].is_null());
+        assert_eq!(json(&[], now()), "[]\n");
+    }
+
+    #[tokio::test]
+    async fn what_the_ledger_holds_is_counted_by_the_windows_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::new();
+        let store = open_store(folder.path(), Duration::ZERO, &clock).unwrap();
+        let now = clock.now();
+        for (cloud, calls) in [("commercial", 3), ("gcc", 1), (SANDBOX_CLOUD, 2)] {
+            let known = store.scope(&scope(cloud, Destination::Cancel), now);
+            let key = known.await.unwrap().key;
+            for _ in 0..calls {
+                let take = Take {
+                    scope: key,
+                    windows: Arc::new(Windows::documented()),
+                    now,
+                    purpose: Purpose::Read,
+                };
+                store.take(take).await.unwrap();
+            }
+            let limits = Record::Limits {
+                scope: key,
+                windows: Windows::new(vec!["45/1m".parse().unwrap()]),
+            };
+            if cloud == "commercial" {
+                store.write(vec![limits]).await.unwrap();
+            }
+        }
+        let mut settings = QuotaSettings {
+            format: TableFormat::Table,
+            allowance: Allowance {
+                cancel: Windows::documented(),
+                read: Windows::half_of_documented(),
+            },
+            filter: ScopeFilter::default(),
+            state_dir: folder.path().to_owned(),
+        };
+        let seen = |states: &[ScopeState]| -> Vec<String> {
+            let windows = states.iter().flat_map(|state| &state.windows);
+            windows
+                .map(|usage| format!("{} of {}", usage.taken, usage.window))
+                .collect()
+        };
+        let all = read(&store, &settings, now).await.unwrap();
+        assert_eq!(
+            seen(&all),
+            [
+                "3 of 45/1m",
+                "3 of 1500/1h",
+                "1 of 100/1m",
+                "1 of 1500/1h",
+                "2 of 100/6s",
+                "2 of 1500/6m"
+            ]
+        );
+        settings.filter.cloud = Some("gcc".to_owned());
+        let one = read(&store, &settings, now).await.unwrap();
+        assert_eq!(seen(&one), ["1 of 100/1m", "1 of 1500/1h"]);
+    }
+
+    #[tokio::test]
+    async fn no_state_folder_is_made_by_looking() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none");
+        let settings = QuotaSettings {
+            format: TableFormat::Json,
+            allowance: Allowance {
+                cancel: Windows::none(),
+                read: Windows::none(),
+            },
+            filter: ScopeFilter::default(),
+            state_dir: missing.clone(),
+        };
+        let look = Look {
+            width: 80,
+            paint: crate::cli::Paint::Plain,
+            error_paint: crate::cli::Paint::Plain,
+        };
+        quota(settings, look).await.unwrap();
+        assert!(!missing.exists());
+    }
+}
