@@ -387,7 +387,10 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError
 /// Counts the rows in that the journal settled as it took them.
 fn count_in(mut event: Event, written: &Appended) -> Event {
     if let Event::Appended { settled, .. } = &mut event {
-        settled.extend(written.duplicates.iter().map(|_| Outcome::Duplicate));
+        let twins = written.duplicates.len() as u64;
+        if twins > 0 {
+            *settled.entry(Outcome::Duplicate).or_default() += twins;
+        }
     }
     event
 }
