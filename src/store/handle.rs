@@ -1,16 +1,7 @@
 //! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
 
-use std::fmt;
-use std::future::Future;
 use std::path::Path;
-use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::sync::mpsc::Sender;
-use std::task::Context;
-use std::task::Poll;
-use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
@@ -48,9 +39,10 @@ use super::slots::ScopeRecord;
 use super::slots::ScopeUse;
 use super::slots::Take;
 use super::slots::Taken;
+use super::thread::Pending;
+use super::thread::WriterThread;
 use super::twins::Twins;
 use super::writer;
-use super::writer::AnyErrand;
 use super::writer::Asked;
 use super::writer::Turn;
 
@@ -61,51 +53,6 @@ use super::writer::Turn;
 #[derive(Clone, Debug)]
 pub struct Store {
     thread: Arc<WriterThread>,
-}
-
-struct WriterThread {
-    // Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full
-    // channel could only block them.
-    errands: Option<Sender<AnyErrand>>,
-    thread: Option<JoinHandle<()>>,
-    file: PathBuf,
-}
-
-impl fmt::Debug for WriterThread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriterThread")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for WriterThread {
-    fn drop(&mut self) {
-        self.errands = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(file = %self.file.display(), "the writer of the state file broke off");
-        }
-    }
-}
-
-/// The answer to something that is already on its way to the writer.
-///
-/// # Cancel safety
-/// Dropping it drops the answer only; what was sent is done all the same.
-#[derive(Debug)]
-#[must_use = "what was sent is not on disk before the answer is there"]
-pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
-
-impl<T> Future for Pending<T> {
-    type Output = Result<T, StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
-    }
 }
 
 impl Store {
@@ -142,17 +89,10 @@ impl Store {
             twins: Twins::default(),
             told: now.wall,
         };
-        let (errands, waiting) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || writer::serve(desk, &waiting, lock))
-            .map_err(|error| StoreError::folder(dir, error))?;
+        let thread =
+            WriterThread::start(desk, lock).map_err(|error| StoreError::folder(dir, error))?;
         Ok(Self {
-            thread: Arc::new(WriterThread {
-                errands: Some(errands),
-                thread: Some(thread),
-                file: folder.file,
-            }),
+            thread: Arc::new(thread),
         })
     }
 
@@ -161,7 +101,7 @@ impl Store {
     /// # Errors
     /// Returns why the file cannot be read.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Reader::open_file(&self.thread.file)
+        Reader::open_file(self.thread.file())
     }
 
     /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
@@ -244,11 +184,8 @@ impl Store {
             value: None,
             reply,
         });
-        if let Some(errands) = &self.thread.errands {
-            // Where the writer is gone, the errand is dropped with its way back, and that is the answer.
-            drop(errands.send(errand));
-        }
-        Pending(answer)
+        self.thread.send(errand);
+        Pending::new(answer)
     }
 }
 
@@ -280,6 +217,7 @@ mod tests {
     use std::io;
     use std::io::Write;
     use std::num::NonZeroU32;
+    use std::sync::mpsc;
 
     use futures::executor::block_on;
     use jiff::Timestamp;
