@@ -46,12 +46,13 @@ mod reader;
 
 mod writer;
 
+mod thread;
+
 mod handle;
 
 mod run_hold;
 
 pub use error::StoreError;
-pub use handle::Pending;
 pub use handle::Store;
 pub use reader::Reader;
 pub use reader::ReportRows;
@@ -81,3 +82,4 @@ pub use slots::ScopeRecord;
 pub use slots::ScopeUse;
 pub use slots::Take;
 pub use slots::Taken;
+pub use thread::Pending;

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use crate::domain::RunId;
 
 use super::error::StoreError;
-use super::handle::Pending;
 use super::handle::Store;
 use super::run_record::Appended;
 use super::slots::RunKey;
+use super::thread::Pending;
 use super::writer::ROWS_AT_ONCE;
 use super::writer::Turn;
 
