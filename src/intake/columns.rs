@@ -1,16 +1,16 @@
 //! What a header, or the keys of a JSON object, mean for the rows under it.
 //!
-//! Invariant: of two ids that could both be meant none is used, and a row of our own files goes again only where that
-//! file says so.
+//! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
+//! only where that file says so.
 
 use crate::domain::ActionId;
 use crate::domain::ActionType;
 use crate::domain::InvalidActionId;
 use crate::domain::Outcome;
 use crate::domain::RowContext;
+use crate::domain::folded;
 
 use super::cells;
-use super::column_name;
 use super::column_name::ColumnName;
 
 const COMMENT_NAMES: &[&str] = &["comment"];
@@ -41,7 +41,8 @@ pub(super) struct Columns {
     ids: Vec<(usize, u8)>,
     comment: Option<usize>,
     tenant: Option<usize>,
-    action_type: Option<usize>,
+    /// All that may name a type: a guard looks at each.
+    action_types: Vec<usize>,
     machine_id: Option<usize>,
     computer_dns_name: Option<usize>,
     requestor: Option<usize>,
@@ -81,6 +82,18 @@ impl Columns {
             return None;
         }
         ids.sort_by_key(|(_, rank)| std::cmp::Reverse(*rank));
+        // What stands beside the id under one name (`value.id`, `value.type`) speaks of the same thing.
+        let beside_an_id =
+            |name: &ColumnName| ids.iter().any(|(at, _)| name.has_owner_of(&read[*at]));
+        let action_types = read
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| {
+                name.place_in(TYPE_NAMES).is_some()
+                    || (name.is_any_owners(TYPE_NAMES) && beside_an_id(name))
+            })
+            .map(|(at, _)| at)
+            .collect();
         let best = |wanted: &[&str]| {
             read.iter()
                 .enumerate()
@@ -94,7 +107,7 @@ impl Columns {
             ids,
             comment: best(COMMENT_NAMES),
             tenant: best(TENANT_NAMES),
-            action_type: best(TYPE_NAMES),
+            action_types,
             machine_id: best(MACHINE_NAMES)
                 .or_else(|| unowned(MACHINE_NAMES))
                 .or(machine),
@@ -110,7 +123,7 @@ impl Columns {
             ids: vec![(at, 0)],
             comment: None,
             tenant: None,
-            action_type: None,
+            action_types: Vec::new(),
             machine_id: None,
             computer_dns_name: None,
             requestor: None,
@@ -124,11 +137,17 @@ impl Columns {
         let cell =
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
-        let (id, shown) = self.id(cell);
+        let (mut id, shown) = self.id(cell);
         let held_back = match id {
             Ok(_) => self.held_back(cell),
             Err(_) => None,
         };
+        let action_type = self.action_type(cell).unwrap_or_else(|reason| {
+            if id.is_ok() && held_back.is_none() {
+                id = Err(reason);
+            }
+            None
+        });
         RowReading {
             id,
             id_text: cells::id_text(shown),
@@ -136,7 +155,7 @@ impl Columns {
             context: RowContext {
                 comment: text(self.comment),
                 tenant: text(self.tenant),
-                action_type: self.action_type.and_then(&cell).and_then(action_type),
+                action_type,
                 machine_id: text(self.machine_id),
                 computer_dns_name: text(self.computer_dns_name),
                 requestor: text(self.requestor),
@@ -176,6 +195,35 @@ impl Columns {
             (Some((_, id, shown)), _) => (Ok(id), shown),
             (None, Some((fault, shown))) => (Err(fault.to_string()), shown),
             (None, None) => (Err(InvalidActionId::Empty.to_string()), ""),
+        }
+    }
+
+    /// Returns the columns that may name a type.
+    pub(super) fn action_types(&self) -> &[usize] {
+        &self.action_types
+    }
+
+    /// Reads a row's type, or says why there is no telling which of two it is.
+    fn action_type<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> Result<Option<ActionType>, String> {
+        let mut told = self
+            .action_types
+            .iter()
+            .filter_map(|at| cell(*at))
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let Some(first) = told.next() else {
+            return Ok(None);
+        };
+        match told.find(|other| folded(other) != folded(first)) {
+            Some(other) => Err(format!(
+                "two type columns disagree: {} and {}",
+                cells::visible(first),
+                cells::visible(other)
+            )),
+            None => Ok(action_type(first)),
         }
     }
 
@@ -242,8 +290,8 @@ fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     if !exact.is_empty() {
         return exact;
     }
-    let wanted = column_name::normalised(wanted);
-    find(&|name| !wanted.is_empty() && column_name::normalised(name) == wanted)
+    let wanted = folded(wanted);
+    find(&|name| !wanted.is_empty() && folded(name) == wanted)
 }
 
 /// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
@@ -339,7 +387,7 @@ mod tests {
         ];
         let context = row(
             &header,
-            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "LiveResponse"],
+            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "iso_late"],
         )
         .context;
         assert_eq!(
