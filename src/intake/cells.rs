@@ -60,10 +60,16 @@ pub(super) fn visible(name: &str) -> String {
     format!("`{}{dots}`", cut.escape_debug())
 }
 
+/// What makes a spreadsheet run a cell as a formula when it stands first.
+const ARMING: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
 /// Takes the `'` off again that a report puts before what a spreadsheet would run as a formula.
+///
+/// The exact inverse of the report's `defuse`: that one puts a `'` also before such a text that begins with `'` itself,
+/// so one is taken away however many there are.
 pub(super) fn undefused(cell: &str) -> &str {
-    match cell.as_bytes() {
-        [b'\'', b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r', ..] => &cell[1..],
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.trim_start_matches('\'').starts_with(ARMING) => rest,
         _ => cell,
     }
 }
@@ -98,7 +104,10 @@ mod tests {
             ("'@x", "@x"),
             ("'\tx", "\tx"),
             ("'tis", "'tis"),
-            ("''=x", "''=x"),
+            ("''=x", "'=x"),
+            ("'''-x", "''-x"),
+            ("''tis", "''tis"),
+            ("''", "''"),
             ("=x", "=x"),
             ("'", "'"),
         ] {
