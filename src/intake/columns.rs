@@ -1,17 +1,17 @@
 //! What a header, or the keys of a JSON object, mean for the rows under it.
 //!
 //! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
-//! only where that file says so.
+//! only where that file says so. What a guard must know, and cannot be known, makes a row invalid.
 
 use crate::domain::ActionId;
 use crate::domain::ActionType;
 use crate::domain::InvalidActionId;
-use crate::domain::Outcome;
 use crate::domain::RowContext;
 use crate::domain::folded;
 
 use super::cells;
 use super::column_name::ColumnName;
+use super::standing::Standing;
 
 const COMMENT_NAMES: &[&str] = &["comment"];
 const MACHINE_NAMES: &[&str] = &["machineid", "deviceid"];
@@ -19,20 +19,6 @@ const NAME_NAMES: &[&str] = &["computerdnsname", "computername", "devicename"];
 const REQUESTOR_NAMES: &[&str] = &["requestor"];
 const TENANT_NAMES: &[&str] = &["tenant", "tenantid"];
 const TYPE_NAMES: &[&str] = &["machineactiontype", "actiontype", "type"];
-
-/// What the rows say about whether they go again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Nothing: a list of somebody else's.
-    Unsaid,
-    /// Our own report: by outcome.
-    Report { outcome: usize, run: Option<usize> },
-    /// A frozen plan: by verdict.
-    Plan {
-        verdict: usize,
-        reason: Option<usize>,
-    },
-}
 
 /// Which column means what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +99,7 @@ impl Columns {
                 .or(machine),
             computer_dns_name: best(NAME_NAMES).or_else(|| unowned(NAME_NAMES)),
             requestor: best(REQUESTOR_NAMES).or_else(|| unowned(REQUESTOR_NAMES)),
-            standing: standing(names),
+            standing: Standing::read(names),
         })
     }
 
@@ -133,13 +119,13 @@ impl Columns {
 
     /// Reads one row, whose cells `cell` gives.
     pub(super) fn row<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> RowReading {
-        let ours = self.standing != Standing::Unsaid;
+        let ours = self.standing.is_ours();
         let cell =
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
         let (mut id, shown) = self.id(cell);
         let held_back = match id {
-            Ok(_) => self.held_back(cell),
+            Ok(_) => self.standing.held_back(cell),
             Err(_) => None,
         };
         let action_type = self.action_type(cell).unwrap_or_else(|reason| {
@@ -226,46 +212,6 @@ impl Columns {
             None => Ok(action_type(first)),
         }
     }
-
-    /// Says why a row of our own files does not go again.
-    fn held_back<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> Option<String> {
-        let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
-        match self.standing {
-            Standing::Unsaid => None,
-            Standing::Report { outcome, run } => {
-                let outcome = word(Some(outcome));
-                let run = match word(run) {
-                    "" => "an earlier run".to_owned(),
-                    run => format!("run {}", cells::id_text(run)),
-                };
-                match Outcome::parse(outcome) {
-                    Some(
-                        Outcome::Failed
-                        | Outcome::Unknown
-                        | Outcome::Accepted
-                        | Outcome::NotAttempted
-                        | Outcome::Forbidden,
-                    ) => None,
-                    Some(settled) => Some(format!("was {settled} in {run}")),
-                    None => Some(format!(
-                        "its outcome in {run}, {}, is none that goes again",
-                        cells::visible(outcome)
-                    )),
-                }
-            }
-            Standing::Plan { verdict, reason } => {
-                let verdict = word(Some(verdict));
-                if verdict.eq_ignore_ascii_case("send") {
-                    return None;
-                }
-                let said = format!("the plan says {}", cells::visible(verdict));
-                Some(match cells::context_text(word(reason)) {
-                    None => said,
-                    Some(reason) => format!("{said}: {reason}"),
-                })
-            }
-        }
-    }
 }
 
 /// Reads a type; the known ones, which nearly all are, without a copy.
@@ -292,24 +238,6 @@ fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     }
     let wanted = folded(wanted);
     find(&|name| !wanted.is_empty() && folded(name) == wanted)
-}
-
-/// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
-fn standing<N: AsRef<str>>(names: &[N]) -> Standing {
-    let find = |wanted: &str| {
-        names
-            .iter()
-            .position(|name| name.as_ref().trim().eq_ignore_ascii_case(wanted))
-    };
-    let reason = find("reason");
-    match (find("action_id"), find("verdict"), find("outcome"), reason) {
-        (Some(_), Some(verdict), _, _) => Standing::Plan { verdict, reason },
-        (Some(_), None, Some(outcome), Some(_)) => Standing::Report {
-            outcome,
-            run: find("run_id"),
-        },
-        _ => Standing::Unsaid,
-    }
 }
 
 #[cfg(test)]
@@ -431,41 +359,6 @@ mod tests {
         .context;
         assert_eq!(context.action_type, Some(ActionType::Isolate));
         assert_eq!(context.machine_id.unwrap(), "m");
-    }
-
-    #[test]
-    fn of_our_report_only_what_is_unsettled_goes_again() {
-        let held_back = |outcome: &str| {
-            row(
-                &["action_id", "outcome", "reason", "run_id"],
-                &[ONE, outcome, "", "R"],
-            )
-            .held_back
-        };
-        for outcome in Outcome::ALL {
-            let expected = match outcome.as_str() {
-                "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
-                word => Some(format!("was {word} in run R")),
-            };
-            assert_eq!(held_back(outcome.as_str()), expected);
-        }
-        assert_eq!(
-            held_back("new").unwrap(),
-            "its outcome in run R, `new`, is none that goes again"
-        );
-    }
-
-    #[test]
-    fn of_a_frozen_plan_only_send_rows_go() {
-        let header = ["verdict", "action_id", "outcome", "reason"];
-        let held_back = |verdict, reason| row(&header, &[verdict, ONE, "", reason]).held_back;
-        assert_eq!(held_back("send", "x"), None);
-        assert_eq!(held_back(" SEND ", ""), None);
-        assert_eq!(held_back("", "").unwrap(), "the plan says ``");
-        assert_eq!(
-            held_back("held_back", "guarded").unwrap(),
-            "the plan says `held_back`: guarded"
-        );
     }
 
     #[test]
