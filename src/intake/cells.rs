@@ -3,7 +3,7 @@
 /// The longest id text that is kept for the report on a bad row.
 const ID_CHARS: usize = 100;
 
-/// The longest comment, or other cell, that is kept.
+/// The longest comment that is sent, as long as one given on the command line may be; the most that is kept of any cell.
 const CELL_CHARS: usize = 4096;
 
 /// The longest name, and the most names, that a message lists.
@@ -26,10 +26,18 @@ pub(super) fn id_text(text: &str) -> String {
 }
 
 /// Returns the text of a cell that gives context, or nothing where it is blank. What is longer than 4,096 characters
-/// is cut.
+/// is cut: of what is only shown, nobody misses the rest.
 pub(super) fn context_text(text: &str) -> Option<String> {
     let text = bounded(text, CELL_CHARS);
     (!text.is_empty()).then_some(text)
+}
+
+/// Says why a comment cannot be sent: nobody wants half of one on the record.
+pub(super) fn comment_fault(text: &str) -> Option<String> {
+    let text = text.trim();
+    // No character takes less than a byte, so a text of few bytes needs no counting.
+    (text.len() > CELL_CHARS && text.chars().count() > CELL_CHARS)
+        .then(|| "the comment has more than 4,096 characters".to_owned())
 }
 
 /// Lists names for a message: bounded, and with control characters made visible.

@@ -123,23 +123,28 @@ impl Columns {
         let cell =
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
-        let (mut id, shown) = self.id(cell);
+        let (id, shown) = self.id(cell);
         let held_back = match id {
             Ok(_) => self.standing.held_back(cell),
             Err(_) => None,
         };
-        let action_type = self.action_type(cell).unwrap_or_else(|reason| {
-            if id.is_ok() && held_back.is_none() {
-                id = Err(reason);
-            }
-            None
-        });
+        let (action_type, type_fault) = match self.action_type(cell) {
+            Ok(action_type) => (action_type, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let comment = self.comment.and_then(&cell);
+        let fault = type_fault.or_else(|| comment.and_then(cells::comment_fault));
+        let id = match (id, fault) {
+            // A row that stays back anyway keeps the better reason.
+            (Ok(_), Some(reason)) if held_back.is_none() => Err(reason),
+            (id, _) => id,
+        };
         RowReading {
             id,
             id_text: cells::id_text(shown),
             held_back,
             context: RowContext {
-                comment: text(self.comment),
+                comment: comment.and_then(cells::context_text),
                 tenant: text(self.tenant),
                 action_type,
                 machine_id: text(self.machine_id),
