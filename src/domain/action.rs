@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::action_id::ActionId;
+use super::fold::folded;
 
 /// The service's view of one action; not the state of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,14 +91,19 @@ pub enum ActionType {
     RestrictCodeExecution,
     /// Lifts that restriction.
     UnrestrictCodeExecution,
+    /// Collects a file.
+    RequestSample,
+    /// The service's own word for a type that it does not tell.
+    Unknown,
     /// A word we do not know.
     Other(String),
 }
 
 impl ActionType {
-    /// Reads a type in any case.
+    /// Reads a type in any case, whatever blanks, `_`, `-` and characters that nobody sees stand in it; of a word we do
+    /// not know the text stays as given.
     pub fn parse(text: &str) -> Self {
-        match text.trim().to_ascii_lowercase().as_str() {
+        match folded(text).as_str() {
             "runantivirusscan" => Self::RunAntiVirusScan,
             "offboard" => Self::Offboard,
             "liveresponse" => Self::LiveResponse,
@@ -107,6 +113,8 @@ impl ActionType {
             "stopandquarantinefile" => Self::StopAndQuarantineFile,
             "restrictcodeexecution" => Self::RestrictCodeExecution,
             "unrestrictcodeexecution" => Self::UnrestrictCodeExecution,
+            "requestsample" => Self::RequestSample,
+            "unknown" => Self::Unknown,
             _ => Self::Other(text.trim().to_owned()),
         }
     }
@@ -123,6 +131,8 @@ impl ActionType {
             Self::StopAndQuarantineFile => "StopAndQuarantineFile",
             Self::RestrictCodeExecution => "RestrictCodeExecution",
             Self::UnrestrictCodeExecution => "UnrestrictCodeExecution",
+            Self::RequestSample => "RequestSample",
+            Self::Unknown => "Unknown",
             Self::Other(text) => text,
         }
     }
@@ -144,7 +154,7 @@ impl ActionType {
             Self::Offboard => Some("Machine.Offboard"),
             Self::StopAndQuarantineFile => Some("Machine.StopAndQuarantine"),
             Self::LiveResponse => Some("Machine.LiveResponse"),
-            Self::Other(_) => None,
+            Self::RequestSample | Self::Unknown | Self::Other(_) => None,
         }
     }
 }
@@ -222,7 +232,11 @@ mod tests {
         assert_eq!(ActionStatus::parse("canceled"), ActionStatus::Cancelled);
         assert_eq!(ActionStatus::parse("Timeout"), ActionStatus::TimeOut);
         assert_eq!(ActionStatus::parse("INPROGRESS"), ActionStatus::InProgress);
-        assert_eq!(ActionType::parse(" isolate "), ActionType::Isolate);
+        for word in [" isolate ", "ISO LATE", "Iso-late\u{200B}"] {
+            assert_eq!(ActionType::parse(word), ActionType::Isolate, "{word:?}");
+        }
+        let odd = ActionType::parse(" Isolate\u{200B}! ");
+        assert_eq!(odd, ActionType::Other("Isolate\u{200B}!".to_owned()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Read from low to high; each file imports only earlier ones.
 
 mod action_id;
+mod fold;
 mod moment;
 
 mod action;
@@ -19,6 +20,7 @@ pub use action::ActionType;
 pub use action::MachineAction;
 pub use action_id::ActionId;
 pub use action_id::InvalidActionId;
+pub use fold::folded;
 pub use moment::BootId;
 pub use moment::Moment;
 pub use moment::Uptime;

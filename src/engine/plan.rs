@@ -2,6 +2,9 @@
 //!
 //! Telling duplicates needs every id seen so far: 16 bytes and a row number each, in memory, for a unique index on
 //! random GUIDs would cost twenty times the time.
+//!
+//! A guard sees one row at a time, for rows go out as they are read. Where an id stands twice, first without a type and
+//! then with a guarded one, the first row goes out blind before the second is read, and only the second is held back.
 
 use std::collections::HashMap;
 
@@ -15,6 +18,9 @@ use crate::domain::Outcome;
 use crate::domain::RowNumber;
 use crate::domain::Settlement;
 use crate::store::NewRow;
+
+/// How many characters of a type we do not know a reason shows.
+const SHOWN: usize = 40;
 
 /// Sorts rows in the order in which they are read.
 #[derive(Debug)]
@@ -83,16 +89,7 @@ impl Planner {
         if let Some(reason) = &row.held_back {
             return Some((Outcome::HeldBack, reason.clone()));
         }
-        let guarded = row
-            .context
-            .action_type
-            .as_ref()
-            .filter(|action_type| action_type.is_guarded())
-            .filter(|action_type| !self.include_types.contains(action_type));
-        if let Some(action_type) = guarded {
-            let reason = format!(
-                "guarded type: cancelling {action_type} leaves a device cut off; --include-type {action_type} sends it"
-            );
+        if let Some(reason) = self.guard(row.context.action_type.as_ref()) {
             return Some((Outcome::HeldBack, reason));
         }
         match self.seen.entry(*id.as_bytes()) {
@@ -106,6 +103,31 @@ impl Planner {
             }
         }
     }
+
+    /// Says why a row of this type must not be sent; one without a type goes out blind.
+    fn guard(&self, action_type: Option<&ActionType>) -> Option<String> {
+        match action_type? {
+            ActionType::Other(text) => Some(format!(
+                "its type `{}` is not a type we know, and so may be a guarded one; correct the cell, or empty it if the \
+                 row is to be sent whatever its type",
+                shown(text)
+            )),
+            guarded if guarded.is_guarded() && !self.include_types.contains(guarded) => {
+                Some(format!(
+                    "guarded type: cancelling {guarded} leaves a device cut off; --include-type {guarded} sends it"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the beginning of a text with everything visible in it that nobody sees.
+fn shown(text: &str) -> String {
+    let mut letters = text.chars();
+    let beginning: String = letters.by_ref().take(SHOWN).collect();
+    let dots = if letters.next().is_some() { "…" } else { "" };
+    format!("{}{dots}", beginning.escape_debug())
 }
 
 #[cfg(test)]
@@ -161,6 +183,26 @@ mod tests {
         let included = [None, Some(Outcome::Duplicate)];
         let mut planner = Planner::new(vec![ActionType::Unisolate]);
         assert_eq!(outcomes(&mut planner, rows()), included);
+    }
+
+    #[test]
+    fn a_type_that_is_not_known_is_held_back_whatever_is_included() {
+        let included = vec![ActionType::Unisolate, ActionType::UnrestrictCodeExecution];
+        let rows = [
+            "Uniso1ate",
+            "\u{200b}",
+            "Unisolate!",
+            "Unknown",
+            "RequestSample",
+        ]
+        .map(|word| row(ONE, Some(word)));
+        let held = Some(Outcome::HeldBack);
+        let expected = [held, held, held, None, Some(Outcome::Duplicate)];
+        assert_eq!(outcomes(&mut Planner::new(included), rows.into()), expected);
+        assert_eq!(
+            shown(&"ä\u{200b}".repeat(30)),
+            format!("{}…", "ä\\u{200b}".repeat(20))
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 /// The longest id text that is kept for the report on a bad row.
 const ID_CHARS: usize = 100;
 
-/// The longest comment, or other cell, that is kept.
+/// The longest comment that is sent, as long as one given on the command line may be; the most that is kept of any cell.
 const CELL_CHARS: usize = 4096;
 
 /// The longest name, and the most names, that a message lists.
@@ -26,10 +26,18 @@ pub(super) fn id_text(text: &str) -> String {
 }
 
 /// Returns the text of a cell that gives context, or nothing where it is blank. What is longer than 4,096 characters
-/// is cut.
+/// is cut: of what is only shown, nobody misses the rest.
 pub(super) fn context_text(text: &str) -> Option<String> {
     let text = bounded(text, CELL_CHARS);
     (!text.is_empty()).then_some(text)
+}
+
+/// Says why a comment cannot be sent: nobody wants half of one on the record.
+pub(super) fn comment_fault(text: &str) -> Option<String> {
+    let text = text.trim();
+    // No character takes less than a byte, so a text of few bytes needs no counting.
+    (text.len() > CELL_CHARS && text.chars().count() > CELL_CHARS)
+        .then(|| "the comment has more than 4,096 characters".to_owned())
 }
 
 /// Lists names for a message: bounded, and with control characters made visible.
@@ -60,10 +68,16 @@ pub(super) fn visible(name: &str) -> String {
     format!("`{}{dots}`", cut.escape_debug())
 }
 
+/// What makes a spreadsheet run a cell as a formula when it stands first.
+const ARMING: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
 /// Takes the `'` off again that a report puts before what a spreadsheet would run as a formula.
+///
+/// The exact inverse of the report's `defuse`: that one puts a `'` also before such a text that begins with `'` itself,
+/// so one is taken away however many there are.
 pub(super) fn undefused(cell: &str) -> &str {
-    match cell.as_bytes() {
-        [b'\'', b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r', ..] => &cell[1..],
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.trim_start_matches('\'').starts_with(ARMING) => rest,
         _ => cell,
     }
 }
@@ -98,7 +112,10 @@ mod tests {
             ("'@x", "@x"),
             ("'\tx", "\tx"),
             ("'tis", "'tis"),
-            ("''=x", "''=x"),
+            ("''=x", "'=x"),
+            ("'''-x", "''-x"),
+            ("''tis", "''tis"),
+            ("''", "''"),
             ("=x", "=x"),
             ("'", "'"),
         ] {

@@ -4,6 +4,7 @@
 
 use crate::domain::ActionId;
 use crate::domain::InvalidActionId;
+use crate::domain::folded;
 
 /// Names of an action id, the most specific first; those that share a number are equally specific.
 const ID_NAMES: &[(&str, u8)] = &[
@@ -36,9 +37,9 @@ pub(super) struct ColumnName {
 }
 
 impl ColumnName {
-    /// Lower-cases a name and drops its blanks, `_` and `-`.
+    /// Folds a name and takes it apart at its dots.
     pub(super) fn read(text: &str) -> Self {
-        let mut parts = text.rsplit('.').map(normalised);
+        let mut parts = text.rsplit('.').map(folded);
         Self {
             last: parts.next().unwrap_or_default(),
             owner: parts.next(),
@@ -77,18 +78,15 @@ impl ColumnName {
         names.contains(&self.last.as_str())
     }
 
+    /// Returns whether both stand under the same name before their dots, or under none.
+    pub(super) fn has_owner_of(&self, other: &Self) -> bool {
+        self.owner == other.owner
+    }
+
     /// Returns whether this is the `id` of a machine.
     pub(super) fn is_a_machines_id(&self) -> bool {
         self.last == "id" && matches!(self.owner.as_deref(), Some("machine" | "device"))
     }
-}
-
-/// Lower-cases a name and drops what people put in or leave out between its words.
-pub(super) fn normalised(text: &str) -> String {
-    text.chars()
-        .filter(|letter| !letter.is_whitespace() && !matches!(letter, '_' | '-' | '\u{FEFF}'))
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 /// Returns whether a header name stands for an action id.

@@ -1,17 +1,17 @@
 //! What a header, or the keys of a JSON object, mean for the rows under it.
 //!
-//! Invariant: of two ids that could both be meant none is used, and a row of our own files goes again only where that
-//! file says so.
+//! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
+//! only where that file says so. What a guard must know, and cannot be known, makes a row invalid.
 
 use crate::domain::ActionId;
 use crate::domain::ActionType;
 use crate::domain::InvalidActionId;
-use crate::domain::Outcome;
 use crate::domain::RowContext;
+use crate::domain::folded;
 
 use super::cells;
-use super::column_name;
 use super::column_name::ColumnName;
+use super::standing::Standing;
 
 const COMMENT_NAMES: &[&str] = &["comment"];
 const MACHINE_NAMES: &[&str] = &["machineid", "deviceid"];
@@ -20,20 +20,6 @@ const REQUESTOR_NAMES: &[&str] = &["requestor"];
 const TENANT_NAMES: &[&str] = &["tenant", "tenantid"];
 const TYPE_NAMES: &[&str] = &["machineactiontype", "actiontype", "type"];
 
-/// What the rows say about whether they go again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Nothing: a list of somebody else's.
-    Unsaid,
-    /// Our own report: by outcome.
-    Report { outcome: usize, run: Option<usize> },
-    /// A frozen plan: by verdict.
-    Plan {
-        verdict: usize,
-        reason: Option<usize>,
-    },
-}
-
 /// Which column means what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Columns {
@@ -41,7 +27,8 @@ pub(super) struct Columns {
     ids: Vec<(usize, u8)>,
     comment: Option<usize>,
     tenant: Option<usize>,
-    action_type: Option<usize>,
+    /// All that may name a type: a guard looks at each.
+    action_types: Vec<usize>,
     machine_id: Option<usize>,
     computer_dns_name: Option<usize>,
     requestor: Option<usize>,
@@ -81,6 +68,18 @@ impl Columns {
             return None;
         }
         ids.sort_by_key(|(_, rank)| std::cmp::Reverse(*rank));
+        // What stands beside the id under one name (`value.id`, `value.type`) speaks of the same thing.
+        let beside_an_id =
+            |name: &ColumnName| ids.iter().any(|(at, _)| name.has_owner_of(&read[*at]));
+        let action_types = read
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| {
+                name.place_in(TYPE_NAMES).is_some()
+                    || (name.is_any_owners(TYPE_NAMES) && beside_an_id(name))
+            })
+            .map(|(at, _)| at)
+            .collect();
         let best = |wanted: &[&str]| {
             read.iter()
                 .enumerate()
@@ -94,13 +93,13 @@ impl Columns {
             ids,
             comment: best(COMMENT_NAMES),
             tenant: best(TENANT_NAMES),
-            action_type: best(TYPE_NAMES),
+            action_types,
             machine_id: best(MACHINE_NAMES)
                 .or_else(|| unowned(MACHINE_NAMES))
                 .or(machine),
             computer_dns_name: best(NAME_NAMES).or_else(|| unowned(NAME_NAMES)),
             requestor: best(REQUESTOR_NAMES).or_else(|| unowned(REQUESTOR_NAMES)),
-            standing: standing(names),
+            standing: Standing::read(names),
         })
     }
 
@@ -110,7 +109,7 @@ impl Columns {
             ids: vec![(at, 0)],
             comment: None,
             tenant: None,
-            action_type: None,
+            action_types: Vec::new(),
             machine_id: None,
             computer_dns_name: None,
             requestor: None,
@@ -120,23 +119,34 @@ impl Columns {
 
     /// Reads one row, whose cells `cell` gives.
     pub(super) fn row<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> RowReading {
-        let ours = self.standing != Standing::Unsaid;
+        let ours = self.standing.is_ours();
         let cell =
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
         let (id, shown) = self.id(cell);
         let held_back = match id {
-            Ok(_) => self.held_back(cell),
+            Ok(_) => self.standing.held_back(cell),
             Err(_) => None,
+        };
+        let (action_type, type_fault) = match self.action_type(cell) {
+            Ok(action_type) => (action_type, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let comment = self.comment.and_then(&cell);
+        let fault = type_fault.or_else(|| comment.and_then(cells::comment_fault));
+        let id = match (id, fault) {
+            // A row that stays back anyway keeps the better reason.
+            (Ok(_), Some(reason)) if held_back.is_none() => Err(reason),
+            (id, _) => id,
         };
         RowReading {
             id,
             id_text: cells::id_text(shown),
             held_back,
             context: RowContext {
-                comment: text(self.comment),
+                comment: comment.and_then(cells::context_text),
                 tenant: text(self.tenant),
-                action_type: self.action_type.and_then(&cell).and_then(action_type),
+                action_type,
                 machine_id: text(self.machine_id),
                 computer_dns_name: text(self.computer_dns_name),
                 requestor: text(self.requestor),
@@ -179,43 +189,32 @@ impl Columns {
         }
     }
 
-    /// Says why a row of our own files does not go again.
-    fn held_back<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> Option<String> {
-        let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
-        match self.standing {
-            Standing::Unsaid => None,
-            Standing::Report { outcome, run } => {
-                let outcome = word(Some(outcome));
-                let run = match word(run) {
-                    "" => "an earlier run".to_owned(),
-                    run => format!("run {}", cells::id_text(run)),
-                };
-                match Outcome::parse(outcome) {
-                    Some(
-                        Outcome::Failed
-                        | Outcome::Unknown
-                        | Outcome::Accepted
-                        | Outcome::NotAttempted
-                        | Outcome::Forbidden,
-                    ) => None,
-                    Some(settled) => Some(format!("was {settled} in {run}")),
-                    None => Some(format!(
-                        "its outcome in {run}, {}, is none that goes again",
-                        cells::visible(outcome)
-                    )),
-                }
-            }
-            Standing::Plan { verdict, reason } => {
-                let verdict = word(Some(verdict));
-                if verdict.eq_ignore_ascii_case("send") {
-                    return None;
-                }
-                let said = format!("the plan says {}", cells::visible(verdict));
-                Some(match cells::context_text(word(reason)) {
-                    None => said,
-                    Some(reason) => format!("{said}: {reason}"),
-                })
-            }
+    /// Returns the columns that may name a type.
+    pub(super) fn action_types(&self) -> &[usize] {
+        &self.action_types
+    }
+
+    /// Reads a row's type, or says why there is no telling which of two it is.
+    fn action_type<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> Result<Option<ActionType>, String> {
+        let mut told = self
+            .action_types
+            .iter()
+            .filter_map(|at| cell(*at))
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let Some(first) = told.next() else {
+            return Ok(None);
+        };
+        match told.find(|other| folded(other) != folded(first)) {
+            Some(other) => Err(format!(
+                "two type columns disagree: {} and {}",
+                cells::visible(first),
+                cells::visible(other)
+            )),
+            None => Ok(action_type(first)),
         }
     }
 }
@@ -242,26 +241,8 @@ fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     if !exact.is_empty() {
         return exact;
     }
-    let wanted = column_name::normalised(wanted);
-    find(&|name| !wanted.is_empty() && column_name::normalised(name) == wanted)
-}
-
-/// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
-fn standing<N: AsRef<str>>(names: &[N]) -> Standing {
-    let find = |wanted: &str| {
-        names
-            .iter()
-            .position(|name| name.as_ref().trim().eq_ignore_ascii_case(wanted))
-    };
-    let reason = find("reason");
-    match (find("action_id"), find("verdict"), find("outcome"), reason) {
-        (Some(_), Some(verdict), _, _) => Standing::Plan { verdict, reason },
-        (Some(_), None, Some(outcome), Some(_)) => Standing::Report {
-            outcome,
-            run: find("run_id"),
-        },
-        _ => Standing::Unsaid,
-    }
+    let wanted = folded(wanted);
+    find(&|name| !wanted.is_empty() && folded(name) == wanted)
 }
 
 #[cfg(test)]
@@ -339,7 +320,7 @@ mod tests {
         ];
         let context = row(
             &header,
-            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "LiveResponse"],
+            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "iso_late"],
         )
         .context;
         assert_eq!(
@@ -383,41 +364,6 @@ mod tests {
         .context;
         assert_eq!(context.action_type, Some(ActionType::Isolate));
         assert_eq!(context.machine_id.unwrap(), "m");
-    }
-
-    #[test]
-    fn of_our_report_only_what_is_unsettled_goes_again() {
-        let held_back = |outcome: &str| {
-            row(
-                &["action_id", "outcome", "reason", "run_id"],
-                &[ONE, outcome, "", "R"],
-            )
-            .held_back
-        };
-        for outcome in Outcome::ALL {
-            let expected = match outcome.as_str() {
-                "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
-                word => Some(format!("was {word} in run R")),
-            };
-            assert_eq!(held_back(outcome.as_str()), expected);
-        }
-        assert_eq!(
-            held_back("new").unwrap(),
-            "its outcome in run R, `new`, is none that goes again"
-        );
-    }
-
-    #[test]
-    fn of_a_frozen_plan_only_send_rows_go() {
-        let header = ["verdict", "action_id", "outcome", "reason"];
-        let held_back = |verdict, reason| row(&header, &[verdict, ONE, "", reason]).held_back;
-        assert_eq!(held_back("send", "x"), None);
-        assert_eq!(held_back(" SEND ", ""), None);
-        assert_eq!(held_back("", "").unwrap(), "the plan says ``");
-        assert_eq!(
-            held_back("held_back", "guarded").unwrap(),
-            "the plan says `held_back`: guarded"
-        );
     }
 
     #[test]

@@ -14,18 +14,39 @@ use super::columns::Columns;
 use super::columns::RowReading;
 use super::lines;
 
+/// The word on a row whose type may be a guarded one that is written in a way we do not read.
+const TYPE_IS_NO_TEXT: &str = "the type is no JSON string";
+
 /// A value as far as a row needs it: numbers, lists and objects inside a record are no text.
 enum JsonValue {
     Text(String),
-    Record(Vec<(String, Option<String>)>),
+    Record(Vec<(String, Member)>),
+    Null,
     Other,
 }
 
-impl JsonValue {
-    fn into_text(self) -> Option<String> {
+/// What stands under a key of a record.
+enum Member {
+    Text(String),
+    Null,
+    Other,
+}
+
+impl Member {
+    fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Record(_) | Self::Other => None,
+            Self::Null | Self::Other => None,
+        }
+    }
+}
+
+impl From<JsonValue> for Member {
+    fn from(value: JsonValue) -> Self {
+        match value {
+            JsonValue::Text(text) => Self::Text(text),
+            JsonValue::Null => Self::Null,
+            JsonValue::Record(_) | JsonValue::Other => Self::Other,
         }
     }
 }
@@ -70,7 +91,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<JsonValue, E> {
-        Ok(JsonValue::Other)
+        Ok(JsonValue::Null)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JsonValue, A::Error> {
@@ -81,7 +102,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonValue, A::Error> {
         let mut members = Vec::new();
         while let Some(key) = map.next_key()? {
-            members.push((key, map.next_value::<JsonValue>()?.into_text()));
+            members.push((key, map.next_value::<JsonValue>()?.into()));
         }
         Ok(JsonValue::Record(members))
     }
@@ -119,12 +140,14 @@ impl JsonRows {
         match serde_json::from_str(text) {
             Ok(JsonValue::Text(id)) => Columns::only_id(0).row(|_| Some(&id)),
             Ok(JsonValue::Record(members)) => self.record(&members),
-            Ok(JsonValue::Other) => lines::bad_row("neither a JSON object nor a string", text),
+            Ok(JsonValue::Null | JsonValue::Other) => {
+                lines::bad_row("neither a JSON object nor a string", text)
+            }
             Err(error) => lines::bad_row(format!("not valid JSON: {error}"), text),
         }
     }
 
-    fn record(&mut self, members: &[(String, Option<String>)]) -> RowReading {
+    fn record(&mut self, members: &[(String, Member)]) -> RowReading {
         let alike = self.known.as_ref().is_some_and(|(keys, _)| {
             keys.len() == members.len()
                 && keys
@@ -138,7 +161,15 @@ impl JsonRows {
             self.known = Some((keys, columns));
         }
         if let Some((_, Some(columns))) = &self.known {
-            return columns.row(|at| members.get(at).and_then(|(_, text)| text.as_deref()));
+            let mut row = columns.row(|at| members.get(at).and_then(|(_, member)| member.text()));
+            let is_no_text = |at: &usize| matches!(members.get(*at), Some((_, Member::Other)));
+            if row.id.is_ok()
+                && row.held_back.is_none()
+                && columns.action_types().iter().any(is_no_text)
+            {
+                row.id = Err(TYPE_IS_NO_TEXT.to_owned());
+            }
+            return row;
         }
         let keys: Vec<_> = members.iter().map(|(key, _)| key).collect();
         lines::bad_row(

@@ -11,8 +11,10 @@ mod bookmark;
 mod byte_source;
 mod cells;
 mod column_name;
-mod columns;
 mod intake_error;
+mod standing;
+
+mod columns;
 
 mod lines;
 

@@ -371,6 +371,32 @@ fn our_own_report_and_plan_are_read_back() {
 }
 
 #[test]
+fn a_comment_that_is_too_long_makes_its_row_invalid_and_is_never_cut() {
+    let read = |comment: &str| {
+        let csv = format!("id,comment\n{A},{comment}\n{B},x\n");
+        let json = serde_json::json!([{"id": A, "comment": comment}, {"id": B}]).to_string();
+        [csv, json].map(|text| {
+            let mut read = rows(text.as_bytes());
+            assert_eq!(read.len(), 2);
+            assert!(read[1].id.is_ok());
+            read.remove(0)
+        })
+    };
+    let whole = "ж".repeat(4096);
+    for row in read(&format!("  {whole}  ")) {
+        assert_eq!(row.id.unwrap().to_string(), A);
+        assert_eq!(row.context.comment.unwrap(), whole);
+    }
+    for row in read(&format!("{whole}x")) {
+        assert_eq!(
+            row.id.unwrap_err(),
+            "the comment has more than 4,096 characters"
+        );
+        assert_eq!(row.id_text, A);
+    }
+}
+
+#[test]
 fn all_samples_are_read() {
     for (name, count, bad, first_line) in [
         ("actions.csv", 251, 2, 2),

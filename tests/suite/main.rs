@@ -15,6 +15,7 @@ mod fault_matrix;
 mod hard_cases;
 mod intake;
 mod intake_attacks;
+mod intake_types;
 mod quota;
 mod readme;
 mod report;

@@ -23,7 +23,7 @@ use crate::quota::Window;
 /// The longest wait that any flag takes: a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest comment, in characters. The service names no bound; intake cuts the comments of rows at the same one.
+/// The longest comment, in characters. The service names no bound; intake refuses rows by the same one.
 const LONGEST_COMMENT: usize = 4096;
 
 /// The most calls of one lane at once. More would only wait for the quota.
