@@ -109,11 +109,7 @@ pub(super) async fn carry_out(
     if let Some(after) = carrying.stop_after {
         stop.bound(started.uptime.after(after), Arc::clone(&clock));
     }
-    let mut watch = Watch {
-        progress,
-        run: id.to_string(),
-        sandbox: carrying.is_sandbox,
-    };
+    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox);
     let end = execute(parts, &mut stop.wishes, &mut watch).await;
     progress.finish();
     let ending = Ending {
