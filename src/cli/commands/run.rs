@@ -59,7 +59,7 @@ pub async fn run(
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
         let line = format!(
-            "SANDBOX: no tenant, no sign-in; quotas and waits run {} times as fast as the service's",
+            "SANDBOX: no tenant; periods and waits are {} times shorter",
             order.time_scale
         );
         progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());

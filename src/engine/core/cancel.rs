@@ -375,7 +375,7 @@ impl Lane {
         if wait > self.settings.give_up_after {
             let until = now.wall_at(verdict.until);
             self.stop(StopReason::GaveUp(format!(
-                "the service asks to wait until {until}, which is longer than --give-up-after; go on then"
+                "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"
             )));
         }
         if self.gate(destination).cool_down(verdict.until) {
