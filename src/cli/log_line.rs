@@ -7,6 +7,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use tracing::Level;
 use tracing::field::Field;
@@ -14,7 +15,9 @@ use tracing::field::Visit;
 
 use super::terminal::Paint;
 use super::terminal::Tone;
+use super::text::ClockTime;
 use super::text::visible;
+use super::text::wrap;
 
 /// What stands at the top of each JSON object besides the fields; a field of such a name gets a `_` at its end.
 const RESERVED: [&str; 4] = ["time", "level", "message", "target"];
@@ -105,6 +108,21 @@ impl Visit for Fields {
     }
 }
 
+/// Who reads a line of text.
+#[derive(Clone, Debug)]
+pub(super) enum Eyes {
+    /// A file: whole stamps in UTC, for it is read later and elsewhere.
+    File,
+    /// A program that collects our standard error: whole stamps, in the time that the machine's own log shows.
+    Stream(TimeZone),
+    /// Somebody at a terminal of so many columns: the time as the bars show it, nothing that is known anyway, and no
+    /// word broken.
+    Screen(TimeZone, usize),
+}
+
+/// The field that names the run: a terminal shows only one.
+const RUN: &str = "run";
+
 /// One line of the log.
 #[derive(Clone, Debug)]
 pub(super) struct LogLine<'event> {
@@ -136,16 +154,21 @@ impl LogLine<'_> {
     }
 
     /// Returns `time LEVEL message name=value`, and a line feed.
-    pub(super) fn text(&self, paint: Paint) -> String {
-        let tone = match self.level {
-            Level::ERROR => Tone::Bad,
-            Level::WARN => Tone::Caution,
-            Level::INFO => Tone::Good,
-            Level::DEBUG | Level::TRACE => Tone::Faint,
+    pub(super) fn text(&self, eyes: &Eyes, paint: Paint) -> String {
+        let time = match eyes {
+            Eyes::File => format!("{:.0}", self.time),
+            Eyes::Stream(zone) => {
+                let time = self.time.to_zoned(zone.clone());
+                time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+            }
+            Eyes::Screen(zone, _) => ClockTime::new(self.time, self.time, zone).to_string(),
         };
-        let level = paint.apply(tone, &format!("{:<5}", self.level.as_str()));
-        let mut line = format!("{:.0} {level} {}", self.time, self.fields.message);
+        let level = format!("{:<5}", self.level.as_str());
+        let mut line = format!("{time} {level} {}", self.fields.message);
         for (name, value) in &self.fields.values {
+            if name == RUN && matches!(eyes, Eyes::Screen(..)) {
+                continue;
+            }
             let value = match value {
                 Value::String(text) => quoted(text),
                 other => other.to_string(),
@@ -153,8 +176,22 @@ impl LogLine<'_> {
             // Writing to a String cannot fail.
             write!(line, " {name}={value}").ok();
         }
+        let mut line = match eyes {
+            Eyes::Screen(_, columns) => wrap(&line, *columns, 2).join("\n"),
+            Eyes::File | Eyes::Stream(_) => line,
+        };
         line.push('\n');
-        line
+        // After the layout, which would count the colours as width. The time holds no such word.
+        line.replacen(&level, &paint.apply(self.tone(), &level), 1)
+    }
+
+    fn tone(&self) -> Tone {
+        match self.level {
+            Level::ERROR => Tone::Bad,
+            Level::WARN => Tone::Caution,
+            Level::INFO => Tone::Good,
+            Level::DEBUG | Level::TRACE => Tone::Faint,
+        }
     }
 
     fn target(&self) -> &str {
@@ -168,5 +205,72 @@ fn quoted(text: &str) -> String {
         format!("\"{}\"", text.replace('"', "\\\""))
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warning(message: &str, values: &[(&str, Value)]) -> Fields {
+        let mut fields = Fields {
+            message: message.to_owned(),
+            ..Fields::default()
+        };
+        for (name, value) in values {
+            fields.put(name, value.clone());
+        }
+        fields
+    }
+
+    fn text(fields: &Fields, eyes: &Eyes, paint: Paint) -> String {
+        let line = LogLine {
+            time: "2026-11-23T12:28:01.75Z".parse().unwrap(),
+            level: Level::WARN,
+            target: "mde_cancel",
+            fields,
+        };
+        line.text(eyes, paint)
+    }
+
+    fn east() -> TimeZone {
+        TimeZone::fixed(jiff::tz::offset(1))
+    }
+
+    #[test]
+    fn a_terminal_shows_the_time_of_the_bars_and_not_the_run() {
+        let fields = warning(
+            "it waits",
+            &[("run", Value::from("r1")), ("row", Value::from(7))],
+        );
+        for (eyes, line) in [
+            (
+                Eyes::File,
+                "2026-11-23T12:28:01Z WARN  it waits run=r1 row=7\n",
+            ),
+            (
+                Eyes::Stream(east()),
+                "2026-11-23T13:28:01+01:00 WARN  it waits run=r1 row=7\n",
+            ),
+            (Eyes::Screen(east(), 60), "13:28:01 WARN  it waits row=7\n"),
+        ] {
+            assert_eq!(text(&fields, &eyes, Paint::Plain), line);
+        }
+    }
+
+    #[test]
+    fn no_word_is_broken_on_a_terminal() {
+        let message = "429 although our ledger had room: somebody else uses this quota";
+        let fields = warning(message, &[("wait", Value::from("2 s"))]);
+        let eyes = Eyes::Screen(east(), 40);
+        insta::assert_snapshot!(text(&fields, &eyes, Paint::Plain), @r#"
+        13:28:01 WARN  429 although our ledger
+          had room: somebody else uses this
+          quota wait="2 s"
+        "#);
+        let colored = text(&fields, &eyes, Paint::Colored);
+        assert!(colored.contains("\u{1b}["));
+        let plain = text(&fields, &eyes, Paint::Plain);
+        assert_eq!(console::strip_ansi_codes(&colored), plain);
     }
 }

@@ -26,10 +26,13 @@ use tracing_subscriber::util::TryInitError;
 
 use crate::platform;
 
+use super::log_line::Eyes;
 use super::log_line::Fields;
 use super::log_line::LogLine;
 use super::progress::Progress;
 use super::terminal::Paint;
+use super::terminal::stderr_width;
+use super::text::local_zone;
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -128,13 +131,23 @@ pub fn start_logging(settings: &LogSettings, progress: &Progress) -> Result<(), 
     let stderr = move |line: &str| {
         writer.write_all(line.as_bytes()).ok();
     };
-    subscriber(settings, stderr)?
+    subscriber(settings, eyes, stderr)?
         .try_init()
         .map_err(LoggingError::Again)
 }
 
+/// Returns who reads standard error now: a window may have changed its width, and the zone its offset.
+fn eyes() -> Eyes {
+    match stderr_width() {
+        // The last column is left free: what stands in it makes some terminals wrap.
+        Some(columns) => Eyes::Screen(local_zone(), usize::from(columns.saturating_sub(1))),
+        None => Eyes::Stream(local_zone()),
+    }
+}
+
 fn subscriber(
     settings: &LogSettings,
+    eyes: impl Fn() -> Eyes + Send + Sync + 'static,
     stderr: impl FnMut(&str) + Clone + Send + Sync + 'static,
 ) -> Result<impl Subscriber + Send + Sync, LoggingError> {
     let directives = settings.filter.as_deref();
@@ -152,6 +165,7 @@ fn subscriber(
     let lines = Lines {
         format: settings.format,
         paint: settings.paint,
+        eyes,
         stderr,
         file: settings.file.as_ref().map(open).transpose()?,
     };
@@ -159,30 +173,33 @@ fn subscriber(
 }
 
 /// Turns events into lines and hands them out.
-struct Lines<W> {
+struct Lines<E, W> {
     format: LogFormat,
     paint: Paint,
+    eyes: E,
     stderr: W,
     file: Option<File>,
 }
 
-impl<W: FnMut(&str) + Clone> Lines<W> {
+impl<E: Fn() -> Eyes, W: FnMut(&str) + Clone> Lines<E, W> {
     fn write(&self, line: &LogLine<'_>) {
-        let form = |paint| match self.format {
+        let form = |eyes: &Eyes, paint| match self.format {
             LogFormat::Json => line.json(),
-            LogFormat::Text => line.text(paint),
+            LogFormat::Text => line.text(eyes, paint),
         };
         let mut stderr = self.stderr.clone();
-        stderr(&form(self.paint));
+        stderr(&form(&(self.eyes)(), self.paint));
         if let Some(mut file) = self.file.as_ref() {
             // One call a line: the file is opened for appending, so that lines of two processes never mix.
-            file.write_all(form(Paint::Plain).as_bytes()).ok();
+            file.write_all(form(&Eyes::File, Paint::Plain).as_bytes())
+                .ok();
         }
     }
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, E, W> Layer<S> for Lines<E, W>
 where
+    E: Fn() -> Eyes + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: FnMut(&str) + Clone + Send + Sync + 'static,
 {
@@ -230,6 +247,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::Mutex;
 
+    use jiff::tz::TimeZone;
     use serde_json::Value;
 
     use super::*;
@@ -249,7 +267,8 @@ mod tests {
         let heard = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&heard);
         let stderr = move |line: &str| sink.lock().unwrap().push_str(line);
-        tracing::subscriber::with_default(subscriber(settings, stderr).unwrap(), speak);
+        let eyes = || Eyes::Stream(TimeZone::UTC);
+        tracing::subscriber::with_default(subscriber(settings, eyes, stderr).unwrap(), speak);
         std::mem::take(&mut *heard.lock().unwrap())
     }
 
@@ -297,7 +316,7 @@ mod tests {
         };
         assert_eq!(heard(&settings, all_levels).lines().count(), 2);
         settings.filter = Some("mde_cancel=loud".to_owned());
-        let error = subscriber(&settings, |_: &str| {}).err().unwrap();
+        let error = subscriber(&settings, eyes, |_: &str| {}).err().unwrap();
         assert!(error.to_string().contains("mde_cancel=loud"), "{error}");
     }
 
@@ -376,9 +395,10 @@ mod tests {
         };
         let text = heard(&settings, || tracing::warn!("late"));
         assert!(text.contains('\u{1b}'));
+        assert!(text.contains("+00:00 "), "{text}");
         let file = std::fs::read_to_string(&path).unwrap();
         assert!(
-            file.starts_with("earlier\n20") && file.ends_with(" WARN  late\n"),
+            file.starts_with("earlier\n20") && file.ends_with("Z WARN  late\n"),
             "{file}"
         );
         assert!(!file.contains('\u{1b}'));
@@ -387,7 +407,7 @@ mod tests {
             file: Some(folder.path().join("missing/log")),
             ..settings
         };
-        let error = subscriber(&missing, |_: &str| {}).err().unwrap();
+        let error = subscriber(&missing, eyes, |_: &str| {}).err().unwrap();
         assert!(error.to_string().contains("missing"), "{error}");
     }
 

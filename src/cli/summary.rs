@@ -50,6 +50,8 @@ pub struct Summary {
     pub sandbox: bool,
     /// How many rows ended how; their sum is the number of rows.
     pub outcomes: BTreeMap<Outcome, u64>,
+    /// The statuses of the rows that are `already_final`, as the service spells them; empty where none is known.
+    pub final_statuses: BTreeMap<String, u64>,
     /// What `accepted` is worth.
     pub accepted: Accepted,
     /// How many machines still need which hand, the gravest first.
@@ -69,6 +71,9 @@ pub struct Summary {
     /// What to do next.
     pub next_steps: Vec<NextStep>,
 }
+
+/// The statuses of an action that ended by itself, in the order in which they are counted; others come before them.
+const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
 
 impl Summary {
     /// Returns the text for a terminal of `width` columns.
@@ -148,7 +153,7 @@ impl Summary {
             table.add_row([
                 outcome.as_str().to_owned(),
                 Number(count).to_string(),
-                meaning(outcome).to_owned(),
+                self.meaning(outcome),
             ]);
         }
         table.add_row(["rows".to_owned(), Number(total).to_string(), String::new()]);
@@ -158,6 +163,34 @@ impl Summary {
         for line in table.lines() {
             push_line(text, &paint_outcome(line.trim_end(), paint));
         }
+    }
+
+    /// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
+    /// Succeeded did.
+    fn meaning(&self, outcome: Outcome) -> String {
+        let text = meaning(outcome);
+        if outcome != Outcome::AlreadyFinal {
+            return text.to_owned();
+        }
+        let statuses = self.final_statuses.iter().filter(|(_, count)| **count > 0);
+        let mut statuses: Vec<_> = statuses.collect();
+        // What succeeded first, for that is what may need a hand.
+        statuses.sort_by_key(|(status, _)| FINAL.iter().position(|known| known == status));
+        let statuses: Vec<_> = statuses
+            .into_iter()
+            .map(|(status, &count)| {
+                let status = if status.is_empty() {
+                    "of unknown status".into()
+                } else {
+                    visible(status)
+                };
+                format!("{} {status}", Number(count))
+            })
+            .collect();
+        if statuses.is_empty() {
+            return text.to_owned();
+        }
+        format!("{text}: {}", statuses.join(", "))
     }
 
     fn facts(&self) -> Vec<String> {
@@ -293,6 +326,7 @@ mod tests {
             run: run(),
             sandbox: false,
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
+            final_statuses: BTreeMap::new(),
             accepted: Accepted::IsEnough,
             follow_ups: vec![(FollowUp::Unisolate, 0)],
             elapsed: Duration::from_secs(842),
@@ -310,6 +344,9 @@ mod tests {
         Summary {
             sandbox: true,
             outcomes: counts.map(|(outcome, n)| (outcome, n * n * 100)).collect(),
+            final_statuses: [("Succeeded", 1188), ("Failed", 400), ("TimeOut", 12)]
+                .map(|(status, count)| (status.to_owned(), count))
+                .into(),
             accepted: Accepted::IsLeft,
             follow_ups: vec![
                 (FollowUp::Unisolate, 412),
@@ -370,7 +407,9 @@ mod tests {
                                     record was not seen to follow
          already_cancelled     900  cancelled before, or by
                                     somebody else
-         already_final       1,600  had ended before
+         already_final       1,600  had ended before: 1,188
+                                    Succeeded, 400 Failed, 12
+                                    TimeOut
          too_late            2,500  ended before the cancel took
                                     effect
          not_found           3,600  the tenant knows no such action
@@ -411,7 +450,8 @@ mod tests {
          accepted              400  the service said yes; its record was not seen to
                                     follow
          already_cancelled     900  cancelled before, or by somebody else
-         already_final       1,600  had ended before
+         already_final       1,600  had ended before: 1,188 Succeeded, 400 Failed, 12
+                                    TimeOut
          too_late            2,500  ended before the cancel took effect
          not_found           3,600  the tenant knows no such action
          forbidden           4,900  a permission is missing
@@ -448,7 +488,7 @@ mod tests {
          cancelled             100  the record says Cancelled
          accepted              400  the service said yes; its record was not seen to follow
          already_cancelled     900  cancelled before, or by somebody else
-         already_final       1,600  had ended before
+         already_final       1,600  had ended before: 1,188 Succeeded, 400 Failed, 12 TimeOut
          too_late            2,500  ended before the cancel took effect
          not_found           3,600  the tenant knows no such action
          forbidden           4,900  a permission is missing

@@ -81,6 +81,13 @@ pub fn stdout_width() -> u16 {
         .map_or(DEFAULT_WIDTH, |(_, columns)| columns)
 }
 
+/// Returns how many columns standard error has; `None` where it is no terminal.
+pub(super) fn stderr_width() -> Option<u16> {
+    let term = Term::stderr();
+    term.is_term()
+        .then(|| term.size_checked().map_or(DEFAULT_WIDTH, |size| size.1))
+}
+
 /// Writes `text` to standard output; a reader who left (`| head`) is no fault.
 ///
 /// # Errors

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::domain::Moment;
 use crate::domain::Outcome;
+use crate::domain::Uptime;
 use crate::engine::Observer;
 use crate::engine::RunView;
+use crate::engine::core::LaneView as EngineLane;
 use crate::engine::core::RunEvent;
 use crate::engine::core::StopReason;
 use crate::engine::core::Tally;
@@ -20,15 +22,53 @@ use super::progress_view::WindowView;
 use super::text::Span;
 use super::text::window_name;
 
+/// What is shown while the service is down, whether until a known time or not.
+const DOWN: &str = "the service gives no proper answer; pausing";
+
 /// Shows a run on the terminal and in the log.
 pub(super) struct Watch<'run> {
-    pub(super) progress: &'run Progress,
-    pub(super) run: String,
-    pub(super) sandbox: bool,
+    progress: &'run Progress,
+    run: String,
+    sandbox: bool,
+    seen: Seen,
+}
+
+/// What was told and holds until something else is told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    cancels_down: bool,
+    reads_down: bool,
+    stopping: bool,
+}
+
+impl<'run> Watch<'run> {
+    /// Watches a run, against the imitation or not.
+    pub(super) fn new(progress: &'run Progress, run: String, sandbox: bool) -> Self {
+        Self {
+            progress,
+            run,
+            sandbox,
+            seen: Seen::default(),
+        }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Down { reads: true, .. } => self.reads_down = true,
+            RunEvent::Down { reads: false, .. } => self.cancels_down = true,
+            RunEvent::Up { reads: true } => self.reads_down = false,
+            RunEvent::Up { reads: false } => self.cancels_down = false,
+            RunEvent::Stopping(_) => self.stopping = true,
+            _ => {}
+        }
+    }
 }
 
 impl Observer for Watch<'_> {
     fn happened(&mut self, now: Moment, event: &RunEvent) {
+        self.seen.note(event);
         let run = self.run.as_str();
         match event {
             RunEvent::Replied {
@@ -66,7 +106,7 @@ impl Observer for Watch<'_> {
                 if *unforeseen {
                     tracing::warn!(
                         run, destination = %destination, %wait,
-                        "the service said 429 although our ledger had room: somebody else uses this quota, or its limit is lower"
+                        "429 although our ledger had room: somebody else uses this quota, or its limit is lower"
                     );
                 } else {
                     tracing::info!(run, destination = %destination, %wait, "the service said 429");
@@ -86,13 +126,13 @@ impl Observer for Watch<'_> {
                 tracing::warn!(run, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
             RunEvent::Down { reads, until, what } => {
-                let kind = kind(*reads);
-                let wait = Span(until.since(now.uptime));
-                tracing::warn!(
-                    run,
-                    %wait,
-                    "{kind} get no proper answer ({what}); one call at a time probes the service"
-                );
+                let text = down_text(*reads, what, self.seen);
+                if self.seen.stopping {
+                    tracing::warn!(run, "{text}");
+                } else {
+                    let wait = Span(until.since(now.uptime));
+                    tracing::warn!(run, %wait, "{text}");
+                }
             }
             RunEvent::Up { reads } => tracing::warn!(run, "{} are answered again", kind(*reads)),
             RunEvent::ReadingForbidden { what } => {
@@ -118,11 +158,12 @@ impl Observer for Watch<'_> {
     }
 
     fn looked(&mut self, view: &RunView) {
-        self.progress.update(&progress_view(view, self.sandbox));
+        let view = progress_view(view, self.sandbox, self.seen);
+        self.progress.update(&view);
     }
 }
 
-fn progress_view(view: &RunView, sandbox: bool) -> ProgressView {
+fn progress_view(view: &RunView, sandbox: bool, seen: Seen) -> ProgressView {
     let mut tally = Tally::default();
     for lane in &view.lanes {
         tally.add(&lane.tally);
@@ -140,14 +181,7 @@ fn progress_view(view: &RunView, sandbox: bool) -> ProgressView {
             name: String::new(),
             windows: usage.iter().map(window_view).collect(),
             in_flight: u32::try_from(lane.in_flight).unwrap_or(u32::MAX),
-            waiting: lane.waiting.and_then(|waiting| {
-                let why = why(waiting.cause, usage)?;
-                let until = view.now.wall_at(waiting.until);
-                Some(Waiting {
-                    why,
-                    until: Some(until),
-                })
-            }),
+            waiting: waiting(view, (lane, usage), seen),
         });
     ProgressView {
         sandbox,
@@ -155,8 +189,50 @@ fn progress_view(view: &RunView, sandbox: bool) -> ProgressView {
         done: tally.settled(),
         outcomes,
         lanes: lanes.collect(),
-        finish: view.finish.map(|finish| view.now.wall_at(finish)),
+        finish: finish(view, seen).map(|finish| view.now.wall_at(finish)),
     }
+}
+
+/// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down comes
+/// back, or what it allows after a pause.
+fn finish(view: &RunView, seen: Seen) -> Option<Uptime> {
+    let is_bounded = view.usage.iter().any(|windows| !windows.is_empty());
+    if !is_bounded || seen.cancels_down || seen.reads_down || seen.stopping {
+        return None;
+    }
+    let mut finish = view.finish?;
+    for waiting in view.lanes.iter().filter_map(|lane| lane.waiting) {
+        match waiting.cause {
+            WaitCause::Cooldown | WaitCause::Outage => return None,
+            // A later try is part of the run.
+            WaitCause::Window | WaitCause::Pace | WaitCause::Retry => {
+                finish = finish.max(waiting.until);
+            }
+        }
+    }
+    Some(finish)
+}
+
+fn waiting(
+    view: &RunView,
+    (lane, usage): (&EngineLane, &Vec<Usage>),
+    seen: Seen,
+) -> Option<Waiting> {
+    let endless = |why: &str| Waiting {
+        why: why.to_owned(),
+        until: None,
+    };
+    if seen.stopping {
+        return (lane.in_flight > 0).then(|| endless("stopping: waiting for answers on their way"));
+    }
+    let Some(waiting) = lane.waiting else {
+        // While the one call is under way that tries the service, nobody knows until when.
+        return seen.cancels_down.then(|| endless(DOWN));
+    };
+    Some(Waiting {
+        why: why(waiting.cause, usage)?,
+        until: Some(view.now.wall_at(waiting.until)),
+    })
 }
 
 fn window_view(usage: &Usage) -> WindowView {
@@ -171,17 +247,163 @@ fn window_view(usage: &Usage) -> WindowView {
 fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
     match cause {
         WaitCause::Pace => None,
-        WaitCause::Cooldown => Some("the service, which asked for a pause (429)".to_owned()),
-        WaitCause::Outage => Some("the service, which seems to be down; the next probe".to_owned()),
-        WaitCause::Retry => Some("the next try of a row".to_owned()),
+        WaitCause::Cooldown => Some("paused by the service (429)".to_owned()),
+        WaitCause::Outage => Some(DOWN.to_owned()),
+        WaitCause::Retry => Some("waiting for a row's next turn".to_owned()),
         WaitCause::Window => {
             let full = usage.iter().filter(|usage| usage.free_at.is_some());
             let last = full.max_by_key(|usage| usage.free_at)?;
-            Some(format!("the {} window", window_name(last.window.period)))
+            let name = window_name(last.window.period);
+            Some(format!("waiting for the {name} window"))
         }
+    }
+}
+
+fn down_text(reads: bool, what: &str, seen: Seen) -> String {
+    let kind = kind(reads);
+    if seen.stopping {
+        format!("{kind} get no proper answer ({what})")
+    } else {
+        format!("{kind} get no proper answer ({what}); one call at a time tries the service")
     }
 }
 
 fn kind(reads: bool) -> &'static str {
     if reads { "reads" } else { "cancels" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::engine::core::Waiting as EngineWaiting;
+
+    use super::*;
+
+    fn second(second: u64) -> Uptime {
+        Uptime::from_nanos(0).after(Duration::from_secs(second))
+    }
+
+    fn wall(second: i64) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(second).unwrap()
+    }
+
+    /// A look at second 100 of a run whose last cancel may leave at second 150.
+    fn view(waiting: Option<(WaitCause, u64)>) -> RunView {
+        RunView {
+            now: Moment {
+                uptime: second(100),
+                wall: wall(100),
+            },
+            input_ended: true,
+            lanes: vec![EngineLane {
+                tally: Tally::default(),
+                in_flight: 1,
+                waiting: waiting.map(|(cause, until)| EngineWaiting {
+                    cause,
+                    until: second(until),
+                }),
+            }],
+            usage: vec![vec![Usage {
+                window: "100/1m".parse().unwrap(),
+                taken: 100,
+                free_at: Some(second(120)),
+                all_free_in: Duration::from_secs(60),
+            }]],
+            finish: Some(second(150)),
+        }
+    }
+
+    fn down(reads: bool) -> RunEvent {
+        RunEvent::Down {
+            reads,
+            until: second(101),
+            what: "503".to_owned(),
+        }
+    }
+
+    fn seen(events: &[RunEvent]) -> Seen {
+        let mut seen = Seen::default();
+        events.iter().for_each(|event| seen.note(event));
+        seen
+    }
+
+    fn why_of(view: &RunView, seen: Seen) -> Option<String> {
+        let waiting = progress_view(view, false, seen).lanes[0].waiting.clone();
+        waiting.map(|waiting| waiting.why)
+    }
+
+    #[test]
+    fn the_end_is_never_earlier_than_what_is_waited_for() {
+        for (waiting, finish) in [
+            (None, 150),
+            (Some((WaitCause::Window, 120)), 150),
+            (Some((WaitCause::Retry, 170)), 170),
+        ] {
+            let view = progress_view(&view(waiting), false, Seen::default());
+            assert_eq!(view.finish, Some(wall(finish)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_end_while_the_service_decides() {
+        for cause in [WaitCause::Cooldown, WaitCause::Outage] {
+            let view = progress_view(&view(Some((cause, 120))), false, Seen::default());
+            assert_eq!(view.finish, None, "{cause:?}");
+        }
+        // Also while the one call is under way that tries it.
+        for reads in [true, false] {
+            let during = progress_view(&view(None), false, seen(&[down(reads)]));
+            assert_eq!(during.finish, None);
+            let after = seen(&[down(reads), RunEvent::Up { reads }]);
+            assert!(progress_view(&view(None), false, after).finish.is_some());
+        }
+        let mut unbounded = view(None);
+        unbounded.usage = vec![Vec::new()];
+        assert_eq!(
+            progress_view(&unbounded, false, Seen::default()).finish,
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named_and_stays_the_same_while_the_service_is_tried() {
+        for (cause, why) in [
+            (WaitCause::Window, "waiting for the minute window"),
+            (WaitCause::Cooldown, "paused by the service (429)"),
+            (WaitCause::Outage, DOWN),
+            (WaitCause::Retry, "waiting for a row's next turn"),
+        ] {
+            let view = view(Some((cause, 120)));
+            assert_eq!(why_of(&view, Seen::default()).as_deref(), Some(why));
+        }
+        let pace = view(Some((WaitCause::Pace, 120)));
+        assert_eq!(why_of(&pace, Seen::default()), None);
+        let tried = why_of(&view(None), seen(&[down(false)]));
+        assert_eq!(tried.as_deref(), Some(DOWN));
+    }
+
+    #[test]
+    fn a_run_that_stops_waits_for_answers_only() {
+        let stop = RunEvent::Stopping(StopReason::Asked("Ctrl-C".to_owned()));
+        let seen = seen(&[down(false), stop]);
+        let mut view = view(None);
+        assert!(why_of(&view, seen).unwrap().starts_with("stopping"));
+        assert_eq!(progress_view(&view, false, seen).finish, None);
+        view.lanes[0].in_flight = 0;
+        assert_eq!(why_of(&view, seen), None);
+    }
+
+    #[test]
+    fn nothing_is_said_of_further_tries_once_the_run_stops() {
+        let stop = RunEvent::Stopping(StopReason::Asked("Ctrl-C".to_owned()));
+        assert_eq!(
+            down_text(false, "503", Seen::default()),
+            "cancels get no proper answer (503); one call at a time tries the service"
+        );
+        assert_eq!(
+            down_text(true, "no answer in time", seen(&[stop])),
+            "reads get no proper answer (no answer in time)"
+        );
+    }
 }

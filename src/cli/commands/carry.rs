@@ -117,6 +117,7 @@ pub(super) async fn carry_out(
     if let Some(after) = carrying.stop_after {
         stop.bound(started.uptime.after(after), Arc::clone(&clock));
     }
+<<<<<<< HEAD
     let mut watch = Watch {
         progress,
         run: id.to_string(),
@@ -126,6 +127,9 @@ pub(super) async fn carry_out(
     let keeper = service
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
+=======
+    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox);
+>>>>>>> wt-polish
     let end = execute(parts, &mut stop.wishes, &mut watch).await;
     progress.finish();
     if let Some(keeper) = keeper {

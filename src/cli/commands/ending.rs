@@ -73,6 +73,10 @@ impl Ending {
             Err(error) => return Err(self.conclude_broken(store, error)),
         };
         let (outcomes, follow_ups) = self.counts(store).map_err(state)?;
+        let final_statuses = store
+            .reader()
+            .and_then(|reader| reader.status_counts(self.run, Outcome::AlreadyFinal))
+            .map_err(state)?;
         let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
         let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
@@ -89,7 +93,8 @@ impl Ending {
         let journaled = store.write(vec![record]).await.map_err(state);
         // Whatever fails from here on, the rest is still written and said.
         let (reports, unwritten) = self.write_reports(store);
-        let summary = self.summary(&end, outcomes, follow_ups, reports);
+        let mut summary = self.summary(&end, outcomes, follow_ups, reports);
+        summary.final_statuses = final_statuses;
         let printed = self.print(&summary).map_err(Failure::of_output);
         for failure in &unwritten {
             failure.print(self.look.error_paint);
@@ -214,6 +219,7 @@ impl Ending {
             run: self.id,
             sandbox: self.is_sandbox,
             outcomes,
+            final_statuses: BTreeMap::new(),
             accepted,
             follow_ups,
             elapsed: self.elapsed,

@@ -8,6 +8,7 @@ use crate::domain::CancelReply;
 use crate::domain::Destination;
 use crate::domain::Moment;
 use crate::domain::Outcome;
+use crate::domain::Reply;
 use crate::domain::ReplyKind;
 use crate::domain::RowNumber;
 use crate::domain::Throttle;
@@ -59,7 +60,7 @@ impl Lane {
         };
         let number = *number;
         let is_news = self.cancel.is_present(flight.generation);
-        self.hear(now, &flight, reply.is_proper(), &reply.kind);
+        self.hear(now, &flight, reply);
         let verdict = judge_cancel(reply);
         if verdict == CancelVerdict::NoAttempt {
             self.records.push(Record::Withdrawn { call });
@@ -125,13 +126,8 @@ impl Lane {
     }
 
     /// Takes in what any answer says about the service, before anything is said about a row.
-    pub(super) fn hear<T>(
-        &mut self,
-        now: Moment,
-        flight: &Flight,
-        proper: bool,
-        kind: &ReplyKind<T>,
-    ) {
+    pub(super) fn hear<T>(&mut self, now: Moment, flight: &Flight, reply: &Reply<T>) {
+        let (proper, kind) = (reply.is_proper(), &reply.kind);
         self.gate(flight.destination)
             .ended(flight.generation, proper);
         if !matches!(
@@ -165,7 +161,7 @@ impl Lane {
             }
             return;
         }
-        let what = words::class(kind).to_owned();
+        let what = words::of_fault(reply);
         let outage = match flight.destination {
             Destination::Cancel => &mut self.outage,
             Destination::Get | Destination::List => &mut self.read_outage,
@@ -379,7 +375,7 @@ impl Lane {
         if wait > self.settings.give_up_after {
             let until = now.wall_at(verdict.until);
             self.stop(StopReason::GaveUp(format!(
-                "the service asks to wait until {until}, which is longer than --give-up-after; go on then"
+                "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"
             )));
         }
         if self.gate(destination).cool_down(verdict.until) {

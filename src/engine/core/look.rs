@@ -34,7 +34,7 @@ impl Lane {
         };
         let Some(call) = flight.call else { return };
         let is_news = self.gate(flight.destination).is_present(flight.generation);
-        self.hear(now, &flight, reply.is_proper(), &reply.kind);
+        self.hear(now, &flight, &reply);
         let Errand::Look(rows) = &mut flight.errand else {
             return;
         };

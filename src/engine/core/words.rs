@@ -27,17 +27,7 @@ pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
 
 /// Says what came back, for a reason: the status with the service's own words, or what happened instead.
 pub(super) fn of_reply<T>(reply: &Reply<T>) -> String {
-    let mut text = match (&reply.kind, reply.http_status) {
-        (ReplyKind::TimedOut, _) => "no answer in time".to_owned(),
-        (ReplyKind::Broken(detail), _) => format!("the connection broke: {detail}"),
-        (ReplyKind::NeverLeft(detail), _) => format!("not sent: {detail}"),
-        (ReplyKind::Garbled, Some(status)) => format!("{status} with an unreadable body"),
-        (ReplyKind::Redirected, Some(status)) => {
-            format!("{status}, a redirect, which is never followed")
-        }
-        (_, Some(status)) => status.to_string(),
-        (kind, None) => class(kind).to_owned(),
-    };
+    let mut text = without_error(reply);
     if let Some(error) = &reply.error {
         for part in [&error.code, &error.message] {
             if !part.is_empty() {
@@ -47,6 +37,28 @@ pub(super) fn of_reply<T>(reply: &Reply<T>) -> String {
         }
     }
     text
+}
+
+fn without_error<T>(reply: &Reply<T>) -> String {
+    match (&reply.kind, reply.http_status) {
+        (ReplyKind::TimedOut, _) => "no answer in time".to_owned(),
+        (ReplyKind::Broken(detail), _) => detail.clone(),
+        (ReplyKind::NeverLeft(detail), _) => format!("not sent: {detail}"),
+        (ReplyKind::Garbled, Some(status)) => format!("{status} with an unreadable body"),
+        (ReplyKind::Redirected, Some(status)) => {
+            format!("{status}, a redirect, which is never followed")
+        }
+        (_, Some(status)) => status.to_string(),
+        (kind, None) => class(kind).to_owned(),
+    }
+}
+
+/// Says what kept an answer from coming, in a word or two and without the service's own, which may name an id.
+pub(super) fn of_fault<T>(reply: &Reply<T>) -> String {
+    match (&reply.kind, reply.http_status) {
+        (ReplyKind::NeverLeft(detail), _) => detail.clone(),
+        _ => without_error(reply),
+    }
 }
 
 /// Tells one kind of refusal from others: status and code, for the words may name the id.
@@ -98,5 +110,53 @@ pub(super) fn times(count: u32) -> String {
         1 => "once".to_owned(),
         2 => "twice".to_owned(),
         more => format!("{more} times"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(kind: ReplyKind<()>, http_status: Option<u16>) -> Reply<()> {
+        Reply {
+            kind,
+            http_status,
+            error: Some(crate::domain::ServiceError {
+                code: "Busy".to_owned(),
+                message: "action 7f3c2a10".to_owned(),
+                correlation_id: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_fault_is_said_in_words_and_names_no_action() {
+        let refused = "no connection: refused".to_owned();
+        let broke = "the call broke: reset".to_owned();
+        for (kind, status, text) in [
+            (ReplyKind::NotApplied(None), Some(503), "503"),
+            (ReplyKind::ServerFault(None), Some(502), "502"),
+            (ReplyKind::Garbled, Some(200), "200 with an unreadable body"),
+            (
+                ReplyKind::Redirected,
+                Some(302),
+                "302, a redirect, which is never followed",
+            ),
+            (ReplyKind::TimedOut, None, "no answer in time"),
+            (ReplyKind::Broken(broke), None, "the call broke: reset"),
+            (
+                ReplyKind::NeverLeft(refused),
+                None,
+                "no connection: refused",
+            ),
+        ] {
+            assert_eq!(of_fault(&reply(kind, status)), text);
+        }
+    }
+
+    #[test]
+    fn a_reason_holds_the_services_own_words() {
+        let reply = reply(ReplyKind::Refused, Some(400));
+        assert_eq!(of_reply(&reply), "400 Busy action 7f3c2a10");
     }
 }
