@@ -117,19 +117,11 @@ pub(super) async fn carry_out(
     if let Some(after) = carrying.stop_after {
         stop.bound(started.uptime.after(after), Arc::clone(&clock));
     }
-<<<<<<< HEAD
-    let mut watch = Watch {
-        progress,
-        run: id.to_string(),
-        sandbox: carrying.is_sandbox,
-    };
+    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox);
     let service = Arc::new(carrying.service);
     let keeper = service
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
-=======
-    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox);
->>>>>>> wt-polish
     let end = execute(parts, &mut stop.wishes, &mut watch).await;
     progress.finish();
     if let Some(keeper) = keeper {
@@ -168,9 +160,7 @@ async fn keep(service: Arc<Service>, clock: Arc<dyn Clock>) {
 pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
     say(
         progress,
-        &format!(
-            "SANDBOX: no tenant, no sign-in; quotas and waits run {time_scale} times as fast as the service's"
-        ),
+        &format!("SANDBOX: no tenant; periods and waits are {time_scale} times shorter"),
     );
 }
 

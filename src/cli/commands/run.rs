@@ -56,15 +56,7 @@ pub async fn run(
     let service = reach(&settings, id).await?;
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
-<<<<<<< HEAD
         say_sandbox(progress, order.time_scale);
-=======
-        let line = format!(
-            "SANDBOX: no tenant; periods and waits are {} times shorter",
-            order.time_scale
-        );
-        progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
->>>>>>> wt-polish
     }
     let new_run = describe(&settings, &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;

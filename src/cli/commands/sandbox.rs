@@ -91,5 +91,7 @@ fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failur
 
 fn greeting(address: SocketAddr, seeded: &Count<'_>) -> String {
     // The address ends its line, for scripts and for a double click.
-    format!("SANDBOX at http://{address}\nseeded with {seeded}; any word will do for a token, unless tokens are strict\n")
+    format!(
+        "SANDBOX at http://{address}\nseeded with {seeded}; any word will do for a token, unless tokens are strict\n"
+    )
 }
