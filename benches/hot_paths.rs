@@ -1,24 +1,82 @@
-//! What every call pays for: the quota rule on full windows, and the forecast that a preview shows.
+//! What every row and every call pays for: reading, the quota rule on full windows, the ledger's and the journal's
+//! commits, the deciding core; and the forecast that a preview shows.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
 use divan::black_box;
+use divan::counter::ItemsCount;
+use futures::executor::block_on;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use tempfile::TempDir;
+use uuid::Uuid;
 
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::BootId;
+use mde_cancel::domain::Destination;
+use mde_cancel::domain::LaneId;
+use mde_cancel::domain::MachineAction;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Reply;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RowContext;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::RunId;
+use mde_cancel::domain::Scope;
+use mde_cancel::domain::Source;
 use mde_cancel::domain::Uptime;
+use mde_cancel::engine::core::CommentRule;
+use mde_cancel::engine::core::Core;
+use mde_cancel::engine::core::CoreSettings;
+use mde_cancel::engine::core::Effect;
+use mde_cancel::engine::core::Event;
+use mde_cancel::engine::core::GateSettings;
+use mde_cancel::engine::core::LaneSettings;
+use mde_cancel::intake::BookmarkUse;
+use mde_cancel::intake::Input;
+use mde_cancel::intake::InputFormat;
+use mde_cancel::intake::IntakeSettings;
+use mde_cancel::intake::open;
 use mde_cancel::quota::Calls;
 use mde_cancel::quota::Decision;
 use mde_cancel::quota::Windows;
 use mde_cancel::quota::decide;
 use mde_cancel::quota::forecast;
 use mde_cancel::quota::milestones;
+use mde_cancel::retry::RetrySettings;
+use mde_cancel::store::AttemptReply;
+use mde_cancel::store::CallId;
+use mde_cancel::store::IntakeMark;
+use mde_cancel::store::NewRow;
+use mde_cancel::store::NewRun;
+use mde_cancel::store::Phase;
+use mde_cancel::store::Process;
+use mde_cancel::store::Purpose;
+use mde_cancel::store::QueuedRow;
+use mde_cancel::store::Record;
+use mde_cancel::store::RunKey;
+use mde_cancel::store::ScopeKey;
+use mde_cancel::store::Store;
+use mde_cancel::store::Take;
+use mde_cancel::store::Taken;
 
 /// How many calls the documented hour holds.
 const HOUR: i64 = 1500;
+
+/// How many rows are read, or go through the core, in one iteration.
+const ROWS: u32 = 10_000;
 
 fn main() {
     divan::main();
@@ -86,4 +144,298 @@ fn milestones_from_empty(bencher: Bencher<'_, '_>, remaining: u64) {
         let found = milestones(at(0), &windows, &calls, black_box(remaining), round_trip);
         found.last().unwrap().at
     });
+}
+
+fn moment(millis: i64) -> Moment {
+    Moment {
+        uptime: at(millis),
+        wall: Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap(),
+    }
+}
+
+fn id_of(row: u32) -> ActionId {
+    let mut bytes = [7; 16];
+    bytes[..4].copy_from_slice(&row.to_be_bytes());
+    ActionId::from_bytes(bytes).unwrap()
+}
+
+/// Writes an input of so many rows in one format.
+fn input(folder: &Path, format: InputFormat) -> PathBuf {
+    let mut text = String::new();
+    if format == InputFormat::Csv {
+        text.push_str("id,type,computerDnsName\n");
+    }
+    for row in 1..=ROWS {
+        let id = id_of(row);
+        match format {
+            InputFormat::Csv => writeln!(text, "{id},Isolate,ws-{row:05}.corp.example"),
+            InputFormat::Jsonl => writeln!(
+                text,
+                r#"{{"id":"{id}","type":"Isolate","computerDnsName":"ws-{row:05}.corp.example"}}"#
+            ),
+            _ => writeln!(text, "{id}"),
+        }
+        .unwrap();
+    }
+    let path = folder.join("input");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[divan::bench(args = [InputFormat::Csv, InputFormat::Jsonl, InputFormat::Lines])]
+fn read_rows(bencher: Bencher<'_, '_>, format: InputFormat) {
+    let folder = TempDir::new().unwrap();
+    let path = input(folder.path(), format);
+    let settings = IntakeSettings {
+        format,
+        bookmarks: BookmarkUse::Kept,
+        ..IntakeSettings::default()
+    };
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let inputs = open(&[Input::File(path.clone())], &settings).unwrap();
+        let sound = inputs
+            .into_iter()
+            .flatten()
+            .filter(|row| row.as_ref().unwrap().id.is_ok());
+        assert_eq!(sound.count(), ROWS as usize);
+    });
+}
+
+/// A store with one run, and what its calls are for.
+struct Desk {
+    store: Store,
+    run: RunKey,
+    scope: ScopeKey,
+    windows: Arc<Windows>,
+    comment: Arc<str>,
+    sent: Cell<u32>,
+    // Last, so that the store has left its folder before that goes.
+    _folder: TempDir,
+}
+
+impl Desk {
+    /// How many rows there are; each is sent again and again, one after the other.
+    const ROWS: u32 = 1_000;
+
+    fn open() -> Self {
+        let folder = TempDir::new().unwrap();
+        let process = Process {
+            id: Uuid::new_v4(),
+            pid: 1,
+            host: "bench".to_owned(),
+            boot: BootId::new("bench"),
+        };
+        let store = Store::open(folder.path(), process, moment(0)).unwrap();
+        let run = block_on(store.create_run(new_run())).unwrap();
+        let rows = (1..=Self::ROWS).map(new_row).collect();
+        block_on(store.append_rows(run, rows, IntakeMark::default())).unwrap();
+        let scope = Scope {
+            cloud: "bench".to_owned(),
+            tenant: "-".to_owned(),
+            app: "-".to_owned(),
+            destination: Destination::Cancel,
+        };
+        let scope = block_on(store.scope(&scope, moment(0))).unwrap().key;
+        Self {
+            store,
+            run,
+            scope,
+            windows: Arc::new(Windows::none()),
+            comment: Arc::from("cancelled by a benchmark"),
+            sent: Cell::new(0),
+            _folder: folder,
+        }
+    }
+
+    /// Takes so many slots at once, and then writes as many replies at once.
+    fn attempts(&self, outstanding: u32) {
+        let first = self.sent.get();
+        self.sent.set(first + outstanding);
+        let attempts: Vec<_> = (first..first + outstanding)
+            .map(|call| (RowNumber(call % Self::ROWS + 1), call / Self::ROWS + 1))
+            .collect();
+        let now = moment(i64::from(first));
+        let asked = attempts.iter().map(|&(row, number)| {
+            self.store.take(Take {
+                scope: self.scope,
+                windows: Arc::clone(&self.windows),
+                now,
+                purpose: Purpose::Cancel {
+                    run: self.run,
+                    row,
+                    number,
+                    comment: Arc::clone(&self.comment),
+                },
+            })
+        });
+        let asked: Vec<_> = asked.collect();
+        let taken = block_on(try_join_all(asked)).unwrap();
+        let replies = attempts.iter().zip(taken).map(|(&(row, number), taken)| {
+            let Taken::Go(call) = taken else {
+                panic!("no window holds anything up");
+            };
+            let reply = AttemptReply {
+                run: self.run,
+                row,
+                number,
+                class: "answer".to_owned(),
+                http_status: Some(200),
+                error_code: None,
+                correlation_id: None,
+                phase: Phase::Again,
+            };
+            self.store.write(vec![Record::Replied {
+                call,
+                at: now,
+                ended: now.uptime,
+                row: Some(reply),
+            }])
+        });
+        let replies: Vec<_> = replies.collect();
+        block_on(try_join_all(replies)).unwrap();
+    }
+}
+
+fn new_run() -> NewRun {
+    NewRun {
+        id: RunId::new(Uuid::from_u128(1)),
+        created: moment(0).wall,
+        settings: "{}".to_owned(),
+        inputs: "[]".to_owned(),
+        tenant: "-".to_owned(),
+        app: "-".to_owned(),
+        cloud: "bench".to_owned(),
+        host: "bench".to_owned(),
+        user: "bench".to_owned(),
+        version: "0".to_owned(),
+    }
+}
+
+fn new_row(number: u32) -> NewRow {
+    NewRow {
+        number: RowNumber(number),
+        lane: LaneId(0),
+        source: Source {
+            file: Arc::from("bench.csv"),
+            line: number.into(),
+        },
+        id: Ok(id_of(number)),
+        context: RowContext::default(),
+        settlement: None,
+    }
+}
+
+/// One attempt's two commits, with so many attempts at once. The folder lies where temporary files lie: on a disk that
+/// syncs, this measures the disk.
+#[divan::bench(args = [1, 16, 64])]
+fn journal_attempts(bencher: Bencher<'_, '_>, outstanding: u32) {
+    let desk = Desk::open();
+    bencher
+        .counter(ItemsCount::new(outstanding))
+        .bench_local(|| desk.attempts(black_box(outstanding)));
+}
+
+fn core() -> Core {
+    let gate = |scope, concurrency| GateSettings {
+        scope: ScopeKey(scope),
+        windows: Arc::new(Windows::none()),
+        pace: None,
+        concurrency,
+        cooldown: None,
+    };
+    let settings = CoreSettings {
+        run: RunKey(1),
+        retry: RetrySettings::default(),
+        comment: CommentRule {
+            always: None,
+            otherwise: Arc::from("cancelled by a benchmark"),
+        },
+        reach_timeout: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(5400),
+        max_failures: None,
+        seed: 7,
+    };
+    let lane = LaneSettings {
+        cancel: gate(1, 64),
+        get: gate(2, 2),
+        list: gate(3, 2),
+    };
+    Core::new(settings, vec![lane])
+}
+
+fn queued(number: u32) -> QueuedRow {
+    QueuedRow {
+        number: RowNumber(number),
+        id: id_of(number),
+        context: RowContext::default(),
+        attempts: 0,
+        phase: Phase::Fresh,
+        first_sent_at: None,
+        comment_sent: None,
+        status_before: None,
+        action_status: None,
+        triaged_at: None,
+    }
+}
+
+/// What a store that never waits and a service that cancels everything make of an effect.
+fn answer(effect: &Effect) -> Option<Event> {
+    match *effect {
+        Effect::Load { lane, after, limit } => {
+            let last = ROWS.min(after.0 + u32::try_from(limit).unwrap());
+            let rows = (after.0 + 1..=last).map(queued).collect();
+            Some(Event::Loaded { lane, rows })
+        }
+        Effect::Take { lane, ticket, .. } => Some(Event::Taken {
+            lane,
+            ticket,
+            taken: Taken::Go(CallId(0)),
+        }),
+        Effect::Post {
+            lane, ticket, id, ..
+        } => {
+            let record = MachineAction {
+                status: Some(ActionStatus::Cancelled),
+                ..MachineAction::bare(id)
+            };
+            let reply = Reply {
+                kind: ReplyKind::Answer(Some(record)),
+                http_status: Some(200),
+                error: None,
+            };
+            Some(Event::Replied {
+                lane,
+                ticket,
+                reply,
+            })
+        }
+        Effect::Token { lane, .. } => Some(Event::TokenReady { lane }),
+        Effect::Read { .. } => panic!("nothing is in doubt here"),
+        Effect::Write { .. } | Effect::Tell(_) => None,
+    }
+}
+
+#[divan::bench]
+fn rows_through_the_core(bencher: Bencher<'_, '_>) {
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .with_inputs(core)
+        .bench_local_values(|mut core| {
+            let appended = Event::Appended {
+                lane: LaneId(0),
+                last: RowNumber(ROWS),
+                count: ROWS.into(),
+                settled: std::collections::BTreeMap::new(),
+            };
+            let mut events = VecDeque::from([appended, Event::InputEnded]);
+            while let Some(event) = events.pop_front() {
+                events.extend(
+                    core.step(moment(0), event)
+                        .into_iter()
+                        .filter_map(|effect| answer(&effect)),
+                );
+            }
+            assert!(core.is_done());
+            core
+        });
 }

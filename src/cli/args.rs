@@ -63,6 +63,11 @@ Exit codes:
   7    Gave up; can be taken up again
   130  Interrupted twice";
 
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  mde-cancel resume --yes
+  mde-cancel resume --yes 019a2b3c --token-file token";
+
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
   mde-cancel sandbox --port 8642 --seed actions.csv
@@ -94,6 +99,13 @@ pub enum Command {
     /// Cancel the machine actions that the inputs name
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
+    /// Go on with a run that stopped or crashed, from the journal alone
+    #[command(after_help = RESUME_EXAMPLES)]
+    Resume(Box<ResumeArgs>),
+    /// List past runs, newest first
+    Runs(RunsArgs),
+    /// Write a run's report again, also of a run that still goes on
+    Report(ReportCommandArgs),
     /// Show what is spent and left in each quota window, as seen by this state folder
     Quota(QuotaArgs),
     /// Serve an imitation of the service on a loopback address until stopped
@@ -133,6 +145,45 @@ pub struct RunArgs {
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
     )]
     pub sandbox: bool,
+}
+
+/// What `resume` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ResumeArgs {
+    /// Go on with this run: its id, or the beginning of it [default: the one unfinished run of the last 24 hours]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Send without a question
+    #[arg(short, long, help_heading = "What is sent")]
+    pub yes: bool,
+    /// What is written about it.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Stop cleanly after this time, as for a maintenance window
+    #[arg(long, value_name = "DURATION", value_parser = value::bound, help_heading = "Stopping")]
+    pub stop_after: Option<Duration>,
+    /// Where it is sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What `runs` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RunsArgs {
+    /// Print in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
+}
+
+/// What `report` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ReportCommandArgs {
+    /// Report on this run: its id, or the beginning of it [default: the newest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Write to this .csv file, or to standard output for `-`; repeatable [default: -]
+    #[arg(long = "report", value_name = "PATH")]
+    pub reports: Vec<PathBuf>,
 }
 
 /// What is read, and how.

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::runtime::Builder;
 
 use crate::platform::StopSignals;
 
@@ -63,7 +64,14 @@ fn conclude(done: Result<RunExit, Failure>, look: Look) -> RunExit {
 
 fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let progress = watch(&settings.common, look)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = match settings.command {
+        // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
+        // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
+        // their own.
+        CommandSettings::Sandbox(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = runtime
         .worker_threads(2)
         .enable_all()
         .build()
@@ -71,6 +79,15 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
+            CommandSettings::Resume(resume) => commands::resume(*resume, &progress, look).await,
+            CommandSettings::Runs(runs) => {
+                commands::runs(&runs, look)?;
+                Ok(RunExit::Done)
+            }
+            CommandSettings::Report(report) => {
+                commands::report(&report)?;
+                Ok(RunExit::Done)
+            }
             CommandSettings::Quota(quota) => {
                 commands::quota(quota, look).await?;
                 Ok(RunExit::Done)

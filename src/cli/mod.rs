@@ -8,6 +8,8 @@ mod terminal;
 
 mod summary;
 
+mod progress_line;
+
 mod progress_view;
 
 mod progress;

@@ -428,7 +428,12 @@ mod tests {
         let screen = Screen::new(40);
         let start = Instant::now();
         let progress = bars(&screen, start);
-        draw(&progress, start, 1000, &view(50, Some("a window")));
+        draw(
+            &progress,
+            start,
+            1000,
+            &view(50, Some("waiting for a window")),
+        );
         let drawn = ["[====>    ] 50/100", "waiting for a window"];
         assert_eq!(screen.rows(), drawn);
         progress.suspend(|| screen.put("a line of the log\n"));
@@ -468,7 +473,12 @@ mod tests {
             draw(&progress, start, 1000 + tick * 10, &view(tick, None));
         }
         assert_eq!(screen.flushes() - before, 5);
-        draw(&progress, start, 1801, &view(99, Some("an hour window")));
+        draw(
+            &progress,
+            start,
+            1801,
+            &view(99, Some("waiting for an hour window")),
+        );
         assert_eq!(screen.flushes() - before, 6);
     }
 
@@ -500,16 +510,26 @@ mod tests {
             draw(&progress, start, second * 1000, &view(second, None));
         }
         assert_eq!(count(), 5);
-        draw(&progress, start, 60_000, &view(60, Some("the hour window")));
+        draw(
+            &progress,
+            start,
+            60_000,
+            &view(60, Some("waiting for the hour window")),
+        );
         draw(&progress, start, 61_000, &view(61, None));
-        draw(&progress, start, 62_000, &view(61, Some("the hour window")));
+        draw(
+            &progress,
+            start,
+            62_000,
+            &view(61, Some("waiting for the hour window")),
+        );
         assert_eq!(count(), 6, "a reason is told once");
         for second in 62..=180 {
             draw(
                 &progress,
                 start,
                 second * 1000,
-                &view(61, Some("the hour window")),
+                &view(61, Some("waiting for the hour window")),
             );
         }
         assert_eq!(

@@ -1,7 +1,8 @@
 //! What the bars show, as text: a snapshot goes in, lines come out.
 //!
 //! Pure: the present, the time zone and the width are arguments. What does not fit in a line is left out whole, with a
-//! `…` in its place, so that no number is ever cut in two; the most telling parts come first.
+//! `…` in its place, so that no number is ever cut in two; the most telling parts come first. A time is never what is
+//! left out: it gets a line of its own, or the words before it are cut.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +12,10 @@ use jiff::tz::TimeZone;
 
 use crate::domain::Outcome;
 
+use super::progress_line::BETWEEN;
+use super::progress_line::bar;
+use super::progress_line::fit;
+use super::progress_line::fit_time;
 use super::terminal::Paint;
 use super::terminal::Tone;
 use super::text::ClockTime;
@@ -21,10 +26,24 @@ use super::text::visible;
 /// How many lanes have lines of their own; with more, the bars would fill the screen.
 const LANES_SHOWN: usize = 4;
 
+/// The cells of a bar that makes room for numbers.
+const SHORT_BAR: usize = 8;
+
+/// The outcomes that are named first: what the run is for, then what leaves work.
+const FIRST: [Outcome; 7] = [
+    Outcome::Cancelled,
+    Outcome::Failed,
+    Outcome::Unknown,
+    Outcome::Forbidden,
+    Outcome::NotFound,
+    Outcome::Invalid,
+    Outcome::Accepted,
+];
+
 /// How far one quota window is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowView {
-    /// Its name, for example `minute`.
+    /// Its name, as it follows "per": `minute`, or `6 s`.
     pub name: String,
     /// Slots taken.
     pub used: u64,
@@ -35,7 +54,7 @@ pub struct WindowView {
 /// What a lane waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// What it is, as it follows "waiting for": `the minute window`.
+    /// What happens meanwhile, as it precedes "until": `waiting for the minute window`.
     pub why: String,
     /// Until when, where that is known.
     pub until: Option<Timestamp>,
@@ -94,12 +113,9 @@ impl ProgressView {
             let name = self.lane_name(lane);
             // The end of the run is said once, beside the first lane's windows, which mostly decide it.
             let finish = self.finish.filter(|_| position == 0);
-            let quota = lane.quota_pieces(finish, present);
-            if !quota.is_empty() {
-                lines.push(fit(&name, &quota, budget));
-            }
+            lines.extend(lane.quota_lines(&name, finish, (present, budget)));
             if let Some(waiting) = &lane.waiting {
-                let line = fit(&name, &[waiting.text(present)], budget);
+                let line = waiting.line(&name, present, budget);
                 lines.push(paint.apply(Tone::Caution, &line));
             }
         }
@@ -117,7 +133,9 @@ impl ProgressView {
         for (position, lane) in self.lanes.iter().enumerate() {
             let name = self.lane_name(lane);
             let finish = self.finish.filter(|_| position == 0);
-            let mut own = lane.quota_pieces(finish, present);
+            let mut own = lane.window_pieces();
+            own.extend(finish.map(|at| ending(at, present)));
+            own.extend(lane.in_flight_piece());
             own.extend(lane.waiting.iter().map(|waiting| waiting.text(present)));
             if let Some(first) = own.first_mut() {
                 first.insert_str(0, &name);
@@ -157,88 +175,178 @@ impl ProgressView {
         }
     }
 
-    fn outcome_pieces(&self) -> impl Iterator<Item = String> {
-        let counts = self.outcomes.iter().filter(|(_, count)| **count > 0);
-        counts.map(|(outcome, &count)| format!("{outcome} {}", Number(count)))
+    /// Returns the outcomes that occurred, the ones to be named first in front.
+    fn counts(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        let rest = Outcome::ALL.into_iter();
+        let rest = rest.filter(|outcome| !FIRST.contains(outcome));
+        FIRST.into_iter().chain(rest).filter_map(|outcome| {
+            let count = self.outcomes.get(&outcome).copied();
+            count
+                .filter(|&count| count > 0)
+                .map(|count| (outcome, count))
+        })
     }
 
+    fn outcome_pieces(&self) -> impl Iterator<Item = String> {
+        self.counts().map(piece)
+    }
+
+    /// Returns the outcomes with those that leave nothing to do in one sum.
+    fn summed_pieces(&self) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let mut others = 0_u64;
+        for (outcome, count) in self.counts() {
+            if FIRST.contains(&outcome) {
+                pieces.push(piece((outcome, count)));
+            } else {
+                others += count;
+            }
+        }
+        pieces.extend(other(others));
+        pieces
+    }
+
+    /// Returns the fewest pieces: what leaves work is one sum, too. `accepted` is not in it, for it leaves none where
+    /// nobody asked for verification.
+    fn fewest_pieces(&self) -> Vec<String> {
+        let mut pieces = Vec::new();
+        let (mut work, mut others) = (0_u64, 0_u64);
+        let mut accepted = None;
+        for (outcome, count) in self.counts() {
+            match outcome {
+                Outcome::Cancelled => pieces.push(piece((outcome, count))),
+                Outcome::Accepted => accepted = Some(piece((outcome, count))),
+                outcome if outcome.leaves_work() => work += count,
+                _ => others += count,
+            }
+        }
+        if work > 0 {
+            let need = if work == 1 { "needs" } else { "need" };
+            pieces.push(format!("{} {need} a look", Number(work)));
+        }
+        pieces.extend(accepted);
+        pieces.extend(other(others));
+        pieces
+    }
+
+    /// Returns the line of bar and counts: the bar gives way to the numbers, and outcomes are summed up, before anything
+    /// is left out.
     fn main_line(&self, budget: usize) -> String {
-        let cells = (budget / 4).min(40);
-        let bar = self
-            .total
-            .map_or_else(String::new, |total| bar(self.done, total, cells));
-        let mut pieces = vec![self.counted()];
-        pieces.extend(self.outcome_pieces());
-        fit(&format!("{}{bar}", self.mark()), &pieces, budget)
+        let full = (budget / 4).min(40);
+        let head = |cells: usize| {
+            let total = self.total.filter(|_| cells > 0);
+            let bar = total.map(|total| bar(self.done, total, cells));
+            format!("{}{}", self.mark(), bar.unwrap_or_default())
+        };
+        let with = |outcomes: Vec<String>| {
+            let mut pieces = vec![self.counted()];
+            pieces.extend(outcomes);
+            pieces
+        };
+        let whole = with(self.outcome_pieces().collect());
+        let summed = with(self.summed_pieces());
+        let short = full.min(SHORT_BAR);
+        for (cells, pieces) in [
+            (full, &whole),
+            (short, &whole),
+            (short, &summed),
+            (0, &summed),
+        ] {
+            let line = format!("{}{}", head(cells), pieces.join(BETWEEN));
+            if console::measure_text_width(&line) <= budget {
+                return line;
+            }
+        }
+        fit(&head(0), &with(self.fewest_pieces()), budget)
     }
 }
 
 impl LaneView {
-    fn quota_pieces(&self, finish: Option<Timestamp>, present: &Present) -> Vec<String> {
-        let mut pieces: Vec<_> = self
-            .windows
-            .iter()
-            .map(|window| {
-                let name = visible(&window.name);
-                format!("{name} {}/{}", Number(window.used), Number(window.limit))
+    fn window_pieces(&self) -> Vec<String> {
+        let windows = self.windows.iter().enumerate();
+        windows
+            .map(|(position, window)| {
+                // What is counted is said once.
+                let noun = if position == 0 { "cancels " } else { "" };
+                let (used, limit) = (Number(window.used), Number(window.limit));
+                format!("{noun}{used}/{limit} per {}", visible(&window.name))
             })
+            .collect()
+    }
+
+    fn in_flight_piece(&self) -> Option<String> {
+        let count = Number(self.in_flight.into());
+        (self.in_flight > 0).then(|| format!("{count} in flight"))
+    }
+
+    /// Returns the windows and the end of the run, on two lines where one is too short. How many calls are in flight
+    /// is said where there is room, so that no line comes and goes with them.
+    fn quota_lines(
+        &self,
+        name: &str,
+        finish: Option<Timestamp>,
+        (present, budget): (&Present, usize),
+    ) -> Vec<String> {
+        let windows = self.window_pieces();
+        let finish: Vec<_> = finish.map(|at| ending(at, present)).into_iter().collect();
+        let both = [windows.clone(), finish.clone()].concat();
+        let width = console::measure_text_width;
+        let mut lines = if width(name) + width(&both.join(BETWEEN)) <= budget {
+            vec![both]
+        } else {
+            vec![windows, finish]
+        };
+        lines.retain(|pieces| !pieces.is_empty());
+        let mut lines: Vec<_> = lines
+            .into_iter()
+            .map(|pieces| fit(name, &pieces, budget))
             .collect();
-        pieces.extend(finish.map(|at| format!("done by {}", present.clock(at))));
-        if self.in_flight > 0 {
-            pieces.push(format!("{} in flight", Number(self.in_flight.into())));
+        match (lines.last_mut(), self.in_flight_piece()) {
+            (Some(line), Some(piece)) => {
+                if width(line) + width(BETWEEN) + width(&piece) <= budget {
+                    line.push_str(BETWEEN);
+                    line.push_str(&piece);
+                }
+            }
+            (None, Some(piece)) => lines.push(fit(name, &[piece], budget)),
+            (_, None) => {}
         }
-        pieces
+        lines
     }
 }
 
 impl Waiting {
     fn text(&self, present: &Present) -> String {
-        let why = visible(&self.why);
+        format!("{}{}", visible(&self.why), self.time(present))
+    }
+
+    fn line(&self, name: &str, present: &Present, budget: usize) -> String {
+        let words = format!("{name}{}", visible(&self.why));
+        fit_time(&words, &self.time(present), budget)
+    }
+
+    fn time(&self, present: &Present) -> String {
         let Some(until) = self.until else {
-            return format!("waiting for {why}");
+            return String::new();
         };
         // Whole seconds, rounded up: a countdown that shows 0 s while it still waits looks stuck.
         let left = until.duration_since(present.now).as_secs_f64().ceil();
         let left = Duration::try_from_secs_f64(left).unwrap_or_default();
-        format!(
-            "waiting for {why} until {} ({})",
-            present.clock(until),
-            Span(left)
-        )
+        format!(" until {} ({})", present.clock(until), Span(left))
     }
 }
 
-/// Draws a bar of `cells` cells in ASCII: block characters are two columns wide in some East Asian terminals, and the
-/// line would wrap.
-fn bar(done: u64, total: u64, cells: usize) -> String {
-    let share = |cells: usize| {
-        let filled = u128::from(done.min(total)) * cells as u128 / u128::from(total.max(1));
-        usize::try_from(filled).unwrap_or(cells)
-    };
-    let filled = share(cells);
-    let head = if filled < cells { ">" } else { "" };
-    let rest = cells - filled - head.len();
-    format!("[{}{head}{}] ", "=".repeat(filled), " ".repeat(rest))
+fn piece((outcome, count): (Outcome, u64)) -> String {
+    format!("{outcome} {}", Number(count))
 }
 
-/// Joins as many pieces as fit into `budget` columns; what does not fit is left out, with a mark.
-fn fit(head: &str, pieces: &[String], budget: usize) -> String {
-    const BETWEEN: &str = " · ";
-    const MARK: &str = " …";
-    let width = console::measure_text_width;
-    let mut line = head.to_owned();
-    for (position, piece) in pieces.iter().enumerate() {
-        let between = if position == 0 { "" } else { BETWEEN };
-        let last = position + 1 == pieces.len();
-        let reserved = if last { 0 } else { width(MARK) };
-        if position > 0 && width(&line) + width(between) + width(piece) + reserved > budget {
-            line.push_str(MARK);
-            break;
-        }
-        line.push_str(between);
-        line.push_str(piece);
-    }
-    console::truncate_str(&line, budget, "…").into_owned()
+fn other(count: u64) -> Option<String> {
+    (count > 0).then(|| format!("other {}", Number(count)))
+}
+
+/// "About", for retries and answers take their time, too.
+fn ending(at: Timestamp, present: &Present) -> String {
+    format!("ends about {}", present.clock(at))
 }
 
 #[cfg(test)]
@@ -267,7 +375,7 @@ mod tests {
             windows: vec![window("minute", 100, 100), window("hour", 1204, 1500)],
             in_flight: 16,
             waiting: Some(Waiting {
-                why: "the minute window".to_owned(),
+                why: "waiting for the minute window".to_owned(),
                 until: Some(at("2026-11-23T14:05:09Z")),
             }),
         }
@@ -296,8 +404,9 @@ mod tests {
     #[test]
     fn bars_at_60_columns_leave_out_what_does_not_fit() {
         insta::assert_snapshot!(bars(&view(), 60), @r#"
-        [===>          ] 1,204/5,000 · cancelled 1,090 …
-        minute 100/100 · hour 1,204/1,500 · done by 17:08:00 UTC …
+        1,204/5,000 · cancelled 1,090 · failed 1 · other 113
+        cancels 100/100 per minute · 1,204/1,500 per hour
+        ends about 17:08:00 UTC · 16 in flight
         waiting for the minute window until 14:05:09 UTC (12 s)
         "#);
     }
@@ -305,8 +414,8 @@ mod tests {
     #[test]
     fn bars_at_80_columns() {
         insta::assert_snapshot!(bars(&view(), 80), @r#"
-        [====>              ] 1,204/5,000 · cancelled 1,090 · already_final 101 …
-        minute 100/100 · hour 1,204/1,500 · done by 17:08:00 UTC · 16 in flight
+        [=>      ] 1,204/5,000 · cancelled 1,090 · failed 1 · other 113
+        cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
         waiting for the minute window until 14:05:09 UTC (12 s)
         "#);
     }
@@ -314,8 +423,8 @@ mod tests {
     #[test]
     fn bars_at_200_columns() {
         insta::assert_snapshot!(bars(&view(), 200), @r#"
-        [=========>                              ] 1,204/5,000 · cancelled 1,090 · already_final 101 · too_late 12 · failed 1
-        minute 100/100 · hour 1,204/1,500 · done by 17:08:00 UTC · 16 in flight
+        [=========>                              ] 1,204/5,000 · cancelled 1,090 · failed 1 · already_final 101 · too_late 12
+        cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · 16 in flight
         waiting for the minute window until 14:05:09 UTC (12 s)
         "#);
     }
@@ -330,18 +439,17 @@ mod tests {
             ..lane("fabrikam\u{1b}[2J")
         });
         insta::assert_snapshot!(bars(&two, 80), @r#"
-        SANDBOX 1,204 done, still reading · cancelled 1,090 · already_final 101 …
-        contoso: minute 100/100 · hour 1,204/1,500 · done by 17:08:00 UTC …
+        SANDBOX 1,204 done, still reading · cancelled 1,090 · failed 1 · other 113
+        contoso: cancels 100/100 per minute · 1,204/1,500 per hour
+        contoso: ends about 17:08:00 UTC · 16 in flight
         contoso: waiting for the minute window until 14:05:09 UTC (12 s)
-        fabrikam\u{1b}[2J: minute 100/100 · hour 1,204/1,500 · 16 in flight
+        fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour
         "#);
     }
 
     #[test]
     fn the_plain_line_says_all_of_it() {
-        insta::assert_snapshot!(view().plain_line(&present()), @r#"
-        14:04:57 UTC 1,204/5,000 · cancelled 1,090 · already_final 101 · too_late 12 · failed 1 · minute 100/100 · hour 1,204/1,500 · done by 17:08:00 UTC · 16 in flight · waiting for the minute window until 14:05:09 UTC (12 s)
-        "#);
+        insta::assert_snapshot!(view().plain_line(&present()), @"14:04:57 UTC 1,204/5,000 · cancelled 1,090 · failed 1 · already_final 101 · too_late 12 · cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · 16 in flight · waiting for the minute window until 14:05:09 UTC (12 s)");
     }
 
     #[test]
@@ -352,7 +460,7 @@ mod tests {
             .collect();
         for width in 0..130 {
             let lines = many.bar_lines(&present(), width, Paint::Plain);
-            assert_eq!(lines.len(), 2 + 2 * LANES_SHOWN);
+            assert!(lines.len() <= 3 + 2 * LANES_SHOWN, "{lines:?}");
             for line in lines {
                 assert!(
                     console::measure_text_width(&line)
@@ -364,12 +472,41 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_is_full_only_at_the_end() {
-        assert_eq!(bar(0, 0, 4), "[>   ] ");
-        assert_eq!(bar(999, 1000, 4), "[===>] ");
-        assert_eq!(bar(1000, 1000, 4), "[====] ");
-        assert_eq!(bar(u64::MAX, 3, 4), "[====] ");
-        assert_eq!(bar(1, 2, 0), "[] ");
+    fn what_leaves_work_is_named_before_the_rest_and_before_the_bar() {
+        let mut bad = view();
+        bad.outcomes = Outcome::ALL.into_iter().zip([1000; 13]).collect();
+        let main = |width| bars(&bad, width).lines().next().unwrap().to_owned();
+        insta::assert_snapshot!(main(60), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look …");
+        insta::assert_snapshot!(main(80), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 …");
+        insta::assert_snapshot!(main(130), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 · other 6,000");
+        insta::assert_snapshot!(main(300), @"[=========>                              ] 1,204/5,000 · cancelled 1,000 · failed 1,000 · unknown 1,000 · forbidden 1,000 · not_found 1,000 · invalid 1,000 · accepted 1,000 · already_cancelled 1,000 · already_final 1,000 · too_late 1,000 · held_back 1,000 · duplicate 1,000 · not_attempted 1,000");
+    }
+
+    #[test]
+    fn each_outcome_is_named_once() {
+        let mut all = view();
+        all.outcomes = Outcome::ALL.into_iter().zip([1; 13]).collect();
+        assert_eq!(all.outcome_pieces().count(), Outcome::ALL.len());
+    }
+
+    #[test]
+    fn the_time_of_a_waiting_line_is_never_cut() {
+        let mut paused = view();
+        paused.lanes[0].waiting = Some(Waiting {
+            why: "paused by the service (429)".to_owned(),
+            until: Some(at("2026-11-24T00:51:00Z")),
+        });
+        let line =
+            |view: &ProgressView, width| bars(view, width).lines().last().unwrap().to_owned();
+        insta::assert_snapshot!(line(&paused, 80), @"paused by the service (429) until 2026-11-24 00:51 UTC (10 h 46 min)");
+        insta::assert_snapshot!(line(&paused, 60), @"paused by the ser… until 2026-11-24 00:51 UTC (10 h 46 min)");
+        for width in 50..100 {
+            let line = line(&paused, width);
+            assert!(
+                line.ends_with(" until 2026-11-24 00:51 UTC (10 h 46 min)"),
+                "{line}"
+            );
+        }
     }
 
     #[test]

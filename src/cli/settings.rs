@@ -15,6 +15,7 @@ mod allowance;
 mod common;
 mod connection;
 
+mod past;
 mod quota;
 mod run;
 mod sandbox;
@@ -24,6 +25,9 @@ pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
 pub use connection::TokenOrigin;
 pub use error::SettingsError;
+pub use past::ReportSettings;
+pub use past::ResumeSettings;
+pub use past::RunsSettings;
 pub use quota::QuotaSettings;
 pub use quota::ScopeFilter;
 pub use run::Consent;
@@ -53,6 +57,12 @@ pub struct Settings {
 pub enum CommandSettings {
     /// `run`
     Run(Box<RunSettings>),
+    /// Go on with a run.
+    Resume(Box<ResumeSettings>),
+    /// List runs.
+    Runs(RunsSettings),
+    /// Write a report again.
+    Report(ReportSettings),
     /// `quota`
     Quota(QuotaSettings),
     /// `sandbox`
@@ -69,6 +79,15 @@ impl Settings {
         let command = match typed.command {
             Command::Run(run) => {
                 CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
+            }
+            Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings::resolve(
+                *resume, &common, around,
+            )?)),
+            Command::Runs(runs) => {
+                CommandSettings::Runs(RunsSettings::resolve(&runs, &common, around)?)
+            }
+            Command::Report(report) => {
+                CommandSettings::Report(ReportSettings::resolve(report, &common, around)?)
             }
             Command::Quota(quota) => {
                 CommandSettings::Quota(QuotaSettings::resolve(quota, &common, around)?)

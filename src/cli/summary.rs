@@ -21,6 +21,7 @@ use super::text::Count;
 use super::text::Number;
 use super::text::Span;
 use super::text::visible;
+use super::text::wrap;
 
 /// Whether an `accepted` row leaves something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,26 +280,6 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.
-fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        let fits =
-            console::measure_text_width(&line) + 1 + console::measure_text_width(word) <= columns;
-        if line.trim().is_empty() {
-            line.push_str(word);
-        } else if fits {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(std::mem::replace(&mut line, " ".repeat(indent) + word));
-        }
-    }
-    lines.push(line);
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,7 +348,7 @@ mod tests {
          cancelled  1,500  the record says Cancelled
          rows       1,500
 
-        14 m 02 s · 1,515 calls
+        14 min 02 s · 1,515 calls
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         report
           ./mde-cancel-0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1.csv

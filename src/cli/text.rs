@@ -56,13 +56,13 @@ impl fmt::Display for Count<'_> {
     }
 }
 
-/// A span as people say it: `0.3 s`, `12 s`, `2 m 05 s`, `3 h 04 min`, `1 d 02 h`.
+/// A span as people say it: `0.3 s`, `12 s`, `2 min 05 s`, `3 h 04 min`, `1 d 02 h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded before the unit is picked, so that 59.7 s is `1 m 00 s` and never `60 s`.
+        // Rounded before the unit is picked, so that 59.7 s is `1 min 00 s` and never `60 s`.
         let millis = self.0.as_millis();
         let tenths = millis.saturating_add(50) / 100;
         let seconds = millis.saturating_add(500) / 1000;
@@ -73,7 +73,7 @@ impl fmt::Display for Span {
         } else if seconds < 60 {
             format!("{seconds} s")
         } else if seconds < 3600 {
-            format!("{} m {:02} s", seconds / 60, seconds % 60)
+            format!("{} min {:02} s", seconds / 60, seconds % 60)
         } else if minutes < 24 * 60 {
             format!("{} h {:02} min", minutes / 60, minutes % 60)
         } else {
@@ -127,15 +127,41 @@ pub fn local_zone() -> TimeZone {
     TimeZone::try_system().unwrap_or(TimeZone::UTC)
 }
 
-/// Names a quota window by its period: `minute`, `hour`, or `6 s`.
+/// Names a quota window by its period, as it follows "per": `minute`, `hour`, `6 s`, `6 min` or `2 h`.
 pub fn window_name(period: Duration) -> String {
     match (period.as_secs(), period.subsec_nanos()) {
         (1, 0) => "second".to_owned(),
         (60, 0) => "minute".to_owned(),
         (3600, 0) => "hour".to_owned(),
         (86_400, 0) => "day".to_owned(),
+        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(3600) => {
+            format!("{} h", seconds / 3600)
+        }
+        (seconds, 0) if seconds > 0 && seconds.is_multiple_of(60) => {
+            format!("{} min", seconds / 60)
+        }
         _ => Span(period).to_string(),
     }
+}
+
+/// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.
+pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let fits =
+            console::measure_text_width(&line) + 1 + console::measure_text_width(word) <= columns;
+        if line.trim().is_empty() {
+            line.push_str(word);
+        } else if fits {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent) + word));
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// Returns text of the service or the input so that a terminal shows it in one line and obeys none of it.
@@ -183,8 +209,8 @@ mod tests {
             (300, "0.3 s"),
             (960, "1 s"),
             (12_000, "12 s"),
-            (59_700, "1 m 00 s"),
-            (125_000, "2 m 05 s"),
+            (59_700, "1 min 00 s"),
+            (125_000, "2 min 05 s"),
             (3_599_600, "1 h 00 min"),
             (11_040_000, "3 h 04 min"),
             (86_399_000, "1 d 00 h"),
@@ -216,6 +242,10 @@ mod tests {
         assert_eq!(window_name(Duration::from_secs(60)), "minute");
         assert_eq!(window_name(Duration::from_secs(3600)), "hour");
         assert_eq!(window_name(Duration::from_secs(6)), "6 s");
+        assert_eq!(window_name(Duration::from_secs(360)), "6 min");
+        assert_eq!(window_name(Duration::from_secs(7200)), "2 h");
+        assert_eq!(window_name(Duration::from_secs(90)), "1 min 30 s");
+        assert_eq!(window_name(Duration::ZERO), "0 s");
         assert_eq!(window_name(Duration::from_millis(600)), "0.6 s");
     }
 

@@ -20,6 +20,7 @@ use crate::domain::Uptime;
 use crate::intake::IntakeError;
 use crate::intake::OpenInput;
 use crate::quota::forecast;
+use crate::store::Appended;
 use crate::store::IntakeMark;
 use crate::store::Pending;
 use crate::store::RunKey;
@@ -44,8 +45,11 @@ use super::plan::Planner;
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
 const BATCH: usize = 16;
 
-/// How often the eyes are shown something: often enough to look alive, and next to nothing while an hour is waited out.
+/// How often the eyes are shown something while calls are on the wire: often enough to look alive.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
+
+/// How often while none is: a countdown goes by the second, and each look wakes the writer and locks the file.
+const VIEW_WAITING: Duration = Duration::from_secs(1);
 
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
@@ -161,7 +165,7 @@ pub async fn execute(
 
 /// Rows on their way into the journal, and what to tell the core once they are there.
 struct Appending {
-    pending: Pending<()>,
+    pending: Pending<Appended>,
     event: Event,
 }
 
@@ -228,11 +232,11 @@ impl Shell<'_> {
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
             if clock.now().uptime >= next_view {
-                self.show().await?;
-                next_view = clock.now().uptime.after(VIEW_EVERY);
+                let pause = self.show().await?;
+                next_view = clock.now().uptime.after(pause);
             }
         }
-        self.show().await
+        self.show().await.map(drop)
     }
 
     fn is_done(&self) -> bool {
@@ -322,8 +326,8 @@ impl Shell<'_> {
             return Ok(());
         }
         self.rows = None;
-        pending.await?;
-        self.step(event);
+        let written = pending.await?;
+        self.step(count_in(event, &written));
         self.step(Event::InputEnded);
         if is_broken && self.intake.is_none() && !was_given_up {
             return Err(EngineError::Reading);
@@ -331,9 +335,11 @@ impl Shell<'_> {
         Ok(())
     }
 
-    async fn show(&mut self) -> Result<(), EngineError> {
+    /// Shows the eyes how things stand, and returns how long that may last them.
+    async fn show(&mut self) -> Result<Duration, EngineError> {
         let now = self.now();
         let lanes = self.core.view();
+        let is_waiting = lanes.iter().all(|lane| lane.in_flight == 0);
         let input_ended = self.rows.is_none();
         let mut usage = Vec::with_capacity(lanes.len());
         let mut finish = None;
@@ -354,7 +360,7 @@ impl Shell<'_> {
             finish,
         };
         self.observer.looked(&view);
-        Ok(())
+        Ok(if is_waiting { VIEW_WAITING } else { VIEW_EVERY })
     }
 }
 
@@ -371,9 +377,20 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
-    (&mut waiting.pending).await?;
+    let written = (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(done.event),
+        Some(done) => Ok(count_in(done.event, &written)),
         None => std::future::pending().await,
     }
+}
+
+/// Counts the rows in that the journal settled as it took them.
+fn count_in(mut event: Event, written: &Appended) -> Event {
+    if let Event::Appended { settled, .. } = &mut event {
+        let twins = written.duplicates.len() as u64;
+        if twins > 0 {
+            *settled.entry(Outcome::Duplicate).or_default() += twins;
+        }
+    }
+    event
 }

@@ -24,6 +24,7 @@ pub use cooldown::Cooldown;
 pub use decide::Decision;
 pub use decide::Usage;
 pub use decide::decide;
+pub use decide::freed;
 pub use decide::usage;
 pub use forecast::Milestone;
 pub use forecast::forecast;

@@ -4,22 +4,33 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::RowNumber;
 use crate::domain::Scope;
+use crate::domain::Settlement;
 use crate::quota;
 use crate::quota::Windows;
 
 use super::error::Fault;
+use super::holds::Granted;
+use super::holds::Holds;
 use super::journal;
 use super::journal::Note;
 use super::journal::Sources;
 use super::ledger::AttemptKey;
 use super::ledger::Ledger;
-use super::records::IntakeMark;
 use super::records::NewRow;
 use super::records::Record;
+use super::run_record::Appended;
+use super::run_record::IntakeMark;
+use super::run_record::NewRun;
+use super::run_record::RunRecord;
+use super::run_record::RunState;
+use super::runs;
 use super::scopes;
 use super::slots::Purpose;
 use super::slots::RunKey;
@@ -28,6 +39,7 @@ use super::slots::ScopeRecord;
 use super::slots::ScopeUse;
 use super::slots::Take;
 use super::slots::Taken;
+use super::twins::Twins;
 
 /// The writer's own things.
 #[derive(Debug)]
@@ -36,6 +48,10 @@ pub(super) struct Desk {
     pub(super) file: PathBuf,
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
+    pub(super) holds: Holds,
+    pub(super) twins: Twins,
+    /// The last wall time that anybody named: what needs a stamp and brings none gets this one.
+    pub(super) told: Timestamp,
 }
 
 impl Desk {
@@ -44,11 +60,71 @@ impl Desk {
         run: RunKey,
         rows: &[NewRow],
         mark: &IntakeMark,
-    ) -> Result<(), Fault> {
-        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)
+    ) -> Result<Appended, Fault> {
+        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)?;
+        let mut appended = Appended::default();
+        self.twins.look(&self.conn, &self.holds, run)?;
+        if !self.twins.is_empty() {
+            for row in rows.iter().filter(|row| row.settlement.is_none()) {
+                let Ok(id) = &row.id else { continue };
+                if let Some(other) = self.twins.holder_of(&self.conn, id)? {
+                    settle_twin(&self.conn, (run, row.number), other, self.told)?;
+                    appended.duplicates.push(row.number);
+                }
+            }
+        }
+        if mark.complete {
+            self.twins.forget();
+        }
+        Ok(appended)
+    }
+
+    pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, Fault> {
+        runs::create(&self.conn, self.holds.me(), run)
+    }
+
+    pub(super) fn hold_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
+        self.holds.take_in_hand(&self.conn, run, at)
+    }
+
+    pub(super) fn let_run_go(&mut self, run: RunKey) -> Result<(), Fault> {
+        self.holds.let_go(&self.conn, run)
+    }
+
+    pub(super) fn reopen_run(
+        &mut self,
+        run: RunKey,
+        at: Timestamp,
+    ) -> Result<Granted<Appended>, Fault> {
+        if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
+            return Ok(Err(refusal));
+        }
+        runs::set_state(&self.conn, run, (RunState::Going, None), None, at)?;
+        self.twins.look(&self.conn, &self.holds, run)?;
+        let mut appended = Appended::default();
+        for (row, other) in self.twins.twins_of(&self.conn, run)? {
+            settle_twin(&self.conn, (run, row), &other, at)?;
+            appended.duplicates.push(row);
+        }
+        // Where the input is not read any further, nobody would ask again.
+        self.twins.forget();
+        Ok(Ok(appended))
+    }
+
+    pub(super) fn runs(&self) -> Result<Vec<RunRecord>, Fault> {
+        runs::read(&self.conn, self.holds.locks(), ("", []))
+    }
+
+    pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {
+        if let Err(refusal) = self.holds.must_be_free(&self.conn, run)? {
+            return Ok(Err(refusal));
+        }
+        self.sources.retain(|(known, _), _| *known != run);
+        runs::remove(&self.conn, run).map(Ok)
     }
 
     pub(super) fn take(&mut self, take: &Take) -> Result<Taken, Fault> {
+        self.told = take.now.wall;
         let taken = self.ledger.take(&self.conn, take)?;
         if let (
             Taken::Go(_),
@@ -130,11 +206,17 @@ impl Desk {
                 exit,
                 reason,
                 at,
-            } => journal::set_run_state(conn, *run, (*state, *exit), reason.as_deref(), *at),
+            } => {
+                if *state != RunState::Going {
+                    self.ledger.stop_waiting(conn)?;
+                }
+                runs::set_state(conn, *run, (*state, *exit), reason.as_deref(), *at)
+            }
         }
     }
 
     pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, Fault> {
+        self.told = now.wall;
         let key = scopes::enter(&self.conn, scope)?;
         scopes::read(&self.conn, key, self.ledger.boot(), now)
     }
@@ -145,6 +227,7 @@ impl Desk {
         windows: &Windows,
         now: Moment,
     ) -> Result<ScopeUse, Fault> {
+        self.told = now.wall;
         let calls = self.ledger.calls(&self.conn, key, windows, now)?;
         Ok(ScopeUse {
             windows: quota::usage(now.uptime, windows, &calls),
@@ -152,4 +235,21 @@ impl Desk {
             scope: scopes::read(&self.conn, key, self.ledger.boot(), now)?,
         })
     }
+}
+
+/// Writes the last word on a row whose id is another live run's to cancel.
+fn settle_twin(
+    conn: &Connection,
+    (run, row): (RunKey, RowNumber),
+    other: &str,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let settlement = Settlement {
+        outcome: Outcome::Duplicate,
+        reason: format!("unsettled in run {other}"),
+        record: None,
+        follow_up: None,
+        settled_at: at,
+    };
+    journal::settle(conn, (run, row.0), &settlement)
 }

@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
+use crate::domain::RunId;
+
+use super::run_record::Holder;
+
 /// Why the state cannot be used; the causes are shared, for one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -113,6 +117,14 @@ pub enum StoreError {
         /// The row's number.
         row: u32,
     },
+    /// A live process executes the run, or is about to.
+    #[error("run {run} is held by {holder}")]
+    RunHeld {
+        /// The run.
+        run: RunId,
+        /// By whom.
+        holder: Holder,
+    },
     /// No run, scope or call has this key.
     #[error("state file {path} holds no {what} {key}")]
     Unknown {
@@ -131,6 +143,7 @@ pub(super) enum Fault {
     Sqlite(rusqlite::Error),
     ReadOnly,
     RowNotOpen { run: i64, row: u32 },
+    RunHeld { run: RunId, holder: Holder },
     Unknown { what: &'static str, key: String },
 }
 
@@ -149,6 +162,7 @@ impl Fault {
             Self::Sqlite(error) => StoreError::from_sqlite(path, error),
             Self::ReadOnly => StoreError::ReadOnly { path },
             Self::RowNotOpen { run, row } => StoreError::RowNotOpen { path, run, row },
+            Self::RunHeld { run, holder } => StoreError::RunHeld { run, holder },
             Self::Unknown { what, key } => StoreError::Unknown { path, what, key },
         }
     }

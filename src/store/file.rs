@@ -117,6 +117,11 @@ pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// Returns whether the file was written by an older version, or by none yet.
+pub(super) fn is_older(conn: &Connection) -> Result<bool, Fault> {
+    Ok(Header::read(conn)?.version < schema::VERSION)
+}
+
 struct Header {
     application: i64,
     version: i64,

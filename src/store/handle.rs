@@ -1,16 +1,7 @@
 //! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
 
-use std::fmt;
-use std::future::Future;
 use std::path::Path;
-use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::sync::mpsc::Sender;
-use std::task::Context;
-use std::task::Poll;
-use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 use rusqlite::TransactionBehavior;
@@ -26,19 +17,21 @@ use super::desk::Desk;
 use super::error::Fault;
 use super::error::StoreError;
 use super::file::Folder;
-use super::journal;
+use super::holds::Granted;
+use super::holds::Holds;
 use super::journal::Sources;
 use super::ledger::Ledger;
 use super::processes;
 use super::queue;
 use super::reader::Reader;
-use super::records::IntakeMark;
 use super::records::NewRow;
-use super::records::NewRun;
 use super::records::Process;
 use super::records::QueuedRow;
 use super::records::Record;
 use super::records::StoreOptions;
+use super::run_record::Appended;
+use super::run_record::IntakeMark;
+use super::run_record::NewRun;
 use super::scopes;
 use super::slots::RunKey;
 use super::slots::ScopeKey;
@@ -46,8 +39,10 @@ use super::slots::ScopeRecord;
 use super::slots::ScopeUse;
 use super::slots::Take;
 use super::slots::Taken;
+use super::thread::Pending;
+use super::thread::WriterThread;
+use super::twins::Twins;
 use super::writer;
-use super::writer::AnyErrand;
 use super::writer::Asked;
 use super::writer::Turn;
 
@@ -58,51 +53,6 @@ use super::writer::Turn;
 #[derive(Clone, Debug)]
 pub struct Store {
     thread: Arc<WriterThread>,
-}
-
-struct WriterThread {
-    // Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full
-    // channel could only block them.
-    errands: Option<Sender<AnyErrand>>,
-    thread: Option<JoinHandle<()>>,
-    file: PathBuf,
-}
-
-impl fmt::Debug for WriterThread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriterThread")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for WriterThread {
-    fn drop(&mut self) {
-        self.errands = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(file = %self.file.display(), "the writer of the state file broke off");
-        }
-    }
-}
-
-/// The answer to something that is already on its way to the writer.
-///
-/// # Cancel safety
-/// Dropping it drops the answer only; what was sent is done all the same.
-#[derive(Debug)]
-#[must_use = "what was sent is not on disk before the answer is there"]
-pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
-
-impl<T> Future for Pending<T> {
-    type Output = Result<T, StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
-    }
 }
 
 impl Store {
@@ -127,6 +77,7 @@ impl Store {
         let folder = Folder::open(dir)?;
         let mut conn = folder.open_file()?;
         let lock = folder.locks.hold(&process.id.to_string())?;
+        let holds = Holds::new(process.id.to_string(), folder.locks.clone());
         let ledger = enter(&mut conn, &folder, (process, now), &options)
             .map_err(|fault| fault.at(&folder.file))?;
         let desk = Desk {
@@ -134,18 +85,14 @@ impl Store {
             file: folder.file.clone(),
             ledger,
             sources: Sources::new(),
+            holds,
+            twins: Twins::default(),
+            told: now.wall,
         };
-        let (errands, waiting) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || writer::serve(desk, &waiting, lock))
-            .map_err(|error| StoreError::folder(dir, error))?;
+        let thread =
+            WriterThread::start(desk, lock).map_err(|error| StoreError::folder(dir, error))?;
         Ok(Self {
-            thread: Arc::new(WriterThread {
-                errands: Some(errands),
-                thread: Some(thread),
-                file: folder.file,
-            }),
+            thread: Arc::new(thread),
         })
     }
 
@@ -154,20 +101,24 @@ impl Store {
     /// # Errors
     /// Returns why the file cannot be read.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Reader::open_file(&self.thread.file)
+        Reader::open_file(self.thread.file())
     }
 
-    /// Begins a run.
+    /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
-        self.ask(Turn::Attempt, move |desk| {
-            journal::create_run(&desk.conn, &run)
-        })
+        self.ask(Turn::Attempt, move |desk| desk.create_run(&run))
     }
 
     /// Adds rows, and how far the input was read with them, in one transaction.
     ///
-    /// Attempts that are sent to the writer later may be committed earlier.
-    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: IntakeMark) -> Pending<()> {
+    /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call. A row
+    /// whose id is unsettled in another live run of the same tenant is settled as a duplicate.
+    pub fn append_rows(
+        &self,
+        run: RunKey,
+        rows: Vec<NewRow>,
+        mark: IntakeMark,
+    ) -> Pending<Appended> {
         self.ask(Turn::Rows(rows.len()), move |desk| {
             desk.append_rows(run, &rows, &mark)
         })
@@ -212,10 +163,19 @@ impl Store {
         self.ask(Turn::Attempt, move |desk| desk.scope(&scope, now))
     }
 
-    fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    pub(super) fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+    {
+        self.ask_for(turn, move |desk| deed(desk).map(Ok))
+    }
+
+    /// As [`Store::ask`], for what may be refused without breaking the store.
+    pub(super) fn ask_for<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Desk) -> Result<Granted<T>, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let errand = Box::new(Asked {
@@ -224,11 +184,8 @@ impl Store {
             value: None,
             reply,
         });
-        if let Some(errands) = &self.thread.errands {
-            // Where the writer is gone, the errand is dropped with its way back, and that is the answer.
-            drop(errands.send(errand));
-        }
-        Pending(answer)
+        self.thread.send(errand);
+        Pending::new(answer)
     }
 }
 
@@ -253,4 +210,180 @@ fn enter(
         }))?;
     }
     Ok(ledger)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::io::Write;
+    use std::num::NonZeroU32;
+    use std::sync::mpsc;
+
+    use futures::executor::block_on;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::ActionId;
+    use crate::domain::BootId;
+    use crate::domain::RowContext;
+    use crate::domain::RunId;
+    use crate::domain::Source;
+    use crate::domain::Uptime;
+    use crate::quota::Window;
+    use crate::store::Purpose;
+
+    const NOW: Moment = Moment {
+        uptime: Uptime::from_nanos(0),
+        wall: Timestamp::UNIX_EPOCH,
+    };
+
+    fn open(dir: &Path) -> Store {
+        let process = Process {
+            id: Uuid::new_v4(),
+            pid: 1,
+            host: "here".to_owned(),
+            boot: BootId::new("boot"),
+        };
+        Store::open(dir, process, NOW).unwrap()
+    }
+
+    fn begin(store: &Store) -> RunKey {
+        let text = String::new;
+        let run = NewRun {
+            id: RunId::new(Uuid::from_u128(1)),
+            created: NOW.wall,
+            settings: text(),
+            inputs: text(),
+            tenant: text(),
+            app: text(),
+            cloud: text(),
+            host: text(),
+            user: text(),
+            version: text(),
+        };
+        block_on(store.create_run(run)).unwrap()
+    }
+
+    /// Appends 100 rows, from `first` on.
+    fn append(store: &Store, run: RunKey, first: u32) -> Result<Appended, StoreError> {
+        let rows = (first..first + 100).map(|number| NewRow {
+            number: RowNumber(number),
+            lane: LaneId(0),
+            source: Source {
+                file: "ids.csv".into(),
+                line: 1,
+            },
+            id: ActionId::from_bytes(u128::from(number).to_be_bytes()).ok_or_else(String::new),
+            context: RowContext::default(),
+            settlement: None,
+        });
+        block_on(store.append_rows(run, rows.collect(), IntakeMark::default()))
+    }
+
+    fn count(store: &Store, run: RunKey) -> u64 {
+        store.reader().unwrap().run_counts(run).unwrap().unsettled
+    }
+
+    fn pragma(store: &Store, name: &'static str, value: i64) {
+        block_on(store.ask(Turn::Attempt, move |desk| {
+            // Some answer with a row, some do not.
+            let set = format!("PRAGMA {name} = {value}");
+            Ok(desk.conn.prepare(&set)?.query([])?.next().map(drop)?)
+        }))
+        .unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_writing_and_what_stood_before_goes_on_once_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let run = begin(&store);
+        pragma(&store, "max_page_count", 40);
+        let mut next = 1;
+        let full = loop {
+            match append(&store, run, next) {
+                Ok(_) => next += 100,
+                Err(error) => break error,
+            }
+            assert!(next < 100_000, "the bound does not bind");
+        };
+        assert!(matches!(full, StoreError::Full { .. }), "{full}");
+        assert!(next > 100);
+        let windows = Windows::new(vec![Window {
+            limit: NonZeroU32::MIN,
+            period: std::time::Duration::from_secs(1),
+        }]);
+        let wish = Take {
+            scope: ScopeKey(1),
+            windows: Arc::new(windows),
+            now: NOW,
+            purpose: Purpose::Read,
+        };
+        let refused = block_on(store.take(wish)).unwrap_err();
+        assert!(matches!(refused, StoreError::Full { .. }), "{refused}");
+        assert!(block_on(store.hold_run(run, NOW.wall)).is_err());
+        assert_eq!(count(&store, run), u64::from(next - 1));
+        drop(store);
+
+        let store = open(dir.path());
+        block_on(store.reopen_run(run, NOW.wall)).unwrap();
+        append(&store, run, next).unwrap();
+        assert_eq!(count(&store, run), u64::from(next + 99));
+    }
+
+    #[test]
+    fn a_file_that_turns_read_only_ends_the_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let run = begin(&store);
+        append(&store, run, 1).unwrap();
+        // As where the file system is mounted anew, for reading only.
+        pragma(&store, "query_only", 1);
+        let refused = append(&store, run, 101).unwrap_err();
+        assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
+        assert_eq!(count(&store, run), 100);
+    }
+
+    struct Told(mpsc::Sender<String>);
+
+    impl Write for Told {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(line).into_owned()).ok();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_locked_for_long_is_waited_for_with_one_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let run = begin(&store);
+        let (sender, told) = mpsc::channel();
+        let listen = store.ask(Turn::Attempt, move |_| {
+            let log = tracing_subscriber::fmt()
+                .with_writer(move || Told(sender.clone()))
+                .finish();
+            // For as long as the writer's thread lives.
+            std::mem::forget(tracing::subscriber::set_default(log));
+            Ok(())
+        });
+        block_on(listen).unwrap();
+        let other = Connection::open(dir.path().join("state.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        std::thread::scope(|threads| {
+            let appended = threads.spawn(|| append(&store, run, 1));
+            let warning = told.recv().unwrap();
+            assert!(warning.contains("the state file is busy"), "{warning}");
+            assert!(!appended.is_finished());
+            other.execute_batch("COMMIT").unwrap();
+            appended.join().unwrap().unwrap();
+        });
+        assert_eq!(count(&store, run), 100);
+        assert!(told.try_recv().is_err());
+    }
 }

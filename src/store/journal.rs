@@ -1,4 +1,4 @@
-//! The journal: runs, rows, attempts and outcomes.
+//! The journal: rows, attempts and outcomes.
 //!
 //! Every function runs inside the writer's transaction. A record about a row that is settled or does not exist is an
 //! error, never a silent nothing: the journal and its writer would disagree about the run.
@@ -19,11 +19,10 @@ use crate::domain::Settlement;
 use super::error::Fault;
 use super::ledger::AttemptKey;
 use super::records::AttemptReply;
-use super::records::IntakeMark;
 use super::records::NewRow;
-use super::records::NewRun;
 use super::records::Phase;
-use super::records::RunState;
+use super::run_record::IntakeMark;
+use super::runs;
 use super::slots::RunKey;
 use super::words::IdCell;
 use super::words::Wall;
@@ -35,45 +34,6 @@ pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
 /// A row by its run and number.
 pub(super) type RowKey = (RunKey, u32);
 
-/// Enters a run that goes on.
-pub(super) fn create_run(conn: &Connection, run: &NewRun) -> Result<RunKey, Fault> {
-    conn.prepare_cached(
-        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?
-    .execute(params![
-        run.id.to_string(),
-        Wall(run.created),
-        run.settings,
-        run.inputs,
-        run.tenant,
-        run.app,
-        run.cloud,
-        run.host,
-        run.user,
-        run.version,
-        RunState::Going.as_str(),
-    ])?;
-    Ok(RunKey(conn.last_insert_rowid()))
-}
-
-/// Writes what became of a run.
-pub(super) fn set_run_state(
-    conn: &Connection,
-    run: RunKey,
-    (state, exit): (RunState, Option<u8>),
-    reason: Option<&str>,
-    at: Timestamp,
-) -> Result<(), Fault> {
-    let ended = (state != RunState::Going).then_some(Wall(at));
-    let changed = conn
-        .prepare_cached(
-            "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1",
-        )?
-        .execute(params![run.0, state.as_str(), exit, reason, ended])?;
-    known_run(run, changed)
-}
-
 /// Adds rows, and how far the input was read with them.
 pub(super) fn append_rows(
     conn: &Connection,
@@ -82,17 +42,7 @@ pub(super) fn append_rows(
     rows: &[NewRow],
     mark: &IntakeMark,
 ) -> Result<(), Fault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
-        )?
-        .execute(params![
-            run.0,
-            i64::try_from(mark.rows_read).unwrap_or(i64::MAX),
-            mark.position,
-            mark.complete
-        ])?;
-    known_run(run, changed)?;
+    runs::set_mark(conn, run, mark)?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO rows (run, number, lane, id, source, line, phase, comment, tenant, action_type, machine_id,
             computer_dns_name, requestor)
@@ -318,16 +268,5 @@ fn open_row((run, row): RowKey, changed: usize) -> Result<(), Fault> {
         Ok(())
     } else {
         Err(Fault::RowNotOpen { run: run.0, row })
-    }
-}
-
-fn known_run(run: RunKey, changed: usize) -> Result<(), Fault> {
-    if changed == 1 {
-        Ok(())
-    } else {
-        Err(Fault::Unknown {
-            what: "run",
-            key: run.0.to_string(),
-        })
     }
 }

@@ -5,6 +5,7 @@
 //! on an old picture. Time is an argument; nothing here reads a clock.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -30,6 +31,7 @@ use super::slots::RunKey;
 use super::slots::ScopeKey;
 use super::slots::Take;
 use super::slots::Taken;
+use super::waiters;
 use super::words::Up;
 use super::words::Wall;
 
@@ -48,12 +50,15 @@ pub(super) struct Ledger {
     books: HashMap<ScopeKey, Book>,
     /// When a scope's cooldown ends; [`Uptime::MIN`] where there is none.
     cooldowns: HashMap<ScopeKey, Uptime>,
+    /// The scopes for which this process stands among those who wait.
+    waits: HashSet<ScopeKey>,
     version: i64,
     looked: Option<Uptime>,
     pruned: Option<Uptime>,
 }
 
-/// The calls of one scope that ended at most `reach` ago, and those in flight.
+/// The calls of one scope that ended at most `reach` ago, and those in flight. The reach goes a little beyond the longest
+/// hold, so that they also tell since when a slot is free.
 #[derive(Debug)]
 struct Book {
     calls: Calls,
@@ -76,6 +81,7 @@ impl Ledger {
             grace,
             books: HashMap::new(),
             cooldowns: HashMap::new(),
+            waits: HashSet::new(),
             version: 0,
             looked: None,
             pruned: None,
@@ -100,16 +106,47 @@ impl Ledger {
     pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, Fault> {
         self.prune(conn, take.now)?;
         let cooldown = self.cooldown(conn, take.scope, take.now)?;
+        if cooldown > take.now.uptime {
+            return Ok(Taken::CoolingDown(cooldown));
+        }
         let mut decision = self.decide(conn, take)?;
         if decision != Decision::Take && self.look_for_dead(conn, take.now)? {
             decision = self.decide(conn, take)?;
         }
-        let waiting = cooldown > take.now.uptime;
         match decision {
-            Decision::NotBefore(free) => Ok(Taken::NotBefore(free.max(cooldown))),
-            Decision::Take if waiting => Ok(Taken::NotBefore(cooldown)),
-            Decision::Take => self.enter(conn, take).map(Taken::Go),
+            Decision::NotBefore(free) => {
+                waiters::wait(conn, self.own, take.scope, free)?;
+                self.waits.insert(take.scope);
+                Ok(Taken::NotBefore(free))
+            }
+            Decision::Take => match self.left_to_another(conn, take)? {
+                Some(until) => Ok(Taken::NotBefore(until)),
+                None => self.enter(conn, take).map(Taken::Go),
+            },
         }
+    }
+
+    /// Returns until when the free slot is left to another process that waits and holds less.
+    fn left_to_another(&mut self, conn: &Connection, take: &Take) -> Result<Option<Uptime>, Fault> {
+        if take.windows.is_empty() {
+            return Ok(None);
+        }
+        let (own, scope, now) = (self.own, take.scope, take.now);
+        let mut others = waiters::others(conn, own, scope, now.uptime)?;
+        if !others.is_empty() && self.look_for_dead(conn, now)? {
+            others = waiters::others(conn, own, scope, now.uptime)?;
+        }
+        if others.is_empty() {
+            return Ok(None);
+        }
+        let calls = &self.book(conn, scope, &take.windows, now)?.calls;
+        waiters::leave_until(
+            conn,
+            (own, &others),
+            (scope, &take.windows),
+            calls,
+            now.uptime,
+        )
     }
 
     fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, Fault> {
@@ -121,6 +158,9 @@ impl Ledger {
     }
 
     fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, Fault> {
+        if self.waits.remove(&take.scope) {
+            waiters::got(conn, self.own, take.scope)?;
+        }
         let attempt = match &take.purpose {
             Purpose::Cancel {
                 run, row, number, ..
@@ -255,7 +295,7 @@ impl Ledger {
         windows: &Windows,
         now: Moment,
     ) -> Result<&Book, Fault> {
-        let reach = windows.longest_hold();
+        let reach = windows.longest_hold() + waiters::MEMORY;
         let fits = self
             .books
             .get(&scope)
@@ -290,6 +330,15 @@ impl Ledger {
     /// Forgets one scope's cooldown, which has just been written.
     pub(super) fn forget_cooldown(&mut self, scope: ScopeKey) {
         self.cooldowns.remove(&scope);
+    }
+
+    /// Takes this process from among those who wait: its run has ended.
+    pub(super) fn stop_waiting(&mut self, conn: &Connection) -> Result<(), Fault> {
+        if self.waits.is_empty() {
+            return Ok(());
+        }
+        self.waits.clear();
+        processes::stop_waiting(conn, self.own.process)
     }
 
     /// Returns the file's short names for this process.

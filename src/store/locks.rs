@@ -35,6 +35,13 @@ impl Locks {
         Ok(Self { dir })
     }
 
+    /// Names the folder that belongs to a state file, for looking only.
+    pub(super) fn beside(file: &Path) -> Self {
+        Self {
+            dir: file.with_file_name("locks"),
+        }
+    }
+
     /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
     /// to WAL that does not bear company.
     pub(super) fn wait_to_open(&self) -> Result<Held, StoreError> {
@@ -61,7 +68,8 @@ impl Locks {
     pub(super) fn is_free(&self, name: &str) -> bool {
         let path = self.dir.join(name);
         match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file.try_lock().is_ok(),
+            // Shared, so that two who look at once do not take each other for its holder.
+            Ok(file) => file.try_lock_shared().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }

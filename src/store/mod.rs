@@ -6,17 +6,19 @@
 //! takes a secret.
 //!
 //! Invariants: an answer means that the disk holds it; a failed commit breaks the store for good; no other process can
-//! come between a decision and its slot.
+//! come between a decision and its slot; two live processes never hold one run.
 //!
 //! Chosen: one file in SQLite's WAL mode with full sync, for one transaction covers intent and slot, several processes
 //! share it, and reports are queries. Refused: a log of lines (no sharing), a key-value store (locks its file to one
 //! process).
 
-mod error;
-mod schema;
 mod slots;
 
+mod run_record;
+
+mod error;
 mod records;
+mod schema;
 
 mod words;
 
@@ -24,8 +26,14 @@ mod locks;
 
 mod calls;
 mod file;
-mod processes;
+mod runs;
 mod scopes;
+
+mod holds;
+
+mod processes;
+mod twins;
+mod waiters;
 
 mod ledger;
 
@@ -38,25 +46,33 @@ mod reader;
 
 mod writer;
 
+mod thread;
+
 mod handle;
 
+mod run_hold;
+
 pub use error::StoreError;
-pub use handle::Pending;
 pub use handle::Store;
 pub use reader::Reader;
 pub use reader::ReportRows;
 pub use records::AttemptReply;
-pub use records::IntakeMark;
 pub use records::NewRow;
-pub use records::NewRun;
 pub use records::Phase;
 pub use records::Process;
 pub use records::QueuedRow;
 pub use records::Record;
-pub use records::RunRecord;
-pub use records::RunState;
 pub use records::StoreOptions;
 pub use records::state_file;
+pub use run_hold::RunHold;
+pub use run_record::Appended;
+pub use run_record::Holder;
+pub use run_record::IntakeMark;
+pub use run_record::NewRun;
+pub use run_record::RunCounts;
+pub use run_record::RunRecord;
+pub use run_record::RunState;
+pub use run_record::Standing;
 pub use slots::CallId;
 pub use slots::Cooldown;
 pub use slots::Purpose;
@@ -66,3 +82,4 @@ pub use slots::ScopeRecord;
 pub use slots::ScopeUse;
 pub use slots::Take;
 pub use slots::Taken;
+pub use thread::Pending;

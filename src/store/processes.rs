@@ -8,6 +8,7 @@ use rusqlite::params;
 use crate::domain::Moment;
 
 use super::error::Fault;
+use super::holds;
 use super::locks::Locks;
 use super::records::Process;
 use super::words::Up;
@@ -56,8 +57,10 @@ pub(super) fn enter(conn: &Connection, process: &Process, now: Moment) -> Result
     })
 }
 
-/// Strikes this process out, unless it leaves calls in flight: those are for others to end. Returns whether it did.
-pub(super) fn leave(conn: &Connection, own: Own) -> Result<bool, Fault> {
+/// Lets go of everything that this process holds and strikes it out, unless it leaves calls in flight: those are for
+/// others to end. Returns whether it did.
+pub(super) fn leave(conn: &Connection, (own, name): (Own, &str)) -> Result<bool, Fault> {
+    let_go(conn, own.process, name)?;
     let left = conn.execute(
         "DELETE FROM processes WHERE id = ?1 AND NOT EXISTS (
             SELECT 1 FROM calls WHERE scope IN (SELECT id FROM scopes) AND boot = ?2 AND ended_up IS NULL
@@ -100,6 +103,7 @@ pub(super) fn end_calls_of_dead(
                 i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX),
                 own.boot,
             ])?;
+        let_go(conn, process, &name)?;
         conn.prepare_cached("DELETE FROM processes WHERE id = ?1")?
             .execute([process])?;
         if ended > 0 {
@@ -108,4 +112,17 @@ pub(super) fn end_calls_of_dead(
         locks.remove(&name);
     }
     Ok(any)
+}
+
+/// Lets go of the runs that a process holds, and of its place among those who wait.
+fn let_go(conn: &Connection, process: i64, name: &str) -> Result<(), Fault> {
+    holds::let_all_go(conn, name)?;
+    stop_waiting(conn, process)
+}
+
+/// Writes down that a process waits for no slot any more.
+pub(super) fn stop_waiting(conn: &Connection, process: i64) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM waiters WHERE process = ?1")?
+        .execute([process])?;
+    Ok(())
 }

@@ -8,25 +8,29 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::Row;
 
+use crate::domain::ActionId;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
+use crate::domain::RowNumber;
 use crate::domain::RunId;
 
 use super::error::Fault;
 use super::error::StoreError;
 use super::file;
+use super::file::Folder;
+use super::locks::Locks;
 use super::records;
-use super::records::IntakeMark;
-use super::records::NewRun;
-use super::records::RunRecord;
 use super::report;
+use super::run_record::RunCounts;
+use super::run_record::RunRecord;
+use super::run_record::RunState;
+use super::runs;
 use super::slots::RunKey;
+use super::words::IdCell;
 use super::words::OutcomeWord;
-use super::words::Wall;
 
 /// How many rows are read at once: enough to make the walk cheap, few enough to forget.
 const PAGE: usize = 512;
@@ -36,36 +40,61 @@ const PAGE: usize = 512;
 pub struct Reader {
     conn: Connection,
     file: PathBuf,
+    locks: Locks,
 }
 
 impl Reader {
-    /// Opens the state file of a folder.
+    /// Opens the state file of a folder; an older one is brought up to date first.
     ///
     /// # Errors
     /// Returns why it cannot be read: there is none, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_file(&records::state_file(dir))
+        let file = records::state_file(dir);
+        let conn = file::open_to_read(&file)?;
+        let conn = if file::is_older(&conn).map_err(|fault| fault.at(&file))? {
+            drop(conn);
+            drop(Folder::open(dir)?.open_file()?);
+            file::open_to_read(&file)?
+        } else {
+            conn
+        };
+        Ok(Self {
+            conn,
+            locks: Locks::beside(&file),
+            file,
+        })
     }
 
     pub(super) fn open_file(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             conn: file::open_to_read(file)?,
+            locks: Locks::beside(file),
             file: file.to_owned(),
         })
     }
 
-    /// Lists the runs, newest first.
+    /// Lists the runs, newest first, each with the live process that holds it.
     ///
     /// # Errors
     /// Returns why the file cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
+        if !self.has_tables()? {
+            return Ok(Vec::new());
+        }
         self.at(|conn| {
-            let runs = conn
-                .prepare_cached(&format!("{RUN} ORDER BY created DESC, id DESC"))?
-                .query_map([], read_run)?
-                .collect::<Result<_, _>>()?;
-            Ok(runs)
+            runs::read(
+                conn,
+                &self.locks,
+                ("ORDER BY r.created DESC, r.id DESC", []),
+            )
         })
+    }
+
+    /// Returns whether whoever makes the file has got as far as its tables.
+    fn has_tables(&self) -> Result<bool, StoreError> {
+        let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
+        let found = self.conn.query_row(query, [], |row| row.get(0));
+        found.map_err(|error| Fault::from(error).at(&self.file))
     }
 
     /// Finds a run by its id.
@@ -74,10 +103,87 @@ impl Reader {
     /// Returns why the file cannot be read.
     pub fn run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.at(|conn| {
-            Ok(conn
-                .prepare_cached(&format!("{RUN} WHERE uuid = ?1"))?
-                .query_row([id.to_string()], read_run)
-                .optional()?)
+            let rest = ("WHERE r.uuid = ?1", [id.to_string()]);
+            Ok(runs::read(conn, &self.locks, rest)?.pop())
+        })
+    }
+
+    /// Finds the runs whose ids begin with `prefix`, newest first; hyphens and case do not count. An empty one finds none.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn runs_named(&self, prefix: &str) -> Result<Vec<RunRecord>, StoreError> {
+        let prefix = prefix.trim().replace('-', "").to_ascii_lowercase();
+        if prefix.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.at(|conn| {
+            let rest = "WHERE substr(replace(r.uuid, '-', ''), 1, length(?1)) = ?1
+                ORDER BY r.created DESC, r.id DESC";
+            runs::read(conn, &self.locks, (rest, [prefix.as_str()]))
+        })
+    }
+
+    /// Lists the runs that are not finished and were worked on at `since` or later, newest first; live ones are among
+    /// them.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn unfinished_runs(&self, since: Timestamp) -> Result<Vec<RunRecord>, StoreError> {
+        let mut runs = self.runs()?;
+        runs.retain(|run| run.state != RunState::Finished && run.last_seen() >= since);
+        Ok(runs)
+    }
+
+    /// Counts a run's rows as they stand in the journal, with no outcome derived.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn run_counts(&self, run: RunKey) -> Result<RunCounts, StoreError> {
+        self.at(|conn| {
+            let mut counts = RunCounts::default();
+            let mut groups = conn.prepare_cached(
+                "SELECT outcome, count(*), max(number), sum(attempts) FROM rows WHERE run = ?1 GROUP BY outcome",
+            )?;
+            let mut groups = groups.query([run.0])?;
+            while let Some(row) = groups.next()? {
+                let rows = runs::count(row, 1)?;
+                match row.get::<_, Option<OutcomeWord>>(0)? {
+                    Some(OutcomeWord(outcome)) => drop(counts.settled.insert(outcome, rows)),
+                    None => counts.unsettled = rows,
+                }
+                counts.last = counts.last.max(RowNumber(row.get(2)?));
+                counts.attempts += runs::count(row, 3)?;
+            }
+            Ok(counts)
+        })
+    }
+
+    /// Shows every row of a run whose id makes a later equal one a duplicate, in their order: those that were not settled
+    /// as they were read.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn known_ids(
+        &self,
+        run: RunKey,
+        mut visit: impl FnMut(ActionId, RowNumber),
+    ) -> Result<(), StoreError> {
+        self.at(|conn| {
+            // What was held back after its state was read had been planned to be sent.
+            let mut rows = conn.prepare_cached(
+                "SELECT id, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
+                    AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'held_back')
+                        OR (outcome = 'held_back' AND triaged IS NOT NULL))
+                 ORDER BY number",
+            )?;
+            let mut rows = rows.query([run.0])?;
+            while let Some(row) = rows.next()? {
+                if let IdCell(Ok(id)) = row.get(0)? {
+                    visit(id, RowNumber(row.get(1)?));
+                }
+            }
+            Ok(())
         })
     }
 
@@ -94,7 +200,7 @@ impl Reader {
             let counts = conn
                 .prepare_cached(&sql)?
                 .query_map([run.0], |row| {
-                    Ok((row.get::<_, OutcomeWord>(0)?.0, count(row, 1)?))
+                    Ok((row.get::<_, OutcomeWord>(0)?.0, runs::count(row, 1)?))
                 })?
                 .collect::<Result<_, _>>()?;
             Ok(counts)
@@ -132,7 +238,7 @@ impl Reader {
         self.at(|conn| {
             let counts = conn
                 .prepare_cached(sql)?
-                .query_map(cells, |row| Ok((row.get(0)?, count(row, 1)?)))?
+                .query_map(cells, |row| Ok((row.get(0)?, runs::count(row, 1)?)))?
                 .collect::<Result<_, _>>()?;
             Ok(counts)
         })
@@ -203,44 +309,4 @@ impl Iterator for ReportRows {
         }
         self.page.pop_front().map(Ok)
     }
-}
-
-const RUN: &str = "SELECT id, uuid, created, settings, inputs, tenant, app, cloud, host, user, version, rows_read,
-    input_position, input_complete, state, reason, exit_code, ended FROM runs";
-
-fn read_run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
-    let uuid: String = row.get(1)?;
-    let id = RunId::parse(&uuid).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
-    })?;
-    let ended: Option<Wall> = row.get(17)?;
-    Ok(RunRecord {
-        key: RunKey(row.get(0)?),
-        begun: NewRun {
-            id,
-            created: row.get::<_, Wall>(2)?.0,
-            settings: row.get(3)?,
-            inputs: row.get(4)?,
-            tenant: row.get(5)?,
-            app: row.get(6)?,
-            cloud: row.get(7)?,
-            host: row.get(8)?,
-            user: row.get(9)?,
-            version: row.get(10)?,
-        },
-        intake: IntakeMark {
-            rows_read: count(row, 11)?,
-            position: row.get(12)?,
-            complete: row.get(13)?,
-        },
-        state: row.get(14)?,
-        reason: row.get(15)?,
-        exit_code: row.get(16)?,
-        ended_at: ended.map(|Wall(time)| time),
-    })
-}
-
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(column)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }

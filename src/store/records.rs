@@ -15,12 +15,12 @@ use crate::domain::MachineAction;
 use crate::domain::Moment;
 use crate::domain::RowContext;
 use crate::domain::RowNumber;
-use crate::domain::RunId;
 use crate::domain::Settlement;
 use crate::domain::Source;
 use crate::domain::Uptime;
 use crate::quota::Windows;
 
+use super::run_record::RunState;
 use super::slots::CallId;
 use super::slots::RunKey;
 use super::slots::ScopeKey;
@@ -78,90 +78,6 @@ impl Phase {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.as_str() == text)
     }
-}
-
-/// Whether a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// It goes on, or its process died.
-    Going,
-    /// It stopped and can be resumed.
-    Stopped,
-    /// Every row is settled.
-    Finished,
-}
-
-impl RunState {
-    /// Returns the word that stands in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Going => "going",
-            Self::Stopped => "stopped",
-            Self::Finished => "finished",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Going, Self::Stopped, Self::Finished]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-    }
-}
-
-/// A run as it begins. No field may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewRun {
-    /// Its public name.
-    pub id: RunId,
-    /// When it began.
-    pub created: Timestamp,
-    /// Its resolved settings as JSON.
-    pub settings: String,
-    /// Its inputs as JSON.
-    pub inputs: String,
-    /// The tenant, or `-`.
-    pub tenant: String,
-    /// The app, or `-`.
-    pub app: String,
-    /// The cloud's name, or host and port.
-    pub cloud: String,
-    /// The machine it runs on.
-    pub host: String,
-    /// The user who runs it.
-    pub user: String,
-    /// The version of this program.
-    pub version: String,
-}
-
-/// A run as the file knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunRecord {
-    /// Its key.
-    pub key: RunKey,
-    /// What it began with.
-    pub begun: NewRun,
-    /// How far its input was read.
-    pub intake: IntakeMark,
-    /// Whether it goes on.
-    pub state: RunState,
-    /// Why it stopped, where it did.
-    pub reason: Option<String>,
-    /// What the program said on leaving.
-    pub exit_code: Option<u8>,
-    /// When it stopped or finished.
-    pub ended_at: Option<Timestamp>,
-}
-
-/// How far the input was read; written in one transaction with the rows that were read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntakeMark {
-    /// How many rows were read in all.
-    pub rows_read: u64,
-    /// Where to go on, in the reader's own words; `None` where that is not possible.
-    pub position: Option<String>,
-    /// Whether the input was read to its end.
-    pub complete: bool,
 }
 
 /// One row on its way into the file.
@@ -333,14 +249,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_and_run_states_read_back_from_their_words() {
+    fn phases_read_back_from_their_words() {
         for phase in Phase::ALL {
             assert_eq!(Phase::parse(phase.as_str()), Some(phase));
         }
         assert_eq!(Phase::parse("queued"), None);
-        for state in [RunState::Going, RunState::Stopped, RunState::Finished] {
-            assert_eq!(RunState::parse(state.as_str()), Some(state));
-        }
-        assert_eq!(RunState::parse(""), None);
     }
 }

@@ -9,8 +9,8 @@ use crate::domain::ReportRow;
 
 use super::error::Fault;
 use super::records::Phase;
-use super::records::RunRecord;
-use super::records::RunState;
+use super::run_record::RunRecord;
+use super::run_record::RunState;
 use super::words::IdCell;
 use super::words::OutcomeWord;
 use super::words::Wall;

@@ -1,7 +1,7 @@
 //! The tables, and the steps that bring an older file to them: forward only, each one never changed once released.
 //!
-//! Refused: a unique index on (tenant, id) of rows, which on random GUIDs makes reading the input twenty times slower;
-//! whoever reads the input knows its duplicates.
+//! Refused: an index on the ids of rows, also one of unsettled rows only, which on random GUIDs makes reading the input
+//! many times slower; whoever reads the input knows its duplicates.
 
 use rusqlite::Connection;
 
@@ -11,10 +11,10 @@ use super::error::Fault;
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
-const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first];
+const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
@@ -83,6 +83,20 @@ fn first(conn: &Connection) -> rusqlite::Result<()> {
             sent INTEGER NOT NULL, replied INTEGER, class TEXT, http_status INTEGER, error_code TEXT,
             correlation_id TEXT,
             PRIMARY KEY (run, row, number)
+        ) WITHOUT ROWID;
+        ",
+    )
+}
+
+// `runs.holder` is the id of the process that executes the run, since `held`; whether that process is alive is told by
+// its lock. `waiters.until` is when a process was told to ask again, on the clock of its boot.
+fn second(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        ALTER TABLE runs ADD COLUMN held INTEGER;
+        CREATE INDEX runs_by_holder ON runs (holder) WHERE holder IS NOT NULL;
+        CREATE TABLE waiters (
+            process INTEGER NOT NULL, scope INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (process, scope)
         ) WITHOUT ROWID;
         ",
     )

@@ -59,8 +59,11 @@ pub enum Purpose {
 pub enum Taken {
     /// The slot is taken and the attempt journaled, both on disk: the bytes may leave.
     Go(CallId),
-    /// No slot is free, or a cooldown lasts; nothing was written. Ask again then.
+    /// No slot is free, or the one that is free is left to another process for a moment; none was taken, and nothing was
+    /// journaled. Ask again then.
     NotBefore(Uptime),
+    /// The service told the scope to wait until then, whoever of us heard it; no slot was taken. Begin slowly afterwards.
+    CoolingDown(Uptime),
 }
 
 /// A wait that the service asked for.

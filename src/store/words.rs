@@ -20,7 +20,7 @@ use crate::quota::Window;
 use crate::quota::Windows;
 
 use super::records::Phase;
-use super::records::RunState;
+use super::run_record::RunState;
 
 /// A wall time as a cell.
 #[derive(Clone, Copy)]

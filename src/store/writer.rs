@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 use super::desk::Desk;
 use super::error::Fault;
 use super::error::StoreError;
+use super::holds::Granted;
 use super::locks::Held;
 use super::processes;
 
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
-const ROWS_AT_ONCE: usize = 1_000;
+pub(super) const ROWS_AT_ONCE: usize = 1_000;
 
 /// How long SQLite itself waits for a busy file before we hear of it.
 pub(super) const BUSY_SLICE: Duration = Duration::from_millis(250);
@@ -55,14 +56,14 @@ pub(super) trait Errand: Send {
 pub(super) struct Asked<T, F> {
     pub(super) turn: Turn,
     pub(super) deed: Option<F>,
-    pub(super) value: Option<T>,
+    pub(super) value: Option<Result<T, StoreError>>,
     pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T, F> Errand for Asked<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Desk) -> Result<T, Fault> + Send,
+    F: FnOnce(&mut Desk) -> Result<Granted<T>, Fault> + Send,
 {
     fn turn(&self) -> Turn {
         self.turn
@@ -70,14 +71,15 @@ where
 
     fn perform(&mut self, desk: &mut Desk) -> Result<(), Fault> {
         if let Some(deed) = self.deed.take() {
-            self.value = Some(deed(desk)?);
+            let granted = deed(desk)?;
+            self.value = Some(granted.map_err(|refusal| refusal.at(&desk.file)));
         }
         Ok(())
     }
 
     fn answer(self: Box<Self>, ended: Result<(), StoreError>) {
         let Self { value, reply, .. } = *self;
-        let answer = ended.and_then(|()| value.ok_or(StoreError::Closed));
+        let answer = ended.and_then(|()| value.unwrap_or(Err(StoreError::Closed)));
         // Whoever asked may have gone; the record stands all the same.
         drop(reply.send(answer));
     }
@@ -172,6 +174,7 @@ fn commit(desk: &mut Desk, group: &mut [AnyErrand]) -> Result<(), Fault> {
         roll_back(desk);
         desk.ledger.forget();
         desk.sources.clear();
+        desk.twins.forget();
     }
     done
 }
@@ -270,7 +273,8 @@ fn leave(mut desk: Desk, lock: Held, broken: bool) {
 
 fn strike_out(desk: &mut Desk) -> Result<bool, Fault> {
     try_begin(desk, "BEGIN IMMEDIATE")?;
-    let struck = processes::leave(&desk.conn, desk.ledger.own());
+    let own = (desk.ledger.own(), desk.holds.me());
+    let struck = processes::leave(&desk.conn, own);
     match struck {
         Ok(struck) => {
             desk.conn.execute_batch("COMMIT")?;

@@ -10,6 +10,7 @@ mod architecture;
 
 mod api;
 mod cli;
+mod compat;
 mod fault_matrix;
 mod hard_cases;
 mod intake;
@@ -18,6 +19,8 @@ mod intake_types;
 mod quota;
 mod readme;
 mod report;
+mod resume;
+mod run_endings;
 mod sandbox;
 mod simulation;
 mod store;

@@ -289,11 +289,10 @@ fn the_words_of_the_readmes_faults_are_understood() {
     assert!(read >= 20, "{read}");
 }
 
-/// A sample that was run, with what was printed and what was reported.
+/// A sample that was run: what was printed, and how it ended.
 struct SampleRun {
     stdout: String,
     code: i32,
-    outcomes: BTreeMap<String, u64>,
 }
 
 /// Runs a sample as the README does, and asserts that each of its rows stands exactly once in the report.
@@ -329,11 +328,7 @@ fn run_sample(sample: &str, rows: &BTreeMap<u64, String>) -> SampleRun {
     assert_eq!(found, rows.keys().copied().collect::<Vec<_>>());
     let stdout = stdout_of(&output);
     assert_summary(&stdout, &outcomes);
-    SampleRun {
-        stdout,
-        code,
-        outcomes,
-    }
+    SampleRun { stdout, code }
 }
 
 /// Asserts that the summary says SANDBOX and counts as the report does.
@@ -390,7 +385,6 @@ fn the_first_run_shows_what_the_readme_says() {
     let end = said.iter().position(|line| line.starts_with(" rows"));
     let printed: Vec<_> = run.stdout.lines().collect();
     assert_eq!(said[..=end.unwrap()], printed[..=end.unwrap()]);
-    assert_eq!(run.outcomes.values().sum::<u64>(), 251);
 }
 
 #[test]

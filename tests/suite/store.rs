@@ -39,19 +39,22 @@ use mde_cancel::store::Take;
 use mde_cancel::store::Taken;
 use uuid::Uuid;
 
+mod fairness;
 mod file;
 mod journal;
 mod ledger;
+mod runs;
+mod twins;
 
 /// An instant so many milliseconds after the tests' own boot.
-fn at(millis: i64) -> Moment {
+pub(crate) fn at(millis: i64) -> Moment {
     Moment {
         uptime: Uptime::from_nanos(millis * 1_000_000),
         wall: Timestamp::from_millisecond(1_770_000_000_000 + millis).unwrap(),
     }
 }
 
-fn process(boot: &str) -> Process {
+pub(crate) fn process(boot: &str) -> Process {
     Process {
         id: Uuid::new_v4(),
         pid: 1,
@@ -73,7 +76,7 @@ fn open_failing_at(dir: &Path, k: u64) -> Store {
     Store::open_with(dir, process("boot"), at(0), options).unwrap()
 }
 
-fn windows(texts: &[&str]) -> Arc<Windows> {
+pub(crate) fn windows(texts: &[&str]) -> Arc<Windows> {
     let windows = texts.iter().map(|text| Window::parse(text).unwrap());
     Arc::new(Windows::new(windows.collect()))
 }
@@ -92,7 +95,7 @@ fn scope_at(store: &Store, now: Moment) -> Result<ScopeKey, StoreError> {
     block_on(store.scope(&name, now)).map(|scope| scope.key)
 }
 
-fn new_run(number: u128) -> NewRun {
+pub(crate) fn new_run(number: u128) -> NewRun {
     NewRun {
         id: RunId::new(Uuid::from_u128(number)),
         created: at(i64::try_from(number).unwrap()).wall,
@@ -107,13 +110,13 @@ fn new_run(number: u128) -> NewRun {
     }
 }
 
-fn id(number: u32) -> ActionId {
+pub(crate) fn id(number: u32) -> ActionId {
     let mut bytes = [7; 16];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     ActionId::from_bytes(bytes).unwrap()
 }
 
-fn row(number: u32) -> NewRow {
+pub(crate) fn row(number: u32) -> NewRow {
     NewRow {
         number: RowNumber(number),
         lane: LaneId(0),
@@ -127,7 +130,7 @@ fn row(number: u32) -> NewRow {
     }
 }
 
-fn mark(rows_read: u64) -> IntakeMark {
+pub(crate) fn mark(rows_read: u64) -> IntakeMark {
     IntakeMark {
         rows_read,
         ..IntakeMark::default()
@@ -143,7 +146,7 @@ fn run_of(store: &Store, rows: u32) -> RunKey {
     run
 }
 
-fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> Take {
+pub(crate) fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> Take {
     Take {
         scope,
         windows: Arc::clone(windows),
@@ -152,7 +155,11 @@ fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> Take {
     }
 }
 
-fn cancel_take(scope: ScopeKey, (run, row, number): (RunKey, u32, u32), now: Moment) -> Take {
+pub(crate) fn cancel_take(
+    scope: ScopeKey,
+    (run, row, number): (RunKey, u32, u32),
+    now: Moment,
+) -> Take {
     Take {
         scope,
         windows: Arc::new(Windows::none()),
@@ -170,10 +177,10 @@ fn take(store: &Store, take: Take) -> Taken {
     block_on(store.take(take)).unwrap()
 }
 
-fn call(taken: Taken) -> CallId {
+pub(crate) fn call(taken: Taken) -> CallId {
     match taken {
         Taken::Go(call) => Some(call),
-        Taken::NotBefore(_) => None,
+        Taken::NotBefore(_) | Taken::CoolingDown(_) => None,
     }
     .unwrap()
 }
@@ -187,7 +194,11 @@ fn ended(call: CallId, at: Moment) -> Record {
     }
 }
 
-fn replied(call: CallId, (run, row, number): (RunKey, u32, u32), phase: Phase) -> Record {
+pub(crate) fn replied(
+    call: CallId,
+    (run, row, number): (RunKey, u32, u32),
+    phase: Phase,
+) -> Record {
     Record::Replied {
         call,
         at: at(20),
@@ -205,7 +216,7 @@ fn replied(call: CallId, (run, row, number): (RunKey, u32, u32), phase: Phase) -
     }
 }
 
-fn settled(run: RunKey, row: u32, outcome: Outcome) -> Record {
+pub(crate) fn settled(run: RunKey, row: u32, outcome: Outcome) -> Record {
     Record::Settled {
         run,
         row: RowNumber(row),
@@ -213,7 +224,7 @@ fn settled(run: RunKey, row: u32, outcome: Outcome) -> Record {
     }
 }
 
-fn settlement(outcome: Outcome) -> Settlement {
+pub(crate) fn settlement(outcome: Outcome) -> Settlement {
     Settlement {
         outcome,
         reason: "because".to_owned(),

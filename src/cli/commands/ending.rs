@@ -31,6 +31,7 @@ use crate::cli::summary::NextStep;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
 use crate::cli::terminal::print;
+use crate::cli::terminal::stdout_width;
 
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
@@ -41,8 +42,13 @@ pub(super) struct Ending {
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
+    /// What of the input never reached us, in words.
+    pub(super) lost: Option<String>,
     pub(super) look: Look,
 }
+
+/// Rows by outcome, and machines by what they need.
+type Counts = (BTreeMap<Outcome, u64>, Vec<(FollowUp, u64)>);
 
 /// How the summary is drawn.
 #[derive(Clone, Copy, Debug)]
@@ -64,22 +70,9 @@ impl Ending {
     ) -> Result<RunExit, Failure> {
         let end = match end {
             Ok(end) => end,
-            Err(error) => {
-                // The rows that are on disk are still worth a report; what failed is said either way.
-                if let Err(unwritten) = self.write_reports(store) {
-                    unwritten.print(self.look.error_paint);
-                }
-                let kind = match error {
-                    EngineError::Store(_) => FailureKind::State,
-                    EngineError::Reading | EngineError::Thread(_) => FailureKind::Fault,
-                };
-                return Err(Failure::new(kind, error));
-            }
+            Err(error) => return Err(self.conclude_broken(store, error)),
         };
-        let reader = store.reader().map_err(state)?;
-        let outcomes = reader.outcome_counts(self.run).map_err(state)?;
-        let needs = reader.follow_up_counts(self.run).map_err(state)?;
-        let follow_ups = follow_ups(&needs);
+        let (outcomes, follow_ups) = self.counts(store).map_err(state)?;
         let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
         let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
@@ -93,39 +86,85 @@ impl Ending {
             reason: end.stop.as_ref().map(describe_stop),
             at: self.at,
         };
-        store.write(vec![record]).await.map_err(state)?;
-        let reports = self.write_reports(store)?;
+        let journaled = store.write(vec![record]).await.map_err(state);
+        // Whatever fails from here on, the rest is still written and said.
+        let (reports, unwritten) = self.write_reports(store);
         let summary = self.summary(&end, outcomes, follow_ups, reports);
-        let text = summary.render(self.look.width, self.look.paint);
-        let taken = self
+        let printed = self.print(&summary).map_err(Failure::of_output);
+        for failure in &unwritten {
+            failure.print(self.look.error_paint);
+        }
+        journaled?;
+        printed?;
+        if let Some(error) = end.intake {
+            let failure = Failure::new(FailureKind::Usage, error);
+            return Err(failure.hint("the rows before it were dealt with; the report says how"));
+        }
+        Ok(unwritten
+            .iter()
+            .map(Failure::exit)
+            .fold(exit, RunExit::worst))
+    }
+
+    /// Writes what can still be written of a run whose journal failed.
+    fn conclude_broken(&self, store: &Store, error: EngineError) -> Failure {
+        let (reports, unwritten) = self.write_reports(store);
+        for failure in &unwritten {
+            failure.print(self.look.error_paint);
+        }
+        let kind = match error {
+            EngineError::Store(_) => FailureKind::State,
+            EngineError::Reading | EngineError::Thread(_) => FailureKind::Fault,
+        };
+        let failure = Failure::new(kind, error).hint(format!("this was run {}", self.id));
+        match reports.first() {
+            Some(report) => failure.hint(format!("what became of its rows stands in {report}")),
+            None => failure,
+        }
+    }
+
+    fn counts(&self, store: &Store) -> Result<Counts, StoreError> {
+        let reader = store.reader()?;
+        let outcomes = reader.outcome_counts(self.run)?;
+        Ok((outcomes, follow_ups(&reader.follow_up_counts(self.run)?)))
+    }
+
+    fn print(&self, summary: &Summary) -> std::io::Result<()> {
+        // Measured now: the window may have changed since the start.
+        let text = summary.render(stdout_width(), self.look.paint);
+        if self
             .targets
             .iter()
-            .any(|(_, target)| *target == ReportTarget::Stdout);
-        let printed = if taken {
+            .any(|(_, target)| *target == ReportTarget::Stdout)
+        {
             std::io::stderr().lock().write_all(text.as_bytes())
         } else {
             print(&text)
-        };
-        printed.map_err(Failure::of_output)?;
-        if let Some(error) = end.intake {
-            return Err(Failure::new(FailureKind::Usage, error)
-                .hint("the rows before it were dealt with; the report says how"));
         }
-        Ok(exit)
     }
 
-    fn write_reports(&self, store: &Store) -> Result<Vec<String>, Failure> {
+    /// Writes every report that can be written; returns their paths, and why the others could not be.
+    fn write_reports(&self, store: &Store) -> (Vec<String>, Vec<Failure>) {
         let mut written = Vec::new();
+        let mut unwritten = Vec::new();
         for (format, target) in &self.targets {
-            let reader = store.reader().map_err(state)?;
-            let rows = reader.report_rows(self.id).map_err(state)?;
-            let delivery = write_report(*format, target, rows)
-                .map_err(|error| Failure::new(FailureKind::Report, error))?;
-            if let (Some(path), Delivery::Whole { .. }) = (target.path(), delivery) {
-                written.push(path.display().to_string());
+            let rows = store
+                .reader()
+                .and_then(|reader| reader.report_rows(self.id))
+                .map_err(state);
+            let delivery = rows.and_then(|rows| {
+                write_report(*format, target, rows)
+                    .map_err(|error| Failure::new(FailureKind::Report, error))
+            });
+            match (delivery, target.path()) {
+                (Ok(Delivery::Whole { .. }), Some(path)) => {
+                    written.push(path.display().to_string());
+                }
+                (Ok(_), _) => {}
+                (Err(failure), _) => unwritten.push(failure),
             }
         }
-        Ok(written)
+        (written, unwritten)
     }
 
     fn exit(
@@ -138,7 +177,7 @@ impl Ending {
             let is_enough = outcome == Outcome::Accepted && self.verify == Verify::Skip;
             count > 0 && outcome.leaves_work() && !is_enough
         });
-        let rows = if is_left || has_follow_ups {
+        let rows = if is_left || has_follow_ups || self.lost.is_some() {
             RunExit::LeftOver
         } else {
             RunExit::Done
@@ -194,23 +233,32 @@ impl Ending {
         report: Option<&String>,
     ) -> Vec<NextStep> {
         let mut steps = Vec::new();
+        if let Some(lost) = &self.lost {
+            let why = format!(
+                "{lost}; give the input to a new run: what was cancelled is not cancelled again"
+            );
+            steps.push(NextStep { why, command: None });
+        }
         if let Some(why) = end.stop.as_ref().and_then(mend) {
             steps.push(NextStep { why, command: None });
         }
-        let again = [
-            Outcome::NotAttempted,
-            Outcome::Unknown,
-            Outcome::Failed,
-            Outcome::Forbidden,
-        ];
+        if end.stop.is_some() {
+            steps.push(NextStep {
+                why: "to go on where it stopped".to_owned(),
+                command: Some(format!("mde-cancel resume --yes {}", self.id)),
+            });
+            return steps;
+        }
+        let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again
             .iter()
             .filter_map(|outcome| outcomes.get(outcome))
             .sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
             steps.push(NextStep {
-                why: "to go on with the rows that are left, give the report back; settled rows are held back".to_owned(),
-                command: Some(format!("mde-cancel run {} --yes", quoted(report))),
+                why: "to try the rows that are left once more, give the report back; settled rows are held back"
+                    .to_owned(),
+                command: Some(format!("mde-cancel run --yes {}", quoted(report))),
             });
         }
         steps
@@ -227,7 +275,7 @@ fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> {
 /// Says why a run stopped.
 fn describe_stop(reason: &StopReason) -> String {
     match reason {
-        StopReason::Asked(what) => format!("stopped by {what}"),
+        StopReason::Asked(what) => format!("by {what}"),
         StopReason::SignIn(why) => format!("sign-in: {why}"),
         StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
         StopReason::AllMissing => {

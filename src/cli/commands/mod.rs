@@ -1,14 +1,26 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
 mod ending;
+mod order;
 mod service;
 
+mod carry;
+
+mod past;
+
+mod report;
 mod run;
+mod runs;
+
+mod resume;
 
 mod quota;
 mod sandbox;
 
 pub use ending::Look;
 pub use quota::quota;
+pub use report::report;
+pub use resume::resume;
 pub use run::run;
+pub use runs::runs;
 pub use sandbox::serve_sandbox;

@@ -39,8 +39,8 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::state_file;
 
+use super::carry::open_store;
 use super::ending::Look;
-use super::run::open_store;
 use super::service::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.

@@ -1,5 +1,7 @@
 //! Where a run's calls go: the service itself, or the sandbox that this process embeds.
 
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::auth::Credential;
 use crate::auth::Freshness;
 use crate::auth::ReadyToken;
 use crate::auth::TokenSource;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
 use crate::cli::settings::ConnectionSettings;
 use crate::cli::settings::TokenOrigin;
 use crate::domain::Destination;
@@ -53,8 +57,16 @@ pub(super) struct Service {
     pub(super) tenant: String,
     /// The app, or `-`.
     pub(super) app: String,
-    /// Keeps the embedded sandbox going.
-    _sandbox: Option<oneshot::Sender<()>>,
+    sandbox: Option<Embedded>,
+}
+
+/// The sandbox in this process.
+struct Embedded {
+    sandbox: Sandbox,
+    /// Where its state is put away, so that a resume meets the same world.
+    file: PathBuf,
+    /// Keeps it going.
+    _keep: oneshot::Sender<()>,
 }
 
 impl Service {
@@ -93,30 +105,31 @@ impl Service {
             cloud: settings.cloud.clone(),
             tenant: settings.tenant.clone().or(tenant).unwrap_or_else(unnamed),
             app: settings.client_id.clone().or(app).unwrap_or_else(unnamed),
-            _sandbox: None,
+            sandbox: None,
         })
     }
 
-    /// Starts a sandbox on a free port of this machine, with an action for each row of the files among `inputs`.
+    /// Starts a sandbox on a free port of this machine: the one that an earlier process put away for this run, or a new
+    /// one with an action for each row of the files among `inputs`.
     pub(super) async fn embedded(
-        inputs: &[Input],
-        settings: &IntakeSettings,
+        (inputs, settings): (&[Input], &IntakeSettings),
         run: RunId,
+        state_dir: &Path,
         (factor, timeout): (u32, Duration),
     ) -> Result<Self, ServiceError> {
-        let sandbox = Sandbox::new(SandboxSettings::demo(factor, SANDBOX_SEED));
-        let files: Vec<_> = inputs
-            .iter()
-            .filter(|input| **input != Input::Stdin)
-            .cloned()
-            .collect();
-        let rows = open(&files, settings)
-            .map_err(anyhow::Error::from)?
-            .into_iter()
-            .flatten();
-        let known = rows.filter_map(Result::ok).take(SEEDED);
-        let seeds = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
-        sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
+        let file = state_dir.join(format!("imitation-{run}.json"));
+        let demo = SandboxSettings::demo(factor, SANDBOX_SEED);
+        let sandbox = if let Ok(saved) = std::fs::read(&file) {
+            let saved = serde_json::from_slice(&saved).with_context(|| {
+                format!("the sandbox's state {} cannot be read", file.display())
+            })?;
+            Sandbox::restore(demo, saved)
+        } else {
+            let sandbox = Sandbox::new(demo);
+            seed(&sandbox, inputs, settings)?;
+            sandbox
+        };
+        let imitation = sandbox.clone();
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("the sandbox finds no free port")?;
@@ -147,9 +160,66 @@ impl Service {
             tenant: unnamed(),
             // Each run has an imitation of its own, with an allowance of its own.
             app: run.to_string(),
-            _sandbox: Some(keep),
+            sandbox: Some(Embedded {
+                sandbox: imitation,
+                file,
+                _keep: keep,
+            }),
         })
     }
+}
+
+impl Service {
+    /// Puts the embedded sandbox's state away, where there is one.
+    pub(super) fn put_away(&self) {
+        let Some(Embedded { sandbox, file, .. }) = &self.sandbox else {
+            return;
+        };
+        let written = serde_json::to_vec(&sandbox.save())
+            .map_err(std::io::Error::from)
+            .and_then(|saved| {
+                let part = file.with_extension("part");
+                std::fs::write(&part, saved)?;
+                std::fs::rename(part, file)
+            });
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %file.display(), "the sandbox's state cannot be put away");
+        }
+    }
+
+    /// Forgets the embedded sandbox's state: the run is finished.
+    pub(super) fn forget(&self) {
+        if let Some(embedded) = &self.sandbox {
+            // It may never have been put away.
+            std::fs::remove_file(&embedded.file).ok();
+        }
+    }
+
+    /// Returns whether this is an embedded sandbox.
+    pub(super) fn is_sandbox(&self) -> bool {
+        self.sandbox.is_some()
+    }
+}
+
+/// Makes up an action for each row of the files among `inputs`.
+fn seed(
+    sandbox: &Sandbox,
+    inputs: &[Input],
+    settings: &IntakeSettings,
+) -> Result<(), ServiceError> {
+    let files: Vec<_> = inputs
+        .iter()
+        .filter(|input| **input != Input::Stdin)
+        .cloned()
+        .collect();
+    let rows = open(&files, settings)
+        .map_err(anyhow::Error::from)?
+        .into_iter()
+        .flatten();
+    let known = rows.filter_map(Result::ok).take(SEEDED);
+    let seeds = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+    sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
+    Ok(())
 }
 
 /// Why the service cannot be called.
@@ -164,6 +234,16 @@ pub(super) enum ServiceError {
     /// The embedded sandbox.
     #[error(transparent)]
     Sandbox(#[from] anyhow::Error),
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Auth(error) => Self::new(FailureKind::SignIn, error),
+            ServiceError::Api(error) => Self::new(FailureKind::Usage, error),
+            ServiceError::Sandbox(error) => Self::new(FailureKind::Fault, error),
+        }
+    }
 }
 
 fn handles(connection: Connection, credential: Credential) -> LaneHandles {

@@ -6,7 +6,7 @@ use crate::cli::args::value::InvalidValue;
 use crate::report::UnknownFormat;
 
 /// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
     /// An address that is none, or not one of the web.
     #[error("{origin} is not an address that starts with https://")]

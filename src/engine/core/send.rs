@@ -252,6 +252,13 @@ impl Lane {
                 self.gate(flight.destination).refused(until);
                 self.put_back(now, flight);
             }
+            Taken::CoolingDown(until) => {
+                // Told to another process, or noted by an answer that came after this question: the scope is the same.
+                let gate = self.gate(flight.destination);
+                gate.unasked();
+                gate.cool_down(until);
+                self.put_back(now, flight);
+            }
             Taken::Go(call) => {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
                 let blocked = self.stop.is_some()

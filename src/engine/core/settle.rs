@@ -73,12 +73,7 @@ impl Lane {
             .map(ActionStatus::as_str);
         let status = status.unwrap_or("unknown");
         let mut reason = match outcome {
-            Outcome::AlreadyCancelled => {
-                match row.record.as_ref().and_then(|record| record.cancelled_at) {
-                    Some(at) => format!("cancelled by somebody else at {at}"),
-                    None => "cancelled by somebody else".to_owned(),
-                }
-            }
+            Outcome::AlreadyCancelled => words::of_cancellation(row.record.as_deref()),
             Outcome::AlreadyFinal if row.attempts > 0 => {
                 format!("the action had ended as {status} when its record was first seen")
             }

@@ -1,6 +1,7 @@
 //! The core's phrases for reports and logs, in one place so that they agree.
 
 use crate::domain::ActionType;
+use crate::domain::MachineAction;
 use crate::domain::Reply;
 use crate::domain::ReplyKind;
 use crate::domain::Throttle;
@@ -71,6 +72,24 @@ pub(super) fn of_throttle(throttle: &Throttle) -> String {
         Some((limit, period)) => format!("429: maximum allowed {limit} per {period:?}"),
         None => "429".to_owned(),
     }
+}
+
+/// Says who had cancelled an action before us, and when, as far as its record tells.
+pub(super) fn of_cancellation(record: Option<&MachineAction>) -> String {
+    let mut text = "it was Cancelled before".to_owned();
+    let Some(record) = record else { return text };
+    if let Some(at) = record.cancelled_at {
+        text = format!("it was Cancelled at {at}");
+    }
+    if let Some(requestor) = &record.cancellation_requestor {
+        text.push_str(" by ");
+        text.push_str(requestor);
+    }
+    if let Some(comment) = &record.cancellation_comment {
+        text.push_str(", with the comment: ");
+        text.push_str(comment);
+    }
+    text
 }
 
 /// Returns "once", "twice" or "N times".

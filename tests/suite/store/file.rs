@@ -37,7 +37,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 7");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 7, and this program knows 1 at the most"
+        "state file DIR/state.db has schema version 7, and this program knows 2 at the most"
     );
 }
 
@@ -223,4 +223,75 @@ fn whichever_commit_fails_nothing_later_is_acknowledged_and_nothing_earlier_is_l
             in_flight
         );
     }
+}
+
+#[test]
+fn a_damaged_table_is_told_by_whoever_meets_it_and_ends_the_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let run = run_of(&store, 2_000);
+    drop(store);
+    let path = state_file(dir.path());
+    let root: u32 = Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'rows'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let root = root as usize;
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(root - 1) * 4096..root * 4096].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+
+    // Opening does not read every page, and the list of runs is whole.
+    let store = open(dir.path());
+    let reader = store.reader().unwrap();
+    assert_eq!(reader.runs().unwrap().len(), 1);
+    let rows = reader.report_rows(new_run(1).id).unwrap();
+    let told: Vec<_> = rows.collect();
+    let [Err(StoreError::Damaged { .. })] = told.as_slice() else {
+        unreachable!("{told:?}")
+    };
+    let read = block_on(store.load_rows(run, LaneId(0), RowNumber(0), 10)).unwrap_err();
+    assert!(matches!(read, StoreError::Damaged { .. }), "{read}");
+    let written = block_on(store.write(vec![settled(run, 1, Outcome::Failed)])).unwrap_err();
+    assert!(matches!(written, StoreError::Damaged { .. }), "{written}");
+    assert!(block_on(store.create_run(new_run(2))).is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_refused_by_name_and_left_as_it_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("state");
+    fs::create_dir(&dir).unwrap();
+    let allow = |mode| fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o500);
+    let opened = Store::open(&dir, process("boot"), at(0));
+    allow(0o700);
+    match opened {
+        Err(refused) => {
+            let text = refused.to_string();
+            let named = format!("state folder {}", dir.display());
+            assert!(text.starts_with(&named), "{text}");
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        }
+        // Modes do not bind root, to whom the folder was not read-only.
+        Ok(_) => assert!(rustix::process::geteuid().is_root()),
+    }
+}
+
+#[test]
+fn reading_brings_an_older_file_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(state_file(dir.path()), "").unwrap();
+    assert!(Reader::open(dir.path()).unwrap().runs().unwrap().is_empty());
+    let version: i64 = Connection::open(state_file(dir.path()))
+        .unwrap()
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
 }

@@ -288,7 +288,7 @@ fn a_cooldown_only_moves_later_and_outlives_the_process_and_the_boot() {
     };
     block_on(store.write(vec![cool(50_000)])).unwrap();
     block_on(store.write(vec![cool(20_000)])).unwrap();
-    let refused = Taken::NotBefore(at(50_000).uptime);
+    let refused = Taken::CoolingDown(at(50_000).uptime);
     assert_eq!(take(&store, read_take(key, &free, at(100))), refused);
     let other = open(dir.path());
     assert_eq!(take(&other, read_take(key, &free, at(100))), refused);

@@ -1,0 +1,354 @@
+//! Carries a run out, whether it is new or resumed: gates from the ledger, core, shell, ending.
+
+use std::io;
+use std::io::Write as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::failure::RunExit;
+use crate::cli::progress::Progress;
+use crate::cli::watch::Watch;
+use crate::clock::Clock;
+use crate::domain::Destination;
+use crate::domain::RunId;
+use crate::domain::Uptime;
+use crate::engine::Before;
+use crate::engine::Intake;
+use crate::engine::Planner;
+use crate::engine::RunParts;
+use crate::engine::core::CommentRule;
+use crate::engine::core::Core;
+use crate::engine::core::CoreSettings;
+use crate::engine::core::GateSettings;
+use crate::engine::core::LaneSettings;
+use crate::engine::core::StopReason;
+use crate::engine::execute;
+use crate::platform;
+use crate::platform::StopSignals;
+use crate::quota::Windows;
+use crate::report::ReportFormat;
+use crate::report::ReportTarget;
+use crate::store::Process;
+use crate::store::RunKey;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::StoreOptions;
+
+use super::ending::Ending;
+use super::ending::Look;
+use super::order::Order;
+use super::service::Service;
+
+/// How many reads may be under way: they are few, and each may bring a hundred records.
+const READS_AT_ONCE: usize = 2;
+
+/// How long a host that never answered is waited for.
+const REACH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A run that is ready to go.
+pub(super) struct Carrying {
+    pub(super) id: RunId,
+    pub(super) run: RunKey,
+    pub(super) order: Order,
+    pub(super) is_sandbox: bool,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) service: Service,
+    pub(super) intake: Intake,
+    pub(super) planner: Planner,
+    pub(super) before: Before,
+    pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    pub(super) stop: StopWishes,
+    pub(super) stop_after: Option<Duration>,
+    /// What of the input never reached us, in words; the run cannot end well then.
+    pub(super) lost: Option<String>,
+}
+
+/// Runs to the end, or to a stop, and concludes.
+pub(super) async fn carry_out(
+    carrying: Carrying,
+    progress: &Progress,
+    look: Look,
+) -> Result<RunExit, Failure> {
+    let Carrying {
+        id,
+        run,
+        order,
+        store,
+        clock,
+        mut stop,
+        ..
+    } = carrying;
+    let started = clock.now();
+    let scopes = gates(&order, &carrying.service, (&store, &*clock));
+    let lane = scopes.await.map_err(state)?;
+    let core = CoreSettings {
+        run,
+        retry: order.retry(),
+        comment: CommentRule {
+            always: order.comment.as_deref().map(Arc::from),
+            otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
+        },
+        reach_timeout: REACH_TIMEOUT / order.time_scale,
+        give_up_after: order.give_up_after / order.time_scale,
+        max_failures: order.max_failures,
+        seed: Uuid::new_v4().as_u64_pair().0,
+    };
+    let parts = RunParts {
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        run,
+        core: Core::new(core, vec![lane]),
+        lanes: vec![Arc::clone(&carrying.service.lane)],
+        intake: carrying.intake,
+        before: carrying.before,
+        planner: carrying.planner,
+    };
+    if let Some(after) = carrying.stop_after {
+        stop.bound(started.uptime.after(after), Arc::clone(&clock));
+    }
+    let mut watch = Watch {
+        progress,
+        run: id.to_string(),
+        sandbox: carrying.is_sandbox,
+    };
+    let service = Arc::new(carrying.service);
+    let keeper = service
+        .is_sandbox()
+        .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
+    let end = execute(parts, &mut stop.wishes, &mut watch).await;
+    progress.finish();
+    if let Some(keeper) = keeper {
+        keeper.abort();
+        if matches!(&end, Ok(end) if end.stop.is_none()) {
+            service.forget();
+        } else {
+            service.put_away();
+        }
+    }
+    let ending = Ending {
+        id,
+        run,
+        is_sandbox: carrying.is_sandbox,
+        verify: order.verify,
+        targets: carrying.targets,
+        lost: carrying.lost,
+        elapsed: clock.now().uptime.since(started.uptime),
+        at: clock.now().wall,
+        look,
+    };
+    ending.conclude(&store, end).await
+}
+
+/// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.
+async fn keep(service: Arc<Service>, clock: Arc<dyn Clock>) {
+    loop {
+        service.put_away();
+        clock
+            .sleep_until(clock.now().uptime.after(Duration::from_secs(1)))
+            .await;
+    }
+}
+
+/// Says that nothing real is touched, and how fast time runs.
+pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
+    say(
+        progress,
+        &format!(
+            "SANDBOX: no tenant, no sign-in; quotas and waits run {time_scale} times as fast as the service's"
+        ),
+    );
+}
+
+/// Prints a line on standard error, above the bars; where nobody reads it, nobody misses it.
+pub(super) fn say(progress: &Progress, line: &str) {
+    progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
+}
+
+/// Proves that every report can be written, and that none replaces what must stay.
+pub(super) fn prove_targets(
+    paths: &[PathBuf],
+    inputs: &[PathBuf],
+) -> Result<Vec<(ReportFormat, ReportTarget)>, Failure> {
+    let mut targets: Vec<(ReportFormat, ReportTarget)> = Vec::new();
+    for path in paths {
+        let format = ReportFormat::from_path(path).map_err(usage)?;
+        let target = ReportTarget::prove(path).map_err(usage)?;
+        if let Some(input) = target
+            .path()
+            .and_then(|path| inputs.iter().find(|input| is_same_file(input, path)))
+        {
+            let error = anyhow::anyhow!(
+                "report {} would replace the input {}",
+                path.display(),
+                input.display()
+            );
+            return Err(usage(error).hint("name another file with --report"));
+        }
+        if !targets.iter().any(|(_, other)| *other == target) {
+            targets.push((format, target));
+        }
+    }
+    Ok(targets)
+}
+
+/// Returns whether two paths lead to one file that exists.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Opens the state folder as this process.
+pub(super) fn open_store(
+    state_dir: &Path,
+    grace: Duration,
+    clock: &dyn Clock,
+) -> Result<Store, Failure> {
+    let process = Process {
+        id: Uuid::new_v4(),
+        pid: std::process::id(),
+        host: platform::host_name(),
+        boot: clock.boot(),
+    };
+    let options = StoreOptions {
+        grace,
+        fail_at_commit: None,
+    };
+    Store::open_with(state_dir, process, clock.now(), options).map_err(state)
+}
+
+/// Looks the three scopes up in the ledger, with what an earlier run left there: a cooldown, or a smaller allowance.
+async fn gates(
+    order: &Order,
+    service: &Service,
+    (store, clock): (&Store, &dyn Clock),
+) -> Result<LaneSettings, StoreError> {
+    let gate = async |destination, windows: &Windows, concurrency| {
+        let known = store
+            .scope(&service.scope(destination), clock.now())
+            .await?;
+        let mut windows = windows.scaled_down(order.time_scale);
+        for adopted in known.adopted.as_slice() {
+            if windows.adopt(adopted.limit, adopted.period) {
+                tracing::warn!(
+                    %destination, window = %adopted,
+                    "the service named this smaller allowance in an earlier run, and it is kept; `mde-cancel quota` shows it"
+                );
+            }
+        }
+        Ok::<_, StoreError>(GateSettings {
+            scope: known.key,
+            windows: Arc::new(windows),
+            pace: order.pace,
+            concurrency,
+            cooldown: known.cooldown.map(|cooldown| cooldown.until),
+        })
+    };
+    Ok(LaneSettings {
+        cancel: gate(
+            Destination::Cancel,
+            &order.windows,
+            order.concurrency as usize,
+        )
+        .await?,
+        get: gate(Destination::Get, &order.read_windows, READS_AT_ONCE).await?,
+        list: gate(Destination::List, &order.read_windows, READS_AT_ONCE).await?,
+    })
+}
+
+/// The wishes to stop, from the moment at which this process listens for them.
+pub(super) struct StopWishes {
+    wishes: mpsc::Receiver<StopReason>,
+    sender: mpsc::Sender<StopReason>,
+}
+
+impl StopWishes {
+    /// Takes the signals over: the first one stops the run, the second one ends the process.
+    ///
+    /// They are waited for on a thread of their own: the run's thread is busy while a long report is written, and a
+    /// second signal must be heard then, too.
+    pub(super) async fn listen(progress: &Progress) -> Result<Self, Failure> {
+        let fault = |error: io::Error| Failure::new(FailureKind::Fault, error);
+        // One for the signals, one for the bound on time.
+        let (sender, wishes) = mpsc::channel(2);
+        let (told, listening) = oneshot::channel();
+        let asked = sender.clone();
+        let progress = progress.clone();
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || match listen() {
+                Ok((runtime, signals)) => {
+                    // Where nobody waits for this any more, the run is over.
+                    told.send(Ok(())).ok();
+                    runtime.block_on(watch_signals(signals, asked, &progress));
+                }
+                Err(error) => drop(told.send(Err(error))),
+            })
+            .map_err(fault)?;
+        listening
+            .await
+            .map_err(|error| Failure::new(FailureKind::Fault, error))?
+            .map_err(fault)?;
+        Ok(Self { wishes, sender })
+    }
+
+    /// Adds the wish to stop at `until`.
+    fn bound(&self, until: Uptime, clock: Arc<dyn Clock>) {
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            clock.sleep_until(until).await;
+            let reason = StopReason::Asked("--stop-after".to_owned());
+            sender.send(reason).await.ok();
+        });
+    }
+}
+
+/// Takes the signals over, in a runtime that does nothing else.
+fn listen() -> io::Result<(Runtime, StopSignals)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let signals = StopSignals::listen()?;
+    drop(entered);
+    Ok((runtime, signals))
+}
+
+async fn watch_signals(
+    mut signals: StopSignals,
+    wishes: mpsc::Sender<StopReason>,
+    progress: &Progress,
+) {
+    let first = signals.next().await;
+    // A closed channel means that the run has just ended by itself.
+    wishes.send(StopReason::Asked(first.to_owned())).await.ok();
+    signals.next().await;
+    progress.finish();
+    leave_at_once();
+}
+
+#[expect(
+    clippy::exit,
+    reason = "the second signal asks for just that; the journal is whole at every instant"
+)]
+fn leave_at_once() -> ! {
+    std::process::exit(i32::from(RunExit::Interrupted.code()))
+}
+
+pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::new(FailureKind::Usage, error)
+}
+
+pub(super) fn state(error: StoreError) -> Failure {
+    Failure::new(FailureKind::State, error)
+}

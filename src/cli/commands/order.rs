@@ -1,0 +1,205 @@
+//! How a run is carried out: what its settings say once and a resume says again.
+//!
+//! The journal keeps an order as JSON. No secret is among it, and nothing that says where to sign in: that is given
+//! anew each time.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::cli::settings::RunSettings;
+use crate::cli::settings::Verify;
+use crate::cli::settings::World;
+use crate::domain::ActionType;
+use crate::engine::core::MaxFailures;
+use crate::quota::Pace;
+use crate::quota::Window;
+use crate::quota::Windows;
+use crate::retry::RetrySettings;
+
+/// How a run is carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) comment: Option<String>,
+    pub(super) include_types: Vec<ActionType>,
+    pub(super) windows: Windows,
+    pub(super) read_windows: Windows,
+    pub(super) pace: Option<Pace>,
+    pub(super) concurrency: u32,
+    pub(super) max_attempts: u32,
+    pub(super) timeout: Duration,
+    pub(super) fate_grace: Duration,
+    pub(super) give_up_after: Duration,
+    pub(super) max_failures: Option<MaxFailures>,
+    pub(super) verify: Verify,
+    /// By what quota periods and waits are divided; one but in the sandbox.
+    pub(super) time_scale: u32,
+}
+
+/// An order as the journal keeps it. Unknown fields are ignored, so that an older program can resume a newer one's run.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    comment: Option<String>,
+    include_types: Vec<String>,
+    quota: Vec<String>,
+    read_quota: Vec<String>,
+    pace: Option<String>,
+    concurrency: u32,
+    max_attempts: u32,
+    timeout_ms: u64,
+    fate_grace_ms: u64,
+    give_up_after_ms: u64,
+    max_failures: Option<String>,
+    no_verify: bool,
+    time_scale: u32,
+    /// How the inputs are read, for a reading that is taken up again.
+    id_column: Option<String>,
+    input_format: String,
+}
+
+impl Order {
+    /// Takes over what the settings say.
+    pub(super) fn of(settings: &RunSettings) -> Self {
+        Self {
+            comment: settings.comment.clone(),
+            include_types: settings.include_types.clone(),
+            windows: settings.allowance.cancel.clone(),
+            read_windows: settings.allowance.read.clone(),
+            pace: settings.pace,
+            concurrency: settings.concurrency,
+            max_attempts: settings.max_attempts,
+            timeout: settings.timeout,
+            fate_grace: settings.fate_grace,
+            give_up_after: settings.give_up_after,
+            max_failures: settings.max_failures,
+            verify: settings.verify,
+            time_scale: match settings.world {
+                World::Sandbox { time_scale } => time_scale,
+                World::Service(_) => 1,
+            },
+        }
+    }
+
+    /// Returns the rules of retrying, on the order's clock.
+    pub(super) fn retry(&self) -> RetrySettings {
+        RetrySettings {
+            max_attempts: self.max_attempts,
+            fate_grace: self.fate_grace,
+            ..RetrySettings::default()
+        }
+        .scaled_down(self.time_scale)
+    }
+
+    /// Returns the order as the journal keeps it, with how the inputs are read.
+    pub(super) fn keep(&self, intake: &crate::intake::IntakeSettings) -> String {
+        let texts = |windows: &Windows| windows.as_slice().iter().map(Window::to_string).collect();
+        let kept = Kept {
+            comment: self.comment.clone(),
+            include_types: self.include_types.iter().map(ToString::to_string).collect(),
+            quota: texts(&self.windows),
+            read_quota: texts(&self.read_windows),
+            pace: self.pace.map(|pace| pace.to_string()),
+            concurrency: self.concurrency,
+            max_attempts: self.max_attempts,
+            timeout_ms: millis(self.timeout),
+            fate_grace_ms: millis(self.fate_grace),
+            give_up_after_ms: millis(self.give_up_after),
+            max_failures: self.max_failures.map(|most| match most {
+                MaxFailures::Count(count) => count.to_string(),
+                MaxFailures::Percent(share) => format!("{share}%"),
+            }),
+            no_verify: self.verify == Verify::Skip,
+            time_scale: self.time_scale,
+            id_column: intake.id_column.clone(),
+            input_format: crate::cli::args::value::input_format_name(intake.format).to_owned(),
+        };
+        // A struct of texts and numbers has no shape that JSON lacks.
+        serde_json::to_string(&kept).unwrap_or_default()
+    }
+
+    /// Reads an order back, with how the inputs are read.
+    pub(super) fn recall(text: &str) -> anyhow::Result<(Self, crate::intake::IntakeSettings)> {
+        use crate::cli::args::value;
+        let kept: Kept = serde_json::from_str(text)
+            .context("the journal's settings of the run cannot be read")?;
+        let windows = |texts: &[String]| -> anyhow::Result<Windows> {
+            let windows: Result<Vec<_>, _> = texts.iter().map(|text| Window::parse(text)).collect();
+            Ok(Windows::new(windows?))
+        };
+        let intake = crate::intake::IntakeSettings {
+            id_column: kept.id_column,
+            format: value::input_format(&kept.input_format)?,
+            bookmarks: crate::intake::BookmarkUse::Kept,
+        };
+        let order = Self {
+            comment: kept.comment,
+            include_types: kept
+                .include_types
+                .iter()
+                .map(|text| ActionType::parse(text))
+                .collect(),
+            windows: windows(&kept.quota)?,
+            read_windows: windows(&kept.read_quota)?,
+            pace: match kept.pace {
+                Some(text) => Pace::parse(&text)?,
+                None => None,
+            },
+            concurrency: kept.concurrency,
+            max_attempts: kept.max_attempts,
+            timeout: Duration::from_millis(kept.timeout_ms),
+            fate_grace: Duration::from_millis(kept.fate_grace_ms),
+            give_up_after: Duration::from_millis(kept.give_up_after_ms),
+            max_failures: kept
+                .max_failures
+                .map(|text| value::max_failures(&text))
+                .transpose()?,
+            verify: if kept.no_verify {
+                Verify::Skip
+            } else {
+                Verify::ReadAgain
+            },
+            time_scale: kept.time_scale.max(1),
+        };
+        Ok((order, intake))
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::IntakeSettings;
+
+    #[test]
+    fn an_order_reads_back_as_it_was_kept() {
+        let order = Order {
+            comment: Some("CHG-4711".to_owned()),
+            include_types: vec![ActionType::Unisolate],
+            windows: Windows::documented(),
+            read_windows: Windows::none(),
+            pace: Pace::parse("50/s").unwrap(),
+            concurrency: 16,
+            max_attempts: 6,
+            timeout: Duration::from_secs(30),
+            fate_grace: Duration::from_secs(120),
+            give_up_after: Duration::from_secs(5400),
+            max_failures: Some(MaxFailures::Percent(5)),
+            verify: Verify::Skip,
+            time_scale: 10,
+        };
+        let intake = IntakeSettings {
+            id_column: Some("Action".to_owned()),
+            format: crate::intake::InputFormat::Tsv,
+            bookmarks: crate::intake::BookmarkUse::Kept,
+        };
+        let (back, reading) = Order::recall(&order.keep(&intake)).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{order:?}"));
+        assert_eq!(reading, intake);
+        assert!(Order::recall("{}").is_err());
+    }
+}

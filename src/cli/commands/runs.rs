@@ -1,0 +1,115 @@
+//! `runs`: past runs, newest first.
+
+use comfy_table::ContentArrangement;
+use comfy_table::Table;
+use comfy_table::presets;
+
+use crate::cli::args::TableFormat;
+use crate::cli::failure::Failure;
+use crate::cli::settings::RunsSettings;
+use crate::cli::terminal::print;
+use crate::cli::text::Number;
+use crate::cli::text::visible;
+use crate::domain::Outcome;
+
+use super::carry::state;
+use super::ending::Look;
+use super::past;
+use super::past::PastRun;
+
+/// Prints the runs.
+///
+/// # Errors
+/// Returns why the journal cannot be read, or the result not be printed.
+pub fn runs(settings: &RunsSettings, look: Look) -> Result<(), Failure> {
+    let runs = past::list(&settings.state_dir).map_err(state)?;
+    let text = match settings.format {
+        TableFormat::Json => json(&runs)?,
+        TableFormat::Table => table(&runs, look.width)?,
+    };
+    print(&text).map_err(Failure::of_output)
+}
+
+fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
+    if runs.is_empty() {
+        return Ok("there is no run yet\n".to_owned());
+    }
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header([
+            "run",
+            "begun",
+            "state",
+            "rows",
+            "cancelled",
+            "left",
+            "input",
+        ]);
+    for run in runs {
+        let counts = run
+            .reader()?
+            .outcome_counts(run.record.key)
+            .map_err(state)?;
+        let of = |wanted: &dyn Fn(Outcome) -> bool| {
+            let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
+            Number(counted.map(|(_, count)| count).sum()).to_string()
+        };
+        let inputs: Vec<String> =
+            serde_json::from_str(&run.record.begun.inputs).unwrap_or_default();
+        let mark = if run.is_sandbox { "SANDBOX " } else { "" };
+        table.add_row([
+            run.record.begun.id.to_string(),
+            run.record
+                .begun
+                .created
+                .strftime("%Y-%m-%d %H:%MZ")
+                .to_string(),
+            format!("{mark}{}", run.record.standing()),
+            of(&|_| true),
+            of(&|outcome| outcome == Outcome::Cancelled),
+            of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
+            visible(&inputs.join(", ")).into_owned(),
+        ]);
+    }
+    Ok(format!("{}\n", table.trim_fmt()))
+}
+
+fn json(runs: &[PastRun]) -> Result<String, Failure> {
+    let mut list = Vec::new();
+    for run in runs {
+        let counts = run
+            .reader()?
+            .outcome_counts(run.record.key)
+            .map_err(state)?;
+        let counts: serde_json::Map<_, _> = counts
+            .into_iter()
+            .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
+            .collect();
+        let record = &run.record;
+        let inputs: serde_json::Value =
+            serde_json::from_str(&record.begun.inputs).unwrap_or_default();
+        list.push(serde_json::json!({
+            "run": record.begun.id.to_string(),
+            "begun": record.begun.created,
+            "ended": record.ended_at,
+            "state": record.standing().as_str(),
+            "reason": record.reason,
+            "exit": record.exit_code,
+            "sandbox": run.is_sandbox,
+            "tenant": record.begun.tenant,
+            "app": record.begun.app,
+            "cloud": record.begun.cloud,
+            "host": record.begun.host,
+            "user": record.begun.user,
+            "version": record.begun.version,
+            "inputs": inputs,
+            "input_complete": record.intake.complete,
+            "rows": record.intake.rows_read,
+            "outcomes": counts,
+        }));
+    }
+    Ok(format!("{:#}\n", serde_json::Value::from(list)))
+}

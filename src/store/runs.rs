@@ -1,0 +1,196 @@
+//! The lines of the runs: begun, taken up again, read back and removed.
+//!
+//! Everything that writes runs inside the writer's transaction. Invariant: a run is there with all its rows or not at
+//! all.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::Params;
+use rusqlite::Row;
+use rusqlite::params;
+
+use crate::domain::RunId;
+
+use super::error::Fault;
+use super::locks::Locks;
+use super::run_record::Holder;
+use super::run_record::IntakeMark;
+use super::run_record::NewRun;
+use super::run_record::RunRecord;
+use super::run_record::RunState;
+use super::slots::RunKey;
+use super::words::Wall;
+
+/// Enters a run that goes on, held by the process `holder`.
+pub(super) fn create(conn: &Connection, holder: &str, run: &NewRun) -> Result<RunKey, Fault> {
+    conn.prepare_cached(
+        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, holder,
+            held)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?2)",
+    )?
+    .execute(params![
+        run.id.to_string(),
+        Wall(run.created),
+        run.settings,
+        run.inputs,
+        run.tenant,
+        run.app,
+        run.cloud,
+        run.host,
+        run.user,
+        run.version,
+        RunState::Going.as_str(),
+        holder,
+    ])?;
+    Ok(RunKey(conn.last_insert_rowid()))
+}
+
+/// Writes what became of a run.
+pub(super) fn set_state(
+    conn: &Connection,
+    run: RunKey,
+    (state, exit): (RunState, Option<u8>),
+    reason: Option<&str>,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let ended = (state != RunState::Going).then_some(Wall(at));
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1",
+        )?
+        .execute(params![run.0, state.as_str(), exit, reason, ended])?;
+    known(run, changed)
+}
+
+/// Writes how far the input was read.
+pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &IntakeMark) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            run.0,
+            i64::try_from(mark.rows_read).unwrap_or(i64::MAX),
+            mark.position,
+            mark.complete
+        ])?;
+    known(run, changed)
+}
+
+/// Removes a run with its rows and attempts. The calls stay: the service has counted them, whatever becomes of the run.
+///
+/// The file does not shrink: its free pages are what the next run is written to. Refused: VACUUM, which writes the whole
+/// file anew and holds up every other process meanwhile.
+pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), Fault> {
+    for table in ["attempts", "rows", "sources"] {
+        conn.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run.0])?;
+    }
+    conn.execute("DELETE FROM runs WHERE id = ?1", [run.0])?;
+    Ok(())
+}
+
+/// Reads the runs for which `rest`, the end of a query, asks.
+pub(super) fn read(
+    conn: &Connection,
+    locks: &Locks,
+    (rest, cells): (&str, impl Params),
+) -> Result<Vec<RunRecord>, Fault> {
+    let sql = format!(
+        "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
+            r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
+            r.holder, p.pid, p.host
+         FROM runs r LEFT JOIN processes p ON p.uuid = r.holder {rest}"
+    );
+    let runs = conn
+        .prepare_cached(&sql)?
+        .query_map(cells, |row| read_run(row, locks))?
+        .collect::<Result<_, _>>()?;
+    Ok(runs)
+}
+
+/// Reads one run.
+pub(super) fn read_one(
+    conn: &Connection,
+    locks: &Locks,
+    run: RunKey,
+) -> Result<Option<RunRecord>, Fault> {
+    Ok(read(conn, locks, ("WHERE r.id = ?1", [run.0]))?.pop())
+}
+
+fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
+    let text: String = row.get(column)?;
+    RunId::parse(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            Box::new(error),
+        )
+    })
+}
+
+fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
+    let time = |column: usize| {
+        row.get::<_, Option<Wall>>(column)
+            .map(|cell| cell.map(|Wall(time)| time))
+    };
+    let created = row.get::<_, Wall>(2)?.0;
+    let held_at = time(18)?;
+    let holder: Option<String> = row.get(19)?;
+    let pid: Option<u32> = row.get(20)?;
+    let holder = match (holder, pid) {
+        (Some(name), Some(pid)) if !locks.is_free(&name) => Some(Holder {
+            pid,
+            host: row.get(21)?,
+            since: held_at.unwrap_or(created),
+        }),
+        _ => None,
+    };
+    Ok(RunRecord {
+        key: RunKey(row.get(0)?),
+        begun: NewRun {
+            id: read_id(row, 1)?,
+            created,
+            settings: row.get(3)?,
+            inputs: row.get(4)?,
+            tenant: row.get(5)?,
+            app: row.get(6)?,
+            cloud: row.get(7)?,
+            host: row.get(8)?,
+            user: row.get(9)?,
+            version: row.get(10)?,
+        },
+        intake: IntakeMark {
+            rows_read: count(row, 11)?,
+            position: row.get(12)?,
+            complete: row.get(13)?,
+        },
+        state: row.get(14)?,
+        reason: row.get(15)?,
+        exit_code: row.get(16)?,
+        ended_at: time(17)?,
+        held_at,
+        holder,
+    })
+}
+
+/// Reads a count.
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
+
+fn known(run: RunKey, changed: usize) -> Result<(), Fault> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(unknown(run))
+    }
+}
+
+/// Says that there is no such run.
+pub(super) fn unknown(run: RunKey) -> Fault {
+    Fault::Unknown {
+        what: "run",
+        key: run.0.to_string(),
+    }
+}

@@ -1,0 +1,118 @@
+//! A run that is killed, and the command that goes on with it, with the real binary.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+const ROWS: usize = 150;
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    command
+        .args(arguments)
+        .arg("--state-dir")
+        .arg(folder.join("state"))
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+fn runs(folder: &Path) -> serde_json::Value {
+    let output = command(folder, &["runs", "--format", "json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_run_killed_at_several_moments_ends_with_every_row_settled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids: Vec<_> = (1..=ROWS)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
+    let mut arguments = vec!["run", "ids.txt", "--sandbox", "--report", "report.csv"];
+    let mut id = String::new();
+    for wanted in [5, 40, 90] {
+        let mut child = command(here, &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        // A machine that takes longer than two minutes for so many rows is not slow but stuck.
+        while settled(&runs(here)) < wanted {
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "nothing goes on"
+            );
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+        arguments = vec!["resume", &id, "--yes", "--report", "report.csv"];
+    }
+    let output = command(here, &arguments).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(0 | 3)),
+        "{:?} {stderr}",
+        output.status
+    );
+    let mut report = csv::Reader::from_path(here.join("report.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = report.records().map(Result::unwrap).collect();
+    let reported: BTreeSet<_> = rows.iter().map(|row| row[0].to_owned()).collect();
+    assert_eq!(rows.len(), ROWS);
+    assert_eq!(reported, ids.into_iter().collect());
+    let open = rows
+        .iter()
+        .filter(|row| matches!(&row[1], "not_attempted" | "unknown"))
+        .count();
+    assert_eq!(open, 0, "{rows:?}");
+    let again = command(here, &["resume", &id, "--yes", "--report", "again.csv"])
+        .output()
+        .unwrap();
+    assert_eq!(again.status.code(), output.status.code());
+    let reports = ["report.csv", "again.csv"].map(|name| std::fs::read(here.join(name)).unwrap());
+    assert_eq!(
+        reports[0], reports[1],
+        "a finished run writes its report again"
+    );
+    let printed = command(here, &["report", &id[..18]]).output().unwrap();
+    assert_eq!(printed.stdout, reports[0]);
+}
+
+fn settled(runs: &serde_json::Value) -> u64 {
+    let outcomes = runs[0]["outcomes"].as_object();
+    let counts = outcomes
+        .into_iter()
+        .flatten()
+        .filter(|(outcome, _)| *outcome != "not_attempted");
+    counts.map(|(_, count)| count.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused_with_a_way_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, complaint) in [
+        (&["resume", "--yes"][..], "no unfinished run"),
+        (&["resume", "--yes", "0123"][..], "no run of"),
+        (&["report"][..], "there is no run"),
+        (&["resume"][..], "--yes"),
+    ] {
+        let output = command(folder.path(), arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(complaint), "{arguments:?}: {stderr}");
+    }
+    assert_eq!(runs(folder.path()), serde_json::json!([]));
+}

@@ -1,0 +1,86 @@
+//! How `run` ends where something about its reports goes wrong, with the real binary.
+
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+fn ids(folder: &Path, count: usize) -> std::path::PathBuf {
+    let path = folder.join("ids.txt");
+    let lines: Vec<_> = (1..=count)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    path
+}
+
+fn start(folder: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
+        .args(["run", "--sandbox", "--state-dir"])
+        .arg(folder.join("state"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until something is there; a machine that takes longer than a minute is not slow but stuck.
+fn wait_for(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never came");
+        std::thread::yield_now();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn finish(child: Child) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+#[test]
+fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, 150);
+    std::fs::create_dir(here.join("gone")).unwrap();
+    let child = start(
+        here,
+        &["ids.txt", "--report", "gone/a.csv", "--report", "b.csv"],
+    );
+    wait_for(|| here.join("state/sandbox/state.db-wal").exists());
+    std::fs::remove_dir_all(here.join("gone")).unwrap();
+    let (code, stdout, stderr) = finish(child);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("rows"), "no summary: {stdout}");
+    assert!(stderr.contains("gone/a.csv"), "{stderr}");
+    let report = std::fs::read_to_string(here.join("b.csv")).unwrap();
+    assert_eq!(report.lines().count(), 151);
+}
+
+#[test]
+fn a_report_never_replaces_an_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let path = here.join("ids.csv");
+    std::fs::write(&path, "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n").unwrap();
+    let (code, _, stderr) = finish(start(here, &["ids.csv", "--report", "./ids.csv"]));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("would replace the input"), "{stderr}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
+    assert!(!here.join("state/sandbox").exists(), "nothing was begun");
+}

@@ -1,0 +1,218 @@
+//! Freed slots, shared between a process that is quick and one that is always a little late.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// The pacer lets a process ask at most so often.
+const PACE: i64 = 20;
+
+/// How long a call lasts.
+const LATENCY: i64 = 60;
+
+/// A process that asks whenever it may, and so many milliseconds late.
+struct Asker {
+    store: Store,
+    lateness: fn(i64) -> i64,
+    next: i64,
+    sent: Vec<i64>,
+}
+
+impl Asker {
+    fn new(dir: &Path, from: i64, lateness: fn(i64) -> i64) -> Self {
+        Self {
+            store: open(dir),
+            lateness,
+            next: from,
+            sent: Vec::new(),
+        }
+    }
+
+    fn ask(&mut self, key: ScopeKey, allowed: &Arc<Windows>) -> Option<CallId> {
+        let now = self.next;
+        let (next, call) = match take(&self.store, read_take(key, allowed, at(now))) {
+            Taken::Go(call) => {
+                self.sent.push(now);
+                (now + PACE, Some(call))
+            }
+            Taken::NotBefore(until) | Taken::CoolingDown(until) => {
+                // Whole milliseconds, never too early.
+                (until.as_nanos().div_euclid(1_000_000) + 1, None)
+            }
+        };
+        self.next = (next + (self.lateness)(now)).max(now + 1);
+        call
+    }
+}
+
+/// Lets the askers ask until `end`; replies are read when they are due.
+fn play(askers: &mut [Asker], allowed: &Arc<Windows>, end: i64) {
+    let key = scope(&askers[0].store);
+    let mut replies: BTreeMap<(i64, usize), (usize, CallId)> = BTreeMap::new();
+    let mut count = 0;
+    loop {
+        let (nth, now) = askers
+            .iter()
+            .map(|asker| asker.next)
+            .enumerate()
+            .min_by_key(|&(_, next)| next)
+            .unwrap();
+        if now >= end {
+            return;
+        }
+        while let Some(reply) = replies.first_entry()
+            && reply.key().0 <= now
+        {
+            let due = reply.key().0;
+            let (owner, call) = reply.remove();
+            block_on(askers[owner].store.write(vec![ended(call, at(due))])).unwrap();
+        }
+        if let Some(call) = askers[nth].ask(key, allowed) {
+            count += 1;
+            replies.insert((now + LATENCY, count), (nth, call));
+        }
+    }
+}
+
+fn eager(_: i64) -> i64 {
+    0
+}
+
+fn late(now: i64) -> i64 {
+    2 + (now * 7_919) % 9
+}
+
+fn after(asker: &Asker, from: i64) -> usize {
+    asker.sent.iter().filter(|&&sent| sent > from).count()
+}
+
+#[test]
+fn a_late_process_gets_its_share_of_freed_slots_and_hardly_any_is_wasted() {
+    let allowed = windows(&["100/6s"]);
+    // Six windows, of which the first goes to the eager one before the other comes.
+    let end = 6 * 6_100;
+    let dir = tempfile::tempdir().unwrap();
+    let mut alone = [Asker::new(dir.path(), 0, eager)];
+    play(&mut alone, &allowed, end);
+    let dir = tempfile::tempdir().unwrap();
+    let mut both = [
+        Asker::new(dir.path(), 0, eager),
+        Asker::new(dir.path(), 3_000, late),
+    ];
+    play(&mut both, &allowed, end);
+    let first = 6_000;
+    let shares = [after(&both[0], first), after(&both[1], first)];
+    let freed = shares[0] + shares[1];
+    let possible = after(&alone[0], first);
+    assert!(freed >= 490, "{freed} freed slots are too few to tell");
+    assert!(shares[1] * 4 >= freed, "{shares:?}");
+    assert!(freed * 100 >= possible * 99, "{freed} of {possible}");
+}
+
+#[test]
+fn a_process_that_waits_alone_is_not_delayed() {
+    let allowed = windows(&["5/1s"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut askers = [Asker::new(dir.path(), 0, eager)];
+    // Open, but with no wish.
+    let _idle = open(dir.path());
+    play(&mut askers, &allowed, 6_000);
+    let sent = &askers[0].sent;
+    for (nth, now) in sent.iter().enumerate().skip(5) {
+        let free = sent[nth - 5] + LATENCY + 1_001;
+        // One millisecond for asking on whole ones.
+        assert!(*now <= free + 1, "call {nth} at {now}, free at {free}");
+    }
+    assert!(sent.len() >= 25);
+}
+
+/// Two processes on a window of two slots, which the first has taken: one comes free at 1001, one at 1101.
+fn two_who_wait(dir: &Path) -> ([Store; 2], ScopeKey, Arc<Windows>) {
+    let stores = [open(dir), open(dir)];
+    let key = scope(&stores[0]);
+    let allowed = windows(&["2/1s"]);
+    for millis in [0, 100] {
+        let sent = call(take(&stores[0], read_take(key, &allowed, at(millis))));
+        block_on(stores[0].write(vec![ended(sent, at(millis))])).unwrap();
+    }
+    (stores, key, allowed)
+}
+
+#[test]
+fn a_slot_that_nobody_fetches_is_taken_after_25_milliseconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let ([rich, poor], key, allowed) = two_who_wait(dir.path());
+    let ask = |store: &Store, millis| take(store, read_take(key, &allowed, at(millis)));
+    assert_eq!(ask(&poor, 500), Taken::NotBefore(at(1_001).uptime));
+    assert_eq!(ask(&rich, 1_001), Taken::NotBefore(at(1_026).uptime));
+    assert_eq!(ask(&rich, 1_025), Taken::NotBefore(at(1_026).uptime));
+    call(ask(&rich, 1_026));
+}
+
+#[test]
+fn the_waiter_that_holds_less_takes_at_once_and_nobody_yields_to_one_that_holds_as_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let ([rich, poor], key, allowed) = two_who_wait(dir.path());
+    let ask = |store: &Store, millis| take(store, read_take(key, &allowed, at(millis)));
+    ask(&poor, 500);
+    ask(&rich, 500);
+    call(ask(&poor, 1_001));
+    assert_eq!(ask(&poor, 1_002), Taken::NotBefore(at(1_101).uptime));
+    // At 1101 the first one's last slot comes free: it holds none, the other one.
+    call(ask(&rich, 1_101));
+}
+
+#[test]
+fn a_waiter_that_is_late_dead_or_at_its_end_holds_nobody_up() {
+    let wishes: [fn(Store, &Path); 2] = [
+        |poor, _| {
+            let run = block_on(poor.create_run(new_run(1))).unwrap();
+            let ended = Record::RunState {
+                run,
+                state: mde_cancel::store::RunState::Finished,
+                exit: Some(0),
+                reason: None,
+                at: at(600).wall,
+            };
+            block_on(poor.write(vec![ended])).unwrap();
+            // Its process goes on to write the report.
+            std::mem::forget(poor);
+        },
+        |poor, _| drop(poor),
+    ];
+    for end in wishes {
+        let dir = tempfile::tempdir().unwrap();
+        let ([rich, poor], key, allowed) = two_who_wait(dir.path());
+        let ask = |store: &Store, millis| take(store, read_take(key, &allowed, at(millis)));
+        ask(&poor, 500);
+        end(poor, dir.path());
+        call(ask(&rich, 1_001));
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let ([rich, poor], key, allowed) = two_who_wait(dir.path());
+    let ask = |store: &Store, millis| take(store, read_take(key, &allowed, at(millis)));
+    ask(&poor, 500);
+    let sent = call(ask(&rich, 1_026));
+    block_on(rich.write(vec![ended(sent, at(1_026))])).unwrap();
+    call(ask(&rich, 1_126));
+    // It was told 1001, and is more than a second late: stopped, perhaps.
+    call(ask(&rich, 2_027));
+}
+
+#[test]
+fn a_waiter_whose_process_died_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let rich = open(dir.path());
+    let key = scope(&rich);
+    let allowed = windows(&["2/1s"]);
+    for millis in [0, 100] {
+        let sent = call(take(&rich, read_take(key, &allowed, at(millis))));
+        block_on(rich.write(vec![ended(sent, at(millis))])).unwrap();
+    }
+    let dying = open_failing_at(dir.path(), 2);
+    take(&dying, read_take(key, &allowed, at(500)));
+    block_on(dying.write(Vec::new())).unwrap_err();
+    drop(dying);
+    call(take(&rich, read_take(key, &allowed, at(1_001))));
+}
