@@ -14,13 +14,22 @@ use crate::domain::RetryAfter;
 /// away a number belongs to something else.
 const MAX_GAP: usize = 24;
 
-/// Returns the first `Retry-After` that can be read.
+/// A date that no calendar holds, or none of ours: longer than any wait that is honoured, so that policy says that it was
+/// ignored.
+const BEYOND: RetryAfter = RetryAfter::Wait(Duration::from_secs(u64::MAX));
+
+/// Returns the first `Retry-After` that can be read; where none can and one is a date, [`BEYOND`].
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
-    headers
-        .get_all(RETRY_AFTER)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .find_map(parse_retry_after)
+    let told = || {
+        headers
+            .get_all(RETRY_AFTER)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .filter_map(parse_retry_after)
+    };
+    told()
+        .find(|hint| *hint != BEYOND)
+        .or_else(|| told().next())
 }
 
 fn parse_retry_after(text: &str) -> Option<RetryAfter> {
@@ -33,6 +42,12 @@ fn parse_retry_after(text: &str) -> Option<RetryAfter> {
         .and_then(|date| Timestamp::try_from(date).ok())
         .or_else(|| text.parse::<Timestamp>().ok())
         .map(RetryAfter::At)
+        .or_else(|| is_like_a_date(text).then_some(BEYOND))
+}
+
+/// Returns whether a text that is no date was meant for one; a mere word, or a number with a unit, was not.
+fn is_like_a_date(text: &str) -> bool {
+    text.contains([',', ':']) && text.contains(|letter: char| letter.is_ascii_digit())
 }
 
 /// Reads whole or broken seconds; broken ones are rounded up, for a call that leaves too early is refused again.
@@ -130,6 +145,7 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_or_as_a_date() {
         let at = |text: &str| Some(RetryAfter::At(text.parse().unwrap()));
+        let beyond = Some(RetryAfter::Wait(secs(u64::MAX)));
         let cases = [
             ("30", Some(RetryAfter::Wait(secs(30)))),
             (" 0 ", Some(RetryAfter::Wait(Duration::ZERO))),
@@ -145,6 +161,12 @@ mod tests {
                 at("2026-02-03T04:05:06Z"),
             ),
             ("2026-02-03T04:05:06Z", at("2026-02-03T04:05:06Z")),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", beyond),
+            ("Fri, 31 Dec 10000 23:59:59 GMT", beyond),
+            ("+010000-01-01T00:00:00Z", beyond),
+            ("Tue, 31 Feb 2026 04:05:06 GMT", beyond),
+            ("Di, 03 Feb 2026 04:05:06 GMT", beyond),
+            ("Tue, 03 Feb 2026", beyond),
             ("-5", None),
             ("soon", None),
             ("", None),
@@ -162,6 +184,16 @@ mod tests {
         headers.append(RETRY_AFTER, "later".parse().unwrap());
         headers.append(RETRY_AFTER, "7".parse().unwrap());
         assert_eq!(retry_after(&headers), Some(RetryAfter::Wait(secs(7))));
+        let mut headers = HeaderMap::new();
+        headers.append(
+            RETRY_AFTER,
+            "Tue, 31 Feb 2026 04:05:06 GMT".parse().unwrap(),
+        );
+        headers.append(RETRY_AFTER, "later".parse().unwrap());
+        let beyond = RetryAfter::Wait(secs(u64::MAX));
+        assert_eq!(retry_after(&headers), Some(beyond));
+        headers.append(RETRY_AFTER, "8".parse().unwrap());
+        assert_eq!(retry_after(&headers), Some(RetryAfter::Wait(secs(8))));
     }
 
     #[test]

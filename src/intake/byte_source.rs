@@ -1,13 +1,16 @@
 //! The bytes of one input as UTF-8: byte order marks taken off, UTF-16 decoded, lines and offsets counted.
 //!
+//! What is no UTF-16 becomes a byte that is no UTF-8 either, so that one check finds both and no row is repaired; a U+FFFD
+//! that really stands there stays what it is.
+//!
 //! Never asks its input for more than one read at a time, so whatever a slow pipe has delivered can be used at once.
 //! Holds what was not consumed yet, and nothing else.
 
 use std::io;
 use std::io::Read;
 
-use encoding_rs::CoderResult;
 use encoding_rs::Decoder;
+use encoding_rs::DecoderResult;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -19,6 +22,9 @@ pub(super) const MAX_ROW: usize = 1024 * 1024;
 
 /// The least room a read is given, so that a decoder never lacks it for one character.
 const LEAST_ROOM: usize = 1024;
+
+/// Stands for UTF-16 that is none: a byte that no UTF-8 text holds.
+const NO_TEXT: u8 = 0xFF;
 
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,9 +250,17 @@ impl Utf16 {
                 last = self.end == 0;
             }
             let raw = &self.raw[self.start..self.end];
-            let (result, taken, written, _) = self.decoder.decode_to_utf8(raw, room, last);
+            // One byte of room is kept for the one that says what could not be decoded.
+            let text = room.len().saturating_sub(1);
+            let (result, taken, mut written) =
+                self.decoder
+                    .decode_to_utf8_without_replacement(raw, &mut room[..text], last);
             self.start += taken;
-            let finished = last && result == CoderResult::InputEmpty;
+            if let DecoderResult::Malformed(..) = result {
+                room[written] = NO_TEXT;
+                written += 1;
+            }
+            let finished = last && result == DecoderResult::InputEmpty;
             if written > 0 || finished {
                 return Ok((written, finished));
             }
@@ -324,14 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn half_a_mark_is_no_mark_and_half_a_character_becomes_visible() {
+    fn half_a_mark_is_no_mark_and_half_a_character_is_no_text() {
         assert_eq!(read_all(&[0xEF, 0xBB], 1), [0xEF, 0xBB]);
         assert_eq!(read_all(&[0xEF, b'a'], 1), [0xEF, b'a']);
         assert!(read_all(&[0xFF, 0xFE], 1).is_empty());
-        assert_eq!(
-            read_all(&[0xFF, 0xFE, b'a', 0, b'b'], 1),
-            "a\u{FFFD}".as_bytes()
-        );
+        assert_eq!(read_all(&[0xFF, 0xFE, b'a', 0, b'b'], 1), [b'a', NO_TEXT]);
     }
 
     #[test]

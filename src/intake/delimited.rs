@@ -262,7 +262,7 @@ impl DelimitedRows {
                     .all(|end| text.is_char_boundary(*end))
         });
         let Some(text) = whole else {
-            return self.unusable(lines::NOT_UTF_8);
+            return self.unusable(lines::NO_TEXT);
         };
         if bytes.contains(&0) {
             return self.unusable(lines::HOLDS_NUL);

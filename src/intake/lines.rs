@@ -17,7 +17,7 @@ const HEAD: usize = 400;
 pub(super) const TOO_LONG: &str = "line too long (more than 1 MiB)";
 
 /// The word on a row that holds bytes no text has.
-pub(super) const NOT_UTF_8: &str = "the row is not valid UTF-8";
+pub(super) const NO_TEXT: &str = "the row is not valid UTF-8 or UTF-16";
 
 /// The word on a row with a NUL byte.
 pub(super) const HOLDS_NUL: &str = "the row holds a NUL byte";
@@ -123,7 +123,7 @@ pub(super) fn checked(bytes: &[u8]) -> Result<&str, Box<RowReading>> {
     match std::str::from_utf8(bytes) {
         Ok(_) if bytes.contains(&0) => fault(HOLDS_NUL),
         Ok(text) => Ok(text),
-        Err(_) => fault(NOT_UTF_8),
+        Err(_) => fault(NO_TEXT),
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
         let row = plain_row(b"7f3c\xFF").unwrap();
         assert_eq!(
             (row.id.unwrap_err(), row.id_text),
-            (NOT_UTF_8.into(), "7f3c\u{FFFD}".into())
+            (NO_TEXT.into(), "7f3c\u{FFFD}".into())
         );
         let row = plain_row(b"7f3c\0").unwrap();
         assert_eq!(row.id.unwrap_err(), HOLDS_NUL);

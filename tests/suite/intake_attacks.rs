@@ -32,6 +32,9 @@ const FORMATS: [InputFormat; 6] = [
     InputFormat::Lines,
 ];
 
+/// The word on a row that holds bytes no text has.
+const NO_TEXT: &str = "the row is not valid UTF-8 or UTF-16";
+
 /// Gives out bytes in reads of at most `step`, and remembers the largest room it was offered.
 struct Feed {
     bytes: Vec<u8>,
@@ -224,7 +227,8 @@ fn a_first_line_of_ten_megabytes_is_no_header() {
 
 #[test]
 fn bytes_that_are_no_text_spoil_their_row_alone() {
-    let utf8 = "! the row is not valid UTF-8";
+    let utf8 = format!("! {NO_TEXT}");
+    let utf8 = utf8.as_str();
     let nul = "! the row holds a NUL byte";
     let with =
         |before: &str, bad: &[u8], after: &str| [before.as_bytes(), bad, after.as_bytes()].concat();
@@ -263,6 +267,68 @@ fn bytes_that_are_no_text_spoil_their_row_alone() {
     assert_eq!(told(&read(&halves)), [utf8]);
     let rows = read(with("id\n7f3c", b"\xFF", "2a10\n"));
     assert_eq!(rows[0].id_text, "7f3c\u{FFFD}2a10");
+}
+
+#[test]
+fn half_a_utf_16_character_spoils_its_row_alone_and_a_written_sign_for_it_does_not() {
+    let utf16 = |before: &str, bad: &[u16], after: &str, order: fn(u16) -> [u8; 2]| {
+        let units = before.encode_utf16().chain(bad.iter().copied());
+        let units = [0xFEFF]
+            .into_iter()
+            .chain(units)
+            .chain(after.encode_utf16());
+        units.flat_map(order).collect::<Vec<_>>()
+    };
+    for order in [u16::to_le_bytes, u16::to_be_bytes] {
+        for bad in [
+            &[0xD834][..],
+            &[0xDD1E],
+            &[0xDD1E, 0xD834],
+            &[0xD834, 0xD834],
+        ] {
+            let comment = utf16(
+                &format!("id,comment\n{A},x"),
+                bad,
+                &format!("y\n{B},\n"),
+                order,
+            );
+            let json = utf16(
+                &format!("[{{\"id\":\"{A}\",\"x\":\""),
+                bad,
+                &format!("\"}},\"{B}\"]"),
+                order,
+            );
+            let line = utf16(&format!("{B}\n{A} # x"), bad, &format!("\n{B}\n"), order);
+            for bytes in [comment, json, line] {
+                for step in [1, 2, 3, usize::MAX] {
+                    let (rows, _) = read_in_steps(&bytes, InputFormat::Auto, step);
+                    let rows: Vec<_> = rows.into_iter().map(Result::unwrap).collect();
+                    let told = told(&rows);
+                    assert!(told.contains(&format!("! {NO_TEXT}")), "{told:?}");
+                    assert_eq!(told.last().unwrap(), B);
+                    assert!(!told.contains(&A.to_owned()), "{told:?}");
+                }
+            }
+        }
+        // A whole character, and the sign that stands for one that could not be read, are text.
+        let sound = utf16(
+            &format!("id,comment\n{A},x"),
+            &[0xD834, 0xDD1E, 0xFFFD],
+            "\n",
+            order,
+        );
+        let rows = read(sound);
+        assert_eq!(
+            rows[0].context.comment.as_deref(),
+            Some("x\u{1D11E}\u{FFFD}")
+        );
+        assert_eq!(told(&rows), [A]);
+        // Cut off in the middle of a character, or of a unit.
+        let mut cut = utf16(&format!("id,comment\n{A},x"), &[0xD834], "", order);
+        assert_eq!(told(&read(&cut)), [format!("! {NO_TEXT}")]);
+        cut.pop();
+        assert_eq!(told(&read(&cut)), [format!("! {NO_TEXT}")]);
+    }
 }
 
 #[test]
