@@ -324,7 +324,9 @@ mod tests {
 
     fn seen(events: &[RunEvent]) -> Seen {
         let mut seen = Seen::default();
-        events.iter().for_each(|event| seen.note(event));
+        for event in &events {
+            seen.note(event);
+        }
         seen
     }
 
