@@ -324,7 +324,7 @@ mod tests {
 
     fn seen(events: &[RunEvent]) -> Seen {
         let mut seen = Seen::default();
-        for event in &events {
+        for event in events {
             seen.note(event);
         }
         seen
