@@ -130,11 +130,16 @@ struct Header {
 
 impl Header {
     fn read(conn: &Connection) -> Result<Self, Fault> {
-        let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get(0));
-        Ok(Self {
+        // One snapshot: whoever makes the file writes all three in one transaction, which must not come in between.
+        let snapshot = conn.unchecked_transaction()?;
+        let pragma = |name: &str| snapshot.pragma_query_value(None, name, |row| row.get(0));
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        let header = Self {
+            tables: snapshot.query_row(tables, [], |row| row.get(0))?,
             application: pragma("application_id")?,
             version: pragma("user_version")?,
-            tables: conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
-        })
+        };
+        snapshot.finish()?;
+        Ok(header)
     }
 }
