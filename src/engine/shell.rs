@@ -42,8 +42,11 @@ use super::plan::Planner;
 /// Rows that are journaled in one transaction at most.
 const BATCH: usize = 1000;
 
-/// How often the eyes are shown something: often enough to look alive, and next to nothing while an hour is waited out.
+/// How often the eyes are shown something while calls are on the wire: often enough to look alive.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
+
+/// How often while none is: a countdown goes by the second, and each look wakes the writer and locks the file.
+const VIEW_WAITING: Duration = Duration::from_secs(1);
 
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
@@ -172,11 +175,11 @@ impl Shell<'_> {
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
             if clock.now().uptime >= next_view {
-                self.show().await?;
-                next_view = clock.now().uptime.after(VIEW_EVERY);
+                let pause = self.show().await?;
+                next_view = clock.now().uptime.after(pause);
             }
         }
-        self.show().await
+        self.show().await.map(drop)
     }
 
     fn is_done(&self) -> bool {
@@ -259,9 +262,11 @@ impl Shell<'_> {
         Ok(())
     }
 
-    async fn show(&mut self) -> Result<(), EngineError> {
+    /// Shows the eyes how things stand, and returns how long that may last them.
+    async fn show(&mut self) -> Result<Duration, EngineError> {
         let now = self.now();
         let lanes = self.core.view();
+        let is_waiting = lanes.iter().all(|lane| lane.in_flight == 0);
         let input_ended = self.rows.is_none();
         let mut usage = Vec::with_capacity(lanes.len());
         let mut finish = None;
@@ -282,7 +287,7 @@ impl Shell<'_> {
             finish,
         };
         self.observer.looked(&view);
-        Ok(())
+        Ok(if is_waiting { VIEW_WAITING } else { VIEW_EVERY })
     }
 }
 
