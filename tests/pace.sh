@@ -30,11 +30,16 @@ check() {
   fi
 }
 
-# cancel STATE FLAG...: the client, with a state folder of its own.
+# cancel STATE FLAG...: the client, with a state folder of its own. In the background, so that it is known by its id to
+# whoever cleans up after a script that was ended.
 cancel() {
-  local state=$1
+  local state=$1 ended=0
   shift
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/$state" --progress never "$@"
+  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/$state" --progress never "$@" &
+  run_pid=$!
+  wait "$run_pid" || ended=$?
+  run_pid=
+  return $ended
 }
 
 # arrivals LOG: seconds since the sandbox's start of each cancel, in order.
