@@ -137,14 +137,17 @@ pub fn user_name() -> String {
 
 /// Waits for the next wish to stop: Ctrl-C, SIGTERM or SIGHUP (a closed terminal); Ctrl-C, Ctrl-Break or a closed
 /// console on Windows. Says which.
+///
+/// A signal that the parent set to be ignored (`nohup`, `trap '' INT`, a script's background job) stays ignored where the
+/// platform tells which: on Linux.
 #[derive(Debug)]
 pub struct StopSignals {
     #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
+    interrupt: Option<tokio::signal::unix::Signal>,
     #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
+    terminate: Option<tokio::signal::unix::Signal>,
     #[cfg(unix)]
-    hangup: tokio::signal::unix::Signal,
+    hangup: Option<tokio::signal::unix::Signal>,
     #[cfg(windows)]
     ctrl_c: tokio::signal::windows::CtrlC,
     #[cfg(windows)]
@@ -162,11 +165,11 @@ impl StopSignals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::SignalKind;
-            use tokio::signal::unix::signal;
+            let ignored = ignored_signals();
             Ok(Self {
-                interrupt: signal(SignalKind::interrupt())?,
-                terminate: signal(SignalKind::terminate())?,
-                hangup: signal(SignalKind::hangup())?,
+                interrupt: unless_ignored(SignalKind::interrupt(), ignored)?,
+                terminate: unless_ignored(SignalKind::terminate(), ignored)?,
+                hangup: unless_ignored(SignalKind::hangup(), ignored)?,
             })
         }
         #[cfg(windows)]
@@ -187,9 +190,9 @@ impl StopSignals {
         #[cfg(unix)]
         {
             tokio::select! {
-                _ = self.interrupt.recv() => "Ctrl-C",
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = self.hangup.recv() => "SIGHUP",
+                () = arrival(&mut self.interrupt) => "Ctrl-C",
+                () = arrival(&mut self.terminate) => "SIGTERM",
+                () = arrival(&mut self.hangup) => "SIGHUP",
             }
         }
         #[cfg(windows)]
@@ -203,9 +206,64 @@ impl StopSignals {
     }
 }
 
+/// Takes a signal over, unless its bit is set among the ignored ones.
+#[cfg(unix)]
+fn unless_ignored(
+    kind: tokio::signal::unix::SignalKind,
+    ignored: u128,
+) -> io::Result<Option<tokio::signal::unix::Signal>> {
+    let is_ignored = u32::try_from(kind.as_raw_value() - 1)
+        .ok()
+        .and_then(|bit| ignored.checked_shr(bit))
+        .is_some_and(|bits| bits & 1 == 1);
+    if is_ignored {
+        return Ok(None);
+    }
+    tokio::signal::unix::signal(kind).map(Some)
+}
+
+/// Waits for a signal; for ever, where it is ignored.
+#[cfg(unix)]
+async fn arrival(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the signals that this process ignores, the first as the lowest bit; none where the platform does not tell.
+#[cfg(unix)]
+fn ignored_signals() -> u128 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| ignored_in(&status))
+        .unwrap_or(0)
+}
+
+/// Reads the mask of ignored signals in the text of `/proc/self/status`.
+#[cfg(unix)]
+fn ignored_in(status: &str) -> Option<u128> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u128::from_str_radix(mask.trim(), 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn the_mask_of_ignored_signals_is_found_and_anything_else_ignores_none() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert_eq!(ignored_in(status), Some(0x1001));
+        for odd in ["", "SigIgn:\n", "SigIgn:\txyz\n", "SigCgt:\t01\n"] {
+            assert_eq!(ignored_in(odd), None, "{odd:?}");
+        }
+    }
 
     #[cfg(unix)]
     #[test]

@@ -22,6 +22,7 @@ mod report;
 mod resume;
 mod run_endings;
 mod sandbox;
+mod signals;
 mod simulation;
 mod store;
 

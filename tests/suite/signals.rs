@@ -1,0 +1,120 @@
+//! What the shell that starts the real binary says about signals holds: what it ignores stays ignored.
+#![cfg(target_os = "linux")]
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
+
+/// Makes a shell that sets something up and then becomes the binary.
+fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{set_up}; exec \"$0\" \"$@\""))
+        .arg(env!("CARGO_BIN_EXE_mde-cancel"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A sandbox that listens, and so has taken over the signals that it wants.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, set_up: &str) -> Self {
+        let mut child = shell(folder, set_up, &["sandbox", "--actions", "1"])
+            .spawn()
+            .unwrap();
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut greeting)
+            .unwrap();
+        let address = greeting.split(['/', ',']).nth(2).unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ignores(&self, signal: Signal) -> bool {
+        mask_holds(self.child.id(), "SigIgn:", signal)
+    }
+
+    fn catches(&self, signal: Signal) -> bool {
+        mask_holds(self.child.id(), "SigCgt:", signal)
+    }
+
+    fn answers(&self) -> bool {
+        let mut line = TcpStream::connect(&self.address).unwrap();
+        line.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 ")
+    }
+
+    fn exit(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+    }
+}
+
+/// Returns whether a mask of a process holds a signal.
+fn mask_holds(process: u32, mask: &str, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(mask));
+    let bits = u128::from_str_radix(line.unwrap().trim(), 16).unwrap();
+    bits >> (signal.as_raw() - 1) & 1 == 1
+}
+
+#[test]
+fn signals_that_the_parent_set_to_be_ignored_stay_ignored_and_the_others_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), "trap '' HUP INT");
+    for ignored in [Signal::HUP, Signal::INT] {
+        assert!(serving.ignores(ignored), "{ignored:?}");
+        serving.send(ignored);
+    }
+    assert!(serving.answers());
+    assert!(serving.catches(Signal::TERM));
+    serving.send(Signal::TERM);
+    assert_eq!(serving.exit(), Some(0));
+}
+
+#[test]
+fn a_signal_that_nobody_ignores_ends_it_well() {
+    let folder = tempfile::tempdir().unwrap();
+    // A shell cannot give back what is ignored already, as it is where the tests run under nohup.
+    let own = std::process::id();
+    let heard = [Signal::TERM, Signal::HUP, Signal::INT]
+        .into_iter()
+        .filter(|signal| !mask_holds(own, "SigIgn:", *signal));
+    for signal in heard {
+        let serving = Serving::start(folder.path(), ":");
+        assert!(serving.catches(signal), "{signal:?}");
+        serving.send(signal);
+        assert_eq!(serving.exit(), Some(0), "{signal:?}");
+    }
+}
