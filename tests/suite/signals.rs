@@ -45,7 +45,7 @@ impl Serving {
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut greeting)
             .unwrap();
-        let address = greeting.split(['/', ',']).nth(2).unwrap().to_owned();
+        let address = greeting.trim().rsplit('/').next().unwrap().to_owned();
         Self { child, address }
     }
 
