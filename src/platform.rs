@@ -206,6 +206,25 @@ impl StopSignals {
     }
 }
 
+/// Lets a write over the limit on file sizes (`ulimit -f`) fail as one to a full disk does, instead of ending the process
+/// in the middle of it.
+///
+/// To be called inside a runtime, before anything is written.
+///
+/// # Errors
+/// Returns the system's error where the signal cannot be taken over.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let raw = rustix::process::Signal::XFSZ.as_raw();
+        let kind = tokio::signal::unix::SignalKind::from_raw(raw);
+        // What listens may go: the signal stays taken over as long as the process lives.
+        tokio::signal::unix::signal(kind).map(drop)
+    }
+    #[cfg(not(unix))]
+    Ok(())
+}
+
 /// Takes a signal over, unless its bit is set among the ignored ones.
 #[cfg(unix)]
 fn unless_ignored(

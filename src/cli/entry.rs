@@ -8,6 +8,7 @@ use clap::Parser as _;
 use tokio::runtime::Builder;
 
 use crate::platform::StopSignals;
+use crate::platform::survive_file_size_limit;
 
 use super::args::Cli;
 use super::commands;
@@ -63,7 +64,6 @@ fn conclude(done: Result<RunExit, Failure>, look: Look) -> RunExit {
 }
 
 fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
-    let progress = watch(&settings.common, look)?;
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
         // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
@@ -75,7 +75,15 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
+        .and_then(|runtime| {
+            let entered = runtime.enter();
+            survive_file_size_limit()?;
+            drop(entered);
+            Ok(runtime)
+        })
         .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+    // The log may be a file, so only now.
+    let progress = watch(&settings.common, look)?;
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look).await,

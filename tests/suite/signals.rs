@@ -1,4 +1,5 @@
-//! What the shell that starts the real binary says about signals holds: what it ignores stays ignored.
+//! What the shell that starts the real binary says holds: what it ignores stays ignored, and its limit on file sizes is
+//! a full disk and no sudden end.
 #![cfg(target_os = "linux")]
 
 use std::io::BufRead as _;
@@ -116,5 +117,31 @@ fn a_signal_that_nobody_ignores_ends_it_well() {
         assert!(serving.catches(signal), "{signal:?}");
         serving.send(signal);
         assert_eq!(serving.exit(), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: Vec<_> = (1..=300)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.path().join("ids.txt"), ids.join("\n")).unwrap();
+    // In units of 512 bytes: too little for the first page of the journal, for its tables, and for the rows.
+    for limit in [1, 40, 200] {
+        let state = format!("state-{limit}");
+        let arguments = ["run", "ids.txt", "--sandbox", "--state-dir", &state];
+        let output = shell(folder.path(), &format!("ulimit -f {limit}"), &arguments)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(6),
+            "{limit}: {:?} {told}",
+            output.status
+        );
+        assert!(told.contains("error: "), "{limit}: {told}");
+        assert!(told.contains("state.db"), "{limit}: {told}");
     }
 }
