@@ -118,8 +118,17 @@ pub struct QueuedRow {
     pub status_before: Option<ActionStatus>,
     /// The newest status seen.
     pub action_status: Option<ActionStatus>,
-    /// When its state was first read.
+    /// When its state was last read before it was sent.
     pub triaged_at: Option<Timestamp>,
+}
+
+impl QueuedRow {
+    /// Returns whether a record of it was seen open.
+    pub fn was_seen_open(&self) -> bool {
+        let is_open =
+            |status: &Option<ActionStatus>| status.as_ref().is_some_and(ActionStatus::is_open);
+        is_open(&self.status_before) || is_open(&self.action_status)
+    }
 }
 
 /// What an attempt came back with, for its row.

@@ -25,6 +25,8 @@ mod sandbox;
 mod signals;
 mod simulation;
 mod store;
+mod triage;
+mod verify;
 
 #[test]
 fn every_file_beside_this_one_is_listed_here() {

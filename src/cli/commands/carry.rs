@@ -99,6 +99,8 @@ pub(super) async fn carry_out(
             always: order.comment.as_deref().map(Arc::from),
             otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
         },
+        rules: Arc::new(order.rules()),
+        verify_for: order.verify_for(),
         reach_timeout: REACH_TIMEOUT / order.time_scale,
         give_up_after: order.give_up_after / order.time_scale,
         max_failures: order.max_failures,

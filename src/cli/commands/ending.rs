@@ -194,6 +194,7 @@ impl Ending {
                 StopReason::SignIn(_)
                 | StopReason::Unreachable(_)
                 | StopReason::AllMissing
+                | StopReason::ReadingForbidden(_)
                 | StopReason::AllForbidden,
             ) => RunExit::Unreachable,
             Some(
@@ -211,7 +212,7 @@ impl Ending {
         reports: Vec<String>,
     ) -> Summary {
         let accepted = match self.verify {
-            Verify::ReadAgain => Accepted::IsLeft,
+            Verify::ReadAgain(_) => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
         let next_steps = self.next_steps(end, &outcomes, reports.first());
@@ -288,6 +289,9 @@ fn describe_stop(reason: &StopReason) -> String {
             "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
                 .to_owned()
         }
+        StopReason::ReadingForbidden(what) => {
+            format!("states may not be read with this token: {what}")
+        }
         StopReason::AllForbidden => {
             "no action type of the input may be cancelled with this token".to_owned()
         }
@@ -312,6 +316,10 @@ fn mend(reason: &StopReason) -> Option<String> {
         StopReason::Unreachable(_) => "look at --api-url, the network and the proxy",
         StopReason::AllMissing => {
             "look at --tenant-id and --id-column, and at where the ids came from"
+        }
+        StopReason::ReadingForbidden(_) => {
+            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token, for grants show only in \
+             new ones; or resume with --no-triage, which sends without knowing states"
         }
         StopReason::AllForbidden => {
             "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"

@@ -216,7 +216,7 @@ impl Lane {
                 if let (Some(row), Some(record)) = (self.rows.get_mut(&number), record) {
                     row.see(record);
                 }
-                self.settle_accepted(now, number);
+                self.accepted(now, number);
             }
             CancelVerdict::LookFirst(doubt, record) => self.doubt(now, number, doubt, record),
             CancelVerdict::Fault(_, wait) => {
