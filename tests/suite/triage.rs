@@ -20,6 +20,7 @@ use mde_cancel::engine::Rules;
 use mde_cancel::engine::Triage;
 use mde_cancel::engine::core::StopReason;
 
+use crate::support::Fault;
 use crate::support::History;
 use crate::support::World;
 use crate::support::id_of;
@@ -323,4 +324,49 @@ fn rows_that_trickle_in_are_read_in_batches_all_the_same() {
     println!("a row every 5 ms: {} reads", history.reads.len());
     assert!(history.reads.len() <= 14, "{}", history.reads.len());
     assert!(first_post(&history) <= millis(150));
+}
+
+#[test]
+fn triage_costs_no_time_that_shows() {
+    for (rows, formula) in [(1_000, 540), (1_500, 840), (5_000, 11_040)] {
+        let history = world(rows).run();
+        let ratio = history.elapsed.as_secs_f64() / f64::from(formula);
+        let reads = history.reads.len();
+        println!("{rows} rows: ratio to the formula {ratio:.4}, {reads} reads");
+        assert!(ratio <= 1.02, "{rows}: {ratio}");
+        // A hundred ids a read, and what had grown old after an hour's wait.
+        assert!(reads <= rows as usize / 100 + 3 * 2, "{rows}: {reads}");
+        assert_eq!(history.throttled, 0);
+        let hundredth = history.posts[99].0;
+        assert!(hundredth <= secs(3), "{hundredth:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_everything_costs_time_and_not_rows() {
+    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent] {
+        for (rows, typed) in [(1_000, true), (1_000, false), (304, true)] {
+            let mut world = world(rows);
+            world.type_of = if typed {
+                |_| Some(ActionType::Isolate)
+            } else {
+                |_| None
+            };
+            world.outage = Some((secs(125)..secs(725), fault));
+            let history = world.run();
+            assert_eq!(
+                history.counts(),
+                counts([(Cancelled, rows as usize)]),
+                "{fault:?}"
+            );
+            let late = history.arrivals.iter().filter(|&&at| at >= secs(725));
+            let first_minute = late.filter(|&&at| at < secs(785)).count();
+            println!(
+                "{fault:?}, typed {typed}: {} slots, {first_minute} in the first minute after, end {:?}",
+                history.slots_in_outage, history.elapsed
+            );
+            assert!(history.slots_in_outage <= 40, "{}", history.slots_in_outage);
+            assert!(first_minute >= 50 || rows < 400, "{first_minute}");
+        }
+    }
 }

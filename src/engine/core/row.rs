@@ -113,22 +113,23 @@ impl Row {
     }
 
     /// Returns how many faults of its cancels count against the row: those after which another cancel of the lane got a
-    /// proper answer, so that the service was up.
+    /// proper answer, so that the service was up. Faults with no proper answer between them are one: the service was down
+    /// meanwhile.
     pub(super) fn counted_faults(&self, cancel_answers: u64) -> u32 {
-        count_before(&self.faults, cancel_answers)
+        count_before(self.faults.iter().copied(), cancel_answers)
     }
 
     /// Returns how many faults of its reads count: those after which anything of the lane got a proper answer.
     pub(super) fn counted_read_faults(&self, proper_answers: u64) -> u32 {
-        let faults = self.read_faults.iter();
-        as_count(faults.filter(|fault| fault.answers < proper_answers))
+        let marks = self.read_faults.iter().map(|fault| fault.answers);
+        count_before(marks, proper_answers)
     }
 
     /// Returns how many faults of its reads are its own or its batch's: those after which another read got a proper
     /// answer.
     pub(super) fn faults_of_its_own(&self, read_answers: u64) -> u32 {
-        let faults = self.read_faults.iter();
-        as_count(faults.filter(|fault| fault.read_answers < read_answers))
+        let marks = self.read_faults.iter().map(|fault| fault.read_answers);
+        count_before(marks, read_answers)
     }
 
     /// Takes in a record that was read or came with an answer.
@@ -192,10 +193,13 @@ impl Row {
     }
 }
 
-fn count_before(marks: &[u64], answers: u64) -> u32 {
-    as_count(marks.iter().filter(|&&then| then < answers))
-}
-
-fn as_count(items: impl Iterator) -> u32 {
-    u32::try_from(items.count()).unwrap_or(u32::MAX)
+/// Counts the different marks below `answers`; they never fall.
+fn count_before(marks: impl Iterator<Item = u64>, answers: u64) -> u32 {
+    let mut count = 0;
+    let mut last = None;
+    for mark in marks.take_while(|&mark| mark < answers) {
+        count += u32::from(last != Some(mark));
+        last = Some(mark);
+    }
+    count
 }
