@@ -199,7 +199,7 @@ impl Desk {
                 self.ledger.forget_cooldown(*scope);
                 scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
             }
-            Record::Limits { scope, windows } => scopes::adopt(conn, *scope, windows.clone()),
+            Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
             Record::RunState {
                 run,
                 state,
@@ -218,6 +218,7 @@ impl Desk {
     pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, Fault> {
         self.told = now.wall;
         let key = scopes::enter(&self.conn, scope)?;
+        scopes::age_allowances(&self.conn, key, now.wall)?;
         scopes::read(&self.conn, key, self.ledger.boot(), now)
     }
 

@@ -18,7 +18,7 @@ use crate::domain::RowNumber;
 use crate::domain::Settlement;
 use crate::domain::Source;
 use crate::domain::Uptime;
-use crate::quota::Windows;
+use crate::quota::Window;
 
 use super::run_record::RunState;
 use super::slots::CallId;
@@ -197,12 +197,14 @@ pub enum Record {
         /// Why.
         cause: String,
     },
-    /// The allowances that the service named for a scope.
-    Limits {
+    /// The service named an allowance for a scope. It counts for 24 hours from the last time that it was named.
+    Limit {
         /// Which scope.
         scope: ScopeKey,
-        /// All of them; what was stored before is replaced.
-        windows: Windows,
+        /// The allowance; one of the same period is replaced.
+        window: Window,
+        /// When.
+        at: Timestamp,
     },
     /// A run goes on again, stopped, or finished.
     RunState {
