@@ -259,16 +259,24 @@ fn leave(mut desk: Desk, lock: Held, broken: bool) {
     }
     // Not waited for: a busy file is tidied by whoever uses it last.
     let struck = strike_out(&mut desk).unwrap_or(false);
-    let emptied = desk
-        .conn
-        .pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
-    if let Err(error) = emptied {
+    if let Err(error) = empty_log(&desk) {
         tracing::debug!(%error, "the write-ahead log stays");
     }
     drop(desk);
     if struck {
         lock.remove();
     }
+}
+
+/// Moves the write-ahead log into the file and leaves it empty, unless somebody still reads from it.
+fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
+    let is_busy: bool = desk
+        .conn
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy {
+        tracing::debug!("the write-ahead log is in use and stays");
+    }
+    Ok(())
 }
 
 fn strike_out(desk: &mut Desk) -> Result<bool, Fault> {

@@ -145,6 +145,18 @@ fn leaving_empties_the_log_and_strikes_the_process_out() {
 }
 
 #[test]
+fn leaving_empties_the_log_also_where_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = [open(dir.path()), open(dir.path())];
+    run_of(&first, 10);
+    let log = dir.path().join("state.db-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    drop(first);
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    block_on(second.create_run(new_run(2))).unwrap();
+}
+
+#[test]
 fn one_process_id_opens_a_folder_once() {
     let dir = tempfile::tempdir().unwrap();
     let me = process("boot");
