@@ -78,6 +78,59 @@ pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
+/// where the platform does not tell.
+pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let files: Vec<u64> = paths
+            .iter()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|found| found.ino())
+            .collect();
+        let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        pids_that_lock(&table, &files)
+            .into_iter()
+            .filter(|pid| *pid != std::process::id())
+            .map(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(
+                    |_| format!("pid {pid}"),
+                    |name| format!("pid {pid} ({})", name.trim()),
+                )
+            })
+            .collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        drop(paths.iter());
+        Vec::new()
+    }
+}
+
+/// Reads the text of `/proc/locks`: who holds a lock for writing on a file with one of these numbers. The device is left
+/// out: what a file system shows there and what its files say differs with some of them.
+#[cfg(target_os = "linux")]
+fn pids_that_lock(table: &str, files: &[u64]) -> Vec<u32> {
+    let mut pids: Vec<u32> = table
+        .lines()
+        .filter_map(|line| {
+            // `1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120`; who waits has `->` for its kind.
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [_, kind, _, "WRITE", pid, place, ..] = words.as_slice() else {
+                return None;
+            };
+            let number = place.rsplit(':').next()?.parse().ok()?;
+            let holds = *kind != "->" && files.contains(&number);
+            // A lock of another container shows with no process.
+            pid.parse().ok().filter(|pid| holds && *pid > 0)
+        })
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
 /// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
 /// there.
 pub fn network_file_system(dir: &Path) -> Option<&'static str> {
@@ -297,6 +350,21 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert!(!is_readable_by_others(&file).unwrap());
         assert_eq!(network_file_system(&dir), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holders_of_locks_are_found_and_those_who_wait_are_none() {
+        let table = "1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120\n\
+                     1: -> POSIX  ADVISORY  WRITE 4243 fe:01:131077 120 120\n\
+                     2: POSIX  ADVISORY  READ 4244 fe:01:131077 123 123\n\
+                     3: FLOCK  ADVISORY  WRITE 4245 fe:01:99 0 EOF\n\
+                     4: POSIX  ADVISORY  WRITE 0 fe:01:131077 0 EOF\n\
+                     5: POSIX  ADVISORY  WRITE 4242 fe:01:131077 0 EOF\n\
+                     6: LEASE\n\n";
+        assert_eq!(pids_that_lock(table, &[131_077]), [4242]);
+        assert_eq!(pids_that_lock(table, &[99, 131_077]), [4242, 4245]);
+        assert!(pids_that_lock(table, &[]).is_empty());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
 
+use crate::store::StoreError;
+
 use super::settings::SettingsError;
 use super::terminal::Paint;
 use super::terminal::Tone;
@@ -173,6 +175,22 @@ impl Failure {
         io::stderr()
             .write_all(self.render(paint).as_bytes())
             .unwrap_or_default();
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let hint = match &error {
+            StoreError::Held { .. } => {
+                Some("end the program that holds it, or name another folder with --state-dir")
+            }
+            _ => None,
+        };
+        let failure = Self::new(FailureKind::State, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::MAIN_DB;
@@ -17,11 +16,11 @@ use crate::platform;
 use super::error::Fault;
 use super::error::StoreError;
 use super::locks::Locks;
+use super::patience;
+use super::patience::BUSY_SLICE;
+use super::patience::Patience;
 use super::records;
 use super::schema;
-
-/// How long opening waits for somebody who writes: the longest transaction takes well under a second.
-const OPENING: Duration = Duration::from_secs(30);
 
 /// A folder that may hold state.
 #[derive(Debug)]
@@ -47,24 +46,29 @@ impl Folder {
     }
 
     /// Opens the file for writing, makes it where there is none, and brings it up to date.
-    pub(super) fn open_file(&self) -> Result<Connection, StoreError> {
-        let opening = self.locks.wait_to_open()?;
+    pub(super) fn open_file(&self, patience: &mut Patience) -> Result<Connection, StoreError> {
+        let opening = self.locks.wait_to_open(patience)?;
         // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
         // has it open yet, so that closing this descriptor drops no lock.
         if !self.file.exists() {
             platform::open_private_file(&self.file)
                 .map_err(|error| StoreError::folder(&self.file, error))?;
         }
-        drop(open_to_read(&self.file)?);
-        let conn = self.connect().map_err(|fault| fault.at(&self.file))?;
+        drop(open_to_read(&self.file, patience)?);
+        let opened = loop {
+            match self.connect() {
+                Err(fault) if patience.bears(&fault, &self.file) => {}
+                opened => break opened.map_err(|fault| fault.at(&self.file))?,
+            }
+        };
         drop(opening);
-        Ok(conn)
+        Ok(opened)
     }
 
     fn connect(&self) -> Result<Connection, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&self.file, flags)?;
-        conn.busy_timeout(OPENING)?;
+        conn.busy_timeout(BUSY_SLICE)?;
         if conn.is_readonly(MAIN_DB)? {
             return Err(Fault::ReadOnly);
         }
@@ -87,7 +91,7 @@ impl Folder {
 }
 
 /// Opens the file for reading only, and refuses what this version cannot read.
-pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Connection, StoreError> {
     if !file.exists() {
         return Err(StoreError::Missing {
             path: file.to_owned(),
@@ -96,12 +100,18 @@ pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
     let look = || -> Result<(Connection, Header), Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(file, flags)?;
-        conn.busy_timeout(OPENING)?;
+        conn.busy_timeout(BUSY_SLICE)?;
         conn.set_prepared_statement_cache_capacity(64);
         let header = Header::read(&conn)?;
+        conn.busy_timeout(patience::OPENING)?;
         Ok((conn, header))
     };
-    let (conn, header) = look().map_err(|fault| fault.at(file))?;
+    let (conn, header) = loop {
+        match look() {
+            Err(fault) if patience.bears(&fault, file) => {}
+            looked => break looked.map_err(|fault| fault.at(file))?,
+        }
+    };
     if header.tables > 0 && header.application != schema::APPLICATION {
         return Err(StoreError::Foreign {
             path: file.to_owned(),

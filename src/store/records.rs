@@ -20,6 +20,7 @@ use crate::domain::Source;
 use crate::domain::Uptime;
 use crate::quota::Window;
 
+use super::patience;
 use super::run_record::RunState;
 use super::slots::CallId;
 use super::slots::RunKey;
@@ -226,6 +227,8 @@ pub enum Record {
 pub struct StoreOptions {
     /// How long the calls of a dead process may still be delivered.
     pub grace: Duration,
+    /// How long opening waits for whoever holds the file.
+    pub patience: Duration,
     /// Which commit of the writer fails, from 1: an injected fault, for tests.
     pub fail_at_commit: Option<u64>,
 }
@@ -236,6 +239,7 @@ impl Default for StoreOptions {
             // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
             // --fate-grace.
             grace: Duration::from_secs(120),
+            patience: patience::OPENING,
             fail_at_commit: None,
         }
     }
