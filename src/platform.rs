@@ -78,6 +78,66 @@ pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// How far a path is its owner's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Nobody else may do anything with it, or the platform has no such modes.
+    OwnersAlone,
+    /// Others may do something with it, and it is ours: we may change that.
+    OpenAndOurs {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// Others may do something with it, and it is somebody else's, or meant to be shared (sticky, as `/tmp` is).
+    OpenAndShared {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+/// Looks who may do something with `path`.
+///
+/// # Errors
+/// Returns the system's error where it cannot be looked at.
+pub fn privacy(path: &Path) -> io::Result<Privacy> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = found.mode() & 0o7777;
+        let is_open = mode & 0o077 != 0;
+        let is_sticky = mode & 0o1000 != 0;
+        let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+        Ok(match (is_open, is_ours && !is_sticky) {
+            (false, _) => Privacy::OwnersAlone,
+            (true, true) => Privacy::OpenAndOurs { mode },
+            (true, false) => Privacy::OpenAndShared { mode },
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(Privacy::OwnersAlone)
+    }
+}
+
+/// Takes from everybody but the owner what they may do with `path`; what the owner may do stays.
+///
+/// # Errors
+/// Returns the system's error where that is not for us to change.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o700))
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::metadata(path).map(drop)
+    }
+}
+
 /// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
 /// where the platform does not tell.
 pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
@@ -350,6 +410,25 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert!(!is_readable_by_others(&file).unwrap());
         assert_eq!(network_file_system(&dir), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_open_to_others_is_told_and_made_private() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            privacy(dir.path()).unwrap()
+        };
+        assert_eq!(set(0o700), Privacy::OwnersAlone);
+        assert_eq!(set(0o1777), Privacy::OpenAndShared { mode: 0o1777 });
+        for mode in [0o755, 0o770, 0o711, 0o702] {
+            assert_eq!(set(mode), Privacy::OpenAndOurs { mode });
+            make_private(dir.path()).unwrap();
+            assert_eq!(privacy(dir.path()).unwrap(), Privacy::OwnersAlone);
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -181,6 +181,10 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let hint = match &error {
+            StoreError::OpenToOthers { .. } => Some(
+                "name a folder that does not exist yet with --state-dir, which is then made for you alone; or close this \
+                 one with `chmod 700`",
+            ),
             StoreError::Held { .. } => {
                 Some("end the program that holds it, or name another folder with --state-dir")
             }

@@ -104,6 +104,14 @@ pub enum StoreError {
         /// The newest version known.
         known: i64,
     },
+    /// Others may look into the folder or change it, and it is not for us to end that.
+    #[error("state folder {path} is open to other users (mode {mode:04o})")]
+    OpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The file may be read but not written.
     #[error("state file {path} is read-only")]
     ReadOnly {

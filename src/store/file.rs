@@ -12,6 +12,7 @@ use rusqlite::OpenFlags;
 use rusqlite::TransactionBehavior;
 
 use crate::platform;
+use crate::platform::Privacy;
 
 use super::error::Fault;
 use super::error::StoreError;
@@ -33,6 +34,7 @@ impl Folder {
     /// Makes the folder, or checks the one there is.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         platform::create_private_dir(dir).map_err(|error| StoreError::folder(dir, error))?;
+        close_to_others(dir)?;
         if let Some(kind) = platform::network_file_system(dir) {
             return Err(StoreError::NetworkFileSystem {
                 path: dir.to_owned(),
@@ -88,6 +90,61 @@ impl Folder {
         transaction.commit()?;
         Ok(conn)
     }
+}
+
+/// Sees to it that a state folder is its owner's alone.
+///
+/// One that is ours is mended, but only where nothing but state lies in it: whoever named a home or a folder that others
+/// use by mistake must not find it closed to them.
+fn close_to_others(dir: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::folder(dir, error);
+    match platform::privacy(dir).map_err(failed)? {
+        Privacy::OwnersAlone => Ok(()),
+        Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
+            platform::make_private(dir).map_err(failed)?;
+            let file = records::state_file(dir);
+            for file in [side(&file, "-wal"), side(&file, "-shm"), file] {
+                if file.exists() {
+                    platform::make_private(&file)
+                        .map_err(|error| StoreError::folder(&file, error))?;
+                }
+            }
+            tracing::warn!(
+                folder = %dir.display(), mode = format!("{mode:04o}"),
+                "the state folder was open to other users; now it is yours alone"
+            );
+            Ok(())
+        }
+        Privacy::OpenAndOurs { mode } | Privacy::OpenAndShared { mode } => {
+            Err(StoreError::OpenToOthers {
+                path: dir.to_owned(),
+                mode,
+            })
+        }
+    }
+}
+
+/// Returns whether a folder is empty or holds state and nothing else.
+fn holds_state_alone(dir: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let is_state = name.starts_with("state.db")
+            || name.starts_with("imitation-")
+            || name == "locks"
+            || name == "sandbox";
+        if !is_state {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names a file that SQLite keeps beside its database.
+fn side(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Opens the file for reading only, and refuses what this version cannot read.

@@ -156,6 +156,48 @@ fn leaving_empties_the_log_also_where_others_stay() {
     block_on(second.create_run(new_run(2))).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_state_folder_that_others_can_enter_is_closed_to_them() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    allow(dir.path(), 0o755);
+    run_of(&open(dir.path()), 1);
+    assert_eq!(mode(dir.path()), 0o700, "an empty one");
+    allow(dir.path(), 0o770);
+    allow(&state_file(dir.path()), 0o664);
+    drop(open(dir.path()));
+    assert_eq!(mode(dir.path()), 0o700);
+    assert_eq!(mode(&state_file(dir.path())), 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_enter_and_that_holds_other_things_is_refused_and_stays_as_it_is() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    for (mode, other) in [(0o755, Some("thesis.txt")), (0o1777, None)] {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(name) = other {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = Store::open(dir.path(), process("boot"), at(0)).unwrap_err();
+        let place = dir.path().display().to_string();
+        assert_eq!(
+            refused.to_string().replace(&place, "DIR"),
+            format!("state folder DIR is open to other users (mode {mode:04o})")
+        );
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, mode);
+        assert!(!dir.path().join("locks").exists());
+    }
+}
+
 #[test]
 fn one_process_id_opens_a_folder_once() {
     let dir = tempfile::tempdir().unwrap();
