@@ -138,6 +138,38 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Which file a path leads to, whatever it is called. Where the platform does not tell, every file looks alike; there, a
+/// file that is open cannot be removed either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    number: u64,
+}
+
+/// Tells which file `path` leads to, without opening it.
+///
+/// # Errors
+/// Returns the system's error, above all where there is no such file.
+pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(FileIdentity {
+            device: found.dev(),
+            number: found.ino(),
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(FileIdentity {
+            device: 0,
+            number: 0,
+        })
+    }
+}
+
 /// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
 /// where the platform does not tell.
 pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
@@ -429,6 +461,20 @@ mod tests {
             make_private(dir.path()).unwrap();
             assert_eq!(privacy(dir.path()).unwrap(), Privacy::OwnersAlone);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_identity_under_another_name_and_a_new_one_has_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["a", "b"].map(|name| dir.path().join(name));
+        std::fs::write(&one, "").unwrap();
+        let first = file_identity(&one).unwrap();
+        std::fs::rename(&one, &other).unwrap();
+        assert!(file_identity(&one).is_err());
+        std::fs::write(&one, "").unwrap();
+        assert_eq!(file_identity(&other).unwrap(), first);
+        assert_ne!(file_identity(&one).unwrap(), first);
     }
 
     #[cfg(target_os = "linux")]

@@ -185,6 +185,10 @@ impl From<StoreError> for Failure {
                 "name a folder that does not exist yet with --state-dir, which is then made for you alone; or close this \
                  one with `chmod 700`",
             ),
+            StoreError::Replaced { .. } => Some(
+                "leave the state folder alone while a run goes on; give the input to a new run, for cancelling an action \
+                 twice has no further effect",
+            ),
             StoreError::Held { .. } => {
                 Some("end the program that holds it, or name another folder with --state-dir")
             }

@@ -16,6 +16,7 @@ use crate::quota;
 use crate::quota::Windows;
 
 use super::error::Fault;
+use super::file::Anchor;
 use super::holds::Granted;
 use super::holds::Holds;
 use super::journal;
@@ -46,6 +47,7 @@ use super::twins::Twins;
 pub(super) struct Desk {
     pub(super) conn: Connection,
     pub(super) file: PathBuf,
+    pub(super) anchor: Anchor,
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
     pub(super) holds: Holds,

@@ -118,6 +118,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever looks for the file, or for the log beside it, finds none or another one.
+    #[error("state file {path} was removed or replaced while it was in use")]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// A record speaks of a row that is settled or does not exist, so two writers disagree about the run.
     #[error("row {row} of run {run} in {path} is settled already or does not exist")]
     RowNotOpen {
@@ -153,6 +159,7 @@ pub enum StoreError {
 pub(super) enum Fault {
     Sqlite(rusqlite::Error),
     ReadOnly,
+    Replaced,
     RowNotOpen { run: i64, row: u32 },
     RunHeld { run: RunId, holder: Holder },
     Unknown { what: &'static str, key: String },
@@ -172,6 +179,7 @@ impl Fault {
         match self {
             Self::Sqlite(error) => StoreError::from_sqlite(path, error),
             Self::ReadOnly => StoreError::ReadOnly { path },
+            Self::Replaced => StoreError::Replaced { path },
             Self::RowNotOpen { run, row } => StoreError::RowNotOpen { path, run, row },
             Self::RunHeld { run, holder } => StoreError::RunHeld { run, holder },
             Self::Unknown { what, key } => StoreError::Unknown { path, what, key },

@@ -12,6 +12,7 @@ use rusqlite::OpenFlags;
 use rusqlite::TransactionBehavior;
 
 use crate::platform;
+use crate::platform::FileIdentity;
 use crate::platform::Privacy;
 
 use super::error::Fault;
@@ -48,7 +49,10 @@ impl Folder {
     }
 
     /// Opens the file for writing, makes it where there is none, and brings it up to date.
-    pub(super) fn open_file(&self, patience: &mut Patience) -> Result<Connection, StoreError> {
+    pub(super) fn open_file(
+        &self,
+        patience: &mut Patience,
+    ) -> Result<(Connection, Anchor), StoreError> {
         let opening = self.locks.wait_to_open(patience)?;
         // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
         // has it open yet, so that closing this descriptor drops no lock.
@@ -67,7 +71,8 @@ impl Folder {
         Ok(opened)
     }
 
-    fn connect(&self) -> Result<Connection, Fault> {
+    fn connect(&self) -> Result<(Connection, Anchor), Fault> {
+        let meant = Anchor::of_file(&self.file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&self.file, flags)?;
         conn.busy_timeout(BUSY_SLICE)?;
@@ -88,7 +93,10 @@ impl Folder {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::migrate(&transaction)?;
         transaction.commit()?;
-        Ok(conn)
+        // Looked at before and after, so that it surely is the one that SQLite opened.
+        meant.check()?;
+        let anchor = Anchor::of_all(&self.file)?;
+        Ok((conn, anchor))
     }
 }
 
@@ -145,6 +153,43 @@ fn side(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+/// Which files the open connection writes to: the database, its log and its shared memory. Somebody may remove or
+/// replace one in mid-run, and SQLite would go on writing to what nobody finds any more.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    files: Vec<(PathBuf, FileIdentity)>,
+}
+
+impl Anchor {
+    fn of_file(file: &Path) -> Result<Self, Fault> {
+        Self::of([file.to_owned()])
+    }
+
+    /// SQLite makes the other two with the first transaction, and keeps all three as long as anybody has them open.
+    fn of_all(file: &Path) -> Result<Self, Fault> {
+        Self::of([file.to_owned(), side(file, "-wal"), side(file, "-shm")])
+    }
+
+    fn of<const N: usize>(files: [PathBuf; N]) -> Result<Self, Fault> {
+        let files = files
+            .into_iter()
+            .map(|file| {
+                let identity = platform::file_identity(&file).map_err(|_| Fault::Replaced)?;
+                Ok((file, identity))
+            })
+            .collect::<Result<_, Fault>>()?;
+        Ok(Self { files })
+    }
+
+    /// Looks whether all of them are still where they were: a few microseconds, without opening any.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let stays = self.files.iter().all(|(file, identity)| {
+            platform::file_identity(file).is_ok_and(|found| found == *identity)
+        });
+        if stays { Ok(()) } else { Err(Fault::Replaced) }
+    }
 }
 
 /// Opens the file for reading only, and refuses what this version cannot read.

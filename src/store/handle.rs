@@ -77,7 +77,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let folder = Folder::open(dir)?;
         let mut patience = Patience::of(options.patience);
-        let mut conn = folder.open_file(&mut patience)?;
+        let (mut conn, anchor) = folder.open_file(&mut patience)?;
         let lock = folder.locks.hold(&process.id.to_string())?;
         let holds = Holds::new(process.id.to_string(), folder.locks.clone());
         let ledger = enter(
@@ -90,6 +90,7 @@ impl Store {
         let desk = Desk {
             conn,
             file: folder.file.clone(),
+            anchor,
             ledger,
             sources: Sources::new(),
             holds,

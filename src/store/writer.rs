@@ -158,6 +158,8 @@ fn commit(desk: &mut Desk, group: &mut [AnyErrand]) -> Result<(), Fault> {
     let done = group
         .iter_mut()
         .try_for_each(|errand| errand.perform(desk))
+        // What is committed to a file that nobody finds any more is on no disk.
+        .and_then(|()| desk.anchor.check())
         .and_then(|()| Ok(desk.conn.prepare_cached("COMMIT")?.execute([]).map(drop)?));
     if done.is_err() {
         roll_back(desk);

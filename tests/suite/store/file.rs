@@ -158,6 +158,39 @@ fn leaving_empties_the_log_also_where_others_stay() {
 
 #[cfg(unix)]
 #[test]
+fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let key = scope(&store);
+        let run = run_of(&store, 2);
+        let path = dir.path().join(name);
+        let aside = dir.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        if name == "state.db-wal" {
+            fs::copy(&aside, &path).unwrap();
+        }
+        let gone = block_on(store.take(cancel_take(key, (run, 1, 1), at(10)))).unwrap_err();
+        let place = dir.path().display().to_string();
+        assert_eq!(
+            gone.to_string().replace(&place, "DIR"),
+            "state file DIR/state.db was removed or replaced while it was in use",
+            "{name}"
+        );
+        // What comes back later may not be what it was.
+        fs::rename(&aside, &path).unwrap();
+        let still = block_on(store.create_run(new_run(2))).unwrap_err();
+        assert!(matches!(still, StoreError::Replaced { .. }), "{still}");
+        drop(store);
+        let reader = Reader::open(dir.path()).unwrap();
+        let rows: Vec<_> = reader.report_rows(new_run(1).id).unwrap().collect();
+        assert_eq!(rows.len(), 2, "{name}");
+        assert!(rows.iter().all(|row| row.as_ref().unwrap().attempts == 0));
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn a_state_folder_that_others_can_enter_is_closed_to_them() {
     use std::os::unix::fs::MetadataExt as _;
     use std::os::unix::fs::PermissionsExt as _;
