@@ -33,7 +33,6 @@ pub use quota::ScopeFilter;
 pub use run::Consent;
 pub use run::RunSettings;
 pub use run::SANDBOX_SCALE;
-pub use run::Triage;
 pub use run::Verify;
 pub use run::World;
 pub use sandbox::Seed;

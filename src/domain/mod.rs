@@ -13,6 +13,11 @@ mod outcome;
 mod reply;
 mod row;
 
+mod facts;
+
+mod keep_list;
+mod selection;
+
 mod report_row;
 
 pub use action::ActionStatus;
@@ -20,7 +25,9 @@ pub use action::ActionType;
 pub use action::MachineAction;
 pub use action_id::ActionId;
 pub use action_id::InvalidActionId;
+pub use facts::Facts;
 pub use fold::folded;
+pub use keep_list::KeepList;
 pub use moment::BootId;
 pub use moment::Moment;
 pub use moment::Uptime;
@@ -43,3 +50,4 @@ pub use scope::Destination;
 pub use scope::LaneId;
 pub use scope::RunId;
 pub use scope::Scope;
+pub use selection::Selection;

@@ -3,6 +3,8 @@
 //! `core` holds every decision and no handle. `shell` owns the handles (journal, clock, service, input) and turns
 //! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
 
+mod rules;
+
 pub mod core;
 
 mod plan;
@@ -19,6 +21,8 @@ pub use feed::Place;
 pub use observer::Observer;
 pub use observer::RunView;
 pub use plan::Planner;
+pub use rules::Rules;
+pub use rules::Triage;
 pub use shell::Before;
 pub use shell::EngineError;
 pub use shell::Intake;

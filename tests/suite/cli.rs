@@ -20,11 +20,11 @@ use mde_cancel::cli::settings::Settings;
 use mde_cancel::cli::settings::SettingsError;
 use mde_cancel::cli::settings::Surroundings;
 use mde_cancel::cli::settings::TokenOrigin;
-use mde_cancel::cli::settings::Triage;
 use mde_cancel::cli::settings::Verify;
 use mde_cancel::cli::settings::World;
 use mde_cancel::domain::ActionType;
 use mde_cancel::domain::RunId;
+use mde_cancel::engine::Triage;
 use mde_cancel::intake::Input;
 use secrecy::ExposeSecret as _;
 

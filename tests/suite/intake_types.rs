@@ -22,7 +22,7 @@ fn rows(text: &str) -> Vec<InputRow> {
 
 /// Plans all rows without any guarded type named, and writes each as `send` or as its outcome and reason.
 fn planned(text: &str) -> Vec<String> {
-    let mut planner = Planner::new(Vec::new());
+    let mut planner = Planner::new(std::sync::Arc::default());
     rows(text)
         .into_iter()
         .map(

@@ -13,6 +13,7 @@ use crate::cli::settings::RunSettings;
 use crate::cli::settings::Verify;
 use crate::cli::settings::World;
 use crate::domain::ActionType;
+use crate::engine::Rules;
 use crate::engine::core::MaxFailures;
 use crate::quota::Pace;
 use crate::quota::Window;
@@ -79,6 +80,14 @@ impl Order {
                 World::Sandbox { time_scale } => time_scale,
                 World::Service(_) => 1,
             },
+        }
+    }
+
+    /// Returns what must not be sent.
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            include_types: self.include_types.clone(),
+            ..Rules::default()
         }
     }
 

@@ -207,7 +207,7 @@ fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failu
     };
     Ok((
         before,
-        Planner::resume(order.include_types.clone(), known, last),
+        Planner::resume(Arc::new(order.rules()), known, last),
     ))
 }
 

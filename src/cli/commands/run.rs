@@ -68,7 +68,7 @@ pub async fn run(
         clock,
         service,
         intake: Intake::Read { inputs, first: 0 },
-        planner: Planner::new(order.include_types.clone()),
+        planner: Planner::new(Arc::new(order.rules())),
         before: Before::default(),
         targets,
         stop,

@@ -12,6 +12,7 @@ use crate::cli::args::value;
 use crate::cli::args::value::PaceChoice;
 use crate::domain::ActionType;
 use crate::domain::RunId;
+use crate::engine::Triage;
 use crate::engine::core::MaxFailures;
 use crate::intake::BookmarkUse;
 use crate::intake::Input;
@@ -82,15 +83,6 @@ pub enum World {
         /// By how much every quota period and every wait is to be shortened.
         time_scale: u32,
     },
-}
-
-/// Whether states are read before anything is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Triage {
-    /// They are.
-    ReadFirst,
-    /// They are not: rows of no known type go out blind.
-    Skip,
 }
 
 /// Whether accepted actions are read again.

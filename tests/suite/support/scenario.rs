@@ -201,7 +201,7 @@ impl Scenario {
                 first: 0,
             },
             before: Before::default(),
-            planner: Planner::new(Vec::new()),
+            planner: Planner::new(std::sync::Arc::default()),
         };
         let mut recorder = Recorder(Vec::new());
         let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
