@@ -220,7 +220,7 @@ pub(super) fn open_store(
     };
     let options = StoreOptions {
         grace,
-        fail_at_commit: None,
+        ..StoreOptions::default()
     };
     Store::open_with(state_dir, process, clock.now(), options).map_err(state)
 }
@@ -346,5 +346,5 @@ pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 pub(super) fn state(error: StoreError) -> Failure {
-    Failure::new(FailureKind::State, error)
+    Failure::from(error)
 }

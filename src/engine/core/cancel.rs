@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::domain::CancelReply;
 use crate::domain::Destination;
 use crate::domain::Moment;
@@ -387,7 +389,7 @@ impl Lane {
             });
         }
         if let Some(window) = adoptable(&throttle) {
-            self.adopt(destination, window);
+            self.adopt(destination, window, now.wall);
         }
         self.tell.push(RunEvent::Throttled {
             destination,
@@ -397,13 +399,16 @@ impl Lane {
         });
     }
 
-    fn adopt(&mut self, destination: Destination, window: Window) {
+    /// Takes an allowance over where it is smaller than ours. It is written down in any case, for the service has just
+    /// confirmed it.
+    fn adopt(&mut self, destination: Destination, window: Window, at: Timestamp) {
         let gate = self.gate(destination);
+        let scope = gate.scope;
         let mut windows = (*gate.windows).clone();
-        if windows.adopt(window.limit, window.period) {
-            gate.windows = Arc::new(windows);
-            let (scope, windows) = (gate.scope, (*gate.windows).clone());
-            self.records.push(Record::Limits { scope, windows });
+        let is_smaller = windows.adopt(window.limit, window.period);
+        gate.windows = Arc::new(windows);
+        self.records.push(Record::Limit { scope, window, at });
+        if is_smaller {
             self.tell.push(RunEvent::Adopted {
                 destination,
                 window,
