@@ -12,7 +12,10 @@ mod plan;
 mod feed;
 mod observer;
 
+mod read_handles;
+
 mod executor;
+mod reads;
 
 mod shell;
 
@@ -21,6 +24,10 @@ pub use feed::Place;
 pub use observer::Observer;
 pub use observer::RunView;
 pub use plan::Planner;
+pub use read_handles::ReadHandles;
+pub use reads::Reads;
+pub use reads::ReadsError;
+pub use reads::ReadsSettings;
 pub use rules::Rules;
 pub use rules::Triage;
 pub use shell::Before;

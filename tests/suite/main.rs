@@ -18,6 +18,7 @@ mod intake_attacks;
 mod intake_types;
 mod quota;
 mod readme;
+mod reads;
 mod report;
 mod resume;
 mod run_endings;

@@ -1,8 +1,6 @@
 //! What the answer to a cancel does to its row, its gate and its lane.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -450,9 +448,7 @@ fn answer_of(run: RunKey, number: RowNumber, row: &Row, reply: &CancelReply) -> 
 /// Returns the allowance that a 429 names, where it can be one.
 fn adoptable(throttle: &Throttle) -> Option<Window> {
     let (limit, period) = throttle.allowance?;
-    let limit = NonZeroU32::new(limit)?;
-    (period >= Duration::from_millis(1) && period <= Duration::from_secs(24 * 3600))
-        .then_some(Window { limit, period })
+    Window::named(limit, period)
 }
 
 fn as_count(len: usize) -> u32 {

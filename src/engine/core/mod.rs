@@ -8,7 +8,7 @@
 
 mod settings;
 mod tally;
-mod words;
+pub(in crate::engine) mod words;
 
 mod gate;
 mod outage;
