@@ -252,6 +252,9 @@ pub struct ReportArgs {
                 [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
     )]
     pub reports: Vec<PathBuf>,
+    /// Write the machines that still need a hand to this .csv file, one line each [env: MDE_CANCEL_FOLLOW_UP]
+    #[arg(long, value_name = "PATH")]
+    pub follow_up: Option<PathBuf>,
 }
 
 /// How many calls the service allows.

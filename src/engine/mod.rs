@@ -17,8 +17,12 @@ mod read_handles;
 mod executor;
 mod reads;
 
+mod aftermath;
+
 mod shell;
 
+pub use aftermath::Aftermath;
+pub use aftermath::Need;
 pub use executor::LaneHandles;
 pub use feed::Place;
 pub use observer::Observer;

@@ -10,6 +10,7 @@ mod cell;
 mod csv;
 mod target;
 
+mod follow_ups;
 mod format;
 
 pub use cell::Breaks;
@@ -17,6 +18,9 @@ pub use cell::defuse;
 pub use cell::visible;
 pub use csv::RowsError;
 pub use csv::write_csv;
+pub use follow_ups::FOLLOW_UP_COLUMNS;
+pub use follow_ups::FollowUpsError;
+pub use follow_ups::write_follow_ups;
 pub use format::Delivery;
 pub use format::ReportError;
 pub use format::ReportFormat;

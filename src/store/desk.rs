@@ -192,6 +192,12 @@ impl Desk {
                 row,
                 settlement,
             } => journal::settle(conn, (*run, row.0), settlement),
+            Record::FollowedUp {
+                run,
+                row,
+                follow_up,
+                note,
+            } => journal::follow_up(conn, (*run, row.0), (*follow_up, note)),
             Record::Cooldown {
                 scope,
                 until,

@@ -12,6 +12,7 @@ mod api;
 mod cli;
 mod compat;
 mod fault_matrix;
+mod follow_ups;
 mod hard_cases;
 mod intake;
 mod intake_attacks;

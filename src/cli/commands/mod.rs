@@ -1,6 +1,7 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
 mod ending;
+mod follow_up;
 mod order;
 mod service;
 

@@ -30,6 +30,9 @@ use crate::intake::Bookmark;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
+use crate::report::ReportFormat;
+use crate::report::ReportTarget;
+use crate::report::write_follow_ups;
 use crate::report::write_report;
 use crate::store::RunState;
 
@@ -37,12 +40,15 @@ use super::carry::Carrying;
 use super::carry::StopWishes;
 use super::carry::carry_out;
 use super::carry::open_store;
+use super::carry::prove_follow_up;
 use super::carry::prove_targets;
 use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
+use super::follow_up::needs;
+use super::follow_up::unlooked;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
@@ -75,8 +81,9 @@ pub async fn resume(
         &settings.reports
     };
     let targets = prove_targets(paths, &[])?;
+    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &[], &targets)?;
     if past.record.state == RunState::Finished {
-        return finished(&past, &targets, progress);
+        return finished(&past, (&targets, follow_up.as_ref()), progress);
     }
     let (mut order, intake) = Order::recall(&begun.settings).map_err(usage)?;
     order.triage = settings.triage.unwrap_or(order.triage);
@@ -111,6 +118,7 @@ pub async fn resume(
         planner,
         before,
         targets,
+        follow_up,
         stop,
         stop_after: settings.stop_after,
         lost,
@@ -122,13 +130,18 @@ pub async fn resume(
 /// A finished run: says so, writes its reports again, and ends as it ended.
 fn finished(
     past: &PastRun,
-    targets: &[(crate::report::ReportFormat, crate::report::ReportTarget)],
+    (targets, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
     progress: &Progress,
 ) -> Result<RunExit, Failure> {
     let id = past.record.begun.id;
     for (format, target) in targets {
         let rows = past.reader()?.report_rows(id).map_err(state)?;
         write_report(*format, target, rows)
+            .map_err(|error| Failure::new(FailureKind::Report, error))?;
+    }
+    if let Some(target) = follow_up {
+        let needs = needs(past.reader()?.report_rows(id).map_err(state)?).map_err(state)?;
+        write_follow_ups(target, &unlooked(needs))
             .map_err(|error| Failure::new(FailureKind::Report, error))?;
     }
     say(

@@ -23,6 +23,8 @@ pub struct ResumeSettings {
     pub run: Option<String>,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
+    /// Where the machines are listed that still need a hand.
+    pub follow_up: Option<PathBuf>,
     /// Whether the run's own word holds, or what is left goes out unread.
     pub triage: Option<Triage>,
     /// When to stop cleanly.
@@ -39,6 +41,7 @@ impl ResumeSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let follow_up = super::run::follow_up(&typed.report, around);
         let reports = typed.report.reports;
         for path in &reports {
             ReportFormat::from_path(path)?;
@@ -49,6 +52,7 @@ impl ResumeSettings {
         Ok(Self {
             run: typed.run,
             reports,
+            follow_up,
             triage: typed.no_triage.then_some(Triage::Skip),
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),
