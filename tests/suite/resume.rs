@@ -125,3 +125,38 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
     }
     assert_eq!(runs(folder.path()), serde_json::json!([]));
 }
+
+/// Begins a run that will not end by itself, and waits until rows of it are settled.
+fn begin_long(folder: &Path) -> std::process::Child {
+    let ids: Vec<_> = (1..=1_400)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.join("long.txt"), ids.join("\n")).unwrap();
+    let arguments = ["run", "long.txt", "--sandbox", "--report", "long.csv"];
+    let child = command(folder, &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while settled(folder) < 10 {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "nothing goes on"
+        );
+    }
+    child
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_file_that_is_removed_in_mid_run_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let child = begin_long(here);
+    std::fs::remove_file(here.join("state/sandbox/state.db")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(stderr.contains("was removed or replaced"), "{stderr}");
+}
