@@ -29,7 +29,6 @@ use super::records::Record;
 use super::run_record::Appended;
 use super::run_record::IntakeMark;
 use super::run_record::NewRun;
-use super::run_record::RunRecord;
 use super::run_record::RunState;
 use super::runs;
 use super::scopes;
@@ -111,10 +110,6 @@ impl Desk {
         // Where the input is not read any further, nobody would ask again.
         self.twins.forget();
         Ok(Ok(appended))
-    }
-
-    pub(super) fn runs(&self) -> Result<Vec<RunRecord>, Fault> {
-        runs::read(&self.conn, self.holds.locks(), ("", []))
     }
 
     pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {

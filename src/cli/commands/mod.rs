@@ -9,6 +9,7 @@ mod carry;
 
 mod past;
 
+mod remove;
 mod report;
 mod run;
 mod runs;
@@ -20,6 +21,7 @@ mod sandbox;
 
 pub use ending::Look;
 pub use quota::quota;
+pub use remove::remove_runs;
 pub use report::report;
 pub use resume::resume;
 pub use run::run;
