@@ -7,11 +7,16 @@ mod model_server;
 mod naive_governor;
 mod t_opt;
 
+mod judge;
 mod scenario;
 mod story;
 mod virtual_loop;
 mod world;
 
+pub(crate) use judge::Told;
+pub(crate) use judge::assert_agrees;
+pub(crate) use judge::assert_quotas_kept;
+pub(crate) use judge::repeated;
 pub(crate) use model_server::Allowance;
 pub(crate) use model_server::FixedWindows;
 pub(crate) use model_server::RollingWindows;
