@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+use std::time::Instant;
 
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::Outcome;
@@ -43,7 +44,11 @@ const ACTIONS: usize = 300;
 /// Bad rows before each good one, so that the input takes a while to read.
 const BAD_ROWS: usize = 20;
 
-const KILLS: usize = 18;
+/// Kills of one run at most, and of the whole suite where nobody asks for more.
+const KILLS: usize = 36;
+
+/// A process lives so many milliseconds at most, of which it needs some for its start and for reading.
+const LONGEST: u64 = 900;
 
 const CONCURRENCY: usize = 16;
 
@@ -136,11 +141,6 @@ impl World {
             .stderr(std::fs::File::create(here.join("told.txt")).unwrap());
         command.spawn().unwrap()
     }
-
-    /// Returns the last process's words, for a failure.
-    fn told(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("told.txt")).unwrap()
-    }
 }
 
 fn flags() -> Vec<String> {
@@ -184,30 +184,75 @@ fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
     (!killed).then_some(status)
 }
 
-/// Kills so many processes, then lets one go on to the end. Returns how often cancels were repeated, by process.
-fn crash_and_resume(world: &World, seed: u64) -> Vec<usize> {
-    let mut dice = SmallRng::seed_from_u64(seed);
-    let began = std::time::Instant::now();
-    let mut starts = Vec::new();
-    let mut ended = None;
-    while ended.is_none() && starts.len() < KILLS {
-        starts.push(began.elapsed());
-        let span = Duration::from_millis(dice.random_range(0..900));
-        ended = kill_after(world.start(), span);
+/// How many kills are asked for in all, and where the dice start.
+struct Asked {
+    kills: usize,
+    seed: u64,
+}
+
+impl Asked {
+    fn new(seed: u64) -> Self {
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let kills = number("CRASH_KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
+        Self {
+            // Two tests share them.
+            kills: kills.div_ceil(2),
+            seed: number("CRASH_SEED").map_or(seed, |start| start + seed),
+        }
     }
-    let status = ended.unwrap_or_else(|| {
+}
+
+/// Kills so many processes, in as many worlds as that takes, and lets each run come to its end; judges each.
+fn kill_and_resume(faults: &str, seed: u64, judge: impl Fn(&Told)) {
+    let asked = Asked::new(seed);
+    let mut kills = 0;
+    for seed in asked.seed.. {
+        if kills >= asked.kills {
+            break;
+        }
+        let world = World::new(faults);
+        let most = (asked.kills - kills).min(KILLS);
+        let repeats = crash_and_resume(&world, seed, most);
+        kills += repeats.len() - 1;
+        let told = report(&world);
+        assert_agrees(&world.sandbox, &told);
+        assert_quotas_kept(&world.sandbox, &world.windows);
+        assert!(
+            repeats.iter().all(|&count| count <= CONCURRENCY),
+            "more cancels were repeated than were under way: {repeats:?}"
+        );
+        told.iter().for_each(&judge);
+    }
+    println!("{kills} kills");
+}
+
+/// Kills at most so many processes, then lets one go on to the end. Returns how many cancels of each process were
+/// repeated by a later one.
+fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let began = Instant::now();
+    let mut starts = Vec::new();
+    let status = loop {
         starts.push(began.elapsed());
-        world.start().wait().unwrap()
-    });
+        let mut child = world.start();
+        if starts.len() > most {
+            break child.wait().unwrap();
+        }
+        let span = Duration::from_millis(dice.random_range(0..LONGEST));
+        if let Some(status) = kill_after(child, span) {
+            break status;
+        }
+    };
+    let told = std::fs::read_to_string(world.folder.path().join("told.txt")).unwrap();
     assert!(
         matches!(status.code(), Some(0 | 3)),
-        "{status:?} {}",
-        world.told()
+        "seed {seed}, process {}: {status:?} {told}",
+        starts.len()
     );
     let repeats = repeated(&world.sandbox.log(), &starts);
     println!(
-        "seed {seed}: {} processes in {:.1} s, {} calls, cancels repeated: {repeats:?}",
-        starts.len(),
+        "seed {seed}: {} kills in {:.1} s, {} calls, cancels repeated: {repeats:?}",
+        starts.len() - 1,
         began.elapsed().as_secs_f64(),
         world.sandbox.log().len()
     );
@@ -243,36 +288,17 @@ fn report(world: &World) -> Vec<Told> {
     told
 }
 
-fn assert_well(world: &World, repeats: &[usize]) -> Vec<Told> {
-    let told = report(world);
-    assert_agrees(&world.sandbox, &told);
-    assert_quotas_kept(&world.sandbox, &world.windows);
-    for (process, &count) in repeats.iter().enumerate() {
-        assert!(
-            count <= CONCURRENCY,
-            "{count} cancels of process {process} were repeated: {repeats:?}"
-        );
-    }
-    told
-}
-
 #[test]
 fn a_run_killed_at_random_moments_loses_no_row_and_keeps_the_quota() {
-    let world = World::new(FAULTS);
-    let repeats = crash_and_resume(&world, 11);
-    for row in assert_well(&world, &repeats) {
-        assert!(
-            !matches!(row.outcome, Outcome::NotAttempted | Outcome::Unknown),
-            "{row:?}"
-        );
-    }
+    kill_and_resume(FAULTS, 11, |row| {
+        let is_open = matches!(row.outcome, Outcome::NotAttempted | Outcome::Unknown);
+        assert!(!is_open, "{row:?}");
+    });
 }
 
 #[test]
 fn the_same_where_no_record_may_be_read() {
-    let world = World::new(&format!("{FAULTS}{NO_READING}"));
-    let repeats = crash_and_resume(&world, 12);
-    for row in assert_well(&world, &repeats) {
+    kill_and_resume(&format!("{FAULTS}{NO_READING}"), 5_012, |row| {
         assert_ne!(row.outcome, Outcome::NotAttempted, "{row:?}");
-    }
+    });
 }
