@@ -9,6 +9,7 @@ mod support;
 mod architecture;
 
 mod api;
+mod broken_store;
 mod cli;
 mod compat;
 mod crash;

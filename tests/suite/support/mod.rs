@@ -25,6 +25,7 @@ pub(crate) use model_server::allowances;
 pub(crate) use model_server::first_refused;
 pub(crate) use model_server::most_in_any;
 pub(crate) use naive_governor::naive_governor;
+pub(crate) use scenario::GoneOn;
 pub(crate) use scenario::Played;
 pub(crate) use scenario::Scenario;
 pub(crate) use scenario::nth_id;
