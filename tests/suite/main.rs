@@ -13,6 +13,7 @@ mod broken_store;
 mod cli;
 mod compat;
 mod crash;
+mod deaths;
 mod fault_matrix;
 mod hard_cases;
 mod intake;
