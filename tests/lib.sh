@@ -85,6 +85,64 @@ quotas_kept() {
   done
 }
 
+# changed_once IDS LOG: how many ids of the first column, below a header, the sandbox changed exactly once.
+changed_once() {
+  awk -F, '
+    FNR == NR { if (FNR > 1) wanted[$1] = 1; next }
+    /"kind":"cancel"/ && /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) { times[substr($0, RSTART + 8, RLENGTH - 10)]++ }
+    END { for (id in wanted) if (times[id] == 1) once++; print once + 0 }' "$1" "$2"
+}
+
+# cancels LOG: how many have come so far.
+cancels() { awk '/"kind":"cancel"/ { n++ } END { print n + 0 }' "$1"; }
+
+# until_cancels COUNT LOG: waits until so many have come.
+until_cancels() {
+  for _ in $(seq 2400); do
+    [ "$(cancels "$2")" -ge "$1" ] && return
+    sleep 0.05
+  done
+  echo "$1 cancels never come" >&2 && exit 2
+}
+
+# until_file PATH
+until_file() {
+  for _ in $(seq 200); do
+    [ -e "$1" ] && return
+    sleep 0.05
+  done
+  echo "$1 does not appear" >&2 && exit 2
+}
+
+# apart: makes a network namespace; sets apart_pid, which keeps it. Needs root.
+apart() {
+  unshare --net sleep infinity &
+  apart_pid=$!
+  # The namespace is there a moment after its process is.
+  until [ "$(readlink "/proc/$apart_pid/ns/net" || true)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+  inside ip link set lo up
+}
+
+# inside COMMAND: runs it in that namespace. Where it goes to the background, call nsenter itself, for the sake of its id.
+inside() { nsenter --target "$apart_pid" --net "$@"; }
+
+# until_reached PORT COMMAND...: waits until a connection to the port of 127.0.0.1 comes about; COMMAND may lead inside.
+until_reached() {
+  local port=$1
+  shift
+  for _ in $(seq 200); do
+    "$@" bash -c "true >/dev/tcp/127.0.0.1/$port" 2>/dev/null && return
+    sleep 0.05
+  done
+  echo "nothing listens on port $port" >&2 && exit 2
+}
+
+# end_of PID...: ends helpers and waits for them.
+end_of() {
+  kill "$@" 2>/dev/null || true
+  wait "$@" 2>/dev/null || true
+}
+
 # outcomes REPORT: how many rows of each.
 outcomes() {
   awk -F, 'NR > 1 { n[$2]++ } END { for (word in n) printf "%s %s  ", n[word], word }' "$1"

@@ -49,10 +49,7 @@ windows() {
   check "answers of 429" "$(awk '/"status":429/ { n++ } END { print n + 0 }' "$work/windows.log")" "x == 0"
   check "cancels at the sandbox" "$(wc -l <"$work/arrivals")" "x == 1500"
   check "most in any 6 s" "$(most_in_any 6 <"$work/arrivals")" "x <= 100"
-  check "ids of the input that were changed exactly once" "$(awk -F, '
-    FNR == NR { if (FNR > 1) wanted[$1] = 1; next }
-    /"kind":"cancel"/ && /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) { times[substr($0, RSTART + 8, RLENGTH - 10)]++ }
-    END { for (id in wanted) if (times[id] == 1) once++; print once + 0 }' "$work/actions.csv" "$work/windows.log")" "x == 1500"
+  check "ids of the input that were changed exactly once" "$(changed_once "$work/actions.csv" "$work/windows.log")" "x == 1500"
   check "rows of the report" "$(awk 'NR > 1 { n++ } END { print n + 0 }' "$work/windows.csv")" "x == 1500"
   check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/windows.csv")" "x == 1500"
   check "exit code" "$code" "x == 0"

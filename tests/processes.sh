@@ -13,62 +13,42 @@ cd "$(dirname "$0")/.."
 
 ACTIONS=${ACTIONS:-2000}
 
-# wait_for FILE
-wait_for() {
-  for _ in $(seq 200); do
-    [ -S "$1" ] && return
-    sleep 0.05
-  done
-  echo "$1 does not appear" >&2 && exit 2
-}
-
-# far_away: makes a namespace from which the sandbox is 2 ms further away, at the same address; sets far.
+# far_away: makes a namespace from which the sandbox is 2 ms further away, at the same address.
 far_away() {
   local port=${url##*:} gate=$work/gate
   rm -f "$gate"
-  unshare --net sleep infinity &
-  far=$!
+  apart
   python3 tests/relay.py "unix:$gate" "tcp:127.0.0.1:$port" &
-  relays="$far $!"
-  run_pid=$relays
-  wait_for "$gate"
-  # The namespace is there a moment after its process is.
-  until [ "$(readlink "/proc/$far/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
-  nsenter --target "$far" --net ip link set lo up
-  nsenter --target "$far" --net python3 tests/relay.py "tcp:127.0.0.1:$port" "unix:$gate" 2 &
-  relays="$relays $!"
-  run_pid=$relays
-  for _ in $(seq 200); do
-    nsenter --target "$far" --net bash -c "true >/dev/tcp/127.0.0.1/$port" 2>/dev/null && return
-    sleep 0.05
-  done
-  echo "the far process cannot reach the sandbox" >&2 && exit 2
+  relays=("$apart_pid" "$!")
+  run_pid=${relays[*]}
+  until_file "$gate"
+  nsenter --target "$apart_pid" --net python3 tests/relay.py "tcp:127.0.0.1:$port" "unix:$gate" 2 &
+  relays+=("$!")
+  run_pid=${relays[*]}
+  until_reached "$port" inside
 }
 
 # share COUNT: so many processes at once.
 share() {
-  local count=$1 far relays pids=() began took best logged code number state=$work/state-$1
+  local count=$1 relays=() pids=() began took best logged code number state=$work/state-$1
   echo "== $ACTIONS actions, $count processes, 100 per 6 s and 1,500 per 360 s, 100 ms latency, one 2 ms further away"
   serve --seed "$work/actions.csv" --quota 100/6s,1500/360s --latency 100ms --log "$work/log-$count"
   far_away
   began=$(micros)
   for number in $(seq "$count"); do
     awk -v n="$number" -v of="$count" 'NR == 1 || NR % of == n % of' "$work/actions.csv" >"$work/ids-$number.csv"
-    local inside=()
-    [ "$number" -lt "$count" ] || inside=(nsenter --target "$far" --net)
-    "${inside[@]}" "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$state" --progress never \
+    local prefix=()
+    [ "$number" -lt "$count" ] || prefix=(nsenter --target "$apart_pid" --net)
+    "${prefix[@]}" "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$state" --progress never \
       --quota 100/6s --quota 1500/360s --fate-grace 12s --report "$work/report-$count-$number.csv" \
       "$work/ids-$number.csv" >"$work/out-$number" 2>"$work/err-$number" &
     pids+=($!)
-    run_pid="$relays ${pids[*]}"
+    run_pid="${relays[*]} ${pids[*]}"
   done
   code=0
   for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
   took=$(awk -v from="$began" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }')
-  # shellcheck disable=SC2086
-  kill $relays
-  # shellcheck disable=SC2086
-  wait $relays 2>/dev/null || true
+  end_of "${relays[@]}"
   run_pid=
   stop_serving
   # Each process has a pacer and a breadth of its own.
