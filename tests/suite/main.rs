@@ -9,8 +9,11 @@ mod support;
 mod architecture;
 
 mod api;
+mod broken_store;
 mod cli;
 mod compat;
+mod crash;
+mod deaths;
 mod fault_matrix;
 mod follow_ups;
 mod hard_cases;

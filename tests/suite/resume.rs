@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use mde_cancel::domain::Outcome;
 use mde_cancel::store::Reader;
+use mde_cancel::store::state_file;
 
 const ROWS: usize = 150;
 
@@ -107,6 +108,42 @@ fn settled(folder: &Path) -> u64 {
         .iter()
         .filter(|(outcome, _)| **outcome != Outcome::NotAttempted);
     ended.map(|(_, count)| count).sum()
+}
+
+/// Turns a run of this folder into one whose process died before it had journaled any row.
+fn forget_rows(folder: &Path) {
+    let state = state_file(&folder.join("state/sandbox"));
+    let file = rusqlite::Connection::open(state).unwrap();
+    file.execute_batch(
+        "DELETE FROM rows; DELETE FROM attempts;
+         UPDATE runs SET state = 'going', input_position = NULL, input_complete = 0, rows_read = 0, exit_code = NULL,
+            ended = NULL, reason = NULL",
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_run_that_died_before_its_first_row_reads_its_files_from_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids = [1, 2, 3].map(|number| crate::support::nth_id(number).to_string());
+    std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
+    let began = command(here, &["run", "ids.txt", "--sandbox", "--report", "a.csv"])
+        .output()
+        .unwrap();
+    assert!(matches!(began.status.code(), Some(0 | 3)), "{began:?}");
+    forget_rows(here);
+    let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+    let output = command(here, &["resume", &id, "--yes", "--report", "b.csv"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    let mut report = csv::Reader::from_path(here.join("b.csv")).unwrap();
+    let reported: Vec<_> = report
+        .records()
+        .map(|row| row.unwrap()[0].to_owned())
+        .collect();
+    assert_eq!(reported, ids, "{told}");
 }
 
 #[test]

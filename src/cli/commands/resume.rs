@@ -235,7 +235,12 @@ fn take_up(
     if mark.complete {
         return (Intake::Nothing, None);
     }
-    match reopen(mark.position.as_deref(), inputs, settings) {
+    let reopened = if mark.rows_read == 0 && mark.position.is_none() && are_files(&inputs) {
+        begin_anew(&inputs, settings)
+    } else {
+        reopen(mark.position.as_deref(), inputs, settings)
+    };
+    match reopened {
         Ok(intake) => (intake, None),
         Err(error) => {
             let read = Count::new(mark.rows_read, "row");
@@ -245,6 +250,24 @@ fn take_up(
             (Intake::Nothing, Some(lost))
         }
     }
+}
+
+/// Returns whether nothing that was read and not journaled is lost: it can all be read again.
+fn are_files(inputs: &[Input]) -> bool {
+    let is_file = |input: &Input| match input {
+        // Asked of the system, not by opening it: a pipe that nobody writes to would block.
+        Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
+        Input::Stdin => false,
+    };
+    !inputs.is_empty() && inputs.iter().all(is_file)
+}
+
+/// Reads inputs of which no row was journaled.
+fn begin_anew(inputs: &[Input], settings: &IntakeSettings) -> anyhow::Result<Intake> {
+    Ok(Intake::Read {
+        inputs: open(inputs, settings)?,
+        first: 0,
+    })
 }
 
 fn reopen(
