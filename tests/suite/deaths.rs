@@ -6,6 +6,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use mde_cancel::engine::Triage;
 use mde_cancel::quota::Pace;
 use mde_cancel::quota::Window;
 use mde_cancel::quota::Windows;
@@ -49,20 +50,29 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
     let mishaps = prop_oneof![Just(0), 0..60_u32];
     (
         (any::<u64>(), 1..=40_u32, any_windows()),
-        (pace, 1..=8_usize, any::<bool>(), mishaps),
+        (pace, 1..=8_usize, (0..3, any::<bool>()), mishaps),
         vec(any_end(), 0..=8),
     )
         .prop_map(
-            |((seed, rows, windows), (pace, concurrency, readable, mishaps), ends)| Schedule {
-                seed,
-                rows,
-                windows,
-                pace,
-                concurrency,
-                readable,
-                mishaps,
-                ends,
-                grace_of_ledger: GRACE,
+            |((seed, rows, windows), (pace, concurrency, (reading, verify), mishaps), ends)| {
+                Schedule {
+                    seed,
+                    rows,
+                    windows,
+                    pace,
+                    concurrency,
+                    readable: reading > 0,
+                    // Without leave to read, triage is the end of the run.
+                    triage: if reading == 2 {
+                        Triage::ReadFirst
+                    } else {
+                        Triage::Skip
+                    },
+                    verify_for: verify.then_some(Duration::from_secs(60)),
+                    mishaps,
+                    ends,
+                    grace_of_ledger: GRACE,
+                }
             },
         )
 }
@@ -108,7 +118,7 @@ fn the_schedules_are_as_bad_as_they_are_meant_to_be() {
     let seen = play_some(|_| {});
     assert!(seen.processes > 600, "{seen:?}");
     assert!(seen.cancels > 3_000 && seen.reads > 300, "{seen:?}");
-    assert!(seen.repeated > 50, "{seen:?}");
+    assert!(seen.repeated > 20, "{seen:?}");
     assert!(seen.exceeded.is_empty(), "{seen:?}");
 }
 

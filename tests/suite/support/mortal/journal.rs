@@ -179,7 +179,7 @@ impl Journal {
                 if status_before.is_some() {
                     kept.row.status_before.clone_from(status_before);
                 }
-                kept.row.triaged_at = kept.row.triaged_at.or(*triaged_at);
+                kept.row.triaged_at = triaged_at.or(kept.row.triaged_at);
             }
             Record::Settled {
                 row, settlement, ..
@@ -192,7 +192,7 @@ impl Journal {
                 let kept = self.cooldowns.entry(*scope).or_insert(now.uptime);
                 *kept = (*kept).max(*until);
             }
-            Record::Limits { .. } | Record::RunState { .. } => {}
+            Record::Limit { .. } | Record::RunState { .. } | Record::FollowedUp { .. } => {}
         }
         None
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_cancel::domain::RowNumber;
+use mde_cancel::engine::Rules;
+use mde_cancel::engine::Triage;
 use mde_cancel::engine::core::CommentRule;
 use mde_cancel::engine::core::Core;
 use mde_cancel::engine::core::CoreSettings;
@@ -40,6 +42,8 @@ pub(crate) struct Schedule {
     pub(crate) pace: Option<Pace>,
     pub(crate) concurrency: usize,
     pub(crate) readable: bool,
+    pub(crate) triage: Triage,
+    pub(crate) verify_for: Option<Duration>,
     /// How many calls of a hundred go wrong.
     pub(crate) mishaps: u32,
     /// After how many effects each process ends, how, and how long it takes until the next one begins.
@@ -95,6 +99,11 @@ impl Process {
                 always: None,
                 otherwise: Arc::from("by the simulation"),
             },
+            rules: Arc::new(Rules {
+                triage: schedule.triage,
+                ..Rules::default()
+            }),
+            verify_for: schedule.verify_for,
             reach_timeout: Duration::from_secs(60),
             give_up_after: Duration::from_secs(90 * 60),
             max_failures: None,

@@ -66,6 +66,7 @@ impl Scenario {
         let options = StoreOptions {
             grace: Duration::ZERO,
             fail_at_commit: Some(k),
+            ..StoreOptions::default()
         };
         let first = self.go_on(folder.path(), &base, options).await;
         let log = sandbox.log();
@@ -77,6 +78,7 @@ impl Scenario {
         let options = StoreOptions {
             grace: Duration::ZERO,
             fail_at_commit: None,
+            ..StoreOptions::default()
         };
         let end = self.go_on(folder.path(), &base, options).await.unwrap();
         let reader = Reader::open(folder.path()).unwrap();
