@@ -6,6 +6,8 @@ mod text;
 
 mod terminal;
 
+mod plan_text;
+
 mod summary;
 
 mod progress_line;

@@ -20,6 +20,8 @@ mod quota;
 mod run;
 mod sandbox;
 
+mod preview;
+
 pub use allowance::Allowance;
 pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
@@ -28,6 +30,7 @@ pub use error::SettingsError;
 pub use past::ReportSettings;
 pub use past::ResumeSettings;
 pub use past::RunsSettings;
+pub use preview::PreviewSettings;
 pub use quota::QuotaSettings;
 pub use quota::ScopeFilter;
 pub use run::Consent;
@@ -56,6 +59,8 @@ pub struct Settings {
 pub enum CommandSettings {
     /// `run`
     Run(Box<RunSettings>),
+    /// `preview`, or `run --dry-run`
+    Preview(Box<PreviewSettings>),
     /// Go on with a run.
     Resume(Box<ResumeSettings>),
     /// List runs.
@@ -76,6 +81,12 @@ impl Settings {
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
         let command = match typed.command {
+            Command::Run(run) if run.dry_run => {
+                CommandSettings::Preview(Box::new(PreviewSettings::of_run(*run, &common, around)?))
+            }
+            Command::Preview(preview) => CommandSettings::Preview(Box::new(
+                PreviewSettings::resolve(*preview, &common, around)?,
+            )),
             Command::Run(run) => {
                 CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
             }

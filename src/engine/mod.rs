@@ -7,7 +7,12 @@ mod rules;
 
 pub mod core;
 
+mod permissions;
 mod plan;
+mod plan_digest;
+
+mod plan_summary;
+mod planned_row;
 
 mod feed;
 mod observer;
@@ -20,7 +25,17 @@ pub use executor::LaneHandles;
 pub use feed::Place;
 pub use observer::Observer;
 pub use observer::RunView;
+pub use permissions::NeededPermission;
+pub use permissions::Permissions;
 pub use plan::Planner;
+pub use plan_digest::PlanDigest;
+pub use plan_summary::NameCounts;
+pub use plan_summary::PlanCell;
+pub use plan_summary::PlanLine;
+pub use plan_summary::PlanReason;
+pub use plan_summary::PlanSummary;
+pub use plan_summary::Verdict;
+pub use planned_row::PlannedRow;
 pub use rules::Rules;
 pub use rules::Triage;
 pub use shell::Before;

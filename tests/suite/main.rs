@@ -16,6 +16,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod intake_types;
+mod preview;
 mod quota;
 mod readme;
 mod report;

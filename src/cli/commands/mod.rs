@@ -6,6 +6,7 @@ mod service;
 
 mod carry;
 
+mod forecast;
 mod past;
 
 mod report;
@@ -14,10 +15,13 @@ mod runs;
 
 mod resume;
 
+mod preview;
+
 mod quota;
 mod sandbox;
 
 pub use ending::Look;
+pub use preview::preview;
 pub use quota::quota;
 pub use report::report;
 pub use resume::resume;

@@ -155,7 +155,11 @@ async fn reach(
         return Ok(Service::embedded(reading, begun.id, &past.state_dir, scale).await?);
     }
     let service = Service::real(&connection?, order.timeout).await?;
-    let asked = [&service.cloud, &service.tenant, &service.app];
+    let asked = [
+        &service.identity.cloud,
+        &service.identity.tenant,
+        &service.identity.app,
+    ];
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     for ((name, asked), was) in ["cloud", "tenant", "app"].into_iter().zip(asked).zip(was) {
         if asked != was {

@@ -42,6 +42,9 @@ pub enum SettingsError {
     /// Nothing to sign in with.
     #[error("no access token was given")]
     NoToken,
+    /// Nothing to sign in with, where states were to be read.
+    #[error("no access token was given, and without one no states can be read")]
+    NoTokenToPreview,
     /// The platform names no folder for state.
     #[error("no state folder can be determined")]
     NoStateDir,
@@ -103,6 +106,10 @@ impl SettingsError {
             Self::NoToken => &[
                 "set MDE_CANCEL_TOKEN, or name a file with --token-file",
                 "to try it without a tenant, use --sandbox",
+            ],
+            Self::NoTokenToPreview => &[
+                "set MDE_CANCEL_TOKEN, or name a file with --token-file",
+                "to look at the input alone, add --no-triage",
             ],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::InputArgs;
 use crate::cli::args::PaceArgs;
 use crate::cli::args::ReportArgs;
 use crate::cli::args::RunArgs;
@@ -109,14 +110,8 @@ impl RunSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let inputs = inputs(&typed)?;
-        let id_column =
-            around.layered(typed.input.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
-        let format = around.layered(
-            typed.input.input_format,
-            "MDE_CANCEL_INPUT_FORMAT",
-            value::input_format,
-        )?;
+        let inputs = inputs(&typed.input)?;
+        let intake = intake(typed.input, around, BookmarkUse::Kept)?;
         let typed_no_verify = typed.consent.no_verify.then_some(true);
         let no_verify =
             around.layered(typed_no_verify, "MDE_CANCEL_NO_VERIFY", value::yes_or_no)?;
@@ -130,11 +125,7 @@ impl RunSettings {
         include_types.dedup();
         let mut settings = Self {
             inputs,
-            intake: IntakeSettings {
-                id_column,
-                format: format.unwrap_or_default(),
-                bookmarks: BookmarkUse::Kept,
-            },
+            intake,
             comment,
             include_types,
             triage: if typed.consent.no_triage {
@@ -206,9 +197,9 @@ impl RunSettings {
     }
 }
 
-fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
+/// Returns what is read; standard input can be named once only.
+pub(super) fn inputs(typed: &InputArgs) -> Result<Vec<Input>, SettingsError> {
     let inputs: Vec<_> = typed
-        .input
         .inputs
         .iter()
         .map(|path| Input::parse(path.as_os_str()))
@@ -222,6 +213,25 @@ fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
         return Err(SettingsError::StdinTwice);
     }
     Ok(inputs)
+}
+
+/// Returns how it is read.
+pub(super) fn intake(
+    typed: InputArgs,
+    around: &Surroundings<'_>,
+    bookmarks: BookmarkUse,
+) -> Result<IntakeSettings, SettingsError> {
+    let id_column = around.layered(typed.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
+    let format = around.layered(
+        typed.input_format,
+        "MDE_CANCEL_INPUT_FORMAT",
+        value::input_format,
+    )?;
+    Ok(IntakeSettings {
+        id_column,
+        format: format.unwrap_or_default(),
+        bookmarks,
+    })
 }
 
 fn reports(typed: ReportArgs, around: &Surroundings<'_>) -> Result<Vec<PathBuf>, SettingsError> {
@@ -256,12 +266,20 @@ fn waits(
     typed: &PaceArgs,
     around: &Surroundings<'_>,
 ) -> Result<(Duration, Duration), SettingsError> {
-    let timeout = around.layered(typed.timeout, "MDE_CANCEL_TIMEOUT", value::timeout)?;
     let fate_grace = around.layered(typed.fate_grace, "MDE_CANCEL_FATE_GRACE", value::grace)?;
     Ok((
-        timeout.unwrap_or(Duration::from_secs(30)),
+        timeout(typed.timeout, around)?,
         fate_grace.unwrap_or(Duration::from_secs(120)),
     ))
+}
+
+/// Returns how long one call may take.
+pub(super) fn timeout(
+    typed: Option<Duration>,
+    around: &Surroundings<'_>,
+) -> Result<Duration, SettingsError> {
+    let timeout = around.layered(typed, "MDE_CANCEL_TIMEOUT", value::timeout)?;
+    Ok(timeout.unwrap_or(Duration::from_secs(30)))
 }
 
 /// Fifty a second spreads the first hundred cancels over two seconds, which no front door takes for an attack.

@@ -24,6 +24,13 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
              hint: to try it without a tenant, use --sandbox\n",
         ),
         (
+            typing("preview a.csv"),
+            2,
+            "error: no access token was given, and without one no states can be read\n\
+             hint: set MDE_CANCEL_TOKEN, or name a file with --token-file\n\
+             hint: to look at the input alone, add --no-triage\n",
+        ),
+        (
             typing("run --yes a.csv")
                 .variable("MDE_CANCEL_TOKEN", MARKER)
                 .variable("MDE_CANCEL_TOKEN_FILE", "t"),
