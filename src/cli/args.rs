@@ -45,13 +45,16 @@ pub use plan::PreviewArgs;
 const EXAMPLES: &str = "\
 Examples:
   mde-cancel run --sandbox actions.csv            Try it: no tenant, no sign-in, nothing real
+  mde-cancel preview actions.csv                  See what would be cancelled, and what not and why
+  mde-cancel run actions.csv                      Cancel what the file lists, once you have agreed
   some-export | mde-cancel run --yes -            Cancel what comes from a pipe
   mde-cancel quota                                See what is left of the quota windows";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
   mde-cancel run --sandbox actions.csv
-  mde-cancel run --yes -c \"CHG-4711: wrong wave\" actions.csv
+  mde-cancel run actions.csv
+  mde-cancel run --yes --max-actions 500 -c \"CHG-4711: wrong wave\" actions.csv
   mde-cancel run --yes --report result.csv servers.csv laptops.csv
   jq -r '.[].id' export.json | mde-cancel run --yes --input-format lines -";
 
@@ -72,7 +75,7 @@ Examples:
   mde-cancel preview actions.csv
   mde-cancel preview --no-triage actions.csv
   mde-cancel preview --format csv actions.csv > plan.csv
-  mde-cancel run --yes plan.csv";
+  mde-cancel run plan.csv";
 
 const PREVIEW_EXITS: &str = "\
 Exit codes:
@@ -83,7 +86,7 @@ Exit codes:
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
-  mde-cancel resume --yes
+  mde-cancel resume
   mde-cancel resume --yes 019a2b3c --token-file token";
 
 const SANDBOX_EXAMPLES: &str = "\
@@ -169,6 +172,9 @@ pub struct RunArgs {
     /// Print the plan and send nothing, as `preview` does
     #[arg(long, help_heading = "What is sent", conflicts_with = "sandbox")]
     pub dry_run: bool,
+    /// Send nothing where the plan would cancel more than so many; the input is read to its end first
+    #[arg(long, value_name = "N", help_heading = "What is sent")]
+    pub max_actions: Option<u64>,
 }
 
 /// What `resume` takes.

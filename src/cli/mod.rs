@@ -28,6 +28,8 @@ pub mod settings;
 
 pub mod failure;
 
+mod consent;
+
 pub mod commands;
 
 mod entry;

@@ -15,11 +15,11 @@ mod allowance;
 mod common;
 mod connection;
 
-mod past;
 mod quota;
 mod run;
 mod sandbox;
 
+mod past;
 mod preview;
 
 pub use allowance::Allowance;

@@ -21,8 +21,13 @@ mod executor;
 
 mod shell;
 
+mod journaled;
+
 pub use executor::LaneHandles;
 pub use feed::Place;
+pub use journaled::Journaled;
+pub use journaled::journal;
+pub use journaled::look_over;
 pub use observer::Observer;
 pub use observer::RunView;
 pub use permissions::NeededPermission;

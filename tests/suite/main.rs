@@ -11,6 +11,7 @@ mod architecture;
 mod api;
 mod cli;
 mod compat;
+mod consent;
 mod fault_matrix;
 mod hard_cases;
 mod intake;

@@ -298,6 +298,11 @@ impl StopWishes {
         Ok(Self { wishes, sender })
     }
 
+    /// Returns where the wishes come.
+    pub(super) fn wishes(&mut self) -> &mut mpsc::Receiver<StopReason> {
+        &mut self.wishes
+    }
+
     /// Adds the wish to stop at `until`.
     fn bound(&self, until: Uptime, clock: Arc<dyn Clock>) {
         let sender = self.sender.clone();

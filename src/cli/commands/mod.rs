@@ -9,6 +9,8 @@ mod carry;
 mod forecast;
 mod past;
 
+mod planned;
+
 mod report;
 mod run;
 mod runs;

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::consent::StdinUse;
+use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
+use crate::cli::settings::Consent;
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::World;
 use crate::clock::Clock;
@@ -34,6 +37,9 @@ use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::order::Order;
+use super::planned::Plan;
+use super::planned::Refused;
+use super::planned::Terms;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -46,7 +52,8 @@ pub async fn run(
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
-    let stop = StopWishes::listen(progress).await?;
+    let mut stop = StopWishes::listen(progress).await?;
+    let terms = terms(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let order = Order::of(&settings);
@@ -60,6 +67,26 @@ pub async fn run(
     }
     let new_run = describe(&settings, &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
+    let mut intake = Intake::Read { inputs, first: 0 };
+    let mut planner = Planner::new(Arc::new(order.rules()));
+    let mut before = Before::default();
+    if let Some(terms) = terms {
+        let plan = Plan {
+            id,
+            run,
+            store: &store,
+            clock: &clock,
+            identity: &service.identity,
+            windows: order.windows.scaled_down(order.time_scale),
+            about: Vec::new(),
+        };
+        let reading = (intake, planner);
+        before = plan
+            .agree(reading, terms, &mut stop, Refused::Forget)
+            .await?;
+        // All of it is in the journal, and nothing is added to what was agreed to.
+        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
+    }
     let carrying = Carrying {
         id,
         run,
@@ -67,9 +94,9 @@ pub async fn run(
         store,
         clock,
         service,
-        intake: Intake::Read { inputs, first: 0 },
-        planner: Planner::new(Arc::new(order.rules())),
-        before: Before::default(),
+        intake,
+        planner,
+        before,
         targets,
         stop,
         stop_after: settings.stop_after,
@@ -77,6 +104,25 @@ pub async fn run(
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Returns what it takes to go on, where the run is planned as a whole. Whoever cannot be asked is refused here, before
+/// anything is opened.
+fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
+    let stdin = if settings.inputs.contains(&Input::Stdin) {
+        StdinUse::Ids
+    } else {
+        StdinUse::Free
+    };
+    let terminal = match settings.consent {
+        Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
+        Consent::Given | Consent::NotNeeded => None,
+    };
+    let is_planned = terminal.is_some() || settings.max_actions.is_some();
+    Ok(is_planned.then_some(Terms {
+        terminal,
+        max_actions: settings.max_actions,
+    }))
 }
 
 /// Returns the files among inputs.

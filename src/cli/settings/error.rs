@@ -20,9 +20,6 @@ pub enum SettingsError {
         /// The flag or the variable that holds it.
         origin: &'static str,
     },
-    /// Nobody said yes.
-    #[error("nothing was sent: nobody agreed to this run, so add --yes")]
-    Consent,
     /// A variable whose value is not text.
     #[error("the environment variable {name} is not UTF-8")]
     EnvironmentText {
@@ -99,10 +96,6 @@ impl SettingsError {
     /// Returns what helps, one imperative a line.
     pub fn hints(&self) -> Vec<String> {
         let hints: &[&str] = match self {
-            Self::Consent => &[
-                "check the input, then give the same command with --yes",
-                "to try it on an imitation of the service, use --sandbox instead",
-            ],
             Self::NoToken => &[
                 "set MDE_CANCEL_TOKEN, or name a file with --token-file",
                 "to try it without a tenant, use --sandbox",

@@ -13,6 +13,7 @@ use crate::report::ReportFormat;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::run::Consent;
 use super::surroundings::Surroundings;
 
 /// What `resume` is to do.
@@ -20,6 +21,8 @@ use super::surroundings::Surroundings;
 pub struct ResumeSettings {
     /// The run's id or the beginning of it; the one unfinished run of the last 24 hours where there is none.
     pub run: Option<String>,
+    /// Whether somebody is to be asked; nobody is about a sandbox run.
+    pub consent: Consent,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
     /// When to stop cleanly.
@@ -40,11 +43,9 @@ impl ResumeSettings {
         for path in &reports {
             ReportFormat::from_path(path)?;
         }
-        if !typed.yes {
-            return Err(SettingsError::Consent);
-        }
         Ok(Self {
             run: typed.run,
+            consent: Consent::of(typed.yes),
             reports,
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),

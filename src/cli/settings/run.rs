@@ -46,8 +46,10 @@ pub struct RunSettings {
     pub triage: Triage,
     /// Whether accepted actions are read again.
     pub verify: Verify,
-    /// Why no question is asked.
+    /// Whether somebody is to be asked.
     pub consent: Consent,
+    /// More actions than this are not cancelled.
+    pub max_actions: Option<u64>,
     /// Where reports go; [`RunSettings::report_paths`] knows the default.
     pub reports: Vec<PathBuf>,
     /// What the service allows.
@@ -95,13 +97,21 @@ pub enum Verify {
     Skip,
 }
 
-/// Why no question is asked. There is no variant for somebody who did not agree: such a run has no settings.
+/// Whether somebody is to be asked before anything is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
+    /// Nobody agreed yet: whoever sits at the terminal is asked.
+    Ask,
     /// `--yes` was typed.
     Given,
     /// Nothing real can happen in a sandbox.
     NotNeeded,
+}
+
+impl Consent {
+    pub(super) fn of(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Ask }
+    }
 }
 
 impl RunSettings {
@@ -138,6 +148,7 @@ impl RunSettings {
                 _ => Verify::ReadAgain,
             },
             consent: Consent::NotNeeded,
+            max_actions: typed.max_actions,
             reports: reports(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
             pace: match pace {
@@ -175,11 +186,7 @@ impl RunSettings {
             return Ok(settings);
         }
         settings.world = World::Service(ConnectionSettings::resolve(typed.connection, around)?);
-        // Last, so that whoever adds --yes at this point sees no other complaint.
-        if !typed.consent.yes {
-            return Err(SettingsError::Consent);
-        }
-        settings.consent = Consent::Given;
+        settings.consent = Consent::of(typed.consent.yes);
         Ok(settings)
     }
 

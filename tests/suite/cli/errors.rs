@@ -7,15 +7,7 @@ use super::typing;
 
 #[test]
 fn every_error_says_what_is_wrong_where_and_what_helps() {
-    let no_yes = typing("run a.csv").variable("MDE_CANCEL_TOKEN", MARKER);
     let cases: Vec<(Typing, u8, &str)> = vec![
-        (
-            no_yes,
-            2,
-            "error: nothing was sent: nobody agreed to this run, so add --yes\n\
-             hint: check the input, then give the same command with --yes\n\
-             hint: to try it on an imitation of the service, use --sandbox instead\n",
-        ),
         (
             typing("run --yes a.csv"),
             2,

@@ -8,10 +8,13 @@ mod naive_governor;
 mod t_opt;
 
 mod scenario;
+
+mod live_sandbox;
 mod story;
 mod virtual_loop;
 mod world;
 
+pub(crate) use live_sandbox::LiveSandbox;
 pub(crate) use model_server::Allowance;
 pub(crate) use model_server::FixedWindows;
 pub(crate) use model_server::RollingWindows;
