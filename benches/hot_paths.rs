@@ -350,6 +350,8 @@ fn core() -> Core {
             always: None,
             otherwise: Arc::from("cancelled by a benchmark"),
         },
+        rules: Arc::default(),
+        verify_for: None,
         reach_timeout: Duration::from_secs(60),
         give_up_after: Duration::from_secs(5400),
         max_failures: None,

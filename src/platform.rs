@@ -78,6 +78,151 @@ pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// How far a path is its owner's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Nobody else may do anything with it, or the platform has no such modes.
+    OwnersAlone,
+    /// Others may do something with it, and it is ours: we may change that.
+    OpenAndOurs {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// Others may do something with it, and it is somebody else's, or meant to be shared (sticky, as `/tmp` is).
+    OpenAndShared {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+/// Looks who may do something with `path`.
+///
+/// # Errors
+/// Returns the system's error where it cannot be looked at.
+pub fn privacy(path: &Path) -> io::Result<Privacy> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = found.mode() & 0o7777;
+        let is_open = mode & 0o077 != 0;
+        let is_sticky = mode & 0o1000 != 0;
+        let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+        Ok(match (is_open, is_ours && !is_sticky) {
+            (false, _) => Privacy::OwnersAlone,
+            (true, true) => Privacy::OpenAndOurs { mode },
+            (true, false) => Privacy::OpenAndShared { mode },
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(Privacy::OwnersAlone)
+    }
+}
+
+/// Takes from everybody but the owner what they may do with `path`; what the owner may do stays.
+///
+/// # Errors
+/// Returns the system's error where that is not for us to change.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o700))
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::metadata(path).map(drop)
+    }
+}
+
+/// Which file a path leads to, whatever it is called. Where the platform does not tell, every file looks alike; there, a
+/// file that is open cannot be removed either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    number: u64,
+}
+
+/// Tells which file `path` leads to, without opening it.
+///
+/// # Errors
+/// Returns the system's error, above all where there is no such file.
+pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(FileIdentity {
+            device: found.dev(),
+            number: found.ino(),
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(FileIdentity {
+            device: 0,
+            number: 0,
+        })
+    }
+}
+
+/// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
+/// where the platform does not tell.
+pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let files: Vec<u64> = paths
+            .iter()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|found| found.ino())
+            .collect();
+        let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        pids_that_lock(&table, &files)
+            .into_iter()
+            .filter(|pid| *pid != std::process::id())
+            .map(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(
+                    |_| format!("pid {pid}"),
+                    |name| format!("pid {pid} ({})", name.trim()),
+                )
+            })
+            .collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        drop(paths.iter());
+        Vec::new()
+    }
+}
+
+/// Reads the text of `/proc/locks`: who holds a lock for writing on a file with one of these numbers. The device is left
+/// out: what a file system shows there and what its files say differs with some of them.
+#[cfg(target_os = "linux")]
+fn pids_that_lock(table: &str, files: &[u64]) -> Vec<u32> {
+    let mut pids: Vec<u32> = table
+        .lines()
+        .filter_map(|line| {
+            // `1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120`; who waits has `->` for its kind.
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [_, kind, _, "WRITE", pid, place, ..] = words.as_slice() else {
+                return None;
+            };
+            let number = place.rsplit(':').next()?.parse().ok()?;
+            let holds = *kind != "->" && files.contains(&number);
+            // A lock of another container shows with no process.
+            pid.parse().ok().filter(|pid| holds && *pid > 0)
+        })
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
 /// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
 /// there.
 pub fn network_file_system(dir: &Path) -> Option<&'static str> {
@@ -315,6 +460,54 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert!(!is_readable_by_others(&file).unwrap());
         assert_eq!(network_file_system(&dir), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_open_to_others_is_told_and_made_private() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            privacy(dir.path()).unwrap()
+        };
+        assert_eq!(set(0o700), Privacy::OwnersAlone);
+        assert_eq!(set(0o1777), Privacy::OpenAndShared { mode: 0o1777 });
+        for mode in [0o755, 0o770, 0o711, 0o702] {
+            assert_eq!(set(mode), Privacy::OpenAndOurs { mode });
+            make_private(dir.path()).unwrap();
+            assert_eq!(privacy(dir.path()).unwrap(), Privacy::OwnersAlone);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_identity_under_another_name_and_a_new_one_has_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["a", "b"].map(|name| dir.path().join(name));
+        std::fs::write(&one, "").unwrap();
+        let first = file_identity(&one).unwrap();
+        std::fs::rename(&one, &other).unwrap();
+        assert!(file_identity(&one).is_err());
+        std::fs::write(&one, "").unwrap();
+        assert_eq!(file_identity(&other).unwrap(), first);
+        assert_ne!(file_identity(&one).unwrap(), first);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holders_of_locks_are_found_and_those_who_wait_are_none() {
+        let table = "1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120\n\
+                     1: -> POSIX  ADVISORY  WRITE 4243 fe:01:131077 120 120\n\
+                     2: POSIX  ADVISORY  READ 4244 fe:01:131077 123 123\n\
+                     3: FLOCK  ADVISORY  WRITE 4245 fe:01:99 0 EOF\n\
+                     4: POSIX  ADVISORY  WRITE 0 fe:01:131077 0 EOF\n\
+                     5: POSIX  ADVISORY  WRITE 4242 fe:01:131077 0 EOF\n\
+                     6: LEASE\n\n";
+        assert_eq!(pids_that_lock(table, &[131_077]), [4242]);
+        assert_eq!(pids_that_lock(table, &[99, 131_077]), [4242, 4245]);
+        assert!(pids_that_lock(table, &[]).is_empty());
     }
 
     #[test]

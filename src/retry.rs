@@ -39,6 +39,13 @@ pub struct RetrySettings {
     pub probe_cap: Duration,
     /// How long a retry that is due may stand behind fresh rows.
     pub patience: Duration,
+    /// A state that was read longer ago is read again before its action is sent.
+    pub stale_after: Duration,
+    /// The first pause before a record is looked at whose cancel was accepted while it was open; each next one is twice
+    /// as long.
+    pub watch_pause: Duration,
+    /// The longest of these pauses.
+    pub watch_cap: Duration,
 }
 
 impl Default for RetrySettings {
@@ -53,6 +60,9 @@ impl Default for RetrySettings {
             probe_cap: Duration::from_secs(45),
             // Half of the two minutes within which a due retry must leave, so that a queue of them has time to drain.
             patience: Duration::from_secs(60),
+            stale_after: Duration::from_secs(300),
+            watch_pause: Duration::from_secs(5),
+            watch_cap: Duration::from_secs(30),
         }
     }
 }
@@ -71,6 +81,9 @@ impl RetrySettings {
             missing_again: self.missing_again / factor,
             probe_cap: self.probe_cap / factor,
             patience: self.patience / factor,
+            stale_after: self.stale_after / factor,
+            watch_pause: self.watch_pause / factor,
+            watch_cap: self.watch_cap / factor,
         }
     }
 }
@@ -87,6 +100,10 @@ pub enum Fate {
 /// Why a row's record must be looked at before anything is said about the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doubt {
+    /// Its state was not read yet, or too long ago: nobody knows whether it is worth a cancel.
+    Unread,
+    /// The service accepted the cancel while the action was open: it has yet to take effect.
+    Effect,
     /// An attempt's fate is unknown.
     Fate,
     /// The service refused the cancel (400, 409 or another 4xx).
@@ -227,6 +244,12 @@ pub fn backoff(settings: &RetrySettings, faults: u32, dice: &mut impl Rng) -> Du
         .saturating_mul(1_u32 << doublings)
         .min(settings.cap);
     ceiling.mul_f64(dice.random_range(0.0..=1.0))
+}
+
+/// Returns the pause before look number `look` (from 0) at a record whose cancel was accepted: 5, 10, 20, 30, 30 … s.
+pub fn watch_pause(settings: &RetrySettings, look: u32) -> Duration {
+    let doubled = settings.watch_pause.saturating_mul(1_u32 << look.min(20));
+    doubled.min(settings.watch_cap)
 }
 
 /// Returns the pause before probe number `probe` (from 0) of a service that is down: 1, 2, 4 … 45 s, ±10 %.

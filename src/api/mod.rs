@@ -4,6 +4,7 @@
 //! every call and leaves in no other way than as the call's `Authorization` header. A [`Reader`] cannot send a cancel,
 //! so whoever holds nothing else cannot either.
 
+mod list_query;
 mod text;
 
 mod record;
@@ -27,5 +28,7 @@ pub use connection::Connection;
 pub use connection::Proxies;
 pub use connection::Trust;
 pub use connection::install_crypto_provider;
+pub use list_query::ListQuery;
+pub use list_query::MAX_TOP;
 pub use reader::MAX_BATCH;
 pub use reader::Reader;

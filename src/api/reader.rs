@@ -14,6 +14,9 @@ use crate::domain::ReplyKind;
 use super::classify::classify;
 use super::connection::Connection;
 use super::exchange::exchange;
+use super::list_query::ListQuery;
+use super::list_query::MAX_TOP;
+use super::list_query::ORDER;
 use super::record::page;
 use super::record::record;
 
@@ -77,6 +80,25 @@ impl Reader {
         };
         self.get(&["api", "machineactions"], &query, token, (MAX_PAGE, read))
             .await
+    }
+
+    /// Reads one page of the tenant's actions. A link to a next page is ignored, for it may lead to another host.
+    ///
+    /// # Cancel safety
+    /// Safe for the records; the call may be counted by the service all the same.
+    pub async fn list(&self, token: &SecretString, query: &ListQuery) -> ReadReply {
+        let top = query.top.min(MAX_TOP).to_string();
+        let skip = query.skip.to_string();
+        let filter = query.filter.as_deref().map(|filter| ("$filter", filter));
+        let mut options: Vec<(&str, &str)> = filter.into_iter().collect();
+        options.extend([("$orderby", ORDER), ("$top", &top), ("$skip", &skip)]);
+        self.get(
+            &["api", "machineactions"],
+            &options,
+            token,
+            (MAX_PAGE, page),
+        )
+        .await
     }
 
     /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.

@@ -186,6 +186,9 @@ pub struct ResumeArgs {
     /// Send without a question
     #[arg(short, long, help_heading = "What is sent")]
     pub yes: bool,
+    /// Send what is left without reading the actions' states first
+    #[arg(long, help_heading = "What is sent")]
+    pub no_triage: bool,
     /// What is written about it.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -252,8 +255,7 @@ pub struct ConsentArgs {
         value_parser = value::guarded_type
     )]
     pub include_types: Vec<ActionType>,
-    /// Send without reading the actions' states first, which this version cannot do yet; rows without a type then go
-    /// out blind
+    /// Send without reading the actions' states first; rows without a type then go out blind
     #[arg(long)]
     pub no_triage: bool,
     /// Send without a question
@@ -262,6 +264,9 @@ pub struct ConsentArgs {
     /// Do not read accepted actions again to see them turn Cancelled [env: MDE_CANCEL_NO_VERIFY]
     #[arg(long)]
     pub no_verify: bool,
+    /// Read accepted actions again for at most this time [default: 2m] [env: MDE_CANCEL_VERIFY_TIMEOUT]
+    #[arg(long, value_name = "DURATION", value_parser = value::bound, conflicts_with = "no_verify")]
+    pub verify_timeout: Option<Duration>,
 }
 
 /// What is written about a run.

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
 
+use crate::store::StoreError;
+
 use super::settings::SettingsError;
 use super::terminal::Paint;
 use super::terminal::Tone;
@@ -173,6 +175,30 @@ impl Failure {
         io::stderr()
             .write_all(self.render(paint).as_bytes())
             .unwrap_or_default();
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let hint = match &error {
+            StoreError::OpenToOthers { .. } => Some(
+                "name a folder that does not exist yet with --state-dir, which is then made for you alone; or close this \
+                 one with `chmod 700`",
+            ),
+            StoreError::Replaced { .. } => Some(
+                "leave the state folder alone while a run goes on; give the input to a new run, for cancelling an action \
+                 twice has no further effect",
+            ),
+            StoreError::Held { .. } => {
+                Some("end the program that holds it, or name another folder with --state-dir")
+            }
+            _ => None,
+        };
+        let failure = Self::new(FailureKind::State, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

@@ -141,6 +141,15 @@ impl Observer for Watch<'_> {
                     "records may not be read with this token; grant Machine.Read.All to have doubts cleared ({what})"
                 );
             }
+            RunEvent::ReadsSlow { go, wait } => {
+                tracing::warn!(
+                    run,
+                    go,
+                    wait,
+                    "reads have not answered for 5 s: rows whose type the input gives go without, the others wait; \
+                     --no-triage sends without reading"
+                );
+            }
             RunEvent::TypeForbidden { action_type } => {
                 tracing::warn!(
                     run,
@@ -203,9 +212,14 @@ fn finish(view: &RunView, seen: Seen) -> Option<Uptime> {
     let mut finish = view.finish?;
     for waiting in view.lanes.iter().filter_map(|lane| lane.waiting) {
         match waiting.cause {
-            WaitCause::Cooldown | WaitCause::Outage => return None,
+            WaitCause::Cooldown | WaitCause::Outage | WaitCause::SlowReads => return None,
             // A later try is part of the run.
-            WaitCause::Window | WaitCause::Pace | WaitCause::Retry => {
+            WaitCause::Window
+            | WaitCause::Pace
+            | WaitCause::Retry
+            | WaitCause::Reads
+            | WaitCause::Missing
+            | WaitCause::Effect => {
                 finish = finish.max(waiting.until);
             }
         }
@@ -250,6 +264,13 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
         WaitCause::Cooldown => Some("paused by the service (429)".to_owned()),
         WaitCause::Outage => Some(DOWN.to_owned()),
         WaitCause::Retry => Some("waiting for a row's next turn".to_owned()),
+        WaitCause::Reads => Some("waiting for the allowance to read states".to_owned()),
+        WaitCause::SlowReads => Some(
+            "reads do not answer, and rows wait for their state; --no-triage sends without"
+                .to_owned(),
+        ),
+        WaitCause::Missing => Some("looking once more for ids that were not found".to_owned()),
+        WaitCause::Effect => Some("waiting for accepted cancels to take effect".to_owned()),
         WaitCause::Window => {
             let full = usage.iter().filter(|usage| usage.free_at.is_some());
             let last = full.max_by_key(|usage| usage.free_at)?;

@@ -1,11 +1,8 @@
 //! Performs one effect on the real handles. Decides nothing and retries nothing.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 
 use crate::api::Canceller;
 use crate::api::Reader;
@@ -13,11 +10,7 @@ use crate::auth::Credential;
 use crate::auth::Freshness;
 use crate::domain::ActionId;
 use crate::domain::CancelReply;
-use crate::domain::Destination;
 use crate::domain::LaneId;
-use crate::domain::ReadReply;
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
 use crate::store::RunKey;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -25,15 +18,14 @@ use crate::store::StoreError;
 use super::core::Effect;
 use super::core::Event;
 use super::core::RunEvent;
+use super::read_handles::ReadHandles;
+use super::read_handles::never_left;
 
 /// One lane's way to its tenant.
 #[derive(Debug)]
 pub struct LaneHandles {
     canceller: Canceller,
-    reader: Reader,
-    credential: Credential,
-    // std Mutex: nothing awaits while it is held.
-    token: Mutex<Option<SecretString>>,
+    reads: Arc<ReadHandles>,
 }
 
 /// What performing an effect led to.
@@ -58,31 +50,19 @@ impl LaneHandles {
     pub fn new(canceller: Canceller, reader: Reader, credential: Credential) -> Self {
         Self {
             canceller,
-            reader,
-            credential,
-            token: Mutex::new(None),
+            reads: Arc::new(ReadHandles::new(reader, credential)),
         }
     }
 
-    fn held_token(&self) -> Option<SecretString> {
-        self.token
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Returns the half that can read and nothing else; both halves share one token.
+    pub fn reads(&self) -> Arc<ReadHandles> {
+        Arc::clone(&self.reads)
     }
 
     async fn cancel(&self, id: ActionId, comment: &str) -> CancelReply {
-        match self.held_token() {
+        match self.reads.held_token() {
             Some(token) => self.canceller.cancel(&token, id, comment).await,
             None => never_left(),
-        }
-    }
-
-    async fn read(&self, destination: Destination, ids: &[ActionId]) -> ReadReply {
-        match (self.held_token(), destination, ids) {
-            (None, ..) => never_left(),
-            (Some(token), Destination::Get, &[id]) => self.reader.action(&token, id).await,
-            (Some(token), ..) => self.reader.actions(&token, ids).await,
         }
     }
 
@@ -92,26 +72,13 @@ impl LaneHandles {
         } else {
             Freshness::AtHand
         };
-        match self.credential.token(freshness).await {
-            Ok(token) => {
-                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.secret);
-                Event::TokenReady { lane }
-            }
+        match self.reads.sign_in(freshness).await {
+            Ok(()) => Event::TokenReady { lane },
             Err(error) => Event::TokenRefused {
                 lane,
                 reason: error.to_string(),
             },
         }
-    }
-}
-
-/// A call for which no token is held; the core asks for one before any call, so this is a fault of ours that must
-/// still not be taken for an answer.
-fn never_left<T>() -> Reply<T> {
-    Reply {
-        kind: ReplyKind::NeverLeft("no token is held".to_owned()),
-        http_status: None,
-        error: None,
     }
 }
 
@@ -179,7 +146,7 @@ pub(super) fn perform(
                 let Some(handles) = handles else {
                     return Ok(Performed::Nothing);
                 };
-                let reply = handles.read(destination, &ids).await;
+                let reply = handles.reads.look(destination, &ids).await;
                 Ok(Performed::Event(Event::Read {
                     lane,
                     ticket,

@@ -17,7 +17,10 @@ mod planned_row;
 mod feed;
 mod observer;
 
+mod read_handles;
+
 mod executor;
+mod reads;
 
 mod shell;
 
@@ -41,6 +44,10 @@ pub use plan_summary::PlanReason;
 pub use plan_summary::PlanSummary;
 pub use plan_summary::Verdict;
 pub use planned_row::PlannedRow;
+pub use read_handles::ReadHandles;
+pub use reads::Reads;
+pub use reads::ReadsError;
+pub use reads::ReadsSettings;
 pub use rules::Rules;
 pub use rules::Triage;
 pub use shell::Before;

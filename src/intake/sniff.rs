@@ -149,6 +149,12 @@ fn json_layout(source: &mut ByteSource) -> io::Result<Option<Layout>> {
         if second.is_some_and(|byte| !matches!(byte, b'"' | b'}')) {
             return Ok(None);
         }
+        // Blanks behind the brace tell nothing: what comes after them may be no JSON.
+        let is_open = second.is_none() && source.available().len() <= MAX_ROW;
+        if is_open && source.fill()? == Filled::More {
+            continue;
+        }
+        let object = &source.available()[indent..];
         let found = scan.advance(object);
         match (scan.line_end(), found) {
             (Some(InnerLineEnd::Layout), _) | (_, Some(TopObject::Envelope(_))) => {

@@ -31,6 +31,13 @@ pub enum InvalidWindow {
 }
 
 impl Window {
+    /// Returns the allowance that a service names in a refusal, where it can be one.
+    pub fn named(limit: u32, period: Duration) -> Option<Self> {
+        let limit = NonZeroU32::new(limit)?;
+        (period >= Duration::from_millis(1) && period <= Duration::from_secs(24 * 3600))
+            .then_some(Self { limit, period })
+    }
+
     /// Returns how long a slot stays taken after the reply was read: the period and a thousandth of it, for the
     /// service's clock may run slower than ours.
     pub fn hold(&self) -> Duration {

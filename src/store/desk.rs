@@ -16,6 +16,7 @@ use crate::quota;
 use crate::quota::Windows;
 
 use super::error::Fault;
+use super::file::Anchor;
 use super::holds::Granted;
 use super::holds::Holds;
 use super::journal;
@@ -46,6 +47,7 @@ use super::twins::Twins;
 pub(super) struct Desk {
     pub(super) conn: Connection,
     pub(super) file: PathBuf,
+    pub(super) anchor: Anchor,
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
     pub(super) holds: Holds,
@@ -199,7 +201,7 @@ impl Desk {
                 self.ledger.forget_cooldown(*scope);
                 scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
             }
-            Record::Limits { scope, windows } => scopes::adopt(conn, *scope, windows.clone()),
+            Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
             Record::RunState {
                 run,
                 state,
@@ -218,6 +220,7 @@ impl Desk {
     pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, Fault> {
         self.told = now.wall;
         let key = scopes::enter(&self.conn, scope)?;
+        scopes::age_allowances(&self.conn, key, now.wall)?;
         scopes::read(&self.conn, key, self.ledger.boot(), now)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 
 use crate::domain::RunId;
+use crate::platform;
 
 use super::run_record::Holder;
 
@@ -61,10 +62,12 @@ pub enum StoreError {
         source: Arc<rusqlite::Error>,
     },
     /// Somebody holds a lock that should be free soon, and did not let go.
-    #[error("state file {path} is held by another process")]
+    #[error("state file {path} is held by {holders}")]
     Held {
         /// The file.
         path: PathBuf,
+        /// By whom, where the platform tells.
+        holders: String,
     },
     /// The disk or the file system failed.
     #[error("state file {path} cannot be read or written")]
@@ -101,9 +104,23 @@ pub enum StoreError {
         /// The newest version known.
         known: i64,
     },
+    /// Others may look into the folder or change it, and it is not for us to end that.
+    #[error("state folder {path} is open to other users (mode {mode:04o})")]
+    OpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The file may be read but not written.
     #[error("state file {path} is read-only")]
     ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Whoever looks for the file, or for the log beside it, finds none or another one.
+    #[error("state file {path} was removed or replaced while it was in use")]
+    Replaced {
         /// The file.
         path: PathBuf,
     },
@@ -142,6 +159,7 @@ pub enum StoreError {
 pub(super) enum Fault {
     Sqlite(rusqlite::Error),
     ReadOnly,
+    Replaced,
     RowNotOpen { run: i64, row: u32 },
     RunHeld { run: RunId, holder: Holder },
     Unknown { what: &'static str, key: String },
@@ -161,6 +179,7 @@ impl Fault {
         match self {
             Self::Sqlite(error) => StoreError::from_sqlite(path, error),
             Self::ReadOnly => StoreError::ReadOnly { path },
+            Self::Replaced => StoreError::Replaced { path },
             Self::RowNotOpen { run, row } => StoreError::RowNotOpen { path, run, row },
             Self::RunHeld { run, holder } => StoreError::RunHeld { run, holder },
             Self::Unknown { what, key } => StoreError::Unknown { path, what, key },
@@ -184,9 +203,14 @@ impl StoreError {
             (_, Some(ErrorCode::DiskFull)) => Self::Full { path, source },
             (_, Some(ErrorCode::SystemIoFailure)) => Self::Io { path, source },
             (_, Some(ErrorCode::ReadOnly)) => Self::ReadOnly { path },
-            (_, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Self::Held { path },
+            (_, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Self::held(path),
             _ => Self::Failed { path, source },
         }
+    }
+
+    pub(super) fn held(path: PathBuf) -> Self {
+        let holders = holders(&path);
+        Self::Held { path, holders }
     }
 
     pub(super) fn folder(path: &Path, error: io::Error) -> Self {
@@ -194,6 +218,19 @@ impl StoreError {
             path: path.to_owned(),
             source: Arc::new(error),
         }
+    }
+}
+
+/// Names who holds `file`, for messages. It may be the database: whoever writes to one in WAL mode locks the file of its
+/// shared memory.
+pub(super) fn holders(file: &Path) -> String {
+    let mut memory = file.as_os_str().to_owned();
+    memory.push("-shm");
+    let found = platform::lock_holders(&[file, Path::new(&memory)]);
+    if found.is_empty() {
+        "another process".to_owned()
+    } else {
+        found.join(", ")
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::MAIN_DB;
@@ -13,15 +12,17 @@ use rusqlite::OpenFlags;
 use rusqlite::TransactionBehavior;
 
 use crate::platform;
+use crate::platform::FileIdentity;
+use crate::platform::Privacy;
 
 use super::error::Fault;
 use super::error::StoreError;
 use super::locks::Locks;
+use super::patience;
+use super::patience::BUSY_SLICE;
+use super::patience::Patience;
 use super::records;
 use super::schema;
-
-/// How long opening waits for somebody who writes: the longest transaction takes well under a second.
-const OPENING: Duration = Duration::from_secs(30);
 
 /// A folder that may hold state.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl Folder {
     /// Makes the folder, or checks the one there is.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         platform::create_private_dir(dir).map_err(|error| StoreError::folder(dir, error))?;
+        close_to_others(dir)?;
         if let Some(kind) = platform::network_file_system(dir) {
             return Err(StoreError::NetworkFileSystem {
                 path: dir.to_owned(),
@@ -47,24 +49,33 @@ impl Folder {
     }
 
     /// Opens the file for writing, makes it where there is none, and brings it up to date.
-    pub(super) fn open_file(&self) -> Result<Connection, StoreError> {
-        let opening = self.locks.wait_to_open()?;
+    pub(super) fn open_file(
+        &self,
+        patience: &mut Patience,
+    ) -> Result<(Connection, Anchor), StoreError> {
+        let opening = self.locks.wait_to_open(patience)?;
         // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
         // has it open yet, so that closing this descriptor drops no lock.
         if !self.file.exists() {
             platform::open_private_file(&self.file)
                 .map_err(|error| StoreError::folder(&self.file, error))?;
         }
-        drop(open_to_read(&self.file)?);
-        let conn = self.connect().map_err(|fault| fault.at(&self.file))?;
+        drop(open_to_read(&self.file, patience)?);
+        let opened = loop {
+            match self.connect() {
+                Err(fault) if patience.bears(&fault, &self.file) => {}
+                opened => break opened.map_err(|fault| fault.at(&self.file))?,
+            }
+        };
         drop(opening);
-        Ok(conn)
+        Ok(opened)
     }
 
-    fn connect(&self) -> Result<Connection, Fault> {
+    fn connect(&self) -> Result<(Connection, Anchor), Fault> {
+        let meant = Anchor::of_file(&self.file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&self.file, flags)?;
-        conn.busy_timeout(OPENING)?;
+        conn.busy_timeout(BUSY_SLICE)?;
         if conn.is_readonly(MAIN_DB)? {
             return Err(Fault::ReadOnly);
         }
@@ -82,12 +93,107 @@ impl Folder {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::migrate(&transaction)?;
         transaction.commit()?;
-        Ok(conn)
+        // Looked at before and after, so that it surely is the one that SQLite opened.
+        meant.check()?;
+        let anchor = Anchor::of_all(&self.file)?;
+        Ok((conn, anchor))
+    }
+}
+
+/// Sees to it that a state folder is its owner's alone.
+///
+/// One that is ours is mended, but only where nothing but state lies in it: whoever named a home or a folder that others
+/// use by mistake must not find it closed to them.
+fn close_to_others(dir: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::folder(dir, error);
+    match platform::privacy(dir).map_err(failed)? {
+        Privacy::OwnersAlone => Ok(()),
+        Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
+            platform::make_private(dir).map_err(failed)?;
+            let file = records::state_file(dir);
+            for file in [side(&file, "-wal"), side(&file, "-shm"), file] {
+                if file.exists() {
+                    platform::make_private(&file)
+                        .map_err(|error| StoreError::folder(&file, error))?;
+                }
+            }
+            tracing::warn!(
+                folder = %dir.display(), mode = format!("{mode:04o}"),
+                "the state folder was open to other users; now it is yours alone"
+            );
+            Ok(())
+        }
+        Privacy::OpenAndOurs { mode } | Privacy::OpenAndShared { mode } => {
+            Err(StoreError::OpenToOthers {
+                path: dir.to_owned(),
+                mode,
+            })
+        }
+    }
+}
+
+/// Returns whether a folder is empty or holds state and nothing else.
+fn holds_state_alone(dir: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let is_state = name.starts_with("state.db")
+            || name.starts_with("imitation-")
+            || name == "locks"
+            || name == "sandbox";
+        if !is_state {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names a file that SQLite keeps beside its database.
+fn side(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Which files the open connection writes to: the database, its log and its shared memory. Somebody may remove or
+/// replace one in mid-run, and SQLite would go on writing to what nobody finds any more.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    files: Vec<(PathBuf, FileIdentity)>,
+}
+
+impl Anchor {
+    fn of_file(file: &Path) -> Result<Self, Fault> {
+        Self::of([file.to_owned()])
+    }
+
+    /// SQLite makes the other two with the first transaction, and keeps all three as long as anybody has them open.
+    fn of_all(file: &Path) -> Result<Self, Fault> {
+        Self::of([file.to_owned(), side(file, "-wal"), side(file, "-shm")])
+    }
+
+    fn of<const N: usize>(files: [PathBuf; N]) -> Result<Self, Fault> {
+        let files = files
+            .into_iter()
+            .map(|file| {
+                let identity = platform::file_identity(&file).map_err(|_| Fault::Replaced)?;
+                Ok((file, identity))
+            })
+            .collect::<Result<_, Fault>>()?;
+        Ok(Self { files })
+    }
+
+    /// Looks whether all of them are still where they were: a few microseconds, without opening any.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let stays = self.files.iter().all(|(file, identity)| {
+            platform::file_identity(file).is_ok_and(|found| found == *identity)
+        });
+        if stays { Ok(()) } else { Err(Fault::Replaced) }
     }
 }
 
 /// Opens the file for reading only, and refuses what this version cannot read.
-pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Connection, StoreError> {
     if !file.exists() {
         return Err(StoreError::Missing {
             path: file.to_owned(),
@@ -96,12 +202,18 @@ pub(super) fn open_to_read(file: &Path) -> Result<Connection, StoreError> {
     let look = || -> Result<(Connection, Header), Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(file, flags)?;
-        conn.busy_timeout(OPENING)?;
+        conn.busy_timeout(BUSY_SLICE)?;
         conn.set_prepared_statement_cache_capacity(64);
         let header = Header::read(&conn)?;
+        conn.busy_timeout(patience::OPENING)?;
         Ok((conn, header))
     };
-    let (conn, header) = look().map_err(|fault| fault.at(file))?;
+    let (conn, header) = loop {
+        match look() {
+            Err(fault) if patience.bears(&fault, file) => {}
+            looked => break looked.map_err(|fault| fault.at(file))?,
+        }
+    };
     if header.tables > 0 && header.application != schema::APPLICATION {
         return Err(StoreError::Foreign {
             path: file.to_owned(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::Transaction;
 use rusqlite::TransactionBehavior;
 use tokio::sync::oneshot;
 
@@ -21,6 +22,7 @@ use super::holds::Granted;
 use super::holds::Holds;
 use super::journal::Sources;
 use super::ledger::Ledger;
+use super::patience::Patience;
 use super::processes;
 use super::queue;
 use super::reader::Reader;
@@ -42,7 +44,6 @@ use super::slots::Taken;
 use super::thread::Pending;
 use super::thread::WriterThread;
 use super::twins::Twins;
-use super::writer;
 use super::writer::Asked;
 use super::writer::Turn;
 
@@ -75,14 +76,21 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let folder = Folder::open(dir)?;
-        let mut conn = folder.open_file()?;
+        let mut patience = Patience::of(options.patience);
+        let (mut conn, anchor) = folder.open_file(&mut patience)?;
         let lock = folder.locks.hold(&process.id.to_string())?;
         let holds = Holds::new(process.id.to_string(), folder.locks.clone());
-        let ledger = enter(&mut conn, &folder, (process, now), &options)
-            .map_err(|fault| fault.at(&folder.file))?;
+        let ledger = enter(
+            (&mut conn, &mut patience),
+            &folder,
+            (process, now),
+            &options,
+        )
+        .map_err(|fault| fault.at(&folder.file))?;
         let desk = Desk {
             conn,
             file: folder.file.clone(),
+            anchor,
             ledger,
             sources: Sources::new(),
             holds,
@@ -191,17 +199,26 @@ impl Store {
 
 /// Enters this process and ends the calls of dead ones. Faults are injected only after that.
 fn enter(
-    conn: &mut Connection,
+    (conn, patience): (&mut Connection, &mut Patience),
     folder: &Folder,
     (process, now): (Process, Moment),
     options: &StoreOptions,
 ) -> Result<Ledger, Fault> {
-    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = loop {
+        match Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
+            Ok(transaction) => break transaction,
+            Err(error) => {
+                let fault = Fault::from(error);
+                if !patience.bears(&fault, &folder.file) {
+                    return Err(fault);
+                }
+            }
+        }
+    };
     let own = processes::enter(&transaction, &process, now)?;
     let mut ledger = Ledger::new(own, folder.locks.clone(), options.grace);
     ledger.look_for_dead(&transaction, now)?;
     transaction.commit()?;
-    conn.busy_timeout(writer::BUSY_SLICE)?;
     if let Some(fatal) = options.fail_at_commit {
         let mut commits = 0;
         conn.commit_hook(Some(move || {
@@ -238,14 +255,17 @@ mod tests {
         wall: Timestamp::UNIX_EPOCH,
     };
 
-    fn open(dir: &Path) -> Store {
-        let process = Process {
+    fn process() -> Process {
+        Process {
             id: Uuid::new_v4(),
             pid: 1,
             host: "here".to_owned(),
             boot: BootId::new("boot"),
-        };
-        Store::open(dir, process, NOW).unwrap()
+        }
+    }
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, process(), NOW).unwrap()
     }
 
     fn begin(store: &Store) -> RunKey {
@@ -358,21 +378,69 @@ mod tests {
         }
     }
 
+    /// Has the warnings of this thread told.
+    fn listen(sender: mpsc::Sender<String>) {
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || Told(sender.clone()))
+            .finish();
+        // For as long as the thread lives.
+        std::mem::forget(tracing::subscriber::set_default(log));
+    }
+
+    #[test]
+    fn a_file_that_is_held_at_the_start_is_waited_for_with_one_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let other = Connection::open(dir.path().join("state.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (sender, told) = mpsc::channel();
+        std::thread::scope(|threads| {
+            let opened = threads.spawn(|| {
+                listen(sender);
+                open(dir.path())
+            });
+            let warning = told.recv().unwrap();
+            assert!(warning.contains("the state file is busy"), "{warning}");
+            assert!(!opened.is_finished());
+            other.execute_batch("COMMIT").unwrap();
+            opened.join().unwrap();
+        });
+        assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_file_that_stays_held_beyond_patience_is_given_up_and_the_holder_named() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let other = Connection::open(dir.path().join("state.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let options = StoreOptions {
+            patience: std::time::Duration::ZERO,
+            ..StoreOptions::default()
+        };
+        let refused = Store::open_with(dir.path(), process(), NOW, options).unwrap_err();
+        let StoreError::Held { path, holders } = &refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(*path, dir.path().join("state.db"));
+        // This very process holds it, whom nobody needs to be told of.
+        assert_eq!(holders, "another process");
+        other.execute_batch("COMMIT").unwrap();
+        drop(other);
+        Store::open_with(dir.path(), process(), NOW, options).unwrap();
+    }
+
     #[test]
     fn a_file_that_is_locked_for_long_is_waited_for_with_one_warning() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         let run = begin(&store);
         let (sender, told) = mpsc::channel();
-        let listen = store.ask(Turn::Attempt, move |_| {
-            let log = tracing_subscriber::fmt()
-                .with_writer(move || Told(sender.clone()))
-                .finish();
-            // For as long as the writer's thread lives.
-            std::mem::forget(tracing::subscriber::set_default(log));
+        let listening = store.ask(Turn::Attempt, move |_| {
+            listen(sender);
             Ok(())
         });
-        block_on(listen).unwrap();
+        block_on(listening).unwrap();
         let other = Connection::open(dir.path().join("state.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         std::thread::scope(|threads| {

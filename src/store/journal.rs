@@ -194,7 +194,7 @@ pub(super) fn note(conn: &Connection, (run, row): RowKey, note: &Note<'_>) -> Re
     let changed = conn
         .prepare_cached(
             "UPDATE rows SET phase = ?3, status_before = coalesce(?4, status_before),
-                triaged = coalesce(triaged, ?5)
+                triaged = coalesce(?5, triaged)
              WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![

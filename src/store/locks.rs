@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use crate::platform;
 
 use super::error::StoreError;
+use super::patience::Patience;
 
 /// The folder of the lock files.
 #[derive(Clone, Debug)]
@@ -44,12 +45,18 @@ impl Locks {
 
     /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
     /// to WAL that does not bear company.
-    pub(super) fn wait_to_open(&self) -> Result<Held, StoreError> {
+    pub(super) fn wait_to_open(&self, patience: &mut Patience) -> Result<Held, StoreError> {
         let path = self.dir.join("opening");
-        let file = platform::open_private_file(&path)
-            .and_then(|file| file.lock().map(|()| file))
-            .map_err(|error| StoreError::folder(&path, error))?;
-        Ok(Held { _file: file, path })
+        let file =
+            platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Held { _file: file, path }),
+                Err(TryLockError::WouldBlock) if patience.wait(&path) => {}
+                Err(TryLockError::WouldBlock) => return Err(StoreError::held(path)),
+                Err(TryLockError::Error(error)) => return Err(StoreError::folder(&path, error)),
+            }
+        }
     }
 
     /// Takes the lock of `name`, which nobody else may hold.
@@ -59,7 +66,7 @@ impl Locks {
             platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Held { _file: file, path }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Held { path }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::held(path)),
             Err(TryLockError::Error(error)) => Err(StoreError::folder(&path, error)),
         }
     }

@@ -17,6 +17,9 @@ mod slots;
 mod run_record;
 
 mod error;
+
+mod patience;
+
 mod records;
 mod schema;
 

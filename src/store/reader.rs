@@ -22,6 +22,8 @@ use super::error::StoreError;
 use super::file;
 use super::file::Folder;
 use super::locks::Locks;
+use super::patience;
+use super::patience::Patience;
 use super::records;
 use super::report;
 use super::run_record::RunCounts;
@@ -50,11 +52,12 @@ impl Reader {
     /// Returns why it cannot be read: there is none, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let file = records::state_file(dir);
-        let conn = file::open_to_read(&file)?;
+        let mut patience = Patience::of(patience::OPENING);
+        let conn = file::open_to_read(&file, &mut patience)?;
         let conn = if file::is_older(&conn).map_err(|fault| fault.at(&file))? {
             drop(conn);
-            drop(Folder::open(dir)?.open_file()?);
-            file::open_to_read(&file)?
+            drop(Folder::open(dir)?.open_file(&mut patience)?);
+            file::open_to_read(&file, &mut patience)?
         } else {
             conn
         };
@@ -67,7 +70,7 @@ impl Reader {
 
     pub(super) fn open_file(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
-            conn: file::open_to_read(file)?,
+            conn: file::open_to_read(file, &mut Patience::of(patience::OPENING))?,
             locks: Locks::beside(file),
             file: file.to_owned(),
         })

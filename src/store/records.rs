@@ -18,8 +18,9 @@ use crate::domain::RowNumber;
 use crate::domain::Settlement;
 use crate::domain::Source;
 use crate::domain::Uptime;
-use crate::quota::Windows;
+use crate::quota::Window;
 
+use super::patience;
 use super::run_record::RunState;
 use super::slots::CallId;
 use super::slots::RunKey;
@@ -118,8 +119,17 @@ pub struct QueuedRow {
     pub status_before: Option<ActionStatus>,
     /// The newest status seen.
     pub action_status: Option<ActionStatus>,
-    /// When its state was first read.
+    /// When its state was last read before it was sent.
     pub triaged_at: Option<Timestamp>,
+}
+
+impl QueuedRow {
+    /// Returns whether a record of it was seen open.
+    pub fn was_seen_open(&self) -> bool {
+        let is_open =
+            |status: &Option<ActionStatus>| status.as_ref().is_some_and(ActionStatus::is_open);
+        is_open(&self.status_before) || is_open(&self.action_status)
+    }
 }
 
 /// What an attempt came back with, for its row.
@@ -197,12 +207,14 @@ pub enum Record {
         /// Why.
         cause: String,
     },
-    /// The allowances that the service named for a scope.
-    Limits {
+    /// The service named an allowance for a scope. It counts for 24 hours from the last time that it was named.
+    Limit {
         /// Which scope.
         scope: ScopeKey,
-        /// All of them; what was stored before is replaced.
-        windows: Windows,
+        /// The allowance; one of the same period is replaced.
+        window: Window,
+        /// When.
+        at: Timestamp,
     },
     /// A run goes on again, stopped, or finished.
     RunState {
@@ -224,6 +236,8 @@ pub enum Record {
 pub struct StoreOptions {
     /// How long the calls of a dead process may still be delivered.
     pub grace: Duration,
+    /// How long opening waits for whoever holds the file.
+    pub patience: Duration,
     /// Which commit of the writer fails, from 1: an injected fault, for tests.
     pub fail_at_commit: Option<u64>,
 }
@@ -234,6 +248,7 @@ impl Default for StoreOptions {
             // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
             // --fate-grace.
             grace: Duration::from_secs(120),
+            patience: patience::OPENING,
             fail_at_commit: None,
         }
     }

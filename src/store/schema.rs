@@ -11,10 +11,10 @@ use super::error::Fault;
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
-const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second];
+const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second, third];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
@@ -98,6 +98,25 @@ fn second(conn: &Connection) -> rusqlite::Result<()> {
         CREATE TABLE waiters (
             process INTEGER NOT NULL, scope INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (process, scope)
         ) WITHOUT ROWID;
+        ",
+    )
+}
+
+// What the service named counts for a time only, so each allowance of `allowances` says when it was last confirmed. What
+// an older version wrote down is of an unknown hour, at the latest that of the last call. `period` is in nanoseconds.
+fn third(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        CREATE TABLE allowances (
+            scope INTEGER NOT NULL, period INTEGER NOT NULL, calls INTEGER NOT NULL, confirmed INTEGER NOT NULL,
+            PRIMARY KEY (scope, period)
+        ) WITHOUT ROWID;
+        INSERT OR REPLACE INTO allowances (scope, period, calls, confirmed)
+            SELECT s.id, CAST(substr(w.value, instr(w.value, '/') + 1) AS INTEGER), CAST(w.value AS INTEGER),
+                coalesce((SELECT max(sent_wall) FROM calls WHERE scope = s.id), (SELECT max(sent_wall) FROM calls), 0)
+            FROM scopes s, json_each('[\"' || replace(s.windows, ',', '\",\"') || '\"]') w
+            WHERE s.windows LIKE '%/%';
+        ALTER TABLE scopes DROP COLUMN windows;
         ",
     )
 }

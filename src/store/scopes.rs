@@ -1,5 +1,7 @@
 //! The scopes: their names, their cooldowns and the allowances that the service named for them.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 use rusqlite::Row;
@@ -11,6 +13,7 @@ use crate::domain::Destination;
 use crate::domain::Moment;
 use crate::domain::Scope;
 use crate::domain::Uptime;
+use crate::quota::Window;
 use crate::quota::Windows;
 
 use super::error::Fault;
@@ -19,7 +22,10 @@ use super::slots::ScopeKey;
 use super::slots::ScopeRecord;
 use super::words::Up;
 use super::words::Wall;
-use super::words::WindowsCell;
+
+/// How long an allowance that the service named counts. A nightly sweep need not draw a 429 for it each time, and one that
+/// was lifted again, or misread, does not slow anybody down for good.
+const ADOPTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the scope's key; a scope never heard of before is entered.
 pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, Fault> {
@@ -79,15 +85,10 @@ pub(super) fn read(
     boot: i64,
     now: Moment,
 ) -> Result<ScopeRecord, Fault> {
-    let adopted: Option<WindowsCell> = conn
-        .prepare_cached("SELECT windows FROM scopes WHERE id = ?1")?
-        .query_row([key.0], |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| unknown(key))?;
     Ok(ScopeRecord {
         key,
         cooldown: cooldown(conn, key, boot, now)?,
-        adopted: adopted.map_or_else(Windows::none, |cell| cell.0),
+        adopted: adopted(conn, key, now.wall)?,
     })
 }
 
@@ -140,15 +141,63 @@ pub(super) fn cool_down(
     Ok(())
 }
 
-/// Replaces the allowances that the service named.
-pub(super) fn adopt(conn: &Connection, key: ScopeKey, windows: Windows) -> Result<(), Fault> {
+/// Writes down an allowance that the service named, in place of one of the same period.
+pub(super) fn adopt(
+    conn: &Connection,
+    key: ScopeKey,
+    window: Window,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let period = i64::try_from(window.period.as_nanos()).unwrap_or(i64::MAX);
     let changed = conn
-        .prepare_cached("UPDATE scopes SET windows = ?2 WHERE id = ?1")?
-        .execute(params![key.0, WindowsCell(windows)])?;
+        .prepare_cached(
+            "INSERT INTO allowances (scope, period, calls, confirmed)
+             SELECT id, ?2, ?3, ?4 FROM scopes WHERE id = ?1
+             ON CONFLICT DO UPDATE SET calls = excluded.calls, confirmed = excluded.confirmed",
+        )?
+        .execute(params![key.0, period, window.limit.get(), Wall(at)])?;
     if changed == 0 {
         return Err(unknown(key));
     }
     Ok(())
+}
+
+/// Returns the allowances that the service named in the last [`ADOPTED_FOR`], the shortest period first.
+fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, Fault> {
+    let windows = conn
+        .prepare_cached(
+            "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period",
+        )?
+        .query_map(params![key.0, Wall(outdated(now))], |row| {
+            let period = row.get(1)?;
+            Ok(Window {
+                limit: row.get(0)?,
+                period: u64::try_from(period)
+                    .map(Duration::from_nanos)
+                    .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, period))?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(Windows::new(windows))
+}
+
+/// Forgets the allowances of a scope that the service has not named for long; a stamp from the future is of now.
+pub(super) fn age_allowances(
+    conn: &Connection,
+    key: ScopeKey,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM allowances WHERE scope = ?1 AND confirmed <= ?2")?
+        .execute(params![key.0, Wall(outdated(now))])?;
+    conn.prepare_cached(
+        "UPDATE allowances SET confirmed = ?2 WHERE scope = ?1 AND confirmed > ?2",
+    )?
+    .execute(params![key.0, Wall(now)])?;
+    Ok(())
+}
+
+fn outdated(now: Timestamp) -> Timestamp {
+    now.checked_sub(ADOPTED_FOR).unwrap_or(Timestamp::MIN)
 }
 
 fn unknown(key: ScopeKey) -> Fault {

@@ -84,7 +84,7 @@ pub struct ScopeRecord {
     pub key: ScopeKey,
     /// The cooldown that still lasts.
     pub cooldown: Option<Cooldown>,
-    /// The allowances that the service named; none where it never did.
+    /// The allowances that the service named in the last 24 hours; none where it did not.
     pub adopted: Windows,
 }
 

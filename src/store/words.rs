@@ -2,9 +2,6 @@
 //!
 //! Invariant: whatever is written here reads back equal, and a cell that does not read back is an error, never a guess.
 
-use std::num::NonZeroU32;
-use std::time::Duration;
-
 use jiff::Timestamp;
 use rusqlite::ToSql;
 use rusqlite::types::FromSql;
@@ -16,8 +13,6 @@ use rusqlite::types::ValueRef;
 use crate::domain::ActionId;
 use crate::domain::Outcome;
 use crate::domain::Uptime;
-use crate::quota::Window;
-use crate::quota::Windows;
 
 use super::records::Phase;
 use super::run_record::RunState;
@@ -111,39 +106,6 @@ impl ToSql for IdCell {
     }
 }
 
-/// A list of windows as a cell: `limit/nanoseconds`, separated by commas.
-pub(super) struct WindowsCell(pub(super) Windows);
-
-impl ToSql for WindowsCell {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let windows: Vec<_> = self
-            .0
-            .as_slice()
-            .iter()
-            .map(|window| format!("{}/{}", window.limit, window.period.as_nanos()))
-            .collect();
-        Ok(windows.join(",").into())
-    }
-}
-
-impl FromSql for WindowsCell {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        text.split(',')
-            .filter(|part| !part.is_empty())
-            .map(|part| {
-                let (limit, nanos) = part.split_once('/')?;
-                Some(Window {
-                    limit: limit.parse::<NonZeroU32>().ok()?,
-                    period: Duration::from_nanos(nanos.parse().ok()?),
-                })
-            })
-            .collect::<Option<Vec<_>>>()
-            .map(|windows| Self(Windows::new(windows)))
-            .ok_or_else(|| unreadable(text))
-    }
-}
-
 fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlResult<T> {
     let text = value.as_str()?;
     parse(text).ok_or_else(|| unreadable(text))
@@ -166,15 +128,6 @@ mod tests {
 
     #[test]
     fn values_read_back_as_they_were_written() {
-        let odd = Windows::new(vec![
-            Window::parse("7/333ms").unwrap(),
-            Window::parse("1500/1h").unwrap(),
-        ]);
-        assert_eq!(there_and_back(WindowsCell(odd.clone())).unwrap().0, odd);
-        assert_eq!(
-            there_and_back(WindowsCell(Windows::none())).unwrap().0,
-            Windows::none()
-        );
         let time: Timestamp = "2026-03-01T12:00:00.123456Z".parse().unwrap();
         assert_eq!(there_and_back(Wall(time)).unwrap().0, time);
         for phase in Phase::ALL {
@@ -200,10 +153,6 @@ mod tests {
         assert!(read("SELECT 'fresh'").is_ok());
         assert!(read("SELECT 'frish'").is_err());
         assert!(read("SELECT 7").is_err());
-        let windows =
-            |sql: &str| conn.query_row(sql, [], |row| row.get::<_, WindowsCell>(0).map(drop));
-        assert!(windows("SELECT '0/5'").is_err());
-        assert!(windows("SELECT '5'").is_err());
         assert!(
             conn.query_row("SELECT zeroblob(16)", [], |row| row
                 .get::<_, IdCell>(0)

@@ -6,10 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
-use std::time::Instant;
 
-use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::desk::Desk;
@@ -17,19 +14,11 @@ use super::error::Fault;
 use super::error::StoreError;
 use super::holds::Granted;
 use super::locks::Held;
+use super::patience::Patience;
 use super::processes;
 
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
-
-/// How long SQLite itself waits for a busy file before we hear of it.
-pub(super) const BUSY_SLICE: Duration = Duration::from_millis(250);
-
-/// The pause where SQLite says busy without having waited.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-
-/// When waiting becomes worth a word.
-const WARN_AFTER: Duration = Duration::from_secs(2);
 
 /// In which order errands are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +158,8 @@ fn commit(desk: &mut Desk, group: &mut [AnyErrand]) -> Result<(), Fault> {
     let done = group
         .iter_mut()
         .try_for_each(|errand| errand.perform(desk))
+        // What is committed to a file that nobody finds any more is on no disk.
+        .and_then(|()| desk.anchor.check())
         .and_then(|()| Ok(desk.conn.prepare_cached("COMMIT")?.execute([]).map(drop)?));
     if done.is_err() {
         roll_back(desk);
@@ -205,20 +196,10 @@ fn roll_back(desk: &Desk) {
 
 /// Begins a transaction, and waits for that as long as it takes: another process may be writing, or stopped in mid-write.
 fn begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
-    let started = Instant::now();
-    let mut warned = false;
+    let mut patience = Patience::endless();
     loop {
         match try_begin(desk, sql) {
-            Err(Fault::Sqlite(error)) if is_busy(&error) => {
-                if !warned && started.elapsed() >= WARN_AFTER {
-                    warned = true;
-                    tracing::warn!(
-                        file = %desk.file.display(),
-                        "the state file is busy: another process writes to it; nothing is sent meanwhile"
-                    );
-                }
-                std::thread::sleep(BUSY_PAUSE);
-            }
+            Err(fault) if patience.bears(&fault, &desk.file) => {}
             other => return other,
         }
     }
@@ -243,13 +224,6 @@ fn try_begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
     }
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
-}
-
 /// Strikes this process out, empties the write-ahead log into the file, and lets the lock go.
 ///
 /// A broken store leaves everything as a crash would: the next one to look puts it in order.
@@ -259,16 +233,24 @@ fn leave(mut desk: Desk, lock: Held, broken: bool) {
     }
     // Not waited for: a busy file is tidied by whoever uses it last.
     let struck = strike_out(&mut desk).unwrap_or(false);
-    let emptied = desk
-        .conn
-        .pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
-    if let Err(error) = emptied {
+    if let Err(error) = empty_log(&desk) {
         tracing::debug!(%error, "the write-ahead log stays");
     }
     drop(desk);
     if struck {
         lock.remove();
     }
+}
+
+/// Moves the write-ahead log into the file and leaves it empty, unless somebody still reads from it.
+fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
+    let is_busy: bool = desk
+        .conn
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy {
+        tracing::debug!("the write-ahead log is in use and stays");
+    }
+    Ok(())
 }
 
 fn strike_out(desk: &mut Desk) -> Result<bool, Fault> {

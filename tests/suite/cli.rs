@@ -8,6 +8,7 @@ mod sandbox;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
@@ -128,7 +129,10 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     assert_eq!((run.timeout.as_secs(), run.fate_grace.as_secs()), (30, 120));
     assert_eq!(
         (run.triage, run.verify),
-        (Triage::ReadFirst, Verify::ReadAgain)
+        (
+            Triage::ReadFirst,
+            Verify::ReadAgain(Duration::from_secs(120))
+        )
     );
     assert_eq!(run.consent, Consent::Given);
     assert_eq!(run.state_dir, PathBuf::from("state"));

@@ -13,7 +13,6 @@ use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReportRow;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::Scope;
-use mde_cancel::quota::Windows;
 use mde_cancel::store::IntakeMark;
 use mde_cancel::store::NewRow;
 use mde_cancel::store::Phase;
@@ -143,9 +142,10 @@ fn story(dir: &Path) {
             wall: at(90_000).wall,
             cause: "429".to_owned(),
         },
-        Record::Limits {
+        Record::Limit {
             scope: get,
-            windows: Windows::clone(&windows(&["45/1m"])),
+            window: "45/1m".parse().unwrap(),
+            at: at(18).wall,
         },
     ];
     block_on(store.write(records)).unwrap();
@@ -278,6 +278,13 @@ fn a_file_of_version_1_is_brought_up_to_date_by_whoever_writes_first() {
 #[test]
 fn a_file_of_version_2_opens_and_goes_on() {
     let dir = thaw("v2");
+    assert_tells_the_story(dir.path());
+    assert_goes_on(dir.path());
+}
+
+#[test]
+fn a_file_of_version_3_opens_and_goes_on() {
+    let dir = thaw("v3");
     assert_tells_the_story(dir.path());
     assert_goes_on(dir.path());
 }

@@ -381,6 +381,17 @@ fn broken_json_costs_its_own_row_and_says_where_it_ends() {
 }
 
 /// Text that looks like inputs: the pieces that mean something, in any order.
+#[test]
+fn blanks_behind_a_brace_tell_no_layout_however_they_arrive() {
+    for text in ["{\n,", "{ \r\n x", "{\n", "{\n\"id\"", "{\t\n}"] {
+        let (at_once, _) = read_in_steps(text.as_bytes(), InputFormat::Auto, usize::MAX);
+        for step in 1..4 {
+            let (in_steps, _) = read_in_steps(text.as_bytes(), InputFormat::Auto, step);
+            assert_eq!(at_once, in_steps, "{text:?} by {step}");
+        }
+    }
+}
+
 fn likely_text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         select(vec![

@@ -20,6 +20,7 @@ mod intake_types;
 mod preview;
 mod quota;
 mod readme;
+mod reads;
 mod report;
 mod resume;
 mod run_endings;
@@ -27,6 +28,8 @@ mod sandbox;
 mod signals;
 mod simulation;
 mod store;
+mod triage;
+mod verify;
 
 #[test]
 fn every_file_beside_this_one_is_listed_here() {

@@ -99,6 +99,8 @@ pub(super) async fn carry_out(
             always: order.comment.as_deref().map(Arc::from),
             otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
         },
+        rules: Arc::new(order.rules()),
+        verify_for: order.verify_for(),
         reach_timeout: REACH_TIMEOUT / order.time_scale,
         give_up_after: order.give_up_after / order.time_scale,
         max_failures: order.max_failures,
@@ -218,7 +220,7 @@ pub(super) fn open_store(
     };
     let options = StoreOptions {
         grace,
-        fail_at_commit: None,
+        ..StoreOptions::default()
     };
     Store::open_with(state_dir, process, clock.now(), options).map_err(state)
 }
@@ -349,5 +351,5 @@ pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
 }
 
 pub(super) fn state(error: StoreError) -> Failure {
-    Failure::new(FailureKind::State, error)
+    Failure::from(error)
 }

@@ -72,11 +72,11 @@ impl Ending {
             Ok(end) => end,
             Err(error) => return Err(self.conclude_broken(store, error)),
         };
-        let (outcomes, follow_ups) = self.counts(store).map_err(state)?;
+        let (outcomes, follow_ups) = self.counts(store).map_err(Failure::from)?;
         let final_statuses = store
             .reader()
             .and_then(|reader| reader.status_counts(self.run, Outcome::AlreadyFinal))
-            .map_err(state)?;
+            .map_err(Failure::from)?;
         let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
         let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
@@ -90,7 +90,7 @@ impl Ending {
             reason: end.stop.as_ref().map(describe_stop),
             at: self.at,
         };
-        let journaled = store.write(vec![record]).await.map_err(state);
+        let journaled = store.write(vec![record]).await.map_err(Failure::from);
         // Whatever fails from here on, the rest is still written and said.
         let (reports, unwritten) = self.write_reports(store);
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
@@ -117,11 +117,13 @@ impl Ending {
         for failure in &unwritten {
             failure.print(self.look.error_paint);
         }
-        let kind = match error {
-            EngineError::Store(_) => FailureKind::State,
-            EngineError::Reading | EngineError::Thread(_) => FailureKind::Fault,
+        let failure = match error {
+            EngineError::Store(error) => Failure::from(error),
+            EngineError::Reading | EngineError::Thread(_) => {
+                Failure::new(FailureKind::Fault, error)
+            }
         };
-        let failure = Failure::new(kind, error).hint(format!("this was run {}", self.id));
+        let failure = failure.hint(format!("this was run {}", self.id));
         match reports.first() {
             Some(report) => failure.hint(format!("what became of its rows stands in {report}")),
             None => failure,
@@ -156,7 +158,7 @@ impl Ending {
             let rows = store
                 .reader()
                 .and_then(|reader| reader.report_rows(self.id))
-                .map_err(state);
+                .map_err(Failure::from);
             let delivery = rows.and_then(|rows| {
                 write_report(*format, target, rows)
                     .map_err(|error| Failure::new(FailureKind::Report, error))
@@ -194,6 +196,7 @@ impl Ending {
                 StopReason::SignIn(_)
                 | StopReason::Unreachable(_)
                 | StopReason::AllMissing
+                | StopReason::ReadingForbidden(_)
                 | StopReason::AllForbidden,
             ) => RunExit::Unreachable,
             Some(
@@ -211,7 +214,7 @@ impl Ending {
         reports: Vec<String>,
     ) -> Summary {
         let accepted = match self.verify {
-            Verify::ReadAgain => Accepted::IsLeft,
+            Verify::ReadAgain(_) => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
         let next_steps = self.next_steps(end, &outcomes, reports.first());
@@ -288,6 +291,9 @@ fn describe_stop(reason: &StopReason) -> String {
             "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
                 .to_owned()
         }
+        StopReason::ReadingForbidden(what) => {
+            format!("states may not be read with this token: {what}")
+        }
         StopReason::AllForbidden => {
             "no action type of the input may be cancelled with this token".to_owned()
         }
@@ -313,6 +319,10 @@ fn mend(reason: &StopReason) -> Option<String> {
         StopReason::AllMissing => {
             "look at --tenant-id and --id-column, and at where the ids came from"
         }
+        StopReason::ReadingForbidden(_) => {
+            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token, for grants show only in \
+             new ones; or resume with --no-triage, which sends without knowing states"
+        }
         StopReason::AllForbidden => {
             "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"
         }
@@ -333,8 +343,4 @@ fn quoted(path: &str) -> String {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     }
-}
-
-fn state(error: StoreError) -> Failure {
-    Failure::new(FailureKind::State, error)
 }

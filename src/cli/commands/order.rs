@@ -14,6 +14,7 @@ use crate::cli::settings::Verify;
 use crate::cli::settings::World;
 use crate::domain::ActionType;
 use crate::engine::Rules;
+use crate::engine::Triage;
 use crate::engine::core::MaxFailures;
 use crate::quota::Pace;
 use crate::quota::Window;
@@ -25,6 +26,7 @@ use crate::retry::RetrySettings;
 pub(super) struct Order {
     pub(super) comment: Option<String>,
     pub(super) include_types: Vec<ActionType>,
+    pub(super) triage: Triage,
     pub(super) windows: Windows,
     pub(super) read_windows: Windows,
     pub(super) pace: Option<Pace>,
@@ -44,6 +46,7 @@ pub(super) struct Order {
 struct Kept {
     comment: Option<String>,
     include_types: Vec<String>,
+    no_triage: bool,
     quota: Vec<String>,
     read_quota: Vec<String>,
     pace: Option<String>,
@@ -53,7 +56,8 @@ struct Kept {
     fate_grace_ms: u64,
     give_up_after_ms: u64,
     max_failures: Option<String>,
-    no_verify: bool,
+    /// Nothing for no verifying.
+    verify_ms: Option<u64>,
     time_scale: u32,
     /// How the inputs are read, for a reading that is taken up again.
     id_column: Option<String>,
@@ -66,6 +70,7 @@ impl Order {
         Self {
             comment: settings.comment.clone(),
             include_types: settings.include_types.clone(),
+            triage: settings.triage,
             windows: settings.allowance.cancel.clone(),
             read_windows: settings.allowance.read.clone(),
             pace: settings.pace,
@@ -87,7 +92,16 @@ impl Order {
     pub(super) fn rules(&self) -> Rules {
         Rules {
             include_types: self.include_types.clone(),
+            triage: self.triage,
             ..Rules::default()
+        }
+    }
+
+    /// Returns for how long accepted cancels are watched, on the order's clock.
+    pub(super) fn verify_for(&self) -> Option<Duration> {
+        match self.verify {
+            Verify::ReadAgain(timeout) => Some(timeout / self.time_scale),
+            Verify::Skip => None,
         }
     }
 
@@ -107,6 +121,7 @@ impl Order {
         let kept = Kept {
             comment: self.comment.clone(),
             include_types: self.include_types.iter().map(ToString::to_string).collect(),
+            no_triage: self.triage == Triage::Skip,
             quota: texts(&self.windows),
             read_quota: texts(&self.read_windows),
             pace: self.pace.map(|pace| pace.to_string()),
@@ -119,7 +134,10 @@ impl Order {
                 MaxFailures::Count(count) => count.to_string(),
                 MaxFailures::Percent(share) => format!("{share}%"),
             }),
-            no_verify: self.verify == Verify::Skip,
+            verify_ms: match self.verify {
+                Verify::ReadAgain(timeout) => Some(millis(timeout)),
+                Verify::Skip => None,
+            },
             time_scale: self.time_scale,
             id_column: intake.id_column.clone(),
             input_format: crate::cli::args::value::input_format_name(intake.format).to_owned(),
@@ -149,6 +167,11 @@ impl Order {
                 .iter()
                 .map(|text| ActionType::parse(text))
                 .collect(),
+            triage: if kept.no_triage {
+                Triage::Skip
+            } else {
+                Triage::ReadFirst
+            },
             windows: windows(&kept.quota)?,
             read_windows: windows(&kept.read_quota)?,
             pace: match kept.pace {
@@ -164,11 +187,9 @@ impl Order {
                 .max_failures
                 .map(|text| value::max_failures(&text))
                 .transpose()?,
-            verify: if kept.no_verify {
-                Verify::Skip
-            } else {
-                Verify::ReadAgain
-            },
+            verify: kept.verify_ms.map_or(Verify::Skip, |timeout| {
+                Verify::ReadAgain(Duration::from_millis(timeout))
+            }),
             time_scale: kept.time_scale.max(1),
         };
         Ok((order, intake))
@@ -189,6 +210,7 @@ mod tests {
         let order = Order {
             comment: Some("CHG-4711".to_owned()),
             include_types: vec![ActionType::Unisolate],
+            triage: Triage::ReadFirst,
             windows: Windows::documented(),
             read_windows: Windows::none(),
             pace: Pace::parse("50/s").unwrap(),
@@ -198,7 +220,7 @@ mod tests {
             fate_grace: Duration::from_secs(120),
             give_up_after: Duration::from_secs(5400),
             max_failures: Some(MaxFailures::Percent(5)),
-            verify: Verify::Skip,
+            verify: Verify::ReadAgain(Duration::from_secs(90)),
             time_scale: 10,
         };
         let intake = IntakeSettings {

@@ -188,9 +188,8 @@ fn stopped(reason: &StopReason) -> Refusal {
 }
 
 fn engine(error: EngineError) -> Failure {
-    let kind = match error {
-        EngineError::Store(_) => FailureKind::State,
-        EngineError::Reading | EngineError::Thread(_) => FailureKind::Fault,
-    };
-    Failure::new(kind, error)
+    match error {
+        EngineError::Store(error) => state(error),
+        EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
+    }
 }

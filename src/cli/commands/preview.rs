@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use crate::auth::Claims;
 use crate::cli::args::PlanFormat;
 use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::plan_text::PlanText;
 use crate::cli::plan_text::needs_a_look;
@@ -34,10 +33,10 @@ use crate::intake::OpenInput;
 use crate::intake::open;
 use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
-use crate::store::StoreError;
 use crate::store::state_file;
 
 use super::carry::open_store;
+use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::forecast::Spent;
@@ -159,7 +158,6 @@ async fn read_ledger(
     clock: &SystemClock,
 ) -> Result<Spent, Failure> {
     let store = open_store(dir, RetrySettings::default().fate_grace, clock)?;
-    let state = |error: StoreError| Failure::new(FailureKind::State, error);
     Spent::read(&store, scope, windows, clock.now())
         .await
         .map_err(state)

@@ -366,9 +366,10 @@ mod tests {
                 };
                 store.take(take).await.unwrap();
             }
-            let limits = Record::Limits {
+            let limits = Record::Limit {
                 scope: key,
-                windows: Windows::new(vec!["45/1m".parse().unwrap()]),
+                window: "45/1m".parse().unwrap(),
+                at: now.wall,
             };
             if cloud == "commercial" {
                 store.write(vec![limits]).await.unwrap();

@@ -92,7 +92,8 @@ pub async fn resume(
     } else {
         Some(Terminal::find(StdinUse::Free, look.error_paint)?)
     };
-    let (order, intake) = Order::recall(&begun.settings).map_err(usage)?;
+    let (mut order, intake) = Order::recall(&begun.settings).map_err(usage)?;
+    order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
     let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;

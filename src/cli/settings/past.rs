@@ -8,6 +8,7 @@ use crate::cli::args::ReportCommandArgs;
 use crate::cli::args::ResumeArgs;
 use crate::cli::args::RunsArgs;
 use crate::cli::args::TableFormat;
+use crate::engine::Triage;
 use crate::report::ReportFormat;
 
 use super::common;
@@ -25,6 +26,8 @@ pub struct ResumeSettings {
     pub consent: Consent,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
+    /// Whether the run's own word holds, or what is left goes out unread.
+    pub triage: Option<Triage>,
     /// When to stop cleanly.
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
@@ -47,6 +50,7 @@ impl ResumeSettings {
             run: typed.run,
             consent: Consent::of(typed.yes),
             reports,
+            triage: typed.no_triage.then_some(Triage::Skip),
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,

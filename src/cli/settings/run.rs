@@ -31,6 +31,9 @@ use super::surroundings::Surroundings;
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
 pub const SANDBOX_SCALE: u32 = 10;
 
+/// How long an accepted cancel is watched.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// What a run is to do.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
@@ -91,8 +94,8 @@ pub enum World {
 /// Whether accepted actions are read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Until their record says Cancelled, or time is up.
-    ReadAgain,
+    /// Until their record says Cancelled, or so much time has passed.
+    ReadAgain(Duration),
     /// They are not.
     Skip,
 }
@@ -123,8 +126,17 @@ impl RunSettings {
         let inputs = inputs(&typed.input)?;
         let intake = intake(typed.input, around, BookmarkUse::Kept)?;
         let typed_no_verify = typed.consent.no_verify.then_some(true);
+        // Who types how long they are watched wants them watched, whatever a variable says.
+        let typed_no_verify = typed_no_verify.or(typed.consent.verify_timeout.map(|_| false));
         let no_verify =
             around.layered(typed_no_verify, "MDE_CANCEL_NO_VERIFY", value::yes_or_no)?;
+        let verify_timeout = around
+            .layered(
+                typed.consent.verify_timeout,
+                "MDE_CANCEL_VERIFY_TIMEOUT",
+                value::bound,
+            )?
+            .unwrap_or(VERIFY_TIMEOUT);
         let pace = around.layered(typed.pace.pace, "MDE_CANCEL_PACE", PaceChoice::parse)?;
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
@@ -145,7 +157,7 @@ impl RunSettings {
             },
             verify: match no_verify {
                 Some(true) => Verify::Skip,
-                _ => Verify::ReadAgain,
+                _ => Verify::ReadAgain(verify_timeout),
             },
             consent: Consent::NotNeeded,
             max_actions: typed.max_actions,

@@ -1,8 +1,8 @@
 //! What the answer to a cancel does to its row, its gate and its lane.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::domain::CancelReply;
 use crate::domain::Destination;
@@ -216,7 +216,7 @@ impl Lane {
                 if let (Some(row), Some(record)) = (self.rows.get_mut(&number), record) {
                     row.see(record);
                 }
-                self.settle_accepted(now, number);
+                self.accepted(now, number);
             }
             CancelVerdict::LookFirst(doubt, record) => self.doubt(now, number, doubt, record),
             CancelVerdict::Fault(_, wait) => {
@@ -387,7 +387,7 @@ impl Lane {
             });
         }
         if let Some(window) = adoptable(&throttle) {
-            self.adopt(destination, window);
+            self.adopt(destination, window, now.wall);
         }
         self.tell.push(RunEvent::Throttled {
             destination,
@@ -397,13 +397,16 @@ impl Lane {
         });
     }
 
-    fn adopt(&mut self, destination: Destination, window: Window) {
+    /// Takes an allowance over where it is smaller than ours. It is written down in any case, for the service has just
+    /// confirmed it.
+    fn adopt(&mut self, destination: Destination, window: Window, at: Timestamp) {
         let gate = self.gate(destination);
+        let scope = gate.scope;
         let mut windows = (*gate.windows).clone();
-        if windows.adopt(window.limit, window.period) {
-            gate.windows = Arc::new(windows);
-            let (scope, windows) = (gate.scope, (*gate.windows).clone());
-            self.records.push(Record::Limits { scope, windows });
+        let is_smaller = windows.adopt(window.limit, window.period);
+        gate.windows = Arc::new(windows);
+        self.records.push(Record::Limit { scope, window, at });
+        if is_smaller {
             self.tell.push(RunEvent::Adopted {
                 destination,
                 window,
@@ -445,9 +448,7 @@ fn answer_of(run: RunKey, number: RowNumber, row: &Row, reply: &CancelReply) -> 
 /// Returns the allowance that a 429 names, where it can be one.
 fn adoptable(throttle: &Throttle) -> Option<Window> {
     let (limit, period) = throttle.allowance?;
-    let limit = NonZeroU32::new(limit)?;
-    (period >= Duration::from_millis(1) && period <= Duration::from_secs(24 * 3600))
-        .then_some(Window { limit, period })
+    Window::named(limit, period)
 }
 
 fn as_count(len: usize) -> u32 {

@@ -165,6 +165,8 @@ pub enum StopReason {
     SignIn(String),
     /// The first hundred ids were all unknown to the service.
     AllMissing,
+    /// States are to be read before anything is sent, and this token may not read them; says what the service said.
+    ReadingForbidden(String),
     /// The API host never answered; says what failed last.
     Unreachable(String),
     /// No action type of the input may be cancelled with this token.
@@ -242,6 +244,13 @@ pub enum RunEvent {
     ReadingForbidden {
         /// What the service said.
         what: String,
+    },
+    /// Reads have brought no proper answer for a while.
+    ReadsSlow {
+        /// So many rows go without: the input gives their type.
+        go: usize,
+        /// So many wait.
+        wait: usize,
     },
     /// So many cancels of a type were forbidden that the rest of it is not sent.
     TypeForbidden {

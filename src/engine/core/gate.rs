@@ -25,6 +25,14 @@ pub enum WaitCause {
     Pace,
     /// A row's next try is due then.
     Retry,
+    /// Records are to be read first, and the allowance for reads is taken.
+    Reads,
+    /// Records are to be read first, and reads bring no proper answer.
+    SlowReads,
+    /// Ids that the service did not know are looked for again then.
+    Missing,
+    /// Cancels were accepted; their records are looked at then.
+    Effect,
 }
 
 /// When to ask again; `None` where an answer that is on its way decides.

@@ -44,6 +44,9 @@ use super::tally::Tally;
 /// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
 pub(super) const LOOKAHEAD: usize = 256;
 
+/// Ids in one batch read at most.
+pub(super) const MAX_BATCH: usize = 100;
+
 /// Rows in doubt or waiting for a retry that may be held at most; more are not loaded until some are settled.
 const MOST_ROWS: usize = 20_000;
 
@@ -115,6 +118,14 @@ pub(super) struct Lane {
     pub(super) shelf: Vec<RowNumber>,
     /// Rows whose record must be looked at, by when.
     pub(super) looks: BTreeSet<(Uptime, RowNumber)>,
+    /// Rows whose record is to be read before they are sent, in input order.
+    pub(super) unread: BTreeSet<RowNumber>,
+    /// Since when there are any.
+    pub(super) unread_since: Option<Uptime>,
+    pub(super) has_read_a_batch: bool,
+    /// Since when reads that left have brought no proper answer.
+    pub(super) reads_since: Option<Uptime>,
+    pub(super) reads_are_slow: bool,
     pub(super) flights: HashMap<Ticket, Flight>,
     next_ticket: u64,
     pub(super) token: TokenState,
@@ -125,6 +136,8 @@ pub(super) struct Lane {
     pub(super) reading: Reading,
     /// Proper answers to calls of any kind.
     pub(super) proper_answers: u64,
+    /// Proper answers to reads.
+    pub(super) read_answers: u64,
     /// Proper answers to cancels.
     pub(super) cancel_answers: u64,
     /// Whether anything was ever heard from the service.
@@ -148,6 +161,8 @@ pub(super) struct Lane {
     pub(super) refusal: (String, u32),
     /// At most so many ids in one batch read.
     pub(super) batch: usize,
+    /// Batches of this size that were taken since the size was last changed.
+    pub(super) good_batches: u32,
     /// Rows that were sent and ended badly.
     pub(super) failures: u64,
     /// When the core was last asked.
@@ -178,6 +193,11 @@ impl Lane {
             queue: Queue::default(),
             shelf: Vec::new(),
             looks: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            unread_since: None,
+            has_read_a_batch: false,
+            reads_since: None,
+            reads_are_slow: false,
             flights: HashMap::new(),
             next_ticket: 0,
             token: TokenState::Absent,
@@ -185,6 +205,7 @@ impl Lane {
             token_doubted: false,
             reading: Reading::Untried,
             proper_answers: 0,
+            read_answers: 0,
             cancel_answers: 0,
             answered: false,
             silent_since: None,
@@ -199,7 +220,8 @@ impl Lane {
             ended: 0,
             found_any: false,
             refusal: (String::new(), 0),
-            batch: 100,
+            batch: MAX_BATCH,
+            good_batches: 0,
             failures: 0,
             stepped: None,
             stuck: Duration::ZERO,
@@ -252,24 +274,32 @@ impl Lane {
             };
             let in_doubt = match row.phase {
                 Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
-                Phase::Accepted => Some(Doubt::FinalAnswer),
+                Phase::Accepted => Some(Doubt::Effect),
                 Phase::Fresh | Phase::Again => None,
             };
+            let state_at = row
+                .triaged_at
+                .filter(|&at| at <= now.wall)
+                .map(|at| now.uptime_at(at));
             let mut row = Row::new(row, comment);
             row.doubt = in_doubt;
+            row.state_at = state_at;
+            row.watch = self
+                .settings
+                .verify_for
+                .map(|verify_for| (now.uptime.after(verify_for), 0));
             self.rows.insert(number, row);
             if in_doubt.is_some() {
                 self.looks.insert((now.uptime, number));
             } else {
-                self.queue.push_fresh(number);
+                self.admit(now, number);
             }
         }
     }
 
     /// Asks the journal for more rows where few are left.
     pub(super) fn load_more(&mut self, out: &mut Vec<Effect>) {
-        let wanted = self.queue.fresh_len() < LOOKAHEAD / 2 && self.rows.len() < MOST_ROWS;
-        if self.loading.is_none() && wanted && self.loaded < self.appended {
+        if self.loading.is_none() && self.wants_more() {
             self.loading = Some(self.appended);
             out.push(Effect::Load {
                 lane: self.id,
@@ -277,6 +307,27 @@ impl Lane {
                 limit: LOOKAHEAD,
             });
         }
+    }
+
+    /// Returns whether more rows are wanted from the journal, and it has any.
+    fn wants_more(&self) -> bool {
+        let ready = self.queue.fresh_len() + self.unread.len();
+        ready < LOOKAHEAD / 2 && self.may_load_more()
+    }
+
+    /// Returns whether the journal has more rows and there is room for them.
+    pub(super) fn may_load_more(&self) -> bool {
+        self.rows.len() < MOST_ROWS && self.loaded < self.appended
+    }
+
+    /// Returns whether rows are on their way from the journal.
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    /// Returns whether nothing more is appended to the journal.
+    pub(super) fn is_input_ended(&self) -> bool {
+        self.input_ended
     }
 
     /// Returns whether no row is left, now or to come.
@@ -335,12 +386,17 @@ impl Lane {
     /// Remembers that something has to wait, so that the shell wakes us then.
     pub(super) fn note_wait(&mut self, wait: Wait) {
         if let Some(until) = wait.until {
-            self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
+            self.wake_at(until);
             self.waiting.get_or_insert(Waiting {
                 cause: wait.cause,
                 until,
             });
         }
+    }
+
+    /// Sees to it that the shell wakes us at `at` at the latest.
+    pub(super) fn wake_at(&mut self, at: Uptime) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
     /// Counts the time since the last step: nothing ended in it, and where the quota did not hold everything back, the

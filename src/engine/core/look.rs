@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use crate::domain::ActionId;
+use crate::domain::Destination;
 use crate::domain::MachineAction;
 use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::ReadReply;
 use crate::domain::ReplyKind;
 use crate::domain::RowNumber;
+use crate::domain::Uptime;
 use crate::retry::Doubt;
 use crate::retry::RecordVerdict;
 use crate::retry::backoff;
@@ -19,12 +21,17 @@ use super::event::RunEvent;
 use super::event::Ticket;
 use super::lane::Errand;
 use super::lane::Lane;
+use super::lane::MAX_BATCH;
 use super::lane::Reading;
+use super::row::ReadFault;
 use super::words;
 
 /// A cancel that finds nothing while a read does is sent once more, for the service's halves may disagree for a
 /// moment; not for ever.
 const NOT_FOUND_BUT_OPEN: u32 = 2;
+
+/// So many batches of a size that was cut down are followed by one of twice the size.
+const GOOD_BATCHES: u32 = 8;
 
 impl Lane {
     /// A read came back.
@@ -35,6 +42,14 @@ impl Lane {
         let Some(call) = flight.call else { return };
         let is_news = self.gate(flight.destination).is_present(flight.generation);
         self.hear(now, &flight, &reply);
+        if reply.is_proper() {
+            self.read_answers += 1;
+            let others = self.flights.values();
+            let mut others = others.filter(|other| other.destination != Destination::Cancel);
+            self.reads_since = others
+                .any(|other| other.call.is_some())
+                .then_some(now.uptime);
+        }
         let Errand::Look(rows) = &mut flight.errand else {
             return;
         };
@@ -43,8 +58,7 @@ impl Lane {
             self.tally.reads = self.tally.reads.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
             self.gate(flight.destination).slot_returned();
-            self.looks
-                .extend(rows.into_iter().map(|row| (now.uptime, row)));
+            self.look_soon(now, rows);
             return;
         }
         self.records.push(Record::Replied {
@@ -57,13 +71,14 @@ impl Lane {
         match reply.kind {
             ReplyKind::Answer(records) => {
                 self.reading = Reading::Permitted;
+                self.good_batch(rows.len());
                 self.found(now, rows, records);
             }
             ReplyKind::NotFound | ReplyKind::Refused if rows.len() > 1 => {
                 // The service does not take a filter of this length: halves, down to single reads.
                 self.batch = (rows.len() / 2).max(1);
-                self.looks
-                    .extend(rows.into_iter().map(|row| (now.uptime, row)));
+                self.good_batches = 0;
+                self.look_soon(now, rows);
             }
             ReplyKind::NotFound => {
                 self.reading = Reading::Permitted;
@@ -79,19 +94,25 @@ impl Lane {
             ReplyKind::Forbidden => self.reading_forbidden(now, rows, what),
             ReplyKind::Throttled(throttle) => {
                 self.throttled(now, flight.destination, (throttle, is_news));
-                self.looks
-                    .extend(rows.into_iter().map(|row| (now.uptime, row)));
+                self.look_soon(now, rows);
             }
             ReplyKind::Unauthorized => {
-                self.looks
-                    .extend(rows.into_iter().map(|row| (now.uptime, row)));
+                self.look_soon(now, rows);
                 self.refused_token(&flight, &what);
             }
-            _ => {
-                for row in rows {
-                    self.read_failed(now, row);
-                }
-            }
+            _ => self.reads_failed(now, rows),
+        }
+    }
+
+    /// A batch was taken. After some of its size a longer one is tried: it may have been one id that was not taken.
+    fn good_batch(&mut self, size: usize) {
+        if size < self.batch || self.batch >= MAX_BATCH {
+            return;
+        }
+        self.good_batches += 1;
+        if self.good_batches >= GOOD_BATCHES {
+            self.batch = (self.batch * 2).min(MAX_BATCH);
+            self.good_batches = 0;
         }
     }
 
@@ -110,6 +131,7 @@ impl Lane {
                     row.read_faults.clear();
                     row.is_unreadable = false;
                     row.was_missing = false;
+                    row.state_at = Some(now.uptime);
                     row.see(Box::new(record));
                     self.resolve_record(now, number);
                 }
@@ -125,13 +147,18 @@ impl Lane {
         };
         let Some(record) = &row.record else { return };
         if let RecordVerdict::Settle(outcome) = judge_record(record, &row.history()) {
+            if row.doubt == Some(Doubt::Unread) {
+                self.note_state(now, number);
+            }
             self.settle_seen(now, number, outcome);
             return;
         }
         let doubt = row.doubt.take();
         match doubt {
+            Some(Doubt::Unread) => self.triaged(now, number),
+            Some(Doubt::Effect) => self.watch_again(now, number),
             Some(Doubt::Refused) => self.settle_refused(now, number),
-            Some(Doubt::FinalAnswer) => self.settle_accepted(now, number),
+            Some(Doubt::FinalAnswer) => self.accepted(now, number),
             Some(Doubt::Missing) => {
                 row.not_found_but_open += 1;
                 if row.not_found_but_open >= NOT_FOUND_BUT_OPEN {
@@ -167,6 +194,9 @@ impl Lane {
         let was_seen = row.was_accepted || row.record.is_some();
         if !missed_before && row.doubt != Some(Doubt::Missing) {
             self.looks.insert((now.uptime.after(again), number));
+        } else if was_seen && row.attempts == 0 {
+            let reason = "the service knew this id a while ago, but two more looks did not find it";
+            self.settle(now, number, Outcome::NotFound, reason.to_owned());
         } else if was_seen {
             // The service answered about it before; a list that lacks it proves nothing.
             self.resolve_unreadable(now, number);
@@ -185,6 +215,8 @@ impl Lane {
         };
         let doubt = row.doubt.take();
         match doubt {
+            Some(Doubt::Unread) => self.unread_for_good(now, number),
+            Some(Doubt::Effect) => self.settle_accepted(now, number),
             Some(Doubt::Refused) if row.fate_unknown => self.give_up(now, number),
             Some(Doubt::Refused) => self.settle_refused(now, number),
             Some(Doubt::Missing) => {
@@ -215,20 +247,43 @@ impl Lane {
         }
     }
 
-    fn read_failed(&mut self, now: Moment, number: RowNumber) {
+    /// A read of these rows brought no proper answer.
+    fn reads_failed(&mut self, now: Moment, rows: Vec<RowNumber>) {
+        let fault = ReadFault {
+            answers: self.proper_answers,
+            read_answers: self.read_answers,
+        };
+        let faults = rows.iter().filter_map(|number| {
+            let row = self.rows.get_mut(number)?;
+            row.read_faults.push(fault);
+            Some(row.read_faults.len())
+        });
+        let tries = u32::try_from(faults.max().unwrap_or(0)).unwrap_or(u32::MAX);
+        // One wait for all, so that they stay together.
+        let wait = backoff(&self.settings.retry, tries, &mut self.dice);
+        let is_alone = rows.len() == 1;
+        for number in rows {
+            self.read_failed(now, number, (now.uptime.after(wait), is_alone));
+        }
+    }
+
+    fn read_failed(&mut self, now: Moment, number: RowNumber, (due, is_alone): (Uptime, bool)) {
         let bound = self.settings.retry.max_attempts;
-        let proper_answers = self.proper_answers;
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        row.read_faults.push(proper_answers);
-        let tries = u32::try_from(row.read_faults.len()).unwrap_or(u32::MAX);
-        if row.counted_read_faults(proper_answers) >= bound {
+        let is_unread = row.doubt == Some(Doubt::Unread);
+        let counted = if is_unread {
+            // Nothing else can be done with it, so only reads tell; and it may be another of its batch that is at fault.
+            u32::from(is_alone) * row.faults_of_its_own(self.read_answers)
+        } else {
+            row.counted_read_faults(self.proper_answers)
+        };
+        if counted >= bound {
             self.resolve_unreadable(now, number);
             return;
         }
-        let wait = backoff(&self.settings.retry, tries, &mut self.dice);
-        let due = now.uptime.after(wait);
+        let tries = u32::try_from(row.read_faults.len()).unwrap_or(u32::MAX);
         let may_send = matches!(row.doubt, Some(Doubt::Fate | Doubt::Evidence));
         if tries >= bound && may_send && !self.read_outage_hides_all() {
             // Nothing tells whether the row or the service is at fault. A cancel may: sent twice, it has no further
@@ -251,13 +306,23 @@ impl Lane {
     fn reading_forbidden(&mut self, now: Moment, rows: Vec<RowNumber>, what: String) {
         if self.reading != Reading::Forbidden {
             self.reading = Reading::Forbidden;
-            self.tell.push(RunEvent::ReadingForbidden { what });
+            self.tell
+                .push(RunEvent::ReadingForbidden { what: what.clone() });
         }
+        let is_unread = |number: &RowNumber| {
+            let row = self.rows.get(number);
+            row.is_some_and(|row| row.doubt == Some(Doubt::Unread))
+        };
+        let has_unread = rows.iter().any(is_unread) || !self.unread.is_empty();
         let waiting = std::mem::take(&mut self.looks);
-        for number in rows
+        let (_, rows): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .chain(waiting.into_iter().map(|(_, row)| row))
-        {
+            .partition(is_unread);
+        if has_unread {
+            self.stop_for_reading(what);
+        }
+        for number in rows {
             self.resolve_unreadable(now, number);
         }
     }

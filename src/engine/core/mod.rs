@@ -8,7 +8,7 @@
 
 mod settings;
 mod tally;
-mod words;
+pub(in crate::engine) mod words;
 
 mod gate;
 mod outage;
@@ -19,10 +19,16 @@ mod event;
 
 mod lane;
 
+mod settle;
+
+mod verify;
+
+mod send;
+
+mod triage;
+
 mod cancel;
 mod look;
-mod send;
-mod settle;
 
 mod run;
 

@@ -4,7 +4,6 @@
 //! has been due for a while goes first.
 
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::domain::RowNumber;
@@ -15,14 +14,14 @@ use crate::domain::Uptime;
 pub(super) struct Queue {
     /// Rows that had their turn and were refused a slot: they keep their place at the head.
     head: BTreeSet<RowNumber>,
-    /// In input order.
-    fresh: VecDeque<RowNumber>,
+    /// In input order, whatever the order in which their records were read.
+    fresh: BTreeSet<RowNumber>,
     retries: BTreeSet<(Uptime, RowNumber)>,
 }
 
 impl Queue {
     pub(super) fn push_fresh(&mut self, row: RowNumber) {
-        self.fresh.push_back(row);
+        self.fresh.insert(row);
     }
 
     pub(super) fn push_head(&mut self, row: RowNumber) {
@@ -45,7 +44,7 @@ impl Queue {
                 _ => None,
             };
         }
-        self.fresh.pop_front()
+        self.fresh.pop_first()
     }
 
     /// Returns when the next row may go: now, at the first retry's time, or never.

@@ -10,11 +10,22 @@ use crate::domain::ActionType;
 use crate::domain::FollowUp;
 use crate::domain::MachineAction;
 use crate::domain::Outcome;
+use crate::domain::RowContext;
 use crate::domain::Settlement;
+use crate::domain::Uptime;
 use crate::retry::Doubt;
 use crate::retry::History;
 use crate::store::Phase;
 use crate::store::QueuedRow;
+
+/// What the lane had heard when a read of a row failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadFault {
+    /// Proper answers of any kind.
+    pub(super) answers: u64,
+    /// Those to reads.
+    pub(super) read_answers: u64,
+}
 
 /// A row that waits, is under way, or is in doubt.
 #[derive(Debug)]
@@ -26,6 +37,12 @@ pub(super) struct Row {
     pub(super) id: ActionId,
     /// From the input or, better, from a record.
     pub(super) action_type: Option<ActionType>,
+    /// What the input told.
+    pub(super) context: RowContext,
+    /// When its record was last read, where it was.
+    pub(super) state_at: Option<Uptime>,
+    /// Until when an accepted cancel is watched, and how often it was looked at.
+    pub(super) watch: Option<(Uptime, u32)>,
     /// What goes out with the cancel.
     pub(super) comment: Arc<str>,
     /// Sendings so far, 429s included.
@@ -45,8 +62,8 @@ pub(super) struct Row {
     pub(super) doubt: Option<Doubt>,
     /// For each transient fault of its cancels, how many cancels of the lane had been answered properly by then.
     pub(super) faults: Vec<u64>,
-    /// For each transient fault of its reads since the last record, how many proper answers the lane had had by then.
-    pub(super) read_faults: Vec<u64>,
+    /// The transient faults of its reads since the last record.
+    pub(super) read_faults: Vec<ReadFault>,
     /// Whether its record cannot be read although others can.
     pub(super) is_unreadable: bool,
     /// Tries since the last answer of which no byte left.
@@ -67,14 +84,18 @@ impl Row {
     pub(super) fn new(queued: QueuedRow, comment: Arc<str>) -> Self {
         Self {
             id: queued.id,
-            action_type: queued.context.action_type,
+            action_type: queued.context.action_type.clone(),
+            was_open: queued.was_seen_open(),
+            was_in_progress: queued.status_before == Some(ActionStatus::InProgress)
+                || queued.action_status == Some(ActionStatus::InProgress),
+            context: queued.context,
+            state_at: None,
+            watch: None,
             comment,
             attempts: queued.attempts,
             first_sent_at: queued.first_sent_at,
             record: None,
             was_accepted: queued.phase == Phase::Accepted,
-            was_open: false,
-            was_in_progress: false,
             fate_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
             fate_was_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
             was_forbidden: false,
@@ -92,14 +113,23 @@ impl Row {
     }
 
     /// Returns how many faults of its cancels count against the row: those after which another cancel of the lane got a
-    /// proper answer, so that the service was up.
+    /// proper answer, so that the service was up. Faults with no proper answer between them are one: the service was down
+    /// meanwhile.
     pub(super) fn counted_faults(&self, cancel_answers: u64) -> u32 {
-        count_before(&self.faults, cancel_answers)
+        count_before(self.faults.iter().copied(), cancel_answers)
     }
 
     /// Returns how many faults of its reads count: those after which anything of the lane got a proper answer.
     pub(super) fn counted_read_faults(&self, proper_answers: u64) -> u32 {
-        count_before(&self.read_faults, proper_answers)
+        let marks = self.read_faults.iter().map(|fault| fault.answers);
+        count_before(marks, proper_answers)
+    }
+
+    /// Returns how many faults of its reads are its own or its batch's: those after which another read got a proper
+    /// answer.
+    pub(super) fn faults_of_its_own(&self, read_answers: u64) -> u32 {
+        let marks = self.read_faults.iter().map(|fault| fault.read_answers);
+        count_before(marks, read_answers)
     }
 
     /// Takes in a record that was read or came with an answer.
@@ -163,7 +193,13 @@ impl Row {
     }
 }
 
-fn count_before(marks: &[u64], answers: u64) -> u32 {
-    let counted = marks.iter().filter(|&&then| then < answers).count();
-    u32::try_from(counted).unwrap_or(u32::MAX)
+/// Counts the different marks below `answers`; they never fall.
+fn count_before(marks: impl Iterator<Item = u64>, answers: u64) -> u32 {
+    let mut count = 0;
+    let mut last = None;
+    for mark in marks.take_while(|&mark| mark < answers) {
+        count += u32::from(last != Some(mark));
+        last = Some(mark);
+    }
+    count
 }

@@ -48,8 +48,10 @@ impl Lane {
             return;
         }
         self.clear_shelf(now);
-        self.pump_looks(now, out);
+        self.watch_reads(now);
         self.pump_cancels(now, out);
+        self.pump_looks(now, out);
+        self.pump_triage(now, out);
         self.clear_shelf(now);
         // Rows that were settled unsent made room.
         self.flush(out);
@@ -101,53 +103,95 @@ impl Lane {
     fn pump_looks(&mut self, now: Moment, out: &mut Vec<Effect>) {
         while let Some(&(due, _)) = self.looks.first() {
             if due > now.uptime {
+                let cause = self.look_cause();
                 return self.note_wait(Wait {
                     until: Some(due),
-                    cause: WaitCause::Retry,
+                    cause,
                 });
             }
             let is_probe = match passage(&self.read_outage, now) {
                 Ok(is_probe) => is_probe,
-                Err(wait) => return self.note_wait(wait),
+                Err(wait) => return self.note_read_wait(wait),
             };
-            // Looks that are due a little later go along, so that many become few reads.
-            let soon = now.uptime.after(self.settings.retry.missing_again / 6);
-            let several = self.batch > 1
-                && self
-                    .looks
-                    .iter()
-                    .nth(1)
-                    .is_some_and(|&(due, _)| due <= soon);
-            let single_open = self.get.look(now.uptime).is_ok();
-            let destination = if several || (!single_open && self.batch > 1) {
-                Destination::List
-            } else {
-                Destination::Get
-            };
+            let soon = self.soon(now);
+            let count = self
+                .looks
+                .iter()
+                .take(2)
+                .filter(|&&(due, _)| due <= soon)
+                .count();
+            let destination = self.reading_place(now, count);
             if let Err(wait) = self.gate(destination).ask(now.uptime) {
-                return self.note_wait(wait);
+                return self.note_read_wait(wait);
             }
-            let most = if destination == Destination::List {
-                self.batch
-            } else {
-                1
-            };
-            let mut rows = Vec::new();
-            while rows.len() < most {
-                match self.looks.first() {
-                    Some(&(due, _)) if due <= soon => {}
-                    _ => break,
-                }
-                rows.extend(self.looks.pop_first().map(|(_, row)| row));
-            }
-            self.ask_ledger(
-                now,
-                destination,
-                Errand::Look(rows),
-                (Purpose::Read, is_probe),
-                out,
-            );
+            let rows = self.take_looks(soon, self.most_at(destination));
+            self.ask_to_read(now, destination, (rows, is_probe), out);
         }
+    }
+
+    /// Looks that are due by then go along with one that is due now, so that many become few reads.
+    pub(super) fn soon(&self, now: Moment) -> Uptime {
+        now.uptime.after(self.settings.retry.missing_again / 6)
+    }
+
+    /// Takes out up to `most` rows whose look is due by `soon`. Rows that have shared faulty reads while others were
+    /// answered share ever smaller ones, until the one that is at fault stands alone.
+    fn take_looks(&mut self, soon: Uptime, mut most: usize) -> Vec<RowNumber> {
+        let mut rows = Vec::new();
+        while let Some(&(due, number)) = self.looks.first() {
+            let faults = self
+                .rows
+                .get(&number)
+                .map_or(0, |row| row.faults_of_its_own(self.read_answers));
+            most = most.min(self.batch.checked_shr(faults).unwrap_or(0).max(1));
+            if due > soon || rows.len() >= most {
+                break;
+            }
+            self.looks.pop_first();
+            rows.push(number);
+        }
+        rows
+    }
+
+    /// Says what the next look that is due later is for.
+    fn look_cause(&self) -> WaitCause {
+        let next = self.looks.first().and_then(|(_, row)| self.rows.get(row));
+        match next.and_then(|row| row.doubt) {
+            Some(Doubt::Effect) => WaitCause::Effect,
+            Some(Doubt::Unread) if next.is_some_and(|row| row.was_missing) => WaitCause::Missing,
+            _ => WaitCause::Retry,
+        }
+    }
+
+    /// Says where `count` records are to be read: one by its address, several by a filter, and one so, too, where the
+    /// allowance for the other is taken.
+    pub(super) fn reading_place(&self, now: Moment, count: usize) -> Destination {
+        let single_open = self.get.look(now.uptime).is_ok();
+        if self.batch > 1 && (count > 1 || !single_open) {
+            Destination::List
+        } else {
+            Destination::Get
+        }
+    }
+
+    /// Returns how many ids one read there may ask for.
+    pub(super) fn most_at(&self, destination: Destination) -> usize {
+        match destination {
+            Destination::List => self.batch,
+            _ => 1,
+        }
+    }
+
+    /// Opens the question to the ledger whether these rows' records may be read.
+    pub(super) fn ask_to_read(
+        &mut self,
+        now: Moment,
+        destination: Destination,
+        (rows, is_probe): (Vec<RowNumber>, bool),
+        out: &mut Vec<Effect>,
+    ) {
+        let errand = Errand::Look(rows);
+        self.ask_ledger(now, destination, errand, (Purpose::Read, is_probe), out);
     }
 
     /// Takes the next row out that is still worth sending; settles those that are not.
@@ -161,7 +205,9 @@ impl Lane {
                 self.shelf.push(number);
             } else if self.is_used_up(number) {
                 self.route(now, number, now.uptime);
-            } else {
+            } else if !self.settle_if_seen_final(now, number)
+                && !self.is_held_for_reading(now, number)
+            {
                 return Some(number);
             }
         }
@@ -310,6 +356,7 @@ impl Lane {
             }
             Errand::Look(rows) => {
                 self.tally.reads += 1;
+                self.reads_since.get_or_insert(now.uptime);
                 let ids = rows
                     .iter()
                     .filter_map(|row| self.rows.get(row))
@@ -334,9 +381,22 @@ impl Lane {
         }
         match flight.errand {
             Errand::Cancel(row) => self.queue.push_head(row),
-            Errand::Look(rows) => self
-                .looks
-                .extend(rows.into_iter().map(|row| (now.uptime, row))),
+            Errand::Look(rows) => self.look_soon(now, rows),
+        }
+    }
+
+    /// Lets rows wait for the next read.
+    pub(super) fn look_soon(&mut self, now: Moment, rows: Vec<RowNumber>) {
+        for number in rows {
+            let is_unread = self
+                .rows
+                .get(&number)
+                .is_some_and(|row| row.doubt == Some(Doubt::Unread) && !row.was_missing);
+            if is_unread {
+                self.unread.insert(number);
+            } else {
+                self.looks.insert((now.uptime, number));
+            }
         }
     }
 
@@ -412,7 +472,7 @@ impl Lane {
 }
 
 /// Says whether a call may leave as far as outages go, and whether it would be the probe.
-fn passage(outage: &Outage, now: Moment) -> Result<bool, Wait> {
+pub(super) fn passage(outage: &Outage, now: Moment) -> Result<bool, Wait> {
     match outage.passage(now.uptime) {
         Passage::Open => Ok(false),
         Passage::Probe => Ok(true),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::rules::Rules;
 use crate::retry::RetrySettings;
 use crate::store::RunKey;
 
@@ -61,6 +62,11 @@ pub struct CoreSettings {
     pub retry: RetrySettings,
     /// What goes out with each cancel.
     pub comment: CommentRule,
+    /// What must not be sent, and whether states are read first.
+    pub rules: Arc<Rules>,
+    /// For how long an accepted cancel is watched until its record says so; `None` takes the acceptance for the last
+    /// word.
+    pub verify_for: Option<Duration>,
     /// How long a service that never answered at all is waited for.
     pub reach_timeout: Duration,
     /// How long the run may go on without any row ending, not counting time in which the quota holds everything back.

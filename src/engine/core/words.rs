@@ -26,7 +26,7 @@ pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
 }
 
 /// Says what came back, for a reason: the status with the service's own words, or what happened instead.
-pub(super) fn of_reply<T>(reply: &Reply<T>) -> String {
+pub(in crate::engine) fn of_reply<T>(reply: &Reply<T>) -> String {
     let mut text = without_error(reply);
     if let Some(error) = &reply.error {
         for part in [&error.code, &error.message] {
@@ -54,7 +54,7 @@ fn without_error<T>(reply: &Reply<T>) -> String {
 }
 
 /// Says what kept an answer from coming, in a word or two and without the service's own, which may name an id.
-pub(super) fn of_fault<T>(reply: &Reply<T>) -> String {
+pub(in crate::engine) fn of_fault<T>(reply: &Reply<T>) -> String {
     match (&reply.kind, reply.http_status) {
         (ReplyKind::NeverLeft(detail), _) => detail.clone(),
         _ => without_error(reply),
@@ -79,7 +79,7 @@ pub(super) fn of_type(action_type: Option<&ActionType>) -> &str {
 }
 
 /// Says what a 429 said, for the journal.
-pub(super) fn of_throttle(throttle: &Throttle) -> String {
+pub(in crate::engine) fn of_throttle(throttle: &Throttle) -> String {
     match throttle.allowance {
         Some((limit, period)) => format!("429: maximum allowed {limit} per {period:?}"),
         None => "429".to_owned(),

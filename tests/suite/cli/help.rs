@@ -103,7 +103,7 @@ fn a_documented_default_is_what_an_absent_flag_means() {
         let typed = service(&long).word(default).resolve().unwrap();
         assert_eq!(format!("{typed:?}"), plain, "{long} {default}");
     }
-    assert_eq!(tried, 13);
+    assert_eq!(tried, 14);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 25] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
     (
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
@@ -44,6 +44,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 25] = [
     ("MDE_CANCEL_STATE_DIR", "there", "--state-dir"),
     ("MDE_CANCEL_TIMEOUT", "3s", "--timeout"),
     ("MDE_CANCEL_TOKEN_FILE", "token.txt", "--token-file"),
+    ("MDE_CANCEL_VERIFY_TIMEOUT", "3m", "--verify-timeout"),
 ];
 
 fn shown(settings: &Settings) -> String {
@@ -91,7 +92,8 @@ fn a_flag_beats_its_variable() {
             "--client-id" => "22222222-2222-3333-4444-555555555555",
             "--cloud" => "dod",
             "--color" | "--progress" => "always",
-            "--fate-grace" | "--give-up-after" | "--stop-after" | "--timeout" => "9s",
+            "--fate-grace" | "--give-up-after" | "--stop-after" | "--timeout"
+            | "--verify-timeout" => "9s",
             "--input-format" => "csv",
             "--log-format" => "text",
             "--concurrency" | "--max-attempts" | "--max-failures" => "9",

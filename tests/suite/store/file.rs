@@ -37,7 +37,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 7");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 7, and this program knows 2 at the most"
+        "state file DIR/state.db has schema version 7, and this program knows 3 at the most"
     );
 }
 
@@ -142,6 +142,93 @@ fn leaving_empties_the_log_and_strikes_the_process_out() {
         .query_row("SELECT count(*) FROM processes", [], |row| row.get(0))
         .unwrap();
     assert_eq!(left, 0);
+}
+
+#[test]
+fn leaving_empties_the_log_also_where_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second] = [open(dir.path()), open(dir.path())];
+    run_of(&first, 10);
+    let log = dir.path().join("state.db-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    drop(first);
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    block_on(second.create_run(new_run(2))).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let key = scope(&store);
+        let run = run_of(&store, 2);
+        let path = dir.path().join(name);
+        let aside = dir.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        if name == "state.db-wal" {
+            fs::copy(&aside, &path).unwrap();
+        }
+        let gone = block_on(store.take(cancel_take(key, (run, 1, 1), at(10)))).unwrap_err();
+        let place = dir.path().display().to_string();
+        assert_eq!(
+            gone.to_string().replace(&place, "DIR"),
+            "state file DIR/state.db was removed or replaced while it was in use",
+            "{name}"
+        );
+        // What comes back later may not be what it was.
+        fs::rename(&aside, &path).unwrap();
+        let still = block_on(store.create_run(new_run(2))).unwrap_err();
+        assert!(matches!(still, StoreError::Replaced { .. }), "{still}");
+        drop(store);
+        let reader = Reader::open(dir.path()).unwrap();
+        let rows: Vec<_> = reader.report_rows(new_run(1).id).unwrap().collect();
+        assert_eq!(rows.len(), 2, "{name}");
+        assert!(rows.iter().all(|row| row.as_ref().unwrap().attempts == 0));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_folder_that_others_can_enter_is_closed_to_them() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    allow(dir.path(), 0o755);
+    run_of(&open(dir.path()), 1);
+    assert_eq!(mode(dir.path()), 0o700, "an empty one");
+    allow(dir.path(), 0o770);
+    allow(&state_file(dir.path()), 0o664);
+    drop(open(dir.path()));
+    assert_eq!(mode(dir.path()), 0o700);
+    assert_eq!(mode(&state_file(dir.path())), 0o600);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_enter_and_that_holds_other_things_is_refused_and_stays_as_it_is() {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    for (mode, other) in [(0o755, Some("thesis.txt")), (0o1777, None)] {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(name) = other {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = Store::open(dir.path(), process("boot"), at(0)).unwrap_err();
+        let place = dir.path().display().to_string();
+        assert_eq!(
+            refused.to_string().replace(&place, "DIR"),
+            format!("state folder DIR is open to other users (mode {mode:04o})")
+        );
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, mode);
+        assert!(!dir.path().join("locks").exists());
+    }
 }
 
 #[test]
@@ -293,5 +380,5 @@ fn reading_brings_an_older_file_up_to_date() {
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }

@@ -215,7 +215,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
         Some("new-name")
     );
     assert_eq!(queued.context.action_type, Some(ActionType::Isolate));
-    assert_eq!(queued.triaged_at, Some(at(1).wall));
+    assert_eq!(queued.triaged_at, Some(at(2).wall));
     assert_eq!(queued.status_before, Some(ActionStatus::InProgress));
     call(take(&store, cancel_take(key, (run, 1, 1), at(10))));
     let settlement = Settlement {
@@ -246,7 +246,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
     );
     assert_eq!(
         (row.created_at, row.triaged_at),
-        (Some(at(-5_000).wall), Some(at(1).wall))
+        (Some(at(-5_000).wall), Some(at(2).wall))
     );
     assert_eq!((row.attempts, row.http_status), (1, None));
     let reader = store.reader().unwrap();

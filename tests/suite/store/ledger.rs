@@ -312,22 +312,60 @@ fn a_cooldown_only_moves_later_and_outlives_the_process_and_the_boot() {
     );
 }
 
+/// The service names an allowance.
+fn named(scope: ScopeKey, window: &str, millis: i64) -> Record {
+    Record::Limit {
+        scope,
+        window: window.parse().unwrap(),
+        at: at(millis).wall,
+    }
+}
+
 #[test]
-fn allowances_that_the_service_named_are_kept() {
+fn allowances_that_the_service_named_are_kept_and_a_later_word_replaces_an_earlier_one() {
     let dir = tempfile::tempdir().unwrap();
-    let adopted = windows(&["45/1m", "7/333ms"]);
     let store = open(dir.path());
     let key = scope(&store);
-    let limits = Record::Limits {
-        scope: key,
-        windows: Windows::clone(&adopted),
-    };
-    block_on(store.write(vec![limits])).unwrap();
+    let said = ["40/1m", "7/333ms", "45/1m"].map(|window| named(key, window, 0));
+    block_on(store.write(said.to_vec())).unwrap();
     drop(store);
     let store = open(dir.path());
     let used = block_on(store.usage(key, Arc::new(Windows::documented()), at(0))).unwrap();
-    assert_eq!(used.scope.adopted, *adopted);
+    assert_eq!(used.scope.adopted, *windows(&["7/333ms", "45/1m"]));
     assert_eq!((used.windows[0].taken, used.calls), (0, Calls::new()));
+    let nobody = block_on(store.write(vec![named(ScopeKey(99), "1/1m", 0)])).unwrap_err();
+    assert!(matches!(nobody, StoreError::Unknown { what: "scope", .. }));
+}
+
+#[test]
+fn an_allowance_that_the_service_named_counts_for_a_day_from_its_last_confirmation() {
+    const HOUR: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    block_on(store.write(vec![named(key, "45/1m", 0), named(key, "400/1h", 0)])).unwrap();
+    block_on(store.write(vec![named(key, "45/1m", 20 * HOUR)])).unwrap();
+    let name = block_on(store.scopes()).unwrap().remove(0).1;
+    let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().adopted;
+    assert_eq!(kept(24 * HOUR - 1), *windows(&["45/1m", "400/1h"]));
+    assert_eq!(kept(24 * HOUR), *windows(&["45/1m"]));
+    assert_eq!(kept(44 * HOUR - 1), *windows(&["45/1m"]));
+    assert_eq!(kept(44 * HOUR), Windows::none());
+    // What was outdated once does not come back with the clock.
+    assert_eq!(kept(21 * HOUR), Windows::none());
+}
+
+#[test]
+fn a_confirmation_from_the_future_counts_as_one_of_now() {
+    const HOUR: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    block_on(store.write(vec![named(key, "45/1m", 1_000 * HOUR)])).unwrap();
+    let name = block_on(store.scopes()).unwrap().remove(0).1;
+    let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().adopted;
+    assert_eq!(kept(0), *windows(&["45/1m"]));
+    assert_eq!(kept(24 * HOUR), Windows::none());
 }
 
 #[test]

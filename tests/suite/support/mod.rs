@@ -35,6 +35,8 @@ pub(crate) use t_opt::best_departures;
 pub(crate) use t_opt::t_opt;
 pub(crate) use virtual_loop::VirtualLoop;
 pub(crate) use world::Fault;
+pub(crate) use world::History;
 pub(crate) use world::World;
 pub(crate) use world::id_of;
 pub(crate) use world::reply;
+pub(crate) use world::row_of;

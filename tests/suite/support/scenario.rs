@@ -250,6 +250,8 @@ impl Scenario {
                 always: None,
                 otherwise: Arc::from("from the tests"),
             },
+            rules: Arc::default(),
+            verify_for: None,
             reach_timeout: Duration::from_secs(60) / self.time_scale,
             give_up_after: Duration::from_secs(90 * 60),
             max_failures: None,

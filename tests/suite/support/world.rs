@@ -27,6 +27,7 @@ use mde_cancel::domain::RowContext;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::Throttle;
 use mde_cancel::domain::Uptime;
+use mde_cancel::engine::Rules;
 use mde_cancel::engine::core::CommentRule;
 use mde_cancel::engine::core::Core;
 use mde_cancel::engine::core::CoreSettings;
@@ -69,6 +70,7 @@ const SIGN_IN: Duration = Duration::from_millis(200);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 type CancelAnswer = Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>;
+type StateOf = Box<dyn FnMut(RowNumber, Duration) -> Option<ActionStatus>>;
 type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
 
 /// What the world is like.
@@ -87,6 +89,14 @@ pub(crate) struct World {
     pub(crate) cancel_answer: CancelAnswer,
     /// The same for reads.
     pub(crate) read_answer: ReadAnswer,
+    /// In which state the service has a row's action at a time, our own cancels apart; none where it does not know it.
+    pub(crate) state_of: StateOf,
+    /// How long a read takes.
+    pub(crate) read_latency: Duration,
+    pub(crate) rules: Rules,
+    pub(crate) verify_for: Option<Duration>,
+    /// What the service says of a row's type.
+    pub(crate) true_type_of: fn(RowNumber) -> Option<ActionType>,
     /// What the input says of a row's type.
     pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
     /// How many rows may end badly.
@@ -122,6 +132,8 @@ pub(crate) struct History {
     pub(crate) posts: Vec<(Duration, ActionId)>,
     /// When each read left.
     pub(crate) reads: Vec<Duration>,
+    /// Cancels that reached an action that had ended.
+    pub(crate) wasted: usize,
     /// How often a token was asked for.
     pub(crate) tokens: usize,
     /// How long each cooldown was when it was set.
@@ -168,6 +180,11 @@ pub(crate) fn id_of(row: RowNumber) -> ActionId {
     ActionId::parse(&format!("00000000-0000-4000-8000-{:012x}", row.0)).unwrap()
 }
 
+pub(crate) fn row_of(id: ActionId) -> RowNumber {
+    let text = id.to_string();
+    RowNumber(u32::from_str_radix(&text[28..], 16).unwrap())
+}
+
 impl World {
     pub(crate) fn of(rows: u32) -> Self {
         Self {
@@ -180,6 +197,11 @@ impl World {
             readable: true,
             cancel_answer: Box::new(|_, _| None),
             read_answer: Box::new(|_, _| None),
+            state_of: Box::new(|_, _| Some(ActionStatus::Pending)),
+            read_latency: Duration::ZERO,
+            rules: Rules::default(),
+            verify_for: None,
+            true_type_of: |_| None,
             type_of: |_| None,
             max_failures: None,
             until: Duration::from_secs(48 * 3600),
@@ -208,6 +230,8 @@ impl World {
                 always: None,
                 otherwise: Arc::from("by the simulation"),
             },
+            rules: Arc::new(self.rules.clone()),
+            verify_for: self.verify_for,
             reach_timeout: Duration::from_secs(60),
             give_up_after: Duration::from_secs(90 * 60),
             max_failures: self.max_failures,
@@ -236,6 +260,7 @@ impl World {
                 tally: Tally::default(),
                 posts: Vec::new(),
                 reads: Vec::new(),
+                wasted: 0,
                 tokens: 0,
                 cooldowns: Vec::new(),
                 reasons: BTreeMap::new(),
@@ -426,7 +451,7 @@ impl Running {
                     None => self.read(&ids),
                 };
                 self.later(
-                    now,
+                    now + self.world.read_latency,
                     Happening::Event(Box::new(Event::Read {
                         lane,
                         ticket,
@@ -480,6 +505,14 @@ impl Running {
             };
             return reply(ReplyKind::Throttled(throttle), Some(429));
         }
+        match self.state(id) {
+            None => return reply(ReplyKind::NotFound, Some(404)),
+            Some(status) if !status.is_open() => {
+                self.history.wasted += 1;
+                return reply(ReplyKind::Refused, Some(400));
+            }
+            Some(_) => {}
+        }
         self.statuses.insert(id, ActionStatus::Cancelled);
         let record = MachineAction {
             status: Some(ActionStatus::Cancelled),
@@ -496,16 +529,27 @@ impl Running {
         if !self.world.readable {
             return reply(ReplyKind::Forbidden, Some(403));
         }
-        let records = ids.iter().map(|&id| MachineAction {
-            status: Some(
-                self.statuses
-                    .get(&id)
-                    .cloned()
-                    .unwrap_or(ActionStatus::Pending),
-            ),
+        let known: Vec<_> = ids
+            .iter()
+            .filter_map(|&id| self.state(id).map(|status| (id, status)))
+            .collect();
+        let records = known.into_iter().map(|(id, status)| MachineAction {
+            status: Some(status),
+            action_type: (self.world.true_type_of)(row_of(id)),
+            cancellation_comment: self
+                .statuses
+                .get(&id)
+                .map(|_| "by the simulation".to_owned()),
             ..MachineAction::bare(id)
         });
-        reply(ReplyKind::Answer(records.collect()), Some(200))
+        let records: Vec<_> = records.collect();
+        reply(ReplyKind::Answer(records), Some(200))
+    }
+
+    /// Returns the service's word on an action, our own cancel before everything.
+    fn state(&mut self, id: ActionId) -> Option<ActionStatus> {
+        let ours = self.statuses.get(&id).cloned();
+        ours.or_else(|| (self.world.state_of)(row_of(id), self.now))
     }
 
     fn write(&mut self, record: Record) {

@@ -1,0 +1,278 @@
+//! Triage: a row's record is read before its cancel leaves, in batches only just ahead of the cancels.
+//!
+//! Lazily, so that states are young when they are used: what lies further behind in the journal is read when its turn
+//! comes near. A state that has grown old while the quota held everything back is read again.
+
+use std::time::Duration;
+
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::RowNumber;
+use crate::retry::Doubt;
+use crate::retry::RecordVerdict;
+use crate::retry::judge_record;
+use crate::store::Record;
+
+use super::event::Effect;
+use super::event::RunEvent;
+use super::event::StopReason;
+use super::gate::Wait;
+use super::gate::WaitCause;
+use super::lane::Errand;
+use super::lane::Lane;
+use super::send::passage;
+use crate::engine::rules::Triage;
+
+/// Reads that have brought no proper answer for so long hold up no row that may go without its record.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// A batch that is not full waits so long for more rows of a stream.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// So many rows whose state is known, or is being read, are kept ready: about a minute's worth.
+const AHEAD: usize = 128;
+
+/// So many ids that are all missing are looked for again before any other is.
+pub(super) const ALL_MISSING: usize = 100;
+
+impl Lane {
+    /// Queues a row that came from the journal, or sees to it that its record is read first.
+    pub(super) fn admit(&mut self, now: Moment, number: RowNumber) {
+        if self.needs_reading(now, number) {
+            self.read_first(now, number);
+            if self.may_go_unread(number) {
+                self.queue.push_fresh(number);
+            }
+        } else {
+            self.queue.push_fresh(number);
+        }
+    }
+
+    /// Marks a row whose record must be read before it is sent.
+    fn read_first(&mut self, now: Moment, number: RowNumber) {
+        if let Some(row) = self.rows.get_mut(&number) {
+            row.doubt = Some(Doubt::Unread);
+            self.unread.insert(number);
+            self.unread_since.get_or_insert(now.uptime);
+        }
+    }
+
+    /// Returns whether a row must not be sent before its record was read, which it is seen to. Where it may go as it is,
+    /// nothing waits for its record any more.
+    pub(super) fn is_held_for_reading(&mut self, now: Moment, number: RowNumber) -> bool {
+        if !self.needs_reading(now, number) {
+            return false;
+        }
+        if !self.may_go_unread(number) {
+            self.read_first(now, number);
+            return true;
+        }
+        // An answer that is on its way must not be taken for one to a question that comes up later.
+        if let Some(row) = self.rows.get_mut(&number) {
+            row.doubt = None;
+        }
+        self.unread.remove(&number);
+        self.looks.retain(|&(_, row)| row != number);
+        for flight in self.flights.values_mut() {
+            if let Errand::Look(rows) = &mut flight.errand {
+                rows.retain(|&row| row != number);
+            }
+        }
+        false
+    }
+
+    /// Returns whether a row's state is unknown or too old, and reading it is wanted.
+    fn needs_reading(&self, now: Moment, number: RowNumber) -> bool {
+        let Some(row) = self.rows.get(&number) else {
+            return false;
+        };
+        let is_young = row
+            .state_at
+            .is_some_and(|at| now.uptime.since(at) < self.settings.retry.stale_after);
+        self.settings.rules.triage == Triage::ReadFirst && !row.is_unreadable && !is_young
+    }
+
+    /// Returns whether reads are so slow that a row goes without, and whether it may.
+    fn may_go_unread(&self, number: RowNumber) -> bool {
+        let rules = &self.settings.rules;
+        self.reads_are_slow
+            && self.rows.get(&number).is_some_and(|row| {
+                row.state_at.is_some() || rules.let_go_unread(row.id, &row.context)
+            })
+    }
+
+    /// Looks whether reads have become slow, and lets the rows go that may.
+    pub(super) fn watch_reads(&mut self, now: Moment) {
+        let waited = self.reads_since.map(|since| now.uptime.since(since));
+        let is_slow = waited.is_some_and(|waited| waited >= SLOW);
+        let was_slow = std::mem::replace(&mut self.reads_are_slow, is_slow);
+        if let (Some(since), false) = (self.reads_since, is_slow) {
+            self.wake_at(since.after(SLOW));
+        }
+        if !is_slow || was_slow {
+            return;
+        }
+        let unread: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.doubt == Some(Doubt::Unread))
+            .map(|(&number, _)| number)
+            .collect();
+        let (go, wait): (Vec<_>, Vec<_>) = unread
+            .into_iter()
+            .partition(|&number| self.may_go_unread(number));
+        if go.is_empty() && wait.is_empty() {
+            return;
+        }
+        self.tell.push(RunEvent::ReadsSlow {
+            go: go.len(),
+            wait: wait.len(),
+        });
+        for number in go {
+            self.queue.push_fresh(number);
+        }
+    }
+
+    /// Reads the records that are wanted next.
+    pub(super) fn pump_triage(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        while !self.unread.is_empty() && !self.waits_for_missing() {
+            let ready = self.queue.fresh_len() + self.being_read();
+            if ready >= AHEAD && !self.reads_are_slow {
+                return;
+            }
+            if !self.is_batch_complete(now) {
+                return;
+            }
+            let is_probe = match passage(&self.read_outage, now) {
+                Ok(is_probe) => is_probe,
+                Err(wait) => return self.note_read_wait(wait),
+            };
+            let destination = self.reading_place(now, self.unread.len());
+            if let Err(wait) = self.gate(destination).ask(now.uptime) {
+                return self.note_read_wait(wait);
+            }
+            let most = self.most_at(destination);
+            let rows = std::iter::from_fn(|| self.unread.pop_first());
+            let rows = rows.take(most).collect();
+            self.unread_since = (!self.unread.is_empty()).then_some(now.uptime);
+            self.has_read_a_batch = true;
+            self.ask_to_read(now, destination, (rows, is_probe), out);
+        }
+    }
+
+    /// Returns whether there is no use in waiting for more ids before they are asked for. The first batch never waits.
+    fn is_batch_complete(&mut self, now: Moment) -> bool {
+        if self.unread.len() >= self.batch || !self.has_read_a_batch {
+            return true;
+        }
+        if self.is_loading() || self.may_load_more() {
+            return false;
+        }
+        let since = self.unread_since.unwrap_or(now.uptime);
+        let closes = since.after(LINGER);
+        if self.is_input_ended() || closes <= now.uptime {
+            return true;
+        }
+        self.wake_at(closes);
+        false
+    }
+
+    /// Returns whether the first ids were all missing, so that it is to be seen first whether they stay so.
+    fn waits_for_missing(&self) -> bool {
+        let missing = || self.rows.values().filter(|row| row.was_missing).count();
+        !self.found_any && missing() >= ALL_MISSING
+    }
+
+    /// Returns how many rows' records are being read.
+    fn being_read(&self) -> usize {
+        let looks = self.flights.values().map(|flight| match &flight.errand {
+            Errand::Look(rows) => rows.len(),
+            Errand::Cancel(_) => 0,
+        });
+        looks.sum()
+    }
+
+    /// Says what reads wait for, in words that cannot be taken for the wait of cancels.
+    pub(super) fn note_read_wait(&mut self, wait: Wait) {
+        let cause = match wait.cause {
+            _ if self.reads_are_slow => WaitCause::SlowReads,
+            WaitCause::Window | WaitCause::Pace => WaitCause::Reads,
+            other => other,
+        };
+        self.note_wait(Wait { cause, ..wait });
+    }
+
+    /// A record was read that says nothing against a cancel: the rules have the last word.
+    pub(super) fn triaged(&mut self, now: Moment, number: RowNumber) {
+        let held = self.held_by_rules(number);
+        self.note_state(now, number);
+        match held {
+            Some(reason) => self.settle(now, number, Outcome::HeldBack, reason),
+            None => self.queue.push_fresh(number),
+        }
+    }
+
+    fn held_by_rules(&self, number: RowNumber) -> Option<String> {
+        let row = self.rows.get(&number)?;
+        let record = row.record.as_deref()?;
+        let facts = crate::domain::Facts::of_record(&row.context, record);
+        self.settings.rules.hold(row.id, &facts)
+    }
+
+    /// Journals the state of a row that was read before it is sent.
+    pub(super) fn note_state(&mut self, now: Moment, number: RowNumber) {
+        let Some(row) = self.rows.get(&number) else {
+            return;
+        };
+        let record = row.record.as_deref();
+        self.records.push(Record::Noted {
+            run: self.settings.run,
+            row: number,
+            phase: row.phase(),
+            status_before: record
+                .filter(|_| row.attempts == 0)
+                .and_then(|record| record.status.clone()),
+            record: record.cloned(),
+            triaged_at: Some(now.wall),
+        });
+    }
+
+    /// Settles an unsent row whose record, seen after it had been queued, leaves nothing to cancel.
+    pub(super) fn settle_if_seen_final(&mut self, now: Moment, number: RowNumber) -> bool {
+        let Some(row) = self.rows.get(&number) else {
+            return false;
+        };
+        let (0, Some(record)) = (row.attempts, &row.record) else {
+            return false;
+        };
+        match judge_record(record, &row.history()) {
+            RecordVerdict::Settle(outcome) => {
+                self.settle_seen(now, number, outcome);
+                true
+            }
+            RecordVerdict::Open => false,
+        }
+    }
+
+    /// A row's record could be read neither alone nor with others, though others' could.
+    pub(super) fn unread_for_good(&mut self, now: Moment, number: RowNumber) {
+        let rules = &self.settings.rules;
+        let Some(row) = self.rows.get_mut(&number) else {
+            return;
+        };
+        row.doubt = None;
+        if row.state_at.is_some() || row.attempts > 0 || rules.let_go_unread(row.id, &row.context) {
+            row.is_unreadable = true;
+            self.queue.push_fresh(number);
+            return;
+        }
+        let reason = "not sent: its record cannot be read, although others can, and without it the guards cannot be \
+                      asked; --no-triage sends it as it is";
+        self.settle(now, number, Outcome::Failed, reason.to_owned());
+    }
+
+    /// Reading is not permitted, and rows wait for it.
+    pub(super) fn stop_for_reading(&mut self, what: String) {
+        self.stop(StopReason::ReadingForbidden(what));
+    }
+}

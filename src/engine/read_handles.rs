@@ -1,0 +1,79 @@
+//! The half of a lane's way to its tenant that can read and nothing else.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use secrecy::SecretString;
+
+use crate::api::ListQuery;
+use crate::api::Reader;
+use crate::auth::AuthError;
+use crate::auth::Credential;
+use crate::auth::Freshness;
+use crate::domain::ActionId;
+use crate::domain::Destination;
+use crate::domain::ReadReply;
+use crate::domain::Reply;
+use crate::domain::ReplyKind;
+
+/// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
+#[derive(Debug)]
+pub struct ReadHandles {
+    reader: Reader,
+    credential: Credential,
+    // std Mutex: nothing awaits while it is held.
+    token: Mutex<Option<SecretString>>,
+}
+
+impl ReadHandles {
+    /// Binds the reading half of the service's client and a way to a token.
+    pub fn new(reader: Reader, credential: Credential) -> Self {
+        Self {
+            reader,
+            credential,
+            token: Mutex::new(None),
+        }
+    }
+
+    /// Returns the token at hand, where there is one.
+    pub(super) fn held_token(&self) -> Option<SecretString> {
+        self.token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Gets a token, and keeps it for the calls to come.
+    pub(super) async fn sign_in(&self, freshness: Freshness) -> Result<(), AuthError> {
+        let token = self.credential.token(freshness).await?;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.secret);
+        Ok(())
+    }
+
+    /// Looks at the records of these actions, with one call.
+    pub(super) async fn look(&self, destination: Destination, ids: &[ActionId]) -> ReadReply {
+        match (self.held_token(), destination, ids) {
+            (None, ..) => never_left(),
+            (Some(token), Destination::Get, &[id]) => self.reader.action(&token, id).await,
+            (Some(token), ..) => self.reader.actions(&token, ids).await,
+        }
+    }
+
+    /// Reads one page of the tenant's actions.
+    pub(super) async fn page(&self, query: &ListQuery) -> ReadReply {
+        match self.held_token() {
+            None => never_left(),
+            Some(token) => self.reader.list(&token, query).await,
+        }
+    }
+}
+
+/// A call for which no token is held; one is asked for before any call, so this is a fault of ours that must still not
+/// be taken for an answer.
+pub(super) fn never_left<T>() -> Reply<T> {
+    Reply {
+        kind: ReplyKind::NeverLeft("no token is held".to_owned()),
+        http_status: None,
+        error: None,
+    }
+}

@@ -1,0 +1,413 @@
+//! Reads outside a run's core: for a preview, for lists, and for selections from the tenant.
+//!
+//! Each call takes its slot in the ledger's list scope as a run's reads do, so that all of them together keep to one
+//! allowance. It waits for slots and cooldowns by itself, tries transient faults again with a growing pause, and asks
+//! for a new token once. It holds no canceller, so whoever has nothing else cannot send a cancel.
+//!
+//! One call at a time: the allowance of reads is used up long before a second one would gain anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+
+use crate::api::ListQuery;
+use crate::api::MAX_BATCH;
+use crate::auth::AuthError;
+use crate::auth::Freshness;
+use crate::clock::Clock;
+use crate::domain::ActionId;
+use crate::domain::Destination;
+use crate::domain::MachineAction;
+use crate::domain::Moment;
+use crate::domain::ReadReply;
+use crate::domain::ReplyKind;
+use crate::domain::RetryAfter;
+use crate::domain::Throttle;
+use crate::domain::Uptime;
+use crate::quota::Pacer;
+use crate::quota::Window;
+use crate::quota::Windows;
+use crate::retry::RetrySettings;
+use crate::retry::backoff;
+use crate::retry::judge_throttle;
+use crate::retry::wait_of;
+use crate::store::CallId;
+use crate::store::Purpose;
+use crate::store::Record;
+use crate::store::ScopeKey;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Take;
+use crate::store::Taken;
+
+use super::core::GateSettings;
+use super::core::words;
+use super::read_handles::ReadHandles;
+
+/// A wait for the allowance that is longer than this is said, so that nobody takes it for a hang.
+const SAID: Duration = Duration::from_secs(2);
+
+/// What reads need to know from the start.
+#[derive(Clone, Debug)]
+pub struct ReadsSettings {
+    /// The gate of lists: scope, windows and pace count here; one call at a time leaves, and the ledger knows cooldowns.
+    pub gate: GateSettings,
+    /// The rules of retrying.
+    pub retry: RetrySettings,
+    /// How long a service may answer nothing but transient faults, or nothing at all, before we give up.
+    pub patience: Duration,
+    /// Where the dice start.
+    pub seed: u64,
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadsError {
+    /// The permission is missing (403).
+    #[error(
+        "reading machine actions is forbidden ({what}); grant the app Machine.Read.All, or the signed-in user Machine.Read"
+    )]
+    Forbidden {
+        /// What the service said.
+        what: String,
+    },
+    /// The service read the call and refused it for good.
+    #[error("the service refused the read: {what}")]
+    Refused {
+        /// What the service said.
+        what: String,
+    },
+    /// There is no token.
+    #[error("sign-in failed")]
+    SignIn(#[source] AuthError),
+    /// The token is not taken, and a fresh one is not either (401).
+    #[error("the service refused a fresh token, too ({what})")]
+    TokenRefused {
+        /// What the service said.
+        what: String,
+    },
+    /// Nothing but transient faults for too long.
+    #[error("no answer to a read for {} s; last: {what}", .lasted.as_secs())]
+    GaveUp {
+        /// What came last.
+        what: String,
+        /// For how long.
+        lasted: Duration,
+    },
+    /// The ledger.
+    #[error("reads stopped because the ledger cannot be written")]
+    Store(#[from] StoreError),
+}
+
+/// Reads records through the shared ledger, one call at a time.
+pub struct Reads {
+    handles: Arc<ReadHandles>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    scope: ScopeKey,
+    windows: Arc<Windows>,
+    pacer: Pacer,
+    retry: RetrySettings,
+    patience: Duration,
+    dice: SmallRng,
+    /// At most so many ids in one call; halved where the service does not take that many.
+    batch: usize,
+    /// 429s since the last good answer: the exponent of our own backoff.
+    throttles: u32,
+    /// Transient faults since the last answer, and when the first of them came.
+    faults: (u32, Option<Uptime>),
+    /// Whether a token was refused and nothing good came since.
+    token_doubted: bool,
+    calls: u64,
+}
+
+/// What one call asks for.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    Records(&'a [ActionId]),
+    Page(&'a ListQuery),
+}
+
+impl Reads {
+    /// Makes one of what a lane can read with; sends nothing.
+    pub fn new(
+        handles: Arc<ReadHandles>,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        settings: ReadsSettings,
+    ) -> Self {
+        Self {
+            handles,
+            store,
+            clock,
+            scope: settings.gate.scope,
+            windows: settings.gate.windows,
+            pacer: Pacer::new(settings.gate.pace),
+            retry: settings.retry,
+            patience: settings.patience,
+            dice: SmallRng::seed_from_u64(settings.seed),
+            batch: MAX_BATCH,
+            throttles: 0,
+            faults: (0, None),
+            token_doubted: false,
+            calls: 0,
+        }
+    }
+
+    /// Returns how many calls left so far, whatever came back.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Reads the records of these actions, with a call for each hundred of them. What the service does not know is
+    /// missing from the answer, whose order is the service's.
+    ///
+    /// A list may lag behind by seconds, so what is missing should be looked for once more, later.
+    ///
+    /// # Errors
+    /// Returns why the rest cannot be read; what was read before is lost with it, so that whoever wants to keep it asks
+    /// for a hundred at a time.
+    ///
+    /// # Cancel safety
+    /// Safe: a call on the wire counts as one that may still be delivered, and holds its slot accordingly.
+    pub async fn by_ids(&mut self, ids: &[ActionId]) -> Result<Vec<MachineAction>, ReadsError> {
+        let mut found = Vec::new();
+        let mut left = ids;
+        while !left.is_empty() {
+            let some = &left[..left.len().min(self.batch)];
+            let reply = self.call(Wish::Records(some)).await?;
+            match reply.kind {
+                ReplyKind::Answer(records) => found.extend(records),
+                // The service does not take a filter of this length.
+                _ if some.len() > 1 => {
+                    self.batch = some.len() / 2;
+                    continue;
+                }
+                ReplyKind::NotFound => {}
+                _ => return Err(refused(&reply)),
+            }
+            left = &left[some.len()..];
+        }
+        Ok(found)
+    }
+
+    /// Reads one page of the tenant's actions.
+    ///
+    /// # Errors
+    /// Returns why the page cannot be read; a filter that the service does not take is [`ReadsError::Refused`].
+    ///
+    /// # Cancel safety
+    /// As [`Reads::by_ids`].
+    pub async fn page(&mut self, query: &ListQuery) -> Result<Vec<MachineAction>, ReadsError> {
+        let reply = self.call(Wish::Page(query)).await?;
+        match reply.kind {
+            ReplyKind::Answer(records) => Ok(records),
+            _ => Err(refused(&reply)),
+        }
+    }
+
+    /// Asks until there is an answer that another try would not change: records, a 404, or a refusal.
+    async fn call(&mut self, wish: Wish<'_>) -> Result<ReadReply, ReadsError> {
+        loop {
+            if self.handles.held_token().is_none() {
+                self.sign_in(Freshness::AtHand).await?;
+            }
+            let reply = self.send(wish).await?;
+            match &reply.kind {
+                ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused => {
+                    self.throttles = 0;
+                    self.faults = (0, None);
+                    self.token_doubted = false;
+                    return Ok(reply);
+                }
+                ReplyKind::Forbidden => {
+                    return Err(ReadsError::Forbidden {
+                        what: words::of_reply(&reply),
+                    });
+                }
+                ReplyKind::Unauthorized if self.token_doubted => {
+                    return Err(ReadsError::TokenRefused {
+                        what: words::of_reply(&reply),
+                    });
+                }
+                ReplyKind::Unauthorized => {
+                    self.token_doubted = true;
+                    self.sign_in(Freshness::New).await?;
+                }
+                // The next slot is not given before the cooldown is over.
+                ReplyKind::Throttled(_) => self.faults = (0, None),
+                ReplyKind::NotApplied(wait) | ReplyKind::ServerFault(wait) => {
+                    self.pause(*wait, &reply).await?;
+                }
+                ReplyKind::Garbled
+                | ReplyKind::Redirected
+                | ReplyKind::TimedOut
+                | ReplyKind::Broken(_)
+                | ReplyKind::NeverLeft(_) => self.pause(None, &reply).await?,
+            }
+        }
+    }
+
+    async fn sign_in(&self, freshness: Freshness) -> Result<(), ReadsError> {
+        let signed_in = self.handles.sign_in(freshness).await;
+        signed_in.map_err(ReadsError::SignIn)
+    }
+
+    /// Takes a slot, sends one call and writes down how it ended.
+    async fn send(&mut self, wish: Wish<'_>) -> Result<ReadReply, ReadsError> {
+        let call = self.slot().await?;
+        let reply = self.ask(call, wish).await;
+        let now = self.clock.now();
+        let records = match &reply.kind {
+            ReplyKind::NeverLeft(_) => vec![Record::Withdrawn { call }],
+            kind => {
+                self.calls += 1;
+                let grace = match kind {
+                    ReplyKind::TimedOut => self.retry.fate_grace,
+                    _ => Duration::ZERO,
+                };
+                let mut records = vec![replied(call, now, grace)];
+                if let ReplyKind::Throttled(throttle) = kind {
+                    self.throttled(now, throttle, &mut records);
+                }
+                records
+            }
+        };
+        self.store.write(records).await?;
+        Ok(reply)
+    }
+
+    async fn ask(&self, call: CallId, wish: Wish<'_>) -> ReadReply {
+        let mut on_wire = OnWire {
+            call: Some(call),
+            store: &self.store,
+            clock: &*self.clock,
+            grace: self.retry.fate_grace,
+        };
+        let reply = match wish {
+            Wish::Records(ids) => self.handles.look(Destination::List, ids).await,
+            Wish::Page(query) => self.handles.page(query).await,
+        };
+        on_wire.call = None;
+        reply
+    }
+
+    /// Waits for a slot of the list scope.
+    async fn slot(&mut self) -> Result<CallId, ReadsError> {
+        loop {
+            let now = self.clock.now();
+            if let Err(until) = self.pacer.check(now.uptime) {
+                self.clock.sleep_until(until).await;
+                continue;
+            }
+            let take = Take {
+                scope: self.scope,
+                windows: Arc::clone(&self.windows),
+                now,
+                purpose: Purpose::Read,
+            };
+            let (why, until) = match self.store.take(take).await? {
+                Taken::Go(call) => return Ok(call),
+                Taken::NotBefore(until) => ("the allowance of reads is used up", until),
+                Taken::CoolingDown(until) => ("the service told reads to wait", until),
+            };
+            if until.since(now.uptime) >= SAID {
+                tracing::warn!(until = %format_args!("{:.0}", now.wall_at(until)), "{why}");
+            }
+            self.clock.sleep_until(until).await;
+        }
+    }
+
+    /// Takes in a 429: the cooldown that all of the scope keep to, and the allowance that it may name.
+    fn throttled(&mut self, now: Moment, throttle: &Throttle, records: &mut Vec<Record>) {
+        self.throttles = self.throttles.saturating_add(1);
+        let own = backoff(&self.retry, self.throttles, &mut self.dice);
+        let verdict = judge_throttle(now, throttle, own, &self.retry);
+        if let Some(hint) = verdict.hint_ignored {
+            tracing::warn!(
+                ?hint,
+                "the service asked reads for an absurd wait; our own is taken"
+            );
+        }
+        records.push(Record::Cooldown {
+            scope: self.scope,
+            until: verdict.until,
+            wall: now.wall_at(verdict.until),
+            cause: words::of_throttle(throttle),
+        });
+        let named = throttle.allowance;
+        if let Some(window) = named.and_then(|(limit, period)| Window::named(limit, period)) {
+            records.push(Record::Limit {
+                scope: self.scope,
+                window,
+                at: now.wall,
+            });
+            let mut windows = (*self.windows).clone();
+            if windows.adopt(window.limit, window.period) {
+                tracing::warn!(%window, "the service named a smaller allowance for reads, and it is kept");
+                self.windows = Arc::new(windows);
+            }
+        }
+    }
+
+    /// Waits before the next try after a transient fault, or gives up.
+    async fn pause(
+        &mut self,
+        asked: Option<RetryAfter>,
+        reply: &ReadReply,
+    ) -> Result<(), ReadsError> {
+        let now = self.clock.now();
+        let since = *self.faults.1.get_or_insert(now.uptime);
+        self.faults.0 = self.faults.0.saturating_add(1);
+        let lasted = now.uptime.since(since);
+        let what = words::of_fault(reply);
+        if lasted >= self.patience {
+            return Err(ReadsError::GaveUp { what, lasted });
+        }
+        tracing::info!(%what, "a read brought no answer; it is tried again");
+        let asked = asked
+            .map(|hint| wait_of(now, hint))
+            .filter(|&wait| wait <= self.retry.hint_bound)
+            .unwrap_or_default();
+        let wait = backoff(&self.retry, self.faults.0, &mut self.dice).max(asked);
+        self.clock.sleep_until(now.uptime.after(wait)).await;
+        Ok(())
+    }
+}
+
+/// A call that is on the wire. Dropped before its answer was read, it is written down as one that we ended.
+struct OnWire<'a> {
+    call: Option<CallId>,
+    store: &'a Store,
+    clock: &'a dyn Clock,
+    grace: Duration,
+}
+
+impl Drop for OnWire<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            // It is written whether anybody waits for it or not.
+            drop(
+                self.store
+                    .write(vec![replied(call, self.clock.now(), self.grace)]),
+            );
+        }
+    }
+}
+
+fn replied(call: CallId, now: Moment, grace: Duration) -> Record {
+    Record::Replied {
+        call,
+        at: now,
+        ended: now.uptime.after(grace),
+        row: None,
+    }
+}
+
+fn refused(reply: &ReadReply) -> ReadsError {
+    ReadsError::Refused {
+        what: words::of_reply(reply),
+    }
+}

@@ -1,0 +1,134 @@
+//! Waiting for a file that somebody else holds: busy is not failed, and whoever waits for long is told for whom.
+
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use rusqlite::ErrorCode;
+
+use super::error::Fault;
+use super::error::holders;
+
+/// How long opening waits for whoever writes or opens: the longest transaction takes well under a second.
+pub(super) const OPENING: Duration = Duration::from_secs(30);
+
+/// How long SQLite itself waits for a busy file before we hear of it.
+pub(super) const BUSY_SLICE: Duration = Duration::from_millis(250);
+
+/// The pause where somebody says busy without having waited.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// When waiting becomes worth a word.
+const WARN_AFTER: Duration = Duration::from_secs(2);
+
+/// What is done after so much waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    Warn,
+    GiveUp,
+}
+
+/// One wait, from the first refusal on.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// How long it lasts; for ever where there is none.
+    most: Option<Duration>,
+    since: Option<Instant>,
+    warned: bool,
+}
+
+impl Patience {
+    /// Waits as long as it takes.
+    pub(super) fn endless() -> Self {
+        Self {
+            most: None,
+            since: None,
+            warned: false,
+        }
+    }
+
+    /// Waits for `most` at the longest.
+    pub(super) fn of(most: Duration) -> Self {
+        Self {
+            most: Some(most),
+            ..Self::endless()
+        }
+    }
+
+    /// Waits a little where `fault` says that `file` is busy. Returns whether to try again.
+    pub(super) fn bears(&mut self, fault: &Fault, file: &Path) -> bool {
+        matches!(fault, Fault::Sqlite(error) if is_busy(error)) && self.wait(file)
+    }
+
+    /// Waits a little for whoever holds `file`. Returns whether to try again.
+    pub(super) fn wait(&mut self, file: &Path) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        match self.verdict(since.elapsed()) {
+            Verdict::GiveUp => return false,
+            Verdict::Warn => tracing::warn!(
+                file = %file.display(),
+                "the state file is busy: waiting for {}; nothing is sent meanwhile",
+                holders(file)
+            ),
+            Verdict::Wait => {}
+        }
+        std::thread::sleep(PAUSE);
+        true
+    }
+
+    fn verdict(&mut self, waited: Duration) -> Verdict {
+        if self.most.is_some_and(|most| waited >= most) {
+            Verdict::GiveUp
+        } else if !self.warned && waited >= WARN_AFTER {
+            self.warned = true;
+            Verdict::Warn
+        } else {
+            Verdict::Wait
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::*;
+    use super::*;
+
+    #[test]
+    fn one_warning_comes_after_two_seconds_and_the_end_after_the_bound() {
+        let waits = [0, 1_999, 2_000, 2_001, 29_999, 30_000, 31_000].map(Duration::from_millis);
+        let verdicts = |mut patience: Patience| waits.map(|waited| patience.verdict(waited));
+        assert_eq!(
+            verdicts(Patience::of(OPENING)),
+            [Wait, Wait, Warn, Wait, Wait, GiveUp, GiveUp]
+        );
+        assert_eq!(
+            verdicts(Patience::endless()),
+            [Wait, Wait, Warn, Wait, Wait, Wait, Wait]
+        );
+    }
+
+    #[test]
+    fn only_a_busy_file_is_waited_for_and_not_beyond_the_bound() {
+        let fault = |code| {
+            Fault::Sqlite(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(code),
+                None,
+            ))
+        };
+        let file = Path::new("state.db");
+        let busy = fault(rusqlite::ffi::SQLITE_BUSY);
+        assert!(Patience::endless().bears(&busy, file));
+        assert!(!Patience::of(Duration::ZERO).bears(&busy, file));
+        for other in [fault(rusqlite::ffi::SQLITE_FULL), Fault::ReadOnly] {
+            assert!(!Patience::endless().bears(&other, file));
+        }
+    }
+}

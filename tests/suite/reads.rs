@@ -1,0 +1,253 @@
+//! Reads outside a run, with the real ledger and the real client, against the sandbox on a free port.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_cancel::api::ApiSettings;
+use mde_cancel::api::Connection;
+use mde_cancel::api::ListQuery;
+use mde_cancel::api::Proxies;
+use mde_cancel::api::Reader;
+use mde_cancel::api::Trust;
+use mde_cancel::auth::Credential;
+use mde_cancel::auth::ReadyToken;
+use mde_cancel::auth::TokenSource;
+use mde_cancel::clock::Clock as _;
+use mde_cancel::clock::SystemClock;
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::Destination;
+use mde_cancel::domain::Scope;
+use mde_cancel::engine::ReadHandles;
+use mde_cancel::engine::Reads;
+use mde_cancel::engine::ReadsError;
+use mde_cancel::engine::ReadsSettings;
+use mde_cancel::engine::core::GateSettings;
+use mde_cancel::quota::Windows;
+use mde_cancel::retry::RetrySettings;
+use mde_cancel::sandbox::Faults;
+use mde_cancel::sandbox::QuotaSettings;
+use mde_cancel::sandbox::Record;
+use mde_cancel::sandbox::Sandbox;
+use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::sandbox::Status;
+use mde_cancel::store::Process;
+use mde_cancel::store::ScopeKey;
+use mde_cancel::store::Store;
+use secrecy::SecretString;
+
+use crate::support::nth_id;
+
+/// What reads, and what it reads from.
+struct Bench {
+    reads: Reads,
+    sandbox: Sandbox,
+    store: Store,
+    scope: ScopeKey,
+    clock: Arc<SystemClock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// So many Isolates that are Pending, each a second older than the one before, in a service that does what
+    /// `faults` says, on a clock a hundred times as fast as the real one.
+    async fn with(count: usize, faults: &str, change: impl FnOnce(&mut SandboxSettings)) -> Self {
+        let mut settings = SandboxSettings {
+            quota: QuotaSettings::same_for_all(Windows::none()),
+            faults: Faults::parse(faults).unwrap(),
+            ..SandboxSettings::default()
+        };
+        change(&mut settings);
+        let sandbox = Sandbox::new(settings);
+        for number in 1..=count {
+            let second = 1_790_000_000 - i64::try_from(number).unwrap();
+            sandbox.add(Record::new(
+                nth_id(number),
+                "Isolate",
+                Status::Pending,
+                Timestamp::from_second(second).unwrap(),
+            ));
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(mde_cancel::sandbox::serve(
+            listener,
+            sandbox.clone(),
+            std::future::pending::<()>(),
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let process = Process {
+            id: uuid::Uuid::new_v4(),
+            pid: std::process::id(),
+            host: "here".to_owned(),
+            boot: clock.boot(),
+        };
+        let store = Store::open(folder.path(), process, clock.now()).unwrap();
+        let scope = Scope {
+            cloud: "sandbox".to_owned(),
+            tenant: "-".to_owned(),
+            app: "-".to_owned(),
+            destination: Destination::List,
+        };
+        let scope = store.scope(&scope, clock.now()).await.unwrap().key;
+        let reads = Reads::new(
+            Arc::new(handles(&base)),
+            store.clone(),
+            Arc::clone(&clock) as Arc<dyn mde_cancel::clock::Clock>,
+            settings_for(scope),
+        );
+        Self {
+            reads,
+            sandbox,
+            store,
+            scope,
+            clock,
+            _folder: folder,
+        }
+    }
+
+    /// Returns how many calls hold slots in the ledger.
+    async fn slots_taken(&self) -> u32 {
+        let windows = Arc::new(Windows::documented());
+        let usage = self.store.usage(self.scope, windows, self.clock.now());
+        usage.await.unwrap().windows[1].taken
+    }
+
+    fn statuses(&self) -> Vec<Option<u16>> {
+        let calls = self.sandbox.log();
+        calls.iter().map(|call| call.status).collect()
+    }
+}
+
+fn handles(base: &str) -> ReadHandles {
+    let connection = Connection::open(ApiSettings {
+        base: base.parse().unwrap(),
+        timeout: Duration::from_secs(20),
+        user_agent: "mde-cancel tests".to_owned(),
+        trust: Trust::Nothing,
+        proxies: Proxies::Off,
+    })
+    .unwrap();
+    let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+    ReadHandles::new(
+        Reader::new(connection),
+        Credential::new(TokenSource::Ready(token), None),
+    )
+}
+
+fn settings_for(scope: ScopeKey) -> ReadsSettings {
+    ReadsSettings {
+        gate: GateSettings {
+            scope,
+            windows: Arc::new(Windows::none()),
+            pace: None,
+            concurrency: 1,
+            cooldown: None,
+        },
+        retry: RetrySettings::default().scaled_down(100),
+        patience: Duration::from_millis(600),
+        seed: 1,
+    }
+}
+
+fn ids(numbers: std::ops::RangeInclusive<usize>) -> Vec<ActionId> {
+    numbers.map(nth_id).collect()
+}
+
+fn query(top: u32, skip: u32) -> ListQuery {
+    ListQuery {
+        filter: Some("status eq 'Pending'".to_owned()),
+        top: NonZeroU32::new(top).unwrap(),
+        skip,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_ids_cost_one_call_and_missing_ones_are_just_absent() {
+    let mut bench = Bench::with(230, "", |_| ()).await;
+    let found = bench.reads.by_ids(&ids(1..=250)).await.unwrap();
+    assert_eq!(found.len(), 230);
+    assert_eq!(bench.statuses(), [Some(200); 3]);
+    assert_eq!((bench.reads.calls(), bench.slots_taken().await), (3, 3));
+    assert!(bench.reads.by_ids(&[]).await.unwrap().is_empty());
+    assert_eq!(bench.reads.calls(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_come_newest_first() {
+    let mut bench = Bench::with(7, "", |_| ()).await;
+    let read = bench.reads.page(&query(3, 2)).await.unwrap();
+    let read: Vec<_> = read.iter().map(|action| action.id).collect();
+    assert_eq!(read, ids(3..=5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
+    let mut bench = Bench::with(3, "429-storm:1s@nth=1", |_| ()).await;
+    let before = bench.clock.now().uptime;
+    assert_eq!(bench.reads.by_ids(&ids(1..=3)).await.unwrap().len(), 3);
+    assert_eq!(bench.statuses(), [Some(429), Some(200)]);
+    // Not sooner; a slow machine may take longer.
+    assert!(bench.clock.now().uptime.since(before) >= Duration::from_secs(1));
+    assert_eq!(bench.slots_taken().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_names_the_permission_and_is_not_tried_again() {
+    let mut bench = Bench::with(3, "403", |_| ()).await;
+    let error = bench.reads.by_ids(&ids(1..=3)).await.unwrap_err();
+    assert!(matches!(error, ReadsError::Forbidden { .. }), "{error}");
+    assert!(error.to_string().contains("Machine.Read.All"), "{error}");
+    assert_eq!(bench.statuses(), [Some(403)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_renewed_ends_the_reading() {
+    let mut bench = Bench::with(3, "401", |_| ()).await;
+    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
+    assert!(matches!(error, ReadsError::SignIn(_)), "{error}");
+    assert_eq!(bench.statuses(), [Some(401)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
+    let script = "503@nth=1;reset@nth=1;html@nth=1";
+    let mut bench = Bench::with(3, script, |_| ()).await;
+    assert_eq!(bench.reads.by_ids(&ids(1..=3)).await.unwrap().len(), 3);
+    let mut bench = Bench::with(3, "503", |_| ()).await;
+    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
+    assert!(matches!(error, ReadsError::GaveUp { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_is_too_long_is_halved_and_one_that_is_wrong_is_refused() {
+    let mut bench = Bench::with(90, "", |settings| settings.lists.url_limit = Some(1_500)).await;
+    assert_eq!(bench.reads.by_ids(&ids(1..=90)).await.unwrap().len(), 90);
+    let statuses = bench.statuses();
+    assert_eq!(statuses[..2], [Some(414), Some(414)]);
+    assert_eq!(statuses[2..], [Some(200); 5]);
+    let wrong = ListQuery {
+        filter: Some("colour eq 'red'".to_owned()),
+        ..query(3, 0)
+    };
+    let error = bench.reads.page(&wrong).await.unwrap_err();
+    assert!(matches!(error, ReadsError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("colour"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_given_up_on_the_wire_holds_its_slot_for_the_grace() {
+    let mut bench = Bench::with(3, "hang", |_| ()).await;
+    let sandbox = bench.sandbox.clone();
+    {
+        let wanted = ids(1..=3);
+        let mut read = std::pin::pin!(bench.reads.by_ids(&wanted));
+        while sandbox.log().is_empty() {
+            assert!(futures::poll!(read.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.slots_taken().await, 1);
+}

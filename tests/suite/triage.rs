@@ -1,0 +1,372 @@
+//! States are read before cancels leave: what that saves, what it must not hold up, and what it costs. In virtual time.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are part of what these tests show"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::ActionType;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::Outcome::*;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RetryAfter;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::Throttle;
+use mde_cancel::engine::Rules;
+use mde_cancel::engine::Triage;
+use mde_cancel::engine::core::StopReason;
+
+use crate::support::Fault;
+use crate::support::History;
+use crate::support::World;
+use crate::support::id_of;
+use crate::support::reply;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A world in which states are read first, and each call takes a while.
+fn world(rows: u32) -> World {
+    let mut world = World::of(rows);
+    world.latency = Box::new(|_| (millis(100), 0.5));
+    world.read_latency = millis(100);
+    world.rules = Rules {
+        triage: Triage::ReadFirst,
+        ..Rules::default()
+    };
+    world
+}
+
+fn counts<const N: usize>(pairs: [(Outcome, usize); N]) -> BTreeMap<Outcome, usize> {
+    pairs.into()
+}
+
+fn first_post(history: &History) -> Duration {
+    history.posts.first().unwrap().0
+}
+
+#[test]
+fn nothing_is_sent_to_actions_that_have_ended() {
+    let mut world = world(10_000);
+    world.state_of = Box::new(|row, _| {
+        Some(match row.0 % 10 {
+            0..3 => ActionStatus::Pending,
+            3 => ActionStatus::Cancelled,
+            4 => ActionStatus::TimeOut,
+            _ => ActionStatus::Succeeded,
+        })
+    });
+    let history = world.run();
+    let expected = [
+        (Cancelled, 3_000),
+        (AlreadyCancelled, 1_000),
+        (AlreadyFinal, 6_000),
+    ];
+    assert_eq!(history.counts(), counts(expected));
+    assert_eq!((history.wasted, history.posts.len()), (0, 3_000));
+    // A batch of the last minute before an hour's wait has grown old after it.
+    let reads = history.reads.len();
+    println!(
+        "10,000 ids, 70 % ended: {reads} reads, {:?}",
+        history.elapsed
+    );
+    assert!(reads <= 100 + 3, "{reads} reads");
+    assert!(
+        first_post(&history) <= millis(150),
+        "{:?}",
+        first_post(&history)
+    );
+    let formula = secs(3_600 + 14 * 60);
+    let ratio = history.elapsed.as_secs_f64() / formula.as_secs_f64();
+    assert!(ratio <= 1.02, "{ratio}");
+}
+
+#[test]
+fn actions_that_end_by_themselves_waste_hardly_a_cancel() {
+    let mut world = world(5_000);
+    // One in three ends within the three hours, at any time of them.
+    world.state_of = Box::new(|row, now| {
+        let ends = secs(u64::from(row.0.wrapping_mul(2_654_435_761) % 32_400));
+        Some(if now < ends {
+            ActionStatus::Pending
+        } else {
+            ActionStatus::Succeeded
+        })
+    });
+    let history = world.run();
+    let sent = history.posts.len();
+    println!(
+        "{} of {sent} cancels wasted, {} reads, {:?}",
+        history.wasted,
+        history.reads.len(),
+        history.elapsed
+    );
+    assert!(history.wasted * 100 < sent, "{} of {sent}", history.wasted);
+    assert_eq!(history.outcomes.len(), 5_000);
+    assert!(history.counts()[&AlreadyFinal] > 500);
+}
+
+#[test]
+fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_is() {
+    for (after, expected) in [
+        (Some(ActionStatus::Failed), AlreadyFinal),
+        (Some(ActionStatus::Cancelled), AlreadyCancelled),
+        (None, NotFound),
+    ] {
+        let mut world = world(1);
+        world.state_of = Box::new(move |_, now| {
+            if now < millis(120) {
+                Some(ActionStatus::Pending)
+            } else {
+                after.clone()
+            }
+        });
+        let history = world.run();
+        assert_eq!(history.posts.len(), 1);
+        assert_eq!(history.outcomes[&RowNumber(1)], expected);
+    }
+}
+
+#[test]
+fn an_action_that_vanishes_while_it_waits_for_its_turn_is_not_sent() {
+    let mut world = world(1_600);
+    world.state_of =
+        Box::new(|row, now| (row.0 <= 1_550 || now < secs(1_200)).then_some(ActionStatus::Pending));
+    let history = world.run();
+    assert_eq!(
+        history.counts(),
+        counts([(Cancelled, 1_550), (NotFound, 50)])
+    );
+    assert_eq!(history.posts.len(), 1_550);
+}
+
+#[test]
+fn the_ids_of_another_tenant_stop_the_run_before_anything_is_sent() {
+    let mut world = world(3_000);
+    world.state_of = Box::new(|_, _| None);
+    let history = world.run();
+    assert_eq!(history.stop, Some(StopReason::AllMissing));
+    assert!(history.posts.is_empty());
+    assert!(history.reads.len() <= 4, "{} reads", history.reads.len());
+    assert!(history.elapsed <= secs(40), "{:?}", history.elapsed);
+}
+
+#[test]
+fn a_few_missing_ids_are_looked_for_once_more_together() {
+    let mut world = world(1_000);
+    world.state_of =
+        Box::new(|row, now| (row.0 % 20 != 0 || now > secs(20)).then_some(ActionStatus::Pending));
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 1_000)]));
+    assert!(history.reads.len() <= 10 + 10, "{}", history.reads.len());
+}
+
+#[test]
+fn types_without_a_permission_hold_up_nobody_behind_them() {
+    let type_of = |row: RowNumber| {
+        Some(if row.0 <= 10 {
+            ActionType::LiveResponse
+        } else {
+            ActionType::Isolate
+        })
+    };
+    let mut world = world(3_000);
+    world.true_type_of = type_of;
+    world.cancel_answer = Box::new(|id, _| {
+        (id <= id_of(RowNumber(10))).then(|| reply(ReplyKind::Forbidden, Some(403)))
+    });
+    let history = world.run();
+    assert_eq!(
+        history.counts(),
+        counts([(Cancelled, 2_990), (Forbidden, 10)])
+    );
+    assert_eq!(history.posts.len(), 3_000);
+}
+
+#[test]
+fn cancels_that_are_all_refused_stop_the_run_after_a_few() {
+    let mut world = world(3_000);
+    world.cancel_answer = Box::new(|_, _| Some(reply(ReplyKind::Refused, Some(400))));
+    let history = world.run();
+    assert!(matches!(history.stop, Some(StopReason::SameRefusal(_))));
+    println!(
+        "all refused: {} cancels, {} reads",
+        history.posts.len(),
+        history.reads.len()
+    );
+    assert!(history.posts.len() <= 26, "{}", history.posts.len());
+}
+
+#[test]
+fn the_record_tells_a_guarded_type_that_the_input_hid() {
+    let mut world = world(20);
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.true_type_of = |row| {
+        Some(if row.0 == 7 {
+            ActionType::Unisolate
+        } else {
+            ActionType::Isolate
+        })
+    };
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 19), (HeldBack, 1)]));
+    assert!(history.reasons[&RowNumber(7)].contains("guarded"));
+}
+
+#[test]
+fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
+    let mut world = world(200);
+    world.type_of = |row| (row.0 % 2 == 0).then_some(ActionType::Isolate);
+    // Until the tenth minute each read hangs until its time is up.
+    world.read_latency = secs(30);
+    world.read_answer =
+        Box::new(|_, now| (now < secs(600)).then(|| reply(ReplyKind::TimedOut, None)));
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 200)]));
+    let first = first_post(&history);
+    assert!(first >= secs(5) && first <= secs(6), "{first:?}");
+    let early = history.posts.iter().filter(|(at, _)| *at < secs(300));
+    assert_eq!(early.count(), 100, "the rows of known type");
+}
+
+#[test]
+fn reads_that_are_throttled_hold_up_only_rows_of_unknown_type() {
+    let mut world = world(40);
+    world.type_of = |row| (row.0 <= 30).then_some(ActionType::Isolate);
+    world.read_answer = Box::new(|_, now| {
+        let throttle = Throttle {
+            retry_after: Some(RetryAfter::Wait(secs(1_800))),
+            ..Throttle::default()
+        };
+        (now < secs(1_800)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
+    });
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 40)]));
+    assert_eq!(history.posts[29].0.as_secs() / 60, 0);
+    assert!(history.posts[30].0 >= secs(1_800));
+    assert!(history.reads.len() <= 4, "{}", history.reads.len());
+}
+
+#[test]
+fn a_token_that_may_not_read_stops_the_run_before_anything_is_sent() {
+    let mut world = world(500);
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.readable = false;
+    let history = world.run();
+    assert!(matches!(
+        history.stop,
+        Some(StopReason::ReadingForbidden(_))
+    ));
+    assert!(history.posts.is_empty());
+    assert!(history.reads.len() <= 2, "{}", history.reads.len());
+}
+
+#[test]
+fn batches_that_are_refused_are_halved_and_grow_again() {
+    for kind in [ReplyKind::Refused, ReplyKind::NotFound] {
+        let mut world = world(1_000);
+        world.read_answer =
+            Box::new(move |ids, _| (ids.len() > 40).then(|| reply(kind.clone(), Some(400))));
+        let history = world.run();
+        assert_eq!(history.counts(), counts([(Cancelled, 1_000)]));
+        println!("batches of 40 at most: {} reads", history.reads.len());
+        assert!(history.reads.len() <= 60, "{}", history.reads.len());
+    }
+    // One id that no filter may name costs a few reads, not a read a row.
+    let mut world = world(1_000);
+    world.read_answer = Box::new(|ids, _| {
+        (ids.len() > 1 && ids.contains(&id_of(RowNumber(333))))
+            .then(|| reply(ReplyKind::Refused, Some(400)))
+    });
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 1_000)]));
+    println!("one poisonous id: {} reads", history.reads.len());
+    assert!(history.reads.len() <= 120, "{}", history.reads.len());
+}
+
+#[test]
+fn an_action_whose_record_cannot_be_read_is_sent_only_where_the_input_gives_its_type() {
+    for (type_of, expected) in [(Some(ActionType::Isolate), Cancelled), (None, Failed)] {
+        let mut world = world(1_000);
+        let known = type_of.is_some();
+        world.type_of = if known {
+            |_| Some(ActionType::Isolate)
+        } else {
+            |_| None
+        };
+        world.read_answer = Box::new(|ids, _| {
+            ids.contains(&id_of(RowNumber(250)))
+                .then(|| reply(ReplyKind::ServerFault(None), Some(500)))
+        });
+        let history = world.run();
+        assert_eq!(history.outcomes[&RowNumber(250)], expected);
+        assert_eq!(history.outcomes.len(), 1_000);
+        let others = history.outcomes.values().filter(|&&one| one == Cancelled);
+        assert!(others.count() >= 999);
+    }
+}
+
+#[test]
+fn rows_that_trickle_in_are_read_in_batches_all_the_same() {
+    let mut world = world(500);
+    world.row_every = millis(5);
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 500)]));
+    println!("a row every 5 ms: {} reads", history.reads.len());
+    assert!(history.reads.len() <= 14, "{}", history.reads.len());
+    assert!(first_post(&history) <= millis(150));
+}
+
+#[test]
+fn triage_costs_no_time_that_shows() {
+    for (rows, formula) in [(1_000, 540), (1_500, 840), (5_000, 11_040)] {
+        let history = world(rows).run();
+        let ratio = history.elapsed.as_secs_f64() / f64::from(formula);
+        let reads = history.reads.len();
+        println!("{rows} rows: ratio to the formula {ratio:.4}, {reads} reads");
+        assert!(ratio <= 1.02, "{rows}: {ratio}");
+        // A hundred ids a read, and what had grown old after an hour's wait.
+        assert!(reads <= rows as usize / 100 + 3 * 2, "{rows}: {reads}");
+        assert_eq!(history.throttled, 0);
+        let hundredth = history.posts[99].0;
+        assert!(hundredth <= secs(3), "{hundredth:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_everything_costs_time_and_not_rows() {
+    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent] {
+        for (rows, typed) in [(1_000, true), (1_000, false), (304, true)] {
+            let mut world = world(rows);
+            world.type_of = if typed {
+                |_| Some(ActionType::Isolate)
+            } else {
+                |_| None
+            };
+            world.outage = Some((secs(125)..secs(725), fault));
+            let history = world.run();
+            assert_eq!(
+                history.counts(),
+                counts([(Cancelled, rows as usize)]),
+                "{fault:?}"
+            );
+            let late = history.arrivals.iter().filter(|&&at| at >= secs(725));
+            let first_minute = late.filter(|&&at| at < secs(785)).count();
+            println!(
+                "{fault:?}, typed {typed}: {} slots, {first_minute} in the first minute after, end {:?}",
+                history.slots_in_outage, history.elapsed
+            );
+            assert!(history.slots_in_outage <= 40, "{}", history.slots_in_outage);
+            assert!(first_minute >= 50 || rows < 400, "{first_minute}");
+        }
+    }
+}

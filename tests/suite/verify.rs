@@ -1,0 +1,137 @@
+//! Accepted cancels are watched until their record says so, or time is up. In virtual time.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are part of what these tests show"
+)]
+
+use std::time::Duration;
+
+use mde_cancel::domain::ActionStatus;
+use mde_cancel::domain::MachineAction;
+use mde_cancel::domain::Outcome::*;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::engine::Rules;
+use mde_cancel::engine::Triage;
+
+use crate::support::World;
+use crate::support::reply;
+use crate::support::row_of;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A service that accepts each cancel while the record stays open, until it says what `ends_as` tells.
+fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World {
+    let mut world = World::of(rows);
+    world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
+    world.read_latency = Duration::from_millis(100);
+    world.verify_for = Some(secs(120));
+    world.rules = Rules {
+        triage: Triage::ReadFirst,
+        ..Rules::default()
+    };
+    world.cancel_answer = Box::new(|id, _| {
+        let record = MachineAction {
+            status: Some(ActionStatus::Pending),
+            ..MachineAction::bare(id)
+        };
+        Some(reply(ReplyKind::Answer(Some(record)), Some(200)))
+    });
+    world.read_answer = Box::new(move |ids, now| {
+        let records = ids.iter().map(|&id| MachineAction {
+            status: Some(ends_as(row_of(id), now)),
+            ..MachineAction::bare(id)
+        });
+        Some(reply(ReplyKind::Answer(records.collect()), Some(200)))
+    });
+    world
+}
+
+#[test]
+fn each_accepted_cancel_gets_the_word_that_its_record_comes_to() {
+    let world = lagging(30, |row, now| match row.0 % 3 {
+        _ if now < secs(20) => ActionStatus::Pending,
+        0 => ActionStatus::Cancelled,
+        1 => ActionStatus::Succeeded,
+        _ => ActionStatus::InProgress,
+    });
+    let history = world.run();
+    let counts = history.counts();
+    assert_eq!(
+        (counts[&Cancelled], counts[&TooLate], counts[&Accepted]),
+        (10, 10, 10)
+    );
+    assert_eq!(history.posts.len(), 30);
+    assert!(
+        history.elapsed >= secs(120) && history.elapsed <= secs(125),
+        "{:?}",
+        history.elapsed
+    );
+    assert!(history.reads.len() <= 8, "{}", history.reads.len());
+}
+
+#[test]
+fn watching_goes_on_beside_the_cancels_and_costs_few_reads() {
+    let world = lagging(1_000, |row, now| {
+        // A hundred a minute are sent; each cancel takes effect half a minute later.
+        if now < secs(30 + 60 * u64::from((row.0 - 1) / 100)) {
+            ActionStatus::Pending
+        } else {
+            ActionStatus::Cancelled
+        }
+    });
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 1_000);
+    assert_eq!(history.posts.len(), 1_000);
+    // Ten batches of triage, and three looks at each minute's cancels.
+    assert!(history.reads.len() <= 10 + 60, "{}", history.reads.len());
+    println!(
+        "1,000 accepted: {} reads, {:?}",
+        history.reads.len(),
+        history.elapsed
+    );
+    assert!(
+        history.elapsed <= secs(9 * 60 + 60),
+        "{:?}",
+        history.elapsed
+    );
+}
+
+#[test]
+fn where_reading_turns_out_forbidden_accepted_is_the_last_word() {
+    let mut world = lagging(5, |_, _| ActionStatus::Pending);
+    world.rules = Rules::default();
+    world.readable = false;
+    world.read_answer = Box::new(|_, _| None);
+    let history = world.run();
+    assert_eq!(history.counts()[&Accepted], 5);
+    assert_eq!(history.stop, None);
+    assert!(history.reads.len() <= 2);
+}
+
+#[test]
+fn a_short_time_still_has_one_look() {
+    let mut world = lagging(5, |_, now| {
+        if now < secs(1) {
+            ActionStatus::Pending
+        } else {
+            ActionStatus::Cancelled
+        }
+    });
+    world.verify_for = Some(secs(2));
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 5);
+    assert!(history.elapsed <= secs(3), "{:?}", history.elapsed);
+}
+
+#[test]
+fn without_verifying_nothing_is_read_again() {
+    let mut world = lagging(5, |_, _| ActionStatus::Pending);
+    world.verify_for = None;
+    let history = world.run();
+    assert_eq!(history.counts()[&Accepted], 5);
+    assert_eq!(history.reads.len(), 1, "the triage's");
+}
