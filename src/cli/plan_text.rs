@@ -14,6 +14,7 @@ use crate::engine::NameCounts;
 use crate::engine::NeededPermission;
 use crate::engine::Permissions;
 use crate::engine::PlanSummary;
+use crate::engine::Triage;
 
 use super::terminal::Paint;
 use super::terminal::Tone;
@@ -35,6 +36,9 @@ pub(super) struct PlanText<'plan> {
     pub(super) summary: &'plan PlanSummary,
     /// How many cancels will have left by when; the last one is all of them.
     pub(super) milestones: &'plan [(u64, Timestamp)],
+    /// Whether states are read, and how many calls that took so far.
+    pub(super) triage: Triage,
+    pub(super) reads: u64,
     /// What the token's claims say, where they say anything.
     pub(super) permissions: Option<&'plan Permissions>,
     /// Where the cancels go, as pairs of a word and a name; empty where nothing is known.
@@ -113,12 +117,21 @@ impl PlanText<'_> {
             fact(None, "machines", format!("such as {}", machines.join(", ")));
         }
         if summary.send > 0 && summary.types_known < summary.send {
+            let others = match self.triage {
+                Triage::ReadFirst => "guards still apply to the others",
+                Triage::Skip => "the others go out whatever they are",
+            };
             let known = format!(
-                "known for {} of {}; the others go out whatever they are",
+                "known for {} of {}; {others}",
                 Number(summary.types_known),
                 Number(summary.send)
             );
             fact(Some(Tone::Caution), "types", known);
+        }
+        if self.reads > 0 {
+            let made = Count::new(self.reads, "read");
+            let needed = Count::new(summary.send, "cancel");
+            fact(None, "calls", format!("{made} made · {needed} to come"));
         }
         if !self.milestones.is_empty() {
             fact(None, "sent", self.milestones());
@@ -270,7 +283,7 @@ impl PlanText<'_> {
             .collect();
         let mut plan = serde_json::json!({
             "rows": summary.rows, "send": summary.send, "unread": summary.unread,
-            "types_known": summary.types_known, "plan": summary.digest.to_string(),
+            "types_known": summary.types_known, "reads": self.reads, "plan": summary.digest.to_string(),
             "counts": cells, "not_sent": reasons,
             "requestors": counted(&summary.requestors),
             "request_sources": counted(&summary.request_sources),
@@ -404,6 +417,8 @@ mod tests {
                 (100, at("2026-11-25T02:00:01Z")),
                 (1204, at("2026-11-25T02:11:00Z")),
             ],
+            triage: Triage::ReadFirst,
+            reads: 13,
             permissions: permissions.as_ref(),
             place: &[("tenant", "11111111-2222-3333-4444-555555555555".to_owned())],
             now: at("2026-11-25T02:00:00Z"),
@@ -421,6 +436,7 @@ mod tests {
         asked in    PublicApi 1,204
         asked at    2026-11-24 22:05 UTC to 01:00:00 UTC
         machines    such as ws-042.corp.example, ws-007.corp.example
+        calls       13 reads made · 1,204 cancels to come
         sent        100 now · all by 02:11:00 UTC
         permission  the token lacks Machine.Isolate, so these may be refused: 1,204
                     Isolate
@@ -472,6 +488,8 @@ mod tests {
         let text = PlanText {
             summary: &summary,
             milestones: &[],
+            triage: Triage::Skip,
+            reads: 0,
             permissions: None,
             place: &[],
             now: at("2026-11-25T02:00:00Z"),

@@ -22,6 +22,8 @@ mod read_handles;
 mod executor;
 mod reads;
 
+mod survey;
+
 mod shell;
 
 mod journaled;
@@ -56,3 +58,5 @@ pub use shell::Intake;
 pub use shell::RunEnd;
 pub use shell::RunParts;
 pub use shell::execute;
+pub use survey::Survey;
+pub use survey::SurveyError;

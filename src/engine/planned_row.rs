@@ -1,7 +1,11 @@
 //! One row of a plan that is printed: what the input and the record tell of it, and what becomes of it.
 
+use jiff::Timestamp;
+
+use crate::domain::ActionId;
 use crate::domain::ActionStatus;
 use crate::domain::ActionType;
+use crate::domain::FollowUp;
 use crate::domain::MachineAction;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
@@ -16,7 +20,10 @@ use super::plan_summary::Verdict;
 pub struct PlannedRow {
     row: NewRow,
     verdict: Verdict,
+    /// Why it is not sent, where its settlement does not say.
+    reason: String,
     record: Option<MachineAction>,
+    read_at: Option<Timestamp>,
 }
 
 impl PlannedRow {
@@ -29,8 +36,40 @@ impl PlannedRow {
         Self {
             row,
             verdict,
+            reason: String::new(),
             record: None,
+            read_at: None,
         }
+    }
+
+    /// Returns the action, where its cancel would be sent.
+    pub fn to_send(&self) -> Option<ActionId> {
+        let id = self.row.id.as_ref().ok().copied();
+        id.filter(|_| self.verdict == Verdict::Send)
+    }
+
+    /// Takes in that its record cannot be read.
+    pub fn leave_unread(&mut self, reason: &str) {
+        self.verdict = Verdict::Unread;
+        reason.clone_into(&mut self.reason);
+    }
+
+    /// Takes in what was read, and what it means.
+    pub(super) fn read(
+        &mut self,
+        record: Option<MachineAction>,
+        (verdict, reason): (Verdict, String),
+        at: Timestamp,
+    ) {
+        self.record = record;
+        self.verdict = verdict;
+        self.reason = reason;
+        self.read_at = Some(at);
+    }
+
+    /// Returns what the input tells.
+    pub(super) fn context(&self) -> &RowContext {
+        &self.row.context
     }
 
     /// Returns what becomes of it.
@@ -40,7 +79,9 @@ impl PlannedRow {
 
     fn reason(&self) -> &str {
         let settlement = self.row.settlement.as_ref();
-        settlement.map_or("", |settlement| settlement.reason.as_str())
+        settlement.map_or(self.reason.as_str(), |settlement| {
+            settlement.reason.as_str()
+        })
     }
 
     /// Returns what the record says, and what the input says where it is silent.
@@ -76,6 +117,15 @@ impl PlannedRow {
             |it| it.computer_dns_name.as_deref(),
             |it| it.computer_dns_name.as_deref(),
         )
+    }
+
+    /// Returns what the machine of an action that is not cancelled still needs.
+    fn follow_up(&self) -> Option<String> {
+        let record = self.record.as_ref()?;
+        let action_type = record.action_type.as_ref();
+        let action_type = action_type.or(self.row.context.action_type.as_ref())?;
+        let follow_up = FollowUp::needed(action_type, record.status.as_ref()?, false)?;
+        Some(follow_up.as_str().to_owned())
     }
 
     /// Returns what a summary looks at.
@@ -115,7 +165,10 @@ impl PlannedRow {
             action_type: owned(self.action_type()),
             machine_id: owned(self.machine_id()),
             computer_dns_name: owned(self.machine_name()),
-            follow_up: None,
+            follow_up: match self.verdict {
+                Verdict::Settled(_) => self.follow_up(),
+                Verdict::Send | Verdict::Unread => None,
+            },
             attempts: 0,
             http_status: None,
             error_code: None,
@@ -132,7 +185,7 @@ impl PlannedRow {
             request_source: record.and_then(|record| record.request_source.clone()),
             action_scope: record.and_then(|record| record.action_scope.clone()),
             created_at: record.and_then(|record| record.created_at),
-            triaged_at: None,
+            triaged_at: self.read_at,
             comment_sent: None,
         }
     }

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::Faults;
 use mde_cancel::sandbox::Status;
 use mde_cancel::sandbox::TokenCheck;
 use rustix::pty::OpenptFlags;
@@ -346,4 +347,54 @@ fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
     let done = place.ask(&resume, "[y/N] ", "yes\n");
     assert_eq!(done.code, Some(0), "{}\n{}", done.shown, done.stdout);
     assert_eq!(place.cancels(), refused + 3);
+}
+
+#[test]
+fn what_has_ended_is_known_before_the_question_and_states_are_read_once() {
+    let place = Place::with(3);
+    place.live.isolates(2..=3, Status::Succeeded);
+    let done = place.ask("run ids.csv", "Cancel this action? [y/N] ", "y\n");
+    assert_eq!(
+        done.code,
+        Some(3),
+        "two machines need release: {}",
+        done.stdout
+    );
+    for part in [
+        "1 action to cancel",
+        "already_final",
+        "Succeeded",
+        "1 read made",
+    ] {
+        assert!(done.shown.contains(part), "{part} is not in {}", done.shown);
+    }
+    assert_eq!(place.cancels(), 1);
+    assert_eq!(place.live.calls(CallKind::List), 1);
+}
+
+#[test]
+fn a_bound_counts_what_is_left_once_all_states_are_read() {
+    let place = Place::with(250);
+    place.live.isolates(2..=250, Status::Failed);
+    let output = place.command("run --yes --max-actions 1 ids.csv").output();
+    let output = output.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert_eq!(place.cancels(), 1);
+    assert_eq!(place.live.calls(CallKind::List), 3);
+}
+
+#[test]
+fn a_plan_whose_states_may_not_be_read_is_refused_before_anybody_is_asked() {
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("403@on=list").unwrap();
+    });
+    live.isolates(1..=3, Status::Pending);
+    let place = Place::of(live, 3);
+    let output = place.command("run --yes --max-actions 9 ids.csv").output();
+    let output = output.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("--no-triage"), "{told}");
+    place.assert_untouched();
 }

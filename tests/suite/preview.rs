@@ -6,6 +6,13 @@ use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
 
+use jiff::Timestamp;
+use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::Faults;
+use mde_cancel::sandbox::Record;
+use mde_cancel::sandbox::Status;
+
+use crate::support::LiveSandbox;
 use crate::support::nth_id;
 
 /// The binary in `folder`, with nothing of this process's environment.
@@ -151,4 +158,146 @@ fn whoever_reads_only_the_beginning_of_a_plan_is_no_fault() {
         (output.status.code(), text(&output.stderr)),
         (Some(0), String::new())
     );
+}
+
+/// The binary with a way to a service, whose reads nobody bounds.
+fn with_service(folder: &Path, live: &LiveSandbox, words: &str) -> Command {
+    let mut command = binary(folder, words);
+    command
+        .env("MDE_CANCEL_API_URL", &live.url)
+        .env("MDE_CANCEL_TOKEN", "any-word")
+        .env("MDE_CANCEL_READ_QUOTA", "none");
+    command
+}
+
+fn ids(folder: &Path, count: usize) {
+    let ids: Vec<_> = (1..=count)
+        .map(|number| nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.join("ids.txt"), ids.join("\n")).unwrap();
+}
+
+fn json(command: &mut Command) -> (Option<i32>, serde_json::Value, String) {
+    let (code, stdout, stderr) = done(command);
+    (
+        code,
+        serde_json::from_str(&stdout).unwrap_or_default(),
+        stderr,
+    )
+}
+
+#[test]
+fn ten_thousand_ids_cost_a_hundred_reads_and_no_cancel() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|_| ());
+    live.isolates(1..=7000, Status::Succeeded);
+    live.isolates(7001..=10_000, Status::Pending);
+    ids(folder.path(), 10_000);
+    let mut command = with_service(folder.path(), &live, "preview ids.txt --format json");
+    let (code, plan, told) = json(&mut command);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        (&plan["send"], &plan["rows"]),
+        (&3000.into(), &10_000.into())
+    );
+    assert_eq!(plan["types_known"], 3000);
+    assert_eq!(plan["not_sent"][0]["verdict"], "already_final");
+    assert_eq!(plan["not_sent"][0]["rows"], 7000);
+    assert_eq!(plan["reads"], 100);
+    assert_eq!(live.calls(CallKind::Cancel), 0);
+    assert_eq!(live.sandbox.log().len(), 100);
+    let (_, runs, _) = json(&mut binary(folder.path(), "runs --format json"));
+    assert_eq!(runs, serde_json::json!([]));
+}
+
+#[test]
+fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let live = LiveSandbox::start(|_| ());
+    live.isolates(1..=1, Status::Pending);
+    live.isolates(2..=2, Status::Cancelled);
+    let created = Timestamp::from_second(1_790_000_000).unwrap();
+    let unisolate = Record::new(nth_id(3), "Unisolate", Status::Pending, created);
+    live.sandbox.add(unisolate);
+    ids(here, 4);
+    let mut command = with_service(here, &live, "preview ids.txt --format csv");
+    let (code, plan, told) = done(&mut command);
+    assert_eq!(code, Some(3), "{told}");
+    let rows: Vec<Vec<_>> = plan.lines().map(|row| row.split(',').collect()).collect();
+    let column = |name: &str| rows[0].iter().position(|cell| *cell == name).unwrap();
+    let cells = |name: &str| -> Vec<_> {
+        let at = column(name);
+        rows[1..].iter().map(|row| row[at]).collect()
+    };
+    assert_eq!(
+        cells("verdict"),
+        ["send", "already_cancelled", "held_back", "not_found"]
+    );
+    assert_eq!(
+        cells("action_type"),
+        ["Isolate", "Isolate", "Unisolate", ""]
+    );
+    assert_eq!(cells("action_status")[..2], ["Pending", "Cancelled"]);
+    assert!(cells("triaged_at").iter().all(|cell| !cell.is_empty()));
+
+    std::fs::write(here.join("plan.csv"), &plan).unwrap();
+    live.isolates(4..=4, Status::Pending);
+    let words = "run plan.csv --yes --include-type Unisolate --report r.csv";
+    let (code, summary, told) = done(&mut with_service(here, &live, words));
+    assert_eq!(code, Some(0), "{summary}{told}");
+    assert_eq!(live.calls(CallKind::Cancel), 1);
+    assert_eq!(live.sandbox.cancels_of(nth_id(1)), 1);
+}
+
+#[test]
+fn where_states_may_not_be_read_the_way_without_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("403@on=list").unwrap();
+    });
+    ids(folder.path(), 3);
+    let (code, stdout, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
+    assert_eq!((code, stdout.as_str()), (Some(5), ""), "{told}");
+    assert!(told.contains("Machine.Read.All"), "{told}");
+    assert!(told.contains("--no-triage"), "{told}");
+}
+
+#[test]
+fn ids_of_another_tenant_cost_one_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|_| ());
+    ids(folder.path(), 3000);
+    let (code, _, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("none of the first 100 ids"), "{told}");
+    assert_eq!(live.sandbox.log().len(), 1);
+}
+
+#[test]
+fn rows_whose_states_cannot_be_read_any_more_are_not_in_a_plan_and_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("401@on=list,after=1").unwrap();
+    });
+    live.isolates(1..=250, Status::Pending);
+    ids(folder.path(), 250);
+    let mut command = with_service(folder.path(), &live, "preview ids.txt --format json");
+    let (code, plan, told) = json(&mut command);
+    assert_eq!(code, Some(5), "{told}");
+    assert_eq!((&plan["send"], &plan["unread"]), (&100.into(), &150.into()));
+}
+
+#[test]
+fn permissions_that_the_token_lacks_are_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    mixed(here);
+    let live = LiveSandbox::start(|_| ());
+    let jwt = live.sandbox.token("t-1", "a-1");
+    let mut command = binary(here, "preview --no-triage --format json a.csv");
+    let (_, plan, told) = json(command.env("MDE_CANCEL_TOKEN", jwt));
+    assert_eq!(plan["tenant"], "t-1", "{told}");
+    assert!(plan["permissions"]["cancelling"].is_array(), "{plan}");
+    assert!(live.sandbox.log().is_empty());
 }

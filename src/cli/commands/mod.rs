@@ -8,6 +8,7 @@ mod carry;
 
 mod forecast;
 mod past;
+mod reading;
 
 mod planned;
 

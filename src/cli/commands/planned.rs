@@ -3,6 +3,7 @@
 //! What was agreed to is what the journal holds: nothing is read any more after the answer, so the plan can only shrink.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -24,10 +25,13 @@ use crate::engine::Journaled;
 use crate::engine::Permissions;
 use crate::engine::PlanSummary;
 use crate::engine::Planner;
+use crate::engine::ReadsError;
+use crate::engine::Survey;
+use crate::engine::SurveyError;
+use crate::engine::Triage;
 use crate::engine::core::StopReason;
 use crate::engine::journal;
 use crate::engine::look_over;
-use crate::quota::Windows;
 use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::RunState;
@@ -37,7 +41,13 @@ use super::carry::StopWishes;
 use super::carry::state;
 use super::carry::usage;
 use super::forecast::Spent;
-use super::service::Identity;
+use super::order::Order;
+use super::reading::reads;
+use super::reading::unsurveyed;
+use super::service::Service;
+
+/// How long states are read before the question is asked: as long as people wait without a word.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A run that is to be agreed to.
 pub(super) struct Plan<'run> {
@@ -45,9 +55,8 @@ pub(super) struct Plan<'run> {
     pub(super) run: RunKey,
     pub(super) store: &'run Store,
     pub(super) clock: &'run Arc<dyn Clock>,
-    pub(super) identity: &'run Identity,
-    /// What the service allows for cancels, on the run's own clock.
-    pub(super) windows: Windows,
+    pub(super) service: &'run Service,
+    pub(super) order: &'run Order,
     /// What else is said about the run, as pairs of a word and a name.
     pub(super) about: Vec<(&'static str, String)>,
 }
@@ -102,6 +111,10 @@ impl Plan<'_> {
                 return Err(usage(error).hint("nothing was sent"));
             }
         }
+        let reads = match self.order.triage {
+            Triage::ReadFirst => self.survey(&terms, stop).await?,
+            Triage::Skip => 0,
+        };
         let (summary, before) = look_over(self.store, self.id).map_err(state)?;
         if let Some(most) = terms.max_actions
             && summary.send > most
@@ -112,29 +125,68 @@ impl Plan<'_> {
         if let Some(terminal) = terms.terminal
             && summary.send > 0
         {
-            self.ask(terminal, &summary, stop).await?;
+            self.ask(terminal, (&summary, reads), stop).await?;
         }
         Ok(before)
+    }
+
+    /// Reads the states of the rows: all of them where their number is bounded, else as many as one likes to wait for.
+    /// Returns how many calls it took. States that cannot be read in time, or not at all though others can, are left to
+    /// the run; until then such rows count as sent.
+    async fn survey(&self, terms: &Terms, stop: &mut StopWishes) -> Result<u64, Failure> {
+        let patience = match terms.max_actions {
+            Some(_) => None,
+            None => Some(PATIENCE),
+        };
+        let scope = self.service.scope(Destination::List);
+        let windows = self.order.read_windows.scaled_down(self.order.time_scale);
+        let reads = reads(
+            (self.service.lane.reads(), &scope),
+            (self.store, self.clock),
+            windows,
+            self.order.retry(),
+        );
+        let mut survey = Survey::new(reads.await?, Arc::new(self.order.rules()));
+        let place = (self.store, self.run);
+        let read = tokio::select! {
+            biased;
+            Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),
+            read = survey.journal(place, &**self.clock, patience) => read,
+        };
+        match read {
+            Ok(_) => {}
+            Err(SurveyError::Reads(
+                error @ (ReadsError::GaveUp { .. } | ReadsError::Refused { .. }),
+            )) => {
+                tracing::warn!(%error, "not all states could be read before the plan was counted");
+            }
+            Err(error) => return Err(unsurveyed(error)),
+        }
+        Ok(survey.calls())
     }
 
     async fn ask(
         &self,
         terminal: Terminal,
-        summary: &PlanSummary,
+        (summary, reads): (&PlanSummary, u64),
         stop: &mut StopWishes,
     ) -> Result<(), Failure> {
         let now = self.clock.now();
-        let scope = self.identity.scope(Destination::Cancel);
-        let spent = Spent::read(self.store, &scope, &self.windows, now);
+        let identity = &self.service.identity;
+        let scope = identity.scope(Destination::Cancel);
+        let windows = self.order.windows.scaled_down(self.order.time_scale);
+        let spent = Spent::read(self.store, &scope, &windows, now);
         let milestones = spent.await.map_err(state)?.milestones(summary.send, now);
-        let claims = self.identity.claims.as_ref();
+        let claims = identity.claims.as_ref();
         let permissions =
             claims.and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
         let mut place = self.about.clone();
-        place.extend(self.identity.place());
+        place.extend(identity.place());
         let text = PlanText {
             summary,
             milestones: &milestones,
+            triage: self.order.triage,
+            reads,
             permissions: permissions.as_ref(),
             place: &place,
             now: now.wall,

@@ -110,8 +110,8 @@ pub async fn resume(
             run: past.record.key,
             store: &store,
             clock: &clock,
-            identity: &service.identity,
-            windows: order.windows.clone(),
+            service: &service,
+            order: &order,
             about: about(&past, lost.as_ref(), clock.now().wall),
         };
         let terms = Terms {

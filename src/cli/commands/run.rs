@@ -76,8 +76,8 @@ pub async fn run(
             run,
             store: &store,
             clock: &clock,
-            identity: &service.identity,
-            windows: order.windows.scaled_down(order.time_scale),
+            service: &service,
+            order: &order,
             about: Vec::new(),
         };
         let reading = (intake, planner);

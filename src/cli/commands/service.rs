@@ -31,6 +31,7 @@ use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::engine::LaneHandles;
+use crate::engine::ReadHandles;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
@@ -140,13 +141,7 @@ impl Service {
         timeout: Duration,
     ) -> Result<Self, ServiceError> {
         let (credential, identity) = sign_in(settings).await?;
-        let connection = Connection::open(ApiSettings {
-            base: settings.api_url.clone(),
-            timeout,
-            user_agent: user_agent(),
-            trust: Trust::Public,
-            proxies: Proxies::FromEnvironment,
-        })?;
+        let connection = connect(settings, timeout)?;
         Ok(Self {
             lane: Arc::new(handles(connection, credential)),
             identity,
@@ -247,6 +242,26 @@ impl Service {
     pub(super) fn is_sandbox(&self) -> bool {
         self.sandbox.is_some()
     }
+}
+
+/// Binds the half of a service that reads. Nothing here could send a cancel.
+pub(super) async fn to_read(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<(Arc<ReadHandles>, Identity), ServiceError> {
+    let (credential, identity) = sign_in(settings).await?;
+    let reader = Reader::new(connect(settings, timeout)?);
+    Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
+}
+
+fn connect(settings: &ConnectionSettings, timeout: Duration) -> Result<Connection, ServiceError> {
+    Ok(Connection::open(ApiSettings {
+        base: settings.api_url.clone(),
+        timeout,
+        user_agent: user_agent(),
+        trust: Trust::Public,
+        proxies: Proxies::FromEnvironment,
+    })?)
 }
 
 /// Makes up an action for each row of the files among `inputs`.

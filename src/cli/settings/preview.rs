@@ -72,7 +72,10 @@ impl PreviewSettings {
             allowance: Allowance::resolve(typed.allowance, around)?,
             timeout: run::timeout(None, around)?,
             connection,
-            state_dir: common::state_dir(common, around).ok(),
+            state_dir: match triage {
+                Triage::ReadFirst => Some(common::state_dir(common, around)?),
+                Triage::Skip => common::state_dir(common, around).ok(),
+            },
         })
     }
 
