@@ -248,6 +248,24 @@ pub fn network_file_system(dir: &Path) -> Option<&'static str> {
     }
 }
 
+/// Opens the terminal that this process was started from, for reading, whatever standard input is.
+///
+/// # Errors
+/// Returns the system's error where there is none.
+pub fn terminal_input() -> io::Result<File> {
+    let name = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
+    OpenOptions::new().read(true).open(name)
+}
+
+/// Opens the terminal that this process was started from, for writing, whatever standard error is.
+///
+/// # Errors
+/// Returns the system's error where there is none.
+pub fn terminal_output() -> io::Result<File> {
+    let name = if cfg!(windows) { "CONOUT$" } else { "/dev/tty" };
+    OpenOptions::new().write(true).open(name)
+}
+
 /// Returns this machine's name, for messages and reports only.
 pub fn host_name() -> String {
     #[cfg(unix)]

@@ -9,6 +9,8 @@ pub mod cloud;
 
 pub mod value;
 
+mod plan;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,17 +39,22 @@ use value::PaceChoice;
 use value::QuotaChoice;
 use value::Veiled;
 
+pub use plan::PlanFormat;
+pub use plan::PreviewArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   mde-cancel run --sandbox actions.csv            Try it: no tenant, no sign-in, nothing real
-  mde-cancel run --yes actions.csv                Cancel what the file lists
+  mde-cancel preview actions.csv                  See what would be cancelled, and what not and why
+  mde-cancel run actions.csv                      Cancel what the file lists, once you have agreed
   some-export | mde-cancel run --yes -            Cancel what comes from a pipe
   mde-cancel quota                                See what is left of the quota windows";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
   mde-cancel run --sandbox actions.csv
-  mde-cancel run --yes -c \"CHG-4711: wrong wave\" actions.csv
+  mde-cancel run actions.csv
+  mde-cancel run --yes --max-actions 500 -c \"CHG-4711: wrong wave\" actions.csv
   mde-cancel run --yes --report result.csv servers.csv laptops.csv
   jq -r '.[].id' export.json | mde-cancel run --yes --input-format lines -";
 
@@ -63,9 +70,23 @@ Exit codes:
   7    Gave up; can be taken up again
   130  Interrupted twice";
 
+const PREVIEW_EXAMPLES: &str = "\
+Examples:
+  mde-cancel preview actions.csv
+  mde-cancel preview --no-triage actions.csv
+  mde-cancel preview --format csv actions.csv > plan.csv
+  mde-cancel run plan.csv";
+
+const PREVIEW_EXITS: &str = "\
+Exit codes:
+  0  The plan holds no row that needs a look, or nothing to send at all
+  2  Usage, input or settings that cannot be used
+  3  Rows are invalid, missing or forbidden
+  5  Sign-in, permission or reach";
+
 const RESUME_EXAMPLES: &str = "\
 Examples:
-  mde-cancel resume --yes
+  mde-cancel resume
   mde-cancel resume --yes 019a2b3c --token-file token";
 
 const RM_EXAMPLES: &str = "\
@@ -104,6 +125,9 @@ pub enum Command {
     /// Cancel the machine actions that the inputs name
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
+    /// Print what a run would cancel and what not, and why; this sends no cancel
+    #[command(after_help = PREVIEW_EXAMPLES, after_long_help = format!("{PREVIEW_EXAMPLES}\n\n{PREVIEW_EXITS}"))]
+    Preview(Box<PreviewArgs>),
     /// Go on with a run that stopped or crashed, from the journal alone
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
@@ -150,6 +174,12 @@ pub struct RunArgs {
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
     )]
     pub sandbox: bool,
+    /// Print the plan and send nothing, as `preview` does
+    #[arg(long, help_heading = "What is sent", conflicts_with = "sandbox")]
+    pub dry_run: bool,
+    /// Send nothing where the plan would cancel more than so many; the input is read to its end first
+    #[arg(long, value_name = "N", help_heading = "What is sent")]
+    pub max_actions: Option<u64>,
 }
 
 /// What `resume` takes.

@@ -204,14 +204,10 @@ impl From<StoreError> for Failure {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        let kind = match error {
-            SettingsError::Consent => FailureKind::Refused,
-            _ => FailureKind::Usage,
-        };
         let hints = error.hints();
         Self {
             hints,
-            ..Self::new(kind, error)
+            ..Self::new(FailureKind::Usage, error)
         }
     }
 }

@@ -6,6 +6,8 @@ mod text;
 
 mod terminal;
 
+mod plan_text;
+
 mod summary;
 
 mod progress_line;
@@ -25,6 +27,8 @@ pub mod args;
 pub mod settings;
 
 pub mod failure;
+
+mod consent;
 
 pub mod commands;
 

@@ -15,10 +15,12 @@ mod allowance;
 mod common;
 mod connection;
 
-mod past;
 mod quota;
 mod run;
 mod sandbox;
+
+mod past;
+mod preview;
 
 pub use allowance::Allowance;
 pub use common::CommonSettings;
@@ -31,6 +33,7 @@ pub use past::ReportSettings;
 pub use past::ResumeSettings;
 pub use past::RunsSettings;
 pub use past::Wanted;
+pub use preview::PreviewSettings;
 pub use quota::QuotaSettings;
 pub use quota::ScopeFilter;
 pub use run::Consent;
@@ -60,6 +63,8 @@ pub struct Settings {
 pub enum CommandSettings {
     /// `run`
     Run(Box<RunSettings>),
+    /// `preview`, or `run --dry-run`
+    Preview(Box<PreviewSettings>),
     /// Go on with a run.
     Resume(Box<ResumeSettings>),
     /// List runs.
@@ -82,6 +87,12 @@ impl Settings {
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
         let command = match typed.command {
+            Command::Run(run) if run.dry_run => {
+                CommandSettings::Preview(Box::new(PreviewSettings::of_run(*run, &common, around)?))
+            }
+            Command::Preview(preview) => CommandSettings::Preview(Box::new(
+                PreviewSettings::resolve(*preview, &common, around)?,
+            )),
             Command::Run(run) => {
                 CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
             }

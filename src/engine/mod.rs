@@ -7,7 +7,12 @@ mod rules;
 
 pub mod core;
 
+mod permissions;
 mod plan;
+mod plan_digest;
+
+mod plan_summary;
+mod planned_row;
 
 mod feed;
 mod observer;
@@ -18,16 +23,32 @@ mod executor;
 mod reads;
 
 mod aftermath;
+mod survey;
 
 mod shell;
+
+mod journaled;
 
 pub use aftermath::Aftermath;
 pub use aftermath::Need;
 pub use executor::LaneHandles;
 pub use feed::Place;
+pub use journaled::Journaled;
+pub use journaled::journal;
+pub use journaled::look_over;
 pub use observer::Observer;
 pub use observer::RunView;
+pub use permissions::NeededPermission;
+pub use permissions::Permissions;
 pub use plan::Planner;
+pub use plan_digest::PlanDigest;
+pub use plan_summary::NameCounts;
+pub use plan_summary::PlanCell;
+pub use plan_summary::PlanLine;
+pub use plan_summary::PlanReason;
+pub use plan_summary::PlanSummary;
+pub use plan_summary::Verdict;
+pub use planned_row::PlannedRow;
 pub use read_handles::ReadHandles;
 pub use reads::Reads;
 pub use reads::ReadsError;
@@ -40,3 +61,5 @@ pub use shell::Intake;
 pub use shell::RunEnd;
 pub use shell::RunParts;
 pub use shell::execute;
+pub use survey::Survey;
+pub use survey::SurveyError;

@@ -59,17 +59,21 @@ pub(super) fn new_writer<W: Write>(out: W) -> csv::Writer<W> {
         .from_writer(out)
 }
 
-/// Brings out the system's own error, whose kind tells a full disk from a reader who left.
 pub(super) fn write<E: Error + 'static>(error: csv::Error) -> RowsError<E> {
+    RowsError::Write(system_error(error))
+}
+
+/// Brings out the system's own error, whose kind tells a full disk from a reader who left.
+pub(super) fn system_error(error: csv::Error) -> io::Error {
     let text = error.to_string();
-    RowsError::Write(match error.into_kind() {
+    match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         _ => io::Error::other(text),
-    })
+    }
 }
 
 /// Returns the cells of one row, in the order of the columns.
-fn cells(row: &ReportRow) -> [Cow<'_, str>; ReportRow::COLUMNS.len()] {
+pub(super) fn cells(row: &ReportRow) -> [Cow<'_, str>; ReportRow::COLUMNS.len()] {
     [
         text(&row.action_id),
         Cow::Borrowed(row.outcome.as_str()),

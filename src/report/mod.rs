@@ -8,6 +8,7 @@
 mod cell;
 
 mod csv;
+mod plan;
 mod target;
 
 mod follow_ups;
@@ -26,5 +27,6 @@ pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
 pub use format::write_report;
+pub use plan::PlanWriter;
 pub use target::ReportTarget;
 pub use target::TargetError;

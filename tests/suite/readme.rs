@@ -141,7 +141,9 @@ fn every_command_of_the_readme_can_be_typed() {
 
 #[test]
 fn every_flag_of_the_readme_is_in_the_help() {
-    let help = ["run", "runs rm", "quota", "sandbox"].map(help).join(" ");
+    let help = ["run", "preview", "runs rm", "quota", "sandbox"]
+        .map(help)
+        .join(" ");
     let flags = words_with("--", |letter| letter.is_ascii_lowercase() || letter == '-');
     let known: BTreeSet<_> = help
         .split([' ', ',', '`'])

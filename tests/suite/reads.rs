@@ -18,11 +18,17 @@ use mde_cancel::clock::Clock as _;
 use mde_cancel::clock::SystemClock;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::Destination;
+use mde_cancel::domain::LaneId;
+use mde_cancel::domain::RowContext;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::RunId;
 use mde_cancel::domain::Scope;
+use mde_cancel::domain::Source;
 use mde_cancel::engine::ReadHandles;
 use mde_cancel::engine::Reads;
 use mde_cancel::engine::ReadsError;
 use mde_cancel::engine::ReadsSettings;
+use mde_cancel::engine::Survey;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
@@ -32,6 +38,9 @@ use mde_cancel::sandbox::Record;
 use mde_cancel::sandbox::Sandbox;
 use mde_cancel::sandbox::SandboxSettings;
 use mde_cancel::sandbox::Status;
+use mde_cancel::store::IntakeMark;
+use mde_cancel::store::NewRow;
+use mde_cancel::store::NewRun;
 use mde_cancel::store::Process;
 use mde_cancel::store::ScopeKey;
 use mde_cancel::store::Store;
@@ -250,4 +259,55 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot_for_the_grace() {
         }
     }
     assert_eq!(bench.slots_taken().await, 1);
+}
+
+#[tokio::test]
+async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
+    let bench = Bench::with(250, "", |_| ()).await;
+    let (store, now) = (&bench.store, bench.clock.now());
+    let text = String::new;
+    let new_run = NewRun {
+        id: RunId::new(uuid::Uuid::now_v7()),
+        created: now.wall,
+        settings: text(),
+        inputs: text(),
+        tenant: text(),
+        app: text(),
+        cloud: text(),
+        host: text(),
+        user: text(),
+        version: text(),
+    };
+    let run = store.create_run(new_run).await.unwrap();
+    let rows = (1..=250).map(|number| NewRow {
+        number: RowNumber(u32::try_from(number).unwrap()),
+        lane: LaneId(0),
+        source: Source {
+            file: "ids.csv".into(),
+            line: 1,
+        },
+        id: Ok(nth_id(number)),
+        context: RowContext::default(),
+        settlement: None,
+    });
+    let appended = store.append_rows(run, rows.collect(), IntakeMark::default());
+    appended.await.unwrap();
+    let mut survey = Survey::new(bench.reads, Arc::default());
+    let mut journal = async |patience| {
+        let place = (store, run);
+        survey
+            .journal(place, &*bench.clock, patience)
+            .await
+            .unwrap()
+    };
+    assert!(!journal(Some(Duration::ZERO)).await);
+    let known = async || {
+        let rows = store.load_rows(run, LaneId(0), RowNumber(0), 1000).await;
+        let rows = rows.unwrap();
+        rows.iter().filter(|row| row.triaged_at.is_some()).count()
+    };
+    assert_eq!(known().await, 0);
+    assert!(journal(None).await);
+    assert_eq!(known().await, 250);
+    assert_eq!(bench.sandbox.log().len(), 3);
 }

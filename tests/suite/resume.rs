@@ -153,7 +153,7 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
         (&["resume", "--yes"][..], "no unfinished run"),
         (&["resume", "--yes", "0123"][..], "no run of"),
         (&["report"][..], "there is no run"),
-        (&["resume"][..], "--yes"),
+        (&["resume"][..], "no unfinished run"),
         (&["runs", "rm", "0123"][..], "no run of"),
         (&["runs", "rm"][..], "<RUN>"),
         (

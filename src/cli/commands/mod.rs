@@ -7,7 +7,11 @@ mod service;
 
 mod carry;
 
+mod forecast;
 mod past;
+mod reading;
+
+mod planned;
 
 mod remove;
 mod report;
@@ -16,10 +20,13 @@ mod runs;
 
 mod resume;
 
+mod preview;
+
 mod quota;
 mod sandbox;
 
 pub use ending::Look;
+pub use preview::preview;
 pub use quota::quota;
 pub use remove::remove_runs;
 pub use report::report;

@@ -7,16 +7,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::anyhow;
+use jiff::Timestamp;
 
+use crate::cli::consent::StdinUse;
+use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
+use crate::cli::settings::Consent;
 use crate::cli::settings::ResumeSettings;
 use crate::cli::text::Count;
+use crate::cli::text::Span;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::ActionId;
@@ -52,6 +58,9 @@ use super::follow_up::unlooked;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
+use super::planned::Plan;
+use super::planned::Refused;
+use super::planned::Terms;
 use super::service::Service;
 
 /// Goes on with a run.
@@ -63,7 +72,7 @@ pub async fn resume(
     progress: &Progress,
     look: Look,
 ) -> Result<RunExit, Failure> {
-    let stop = StopWishes::listen(progress).await?;
+    let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let past = match &settings.run {
         Some(text) => past::named(&settings.state_dir, text)?,
@@ -85,6 +94,11 @@ pub async fn resume(
     if past.record.state == RunState::Finished {
         return finished(&past, (&targets, follow_up.as_ref()), progress);
     }
+    let terminal = if past.is_sandbox || settings.consent != Consent::Ask {
+        None
+    } else {
+        Some(Terminal::find(StdinUse::Free, look.error_paint)?)
+    };
     let (mut order, intake) = Order::recall(&begun.settings).map_err(usage)?;
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
@@ -95,8 +109,27 @@ pub async fn resume(
         .reopen_run(past.record.key, clock.now().wall)
         .await
         .map_err(state)?;
-    let (before, planner) = recall_rows(&past, &order)?;
-    let (intake, lost) = take_up(&past, inputs, &intake);
+    let (mut before, mut planner) = recall_rows(&past, &order)?;
+    let (mut intake, lost) = take_up(&past, inputs, &intake);
+    if terminal.is_some() {
+        let plan = Plan {
+            id: begun.id,
+            run: past.record.key,
+            store: &store,
+            clock: &clock,
+            service: &service,
+            order: &order,
+            about: about(&past, lost.as_ref(), clock.now().wall),
+        };
+        let terms = Terms {
+            terminal,
+            max_actions: None,
+        };
+        let reading = (intake, planner);
+        before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;
+        // All of it is in the journal, and nothing is added to what was agreed to.
+        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
+    }
     if past.is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
@@ -125,6 +158,18 @@ pub async fn resume(
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Says which run it is that somebody is asked about.
+fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
+    let begun = &past.record.begun;
+    let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
+    let mut about = vec![
+        ("run", begun.id.to_string()),
+        ("begun", format!("{} ago", Span(age))),
+    ];
+    about.extend(lost.map(|lost| ("missing", lost.clone())));
+    about
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
@@ -169,7 +214,11 @@ async fn reach(
         return Ok(Service::embedded(reading, begun.id, &past.state_dir, scale).await?);
     }
     let service = Service::real(&connection?, order.timeout).await?;
-    let asked = [&service.cloud, &service.tenant, &service.app];
+    let asked = [
+        &service.identity.cloud,
+        &service.identity.tenant,
+        &service.identity.app,
+    ];
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     for ((name, asked), was) in ["cloud", "tenant", "app"].into_iter().zip(asked).zip(was) {
         if asked != was {

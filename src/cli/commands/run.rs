@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::consent::StdinUse;
+use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
+use crate::cli::settings::Consent;
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::World;
 use crate::clock::Clock;
@@ -35,6 +38,9 @@ use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::order::Order;
+use super::planned::Plan;
+use super::planned::Refused;
+use super::planned::Terms;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -47,7 +53,8 @@ pub async fn run(
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
-    let stop = StopWishes::listen(progress).await?;
+    let mut stop = StopWishes::listen(progress).await?;
+    let terms = terms(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let order = Order::of(&settings);
@@ -66,6 +73,26 @@ pub async fn run(
     }
     let new_run = describe(&settings, &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
+    let mut intake = Intake::Read { inputs, first: 0 };
+    let mut planner = Planner::new(Arc::new(order.rules()));
+    let mut before = Before::default();
+    if let Some(terms) = terms {
+        let plan = Plan {
+            id,
+            run,
+            store: &store,
+            clock: &clock,
+            service: &service,
+            order: &order,
+            about: Vec::new(),
+        };
+        let reading = (intake, planner);
+        before = plan
+            .agree(reading, terms, &mut stop, Refused::Forget)
+            .await?;
+        // All of it is in the journal, and nothing is added to what was agreed to.
+        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
+    }
     let carrying = Carrying {
         id,
         run,
@@ -73,9 +100,9 @@ pub async fn run(
         store,
         clock,
         service,
-        intake: Intake::Read { inputs, first: 0 },
-        planner: Planner::new(Arc::new(order.rules())),
-        before: Before::default(),
+        intake,
+        planner,
+        before,
         targets,
         follow_up,
         stop,
@@ -84,6 +111,25 @@ pub async fn run(
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Returns what it takes to go on, where the run is planned as a whole. Whoever cannot be asked is refused here, before
+/// anything is opened.
+fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
+    let stdin = if settings.inputs.contains(&Input::Stdin) {
+        StdinUse::Ids
+    } else {
+        StdinUse::Free
+    };
+    let terminal = match settings.consent {
+        Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
+        Consent::Given | Consent::NotNeeded => None,
+    };
+    let is_planned = terminal.is_some() || settings.max_actions.is_some();
+    Ok(is_planned.then_some(Terms {
+        terminal,
+        max_actions: settings.max_actions,
+    }))
 }
 
 /// Returns the files among inputs.
@@ -124,9 +170,9 @@ fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Ti
         created,
         settings: Order::of(order).keep(&order.intake),
         inputs: serde_json::Value::from(inputs).to_string(),
-        tenant: service.tenant.clone(),
-        app: service.app.clone(),
-        cloud: service.cloud.clone(),
+        tenant: service.identity.tenant.clone(),
+        app: service.identity.app.clone(),
+        cloud: service.identity.cloud.clone(),
         host: platform::host_name(),
         user: platform::user_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

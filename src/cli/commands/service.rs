@@ -18,6 +18,7 @@ use crate::api::Proxies;
 use crate::api::Reader;
 use crate::api::Trust;
 use crate::auth::AuthError;
+use crate::auth::Claims;
 use crate::auth::Credential;
 use crate::auth::Freshness;
 use crate::auth::ReadyToken;
@@ -30,6 +31,7 @@ use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::engine::LaneHandles;
+use crate::engine::ReadHandles;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
@@ -51,13 +53,71 @@ const SEEDED: usize = 100_000;
 pub(super) struct Service {
     /// The handles of the run's one lane.
     pub(super) lane: Arc<LaneHandles>,
+    /// What the service counts its calls by.
+    pub(super) identity: Identity,
+    sandbox: Option<Embedded>,
+}
+
+/// What the service counts calls by, and what the token says of itself.
+pub(super) struct Identity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
     /// The tenant, or `-`.
     pub(super) tenant: String,
     /// The app, or `-`.
     pub(super) app: String,
-    sandbox: Option<Embedded>,
+    /// The token's claims; none where it is opaque.
+    pub(super) claims: Option<Claims>,
+}
+
+impl Identity {
+    /// Returns the scope of one kind of call.
+    pub(super) fn scope(&self, destination: Destination) -> Scope {
+        Scope {
+            cloud: self.cloud.clone(),
+            tenant: self.tenant.clone(),
+            app: self.app.clone(),
+            destination,
+        }
+    }
+
+    /// Names where calls go, for people.
+    pub(super) fn place(&self) -> [(&'static str, String); 3] {
+        [
+            ("cloud", self.cloud.clone()),
+            ("tenant", self.tenant.clone()),
+            ("app", self.app.clone()),
+        ]
+    }
+}
+
+/// Takes the token that the settings name, without a call.
+pub(super) async fn sign_in(
+    settings: &ConnectionSettings,
+) -> Result<(Credential, Identity), ServiceError> {
+    let token = match &settings.token {
+        TokenOrigin::Environment(token) => ReadyToken::from_value(token, "MDE_CANCEL_TOKEN")?,
+        TokenOrigin::File(path) => ReadyToken::from_file(path)?,
+    };
+    let credential = Credential::new(TokenSource::Ready(token), settings.tenant.clone());
+    // The token's claims name tenant and app for the ledger where the settings do not.
+    let claims = credential.token(Freshness::AtHand).await?.claims;
+    let of_token = |claim: fn(&Claims) -> Option<&String>| claims.as_ref().and_then(claim).cloned();
+    let identity = Identity {
+        cloud: settings.cloud.clone(),
+        tenant: settings
+            .tenant
+            .clone()
+            .or_else(|| of_token(|claims| claims.tenant.as_ref()))
+            .unwrap_or_else(unnamed),
+        app: settings
+            .client_id
+            .clone()
+            .or_else(|| of_token(|claims| claims.app.as_ref()))
+            .unwrap_or_else(unnamed),
+        claims,
+    };
+    Ok((credential, identity))
 }
 
 /// The sandbox in this process.
@@ -72,12 +132,7 @@ struct Embedded {
 impl Service {
     /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
-        Scope {
-            cloud: self.cloud.clone(),
-            tenant: self.tenant.clone(),
-            app: self.app.clone(),
-            destination,
-        }
+        self.identity.scope(destination)
     }
 
     /// Binds the service that the settings name; sends nothing.
@@ -85,26 +140,11 @@ impl Service {
         settings: &ConnectionSettings,
         timeout: Duration,
     ) -> Result<Self, ServiceError> {
-        let token = match &settings.token {
-            TokenOrigin::Environment(token) => ReadyToken::from_value(token, "MDE_CANCEL_TOKEN")?,
-            TokenOrigin::File(path) => ReadyToken::from_file(path)?,
-        };
-        let credential = Credential::new(TokenSource::Ready(token), settings.tenant.clone());
-        // The token's claims name tenant and app for the ledger where the settings do not.
-        let claims = credential.token(Freshness::AtHand).await?.claims;
-        let connection = Connection::open(ApiSettings {
-            base: settings.api_url.clone(),
-            timeout,
-            user_agent: user_agent(),
-            trust: Trust::Public,
-            proxies: Proxies::FromEnvironment,
-        })?;
-        let (tenant, app) = claims.map_or((None, None), |claims| (claims.tenant, claims.app));
+        let (credential, identity) = sign_in(settings).await?;
+        let connection = connect(settings, timeout)?;
         Ok(Self {
             lane: Arc::new(handles(connection, credential)),
-            cloud: settings.cloud.clone(),
-            tenant: settings.tenant.clone().or(tenant).unwrap_or_else(unnamed),
-            app: settings.client_id.clone().or(app).unwrap_or_else(unnamed),
+            identity,
             sandbox: None,
         })
     }
@@ -156,10 +196,13 @@ impl Service {
                 connection,
                 Credential::new(TokenSource::Ready(token), None),
             )),
-            cloud: SANDBOX_CLOUD.to_owned(),
-            tenant: unnamed(),
-            // Each run has an imitation of its own, with an allowance of its own.
-            app: run.to_string(),
+            identity: Identity {
+                cloud: SANDBOX_CLOUD.to_owned(),
+                tenant: unnamed(),
+                // Each run has an imitation of its own, with an allowance of its own.
+                app: run.to_string(),
+                claims: None,
+            },
             sandbox: Some(Embedded {
                 sandbox: imitation,
                 file,
@@ -204,6 +247,26 @@ impl Service {
     pub(super) fn is_sandbox(&self) -> bool {
         self.sandbox.is_some()
     }
+}
+
+/// Binds the half of a service that reads. Nothing here could send a cancel.
+pub(super) async fn to_read(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<(Arc<ReadHandles>, Identity), ServiceError> {
+    let (credential, identity) = sign_in(settings).await?;
+    let reader = Reader::new(connect(settings, timeout)?);
+    Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
+}
+
+fn connect(settings: &ConnectionSettings, timeout: Duration) -> Result<Connection, ServiceError> {
+    Ok(Connection::open(ApiSettings {
+        base: settings.api_url.clone(),
+        timeout,
+        user_agent: user_agent(),
+        trust: Trust::Public,
+        proxies: Proxies::FromEnvironment,
+    })?)
 }
 
 /// Makes up an action for each row of the files among `inputs`.

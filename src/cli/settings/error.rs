@@ -20,9 +20,6 @@ pub enum SettingsError {
         /// The flag or the variable that holds it.
         origin: &'static str,
     },
-    /// Nobody said yes.
-    #[error("nothing was sent: nobody agreed to this run, so add --yes")]
-    Consent,
     /// A variable whose value is not text.
     #[error("the environment variable {name} is not UTF-8")]
     EnvironmentText {
@@ -42,6 +39,9 @@ pub enum SettingsError {
     /// Nothing to sign in with.
     #[error("no access token was given")]
     NoToken,
+    /// Nothing to sign in with, where states were to be read.
+    #[error("no access token was given, and without one no states can be read")]
+    NoTokenToPreview,
     /// The platform names no folder for state.
     #[error("no state folder can be determined")]
     NoStateDir,
@@ -99,13 +99,13 @@ impl SettingsError {
     /// Returns what helps, one imperative a line.
     pub fn hints(&self) -> Vec<String> {
         let hints: &[&str] = match self {
-            Self::Consent => &[
-                "check the input, then give the same command with --yes",
-                "to try it on an imitation of the service, use --sandbox instead",
-            ],
             Self::NoToken => &[
                 "set MDE_CANCEL_TOKEN, or name a file with --token-file",
                 "to try it without a tenant, use --sandbox",
+            ],
+            Self::NoTokenToPreview => &[
+                "set MDE_CANCEL_TOKEN, or name a file with --token-file",
+                "to look at the input alone, add --no-triage",
             ],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::FormatOfRemoval => &["leave out --format"],

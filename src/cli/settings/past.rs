@@ -15,6 +15,7 @@ use crate::report::ReportFormat;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::run::Consent;
 use super::surroundings::Surroundings;
 
 /// What `resume` is to do.
@@ -22,6 +23,8 @@ use super::surroundings::Surroundings;
 pub struct ResumeSettings {
     /// The run's id or the beginning of it; the one unfinished run of the last 24 hours where there is none.
     pub run: Option<String>,
+    /// Whether somebody is to be asked; nobody is about a sandbox run.
+    pub consent: Consent,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
     /// Where the machines are listed that still need a hand.
@@ -47,11 +50,9 @@ impl ResumeSettings {
         for path in &reports {
             ReportFormat::from_path(path)?;
         }
-        if !typed.yes {
-            return Err(SettingsError::Consent);
-        }
         Ok(Self {
             run: typed.run,
+            consent: Consent::of(typed.yes),
             reports,
             follow_up,
             triage: typed.no_triage.then_some(Triage::Skip),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::InputArgs;
 use crate::cli::args::PaceArgs;
 use crate::cli::args::ReportArgs;
 use crate::cli::args::RunArgs;
@@ -48,8 +49,10 @@ pub struct RunSettings {
     pub triage: Triage,
     /// Whether accepted actions are read again.
     pub verify: Verify,
-    /// Why no question is asked.
+    /// Whether somebody is to be asked.
     pub consent: Consent,
+    /// More actions than this are not cancelled.
+    pub max_actions: Option<u64>,
     /// Where reports go; [`RunSettings::report_paths`] knows the default.
     pub reports: Vec<PathBuf>,
     /// Where the machines are listed that still need a hand.
@@ -99,13 +102,21 @@ pub enum Verify {
     Skip,
 }
 
-/// Why no question is asked. There is no variant for somebody who did not agree: such a run has no settings.
+/// Whether somebody is to be asked before anything is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
+    /// Nobody agreed yet: whoever sits at the terminal is asked.
+    Ask,
     /// `--yes` was typed.
     Given,
     /// Nothing real can happen in a sandbox.
     NotNeeded,
+}
+
+impl Consent {
+    pub(super) fn of(yes: bool) -> Self {
+        if yes { Self::Given } else { Self::Ask }
+    }
 }
 
 impl RunSettings {
@@ -114,14 +125,8 @@ impl RunSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let inputs = inputs(&typed)?;
-        let id_column =
-            around.layered(typed.input.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
-        let format = around.layered(
-            typed.input.input_format,
-            "MDE_CANCEL_INPUT_FORMAT",
-            value::input_format,
-        )?;
+        let inputs = inputs(&typed.input)?;
+        let intake = intake(typed.input, around, BookmarkUse::Kept)?;
         let typed_no_verify = typed.consent.no_verify.then_some(true);
         // Who types how long they are watched wants them watched, whatever a variable says.
         let typed_no_verify = typed_no_verify.or(typed.consent.verify_timeout.map(|_| false));
@@ -144,11 +149,7 @@ impl RunSettings {
         include_types.dedup();
         let mut settings = Self {
             inputs,
-            intake: IntakeSettings {
-                id_column,
-                format: format.unwrap_or_default(),
-                bookmarks: BookmarkUse::Kept,
-            },
+            intake,
             comment,
             include_types,
             triage: if typed.consent.no_triage {
@@ -162,6 +163,7 @@ impl RunSettings {
             },
             consent: Consent::NotNeeded,
             follow_up: follow_up(&typed.report, around),
+            max_actions: typed.max_actions,
             reports: reports(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
             pace: match pace {
@@ -199,11 +201,7 @@ impl RunSettings {
             return Ok(settings);
         }
         settings.world = World::Service(ConnectionSettings::resolve(typed.connection, around)?);
-        // Last, so that whoever adds --yes at this point sees no other complaint.
-        if !typed.consent.yes {
-            return Err(SettingsError::Consent);
-        }
-        settings.consent = Consent::Given;
+        settings.consent = Consent::of(typed.consent.yes);
         Ok(settings)
     }
 
@@ -221,9 +219,9 @@ impl RunSettings {
     }
 }
 
-fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
+/// Returns what is read; standard input can be named once only.
+pub(super) fn inputs(typed: &InputArgs) -> Result<Vec<Input>, SettingsError> {
     let inputs: Vec<_> = typed
-        .input
         .inputs
         .iter()
         .map(|path| Input::parse(path.as_os_str()))
@@ -237,6 +235,25 @@ fn inputs(typed: &RunArgs) -> Result<Vec<Input>, SettingsError> {
         return Err(SettingsError::StdinTwice);
     }
     Ok(inputs)
+}
+
+/// Returns how it is read.
+pub(super) fn intake(
+    typed: InputArgs,
+    around: &Surroundings<'_>,
+    bookmarks: BookmarkUse,
+) -> Result<IntakeSettings, SettingsError> {
+    let id_column = around.layered(typed.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
+    let format = around.layered(
+        typed.input_format,
+        "MDE_CANCEL_INPUT_FORMAT",
+        value::input_format,
+    )?;
+    Ok(IntakeSettings {
+        id_column,
+        format: format.unwrap_or_default(),
+        bookmarks,
+    })
 }
 
 fn reports(typed: ReportArgs, around: &Surroundings<'_>) -> Result<Vec<PathBuf>, SettingsError> {
@@ -276,12 +293,20 @@ fn waits(
     typed: &PaceArgs,
     around: &Surroundings<'_>,
 ) -> Result<(Duration, Duration), SettingsError> {
-    let timeout = around.layered(typed.timeout, "MDE_CANCEL_TIMEOUT", value::timeout)?;
     let fate_grace = around.layered(typed.fate_grace, "MDE_CANCEL_FATE_GRACE", value::grace)?;
     Ok((
-        timeout.unwrap_or(Duration::from_secs(30)),
+        timeout(typed.timeout, around)?,
         fate_grace.unwrap_or(Duration::from_secs(120)),
     ))
+}
+
+/// Returns how long one call may take.
+pub(super) fn timeout(
+    typed: Option<Duration>,
+    around: &Surroundings<'_>,
+) -> Result<Duration, SettingsError> {
+    let timeout = around.layered(typed, "MDE_CANCEL_TIMEOUT", value::timeout)?;
+    Ok(timeout.unwrap_or(Duration::from_secs(30)))
 }
 
 /// Fifty a second spreads the first hundred cancels over two seconds, which no front door takes for an attack.

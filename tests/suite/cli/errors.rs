@@ -7,21 +7,20 @@ use super::typing;
 
 #[test]
 fn every_error_says_what_is_wrong_where_and_what_helps() {
-    let no_yes = typing("run a.csv").variable("MDE_CANCEL_TOKEN", MARKER);
     let cases: Vec<(Typing, u8, &str)> = vec![
-        (
-            no_yes,
-            2,
-            "error: nothing was sent: nobody agreed to this run, so add --yes\n\
-             hint: check the input, then give the same command with --yes\n\
-             hint: to try it on an imitation of the service, use --sandbox instead\n",
-        ),
         (
             typing("run --yes a.csv"),
             2,
             "error: no access token was given\n\
              hint: set MDE_CANCEL_TOKEN, or name a file with --token-file\n\
              hint: to try it without a tenant, use --sandbox\n",
+        ),
+        (
+            typing("preview a.csv"),
+            2,
+            "error: no access token was given, and without one no states can be read\n\
+             hint: set MDE_CANCEL_TOKEN, or name a file with --token-file\n\
+             hint: to look at the input alone, add --no-triage\n",
         ),
         (
             typing("run --yes a.csv")

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mde_cancel::cli::settings::CommandSettings;
+use mde_cancel::cli::settings::Consent;
 use mde_cancel::cli::settings::Settings;
 
 use super::MARKER;
@@ -160,8 +161,10 @@ fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
     }
     let unarmed = typing("run a.csv")
         .variable("MDE_CANCEL_TOKEN", MARKER)
-        .variable("MDE_CANCEL_YES", "1");
-    assert!(unarmed.resolve().is_err());
+        .variable("MDE_CANCEL_YES", "1")
+        .variable("MDE_CANCEL_MAX_ACTIONS", "1")
+        .run();
+    assert_eq!((unarmed.consent, unarmed.max_actions), (Consent::Ask, None));
     let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
     assert!(without_input.parse().is_err());
 }

@@ -10,6 +10,8 @@ mod t_opt;
 mod judge;
 mod mortal;
 mod scenario;
+
+mod live_sandbox;
 mod story;
 mod virtual_loop;
 mod world;
@@ -18,6 +20,7 @@ pub(crate) use judge::Told;
 pub(crate) use judge::assert_agrees;
 pub(crate) use judge::assert_quotas_kept;
 pub(crate) use judge::repeated;
+pub(crate) use live_sandbox::LiveSandbox;
 pub(crate) use model_server::Allowance;
 pub(crate) use model_server::FixedWindows;
 pub(crate) use model_server::RollingWindows;

@@ -1,0 +1,59 @@
+//! What `preview` takes: as much of `run` as tells what would be sent.
+
+use clap::Args;
+use clap::ValueEnum;
+
+use crate::domain::ActionType;
+
+use super::AllowanceArgs;
+use super::ConnectionArgs;
+use super::InputArgs;
+use super::value;
+
+/// What `preview` takes.
+#[derive(Args, Clone, Debug)]
+pub struct PreviewArgs {
+    /// What is read.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Plan to cancel this guarded type too, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut
+    /// off
+    #[arg(
+        long = "include-type",
+        value_name = "TYPE",
+        value_delimiter = ',',
+        value_parser = value::guarded_type,
+        help_heading = "What is planned"
+    )]
+    pub include_types: Vec<ActionType>,
+    /// Plan without reading the actions' states: no token is needed, and nothing is called
+    #[arg(long, help_heading = "What is planned")]
+    pub no_triage: bool,
+    /// Print the plan in this format; `csv` is a frozen plan, which `run` takes as an input
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "What is planned"
+    )]
+    pub format: PlanFormat,
+    /// How many calls the service allows.
+    #[command(flatten)]
+    pub allowance: AllowanceArgs,
+    /// Where it would be sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Its sums, for people
+    #[default]
+    Table,
+    /// Every row, as a frozen plan
+    Csv,
+    /// Its sums, for programs
+    Json,
+}

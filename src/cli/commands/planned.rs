@@ -1,0 +1,247 @@
+//! A run that is planned as a whole: its rows are journaled to the last, counted, and agreed to, before anything is sent.
+//!
+//! What was agreed to is what the journal holds: nothing is read any more after the answer, so the plan can only shrink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+
+use crate::cli::consent::Question;
+use crate::cli::consent::Refusal;
+use crate::cli::consent::Terminal;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::plan_text::PlanText;
+use crate::cli::text::local_zone;
+use crate::clock::Clock;
+use crate::domain::Destination;
+use crate::domain::RunId;
+use crate::engine::Before;
+use crate::engine::EngineError;
+use crate::engine::Intake;
+use crate::engine::Journaled;
+use crate::engine::Permissions;
+use crate::engine::PlanSummary;
+use crate::engine::Planner;
+use crate::engine::ReadsError;
+use crate::engine::Survey;
+use crate::engine::SurveyError;
+use crate::engine::Triage;
+use crate::engine::core::StopReason;
+use crate::engine::journal;
+use crate::engine::look_over;
+use crate::store::Record;
+use crate::store::RunKey;
+use crate::store::RunState;
+use crate::store::Store;
+
+use super::carry::StopWishes;
+use super::carry::state;
+use super::carry::usage;
+use super::forecast::Spent;
+use super::order::Order;
+use super::reading::reads;
+use super::reading::unsurveyed;
+use super::service::Service;
+
+/// How long states are read before the question is asked: as long as people wait without a word.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A run that is to be agreed to.
+pub(super) struct Plan<'run> {
+    pub(super) id: RunId,
+    pub(super) run: RunKey,
+    pub(super) store: &'run Store,
+    pub(super) clock: &'run Arc<dyn Clock>,
+    pub(super) service: &'run Service,
+    pub(super) order: &'run Order,
+    /// What else is said about the run, as pairs of a word and a name.
+    pub(super) about: Vec<(&'static str, String)>,
+}
+
+/// What it takes to go on.
+pub(super) struct Terms {
+    /// Who is asked; nobody where somebody agreed before.
+    pub(super) terminal: Option<Terminal>,
+    /// More actions than this are not cancelled.
+    pub(super) max_actions: Option<u64>,
+}
+
+/// What becomes of a run to which nobody agreed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It never was: it leaves the journal.
+    Forget,
+    /// It had been begun before, and can be taken up again.
+    Keep,
+}
+
+impl Plan<'_> {
+    /// Journals the rest of the input and asks; returns what the journal holds then.
+    pub(super) async fn agree(
+        &self,
+        reading: (Intake, Planner),
+        terms: Terms,
+        stop: &mut StopWishes,
+        refused: Refused,
+    ) -> Result<Before, Failure> {
+        match self.settle_terms(reading, terms, stop).await {
+            Ok(before) => Ok(before),
+            Err(failure) => {
+                self.withdraw(refused, &failure).await?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn settle_terms(
+        &self,
+        (intake, mut planner): (Intake, Planner),
+        terms: Terms,
+        stop: &mut StopWishes,
+    ) -> Result<Before, Failure> {
+        let place = (self.store, self.run);
+        let read = journal(intake, &mut planner, place, self.clock, stop.wishes());
+        match read.await.map_err(engine)? {
+            Journaled::Whole => {}
+            Journaled::Stopped(reason) => return Err(stopped(&reason).into()),
+            Journaled::Broken(error) => {
+                return Err(usage(error).hint("nothing was sent"));
+            }
+        }
+        let reads = match self.order.triage {
+            Triage::ReadFirst => self.survey(&terms, stop).await?,
+            Triage::Skip => 0,
+        };
+        let (summary, before) = look_over(self.store, self.id).map_err(state)?;
+        if let Some(most) = terms.max_actions
+            && summary.send > most
+        {
+            let count = summary.send;
+            return Err(Refusal::TooMany { count, most }.into());
+        }
+        if let Some(terminal) = terms.terminal
+            && summary.send > 0
+        {
+            self.ask(terminal, (&summary, reads), stop).await?;
+        }
+        Ok(before)
+    }
+
+    /// Reads the states of the rows: all of them where their number is bounded, else as many as one likes to wait for.
+    /// Returns how many calls it took. States that cannot be read in time, or not at all though others can, are left to
+    /// the run; until then such rows count as sent.
+    async fn survey(&self, terms: &Terms, stop: &mut StopWishes) -> Result<u64, Failure> {
+        let patience = match terms.max_actions {
+            Some(_) => None,
+            None => Some(PATIENCE),
+        };
+        let scope = self.service.scope(Destination::List);
+        let windows = self.order.read_windows.scaled_down(self.order.time_scale);
+        let reads = reads(
+            (self.service.lane.reads(), &scope),
+            (self.store, self.clock),
+            windows,
+            self.order.retry(),
+        );
+        let mut survey = Survey::new(reads.await?, Arc::new(self.order.rules()));
+        let place = (self.store, self.run);
+        let read = tokio::select! {
+            biased;
+            Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),
+            read = survey.journal(place, &**self.clock, patience) => read,
+        };
+        match read {
+            Ok(_) => {}
+            Err(SurveyError::Reads(
+                error @ (ReadsError::GaveUp { .. } | ReadsError::Refused { .. }),
+            )) => {
+                tracing::warn!(%error, "not all states could be read before the plan was counted");
+            }
+            Err(error) => return Err(unsurveyed(error)),
+        }
+        Ok(survey.calls())
+    }
+
+    async fn ask(
+        &self,
+        terminal: Terminal,
+        (summary, reads): (&PlanSummary, u64),
+        stop: &mut StopWishes,
+    ) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let identity = &self.service.identity;
+        let scope = identity.scope(Destination::Cancel);
+        let windows = self.order.windows.scaled_down(self.order.time_scale);
+        let spent = Spent::read(self.store, &scope, &windows, now);
+        let milestones = spent.await.map_err(state)?.milestones(summary.send, now);
+        let claims = identity.claims.as_ref();
+        let permissions =
+            claims.and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
+        let mut place = self.about.clone();
+        place.extend(identity.place());
+        let text = PlanText {
+            summary,
+            milestones: &milestones,
+            triage: self.order.triage,
+            reads,
+            permissions: permissions.as_ref(),
+            place: &place,
+            now: now.wall,
+            zone: &local_zone(),
+        };
+        let text = text.render(terminal.width, terminal.paint);
+        let question = Question::about(summary.send);
+        let answer = tokio::select! {
+            biased;
+            Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),
+            answer = terminal.ask(&text, question) => answer,
+        };
+        let answer = answer.map_err(|error| {
+            Failure::new(
+                FailureKind::Refused,
+                anyhow!(error).context("nothing was sent: the terminal gave no answer"),
+            )
+        })?;
+        Ok(question.judge(answer.as_deref())?)
+    }
+
+    /// Takes a run back to which nobody agreed.
+    async fn withdraw(&self, refused: Refused, why: &Failure) -> Result<(), Failure> {
+        let at: Timestamp = self.clock.now().wall;
+        match refused {
+            Refused::Forget => {
+                // A run cannot be removed while it is held.
+                drop(self.store.hold_run(self.run, at).await.map_err(state)?);
+                self.store.remove_run(self.run).await.map_err(state)
+            }
+            Refused::Keep => {
+                let record = Record::RunState {
+                    run: self.run,
+                    state: RunState::Stopped,
+                    exit: Some(why.exit().code()),
+                    reason: Some("nobody agreed to go on".to_owned()),
+                    at,
+                };
+                self.store.write(vec![record]).await.map_err(state)
+            }
+        }
+    }
+}
+
+fn stopped(reason: &StopReason) -> Refusal {
+    let signal = match reason {
+        StopReason::Asked(what) => what.clone(),
+        other => format!("{other:?}"),
+    };
+    Refusal::Stopped { signal }
+}
+
+fn engine(error: EngineError) -> Failure {
+    match error {
+        EngineError::Store(error) => state(error),
+        EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
+    }
+}

@@ -1,0 +1,283 @@
+//! `preview`: the plan, printed and not carried out.
+//!
+//! It shares planner, rules and verdicts with a run. It has no journal and nothing that could send a cancel; a state
+//! folder it makes only where it reads states, for its reads are counted with those of runs.
+
+use std::io;
+use std::io::BufWriter;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::PlanFormat;
+use crate::cli::failure::Failure;
+use crate::cli::failure::RunExit;
+use crate::cli::plan_text::PlanText;
+use crate::cli::plan_text::needs_a_look;
+use crate::cli::settings::PreviewSettings;
+use crate::cli::terminal::print;
+use crate::cli::text::local_zone;
+use crate::clock::Clock;
+use crate::clock::SystemClock;
+use crate::domain::Destination;
+use crate::domain::Moment;
+use crate::engine::Permissions;
+use crate::engine::PlanSummary;
+use crate::engine::PlannedRow;
+use crate::engine::Planner;
+use crate::engine::Rules;
+use crate::engine::Survey;
+use crate::engine::SurveyError;
+use crate::engine::Triage;
+use crate::intake::OpenInput;
+use crate::intake::open;
+use crate::quota::Windows;
+use crate::report::PlanWriter;
+use crate::retry::RetrySettings;
+use crate::store::Store;
+use crate::store::state_file;
+
+use super::carry::open_store;
+use super::carry::usage;
+use super::ending::Look;
+use super::forecast::Spent;
+use super::reading::reads;
+use super::reading::unsurveyed;
+use super::service::Identity;
+use super::service::sign_in;
+use super::service::to_read;
+
+/// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
+/// sent, more are not held.
+const WINDOW: usize = 2000;
+
+/// Ids of a batch.
+const BATCH: usize = 100;
+
+/// Prints what a run would do.
+///
+/// # Errors
+/// Returns why the plan cannot be made, or not be printed.
+pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
+    let rules = Arc::new(Rules {
+        include_types: settings.include_types.clone(),
+        triage: settings.triage,
+        ..Rules::default()
+    });
+    let view = View::open(&settings, &clock, &rules).await?;
+    let mut printing = Printing {
+        summary: PlanSummary::default(),
+        frozen: match settings.format {
+            PlanFormat::Csv => {
+                let out = PlanWriter::begin(BufWriter::new(io::stdout().lock()));
+                Some(out.map_err(Failure::of_output)?)
+            }
+            PlanFormat::Table | PlanFormat::Json => None,
+        },
+    };
+    let mut looking = view.survey;
+    let planner = Planner::new(rules);
+    let broken = plan(inputs, planner, (looking.as_mut(), &*clock), &mut printing).await?;
+    if let Some(out) = printing.frozen {
+        out.finish().map_err(Failure::of_output)?;
+    }
+    let summary = printing.summary;
+    let permissions = view
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.claims.as_ref())
+        .and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
+    let now = clock.now();
+    let windows = &settings.allowance.cancel;
+    let spent = spent(view.store.as_ref(), view.identity.as_ref(), windows, now).await;
+    let place = view.identity.as_ref().map(Identity::place);
+    let text = PlanText {
+        summary: &summary,
+        milestones: &spent.milestones(summary.send, now),
+        triage: settings.triage,
+        reads: looking.as_ref().map_or(0, Survey::calls),
+        permissions: permissions.as_ref(),
+        place: place.as_ref().map_or(&[], |place| place),
+        now: now.wall,
+        zone: &local_zone(),
+    };
+    match settings.format {
+        PlanFormat::Table => print(&text.render(look.width, look.paint)),
+        PlanFormat::Json => print(&text.json()),
+        // Standard output is the plan's; the name by which it is compared must be seen all the same.
+        PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
+    }
+    .map_err(Failure::of_output)?;
+    match broken {
+        Some(failure) => Err(failure),
+        None if needs_a_look(&summary, permissions.as_ref()) => Ok(RunExit::LeftOver),
+        None => Ok(RunExit::Done),
+    }
+}
+
+/// What a preview can look at: nothing at all, the ledger, or the service too.
+struct View {
+    identity: Option<Identity>,
+    store: Option<Store>,
+    survey: Option<Survey>,
+}
+
+impl View {
+    async fn open(
+        settings: &PreviewSettings,
+        clock: &Arc<dyn Clock>,
+        rules: &Arc<Rules>,
+    ) -> Result<Self, Failure> {
+        let retry = RetrySettings::default();
+        let mut view = Self {
+            identity: None,
+            store: None,
+            survey: None,
+        };
+        let (Some(connection), Some(dir)) = (&settings.connection, &settings.state_dir) else {
+            return Ok(view);
+        };
+        if settings.triage == Triage::Skip {
+            view.identity = Some(sign_in(connection).await?.1);
+            if state_file(dir).exists() {
+                view.store = known_store(dir, retry.fate_grace, &**clock);
+            }
+            return Ok(view);
+        }
+        let (handles, identity) = to_read(connection, settings.timeout).await?;
+        // Reads are calls, and calls are counted where those of runs are.
+        let store = open_store(dir, retry.fate_grace, &**clock)?;
+        let scope = identity.scope(Destination::List);
+        let windows = settings.allowance.read.clone();
+        let reads = reads((handles, &scope), (&store, clock), windows, retry).await?;
+        view.survey = Some(Survey::new(reads, Arc::clone(rules)));
+        view.identity = Some(identity);
+        view.store = Some(store);
+        Ok(view)
+    }
+}
+
+/// Opens a ledger that is there. One that cannot be read counts as empty: a forecast must not keep a plan from being seen.
+fn known_store(dir: &Path, grace: Duration, clock: &dyn Clock) -> Option<Store> {
+    let opened = open_store(dir, grace, clock);
+    opened
+        .map_err(|failure| {
+            tracing::warn!(error = %failure.error, "what was spent cannot be looked up, and counts as nothing");
+        })
+        .ok()
+}
+
+async fn spent(
+    store: Option<&Store>,
+    identity: Option<&Identity>,
+    windows: &Windows,
+    now: Moment,
+) -> Spent {
+    let (Some(store), Some(identity)) = (store, identity) else {
+        return Spent::nothing(windows);
+    };
+    let scope = identity.scope(Destination::Cancel);
+    let read = Spent::read(store, &scope, windows, now).await;
+    read.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was spent cannot be looked up, and counts as nothing");
+        Spent::nothing(windows)
+    })
+}
+
+/// Where planned rows go.
+struct Printing {
+    summary: PlanSummary,
+    /// A frozen plan on its way to standard output.
+    frozen: Option<PlanWriter<BufWriter<io::StdoutLock<'static>>>>,
+}
+
+impl Printing {
+    fn take(&mut self, row: &PlannedRow) -> Result<(), Failure> {
+        self.summary.add(&row.line());
+        match &mut self.frozen {
+            Some(out) => out
+                .row(row.verdict().as_str(), &row.report_row())
+                .map_err(Failure::of_output),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Plans every row; returns what broke off, where the plan is worth seeing all the same.
+async fn plan(
+    inputs: Vec<OpenInput>,
+    mut planner: Planner,
+    (mut survey, clock): (Option<&mut Survey>, &dyn Clock),
+    printing: &mut Printing,
+) -> Result<Option<Failure>, Failure> {
+    let now = clock.now().wall;
+    let mut looking = Looking {
+        is_begun: false,
+        broken: None,
+    };
+    let mut window = Vec::new();
+    let mut unread = 0;
+    let mut broken = None;
+    for row in inputs.into_iter().flatten() {
+        let row = match row {
+            Ok(row) => PlannedRow::unread(planner.plan(row, now)),
+            Err(error) => {
+                broken = Some(usage(error).hint("the plan holds the rows before it and no more"));
+                break;
+            }
+        };
+        let Some(survey) = &mut survey else {
+            printing.take(&row)?;
+            continue;
+        };
+        unread += usize::from(row.to_send().is_some());
+        window.push(row);
+        if unread >= BATCH || window.len() >= WINDOW {
+            looking.sort(survey, &mut window, clock).await?;
+            window.drain(..).try_for_each(|row| printing.take(&row))?;
+            unread = 0;
+        }
+    }
+    if let Some(survey) = survey {
+        looking.sort(survey, &mut window, clock).await?;
+        window.drain(..).try_for_each(|row| printing.take(&row))?;
+    }
+    Ok(broken.or(looking.broken.map(unsurveyed)))
+}
+
+/// How reading states goes.
+struct Looking {
+    /// Whether any were read.
+    is_begun: bool,
+    /// Why no more are.
+    broken: Option<SurveyError>,
+}
+
+impl Looking {
+    /// Sorts rows by their states. Once states cannot be read any more, the rest of the rows are left unread; where that
+    /// comes first of all, there is no plan.
+    async fn sort(
+        &mut self,
+        survey: &mut Survey,
+        rows: &mut [PlannedRow],
+        clock: &dyn Clock,
+    ) -> Result<(), Failure> {
+        if self.broken.is_none() {
+            match survey.sort(rows, clock.now().wall).await {
+                Ok(()) => {
+                    self.is_begun = true;
+                    return Ok(());
+                }
+                Err(error) if !self.is_begun => return Err(unsurveyed(error)),
+                Err(error) => self.broken = Some(error),
+            }
+        }
+        for row in rows.iter_mut().filter(|row| row.to_send().is_some()) {
+            row.leave_unread("its record could not be read");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! What a preview is to show, resolved. Nothing in it can arm anything: a preview sends no cancel.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::args::CommonArgs;
+use crate::cli::args::PlanFormat;
+use crate::cli::args::PreviewArgs;
+use crate::cli::args::RunArgs;
+use crate::domain::ActionType;
+use crate::engine::Triage;
+use crate::intake::BookmarkUse;
+use crate::intake::Input;
+use crate::intake::IntakeSettings;
+
+use super::allowance::Allowance;
+use super::common;
+use super::connection::ConnectionSettings;
+use super::error::SettingsError;
+use super::run;
+use super::surroundings::Surroundings;
+
+/// What a preview is to show.
+#[derive(Clone, Debug)]
+pub struct PreviewSettings {
+    /// What is read, in this order; never empty, and standard input at most once.
+    pub inputs: Vec<Input>,
+    /// How it is read.
+    pub intake: IntakeSettings,
+    /// The guarded types that would be cancelled all the same.
+    pub include_types: Vec<ActionType>,
+    /// Whether states are read.
+    pub triage: Triage,
+    /// How the plan is printed.
+    pub format: PlanFormat,
+    /// What the service allows.
+    pub allowance: Allowance,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Where calls would go; none is needed where no states are read.
+    pub connection: Option<ConnectionSettings>,
+    /// Where journal and ledger lie, where that can be told.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl PreviewSettings {
+    pub(super) fn resolve(
+        typed: PreviewArgs,
+        common: &CommonArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let triage = if typed.no_triage {
+            Triage::Skip
+        } else {
+            Triage::ReadFirst
+        };
+        let connection = match ConnectionSettings::resolve(typed.connection, around) {
+            Ok(connection) => Some(connection),
+            Err(SettingsError::NoToken) if triage == Triage::Skip => None,
+            Err(SettingsError::NoToken) => return Err(SettingsError::NoTokenToPreview),
+            Err(error) => return Err(error),
+        };
+        let mut include_types = typed.include_types;
+        include_types.sort();
+        include_types.dedup();
+        Ok(Self {
+            inputs: run::inputs(&typed.input)?,
+            intake: run::intake(typed.input, around, BookmarkUse::None)?,
+            include_types,
+            triage,
+            format: typed.format,
+            allowance: Allowance::resolve(typed.allowance, around)?,
+            timeout: run::timeout(None, around)?,
+            connection,
+            state_dir: match triage {
+                Triage::ReadFirst => Some(common::state_dir(common, around)?),
+                Triage::Skip => common::state_dir(common, around).ok(),
+            },
+        })
+    }
+
+    /// Resolves `run --dry-run`: what that run would send.
+    pub(super) fn of_run(
+        typed: RunArgs,
+        common: &CommonArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let preview = PreviewArgs {
+            input: typed.input,
+            include_types: typed.consent.include_types,
+            no_triage: typed.consent.no_triage,
+            format: PlanFormat::Table,
+            allowance: typed.allowance,
+            connection: typed.connection,
+        };
+        Self::resolve(preview, common, around)
+    }
+}

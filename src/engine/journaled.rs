@@ -1,0 +1,135 @@
+//! A run that is planned as a whole: its input is journaled to the end, and looked over, before anything is sent.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::domain::ActionId;
+use crate::domain::Outcome;
+use crate::domain::ReportRow;
+use crate::domain::RowNumber;
+use crate::domain::RunId;
+use crate::intake::IntakeError;
+use crate::store::IntakeMark;
+use crate::store::RunKey;
+use crate::store::Store;
+use crate::store::StoreError;
+
+use super::core::StopReason;
+use super::feed;
+use super::feed::Fed;
+use super::plan::Planner;
+use super::plan_summary::PlanLine;
+use super::plan_summary::PlanSummary;
+use super::plan_summary::Verdict;
+use super::shell::Before;
+use super::shell::EngineError;
+use super::shell::Intake;
+
+/// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
+const BATCH: usize = 16;
+
+/// How the journaling of an input ended.
+#[derive(Debug)]
+pub enum Journaled {
+    /// Every row is in the journal.
+    Whole,
+    /// Somebody wished to stop; the journal holds what had been read.
+    Stopped(StopReason),
+    /// The input could not be read to its end; the journal holds the rows before.
+    Broken(IntakeError),
+}
+
+/// Reads an input to its end and journals every row; sends nothing.
+///
+/// # Errors
+/// Returns why the journal cannot be written, or the input not be read.
+pub async fn journal(
+    intake: Intake,
+    planner: &mut Planner,
+    (store, run): (&Store, RunKey),
+    clock: &Arc<dyn Clock>,
+    stop: &mut mpsc::Receiver<StopReason>,
+) -> Result<Journaled, EngineError> {
+    let Intake::Read { inputs, first } = intake else {
+        return Ok(Journaled::Whole);
+    };
+    let mut fed = feed::start(inputs, first).map_err(EngineError::Thread)?;
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(reason) = stop.recv() => return Ok(Journaled::Stopped(reason)),
+            _ = fed.recv_many(&mut batch, BATCH) => {}
+        }
+        if batch.is_empty() {
+            return Err(EngineError::Reading);
+        }
+        let now = clock.now();
+        let mut rows = Vec::new();
+        let mut place = None;
+        let mut end = None;
+        for fed in batch.drain(..) {
+            match fed {
+                Fed::Rows(chunk, behind) => {
+                    rows.extend(chunk.into_iter().map(|row| planner.plan(row, now.wall)));
+                    place = behind;
+                }
+                Fed::End(error) => end = Some(error.map_or(Journaled::Whole, Journaled::Broken)),
+            }
+        }
+        let mark = IntakeMark {
+            rows_read: u64::from(planner.last().0),
+            position: place.and_then(|place| serde_json::to_string(&place).ok()),
+            complete: matches!(end, Some(Journaled::Whole)),
+        };
+        store.append_rows(run, rows, mark).await?;
+        if let Some(end) = end {
+            return Ok(end);
+        }
+    }
+}
+
+/// Sums up what the journal holds of a run, and says what a core must know of it before it goes on.
+///
+/// # Errors
+/// Returns why the journal cannot be read.
+pub fn look_over(store: &Store, run: RunId) -> Result<(PlanSummary, Before), StoreError> {
+    let mut summary = PlanSummary::default();
+    let mut before = Before::default();
+    for row in store.reader()?.report_rows(run)? {
+        let row = row?;
+        before.rows += 1;
+        before.last = RowNumber(before.last.0.saturating_add(1));
+        if row.settled_at.is_some() {
+            *before.settled.entry(row.outcome).or_default() += 1;
+        }
+        summary.add(&line(&row));
+    }
+    Ok((summary, before))
+}
+
+fn line(row: &ReportRow) -> PlanLine<'_> {
+    let verdict = match row.outcome {
+        outcome if row.settled_at.is_some() => Verdict::Settled(outcome),
+        // Only looked at again, never sent again.
+        Outcome::Accepted => Verdict::Settled(Outcome::Accepted),
+        _ => Verdict::Send,
+    };
+    PlanLine {
+        id: ActionId::parse(&row.action_id).ok(),
+        verdict,
+        reason: &row.reason,
+        source: &row.source,
+        action_type: row.action_type.as_deref(),
+        status: row.action_status.as_deref(),
+        requestor: row.requestor.as_deref(),
+        request_source: row.request_source.as_deref(),
+        machine: row
+            .computer_dns_name
+            .as_deref()
+            .or(row.machine_id.as_deref()),
+        created_at: row.created_at,
+    }
+}

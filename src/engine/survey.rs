@@ -1,0 +1,240 @@
+//! Reads the states of planned rows before anything is sent, and sorts the rows by them: for a plan that is printed, and
+//! for one that somebody is asked about.
+//!
+//! The verdict on a record is the one that a run comes to, by the same rules. Nothing here can send a cancel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::ActionId;
+use crate::domain::ActionStatus;
+use crate::domain::Facts;
+use crate::domain::FollowUp;
+use crate::domain::LaneId;
+use crate::domain::MachineAction;
+use crate::domain::Outcome;
+use crate::domain::RowContext;
+use crate::domain::RowNumber;
+use crate::domain::Settlement;
+use crate::retry::History;
+use crate::retry::RecordVerdict;
+use crate::retry::judge_record;
+use crate::store::Phase;
+use crate::store::QueuedRow;
+use crate::store::Record;
+use crate::store::RunKey;
+use crate::store::Store;
+
+use super::core::words;
+use super::plan_summary::Verdict;
+use super::planned_row::PlannedRow;
+use super::reads::Reads;
+use super::reads::ReadsError;
+use super::rules::Rules;
+
+/// Ids that are read at once, and how many of the first must be known for the rest to be worth a look.
+const BATCH: usize = 100;
+
+/// Why rows are not read any further.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The service knows none of the first ids.
+    #[error("the service knows none of the first {BATCH} ids: wrong tenant, or the wrong column")]
+    AllMissing,
+    /// They cannot be read.
+    #[error(transparent)]
+    Reads(#[from] ReadsError),
+}
+
+/// Reads and sorts rows, a batch at a time.
+pub struct Survey {
+    reads: Reads,
+    rules: Arc<Rules>,
+    has_found_any: bool,
+}
+
+impl Survey {
+    /// Makes one that keeps to these rules.
+    pub fn new(reads: Reads, rules: Arc<Rules>) -> Self {
+        Self {
+            reads,
+            rules,
+            has_found_any: false,
+        }
+    }
+
+    /// Returns how many calls it took so far.
+    pub fn calls(&self) -> u64 {
+        self.reads.calls()
+    }
+
+    /// Reads the states of those rows that would be sent, and says what becomes of each.
+    ///
+    /// What the service does not know is looked for once. A run looks again half a minute later, for a list may lag
+    /// behind.
+    ///
+    /// # Errors
+    /// Returns why the rows cannot be read; they are then as they were.
+    pub async fn sort(
+        &mut self,
+        rows: &mut [PlannedRow],
+        now: Timestamp,
+    ) -> Result<(), SurveyError> {
+        let ids: Vec<_> = rows.iter().filter_map(PlannedRow::to_send).collect();
+        let mut records = self.read(&ids).await?;
+        for row in rows {
+            let Some(id) = row.to_send() else { continue };
+            let found = records.remove(&id);
+            let (verdict, reason) = match &found {
+                None => (
+                    Verdict::Settled(Outcome::NotFound),
+                    "the service does not know it; a run looks once more before it says so"
+                        .to_owned(),
+                ),
+                Some(record) => match settled_by(&self.rules, row.context(), record) {
+                    Some((outcome, reason)) => (Verdict::Settled(outcome), reason),
+                    None => (Verdict::Send, String::new()),
+                },
+            };
+            row.read(found, (verdict, reason), now);
+        }
+        Ok(())
+    }
+
+    /// Reads the states of a run's rows and journals what they say, until all are read or `patience` is over. Returns
+    /// whether all are.
+    ///
+    /// Rows that the service does not know are left to the run, which looks again later.
+    ///
+    /// # Errors
+    /// Returns why the rows cannot be read, or the journal not be written.
+    pub async fn journal(
+        &mut self,
+        (store, run): (&Store, RunKey),
+        clock: &dyn Clock,
+        patience: Option<Duration>,
+    ) -> Result<bool, SurveyError> {
+        let until = patience.map(|patience| clock.now().uptime.after(patience));
+        let mut after = RowNumber(0);
+        loop {
+            let rows = store.load_rows(run, LaneId(0), after, BATCH);
+            let rows = rows.await.map_err(ReadsError::Store)?;
+            let Some(last) = rows.last() else {
+                return Ok(true);
+            };
+            after = last.number;
+            // What was sent before is looked at by the run, which knows what to make of it.
+            let fresh: Vec<_> = rows
+                .iter()
+                .filter(|row| row.attempts == 0 && row.phase == Phase::Fresh)
+                .collect();
+            let ids: Vec<_> = fresh.iter().map(|row| row.id).collect();
+            let records = match until {
+                None => self.read(&ids).await?,
+                Some(until) => tokio::select! {
+                    biased;
+                    () = clock.sleep_until(until) => return Ok(false),
+                    records = self.read(&ids) => records?,
+                },
+            };
+            let now = clock.now().wall;
+            let told = fresh
+                .into_iter()
+                .filter_map(|row| Some((row, records.get(&row.id)?)));
+            let journaled: Vec<_> = told
+                .flat_map(|(row, record)| self.notes(run, row, record, now))
+                .collect();
+            store.write(journaled).await.map_err(ReadsError::Store)?;
+        }
+    }
+
+    /// Returns what the journal is told about a row whose record was read.
+    fn notes(
+        &self,
+        run: RunKey,
+        row: &QueuedRow,
+        record: &MachineAction,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Record> + use<> {
+        let noted = Record::Noted {
+            run,
+            row: row.number,
+            phase: row.phase,
+            record: Some(record.clone()),
+            status_before: record.status.clone(),
+            triaged_at: Some(now),
+        };
+        let settled = settled_by(&self.rules, &row.context, record);
+        let settled = settled.map(|(outcome, reason)| Record::Settled {
+            run,
+            row: row.number,
+            settlement: Settlement {
+                outcome,
+                reason,
+                record: Some(record.clone()),
+                follow_up: follow_up(&row.context, record),
+                settled_at: now,
+            },
+        });
+        std::iter::once(noted).chain(settled)
+    }
+
+    async fn read(
+        &mut self,
+        ids: &[ActionId],
+    ) -> Result<HashMap<ActionId, MachineAction>, SurveyError> {
+        let records = self.reads.by_ids(ids).await?;
+        let records: HashMap<_, _> = records
+            .into_iter()
+            .map(|record| (record.id, record))
+            .collect();
+        self.has_found_any |= !records.is_empty();
+        if ids.len() >= BATCH && !self.has_found_any {
+            return Err(SurveyError::AllMissing);
+        }
+        Ok(records)
+    }
+}
+
+/// Says how a record settles a row that was never sent; `None` where its cancel is to be sent.
+fn settled_by(
+    rules: &Rules,
+    context: &RowContext,
+    record: &MachineAction,
+) -> Option<(Outcome, String)> {
+    let never_sent = History {
+        comment_sent: None,
+        first_sent_at: None,
+        was_accepted: false,
+        fate_unknown: false,
+        was_open: false,
+    };
+    match judge_record(record, &never_sent) {
+        RecordVerdict::Settle(outcome @ Outcome::AlreadyCancelled) => {
+            Some((outcome, words::of_cancellation(Some(record))))
+        }
+        RecordVerdict::Settle(outcome) => {
+            let status = record
+                .status
+                .as_ref()
+                .map_or("unknown", ActionStatus::as_str);
+            Some((outcome, format!("the action had ended as {status}")))
+        }
+        RecordVerdict::Open => rules
+            .hold(record.id, &Facts::of_record(context, record))
+            .map(|reason| (Outcome::HeldBack, reason)),
+    }
+}
+
+/// Returns what the machine of an action that is not cancelled still needs.
+fn follow_up(context: &RowContext, record: &MachineAction) -> Option<FollowUp> {
+    let action_type = record
+        .action_type
+        .as_ref()
+        .or(context.action_type.as_ref())?;
+    FollowUp::needed(action_type, record.status.as_ref()?, false)
+}

@@ -1,0 +1,303 @@
+//! `preview` and `run --dry-run` with the real binary: what is printed, what is sent, and what is left behind.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+
+use jiff::Timestamp;
+use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::Faults;
+use mde_cancel::sandbox::Record;
+use mde_cancel::sandbox::Status;
+
+use crate::support::LiveSandbox;
+use crate::support::nth_id;
+
+/// The binary in `folder`, with nothing of this process's environment.
+fn binary(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    command
+        .args(words.split_whitespace())
+        .current_dir(folder)
+        .env_clear()
+        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
+        .stdin(Stdio::null());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn done(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+/// Five rows: two to be sent, one guarded, one twice, one that is none.
+fn mixed(folder: &Path) {
+    let rows = [
+        format!("{},Isolate,ws-1,soc-bot", nth_id(1)),
+        format!("{},LiveResponse,ws-2,o'neil@x", nth_id(2)),
+        format!("{},Unisolate,ws-3,soc-bot", nth_id(3)),
+        format!("{},Isolate,ws-1,soc-bot", nth_id(1)),
+        "rubbish,Isolate,ws-4,soc-bot".to_owned(),
+    ];
+    let header = "id,type,computerDnsName,requestor\n";
+    std::fs::write(folder.join("a.csv"), header.to_owned() + &rows.join("\n")).unwrap();
+}
+
+#[test]
+fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    mixed(here);
+    let (code, stdout, stderr) = done(&mut binary(here, "preview --no-triage a.csv"));
+    assert_eq!(code, Some(3), "{stderr}");
+    for part in [
+        "2 actions to cancel · plan ",
+        "asked by    o'neil@x 1 · soc-bot 1",
+        "such as ws-1, ws-2",
+        "all now",
+        "1 held_back: guarded type: cancelling Unisolate",
+        "1 duplicate: the same id stands in row 1 (a.csv:5)",
+        "1 invalid: the id is not a GUID (a.csv:6)",
+    ] {
+        assert!(stdout.contains(part), "{part} is not in\n{stdout}");
+    }
+    assert_eq!(
+        std::fs::read_dir(here).unwrap().count(),
+        1,
+        "something was left"
+    );
+    let dry = done(&mut binary(here, "run --dry-run --no-triage a.csv"));
+    assert_eq!((dry.0, &dry.1), (Some(3), &stdout));
+}
+
+#[test]
+fn a_clean_plan_and_nothing_to_do_exit_with_nought() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::write(here.join("one.txt"), nth_id(1).to_string()).unwrap();
+    let (code, stdout, _) = done(&mut binary(here, "preview --no-triage one.txt"));
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("1 action to cancel"), "{stdout}");
+    assert!(stdout.contains("known for 0 of 1"), "{stdout}");
+    let (code, stdout, _) = done(&mut binary(here, "preview --no-triage -"));
+    assert_eq!((code, stdout.trim_end()), (Some(0), "nothing to cancel"));
+}
+
+#[test]
+fn a_frozen_plan_sends_its_send_rows_alone_and_bears_the_same_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    mixed(here);
+    let (code, plan, told) = done(&mut binary(here, "preview --no-triage --format csv a.csv"));
+    assert_eq!(code, Some(3), "{told}");
+    let header = plan.lines().next().unwrap();
+    assert!(
+        header.starts_with("verdict,action_id,outcome,reason,"),
+        "{header}"
+    );
+    let verdicts: Vec<_> = plan
+        .lines()
+        .skip(1)
+        .map(|row| row.split(',').next().unwrap())
+        .collect();
+    assert_eq!(
+        verdicts,
+        ["send", "send", "held_back", "duplicate", "invalid"]
+    );
+    std::fs::write(here.join("plan.csv"), &plan).unwrap();
+
+    let named = |input: &str| {
+        let words = format!("preview --no-triage --format json {input}");
+        let (_, json, _) = done(&mut binary(here, &words));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        (json["plan"].clone(), json["send"].clone())
+    };
+    let name = named("a.csv");
+    assert_eq!(named("plan.csv"), name);
+    assert_eq!(name.1, 2);
+    assert!(told.contains(name.0.as_str().unwrap()), "{told}");
+    // A guarded row stays back although it is named now: a plan only shrinks.
+    assert_eq!(named("--include-type Unisolate plan.csv"), name);
+}
+
+#[test]
+fn a_preview_without_a_token_names_the_way_without_states() {
+    let folder = tempfile::tempdir().unwrap();
+    mixed(folder.path());
+    let (code, stdout, stderr) = done(&mut binary(folder.path(), "preview a.csv"));
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.contains("--no-triage"), "{stderr}");
+}
+
+#[test]
+fn whoever_reads_only_the_beginning_of_a_plan_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut file = std::fs::File::create(here.join("many.txt")).unwrap();
+    for number in 1..=5000 {
+        writeln!(file, "{}", nth_id(number)).unwrap();
+    }
+    let mut child = binary(here, "preview --no-triage --format csv many.txt")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(0), String::new())
+    );
+}
+
+/// The binary with a way to a service, whose reads nobody bounds.
+fn with_service(folder: &Path, live: &LiveSandbox, words: &str) -> Command {
+    let mut command = binary(folder, words);
+    command
+        .env("MDE_CANCEL_API_URL", &live.url)
+        .env("MDE_CANCEL_TOKEN", "any-word")
+        .env("MDE_CANCEL_READ_QUOTA", "none");
+    command
+}
+
+fn ids(folder: &Path, count: usize) {
+    let ids: Vec<_> = (1..=count)
+        .map(|number| nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.join("ids.txt"), ids.join("\n")).unwrap();
+}
+
+fn json(command: &mut Command) -> (Option<i32>, serde_json::Value, String) {
+    let (code, stdout, stderr) = done(command);
+    (
+        code,
+        serde_json::from_str(&stdout).unwrap_or_default(),
+        stderr,
+    )
+}
+
+#[test]
+fn ten_thousand_ids_cost_a_hundred_reads_and_no_cancel() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|_| ());
+    live.isolates(1..=7000, Status::Succeeded);
+    live.isolates(7001..=10_000, Status::Pending);
+    ids(folder.path(), 10_000);
+    let mut command = with_service(folder.path(), &live, "preview ids.txt --format json");
+    let (code, plan, told) = json(&mut command);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        (&plan["send"], &plan["rows"]),
+        (&3000.into(), &10_000.into())
+    );
+    assert_eq!(plan["types_known"], 3000);
+    assert_eq!(plan["not_sent"][0]["verdict"], "already_final");
+    assert_eq!(plan["not_sent"][0]["rows"], 7000);
+    assert_eq!(plan["reads"], 100);
+    assert_eq!(live.calls(CallKind::Cancel), 0);
+    assert_eq!(live.sandbox.log().len(), 100);
+    let (_, runs, _) = json(&mut binary(folder.path(), "runs --format json"));
+    assert_eq!(runs, serde_json::json!([]));
+}
+
+#[test]
+fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let live = LiveSandbox::start(|_| ());
+    live.isolates(1..=1, Status::Pending);
+    live.isolates(2..=2, Status::Cancelled);
+    let created = Timestamp::from_second(1_790_000_000).unwrap();
+    let unisolate = Record::new(nth_id(3), "Unisolate", Status::Pending, created);
+    live.sandbox.add(unisolate);
+    ids(here, 4);
+    let mut command = with_service(here, &live, "preview ids.txt --format csv");
+    let (code, plan, told) = done(&mut command);
+    assert_eq!(code, Some(3), "{told}");
+    let rows: Vec<Vec<_>> = plan.lines().map(|row| row.split(',').collect()).collect();
+    let column = |name: &str| rows[0].iter().position(|cell| *cell == name).unwrap();
+    let cells = |name: &str| -> Vec<_> {
+        let at = column(name);
+        rows[1..].iter().map(|row| row[at]).collect()
+    };
+    assert_eq!(
+        cells("verdict"),
+        ["send", "already_cancelled", "held_back", "not_found"]
+    );
+    assert_eq!(
+        cells("action_type"),
+        ["Isolate", "Isolate", "Unisolate", ""]
+    );
+    assert_eq!(cells("action_status")[..2], ["Pending", "Cancelled"]);
+    assert!(cells("triaged_at").iter().all(|cell| !cell.is_empty()));
+
+    std::fs::write(here.join("plan.csv"), &plan).unwrap();
+    live.isolates(4..=4, Status::Pending);
+    let words = "run plan.csv --yes --include-type Unisolate --report r.csv";
+    let (code, summary, told) = done(&mut with_service(here, &live, words));
+    assert_eq!(code, Some(0), "{summary}{told}");
+    assert_eq!(live.calls(CallKind::Cancel), 1);
+    assert_eq!(live.sandbox.cancels_of(nth_id(1)), 1);
+}
+
+#[test]
+fn where_states_may_not_be_read_the_way_without_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("403@on=list").unwrap();
+    });
+    ids(folder.path(), 3);
+    let (code, stdout, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
+    assert_eq!((code, stdout.as_str()), (Some(5), ""), "{told}");
+    assert!(told.contains("Machine.Read.All"), "{told}");
+    assert!(told.contains("--no-triage"), "{told}");
+}
+
+#[test]
+fn ids_of_another_tenant_cost_one_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|_| ());
+    ids(folder.path(), 3000);
+    let (code, _, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("none of the first 100 ids"), "{told}");
+    assert_eq!(live.sandbox.log().len(), 1);
+}
+
+#[test]
+fn rows_whose_states_cannot_be_read_any_more_are_not_in_a_plan_and_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("401@on=list,after=1").unwrap();
+    });
+    live.isolates(1..=250, Status::Pending);
+    ids(folder.path(), 250);
+    let mut command = with_service(folder.path(), &live, "preview ids.txt --format json");
+    let (code, plan, told) = json(&mut command);
+    assert_eq!(code, Some(5), "{told}");
+    assert_eq!((&plan["send"], &plan["unread"]), (&100.into(), &150.into()));
+}
+
+#[test]
+fn permissions_that_the_token_lacks_are_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    mixed(here);
+    let live = LiveSandbox::start(|_| ());
+    let jwt = live.sandbox.token("t-1", "a-1");
+    let mut command = binary(here, "preview --no-triage --format json a.csv");
+    let (_, plan, told) = json(command.env("MDE_CANCEL_TOKEN", jwt));
+    assert_eq!(plan["tenant"], "t-1", "{told}");
+    assert!(plan["permissions"]["cancelling"].is_array(), "{plan}");
+    assert!(live.sandbox.log().is_empty());
+}

@@ -1,0 +1,64 @@
+//! A sandbox that serves on a free port of this machine while a test runs the real binary against it.
+
+use jiff::Timestamp;
+use mde_cancel::quota::Windows;
+use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::QuotaSettings;
+use mde_cancel::sandbox::Record;
+use mde_cancel::sandbox::Sandbox;
+use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::sandbox::Status;
+use tokio::runtime::Runtime;
+
+use super::nth_id;
+
+/// Serves until it is dropped.
+pub(crate) struct LiveSandbox {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) url: String,
+    /// Its threads end with it.
+    _runtime: Runtime,
+}
+
+impl LiveSandbox {
+    /// Starts one that has no quota, no delay and no action.
+    pub(crate) fn start(change: impl FnOnce(&mut SandboxSettings)) -> Self {
+        let mut settings = SandboxSettings {
+            quota: QuotaSettings::same_for_all(Windows::none()),
+            ..SandboxSettings::default()
+        };
+        change(&mut settings);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let sandbox = Sandbox::new(settings);
+        let bound = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = runtime.block_on(bound).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served =
+            mde_cancel::sandbox::serve(listener, sandbox.clone(), std::future::pending::<()>());
+        runtime.spawn(served);
+        Self {
+            sandbox,
+            url,
+            _runtime: runtime,
+        }
+    }
+
+    /// Adds Isolates of this status, numbered so.
+    pub(crate) fn isolates(&self, numbers: std::ops::RangeInclusive<usize>, status: Status) {
+        let created = Timestamp::from_second(1_790_000_000).unwrap();
+        for number in numbers {
+            self.sandbox
+                .add(Record::new(nth_id(number), "Isolate", status, created));
+        }
+    }
+
+    /// Counts the calls of one kind.
+    pub(crate) fn calls(&self, kind: CallKind) -> usize {
+        let log = self.sandbox.log();
+        log.iter().filter(|call| call.kind == kind).count()
+    }
+}
