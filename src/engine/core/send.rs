@@ -50,6 +50,8 @@ impl Lane {
         self.clear_shelf(now);
         self.pump_looks(now, out);
         self.pump_cancels(now, out);
+        // A row whose attempts turned out to be used up is looked at instead, and nothing else would wake us for it.
+        self.pump_looks(now, out);
         self.clear_shelf(now);
         // Rows that were settled unsent made room.
         self.flush(out);
