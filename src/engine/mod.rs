@@ -17,12 +17,16 @@ mod read_handles;
 mod executor;
 mod reads;
 
+mod pages;
+
 mod shell;
 
 pub use executor::LaneHandles;
 pub use feed::Place;
 pub use observer::Observer;
 pub use observer::RunView;
+pub use pages::FIRST_PAGE;
+pub use pages::Pages;
 pub use plan::Planner;
 pub use read_handles::ReadHandles;
 pub use reads::Reads;
