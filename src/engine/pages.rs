@@ -3,7 +3,7 @@
 //! The service keeps no cursor: `$skip` counts from the newest action at the moment of the call. New actions push the
 //! edges down, and then some come twice, which their ids tell. Actions that drop out of the filter (because somebody
 //! cancels them meanwhile, for one) pull the edges up, and then some would never come. So pages overlap, and where a page
-//! holds nothing that was seen before, the next one is asked for further up, until one does or the list is read from its
+//! begins with nothing that was seen before, the next one is asked for further up, until one does or the list is read from its
 //! top. What can be missed is what the service itself does not list yet, and actions created after the first page.
 
 use std::collections::HashSet;
@@ -40,6 +40,8 @@ pub struct Pages {
     /// By how much to go up where a page does not join on to what was read.
     step: u32,
     seen: HashSet<ActionId>,
+    /// Those of them between which and the rest a gap may be.
+    loose: HashSet<ActionId>,
     /// Pages in a row that brought nothing new.
     idle: u32,
     is_at_end: bool,
@@ -54,6 +56,7 @@ impl Pages {
             skip: 0,
             step: OVERLAP,
             seen: HashSet::new(),
+            loose: HashSet::new(),
             idle: 0,
             is_at_end: false,
         }
@@ -85,19 +88,25 @@ impl Pages {
     fn take(&mut self, page: Vec<MachineAction>) -> Option<Vec<MachineAction>> {
         let length = u32::try_from(page.len()).unwrap_or(u32::MAX);
         let asked = self.top;
+        // Only its first record tells: what stands further down may have come from beyond the gap.
+        let joins = self.skip == 0
+            || page.first().is_some_and(|first| {
+                self.seen.contains(&first.id) && !self.loose.contains(&first.id)
+            });
         let fresh: Vec<_> = page
             .into_iter()
             .filter(|action| self.seen.insert(action.id))
             .collect();
-        let joins = self.skip == 0 || fresh.len() < usize::try_from(length).unwrap_or(usize::MAX);
         self.top = MAX_TOP;
         if joins {
             self.step = OVERLAP;
+            self.loose.clear();
             let next = self.skip.saturating_add(length.saturating_sub(OVERLAP));
             let is_short = length < asked.get().min(SMALLEST_BOUND);
             self.is_at_end = is_short || next == u32::MAX;
             self.skip = next;
         } else {
+            self.loose.extend(fresh.iter().map(|action| action.id));
             self.skip = self.skip.saturating_sub(self.step);
             self.step = self.step.saturating_mul(2);
         }
@@ -195,6 +204,25 @@ mod tests {
                 .iter()
                 .filter(|&&number| number <= 3_000 && !known.contains(&id(number)));
             assert_eq!(missed.count(), 0, "{gone} gone, {new} new");
+        }
+    }
+
+    #[test]
+    fn what_drops_out_all_at_once_hides_no_other_either() {
+        for (call, gone) in [(1, 100), (2, 100), (2, 600), (3, 1_000)] {
+            let mut calls = 0;
+            let mut dropped = Vec::new();
+            let (came, _) = read(list_of(3_000, 500), |list| {
+                calls += 1;
+                if calls == call {
+                    dropped = list.drain(..gone).collect();
+                }
+            });
+            let known: HashSet<_> = came.iter().copied().collect();
+            assert_eq!(known.len(), came.len(), "each comes once");
+            let missed = (1..=3_000)
+                .filter(|number| !known.contains(&id(*number)) && !dropped.contains(number));
+            assert_eq!(missed.count(), 0, "{gone} gone after call {call}");
         }
     }
 
