@@ -8,6 +8,7 @@
 mod cell;
 
 mod csv;
+mod listing;
 mod target;
 
 mod format;
@@ -22,5 +23,7 @@ pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
 pub use format::write_report;
+pub use listing::Listing;
+pub use listing::ListingFormat;
 pub use target::ReportTarget;
 pub use target::TargetError;
