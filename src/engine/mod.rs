@@ -21,6 +21,8 @@ mod pages;
 
 mod shell;
 
+mod tenant;
+
 pub use executor::LaneHandles;
 pub use feed::Place;
 pub use observer::Observer;
@@ -40,3 +42,5 @@ pub use shell::Intake;
 pub use shell::RunEnd;
 pub use shell::RunParts;
 pub use shell::execute;
+pub use tenant::Selected;
+pub use tenant::SelectionJournal;

@@ -87,7 +87,7 @@ pub(in crate::engine) fn of_throttle(throttle: &Throttle) -> String {
 }
 
 /// Says who had cancelled an action before us, and when, as far as its record tells.
-pub(super) fn of_cancellation(record: Option<&MachineAction>) -> String {
+pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> String {
     let mut text = "it was Cancelled before".to_owned();
     let Some(record) = record else { return text };
     if let Some(at) = record.cancelled_at {
