@@ -7,7 +7,10 @@
 
 pub mod cloud;
 
+pub mod selection;
 pub mod value;
+
+mod list;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,8 +34,12 @@ use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
 
+pub use list::ListArgs;
+pub use list::ListFormat;
+
 use cloud::Cloud;
 use cloud::Region;
+use selection::SelectionArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
 use value::Veiled;
@@ -62,6 +69,12 @@ Exit codes:
   6    State folder or journal cannot be used
   7    Gave up; can be taken up again
   130  Interrupted twice";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
+  mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run --yes -
+  mde-cancel list --type LiveResponse --format jsonl";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
@@ -99,6 +112,9 @@ pub enum Command {
     /// Cancel the machine actions that the inputs name
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
+    /// Find actions in the tenant and print them as they come, ready for `run -`
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Box<ListArgs>),
     /// Go on with a run that stopped or crashed, from the journal alone
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
@@ -119,6 +135,9 @@ pub struct RunArgs {
     /// What is read.
     #[command(flatten)]
     pub input: InputArgs,
+    /// What of it is meant.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What may be sent.
     #[command(flatten)]
     pub consent: ConsentArgs,
@@ -145,6 +164,14 @@ pub struct RunArgs {
         conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
     )]
     pub sandbox: bool,
+    /// Send nothing where the plan would cancel more than so many; a must with --yes on a selection from the tenant
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "What is sent",
+        conflicts_with = "inputs"
+    )]
+    pub max_actions: Option<u64>,
 }
 
 /// What `resume` takes.
@@ -190,8 +217,8 @@ pub struct ReportCommandArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// Read action ids from these files, or from standard input for `-`
-    #[arg(value_name = "INPUT", required = true, help_heading = None::<&str>)]
+    /// Read action ids from these files, or from standard input for `-`; without any, the selection comes from the tenant
+    #[arg(value_name = "INPUT", help_heading = None::<&str>)]
     pub inputs: Vec<PathBuf>,
     /// Take the id from this column [env: MDE_CANCEL_ID_COLUMN]
     #[arg(long, value_name = "NAME", value_parser = value::words)]

@@ -14,17 +14,21 @@ mod surroundings;
 mod allowance;
 mod common;
 mod connection;
+mod selection;
 
 mod past;
 mod quota;
 mod run;
 mod sandbox;
 
+mod list;
+
 pub use allowance::Allowance;
 pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
 pub use connection::TokenOrigin;
 pub use error::SettingsError;
+pub use list::ListSettings;
 pub use past::ReportSettings;
 pub use past::ResumeSettings;
 pub use past::RunsSettings;
@@ -37,6 +41,7 @@ pub use run::Verify;
 pub use run::World;
 pub use sandbox::Seed;
 pub use sandbox::ServeSettings;
+pub use selection::SelectionSettings;
 pub use surroundings::Surroundings;
 
 use super::args::Cli;
@@ -56,6 +61,8 @@ pub struct Settings {
 pub enum CommandSettings {
     /// `run`
     Run(Box<RunSettings>),
+    /// `list`
+    List(Box<ListSettings>),
     /// Go on with a run.
     Resume(Box<ResumeSettings>),
     /// List runs.
@@ -78,6 +85,9 @@ impl Settings {
         let command = match typed.command {
             Command::Run(run) => {
                 CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
+            }
+            Command::List(list) => {
+                CommandSettings::List(Box::new(ListSettings::resolve(*list, &common, around)?))
             }
             Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings::resolve(
                 *resume, &common, around,

@@ -16,6 +16,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod intake_types;
+mod list;
 mod quota;
 mod readme;
 mod reads;

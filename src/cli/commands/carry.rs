@@ -21,6 +21,7 @@ use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::domain::Destination;
 use crate::domain::RunId;
+use crate::domain::Scope;
 use crate::domain::Uptime;
 use crate::engine::Before;
 use crate::engine::Intake;
@@ -35,6 +36,7 @@ use crate::engine::core::StopReason;
 use crate::engine::execute;
 use crate::platform;
 use crate::platform::StopSignals;
+use crate::quota::Pace;
 use crate::quota::Windows;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
@@ -53,7 +55,7 @@ use super::service::Service;
 const READS_AT_ONCE: usize = 2;
 
 /// How long a host that never answered is waited for.
-const REACH_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A run that is ready to go.
 pub(super) struct Carrying {
@@ -223,32 +225,16 @@ pub(super) fn open_store(
     Store::open_with(state_dir, process, clock.now(), options).map_err(state)
 }
 
-/// Looks the three scopes up in the ledger, with what an earlier run left there: a cooldown, or a smaller allowance.
+/// Looks the three scopes up in the ledger.
 async fn gates(
     order: &Order,
     service: &Service,
     (store, clock): (&Store, &dyn Clock),
 ) -> Result<LaneSettings, StoreError> {
     let gate = async |destination, windows: &Windows, concurrency| {
-        let known = store
-            .scope(&service.scope(destination), clock.now())
-            .await?;
-        let mut windows = windows.scaled_down(order.time_scale);
-        for adopted in known.adopted.as_slice() {
-            if windows.adopt(adopted.limit, adopted.period) {
-                tracing::warn!(
-                    %destination, window = %adopted,
-                    "the service named this smaller allowance in an earlier run, and it is kept; `mde-cancel quota` shows it"
-                );
-            }
-        }
-        Ok::<_, StoreError>(GateSettings {
-            scope: known.key,
-            windows: Arc::new(windows),
-            pace: order.pace,
-            concurrency,
-            cooldown: known.cooldown.map(|cooldown| cooldown.until),
-        })
+        let windows = windows.scaled_down(order.time_scale);
+        let scope = service.scope(destination);
+        gate((store, clock), &scope, windows, (order.pace, concurrency)).await
     };
     Ok(LaneSettings {
         cancel: gate(
@@ -259,6 +245,31 @@ async fn gates(
         .await?,
         get: gate(Destination::Get, &order.read_windows, READS_AT_ONCE).await?,
         list: gate(Destination::List, &order.read_windows, READS_AT_ONCE).await?,
+    })
+}
+
+/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, or a smaller allowance.
+pub(super) async fn gate(
+    (store, clock): (&Store, &dyn Clock),
+    scope: &Scope,
+    mut windows: Windows,
+    (pace, concurrency): (Option<Pace>, usize),
+) -> Result<GateSettings, StoreError> {
+    let known = store.scope(scope, clock.now()).await?;
+    for adopted in known.adopted.as_slice() {
+        if windows.adopt(adopted.limit, adopted.period) {
+            tracing::warn!(
+                destination = %scope.destination, window = %adopted,
+                "the service named this smaller allowance in an earlier run, and it is kept; `mde-cancel quota` shows it"
+            );
+        }
+    }
+    Ok(GateSettings {
+        scope: known.key,
+        windows: Arc::new(windows),
+        pace,
+        concurrency,
+        cooldown: known.cooldown.map(|cooldown| cooldown.until),
     })
 }
 
@@ -296,6 +307,11 @@ impl StopWishes {
             .map_err(|error| Failure::new(FailureKind::Fault, error))?
             .map_err(fault)?;
         Ok(Self { wishes, sender })
+    }
+
+    /// Returns where the wishes come.
+    pub(super) fn wishes(&mut self) -> &mut mpsc::Receiver<StopReason> {
+        &mut self.wishes
     }
 
     /// Adds the wish to stop at `until`.

@@ -6,7 +6,12 @@ mod service;
 
 mod carry;
 
+mod reading;
+
 mod past;
+
+mod list;
+mod select;
 
 mod report;
 mod run;
@@ -18,6 +23,7 @@ mod quota;
 mod sandbox;
 
 pub use ending::Look;
+pub use list::list;
 pub use quota::quota;
 pub use report::report;
 pub use resume::resume;

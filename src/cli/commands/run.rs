@@ -34,6 +34,9 @@ use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::order::Order;
+use super::reading::read_keep;
+use super::select::Selecting;
+use super::select::filter;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -46,11 +49,16 @@ pub async fn run(
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
-    let stop = StopWishes::listen(progress).await?;
+    let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let order = Order::of(&settings);
-    let targets = prove_targets(&settings.report_paths(id), &files(&settings.inputs))?;
+    let keep = read_keep(&settings.selection.keep)?;
+    let selection = settings.selection.selection(clock.now().wall);
+    let order = Order::of(&settings, (selection, keep));
+    let filter = filter(settings.selection.filter.as_ref(), &order);
+    let mut must_stay = files(&settings.inputs);
+    must_stay.extend(settings.selection.keep.iter().cloned());
+    let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -58,8 +66,24 @@ pub async fn run(
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    let new_run = describe(&settings, &service, id, clock.now().wall);
+    let names = input_names(&settings.inputs, filter.as_deref());
+    let kept = order.keep(&settings.intake);
+    let new_run = describe((kept, &names), &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
+    let (intake, before) = if settings.inputs.is_empty() {
+        let selecting = Selecting {
+            store: &store,
+            clock: &clock,
+            run,
+            order: &order,
+            service: &service,
+            filter,
+            max_actions: settings.max_actions,
+        };
+        (Intake::Nothing, selecting.fill(&mut stop).await?)
+    } else {
+        (Intake::Read { inputs, first: 0 }, Before::default())
+    };
     let carrying = Carrying {
         id,
         run,
@@ -67,9 +91,9 @@ pub async fn run(
         store,
         clock,
         service,
-        intake: Intake::Read { inputs, first: 0 },
+        intake,
         planner: Planner::new(Arc::new(order.rules())),
-        before: Before::default(),
+        before,
         targets,
         stop,
         stop_after: settings.stop_after,
@@ -99,9 +123,12 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
     service.map_err(Failure::from)
 }
 
-fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Timestamp) -> NewRun {
-    let inputs: Vec<String> = order
-        .inputs
+/// Names what is read, for the journal.
+fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
+    if inputs.is_empty() {
+        return vec![format!("tenant: {}", filter.unwrap_or("everything"))];
+    }
+    inputs
         .iter()
         .map(|input| match input {
             Input::Stdin => "-".to_owned(),
@@ -111,11 +138,19 @@ fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Ti
                 .display()
                 .to_string(),
         })
-        .collect();
+        .collect()
+}
+
+fn describe(
+    (settings, inputs): (String, &[String]),
+    service: &Service,
+    id: RunId,
+    created: jiff::Timestamp,
+) -> NewRun {
     NewRun {
         id,
         created,
-        settings: Order::of(order).keep(&order.intake),
+        settings,
         inputs: serde_json::Value::from(inputs).to_string(),
         tenant: service.tenant.clone(),
         app: service.app.clone(),

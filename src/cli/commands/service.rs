@@ -30,6 +30,7 @@ use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::engine::LaneHandles;
+use crate::engine::ReadHandles;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
@@ -199,6 +200,15 @@ impl Service {
     pub(super) fn is_sandbox(&self) -> bool {
         self.sandbox.is_some()
     }
+}
+
+/// Binds the half of a service that reads, and the scope of lists; nothing that can send a cancel leaves this.
+pub(super) async fn to_read(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<(Arc<ReadHandles>, Scope), ServiceError> {
+    let service = Service::real(settings, timeout).await?;
+    Ok((service.lane.reads(), service.scope(Destination::List)))
 }
 
 /// Makes up an action for each row of the files among `inputs`.

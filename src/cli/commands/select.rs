@@ -1,0 +1,110 @@
+//! A run whose rows come from the tenant: they are found and journaled to the last before the first cancel leaves.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use crate::api::filter_of;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::text::Count;
+use crate::clock::Clock;
+use crate::domain::Destination;
+use crate::engine::Before;
+use crate::engine::Pages;
+use crate::engine::Planner;
+use crate::engine::Selected;
+use crate::engine::SelectionJournal;
+use crate::engine::core::StopReason;
+use crate::store::RunKey;
+use crate::store::Store;
+
+use super::carry::StopWishes;
+use super::carry::state;
+use super::order::Order;
+use super::reading::reads;
+use super::reading::unread;
+use super::service::Service;
+
+/// A selection on its way into the journal.
+pub(super) struct Selecting<'run> {
+    pub(super) store: &'run Store,
+    pub(super) clock: &'run Arc<dyn Clock>,
+    pub(super) run: RunKey,
+    pub(super) order: &'run Order,
+    pub(super) service: &'run Service,
+    /// What the tenant is asked with.
+    pub(super) filter: Option<String>,
+    /// More actions than this are not cancelled.
+    pub(super) max_actions: Option<u64>,
+}
+
+/// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.
+pub(super) fn filter(typed: Option<&String>, order: &Order) -> Option<String> {
+    typed.cloned().or_else(|| filter_of(&order.selection))
+}
+
+impl Selecting<'_> {
+    /// Journals what is selected and returns what the journal holds then; where that cannot be had, or is more than may
+    /// be cancelled, the run never was.
+    pub(super) async fn fill(self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        match self.select(stop).await {
+            Ok(before) => Ok(before),
+            Err(failure) => {
+                // A run that is held cannot be removed.
+                let held = self.store.hold_run(self.run, self.clock.now().wall);
+                drop(held.await.map_err(state)?);
+                self.store.remove_run(self.run).await.map_err(state)?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn select(&self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        let scope = self.service.scope(Destination::List);
+        let mut reads = reads(
+            (self.service.lane.reads(), &scope),
+            (self.store, self.clock),
+            self.order.read_windows.clone(),
+            self.order.retry(),
+        )
+        .await?;
+        let journal = SelectionJournal {
+            store: self.store,
+            run: self.run,
+            planner: Planner::new(Arc::new(self.order.rules())),
+            clock: &**self.clock,
+        };
+        // Nothing is sent before the last page is there, so the first need not be small.
+        let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
+        let selected = journal.fill((pages, &mut reads), stop.wishes());
+        let before = match selected.await.map_err(unread)? {
+            Selected::Whole(before) => before,
+            Selected::Stopped(reason) => return Err(stopped(&reason)),
+        };
+        let settled: u64 = before.settled.values().sum();
+        let left = before.rows.saturating_sub(settled);
+        match self.max_actions {
+            Some(most) if left > most => Err(too_many(left, most)),
+            _ => Ok(before),
+        }
+    }
+}
+
+fn too_many(left: u64, most: u64) -> Failure {
+    let left = Count::new(left, "action");
+    let error =
+        anyhow!("nothing was sent: {left} would be cancelled, and --max-actions allows {most}");
+    Failure::new(FailureKind::Refused, error).hint(
+        "look at them with `mde-cancel list`, and narrow the selection or raise --max-actions",
+    )
+}
+
+fn stopped(reason: &StopReason) -> Failure {
+    let why = match reason {
+        StopReason::Asked(what) => what.as_str(),
+        _ => "asked to stop",
+    };
+    let error = anyhow!("nothing was sent: stopped by {why} before the selection was read");
+    Failure::new(FailureKind::Refused, error)
+}
