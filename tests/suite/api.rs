@@ -197,7 +197,7 @@ async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followe
     assert_eq!(
         server.calls()[0].lines().next().unwrap(),
         "GET /api/machineactions?$filter=requestor%20eq%20%27o%27%27neil%2B50%25%26x%40corp%27%20and%20\
-         creationDateTimeUtc%20ge%202026-01-31T00%3A00%3A00Z&$orderby=creationDateTimeUtc%20desc%2Cid&$top=10000&$skip=80 \
+         creationDateTimeUtc%20ge%202026-01-31T00%3A00%3A00Z&$orderby=creationDateTimeUtc%20desc&$top=10000&$skip=80 \
          HTTP/1.1"
     );
     assert_eq!(elsewhere.accepted(), 0);
