@@ -258,6 +258,42 @@ fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
 }
 
 #[test]
+fn with_an_input_the_same_flags_hold_back_what_is_not_meant() {
+    let tenant = Tenant::with(3, 10_000, "");
+    let mut scan = action(4);
+    "RunAntiVirusScan".clone_into(&mut scan.action_type);
+    tenant.sandbox.add(scan);
+    let folder = tenant.folder.path();
+    let lines = (1..=3).map(|number| format!("{},Isolate\n", nth_id(number)));
+    let text = format!(
+        "id,type\n{}{},RunAntiVirusScan\n",
+        lines.collect::<String>(),
+        nth_id(4)
+    );
+    std::fs::write(folder.join("ids.csv"), text).unwrap();
+    std::fs::write(folder.join("keep"), nth_id(2).to_string()).unwrap();
+    let words = "run ids.csv --yes --type Isolate --keep keep --report report.csv";
+    let (code, _, stderr) = tenant.run(words);
+    assert_eq!(code, Some(0), "{stderr}");
+    let mut cancelled: Vec<_> = tenant
+        .calls(CallKind::Cancel)
+        .into_iter()
+        .flat_map(|call| call.ids)
+        .collect();
+    cancelled.sort_unstable();
+    assert_eq!(cancelled, [nth_id(1), nth_id(3)]);
+    let report = std::fs::read_to_string(folder.join("report.csv")).unwrap();
+    assert!(
+        report.contains(",held_back,the keep list names this action,"),
+        "{report}"
+    );
+    assert!(
+        report.contains(",held_back,not selected: its type is RunAntiVirusScan,"),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
     let tenant = Tenant::with(12, 10_000, "");
     let words = format!("run --type Isolate --max-actions 11 --report report.csv {UNASKED}");
