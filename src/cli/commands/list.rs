@@ -25,9 +25,9 @@ use crate::report::ListingFormat;
 use crate::retry::RetrySettings;
 
 use super::carry::open_store;
-use super::reading::read_keep;
+use super::choosing::read_keep;
+use super::choosing::unread;
 use super::reading::reads;
-use super::reading::unread;
 use super::service::to_read;
 
 /// Prints the actions that are meant.

@@ -6,6 +6,7 @@ mod service;
 
 mod carry;
 
+mod choosing;
 mod reading;
 
 mod past;

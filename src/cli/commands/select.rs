@@ -21,9 +21,9 @@ use crate::store::Store;
 
 use super::carry::StopWishes;
 use super::carry::state;
+use super::choosing::unread;
 use super::order::Order;
 use super::reading::reads;
-use super::reading::unread;
 use super::service::Service;
 
 /// A selection on its way into the journal.
