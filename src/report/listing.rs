@@ -8,6 +8,7 @@ use std::io;
 use std::io::Write;
 
 use jiff::Timestamp;
+use serde::Serializer as _;
 
 use crate::domain::ActionStatus;
 use crate::domain::ActionType;
@@ -78,12 +79,9 @@ impl<W: Write> Listing<W> {
                     text.extend(line(cells.collect::<Vec<_>>().iter().map(|cell| &**cell))?);
                 }
                 ListingFormat::Jsonl => {
-                    let object: serde_json::Map<_, _> = COLUMNS
-                        .into_iter()
-                        .zip(cells)
-                        .map(|(name, cell)| (name.to_owned(), cell.into()))
-                        .collect();
-                    serde_json::to_writer(&mut text, &object)?;
+                    // Not by way of a map of its own, which would order the names by the alphabet.
+                    let mut json = serde_json::Serializer::new(&mut text);
+                    json.collect_map(COLUMNS.into_iter().zip(&cells))?;
                     text.push(b'\n');
                 }
             }
@@ -170,6 +168,9 @@ mod tests {
         let text = written(ListingFormat::Jsonl);
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(text.lines().count(), 1);
+        assert!(
+            text.starts_with(r#"{"id":"07070707-0707-0707-0707-070707070707","type":"Isolate","#)
+        );
         assert_eq!(object["requestorComment"], "=1+1, \"two\"");
         assert_eq!(object["machineId"], serde_json::Value::Null);
         assert_eq!(object.as_object().unwrap().len(), COLUMNS.len());
