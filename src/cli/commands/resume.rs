@@ -42,6 +42,7 @@ use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::is_selection;
 use super::ending::Look;
 use super::order::Order;
 use super::past;
@@ -81,6 +82,9 @@ pub async fn resume(
     let (order, intake) = Order::recall(&begun.settings).map_err(usage)?;
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
+    if is_selection(&inputs) && !past.record.intake.complete {
+        return Err(never_agreed(&past));
+    }
     let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
@@ -116,6 +120,15 @@ pub async fn resume(
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
+fn never_agreed(past: &PastRun) -> Failure {
+    let error = anyhow!(
+        "run {} broke off while its selection was read from the tenant, so nothing of it was agreed to or sent",
+        past.record.begun.id
+    );
+    Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
