@@ -115,10 +115,11 @@ impl World {
         });
         let text = format!("id\n{}", rows.collect::<String>());
         std::fs::write(folder.path().join("ids.csv"), text).unwrap();
-        let others: String = (1..=OTHERS)
-            .map(|number| format!("{}\n", nth_id(ACTIONS + number)))
+        let others: Vec<_> = (1..=OTHERS)
+            .map(|number| nth_id(ACTIONS + number).to_string())
             .collect();
-        std::fs::write(folder.path().join("others.csv"), format!("id\n{others}")).unwrap();
+        let text = format!("id\n{}\n", others.join("\n"));
+        std::fs::write(folder.path().join("others.csv"), text).unwrap();
         Self {
             folder,
             sandbox,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::Question;
 use crate::cli::consent::Refusal;
 use crate::cli::consent::Terminal;
@@ -57,6 +58,7 @@ pub(super) struct Plan<'run> {
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) service: &'run Service,
     pub(super) order: &'run Order,
+    pub(super) origin: PlanOrigin,
     /// What else is said about the run, as pairs of a word and a name.
     pub(super) about: Vec<(&'static str, String)>,
 }
@@ -193,7 +195,7 @@ impl Plan<'_> {
             zone: &local_zone(),
         };
         let text = text.render(terminal.width, terminal.paint);
-        let question = Question::about(summary.send);
+        let question = Question::about(summary.send, self.origin);
         let answer = tokio::select! {
             biased;
             Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
@@ -52,6 +53,7 @@ use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::is_selection;
 use super::ending::Look;
 use super::follow_up::needs;
 use super::follow_up::unlooked;
@@ -103,6 +105,9 @@ pub async fn resume(
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
+    if is_selection(&inputs) && !past.record.intake.complete {
+        return Err(never_agreed(&past));
+    }
     let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
@@ -110,6 +115,11 @@ pub async fn resume(
         .await
         .map_err(state)?;
     let (mut before, mut planner) = recall_rows(&past, &order)?;
+    let origin = if is_selection(&inputs) {
+        PlanOrigin::Tenant
+    } else {
+        PlanOrigin::Input
+    };
     let (mut intake, lost) = take_up(&past, inputs, &intake);
     if terminal.is_some() {
         let plan = Plan {
@@ -119,6 +129,7 @@ pub async fn resume(
             clock: &clock,
             service: &service,
             order: &order,
+            origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
         };
         let terms = Terms {
@@ -173,6 +184,15 @@ fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static
     ];
     about.extend(lost.map(|lost| ("missing", lost.clone())));
     about
+}
+
+/// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
+fn never_agreed(past: &PastRun) -> Failure {
+    let error = anyhow!(
+        "run {} broke off while its selection was read from the tenant, so nothing of it was agreed to or sent",
+        past.record.begun.id
+    );
+    Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.

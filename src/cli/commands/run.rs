@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
@@ -36,11 +37,15 @@ use super::carry::prove_targets;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::input_name;
+use super::choosing::read_keep;
 use super::ending::Look;
 use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
 use super::planned::Terms;
+use super::select::Selecting;
+use super::select::filter;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -57,13 +62,14 @@ pub async fn run(
     let terms = terms(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let order = Order::of(&settings);
-    let targets = prove_targets(&settings.report_paths(id), &files(&settings.inputs))?;
-    let follow_up = prove_follow_up(
-        settings.follow_up.as_deref(),
-        &files(&settings.inputs),
-        &targets,
-    )?;
+    let keep = read_keep(&settings.selection.keep)?;
+    let selection = settings.selection.selection(clock.now().wall);
+    let order = Order::of(&settings, (selection, keep));
+    let filter = filter(settings.selection.filter.as_ref(), &order);
+    let mut must_stay = files(&settings.inputs);
+    must_stay.extend(settings.selection.keep.iter().cloned());
+    let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
+    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -71,11 +77,24 @@ pub async fn run(
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    let new_run = describe(&settings, &service, id, clock.now().wall);
+    let names = input_names(&settings.inputs, filter.as_deref());
+    let kept = order.keep(&settings.intake);
+    let new_run = describe((kept, &names), &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
-    let mut intake = Intake::Read { inputs, first: 0 };
     let mut planner = Planner::new(Arc::new(order.rules()));
-    let mut before = Before::default();
+    let (mut intake, mut before) = if settings.inputs.is_empty() {
+        let selecting = Selecting {
+            store: &store,
+            clock: &clock,
+            run,
+            order: &order,
+            service: &service,
+            filter,
+        };
+        (Intake::Nothing, selecting.fill(&mut stop).await?)
+    } else {
+        (Intake::Read { inputs, first: 0 }, Before::default())
+    };
     if let Some(terms) = terms {
         let plan = Plan {
             id,
@@ -84,6 +103,11 @@ pub async fn run(
             clock: &clock,
             service: &service,
             order: &order,
+            origin: if settings.inputs.is_empty() {
+                PlanOrigin::Tenant
+            } else {
+                PlanOrigin::Input
+            },
             about: Vec::new(),
         };
         let reading = (intake, planner);
@@ -152,9 +176,12 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
     service.map_err(Failure::from)
 }
 
-fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Timestamp) -> NewRun {
-    let inputs: Vec<String> = order
-        .inputs
+/// Names what is read, for the journal.
+fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
+    if inputs.is_empty() {
+        return vec![input_name(filter)];
+    }
+    inputs
         .iter()
         .map(|input| match input {
             Input::Stdin => "-".to_owned(),
@@ -164,11 +191,19 @@ fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Ti
                 .display()
                 .to_string(),
         })
-        .collect();
+        .collect()
+}
+
+fn describe(
+    (settings, inputs): (String, &[String]),
+    service: &Service,
+    id: RunId,
+    created: jiff::Timestamp,
+) -> NewRun {
     NewRun {
         id,
         created,
-        settings: Order::of(order).keep(&order.intake),
+        settings,
         inputs: serde_json::Value::from(inputs).to_string(),
         tenant: service.identity.tenant.clone(),
         app: service.identity.app.clone(),

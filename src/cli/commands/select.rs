@@ -1,0 +1,91 @@
+//! A run whose rows come from the tenant: they are found and journaled to the last before the first cancel leaves.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use crate::api::filter_of;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::clock::Clock;
+use crate::domain::Destination;
+use crate::engine::Before;
+use crate::engine::Pages;
+use crate::engine::Planner;
+use crate::engine::Selected;
+use crate::engine::SelectionJournal;
+use crate::engine::core::StopReason;
+use crate::store::RunKey;
+use crate::store::Store;
+
+use super::carry::StopWishes;
+use super::carry::state;
+use super::choosing::unread;
+use super::order::Order;
+use super::reading::reads;
+use super::service::Service;
+
+/// A selection on its way into the journal.
+pub(super) struct Selecting<'run> {
+    pub(super) store: &'run Store,
+    pub(super) clock: &'run Arc<dyn Clock>,
+    pub(super) run: RunKey,
+    pub(super) order: &'run Order,
+    pub(super) service: &'run Service,
+    /// What the tenant is asked with.
+    pub(super) filter: Option<String>,
+}
+
+/// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.
+pub(super) fn filter(typed: Option<&String>, order: &Order) -> Option<String> {
+    typed.cloned().or_else(|| filter_of(&order.selection))
+}
+
+impl Selecting<'_> {
+    /// Journals what is selected and returns what the journal holds then; where that cannot be had, the run never was.
+    pub(super) async fn fill(self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        match self.select(stop).await {
+            Ok(before) => Ok(before),
+            Err(failure) => {
+                // A run that is held cannot be removed.
+                let held = self.store.hold_run(self.run, self.clock.now().wall);
+                drop(held.await.map_err(state)?);
+                self.store.remove_run(self.run).await.map_err(state)?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn select(&self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        let scope = self.service.scope(Destination::List);
+        let mut reads = reads(
+            (self.service.lane.reads(), &scope),
+            (self.store, self.clock),
+            self.order.read_windows.clone(),
+            self.order.retry(),
+        )
+        .await?;
+        let journal = SelectionJournal {
+            store: self.store,
+            run: self.run,
+            planner: Planner::new(Arc::new(self.order.rules())),
+            clock: &**self.clock,
+        };
+        // Nothing is sent before the last page is there, so the first need not be small.
+        let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
+        let selected = journal.fill((pages, &mut reads), stop.wishes());
+        match selected.await.map_err(unread)? {
+            Selected::Whole(before) => Ok(before),
+            Selected::Stopped(reason) => Err(stopped(&reason)),
+        }
+    }
+}
+
+fn stopped(reason: &StopReason) -> Failure {
+    let why = match reason {
+        StopReason::Asked(what) => what.as_str(),
+        _ => "asked to stop",
+    };
+    let error = anyhow!("nothing was sent: stopped by {why} before the selection was read");
+    Failure::new(FailureKind::Refused, error)
+}
