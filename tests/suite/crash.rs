@@ -115,10 +115,9 @@ impl World {
         });
         let text = format!("id\n{}", rows.collect::<String>());
         std::fs::write(folder.path().join("ids.csv"), text).unwrap();
-        let others: String = (1..=OTHERS)
-            .map(|number| format!("{}\n", nth_id(ACTIONS + number)))
-            .collect();
-        std::fs::write(folder.path().join("others.csv"), format!("id\n{others}")).unwrap();
+        let others = (1..=OTHERS).map(|number| nth_id(ACTIONS + number).to_string());
+        let others: Vec<_> = std::iter::once("id".to_owned()).chain(others).collect();
+        std::fs::write(folder.path().join("others.csv"), others.join("\n")).unwrap();
         Self {
             folder,
             sandbox,
