@@ -123,7 +123,6 @@ fn what_cannot_be_meant_together_is_refused() {
             token("run --yes --type Isolate --max-actions 9"),
             "a selection from the tenant needs the tenant's name",
         ),
-        (token("run --type Isolate"), "nobody agreed to this run"),
         (
             typing("run --sandbox --type Isolate"),
             "--sandbox needs an INPUT",
