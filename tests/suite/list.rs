@@ -300,7 +300,7 @@ fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
     let (code, _, stderr) = tenant.run(&words);
     assert_eq!(code, Some(2));
     assert!(
-        stderr.contains("12 actions would be cancelled, and --max-actions allows 11"),
+        stderr.contains("12 actions") && stderr.contains("--max-actions"),
         "{stderr}"
     );
     assert!(tenant.calls(CallKind::Cancel).is_empty());

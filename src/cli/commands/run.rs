@@ -79,6 +79,7 @@ pub async fn run(
             order: &order,
             service: &service,
             filter,
+            consent: settings.consent,
             max_actions: settings.max_actions,
         };
         (Intake::Nothing, selecting.fill(&mut stop).await?)

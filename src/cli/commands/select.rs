@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use crate::api::filter_of;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
+use crate::cli::settings::Consent;
 use crate::cli::text::Count;
 use crate::clock::Clock;
 use crate::domain::Destination;
@@ -35,6 +36,8 @@ pub(super) struct Selecting<'run> {
     pub(super) service: &'run Service,
     /// What the tenant is asked with.
     pub(super) filter: Option<String>,
+    /// Only what somebody agreed to beforehand is read here to be sent.
+    pub(super) consent: Consent,
     /// More actions than this are not cancelled.
     pub(super) max_actions: Option<u64>,
 }
@@ -61,6 +64,9 @@ impl Selecting<'_> {
     }
 
     async fn select(&self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        if self.consent != Consent::Given {
+            return Err(nobody_agreed());
+        }
         let scope = self.service.scope(Destination::List);
         let mut reads = reads(
             (self.service.lane.reads(), &scope),
@@ -89,6 +95,12 @@ impl Selecting<'_> {
             _ => Ok(before),
         }
     }
+}
+
+fn nobody_agreed() -> Failure {
+    let error = anyhow!("nothing was sent: nobody agreed to this selection");
+    Failure::new(FailureKind::Refused, error)
+        .hint("look at it with `mde-cancel list`, then add --yes")
 }
 
 fn too_many(left: u64, most: u64) -> Failure {
