@@ -9,6 +9,7 @@ mod support;
 mod architecture;
 
 mod api;
+mod auth;
 mod broken_store;
 mod cli;
 mod compat;
