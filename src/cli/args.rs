@@ -456,6 +456,9 @@ pub struct SandboxArgs {
     /// Accept only tokens that this sandbox handed out
     #[arg(long)]
     pub strict_tokens: bool,
+    /// Let the tokens that it hands out end after this time
+    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = value::bound)]
+    pub token_lifetime: Duration,
     /// Append each call to this file, one JSON line each
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -107,7 +107,7 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
             }
             CommandSettings::Doctor(doctor) => commands::doctor(*doctor, look).await,
             CommandSettings::ConfigShow(shown) => {
-                commands::config_show(&shown, look)?;
+                commands::config_show(&shown)?;
                 Ok(RunExit::Done)
             }
             CommandSettings::Sandbox(sandbox) => {

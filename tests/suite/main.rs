@@ -30,6 +30,7 @@ mod report;
 mod resume;
 mod run_endings;
 mod sandbox;
+mod sign_in;
 mod signals;
 mod simulation;
 mod store;

@@ -9,18 +9,16 @@ use crate::cli::settings::ConfigShowSettings;
 use crate::cli::terminal::print;
 use crate::cli::text::visible;
 
-use super::ending::Look;
-
 /// Prints the settings, one a line.
 ///
 /// # Errors
 /// Returns that standard output cannot be written.
-pub fn config_show(settings: &ConfigShowSettings, look: Look) -> Result<(), Failure> {
+pub fn config_show(settings: &ConfigShowSettings) -> Result<(), Failure> {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(look.width)
+        // A value that is broken over lines cannot be copied.
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["setting", "value", "from"]);
     for shown in &settings.settings {
         table.add_row([

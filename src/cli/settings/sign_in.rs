@@ -214,7 +214,7 @@ fn token(typed: &SignInArgs, around: &Surroundings<'_>) -> Result<TokenOrigin, S
     let found = secret(around, (TOKEN, name, TOKEN_VARIABLE), value::token_path)?;
     found.ok_or(SettingsError::Incomplete {
         means: "token",
-        what: "one: set MDE_CANCEL_TOKEN, or name a file with --token-file",
+        what: "a token: set MDE_CANCEL_TOKEN, or name a file with --token-file",
     })
 }
 
@@ -233,7 +233,7 @@ fn client_secret(
     let found = secret(around, names, value::secret_path)?;
     found.ok_or(SettingsError::Incomplete {
         means: "client-secret",
-        what: "one: set AZURE_CLIENT_SECRET, or name a file with --client-secret-file",
+        what: "a secret: set AZURE_CLIENT_SECRET, or name a file with --client-secret-file",
     })
 }
 

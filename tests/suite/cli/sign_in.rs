@@ -122,7 +122,7 @@ fn a_means_without_what_it_needs_is_refused_by_name_and_nothing_else_is_tried() 
         ),
         (
             app().word("--credential=client-secret"),
-            "signing in by client-secret needs one: set AZURE_CLIENT_SECRET, or name a file with --client-secret-file",
+            "signing in by client-secret needs a secret: set AZURE_CLIENT_SECRET, or name a file with --client-secret-file",
         ),
         (
             app().word("--credential=certificate"),
@@ -134,7 +134,7 @@ fn a_means_without_what_it_needs_is_refused_by_name_and_nothing_else_is_tried() 
         ),
         (
             app().word("--credential=token"),
-            "signing in by token needs one: set MDE_CANCEL_TOKEN, or name a file with --token-file",
+            "signing in by token needs a token: set MDE_CANCEL_TOKEN, or name a file with --token-file",
         ),
         (
             bare().word("--credential=device-code"),
