@@ -35,6 +35,7 @@ use azure_identity::ManagedIdentityCredentialOptions;
 use azure_identity::UserAssignedId;
 use azure_identity::WorkloadIdentityCredential;
 use azure_identity::WorkloadIdentityCredentialOptions;
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
@@ -160,7 +161,12 @@ impl AzureSource {
     }
 
     fn token(&self, got: &AccessToken) -> Result<Token, AuthError> {
-        let expires_at = Timestamp::from_nanosecond(got.expires_on.unix_timestamp_nanos()).ok();
+        let end = Timestamp::from_nanosecond(got.expires_on.unix_timestamp_nanos()).ok();
+        let expires_at = match &self.kind {
+            AzureKind::ManagedIdentity { .. } | AzureKind::AzureCli { .. } => end,
+            // A life in whole seconds, of which a part was cut off before and none is left for the way here.
+            _ => end.and_then(|end| end.checked_sub(SignedDuration::from_secs(1)).ok()),
+        };
         Token::brought(got.token.secret(), expires_at, &self.place())
     }
 

@@ -187,8 +187,9 @@ impl DeviceCode {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(SecretString::from(token));
         }
+        // Whole seconds, of which a part was cut off before.
         let life = seconds(&granted.expires_in)
-            .and_then(|seconds| i64::try_from(seconds).ok())
+            .and_then(|seconds| i64::try_from(seconds - 1).ok())
             .map(SignedDuration::from_secs);
         let expires_at = life.and_then(|life| asked.checked_add(life).ok());
         Token::brought(&granted.access_token, expires_at, "the login service")
