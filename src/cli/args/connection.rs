@@ -45,8 +45,9 @@ pub struct ScopeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct SignInArgs {
-    /// Sign in by this means; `auto` takes the first whose settings are there: token, client-secret, certificate,
-    /// workload-identity, managed-identity, azure-cli [default: auto] [env: MDE_CANCEL_CREDENTIAL]
+    /// Sign in by this means; `auto` takes the first whose settings are there: token, client-secret, certificate
+    /// (AZURE_CLIENT_CERTIFICATE_PATH), workload-identity (AZURE_FEDERATED_TOKEN_FILE), managed-identity, azure-cli
+    /// [default: auto] [env: MDE_CANCEL_CREDENTIAL]
     #[arg(long, value_name = "MEANS", value_enum)]
     pub credential: Option<CredentialChoice>,
     /// Read the app's secret from this file, which only its owner may read; it may also stand in AZURE_CLIENT_SECRET,

@@ -451,7 +451,7 @@ fn heard(connection: &ConnectionSettings, probed: Probed, now: Timestamp, checku
         ),
         ReplyKind::TimedOut => Finding::Fail(
             format!("{host} gave no answer in time"),
-            "check the network, the proxy and --timeout",
+            "check the network, the proxy and MDE_CANCEL_TIMEOUT",
         ),
         ReplyKind::Broken(what) | ReplyKind::NeverLeft(what) => Finding::Fail(
             format!("{host} cannot be reached: {what}"),
