@@ -398,3 +398,15 @@ fn a_plan_whose_states_may_not_be_read_is_refused_before_anybody_is_asked() {
     assert!(told.contains("--no-triage"), "{told}");
     place.assert_untouched();
 }
+
+#[test]
+fn an_input_that_cannot_be_read_is_refused_whole() {
+    let place = Place::with(3);
+    std::fs::write(place.here().join("ids.csv"), "host,owner\na,b\n").unwrap();
+    let words = "run --yes --max-actions 9 - < ids.csv";
+    let output = place.shell(words, &[]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("hint: nothing was sent"), "{told}");
+    place.assert_untouched();
+}

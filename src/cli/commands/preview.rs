@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::cli::args::PlanFormat;
 use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
+use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::PlanText;
 use crate::cli::plan_text::needs_a_look;
 use crate::cli::settings::PreviewSettings;
@@ -106,7 +107,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     };
     match settings.format {
         PlanFormat::Table => print(&text.render(look.width, look.paint)),
-        PlanFormat::Json => print(&text.json()),
+        PlanFormat::Json => print(&plan_json(&text)),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
     }
