@@ -11,24 +11,8 @@
 # debug build. Prints a line for each figure; ends with 1 if any misses.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
-
-# How long the sandbox takes to answer, and how long calls stand apart: the pacer's default.
-LATENCY=0.1
-PACE=0.02
-
-misses=0
-
-# check NAME FIGURE CONDITION: the condition is awk's, over x, the figure.
-check() {
-  if awk -v x="$2" "BEGIN { exit !($3) }"; then
-    printf 'ok    %-52s %s\n' "$1" "$2"
-  else
-    printf 'MISS  %-52s %s, wanted %s\n' "$1" "$2" "$3"
-    misses=$((misses + 1))
-  fi
-}
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
 
 # cancel STATE FLAG...: the client, with a state folder of its own. In the background, so that it is known by its id to
 # whoever cleans up after a script that was ended.
@@ -40,37 +24,6 @@ cancel() {
   wait "$run_pid" || ended=$?
   run_pid=
   return $ended
-}
-
-# arrivals LOG: seconds since the sandbox's start of each cancel, in order.
-arrivals() {
-  awk '/"kind":"cancel"/ && match($0, /"since_start_ns":[0-9]+/) {
-    printf "%.6f\n", substr($0, RSTART + 17, RLENGTH - 17) / 1e9 }' "$1" | sort -n
-}
-
-# t_opt COUNT LIMIT/PERIOD...: the end of the last reply if the rule alone costs time, with a constant latency.
-t_opt() {
-  local count=$1
-  shift
-  awk -v count="$count" -v latency=$LATENCY -v pace=$PACE -v abreast=16 -v windows="$*" 'BEGIN {
-    kinds = split(windows, window, " ")
-    for (kind = 1; kind <= kinds; kind++) { split(window[kind], part, "/"); limit[kind] = part[1]; hold[kind] = part[2] * 1.001 }
-    for (call = 1; call <= count; call++) {
-      sent = call > 1 ? sent + pace : 0
-      # With one latency for all, replies come in the order of the calls.
-      if (call > abreast && ended[call - abreast] > sent) sent = ended[call - abreast]
-      for (kind = 1; kind <= kinds; kind++)
-        if (call > limit[kind] && ended[call - limit[kind]] + hold[kind] > sent) sent = ended[call - limit[kind]] + hold[kind]
-      ended[call] = sent + latency
-    }
-    printf "%.3f", ended[count]
-  }'
-}
-
-# most_in_any SECONDS: the most arrivals on standard input in any stretch of that length.
-most_in_any() {
-  awk -v span="$1" '{ at[NR] = $1; if (!first) first = 1; while (at[NR] - at[first] >= span) first++
-    if (NR - first + 1 > most) most = NR - first + 1 } END { print most + 0 }'
 }
 
 windows() {
@@ -96,10 +49,7 @@ windows() {
   check "answers of 429" "$(awk '/"status":429/ { n++ } END { print n + 0 }' "$work/windows.log")" "x == 0"
   check "cancels at the sandbox" "$(wc -l <"$work/arrivals")" "x == 1500"
   check "most in any 6 s" "$(most_in_any 6 <"$work/arrivals")" "x <= 100"
-  check "ids of the input that were changed exactly once" "$(awk -F, '
-    FNR == NR { if (FNR > 1) wanted[$1] = 1; next }
-    /"kind":"cancel"/ && /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) { times[substr($0, RSTART + 8, RLENGTH - 10)]++ }
-    END { for (id in wanted) if (times[id] == 1) once++; print once + 0 }' "$work/actions.csv" "$work/windows.log")" "x == 1500"
+  check "ids of the input that were changed exactly once" "$(changed_once "$work/actions.csv" "$work/windows.log")" "x == 1500"
   check "rows of the report" "$(awk 'NR > 1 { n++ } END { print n + 0 }' "$work/windows.csv")" "x == 1500"
   check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/windows.csv")" "x == 1500"
   check "exit code" "$code" "x == 0"
@@ -172,5 +122,4 @@ for part in "$@"; do
     *) echo "no such part: $part" >&2 && exit 2 ;;
   esac
 done
-[ "$misses" -eq 0 ] || { echo "$misses missed" && exit 1; }
-echo "all kept"
+finish

@@ -89,6 +89,11 @@ Examples:
   mde-cancel resume
   mde-cancel resume --yes 019a2b3c --token-file token";
 
+const RM_EXAMPLES: &str = "\
+Examples:
+  mde-cancel runs rm 019a2b3c
+  mde-cancel runs rm --older-than 30d --yes";
+
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
   mde-cancel sandbox --port 8642 --seed actions.csv
@@ -126,7 +131,7 @@ pub enum Command {
     /// Go on with a run that stopped or crashed, from the journal alone
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
-    /// List past runs, newest first
+    /// List past runs, newest first, or remove some
     Runs(RunsArgs),
     /// Write a run's report again, also of a run that still goes on
     Report(ReportCommandArgs),
@@ -203,9 +208,34 @@ pub struct ResumeArgs {
 /// What `runs` takes.
 #[derive(Args, Clone, Debug)]
 pub struct RunsArgs {
-    /// Print in this format
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub format: TableFormat,
+    /// What to do with them, if not to list them.
+    #[command(subcommand)]
+    pub command: Option<RunsCommand>,
+    /// Print in this format [default: table]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Option<TableFormat>,
+}
+
+/// What to do with past runs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Remove runs with their rows and attempts; the calls that they spent stay counted
+    #[command(after_help = RM_EXAMPLES)]
+    Rm(RemoveArgs),
+}
+
+/// What `runs rm` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RemoveArgs {
+    /// Remove these runs: their ids, or the beginnings of them
+    #[arg(value_name = "RUN", required_unless_present = "older_than")]
+    pub runs: Vec<String>,
+    /// Remove all that were last worked on longer ago than this, for example 30d
+    #[arg(long, value_name = "AGE", value_parser = value::age, conflicts_with = "runs")]
+    pub older_than: Option<Duration>,
+    /// Remove without a question
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// What `report` takes.
@@ -282,6 +312,9 @@ pub struct ReportArgs {
                 [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
     )]
     pub reports: Vec<PathBuf>,
+    /// Write the machines that still need a hand to this .csv file, one line each [env: MDE_CANCEL_FOLLOW_UP]
+    #[arg(long, value_name = "PATH")]
+    pub follow_up: Option<PathBuf>,
 }
 
 /// How many calls the service allows.

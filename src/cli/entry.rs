@@ -93,6 +93,10 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
                 commands::runs(&runs, look)?;
                 Ok(RunExit::Done)
             }
+            CommandSettings::RemoveRuns(remove) => {
+                commands::remove_runs(&remove).await?;
+                Ok(RunExit::Done)
+            }
             CommandSettings::Report(report) => {
                 commands::report(&report)?;
                 Ok(RunExit::Done)

@@ -27,9 +27,12 @@ pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
 pub use connection::TokenOrigin;
 pub use error::SettingsError;
+pub use past::BeforeRemoval;
+pub use past::RemoveSettings;
 pub use past::ReportSettings;
 pub use past::ResumeSettings;
 pub use past::RunsSettings;
+pub use past::Wanted;
 pub use preview::PreviewSettings;
 pub use quota::QuotaSettings;
 pub use quota::ScopeFilter;
@@ -44,6 +47,7 @@ pub use surroundings::Surroundings;
 
 use super::args::Cli;
 use super::args::Command;
+use super::args::RunsCommand;
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ pub enum CommandSettings {
     Resume(Box<ResumeSettings>),
     /// List runs.
     Runs(RunsSettings),
+    /// Remove runs.
+    RemoveRuns(RemoveSettings),
     /// Write a report again.
     Report(ReportSettings),
     /// `quota`
@@ -93,9 +99,15 @@ impl Settings {
             Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings::resolve(
                 *resume, &common, around,
             )?)),
-            Command::Runs(runs) => {
-                CommandSettings::Runs(RunsSettings::resolve(&runs, &common, around)?)
-            }
+            Command::Runs(runs) => match runs.command {
+                Some(RunsCommand::Rm(_)) if runs.format.is_some() => {
+                    return Err(SettingsError::FormatOfRemoval);
+                }
+                Some(RunsCommand::Rm(remove)) => {
+                    CommandSettings::RemoveRuns(RemoveSettings::resolve(remove, &common, around)?)
+                }
+                None => CommandSettings::Runs(RunsSettings::resolve(&runs, &common, around)?),
+            },
             Command::Report(report) => {
                 CommandSettings::Report(ReportSettings::resolve(report, &common, around)?)
             }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::io::IsTerminal as _;
 use std::io::Write;
 
 use console::Style;
@@ -100,6 +101,25 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Asks a question on standard error that only `y` or `yes` agrees to. Returns `None` where nobody sits there to answer.
+///
+/// # Errors
+/// Returns what the system said while the question was put or the answer read.
+pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    write!(io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(Some(agrees(&answer)))
+}
+
+fn agrees(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +142,16 @@ mod tests {
         assert_eq!(ColorMode::Auto.resolve(true, empty), Paint::Colored);
         assert_eq!(ColorMode::Auto.resolve(true, dumb), Paint::Plain);
         assert_eq!(ColorMode::Always.resolve(true, no_color), Paint::Colored);
+    }
+
+    #[test]
+    fn nothing_but_yes_agrees() {
+        for answer in ["y\n", "Y", " yes \r\n", "YES"] {
+            assert!(agrees(answer), "{answer:?}");
+        }
+        for answer in ["", "\n", "n", "no", "yep", "yes please", "1"] {
+            assert!(!agrees(answer), "{answer:?}");
+        }
     }
 
     #[test]

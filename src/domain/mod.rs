@@ -9,6 +9,8 @@ mod moment;
 mod action;
 mod scope;
 
+mod follow_up;
+
 mod outcome;
 mod reply;
 mod row;
@@ -27,11 +29,13 @@ pub use action_id::ActionId;
 pub use action_id::InvalidActionId;
 pub use facts::Facts;
 pub use fold::folded;
+pub use follow_up::FollowUp;
+pub use follow_up::FollowUpRow;
+pub use follow_up::Since;
 pub use keep_list::KeepList;
 pub use moment::BootId;
 pub use moment::Moment;
 pub use moment::Uptime;
-pub use outcome::FollowUp;
 pub use outcome::Outcome;
 pub use outcome::Settlement;
 pub use reply::CancelReply;

@@ -4,9 +4,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::action::ActionStatus;
-use super::action::ActionType;
 use super::action::MachineAction;
+use super::follow_up::FollowUp;
 
 /// The last word on one row; exactly one per row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,71 +104,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a machine still needs from a human hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FollowUp {
-    /// The isolation had succeeded: release the machine.
-    Unisolate,
-    /// The restriction had succeeded: lift it.
-    Unrestrict,
-    /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
-    CheckDevice,
-    /// Offboarded: nothing reverses that from here.
-    ManualOnboard,
-    /// A file was quarantined: restore it by hand where it was needed.
-    ManualRestoreFile,
-}
-
-impl FollowUp {
-    /// Every kind, the gravest first.
-    pub const ALL: [FollowUp; 5] = [
-        FollowUp::Unisolate,
-        FollowUp::Unrestrict,
-        FollowUp::ManualOnboard,
-        FollowUp::ManualRestoreFile,
-        FollowUp::CheckDevice,
-    ];
-
-    /// Returns the cell of the report.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unisolate => "unisolate",
-            Self::Unrestrict => "unrestrict",
-            Self::CheckDevice => "check_device",
-            Self::ManualOnboard => "manual: onboard the machine again",
-            Self::ManualRestoreFile => "manual: restore the quarantined file",
-        }
-    }
-
-    /// Says what `action` needs once its last seen status is `status`, or `None` for nothing.
-    ///
-    /// `was_in_progress` tells whether an earlier reading showed it at work.
-    pub fn needed(
-        action: &ActionType,
-        status: &ActionStatus,
-        was_in_progress: bool,
-    ) -> Option<Self> {
-        match (status, action) {
-            (ActionStatus::Succeeded, ActionType::Isolate) => Some(Self::Unisolate),
-            (ActionStatus::Succeeded, ActionType::RestrictCodeExecution) => Some(Self::Unrestrict),
-            (ActionStatus::Succeeded, ActionType::Offboard) => Some(Self::ManualOnboard),
-            (ActionStatus::Succeeded, ActionType::StopAndQuarantineFile) => {
-                Some(Self::ManualRestoreFile)
-            }
-            (
-                ActionStatus::Cancelled,
-                ActionType::Isolate
-                | ActionType::Unisolate
-                | ActionType::RestrictCodeExecution
-                | ActionType::UnrestrictCodeExecution
-                | ActionType::StopAndQuarantineFile
-                | ActionType::Offboard,
-            ) if was_in_progress => Some(Self::CheckDevice),
-            _ => None,
-        }
-    }
-}
-
 /// A row's outcome with everything that led to it and is worth keeping.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
@@ -195,41 +129,5 @@ mod tests {
             assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
         }
         assert_eq!(Outcome::parse("done"), None);
-    }
-
-    #[test]
-    fn follow_ups_match_the_table_of_the_design() {
-        use ActionStatus::*;
-        use ActionType as T;
-        let cases = [
-            (T::Isolate, Succeeded, false, Some(FollowUp::Unisolate)),
-            (
-                T::RestrictCodeExecution,
-                Succeeded,
-                true,
-                Some(FollowUp::Unrestrict),
-            ),
-            (T::Offboard, Succeeded, false, Some(FollowUp::ManualOnboard)),
-            (
-                T::StopAndQuarantineFile,
-                Succeeded,
-                false,
-                Some(FollowUp::ManualRestoreFile),
-            ),
-            (T::RunAntiVirusScan, Succeeded, false, None),
-            (T::LiveResponse, Succeeded, true, None),
-            (T::Isolate, Cancelled, true, Some(FollowUp::CheckDevice)),
-            (T::Isolate, Cancelled, false, None),
-            (T::LiveResponse, Cancelled, true, None),
-            (T::Unisolate, Cancelled, true, Some(FollowUp::CheckDevice)),
-            (T::Isolate, Failed, true, None),
-        ];
-        for (action, status, was_in_progress, expected) in cases {
-            assert_eq!(
-                FollowUp::needed(&action, &status, was_in_progress),
-                expected,
-                "{action} {status}"
-            );
-        }
     }
 }

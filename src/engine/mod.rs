@@ -22,12 +22,15 @@ mod read_handles;
 mod executor;
 mod reads;
 
+mod aftermath;
 mod survey;
 
 mod shell;
 
 mod journaled;
 
+pub use aftermath::Aftermath;
+pub use aftermath::Need;
 pub use executor::LaneHandles;
 pub use feed::Place;
 pub use journaled::Journaled;

@@ -37,9 +37,7 @@ pub fn write_csv<E: Error + 'static>(
     out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::Any(b'\n'))
-        .from_writer(out);
+    let mut writer = new_writer(out);
     writer.write_record(ReportRow::COLUMNS).map_err(write)?;
     let mut count = 0;
     for row in rows {
@@ -54,7 +52,14 @@ pub fn write_csv<E: Error + 'static>(
     Ok(count)
 }
 
-fn write<E: Error + 'static>(error: csv::Error) -> RowsError<E> {
+/// Makes a writer of our dialect.
+pub(super) fn new_writer<W: Write>(out: W) -> csv::Writer<W> {
+    csv::WriterBuilder::new()
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_writer(out)
+}
+
+pub(super) fn write<E: Error + 'static>(error: csv::Error) -> RowsError<E> {
     RowsError::Write(system_error(error))
 }
 

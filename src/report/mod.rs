@@ -11,6 +11,7 @@ mod csv;
 mod plan;
 mod target;
 
+mod follow_ups;
 mod format;
 
 pub use cell::Breaks;
@@ -18,6 +19,9 @@ pub use cell::defuse;
 pub use cell::visible;
 pub use csv::RowsError;
 pub use csv::write_csv;
+pub use follow_ups::FOLLOW_UP_COLUMNS;
+pub use follow_ups::FollowUpsError;
+pub use follow_ups::write_follow_ups;
 pub use format::Delivery;
 pub use format::ReportError;
 pub use format::ReportFormat;

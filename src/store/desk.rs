@@ -29,7 +29,6 @@ use super::records::Record;
 use super::run_record::Appended;
 use super::run_record::IntakeMark;
 use super::run_record::NewRun;
-use super::run_record::RunRecord;
 use super::run_record::RunState;
 use super::runs;
 use super::scopes;
@@ -113,10 +112,6 @@ impl Desk {
         Ok(Ok(appended))
     }
 
-    pub(super) fn runs(&self) -> Result<Vec<RunRecord>, Fault> {
-        runs::read(&self.conn, self.holds.locks(), ("", []))
-    }
-
     pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {
         if let Err(refusal) = self.holds.must_be_free(&self.conn, run)? {
             return Ok(Err(refusal));
@@ -192,6 +187,12 @@ impl Desk {
                 row,
                 settlement,
             } => journal::settle(conn, (*run, row.0), settlement),
+            Record::FollowedUp {
+                run,
+                row,
+                follow_up,
+                note,
+            } => journal::follow_up(conn, (*run, row.0), (*follow_up, note)),
             Record::Cooldown {
                 scope,
                 until,

@@ -46,11 +46,6 @@ impl Holds {
         &self.me
     }
 
-    /// Returns the locks by which alive and dead are told.
-    pub(super) fn locks(&self) -> &Locks {
-        &self.locks
-    }
-
     /// Returns whether the process `name` lives.
     pub(super) fn is_live(&self, name: &str) -> bool {
         name == self.me || !self.locks.is_free(name)

@@ -13,6 +13,7 @@ use rusqlite::params;
 
 use crate::domain::ActionStatus;
 use crate::domain::ActionType;
+use crate::domain::FollowUp;
 use crate::domain::MachineAction;
 use crate::domain::Settlement;
 
@@ -227,7 +228,7 @@ pub(super) fn settle(
             row,
             settlement.outcome.as_str(),
             settlement.reason,
-            settlement.follow_up.map(crate::domain::FollowUp::as_str),
+            settlement.follow_up.map(FollowUp::as_str),
             Wall(settlement.settled_at),
         ])?;
     open_row((run, row), changed)?;
@@ -235,6 +236,21 @@ pub(super) fn settle(
         Some(record) => keep_record(conn, (run, row), record),
         None => Ok(()),
     }
+}
+
+/// Writes what a settled row's machine still needs, and why that is another word than before.
+pub(super) fn follow_up(
+    conn: &Connection,
+    (run, row): RowKey,
+    (follow_up, note): (Option<FollowUp>, &str),
+) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET follow_up = ?3, reason = CASE WHEN reason = '' THEN ?4 ELSE reason || '; ' || ?4 END
+             WHERE run = ?1 AND number = ?2 AND outcome IS NOT NULL",
+        )?
+        .execute(params![run.0, row, follow_up.map(FollowUp::as_str), note])?;
+    open_row((run, row), changed)
 }
 
 /// Keeps what the service's record tells; what it leaves out stays as it was known.

@@ -229,7 +229,9 @@ impl Reader {
     /// # Errors
     /// Returns why the file cannot be read.
     pub fn follow_up_counts(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
-        let sql = "SELECT follow_up, count(*) FROM rows WHERE run = ?1 AND follow_up IS NOT NULL GROUP BY 1";
+        // A machine that stands in several rows needs the same hand once.
+        let sql = "SELECT follow_up, count(DISTINCT coalesce(lower(machine_id), number)) FROM rows
+            WHERE run = ?1 AND follow_up IS NOT NULL GROUP BY 1";
         self.counts(sql, rusqlite::params![run.0])
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::domain::ActionId;
 use crate::domain::ActionStatus;
 use crate::domain::BootId;
+use crate::domain::FollowUp;
 use crate::domain::LaneId;
 use crate::domain::MachineAction;
 use crate::domain::Moment;
@@ -195,6 +196,17 @@ pub enum Record {
         row: RowNumber,
         /// The last word and what led to it.
         settlement: Settlement,
+    },
+    /// What a settled row's machine still needs was looked at again.
+    FollowedUp {
+        /// The run.
+        run: RunKey,
+        /// The row.
+        row: RowNumber,
+        /// What it still needs.
+        follow_up: Option<FollowUp>,
+        /// Why that has changed, for the reason in the report.
+        note: String,
     },
     /// The service told a scope to wait. Only ever moved later.
     Cooldown {

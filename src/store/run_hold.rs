@@ -4,8 +4,6 @@ use std::future::Future;
 
 use jiff::Timestamp;
 
-use crate::domain::RunId;
-
 use super::error::StoreError;
 use super::handle::Store;
 use super::run_record::Appended;
@@ -77,29 +75,5 @@ impl Store {
     /// process holds the run, this one included.
     pub fn remove_run(&self, run: RunKey) -> Pending<()> {
         self.ask_for(Turn::Rows(ROWS_AT_ONCE), move |desk| desk.remove_run(run))
-    }
-
-    /// Removes every run that was last worked on before `before` and that no live process holds. Returns their ids.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be used; runs that were removed before that stay removed.
-    pub async fn remove_runs_older_than(
-        &self,
-        before: Timestamp,
-    ) -> Result<Vec<RunId>, StoreError> {
-        let all = self.ask(Turn::Read, |desk| desk.runs()).await?;
-        let mut removed = Vec::new();
-        for run in all {
-            if run.is_live() || run.last_seen() >= before {
-                continue;
-            }
-            match self.remove_run(run.key).await {
-                Ok(()) => removed.push(run.begun.id),
-                // Taken up or removed by somebody else meanwhile.
-                Err(StoreError::RunHeld { .. } | StoreError::Unknown { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(removed)
     }
 }

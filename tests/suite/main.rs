@@ -9,10 +9,14 @@ mod support;
 mod architecture;
 
 mod api;
+mod broken_store;
 mod cli;
 mod compat;
 mod consent;
+mod crash;
+mod deaths;
 mod fault_matrix;
+mod follow_ups;
 mod hard_cases;
 mod intake;
 mod intake_attacks;

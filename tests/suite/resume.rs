@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use mde_cancel::domain::Outcome;
 use mde_cancel::store::Reader;
+use mde_cancel::store::state_file;
 
 const ROWS: usize = 150;
 
@@ -109,6 +110,42 @@ fn settled(folder: &Path) -> u64 {
     ended.map(|(_, count)| count).sum()
 }
 
+/// Turns a run of this folder into one whose process died before it had journaled any row.
+fn forget_rows(folder: &Path) {
+    let state = state_file(&folder.join("state/sandbox"));
+    let file = rusqlite::Connection::open(state).unwrap();
+    file.execute_batch(
+        "DELETE FROM rows; DELETE FROM attempts;
+         UPDATE runs SET state = 'going', input_position = NULL, input_complete = 0, rows_read = 0, exit_code = NULL,
+            ended = NULL, reason = NULL",
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_run_that_died_before_its_first_row_reads_its_files_from_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids = [1, 2, 3].map(|number| crate::support::nth_id(number).to_string());
+    std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
+    let began = command(here, &["run", "ids.txt", "--sandbox", "--report", "a.csv"])
+        .output()
+        .unwrap();
+    assert!(matches!(began.status.code(), Some(0 | 3)), "{began:?}");
+    forget_rows(here);
+    let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+    let output = command(here, &["resume", &id, "--yes", "--report", "b.csv"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    let mut report = csv::Reader::from_path(here.join("b.csv")).unwrap();
+    let reported: Vec<_> = report
+        .records()
+        .map(|row| row.unwrap()[0].to_owned())
+        .collect();
+    assert_eq!(reported, ids, "{told}");
+}
+
 #[test]
 fn what_cannot_be_resumed_is_refused_with_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,6 +154,14 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
         (&["resume", "--yes", "0123"][..], "no run of"),
         (&["report"][..], "there is no run"),
         (&["resume"][..], "no unfinished run"),
+        (&["runs", "rm", "0123"][..], "no run of"),
+        (&["runs", "rm"][..], "<RUN>"),
+        (
+            &["runs", "rm", "0123", "--older-than", "3d"][..],
+            "cannot be used",
+        ),
+        (&["runs", "rm", "--older-than", "3"][..], "not an age"),
+        (&["runs", "--format", "json", "rm", "0123"][..], "--format"),
     ] {
         let output = command(folder.path(), arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -124,4 +169,88 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
         assert!(stderr.contains(complaint), "{arguments:?}: {stderr}");
     }
     assert_eq!(runs(folder.path()), serde_json::json!([]));
+}
+
+/// Begins a run that will not end by itself, and waits until rows of it are settled.
+fn begin_long(folder: &Path) -> (std::process::Child, String) {
+    let ids: Vec<_> = (1..=1_400)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.join("long.txt"), ids.join("\n")).unwrap();
+    let arguments = ["run", "long.txt", "--sandbox", "--report", "long.csv"];
+    let child = command(folder, &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while settled(folder) < 10 {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "nothing goes on"
+        );
+    }
+    let id = runs(folder)[0]["run"].as_str().unwrap().to_owned();
+    (child, id)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_goes_on_is_neither_taken_up_nor_removed_and_what_stopped_is_removed_with_consent() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (mut child, id) = begin_long(here);
+    let holder = format!("is held by pid {}", child.id());
+    for arguments in [
+        &["resume", "--yes", &id][..],
+        &["runs", "rm", "--yes", &id][..],
+    ] {
+        let output = command(here, arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(&holder), "{arguments:?}: {stderr}");
+    }
+    let older = command(here, &["runs", "rm", "--yes", "--older-than", "0s"])
+        .output()
+        .unwrap();
+    assert_eq!(older.status.code(), Some(0));
+    assert_eq!(older.stdout, b"there is no such run\n");
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    let log = here.join("state/sandbox/state.db-wal");
+    assert!(std::fs::metadata(&log).map_or(0, |log| log.len()) == 0);
+
+    let unasked = command(here, &["runs", "rm", &id]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&unasked.stderr);
+    assert_eq!(unasked.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("nothing was removed"), "{stderr}");
+    assert!(stderr.contains(&id) && stderr.contains("--yes"), "{stderr}");
+    let removed = command(here, &["runs", "rm", "--yes", &id])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&removed.stdout);
+    assert_eq!(removed.status.code(), Some(0));
+    assert!(
+        stdout.starts_with(&format!("removed SANDBOX run {id}")),
+        "{stdout}"
+    );
+    assert_eq!(runs(here), serde_json::json!([]));
+    let unknown = command(here, &["runs", "rm", "--yes", &id])
+        .output()
+        .unwrap();
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_file_that_is_removed_in_mid_run_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (child, _) = begin_long(here);
+    std::fs::remove_file(here.join("state/sandbox/state.db")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(stderr.contains("was removed or replaced"), "{stderr}");
 }

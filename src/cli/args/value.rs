@@ -11,6 +11,8 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use jiff::Span;
+use jiff::SpanRelativeTo;
 
 use crate::domain::ActionType;
 use crate::engine::core::MaxFailures;
@@ -35,6 +37,9 @@ const MOST_ATTEMPTS: u32 = 100;
 /// Why a text is not the value that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidValue {
+    /// No age.
+    #[error("it is not an age, for example 12h, 30d or 2w")]
+    Age,
     /// A blank where words are wanted.
     #[error("it is empty")]
     Blank,
@@ -228,6 +233,19 @@ pub fn grace(text: &str) -> Result<Duration, InvalidValue> {
     Ok(span)
 }
 
+/// Reads an age: a duration, also in days or weeks.
+///
+/// # Errors
+/// Returns what is wanted.
+pub fn age(text: &str) -> Result<Duration, InvalidValue> {
+    let span = Span::from_str(text.trim()).map_err(|_| InvalidValue::Age)?;
+    // Nobody means 23 hours by a day, whatever the clocks did.
+    span.to_duration(SpanRelativeTo::days_are_24_hours())
+        .ok()
+        .and_then(|span| Duration::try_from(span).ok())
+        .ok_or(InvalidValue::Age)
+}
+
 fn duration(text: &str) -> Result<Duration, InvalidValue> {
     let span = SignedDuration::from_str(text.trim()).map_err(|_| InvalidValue::Duration)?;
     Duration::try_from(span).map_err(|_| InvalidValue::Duration)
@@ -367,6 +385,16 @@ pub fn yes_or_no(text: &str) -> Result<bool, InvalidValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_read_in_days_too() {
+        for (text, hours) in [("12h", 12), ("30d", 720), (" 2w ", 336), ("1d 12h", 36)] {
+            assert_eq!(age(text), Ok(Duration::from_secs(hours * 3600)), "{text}");
+        }
+        for text in ["", "30", "old", "-1d", "1mo", "1y", "99999999999999999999d"] {
+            assert_eq!(age(text), Err(InvalidValue::Age), "{text}");
+        }
+    }
 
     #[test]
     fn durations_read_as_people_write_them() {

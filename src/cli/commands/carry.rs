@@ -26,6 +26,8 @@ use crate::domain::Uptime;
 use crate::engine::Before;
 use crate::engine::Intake;
 use crate::engine::Planner;
+use crate::engine::Reads;
+use crate::engine::ReadsSettings;
 use crate::engine::RunParts;
 use crate::engine::core::CommentRule;
 use crate::engine::core::Core;
@@ -38,6 +40,7 @@ use crate::platform;
 use crate::platform::StopSignals;
 use crate::quota::Pace;
 use crate::quota::Windows;
+use crate::report::FollowUpsError;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
 use crate::store::Process;
@@ -48,6 +51,8 @@ use crate::store::StoreOptions;
 
 use super::ending::Ending;
 use super::ending::Look;
+use super::follow_up::LeftToDo;
+use super::follow_up::follow_up;
 use super::order::Order;
 use super::service::Service;
 
@@ -70,6 +75,7 @@ pub(super) struct Carrying {
     pub(super) planner: Planner,
     pub(super) before: Before,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    pub(super) follow_up: Option<ReportTarget>,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -108,6 +114,12 @@ pub(super) async fn carry_out(
         max_failures: order.max_failures,
         seed: Uuid::new_v4().as_u64_pair().0,
     };
+    let reads = ReadsSettings {
+        gate: lane.list.clone(),
+        retry: order.retry(),
+        patience: REACH_TIMEOUT / order.time_scale,
+        seed: Uuid::new_v4().as_u64_pair().0,
+    };
     let parts = RunParts {
         store: store.clone(),
         clock: Arc::clone(&clock),
@@ -127,6 +139,17 @@ pub(super) async fn carry_out(
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
     let end = execute(parts, &mut stop.wishes, &mut watch).await;
+    let left_to_do = match &end {
+        Ok(end) => {
+            let is_whole = end.stop.is_none() && end.intake.is_none();
+            let reads = is_whole
+                .then_some(service.lane.reads())
+                .map(|handles| Reads::new(handles, store.clone(), Arc::clone(&clock), reads));
+            let reads = reads.ok_or("the run stopped before anybody looked");
+            follow_up((&store, run, id), reads, &*clock).await
+        }
+        Err(_) => Ok(LeftToDo::default()),
+    };
     progress.finish();
     if let Some(keeper) = keeper {
         keeper.abort();
@@ -142,12 +165,13 @@ pub(super) async fn carry_out(
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
         targets: carrying.targets,
+        follow_up: carrying.follow_up,
         lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,
         look,
     };
-    ending.conclude(&store, end).await
+    ending.conclude(&store, end, left_to_do).await
 }
 
 /// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.
@@ -198,6 +222,31 @@ pub(super) fn prove_targets(
         }
     }
     Ok(targets)
+}
+
+/// Proves that the list of machines can be written, and that it replaces no input and no report.
+pub(super) fn prove_follow_up(
+    path: Option<&Path>,
+    inputs: &[PathBuf],
+    reports: &[(ReportFormat, ReportTarget)],
+) -> Result<Option<ReportTarget>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let target = ReportTarget::prove(path).map_err(usage)?;
+    let is_taken = reports.iter().any(|(_, other)| *other == target)
+        || inputs.iter().any(|input| is_same_file(input, path));
+    match target {
+        ReportTarget::Stdout => Err(usage(FollowUpsError::Stdout)),
+        ReportTarget::File(path) if is_taken => {
+            let error = anyhow::anyhow!(
+                "the follow-up list {} would replace a report or an input",
+                path.display()
+            );
+            Err(usage(error).hint("name another file with --follow-up"))
+        }
+        target @ ReportTarget::File(_) => Ok(Some(target)),
+    }
 }
 
 /// Returns whether two paths lead to one file that exists.

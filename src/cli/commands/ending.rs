@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::FollowUp;
+use crate::domain::FollowUpRow;
 use crate::domain::Outcome;
 use crate::domain::RunId;
 use crate::engine::EngineError;
@@ -15,6 +16,7 @@ use crate::engine::core::StopReason;
 use crate::report::Delivery;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
+use crate::report::write_follow_ups;
 use crate::report::write_report;
 use crate::store::Record;
 use crate::store::RunKey;
@@ -33,6 +35,8 @@ use crate::cli::terminal::Paint;
 use crate::cli::terminal::print;
 use crate::cli::terminal::stdout_width;
 
+use super::follow_up::LeftToDo;
+
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
     pub(super) id: RunId,
@@ -40,6 +44,8 @@ pub(super) struct Ending {
     pub(super) is_sandbox: bool,
     pub(super) verify: Verify,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    /// Where the machines are listed that still need a hand.
+    pub(super) follow_up: Option<ReportTarget>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
     /// What of the input never reached us, in words.
@@ -67,6 +73,7 @@ impl Ending {
         self,
         store: &Store,
         end: Result<RunEnd, EngineError>,
+        left_to_do: Result<LeftToDo, Failure>,
     ) -> Result<RunExit, Failure> {
         let end = match end {
             Ok(end) => end,
@@ -92,9 +99,15 @@ impl Ending {
         };
         let journaled = store.write(vec![record]).await.map_err(Failure::from);
         // Whatever fails from here on, the rest is still written and said.
-        let (reports, unwritten) = self.write_reports(store);
+        let (mut reports, mut unwritten) = self.write_reports(store);
+        let late_calls = left_to_do.as_ref().map_or(0, |left| left.calls);
+        match left_to_do.and_then(|left| self.write_follow_ups(&left.machines)) {
+            Ok(path) => reports.extend(path),
+            Err(failure) => unwritten.push(failure),
+        }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.final_statuses = final_statuses;
+        summary.calls += late_calls;
         let printed = self.print(&summary).map_err(Failure::of_output);
         for failure in &unwritten {
             failure.print(self.look.error_paint);
@@ -172,6 +185,15 @@ impl Ending {
             }
         }
         (written, unwritten)
+    }
+
+    /// Writes the list of machines, where one was asked for, and returns its path.
+    fn write_follow_ups(&self, rows: &[FollowUpRow]) -> Result<Option<String>, Failure> {
+        let Some(target) = &self.follow_up else {
+            return Ok(None);
+        };
+        write_follow_ups(target, rows).map_err(|error| Failure::new(FailureKind::Report, error))?;
+        Ok(target.path().map(|path| path.display().to_string()))
     }
 
     fn exit(

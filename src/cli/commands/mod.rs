@@ -1,6 +1,7 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
 mod ending;
+mod follow_up;
 mod order;
 mod service;
 
@@ -12,6 +13,7 @@ mod reading;
 
 mod planned;
 
+mod remove;
 mod report;
 mod run;
 mod runs;
@@ -26,6 +28,7 @@ mod sandbox;
 pub use ending::Look;
 pub use preview::preview;
 pub use quota::quota;
+pub use remove::remove_runs;
 pub use report::report;
 pub use resume::resume;
 pub use run::run;

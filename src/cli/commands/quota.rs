@@ -17,7 +17,6 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::settings::Allowance;
 use crate::cli::settings::QuotaSettings;
 use crate::cli::settings::SANDBOX_SCALE;
@@ -48,24 +47,34 @@ use super::service::SANDBOX_CLOUD;
 /// # Errors
 /// Returns why the ledger cannot be read, or the result not be printed.
 pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
-    let clock = SystemClock::new();
-    let (scopes, now) = if state_file(&settings.state_dir).exists() {
-        let grace = RetrySettings::default().fate_grace;
-        let store = open_store(&settings.state_dir, grace, &clock)?;
-        // Looked at after the opening, which may have stamped calls of processes that died.
-        let now = clock.now();
-        let scopes = read(&store, &settings, now)
-            .await
-            .map_err(|error| Failure::new(FailureKind::State, error))?;
-        (scopes, now)
-    } else {
-        (Vec::new(), clock.now())
-    };
+    let (scopes, now) = gather(&settings).await?;
     let text = match settings.format {
         TableFormat::Json => json(&scopes, now),
         TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
     };
     print(&text).map_err(Failure::of_output)
+}
+
+/// Reads the ledger of the state folder and, below it, that of its sandbox runs.
+async fn gather(settings: &QuotaSettings) -> Result<(Vec<ScopeState>, Moment), Failure> {
+    let clock = SystemClock::new();
+    let grace = RetrySettings::default().fate_grace;
+    let folders = [
+        settings.state_dir.clone(),
+        settings.state_dir.join("sandbox"),
+    ];
+    let stores = folders
+        .iter()
+        .filter(|folder| state_file(folder).exists())
+        .map(|folder| open_store(folder, grace, &clock))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Looked at after the opening, which may have stamped calls of processes that died.
+    let now = clock.now();
+    let mut scopes = Vec::new();
+    for store in &stores {
+        scopes.extend(read(store, settings, now).await?);
+    }
+    Ok((scopes, now))
 }
 
 /// One scope as the ledger shows it.
@@ -74,6 +83,17 @@ struct ScopeState {
     windows: Vec<Usage>,
     /// Until when the service asked for a pause.
     pause_until: Option<Timestamp>,
+}
+
+impl ScopeState {
+    /// Returns whether an embedded sandbox counted, and not the service.
+    fn is_sandbox(&self) -> bool {
+        self.scope.cloud == SANDBOX_CLOUD
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.pause_until.is_none() && self.windows.iter().all(|usage| usage.taken == 0)
+    }
 }
 
 async fn read(
@@ -91,11 +111,15 @@ async fn read(
         let record = store.scope(&scope, now).await?;
         let windows = windows_in_force(&settings.allowance, &scope, &record.adopted);
         let used = store.usage(key, Arc::new(windows), now).await?;
-        states.push(ScopeState {
+        let state = ScopeState {
             scope,
             windows: used.windows,
             pause_until: record.cooldown.map(|cooldown| cooldown.wall),
-        });
+        };
+        // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
+        if !state.is_sandbox() || !state.is_at_rest() {
+            states.push(state);
+        }
     }
     Ok(states)
 }
@@ -148,6 +172,7 @@ fn json(scopes: &[ScopeState], now: Moment) -> String {
                 })
                 .collect();
             serde_json::json!({
+                "sandbox": state.is_sandbox(),
                 "cloud": state.scope.cloud,
                 "tenant": state.scope.tenant,
                 "app": state.scope.app,
@@ -172,9 +197,14 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         groups.entry(group).or_default().push(state);
     }
     let parts = groups.into_iter().map(|((cloud, tenant, app), states)| {
+        // Each sandbox run has an imitation of its own.
+        let (cloud, app_word) = if cloud == SANDBOX_CLOUD {
+            ("SANDBOX".into(), "run   ")
+        } else {
+            (visible(cloud), "app   ")
+        };
         let mut text = format!(
-            "{}\n  tenant {}\n  app    {}\n",
-            visible(cloud),
+            "{cloud}\n  tenant {}\n  {app_word} {}\n",
             visible(tenant),
             visible(app)
         );
@@ -290,6 +320,14 @@ mod tests {
                 pause_until: None,
             },
             ScopeState {
+                scope: Scope {
+                    app: "019a2b3c".to_owned(),
+                    ..scope(SANDBOX_CLOUD, Destination::Get)
+                },
+                windows: vec![usage("50/6s", 2, None, 3)],
+                pause_until: None,
+            },
+            ScopeState {
                 scope: scope("evil\u{1b}[2J:443", Destination::Get),
                 windows: vec![usage("50/1m", 0, None, 0)],
                 pause_until: None,
@@ -314,6 +352,12 @@ mod tests {
           app    -
           calls  window  used  left  next free  all free
           get    minute  0/50    50  now        now
+
+        SANDBOX
+          tenant 11111111-2222-3333-4444-555555555555
+          run    019a2b3c
+          calls  window  used  left  next free  all free
+          get    6 s     2/50    48  now        14:00:03 UTC
         ");
     }
 
@@ -343,7 +387,11 @@ mod tests {
                 "all_free_at": "2026-11-23T14:00:55Z",
             })
         );
-        let idle = &all[2]["windows"][0];
+        assert_eq!(
+            [&all[0], &all[2]].map(|state| &state["sandbox"]),
+            [false, true]
+        );
+        let idle = &all[3]["windows"][0];
         assert!(idle["next_free_at"].is_null() && idle["all_free_at"].is_null());
         assert_eq!(json(&[], now()), "[]\n");
     }
@@ -405,6 +453,47 @@ mod tests {
         settings.filter.cloud = Some("gcc".to_owned());
         let one = read(&store, &settings, now).await.unwrap();
         assert_eq!(seen(&one), ["1 of 100/1m", "1 of 1500/1h"]);
+    }
+
+    #[tokio::test]
+    async fn what_sandbox_runs_spent_is_shown_and_marked_until_it_is_at_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::new();
+        let of_run = |run: &str| Scope {
+            app: run.to_owned(),
+            ..scope(SANDBOX_CLOUD, Destination::Cancel)
+        };
+        let below = folder.path().join("sandbox");
+        for (place, name) in [
+            (folder.path(), scope("commercial", Destination::Cancel)),
+            (&below, of_run("run-1")),
+        ] {
+            let store = open_store(place, Duration::ZERO, &clock).unwrap();
+            let now = clock.now();
+            let take = Take {
+                scope: store.scope(&name, now).await.unwrap().key,
+                windows: Arc::new(Windows::documented()),
+                now,
+                purpose: Purpose::Read,
+            };
+            store.take(take).await.unwrap();
+            store.scope(&of_run("run-2"), now).await.unwrap();
+        }
+        let settings = QuotaSettings {
+            format: TableFormat::Table,
+            allowance: Allowance {
+                cancel: Windows::documented(),
+                read: Windows::half_of_documented(),
+            },
+            filter: ScopeFilter::default(),
+            state_dir: folder.path().to_owned(),
+        };
+        let (found, now) = gather(&settings).await.unwrap();
+        assert_eq!(found.len(), 2);
+        let text = table(&found, now, &TimeZone::UTC, 80);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.contains(&"SANDBOX"), "{text}");
+        assert!(lines.contains(&"  run    run-1"), "{text}");
     }
 
     #[tokio::test]

@@ -36,6 +36,9 @@ use crate::intake::Bookmark;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
+use crate::report::ReportFormat;
+use crate::report::ReportTarget;
+use crate::report::write_follow_ups;
 use crate::report::write_report;
 use crate::store::RunState;
 
@@ -43,12 +46,15 @@ use super::carry::Carrying;
 use super::carry::StopWishes;
 use super::carry::carry_out;
 use super::carry::open_store;
+use super::carry::prove_follow_up;
 use super::carry::prove_targets;
 use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
+use super::follow_up::needs;
+use super::follow_up::unlooked;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
@@ -84,8 +90,9 @@ pub async fn resume(
         &settings.reports
     };
     let targets = prove_targets(paths, &[])?;
+    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &[], &targets)?;
     if past.record.state == RunState::Finished {
-        return finished(&past, &targets, progress);
+        return finished(&past, (&targets, follow_up.as_ref()), progress);
     }
     let terminal = if past.is_sandbox || settings.consent != Consent::Ask {
         None
@@ -144,6 +151,7 @@ pub async fn resume(
         planner,
         before,
         targets,
+        follow_up,
         stop,
         stop_after: settings.stop_after,
         lost,
@@ -167,13 +175,18 @@ fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static
 /// A finished run: says so, writes its reports again, and ends as it ended.
 fn finished(
     past: &PastRun,
-    targets: &[(crate::report::ReportFormat, crate::report::ReportTarget)],
+    (targets, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
     progress: &Progress,
 ) -> Result<RunExit, Failure> {
     let id = past.record.begun.id;
     for (format, target) in targets {
         let rows = past.reader()?.report_rows(id).map_err(state)?;
         write_report(*format, target, rows)
+            .map_err(|error| Failure::new(FailureKind::Report, error))?;
+    }
+    if let Some(target) = follow_up {
+        let needs = needs(past.reader()?.report_rows(id).map_err(state)?).map_err(state)?;
+        write_follow_ups(target, &unlooked(needs))
             .map_err(|error| Failure::new(FailureKind::Report, error))?;
     }
     say(
@@ -271,7 +284,12 @@ fn take_up(
     if mark.complete {
         return (Intake::Nothing, None);
     }
-    match reopen(mark.position.as_deref(), inputs, settings) {
+    let reopened = if mark.rows_read == 0 && mark.position.is_none() && are_files(&inputs) {
+        begin_anew(&inputs, settings)
+    } else {
+        reopen(mark.position.as_deref(), inputs, settings)
+    };
+    match reopened {
         Ok(intake) => (intake, None),
         Err(error) => {
             let read = Count::new(mark.rows_read, "row");
@@ -281,6 +299,24 @@ fn take_up(
             (Intake::Nothing, Some(lost))
         }
     }
+}
+
+/// Returns whether nothing that was read and not journaled is lost: it can all be read again.
+fn are_files(inputs: &[Input]) -> bool {
+    let is_file = |input: &Input| match input {
+        // Asked of the system, not by opening it: a pipe that nobody writes to would block.
+        Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
+        Input::Stdin => false,
+    };
+    !inputs.is_empty() && inputs.iter().all(is_file)
+}
+
+/// Reads inputs of which no row was journaled.
+fn begin_anew(inputs: &[Input], settings: &IntakeSettings) -> anyhow::Result<Intake> {
+    Ok(Intake::Read {
+        inputs: open(inputs, settings)?,
+        first: 0,
+    })
 }
 
 fn reopen(

@@ -31,6 +31,7 @@ use super::carry::Carrying;
 use super::carry::StopWishes;
 use super::carry::carry_out;
 use super::carry::open_store;
+use super::carry::prove_follow_up;
 use super::carry::prove_targets;
 use super::carry::say_sandbox;
 use super::carry::state;
@@ -58,6 +59,11 @@ pub async fn run(
     let id = RunId::new(Uuid::now_v7());
     let order = Order::of(&settings);
     let targets = prove_targets(&settings.report_paths(id), &files(&settings.inputs))?;
+    let follow_up = prove_follow_up(
+        settings.follow_up.as_deref(),
+        &files(&settings.inputs),
+        &targets,
+    )?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -98,6 +104,7 @@ pub async fn run(
         planner,
         before,
         targets,
+        follow_up,
         stop,
         stop_after: settings.stop_after,
         lost: None,

@@ -157,7 +157,7 @@ impl Service {
         state_dir: &Path,
         (factor, timeout): (u32, Duration),
     ) -> Result<Self, ServiceError> {
-        let file = state_dir.join(format!("imitation-{run}.json"));
+        let file = imitation_file(state_dir, run);
         let demo = SandboxSettings::demo(factor, SANDBOX_SEED);
         let sandbox = if let Ok(saved) = std::fs::read(&file) {
             let saved = serde_json::from_slice(&saved).with_context(|| {
@@ -210,6 +210,11 @@ impl Service {
             }),
         })
     }
+}
+
+/// Names the file in which the sandbox of a run is put away.
+pub(super) fn imitation_file(state_dir: &Path, run: RunId) -> PathBuf {
+    state_dir.join(format!("imitation-{run}.json"))
 }
 
 impl Service {

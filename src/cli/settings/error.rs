@@ -59,6 +59,9 @@ pub enum SettingsError {
         /// The flag.
         flag: &'static str,
     },
+    /// A format for what prints no table.
+    #[error("`runs rm` prints no table, so --format says nothing there")]
+    FormatOfRemoval,
     /// A geography of a cloud that has none.
     #[error("region {region} exists in the commercial cloud only, not in {cloud}")]
     RegionElsewhere {
@@ -105,6 +108,7 @@ impl SettingsError {
                 "to look at the input alone, add --no-triage",
             ],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
+            Self::FormatOfRemoval => &["leave out --format"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
             Self::RegionElsewhere { .. } => &[
                 "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::RemoveArgs;
 use crate::cli::args::ReportCommandArgs;
 use crate::cli::args::ResumeArgs;
 use crate::cli::args::RunsArgs;
@@ -26,6 +27,8 @@ pub struct ResumeSettings {
     pub consent: Consent,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
+    /// Where the machines are listed that still need a hand.
+    pub follow_up: Option<PathBuf>,
     /// Whether the run's own word holds, or what is left goes out unread.
     pub triage: Option<Triage>,
     /// When to stop cleanly.
@@ -42,6 +45,7 @@ impl ResumeSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let follow_up = super::run::follow_up(&typed.report, around);
         let reports = typed.report.reports;
         for path in &reports {
             ReportFormat::from_path(path)?;
@@ -50,6 +54,7 @@ impl ResumeSettings {
             run: typed.run,
             consent: Consent::of(typed.yes),
             reports,
+            follow_up,
             triage: typed.no_triage.then_some(Triage::Skip),
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),
@@ -74,7 +79,57 @@ impl RunsSettings {
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         Ok(Self {
-            format: typed.format,
+            format: typed.format.unwrap_or_default(),
+            state_dir: common::state_dir(common, around)?,
+        })
+    }
+}
+
+/// What `runs rm` is to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveSettings {
+    /// Which runs.
+    pub wanted: Wanted,
+    /// Whether somebody agreed beforehand.
+    pub consent: BeforeRemoval,
+    /// Where the journal lies.
+    pub state_dir: PathBuf,
+}
+
+/// Which runs are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those whose ids begin so.
+    Named(Vec<String>),
+    /// Those that were last worked on longer ago than this, and that nobody executes.
+    OlderThan(Duration),
+}
+
+/// What comes before a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeforeRemoval {
+    /// Whoever sits at the terminal is asked.
+    Ask,
+    /// Nothing: `--yes` was typed.
+    Nothing,
+}
+
+impl RemoveSettings {
+    pub(super) fn resolve(
+        typed: RemoveArgs,
+        common: &CommonArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
+            wanted: match typed.older_than {
+                Some(age) => Wanted::OlderThan(age),
+                None => Wanted::Named(typed.runs),
+            },
+            consent: if typed.yes {
+                BeforeRemoval::Nothing
+            } else {
+                BeforeRemoval::Ask
+            },
             state_dir: common::state_dir(common, around)?,
         })
     }

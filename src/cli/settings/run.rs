@@ -55,6 +55,8 @@ pub struct RunSettings {
     pub max_actions: Option<u64>,
     /// Where reports go; [`RunSettings::report_paths`] knows the default.
     pub reports: Vec<PathBuf>,
+    /// Where the machines are listed that still need a hand.
+    pub follow_up: Option<PathBuf>,
     /// What the service allows.
     pub allowance: Allowance,
     /// What bursts are spread to; none at all spreads nothing.
@@ -160,6 +162,7 @@ impl RunSettings {
                 _ => Verify::ReadAgain(verify_timeout),
             },
             consent: Consent::NotNeeded,
+            follow_up: follow_up(&typed.report, around),
             max_actions: typed.max_actions,
             reports: reports(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
@@ -265,6 +268,11 @@ fn reports(typed: ReportArgs, around: &Surroundings<'_>) -> Result<Vec<PathBuf>,
         }
     }
     Ok(paths)
+}
+
+pub(super) fn follow_up(typed: &ReportArgs, around: &Surroundings<'_>) -> Option<PathBuf> {
+    let typed = typed.follow_up.clone();
+    typed.or_else(|| around.raw("MDE_CANCEL_FOLLOW_UP").map(PathBuf::from))
 }
 
 fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), SettingsError> {

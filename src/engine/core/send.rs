@@ -307,7 +307,10 @@ impl Lane {
             }
             Taken::Go(call) => {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
-                let blocked = self.stop.is_some()
+                // Rows that went without their record left the read that was to bring it.
+                let is_moot = matches!(&flight.errand, Errand::Look(rows) if rows.is_empty());
+                let blocked = is_moot
+                    || self.stop.is_some()
                     || self.token != TokenState::Ready
                     || (self.outage_of(flight.destination).is_down() && flight.probe.is_none());
                 let gate = self.gate(flight.destination);

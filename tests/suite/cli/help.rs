@@ -12,10 +12,10 @@ use super::service;
 fn help(command: &str, long: bool) -> String {
     let mut root = Cli::command().term_width(100);
     root.build();
-    let found = match command {
-        "" => &mut root,
-        name => root.find_subcommand_mut(name).unwrap(),
-    };
+    let mut found = &mut root;
+    for name in command.split_whitespace() {
+        found = found.find_subcommand_mut(name).unwrap();
+    }
     if long {
         found.render_long_help().to_string()
     } else {
@@ -25,11 +25,11 @@ fn help(command: &str, long: bool) -> String {
 
 #[test]
 fn the_help_stands_as_it_was_read_and_approved() {
-    for command in ["", "run", "preview", "quota", "sandbox"] {
+    for command in ["", "run", "preview", "runs", "runs rm", "quota", "sandbox"] {
         let name = if command.is_empty() {
             "program"
         } else {
-            command
+            &command.replace(' ', "_")
         };
         insta::assert_snapshot!(format!("help_short_{name}"), help(command, false));
         insta::assert_snapshot!(format!("help_long_{name}"), help(command, true));

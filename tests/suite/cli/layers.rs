@@ -10,7 +10,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
     (
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
@@ -27,6 +27,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
     ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
     ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
+    ("MDE_CANCEL_FOLLOW_UP", "todo.csv", "--follow-up"),
     ("MDE_CANCEL_GIVE_UP_AFTER", "10m", "--give-up-after"),
     ("MDE_CANCEL_MAX_FAILURES", "7%", "--max-failures"),
     ("MDE_CANCEL_STOP_AFTER", "2h", "--stop-after"),

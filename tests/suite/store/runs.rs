@@ -296,19 +296,3 @@ fn a_removed_run_leaves_nothing_but_its_calls() {
     // Its key is never given again, and its input's name can be.
     assert_ne!(run_of(&store, 1), run);
 }
-
-#[test]
-fn old_runs_are_removed_and_live_ones_stay_however_old() {
-    let dir = tempfile::tempdir().unwrap();
-    let gone = open(dir.path());
-    for number in [1, 2, 9_000] {
-        block_on(gone.create_run(new_run(number))).unwrap();
-    }
-    drop(gone);
-    let [live, store] = [open(dir.path()), open(dir.path())];
-    block_on(live.create_run(new_run(3))).unwrap();
-    let removed = block_on(store.remove_runs_older_than(at(5_000).wall)).unwrap();
-    assert_eq!(removed, [1, 2].map(|number| new_run(number).id));
-    let left: Vec<_> = runs(dir.path()).iter().map(|run| run.begun.id).collect();
-    assert_eq!(left, [9_000, 3].map(|number| new_run(number).id));
-}

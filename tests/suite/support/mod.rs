@@ -7,6 +7,8 @@ mod model_server;
 mod naive_governor;
 mod t_opt;
 
+mod judge;
+mod mortal;
 mod scenario;
 
 mod live_sandbox;
@@ -14,6 +16,10 @@ mod story;
 mod virtual_loop;
 mod world;
 
+pub(crate) use judge::Told;
+pub(crate) use judge::assert_agrees;
+pub(crate) use judge::assert_quotas_kept;
+pub(crate) use judge::repeated;
 pub(crate) use live_sandbox::LiveSandbox;
 pub(crate) use model_server::Allowance;
 pub(crate) use model_server::FixedWindows;
@@ -22,7 +28,13 @@ pub(crate) use model_server::TokenBuckets;
 pub(crate) use model_server::allowances;
 pub(crate) use model_server::first_refused;
 pub(crate) use model_server::most_in_any;
+pub(crate) use mortal::End;
+pub(crate) use mortal::GRACE;
+pub(crate) use mortal::Schedule;
+pub(crate) use mortal::Seen;
+pub(crate) use mortal::play;
 pub(crate) use naive_governor::naive_governor;
+pub(crate) use scenario::GoneOn;
 pub(crate) use scenario::Played;
 pub(crate) use scenario::Scenario;
 pub(crate) use scenario::nth_id;

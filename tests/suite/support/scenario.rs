@@ -54,7 +54,13 @@ use mde_cancel::store::NewRun;
 use mde_cancel::store::Process;
 use mde_cancel::store::RunKey;
 use mde_cancel::store::Store;
+use mde_cancel::store::StoreError;
+use mde_cancel::store::StoreOptions;
 use secrecy::SecretString;
+
+mod broken_store;
+
+pub(crate) use broken_store::GoneOn;
 
 /// What the run and the service are like.
 #[must_use]
@@ -163,36 +169,19 @@ impl Scenario {
     }
 
     async fn play_inside(self) -> Played {
-        let sandbox = Sandbox::new(self.sandbox.clone());
-        for record in self.records.clone() {
-            sandbox.add(record);
-        }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let imitation = sandbox.clone();
-        let server = tokio::spawn(mde_cancel::sandbox::serve(
-            listener,
-            imitation,
-            std::future::pending::<()>(),
-        ));
+        let (sandbox, base) = self.serve().await;
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock::new());
-        let process = Process {
-            id: uuid::Uuid::new_v4(),
-            pid: std::process::id(),
-            host: "here".to_owned(),
-            boot: clock.boot(),
-        };
-        let store = Store::open(folder.path(), process, clock.now()).unwrap();
+        let store = open_store(folder.path(), StoreOptions::default());
+        let clock = SystemClock::new();
         let id = RunId::new(uuid::Uuid::now_v7());
         let run = store
             .create_run(new_run(id, clock.now().wall))
             .await
             .unwrap();
-        let lane = self.lane(&store, clock.now()).await;
+        let lane = self.lane(&store, clock.now()).await.unwrap();
         let parts = RunParts {
             store: store.clone(),
-            clock,
+            clock: Arc::new(clock),
             run,
             core: Core::new(self.core(run), vec![lane]),
             lanes: vec![Arc::new(self.handles(&base))],
@@ -208,7 +197,6 @@ impl Scenario {
         let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
         let rows = store.reader().unwrap().report_rows(id).unwrap();
         let rows = rows.map(Result::unwrap).collect();
-        server.abort();
         Played {
             end,
             rows,
@@ -217,7 +205,23 @@ impl Scenario {
         }
     }
 
-    async fn lane(&self, store: &Store, now: Moment) -> LaneSettings {
+    /// Serves the sandbox for as long as this runtime lives.
+    async fn serve(&self) -> (Sandbox, String) {
+        let sandbox = Sandbox::new(self.sandbox.clone());
+        for record in self.records.clone() {
+            sandbox.add(record);
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(mde_cancel::sandbox::serve(
+            listener,
+            sandbox.clone(),
+            std::future::pending::<()>(),
+        ));
+        (sandbox, base)
+    }
+
+    async fn lane(&self, store: &Store, now: Moment) -> Result<LaneSettings, StoreError> {
         let gate = async |destination| {
             let scope = Scope {
                 cloud: "sandbox".to_owned(),
@@ -225,19 +229,19 @@ impl Scenario {
                 app: "-".to_owned(),
                 destination,
             };
-            GateSettings {
-                scope: store.scope(&scope, now).await.unwrap().key,
+            Ok(GateSettings {
+                scope: store.scope(&scope, now).await?.key,
                 windows: Arc::new(self.windows.clone()),
                 pace: None,
                 concurrency: 4,
                 cooldown: None,
-            }
+            })
         };
-        LaneSettings {
-            cancel: gate(Destination::Cancel).await,
-            get: gate(Destination::Get).await,
-            list: gate(Destination::List).await,
-        }
+        Ok(LaneSettings {
+            cancel: gate(Destination::Cancel).await?,
+            get: gate(Destination::Get).await?,
+            list: gate(Destination::List).await?,
+        })
     }
 
     fn core(&self, run: RunKey) -> CoreSettings {
@@ -281,6 +285,17 @@ impl Scenario {
         std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
         open(&[Input::File(path)], &IntakeSettings::default()).unwrap()
     }
+}
+
+fn open_store(folder: &Path, options: StoreOptions) -> Store {
+    let clock = SystemClock::new();
+    let process = Process {
+        id: uuid::Uuid::new_v4(),
+        pid: std::process::id(),
+        host: "here".to_owned(),
+        boot: clock.boot(),
+    };
+    Store::open_with(folder, process, clock.now(), options).unwrap()
 }
 
 fn new_run(id: RunId, created: Timestamp) -> NewRun {

@@ -1,0 +1,147 @@
+//! What a run leaves to be done on machines: looked at once more at its end, and listed machine by machine.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::cli::failure::Failure;
+use crate::clock::Clock;
+use crate::domain::ActionType;
+use crate::domain::FollowUp;
+use crate::domain::FollowUpRow;
+use crate::domain::ReportRow;
+use crate::domain::RowNumber;
+use crate::domain::RunId;
+use crate::domain::Since;
+use crate::engine::Aftermath;
+use crate::engine::Need;
+use crate::engine::Reads;
+use crate::store::Record;
+use crate::store::RunKey;
+use crate::store::Store;
+use crate::store::StoreError;
+
+/// Nobody waits longer than this for a list that only may shorten what is left to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run leaves to be done.
+#[derive(Debug, Default)]
+pub(super) struct LeftToDo {
+    /// The machines that still need a hand.
+    pub(super) machines: Vec<FollowUpRow>,
+    /// How many calls it took to find out.
+    pub(super) calls: u64,
+}
+
+/// Looks what became of the machines of a run that has ended, journals what needs no hand any more, and returns the rest.
+///
+/// Where there are no reads, they are the reason why.
+pub(super) async fn follow_up(
+    (store, run, id): (&Store, RunKey, RunId),
+    reads: Result<Reads, &str>,
+    clock: &dyn Clock,
+) -> Result<LeftToDo, Failure> {
+    let needs = needs(store.reader()?.report_rows(id)?)?;
+    if needs.is_empty() {
+        return Ok(LeftToDo::default());
+    }
+    let mut calls = 0;
+    let aftermath = match reads {
+        Err(why) => Err(why.to_owned()),
+        Ok(mut reads) => {
+            let until = clock.now().uptime.after(PATIENCE);
+            let aftermath = tokio::select! {
+                aftermath = Aftermath::read(&mut reads, &needs) => aftermath.map_err(|error| error.to_string()),
+                () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
+            };
+            calls = reads.calls();
+            aftermath
+        }
+    };
+    if let Err(why) = &aftermath {
+        tracing::info!(%why, "whether machines were released since could not be looked at");
+    }
+    let since = |need: &Need| match &aftermath {
+        Ok(aftermath) => aftermath.since(need),
+        Err(why) => Since::NotKnown(why.clone()),
+    };
+    let mut records = Vec::new();
+    let mut left = Vec::new();
+    for need in needs {
+        match since(&need) {
+            since @ Since::Released { .. } => records.push(Record::FollowedUp {
+                run,
+                row: need.row,
+                follow_up: None,
+                note: format!("the machine needs no hand any more: {since}"),
+            }),
+            since => left.push((need, since)),
+        }
+    }
+    if !records.is_empty() {
+        store.write(records).await?;
+    }
+    Ok(LeftToDo {
+        machines: by_machine(left),
+        calls,
+    })
+}
+
+/// Gathers the rows whose machines need a hand.
+pub(super) fn needs(
+    rows: impl Iterator<Item = Result<ReportRow, StoreError>>,
+) -> Result<Vec<Need>, StoreError> {
+    let mut needs = Vec::new();
+    for (number, row) in (1..).zip(rows) {
+        let row = row?;
+        let Some(follow_up) = row.follow_up.as_deref().and_then(FollowUp::parse) else {
+            continue;
+        };
+        needs.push(Need {
+            row: RowNumber(number),
+            action_id: row.action_id,
+            action_type: row.action_type.as_deref().map(ActionType::parse),
+            created_at: row.created_at,
+            machine_id: row.machine_id,
+            computer_dns_name: row.computer_dns_name,
+            follow_up,
+        });
+    }
+    Ok(needs)
+}
+
+/// Lists what a run that has ended long ago left to be done; nobody looks again.
+pub(super) fn unlooked(needs: Vec<Need>) -> Vec<FollowUpRow> {
+    let since = || Since::NotKnown("nobody looked since the run".to_owned());
+    by_machine(needs.into_iter().map(|need| (need, since())).collect())
+}
+
+/// Puts what one machine needs into one row; machines stand in the order of their first row.
+fn by_machine(needs: Vec<(Need, Since)>) -> Vec<FollowUpRow> {
+    let mut rows: Vec<FollowUpRow> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (need, since) in needs {
+        let key = need.machine_id.as_deref().map(str::to_lowercase);
+        let place = key.as_ref().and_then(|key| places.get(key)).copied();
+        let place = place.unwrap_or_else(|| {
+            places.extend(key.map(|key| (key, rows.len())));
+            rows.push(FollowUpRow {
+                machine_id: need.machine_id.clone(),
+                computer_dns_name: need.computer_dns_name.clone(),
+                needs: Vec::new(),
+                since: Vec::new(),
+                action_ids: Vec::new(),
+            });
+            rows.len() - 1
+        });
+        if let Some(row) = rows.get_mut(place) {
+            row.needs.push(need.follow_up);
+            row.since.push(since);
+            row.action_ids.push(need.action_id);
+        }
+    }
+    for row in &mut rows {
+        row.needs
+            .sort_by_key(|need| FollowUp::ALL.iter().position(|kind| kind == need));
+    }
+    rows
+}

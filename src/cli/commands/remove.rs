@@ -1,0 +1,249 @@
+//! `runs rm`: removes past runs. What they spent stays in the ledger, for the service has counted it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::settings::BeforeRemoval;
+use crate::cli::settings::RemoveSettings;
+use crate::cli::settings::Wanted;
+use crate::cli::terminal::ask;
+use crate::cli::terminal::print;
+use crate::cli::text::Count;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
+use crate::retry::RetrySettings;
+use crate::store::RunState;
+use crate::store::StoreError;
+
+use super::carry::open_store;
+use super::carry::state;
+use super::past;
+use super::past::PastRun;
+use super::service::imitation_file;
+
+/// Removes the runs that are meant, each whole or not at all.
+///
+/// # Errors
+/// Returns that a run is not there or goes on, that nobody agreed, or why the journal cannot be used. Nothing is removed
+/// then, unless a run was taken up again after the look at it.
+pub async fn remove_runs(settings: &RemoveSettings) -> Result<(), Failure> {
+    let clock = SystemClock::new();
+    let runs = find(settings, clock.now().wall)?;
+    if runs.is_empty() {
+        return print("there is no such run\n").map_err(Failure::of_output);
+    }
+    if settings.consent == BeforeRemoval::Ask {
+        agree(&runs)?;
+    }
+    let mut stores = BTreeMap::new();
+    for run in runs {
+        let store = match stores.entry(run.state_dir.clone()) {
+            Entry::Occupied(store) => store.into_mut(),
+            Entry::Vacant(place) => {
+                let grace = RetrySettings::default().fate_grace;
+                place.insert(open_store(&run.state_dir, grace, &clock)?)
+            }
+        };
+        store.remove_run(run.record.key).await.map_err(state)?;
+        if run.is_sandbox {
+            // There is none where the run was finished.
+            std::fs::remove_file(imitation_file(&run.state_dir, run.record.begun.id)).ok();
+        }
+        print(&format!("removed {}\n", describe(&run))).map_err(Failure::of_output)?;
+    }
+    Ok(())
+}
+
+fn find(settings: &RemoveSettings, now: Timestamp) -> Result<Vec<PastRun>, Failure> {
+    match &settings.wanted {
+        Wanted::Named(names) => {
+            let mut runs: Vec<PastRun> = Vec::new();
+            for name in names {
+                let run = past::named(&settings.state_dir, name)?;
+                let id = run.record.begun.id;
+                if let Some(holder) = run.record.holder {
+                    return Err(state(StoreError::RunHeld { run: id, holder })
+                        .hint("stop it first, with Ctrl-C or SIGTERM"));
+                }
+                if runs.iter().all(|known| known.record.begun.id != id) {
+                    runs.push(run);
+                }
+            }
+            Ok(runs)
+        }
+        Wanted::OlderThan(age) => {
+            let before = now.checked_sub(*age).unwrap_or(Timestamp::MIN);
+            let mut runs = past::list(&settings.state_dir).map_err(state)?;
+            runs.retain(|run| !run.record.is_live() && run.record.last_seen() < before);
+            Ok(runs)
+        }
+    }
+}
+
+/// Shows what would be removed, and has somebody agree.
+fn agree(runs: &[PastRun]) -> Result<(), Failure> {
+    let mut question = String::new();
+    for run in runs {
+        // Writing to a string cannot fail.
+        writeln!(question, "  {}", describe(run)).unwrap_or_default();
+    }
+    let these = Count::new(u64::try_from(runs.len()).unwrap_or(u64::MAX), "run");
+    write!(question, "remove {these}?").unwrap_or_default();
+    let refused = |why: &str| {
+        Failure::new(
+            FailureKind::Refused,
+            anyhow!("nothing was removed: {why} of {these}"),
+        )
+    };
+    match ask(&question) {
+        Ok(Some(true)) => Ok(()),
+        Ok(Some(false)) => Err(refused("you did not agree to the removal")),
+        Ok(None) => {
+            let mut failure = refused("nobody is there to agree to the removal");
+            for run in runs {
+                failure = failure.hint(format!("it would remove {}", describe(run)));
+            }
+            Err(failure.hint("give the same command with --yes"))
+        }
+        Err(error) => Err(Failure::new(FailureKind::Fault, error)),
+    }
+}
+
+fn describe(run: &PastRun) -> String {
+    let record = &run.record;
+    let mark = if run.is_sandbox { "SANDBOX " } else { "" };
+    let end = if record.state == RunState::Finished {
+        ""
+    } else {
+        ", which could be resumed"
+    };
+    format!(
+        "{mark}run {}, begun {}, {}, {}{end}",
+        record.begun.id,
+        record.begun.created.strftime("%Y-%m-%d %H:%MZ"),
+        record.standing(),
+        Count::new(record.intake.rows_read, "row"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::Destination;
+    use crate::domain::RunId;
+    use crate::domain::Scope;
+    use crate::quota::Windows;
+    use crate::store::NewRun;
+    use crate::store::Purpose;
+    use crate::store::Store;
+    use crate::store::Take;
+
+    fn store(dir: &Path) -> Store {
+        open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
+    }
+
+    /// Begins a run so many days ago.
+    async fn begin(store: &Store, days: i64) {
+        let text = || "x".to_owned();
+        let run = NewRun {
+            id: RunId::new(Uuid::from_u128(u128::try_from(days).unwrap() << 64)),
+            created: SystemClock::new().now().wall - jiff::SignedDuration::from_hours(24 * days),
+            settings: text(),
+            inputs: text(),
+            tenant: text(),
+            app: text(),
+            cloud: text(),
+            host: text(),
+            user: text(),
+            version: text(),
+        };
+        store.create_run(run).await.unwrap();
+    }
+
+    fn settings(dir: &Path, wanted: Wanted, consent: BeforeRemoval) -> RemoveSettings {
+        RemoveSettings {
+            wanted,
+            consent,
+            state_dir: dir.to_owned(),
+        }
+    }
+
+    fn days_left(dir: &Path) -> Vec<u128> {
+        let runs = past::list(dir).unwrap();
+        let ids = runs.iter().map(|run| run.record.begun.id);
+        ids.map(|id| id.to_string().replace('-', ""))
+            .map(|id| u128::from_str_radix(&id, 16).unwrap() >> 64)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn old_runs_go_with_their_imitations_and_live_ones_and_the_calls_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let sandbox = dir.join("sandbox");
+        let [gone, tried] = [store(dir), store(&sandbox)];
+        for days in [1, 40, 50] {
+            begin(&gone, days).await;
+        }
+        begin(&tried, 60).await;
+        let scope = Scope {
+            cloud: "commercial".to_owned(),
+            tenant: "-".to_owned(),
+            app: "-".to_owned(),
+            destination: Destination::Cancel,
+        };
+        let windows = std::sync::Arc::new(Windows::documented());
+        let now = SystemClock::new().now();
+        let key = gone.scope(&scope, now).await.unwrap().key;
+        let take = Take {
+            scope: key,
+            windows: std::sync::Arc::clone(&windows),
+            now,
+            purpose: Purpose::Read,
+        };
+        gone.take(take).await.unwrap();
+        drop((gone, tried));
+        let imitation = imitation_file(&sandbox, RunId::new(Uuid::from_u128(60 << 64)));
+        std::fs::write(&imitation, "{}").unwrap();
+        let live = store(dir);
+        begin(&live, 70).await;
+
+        let month = Wanted::OlderThan(Duration::from_secs(30 * 24 * 3600));
+        let wish = settings(dir, month.clone(), BeforeRemoval::Nothing);
+        remove_runs(&wish).await.unwrap();
+        assert_eq!(days_left(dir), [1, 70]);
+        assert!(!imitation.exists());
+        let used = live.usage(key, windows, now).await.unwrap();
+        assert_eq!(used.windows[0].taken, 1);
+        remove_runs(&wish).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_run_that_goes_on_is_refused_and_nothing_else_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let stopped = store(dir);
+        begin(&stopped, 1).await;
+        drop(stopped);
+        let going = store(dir);
+        begin(&going, 2).await;
+        let both = past::list(dir).unwrap();
+        let names = both.iter().map(|run| run.record.begun.id.to_string());
+        let wish = settings(dir, Wanted::Named(names.collect()), BeforeRemoval::Nothing);
+        let refused = remove_runs(&wish).await.unwrap_err();
+        assert_eq!(refused.kind, FailureKind::State);
+        assert!(refused.error.to_string().contains("is held by"));
+        assert_eq!(days_left(dir), [1, 2]);
+    }
+}

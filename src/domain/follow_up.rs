@@ -1,0 +1,358 @@
+//! What a machine still needs from a human hand, and what became of it since.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::action::ActionStatus;
+use super::action::ActionType;
+use super::action::MachineAction;
+
+/// What a machine still needs from a human hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowUp {
+    /// The isolation had succeeded: release the machine.
+    Unisolate,
+    /// The restriction had succeeded: lift it.
+    Unrestrict,
+    /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
+    CheckDevice,
+    /// Offboarded: nothing reverses that from here.
+    ManualOnboard,
+    /// A file was quarantined: restore it by hand where it was needed.
+    ManualRestoreFile,
+}
+
+impl FollowUp {
+    /// Every kind, the gravest first.
+    pub const ALL: [FollowUp; 5] = [
+        FollowUp::Unisolate,
+        FollowUp::Unrestrict,
+        FollowUp::ManualOnboard,
+        FollowUp::ManualRestoreFile,
+        FollowUp::CheckDevice,
+    ];
+
+    /// Returns the cell of the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unisolate => "unisolate",
+            Self::Unrestrict => "unrestrict",
+            Self::CheckDevice => "check_device",
+            Self::ManualOnboard => "manual: onboard the machine again",
+            Self::ManualRestoreFile => "manual: restore the quarantined file",
+        }
+    }
+
+    /// Says what `action` needs once its last seen status is `status`, or `None` for nothing.
+    ///
+    /// `was_in_progress` tells whether an earlier reading showed it at work.
+    pub fn needed(
+        action: &ActionType,
+        status: &ActionStatus,
+        was_in_progress: bool,
+    ) -> Option<Self> {
+        match (status, action) {
+            (ActionStatus::Succeeded, ActionType::Isolate) => Some(Self::Unisolate),
+            (ActionStatus::Succeeded, ActionType::RestrictCodeExecution) => Some(Self::Unrestrict),
+            (ActionStatus::Succeeded, ActionType::Offboard) => Some(Self::ManualOnboard),
+            (ActionStatus::Succeeded, ActionType::StopAndQuarantineFile) => {
+                Some(Self::ManualRestoreFile)
+            }
+            (
+                ActionStatus::Cancelled,
+                ActionType::Isolate
+                | ActionType::Unisolate
+                | ActionType::RestrictCodeExecution
+                | ActionType::UnrestrictCodeExecution
+                | ActionType::StopAndQuarantineFile
+                | ActionType::Offboard,
+            ) if was_in_progress => Some(Self::CheckDevice),
+            _ => None,
+        }
+    }
+
+    /// Reads the cell of a report back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Says what somebody must do, in a clause.
+    pub fn what_to_do(self) -> &'static str {
+        match self {
+            Self::Unisolate => "release the machine from isolation",
+            Self::Unrestrict => "lift the restriction of code execution",
+            Self::CheckDevice => {
+                "look whether the action took hold on the machine before it was cancelled, and undo it there if so"
+            }
+            Self::ManualOnboard => "run the onboarding package on the machine again",
+            Self::ManualRestoreFile => "restore the quarantined file where it was needed",
+        }
+    }
+
+    /// Returns the application permission that the remedy needs (MDE `unisolate-machine.md`,
+    /// `unrestrict-code-execution.md`, `get-machineactions-collection.md`), where it is a call.
+    pub fn permission(self) -> Option<&'static str> {
+        match self {
+            Self::Unisolate => Some("Machine.Isolate"),
+            Self::Unrestrict => Some("Machine.RestrictExecution"),
+            Self::CheckDevice => Some("Machine.Read.All"),
+            Self::ManualOnboard | Self::ManualRestoreFile => None,
+        }
+    }
+
+    /// Returns the call to make for a machine, from the API's root, where there is one.
+    pub fn call(self, machine_id: &str) -> Option<String> {
+        match self {
+            Self::Unisolate => Some(format!("POST /api/machines/{machine_id}/unisolate")),
+            Self::Unrestrict => Some(format!(
+                "POST /api/machines/{machine_id}/unrestrictCodeExecution"
+            )),
+            Self::CheckDevice => Some(format!(
+                "GET /api/machineactions?$filter=machineId eq '{machine_id}'"
+            )),
+            Self::ManualOnboard | Self::ManualRestoreFile => None,
+        }
+    }
+}
+
+/// What became of a machine since an action of it, as far as newer actions tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// No newer action that matters.
+    Nothing,
+    /// Somebody has released it.
+    Released {
+        /// When that was asked for.
+        at: Timestamp,
+    },
+    /// Somebody has asked for its release, which has yet to happen.
+    ReleaseAsked {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody has cut it off again since.
+    CutOffAgain {
+        /// When.
+        at: Timestamp,
+        /// Who, where the record tells.
+        by: Option<String>,
+    },
+    /// Nobody could look.
+    NotKnown(String),
+}
+
+impl Since {
+    /// Judges by the newest action that cuts a machine off or releases it in the way of `action`.
+    ///
+    /// `others` are the machine's actions, in any order, `action` itself perhaps among them; those that came before it,
+    /// and those that failed or were cancelled, tell nothing.
+    pub fn judge<'a>(
+        (id, action, created_at): (&str, &ActionType, Option<Timestamp>),
+        others: impl IntoIterator<Item = &'a MachineAction>,
+    ) -> Self {
+        let Some((cut, release)) = opposites(action) else {
+            return Self::Nothing;
+        };
+        let matters = |other: &&MachineAction| {
+            let is_kind = other
+                .action_type
+                .as_ref()
+                .is_some_and(|kind| *kind == cut || *kind == release);
+            let took_hold = other
+                .status
+                .as_ref()
+                .is_some_and(|status| status.is_open() || *status == ActionStatus::Succeeded);
+            let is_newer = match (other.created_at, created_at) {
+                (Some(other), Some(ours)) => other > ours,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            is_kind && took_hold && is_newer && !other.id.to_string().eq_ignore_ascii_case(id)
+        };
+        let newest = others
+            .into_iter()
+            .filter(matters)
+            .max_by_key(|other| other.created_at);
+        let Some((newest, at)) = newest.and_then(|newest| Some((newest, newest.created_at?)))
+        else {
+            return Self::Nothing;
+        };
+        if newest.action_type.as_ref() == Some(&cut) {
+            return Self::CutOffAgain {
+                at,
+                by: newest.requestor.clone(),
+            };
+        }
+        if newest.status == Some(ActionStatus::Succeeded) {
+            Self::Released { at }
+        } else {
+            Self::ReleaseAsked { at }
+        }
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Released { at } => write!(f, "released by an action of {at:.0}"),
+            Self::ReleaseAsked { at } => {
+                write!(
+                    f,
+                    "a release was asked for at {at:.0} and has yet to happen"
+                )
+            }
+            Self::CutOffAgain { at, by: Some(by) } => write!(f, "cut off again at {at:.0} by {by}"),
+            Self::CutOffAgain { at, by: None } => write!(f, "cut off again at {at:.0}"),
+            Self::NotKnown(why) => write!(f, "not known: {why}"),
+        }
+    }
+}
+
+/// Returns what cuts a machine off in the way of `action`, and what releases it.
+fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
+    match action {
+        ActionType::Isolate | ActionType::Unisolate => {
+            Some((ActionType::Isolate, ActionType::Unisolate))
+        }
+        ActionType::RestrictCodeExecution | ActionType::UnrestrictCodeExecution => Some((
+            ActionType::RestrictCodeExecution,
+            ActionType::UnrestrictCodeExecution,
+        )),
+        _ => None,
+    }
+}
+
+/// One machine that still needs a hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowUpRow {
+    /// The machine, where the record told.
+    pub machine_id: Option<String>,
+    /// Its name.
+    pub computer_dns_name: Option<String>,
+    /// What it needs, the gravest first; never empty.
+    pub needs: Vec<FollowUp>,
+    /// What became of it since, for each need.
+    pub since: Vec<Since>,
+    /// The actions that led to it.
+    pub action_ids: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ActionId;
+
+    fn action(kind: ActionType, status: ActionStatus, second: i64) -> MachineAction {
+        let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
+        MachineAction {
+            action_type: Some(kind),
+            status: Some(status),
+            created_at: Some(Timestamp::from_second(second).unwrap()),
+            ..MachineAction::bare(id)
+        }
+    }
+
+    #[test]
+    fn the_newest_action_that_took_hold_tells_what_became_of_a_machine() {
+        use ActionStatus as S;
+        use ActionType as T;
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let judge =
+            |others: &[MachineAction]| Since::judge(("ours", &T::Isolate, Some(at(100))), others);
+        let released = action(T::Unisolate, S::Succeeded, 200);
+        assert_eq!(judge(&[]), Since::Nothing);
+        assert_eq!(
+            judge(&[action(T::Unisolate, S::Succeeded, 50)]),
+            Since::Nothing
+        );
+        assert_eq!(
+            judge(std::slice::from_ref(&released)),
+            Since::Released { at: at(200) }
+        );
+        assert_eq!(
+            judge(&[action(T::Unisolate, S::Pending, 200)]),
+            Since::ReleaseAsked { at: at(200) }
+        );
+        assert_eq!(
+            judge(&[action(T::Isolate, S::Pending, 300), released.clone()]),
+            Since::CutOffAgain {
+                at: at(300),
+                by: None
+            }
+        );
+        for nothing in [
+            action(T::Isolate, S::Cancelled, 300),
+            action(T::Unisolate, S::Failed, 300),
+            action(T::RestrictCodeExecution, S::Succeeded, 300),
+            action(T::RunAntiVirusScan, S::Succeeded, 300),
+        ] {
+            assert_eq!(
+                judge(&[released.clone(), nothing]),
+                Since::Released { at: at(200) }
+            );
+        }
+        assert_eq!(
+            Since::judge(
+                ("ours", &T::Offboard, Some(at(100))),
+                std::slice::from_ref(&released)
+            ),
+            Since::Nothing
+        );
+        // The journal keeps less of a second than the record.
+        let own = (
+            "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2",
+            &T::Isolate,
+            Some(at(100)),
+        );
+        assert_eq!(
+            Since::judge(own, &[action(T::Isolate, S::Succeeded, 101)]),
+            Since::Nothing
+        );
+    }
+
+    #[test]
+    fn every_kind_reads_back_from_its_cell() {
+        for kind in FollowUp::ALL {
+            assert_eq!(FollowUp::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(FollowUp::parse("pray"), None);
+    }
+
+    #[test]
+    fn follow_ups_match_the_table_of_the_design() {
+        use ActionStatus::*;
+        use ActionType as T;
+        let cases = [
+            (T::Isolate, Succeeded, false, Some(FollowUp::Unisolate)),
+            (
+                T::RestrictCodeExecution,
+                Succeeded,
+                true,
+                Some(FollowUp::Unrestrict),
+            ),
+            (T::Offboard, Succeeded, false, Some(FollowUp::ManualOnboard)),
+            (
+                T::StopAndQuarantineFile,
+                Succeeded,
+                false,
+                Some(FollowUp::ManualRestoreFile),
+            ),
+            (T::RunAntiVirusScan, Succeeded, false, None),
+            (T::LiveResponse, Succeeded, true, None),
+            (T::Isolate, Cancelled, true, Some(FollowUp::CheckDevice)),
+            (T::Isolate, Cancelled, false, None),
+            (T::LiveResponse, Cancelled, true, None),
+            (T::Unisolate, Cancelled, true, Some(FollowUp::CheckDevice)),
+            (T::Isolate, Failed, true, None),
+        ];
+        for (action, status, was_in_progress, expected) in cases {
+            assert_eq!(
+                FollowUp::needed(&action, &status, was_in_progress),
+                expected,
+                "{action} {status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The machines that still need a hand as CSV: one line a machine, whoever does the work needs nothing else.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt::Display;
+
+use crate::domain::FollowUpRow;
+
+use super::cell::Breaks;
+use super::cell::defuse;
+use super::cell::visible;
+use super::csv::RowsError;
+use super::csv::new_writer;
+use super::csv::write;
+use super::target::ReplaceError;
+use super::target::ReportTarget;
+use super::target::TargetError;
+use super::target::replace;
+
+/// The columns, in their order; new ones only at the end.
+pub const FOLLOW_UP_COLUMNS: [&str; 8] = [
+    "machine_id",
+    "computer_dns_name",
+    "follow_up",
+    "what_to_do",
+    "permission",
+    "call",
+    "since",
+    "action_ids",
+];
+
+/// What stands between the parts of a cell where a machine needs more than one hand.
+const AND: &str = "; ";
+
+/// Writes the list to a file, which is replaced whole or not at all.
+///
+/// # Errors
+/// Returns why there is no new list; standard output is no place for it, for the report or the summary goes there.
+pub fn write_follow_ups(target: &ReportTarget, rows: &[FollowUpRow]) -> Result<(), FollowUpsError> {
+    let path = target.path().ok_or(FollowUpsError::Stdout)?;
+    let written = replace(path, |out| {
+        let mut writer = new_writer(out);
+        writer
+            .write_record(FOLLOW_UP_COLUMNS)
+            .map_err(write::<Infallible>)?;
+        for row in rows {
+            writer.write_record(cells(row)).map_err(write)?;
+        }
+        writer.flush().map_err(RowsError::Write)
+    });
+    written.map_err(|error| match error {
+        ReplaceError::Target(error) => FollowUpsError::Target(error),
+        ReplaceError::Fill(source) => FollowUpsError::Rows {
+            name: path.display().to_string(),
+            source,
+        },
+    })
+}
+
+/// Why there is no list of machines.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowUpsError {
+    /// It would mix with what goes there.
+    #[error("the follow-up list cannot go to standard output; name a file with --follow-up")]
+    Stdout,
+    /// It could not be written.
+    #[error("follow-up list {name} was not written")]
+    Rows {
+        /// The path.
+        name: String,
+        /// What failed.
+        source: RowsError<Infallible>,
+    },
+    /// The target failed.
+    #[error(transparent)]
+    Target(TargetError),
+}
+
+fn cells(row: &FollowUpRow) -> [String; FOLLOW_UP_COLUMNS.len()] {
+    let machine = row.machine_id.as_deref().unwrap_or_default();
+    let needs = || row.needs.iter();
+    let cells = [
+        machine.to_owned(),
+        row.computer_dns_name.clone().unwrap_or_default(),
+        joined(needs().map(|need| need.as_str())),
+        joined(needs().map(|need| need.what_to_do())),
+        joined(needs().filter_map(|need| need.permission())),
+        joined(
+            needs()
+                .filter(|_| !machine.is_empty())
+                .filter_map(|need| need.call(machine)),
+        ),
+        joined(row.since.iter()),
+        joined(row.action_ids.iter()),
+    ];
+    cells.map(|cell| match visible(&cell, Breaks::Kept) {
+        Cow::Borrowed(shown) => defuse(shown).into_owned(),
+        Cow::Owned(shown) => defuse(&shown).into_owned(),
+    })
+}
+
+/// Joins the different parts, in their order.
+fn joined(parts: impl Iterator<Item = impl Display>) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for part in parts {
+        let part = part.to_string();
+        if !seen.contains(&part) {
+            seen.push(part);
+        }
+    }
+    seen.join(AND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::FollowUp;
+    use crate::domain::Since;
+
+    #[test]
+    fn a_machine_that_needs_two_hands_stands_once_and_says_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("todo.csv");
+        let row = FollowUpRow {
+            machine_id: Some("ab".repeat(20)),
+            computer_dns_name: Some("=cmd()".to_owned()),
+            needs: vec![FollowUp::Unisolate, FollowUp::ManualOnboard],
+            since: vec![Since::Nothing, Since::Nothing],
+            action_ids: vec!["one".to_owned(), "two".to_owned()],
+        };
+        write_follow_ups(&ReportTarget::prove(&path).unwrap(), &[row]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let machine = "ab".repeat(20);
+        let expected = format!(
+            "{machine},'=cmd(),unisolate; manual: onboard the machine again,release the machine from isolation; run the \
+             onboarding package on the machine again,Machine.Isolate,POST /api/machines/{machine}/unisolate,nothing,one; \
+             two\n"
+        );
+        assert_eq!(text.split_once('\n').unwrap().1, expected);
+        let error = write_follow_ups(&ReportTarget::Stdout, &[]).unwrap_err();
+        assert!(matches!(error, FollowUpsError::Stdout));
+    }
+}

@@ -1,0 +1,98 @@
+//! The journal fails at every commit of a small run in turn, and the run is gone on with: the failed write ends it at
+//! once, nothing leaves that was not written down, and no row is lost or settled twice.
+
+use std::collections::BTreeSet;
+
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::Outcome;
+use mde_cancel::sandbox::Status;
+
+use crate::support::GoneOn;
+use crate::support::Scenario;
+use crate::support::Told;
+use crate::support::assert_agrees;
+use crate::support::nth_id;
+
+const ROWS: usize = 8;
+
+/// So many threads try one commit each at a time.
+const ABREAST: u64 = 4;
+
+/// A row that fails for a while, one whose answer is lost, one that is refused, one that was final, one that the service
+/// does not know; the others are sound.
+fn scenario(reading: &str) -> Scenario {
+    let faults = format!(
+        "503@on=cancel,id={},nth=1;applied-reset@on=cancel,id={},nth=1;429-storm:1s@on=cancel,id={},nth=1{reading}",
+        nth_id(2),
+        nth_id(3),
+        nth_id(4)
+    );
+    Scenario::with_actions(ROWS)
+        .faults(&faults)
+        .action(5, |record| record.status = Status::Succeeded)
+        .missing(6)
+}
+
+fn assert_whole(k: u64, gone: &GoneOn) {
+    for (kind, (allowed, arrived)) in &gone.allowed {
+        assert!(
+            arrived <= allowed,
+            "commit {k}: {arrived} calls of {kind} arrived, and {allowed} were written down"
+        );
+    }
+    assert_eq!(gone.end.stop, None, "commit {k}");
+    let told: Vec<Told> = gone
+        .rows
+        .iter()
+        .map(|row| Told {
+            id: ActionId::parse(&row.action_id).unwrap(),
+            outcome: row.outcome,
+            attempts: row.attempts,
+            reason: row.reason.clone(),
+        })
+        .collect();
+    assert_agrees(&gone.sandbox, &told);
+    let ids: BTreeSet<_> = told.iter().map(|row| row.id).collect();
+    assert_eq!(ids.len(), told.len(), "commit {k}: a row stands twice");
+    assert_eq!(ids, (1..=ROWS).map(nth_id).collect(), "commit {k}");
+    for row in &told {
+        let is_open = matches!(row.outcome, Outcome::NotAttempted | Outcome::Unknown);
+        assert!(!is_open, "commit {k}: {row:?}");
+    }
+}
+
+/// Breaks the `first`-th commit and each [`ABREAST`]th after it, until a run needs fewer. Returns how many broke one.
+fn break_from(first: u64, reading: &str) -> u64 {
+    let mut broken = 0;
+    for k in (first..).step_by(usize::try_from(ABREAST).unwrap()) {
+        let gone = scenario(reading).play_past_a_failed_commit(k);
+        assert_whole(k, &gone);
+        if !gone.was_broken {
+            break;
+        }
+        broken += 1;
+    }
+    broken
+}
+
+fn break_every_commit(reading: &'static str) {
+    let threads: Vec<_> = (1..=ABREAST)
+        .map(|first| std::thread::spawn(move || break_from(first, reading)))
+        .collect();
+    let broken: u64 = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
+    // One for the run, three for its scopes, one for its rows, two for each attempt, and what is shown.
+    assert!(broken >= 15, "{broken}");
+}
+
+#[test]
+fn a_commit_that_fails_loses_no_row_whichever_it_is() {
+    break_every_commit("");
+}
+
+#[test]
+fn the_same_where_no_record_may_be_read() {
+    break_every_commit(";403@on=get;403@on=list");
+}

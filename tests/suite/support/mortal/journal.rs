@@ -1,0 +1,220 @@
+//! The journal and the ledger of the mortal world: what a process finds that comes after a dead one.
+//!
+//! It keeps the rules of the real one: no second last word, no attempt on a settled row, no end of a call that is not in
+//! flight. Breaking one of them is a failure of the test, as it would end a real run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Outcome;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::domain::Uptime;
+use mde_cancel::quota::Calls;
+use mde_cancel::quota::Decision;
+use mde_cancel::quota::decide;
+use mde_cancel::store::AttemptReply;
+use mde_cancel::store::CallId;
+use mde_cancel::store::Phase;
+use mde_cancel::store::Purpose;
+use mde_cancel::store::QueuedRow;
+use mde_cancel::store::Record;
+use mde_cancel::store::ScopeKey;
+use mde_cancel::store::Take;
+use mde_cancel::store::Taken;
+
+/// A row as it stands in the file.
+pub(super) struct Kept {
+    pub(super) row: QueuedRow,
+    pub(super) outcome: Option<Outcome>,
+    /// What the phase was before the attempt in flight.
+    before: Phase,
+}
+
+enum Call {
+    InFlight {
+        scope: ScopeKey,
+        attempt: Option<RowNumber>,
+    },
+    Over,
+}
+
+/// The file.
+#[derive(Default)]
+pub(super) struct Journal {
+    pub(super) rows: BTreeMap<RowNumber, Kept>,
+    calls: Vec<Call>,
+    ledger: BTreeMap<ScopeKey, Calls>,
+    cooldowns: BTreeMap<ScopeKey, Uptime>,
+}
+
+impl Journal {
+    pub(super) fn append(&mut self, row: QueuedRow) {
+        let kept = Kept {
+            row,
+            outcome: None,
+            before: Phase::Fresh,
+        };
+        let before = self.rows.insert(kept.row.number, kept);
+        assert!(before.is_none(), "a row was read twice");
+    }
+
+    pub(super) fn settled(&self) -> BTreeMap<Outcome, u64> {
+        let mut counts = BTreeMap::new();
+        for outcome in self.rows.values().filter_map(|kept| kept.outcome) {
+            *counts.entry(outcome).or_default() += 1;
+        }
+        counts
+    }
+
+    pub(super) fn load(&self, after: RowNumber, limit: usize) -> Vec<QueuedRow> {
+        self.rows
+            .range(RowNumber(after.0 + 1)..)
+            .filter(|(_, kept)| kept.outcome.is_none())
+            .take(limit)
+            .map(|(_, kept)| kept.row.clone())
+            .collect()
+    }
+
+    pub(super) fn cooldown(&self, scope: ScopeKey) -> Option<Uptime> {
+        self.cooldowns.get(&scope).copied()
+    }
+
+    /// Ends the calls of the dead: now, and one grace for what may still arrive.
+    pub(super) fn end_calls_of_dead(&mut self, now: Uptime, grace: Duration) {
+        for call in &mut self.calls {
+            if let Call::InFlight { scope, .. } = call {
+                let calls = self.ledger.get_mut(scope).unwrap();
+                calls.end(now.after(grace));
+                *call = Call::Over;
+            }
+        }
+    }
+
+    pub(super) fn is_in_flight(&self, call: CallId) -> bool {
+        matches!(self.calls[place(call)], Call::InFlight { .. })
+    }
+
+    pub(super) fn take(&mut self, take: &Take) -> Taken {
+        let now = take.now.uptime;
+        if let Some(until) = self.cooldown(take.scope).filter(|until| *until > now) {
+            return Taken::CoolingDown(until);
+        }
+        let calls = self.ledger.entry(take.scope).or_default();
+        if let Decision::NotBefore(until) = decide(now, &take.windows, calls) {
+            return Taken::NotBefore(until);
+        }
+        calls.send();
+        let attempt = match &take.purpose {
+            Purpose::Cancel {
+                row,
+                number,
+                comment,
+                ..
+            } => {
+                self.begin_attempt(*row, *number, comment, take.now.wall);
+                Some(*row)
+            }
+            Purpose::Read => None,
+        };
+        self.calls.push(Call::InFlight {
+            scope: take.scope,
+            attempt,
+        });
+        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
+    }
+
+    fn begin_attempt(&mut self, row: RowNumber, number: u32, comment: &str, wall: Timestamp) {
+        let kept = self.open_row(row);
+        kept.before = kept.row.phase;
+        kept.row.attempts += 1;
+        assert_eq!(
+            kept.row.attempts, number,
+            "row {row} counts its attempts otherwise"
+        );
+        kept.row.phase = Phase::Sent;
+        kept.row.first_sent_at.get_or_insert(wall);
+        kept.row.comment_sent = Some(comment.to_owned());
+    }
+
+    fn open_row(&mut self, row: RowNumber) -> &mut Kept {
+        let kept = self.rows.get_mut(&row).unwrap();
+        assert_eq!(kept.outcome, None, "row {row} is settled");
+        kept
+    }
+
+    /// Writes one record. Returns the row and its last word, where it is one.
+    pub(super) fn write(&mut self, record: &Record, now: Moment) -> Option<(RowNumber, Outcome)> {
+        match record {
+            Record::Replied {
+                call, ended, row, ..
+            } => {
+                let (scope, _) = self.end(*call);
+                self.ledger.get_mut(&scope).unwrap().end(*ended);
+                if let Some(AttemptReply { row, phase, .. }) = row {
+                    self.rows.get_mut(row).unwrap().row.phase = *phase;
+                }
+            }
+            Record::Withdrawn { call } => {
+                let (scope, attempt) = self.end(*call);
+                self.ledger.get_mut(&scope).unwrap().withdraw();
+                if let Some(row) = attempt {
+                    self.strike_attempt(row);
+                }
+            }
+            Record::Noted {
+                row,
+                phase,
+                record,
+                status_before,
+                triaged_at,
+                ..
+            } => {
+                let kept = self.open_row(*row);
+                kept.row.phase = *phase;
+                if let Some(status) = record.as_ref().and_then(|record| record.status.clone()) {
+                    kept.row.action_status = Some(status);
+                }
+                if status_before.is_some() {
+                    kept.row.status_before.clone_from(status_before);
+                }
+                kept.row.triaged_at = triaged_at.or(kept.row.triaged_at);
+            }
+            Record::Settled {
+                row, settlement, ..
+            } => {
+                let kept = self.open_row(*row);
+                kept.outcome = Some(settlement.outcome);
+                return Some((*row, settlement.outcome));
+            }
+            Record::Cooldown { scope, until, .. } => {
+                let kept = self.cooldowns.entry(*scope).or_insert(now.uptime);
+                *kept = (*kept).max(*until);
+            }
+            Record::Limit { .. } | Record::RunState { .. } | Record::FollowedUp { .. } => {}
+        }
+        None
+    }
+
+    fn end(&mut self, call: CallId) -> (ScopeKey, Option<RowNumber>) {
+        match std::mem::replace(&mut self.calls[place(call)], Call::Over) {
+            Call::InFlight { scope, attempt } => (scope, attempt),
+            Call::Over => panic!("{call:?} ended twice"),
+        }
+    }
+
+    fn strike_attempt(&mut self, row: RowNumber) {
+        let kept = self.open_row(row);
+        kept.row.attempts -= 1;
+        kept.row.phase = kept.before;
+        if kept.row.attempts == 0 {
+            kept.row.first_sent_at = None;
+            kept.row.comment_sent = None;
+        }
+    }
+}
+
+fn place(call: CallId) -> usize {
+    usize::try_from(call.0).unwrap()
+}
