@@ -5,6 +5,7 @@
 //! so whoever holds nothing else cannot either.
 
 mod list_query;
+mod odata;
 mod text;
 
 mod record;
@@ -30,5 +31,6 @@ pub use connection::Trust;
 pub use connection::install_crypto_provider;
 pub use list_query::ListQuery;
 pub use list_query::MAX_TOP;
+pub use odata::filter_of;
 pub use reader::MAX_BATCH;
 pub use reader::Reader;

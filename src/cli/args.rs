@@ -7,8 +7,10 @@
 
 pub mod cloud;
 
+pub mod selection;
 pub mod value;
 
+mod list;
 mod plan;
 
 use std::path::PathBuf;
@@ -33,8 +35,12 @@ use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
 
+pub use list::ListArgs;
+pub use list::ListFormat;
+
 use cloud::Cloud;
 use cloud::Region;
+use selection::SelectionArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
 use value::Veiled;
@@ -74,6 +80,7 @@ const PREVIEW_EXAMPLES: &str = "\
 Examples:
   mde-cancel preview actions.csv
   mde-cancel preview --no-triage actions.csv
+  mde-cancel preview --type LiveResponse --until 3d
   mde-cancel preview --format csv actions.csv > plan.csv
   mde-cancel run plan.csv";
 
@@ -83,6 +90,11 @@ Exit codes:
   2  Usage, input or settings that cannot be used
   3  Rows are invalid, missing or forbidden
   5  Sign-in, permission or reach";
+const LIST_EXAMPLES: &str = "\
+Examples:
+  mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
+  mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run --yes -
+  mde-cancel list --type LiveResponse --format jsonl";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
@@ -128,6 +140,9 @@ pub enum Command {
     /// Print what a run would cancel and what not, and why; this sends no cancel
     #[command(after_help = PREVIEW_EXAMPLES, after_long_help = format!("{PREVIEW_EXAMPLES}\n\n{PREVIEW_EXITS}"))]
     Preview(Box<PreviewArgs>),
+    /// Find actions in the tenant and print them as they come, ready for `run -`
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Box<ListArgs>),
     /// Go on with a run that stopped or crashed, from the journal alone
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
@@ -148,6 +163,9 @@ pub struct RunArgs {
     /// What is read.
     #[command(flatten)]
     pub input: InputArgs,
+    /// What of it is meant.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// What may be sent.
     #[command(flatten)]
     pub consent: ConsentArgs,
@@ -177,7 +195,8 @@ pub struct RunArgs {
     /// Print the plan and send nothing, as `preview` does
     #[arg(long, help_heading = "What is sent", conflicts_with = "sandbox")]
     pub dry_run: bool,
-    /// Send nothing where the plan would cancel more than so many; the input is read to its end first
+    /// Send nothing where the plan would cancel more than so many; the input and all states are read first; a must with
+    /// --yes on a selection from the tenant
     #[arg(long, value_name = "N", help_heading = "What is sent")]
     pub max_actions: Option<u64>,
 }
@@ -253,8 +272,8 @@ pub struct ReportCommandArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// Read action ids from these files, or from standard input for `-`
-    #[arg(value_name = "INPUT", required = true, help_heading = None::<&str>)]
+    /// Read action ids from these files, or from standard input for `-`; without any, the selection comes from the tenant
+    #[arg(value_name = "INPUT", help_heading = None::<&str>)]
     pub inputs: Vec<PathBuf>,
     /// Take the id from this column [env: MDE_CANCEL_ID_COLUMN]
     #[arg(long, value_name = "NAME", value_parser = value::words)]

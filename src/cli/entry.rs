@@ -88,6 +88,7 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
             CommandSettings::Preview(preview) => commands::preview(*preview, look).await,
+            CommandSettings::List(list) => commands::list(*list).await,
             CommandSettings::Resume(resume) => commands::resume(*resume, &progress, look).await,
             CommandSettings::Runs(runs) => {
                 commands::runs(&runs, look)?;

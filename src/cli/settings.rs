@@ -14,11 +14,13 @@ mod surroundings;
 mod allowance;
 mod common;
 mod connection;
+mod selection;
 
 mod quota;
 mod run;
 mod sandbox;
 
+mod list;
 mod past;
 mod preview;
 
@@ -27,6 +29,7 @@ pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
 pub use connection::TokenOrigin;
 pub use error::SettingsError;
+pub use list::ListSettings;
 pub use past::BeforeRemoval;
 pub use past::RemoveSettings;
 pub use past::ReportSettings;
@@ -43,6 +46,7 @@ pub use run::Verify;
 pub use run::World;
 pub use sandbox::Seed;
 pub use sandbox::ServeSettings;
+pub use selection::SelectionSettings;
 pub use surroundings::Surroundings;
 
 use super::args::Cli;
@@ -65,6 +69,8 @@ pub enum CommandSettings {
     Run(Box<RunSettings>),
     /// `preview`, or `run --dry-run`
     Preview(Box<PreviewSettings>),
+    /// `list`
+    List(Box<ListSettings>),
     /// Go on with a run.
     Resume(Box<ResumeSettings>),
     /// List runs.
@@ -95,6 +101,9 @@ impl Settings {
             )),
             Command::Run(run) => {
                 CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
+            }
+            Command::List(list) => {
+                CommandSettings::List(Box::new(ListSettings::resolve(*list, &common, around)?))
             }
             Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings::resolve(
                 *resume, &common, around,

@@ -31,6 +31,15 @@ impl KeepList {
         self.actions.is_empty() && self.machine_ids.is_empty() && self.names.is_empty()
     }
 
+    /// Returns its words, from which [`KeepList::add`] makes the same list again.
+    pub fn words(&self) -> Vec<String> {
+        let actions = self.actions.iter().map(ActionId::to_string);
+        let others = self.machine_ids.iter().chain(&self.names).cloned();
+        let mut words: Vec<_> = actions.chain(others).collect();
+        words.sort_unstable();
+        words
+    }
+
     /// Says why an action must be left alone. A machine that is not known may be a kept one, once `facts` are complete.
     pub fn keeps(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
         if self.actions.contains(&id) {
@@ -100,6 +109,14 @@ mod tests {
         assert!(named("dc-01.CORP.example").is_some());
         assert_eq!(named("xdc-01.corp.example"), None);
         assert_eq!(named("dc-01"), None);
+    }
+
+    #[test]
+    fn a_list_is_made_again_of_its_words() {
+        let list_of_all = list(&[ONE, MACHINE, "DC-01.corp.example."]);
+        let words = list_of_all.words();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        assert_eq!(list(&words), list_of_all);
     }
 
     #[test]

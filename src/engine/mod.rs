@@ -22,12 +22,15 @@ mod read_handles;
 mod executor;
 mod reads;
 
+mod pages;
+
 mod aftermath;
 mod survey;
 
 mod shell;
 
 mod journaled;
+mod tenant;
 
 pub use aftermath::Aftermath;
 pub use aftermath::Need;
@@ -38,6 +41,8 @@ pub use journaled::journal;
 pub use journaled::look_over;
 pub use observer::Observer;
 pub use observer::RunView;
+pub use pages::FIRST_PAGE;
+pub use pages::Pages;
 pub use permissions::NeededPermission;
 pub use permissions::Permissions;
 pub use plan::Planner;
@@ -63,3 +68,5 @@ pub use shell::RunParts;
 pub use shell::execute;
 pub use survey::Survey;
 pub use survey::SurveyError;
+pub use tenant::Selected;
+pub use tenant::SelectionJournal;

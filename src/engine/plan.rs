@@ -12,14 +12,27 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::domain::ActionId;
+use crate::domain::ActionStatus;
+use crate::domain::Facts;
+use crate::domain::FollowUp;
 use crate::domain::InputRow;
 use crate::domain::LaneId;
+use crate::domain::MachineAction;
 use crate::domain::Outcome;
+use crate::domain::RowContext;
 use crate::domain::RowNumber;
 use crate::domain::Settlement;
+use crate::domain::Source;
+use crate::retry::History;
+use crate::retry::RecordVerdict;
+use crate::retry::judge_record;
 use crate::store::NewRow;
 
+use super::core::words;
 use super::rules::Rules;
+
+/// What stands as the source of a row in place of a file.
+const TENANT: &str = "tenant";
 
 /// Sorts rows in the order in which they are read.
 #[derive(Debug)]
@@ -79,6 +92,52 @@ impl Planner {
         }
     }
 
+    /// Plans the next action of a list of the tenant's; its place in the list stands in place of a line of a file.
+    pub fn plan_found(&mut self, record: &MachineAction, now: Timestamp) -> NewRow {
+        let source = Source {
+            file: Arc::from(TENANT),
+            line: u64::from(self.last.0) + 1,
+        };
+        self.plan_read(source, record, now)
+    }
+
+    /// Numbers an action that was found in the tenant, and says whether it is to be sent; its record is the last word
+    /// on all that the rules ask.
+    fn plan_read(&mut self, source: Source, record: &MachineAction, now: Timestamp) -> NewRow {
+        self.last = RowNumber(self.last.0.saturating_add(1));
+        let facts = Facts::of_record(&NOTHING, record);
+        let held = self.rules.hold(record.id, &facts);
+        let verdict = ended(record)
+            .or_else(|| held.map(|reason| (Outcome::HeldBack, reason)))
+            .or_else(|| self.told_before(record.id));
+        let settlement = verdict.map(|(outcome, reason)| Settlement {
+            outcome,
+            reason,
+            record: Some(record.clone()),
+            follow_up: match (outcome, &record.action_type, &record.status) {
+                (Outcome::AlreadyFinal, Some(action_type), Some(status)) => {
+                    FollowUp::needed(action_type, status, false)
+                }
+                _ => None,
+            },
+            settled_at: now,
+        });
+        NewRow {
+            number: self.last,
+            lane: LaneId(0),
+            source,
+            id: Ok(record.id),
+            context: RowContext {
+                action_type: record.action_type.clone(),
+                machine_id: record.machine_id.clone(),
+                computer_dns_name: record.computer_dns_name.clone(),
+                requestor: record.requestor.clone(),
+                ..RowContext::default()
+            },
+            settlement,
+        }
+    }
+
     fn verdict(&mut self, row: &InputRow) -> Option<(Outcome, String)> {
         let id = match &row.id {
             Ok(id) => id,
@@ -91,6 +150,11 @@ impl Planner {
         if let Some(reason) = self.rules.hold_unread(*id, &row.context) {
             return Some((Outcome::HeldBack, reason));
         }
+        self.told_before(*id)
+    }
+
+    /// Says in which row an id stands already; enters it where it is new.
+    fn told_before(&mut self, id: ActionId) -> Option<(Outcome, String)> {
         match self.seen.entry(*id.as_bytes()) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let reason = format!("the same id stands in row {}", first.get());
@@ -104,12 +168,45 @@ impl Planner {
     }
 }
 
+/// What an input tells where there is none.
+const NOTHING: RowContext = RowContext {
+    comment: None,
+    tenant: None,
+    action_type: None,
+    machine_id: None,
+    computer_dns_name: None,
+    requestor: None,
+};
+
+/// Says how an action ended, where its record leaves nothing to cancel.
+pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
+    let unsent = History {
+        comment_sent: None,
+        first_sent_at: None,
+        was_accepted: false,
+        fate_unknown: false,
+        was_open: false,
+    };
+    match judge_record(record, &unsent) {
+        RecordVerdict::Open => None,
+        RecordVerdict::Settle(Outcome::AlreadyCancelled) => Some((
+            Outcome::AlreadyCancelled,
+            words::of_cancellation(Some(record)),
+        )),
+        RecordVerdict::Settle(outcome) => {
+            let status = record
+                .status
+                .as_ref()
+                .map_or("unknown", ActionStatus::as_str);
+            Some((outcome, format!("the action had ended as {status}")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::ActionType;
-    use crate::domain::RowContext;
-    use crate::domain::Source;
 
     fn row(id: &str, action_type: Option<&str>) -> InputRow {
         InputRow {
@@ -179,6 +276,46 @@ mod tests {
         let held = Some(Outcome::HeldBack);
         let expected = [held, held, held, None, Some(Outcome::Duplicate)];
         assert_eq!(outcomes(&mut including(included), rows.into()), expected);
+    }
+
+    #[test]
+    fn what_the_tenant_names_is_judged_by_its_record() {
+        let mut planner = Planner::new(Arc::default());
+        let mut outcome = |action_type: &str, status: &str, number: u8| {
+            let record = MachineAction {
+                action_type: Some(ActionType::parse(action_type)),
+                status: Some(ActionStatus::parse(status)),
+                ..MachineAction::bare(ActionId::from_bytes([number; 16]).unwrap())
+            };
+            let source = row(ONE, None).source;
+            let new = planner.plan_read(source, &record, Timestamp::UNIX_EPOCH);
+            new.settlement.map(|end| (end.outcome, end.follow_up))
+        };
+        let unisolate = Some(FollowUp::Unisolate);
+        for (action_type, status, number, expected) in [
+            ("Isolate", "Pending", 1, None),
+            ("Isolate", "Pending", 1, Some((Outcome::Duplicate, None))),
+            ("Unisolate", "Pending", 2, Some((Outcome::HeldBack, None))),
+            (
+                "Isolate",
+                "Succeeded",
+                3,
+                Some((Outcome::AlreadyFinal, unisolate)),
+            ),
+            (
+                "Isolate",
+                "Cancelled",
+                4,
+                Some((Outcome::AlreadyCancelled, None)),
+            ),
+            ("Isolate", "Odd", 5, None),
+        ] {
+            assert_eq!(
+                outcome(action_type, status, number),
+                expected,
+                "{action_type} {status}"
+            );
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(super) fn plain_row(bytes: &[u8]) -> Option<RowReading> {
 }
 
 /// Takes a comment off: a `#` at the start, or after a blank.
-fn without_comment(line: &str) -> &str {
+pub(super) fn without_comment(line: &str) -> &str {
     let comment = line
         .match_indices('#')
         .map(|(at, _)| at)

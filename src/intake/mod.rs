@@ -27,6 +27,8 @@ mod sniff;
 
 mod input;
 
+mod keep_file;
+
 mod open_input;
 
 pub use bookmark::Bookmark;
@@ -35,5 +37,7 @@ pub use input::Input;
 pub use input::InputFormat;
 pub use input::IntakeSettings;
 pub use intake_error::IntakeError;
+pub use keep_file::KeepFileError;
+pub use keep_file::read_keep_file;
 pub use open_input::OpenInput;
 pub use open_input::open;

@@ -8,6 +8,7 @@
 mod cell;
 
 mod csv;
+mod listing;
 mod plan;
 mod target;
 
@@ -27,6 +28,8 @@ pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
 pub use format::write_report;
+pub use listing::Listing;
+pub use listing::ListingFormat;
 pub use plan::PlanWriter;
 pub use target::ReportTarget;
 pub use target::TargetError;

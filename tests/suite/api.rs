@@ -11,15 +11,18 @@ use std::time::Duration;
 use mde_cancel::api::ApiSettings;
 use mde_cancel::api::Canceller;
 use mde_cancel::api::Connection;
+use mde_cancel::api::ListQuery;
 use mde_cancel::api::MAX_BATCH;
 use mde_cancel::api::Proxies;
 use mde_cancel::api::Reader;
 use mde_cancel::api::Trust;
+use mde_cancel::api::filter_of;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::ActionStatus;
 use mde_cancel::domain::CancelReply;
 use mde_cancel::domain::ReplyKind;
 use mde_cancel::domain::RetryAfter;
+use mde_cancel::domain::Selection;
 use proptest::prelude::any;
 use proptest::test_runner::TestRunner;
 use secrecy::SecretString;
@@ -165,6 +168,39 @@ async fn a_single_read_and_a_batch_read_ask_exactly_for_what_they_want() {
             ),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followed() {
+    let elsewhere = Server::with(Vec::new());
+    let list = format!(
+        r#"{{"@odata.nextLink":"{}api/machineactions?$skip=1","value":[{}]}}"#,
+        elsewhere.base,
+        record(OTHER, "Pending")
+    );
+    let server = Server::saying(answer("200 OK", "", list));
+    let selection = Selection {
+        requestors: vec!["o'neil+50%&x@corp".to_owned()],
+        since: Some("2026-01-31T00:00:00Z".parse().unwrap()),
+        ..Selection::default()
+    };
+    let query = ListQuery {
+        filter: filter_of(&selection),
+        top: std::num::NonZeroU32::MAX,
+        skip: 80,
+    };
+    let reply = Reader::new(plain(&server)).list(&token(), &query).await;
+    let ReplyKind::Answer(found) = reply.kind else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        server.calls()[0].lines().next().unwrap(),
+        "GET /api/machineactions?$filter=requestor%20eq%20%27o%27%27neil%2B50%25%26x%40corp%27%20and%20\
+         creationDateTimeUtc%20ge%202026-01-31T00%3A00%3A00Z&$orderby=creationDateTimeUtc%20desc&$top=10000&$skip=80 \
+         HTTP/1.1"
+    );
+    assert_eq!(elsewhere.accepted(), 0);
 }
 
 #[tokio::test]

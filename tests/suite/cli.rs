@@ -5,6 +5,7 @@ mod errors;
 mod help;
 mod layers;
 mod sandbox;
+mod selection;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -52,6 +53,12 @@ pub(super) fn typing(words: &str) -> Typing {
 impl Typing {
     pub(super) fn word(mut self, word: impl Into<OsString>) -> Self {
         self.words.push(word.into());
+        self
+    }
+
+    pub(super) fn words(mut self, words: &str) -> Self {
+        self.words
+            .extend(words.split_whitespace().map(OsString::from));
         self
     }
 

@@ -410,3 +410,16 @@ fn an_input_that_cannot_be_read_is_refused_whole() {
     assert!(told.contains("hint: nothing was sent"), "{told}");
     place.assert_untouched();
 }
+
+#[test]
+fn a_selection_from_the_tenant_takes_its_number_however_small() {
+    let place = Place::with(3);
+    let prompt = "To cancel these 3 actions, type their number: ";
+    let done = place.ask("run --type Isolate", prompt, "y\n");
+    assert_eq!(done.code, Some(2), "{}", done.shown);
+    place.assert_untouched();
+    let done = place.ask("run --type Isolate", prompt, "3\n");
+    assert_eq!(done.code, Some(0), "{}{}", done.shown, done.stdout);
+    assert!(done.shown.contains("Pending"), "{}", done.shown);
+    assert_eq!(place.cancels(), 3);
+}

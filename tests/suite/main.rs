@@ -21,6 +21,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod intake_types;
+mod list;
 mod preview;
 mod quota;
 mod readme;

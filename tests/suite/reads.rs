@@ -1,5 +1,6 @@
 //! Reads outside a run, with the real ledger and the real client, against the sandbox on a free port.
 
+use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,8 @@ struct Bench {
     store: Store,
     scope: ScopeKey,
     clock: Arc<SystemClock>,
-    _folder: tempfile::TempDir,
+    base: String,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -102,7 +104,7 @@ impl Bench {
         };
         let scope = store.scope(&scope, clock.now()).await.unwrap().key;
         let reads = Reads::new(
-            Arc::new(handles(&base)),
+            Arc::new(handles(&base, any_token())),
             store.clone(),
             Arc::clone(&clock) as Arc<dyn mde_cancel::clock::Clock>,
             settings_for(scope),
@@ -113,8 +115,19 @@ impl Bench {
             store,
             scope,
             clock,
-            _folder: folder,
+            base,
+            folder,
         }
+    }
+
+    /// Reads with this credential from here on.
+    fn read_with(&mut self, credential: Credential) {
+        self.reads = Reads::new(
+            Arc::new(handles(&self.base, credential)),
+            self.store.clone(),
+            Arc::clone(&self.clock) as Arc<dyn mde_cancel::clock::Clock>,
+            settings_for(self.scope),
+        );
     }
 
     /// Returns how many calls hold slots in the ledger.
@@ -130,7 +143,12 @@ impl Bench {
     }
 }
 
-fn handles(base: &str) -> ReadHandles {
+fn any_token() -> Credential {
+    let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+    Credential::new(TokenSource::Ready(token), None)
+}
+
+fn handles(base: &str, credential: Credential) -> ReadHandles {
     let connection = Connection::open(ApiSettings {
         base: base.parse().unwrap(),
         timeout: Duration::from_secs(20),
@@ -139,11 +157,7 @@ fn handles(base: &str) -> ReadHandles {
         proxies: Proxies::Off,
     })
     .unwrap();
-    let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
-    ReadHandles::new(
-        Reader::new(connection),
-        Credential::new(TokenSource::Ready(token), None),
-    )
+    ReadHandles::new(Reader::new(connection), credential)
 }
 
 fn settings_for(scope: ScopeKey) -> ReadsSettings {
@@ -218,6 +232,27 @@ async fn a_token_that_cannot_be_renewed_ends_the_reading() {
     let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
     assert!(matches!(error, ReadsError::SignIn(_)), "{error}");
     assert_eq!(bench.statuses(), [Some(401)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
+    for (faults, expected) in [
+        ("401@nth=1", vec![Some(401), Some(200)]),
+        ("401", vec![Some(401), Some(401)]),
+    ] {
+        let mut bench = Bench::with(3, faults, |_| ()).await;
+        let path = bench.folder.path().join("token");
+        let mut file = mde_cancel::platform::open_private_file(&path).unwrap();
+        file.write_all(b"a-token-that-is-long-enough").unwrap();
+        let ready = ReadyToken::from_file(&path).unwrap();
+        bench.read_with(Credential::new(TokenSource::Ready(ready), None));
+        let read = bench.reads.page(&query(3, 0)).await;
+        assert_eq!(bench.statuses(), expected);
+        match read {
+            Ok(records) => assert_eq!(records.len(), 3),
+            Err(error) => assert!(matches!(error, ReadsError::TokenRefused { .. }), "{error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,13 @@ mod service;
 
 mod carry;
 
+mod choosing;
 mod forecast;
 mod past;
 mod reading;
+
+mod list;
+mod select;
 
 mod planned;
 
@@ -26,6 +30,7 @@ mod quota;
 mod sandbox;
 
 pub use ending::Look;
+pub use list::list;
 pub use preview::preview;
 pub use quota::quota;
 pub use remove::remove_runs;

@@ -6,13 +6,17 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::Verify;
 use crate::cli::settings::World;
+use crate::domain::ActionStatus;
 use crate::domain::ActionType;
+use crate::domain::KeepList;
+use crate::domain::Selection;
 use crate::engine::Rules;
 use crate::engine::Triage;
 use crate::engine::core::MaxFailures;
@@ -26,6 +30,8 @@ use crate::retry::RetrySettings;
 pub(super) struct Order {
     pub(super) comment: Option<String>,
     pub(super) include_types: Vec<ActionType>,
+    pub(super) selection: Selection,
+    pub(super) keep: KeepList,
     pub(super) triage: Triage,
     pub(super) windows: Windows,
     pub(super) read_windows: Windows,
@@ -46,6 +52,11 @@ pub(super) struct Order {
 struct Kept {
     comment: Option<String>,
     include_types: Vec<String>,
+    /// Absent in runs of versions that selected nothing.
+    #[serde(default)]
+    selection: KeptSelection,
+    #[serde(default)]
+    keep: Vec<String>,
     no_triage: bool,
     quota: Vec<String>,
     read_quota: Vec<String>,
@@ -64,12 +75,52 @@ struct Kept {
     input_format: String,
 }
 
+/// A selection as the journal keeps it; ages have become times.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct KeptSelection {
+    types: Vec<String>,
+    statuses: Vec<String>,
+    requestors: Vec<String>,
+    machine_ids: Vec<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl KeptSelection {
+    fn of(selection: &Selection) -> Self {
+        Self {
+            types: selection.types.iter().map(ToString::to_string).collect(),
+            statuses: selection.statuses.iter().map(ToString::to_string).collect(),
+            requestors: selection.requestors.clone(),
+            machine_ids: selection.machine_ids.clone(),
+            since: selection.since,
+            until: selection.until,
+        }
+    }
+
+    fn recall(self) -> Selection {
+        let types = self.types.iter().map(|text| ActionType::parse(text));
+        let statuses = self.statuses.iter().map(|text| ActionStatus::parse(text));
+        Selection {
+            types: types.collect(),
+            statuses: statuses.collect(),
+            requestors: self.requestors,
+            machine_ids: self.machine_ids,
+            since: self.since,
+            until: self.until,
+        }
+    }
+}
+
 impl Order {
-    /// Takes over what the settings say.
-    pub(super) fn of(settings: &RunSettings) -> Self {
+    /// Takes over what the settings say; what a clock or a file tells is given with them.
+    pub(super) fn of(settings: &RunSettings, (selection, keep): (Selection, KeepList)) -> Self {
         Self {
             comment: settings.comment.clone(),
             include_types: settings.include_types.clone(),
+            selection,
+            keep,
             triage: settings.triage,
             windows: settings.allowance.cancel.clone(),
             read_windows: settings.allowance.read.clone(),
@@ -92,8 +143,9 @@ impl Order {
     pub(super) fn rules(&self) -> Rules {
         Rules {
             include_types: self.include_types.clone(),
+            selection: self.selection.clone(),
+            keep: self.keep.clone(),
             triage: self.triage,
-            ..Rules::default()
         }
     }
 
@@ -121,6 +173,8 @@ impl Order {
         let kept = Kept {
             comment: self.comment.clone(),
             include_types: self.include_types.iter().map(ToString::to_string).collect(),
+            selection: KeptSelection::of(&self.selection),
+            keep: self.keep.words(),
             no_triage: self.triage == Triage::Skip,
             quota: texts(&self.windows),
             read_quota: texts(&self.read_windows),
@@ -167,6 +221,8 @@ impl Order {
                 .iter()
                 .map(|text| ActionType::parse(text))
                 .collect(),
+            selection: kept.selection.recall(),
+            keep: keep_list(&kept.keep),
             triage: if kept.no_triage {
                 Triage::Skip
             } else {
@@ -196,6 +252,14 @@ impl Order {
     }
 }
 
+fn keep_list(words: &[String]) -> KeepList {
+    let mut keep = KeepList::default();
+    for word in words {
+        keep.add(word);
+    }
+    keep
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -210,6 +274,15 @@ mod tests {
         let order = Order {
             comment: Some("CHG-4711".to_owned()),
             include_types: vec![ActionType::Unisolate],
+            selection: Selection {
+                types: vec![ActionType::Isolate],
+                statuses: vec![ActionStatus::Pending],
+                requestors: vec!["o'neil@x".to_owned()],
+                machine_ids: vec!["0".repeat(40)],
+                since: Some(Timestamp::UNIX_EPOCH),
+                until: None,
+            },
+            keep: keep_list(&["dc-01".to_owned()]),
             triage: Triage::ReadFirst,
             windows: Windows::documented(),
             read_windows: Windows::none(),

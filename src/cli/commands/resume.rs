@@ -60,6 +60,7 @@ use super::past;
 use super::past::PastRun;
 use super::planned::Plan;
 use super::planned::Refused;
+use super::planned::Rows;
 use super::planned::Terms;
 use super::service::Service;
 
@@ -125,8 +126,8 @@ pub async fn resume(
             terminal,
             max_actions: None,
         };
-        let reading = (intake, planner);
-        before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;
+        let rows = Rows::Input(intake, planner);
+        before = plan.agree(rows, terms, &mut stop, Refused::Keep).await?;
         // All of it is in the journal, and nothing is added to what was agreed to.
         (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
     }

@@ -36,11 +36,14 @@ use super::carry::prove_targets;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::read_keep;
 use super::ending::Look;
 use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
+use super::planned::Rows;
 use super::planned::Terms;
+use super::select::filter;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -57,13 +60,14 @@ pub async fn run(
     let terms = terms(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let order = Order::of(&settings);
-    let targets = prove_targets(&settings.report_paths(id), &files(&settings.inputs))?;
-    let follow_up = prove_follow_up(
-        settings.follow_up.as_deref(),
-        &files(&settings.inputs),
-        &targets,
-    )?;
+    let keep = read_keep(&settings.selection.keep)?;
+    let selection = settings.selection.selection(clock.now().wall);
+    let order = Order::of(&settings, (selection, keep));
+    let filter = filter(settings.selection.filter.as_ref(), &order);
+    let mut must_stay = files(&settings.inputs);
+    must_stay.extend(settings.selection.keep.iter().cloned());
+    let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
+    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -71,11 +75,15 @@ pub async fn run(
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    let new_run = describe(&settings, &service, id, clock.now().wall);
+    let names = input_names(&settings.inputs, filter.as_deref());
+    let kept = order.keep(&settings.intake);
+    let new_run = describe((kept, &names), &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
-    let mut intake = Intake::Read { inputs, first: 0 };
-    let mut planner = Planner::new(Arc::new(order.rules()));
     let mut before = Before::default();
+    let mut reading = (
+        Intake::Read { inputs, first: 0 },
+        Planner::new(Arc::new(order.rules())),
+    );
     if let Some(terms) = terms {
         let plan = Plan {
             id,
@@ -86,13 +94,16 @@ pub async fn run(
             order: &order,
             about: Vec::new(),
         };
-        let reading = (intake, planner);
-        before = plan
-            .agree(reading, terms, &mut stop, Refused::Forget)
-            .await?;
+        let rows = if settings.inputs.is_empty() {
+            Rows::Tenant(filter)
+        } else {
+            Rows::Input(reading.0, reading.1)
+        };
+        before = plan.agree(rows, terms, &mut stop, Refused::Forget).await?;
         // All of it is in the journal, and nothing is added to what was agreed to.
-        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
+        reading = (Intake::Nothing, Planner::new(Arc::default()));
     }
+    let (intake, planner) = reading;
     let carrying = Carrying {
         id,
         run,
@@ -125,7 +136,8 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
         Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
         Consent::Given | Consent::NotNeeded => None,
     };
-    let is_planned = terminal.is_some() || settings.max_actions.is_some();
+    let is_selected = settings.inputs.is_empty();
+    let is_planned = terminal.is_some() || settings.max_actions.is_some() || is_selected;
     Ok(is_planned.then_some(Terms {
         terminal,
         max_actions: settings.max_actions,
@@ -152,9 +164,12 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
     service.map_err(Failure::from)
 }
 
-fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Timestamp) -> NewRun {
-    let inputs: Vec<String> = order
-        .inputs
+/// Names what is read, for the journal.
+fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
+    if inputs.is_empty() {
+        return vec![format!("tenant: {}", filter.unwrap_or("everything"))];
+    }
+    inputs
         .iter()
         .map(|input| match input {
             Input::Stdin => "-".to_owned(),
@@ -164,11 +179,19 @@ fn describe(order: &RunSettings, service: &Service, id: RunId, created: jiff::Ti
                 .display()
                 .to_string(),
         })
-        .collect();
+        .collect()
+}
+
+fn describe(
+    (settings, inputs): (String, &[String]),
+    service: &Service,
+    id: RunId,
+    created: jiff::Timestamp,
+) -> NewRun {
     NewRun {
         id,
         created,
-        settings: Order::of(order).keep(&order.intake),
+        settings,
         inputs: serde_json::Value::from(inputs).to_string(),
         tenant: service.identity.tenant.clone(),
         app: service.identity.app.clone(),

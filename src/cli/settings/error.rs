@@ -20,6 +20,9 @@ pub enum SettingsError {
         /// The flag or the variable that holds it.
         origin: &'static str,
     },
+    /// A span of time that ends before it begins.
+    #[error("--since is later than --until, so no action is meant")]
+    EmptySpan,
     /// A variable whose value is not text.
     #[error("the environment variable {name} is not UTF-8")]
     EnvironmentText {
@@ -36,12 +39,18 @@ pub enum SettingsError {
         /// What is wrong with it.
         source: InvalidValue,
     },
+    /// A filter for the tenant beside an input.
+    #[error("--filter asks the tenant and cannot narrow an input")]
+    FilterWithInput,
     /// Nothing to sign in with.
     #[error("no access token was given")]
     NoToken,
     /// Nothing to sign in with, where states were to be read.
     #[error("no access token was given, and without one no states can be read")]
     NoTokenToPreview,
+    /// Neither an input nor a selection from the tenant.
+    #[error("there is neither an INPUT nor a selection from the tenant")]
+    NothingSelected,
     /// The platform names no folder for state.
     #[error("no state folder can be determined")]
     NoStateDir,
@@ -79,6 +88,12 @@ pub enum SettingsError {
         /// The place.
         path: PathBuf,
     },
+    /// A sandbox knows the actions of the input, and no others.
+    #[error("--sandbox needs an INPUT: the sandbox is made of its actions")]
+    SandboxWithoutInput,
+    /// A selection by what only the service's records tell, which are not to be read.
+    #[error("what is selected by status or time must be read first, which --no-triage forbids")]
+    SelectionUnread,
     /// Standard input can be read only once.
     #[error("standard input (`-`) is named more than once")]
     StdinTwice,
@@ -90,6 +105,12 @@ pub enum SettingsError {
         /// What is wrong with it; it does not repeat the text.
         source: InvalidValue,
     },
+    /// A selection of any size that nobody looked at.
+    #[error("with --yes, a selection from the tenant needs a bound")]
+    UnboundedSelection,
+    /// A selection from whatever tenant the token is for.
+    #[error("with --yes, a selection from the tenant needs the tenant's name")]
+    UnnamedTenant,
     /// No telling which token is meant.
     #[error("both MDE_CANCEL_TOKEN and MDE_CANCEL_TOKEN_FILE are set")]
     TwoTokens,
@@ -107,6 +128,19 @@ impl SettingsError {
                 "set MDE_CANCEL_TOKEN, or name a file with --token-file",
                 "to look at the input alone, add --no-triage",
             ],
+            Self::FilterWithInput => &[
+                "narrow the input with --type, --status, --requestor, --machine-id, --since or --until",
+                "to select from the tenant, leave the INPUT out",
+            ],
+            Self::NothingSelected => &[
+                "name files, or `-` for standard input",
+                "to select from the tenant, say which actions with --type or --filter",
+            ],
+            Self::SelectionUnread => &["leave out --no-triage, or the selection"],
+            Self::UnboundedSelection => {
+                &["say with --max-actions how many may be cancelled at most"]
+            }
+            Self::UnnamedTenant => &["name the tenant with --tenant-id"],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::FormatOfRemoval => &["leave out --format"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
@@ -116,11 +150,13 @@ impl SettingsError {
             Self::TwoTokens => &["unset one of them, or name the file with --token-file"],
             Self::Address { .. }
             | Self::AddressSurplus { .. }
+            | Self::EmptySpan
             | Self::EnvironmentText { .. }
             | Self::EnvironmentValue { .. }
             | Self::PlainHttp { .. }
             | Self::ReportFormat(_)
             | Self::ReportTwice { .. }
+            | Self::SandboxWithoutInput
             | Self::StdinTwice
             | Self::TokenFile { .. } => &[],
         };

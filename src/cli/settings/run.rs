@@ -25,6 +25,7 @@ use super::allowance::Allowance;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
@@ -37,10 +38,12 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
 /// What a run is to do.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
-    /// What is read, in this order; never empty, and standard input at most once.
+    /// What is read, in this order, and standard input at most once; empty for a selection from the tenant.
     pub inputs: Vec<Input>,
     /// How it is read.
     pub intake: IntakeSettings,
+    /// What of it is meant.
+    pub selection: SelectionSettings,
     /// The comment that beats a row's own.
     pub comment: Option<String>,
     /// The guarded types that are cancelled all the same.
@@ -147,16 +150,26 @@ impl RunSettings {
         let mut include_types = typed.consent.include_types;
         include_types.sort();
         include_types.dedup();
+        let triage = if typed.consent.no_triage {
+            Triage::Skip
+        } else {
+            Triage::ReadFirst
+        };
+        let mut selection = SelectionSettings::resolve(typed.selection)?;
+        let is_selected = inputs.is_empty();
+        if is_selected {
+            selection = selection.without_input(triage)?;
+        } else {
+            selection.check_with_input(triage)?;
+        }
+        let names_tenant = typed.connection.scope.tenant_id.is_some();
         let mut settings = Self {
+            selection,
             inputs,
             intake,
             comment,
             include_types,
-            triage: if typed.consent.no_triage {
-                Triage::Skip
-            } else {
-                Triage::ReadFirst
-            },
+            triage,
             verify: match no_verify {
                 Some(true) => Verify::Skip,
                 _ => Verify::ReadAgain(verify_timeout),
@@ -196,11 +209,17 @@ impl RunSettings {
             },
             state_dir: common::state_dir(common, around)?,
         };
+        if typed.sandbox && is_selected {
+            return Err(SettingsError::SandboxWithoutInput);
+        }
         if typed.sandbox {
             settings.state_dir.push("sandbox");
             return Ok(settings);
         }
         settings.world = World::Service(ConnectionSettings::resolve(typed.connection, around)?);
+        if is_selected && typed.consent.yes {
+            check_unasked_selection(settings.max_actions, names_tenant)?;
+        }
         settings.consent = Consent::of(typed.consent.yes);
         Ok(settings)
     }
@@ -216,6 +235,18 @@ impl RunSettings {
             World::Sandbox { .. } => "SANDBOX-",
         };
         vec![Path::new(".").join(format!("mde-cancel-{mark}{run}.csv"))]
+    }
+}
+
+/// Checks a selection from the tenant that nobody is asked about: it must be bounded, and its tenant typed.
+fn check_unasked_selection(
+    max_actions: Option<u64>,
+    names_tenant: bool,
+) -> Result<(), SettingsError> {
+    match max_actions {
+        None => Err(SettingsError::UnboundedSelection),
+        Some(_) if !names_tenant => Err(SettingsError::UnnamedTenant),
+        Some(_) => Ok(()),
     }
 }
 

@@ -44,7 +44,7 @@ fn a_refusal_exits_with_two_says_why_on_standard_error_and_leaves_nothing() {
     for (words, start) in [
         (vec!["run", "a.csv"], "error: nothing was sent: "),
         (vec!["run", "--yes", "-", "-"], "error: standard input"),
-        (vec!["run"], "error: the following required arguments"),
+        (vec!["run"], "error: there is neither an INPUT nor"),
         (vec!["runn"], "error: unrecognized subcommand"),
         (
             vec!["run", "--sandbox", "none.csv"],

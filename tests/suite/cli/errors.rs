@@ -127,7 +127,7 @@ fn an_address_is_refused_by_the_name_of_its_flag_and_never_repeated() {
 fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
     for (words, part) in [
         ("", "Usage: mde-cancel"),
-        ("run", "<INPUT>..."),
+        ("run", "there is neither an INPUT nor a selection"),
         ("runn a", "unrecognized subcommand 'runn'"),
         ("run a --token x", "unexpected argument '--token'"),
         (

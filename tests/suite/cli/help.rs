@@ -25,7 +25,9 @@ fn help(command: &str, long: bool) -> String {
 
 #[test]
 fn the_help_stands_as_it_was_read_and_approved() {
-    for command in ["", "run", "preview", "runs", "runs rm", "quota", "sandbox"] {
+    for command in [
+        "", "run", "preview", "list", "runs", "runs rm", "quota", "sandbox",
+    ] {
         let name = if command.is_empty() {
             "program"
         } else {

@@ -152,6 +152,11 @@ fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
         ("MDE_CANCEL_INCLUDE_TYPES", "Unisolate"),
         ("MDE_CANCEL_NO_TRIAGE", "1"),
         ("MDE_CANCEL_SANDBOX", "1"),
+        ("MDE_CANCEL_TYPE", "Isolate"),
+        ("MDE_CANCEL_STATUS", "Pending"),
+        ("MDE_CANCEL_FILTER", "type eq 'Isolate'"),
+        ("MDE_CANCEL_KEEP", "keep.txt"),
+        ("MDE_CANCEL_MAX_ACTIONS", "1000000"),
     ] {
         assert_eq!(
             shown(&resolved(Some((name, value)), &[])),
@@ -166,7 +171,7 @@ fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
         .run();
     assert_eq!((unarmed.consent, unarmed.max_actions), (Consent::Ask, None));
     let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
-    assert!(without_input.parse().is_err());
+    assert!(without_input.resolve().is_err());
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! What lists and selections share: what must be left alone, and how a command ends that cannot read.
+
+use std::path::PathBuf;
+
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::domain::KeepList;
+use crate::engine::ReadsError;
+use crate::intake::read_keep_file;
+
+use super::carry::usage;
+
+/// Says how a command ends that cannot read what it was to find.
+pub(super) fn unread(error: ReadsError) -> Failure {
+    let (kind, hint) = match &error {
+        ReadsError::Forbidden { .. } => (
+            FailureKind::SignIn,
+            "get a new token after that, for grants show only in new ones",
+        ),
+        ReadsError::SignIn(_) | ReadsError::TokenRefused { .. } => (
+            FailureKind::SignIn,
+            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",
+        ),
+        ReadsError::GaveUp { .. } => (
+            FailureKind::Reach,
+            "look at --api-url, the network and the proxy",
+        ),
+        ReadsError::Refused { .. } => (
+            FailureKind::Usage,
+            "look at the selection: the service does not take it",
+        ),
+        ReadsError::Store(_) => return Failure::new(FailureKind::State, error),
+    };
+    Failure::new(kind, error).hint(hint)
+}
+
+/// Reads the files that name what must be left alone.
+pub(super) fn read_keep(files: &[PathBuf]) -> Result<KeepList, Failure> {
+    let mut keep = KeepList::default();
+    for file in files {
+        for word in read_keep_file(file).map_err(usage)? {
+            keep.add(&word);
+        }
+    }
+    Ok(keep)
+}

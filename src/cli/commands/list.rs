@@ -1,0 +1,75 @@
+//! `list`: finds actions in the tenant and prints them as they come, ready for `run -`.
+//!
+//! Standard output holds the list and nothing else. It has no journal; its reads are counted in the same ledger as those
+//! of runs, beside which it may go on.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::api::filter_of;
+use crate::cli::args::ListFormat;
+use crate::cli::failure::Failure;
+use crate::cli::failure::RunExit;
+use crate::cli::settings::ListSettings;
+use crate::clock::Clock;
+use crate::clock::SystemClock;
+use crate::domain::Destination;
+use crate::domain::Facts;
+use crate::domain::KeepList;
+use crate::domain::MachineAction;
+use crate::domain::RowContext;
+use crate::domain::Selection;
+use crate::engine::FIRST_PAGE;
+use crate::engine::Pages;
+use crate::report::Listing;
+use crate::report::ListingFormat;
+use crate::retry::RetrySettings;
+
+use super::carry::open_store;
+use super::choosing::read_keep;
+use super::choosing::unread;
+use super::reading::reads;
+use super::service::to_read;
+
+/// Prints the actions that are meant.
+///
+/// # Errors
+/// Returns why they cannot be read, or not be printed; what was printed before stands.
+pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let retry = RetrySettings::default();
+    let keep = read_keep(&settings.selection.keep)?;
+    let selection = settings.selection.selection(clock.now().wall);
+    let store = open_store(&settings.state_dir, retry.fate_grace, &*clock)?;
+    let (handles, identity) = to_read(&settings.connection, settings.timeout).await?;
+    let scope = identity.scope(Destination::List);
+    let place = (&store, &clock);
+    let mut reads = reads((handles, &scope), place, settings.read_windows, retry).await?;
+    let filter = settings.selection.filter.or_else(|| filter_of(&selection));
+    let mut pages = Pages::new(filter, FIRST_PAGE);
+    let format = match settings.format {
+        ListFormat::Csv => ListingFormat::Csv,
+        ListFormat::Jsonl => ListingFormat::Jsonl,
+    };
+    let mut out = Listing::begin(io::stdout(), format).map_err(Failure::of_output)?;
+    let mut count = 0;
+    while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
+        page.retain(|action| is_meant(action, &selection, &keep));
+        out.page(&page).map_err(Failure::of_output)?;
+        count += page.len();
+        tracing::info!(count, calls = reads.calls(), "actions listed so far");
+    }
+    Ok(RunExit::Done)
+}
+
+/// Looks at an action once more: what a service lets through its filter need not be what was asked for.
+fn is_meant(action: &MachineAction, selection: &Selection, keep: &KeepList) -> bool {
+    let context = RowContext::default();
+    let facts = Facts::of_record(&context, action);
+    // What a record leaves out, the service knew when it chose it.
+    let told = Facts {
+        are_complete: false,
+        ..facts
+    };
+    selection.missed_by(&told).is_none() && keep.keeps(action.id, &facts).is_none()
+}

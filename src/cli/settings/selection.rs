@@ -1,0 +1,96 @@
+//! Which actions are meant, and which must be left alone, resolved as far as nobody looks at a clock or a file.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::cli::args::selection::SelectionArgs;
+use crate::cli::args::selection::When;
+use crate::domain::ActionStatus;
+use crate::domain::ActionType;
+use crate::domain::Selection;
+use crate::engine::Triage;
+
+use super::error::SettingsError;
+
+/// Which actions are meant. Nothing of it comes from the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectionSettings {
+    types: Vec<ActionType>,
+    statuses: Vec<ActionStatus>,
+    requestors: Vec<String>,
+    machine_ids: Vec<String>,
+    since: Option<When>,
+    until: Option<When>,
+    /// The tenant is asked with this in place of all the above.
+    pub filter: Option<String>,
+    /// Files that name what must be left alone.
+    pub keep: Vec<PathBuf>,
+}
+
+impl SelectionSettings {
+    pub(super) fn resolve(typed: SelectionArgs) -> Result<Self, SettingsError> {
+        let is_empty_span = match (typed.since, typed.until) {
+            (Some(When::At(since)), Some(When::At(until))) => since > until,
+            (Some(When::Ago(since)), Some(When::Ago(until))) => since < until,
+            _ => false,
+        };
+        if is_empty_span {
+            return Err(SettingsError::EmptySpan);
+        }
+        Ok(Self {
+            types: typed.types,
+            statuses: typed.statuses,
+            requestors: typed.requestors,
+            machine_ids: typed.machine_ids,
+            since: typed.since,
+            until: typed.until,
+            filter: typed.filter,
+            keep: typed.keep,
+        })
+    }
+
+    /// Checks what narrows an input: no filter, and nothing that only a record tells where none is read.
+    pub(super) fn check_with_input(&self, triage: Triage) -> Result<(), SettingsError> {
+        if self.filter.is_some() {
+            return Err(SettingsError::FilterWithInput);
+        }
+        self.check_triage(triage)
+    }
+
+    /// Makes a selection from the tenant of it, where it is narrow enough for one; what is open is meant where nothing
+    /// else was said.
+    pub(super) fn without_input(mut self, triage: Triage) -> Result<Self, SettingsError> {
+        if self.filter.is_none() && self.types.is_empty() {
+            return Err(SettingsError::NothingSelected);
+        }
+        if triage == Triage::Skip {
+            return Err(SettingsError::SelectionUnread);
+        }
+        if self.filter.is_none() && self.statuses.is_empty() {
+            self.statuses = vec![ActionStatus::Pending, ActionStatus::InProgress];
+        }
+        Ok(self)
+    }
+
+    fn check_triage(&self, triage: Triage) -> Result<(), SettingsError> {
+        let needs_record =
+            !self.statuses.is_empty() || self.since.is_some() || self.until.is_some();
+        if needs_record && triage == Triage::Skip {
+            return Err(SettingsError::SelectionUnread);
+        }
+        Ok(())
+    }
+
+    /// Returns what is meant by a command that began at `now`.
+    pub fn selection(&self, now: Timestamp) -> Selection {
+        Selection {
+            types: self.types.clone(),
+            statuses: self.statuses.clone(),
+            requestors: self.requestors.clone(),
+            machine_ids: self.machine_ids.clone(),
+            since: self.since.map(|when| when.at(now)),
+            until: self.until.map(|when| when.at(now)),
+        }
+    }
+}

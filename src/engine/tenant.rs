@@ -1,0 +1,117 @@
+//! A run whose rows come from the tenant: they are journaled to the last, each with its record, before anything is sent.
+//!
+//! The record that named an action is its first reading, so it is not read a second time while it is young.
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::domain::MachineAction;
+use crate::domain::Outcome;
+use crate::store::IntakeMark;
+use crate::store::NewRow;
+use crate::store::Phase;
+use crate::store::Record;
+use crate::store::RunKey;
+use crate::store::Store;
+
+use super::core::StopReason;
+use super::pages::Pages;
+use super::plan::Planner;
+use super::reads::Reads;
+use super::reads::ReadsError;
+use super::shell::Before;
+
+/// How the reading of a selection ended.
+#[derive(Debug)]
+pub enum Selected {
+    /// Every row is in the journal.
+    Whole(Before),
+    /// Somebody wished to stop; the journal holds what had been read.
+    Stopped(StopReason),
+}
+
+/// Where the rows of a selection go.
+pub struct SelectionJournal<'run> {
+    /// The journal.
+    pub store: &'run Store,
+    /// The run in it.
+    pub run: RunKey,
+    /// Sorts what was found.
+    pub planner: Planner,
+    /// Time.
+    pub clock: &'run dyn Clock,
+}
+
+impl SelectionJournal<'_> {
+    /// Reads a selection to its end and journals every row, newest first; sends nothing.
+    ///
+    /// # Errors
+    /// Returns why it cannot be read, or not be written down; what was journaled before stays.
+    pub async fn fill(
+        mut self,
+        (mut pages, reads): (Pages, &mut Reads),
+        stop: &mut mpsc::Receiver<StopReason>,
+    ) -> Result<Selected, ReadsError> {
+        let mut before = Before::default();
+        loop {
+            let page = tokio::select! {
+                biased;
+                Some(reason) = stop.recv() => return Ok(Selected::Stopped(reason)),
+                page = pages.next(reads) => page?,
+            };
+            let is_end = page.is_none();
+            self.take(page.unwrap_or_default(), is_end, &mut before)
+                .await?;
+            if is_end {
+                return Ok(Selected::Whole(before));
+            }
+        }
+    }
+
+    /// Journals the actions of one page, and what their records tell.
+    async fn take(
+        &mut self,
+        page: Vec<MachineAction>,
+        is_end: bool,
+        before: &mut Before,
+    ) -> Result<(), ReadsError> {
+        let now = self.clock.now().wall;
+        let rows: Vec<NewRow> = page.iter().map(|action| self.plan(action, now)).collect();
+        let mark = IntakeMark {
+            rows_read: u64::from(self.planner.last().0),
+            position: None,
+            complete: is_end,
+        };
+        let mut notes = Vec::new();
+        for (row, action) in rows.iter().zip(page) {
+            match &row.settlement {
+                Some(settlement) => *before.settled.entry(settlement.outcome).or_default() += 1,
+                None => notes.push((row.number, action)),
+            }
+        }
+        before.rows += rows.len() as u64;
+        before.last = self.planner.last();
+        let written = self.store.append_rows(self.run, rows, mark).await?;
+        let twins = written.duplicates;
+        if !twins.is_empty() {
+            *before.settled.entry(Outcome::Duplicate).or_default() += twins.len() as u64;
+        }
+        notes.retain(|(number, _)| !twins.contains(number));
+        let notes = notes.into_iter().map(|(row, action)| Record::Noted {
+            run: self.run,
+            row,
+            phase: Phase::Fresh,
+            status_before: action.status.clone(),
+            record: Some(action),
+            triaged_at: Some(now),
+        });
+        // Two transactions: a row that a crash leaves without its record is read as any other.
+        self.store.write(notes.collect()).await?;
+        Ok(())
+    }
+
+    fn plan(&mut self, action: &MachineAction, now: Timestamp) -> NewRow {
+        self.planner.plan_found(action, now)
+    }
+}

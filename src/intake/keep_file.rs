@@ -1,0 +1,195 @@
+//! Reads what must be left alone: one word a line, in any encoding that inputs may have.
+//!
+//! Where a cancel must not go is no place for guesses: a line that could have been meant as an id, and is none, is an
+//! error and not a name that no machine has. So is a file without a word, which would keep nothing.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::domain::ActionId;
+
+use super::byte_source::ByteSource;
+use super::lines::LineEnd;
+use super::lines::checked;
+use super::lines::find_line_end;
+use super::lines::without_comment;
+
+/// The longest word; a DNS name has at most 253 characters.
+const LONGEST: usize = 255;
+
+/// Why a file of what must be left alone cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepFileError {
+    /// It cannot be opened.
+    #[error("cannot open the keep list {name}")]
+    Open {
+        /// The file as the user named it.
+        name: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// It broke off.
+    #[error("cannot read the keep list {name} from line {line} on")]
+    Read {
+        /// The file as the user named it.
+        name: String,
+        /// The line that was being read.
+        line: u64,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// It names nothing.
+    #[error("the keep list {name} names nothing, so it would keep nothing")]
+    Empty {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// A line names nothing that can be told.
+    #[error(
+        "{name}:{line}: {what}; a keep list holds one action id, machine id or DNS name a line"
+    )]
+    Line {
+        /// The file as the user named it.
+        name: String,
+        /// Which line.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// Reads the words of a keep list.
+///
+/// # Errors
+/// Returns the first thing for which it cannot be used, with the line.
+pub fn read_keep_file(path: &Path) -> Result<Vec<String>, KeepFileError> {
+    let name = path.to_string_lossy().into_owned();
+    let file = File::open(path).map_err(|source| KeepFileError::Open {
+        name: name.clone(),
+        source,
+    })?;
+    let mut source = ByteSource::new(Box::new(file));
+    let mut words = Vec::new();
+    loop {
+        let line = source.line();
+        let bad = |what: &str| KeepFileError::Line {
+            name: name.clone(),
+            line,
+            what: what.to_owned(),
+        };
+        let end = find_line_end(&mut source).map_err(|source| KeepFileError::Read {
+            name: name.clone(),
+            line,
+            source,
+        })?;
+        let end = match end {
+            LineEnd::Ended => break,
+            LineEnd::TooFar => return Err(bad("the line is too long")),
+            LineEnd::At(end) => end,
+        };
+        let word = match checked(&source.available()[..end]) {
+            Ok(text) => bare(text).to_owned(),
+            Err(row) => return Err(bad(&row.id.err().unwrap_or_default())),
+        };
+        source.consume(end + 1);
+        if word.is_empty() {
+            continue;
+        }
+        check(&word).map_err(bad)?;
+        words.push(word);
+    }
+    if words.is_empty() {
+        return Err(KeepFileError::Empty { name });
+    }
+    Ok(words)
+}
+
+/// Takes comment, blanks and a pair of quotes off a line.
+fn bare(line: &str) -> &str {
+    let word = without_comment(line);
+    let quoted = word
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    quoted.map_or(word, str::trim)
+}
+
+fn check(word: &str) -> Result<(), &'static str> {
+    if ActionId::parse(word).is_ok() {
+        return Ok(());
+    }
+    if word.len() > LONGEST {
+        return Err("the word is too long");
+    }
+    let is_of_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_');
+    if !word.chars().all(is_of_a_name) {
+        return Err("it is not one word");
+    }
+    let digits = word.chars().filter(char::is_ascii_hexdigit).count();
+    let dashes = word.matches('-').count();
+    let is_like_an_id = digits >= 28 && digits + dashes == word.len();
+    if is_like_an_id && digits != 40 {
+        return Err("it looks like an id but is none");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keep.txt");
+        std::fs::write(&path, bytes).unwrap();
+        let at = format!("{}", folder.path().display());
+        read_keep_file(&path).map_err(|error| error.to_string().replace(&at, ""))
+    }
+
+    #[test]
+    fn ids_and_names_are_read_one_a_line_in_any_encoding() {
+        let text = "# servers\r\n\r\n{7F3C2A10-5B1E-4A77-9A3D-0C5BE0A1D9F2}\r\n\"dc-01.corp.example.\" # first\r\n\
+                    0123456789abcdef0123456789abcdef01234567\r\ncafe-db-01";
+        let expected = [
+            "{7F3C2A10-5B1E-4A77-9A3D-0C5BE0A1D9F2}",
+            "dc-01.corp.example.",
+            "0123456789abcdef0123456789abcdef01234567",
+            "cafe-db-01",
+        ];
+        assert_eq!(read(text.as_bytes()).unwrap(), expected);
+        let wide: Vec<u8> = [0xFF, 0xFE]
+            .into_iter()
+            .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
+            .collect();
+        assert_eq!(read(&wide).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused_with_its_line() {
+        let one_a_line = "a keep list holds one action id, machine id or DNS name a line";
+        for (text, what) in [
+            ("dc-01\ndc-02, dc-03\n", "/keep.txt:2: it is not one word"),
+            (
+                "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f\n",
+                "/keep.txt:1: it looks like an id but is none",
+            ),
+            (
+                "0123456789abcdef0123456789abcdef0123456",
+                "/keep.txt:1: it looks like an id but is none",
+            ),
+            ("a\0b", "/keep.txt:1: the row holds a NUL byte"),
+        ] {
+            assert_eq!(
+                read(text.as_bytes()).unwrap_err(),
+                format!("{what}; {one_a_line}")
+            );
+        }
+        assert_eq!(
+            read(b"# nothing\n").unwrap_err(),
+            "the keep list /keep.txt names nothing, so it would keep nothing"
+        );
+        assert!(read_keep_file(Path::new("no such file")).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! A list of the tenant's actions, with the service's own names, so that it is an input of a run.
+//!
+//! Rows go out page by page: whoever reads them from a pipe can begin with the first page. CSV cells are harmless as in a
+//! report; JSON lines hold the texts as they are, with what the service does not tell as `null`.
+
+use std::borrow::Cow;
+use std::io;
+use std::io::Write;
+
+use jiff::Timestamp;
+use serde::Serializer as _;
+
+use crate::domain::ActionStatus;
+use crate::domain::ActionType;
+use crate::domain::MachineAction;
+
+use super::cell::Breaks;
+use super::cell::defuse;
+use super::cell::visible;
+
+/// The service's names, of what a run reads first.
+const COLUMNS: [&str; 14] = [
+    "id",
+    "type",
+    "status",
+    "requestor",
+    "requestorComment",
+    "requestSource",
+    "scope",
+    "machineId",
+    "computerDnsName",
+    "creationDateTimeUtc",
+    "lastUpdateDateTimeUtc",
+    "cancellationRequestor",
+    "cancellationComment",
+    "cancellationDateTimeUtc",
+];
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListingFormat {
+    /// A header and a line for each action.
+    Csv,
+    /// A JSON object for each action, one a line.
+    Jsonl,
+}
+
+/// Writes a list as it comes.
+#[derive(Debug)]
+pub struct Listing<W: Write> {
+    out: W,
+    format: ListingFormat,
+}
+
+impl<W: Write> Listing<W> {
+    /// Begins a list; a header goes out whether anything follows or not.
+    ///
+    /// # Errors
+    /// Returns what the system said.
+    pub fn begin(mut out: W, format: ListingFormat) -> io::Result<Self> {
+        if format == ListingFormat::Csv {
+            out.write_all(&line(COLUMNS)?)?;
+            out.flush()?;
+        }
+        Ok(Self { out, format })
+    }
+
+    /// Writes the actions of one page, and hands them on at once.
+    ///
+    /// # Errors
+    /// Returns what the system said.
+    pub fn page(&mut self, actions: &[MachineAction]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for action in actions {
+            let cells = cells(action);
+            match self.format {
+                ListingFormat::Csv => {
+                    let cells = cells.iter().map(|cell| harmless(cell.as_deref()));
+                    text.extend(line(cells.collect::<Vec<_>>().iter().map(|cell| &**cell))?);
+                }
+                ListingFormat::Jsonl => {
+                    // Not by way of a map of its own, which would order the names by the alphabet.
+                    let mut json = serde_json::Serializer::new(&mut text);
+                    json.collect_map(COLUMNS.into_iter().zip(&cells))?;
+                    text.push(b'\n');
+                }
+            }
+        }
+        self.out.write_all(&text)?;
+        self.out.flush()
+    }
+}
+
+/// Writes one line of CSV.
+fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_writer(Vec::new());
+    writer.write_record(cells)?;
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+}
+
+fn cells(action: &MachineAction) -> [Option<String>; COLUMNS.len()] {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    [
+        Some(action.id.to_string()),
+        action.action_type.as_ref().map(ActionType::to_string),
+        action.status.as_ref().map(ActionStatus::to_string),
+        action.requestor.clone(),
+        action.requestor_comment.clone(),
+        action.request_source.clone(),
+        action.action_scope.clone(),
+        action.machine_id.clone(),
+        action.computer_dns_name.clone(),
+        time(action.created_at),
+        time(action.updated_at),
+        action.cancellation_requestor.clone(),
+        action.cancellation_comment.clone(),
+        time(action.cancelled_at),
+    ]
+}
+
+fn harmless(cell: Option<&str>) -> Cow<'_, str> {
+    match visible(cell.unwrap_or_default(), Breaks::Kept) {
+        Cow::Borrowed(shown) => defuse(shown),
+        Cow::Owned(shown) => Cow::Owned(defuse(&shown).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ActionId;
+
+    fn action() -> MachineAction {
+        MachineAction {
+            action_type: Some(ActionType::Isolate),
+            status: Some(ActionStatus::Pending),
+            requestor: Some("o'neil@x".to_owned()),
+            requestor_comment: Some("=1+1, \"two\"".to_owned()),
+            created_at: Some("2026-02-03T04:05:06.1234567Z".parse().unwrap()),
+            ..MachineAction::bare(ActionId::from_bytes([7; 16]).unwrap())
+        }
+    }
+
+    fn written(format: ListingFormat) -> String {
+        let mut out = Vec::new();
+        let mut listing = Listing::begin(&mut out, format).unwrap();
+        listing.page(&[]).unwrap();
+        listing.page(&[action()]).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_csv_holds_one_action_under_the_services_names() {
+        assert_eq!(
+            written(ListingFormat::Csv),
+            "id,type,status,requestor,requestorComment,requestSource,scope,machineId,computerDnsName,\
+             creationDateTimeUtc,lastUpdateDateTimeUtc,cancellationRequestor,cancellationComment,\
+             cancellationDateTimeUtc\n\
+             07070707-0707-0707-0707-070707070707,Isolate,Pending,o'neil@x,\"'=1+1, \"\"two\"\"\",,,,,\
+             2026-02-03T04:05:06.1234567Z,,,,\n"
+        );
+    }
+
+    #[test]
+    fn a_json_line_holds_the_texts_as_they_are() {
+        let text = written(ListingFormat::Jsonl);
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(
+            text.starts_with(r#"{"id":"07070707-0707-0707-0707-070707070707","type":"Isolate","#)
+        );
+        assert_eq!(object["requestorComment"], "=1+1, \"two\"");
+        assert_eq!(object["machineId"], serde_json::Value::Null);
+        assert_eq!(object.as_object().unwrap().len(), COLUMNS.len());
+    }
+}
