@@ -223,6 +223,25 @@ fn pids_that_lock(table: &str, files: &[u64]) -> Vec<u32> {
     pids
 }
 
+/// Returns whether a write to standard output failed because its reader left: a pipe that nobody reads, a terminal that
+/// was closed.
+pub fn has_reader_left(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if is_hung_up(error, io::stdout()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Returns whether `error` says that a terminal is gone; the same error of a file is a failing disk.
+#[cfg(unix)]
+fn is_hung_up(error: &io::Error, output: impl std::os::fd::AsFd) -> bool {
+    use rustix::fs::FileType;
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        && rustix::fs::fstat(output)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_char_device())
+}
+
 /// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
 /// there.
 pub fn network_file_system(dir: &Path) -> Option<&'static str> {
@@ -508,6 +527,21 @@ mod tests {
         assert_eq!(pids_that_lock(table, &[131_077]), [4242]);
         assert_eq!(pids_that_lock(table, &[99, 131_077]), [4242, 4245]);
         assert!(pids_that_lock(table, &[]).is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_closed_terminal_is_no_failing_disk() {
+        use rustix::io::Errno;
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("report")).unwrap();
+        let device = File::open("/dev/null").unwrap();
+        let error = |code: Errno| io::Error::from_raw_os_error(code.raw_os_error());
+        assert!(is_hung_up(&error(Errno::IO), &device));
+        assert!(!is_hung_up(&error(Errno::IO), &file));
+        assert!(!is_hung_up(&error(Errno::NOSPC), &device));
+        assert!(has_reader_left(&error(Errno::PIPE)));
+        assert!(!has_reader_left(&error(Errno::NOSPC)));
     }
 
     #[test]

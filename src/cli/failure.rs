@@ -192,6 +192,23 @@ impl From<StoreError> for Failure {
             StoreError::Held { .. } => {
                 Some("end the program that holds it, or name another folder with --state-dir")
             }
+            StoreError::NewerSchema { .. } => Some(
+                "use the newer version of mde-cancel that wrote it, or name another folder with --state-dir",
+            ),
+            StoreError::Damaged { .. } => Some(
+                "put the folder aside and name a new one with --state-dir; what runs there had sent is then not known, \
+                 but cancelling an action twice has no further effect",
+            ),
+            StoreError::Full { .. } => {
+                Some("make room on the disk, then go on with `mde-cancel resume`")
+            }
+            StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
+                "give yourself leave to write to the state folder and what is in it, or name another with --state-dir",
+            ),
+            StoreError::NetworkFileSystem { .. } => {
+                Some("name a folder on a disk of this machine with --state-dir")
+            }
+            StoreError::Foreign { .. } => Some("name another folder with --state-dir"),
             _ => None,
         };
         let failure = Self::new(FailureKind::State, error);
@@ -322,5 +339,37 @@ mod tests {
         assert!(network.render(Paint::Plain).starts_with("error: "));
         let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.exit(), RunExit::Fault);
+    }
+
+    #[test]
+    fn whatever_is_the_matter_with_the_state_comes_with_a_way_on() {
+        let path = || std::path::PathBuf::from("/s/state.db");
+        for error in [
+            StoreError::Foreign { path: path() },
+            StoreError::Held {
+                path: path(),
+                holders: "pid 7".to_owned(),
+            },
+            StoreError::NetworkFileSystem {
+                path: path(),
+                kind: "NFS",
+            },
+            StoreError::NewerSchema {
+                path: path(),
+                found: 9,
+                known: 3,
+            },
+            StoreError::OpenToOthers {
+                path: path(),
+                mode: 0o755,
+            },
+            StoreError::ReadOnly { path: path() },
+            StoreError::Replaced { path: path() },
+        ] {
+            let failure = Failure::from(error.clone());
+            assert_eq!(failure.exit(), RunExit::State, "{error}");
+            assert_eq!(failure.hints.len(), 1, "{error}");
+            assert!(!failure.hints[0].ends_with('.'), "{error}");
+        }
     }
 }

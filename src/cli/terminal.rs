@@ -8,6 +8,8 @@ use std::io::Write;
 use console::Style;
 use console::Term;
 
+use crate::platform::has_reader_left;
+
 /// The width where nobody tells one: a pipe, a file.
 const DEFAULT_WIDTH: u16 = 80;
 
@@ -89,14 +91,14 @@ pub(super) fn stderr_width() -> Option<u16> {
         .then(|| term.size_checked().map_or(DEFAULT_WIDTH, |size| size.1))
 }
 
-/// Writes `text` to standard output; a reader who left (`| head`) is no fault.
+/// Writes `text` to standard output; a reader who left (`| head`, a closed terminal) is no fault.
 ///
 /// # Errors
 /// Returns what the system said of any other fault.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if has_reader_left(&error) => Ok(()),
         result => result,
     }
 }

@@ -41,6 +41,9 @@ use crate::support::repeated;
 
 const ACTIONS: usize = 300;
 
+/// Actions of a second run on the same scope, whose process is never killed; it finds the dead ones of the first.
+const OTHERS: usize = 120;
+
 /// Bad rows before each good one, so that the input takes a while to read.
 const BAD_ROWS: usize = 20;
 
@@ -89,7 +92,7 @@ impl World {
             missing: 0,
             ..Mix::believable(3)
         };
-        let ids = (1..=ACTIONS).map(|number| (nth_id(number), RowContext::default()));
+        let ids = (1..=ACTIONS + OTHERS).map(|number| (nth_id(number), RowContext::default()));
         sandbox.seed_from(ids, &mix);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -112,6 +115,10 @@ impl World {
         });
         let text = format!("id\n{}", rows.collect::<String>());
         std::fs::write(folder.path().join("ids.csv"), text).unwrap();
+        let others: String = (1..=OTHERS)
+            .map(|number| format!("{}\n", nth_id(ACTIONS + number)))
+            .collect();
+        std::fs::write(folder.path().join("others.csv"), format!("id\n{others}")).unwrap();
         Self {
             folder,
             sandbox,
@@ -121,25 +128,30 @@ impl World {
         }
     }
 
-    /// Starts the run, or goes on with it where the journal knows one already.
-    fn start(&self) -> Child {
+    /// Starts the run of an input, or goes on with it where the journal knows one already.
+    fn start(&self, input: &str) -> Child {
         let here = self.folder.path();
+        let report = format!("report-{input}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
         command.env_clear().env("MDE_CANCEL_TOKEN", "any-word");
-        match run_id(&here.join("state")) {
+        match run_id(&here.join("state"), input) {
             Some(id) => command.args(["resume", &id]),
-            None => command
-                .args(["run", "ids.csv", "--no-triage"])
-                .args(flags()),
+            None => command.args(["run", input, "--no-triage"]).args(flags()),
         };
         command
             .args(["--yes", "--api-url", &self.url, "--state-dir", "state"])
-            .args(["--report", "report.csv", "--progress", "never"])
+            .args(["--report", &report, "--progress", "never"])
             .current_dir(here)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(here.join("told.txt")).unwrap());
+            .stderr(std::fs::File::create(here.join(format!("told-{input}.txt"))).unwrap());
         command.spawn().unwrap()
+    }
+
+    /// Returns the words of the last process of an input, for a failure.
+    fn told(&self, input: &str) -> String {
+        let path = self.folder.path().join(format!("told-{input}.txt"));
+        std::fs::read_to_string(path).unwrap()
     }
 }
 
@@ -162,9 +174,10 @@ fn flags() -> Vec<String> {
     flags
 }
 
-fn run_id(state: &Path) -> Option<String> {
+fn run_id(state: &Path, input: &str) -> Option<String> {
     let runs = Reader::open(state).ok()?.runs().ok()?;
-    Some(runs.last()?.begun.id.to_string())
+    let of_input = runs.iter().find(|run| run.begun.inputs.contains(input))?;
+    Some(of_input.begun.id.to_string())
 }
 
 /// Kills a process after a while, unless it ends by itself before that; returns its exit then.
@@ -202,8 +215,15 @@ impl Asked {
     }
 }
 
+/// Whether another run shares scope and folder with the one that is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Alone,
+    Another,
+}
+
 /// Kills so many processes, in as many worlds as that takes, and lets each run come to its end; judges each.
-fn kill_and_resume(faults: &str, seed: u64, judge: impl Fn(&Told)) {
+fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&Told)) {
     let asked = Asked::new(seed);
     let mut kills = 0;
     for seed in asked.seed.. {
@@ -212,9 +232,21 @@ fn kill_and_resume(faults: &str, seed: u64, judge: impl Fn(&Told)) {
         }
         let world = World::new(faults);
         let most = (asked.kills - kills).min(KILLS);
+        let other = (company == Company::Another).then(|| world.start("others.csv"));
         let repeats = crash_and_resume(&world, seed, most);
         kills += repeats.len() - 1;
-        let told = report(&world);
+        let mut told = report(&world, "ids.csv");
+        assert_eq!(told.len(), ACTIONS);
+        if let Some(mut other) = other {
+            let status = other.wait().unwrap();
+            assert!(
+                matches!(status.code(), Some(0 | 3)),
+                "{}",
+                world.told("others.csv")
+            );
+            told.extend(report(&world, "others.csv"));
+            assert_eq!(told.len(), ACTIONS + OTHERS);
+        }
         assert_agrees(&world.sandbox, &told);
         assert_quotas_kept(&world.sandbox, &world.windows);
         assert!(
@@ -234,7 +266,7 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
     let mut starts = Vec::new();
     let status = loop {
         starts.push(began.elapsed());
-        let mut child = world.start();
+        let mut child = world.start("ids.csv");
         if starts.len() > most {
             break child.wait().unwrap();
         }
@@ -243,11 +275,11 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
             break status;
         }
     };
-    let told = std::fs::read_to_string(world.folder.path().join("told.txt")).unwrap();
     assert!(
         matches!(status.code(), Some(0 | 3)),
-        "seed {seed}, process {}: {status:?} {told}",
-        starts.len()
+        "seed {seed}, process {}: {status:?} {}",
+        starts.len(),
+        world.told("ids.csv")
     );
     let repeats = repeated(&world.sandbox.log(), &starts);
     println!(
@@ -259,9 +291,10 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
     repeats
 }
 
-/// Reads the report: each row of the input stands in it once.
-fn report(world: &World) -> Vec<Told> {
-    let mut reader = csv::Reader::from_path(world.folder.path().join("report.csv")).unwrap();
+/// Reads a report: each row of the input stands in it once.
+fn report(world: &World, input: &str) -> Vec<Told> {
+    let path = world.folder.path().join(format!("report-{input}"));
+    let mut reader = csv::Reader::from_path(path).unwrap();
     let mut told = Vec::new();
     let mut lines = BTreeSet::new();
     for row in reader.records().map(Result::unwrap) {
@@ -282,15 +315,17 @@ fn report(world: &World) -> Vec<Told> {
             assert_eq!(outcome, Outcome::Invalid, "{row:?}");
         }
     }
-    assert_eq!(lines.len(), ACTIONS * (BAD_ROWS + 1));
+    let given = std::fs::read_to_string(world.folder.path().join(input)).unwrap();
+    assert_eq!(lines.len(), given.lines().count() - 1);
     let ids: BTreeSet<_> = told.iter().map(|row| row.id).collect();
-    assert_eq!(ids, (1..=ACTIONS).map(nth_id).collect());
+    assert_eq!(ids.len(), told.len(), "an id stands twice");
+    assert!(ids.iter().all(|id| given.contains(&id.to_string())));
     told
 }
 
 #[test]
 fn a_run_killed_at_random_moments_loses_no_row_and_keeps_the_quota() {
-    kill_and_resume(FAULTS, 11, |row| {
+    kill_and_resume(FAULTS, Company::Another, 11, |row| {
         let is_open = matches!(row.outcome, Outcome::NotAttempted | Outcome::Unknown);
         assert!(!is_open, "{row:?}");
     });
@@ -298,7 +333,8 @@ fn a_run_killed_at_random_moments_loses_no_row_and_keeps_the_quota() {
 
 #[test]
 fn the_same_where_no_record_may_be_read() {
-    kill_and_resume(&format!("{FAULTS}{NO_READING}"), 5_012, |row| {
+    let faults = format!("{FAULTS}{NO_READING}");
+    kill_and_resume(&faults, Company::Alone, 5_012, |row| {
         assert_ne!(row.outcome, Outcome::NotAttempted, "{row:?}");
     });
 }

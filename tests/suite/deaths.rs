@@ -12,13 +12,12 @@ use mde_cancel::quota::Window;
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
 use proptest::prelude::Just;
-use proptest::prelude::ProptestConfig;
 use proptest::prelude::Strategy;
 use proptest::prelude::any;
 use proptest::prelude::prop_assert_eq;
 use proptest::prelude::prop_oneof;
-use proptest::proptest;
 use proptest::strategy::ValueTree as _;
+use proptest::test_runner::Config;
 use proptest::test_runner::TestRunner;
 
 use crate::support::End;
@@ -77,23 +76,24 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         )
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        // Seconds in a debug build; whoever sets PROPTEST_CASES gets as many.
-        cases: cases(),
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn processes_that_die_anywhere_lose_no_row_and_break_no_quota(schedule in any_schedule()) {
+#[test]
+fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let config = Config {
+        // Seconds in a debug build.
+        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(3_000),
+        // So that the seed of a failure is kept, and tried first from then on.
+        source_file: Some(file!()),
+        ..Config::default()
+    };
+    let played = TestRunner::new(config).run(&any_schedule(), |schedule| {
         let seen = play(schedule);
         prop_assert_eq!(seen.exceeded, Vec::<String>::new());
+        Ok(())
+    });
+    if let Err(failed) = played {
+        panic!("{failed}");
     }
-}
-
-fn cases() -> u32 {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    asked.and_then(|cases| cases.parse().ok()).unwrap_or(3_000)
 }
 
 /// Plays the same few hundred schedules each time, changed by `change`, and adds up what was seen.

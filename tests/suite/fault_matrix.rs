@@ -297,8 +297,9 @@ fn a_hundred_unknown_ids_at_the_start_stop_the_run() {
     let windows = Windows::documented().scaled_down(100);
     let played = scenario.windows(windows).play();
     assert_eq!(played.end.stop, Some(StopReason::AllMissing));
+    // A slow machine may see the second window open before the looks at the first hundred are answered.
     assert!(
-        played.end.tally.cancels <= 110,
+        played.end.tally.cancels <= 200,
         "{}",
         played.end.tally.cancels
     );

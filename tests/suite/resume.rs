@@ -1,6 +1,7 @@
 //! A run that is killed, and the command that goes on with it, with the real binary.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
@@ -108,6 +109,67 @@ fn settled(folder: &Path) -> u64 {
         .iter()
         .filter(|(outcome, _)| **outcome != Outcome::NotAttempted);
     ended.map(|(_, count)| count).sum()
+}
+
+/// Returns how many rows of the one run the journal knows.
+fn known(folder: &Path) -> u64 {
+    let run = Reader::open(&folder.join("state/sandbox"))
+        .ok()
+        .and_then(|reader| reader.runs().unwrap().pop());
+    run.map_or(0, |run| run.intake.rows_read)
+}
+
+#[test]
+fn ids_from_a_pipe_are_gone_on_with_and_what_never_came_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids: Vec<_> = (1..=60)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    let mut child = command(here, &["run", "-", "--sandbox", "--report", "report.csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    for id in &ids {
+        writeln!(pipe, "{id}").unwrap();
+    }
+    let start = Instant::now();
+    while known(here) < 60 || settled(here) < 5 {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "nothing goes on"
+        );
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Closed only now: the end of the input never came.
+    drop(pipe);
+    let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+    let output = command(here, &["resume", &id, "--yes", "--report", "report.csv"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{told} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.contains("60 rows of the input had been read") && told.contains("never reached us"),
+        "{told}"
+    );
+    let mut report = csv::Reader::from_path(here.join("report.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = report.records().map(Result::unwrap).collect();
+    let reported: Vec<_> = rows.iter().map(|row| row[0].to_owned()).collect();
+    assert_eq!(reported, ids);
+    assert!(
+        rows.iter().all(|row| &row[1] != "not_attempted"),
+        "{rows:?}"
+    );
 }
 
 /// Turns a run of this folder into one whose process died before it had journaled any row.

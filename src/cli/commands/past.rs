@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
+use crate::cli::text::Count;
+use crate::cli::text::Span;
 use crate::store::Reader;
 use crate::store::RunRecord;
 use crate::store::RunState;
@@ -17,6 +20,9 @@ use super::carry::state;
 
 /// An unfinished run that is older than this must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
+
+/// How many unfinished runs a refusal shows.
+const SHOWN: usize = 5;
 
 /// A run and where it was found.
 pub(super) struct PastRun {
@@ -92,19 +98,98 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Fa
         run.record.state != RunState::Finished && !run.is_sandbox && age <= RECENT_SECONDS
     };
     let mut open: Vec<_> = runs.into_iter().filter(is_open).collect();
-    match (open.pop(), open.len()) {
-        (Some(run), 0) => Ok(run),
-        (None, _) => Err(refuse(
-            "there is no unfinished run of the last 24 hours".to_owned(),
-        )),
-        (Some(_), more) => Err(refuse(format!(
-            "{} runs of the last 24 hours are unfinished",
-            more + 1
-        ))),
+    if open.len() == 1
+        && let Some(run) = open.pop()
+    {
+        return Ok(run);
     }
+    if open.is_empty() {
+        let failure = refuse("there is no unfinished run of the last 24 hours".to_owned());
+        return Err(failure.hint("older ones and those of the sandbox must be named"));
+    }
+    let many = format!("{} runs of the last 24 hours are unfinished", open.len());
+    // The newest few are what is meant, most likely.
+    let candidates = open.iter().take(SHOWN).map(|run| {
+        let begun = &run.record.begun;
+        format!(
+            "run {}, begun {} ago, {}",
+            begun.id,
+            age(begun.created, now),
+            Count::new(run.record.intake.rows_read, "row")
+        )
+    });
+    Err(candidates.fold(refuse(many), Failure::hint))
+}
+
+/// Returns how long ago something was; nothing where the clock was set back since.
+pub(super) fn age(then: Timestamp, now: Timestamp) -> Span {
+    Span(Duration::try_from(now.duration_since(then)).unwrap_or_default())
 }
 
 fn refuse(text: String) -> Failure {
     Failure::new(FailureKind::Usage, anyhow!(text))
         .hint("name one of those that `mde-cancel runs` lists")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::cli::commands::carry::open_store;
+    use crate::clock::Clock as _;
+    use crate::clock::SystemClock;
+    use crate::domain::RunId;
+    use crate::store::NewRun;
+    use crate::store::Store;
+
+    pub(in crate::cli::commands) fn store(dir: &Path) -> Store {
+        open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
+    }
+
+    /// Begins a run so many days ago.
+    pub(in crate::cli::commands) async fn begin(store: &Store, days: i64) {
+        let text = || "x".to_owned();
+        let run = NewRun {
+            id: RunId::new(Uuid::from_u128(u128::try_from(days).unwrap() << 64)),
+            created: SystemClock::new().now().wall - jiff::SignedDuration::from_hours(24 * days),
+            settings: text(),
+            inputs: text(),
+            tenant: text(),
+            app: text(),
+            cloud: text(),
+            host: text(),
+            user: text(),
+            version: text(),
+        };
+        store.create_run(run).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_a_name_only_one_unfinished_run_of_the_last_day_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let now = SystemClock::new().now().wall;
+        let refusal = || unfinished(dir, now).map(|_| ()).unwrap_err();
+        begin(&store(&dir.join("sandbox")), 0).await;
+        begin(&store(dir), 2).await;
+        let none = refusal();
+        assert!(none.error.to_string().starts_with("there is no unfinished"));
+        assert!(none.hints.iter().any(|hint| hint.contains("must be named")));
+        begin(&store(dir), 0).await;
+        let one = unfinished(dir, now).unwrap();
+        assert!(!one.is_sandbox);
+        begin(&store(dir), 1).await;
+        let later = now + jiff::SignedDuration::from_secs(-60);
+        let several = unfinished(dir, later).map(|_| ()).unwrap_err();
+        assert_eq!(
+            several.error.to_string(),
+            "2 runs of the last 24 hours are unfinished"
+        );
+        let shown = several
+            .hints
+            .iter()
+            .filter(|hint| hint.contains(" ago, 0 rows"));
+        assert_eq!(shown.count(), 2);
+    }
 }

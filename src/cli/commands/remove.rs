@@ -140,36 +140,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::cli::commands::past::tests::begin;
+    use crate::cli::commands::past::tests::store;
     use crate::domain::Destination;
     use crate::domain::RunId;
     use crate::domain::Scope;
     use crate::quota::Windows;
-    use crate::store::NewRun;
     use crate::store::Purpose;
-    use crate::store::Store;
     use crate::store::Take;
-
-    fn store(dir: &Path) -> Store {
-        open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
-    }
-
-    /// Begins a run so many days ago.
-    async fn begin(store: &Store, days: i64) {
-        let text = || "x".to_owned();
-        let run = NewRun {
-            id: RunId::new(Uuid::from_u128(u128::try_from(days).unwrap() << 64)),
-            created: SystemClock::new().now().wall - jiff::SignedDuration::from_hours(24 * days),
-            settings: text(),
-            inputs: text(),
-            tenant: text(),
-            app: text(),
-            cloud: text(),
-            host: text(),
-            user: text(),
-            version: text(),
-        };
-        store.create_run(run).await.unwrap();
-    }
 
     fn settings(dir: &Path, wanted: Wanted, consent: BeforeRemoval) -> RemoveSettings {
         RemoveSettings {

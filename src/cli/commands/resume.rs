@@ -137,8 +137,11 @@ pub async fn resume(
     let settled: u64 = before.settled.values().sum();
     let left = Count::new(before.rows.saturating_sub(settled), "row");
     let line = format!(
-        "going on with run {}, begun {:.0}, tenant {}: {left} left",
-        begun.id, begun.created, begun.tenant
+        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left",
+        begun.id,
+        begun.created,
+        past::age(begun.created, clock.now().wall),
+        begun.tenant
     );
     say(progress, &line);
     let carrying = Carrying {

@@ -50,6 +50,8 @@ impl Lane {
         self.clear_shelf(now);
         self.watch_reads(now);
         self.pump_cancels(now, out);
+        // After the cancels, for their turn may show that a row is to be looked at instead, and nothing else would wake us
+        // for it.
         self.pump_looks(now, out);
         self.pump_triage(now, out);
         self.clear_shelf(now);

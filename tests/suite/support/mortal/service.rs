@@ -35,6 +35,8 @@ pub(super) enum Mishap {
     Redirected,
     /// 429 for no quota's sake.
     Storm,
+    /// 401: the token is not taken.
+    Unauthorized,
     /// No answer ever; the call arrives late, if at all.
     Silent,
     /// No byte leaves.
@@ -48,14 +50,15 @@ impl Mishap {
             return Self::None;
         }
         let done = dice.random_range(0..2) == 0;
-        match dice.random_range(0..9) {
-            0 => Self::Unavailable,
-            1 => Self::ServerFault(done),
-            2 | 3 => Self::Reset(done),
-            4 => Self::Garbled,
-            5 => Self::Redirected,
-            6 => Self::Storm,
-            7 => Self::Silent,
+        match dice.random_range(0..20) {
+            0..3 => Self::Unavailable,
+            3..6 => Self::ServerFault(done),
+            6..10 => Self::Reset(done),
+            10..12 => Self::Garbled,
+            12 => Self::Redirected,
+            13..15 => Self::Storm,
+            15 => Self::Unauthorized,
+            16..18 => Self::Silent,
             _ => Self::NoName,
         }
     }
@@ -126,7 +129,11 @@ impl Service {
         let is_done = match mishap {
             Mishap::None | Mishap::Garbled | Mishap::Silent => true,
             Mishap::ServerFault(done) | Mishap::Reset(done) => done,
-            Mishap::Unavailable | Mishap::Redirected | Mishap::Storm | Mishap::NoName => false,
+            Mishap::Unavailable
+            | Mishap::Redirected
+            | Mishap::Storm
+            | Mishap::Unauthorized
+            | Mishap::NoName => false,
         };
         if is_done
             && let Some(action) = self.actions.get_mut(&id)
@@ -187,6 +194,7 @@ pub(super) fn spoilt<T>(mishap: Mishap) -> Option<Reply<T>> {
             };
             (ReplyKind::Throttled(throttle), Some(429))
         }
+        Mishap::Unauthorized => (ReplyKind::Unauthorized, Some(401)),
         Mishap::NoName => (ReplyKind::NeverLeft("no such host".to_owned()), None),
     };
     Some(reply(kind, status))
