@@ -366,7 +366,11 @@ impl Reads {
         if lasted >= self.patience {
             return Err(ReadsError::GaveUp { what, lasted });
         }
-        tracing::info!(%what, "a read brought no answer; it is tried again");
+        if self.faults.0 == 1 {
+            tracing::warn!(%what, patience = ?self.patience, "a read brought no answer; it is tried again");
+        } else {
+            tracing::info!(%what, "a read brought no answer; it is tried again");
+        }
         let asked = asked
             .map(|hint| wait_of(now, hint))
             .filter(|&wait| wait <= self.retry.hint_bound)

@@ -320,6 +320,29 @@ fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
 }
 
 #[test]
+fn a_selection_that_broke_off_is_not_taken_up_again() {
+    let tenant = Tenant::with(150, 100, "hang@on=list,nth=2");
+    let mut run = tenant.start(&format!("run --type Isolate --max-actions 9 {UNASKED}"));
+    wait_for(|| tenant.page_reads().len() == 2);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let mut resume = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    resume
+        .args(["resume", "--yes", "--api-url", &tenant.base])
+        .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough")
+        .env("MDE_CANCEL_STATE_DIR", tenant.folder.path().join("state"))
+        .current_dir(tenant.folder.path());
+    let refused = resume.output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        told.contains("broke off while its selection was read"),
+        "{told}"
+    );
+    assert!(tenant.calls(CallKind::Cancel).is_empty());
+}
+
+#[test]
 fn a_forbidden_list_names_the_permission_and_a_throttled_one_waits() {
     let tenant = Tenant::with(3, 10_000, "403@on=list");
     let (code, stdout, stderr) = tenant.run("list");

@@ -1,14 +1,19 @@
 //! What lists and selections share: what must be left alone, and how a command ends that cannot read.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::domain::KeepList;
 use crate::engine::ReadsError;
+use crate::intake::Input;
 use crate::intake::read_keep_file;
 
 use super::carry::usage;
+
+/// How the journal's name of a selection begins; a file's name there is absolute.
+const SELECTION: &str = "tenant: ";
 
 /// Says how a command ends that cannot read what it was to find.
 pub(super) fn unread(error: ReadsError) -> Failure {
@@ -32,6 +37,17 @@ pub(super) fn unread(error: ReadsError) -> Failure {
         ReadsError::Store(_) => return Failure::new(FailureKind::State, error),
     };
     Failure::new(kind, error).hint(hint)
+}
+
+/// Names a selection from the tenant where inputs are named.
+pub(super) fn input_name(filter: Option<&str>) -> String {
+    format!("{SELECTION}{}", filter.unwrap_or("everything"))
+}
+
+/// Returns whether a run's rows came from the tenant, by the names of its inputs.
+pub(super) fn is_selection(inputs: &[Input]) -> bool {
+    let begins = |path: &Path| path.to_string_lossy().starts_with(SELECTION);
+    matches!(inputs, [Input::File(path)] if begins(path))
 }
 
 /// Reads the files that name what must be left alone.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::anyhow;
@@ -22,7 +21,6 @@ use crate::cli::progress::Progress;
 use crate::cli::settings::Consent;
 use crate::cli::settings::ResumeSettings;
 use crate::cli::text::Count;
-use crate::cli::text::Span;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::ActionId;
@@ -52,6 +50,7 @@ use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::is_selection;
 use super::ending::Look;
 use super::follow_up::needs;
 use super::follow_up::unlooked;
@@ -104,6 +103,9 @@ pub async fn resume(
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
+    if is_selection(&inputs) && !past.record.intake.complete {
+        return Err(never_agreed(&past));
+    }
     let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
@@ -112,7 +114,7 @@ pub async fn resume(
         .map_err(state)?;
     let (mut before, mut planner) = recall_rows(&past, &order)?;
     let (mut intake, lost) = take_up(&past, inputs, &intake);
-    if terminal.is_some() {
+    if terminal.is_some() || order.max_actions.is_some() {
         let plan = Plan {
             id: begun.id,
             run: past.record.key,
@@ -124,7 +126,7 @@ pub async fn resume(
         };
         let terms = Terms {
             terminal,
-            max_actions: None,
+            max_actions: order.max_actions,
         };
         let rows = Rows::Input(intake, planner);
         before = plan.agree(rows, terms, &mut stop, Refused::Keep).await?;
@@ -167,13 +169,22 @@ pub async fn resume(
 /// Says which run it is that somebody is asked about.
 fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
     let begun = &past.record.begun;
-    let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
+    let age = past::age(begun.created, now);
     let mut about = vec![
         ("run", begun.id.to_string()),
-        ("begun", format!("{} ago", Span(age))),
+        ("begun", format!("{age} ago")),
     ];
     about.extend(lost.map(|lost| ("missing", lost.clone())));
     about
+}
+
+/// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
+fn never_agreed(past: &PastRun) -> Failure {
+    let error = anyhow!(
+        "run {} broke off while its selection was read from the tenant, so nothing of it was agreed to or sent",
+        past.record.begun.id
+    );
+    Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.

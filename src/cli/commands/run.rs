@@ -36,6 +36,7 @@ use super::carry::prove_targets;
 use super::carry::say_sandbox;
 use super::carry::state;
 use super::carry::usage;
+use super::choosing::input_name;
 use super::choosing::read_keep;
 use super::ending::Look;
 use super::order::Order;
@@ -167,7 +168,7 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
 /// Names what is read, for the journal.
 fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
     if inputs.is_empty() {
-        return vec![format!("tenant: {}", filter.unwrap_or("everything"))];
+        return vec![input_name(filter)];
     }
     inputs
         .iter()
