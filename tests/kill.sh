@@ -4,7 +4,7 @@
 #
 #   tests/kill.sh [KILLS] [SEED]      320 kills where nothing is said, half of them where no record may be read
 #
-# Prints a line for each run, and ends with 1 where anything is not as it must be. Takes about a minute for 100 kills.
+# Prints a line for each run, and ends with 1 where anything is not as it must be. Takes some two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

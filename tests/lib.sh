@@ -1,7 +1,8 @@
 # For scripts that judge the real binary by the log of a sandbox process; read in by them, not run.
 #
 # Adds to what sandbox.sh gives: check, which prints a figure and counts misses; finish, which ends the script by them;
-# and figures of a log: arrivals, the most in any window, and the best that the quota rule allows.
+# figures of a log: arrivals, the most in any window, and the best that the quota rule allows; waits for what a log shows;
+# and a network namespace.
 # shellcheck shell=bash
 
 # shellcheck source=tests/sandbox.sh

@@ -40,7 +40,7 @@ windows() {
   stop_serving
   arrivals "$work/windows.log" >"$work/arrivals"
   local logged
-  logged=$(awk -v latency=$LATENCY 'NR == 1 { first = $1 } END { printf "%.3f", $1 - first + latency }' "$work/arrivals")
+  logged=$(awk -v latency="$LATENCY" 'NR == 1 { first = $1 } END { printf "%.3f", $1 - first + latency }' "$work/arrivals")
   printf '      %-52s %s\n' "T_opt, s" "$best"
   printf '      %-52s %s\n' "first arrival to last reply, s" "$logged"
   printf '      %-52s %s\n' "process start to end, s" "$took"
@@ -65,7 +65,7 @@ burst() {
   took=$(awk -v from="$began" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }')
   stop_serving
   hundredth=$(nth_arrival 100 "$work/burst.log" "$began")
-  check "the 100th reply after process start, s" "$(awk -v ms="$hundredth" -v latency=$LATENCY 'BEGIN { printf "%.3f", ms / 1000 + latency }')" "x <= 3"
+  check "the 100th reply after process start, s" "$(awk -v ms="$hundredth" -v latency="$LATENCY" 'BEGIN { printf "%.3f", ms / 1000 + latency }')" "x <= 3"
   check "process start to end, s" "$took" "x <= 3.5"
   check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/burst.csv")" "x == 100"
   check "exit code" "$code" "x == 0"

@@ -52,7 +52,7 @@ share() {
   run_pid=
   stop_serving
   # Each process has a pacer and a breadth of its own.
-  best=$(PACE=$(awk -v count="$count" 'BEGIN { print 0.02 / count }') ABREAST=$((16 * count)) t_opt $ACTIONS 100/6 1500/360)
+  best=$(PACE=$(awk -v count="$count" 'BEGIN { print 0.02 / count }') ABREAST=$((16 * count)) t_opt "$ACTIONS" 100/6 1500/360)
   arrivals "$work/log-$count" >"$work/arrivals"
   logged=$(awk -v latency="$LATENCY" 'NR == 1 { first = $1 } END { printf "%.3f", $1 - first + latency }' "$work/arrivals")
   note "T_opt of the sum, s" "$best"
@@ -90,7 +90,7 @@ shares() {
 }
 
 [ $# -gt 0 ] || set -- 2 4
-open_actions $ACTIONS >"$work/actions.csv"
+open_actions "$ACTIONS" >"$work/actions.csv"
 check "open actions made up" "$(($(wc -l <"$work/actions.csv") - 1))" "x == $ACTIONS"
 for count in "$@"; do share "$count"; done
 finish

@@ -195,8 +195,8 @@ pub struct RunArgs {
     /// Print the plan and send nothing, as `preview` does
     #[arg(long, help_heading = "What is sent", conflicts_with = "sandbox")]
     pub dry_run: bool,
-    /// Send nothing where the plan would cancel more than so many; the input and all states are read first; a must with
-    /// --yes on a selection from the tenant
+    /// Send nothing where the plan would cancel more than so many, once all states are known; a must with --yes on a
+    /// selection from the tenant
     #[arg(long, value_name = "N", help_heading = "What is sent")]
     pub max_actions: Option<u64>,
 }

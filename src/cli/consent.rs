@@ -86,10 +86,19 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// Where the rows of a plan come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlanOrigin {
+    /// From what somebody gave us.
+    Input,
+    /// From a selection in the tenant.
+    Tenant,
+}
+
 impl Question {
-    /// Asks about a plan that cancels `count` actions.
-    pub(super) fn about(count: u64) -> Self {
-        if count > BY_A_WORD {
+    /// Asks about a plan that cancels `count` actions. What the tenant was asked for, nobody has seen in a file.
+    pub(super) fn about(count: u64, origin: PlanOrigin) -> Self {
+        if count > BY_A_WORD || origin == PlanOrigin::Tenant {
             Self::TypeTheCount(count)
         } else {
             Self::YesOrNo(count)
@@ -224,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_word_agrees_to_a_thousand_and_a_number_to_more() {
-        let few = Question::about(1000);
+        let few = Question::about(1000, PlanOrigin::Input);
         assert_eq!(few.prompt(), "Cancel these 1,000 actions? [y/N] ");
         for yes in ["y", "Y", " yes\r", "YES"] {
             assert_eq!(few.judge(Some(yes)), Ok(()), "{yes}");
@@ -232,7 +241,7 @@ mod tests {
         for no in ["", "n", "yess", "1000", "ja"] {
             assert_eq!(few.judge(Some(no)), Err(Refusal::No), "{no}");
         }
-        let many = Question::about(1001);
+        let many = Question::about(1001, PlanOrigin::Input);
         assert_eq!(
             many.prompt(),
             "To cancel these 1,001 actions, type their number: "
@@ -245,7 +254,10 @@ mod tests {
             assert_eq!(many.judge(Some(wrong)), refusal, "{wrong}");
         }
         assert_eq!(many.judge(None), Err(Refusal::NoAnswer));
-        assert_eq!(Question::about(1).prompt(), "Cancel this action? [y/N] ");
+        let one = Question::about(1, PlanOrigin::Input);
+        assert_eq!(one.prompt(), "Cancel this action? [y/N] ");
+        let found = Question::about(1, PlanOrigin::Tenant);
+        assert!(found.judge(Some("y")).is_err() && found.judge(Some("1")).is_ok());
     }
 
     #[test]

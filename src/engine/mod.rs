@@ -22,9 +22,8 @@ mod read_handles;
 mod executor;
 mod reads;
 
-mod pages;
-
 mod aftermath;
+mod pages;
 mod survey;
 
 mod shell;

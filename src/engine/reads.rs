@@ -156,6 +156,11 @@ impl Reads {
         }
     }
 
+    /// Returns for how long a state that was read may be relied on.
+    pub(super) fn stale_after(&self) -> Duration {
+        self.retry.stale_after
+    }
+
     /// Returns how many calls left so far, whatever came back.
     pub fn calls(&self) -> u64 {
         self.calls

@@ -147,9 +147,15 @@ impl Survey {
             };
             after = last.number;
             // What was sent before is looked at by the run, which knows what to make of it.
+            // What the tenant's list has just told needs no second look.
+            let now = clock.now();
+            let stale_after = self.reads.stale_after();
+            let is_young =
+                |at: Timestamp| at <= now.wall && now.uptime.since(now.uptime_at(at)) < stale_after;
             let fresh: Vec<_> = rows
                 .iter()
                 .filter(|row| row.attempts == 0 && row.phase == Phase::Fresh)
+                .filter(|row| !row.triaged_at.is_some_and(is_young))
                 .collect();
             let ids: Vec<_> = fresh.iter().map(|row| row.id).collect();
             let records = match until {

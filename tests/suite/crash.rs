@@ -75,6 +75,8 @@ struct World {
     _runtime: tokio::runtime::Runtime,
     url: String,
     windows: Windows,
+    /// Whether records may be read; where not, nothing is read first.
+    reads: bool,
 }
 
 impl World {
@@ -115,16 +117,16 @@ impl World {
         });
         let text = format!("id\n{}", rows.collect::<String>());
         std::fs::write(folder.path().join("ids.csv"), text).unwrap();
-        let others: String = (1..=OTHERS)
-            .map(|number| format!("{}\n", nth_id(ACTIONS + number)))
-            .collect();
-        std::fs::write(folder.path().join("others.csv"), format!("id\n{others}")).unwrap();
+        let others = (1..=OTHERS).map(|number| nth_id(ACTIONS + number).to_string());
+        let others: Vec<_> = std::iter::once("id".to_owned()).chain(others).collect();
+        std::fs::write(folder.path().join("others.csv"), others.join("\n")).unwrap();
         Self {
             folder,
             sandbox,
             _runtime: runtime,
             url,
             windows,
+            reads: !faults.contains(NO_READING),
         }
     }
 
@@ -136,7 +138,10 @@ impl World {
         command.env_clear().env("MDE_CANCEL_TOKEN", "any-word");
         match run_id(&here.join("state"), input) {
             Some(id) => command.args(["resume", &id]),
-            None => command.args(["run", input, "--no-triage"]).args(flags()),
+            None => command
+                .args(["run", input])
+                .args((!self.reads).then_some("--no-triage"))
+                .args(flags()),
         };
         command
             .args(["--yes", "--api-url", &self.url, "--state-dir", "state"])

@@ -161,7 +161,7 @@ fn every_flag_of_the_readme_is_in_the_help() {
 
 #[test]
 fn every_variable_of_the_readme_is_in_the_help() {
-    let help = ["run", "preview", "list", "runs rm", "quota", "sandbox"]
+    let help = ["run", "list", "runs rm", "quota", "sandbox"]
         .map(help)
         .join(" ");
     for prefix in ["MDE_CANCEL_", "AZURE_"] {

@@ -9,14 +9,14 @@ mod carry;
 
 mod choosing;
 mod forecast;
+
 mod past;
 mod reading;
 
-mod list;
+mod planned;
 mod select;
 
-mod planned;
-
+mod list;
 mod remove;
 mod report;
 mod run;

@@ -30,9 +30,9 @@ use crate::retry::RetrySettings;
 pub(super) struct Order {
     pub(super) comment: Option<String>,
     pub(super) include_types: Vec<ActionType>,
+    pub(super) triage: Triage,
     pub(super) selection: Selection,
     pub(super) keep: KeepList,
-    pub(super) triage: Triage,
     pub(super) windows: Windows,
     pub(super) read_windows: Windows,
     pub(super) pace: Option<Pace>,
@@ -54,12 +54,12 @@ pub(super) struct Order {
 struct Kept {
     comment: Option<String>,
     include_types: Vec<String>,
+    no_triage: bool,
     /// Absent in runs of versions that selected nothing.
     #[serde(default)]
     selection: KeptSelection,
     #[serde(default)]
     keep: Vec<String>,
-    no_triage: bool,
     quota: Vec<String>,
     read_quota: Vec<String>,
     pace: Option<String>,
@@ -123,9 +123,9 @@ impl Order {
         Self {
             comment: settings.comment.clone(),
             include_types: settings.include_types.clone(),
+            triage: settings.triage,
             selection,
             keep,
-            triage: settings.triage,
             windows: settings.allowance.cancel.clone(),
             read_windows: settings.allowance.read.clone(),
             pace: settings.pace,
@@ -148,9 +148,9 @@ impl Order {
     pub(super) fn rules(&self) -> Rules {
         Rules {
             include_types: self.include_types.clone(),
+            triage: self.triage,
             selection: self.selection.clone(),
             keep: self.keep.clone(),
-            triage: self.triage,
         }
     }
 
@@ -178,9 +178,9 @@ impl Order {
         let kept = Kept {
             comment: self.comment.clone(),
             include_types: self.include_types.iter().map(ToString::to_string).collect(),
+            no_triage: self.triage == Triage::Skip,
             selection: KeptSelection::of(&self.selection),
             keep: self.keep.words(),
-            no_triage: self.triage == Triage::Skip,
             quota: texts(&self.windows),
             read_quota: texts(&self.read_windows),
             pace: self.pace.map(|pace| pace.to_string()),
@@ -227,13 +227,13 @@ impl Order {
                 .iter()
                 .map(|text| ActionType::parse(text))
                 .collect(),
-            selection: kept.selection.recall(),
-            keep: keep_list(&kept.keep),
             triage: if kept.no_triage {
                 Triage::Skip
             } else {
                 Triage::ReadFirst
             },
+            selection: kept.selection.recall(),
+            keep: keep_list(&kept.keep),
             windows: windows(&kept.quota)?,
             read_windows: windows(&kept.read_quota)?,
             pace: match kept.pace {
@@ -281,6 +281,7 @@ mod tests {
         let order = Order {
             comment: Some("CHG-4711".to_owned()),
             include_types: vec![ActionType::Unisolate],
+            triage: Triage::ReadFirst,
             selection: Selection {
                 types: vec![ActionType::Isolate],
                 statuses: vec![ActionStatus::Pending],
@@ -290,7 +291,6 @@ mod tests {
                 until: None,
             },
             keep: keep_list(&["dc-01".to_owned()]),
-            triage: Triage::ReadFirst,
             windows: Windows::documented(),
             read_windows: Windows::none(),
             pace: Pace::parse("50/s").unwrap(),

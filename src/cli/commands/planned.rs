@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::Question;
 use crate::cli::consent::Refusal;
 use crate::cli::consent::Terminal;
@@ -26,7 +27,6 @@ use crate::engine::Permissions;
 use crate::engine::PlanSummary;
 use crate::engine::Planner;
 use crate::engine::ReadsError;
-use crate::engine::Selected;
 use crate::engine::Survey;
 use crate::engine::SurveyError;
 use crate::engine::Triage;
@@ -45,7 +45,6 @@ use super::forecast::Spent;
 use super::order::Order;
 use super::reading::reads;
 use super::reading::unsurveyed;
-use super::select::Selecting;
 use super::service::Service;
 
 /// How long states are read before the question is asked: as long as people wait without a word.
@@ -59,16 +58,9 @@ pub(super) struct Plan<'run> {
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) service: &'run Service,
     pub(super) order: &'run Order,
+    pub(super) origin: PlanOrigin,
     /// What else is said about the run, as pairs of a word and a name.
     pub(super) about: Vec<(&'static str, String)>,
-}
-
-/// Where the rows of a run come from.
-pub(super) enum Rows {
-    /// From inputs, sorted by a planner.
-    Input(Intake, Planner),
-    /// From the tenant, which is asked with this filter.
-    Tenant(Option<String>),
 }
 
 /// What it takes to go on.
@@ -92,12 +84,12 @@ impl Plan<'_> {
     /// Journals the rest of the input and asks; returns what the journal holds then.
     pub(super) async fn agree(
         &self,
-        rows: Rows,
+        reading: (Intake, Planner),
         terms: Terms,
         stop: &mut StopWishes,
         refused: Refused,
     ) -> Result<Before, Failure> {
-        match self.settle_terms(rows, terms, stop).await {
+        match self.settle_terms(reading, terms, stop).await {
             Ok(before) => Ok(before),
             Err(failure) => {
                 self.withdraw(refused, &failure).await?;
@@ -108,20 +100,22 @@ impl Plan<'_> {
 
     async fn settle_terms(
         &self,
-        rows: Rows,
+        (intake, mut planner): (Intake, Planner),
         terms: Terms,
         stop: &mut StopWishes,
     ) -> Result<Before, Failure> {
-        let is_selected = matches!(rows, Rows::Tenant(_));
-        let reads = match rows {
-            Rows::Tenant(filter) => self.select(filter, stop).await?,
-            Rows::Input(intake, planner) => {
-                self.read_input((intake, planner), stop).await?;
-                match self.order.triage {
-                    Triage::ReadFirst => self.survey(&terms, stop).await?,
-                    Triage::Skip => 0,
-                }
+        let place = (self.store, self.run);
+        let read = journal(intake, &mut planner, place, self.clock, stop.wishes());
+        match read.await.map_err(engine)? {
+            Journaled::Whole => {}
+            Journaled::Stopped(reason) => return Err(stopped(&reason).into()),
+            Journaled::Broken(error) => {
+                return Err(usage(error).hint("nothing was sent"));
             }
+        }
+        let reads = match self.order.triage {
+            Triage::ReadFirst => self.survey(&terms, stop).await?,
+            Triage::Skip => 0,
         };
         let (summary, before) = look_over(self.store, self.id).map_err(state)?;
         if let Some(most) = terms.max_actions
@@ -133,45 +127,9 @@ impl Plan<'_> {
         if let Some(terminal) = terms.terminal
             && summary.send > 0
         {
-            let question = if is_selected {
-                Question::TypeTheCount(summary.send)
-            } else {
-                Question::about(summary.send)
-            };
-            self.ask((terminal, question), (&summary, reads), stop)
-                .await?;
+            self.ask(terminal, (&summary, reads), stop).await?;
         }
         Ok(before)
-    }
-
-    /// Journals what the tenant has of what is selected, with its states; returns how many calls it took.
-    async fn select(&self, filter: Option<String>, stop: &mut StopWishes) -> Result<u64, Failure> {
-        let selecting = Selecting {
-            store: self.store,
-            clock: self.clock,
-            run: self.run,
-            order: self.order,
-            service: self.service,
-            filter,
-        };
-        match selecting.fill(stop).await? {
-            (Selected::Whole(_), reads) => Ok(reads),
-            (Selected::Stopped(reason), _) => Err(stopped(&reason).into()),
-        }
-    }
-
-    async fn read_input(
-        &self,
-        (intake, mut planner): (Intake, Planner),
-        stop: &mut StopWishes,
-    ) -> Result<(), Failure> {
-        let place = (self.store, self.run);
-        let read = journal(intake, &mut planner, place, self.clock, stop.wishes());
-        match read.await.map_err(engine)? {
-            Journaled::Whole => Ok(()),
-            Journaled::Stopped(reason) => Err(stopped(&reason).into()),
-            Journaled::Broken(error) => Err(usage(error).hint("nothing was sent")),
-        }
     }
 
     /// Reads the states of the rows: all of them where their number is bounded, else as many as one likes to wait for.
@@ -211,7 +169,7 @@ impl Plan<'_> {
 
     async fn ask(
         &self,
-        (terminal, question): (Terminal, Question),
+        terminal: Terminal,
         (summary, reads): (&PlanSummary, u64),
         stop: &mut StopWishes,
     ) -> Result<(), Failure> {
@@ -237,6 +195,7 @@ impl Plan<'_> {
             zone: &local_zone(),
         };
         let text = text.render(terminal.width, terminal.paint);
+        let question = Question::about(summary.send, self.origin);
         let answer = tokio::select! {
             biased;
             Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),

@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
@@ -21,6 +23,7 @@ use crate::cli::progress::Progress;
 use crate::cli::settings::Consent;
 use crate::cli::settings::ResumeSettings;
 use crate::cli::text::Count;
+use crate::cli::text::Span;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::ActionId;
@@ -59,7 +62,6 @@ use super::past;
 use super::past::PastRun;
 use super::planned::Plan;
 use super::planned::Refused;
-use super::planned::Rows;
 use super::planned::Terms;
 use super::service::Service;
 
@@ -113,6 +115,11 @@ pub async fn resume(
         .await
         .map_err(state)?;
     let (mut before, mut planner) = recall_rows(&past, &order)?;
+    let origin = if is_selection(&inputs) {
+        PlanOrigin::Tenant
+    } else {
+        PlanOrigin::Input
+    };
     let (mut intake, lost) = take_up(&past, inputs, &intake);
     if terminal.is_some() || order.max_actions.is_some() {
         let plan = Plan {
@@ -122,14 +129,15 @@ pub async fn resume(
             clock: &clock,
             service: &service,
             order: &order,
+            origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
         };
         let terms = Terms {
             terminal,
             max_actions: order.max_actions,
         };
-        let rows = Rows::Input(intake, planner);
-        before = plan.agree(rows, terms, &mut stop, Refused::Keep).await?;
+        let reading = (intake, planner);
+        before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;
         // All of it is in the journal, and nothing is added to what was agreed to.
         (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
     }
@@ -169,10 +177,10 @@ pub async fn resume(
 /// Says which run it is that somebody is asked about.
 fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
     let begun = &past.record.begun;
-    let age = past::age(begun.created, now);
+    let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
     let mut about = vec![
         ("run", begun.id.to_string()),
-        ("begun", format!("{age} ago")),
+        ("begun", format!("{} ago", Span(age))),
     ];
     about.extend(lost.map(|lost| ("missing", lost.clone())));
     about

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
 use crate::cli::failure::Failure;
@@ -42,8 +43,8 @@ use super::ending::Look;
 use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
-use super::planned::Rows;
 use super::planned::Terms;
+use super::select::Selecting;
 use super::select::filter;
 use super::service::Service;
 
@@ -80,11 +81,20 @@ pub async fn run(
     let kept = order.keep(&settings.intake);
     let new_run = describe((kept, &names), &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
-    let mut before = Before::default();
-    let mut reading = (
-        Intake::Read { inputs, first: 0 },
-        Planner::new(Arc::new(order.rules())),
-    );
+    let mut planner = Planner::new(Arc::new(order.rules()));
+    let (mut intake, mut before) = if settings.inputs.is_empty() {
+        let selecting = Selecting {
+            store: &store,
+            clock: &clock,
+            run,
+            order: &order,
+            service: &service,
+            filter,
+        };
+        (Intake::Nothing, selecting.fill(&mut stop).await?)
+    } else {
+        (Intake::Read { inputs, first: 0 }, Before::default())
+    };
     if let Some(terms) = terms {
         let plan = Plan {
             id,
@@ -93,18 +103,20 @@ pub async fn run(
             clock: &clock,
             service: &service,
             order: &order,
+            origin: if settings.inputs.is_empty() {
+                PlanOrigin::Tenant
+            } else {
+                PlanOrigin::Input
+            },
             about: Vec::new(),
         };
-        let rows = if settings.inputs.is_empty() {
-            Rows::Tenant(filter)
-        } else {
-            Rows::Input(reading.0, reading.1)
-        };
-        before = plan.agree(rows, terms, &mut stop, Refused::Forget).await?;
+        let reading = (intake, planner);
+        before = plan
+            .agree(reading, terms, &mut stop, Refused::Forget)
+            .await?;
         // All of it is in the journal, and nothing is added to what was agreed to.
-        reading = (Intake::Nothing, Planner::new(Arc::default()));
+        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
     }
-    let (intake, planner) = reading;
     let carrying = Carrying {
         id,
         run,
@@ -137,8 +149,7 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
         Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
         Consent::Given | Consent::NotNeeded => None,
     };
-    let is_selected = settings.inputs.is_empty();
-    let is_planned = terminal.is_some() || settings.max_actions.is_some() || is_selected;
+    let is_planned = terminal.is_some() || settings.max_actions.is_some();
     Ok(is_planned.then_some(Terms {
         terminal,
         max_actions: settings.max_actions,

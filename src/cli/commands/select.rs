@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::api::MAX_TOP;
+use anyhow::anyhow;
+
 use crate::api::filter_of;
 use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
 use crate::clock::Clock;
 use crate::domain::Destination;
+use crate::engine::Before;
 use crate::engine::Pages;
 use crate::engine::Planner;
 use crate::engine::Selected;
 use crate::engine::SelectionJournal;
+use crate::engine::core::StopReason;
 use crate::store::RunKey;
 use crate::store::Store;
 
 use super::carry::StopWishes;
+use super::carry::state;
 use super::choosing::unread;
 use super::order::Order;
 use super::reading::reads;
@@ -37,13 +42,26 @@ pub(super) fn filter(typed: Option<&String>, order: &Order) -> Option<String> {
 }
 
 impl Selecting<'_> {
-    /// Journals what is selected; returns how it ended, and how many calls it took.
-    pub(super) async fn fill(self, stop: &mut StopWishes) -> Result<(Selected, u64), Failure> {
+    /// Journals what is selected and returns what the journal holds then; where that cannot be had, the run never was.
+    pub(super) async fn fill(self, stop: &mut StopWishes) -> Result<Before, Failure> {
+        match self.select(stop).await {
+            Ok(before) => Ok(before),
+            Err(failure) => {
+                // A run that is held cannot be removed.
+                let held = self.store.hold_run(self.run, self.clock.now().wall);
+                drop(held.await.map_err(state)?);
+                self.store.remove_run(self.run).await.map_err(state)?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn select(&self, stop: &mut StopWishes) -> Result<Before, Failure> {
         let scope = self.service.scope(Destination::List);
         let mut reads = reads(
             (self.service.lane.reads(), &scope),
             (self.store, self.clock),
-            self.order.read_windows.scaled_down(self.order.time_scale),
+            self.order.read_windows.clone(),
             self.order.retry(),
         )
         .await?;
@@ -54,9 +72,20 @@ impl Selecting<'_> {
             clock: &**self.clock,
         };
         // Nothing is sent before the last page is there, so the first need not be small.
-        let pages = Pages::new(self.filter, MAX_TOP);
+        let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
         let selected = journal.fill((pages, &mut reads), stop.wishes());
-        let selected = selected.await.map_err(unread)?;
-        Ok((selected, reads.calls()))
+        match selected.await.map_err(unread)? {
+            Selected::Whole(before) => Ok(before),
+            Selected::Stopped(reason) => Err(stopped(&reason)),
+        }
     }
+}
+
+fn stopped(reason: &StopReason) -> Failure {
+    let why = match reason {
+        StopReason::Asked(what) => what.as_str(),
+        _ => "asked to stop",
+    };
+    let error = anyhow!("nothing was sent: stopped by {why} before the selection was read");
+    Failure::new(FailureKind::Refused, error)
 }
