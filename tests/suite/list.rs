@@ -8,6 +8,7 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -101,9 +102,12 @@ impl Tenant {
     }
 }
 
+/// One moment for all, so that a higher number is an older action however slow the machine is.
+static START: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
+
 fn action(number: usize) -> Record {
     let age = Duration::from_secs(60) + Duration::from_millis(number as u64);
-    let created = Timestamp::now().checked_sub(age).unwrap();
+    let created = START.checked_sub(age).unwrap();
     let mut record = Record::new(nth_id(number), "Isolate", Status::Pending, created);
     "o'neil@x".clone_into(&mut record.requestor);
     record.computer_dns_name = Some(format!("ws-{number}.corp.example"));
