@@ -411,7 +411,10 @@ fn answer(effect: &Effect) -> Option<Event> {
                 reply,
             })
         }
-        Effect::Token { lane, .. } => Some(Event::TokenReady { lane }),
+        Effect::Token { lane, .. } => Some(Event::TokenReady {
+            lane,
+            expires_at: None,
+        }),
         Effect::Read { .. } => panic!("nothing is in doubt here"),
         Effect::Write { .. } | Effect::Tell(_) => None,
     }

@@ -16,6 +16,13 @@ pub fn default_state_dir() -> Option<PathBuf> {
     Some(root.join("mde-cancel"))
 }
 
+/// Returns the folder in which a user's programs keep their configuration, for example `~/.config/mde-cancel`.
+pub fn default_config_dir() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.config_dir().join("mde-cancel"))
+}
+
 /// Creates `dir` and its parents; what is made new is open to its owner only (0700).
 ///
 /// # Errors

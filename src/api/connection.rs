@@ -1,57 +1,22 @@
 //! The one way to the service: an HTTP client bound to one address.
 //!
-//! HTTP/1.1 only, TLS always verified, redirects never followed, nothing retried below us. The token cannot go
-//! anywhere but to the configured address, for no URL is ever taken from an answer.
+//! The token cannot go anywhere but to the configured address, for no URL is ever taken from an answer.
 
 use std::fmt;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use reqwest::Certificate;
 use reqwest::Client;
 use reqwest::RequestBuilder;
-use reqwest::header::ACCEPT;
-use reqwest::header::HeaderMap;
-use reqwest::header::HeaderValue;
 use url::Host;
 use url::Url;
 
-/// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
-const IDLE: Duration = Duration::from_secs(20);
-
-/// A host that has not taken a connection by then is not reachable, however long a call may take.
-const MAX_CONNECT: Duration = Duration::from_secs(10);
-
-/// Installs the cryptography that TLS uses in this process; does nothing where one is installed.
-///
-/// It goes first in `main`, because a client built without one panics; [`Connection::open`] calls it as well.
-pub fn install_crypto_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none()
-        && rustls::crypto::ring::default_provider()
-            .install_default()
-            .is_err()
-    {
-        tracing::trace!("another thread was faster to install the cryptography");
-    }
-}
-
-/// Whose certificates are trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The machine's own store and the public roots that we carry, so that a bare container works as well.
-    Public,
-    /// Nobody's: for the sandbox, which speaks plain http on a loopback address.
-    Nothing,
-}
-
-/// Whether proxies named by the environment are used. A plain http address never goes through one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proxies {
-    /// As `HTTPS_PROXY`, `NO_PROXY` and their kin say.
-    FromEnvironment,
-    /// None at all.
-    Off,
-}
+use super::web_client::ApiError;
+use super::web_client::Proxies;
+use super::web_client::Scheme;
+use super::web_client::Trust;
+use super::web_client::WebSettings;
+use super::web_client::web_client;
 
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
 #[derive(Clone)]
@@ -68,40 +33,6 @@ pub struct ApiSettings {
     pub proxies: Proxies,
 }
 
-/// Why a connection cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// The client refused to be built.
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
-    /// Not an address of the web.
-    #[error("an API address starts with https://, not with {scheme}:")]
-    NoWebAddress {
-        /// What it starts with.
-        scheme: String,
-    },
-    /// A token must not travel in the clear.
-    #[error("plain http is accepted for loopback addresses only, not for {host}")]
-    PlainHttp {
-        /// Which host.
-        host: String,
-    },
-    /// Parts that an API address has no use for, or that would leak.
-    #[error(
-        "the API address of {host} must not hold a user name, a password, a query or a fragment"
-    )]
-    Surplus {
-        /// Which host.
-        host: String,
-    },
-    /// The sandbox has no certificate.
-    #[error("a connection that trusts no certificate cannot reach {host} over https")]
-    Untrusted {
-        /// Which host.
-        host: String,
-    },
-}
-
 /// An open way to one API address. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Connection {
@@ -115,40 +46,18 @@ impl Connection {
     /// # Errors
     /// Returns why the address is refused, or why there can be no client.
     pub fn open(settings: ApiSettings) -> Result<Self, ApiError> {
-        check_address(&settings.base, settings.trust)?;
-        install_crypto_provider();
-        let is_https = settings.base.scheme() == "https";
-        let accept = HeaderValue::from_static("application/json");
-        let mut builder = Client::builder()
-            .default_headers(HeaderMap::from_iter([(ACCEPT, accept)]))
-            .user_agent(settings.user_agent)
-            .http1_only()
-            .https_only(is_https)
-            .gzip(true)
-            .referer(false)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .timeout(settings.timeout)
-            // Shorter than the whole call's, so that a connection that never came about is told from a call without
-            // an answer.
-            .connect_timeout((settings.timeout / 2).min(MAX_CONNECT))
-            .pool_idle_timeout(IDLE)
-            .tcp_nodelay(true);
-        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        {
-            // A kernel must not deliver a call long after we gave it up.
-            builder = builder.tcp_user_timeout(settings.timeout);
-        }
-        if settings.proxies == Proxies::Off || !is_https {
-            builder = builder.no_proxy();
-        }
-        builder = match settings.trust {
-            Trust::Public => builder.tls_certs_merge(public_roots()?),
-            Trust::Nothing => builder.tls_certs_only([]),
+        check_address(&settings.base, &settings.trust)?;
+        let scheme = match settings.base.scheme() {
+            "https" => Scheme::Https,
+            _ => Scheme::Http,
         };
-        let client = builder
-            .build()
-            .map_err(|error| ApiError::Client(error.without_url()))?;
+        let client = web_client(WebSettings {
+            scheme,
+            timeout: settings.timeout,
+            user_agent: settings.user_agent,
+            trust: settings.trust,
+            proxies: settings.proxies,
+        })?;
         Ok(Self {
             client,
             base: settings.base,
@@ -187,7 +96,7 @@ impl fmt::Debug for Connection {
 }
 
 /// Refuses every address to which a token must not go, before anything is built.
-fn check_address(base: &Url, trust: Trust) -> Result<(), ApiError> {
+fn check_address(base: &Url, trust: &Trust) -> Result<(), ApiError> {
     let scheme = base.scheme();
     let (Some(host), "http" | "https") = (base.host(), scheme) else {
         return Err(ApiError::NoWebAddress {
@@ -212,13 +121,6 @@ fn check_address(base: &Url, trust: Trust) -> Result<(), ApiError> {
         ("https", Trust::Nothing) => Err(ApiError::Untrusted { host }),
         _ => Ok(()),
     }
-}
-
-fn public_roots() -> Result<Vec<Certificate>, ApiError> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|root| Certificate::from_der(root).map_err(ApiError::Client))
-        .collect()
 }
 
 /// Writes a query by hand: OData names keep their `$`, a blank is `%20`, for not every OData reader takes a `+` for
@@ -247,6 +149,7 @@ fn encode_query(query: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::install_crypto_provider;
 
     fn open(base: &str, trust: Trust) -> Result<Connection, ApiError> {
         Connection::open(ApiSettings {

@@ -17,20 +17,25 @@ mod exchange;
 
 mod classify;
 
+mod web_client;
+
 mod connection;
 
 mod canceller;
 mod reader;
 
 pub use canceller::Canceller;
-pub use connection::ApiError;
 pub use connection::ApiSettings;
 pub use connection::Connection;
-pub use connection::Proxies;
-pub use connection::Trust;
-pub use connection::install_crypto_provider;
 pub use list_query::ListQuery;
 pub use list_query::MAX_TOP;
 pub use odata::filter_of;
 pub use reader::MAX_BATCH;
 pub use reader::Reader;
+pub use web_client::ApiError;
+pub use web_client::Proxies;
+pub use web_client::Scheme;
+pub use web_client::Trust;
+pub use web_client::WebSettings;
+pub use web_client::install_crypto_provider;
+pub use web_client::web_client;

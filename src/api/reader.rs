@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+use reqwest::header::DATE;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -99,6 +101,21 @@ impl Reader {
             (MAX_PAGE, page),
         )
         .await
+    }
+
+    /// Reads the newest record, or learns why that is not possible, and what time it is for the service.
+    ///
+    /// # Cancel safety
+    /// Safe; the call may be counted by the service all the same.
+    pub async fn probe(&self, token: &SecretString) -> (ReadReply, Option<Timestamp>) {
+        let query = [("$top", "1")];
+        let call = self.connection.get(&["api", "machineactions"], &query);
+        let exchanged = exchange(call, token, MAX_RECORD).await;
+        let time = exchanged.as_ref().ok().and_then(|answered| {
+            let text = answered.headers.get(DATE)?.to_str().ok()?;
+            Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
+        });
+        (classify(exchanged, page), time)
     }
 
     /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.

@@ -2,6 +2,8 @@
 //!
 //! Every token passes the tenant check here before anybody can use it.
 
+use super::azure::AzureSource;
+use super::device_code::DeviceCode;
 use super::ready_token::ReadyToken;
 use super::token::AuthError;
 use super::token::Token;
@@ -17,22 +19,44 @@ pub enum Freshness {
 
 /// The kinds of source a token can come from.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each lane, and it stays where it is"
+)]
 pub enum TokenSource {
     /// A token that somebody else got.
     Ready(ReadyToken),
+    /// A sign-in through the Azure library.
+    Azure(Box<AzureSource>),
+    /// A person who enters a code.
+    Device(Box<DeviceCode>),
 }
 
-/// A source of tokens for one tenant.
+/// A source of tokens for one tenant. It keeps the last one, and nothing is tried twice here.
 #[derive(Debug)]
 pub struct Credential {
     source: TokenSource,
     tenant: Option<String>,
+    // tokio's Mutex, held over a sign-in: whoever comes meanwhile takes what it brings.
+    held: tokio::sync::Mutex<Option<Token>>,
 }
 
 impl Credential {
     /// Binds a source to the tenant that was asked for, if one was.
     pub fn new(source: TokenSource, tenant: Option<String>) -> Self {
-        Self { source, tenant }
+        Self {
+            source,
+            tenant,
+            held: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Returns whether a newer token can be had when this one ends.
+    pub fn is_renewable(&self) -> bool {
+        match &self.source {
+            TokenSource::Ready(ready) => ready.is_renewable(),
+            TokenSource::Azure(_) | TokenSource::Device(_) => true,
+        }
     }
 
     /// Returns a token for the tenant that was asked for.
@@ -44,13 +68,23 @@ impl Credential {
     /// # Cancel safety
     /// Safe: the token at hand stays.
     pub async fn token(&self, freshness: Freshness) -> Result<Token, AuthError> {
+        let mut held = self.held.lock().await;
+        if let (Freshness::AtHand, Some(token)) = (freshness, &*held) {
+            return Ok(token.clone());
+        }
         let token = match (&self.source, freshness) {
             (TokenSource::Ready(ready), Freshness::AtHand) => ready.held(),
             (TokenSource::Ready(ready), Freshness::New) => ready.refresh().await?,
+            (TokenSource::Azure(azure), _) => azure.sign_in().await?,
+            (TokenSource::Device(device), _) => device.sign_in().await?,
         };
-        if let Some(asked) = &self.tenant {
-            token.check_tenant(asked)?;
+        if let Some(asked) = &self.tenant
+            && let Err(error) = token.check_tenant(asked)
+        {
+            *held = None;
+            return Err(error);
         }
+        *held = Some(token.clone());
         Ok(token)
     }
 }
@@ -112,7 +146,7 @@ mod tests {
         let error = credential.token(Freshness::New).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the token in MDE_CANCEL_TOKEN cannot be refreshed; get a new one, or use --token-file"
+            "the token in MDE_CANCEL_TOKEN cannot be refreshed"
         );
         assert!(!format!("{credential:?}").contains("the-secret"));
     }

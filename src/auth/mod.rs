@@ -6,16 +6,36 @@
 
 mod claims;
 
+mod refusal;
+
 mod token;
+
+mod secret_file;
 
 mod ready_token;
 
+mod web;
+
+mod certificate;
+
+mod azure;
+mod device_code;
+
 mod credential;
 
+pub use azure::AzureKind;
+pub use azure::AzureSource;
+pub use azure::SecretOrigin;
+pub use certificate::Certificate;
 pub use claims::Claims;
 pub use credential::Credential;
 pub use credential::Freshness;
 pub use credential::TokenSource;
+pub use device_code::DeviceCode;
+pub use device_code::DevicePrompt;
+pub use device_code::ShowPrompt;
 pub use ready_token::ReadyToken;
+pub use refusal::Refusal;
 pub use token::AuthError;
 pub use token::Token;
+pub use web::Web;

@@ -2,8 +2,6 @@
 //!
 //! It never refreshes one itself, and reads a file only if its owner alone can.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -12,11 +10,12 @@ use std::sync::PoisonError;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 
-use crate::platform;
-
+use super::secret_file::read_private;
 use super::token::AuthError;
-use super::token::MAX_TOKEN;
 use super::token::Token;
+
+/// How messages name such a file.
+const TOKEN_FILE: &str = "token file";
 
 /// A ready token and where it came from.
 #[derive(Debug)]
@@ -59,6 +58,11 @@ impl ReadyToken {
         })
     }
 
+    /// Returns whether a newer token may come: from a file, never from a value.
+    pub(super) fn is_renewable(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
     /// Returns the token as it was last read.
     pub(super) fn held(&self) -> Token {
         self.held
@@ -85,6 +89,7 @@ impl ReadyToken {
         let token = tokio::task::spawn_blocking(move || read_file(&path))
             .await
             .map_err(|error| AuthError::Unreadable {
+                what: TOKEN_FILE,
                 path: lost,
                 source: std::io::Error::other(error),
             })??;
@@ -94,22 +99,7 @@ impl ReadyToken {
 }
 
 fn read_file(path: &Path) -> Result<Token, AuthError> {
-    let unreadable = |source| AuthError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    if platform::is_readable_by_others(path).map_err(unreadable)? {
-        return Err(AuthError::ReadableByOthers {
-            path: path.to_owned(),
-        });
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(unreadable)?
-        .take(MAX_TOKEN as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    let text = read_private(path, TOKEN_FILE)?;
     let origin = format!("the token file {}", path.display());
-    // What is no text is no token either; the parser says so, naming the file.
-    Token::parse(&String::from_utf8_lossy(&bytes), &origin)
+    Token::parse(text.expose_secret(), &origin)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::claims::Claims;
+use super::refusal::Refusal;
 
 /// The longest token taken. Real ones stay under 8 KB, and no gateway takes a header near this.
 pub(super) const MAX_TOKEN: usize = 64 * 1024;
@@ -14,23 +15,39 @@ pub(super) const MAX_TOKEN: usize = 64 * 1024;
 /// Why there is no token to use.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A file that more than its owner can read is no place for a token.
-    #[error("the token file {path} can be read by others; make it private (chmod 600)")]
-    ReadableByOthers {
-        /// Which file.
-        path: PathBuf,
-    },
     /// A token in the environment is there once and for all.
-    #[error("the token in {origin} cannot be refreshed; get a new one, or use --token-file")]
+    #[error("the token in {origin} cannot be refreshed")]
     CannotRefresh {
         /// Where the token stands.
         origin: String,
     },
+    /// A certificate or a key that nothing can be signed with.
+    #[error("the certificate file {path} {problem}")]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Nothing but blanks.
-    #[error("{origin} holds no token")]
+    #[error("{origin} holds nothing")]
     Empty {
-        /// Where a token was looked for.
+        /// Where a token or a secret was looked for.
         origin: String,
+    },
+    /// A managed identity's endpoint that is not on this machine.
+    #[error("the managed identity's endpoint {address} is not on this machine")]
+    ForeignEndpoint {
+        /// Scheme and host.
+        address: String,
+    },
+    /// The settings that a sign-in of this kind needs are not there, or the library does not take them.
+    #[error("signing in by {kind} needs {what}")]
+    Missing {
+        /// Which kind.
+        kind: &'static str,
+        /// What is missing.
+        what: String,
     },
     /// Blanks inside, control characters or anything else that no header may carry.
     #[error("{origin} holds something that is no token")]
@@ -38,15 +55,41 @@ pub enum AuthError {
         /// Where it stands.
         origin: String,
     },
+    /// A file that more than its owner can read is no place for a secret.
+    #[error("the {what} {path} can be read by others; make it private (chmod 600)")]
+    ReadableByOthers {
+        /// What the file is for.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The login service, or whoever stands in its place, said no.
+    #[error("{place} refused: {refusal}")]
+    Refused {
+        /// Who said it.
+        place: String,
+        /// What it said.
+        refusal: Refusal,
+    },
     /// Longer than any token.
     #[error("{origin} holds more than the {MAX_TOKEN} bytes that a token may have")]
     TooLong {
         /// Where it stands.
         origin: String,
     },
+    /// Nothing came back, or nothing that could be understood; a little later it may.
+    #[error("{place} gave no token: {what}")]
+    Unavailable {
+        /// Who was asked.
+        place: String,
+        /// What came instead.
+        what: String,
+    },
     /// The system's word.
-    #[error("the token file {path} cannot be read")]
+    #[error("the {what} {path} cannot be read")]
     Unreadable {
+        /// What the file is for.
+        what: &'static str,
         /// Which file.
         path: PathBuf,
         /// What the system said.
@@ -61,6 +104,43 @@ pub enum AuthError {
         /// What the token says.
         got: String,
     },
+}
+
+impl AuthError {
+    /// Returns whether the same sign-in may succeed a little later. All others are never tried again.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Refused { refusal, .. } => refusal.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Returns what mends it, as an imperative without a period.
+    pub fn mend(&self) -> Option<&'static str> {
+        match self {
+            Self::CannotRefresh { .. } => Some(
+                "get a new token, or name a file with --token-file that is written anew in time",
+            ),
+            Self::Certificate { .. } => Some(
+                "put the certificate and its unencrypted RSA key, both as PEM, into the file of AZURE_CLIENT_CERTIFICATE_PATH",
+            ),
+            Self::ForeignEndpoint { .. } => {
+                Some("check IDENTITY_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST")
+            }
+            Self::Refused { refusal, .. } => Some(refusal.mend()),
+            Self::Unavailable { .. } => {
+                Some("check the network, the proxy and --login-url, or try again later")
+            }
+            Self::WrongTenant { .. } => Some("check --tenant-id and where the token comes from"),
+            Self::Empty { .. }
+            | Self::Missing { .. }
+            | Self::NotAToken { .. }
+            | Self::ReadableByOthers { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 /// A token with what is known about it.
@@ -105,6 +185,22 @@ impl Token {
             secret: SecretString::from(bare),
             expires_at: claims.as_ref().and_then(|claims| claims.expires_at),
             claims,
+        })
+    }
+
+    /// Takes a token that a sign-in brought, with what was said about its end.
+    ///
+    /// # Errors
+    /// Returns that it is none.
+    pub(super) fn brought(
+        text: &str,
+        expires_at: Option<Timestamp>,
+        origin: &str,
+    ) -> Result<Self, AuthError> {
+        let token = Self::parse(text, origin)?;
+        Ok(Self {
+            expires_at: expires_at.or(token.expires_at),
+            ..token
         })
     }
 
@@ -176,9 +272,9 @@ mod tests {
     fn what_is_no_token_is_refused_by_place_and_never_shown() {
         let long = "secret".repeat(MAX_TOKEN);
         for (text, expected) in [
-            ("", "the file f holds no token"),
+            ("", "the file f holds nothing"),
             (" \n\u{feff}", "the file f holds something that is no token"),
-            ("\"\"", "the file f holds no token"),
+            ("\"\"", "the file f holds nothing"),
             ("secret two", "the file f holds something that is no token"),
             (
                 "secret\nsecret",

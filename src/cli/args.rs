@@ -10,6 +10,10 @@ pub mod cloud;
 pub mod selection;
 pub mod value;
 
+pub mod connection;
+
+pub mod config;
+
 mod list;
 mod plan;
 
@@ -39,11 +43,14 @@ pub use list::ListArgs;
 pub use list::ListFormat;
 
 use cloud::Cloud;
-use cloud::Region;
+use config::ConfigCommandArgs;
+use config::ConfigFileArgs;
+use config::DoctorArgs;
 use selection::SelectionArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
-use value::Veiled;
+
+pub use connection::ConnectionArgs;
 
 pub use plan::PlanFormat;
 pub use plan::PreviewArgs;
@@ -129,6 +136,9 @@ pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// Which configuration is read.
+    #[command(flatten)]
+    pub config: ConfigFileArgs,
 }
 
 /// What to do.
@@ -152,6 +162,10 @@ pub enum Command {
     Report(ReportCommandArgs),
     /// Show what is spent and left in each quota window, as seen by this state folder
     Quota(QuotaArgs),
+    /// Check settings, state folder, sign-in, permissions and reach, and say what mends what fails
+    Doctor(Box<DoctorArgs>),
+    /// Show the configuration
+    Config(ConfigCommandArgs),
     /// Serve an imitation of the service on a loopback address until stopped
     #[command(after_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<SandboxArgs>),
@@ -189,7 +203,10 @@ pub struct RunArgs {
     #[arg(
         long,
         help_heading = "Connection",
-        conflicts_with_all = ["tenant_id", "client_id", "cloud", "region", "api_url", "token_file"]
+        conflicts_with_all = [
+            "tenant_id", "client_id", "cloud", "region", "api_url", "token_file", "credential", "client_secret_file",
+            "login_url", "api_scope", "ca_file",
+        ]
     )]
     pub sandbox: bool,
     /// Print the plan and send nothing, as `preview` does
@@ -398,40 +415,6 @@ pub struct BoundsArgs {
     pub give_up_after: Option<Duration>,
 }
 
-/// Where calls go, and by whose leave.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
-    /// What the service counts by.
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Read a ready access token from this file, again whenever a new one is needed; a token may also stand in
-    /// MDE_CANCEL_TOKEN, never in a flag [env: MDE_CANCEL_TOKEN_FILE]
-    #[arg(long, value_name = "PATH")]
-    pub token_file: Option<Veiled>,
-}
-
-/// What the service counts by: cloud, tenant and app.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
-pub struct ScopeArgs {
-    /// Expect this tenant: a GUID or a domain name [default: the token's] [env: AZURE_TENANT_ID]
-    #[arg(long, value_name = "TENANT", value_parser = value::tenant)]
-    pub tenant_id: Option<String>,
-    /// Count calls for this application [default: the token's] [env: AZURE_CLIENT_ID]
-    #[arg(long, value_name = "GUID", value_parser = value::client)]
-    pub client_id: Option<String>,
-    /// Use this cloud [default: commercial] [env: MDE_CANCEL_CLOUD]
-    #[arg(long, value_name = "CLOUD", value_enum)]
-    pub cloud: Option<Cloud>,
-    /// Use this geography's host of the commercial cloud [env: MDE_CANCEL_REGION]
-    #[arg(long, value_name = "REGION", value_enum, conflicts_with = "api_url")]
-    pub region: Option<Region>,
-    /// Call the service at this address; plain http for loopback only [env: MDE_CANCEL_API_URL]
-    #[arg(long, value_name = "URL")]
-    pub api_url: Option<Veiled>,
-}
-
 /// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.
 #[derive(Args, Clone, Debug)]
 pub struct QuotaArgs {
@@ -492,6 +475,9 @@ pub struct SandboxArgs {
     /// Accept only tokens that this sandbox handed out
     #[arg(long)]
     pub strict_tokens: bool,
+    /// Let the tokens that it hands out end after this time
+    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = value::bound)]
+    pub token_lifetime: Duration,
     /// Append each call to this file, one JSON line each
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

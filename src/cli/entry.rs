@@ -106,6 +106,11 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
                 commands::quota(quota, look).await?;
                 Ok(RunExit::Done)
             }
+            CommandSettings::Doctor(doctor) => commands::doctor(*doctor, look).await,
+            CommandSettings::ConfigShow(shown) => {
+                commands::config_show(&shown)?;
+                Ok(RunExit::Done)
+            }
             CommandSettings::Sandbox(sandbox) => {
                 let mut signals = StopSignals::listen()
                     .map_err(|error| Failure::new(FailureKind::Fault, error))?;

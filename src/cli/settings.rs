@@ -1,20 +1,28 @@
 //! What was meant: what was typed, merged once with the environment and the defaults, checked, and cut into one small
 //! struct per concern.
 //!
-//! Nothing is opened and nothing is sent here. Below this floor nobody sees arguments, the environment or these
-//! settings; each module gets the part that it owns. Whatever passed here needs no second look at what was typed: a
+//! Nothing is sent here, and nothing is opened but the config file. Below this floor nobody sees arguments, the
+//! environment or these settings; each module gets the part that it owns. Whatever passed here needs no second look at what was typed: a
 //! run without consent, without a token or without an input has no settings at all.
 //!
-//! The layers are flag, environment, default. A file of settings would come between the last two, in
-//! [`Surroundings`], and nowhere else.
+//! The layers are flag, environment, config file, default; they meet in [`Surroundings`] and nowhere else.
+
+mod config_key;
+
+mod config_file;
 
 mod error;
 mod surroundings;
 
 mod allowance;
 mod common;
+mod sign_in;
+
 mod connection;
 mod selection;
+
+mod config_show;
+mod doctor;
 
 mod quota;
 mod run;
@@ -26,8 +34,12 @@ mod preview;
 
 pub use allowance::Allowance;
 pub use common::CommonSettings;
+pub use config_file::ConfigFault;
+pub use config_file::ConfigLayer;
+pub use config_show::ConfigShowSettings;
+pub use config_show::ShownSetting;
 pub use connection::ConnectionSettings;
-pub use connection::TokenOrigin;
+pub use doctor::DoctorSettings;
 pub use error::SettingsError;
 pub use list::ListSettings;
 pub use past::BeforeRemoval;
@@ -47,11 +59,16 @@ pub use run::World;
 pub use sandbox::Seed;
 pub use sandbox::ServeSettings;
 pub use selection::SelectionSettings;
+pub use sign_in::Choice;
+pub use sign_in::SignIn;
+pub use sign_in::TokenOrigin;
 pub use surroundings::Surroundings;
 
 use super::args::Cli;
 use super::args::Command;
 use super::args::RunsCommand;
+use super::args::config::ConfigCommand;
+use super::args::config::ConfigFileArgs;
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -81,6 +98,10 @@ pub enum CommandSettings {
     Report(ReportSettings),
     /// `quota`
     Quota(QuotaSettings),
+    /// `doctor`
+    Doctor(Box<DoctorSettings>),
+    /// `config show`
+    ConfigShow(ConfigShowSettings),
     /// `sandbox`
     Sandbox(Box<ServeSettings>),
 }
@@ -92,6 +113,8 @@ impl Settings {
     /// Returns the first thing that cannot be meant.
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
+        let config = config_layer(&typed.config, around)?;
+        let around = &around.with_config(config);
         let command = match typed.command {
             Command::Run(run) if run.dry_run => {
                 CommandSettings::Preview(Box::new(PreviewSettings::of_run(*run, &common, around)?))
@@ -123,6 +146,13 @@ impl Settings {
             Command::Quota(quota) => {
                 CommandSettings::Quota(QuotaSettings::resolve(quota, &common, around)?)
             }
+            Command::Doctor(doctor) => CommandSettings::Doctor(Box::new(DoctorSettings::resolve(
+                *doctor, &common, around,
+            )?)),
+            Command::Config(config) => {
+                let ConfigCommand::Show(show) = config.command;
+                CommandSettings::ConfigShow(ConfigShowSettings::resolve(*show, &common, around)?)
+            }
             Command::Sandbox(sandbox) => {
                 CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)))
             }
@@ -131,5 +161,32 @@ impl Settings {
             common: CommonSettings::resolve(&common, around)?,
             command,
         })
+    }
+}
+
+/// Reads the config file that was named, or the one in the platform's folder where there is one.
+fn config_layer(
+    typed: &ConfigFileArgs,
+    around: &Surroundings<'_>,
+) -> Result<Option<ConfigLayer>, SettingsError> {
+    let named = around.layered_path(typed.config.clone(), "MDE_CANCEL_CONFIG");
+    let profile = around.layered(
+        typed.profile.clone(),
+        "MDE_CANCEL_PROFILE",
+        super::args::value::words,
+    )?;
+    let path = match named {
+        Some(path) => Some(path),
+        None => around.default_config.clone().filter(|path| path.exists()),
+    };
+    match (path, profile) {
+        (Some(path), profile) => ConfigLayer::load(&path, profile.as_deref())
+            .map(Some)
+            .map_err(SettingsError::Config),
+        (None, Some(profile)) => {
+            let path = around.default_config.as_deref();
+            Err(SettingsError::Config(ConfigFault::no_file(path, &profile)))
+        }
+        (None, None) => Ok(None),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::Uptime;
@@ -30,6 +32,8 @@ pub(super) struct Watch<'run> {
     progress: &'run Progress,
     run: String,
     sandbox: bool,
+    /// When the token ends, where no newer one can be had then; nothing once that was said.
+    token_ends: Option<Timestamp>,
     seen: Seen,
 }
 
@@ -48,7 +52,28 @@ impl<'run> Watch<'run> {
             progress,
             run,
             sandbox,
+            token_ends: None,
             seen: Seen::default(),
+        }
+    }
+
+    /// Warns once the forecast reaches beyond the end of a token that cannot be renewed.
+    pub(super) fn with_token_until(self, token_ends: Option<Timestamp>) -> Self {
+        Self { token_ends, ..self }
+    }
+
+    fn mind_token(&mut self, view: &RunView) {
+        let (Some(end), Some(finish)) = (self.token_ends, view.finish) else {
+            return;
+        };
+        let finish = view.now.wall_at(finish);
+        if finish > end {
+            self.token_ends = None;
+            tracing::warn!(
+                run = self.run.as_str(),
+                "the token ends at {end:.0} and cannot be renewed, and the run goes on until about {finish:.0}: it will \
+                 stop, and `mde-cancel resume` goes on with a new token"
+            );
         }
     }
 }
@@ -167,6 +192,7 @@ impl Observer for Watch<'_> {
     }
 
     fn looked(&mut self, view: &RunView) {
+        self.mind_token(view);
         let view = progress_view(view, self.sandbox, self.seen);
         self.progress.update(&view);
     }

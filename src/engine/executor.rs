@@ -73,11 +73,19 @@ impl LaneHandles {
             Freshness::AtHand
         };
         match self.reads.sign_in(freshness).await {
-            Ok(()) => Event::TokenReady { lane },
-            Err(error) => Event::TokenRefused {
-                lane,
-                reason: error.to_string(),
-            },
+            Ok(expires_at) => Event::TokenReady { lane, expires_at },
+            Err(error) => {
+                let reason = match error.mend() {
+                    Some(mend) => format!("{error}; {mend}"),
+                    None => error.to_string(),
+                };
+                if error.is_transient() {
+                    tracing::warn!(%error, "no new token yet; the sign-in is tried again");
+                    Event::TokenUnavailable { lane, reason }
+                } else {
+                    Event::TokenRefused { lane, reason }
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::api::ListQuery;
@@ -43,11 +44,15 @@ impl ReadHandles {
             .clone()
     }
 
-    /// Gets a token, and keeps it for the calls to come.
-    pub(super) async fn sign_in(&self, freshness: Freshness) -> Result<(), AuthError> {
+    /// Gets a token, and keeps it for the calls to come. Returns when it ends, where that is known and a newer one can
+    /// be had then; one that cannot be renewed is carried until the service refuses it.
+    pub(super) async fn sign_in(
+        &self,
+        freshness: Freshness,
+    ) -> Result<Option<Timestamp>, AuthError> {
         let token = self.credential.token(freshness).await?;
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.secret);
-        Ok(())
+        Ok(token.expires_at.filter(|_| self.credential.is_renewable()))
     }
 
     /// Looks at the records of these actions, with one call.

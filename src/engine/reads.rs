@@ -257,7 +257,7 @@ impl Reads {
 
     async fn sign_in(&self, freshness: Freshness) -> Result<(), ReadsError> {
         let signed_in = self.handles.sign_in(freshness).await;
-        signed_in.map_err(ReadsError::SignIn)
+        signed_in.map(drop).map_err(ReadsError::SignIn)
     }
 
     /// Takes a slot, sends one call and writes down how it ended.

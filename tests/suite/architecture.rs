@@ -25,6 +25,8 @@ const FLOORS: &[(&str, u8)] = &[
 /// The only places that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["sandbox"]),
+    ("azure_core", &["auth"]),
+    ("azure_identity", &["auth"]),
     ("clap", &["cli"]),
     ("comfy_table", &["cli"]),
     ("console", &["cli"]),
@@ -35,9 +37,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["quota"]),
     ("indicatif", &["cli"]),
     ("reqwest", &["api", "auth"]),
+    ("ring", &["auth"]),
     ("rusqlite", &["store"]),
     ("rustix", &["clock", "platform"]),
     ("rustls", &["api"]),
+    ("rustls_pki_types", &["auth"]),
+    ("toml", &["cli"]),
     ("tracing_subscriber", &["cli"]),
 ];
 

@@ -1,11 +1,13 @@
 //! What is typed and what it means: through the real parser, with an environment that each test writes down.
 
 mod binary;
+mod config;
 mod errors;
 mod help;
 mod layers;
 mod sandbox;
 mod selection;
+mod sign_in;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use mde_cancel::cli::settings::Consent;
 use mde_cancel::cli::settings::RunSettings;
 use mde_cancel::cli::settings::Settings;
 use mde_cancel::cli::settings::SettingsError;
+use mde_cancel::cli::settings::SignIn;
 use mde_cancel::cli::settings::Surroundings;
 use mde_cancel::cli::settings::TokenOrigin;
 use mde_cancel::cli::settings::Verify;
@@ -39,6 +42,7 @@ pub(super) struct Typing {
     words: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
     default_state_dir: Option<PathBuf>,
+    default_config: Option<PathBuf>,
 }
 
 /// Types `words`, parted by blanks, behind the program's name.
@@ -47,6 +51,7 @@ pub(super) fn typing(words: &str) -> Typing {
         words: words.split_whitespace().map(OsString::from).collect(),
         variables: Vec::new(),
         default_state_dir: Some(PathBuf::from("state")),
+        default_config: None,
     }
 }
 
@@ -72,6 +77,12 @@ impl Typing {
         self
     }
 
+    /// Puts a config file where the platform has its own.
+    pub(super) fn config(mut self, path: impl Into<PathBuf>) -> Self {
+        self.default_config = Some(path.into());
+        self
+    }
+
     pub(super) fn parse(&self) -> Result<Cli, clap::Error> {
         let name = OsString::from("mde-cancel");
         Cli::try_parse_from(std::iter::once(&name).chain(&self.words))
@@ -86,6 +97,8 @@ impl Typing {
                 found.map(|(_, value)| value.clone())
             },
             default_state_dir: self.default_state_dir.clone(),
+            default_config: self.default_config.clone(),
+            config: None,
         };
         Settings::resolve(typed, &around)
     }
@@ -305,15 +318,16 @@ fn a_typed_address_of_the_service_is_counted_with_its_cloud_and_any_other_by_hos
 #[test]
 fn a_token_comes_from_the_variable_or_from_a_file() {
     let from_variable = service("").connection();
-    let TokenOrigin::Environment(token) = &from_variable.token else {
-        panic!("{:?}", from_variable.token);
+    let SignIn::Token(TokenOrigin::Environment(token, name)) = &from_variable.sign_in else {
+        panic!("{:?}", from_variable.sign_in);
     };
+    assert_eq!(name, "MDE_CANCEL_TOKEN");
     assert_eq!(token.expose_secret(), MARKER);
     // What was typed beats the variable.
     let from_file = service("--token-file t").connection();
-    assert!(matches!(from_file.token, TokenOrigin::File(path) if path == *"t"));
+    assert!(matches!(from_file.sign_in, SignIn::Token(TokenOrigin::File(path)) if path == *"t"));
     let from_named_file = typing("run -y a").variable("MDE_CANCEL_TOKEN_FILE", "t");
-    let TokenOrigin::File(path) = from_named_file.connection().token else {
+    let SignIn::Token(TokenOrigin::File(path)) = from_named_file.connection().sign_in else {
         panic!("no file");
     };
     assert_eq!(path, PathBuf::from("t"));

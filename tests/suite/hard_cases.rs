@@ -68,6 +68,61 @@ fn a_token_that_ends_with_several_calls_on_the_wire_is_renewed_once() {
 }
 
 #[test]
+fn tokens_that_live_three_seconds_are_renewed_once_each_and_none_is_carried_past_its_end() {
+    let mut world = world(1500);
+    world.latency = Box::new(|_| (millis(50), 0.5));
+    world.token_life = Some(secs(3));
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 1500);
+    assert_eq!(history.with_ended_token, 0);
+    // Each is replaced 300 ms before its end, at most: fewer would mean that some were carried longer.
+    let lives = history.elapsed.as_millis() / 2700;
+    assert!(
+        history.tokens as u128 <= lives + 2,
+        "{} tokens in {:?}",
+        history.tokens,
+        history.elapsed
+    );
+    assert!(history.tokens > 100, "{}", history.tokens);
+}
+
+#[test]
+fn a_login_service_that_is_down_costs_time_and_no_row() {
+    for life in [secs(3), secs(3600)] {
+        let mut world = world(1000);
+        world.token_life = Some(life);
+        world.no_sign_in = Some(secs(30)..secs(630));
+        let history = world.run();
+        assert_eq!(history.stop, None);
+        assert_eq!(history.counts()[&Cancelled], 1000);
+        assert_eq!(history.with_ended_token, 0);
+        assert!(
+            history.elapsed < secs(630 + 60 + 540),
+            "{life:?}: {:?}",
+            history.elapsed
+        );
+    }
+}
+
+#[test]
+fn a_login_service_that_never_answers_is_waited_for_a_minute() {
+    let mut world = world(10);
+    world.no_sign_in = Some(secs(0)..secs(10_000));
+    let history = world.run();
+    assert!(
+        matches!(&history.stop, Some(StopReason::SignIn(why)) if why == "nobody answers"),
+        "{:?}",
+        history.stop
+    );
+    assert!(history.posts.is_empty());
+    assert!(
+        (60..=120).contains(&history.elapsed.as_secs()),
+        "{:?}",
+        history.elapsed
+    );
+}
+
+#[test]
 fn two_tokens_refused_for_one_action_stop_the_run_instead_of_renewing_for_ever() {
     let mut world = world(100);
     world.cancel_answer =

@@ -9,6 +9,7 @@ mod support;
 mod architecture;
 
 mod api;
+mod auth;
 mod broken_store;
 mod cli;
 mod compat;
@@ -30,6 +31,7 @@ mod report;
 mod resume;
 mod run_endings;
 mod sandbox;
+mod sign_in;
 mod signals;
 mod simulation;
 mod store;

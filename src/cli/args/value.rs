@@ -78,6 +78,14 @@ pub enum InvalidValue {
     /// A pace that cannot be read.
     #[error(transparent)]
     Pace(#[from] InvalidPace),
+    /// No scope.
+    #[error("a scope is the service's address or id with /.default behind it")]
+    ApiScope,
+    /// A secret on the command line, where every user of the machine can read it.
+    #[error(
+        "a path is wanted, not the secret itself; write the secret to a file or set AZURE_CLIENT_SECRET"
+    )]
+    SecretItself,
     /// No tenant.
     #[error("a tenant is a GUID or a domain name such as contoso.onmicrosoft.com")]
     Tenant,
@@ -366,6 +374,41 @@ pub fn token_path(text: &OsStr) -> Result<PathBuf, InvalidValue> {
         return Err(InvalidValue::TokenItself);
     }
     Ok(PathBuf::from(text))
+}
+
+/// Reads the path of a file that holds a client secret.
+///
+/// # Errors
+/// Returns that it is blank or looks like a secret, which then must not be shown.
+pub fn secret_path(text: &OsStr) -> Result<PathBuf, InvalidValue> {
+    if text.is_empty() {
+        return Err(InvalidValue::Blank);
+    }
+    // Entra's secrets have 40 characters or so, a `~` among the first five, and hardly ever exist as a file.
+    let seen = text.to_string_lossy();
+    let looks_secret = (34..=44).contains(&seen.len())
+        && seen.chars().take(6).skip(3).any(|letter| letter == '~')
+        && !seen.contains(['/', '\\']);
+    if looks_secret {
+        return Err(InvalidValue::SecretItself);
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads the scope that tokens are asked for; `/.default` is added where it is missing.
+///
+/// # Errors
+/// Returns that it is none.
+pub fn api_scope(text: &str) -> Result<String, InvalidValue> {
+    let bare = text.trim().trim_end_matches('/');
+    let bare = bare.strip_suffix("/.default").unwrap_or(bare);
+    let is_plain = bare
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:/".contains(&byte));
+    if bare.is_empty() || !is_plain {
+        return Err(InvalidValue::ApiScope);
+    }
+    Ok(format!("{bare}/.default"))
 }
 
 /// Reads yes or no, as people write them in variables.

@@ -133,7 +133,8 @@ pub(super) async fn carry_out(
     if let Some(after) = carrying.stop_after {
         stop.bound(started.uptime.after(after), Arc::clone(&clock));
     }
-    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox);
+    let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox)
+        .with_token_until(carrying.service.identity.token_ends);
     let service = Arc::new(carrying.service);
     let keeper = service
         .is_sandbox()

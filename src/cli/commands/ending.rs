@@ -335,7 +335,7 @@ fn mend(reason: &StopReason) -> Option<String> {
             "look at the reasons in the report; --max-failures sets the bound"
         }
         StopReason::SignIn(_) => {
-            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file"
+            "mend what the reason above says; `mde-cancel doctor` tries the sign-in alone"
         }
         StopReason::Unreachable(_) => "look at --api-url, the network and the proxy",
         StopReason::AllMissing => {

@@ -3,6 +3,10 @@
 mod ending;
 mod follow_up;
 mod order;
+mod service_error;
+
+mod sign_in;
+
 mod service;
 
 mod carry;
@@ -26,9 +30,15 @@ mod resume;
 
 mod preview;
 
+mod checkup;
+
+mod config_show;
+mod doctor;
 mod quota;
 mod sandbox;
 
+pub use config_show::config_show;
+pub use doctor::doctor;
 pub use ending::Look;
 pub use list::list;
 pub use preview::preview;

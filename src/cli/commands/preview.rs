@@ -51,7 +51,7 @@ use super::forecast::Spent;
 use super::reading::reads;
 use super::reading::unsurveyed;
 use super::service::Identity;
-use super::service::sign_in;
+use super::service::identity_at_hand;
 use super::service::to_read;
 
 /// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
@@ -155,7 +155,7 @@ impl View {
             return Ok(view);
         };
         if settings.triage == Triage::Skip {
-            view.identity = Some(sign_in(connection).await?.1);
+            view.identity = Some(identity_at_hand(connection, settings.timeout).await?);
             if state_file(dir).exists() {
                 view.store = known_store(dir, retry.fate_grace, &**clock);
             }

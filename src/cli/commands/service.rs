@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,16 +18,14 @@ use crate::api::Connection;
 use crate::api::Proxies;
 use crate::api::Reader;
 use crate::api::Trust;
-use crate::auth::AuthError;
 use crate::auth::Claims;
 use crate::auth::Credential;
-use crate::auth::Freshness;
 use crate::auth::ReadyToken;
 use crate::auth::TokenSource;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::settings::ConnectionSettings;
-use crate::cli::settings::TokenOrigin;
+use crate::cli::settings::SignIn;
+use crate::clock::Clock;
+use crate::clock::SystemClock;
 use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
@@ -39,6 +38,12 @@ use crate::sandbox::Mix;
 use crate::sandbox::Sandbox;
 use crate::sandbox::SandboxSettings;
 use crate::sandbox::serve;
+
+use super::service_error::ServiceError;
+use super::sign_in::credential;
+use super::sign_in::first_token;
+use super::sign_in::trust;
+use super::sign_in::user_agent;
 
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
@@ -68,9 +73,36 @@ pub(super) struct Identity {
     pub(super) app: String,
     /// The token's claims; none where it is opaque.
     pub(super) claims: Option<Claims>,
+    /// When the token ends, where no newer one can be had then.
+    pub(super) token_ends: Option<Timestamp>,
 }
 
 impl Identity {
+    /// Names the parties: as the settings do, and where they name nobody, as the token does.
+    fn of(
+        settings: &ConnectionSettings,
+        claims: Option<Claims>,
+        token_ends: Option<Timestamp>,
+    ) -> Self {
+        let of_token =
+            |claim: fn(&Claims) -> Option<&String>| claims.as_ref().and_then(claim).cloned();
+        Self {
+            cloud: settings.cloud.clone(),
+            tenant: settings
+                .tenant
+                .clone()
+                .or_else(|| of_token(|claims| claims.tenant.as_ref()))
+                .unwrap_or_else(unnamed),
+            app: settings
+                .client_id
+                .clone()
+                .or_else(|| of_token(|claims| claims.app.as_ref()))
+                .unwrap_or_else(unnamed),
+            claims,
+            token_ends,
+        }
+    }
+
     /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
         Scope {
@@ -91,33 +123,28 @@ impl Identity {
     }
 }
 
-/// Takes the token that the settings name, without a call.
+/// Signs in as the settings say.
 pub(super) async fn sign_in(
     settings: &ConnectionSettings,
+    timeout: Duration,
 ) -> Result<(Credential, Identity), ServiceError> {
-    let token = match &settings.token {
-        TokenOrigin::Environment(token) => ReadyToken::from_value(token, "MDE_CANCEL_TOKEN")?,
-        TokenOrigin::File(path) => ReadyToken::from_file(path)?,
-    };
-    let credential = Credential::new(TokenSource::Ready(token), settings.tenant.clone());
-    // The token's claims name tenant and app for the ledger where the settings do not.
-    let claims = credential.token(Freshness::AtHand).await?.claims;
-    let of_token = |claim: fn(&Claims) -> Option<&String>| claims.as_ref().and_then(claim).cloned();
-    let identity = Identity {
-        cloud: settings.cloud.clone(),
-        tenant: settings
-            .tenant
-            .clone()
-            .or_else(|| of_token(|claims| claims.tenant.as_ref()))
-            .unwrap_or_else(unnamed),
-        app: settings
-            .client_id
-            .clone()
-            .or_else(|| of_token(|claims| claims.app.as_ref()))
-            .unwrap_or_else(unnamed),
-        claims,
-    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let credential = credential(settings, timeout, &clock)?;
+    let token = first_token(&credential, &*clock).await?;
+    let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
+    let identity = Identity::of(settings, token.claims, token_ends);
     Ok((credential, identity))
+}
+
+/// Says what can be said without a call: all of it where a ready token is at hand, else what the settings name.
+pub(super) async fn identity_at_hand(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<Identity, ServiceError> {
+    match settings.sign_in {
+        SignIn::Token(_) => Ok(sign_in(settings, timeout).await?.1),
+        _ => Ok(Identity::of(settings, None, None)),
+    }
 }
 
 /// The sandbox in this process.
@@ -135,12 +162,12 @@ impl Service {
         self.identity.scope(destination)
     }
 
-    /// Binds the service that the settings name; sends nothing.
+    /// Binds the service that the settings name, and signs in; the service itself is sent nothing.
     pub(super) async fn real(
         settings: &ConnectionSettings,
         timeout: Duration,
     ) -> Result<Self, ServiceError> {
-        let (credential, identity) = sign_in(settings).await?;
+        let (credential, identity) = sign_in(settings, timeout).await?;
         let connection = connect(settings, timeout)?;
         Ok(Self {
             lane: Arc::new(handles(connection, credential)),
@@ -202,6 +229,7 @@ impl Service {
                 // Each run has an imitation of its own, with an allowance of its own.
                 app: run.to_string(),
                 claims: None,
+                token_ends: None,
             },
             sandbox: Some(Embedded {
                 sandbox: imitation,
@@ -254,7 +282,7 @@ pub(super) async fn to_read(
     settings: &ConnectionSettings,
     timeout: Duration,
 ) -> Result<(Arc<ReadHandles>, Identity), ServiceError> {
-    let (credential, identity) = sign_in(settings).await?;
+    let (credential, identity) = sign_in(settings, timeout).await?;
     let reader = Reader::new(connect(settings, timeout)?);
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
 }
@@ -264,7 +292,7 @@ fn connect(settings: &ConnectionSettings, timeout: Duration) -> Result<Connectio
         base: settings.api_url.clone(),
         timeout,
         user_agent: user_agent(),
-        trust: Trust::Public,
+        trust: trust(settings),
         proxies: Proxies::FromEnvironment,
     })?)
 }
@@ -290,40 +318,12 @@ fn seed(
     Ok(())
 }
 
-/// Why the service cannot be called.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ServiceError {
-    /// The credential.
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-    /// The address or the client.
-    #[error(transparent)]
-    Api(#[from] crate::api::ApiError),
-    /// The embedded sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] anyhow::Error),
-}
-
-impl From<ServiceError> for Failure {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Auth(error) => Self::new(FailureKind::SignIn, error),
-            ServiceError::Api(error) => Self::new(FailureKind::Usage, error),
-            ServiceError::Sandbox(error) => Self::new(FailureKind::Fault, error),
-        }
-    }
-}
-
 fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
         Canceller::new(connection.clone()),
         Reader::new(connection),
         credential,
     )
-}
-
-fn user_agent() -> String {
-    format!("mde-cancel/{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn unnamed() -> String {

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use url::Host;
 use url::Url;
 
@@ -17,10 +16,9 @@ use crate::cli::args::value;
 use crate::cli::args::value::Veiled;
 
 use super::error::SettingsError;
+use super::sign_in::Choice;
+use super::sign_in::SignIn;
 use super::surroundings::Surroundings;
-
-/// The variable that may hold a token; there is no flag for one.
-const TOKEN: &str = "MDE_CANCEL_TOKEN";
 
 /// Where the service is and how to sign in.
 #[derive(Clone, Debug)]
@@ -33,17 +31,18 @@ pub struct ConnectionSettings {
     pub tenant: Option<String>,
     /// The application, where one was named, in lower case.
     pub client_id: Option<String>,
-    /// Where the token comes from.
-    pub token: TokenOrigin,
-}
-
-/// Where a ready token comes from.
-#[derive(Clone, Debug)]
-pub enum TokenOrigin {
-    /// The environment variable MDE_CANCEL_TOKEN.
-    Environment(SecretString),
-    /// A file, read again when a new token is needed.
-    File(PathBuf),
+    /// The address of the login service; it holds no secret.
+    pub login_url: Url,
+    /// What tokens are asked for.
+    pub api_scope: String,
+    /// Certificates that are trusted besides the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Where a virtual machine's managed identity is asked for in place of its own address.
+    pub imds_url: Option<Url>,
+    /// By which means to sign in. Where it takes a tenant or an application, that is named.
+    pub sign_in: SignIn,
+    /// How that came to be chosen.
+    pub choice: Choice,
 }
 
 impl ConnectionSettings {
@@ -68,21 +67,103 @@ impl ConnectionSettings {
             let region = around.layered_word(None, "MDE_CANCEL_REGION", regions)?;
             (region, variable_address(around)?)
         };
-        let (api_url, cloud) = match custom {
+        let (api_url, label, cloud) = match custom {
+            // A host of the service that was typed out is still the service: its calls must be counted with those of
+            // the preset, and it takes the preset's tokens.
             Some(url) => {
-                let label = label_of(&url, cloud);
-                (url, label)
+                let known = known_cloud(&url, cloud);
+                let label =
+                    known.map_or_else(|| host_and_port(&url), |known| known.as_str().to_owned());
+                (url, label, known.unwrap_or(cloud))
             }
-            None => (preset(cloud, region)?, cloud.as_str().to_owned()),
+            None => (preset(cloud, region)?, cloud.as_str().to_owned(), cloud),
         };
-        Ok(Self {
+        let (sign_in, choice) = SignIn::resolve(&typed.sign_in, around)?;
+        let settings = Self {
             api_url,
-            cloud,
+            cloud: label,
             tenant: around.layered(scope.tenant_id, "AZURE_TENANT_ID", value::tenant)?,
             client_id: around.layered(scope.client_id, "AZURE_CLIENT_ID", value::client)?,
-            token: token(typed.token_file.as_ref(), around)?,
-        })
+            login_url: login_address(typed.sign_in.login_url.as_ref(), cloud, around)?,
+            api_scope: around
+                .layered(
+                    typed.sign_in.api_scope,
+                    "MDE_CANCEL_API_SCOPE",
+                    value::api_scope,
+                )?
+                .unwrap_or_else(|| default_scope(cloud).to_owned()),
+            ca_file: around.layered_path(typed.sign_in.ca_file, "MDE_CANCEL_CA_FILE"),
+            imds_url: imds_address(around)?,
+            sign_in,
+            choice,
+        };
+        settings.check_parties()?;
+        Ok(settings)
     }
+
+    /// Refuses a means of signing in that does not know for whom.
+    fn check_parties(&self) -> Result<(), SettingsError> {
+        let needs_app = matches!(
+            self.sign_in,
+            SignIn::ClientSecret(_)
+                | SignIn::Certificate(_)
+                | SignIn::WorkloadIdentity(_)
+                | SignIn::DeviceCode
+        );
+        let means = self.choice.means.as_str();
+        if needs_app && self.tenant.is_none() {
+            let what = "a tenant: give --tenant-id or set AZURE_TENANT_ID";
+            return Err(SettingsError::Incomplete { means, what });
+        }
+        if needs_app && self.client_id.is_none() {
+            let what = "an application: give --client-id or set AZURE_CLIENT_ID";
+            return Err(SettingsError::Incomplete { means, what });
+        }
+        Ok(())
+    }
+}
+
+/// Returns what tokens are asked for in a cloud (MDE facts, 3.3). The audience is not the host's name: the commercial
+/// one kept its old one. Those of the government clouds are not documented and in use by others.
+fn default_scope(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Commercial => "https://api.securitycenter.microsoft.com/.default",
+        Cloud::Gcc => "https://api-gcc.securitycenter.microsoft.us/.default",
+        Cloud::GccHigh | Cloud::Dod => "https://api-gov.securitycenter.microsoft.us/.default",
+    }
+}
+
+fn login_address(
+    typed: Option<&Veiled>,
+    cloud: Cloud,
+    around: &Surroundings<'_>,
+) -> Result<Url, SettingsError> {
+    if let Some(typed) = typed {
+        return check_address(typed.expose(), "--login-url");
+    }
+    let name = "AZURE_AUTHORITY_HOST";
+    if let Some(text) = around.text(name)? {
+        // Azure's own tools take the bare host, too.
+        let text = if text.contains("://") {
+            text
+        } else {
+            format!("https://{text}")
+        };
+        return check_address(text.as_ref(), name);
+    }
+    let address = match cloud {
+        Cloud::Commercial | Cloud::Gcc => "https://login.microsoftonline.com",
+        Cloud::GccHigh | Cloud::Dod => "https://login.microsoftonline.us",
+    };
+    Url::parse(address).map_err(|_| SettingsError::Address { origin: "--cloud" })
+}
+
+fn imds_address(around: &Surroundings<'_>) -> Result<Option<Url>, SettingsError> {
+    let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+    around
+        .variable(name)
+        .map(|text| check_address(&text, name))
+        .transpose()
 }
 
 fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, SettingsError> {
@@ -147,11 +228,9 @@ fn check_address(text: &OsStr, origin: &'static str) -> Result<Url, SettingsErro
     Ok(url)
 }
 
-/// Returns the cloud that an address belongs to. A host of the service that was typed out is still the service: its
-/// calls must be counted with those of the preset.
-fn label_of(url: &Url, cloud: Cloud) -> String {
+/// Returns the cloud whose service is at an address.
+fn known_cloud(url: &Url, cloud: Cloud) -> Option<Cloud> {
     let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
     let known = match host {
         "api.security.microsoft.com"
         | "api.securitycenter.microsoft.com"
@@ -159,34 +238,19 @@ fn label_of(url: &Url, cloud: Cloud) -> String {
         | "api-us.securitycenter.microsoft.com"
         | "api-eu.securitycenter.microsoft.com"
         | "api-uk.securitycenter.microsoft.com"
-        | "api-au.securitycenter.microsoft.com" => Some(Cloud::Commercial),
-        "api-gcc.securitycenter.microsoft.us" => Some(Cloud::Gcc),
+        | "api-au.securitycenter.microsoft.com" => Cloud::Commercial,
+        "api-gcc.securitycenter.microsoft.us" => Cloud::Gcc,
         // Two clouds share this host, so the address alone does not tell them apart.
-        "api-gov.securitycenter.microsoft.us" if cloud == Cloud::Dod => Some(Cloud::Dod),
-        "api-gov.securitycenter.microsoft.us" => Some(Cloud::GccHigh),
-        _ if host.ends_with(".api.security.microsoft.com") => Some(Cloud::Commercial),
-        _ => None,
+        "api-gov.securitycenter.microsoft.us" if cloud == Cloud::Dod => Cloud::Dod,
+        "api-gov.securitycenter.microsoft.us" => Cloud::GccHigh,
+        _ if host.ends_with(".api.security.microsoft.com") => Cloud::Commercial,
+        _ => return None,
     };
-    match known {
-        Some(cloud) if port == 443 => cloud.as_str().to_owned(),
-        _ => format!("{host}:{port}"),
-    }
+    (url.port_or_known_default() == Some(443)).then_some(known)
 }
 
-fn token(typed: Option<&Veiled>, around: &Surroundings<'_>) -> Result<TokenOrigin, SettingsError> {
-    let file = |text: &OsStr, origin| {
-        value::token_path(text)
-            .map(TokenOrigin::File)
-            .map_err(|source| SettingsError::TokenFile { origin, source })
-    };
-    if let Some(typed) = typed {
-        return file(typed.expose(), "--token-file");
-    }
-    let name = "MDE_CANCEL_TOKEN_FILE";
-    match (around.text(TOKEN)?, around.raw(name)) {
-        (Some(_), Some(_)) => Err(SettingsError::TwoTokens),
-        (Some(token), None) => Ok(TokenOrigin::Environment(SecretString::from(token))),
-        (None, Some(path)) => file(&path, name),
-        (None, None) => Err(SettingsError::NoToken),
-    }
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{host}:{port}")
 }

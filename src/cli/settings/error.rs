@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::cli::args::value::InvalidValue;
 use crate::report::UnknownFormat;
 
+use super::config_file::ConfigFault;
+
 /// Why there are no settings.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -23,6 +25,19 @@ pub enum SettingsError {
     /// A span of time that ends before it begins.
     #[error("--since is later than --until, so no action is meant")]
     EmptySpan,
+    /// A config file that says something it must not or cannot say.
+    #[error("{}", .0)]
+    Config(ConfigFault),
+    /// A value in the config file that cannot be read.
+    #[error("`{value}` in {place} cannot be used")]
+    ConfigValue {
+        /// The key and the file.
+        place: String,
+        /// What stands there.
+        value: String,
+        /// What is wrong with it.
+        source: InvalidValue,
+    },
     /// A variable whose value is not text.
     #[error("the environment variable {name} is not UTF-8")]
     EnvironmentText {
@@ -42,11 +57,19 @@ pub enum SettingsError {
     /// A filter for the tenant beside an input.
     #[error("--filter asks the tenant and cannot narrow an input")]
     FilterWithInput,
+    /// A means of signing in without what it needs.
+    #[error("signing in by {means} needs {what}")]
+    Incomplete {
+        /// The means.
+        means: &'static str,
+        /// What is missing, and how it is given.
+        what: &'static str,
+    },
     /// Nothing to sign in with.
-    #[error("no access token was given")]
+    #[error("there is nothing to sign in with")]
     NoToken,
     /// Nothing to sign in with, where states were to be read.
-    #[error("no access token was given, and without one no states can be read")]
+    #[error("there is nothing to sign in with, and without that no states can be read")]
     NoTokenToPreview,
     /// Neither an input nor a selection from the tenant.
     #[error("there is neither an INPUT nor a selection from the tenant")]
@@ -97,9 +120,9 @@ pub enum SettingsError {
     /// Standard input can be read only once.
     #[error("standard input (`-`) is named more than once")]
     StdinTwice,
-    /// A path of a token file that is none.
+    /// A path of a file for a secret that is none.
     #[error("{origin} cannot be used")]
-    TokenFile {
+    SecretFile {
         /// The flag or the variable that holds it.
         origin: &'static str,
         /// What is wrong with it; it does not repeat the text.
@@ -121,11 +144,12 @@ impl SettingsError {
     pub fn hints(&self) -> Vec<String> {
         let hints: &[&str] = match self {
             Self::NoToken => &[
-                "set MDE_CANCEL_TOKEN, or name a file with --token-file",
+                "for an app: --tenant-id, --client-id and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH",
+                "for a token that you have: MDE_CANCEL_TOKEN or --token-file; else choose a --credential",
                 "to try it without a tenant, use --sandbox",
             ],
             Self::NoTokenToPreview => &[
-                "set MDE_CANCEL_TOKEN, or name a file with --token-file",
+                "give what a run would take: an app with a secret or certificate, a token, or a --credential",
                 "to look at the input alone, add --no-triage",
             ],
             Self::FilterWithInput => &[
@@ -141,6 +165,7 @@ impl SettingsError {
                 &["say with --max-actions how many may be cancelled at most"]
             }
             Self::UnnamedTenant => &["name the tenant with --tenant-id"],
+            Self::Config(fault) => return fault.hint().into_iter().collect(),
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::FormatOfRemoval => &["leave out --format"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
@@ -151,6 +176,8 @@ impl SettingsError {
             Self::Address { .. }
             | Self::AddressSurplus { .. }
             | Self::EmptySpan
+            | Self::ConfigValue { .. }
+            | Self::Incomplete { .. }
             | Self::EnvironmentText { .. }
             | Self::EnvironmentValue { .. }
             | Self::PlainHttp { .. }
@@ -158,7 +185,7 @@ impl SettingsError {
             | Self::ReportTwice { .. }
             | Self::SandboxWithoutInput
             | Self::StdinTwice
-            | Self::TokenFile { .. } => &[],
+            | Self::SecretFile { .. } => &[],
         };
         hints.iter().map(|&hint| hint.to_owned()).collect()
     }

@@ -59,7 +59,11 @@ impl PreviewSettings {
         };
         let connection = match ConnectionSettings::resolve(typed.connection, around) {
             Ok(connection) => Some(connection),
-            Err(SettingsError::NoToken) if triage == Triage::Skip => None,
+            Err(SettingsError::NoToken | SettingsError::Incomplete { .. })
+                if triage == Triage::Skip =>
+            {
+                None
+            }
             Err(SettingsError::NoToken) => return Err(SettingsError::NoTokenToPreview),
             Err(error) => return Err(error),
         };

@@ -86,6 +86,10 @@ pub struct RunSettings {
 
 /// Whom a run calls.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one in a process, and it stays where it is"
+)]
 pub enum World {
     /// The service.
     Service(ConnectionSettings),

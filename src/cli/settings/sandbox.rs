@@ -39,6 +39,7 @@ impl ServeSettings {
             faults: typed.faults.unwrap_or_default(),
             ..SandboxSettings::default()
         };
+        sandbox.tokens.lifetime = typed.token_lifetime;
         if typed.strict_tokens {
             sandbox.tokens.check = TokenCheck::Strict;
         }

@@ -1,6 +1,7 @@
-//! The layers below the flags: the environment, as an argument, and the folder that the platform offers.
+//! The layers below the flags: the environment, as an argument, the config file, and the folders that the platform
+//! offers.
 //!
-//! A flag beats a variable, which beats the default; an empty variable counts as none. What arms the tool (`--yes`,
+//! A flag beats a variable, which beats the config file, which beats the default; an empty variable counts as none. What arms the tool (`--yes`,
 //! `--include-type`, `--no-triage`) and what decides which world a run touches (`--sandbox`) have no variable, so
 //! nothing here may ever be asked for one.
 
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 use crate::cli::args::value::InvalidValue;
 use crate::platform;
 
+use super::config_file::CONFIG_FILE;
+use super::config_file::ConfigLayer;
 use super::error::SettingsError;
 
 /// What settings look at besides what was typed.
@@ -18,6 +21,10 @@ pub struct Surroundings<'process> {
     pub environment: &'process dyn Fn(&str) -> Option<OsString>,
     /// The platform's folder for state, where it names one.
     pub default_state_dir: Option<PathBuf>,
+    /// Where the config file is looked for when none is named; it need not be there.
+    pub default_config: Option<PathBuf>,
+    /// What the config file says, once it was read.
+    pub config: Option<ConfigLayer>,
 }
 
 impl Surroundings<'static> {
@@ -26,13 +33,31 @@ impl Surroundings<'static> {
         Self {
             environment: &|name| std::env::var_os(name),
             default_state_dir: platform::default_state_dir(),
+            default_config: platform::default_config_dir().map(|dir| dir.join(CONFIG_FILE)),
+            config: None,
         }
     }
 }
 
 impl Surroundings<'_> {
-    /// Returns a variable's value; an empty one counts as none.
+    /// Returns these with what the config file says below the environment.
+    pub(super) fn with_config(&self, config: Option<ConfigLayer>) -> Surroundings<'_> {
+        Surroundings {
+            environment: self.environment,
+            default_state_dir: self.default_state_dir.clone(),
+            default_config: self.default_config.clone(),
+            config,
+        }
+    }
+
+    /// Returns a variable's value, else what the config file says in its place; an empty variable counts as none.
     pub(super) fn raw(&self, name: &'static str) -> Option<OsString> {
+        self.variable(name)
+            .or_else(|| self.config.as_ref()?.value_for(name).map(OsString::from))
+    }
+
+    /// Returns a variable's value; an empty one counts as none.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         (self.environment)(name).filter(|value| !value.is_empty())
     }
 
@@ -44,6 +69,21 @@ impl Surroundings<'_> {
                     .map_err(|_| SettingsError::EnvironmentText { name })
             })
             .transpose()
+    }
+
+    fn invalid(&self, name: &'static str, value: String, source: InvalidValue) -> SettingsError {
+        match &self.config {
+            Some(config) if self.variable(name).is_none() => SettingsError::ConfigValue {
+                place: config.place_of(name),
+                value,
+                source,
+            },
+            _ => SettingsError::EnvironmentValue {
+                name,
+                value,
+                source,
+            },
+        }
     }
 
     /// Returns what was typed, else what the variable says.
@@ -61,11 +101,7 @@ impl Surroundings<'_> {
         };
         match parse(&value) {
             Ok(parsed) => Ok(Some(parsed)),
-            Err(source) => Err(SettingsError::EnvironmentValue {
-                name,
-                value,
-                source,
-            }),
+            Err(source) => Err(self.invalid(name, value, source)),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::domain::ActionId;
 use crate::domain::CancelReply;
 use crate::domain::Destination;
@@ -54,6 +56,15 @@ pub enum Event {
     TokenReady {
         /// Whose token.
         lane: LaneId,
+        /// When it ends, where that is known and a newer one can be had then.
+        expires_at: Option<Timestamp>,
+    },
+    /// No token could be had; a little later it may.
+    TokenUnavailable {
+        /// Whose token.
+        lane: LaneId,
+        /// For the operator.
+        reason: String,
     },
     /// No token can be had; says why and what to do.
     TokenRefused {

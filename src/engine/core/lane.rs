@@ -40,6 +40,7 @@ use super::row::Row;
 use super::settings::CoreSettings;
 use super::settings::LaneSettings;
 use super::tally::Tally;
+use super::token_care::TokenCare;
 
 /// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
 pub(super) const LOOKAHEAD: usize = 256;
@@ -129,6 +130,7 @@ pub(super) struct Lane {
     pub(super) flights: HashMap<Ticket, Flight>,
     next_ticket: u64,
     pub(super) token: TokenState,
+    pub(super) care: TokenCare,
     /// Counts tokens, so that an old one's 401 is told from a new one's.
     pub(super) token_number: u32,
     /// Whether a token was refused and nothing good came since.
@@ -201,6 +203,7 @@ impl Lane {
             flights: HashMap::new(),
             next_ticket: 0,
             token: TokenState::Absent,
+            care: TokenCare::default(),
             token_number: 0,
             token_doubted: false,
             reading: Reading::Untried,

@@ -14,6 +14,7 @@ mod gate;
 mod outage;
 mod queue;
 mod row;
+mod token_care;
 
 mod event;
 
@@ -22,6 +23,8 @@ mod lane;
 mod settle;
 
 mod verify;
+
+mod token;
 
 mod send;
 

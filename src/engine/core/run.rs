@@ -68,9 +68,14 @@ impl Core {
                 self.with(lane, |lane| lane.appended(last, count, &settled));
             }
             Event::Loaded { lane, rows } => self.with(lane, |lane| lane.loaded(now, rows)),
-            Event::TokenReady { lane } => self.with(lane, Lane::token_ready),
+            Event::TokenReady { lane, expires_at } => {
+                self.with(lane, |lane| lane.token_ready(now, expires_at));
+            }
+            Event::TokenUnavailable { lane, reason } => {
+                self.with(lane, |lane| lane.token_unavailable(now, reason));
+            }
             Event::TokenRefused { lane, reason } => {
-                self.with(lane, |lane| lane.token_refused(reason));
+                self.with(lane, |lane| lane.token_refused(now, reason));
             }
             Event::Taken {
                 lane,

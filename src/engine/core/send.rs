@@ -13,7 +13,6 @@ use crate::store::Take;
 use crate::store::Taken;
 
 use super::event::Effect;
-use super::event::StopReason;
 use super::event::Ticket;
 use super::gate::Wait;
 use super::gate::WaitCause;
@@ -21,7 +20,6 @@ use super::lane::Errand;
 use super::lane::Flight;
 use super::lane::Lane;
 use super::lane::Reading;
-use super::lane::TokenState;
 use super::outage::Outage;
 use super::outage::Passage;
 
@@ -37,14 +35,7 @@ impl Lane {
         if self.rows.is_empty() {
             return;
         }
-        if self.token != TokenState::Ready {
-            if self.token == TokenState::Absent {
-                self.token = TokenState::Asked;
-                out.push(Effect::Token {
-                    lane: self.id,
-                    refresh: self.token_number > 0,
-                });
-            }
+        if !self.has_token(now, out) {
             return;
         }
         self.clear_shelf(now);
@@ -313,7 +304,7 @@ impl Lane {
                 let is_moot = matches!(&flight.errand, Errand::Look(rows) if rows.is_empty());
                 let blocked = is_moot
                     || self.stop.is_some()
-                    || self.token != TokenState::Ready
+                    || !self.is_token_usable(now.uptime)
                     || (self.outage_of(flight.destination).is_down() && flight.probe.is_none());
                 let gate = self.gate(flight.destination);
                 let generation = if blocked {
@@ -403,32 +394,6 @@ impl Lane {
                 self.looks.insert((now.uptime, number));
             }
         }
-    }
-
-    pub(super) fn token_ready(&mut self) {
-        self.token = TokenState::Ready;
-        self.token_number += 1;
-    }
-
-    pub(super) fn token_refused(&mut self, reason: String) {
-        self.token = TokenState::Absent;
-        self.stop(StopReason::SignIn(reason));
-    }
-
-    /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
-    pub(super) fn refused_token(&mut self, flight: &Flight, what: &str) {
-        if flight.token != self.token_number || self.token != TokenState::Ready {
-            // An older token's refusal; a newer one is at work or on its way already.
-            return;
-        }
-        if self.token_doubted {
-            self.stop(StopReason::SignIn(format!(
-                "the service refused a fresh token, too (401): {what}"
-            )));
-            return;
-        }
-        self.token_doubted = true;
-        self.token = TokenState::Absent;
     }
 
     pub(super) fn outage_of(&mut self, destination: Destination) -> &mut Outage {

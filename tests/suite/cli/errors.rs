@@ -11,15 +11,16 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         (
             typing("run --yes a.csv"),
             2,
-            "error: no access token was given\n\
-             hint: set MDE_CANCEL_TOKEN, or name a file with --token-file\n\
+            "error: there is nothing to sign in with\n\
+             hint: for an app: --tenant-id, --client-id and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH\n\
+             hint: for a token that you have: MDE_CANCEL_TOKEN or --token-file; else choose a --credential\n\
              hint: to try it without a tenant, use --sandbox\n",
         ),
         (
             typing("preview a.csv"),
             2,
-            "error: no access token was given, and without one no states can be read\n\
-             hint: set MDE_CANCEL_TOKEN, or name a file with --token-file\n\
+            "error: there is nothing to sign in with, and without that no states can be read\n\
+             hint: give what a run would take: an app with a secret or certificate, a token, or a --credential\n\
              hint: to look at the input alone, add --no-triage\n",
         ),
         (

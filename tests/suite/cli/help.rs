@@ -80,6 +80,8 @@ fn the_help_names_every_variable_that_is_read_and_no_other() {
         .collect();
     read.insert(("MDE_CANCEL_NO_VERIFY".to_owned(), "--no-verify".to_owned()));
     read.insert(("NO_COLOR".to_owned(), "--color".to_owned()));
+    read.insert(("MDE_CANCEL_CONFIG".to_owned(), "--config".to_owned()));
+    read.insert(("MDE_CANCEL_PROFILE".to_owned(), "--profile".to_owned()));
     assert_eq!(documented_variables(), read);
 }
 
@@ -105,7 +107,7 @@ fn a_documented_default_is_what_an_absent_flag_means() {
         let typed = service(&long).word(default).resolve().unwrap();
         assert_eq!(format!("{typed:?}"), plain, "{long} {default}");
     }
-    assert_eq!(tried, 14);
+    assert_eq!(tried, 15);
 }
 
 #[test]

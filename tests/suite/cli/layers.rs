@@ -10,7 +10,12 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 32] = [
+    (
+        "AZURE_AUTHORITY_HOST",
+        "https://login.example/",
+        "--login-url",
+    ),
     (
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
@@ -18,14 +23,26 @@ pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
     ),
     ("AZURE_TENANT_ID", "contoso.example", "--tenant-id"),
     (
+        "MDE_CANCEL_API_SCOPE",
+        "https://audience.example/.default",
+        "--api-scope",
+    ),
+    (
         "MDE_CANCEL_API_URL",
         "https://gateway.example/",
         "--api-url",
+    ),
+    ("MDE_CANCEL_CA_FILE", "ca.pem", "--ca-file"),
+    (
+        "MDE_CANCEL_CLIENT_SECRET_FILE",
+        "secret.txt",
+        "--client-secret-file",
     ),
     ("MDE_CANCEL_CLOUD", "gcc", "--cloud"),
     ("MDE_CANCEL_COLOR", "never", "--color"),
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
     ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
+    ("MDE_CANCEL_CREDENTIAL", "azure-cli", "--credential"),
     ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
     ("MDE_CANCEL_FOLLOW_UP", "todo.csv", "--follow-up"),
     ("MDE_CANCEL_GIVE_UP_AFTER", "10m", "--give-up-after"),
@@ -48,16 +65,32 @@ pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
     ("MDE_CANCEL_VERIFY_TIMEOUT", "3m", "--verify-timeout"),
 ];
 
+/// Variables that name a file for a secret: a token beside them would be taken, or refused, in its place.
+const FILES: [&str; 2] = ["MDE_CANCEL_TOKEN_FILE", "MDE_CANCEL_CLIENT_SECRET_FILE"];
+
+/// Shows all but how the credential came to be chosen, which names the layer.
 fn shown(settings: &Settings) -> String {
-    format!("{settings:?}")
+    let text = format!("{settings:?}");
+    match text.split_once("choice: Choice {") {
+        None => text,
+        Some((before, rest)) => format!("{before}{}", rest.split_once(" }").unwrap().1),
+    }
 }
 
 /// Returns a run's settings with one variable set and with `flags` typed.
 fn resolved(variable: Option<(&'static str, &str)>, flags: &[&str]) -> Settings {
     let mut typed = typing("run --yes a.csv");
     // Two tokens at once would be refused.
-    if variable.is_none_or(|(name, _)| name != "MDE_CANCEL_TOKEN_FILE") {
+    if variable.is_none_or(|(name, _)| !FILES.contains(&name)) {
         typed = typed.variable("MDE_CANCEL_TOKEN", MARKER);
+    }
+    // A secret is nothing without its app.
+    if flags.contains(&"--client-secret-file")
+        || variable.is_some_and(|(name, _)| name == "MDE_CANCEL_CLIENT_SECRET_FILE")
+    {
+        typed = typed
+            .variable("AZURE_TENANT_ID", "contoso.example")
+            .variable("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
     }
     if let Some((name, value)) = variable {
         typed = typed.variable(name, value);
@@ -79,7 +112,7 @@ fn a_variable_says_what_its_flag_says_and_an_empty_one_says_nothing() {
             "{name}"
         );
         assert_ne!(by_variable, nothing, "{name}");
-        if name != "MDE_CANCEL_TOKEN_FILE" {
+        if !FILES.contains(&name) {
             assert_eq!(shown(&resolved(Some((name, "")), &[])), nothing, "{name}");
         }
     }
@@ -89,7 +122,8 @@ fn a_variable_says_what_its_flag_says_and_an_empty_one_says_nothing() {
 fn a_flag_beats_its_variable() {
     for (name, value, flag) in VARIABLES {
         let other = match flag {
-            "--api-url" => "https://other.example",
+            "--api-scope" | "--api-url" | "--login-url" => "https://other.example",
+            "--credential" => "managed-identity",
             "--client-id" => "22222222-2222-3333-4444-555555555555",
             "--cloud" => "dod",
             "--color" | "--progress" => "always",

@@ -304,7 +304,10 @@ impl World {
                 let at = self.now + Duration::from_millis(self.dice.random_range(0..300));
                 self.later(
                     at,
-                    Happening::Event(Box::new(Event::TokenReady { lane: LANE })),
+                    Happening::Event(Box::new(Event::TokenReady {
+                        lane: LANE,
+                        expires_at: None,
+                    })),
                 );
             }
             Effect::Tell(_) => {}

@@ -101,6 +101,10 @@ pub(crate) struct World {
     pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
     /// How many rows may end badly.
     pub(crate) max_failures: Option<MaxFailures>,
+    /// How long each token lives, to the service.
+    pub(crate) token_life: Option<Duration>,
+    /// When the login service answers nothing.
+    pub(crate) no_sign_in: Option<Range<Duration>>,
     /// When the world ends, finished or not.
     pub(crate) until: Duration,
     /// How long after one row the next one is read; all are there at once where it is zero.
@@ -136,6 +140,8 @@ pub(crate) struct History {
     pub(crate) wasted: usize,
     /// How often a token was asked for.
     pub(crate) tokens: usize,
+    /// Calls that left with a token that had ended.
+    pub(crate) with_ended_token: usize,
     /// How long each cooldown was when it was set.
     pub(crate) cooldowns: Vec<Duration>,
     pub(crate) reasons: BTreeMap<RowNumber, String>,
@@ -164,6 +170,9 @@ struct Running {
     rows: BTreeMap<RowNumber, QueuedRow>,
     statuses: BTreeMap<ActionId, ActionStatus>,
     posted: usize,
+    /// When the token at hand ends, and the one that is on its way.
+    token_ends: Option<Duration>,
+    next_token_ends: Option<Duration>,
     history: History,
 }
 
@@ -204,6 +213,8 @@ impl World {
             true_type_of: |_| None,
             type_of: |_| None,
             max_failures: None,
+            token_life: None,
+            no_sign_in: None,
             until: Duration::from_secs(48 * 3600),
             row_every: Duration::ZERO,
         }
@@ -249,6 +260,8 @@ impl World {
             rows: BTreeMap::new(),
             statuses: BTreeMap::new(),
             posted: 0,
+            token_ends: None,
+            next_token_ends: None,
             history: History {
                 elapsed: Duration::ZERO,
                 outcomes: BTreeMap::new(),
@@ -262,6 +275,7 @@ impl World {
                 reads: Vec::new(),
                 wasted: 0,
                 tokens: 0,
+                with_ended_token: 0,
                 cooldowns: Vec::new(),
                 reasons: BTreeMap::new(),
             },
@@ -364,7 +378,12 @@ impl Running {
         let Reverse((at, number)) = self.agenda.pop().unwrap();
         self.now = at;
         match self.happenings.remove(&number).unwrap() {
-            Happening::Event(event) => self.step(*event),
+            Happening::Event(event) => {
+                if matches!(*event, Event::TokenReady { .. }) {
+                    self.token_ends = self.next_token_ends;
+                }
+                self.step(*event);
+            }
             Happening::Load(after, limit) => {
                 let after = RowNumber(after.0 + 1);
                 let rows = self.rows.range(after..).take(limit);
@@ -421,6 +440,8 @@ impl Running {
                 let (latency, part) = (self.world.latency)(self.posted);
                 self.posted += 1;
                 self.history.posts.push((now, id));
+                let has_ended = self.token_ends.is_some_and(|end| now + latency >= end);
+                self.history.with_ended_token += usize::from(has_ended);
                 match self.fault() {
                     Some(Fault::NoName) => {
                         let reply = reply(ReplyKind::NeverLeft("no such host".to_owned()), None);
@@ -471,10 +492,20 @@ impl Running {
                 } else {
                     SIGN_IN
                 };
-                self.later(
-                    now + wait,
-                    Happening::Event(Box::new(Event::TokenReady { lane })),
-                );
+                let is_down = self.world.no_sign_in.as_ref();
+                let event = if is_down.is_some_and(|when| when.contains(&now)) {
+                    let reason = "nobody answers".to_owned();
+                    Event::TokenUnavailable { lane, reason }
+                } else {
+                    self.next_token_ends = self.world.token_life.map(|life| now + life);
+                    let life = self.world.token_life;
+                    let wall = life.map(|life| self.moment().after(life).wall);
+                    Event::TokenReady {
+                        lane,
+                        expires_at: wall,
+                    }
+                };
+                self.later(now + wait, Happening::Event(Box::new(event)));
             }
             Effect::Tell(_) => {}
         }

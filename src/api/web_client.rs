@@ -1,0 +1,196 @@
+//! Builds the HTTP clients of this program, for the service and for the sign-in alike: HTTP/1.1 only, TLS always
+//! verified, redirects never followed, nothing retried below us.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Certificate;
+use reqwest::Client;
+use reqwest::header::ACCEPT;
+use reqwest::header::HeaderMap;
+use reqwest::header::HeaderValue;
+
+/// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A host that has not taken a connection by then is not reachable, however long a call may take.
+const MAX_CONNECT: Duration = Duration::from_secs(10);
+
+/// The largest file of certificates that is read; the public roots of the world take a quarter of it.
+const MAX_CA_FILE: u64 = 1024 * 1024;
+
+/// Installs the cryptography that TLS uses in this process; does nothing where one is installed.
+///
+/// It goes first in `main`, because a client built without one panics; [`web_client`] calls it as well.
+pub fn install_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none()
+        && rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+    {
+        tracing::trace!("another thread was faster to install the cryptography");
+    }
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The machine's own store (or the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place) and the public
+    /// roots that we carry, so that a bare container works as well.
+    Public,
+    /// Those, and the certificates of a PEM file: for a company's own authority, or a proxy that opens TLS.
+    PublicAnd(PathBuf),
+    /// Nobody's: for the sandbox, which speaks plain http on a loopback address.
+    Nothing,
+}
+
+/// Whether proxies named by the environment are used. A plain http address never goes through one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxies {
+    /// As `HTTPS_PROXY`, `NO_PROXY` and their kin say.
+    FromEnvironment,
+    /// None at all.
+    Off,
+}
+
+/// Which addresses a client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// https alone.
+    Https,
+    /// Plain http alone, straight and never through a proxy; whoever calls sees to it that it stays on this machine.
+    Http,
+}
+
+/// What a client needs to know.
+#[derive(Clone, Debug)]
+pub struct WebSettings {
+    /// Which addresses it takes.
+    pub scheme: Scheme,
+    /// How long one call may take, from the first look-up to the last byte of the answer.
+    pub timeout: Duration,
+    /// What the call says it comes from, for example `mde-cancel/0.1.0`.
+    pub user_agent: String,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+    /// Whether proxies are used.
+    pub proxies: Proxies,
+}
+
+/// Why a connection cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A file of certificates that cannot be read.
+    #[error("the CA file {path} cannot be read")]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of certificates that holds none.
+    #[error("the CA file {path} holds no certificate in PEM form")]
+    NoCertificates {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The client refused to be built.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+    /// Not an address of the web.
+    #[error("an API address starts with https://, not with {scheme}:")]
+    NoWebAddress {
+        /// What it starts with.
+        scheme: String,
+    },
+    /// A token must not travel in the clear.
+    #[error("plain http is accepted for loopback addresses only, not for {host}")]
+    PlainHttp {
+        /// Which host.
+        host: String,
+    },
+    /// Parts that an API address has no use for, or that would leak.
+    #[error(
+        "the API address of {host} must not hold a user name, a password, a query or a fragment"
+    )]
+    Surplus {
+        /// Which host.
+        host: String,
+    },
+    /// The sandbox has no certificate.
+    #[error("a connection that trusts no certificate cannot reach {host} over https")]
+    Untrusted {
+        /// Which host.
+        host: String,
+    },
+}
+
+/// Builds a client; nothing is sent yet.
+///
+/// # Errors
+/// Returns why there can be none: in most cases a CA file that cannot be used.
+pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
+    install_crypto_provider();
+    let is_https = settings.scheme == Scheme::Https;
+    let accept = HeaderValue::from_static("application/json");
+    let mut builder = Client::builder()
+        .default_headers(HeaderMap::from_iter([(ACCEPT, accept)]))
+        .user_agent(settings.user_agent)
+        .http1_only()
+        .https_only(is_https)
+        .gzip(true)
+        .referer(false)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .timeout(settings.timeout)
+        // Shorter than the whole call's, so that a connection that never came about is told from a call without an
+        // answer.
+        .connect_timeout((settings.timeout / 2).min(MAX_CONNECT))
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    {
+        // A kernel must not deliver a call long after we gave it up.
+        builder = builder.tcp_user_timeout(settings.timeout);
+    }
+    if settings.proxies == Proxies::Off || !is_https {
+        builder = builder.no_proxy();
+    }
+    builder = match settings.trust {
+        Trust::Public => builder.tls_certs_merge(public_roots()?),
+        Trust::PublicAnd(path) => {
+            builder.tls_certs_merge(public_roots()?.into_iter().chain(ca_file(&path)?))
+        }
+        Trust::Nothing => builder.tls_certs_only([]),
+    };
+    builder
+        .build()
+        .map_err(|error| ApiError::Client(error.without_url()))
+}
+
+fn public_roots() -> Result<Vec<Certificate>, ApiError> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|root| Certificate::from_der(root).map_err(ApiError::Client))
+        .collect()
+}
+
+/// Reads the certificates of a PEM file.
+fn ca_file(path: &Path) -> Result<Vec<Certificate>, ApiError> {
+    use std::io::Read as _;
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_CA_FILE).read_to_end(&mut pem))
+        .map_err(|source| ApiError::CaFile {
+            path: path.to_owned(),
+            source,
+        })?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(ApiError::NoCertificates {
+            path: path.to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,119 @@
+//! Signs in with a certificate: a statement about ourselves, signed with the key that belongs to it.
+//!
+//! The library would need the system's OpenSSL and a PFX file for this. The statement is a JWT with PS256 and the
+//! certificate's thumbprint (x5t#S256), as Entra documents it; it holds for ten minutes and is made anew each time.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use ring::rand::SystemRandom;
+use ring::signature::KeyPair as _;
+use ring::signature::RSA_PSS_SHA256;
+use ring::signature::RsaKeyPair;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use sha2::Digest as _;
+use uuid::Uuid;
+
+use super::secret_file::read_private;
+use super::token::AuthError;
+
+/// How long one statement holds, in seconds.
+const LIFETIME: i64 = 600;
+
+/// A certificate with its key.
+pub struct Certificate {
+    key: Arc<RsaKeyPair>,
+    /// Base64 of the certificate's SHA-256.
+    thumbprint: String,
+}
+
+impl Certificate {
+    /// Reads a PEM file that holds both, in any order; of several certificates the first one counts.
+    ///
+    /// # Errors
+    /// Returns why nothing can be signed with it.
+    pub fn from_file(path: &Path) -> Result<Self, AuthError> {
+        let pem = read_private(path, "certificate file")?;
+        Self::parse(pem.expose_secret()).map_err(|problem| AuthError::Certificate {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    fn parse(pem: &str) -> Result<Self, &'static str> {
+        let pem = pem.as_bytes();
+        let certificate = CertificateDer::pem_slice_iter(pem)
+            .next()
+            .and_then(Result::ok)
+            .ok_or("holds no certificate in PEM form")?;
+        let is_encrypted = pem
+            .windows(b"ENCRYPTED".len())
+            .any(|word| word == b"ENCRYPTED");
+        if is_encrypted {
+            return Err("holds a key that is encrypted");
+        }
+        let key = match PrivateKeyDer::from_pem_slice(pem) {
+            Ok(PrivateKeyDer::Pkcs8(key)) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
+            Ok(PrivateKeyDer::Pkcs1(key)) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
+            Ok(_) => return Err("holds a key that is no RSA key"),
+            Err(_) => return Err("holds no private key in PEM form"),
+        };
+        let key = key.map_err(|_| "holds a key that is no RSA key of 2048 bits or more")?;
+        // The certificate carries the public key in just this form.
+        let public = key.public_key().as_ref();
+        if !certificate.windows(public.len()).any(|part| part == public) {
+            return Err("holds a key that does not belong to its first certificate");
+        }
+        Ok(Self {
+            key: Arc::new(key),
+            thumbprint: URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(&certificate)),
+        })
+    }
+
+    /// Makes the statement that `client` signs in at `audience`.
+    ///
+    /// # Errors
+    /// Returns that the system gives no random numbers.
+    pub(super) fn assertion(
+        &self,
+        client: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<String, ring::error::Unspecified> {
+        let now = now.as_second();
+        let head = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": self.thumbprint});
+        let claims = json!({
+            "aud": audience, "iss": client, "sub": client, "jti": Uuid::new_v4(),
+            "nbf": now, "iat": now, "exp": now.saturating_add(LIFETIME),
+        });
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(head.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key.sign(
+            &RSA_PSS_SHA256,
+            &SystemRandom::new(),
+            signed.as_bytes(),
+            &mut signature,
+        )?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("thumbprint", &self.thumbprint)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! Which configuration is read, and what can be asked about it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::Subcommand;
+
+use super::connection::ConnectionArgs;
+
+/// Which configuration is read.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Common")]
+pub struct ConfigFileArgs {
+    /// Read settings from this file [default: mde-cancel.toml in the platform's config folder] [env: MDE_CANCEL_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Use this profile of the config file [env: MDE_CANCEL_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+/// What `config` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigCommandArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be done about the configuration.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show the resolved settings and where each comes from; secrets are never shown
+    Show(Box<ConfigShowArgs>),
+}
+
+/// What `config show` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigShowArgs {
+    /// Where it would be sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What `doctor` takes.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Where it would be sent.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}

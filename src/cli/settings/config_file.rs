@@ -1,0 +1,297 @@
+//! The config file: settings at its top, and named profiles that beat them.
+//!
+//! ```toml
+//! timeout = "20s"
+//!
+//! [profile.contoso]
+//! tenant-id = "contoso.onmicrosoft.com"
+//! client-id = "11111111-2222-3333-4444-555555555555"
+//! client-secret-file = "contoso.secret"
+//! ```
+//!
+//! Each key is a flag's name and stands in for the flag's variable, so that values are read in one place whichever layer
+//! they come from. What arms the tool has no key, and a secret is named by its file or its variable, never written down.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use toml::Table;
+use toml::Value;
+
+use super::config_key::ARMING;
+use super::config_key::KEYS;
+use super::config_key::Key;
+use super::config_key::Kind;
+use super::config_key::SECRETS;
+use super::config_key::nearest;
+
+/// How the file is called in the platform's config folder.
+pub(super) const CONFIG_FILE: &str = "mde-cancel.toml";
+
+/// The table that holds the profiles.
+const PROFILES: &str = "profile";
+
+/// The largest file that is read. A real one has some kilobytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// What the config file says, with one profile laid over its top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigLayer {
+    path: PathBuf,
+    profile: Option<String>,
+    values: Vec<Entry>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    key: &'static Key,
+    /// As a variable would hold it.
+    value: String,
+    /// Whether it stands in the profile.
+    in_profile: bool,
+}
+
+/// What is wrong with a config file. It holds no value of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFault {
+    path: PathBuf,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    Unreadable(String),
+    TooLong,
+    Syntax(String),
+    UnknownKey(String),
+    Arms(String),
+    Secret(String),
+    NoValue(String),
+    NoProfile(String, Vec<String>),
+    NotATable(String),
+}
+
+impl ConfigLayer {
+    /// Reads a file and lays `profile` over it.
+    ///
+    /// # Errors
+    /// Returns what the file must not or cannot say; the whole of it is checked, other profiles too.
+    pub fn load(path: &Path, profile: Option<&str>) -> Result<Self, ConfigFault> {
+        let fault = |problem| ConfigFault {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = read(path).map_err(fault)?;
+        Self::parse(&text, path, profile).map_err(fault)
+    }
+
+    fn parse(text: &str, path: &Path, profile: Option<&str>) -> Result<Self, Problem> {
+        let mut top: Table = text.trim_start_matches('\u{feff}').parse().map_err(
+            // The parser's own report repeats the line, in which a secret may stand.
+            |error: toml::de::Error| {
+                let line = error.span().map_or(1, |span| {
+                    1 + text[..span.start.min(text.len())].matches('\n').count()
+                });
+                Problem::Syntax(format!("line {line}: {}", error.message()))
+            },
+        )?;
+        let profiles = match top.remove(PROFILES) {
+            None => Table::new(),
+            Some(Value::Table(profiles)) => profiles,
+            Some(_) => return Err(Problem::NotATable(PROFILES.to_owned())),
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut values = entries(&top, folder, false)?;
+        let mut found = None;
+        for (name, content) in &profiles {
+            let Value::Table(content) = content else {
+                return Err(Problem::NotATable(format!("{PROFILES}.{name}")));
+            };
+            let content = entries(content, folder, true)?;
+            if Some(name.as_str()) == profile {
+                found = Some(content);
+            }
+        }
+        match (profile, found) {
+            (None, _) => {}
+            (Some(_), Some(content)) => {
+                values.retain(|entry| content.iter().all(|other| other.key != entry.key));
+                values.extend(content);
+            }
+            (Some(name), None) => {
+                let names = profiles.keys().cloned().collect();
+                return Err(Problem::NoProfile(name.to_owned(), names));
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            profile: profile.map(str::to_owned),
+            values,
+        })
+    }
+
+    /// Returns what stands in for a variable.
+    pub(super) fn value_for(&self, variable: &str) -> Option<&str> {
+        self.entry(variable).map(|entry| entry.value.as_str())
+    }
+
+    /// Names the place where a variable's stand-in is written.
+    pub(super) fn place_of(&self, variable: &str) -> String {
+        let path = self.path.display();
+        match (self.entry(variable), &self.profile) {
+            (Some(entry), Some(profile)) if entry.in_profile => {
+                format!("{} of profile {profile} in {path}", entry.key.name)
+            }
+            (Some(entry), _) => format!("{} in {path}", entry.key.name),
+            (None, _) => path.to_string(),
+        }
+    }
+
+    /// Returns where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns which profile is laid over it.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    fn entry(&self, variable: &str) -> Option<&Entry> {
+        self.values
+            .iter()
+            .find(|entry| entry.key.variable == variable)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    use std::io::Read as _;
+    let unreadable = |error: std::io::Error| Problem::Unreadable(error.to_string());
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .map_err(unreadable)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(Problem::TooLong);
+    }
+    Ok(text)
+}
+
+/// Reads the settings of one table.
+fn entries(table: &Table, folder: &Path, in_profile: bool) -> Result<Vec<Entry>, Problem> {
+    table
+        .iter()
+        .map(|(name, value)| {
+            let key = known(name)?;
+            let value =
+                written(key, value, folder).ok_or_else(|| Problem::NoValue(name.clone()))?;
+            Ok(Entry {
+                key,
+                value,
+                in_profile,
+            })
+        })
+        .collect()
+}
+
+fn known(name: &str) -> Result<&'static Key, Problem> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    Err(if SECRETS.contains(&name) {
+        Problem::Secret(name.to_owned())
+    } else if ARMING.contains(&name) {
+        Problem::Arms(name.to_owned())
+    } else {
+        Problem::UnknownKey(name.to_owned())
+    })
+}
+
+/// Writes a value as the variable would hold it; the parts of a list stand between commas there.
+fn written(key: &Key, value: &Value, folder: &Path) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Array(parts) if key.kind == Kind::List => {
+            let parts: Option<Vec<_>> = parts.iter().map(Value::as_str).collect();
+            parts?.join(",")
+        }
+        _ => return None,
+    };
+    if text.trim().is_empty() {
+        return None;
+    }
+    if key.kind == Kind::SecretVariable {
+        // Anything else may be the secret itself, and must not be shown.
+        let is_name = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        return is_name.then_some(text);
+    }
+    if key.kind != Kind::Path {
+        return Some(text);
+    }
+    // A path is meant from where the file lies, not from wherever the program happens to be started.
+    folder.join(text).to_str().map(str::to_owned)
+}
+
+impl ConfigFault {
+    /// Makes the fault of a profile that is asked for where no file is.
+    pub(super) fn no_file(path: Option<&Path>, profile: &str) -> Self {
+        Self {
+            path: path.map_or_else(|| PathBuf::from(CONFIG_FILE), Path::to_owned),
+            problem: Problem::NoProfile(profile.to_owned(), Vec::new()),
+        }
+    }
+
+    /// Returns what helps.
+    pub fn hint(&self) -> Option<String> {
+        match &self.problem {
+            Problem::Arms(name) => Some(format!("type --{name} where it is wanted")),
+            Problem::Secret(name) => Some(format!(
+                "name a file that only its owner can read with {name}-file, or a variable with {name}-env"
+            )),
+            Problem::UnknownKey(name) => nearest(name).map(|near| format!("did you mean {near}?")),
+            Problem::NoProfile(_, names) if names.is_empty() => {
+                Some("write a table [profile.NAME] for it, or leave out --profile".to_owned())
+            }
+            Problem::NoProfile(_, names) => Some(format!("it has: {}", names.join(", "))),
+            Problem::Unreadable(_)
+            | Problem::TooLong
+            | Problem::Syntax(_)
+            | Problem::NoValue(_)
+            | Problem::NotATable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::Unreadable(why) => write!(f, "config file {path} cannot be read: {why}"),
+            Problem::TooLong => write!(f, "config file {path} has more than {MAX_FILE} bytes"),
+            Problem::Syntax(what) => write!(f, "config file {path} is no TOML: {what}"),
+            Problem::UnknownKey(name) => {
+                write!(f, "config file {path}: there is no setting {name}")
+            }
+            Problem::Arms(name) => {
+                write!(f, "config file {path}: {name} is never read from a file")
+            }
+            Problem::Secret(name) => {
+                write!(
+                    f,
+                    "config file {path}: no secret may stand there, as in {name}"
+                )
+            }
+            Problem::NoValue(name) => write!(f, "config file {path}: {name} holds no value for it"),
+            Problem::NoProfile(name, _) => write!(f, "config file {path} has no profile {name}"),
+            Problem::NotATable(name) => write!(f, "config file {path}: {name} is no table"),
+        }
+    }
+}

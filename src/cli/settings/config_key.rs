@@ -1,0 +1,218 @@
+//! The keys of the config file, each with the variable that it stands in for and the default that holds without it.
+
+/// What kind of value a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One text, number or yes/no.
+    Text,
+    /// A path, meant from the config file's folder.
+    Path,
+    /// One text, or several.
+    List,
+    /// The name of a variable that holds a secret.
+    SecretVariable,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) variable: &'static str,
+    /// In words where it is no value.
+    pub(super) default: &'static str,
+    pub(super) kind: Kind,
+}
+
+const fn key(name: &'static str, variable: &'static str, default: &'static str) -> Key {
+    Key {
+        name,
+        variable,
+        default,
+        kind: Kind::Text,
+    }
+}
+
+const fn of(kind: Kind, key: Key) -> Key {
+    Key { kind, ..key }
+}
+
+/// Names the variable that a key of the config file stands in for, although nobody is to set it.
+pub(super) const SECRET_VARIABLE: &str = "(client-secret-env)";
+
+/// The same for a ready token.
+pub(super) const TOKEN_VARIABLE: &str = "(token-env)";
+
+/// Every key there is.
+pub(super) const KEYS: &[Key] = &[
+    key("tenant-id", "AZURE_TENANT_ID", "the token's"),
+    key("client-id", "AZURE_CLIENT_ID", "the token's"),
+    key("credential", "MDE_CANCEL_CREDENTIAL", "auto"),
+    of(
+        Kind::Path,
+        key(
+            "client-secret-file",
+            "MDE_CANCEL_CLIENT_SECRET_FILE",
+            "none",
+        ),
+    ),
+    of(
+        Kind::SecretVariable,
+        key("client-secret-env", SECRET_VARIABLE, "AZURE_CLIENT_SECRET"),
+    ),
+    of(
+        Kind::Path,
+        key(
+            "client-certificate-file",
+            "AZURE_CLIENT_CERTIFICATE_PATH",
+            "none",
+        ),
+    ),
+    of(
+        Kind::Path,
+        key("federated-token-file", "AZURE_FEDERATED_TOKEN_FILE", "none"),
+    ),
+    of(
+        Kind::Path,
+        key("token-file", "MDE_CANCEL_TOKEN_FILE", "none"),
+    ),
+    of(
+        Kind::SecretVariable,
+        key("token-env", TOKEN_VARIABLE, "MDE_CANCEL_TOKEN"),
+    ),
+    key("cloud", "MDE_CANCEL_CLOUD", "commercial"),
+    key("region", "MDE_CANCEL_REGION", "none"),
+    key("api-url", "MDE_CANCEL_API_URL", "the cloud's"),
+    key("api-scope", "MDE_CANCEL_API_SCOPE", "the cloud's"),
+    key("login-url", "AZURE_AUTHORITY_HOST", "the cloud's"),
+    of(Kind::Path, key("ca-file", "MDE_CANCEL_CA_FILE", "none")),
+    key("id-column", "MDE_CANCEL_ID_COLUMN", "found by its name"),
+    key("input-format", "MDE_CANCEL_INPUT_FORMAT", "auto"),
+    key(
+        "comment",
+        "MDE_CANCEL_COMMENT",
+        "the row's own, or one that names the run",
+    ),
+    key("no-verify", "MDE_CANCEL_NO_VERIFY", "no"),
+    key("verify-timeout", "MDE_CANCEL_VERIFY_TIMEOUT", "2m"),
+    of(
+        Kind::List,
+        key("quota", "MDE_CANCEL_QUOTA", "100/1m,1500/1h"),
+    ),
+    of(
+        Kind::List,
+        key("read-quota", "MDE_CANCEL_READ_QUOTA", "50/1m,750/1h"),
+    ),
+    key("concurrency", "MDE_CANCEL_CONCURRENCY", "16"),
+    key("pace", "MDE_CANCEL_PACE", "50/s"),
+    key("max-attempts", "MDE_CANCEL_MAX_ATTEMPTS", "6"),
+    key("timeout", "MDE_CANCEL_TIMEOUT", "30s"),
+    key("fate-grace", "MDE_CANCEL_FATE_GRACE", "2m"),
+    key("stop-after", "MDE_CANCEL_STOP_AFTER", "none"),
+    key("max-failures", "MDE_CANCEL_MAX_FAILURES", "none"),
+    key("give-up-after", "MDE_CANCEL_GIVE_UP_AFTER", "90m"),
+    key("report", "MDE_CANCEL_REPORT", "./mde-cancel-<run id>.csv"),
+    key("follow-up", "MDE_CANCEL_FOLLOW_UP", "none"),
+    of(
+        Kind::Path,
+        key(
+            "state-dir",
+            "MDE_CANCEL_STATE_DIR",
+            "the platform's state folder",
+        ),
+    ),
+    key("log-format", "MDE_CANCEL_LOG_FORMAT", "text"),
+    of(Kind::Path, key("log-file", "MDE_CANCEL_LOG_FILE", "none")),
+    key("log", "MDE_CANCEL_LOG", "by -v and -q"),
+    key("progress", "MDE_CANCEL_PROGRESS", "auto"),
+    key("color", "MDE_CANCEL_COLOR", "auto"),
+];
+
+/// Flags that arm the tool, choose what is sent or decide which world is touched: they are typed or they do not hold.
+pub(super) const ARMING: &[&str] = &[
+    "yes",
+    "include-type",
+    "no-triage",
+    "sandbox",
+    "dry-run",
+    "type",
+    "status",
+    "requestor",
+    "machine-id",
+    "since",
+    "until",
+    "filter",
+    "keep",
+    "max-actions",
+    "input",
+];
+
+/// Names under which people write secrets down.
+pub(super) const SECRETS: &[&str] = &[
+    "client-secret",
+    "token",
+    "secret",
+    "password",
+    "access-token",
+];
+
+/// Returns the key that was probably meant.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let plain = name.to_ascii_lowercase().replace('_', "-");
+    KEYS.iter()
+        .map(|key| (distance(&plain, key.name), key.name))
+        .min()
+        // Beyond a third of the word it is another word.
+        .filter(|(far, near)| *far <= near.len().div_ceil(3))
+        .map(|(_, near)| near)
+}
+
+/// Returns how many letters must be put in, left out or changed to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<_> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut before = line;
+        row[0] = line + 1;
+        for (column, same) in other.iter().enumerate() {
+            let change = before + usize::from(letter != *same);
+            before = row[column + 1];
+            row[column + 1] = change.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_word_of_another_kind_is_not() {
+        for (typed, meant) in [
+            ("tenant_id", Some("tenant-id")),
+            ("tenantid", Some("tenant-id")),
+            ("Client-Id", Some("client-id")),
+            ("time-out", Some("timeout")),
+            ("qouta", Some("quota")),
+            ("colour", Some("color")),
+            ("xyzzy", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn no_key_arms_anything_or_holds_a_secret_and_none_stands_twice() {
+        let mut names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        let mut variables: Vec<_> = KEYS.iter().map(|key| key.variable).collect();
+        for name in ARMING.iter().chain(SECRETS) {
+            assert!(!names.contains(name), "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        variables.sort_unstable();
+        variables.dedup();
+        assert_eq!((names.len(), variables.len()), (KEYS.len(), KEYS.len()));
+    }
+}

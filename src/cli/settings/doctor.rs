@@ -1,0 +1,77 @@
+//! What `doctor` looks at.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::args::AllowanceArgs;
+use crate::cli::args::CommonArgs;
+use crate::cli::args::config::DoctorArgs;
+use crate::cli::args::value;
+
+use super::allowance::Allowance;
+use super::common;
+use super::connection::ConnectionSettings;
+use super::error::SettingsError;
+use super::surroundings::Surroundings;
+
+/// What `doctor` looks at.
+#[derive(Clone, Debug)]
+pub struct DoctorSettings {
+    /// Where calls would go, or why that cannot be told.
+    pub connection: Result<ConnectionSettings, SettingsError>,
+    /// Where the journal would lie, or why that cannot be told.
+    pub state_dir: Result<PathBuf, SettingsError>,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// What the service allows; the one read is counted.
+    pub allowance: Allowance,
+    /// Which config file was read, and which profile of it.
+    pub config: Option<(PathBuf, Option<String>)>,
+    /// The proxy that the environment names for https, without its password.
+    pub proxy: Option<String>,
+}
+
+impl DoctorSettings {
+    pub(super) fn resolve(
+        typed: DoctorArgs,
+        common: &CommonArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let untyped = AllowanceArgs {
+            quota: Vec::new(),
+            read_quota: Vec::new(),
+        };
+        let timeout = around.layered(None, "MDE_CANCEL_TIMEOUT", value::timeout)?;
+        let config = around.config.as_ref().map(|config| {
+            let profile = config.profile().map(str::to_owned);
+            (config.path().to_owned(), profile)
+        });
+        Ok(Self {
+            connection: ConnectionSettings::resolve(typed.connection, around),
+            state_dir: common::state_dir(common, around),
+            timeout: timeout.unwrap_or(Duration::from_secs(30)),
+            allowance: Allowance::resolve(untyped, around)?,
+            config,
+            proxy: proxy(around),
+        })
+    }
+}
+
+/// Returns the proxy for https, as the HTTP client takes it from the environment; a password in it is left out.
+fn proxy(around: &Surroundings<'_>) -> Option<String> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let text = names
+        .into_iter()
+        .find_map(|name| around.variable(name))?
+        .into_string()
+        .ok()?;
+    let with_scheme = if text.contains("://") {
+        text
+    } else {
+        format!("http://{text}")
+    };
+    let url = url::Url::parse(&with_scheme).ok()?;
+    let port = url.port_or_known_default().map(|port| format!(":{port}"));
+    let host = url.host_str()?;
+    Some(format!("{host}{}", port.unwrap_or_default()))
+}

@@ -1,0 +1,125 @@
+//! The lane's token: when a new one is asked for, and whether calls may carry the one at hand.
+//!
+//! A new one is on its way before the old one ends, and calls go on meanwhile; none leaves with a token that has ended
+//! or is about to. A sign-in that may succeed later is tried again at growing distances and costs no row.
+
+use jiff::Timestamp;
+
+use crate::domain::Moment;
+use crate::domain::Uptime;
+use crate::retry::probe_pause;
+
+use super::event::Effect;
+use super::event::StopReason;
+use super::gate::Wait;
+use super::gate::WaitCause;
+use super::lane::Flight;
+use super::lane::Lane;
+use super::lane::TokenState;
+use super::token_care::TokenCare;
+
+impl Lane {
+    /// Returns whether calls may carry a token now, and asks for a new one where it is time.
+    pub(super) fn has_token(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        if self.token == TokenState::Ready && !self.is_token_usable(now.uptime) {
+            self.token_is_gone();
+        }
+        let is_due = match self.token {
+            TokenState::Asked => return false,
+            TokenState::Absent => Some(now.uptime),
+            TokenState::Ready if self.care.renewing => None,
+            TokenState::Ready => self.care.renew_at,
+        };
+        let is_ready = self.token == TokenState::Ready;
+        let Some(due) = is_due.map(|due| self.care.again_at.map_or(due, |again| due.max(again)))
+        else {
+            return is_ready;
+        };
+        if due > now.uptime {
+            if is_ready {
+                self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+            } else {
+                self.note_wait(Wait {
+                    until: Some(due),
+                    cause: WaitCause::Outage,
+                });
+            }
+            return is_ready;
+        }
+        if is_ready {
+            self.care.renewing = true;
+        } else {
+            self.token = TokenState::Asked;
+        }
+        out.push(Effect::Token {
+            lane: self.id,
+            refresh: self.token_number > 0,
+        });
+        is_ready
+    }
+
+    /// Returns whether a call that leaves now may carry the token at hand.
+    pub(super) fn is_token_usable(&self, now: Uptime) -> bool {
+        self.token == TokenState::Ready && self.care.ends_at.is_none_or(|end| end > now)
+    }
+
+    pub(super) fn token_ready(&mut self, now: Moment, expires_at: Option<Timestamp>) {
+        self.token = TokenState::Ready;
+        self.token_number += 1;
+        self.care = TokenCare::of(now, expires_at);
+    }
+
+    /// No new token can be had, now or later.
+    pub(super) fn token_refused(&mut self, now: Moment, reason: String) {
+        if self.is_token_usable(now.uptime) {
+            // The one at hand is good for a while; when it ends, the answer may be another one.
+            self.care.renewing = false;
+            self.care.renew_at = None;
+            return;
+        }
+        self.token = TokenState::Absent;
+        self.stop(StopReason::SignIn(reason));
+    }
+
+    /// No new token could be had; a little later it may.
+    pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
+        let since = *self.care.failing_since.get_or_insert(now.uptime);
+        let never = self.token_number == 0;
+        if never && now.uptime.since(since) >= self.settings.reach_timeout {
+            return self.stop(StopReason::SignIn(reason));
+        }
+        let pause = probe_pause(&self.settings.retry, self.care.failures, &mut self.dice);
+        self.care.failures = self.care.failures.saturating_add(1);
+        self.care.again_at = Some(now.uptime.after(pause));
+        self.care.renewing = false;
+        if self.token == TokenState::Asked {
+            self.token = TokenState::Absent;
+        }
+    }
+
+    /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
+    pub(super) fn refused_token(&mut self, flight: &Flight, what: &str) {
+        if flight.token != self.token_number || self.token != TokenState::Ready {
+            // An older token's refusal; a newer one is at work or on its way already.
+            return;
+        }
+        if self.token_doubted {
+            self.stop(StopReason::SignIn(format!(
+                "the service refused a fresh token, too (401): {what}"
+            )));
+            return;
+        }
+        self.token_doubted = true;
+        self.token_is_gone();
+    }
+
+    /// The token at hand is carried no more; one that is on its way already is waited for.
+    fn token_is_gone(&mut self) {
+        self.token = if self.care.renewing {
+            TokenState::Asked
+        } else {
+            TokenState::Absent
+        };
+        self.care.renewing = false;
+    }
+}

@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# Signs the real binary in by every means, at servers that are not ours.
+#
+#   tests/sign-in.sh [tokens] [endpoints] [tls] [oauth]      all four where none is named
+#
+#   tokens     a run whose tokens live 3 s, against a strict sandbox; about 20 s
+#   endpoints  a managed identity's two endpoints, the Azure CLI, and a certificate whose statement openssl verifies
+#   tls        a service behind a certificate of a private authority, with and without a proxy
+#   oauth      secret, certificate, federated token and device code at npm's oidc-provider; fetches it
+#
+# Needs the binary, bash, awk, coreutils, openssl and python3; `oauth` needs node and npm as well. BIN names the
+# binary. Prints a line for each thing that was looked at; ends with 1 if any misses.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stand_ins=$PWD/tests/sign-in
+# shellcheck source=tests/sandbox.sh
+. tests/sandbox.sh
+unset MDE_CANCEL_TOKEN
+export MDE_CANCEL_STATE_DIR=$work/state
+
+TENANT=11111111-2222-3333-4444-555555555555
+APP=99999999-2222-3333-4444-555555555555
+SECRET='s3cr3t~marker/with+odd=letters&more'
+export AZURE_TENANT_ID=$TENANT AZURE_CLIENT_ID=$APP
+
+misses=0
+others=()
+end_others() {
+  for pid in "${others[@]}"; do kill "$pid" 2>/dev/null || true; done
+  clean_up
+}
+trap end_others EXIT
+
+ok() { printf 'ok    %s\n' "$*"; }
+miss() { printf 'MISS  %s\n' "$*"; misses=$((misses + 1)); }
+
+# expect NAME TEXT COMMAND...: the command's output must hold TEXT.
+expect() {
+  local name=$1 text=$2 out
+  shift 2
+  out=$("$@" 2>&1 || true)
+  if grep -qF -- "$text" <<<"$out"; then ok "$name"; else miss "$name: no \"$text\" in:"; printf '%s\n' "$out"; fi
+  if grep -qF -e "$SECRET" -e "s3cr3t" <<<"$out"; then miss "$name: the secret was printed"; fi
+}
+
+# start NAME COMMAND...: starts a server that prints "at ADDRESS"; sets address.
+start() {
+  local name=$1
+  shift
+  : >"$work/$name.out"
+  "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  others+=($!)
+  for _ in $(seq 400); do
+    address=$(awk '/^at / { print $2 }' "$work/$name.out")
+    [ -n "$address" ] && return
+    sleep 0.05
+  done
+  echo "$name does not start" >&2
+  cat "$work/$name.err" >&2
+  exit 2
+}
+
+doctor() { MDE_CANCEL_TIMEOUT=10s "$BIN" doctor "$@"; }
+
+# count PATTERN FILE
+count() { awk -v pattern="$1" '$0 ~ pattern { n++ } END { print n + 0 }' "$2"; }
+
+tokens() {
+  local log=$work/calls.jsonl rows=500 began took signed expired most
+  MDE_CANCEL_TOKEN=any-word open_actions $rows >"$work/ids.csv"
+  serve --seed "$work/ids.csv" --quota none --latency 20ms..60ms --strict-tokens --token-lifetime 3s --log "$log"
+  began=$(micros)
+  AZURE_CLIENT_SECRET=$SECRET "$BIN" run --yes --api-url "$url" --login-url "$url" --progress never --no-verify \
+    --quota none --read-quota none --pace 30/s --report "$work/tokens.csv" "$work/ids.csv" >"$work/tokens.txt" 2>&1 ||
+    true
+  took=$(($(micros) - began))
+  stop_serving
+  signed=$(count '"kind":"token"' "$log")
+  expired=$(count '"status":401' "$log")
+  # The sandbox's tokens end at a whole second, so each is carried for 1.8 s.
+  most=$((took / 1800000 + 2))
+  printf '      %s rows in %s ms: %s sign-ins, %s calls refused\n' "$rows" $((took / 1000)) "$signed" "$expired"
+  [ "$expired" = 0 ] && ok "no call with a token that had ended" || miss "$expired calls with a token that had ended"
+  [ "$signed" -ge 5 ] && [ "$signed" -le "$most" ] && ok "one sign-in for each end (at most $most)" ||
+    miss "$signed sign-ins, wanted 5 to $most"
+  [ "$(count ',(cancelled|accepted|already_final),' "$work/tokens.csv")" = $rows ] && ok "no row failed" ||
+    { miss "rows failed"; cat "$work/tokens.txt"; }
+}
+
+key_and_certificate() {
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/app.crt" -days 2 \
+    -subj "/CN=an app" 2>/dev/null
+  (umask 077; cat "$work/key.pem" "$work/app.crt" >"$work/app.pem")
+}
+
+unbase64url() {
+  local text
+  text=$(tr '_-' '/+')
+  while [ $((${#text} % 4)) -ne 0 ]; do text+="="; done
+  base64 -d <<<"$text"
+}
+
+endpoints() {
+  local log=$work/endpoints.log assertion
+  : >"$log"
+  start endpoints python3 "$stand_ins/stand_ins.py" endpoints "$log" $TENANT $APP
+  # The stand-in is no service, so the last line of each checkup fails; the sign-in is what counts here.
+  local api=(--api-url "$address")
+  unset AZURE_CLIENT_ID
+  AZURE_POD_IDENTITY_AUTHORITY_HOST=$address expect "the machine's own identity (IMDS)" "ok    sign-in " \
+    doctor --credential managed-identity "${api[@]}"
+  AZURE_POD_IDENTITY_AUTHORITY_HOST=$address expect "a user-assigned identity (IMDS)" "ok    sign-in " \
+    doctor --credential managed-identity --client-id $APP "${api[@]}"
+  IDENTITY_ENDPOINT=$address/msi/token IDENTITY_HEADER=the-header expect "App Service, found by auto" \
+    "managed-identity, chosen by IDENTITY_ENDPOINT" doctor "${api[@]}"
+  IDENTITY_ENDPOINT=$address/msi/token IDENTITY_HEADER=the-header expect "App Service" "ok    sign-in " \
+    doctor "${api[@]}"
+  AZURE_POD_IDENTITY_AUTHORITY_HOST=$address expect "an identity that is not there" "refused: Identity not found" \
+    doctor --credential managed-identity --client-id 00000000-2222-3333-4444-555555555555 "${api[@]}"
+  IDENTITY_ENDPOINT=http://evil.example/msi IDENTITY_HEADER=x expect "a foreign endpoint is refused" \
+    "is not on this machine" doctor "${api[@]}"
+  export AZURE_CLIENT_ID=$APP
+  [ "$(count "client_id=$APP" "$log")" = 1 ] && ok "the endpoint was asked once for each" || miss "$(cat "$log")"
+  local began took
+  began=$(micros)
+  AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1 doctor --credential managed-identity "${api[@]}" >/dev/null 2>&1 ||
+    true
+  took=$((($(micros) - began) / 1000))
+  [ $took -lt 5000 ] && ok "off Azure it is over after $took ms" || miss "off Azure it took $took ms"
+
+  # The Azure CLI, as a program that says what it was asked.
+  mkdir -p "$work/bin"
+  cat >"$work/bin/az" <<AZ
+#!/bin/sh
+echo "\$*" >>"$work/az.log"
+[ -e "$work/az.logged-out" ] && { echo "ERROR: Please run 'az login' to setup account." >&2; exit 1; }
+printf '{"accessToken":"cli.%s.x","expires_on":%s,"tokenType":"Bearer"}' "\$\$" "\$((\$(date +%s) + 3600))"
+AZ
+  chmod +x "$work/bin/az"
+  PATH=$work/bin:$PATH expect "the Azure CLI, found by auto" "azure-cli, chosen by az is on PATH" doctor "${api[@]}"
+  PATH=$work/bin:$PATH expect "the Azure CLI" "ok    sign-in " doctor --credential azure-cli "${api[@]}"
+  grep -q -- "--scope https://api.securitycenter.microsoft.com/.default --tenant $TENANT" "$work/az.log" &&
+    ok "az was asked for scope and tenant" || miss "$(cat "$work/az.log")"
+  touch "$work/az.logged-out"
+  PATH=$work/bin:$PATH expect "az without a login" "mend: run \`az login\`" doctor --credential azure-cli "${api[@]}"
+  expect "az that is not there" "the Azure CLI refused: it is not on PATH" \
+    env PATH=/nowhere "$BIN" doctor --credential azure-cli "${api[@]}"
+
+  # A certificate: openssl, and not our own library, says whether the statement is signed.
+  key_and_certificate
+  : >"$log"
+  AZURE_CLIENT_CERTIFICATE_PATH=$work/app.pem expect "a certificate" "ok    sign-in " \
+    doctor --login-url "$address" "${api[@]}"
+  assertion=$(awk 'match($0, /"client_assertion": "[^"]+"/) { print substr($0, RSTART + 21, RLENGTH - 22) }' "$log")
+  printf '%s' "${assertion%.*}" >"$work/signed"
+  printf '%s' "${assertion##*.}" | unbase64url >"$work/signature"
+  openssl x509 -in "$work/app.crt" -pubkey -noout >"$work/public.pem"
+  expect "openssl verifies the statement's signature" "Verified OK" openssl dgst -sha256 \
+    -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -verify "$work/public.pem" \
+    -signature "$work/signature" "$work/signed"
+  local print
+  print=$(openssl x509 -in "$work/app.crt" -outform DER | openssl dgst -sha256 -binary | base64 | tr '/+' '_-' | tr -d '=')
+  expect "its thumbprint is the certificate's" "$print" unbase64url <<<"${assertion%%.*}"
+  chmod 644 "$work/app.pem"
+  AZURE_CLIENT_CERTIFICATE_PATH=$work/app.pem expect "a key that others can read is refused" "can be read by others" \
+    doctor --login-url "$address" "${api[@]}"
+}
+
+tls() {
+  local service log=$work/service.log via=$work/proxy.log
+  : >"$log"
+  : >"$via"
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/ca.key" -out "$work/ca.pem" -days 2 \
+    -subj "/CN=a private authority" -addext basicConstraints=critical,CA:TRUE 2>/dev/null
+  openssl req -newkey rsa:2048 -nodes -keyout "$work/tls.key" -out "$work/tls.csr" -subj "/CN=api.test" 2>/dev/null
+  printf 'subjectAltName=DNS:api.test,IP:127.0.0.1\n' >"$work/names"
+  openssl x509 -req -in "$work/tls.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 2 \
+    -extfile "$work/names" -out "$work/tls.crt" 2>/dev/null
+  start service python3 "$stand_ins/stand_ins.py" service "$log" "$work/tls.crt" "$work/tls.key"
+  service=$address
+  local port=${service##*:}
+  export MDE_CANCEL_TOKEN=any-word
+  expect "an unknown authority is not trusted" "fail  service       127.0.0.1 cannot be reached" \
+    doctor --api-url "$service"
+  [ ! -s "$log" ] && ok "and the token stays here" || miss "$(cat "$log")"
+  expect "--ca-file makes it known" "ok    service       127.0.0.1 answers" \
+    doctor --api-url "$service" --ca-file "$work/ca.pem"
+  SSL_CERT_FILE=$work/ca.pem expect "so does SSL_CERT_FILE" "ok    service       127.0.0.1 answers" \
+    doctor --api-url "$service"
+  expect "a file without a certificate is refused" "holds no certificate in PEM form" \
+    doctor --api-url "$service" --ca-file "$work/tls.key"
+  start proxy python3 "$stand_ins/stand_ins.py" proxy "$via"
+  HTTPS_PROXY=$address expect "through the proxy, by a name that it alone knows" "ok    service       api.test answers" \
+    doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
+  HTTPS_PROXY=$address expect "doctor names the proxy" "https goes through ${address#http://}" \
+    doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
+  HTTPS_PROXY=$address NO_PROXY=127.0.0.1 expect "past it, where NO_PROXY says so" "ok    service       127.0.0.1 answers" \
+    doctor --api-url "$service" --ca-file "$work/ca.pem"
+  [ "$(count 'CONNECT api.test' "$via")" = 2 ] && [ "$(count CONNECT "$via")" = 2 ] &&
+    ok "the proxy saw just what it should" || miss "$(cat "$via")"
+  unset MDE_CANCEL_TOKEN
+}
+
+oauth() {
+  local by_key=a${APP#?} public=b${APP#?} log=$work/provider.out login
+  key_and_certificate
+  cp "$stand_ins/provider.mjs" "$work/provider.mjs"
+  (cd "$work" && npm install --silent --no-audit --no-fund oidc-provider@9 >/dev/null)
+  (cd "$work" && node -e "
+    const { createPrivateKey, createPublicKey } = require('node:crypto');
+    const fs = require('node:fs');
+    const pair = createPrivateKey(fs.readFileSync('key.pem'));
+    const jwk = { ...createPublicKey(pair).export({ format: 'jwk' }), use: 'sig' };
+    fs.writeFileSync('keys.json', JSON.stringify({ keys: [jwk] }));")
+  start provider sh -c "cd '$work' && exec node provider.mjs $TENANT $APP '$SECRET' keys.json"
+  login=$address
+  # A service that is there: the sandbox, which takes any token.
+  serve --actions 1
+  local at=(--login-url "$login" --api-url "$url")
+  AZURE_CLIENT_SECRET=$SECRET expect "a secret" "ok    sign-in " doctor "${at[@]}"
+  AZURE_CLIENT_SECRET=$SECRET expect "the claims of a token of theirs" "ok    claims        tenant $TENANT, app $APP" \
+    doctor "${at[@]}"
+  AZURE_CLIENT_SECRET=wrong expect "a wrong secret" "refused: " doctor "${at[@]}"
+  (umask 077; printf '%s\n' "$SECRET" >"$work/secret")
+  expect "a secret file" "ok    sign-in " doctor --client-secret-file "$work/secret" "${at[@]}"
+  AZURE_CLIENT_CERTIFICATE_PATH=$work/app.pem expect "a certificate, whose statement they verify" "ok    sign-in " \
+    doctor --client-id "$by_key" "${at[@]}"
+  mv "$work/app.pem" "$work/theirs.pem"
+  key_and_certificate
+  AZURE_CLIENT_CERTIFICATE_PATH=$work/app.pem expect "a certificate that they do not know" "refused: " \
+    doctor --client-id "$by_key" "${at[@]}"
+  (cd "$work" && node -e "
+    const { createPrivateKey, sign } = require('node:crypto');
+    const fs = require('node:fs');
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const now = Math.floor(Date.now() / 1000);
+    const text = part({ alg: 'RS256' }) + '.' + part({
+      iss: '$by_key', sub: '$by_key', aud: '$login', jti: 'one', iat: now, exp: now + 600 });
+    const key = createPrivateKey(fs.readFileSync('theirs.pem'));
+    fs.writeFileSync('federated', text + '.' + sign('sha256', Buffer.from(text), key).toString('base64url'));")
+  AZURE_FEDERATED_TOKEN_FILE=$work/federated expect "a federated token" "ok    sign-in " \
+    doctor --client-id "$by_key" "${at[@]}"
+  expect "a device code" "ok    sign-in " doctor --client-id "$public" --credential device-code "${at[@]}"
+  grep -q 'approved' "$log" && ok "which a person approved" || miss "nobody approved"
+  sed 's/^/      /' "$log"
+  stop_serving
+}
+
+[ $# -gt 0 ] || set -- tokens endpoints tls oauth
+for part in "$@"; do
+  case $part in
+    tokens | endpoints | tls | oauth) printf '== %s\n' "$part" && "$part" ;;
+    *) echo "there is no part $part" >&2 && exit 2 ;;
+  esac
+done
+[ $misses = 0 ]

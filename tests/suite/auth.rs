@@ -1,0 +1,544 @@
+//! Signing in, against a login service that a test scripts: what is sent, what is understood, and what is never tried
+//! twice.
+
+mod server;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::BoxFuture;
+use mde_cancel::api::Proxies;
+use mde_cancel::api::Scheme;
+use mde_cancel::api::Trust;
+use mde_cancel::api::WebSettings;
+use mde_cancel::api::web_client;
+use mde_cancel::auth::AuthError;
+use mde_cancel::auth::AzureKind;
+use mde_cancel::auth::AzureSource;
+use mde_cancel::auth::Certificate;
+use mde_cancel::auth::Credential;
+use mde_cancel::auth::DeviceCode;
+use mde_cancel::auth::DevicePrompt;
+use mde_cancel::auth::Freshness;
+use mde_cancel::auth::SecretOrigin;
+use mde_cancel::auth::TokenSource;
+use mde_cancel::auth::Web;
+use mde_cancel::clock::Clock;
+use mde_cancel::clock::SystemClock;
+use mde_cancel::domain::BootId;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Uptime;
+use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
+use serde_json::Value;
+use serde_json::json;
+
+use server::Server;
+
+const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
+const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+const APP: &str = "99999999-2222-3333-4444-555555555555";
+const SECRET: &str = "s3cr3t-marker~1";
+const PEM: &str = include_str!("../data/sign-in-test.pem");
+
+/// A clock on which every wait is over as soon as it begins.
+struct Hasty(Mutex<Moment>);
+
+impl Clock for Hasty {
+    fn now(&self) -> Moment {
+        *self.0.lock().unwrap()
+    }
+
+    fn boot(&self) -> BootId {
+        BootId::new("test")
+    }
+
+    fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()> {
+        let mut now = self.0.lock().unwrap();
+        let wait = until.since(now.uptime);
+        *now = now.after(wait);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(Hasty(Mutex::new(SystemClock::new().now())))
+}
+
+fn web(login: &str, imds: Option<&str>) -> Web {
+    let client = |scheme| {
+        web_client(WebSettings {
+            scheme,
+            timeout: Duration::from_secs(30),
+            user_agent: "mde-cancel/test".to_owned(),
+            trust: Trust::Nothing,
+            proxies: Proxies::Off,
+        })
+        .unwrap()
+    };
+    let imds = imds.map(|address| address.parse().unwrap());
+    Web::new(
+        client(Scheme::Https),
+        client(Scheme::Http),
+        login.parse().unwrap(),
+        imds,
+    )
+}
+
+fn credential(kind: AzureKind, login: &str) -> Credential {
+    let source = AzureSource::new(kind, SCOPE.to_owned(), web(login, Some(login)), clock());
+    Credential::new(
+        TokenSource::Azure(Box::new(source)),
+        Some(TENANT.to_owned()),
+    )
+}
+
+fn by_secret(login: &str) -> Credential {
+    let kind = AzureKind::ClientSecret {
+        tenant: TENANT.to_owned(),
+        client: APP.to_owned(),
+        secret: SecretOrigin::Value(SecretString::from(SECRET), "AZURE_CLIENT_SECRET".to_owned()),
+    };
+    credential(kind, login)
+}
+
+fn jwt(tenant: &str, number: usize) -> String {
+    let claims = json!({"tid": tenant, "n": number}).to_string();
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+}
+
+fn granted(number: usize) -> (u16, String) {
+    let body = json!({
+        "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": jwt(TENANT, number),
+    });
+    (200, body.to_string())
+}
+
+fn refused(status: u16, error: &str, number: u32) -> (u16, String) {
+    let body = json!({
+        "error": error, "error_codes": [number], "trace_id": "t-1",
+        "error_description": format!("AADSTS{number}: They say so. Trace ID: t-1 Timestamp: x"),
+    });
+    (status, body.to_string())
+}
+
+fn private_file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    use std::io::Write as _;
+    let path = folder.join(name);
+    let mut file = mde_cancel::platform::open_private_file(&path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
+    let server = Server::start(&[granted(1), granted(2)]).await;
+    let credential = by_secret(&server.address);
+    for _ in 0..3 {
+        let token = credential.token(Freshness::AtHand).await.unwrap();
+        assert_eq!(token.secret.expose_secret(), jwt(TENANT, 1));
+        assert!(token.expires_at.is_some());
+    }
+    let token = credential.token(Freshness::New).await.unwrap();
+    assert_eq!(token.secret.expose_secret(), jwt(TENANT, 2));
+    let calls = server.calls();
+    assert_eq!(calls.len(), 2);
+    let path = format!("POST /{TENANT}/oauth2/v2.0/token HTTP/1.1");
+    assert!(calls[0].head.starts_with(&path), "{}", calls[0].head);
+    for (field, value) in [
+        ("client_id", APP),
+        ("client_secret", SECRET),
+        ("grant_type", "client_credentials"),
+        ("scope", SCOPE),
+    ] {
+        assert_eq!(calls[0].field(field).as_deref(), Some(value));
+    }
+    assert!(!format!("{credential:?}").contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
+    let server = Server::start(&[granted(1), granted(2)]).await;
+    let credential = by_secret(&server.address);
+    let all = futures::future::join_all((0..16).map(|_| credential.token(Freshness::AtHand))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_clear_line_with_the_mend_and_is_not_tried_twice() {
+    for (status, error, number, text) in [
+        (
+            401,
+            "invalid_client",
+            7_000_215,
+            "the client secret is wrong",
+        ),
+        (
+            401,
+            "invalid_client",
+            7_000_222,
+            "the client secret has expired",
+        ),
+        (400, "invalid_request", 90_002, "there is no such tenant"),
+        (
+            400,
+            "unauthorized_client",
+            700_016,
+            "the tenant does not know the app",
+        ),
+        (
+            400,
+            "invalid_grant",
+            65_001,
+            "nobody consented to the app's permissions",
+        ),
+        (
+            400,
+            "invalid_resource",
+            500_011,
+            "the tenant does not know the service that the token is to be for",
+        ),
+        (
+            400,
+            "invalid_scope",
+            70_011,
+            "the scope that was asked for is not valid",
+        ),
+    ] {
+        let server = Server::start(&[refused(status, error, number)]).await;
+        let error = by_secret(&server.address)
+            .token(Freshness::AtHand)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the login service 127.0.0.1 refused: {text} (AADSTS{number}, trace t-1)")
+        );
+        assert!(error.mend().is_some() && !error.is_transient());
+        assert_eq!(server.calls().len(), 1, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_layer() {
+    for (status, body) in [
+        (503, "<html>busy</html>".to_owned()),
+        (429, String::new()),
+        (500, refused(500, "server_error", 90_033).1),
+        (302, String::new()),
+        (400, refused(400, "temporarily_unavailable", 90_006).1),
+        (200, "<html>please log in to the hotel</html>".to_owned()),
+    ] {
+        let server = Server::start(&[(status, body)]).await;
+        let error = by_secret(&server.address)
+            .token(Freshness::AtHand)
+            .await
+            .unwrap_err();
+        assert!(error.is_transient(), "{status}: {error}");
+        assert_eq!(server.calls().len(), 1, "{status}");
+    }
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let error = by_secret(&address)
+        .token(Freshness::AtHand)
+        .await
+        .unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("no connection"), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_service_that_echoes_the_secret_does_not_get_it_into_a_message() {
+    let body = json!({"error": "x", "error_description": format!("you sent {SECRET}")});
+    let server = Server::start(&[(400, body.to_string())]).await;
+    let error = by_secret(&server.address)
+        .token(Freshness::AtHand)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the login service 127.0.0.1 refused: you sent [redacted]"
+    );
+    assert!(!format!("{error:?}").contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn a_token_of_another_tenant_is_refused_and_not_kept() {
+    let other = json!({"expires_in": 3599, "access_token": jwt(APP, 1), "token_type": "Bearer"});
+    let server = Server::start(&[(200, other.to_string())]).await;
+    let credential = by_secret(&server.address);
+    for _ in 0..2 {
+        let error = credential.token(Freshness::AtHand).await.unwrap_err();
+        assert!(matches!(error, AuthError::WrongTenant { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = private_file(folder.path(), "secret", "first\n");
+    let server = Server::start(&[granted(1), granted(2)]).await;
+    let kind = AzureKind::ClientSecret {
+        tenant: TENANT.to_owned(),
+        client: APP.to_owned(),
+        secret: SecretOrigin::File(path.clone()),
+    };
+    let credential = credential(kind, &server.address);
+    credential.token(Freshness::AtHand).await.unwrap();
+    std::fs::write(&path, "second\r\n").unwrap();
+    credential.token(Freshness::New).await.unwrap();
+    let sent: Vec<_> = server
+        .calls()
+        .iter()
+        .map(|call| call.field("client_secret").unwrap())
+        .collect();
+    assert_eq!(sent, ["first", "second"]);
+    std::fs::write(&path, "\n").unwrap();
+    let error = credential.token(Freshness::New).await.unwrap_err();
+    assert!(matches!(error, AuthError::Empty { .. }), "{error}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = credential.token(Freshness::New).await.unwrap_err();
+        assert!(
+            error.to_string().contains("can be read by others"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = private_file(folder.path(), "app.pem", PEM);
+    let server = Server::start(&[granted(1)]).await;
+    let kind = AzureKind::Certificate {
+        tenant: TENANT.to_owned(),
+        client: APP.to_owned(),
+        certificate: Arc::new(Certificate::from_file(&path).unwrap()),
+    };
+    credential(kind, &server.address)
+        .token(Freshness::AtHand)
+        .await
+        .unwrap();
+    let calls = server.calls();
+    assert_eq!(
+        calls[0].field("client_assertion_type").as_deref(),
+        Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+    );
+    let assertion = calls[0].field("client_assertion").unwrap();
+    let parts: Vec<_> = assertion.split('.').collect();
+    let read = |part: &str| -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    };
+    let (head, claims) = (read(parts[0]), read(parts[1]));
+    assert_eq!(head["alg"], "PS256");
+    assert!(head["x5t#S256"].as_str().unwrap().len() == 43, "{head}");
+    assert_eq!((&claims["iss"], &claims["sub"]), (&json!(APP), &json!(APP)));
+    let audience = format!("{}/{TENANT}/oauth2/v2.0/token", server.address);
+    assert_eq!(claims["aud"], audience);
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap(),
+        600
+    );
+    let key = public_key();
+    let key =
+        ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PSS_2048_8192_SHA256, key);
+    let signed = assertion.rsplit_once('.').unwrap().0;
+    let signature = URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
+    key.verify(signed.as_bytes(), &signature).unwrap();
+}
+
+/// Returns the public half of the test's key.
+fn public_key() -> Vec<u8> {
+    use ring::signature::KeyPair as _;
+    use rustls_pki_types::pem::PemObject as _;
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from_pem_slice(PEM.as_bytes()).unwrap();
+    let pair = ring::signature::RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
+    pair.public_key().as_ref().to_vec()
+}
+
+#[test]
+fn a_file_that_nothing_can_be_signed_with_is_refused_by_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate) = PEM.split_once("-----BEGIN CERTIFICATE-----").unwrap();
+    let certificate = format!("-----BEGIN CERTIFICATE-----{certificate}");
+    let encrypted = format!(
+        "{certificate}-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    );
+    for (text, problem) in [
+        ("", "holds no certificate in PEM form"),
+        (key, "holds no certificate in PEM form"),
+        (certificate.as_str(), "holds no private key in PEM form"),
+        (encrypted.as_str(), "holds a key that is encrypted"),
+        (
+            &format!("{key}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "holds a key that does not belong to its first certificate",
+        ),
+    ] {
+        let path = private_file(folder.path(), "x.pem", "");
+        std::fs::write(&path, text).unwrap();
+        let error = Certificate::from_file(&path).unwrap_err();
+        let expected = format!("the certificate file {} {problem}", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("federated");
+    std::fs::write(&path, "federated-1").unwrap();
+    let server = Server::start(&[granted(1), granted(2)]).await;
+    let kind = AzureKind::WorkloadIdentity {
+        tenant: TENANT.to_owned(),
+        client: APP.to_owned(),
+        token_file: path.clone(),
+    };
+    let credential = credential(kind, &server.address);
+    credential.token(Freshness::AtHand).await.unwrap();
+    std::fs::write(&path, "federated-2").unwrap();
+    credential.token(Freshness::New).await.unwrap();
+    let sent: Vec<_> = server
+        .calls()
+        .iter()
+        .map(|call| call.field("client_assertion").unwrap())
+        .collect();
+    assert_eq!(sent, ["federated-1", "federated-2"]);
+    std::fs::remove_file(&path).unwrap();
+    let error = credential.token(Freshness::New).await.unwrap_err();
+    assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_wait() {
+    let good = json!({
+        "access_token": jwt(TENANT, 1), "expires_on": "2000000000", "resource": "x", "token_type": "Bearer",
+    });
+    let none = json!({"error": "invalid_request", "error_description": "Identity not found"});
+    let server = Server::start(&[
+        (200, good.to_string()),
+        (400, none.to_string()),
+        (404, String::new()),
+    ])
+    .await;
+    let kind = AzureKind::ManagedIdentity {
+        client: Some(APP.to_owned()),
+    };
+    let credential = credential(kind, &server.address);
+    let token = credential.token(Freshness::AtHand).await.unwrap();
+    assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
+    let refused = credential.token(Freshness::New).await.unwrap_err();
+    assert!(
+        refused.to_string().ends_with("refused: Identity not found"),
+        "{refused}"
+    );
+    let absent = credential.token(Freshness::New).await.unwrap_err();
+    assert!(!absent.is_transient(), "{absent}");
+    let calls = server.calls();
+    assert_eq!(calls.len(), 3);
+    let head = calls[0].head.to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /metadata/identity/oauth2/token?"),
+        "{head}"
+    );
+    assert!(
+        head.contains("metadata: true") && head.contains(APP),
+        "{head}"
+    );
+}
+
+fn device(login: &str, shown: &Arc<Mutex<Vec<DevicePrompt>>>) -> Credential {
+    let shown = Arc::clone(shown);
+    let source = DeviceCode::new(
+        (TENANT.to_owned(), APP.to_owned()),
+        SCOPE,
+        web(login, None),
+        clock(),
+        Arc::new(move |prompt: &DevicePrompt| shown.lock().unwrap().push(prompt.clone())),
+    );
+    Credential::new(TokenSource::Device(Box::new(source)), None)
+}
+
+fn begun(interval: u64) -> (u16, String) {
+    let body = json!({
+        "device_code": "device-s3cr3t", "user_code": "ABC\u{1b}[2JDEF", "expires_in": 900, "interval": interval,
+        "verification_uri": "https://login.example/device",
+    });
+    (200, body.to_string())
+}
+
+fn person_granted(number: usize) -> (u16, String) {
+    let body = json!({
+        "access_token": jwt(TENANT, number), "expires_in": "3599", "refresh_token": format!("refresh-{number}"),
+    });
+    (200, body.to_string())
+}
+
+#[tokio::test]
+async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
+    let server = Server::start(&[
+        begun(1),
+        refused(400, "authorization_pending", 70_016),
+        person_granted(1),
+        person_granted(2),
+        person_granted(3),
+    ])
+    .await;
+    let shown = Arc::default();
+    let credential = device(&server.address, &shown);
+    credential.token(Freshness::AtHand).await.unwrap();
+    credential.token(Freshness::New).await.unwrap();
+    let token = credential.token(Freshness::New).await.unwrap();
+    assert_eq!(token.secret.expose_secret(), jwt(TENANT, 3));
+    let prompts = shown.lock().unwrap().clone();
+    assert_eq!(prompts.len(), 1);
+    assert_eq!(prompts[0].code, "ABC[2JDEF");
+    let calls = server.calls();
+    let refreshed: Vec<_> = calls
+        .iter()
+        .filter_map(|call| call.field("refresh_token"))
+        .collect();
+    assert_eq!(refreshed, ["refresh-1", "refresh-2"]);
+    assert_eq!(
+        calls[0].field("scope").unwrap(),
+        format!("{SCOPE} offline_access")
+    );
+    assert!(!format!("{credential:?}").contains("refresh-"));
+}
+
+#[tokio::test]
+async fn a_person_who_declines_or_is_too_late_ends_the_sign_in() {
+    for (error, number) in [
+        ("authorization_declined", 70_018),
+        ("expired_token", 70_020),
+    ] {
+        let server = Server::start(&[begun(1), refused(400, error, number)]).await;
+        let shown = Arc::default();
+        let error = device(&server.address, &shown)
+            .token(Freshness::AtHand)
+            .await
+            .unwrap_err();
+        assert!(!error.is_transient(), "{error}");
+        assert!(!format!("{error} {error:?}").contains("device-s3cr3t"));
+        assert_eq!(server.calls().len(), 2);
+    }
+    let server = Server::start(&[refused(400, "unauthorized_client", 700_016)]).await;
+    let error = device(&server.address, &Arc::default())
+        .token(Freshness::AtHand)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the tenant does not know the app"),
+        "{error}"
+    );
+}

@@ -1,0 +1,286 @@
+//! The config file: its layer, its profiles, and what it must never say.
+
+use std::path::PathBuf;
+
+use mde_cancel::cli::settings::CommandSettings;
+use mde_cancel::cli::settings::ConfigLayer;
+use mde_cancel::cli::settings::SignIn;
+use mde_cancel::cli::settings::TokenOrigin;
+
+use super::MARKER;
+use super::layers::VARIABLES;
+use super::service;
+use super::typing;
+
+/// A config file with this text, in a folder of its own.
+struct File {
+    folder: tempfile::TempDir,
+}
+
+impl File {
+    fn of(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("mde-cancel.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("mde-cancel.toml")
+    }
+
+    fn fault(&self, profile: Option<&str>) -> (String, Option<String>) {
+        let fault = ConfigLayer::load(&self.path(), profile).unwrap_err();
+        let path = self.path().display().to_string();
+        (fault.to_string().replace(&path, "FILE"), fault.hint())
+    }
+}
+
+#[test]
+fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default() {
+    let file = File::of("timeout = \"5s\"\nconcurrency = 5\n[profile.p]\ntimeout = \"6s\"\n");
+    let timeout = |flags: &str, variable: &str| {
+        let run = service(flags)
+            .config(file.path())
+            .variable("MDE_CANCEL_TIMEOUT", variable)
+            .run();
+        (run.timeout.as_secs(), run.concurrency)
+    };
+    assert_eq!(timeout("", ""), (5, 5));
+    assert_eq!(timeout("--profile p", ""), (6, 5));
+    assert_eq!(timeout("--profile p", "7s"), (7, 5));
+    assert_eq!(timeout("--profile p --timeout 8s", "7s"), (8, 5));
+    assert_eq!(service("").run().timeout.as_secs(), 30);
+}
+
+#[test]
+fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
+    for (variable, value, flag) in VARIABLES {
+        let key = flag.trim_start_matches("--");
+        let file = File::of(&format!("{key} = {value:?}\n"));
+        let layer = ConfigLayer::load(&file.path(), None);
+        assert!(layer.is_ok(), "{variable}: {layer:?}");
+    }
+}
+
+#[test]
+fn lists_numbers_and_yes_are_written_as_toml_has_them() {
+    let file = File::of(
+        "quota = [\"3/1m\", \"30/1h\"]\nmax-attempts = 3\nno-verify = true\nmax-failures = \"7%\"\n",
+    );
+    let run = service("").config(file.path()).run();
+    assert_eq!(run.allowance.cancel.to_string(), "3/1m, 30/1h");
+    assert_eq!(run.max_attempts, 3);
+    assert_eq!(format!("{:?}", run.verify), "Skip");
+}
+
+#[test]
+fn paths_are_meant_from_the_files_folder_and_secrets_are_named_by_file_or_variable() {
+    let file = File::of(
+        "tenant-id = \"contoso.example\"\nclient-id = \"11111111-2222-3333-4444-555555555555\"\n\
+         [profile.file]\nclient-secret-file = \"contoso.secret\"\n\
+         [profile.variable]\nclient-secret-env = \"CONTOSO_SECRET\"\n\
+         [profile.token]\ntoken-env = \"CONTOSO_TOKEN\"\n",
+    );
+    let sign_in = |profile: &str| {
+        typing("run --yes a.csv --profile")
+            .word(profile)
+            .config(file.path())
+            .variable("CONTOSO_SECRET", MARKER)
+            .variable("CONTOSO_TOKEN", MARKER)
+            .connection()
+            .sign_in
+    };
+    let SignIn::ClientSecret(TokenOrigin::File(path)) = sign_in("file") else {
+        panic!("no file");
+    };
+    assert_eq!(path, file.folder.path().join("contoso.secret"));
+    let SignIn::ClientSecret(TokenOrigin::Environment(_, name)) = sign_in("variable") else {
+        panic!("no variable");
+    };
+    assert_eq!(name, "CONTOSO_SECRET");
+    let SignIn::Token(TokenOrigin::Environment(_, name)) = sign_in("token") else {
+        panic!("no token");
+    };
+    assert_eq!(name, "CONTOSO_TOKEN");
+}
+
+#[test]
+fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
+    for (text, told, hint) in [
+        (
+            "tenant_id = \"x\"",
+            "config file FILE: there is no setting tenant_id",
+            Some("did you mean tenant-id?"),
+        ),
+        (
+            "xyzzy = 1",
+            "config file FILE: there is no setting xyzzy",
+            None,
+        ),
+        (
+            "yes = true",
+            "config file FILE: yes is never read from a file",
+            Some("type --yes where it is wanted"),
+        ),
+        (
+            "include-type = \"Unisolate\"",
+            "config file FILE: include-type is never read from a file",
+            Some("type --include-type where it is wanted"),
+        ),
+        (
+            "no-triage = true",
+            "config file FILE: no-triage is never read from a file",
+            Some("type --no-triage where it is wanted"),
+        ),
+        (
+            "[profile.p]\ntype = \"Isolate\"",
+            "config file FILE: type is never read from a file",
+            Some("type --type where it is wanted"),
+        ),
+        (
+            "client-secret = \"s3cr3t-marker\"",
+            "config file FILE: no secret may stand there, as in client-secret",
+            Some(
+                "name a file that only its owner can read with client-secret-file, or a variable with client-secret-env",
+            ),
+        ),
+        (
+            "[profile.p]\ntoken = \"s3cr3t-marker\"",
+            "config file FILE: no secret may stand there, as in token",
+            Some(
+                "name a file that only its owner can read with token-file, or a variable with token-env",
+            ),
+        ),
+        (
+            "token-env = \"s3cr3t-marker\"",
+            "config file FILE: token-env holds no value for it",
+            None,
+        ),
+        (
+            "timeout = 1.5",
+            "config file FILE: timeout holds no value for it",
+            None,
+        ),
+        (
+            "timeout = \" \"",
+            "config file FILE: timeout holds no value for it",
+            None,
+        ),
+        ("profile = 1", "config file FILE: profile is no table", None),
+        (
+            "[profile]\np = 1",
+            "config file FILE: profile.p is no table",
+            None,
+        ),
+    ] {
+        let (complaint, help) = File::of(text).fault(None);
+        assert_eq!(
+            (complaint.as_str(), help.as_deref()),
+            (told, hint),
+            "{text}"
+        );
+    }
+    let broken = File::of("timeout = \"5s\"\nclient-secret = s3cr3t-marker\n")
+        .fault(None)
+        .0;
+    assert!(
+        broken.starts_with("config file FILE is no TOML: line 2: "),
+        "{broken}"
+    );
+    assert!(!broken.contains(MARKER), "{broken}");
+    let named = File::of("[profile.a]\n[profile.b]\n").fault(Some("c"));
+    assert_eq!(named.0, "config file FILE has no profile c");
+    assert_eq!(named.1.as_deref(), Some("it has: a, b"));
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_told_with_key_profile_and_file() {
+    let file = File::of("[profile.p]\ntimeout = \"fast\"\n");
+    let (code, complaint) = service("--profile p").config(file.path()).complaint();
+    let place = format!("timeout of profile p in {}", file.path().display());
+    assert_eq!(
+        (code, complaint),
+        (
+            2,
+            format!(
+                "error: `fast` in {place} cannot be used\n\
+                 caused by: it is not a duration, for example 30s, 2m or 1h30m\n"
+            )
+        )
+    );
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there_and_one_that_was_not_need_not() {
+    let nowhere = PathBuf::from("no-such-folder/mde-cancel.toml");
+    assert!(service("").config(&nowhere).resolve().is_ok());
+    let (code, complaint) = service("--config no-such-folder/x.toml").complaint();
+    assert_eq!(code, 2);
+    assert!(
+        complaint.starts_with("error: config file no-such-folder/x.toml cannot be read: "),
+        "{complaint}"
+    );
+    let (_, complaint) = service("--profile p").config(&nowhere).complaint();
+    assert!(complaint.contains("has no profile p"), "{complaint}");
+}
+
+#[test]
+fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
+    let file = File::of("timeout = \"5s\"\n[profile.p]\ntenant-id = \"contoso.example\"\n");
+    let typed = typing("config show --profile p --cloud gcc")
+        .config(file.path())
+        .variable("MDE_CANCEL_CONCURRENCY", "3")
+        .variable("MDE_CANCEL_TOKEN", MARKER)
+        .variable("MDE_CANCEL_TOKEN_FILE", format!("eyJ0.{MARKER}.x"))
+        .variable("MDE_CANCEL_CREDENTIAL", "azure-cli");
+    let CommandSettings::ConfigShow(shown) = typed.resolve().unwrap().command else {
+        panic!("not shown");
+    };
+    let of = |key: &str| {
+        let found = shown.settings.iter().find(|shown| shown.key == key);
+        let found = found.unwrap_or_else(|| panic!("{key} is not shown"));
+        (found.value.as_str(), found.origin.as_str())
+    };
+    let path = file.path().display().to_string();
+    assert_eq!(of("cloud"), ("gcc", "--cloud"));
+    assert_eq!(of("concurrency"), ("3", "MDE_CANCEL_CONCURRENCY"));
+    assert_eq!(of("timeout"), ("5s", format!("timeout in {path}").as_str()));
+    assert_eq!(
+        of("tenant-id"),
+        (
+            "contoso.example",
+            format!("tenant-id of profile p in {path}").as_str()
+        )
+    );
+    assert_eq!(of("max-attempts"), ("6", "default"));
+    assert_eq!(shown.secrets, ["MDE_CANCEL_TOKEN"]);
+    assert!(!format!("{shown:?}").contains(MARKER));
+}
+
+#[test]
+fn the_shown_defaults_are_the_documented_ones() {
+    use clap::CommandFactory as _;
+    let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command
+    else {
+        panic!("not shown");
+    };
+    let mut root = mde_cancel::cli::args::Cli::command();
+    root.build();
+    let run = root.find_subcommand("run").unwrap();
+    let mut compared = 0;
+    for setting in &shown.settings {
+        let flag = run
+            .get_arguments()
+            .find(|flag| flag.get_long() == Some(setting.key));
+        let help = flag
+            .and_then(|flag| flag.get_help())
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if let Some((_, rest)) = help.split_once("[default: ") {
+            let documented = rest.split(']').next().unwrap();
+            assert_eq!(setting.value, documented, "{}", setting.key);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 14, "{compared}");
+}

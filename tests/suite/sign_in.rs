@@ -1,0 +1,441 @@
+//! The real binary signs in at a sandbox: what it tells, how it ends, and that no secret and no token stays anywhere.
+
+use std::path::Path;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mde_cancel::domain::RowContext;
+use mde_cancel::sandbox::CallKind;
+use mde_cancel::sandbox::Mix;
+use mde_cancel::sandbox::QuotaSettings;
+use mde_cancel::sandbox::Sandbox;
+use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::sandbox::TokenCheck;
+use mde_cancel::sandbox::TokenSettings;
+use mde_cancel::sandbox::serve;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use super::support::nth_id;
+
+const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+const OTHER: &str = "22222222-2222-3333-4444-555555555555";
+const APP: &str = "99999999-2222-3333-4444-555555555555";
+const SECRET: &str = "s3cr3t~marker/with+odd=letters&more";
+
+/// How every token of a sandbox begins.
+const TOKEN_START: &str = r#"{"typ":"JWT","alg":"none"}"#;
+
+/// A sandbox that serves, with a folder for the binary.
+struct Place {
+    sandbox: Sandbox,
+    address: String,
+    folder: tempfile::TempDir,
+    // Dropped last: the server runs on it.
+    _runtime: Runtime,
+}
+
+impl Place {
+    /// Serves so many actions to those who hold a good token.
+    fn with(actions: usize, tokens: TokenSettings) -> Self {
+        let sandbox = Sandbox::new(SandboxSettings {
+            tokens: TokenSettings {
+                check: TokenCheck::Strict,
+                ..tokens
+            },
+            quota: QuotaSettings::parse("none").unwrap(),
+            ..SandboxSettings::default()
+        });
+        let ids: Vec<_> = (1..=actions).map(nth_id).collect();
+        let rows = ids.iter().map(|&id| (id, RowContext::default()));
+        sandbox.seed_from(rows, &Mix::all_pending(1));
+        let folder = tempfile::tempdir().unwrap();
+        let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        std::fs::write(folder.path().join("ids.txt"), texts.join("\n")).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(serve(
+            listener,
+            sandbox.clone(),
+            std::future::pending::<()>(),
+        ));
+        Self {
+            sandbox,
+            address,
+            folder,
+            _runtime: runtime,
+        }
+    }
+
+    /// Returns the binary with nothing of this process's environment, and an app to sign in as.
+    fn binary(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        command
+            .args(words.split_whitespace())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("MDE_CANCEL_STATE_DIR", "state")
+            .env("MDE_CANCEL_API_URL", &self.address)
+            .env("AZURE_AUTHORITY_HOST", &self.address)
+            .env("AZURE_TENANT_ID", TENANT)
+            .env("AZURE_CLIENT_ID", APP)
+            .stdin(Stdio::null());
+        if let Some(root) = std::env::var_os("SystemRoot") {
+            command.env("SystemRoot", root);
+        }
+        command
+    }
+
+    fn with_secret(&self, words: &str) -> Command {
+        let mut command = self.binary(words);
+        command.env("AZURE_CLIENT_SECRET", SECRET);
+        command
+    }
+
+    /// Returns how often the API was called, sign-ins apart.
+    fn api_calls(&self) -> usize {
+        let calls = self.sandbox.log();
+        calls
+            .iter()
+            .filter(|call| call.kind != CallKind::Token)
+            .count()
+    }
+}
+
+fn ended(mut command: Command) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// Returns where a secret or a token stands in `folder` or in `streams`, in any form that is easily read back.
+fn leaks(folder: &Path, streams: &[&[u8]]) -> Vec<String> {
+    let token = URL_SAFE_NO_PAD.encode(TOKEN_START);
+    let percent: String = url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
+    let mut needles = vec![
+        SECRET.to_owned(),
+        "s3cr3t~marker".to_owned(),
+        percent,
+        token,
+    ];
+    needles.push(STANDARD.encode(SECRET));
+    let mut found = Vec::new();
+    let mut look = |place: &str, bytes: &[u8]| {
+        for needle in &needles {
+            if bytes
+                .windows(needle.len())
+                .any(|part| part == needle.as_bytes())
+            {
+                found.push(format!("{needle} in {place}"));
+            }
+        }
+    };
+    for (number, stream) in streams.iter().enumerate() {
+        look(&format!("stream {number}"), stream);
+    }
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                look(&path.display().to_string(), &std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_secret_and_no_token_stays_in_streams_logs_reports_state_or_the_command_line() {
+    let place = Place::with(20, TokenSettings::default());
+    let hidden = tempfile::tempdir().unwrap();
+    let secret_path = hidden.path().join("secret");
+    {
+        use std::io::Write as _;
+        let mut file = mde_cancel::platform::open_private_file(&secret_path).unwrap();
+        file.write_all(SECRET.as_bytes()).unwrap();
+    }
+    let run = "run --yes -vvv --log-file log.txt --report r.csv ids.txt";
+    let mut by_variable = place.with_secret(run);
+    let child = by_variable
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    #[cfg(target_os = "linux")]
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    #[cfg(not(target_os = "linux"))]
+    let command_line = Vec::new();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let mut streams = vec![command_line, done.stdout, done.stderr];
+    let mut all_crates = place.with_secret("run --yes --log-file all.txt ids.txt");
+    all_crates.env("MDE_CANCEL_LOG", "trace");
+    let mut by_file = place.binary("doctor -vvv --log-format json --log-file log.json");
+    by_file.arg("--client-secret-file").arg(&secret_path);
+    for mut command in [
+        all_crates,
+        by_file,
+        place.with_secret("config show -vvv"),
+        place.with_secret("run --yes -vvv --log-file log.txt --tenant-id wrong.example/ ids.txt"),
+        place.with_secret(
+            "run --yes -vvv --log-file log.txt --login-url http://127.0.0.1:1 --timeout 1s no.txt",
+        ),
+        place.with_secret("runs -vvv"),
+        place.with_secret("report -vvv"),
+    ] {
+        let done = command.output().unwrap();
+        streams.extend([done.stdout, done.stderr]);
+    }
+    let streams: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
+    let none: [String; 0] = [];
+    assert_eq!(leaks(place.folder.path(), &streams), none);
+    // The hunt itself works.
+    std::fs::write(place.folder.path().join("leak"), SECRET).unwrap();
+    assert!(!leaks(place.folder.path(), &[]).is_empty());
+    // What was said at -vvv is not next to nothing.
+    assert!(
+        std::fs::read_to_string(place.folder.path().join("log.txt"))
+            .unwrap()
+            .len()
+            > 1000
+    );
+}
+
+#[test]
+fn a_refused_sign_in_ends_with_five_says_the_mend_and_begins_no_run() {
+    let tokens = || TokenSettings {
+        secret: Some("right".into()),
+        tenants: vec![TENANT.to_owned()],
+        ..TokenSettings::default()
+    };
+    let place = Place::with(3, tokens());
+    let wrong_tenant = format!("run --yes --tenant-id {OTHER} ids.txt");
+    for (words, text, mend) in [
+        (
+            "run --yes ids.txt",
+            "error: the login service 127.0.0.1 refused: the client secret is wrong (AADSTS7000215, trace ",
+            "hint: give the secret's value, not its id",
+        ),
+        (
+            wrong_tenant.as_str(),
+            "error: the login service 127.0.0.1 refused: there is no such tenant (AADSTS90002, trace ",
+            "hint: check --tenant-id, and --cloud",
+        ),
+    ] {
+        let (code, out, told) = ended(place.with_secret(words));
+        assert_eq!((code, out.as_str()), (Some(5), ""), "{told}");
+        assert!(told.contains(text) && told.contains(mend), "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
+    }
+    let sign_ins = place.sandbox.log().len();
+    assert_eq!((sign_ins, place.api_calls()), (2, 0));
+    let (_, runs, _) = ended(place.binary("runs --format json"));
+    assert_eq!(runs, "[]\n");
+}
+
+#[test]
+fn a_token_of_another_tenant_stops_before_any_call() {
+    let place = Place::with(3, TokenSettings::default());
+    let mut command = place.binary("run --yes ids.txt");
+    command.env("MDE_CANCEL_TOKEN", place.sandbox.token(OTHER, APP));
+    let (code, _, told) = ended(command);
+    assert_eq!(code, Some(5));
+    let text =
+        format!("error: the token is for tenant {OTHER}, but tenant {TENANT} was asked for\n");
+    assert!(told.starts_with(&text), "{told}");
+    assert_eq!(place.sandbox.log().len(), 0);
+}
+
+#[test]
+fn a_ready_token_that_ends_before_the_run_can_is_warned_of() {
+    let place = Place::with(
+        20,
+        TokenSettings {
+            lifetime: Duration::from_secs(600),
+            ..TokenSettings::default()
+        },
+    );
+    let mut command = place.binary("run --yes --quota 5/1h --stop-after 2s --no-verify ids.txt");
+    command.env("MDE_CANCEL_TOKEN", place.sandbox.token(TENANT, APP));
+    let (code, _, told) = ended(command);
+    assert_eq!(code, Some(4), "{told}");
+    assert_eq!(told.matches("and cannot be renewed").count(), 1, "{told}");
+    let mut renewable =
+        place.with_secret("run --yes --quota 5/1h --stop-after 2s --no-verify ids.txt");
+    renewable.env("MDE_CANCEL_STATE_DIR", "other");
+    let (code, _, told) = ended(renewable);
+    assert_eq!(code, Some(4), "{told}");
+    assert!(!told.contains("cannot be renewed"), "{told}");
+}
+
+#[test]
+fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
+    let all_well = Place::with(1, TokenSettings::default());
+    let (code, out, _) = ended(all_well.with_secret("doctor"));
+    assert_eq!(code, Some(0), "{out}");
+    assert!(
+        out.lines()
+            .all(|line| line.starts_with("ok ") || line.starts_with(' ')),
+        "{out}"
+    );
+    for name in [
+        "config",
+        "state folder",
+        "credential",
+        "cloud",
+        "proxy",
+        "TLS trust",
+        "sign-in",
+        "claims",
+        "may cancel",
+        "may read",
+        "clock",
+        "service",
+    ] {
+        assert!(out.contains(&format!("ok    {name} ")), "{name}: {out}");
+    }
+    assert!(
+        all_well
+            .sandbox
+            .log()
+            .iter()
+            .all(|call| call.kind != CallKind::Cancel)
+    );
+}
+
+#[test]
+fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
+    let roles = |roles: &[&str]| TokenSettings {
+        secret: Some(SECRET.into()),
+        roles: roles.iter().map(|&role| role.to_owned()).collect(),
+        ..TokenSettings::default()
+    };
+    for (tokens, words, code, lines) in [
+        (
+            roles(&["Machine.Scan"]),
+            "doctor",
+            0,
+            &[
+                "ok    may cancel    RunAntiVirusScan; not granted: Machine.Isolate",
+                "warn  may read      the token permits no read",
+                "mend: grant Machine.Read.All, or run with --no-triage",
+                "warn  service       127.0.0.1 answered 403",
+            ][..],
+        ),
+        (
+            roles(&["Machine.Read.All"]),
+            "doctor",
+            5,
+            &[
+                "fail  may cancel    the token permits no cancel",
+                "mend: grant the app",
+            ],
+        ),
+        (
+            roles(&[]),
+            "doctor --api-scope https://graph.example",
+            5,
+            &[
+                "fail  may cancel    the token permits no cancel",
+                "warn  service       127.0.0.1 answered 403",
+            ],
+        ),
+        (
+            TokenSettings {
+                secret: Some("another".into()),
+                ..TokenSettings::default()
+            },
+            "doctor",
+            5,
+            &[
+                "fail  sign-in       the login service 127.0.0.1 refused: the client secret is wrong",
+            ],
+        ),
+        (
+            TokenSettings::default(),
+            "doctor --login-url http://127.0.0.1:1",
+            5,
+            &["fail  sign-in       the login service 127.0.0.1 gave no token: no connection"],
+        ),
+        (
+            TokenSettings::default(),
+            "doctor --api-url http://127.0.0.1:1",
+            5,
+            &["fail  service       127.0.0.1 cannot be reached: no connection"],
+        ),
+        (
+            TokenSettings::default(),
+            "doctor --credential certificate",
+            5,
+            &["fail  sign-in       signing in by certificate needs a PEM file"],
+        ),
+        (
+            TokenSettings::default(),
+            "doctor --state-dir ids.txt",
+            6,
+            &[
+                "fail  state folder ",
+                "mend: free it, or name another folder",
+            ],
+        ),
+        (
+            TokenSettings::default(),
+            "doctor --ca-file ids.txt",
+            5,
+            &[
+                "fail  TLS trust     the CA file ids.txt holds no certificate",
+                "mend: check --ca-file",
+            ],
+        ),
+    ] {
+        let place = Place::with(1, tokens);
+        let (got, out, told) = ended(place.with_secret(words));
+        assert_eq!(got, Some(code), "{words}: {out}{told}");
+        for line in lines {
+            assert!(out.contains(line), "{words}: {line}: {out}");
+        }
+    }
+}
+
+#[test]
+fn doctor_says_that_a_ready_token_is_opaque_short_or_for_something_else() {
+    let place = Place::with(1, TokenSettings::default());
+    let with_token = |token: String| {
+        let mut command = place.binary("doctor");
+        command.env("MDE_CANCEL_TOKEN", token);
+        ended(command)
+    };
+    let (code, out, _) = with_token("opaque".to_owned());
+    assert_eq!(code, Some(5), "{out}");
+    assert!(
+        out.contains("warn  claims        the token is opaque"),
+        "{out}"
+    );
+    assert!(
+        out.contains("fail  service       127.0.0.1 answered 401"),
+        "{out}"
+    );
+    let (code, out, _) = with_token(place.sandbox.token(TENANT, APP));
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("and cannot be renewed"), "{out}");
+    let claims = serde_json::json!({"aud": "https://graph.example", "tid": TENANT, "roles": ["Machine.Scan"]});
+    let foreign = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let (_, out, _) = with_token(foreign);
+    assert!(
+        out.contains("warn  audience      the token is for https://graph.example"),
+        "{out}"
+    );
+}
