@@ -87,6 +87,7 @@ const PREVIEW_EXAMPLES: &str = "\
 Examples:
   mde-cancel preview actions.csv
   mde-cancel preview --no-triage actions.csv
+  mde-cancel preview --type LiveResponse --until 3d
   mde-cancel preview --format csv actions.csv > plan.csv
   mde-cancel run plan.csv";
 

@@ -8,6 +8,8 @@ mod terminal;
 
 mod plan_text;
 
+mod plan_json;
+
 mod summary;
 
 mod progress_line;

@@ -31,6 +31,9 @@ use crate::store::NewRow;
 use super::core::words;
 use super::rules::Rules;
 
+/// What stands as the source of a row in place of a file.
+const TENANT: &str = "tenant";
+
 /// Sorts rows in the order in which they are read.
 #[derive(Debug)]
 pub struct Planner {
@@ -89,9 +92,18 @@ impl Planner {
         }
     }
 
+    /// Plans the next action of a list of the tenant's; its place in the list stands in place of a line of a file.
+    pub fn plan_found(&mut self, record: &MachineAction, now: Timestamp) -> NewRow {
+        let source = Source {
+            file: Arc::from(TENANT),
+            line: u64::from(self.last.0) + 1,
+        };
+        self.plan_read(source, record, now)
+    }
+
     /// Numbers an action that was found in the tenant, and says whether it is to be sent; its record is the last word
     /// on all that the rules ask.
-    pub fn plan_read(&mut self, source: Source, record: &MachineAction, now: Timestamp) -> NewRow {
+    fn plan_read(&mut self, source: Source, record: &MachineAction, now: Timestamp) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
         let facts = Facts::of_record(&NOTHING, record);
         let held = self.rules.hold(record.id, &facts);
@@ -167,7 +179,7 @@ const NOTHING: RowContext = RowContext {
 };
 
 /// Says how an action ended, where its record leaves nothing to cancel.
-fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
+pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
     let unsent = History {
         comment_sent: None,
         first_sent_at: None,

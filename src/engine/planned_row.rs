@@ -42,6 +42,15 @@ impl PlannedRow {
         }
     }
 
+    /// Makes a row of an action that the tenant listed, and that was planned by its record.
+    pub(super) fn found(row: NewRow, record: MachineAction, at: Timestamp) -> Self {
+        Self {
+            record: Some(record),
+            read_at: Some(at),
+            ..Self::unread(row)
+        }
+    }
+
     /// Returns the action, where its cancel would be sent.
     pub fn to_send(&self) -> Option<ActionId> {
         let id = self.row.id.as_ref().ok().copied();

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::domain::ActionId;
-use crate::domain::ActionStatus;
 use crate::domain::Facts;
 use crate::domain::FollowUp;
 use crate::domain::LaneId;
@@ -20,16 +19,15 @@ use crate::domain::Outcome;
 use crate::domain::RowContext;
 use crate::domain::RowNumber;
 use crate::domain::Settlement;
-use crate::retry::History;
-use crate::retry::RecordVerdict;
-use crate::retry::judge_record;
 use crate::store::Phase;
 use crate::store::QueuedRow;
 use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::Store;
 
-use super::core::words;
+use super::pages::Pages;
+use super::plan::Planner;
+use super::plan::ended;
 use super::plan_summary::Verdict;
 use super::planned_row::PlannedRow;
 use super::reads::Reads;
@@ -103,6 +101,27 @@ impl Survey {
             row.read(found, (verdict, reason), now);
         }
         Ok(())
+    }
+
+    /// Reads the next page of a selection from the tenant, and says what becomes of each of its actions; `None` at the
+    /// end.
+    ///
+    /// # Errors
+    /// Returns why it cannot be read.
+    pub async fn select(
+        &mut self,
+        pages: &mut Pages,
+        planner: &mut Planner,
+        now: Timestamp,
+    ) -> Result<Option<Vec<PlannedRow>>, ReadsError> {
+        let Some(page) = pages.next(&mut self.reads).await? else {
+            return Ok(None);
+        };
+        let found = page.into_iter().map(|record| {
+            let row = planner.plan_found(&record, now);
+            PlannedRow::found(row, record, now)
+        });
+        Ok(Some(found.collect()))
     }
 
     /// Reads the states of a run's rows and journals what they say, until all are read or `patience` is over. Returns
@@ -212,28 +231,8 @@ fn settled_by(
     context: &RowContext,
     record: &MachineAction,
 ) -> Option<(Outcome, String)> {
-    let never_sent = History {
-        comment_sent: None,
-        first_sent_at: None,
-        was_accepted: false,
-        fate_unknown: false,
-        was_open: false,
-    };
-    match judge_record(record, &never_sent) {
-        RecordVerdict::Settle(outcome @ Outcome::AlreadyCancelled) => {
-            Some((outcome, words::of_cancellation(Some(record))))
-        }
-        RecordVerdict::Settle(outcome) => {
-            let status = record
-                .status
-                .as_ref()
-                .map_or("unknown", ActionStatus::as_str);
-            Some((outcome, format!("the action had ended as {status}")))
-        }
-        RecordVerdict::Open => rules
-            .hold(record.id, &Facts::of_record(context, record))
-            .map(|reason| (Outcome::HeldBack, reason)),
-    }
+    let held = || rules.hold(record.id, &Facts::of_record(context, record));
+    ended(record).or_else(|| held().map(|reason| (Outcome::HeldBack, reason)))
 }
 
 /// Returns what the machine of an action that is not cancelled still needs.

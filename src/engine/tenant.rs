@@ -2,15 +2,12 @@
 //!
 //! The record that named an action is its first reading, so it is not read a second time while it is young.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::domain::MachineAction;
 use crate::domain::Outcome;
-use crate::domain::Source;
 use crate::store::IntakeMark;
 use crate::store::NewRow;
 use crate::store::Phase;
@@ -24,9 +21,6 @@ use super::plan::Planner;
 use super::reads::Reads;
 use super::reads::ReadsError;
 use super::shell::Before;
-
-/// What stands as the source of a row in place of a file; the line is its place in the list.
-const TENANT: &str = "tenant";
 
 /// How the reading of a selection ended.
 #[derive(Debug)]
@@ -118,10 +112,6 @@ impl SelectionJournal<'_> {
     }
 
     fn plan(&mut self, action: &MachineAction, now: Timestamp) -> NewRow {
-        let source = Source {
-            file: Arc::from(TENANT),
-            line: u64::from(self.planner.last().0) + 1,
-        };
-        self.planner.plan_read(source, action, now)
+        self.planner.plan_found(action, now)
     }
 }

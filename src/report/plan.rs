@@ -9,6 +9,7 @@ use std::io::Write;
 use crate::domain::ReportRow;
 
 use super::csv::cells;
+use super::csv::new_writer;
 use super::csv::system_error;
 
 /// Writes a frozen plan row by row.
@@ -22,9 +23,7 @@ impl<W: Write> PlanWriter<W> {
     /// # Errors
     /// Returns what `out` says.
     pub fn begin(out: W) -> io::Result<Self> {
-        let mut writer = csv::WriterBuilder::new()
-            .terminator(csv::Terminator::Any(b'\n'))
-            .from_writer(out);
+        let mut writer = new_writer(out);
         writer
             .write_record(std::iter::once("verdict").chain(ReportRow::COLUMNS))
             .map_err(system_error)?;

@@ -398,3 +398,28 @@ fn a_plan_whose_states_may_not_be_read_is_refused_before_anybody_is_asked() {
     assert!(told.contains("--no-triage"), "{told}");
     place.assert_untouched();
 }
+
+#[test]
+fn an_input_that_cannot_be_read_is_refused_whole() {
+    let place = Place::with(3);
+    std::fs::write(place.here().join("ids.csv"), "host,owner\na,b\n").unwrap();
+    let words = "run --yes --max-actions 9 - < ids.csv";
+    let output = place.shell(words, &[]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("hint: nothing was sent"), "{told}");
+    place.assert_untouched();
+}
+
+#[test]
+fn a_selection_from_the_tenant_takes_its_number_however_small() {
+    let place = Place::with(3);
+    let prompt = "To cancel these 3 actions, type their number: ";
+    let done = place.ask("run --type Isolate", prompt, "y\n");
+    assert_eq!(done.code, Some(2), "{}", done.shown);
+    place.assert_untouched();
+    let done = place.ask("run --type Isolate", prompt, "3\n");
+    assert_eq!(done.code, Some(0), "{}{}", done.shown, done.stdout);
+    assert!(done.shown.contains("Pending"), "{}", done.shown);
+    assert_eq!(place.cancels(), 3);
+}

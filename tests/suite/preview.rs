@@ -301,3 +301,45 @@ fn permissions_that_the_token_lacks_are_forecast() {
     assert!(plan["permissions"]["cancelling"].is_array(), "{plan}");
     assert!(live.sandbox.log().is_empty());
 }
+
+#[test]
+fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let live = LiveSandbox::start(|_| ());
+    live.isolates(1..=30, Status::Pending);
+    live.isolates(31..=40, Status::Succeeded);
+    std::fs::write(here.join("keep.txt"), nth_id(7).to_string()).unwrap();
+    let words = "preview --type Isolate --keep keep.txt --format json";
+    let (code, plan, told) = json(&mut with_service(here, &live, words));
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!((&plan["send"], &plan["rows"]), (&29.into(), &30.into()));
+    assert_eq!(
+        plan["not_sent"][0]["reason"],
+        "the keep list names this action"
+    );
+    assert_eq!(plan["counts"][0]["status"], "Pending");
+    assert_eq!(live.calls(CallKind::Cancel), 0);
+
+    let (_, frozen, _) = done(&mut with_service(
+        here,
+        &live,
+        "preview --type Isolate --format csv",
+    ));
+    std::fs::write(here.join("plan.csv"), frozen).unwrap();
+    let words = "preview plan.csv --keep keep.txt --format json";
+    let (_, again, told) = json(&mut with_service(here, &live, words));
+    assert_eq!(again["plan"], plan["plan"], "{told}");
+}
+
+#[test]
+fn what_is_not_selected_of_an_input_is_held_back() {
+    let folder = tempfile::tempdir().unwrap();
+    mixed(folder.path());
+    let words = "preview --no-triage --type LiveResponse --format json a.csv";
+    let (_, plan, told) = json(&mut binary(folder.path(), words));
+    assert_eq!(plan["send"], 1, "{told}");
+    let status = "preview --no-triage --status Pending a.csv";
+    let (code, _, told) = done(&mut binary(folder.path(), status));
+    assert_eq!(code, Some(2), "{told}");
+}

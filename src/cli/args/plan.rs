@@ -8,6 +8,7 @@ use crate::domain::ActionType;
 use super::AllowanceArgs;
 use super::ConnectionArgs;
 use super::InputArgs;
+use super::selection::SelectionArgs;
 use super::value;
 
 /// What `preview` takes.
@@ -16,6 +17,9 @@ pub struct PreviewArgs {
     /// What is read.
     #[command(flatten)]
     pub input: InputArgs,
+    /// What of it is meant.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Plan to cancel this guarded type too, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut
     /// off
     #[arg(

@@ -42,6 +42,8 @@ pub(super) struct Order {
     pub(super) fate_grace: Duration,
     pub(super) give_up_after: Duration,
     pub(super) max_failures: Option<MaxFailures>,
+    /// Held against what is left, too: a run may have died before anybody looked at its plan.
+    pub(super) max_actions: Option<u64>,
     pub(super) verify: Verify,
     /// By what quota periods and waits are divided; one but in the sandbox.
     pub(super) time_scale: u32,
@@ -67,6 +69,8 @@ struct Kept {
     fate_grace_ms: u64,
     give_up_after_ms: u64,
     max_failures: Option<String>,
+    #[serde(default)]
+    max_actions: Option<u64>,
     /// Nothing for no verifying.
     verify_ms: Option<u64>,
     time_scale: u32,
@@ -131,6 +135,7 @@ impl Order {
             fate_grace: settings.fate_grace,
             give_up_after: settings.give_up_after,
             max_failures: settings.max_failures,
+            max_actions: settings.max_actions,
             verify: settings.verify,
             time_scale: match settings.world {
                 World::Sandbox { time_scale } => time_scale,
@@ -188,6 +193,7 @@ impl Order {
                 MaxFailures::Count(count) => count.to_string(),
                 MaxFailures::Percent(share) => format!("{share}%"),
             }),
+            max_actions: self.max_actions,
             verify_ms: match self.verify {
                 Verify::ReadAgain(timeout) => Some(millis(timeout)),
                 Verify::Skip => None,
@@ -243,6 +249,7 @@ impl Order {
                 .max_failures
                 .map(|text| value::max_failures(&text))
                 .transpose()?,
+            max_actions: kept.max_actions,
             verify: kept.verify_ms.map_or(Verify::Skip, |timeout| {
                 Verify::ReadAgain(Duration::from_millis(timeout))
             }),
@@ -293,6 +300,7 @@ mod tests {
             fate_grace: Duration::from_secs(120),
             give_up_after: Duration::from_secs(5400),
             max_failures: Some(MaxFailures::Percent(5)),
+            max_actions: Some(500),
             verify: Verify::ReadAgain(Duration::from_secs(90)),
             time_scale: 10,
         };

@@ -10,9 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::MAX_TOP;
+use crate::api::filter_of;
 use crate::cli::args::PlanFormat;
 use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
+use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::PlanText;
 use crate::cli::plan_text::needs_a_look;
 use crate::cli::settings::PreviewSettings;
@@ -22,6 +25,7 @@ use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::Destination;
 use crate::domain::Moment;
+use crate::engine::Pages;
 use crate::engine::Permissions;
 use crate::engine::PlanSummary;
 use crate::engine::PlannedRow;
@@ -40,6 +44,8 @@ use crate::store::state_file;
 
 use super::carry::open_store;
 use super::carry::usage;
+use super::choosing::read_keep;
+use super::choosing::unread;
 use super::ending::Look;
 use super::forecast::Spent;
 use super::reading::reads;
@@ -64,8 +70,9 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let rules = Arc::new(Rules {
         include_types: settings.include_types.clone(),
+        selection: settings.selection.selection(clock.now().wall),
+        keep: read_keep(&settings.selection.keep)?,
         triage: settings.triage,
-        ..Rules::default()
     });
     let view = View::open(&settings, &clock, &rules).await?;
     let mut printing = Printing {
@@ -79,8 +86,15 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         },
     };
     let mut looking = view.survey;
-    let planner = Planner::new(rules);
-    let broken = plan(inputs, planner, (looking.as_mut(), &*clock), &mut printing).await?;
+    let planner = Planner::new(Arc::clone(&rules));
+    let broken = match &mut looking {
+        Some(survey) if settings.inputs.is_empty() => {
+            let filter = settings.selection.filter.clone();
+            let filter = filter.or_else(|| filter_of(&rules.selection));
+            list(filter, planner, (survey, &*clock), &mut printing).await?
+        }
+        survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
+    };
     if let Some(out) = printing.frozen {
         out.finish().map_err(Failure::of_output)?;
     }
@@ -106,7 +120,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     };
     match settings.format {
         PlanFormat::Table => print(&text.render(look.width, look.paint)),
-        PlanFormat::Json => print(&text.json()),
+        PlanFormat::Json => print(&plan_json(&text)),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
     }
@@ -246,6 +260,29 @@ async fn plan(
         window.drain(..).try_for_each(|row| printing.take(&row))?;
     }
     Ok(broken.or(looking.broken.map(unsurveyed)))
+}
+
+/// Plans what the tenant has of what is selected; returns what broke off, where the plan is worth seeing all the same.
+async fn list(
+    filter: Option<String>,
+    mut planner: Planner,
+    (survey, clock): (&mut Survey, &dyn Clock),
+    printing: &mut Printing,
+) -> Result<Option<Failure>, Failure> {
+    let mut pages = Pages::new(filter, MAX_TOP);
+    loop {
+        let now = clock.now().wall;
+        match survey.select(&mut pages, &mut planner, now).await {
+            Ok(Some(rows)) => rows.iter().try_for_each(|row| printing.take(row))?,
+            Ok(None) => return Ok(None),
+            Err(error) if printing.summary.rows == 0 => return Err(unread(error)),
+            Err(error) => {
+                return Ok(Some(
+                    unread(error).hint("the plan holds what was found before it and no more"),
+                ));
+            }
+        }
+    }
 }
 
 /// How reading states goes.

@@ -121,7 +121,7 @@ pub async fn resume(
         PlanOrigin::Input
     };
     let (mut intake, lost) = take_up(&past, inputs, &intake);
-    if terminal.is_some() {
+    if terminal.is_some() || order.max_actions.is_some() {
         let plan = Plan {
             id: begun.id,
             run: past.record.key,
@@ -134,7 +134,7 @@ pub async fn resume(
         };
         let terms = Terms {
             terminal,
-            max_actions: None,
+            max_actions: order.max_actions,
         };
         let reading = (intake, planner);
         before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;

@@ -18,13 +18,16 @@ use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::run;
+use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 
 /// What a preview is to show.
 #[derive(Clone, Debug)]
 pub struct PreviewSettings {
-    /// What is read, in this order; never empty, and standard input at most once.
+    /// What is read, in this order, and standard input at most once; where nothing is, the tenant is asked.
     pub inputs: Vec<Input>,
+    /// What of it is meant.
+    pub selection: SelectionSettings,
     /// How it is read.
     pub intake: IntakeSettings,
     /// The guarded types that would be cancelled all the same.
@@ -64,11 +67,19 @@ impl PreviewSettings {
             Err(SettingsError::NoToken) => return Err(SettingsError::NoTokenToPreview),
             Err(error) => return Err(error),
         };
+        let inputs = run::inputs(&typed.input)?;
+        let mut selection = SelectionSettings::resolve(typed.selection)?;
+        if inputs.is_empty() {
+            selection = selection.without_input(triage)?;
+        } else {
+            selection.check_with_input(triage)?;
+        }
         let mut include_types = typed.include_types;
         include_types.sort();
         include_types.dedup();
         Ok(Self {
-            inputs: run::inputs(&typed.input)?,
+            inputs,
+            selection,
             intake: run::intake(typed.input, around, BookmarkUse::None)?,
             include_types,
             triage,
@@ -91,6 +102,7 @@ impl PreviewSettings {
     ) -> Result<Self, SettingsError> {
         let preview = PreviewArgs {
             input: typed.input,
+            selection: typed.selection,
             include_types: typed.consent.include_types,
             no_triage: typed.consent.no_triage,
             format: PlanFormat::Table,

@@ -1,0 +1,131 @@
+//! A plan's sums for programs: the same as [`PlanText`] shows people.
+
+use crate::engine::NameCounts;
+use crate::engine::Permissions;
+
+use super::plan_text::PlanText;
+
+/// Returns the sums as one JSON object.
+pub(super) fn plan_json(plan: &PlanText<'_>) -> String {
+    let summary = plan.summary;
+    let counted = |counts: &NameCounts| -> serde_json::Value {
+        let top = counts.top().into_iter();
+        let top = top.map(|(name, rows)| serde_json::json!({"name": name, "rows": rows}));
+        top.collect()
+    };
+    let cells: serde_json::Value = summary
+        .cells()
+        .into_iter()
+        .map(|cell| {
+            serde_json::json!({
+                "verdict": cell.verdict.as_str(), "type": some(&cell.action_type),
+                "status": some(&cell.status), "rows": cell.rows,
+            })
+        })
+        .collect();
+    let reasons: serde_json::Value = summary
+        .reasons
+        .iter()
+        .map(|reason| {
+            serde_json::json!({
+                "verdict": reason.verdict.as_str(), "reason": reason.reason, "rows": reason.rows,
+                "examples": reason.examples,
+            })
+        })
+        .collect();
+    let milestones: serde_json::Value = plan
+        .milestones
+        .iter()
+        .map(|(cancels, at)| serde_json::json!({"cancels": cancels, "at": at.to_string()}))
+        .collect();
+    let mut object = serde_json::json!({
+        "rows": summary.rows, "send": summary.send, "unread": summary.unread,
+        "types_known": summary.types_known, "reads": plan.reads, "plan": summary.digest.to_string(),
+        "counts": cells, "not_sent": reasons,
+        "requestors": counted(&summary.requestors),
+        "request_sources": counted(&summary.request_sources),
+        "oldest": summary.oldest.map(|at| at.to_string()),
+        "newest": summary.newest.map(|at| at.to_string()),
+        "machines": summary.machines, "milestones": milestones,
+        "permissions": plan.permissions.map(permissions_json),
+    });
+    for (label, name) in plan.place {
+        object[*label] = name.as_str().into();
+    }
+    format!("{object:#}\n")
+}
+
+fn permissions_json(permissions: &Permissions) -> serde_json::Value {
+    let needed = permissions.cancelling.iter().map(|needed| {
+        let types: serde_json::Value = needed
+            .types
+            .iter()
+            .map(|(action_type, rows)| serde_json::json!({"type": action_type.as_str(), "rows": rows}))
+            .collect();
+        serde_json::json!({"name": needed.name, "held": needed.is_held, "types": types})
+    });
+    serde_json::json!({"may_read": permissions.may_read, "cancelling": needed.collect::<serde_json::Value>()})
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::auth::Claims;
+    use crate::domain::ActionId;
+    use crate::domain::Outcome;
+    use crate::engine::PlanLine;
+    use crate::engine::PlanSummary;
+    use crate::engine::Triage;
+    use crate::engine::Verdict;
+
+    #[test]
+    fn programs_get_what_people_get() {
+        let line = PlanLine {
+            id: ActionId::from_bytes([1; 16]),
+            verdict: Verdict::Send,
+            reason: "",
+            source: &"wave.csv:7",
+            action_type: Some("Isolate"),
+            status: None,
+            requestor: Some("soc-bot"),
+            request_source: None,
+            machine: None,
+            created_at: None,
+        };
+        let mut summary = PlanSummary::default();
+        summary.add(&line);
+        let verdict = Verdict::Settled(Outcome::Invalid);
+        summary.add(&PlanLine { verdict, ..line });
+        let claims = Claims {
+            roles: vec!["Machine.Scan".to_owned()],
+            ..Claims::default()
+        };
+        let permissions = Permissions::forecast(&claims, &summary.types_sent());
+        let json = plan_json(&PlanText {
+            summary: &summary,
+            milestones: &[(1, Timestamp::UNIX_EPOCH)],
+            triage: Triage::Skip,
+            reads: 0,
+            permissions: permissions.as_ref(),
+            place: &[("tenant", "t-1".to_owned())],
+            now: Timestamp::UNIX_EPOCH,
+            zone: &TimeZone::UTC,
+        });
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["send"], &json["rows"]), (&1.into(), &2.into()));
+        assert_eq!(json["plan"], summary.digest.to_string());
+        assert_eq!(json["tenant"], "t-1");
+        assert_eq!(json["requestors"][0]["name"], "soc-bot");
+        assert_eq!(json["counts"][0]["status"], serde_json::Value::Null);
+        assert_eq!(json["permissions"]["cancelling"][0]["held"], false);
+        assert_eq!(json["not_sent"][0]["examples"][0], "wave.csv:7");
+        assert_eq!(json["milestones"][0]["at"], "1970-01-01T00:00:00Z");
+    }
+}
