@@ -181,7 +181,8 @@ pub struct ReportCommandArgs {
     /// Report on this run: its id, or the beginning of it [default: the newest]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
-    /// Write to this .csv file, or to standard output for `-`; repeatable [default: -]
+    /// Write to this file, whose ending picks the format (.csv, .jsonl, .json, .html, .md), or CSV to standard output
+    /// for `-`; repeatable [default: -]
     #[arg(long = "report", value_name = "PATH")]
     pub reports: Vec<PathBuf>,
 }
@@ -243,8 +244,8 @@ pub struct ReportArgs {
         long = "report",
         value_name = "PATH",
         // Apart from the line above, which no angle brackets may enter.
-        help = "Write the report to this .csv file, or to standard output for `-`; repeatable \
-                [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
+        help = "Write the report to this file, whose ending picks the format (.csv, .jsonl, .json, .html, \
+                .md), or CSV to standard output for `-`; repeatable [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
     )]
     pub reports: Vec<PathBuf>,
 }

@@ -7,8 +7,21 @@
 
 mod cell;
 
+mod words;
+
+mod timeline;
+
+mod summary;
+
 mod csv;
 mod target;
+
+mod json;
+mod markdown;
+
+mod chart;
+
+mod html;
 
 mod format;
 
@@ -22,5 +35,21 @@ pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
 pub use format::write_report;
+pub use html::write_html;
+pub use json::write_json;
+pub use json::write_jsonl;
+pub use markdown::write_markdown;
+pub use summary::Course;
+pub use summary::FOLLOW_UP_ROWS;
+pub use summary::ReportSummary;
+pub use summary::Setting;
+pub use summary::World;
 pub use target::ReportTarget;
 pub use target::TargetError;
+pub use timeline::Timeline;
+pub use timeline::TimelineBuilder;
+pub use words::Accepted;
+pub use words::Left;
+pub use words::Weight;
+pub use words::left;
+pub use words::meaning;

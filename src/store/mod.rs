@@ -41,6 +41,8 @@ mod journal;
 mod queue;
 mod report;
 
+mod figures;
+
 mod desk;
 mod reader;
 
@@ -53,6 +55,8 @@ mod handle;
 mod run_hold;
 
 pub use error::StoreError;
+pub use figures::AnswerCounts;
+pub use figures::TypeCounts;
 pub use handle::Store;
 pub use reader::Reader;
 pub use reader::ReportRows;
@@ -72,7 +76,6 @@ pub use run_record::NewRun;
 pub use run_record::RunCounts;
 pub use run_record::RunRecord;
 pub use run_record::RunState;
-pub use run_record::Standing;
 pub use slots::CallId;
 pub use slots::Cooldown;
 pub use slots::Purpose;
@@ -83,3 +86,5 @@ pub use slots::ScopeUse;
 pub use slots::Take;
 pub use slots::Taken;
 pub use thread::Pending;
+
+pub use crate::domain::Standing;

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// The only places that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
+    ("askama", &["report"]),
     ("axum", &["sandbox"]),
     ("clap", &["cli"]),
     ("comfy_table", &["cli"]),

@@ -19,6 +19,7 @@ mod intake_types;
 mod quota;
 mod readme;
 mod report;
+mod report_formats;
 mod resume;
 mod run_endings;
 mod sandbox;

@@ -15,7 +15,6 @@ use crate::engine::core::StopReason;
 use crate::report::Delivery;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
-use crate::report::write_report;
 use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::RunState;
@@ -32,6 +31,10 @@ use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
 use crate::cli::terminal::print;
 use crate::cli::terminal::stdout_width;
+
+use super::reports::follow_ups;
+use super::reports::state;
+use super::reports::write_one;
 
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
@@ -153,14 +156,9 @@ impl Ending {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
         for (format, target) in &self.targets {
-            let rows = store
-                .reader()
-                .and_then(|reader| reader.report_rows(self.id))
-                .map_err(state);
-            let delivery = rows.and_then(|rows| {
-                write_report(*format, target, rows)
-                    .map_err(|error| Failure::new(FailureKind::Report, error))
-            });
+            let reader = store.reader().map_err(state);
+            let delivery =
+                reader.and_then(|reader| write_one(reader, self.id, (*format, target), self.at));
             match (delivery, target.path()) {
                 (Ok(Delivery::Whole { .. }), Some(path)) => {
                     written.push(path.display().to_string());
@@ -214,7 +212,7 @@ impl Ending {
             Verify::ReadAgain => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
-        let next_steps = self.next_steps(end, &outcomes, reports.first());
+        let next_steps = self.next_steps(end, &outcomes, self.input_again(&reports));
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
@@ -230,6 +228,18 @@ impl Ending {
             reports,
             next_steps,
         }
+    }
+
+    /// Returns the first report that can be given to a run again.
+    fn input_again<'reports>(&self, reports: &'reports [String]) -> Option<&'reports String> {
+        let names = |report: &&String| {
+            let mut targets = self.targets.iter();
+            targets.any(|(format, target)| {
+                let path = target.path().map(|path| path.display().to_string());
+                format.can_be_input() && path.as_ref() == Some(*report)
+            })
+        };
+        reports.iter().find(names)
     }
 
     fn next_steps(
@@ -269,13 +279,6 @@ impl Ending {
         }
         steps
     }
-}
-
-fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> {
-    FollowUp::ALL
-        .into_iter()
-        .filter_map(|kind| needs.get(kind.as_str()).map(|&count| (kind, count)))
-        .collect()
 }
 
 /// Says why a run stopped.
@@ -333,8 +336,4 @@ fn quoted(path: &str) -> String {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     }
-}
-
-fn state(error: StoreError) -> Failure {
-    Failure::new(FailureKind::State, error)
 }

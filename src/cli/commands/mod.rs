@@ -1,8 +1,11 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
-mod ending;
 mod order;
 mod service;
+
+mod reports;
+
+mod ending;
 
 mod carry;
 

@@ -12,7 +12,6 @@ use anyhow::Context as _;
 use anyhow::anyhow;
 
 use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
 use crate::cli::settings::ResumeSettings;
@@ -30,7 +29,6 @@ use crate::intake::Bookmark;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
 use crate::intake::open;
-use crate::report::write_report;
 use crate::store::RunState;
 
 use super::carry::Carrying;
@@ -46,6 +44,7 @@ use super::ending::Look;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
+use super::reports::write_one;
 use super::service::Service;
 
 /// Goes on with a run.
@@ -76,7 +75,7 @@ pub async fn resume(
     };
     let targets = prove_targets(paths, &[])?;
     if past.record.state == RunState::Finished {
-        return finished(&past, &targets, progress);
+        return finished(&past, &targets, (progress, clock.now().wall));
     }
     let (order, intake) = Order::recall(&begun.settings).map_err(usage)?;
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
@@ -122,13 +121,11 @@ pub async fn resume(
 fn finished(
     past: &PastRun,
     targets: &[(crate::report::ReportFormat, crate::report::ReportTarget)],
-    progress: &Progress,
+    (progress, now): (&Progress, jiff::Timestamp),
 ) -> Result<RunExit, Failure> {
     let id = past.record.begun.id;
     for (format, target) in targets {
-        let rows = past.reader()?.report_rows(id).map_err(state)?;
-        write_report(*format, target, rows)
-            .map_err(|error| Failure::new(FailureKind::Report, error))?;
+        write_one(past.reader()?, id, (*format, target), now)?;
     }
     say(
         progress,
