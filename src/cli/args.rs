@@ -7,6 +7,8 @@
 
 pub mod cloud;
 
+pub mod output;
+
 pub mod value;
 
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use super::terminal::ColorMode;
 
 use cloud::Cloud;
 use cloud::Region;
+use output::OutputArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
 use value::Veiled;
@@ -248,6 +251,9 @@ pub struct ReportArgs {
                 .md), or CSV to standard output for `-`; repeatable [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
     )]
     pub reports: Vec<PathBuf>,
+    /// What is written beside them.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// How many calls the service allows.

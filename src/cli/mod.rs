@@ -20,6 +20,8 @@ mod logging;
 
 mod watch;
 
+mod meter;
+
 pub mod args;
 
 pub mod settings;

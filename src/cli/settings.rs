@@ -14,6 +14,7 @@ mod surroundings;
 mod allowance;
 mod common;
 mod connection;
+mod output;
 
 mod past;
 mod quota;
@@ -25,6 +26,7 @@ pub use common::CommonSettings;
 pub use connection::ConnectionSettings;
 pub use connection::TokenOrigin;
 pub use error::SettingsError;
+pub use output::Output;
 pub use past::ReportSettings;
 pub use past::ResumeSettings;
 pub use past::RunsSettings;

@@ -146,6 +146,17 @@ pub trait Rows<E>: Iterator<Item = Result<ReportRow, E>> {}
 
 impl<E, R: Iterator<Item = Result<ReportRow, E>>> Rows<E> for R {}
 
+/// Writes rows as CSV, which needs no summary.
+///
+/// # Errors
+/// As [`write_report`] does.
+pub fn write_csv_report<E: Error + 'static, R: Rows<E>>(
+    target: &ReportTarget,
+    rows: R,
+) -> Result<Delivery, ReportError<E>> {
+    deliver(target, |out| write_csv(out, rows))
+}
+
 /// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
 /// shows one, and before the first row.
 ///
@@ -157,8 +168,15 @@ pub fn write_report<E: Error + 'static, R: Rows<E>>(
     rows: R,
     summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
 ) -> Result<Delivery, ReportError<E>> {
+    deliver(target, |out| format.write(out, rows, summarize))
+}
+
+fn deliver<E: Error + 'static>(
+    target: &ReportTarget,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
+) -> Result<Delivery, ReportError<E>> {
     match target {
-        ReportTarget::File(path) => match replace(path, |out| format.write(out, rows, summarize)) {
+        ReportTarget::File(path) => match replace(path, fill) {
             Ok(rows) => Ok(Delivery::Whole { rows }),
             Err(ReplaceError::Target(error)) => Err(ReportError::Target(error)),
             Err(ReplaceError::Fill(source)) => Err(ReportError::Rows {
@@ -166,19 +184,15 @@ pub fn write_report<E: Error + 'static, R: Rows<E>>(
                 source,
             }),
         },
-        ReportTarget::Stdout => stream(format, &mut io::stdout().lock(), rows, summarize),
+        ReportTarget::Stdout => stream(&mut io::stdout().lock(), fill),
     }
 }
 
-fn stream<E: Error + 'static, R: Rows<E>>(
-    format: ReportFormat,
+fn stream<E: Error + 'static>(
     out: &mut dyn Write,
-    rows: R,
-    summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
 ) -> Result<Delivery, ReportError<E>> {
-    let written = format
-        .write(out, rows, summarize)
-        .and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
+    let written = fill(out).and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
     match written {
         Ok(rows) => Ok(Delivery::Whole { rows }),
         Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -242,20 +256,16 @@ mod tests {
         std::iter::repeat_n(row, 1000).map(Ok)
     }
 
-    fn none<R>(_: &R) -> Result<ReportSummary, io::Error> {
-        Err(io::Error::other("a list of rows has no summary"))
-    }
-
     #[test]
     fn a_reader_who_leaves_is_no_fault_but_a_full_disk_is() {
         let mut pipe = Refusing(io::ErrorKind::BrokenPipe);
         assert_eq!(
-            stream(ReportFormat::Csv, &mut pipe, many_rows(), none).unwrap(),
+            stream(&mut pipe, |out| write_csv(out, many_rows())).unwrap(),
             Delivery::ReaderLeft
         );
         let mut disk = Refusing(io::ErrorKind::StorageFull);
         assert!(matches!(
-            stream(ReportFormat::Csv, &mut disk, many_rows(), none),
+            stream(&mut disk, |out| write_csv(out, many_rows())),
             Err(ReportError::Rows {
                 source: RowsError::Write(_),
                 ..

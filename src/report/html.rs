@@ -48,11 +48,12 @@ pub fn write_html<E: Error + 'static>(
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
     fill(&Head::of(summary), &mut out).map_err(RowsError::Write)?;
+    let folder = folder(&summary.inputs);
     let mut count = 0;
     for row in rows {
         let row = row.map_err(RowsError::Rows)?;
         let is_left = summary.is_left(&row);
-        fill(&Row::of(&row, is_left), &mut out).map_err(RowsError::Write)?;
+        fill(&Row::of(&row, is_left, folder), &mut out).map_err(RowsError::Write)?;
         count += 1;
     }
     fill(&Tail::of(summary), &mut out).map_err(RowsError::Write)?;
@@ -75,6 +76,26 @@ fn policy() -> String {
 
 fn shown(text: &str) -> String {
     visible(text, Breaks::Shown).into_owned()
+}
+
+/// Returns the folder that all inputs lie in, with its separator: it stands among the facts, and need not in every row.
+fn folder(inputs: &[String]) -> &str {
+    let folder_of = |path: &str| path.rfind(['/', '\\']).map_or(0, |at| at + 1);
+    match inputs {
+        [first, rest @ ..] => {
+            let folder = &first[..folder_of(first)];
+            let is_shared = |path: &String| {
+                path.strip_prefix(folder)
+                    .is_some_and(|name| folder_of(name) == 0)
+            };
+            if rest.iter().all(is_shared) {
+                folder
+            } else {
+                ""
+            }
+        }
+        [] => "",
+    }
 }
 
 fn maybe(text: Option<&String>) -> String {
@@ -180,7 +201,7 @@ impl Head {
             follow_up_rows: summary
                 .follow_up_rows
                 .iter()
-                .map(|row| Row::of(row, true))
+                .map(|row| Row::of(row, true, ""))
                 .collect(),
             follow_ups_untold: follow_ups.saturating_sub(summary.follow_up_rows.len() as u64),
         }
@@ -201,8 +222,8 @@ fn figures(summary: &ReportSummary) -> Vec<Figure> {
         tone,
     };
     vec![
-        figure("machines to see to", machines, toned(machines, "bad")),
-        figure("rows to look at", looks, toned(looks, "wait")),
+        figure("machines left", machines, toned(machines, "bad")),
+        figure("rows left", looks, toned(looks, "wait")),
         figure(
             "cancelled",
             count(Outcome::Cancelled),
@@ -321,7 +342,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(row: &ReportRow, is_left: bool) -> Self {
+    fn of(row: &ReportRow, is_left: bool, folder: &str) -> Self {
         let status = match (&row.status_before, &row.action_status) {
             (Some(before), Some(now)) if before != now => {
                 format!("{} \u{2192} {}", shown(before), shown(now))
@@ -334,7 +355,7 @@ impl Row {
         };
         Self {
             action_id: shown(&row.action_id),
-            source: shown(&row.source),
+            source: shown(row.source.strip_prefix(folder).unwrap_or(&row.source)),
             outcome: row.outcome.as_str(),
             tone: chart::tone(row.outcome),
             is_left,

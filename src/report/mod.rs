@@ -18,6 +18,7 @@ mod target;
 
 mod json;
 mod markdown;
+mod metrics;
 
 mod chart;
 
@@ -34,11 +35,15 @@ pub use format::Delivery;
 pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
+pub use format::write_csv_report;
 pub use format::write_report;
 pub use html::write_html;
 pub use json::write_json;
 pub use json::write_jsonl;
 pub use markdown::write_markdown;
+pub use metrics::Metrics;
+pub use metrics::Waited;
+pub use metrics::write_metrics;
 pub use summary::Course;
 pub use summary::FOLLOW_UP_ROWS;
 pub use summary::ReportSummary;

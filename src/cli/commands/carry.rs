@@ -16,6 +16,8 @@ use uuid::Uuid;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
+use crate::cli::meter::Both;
+use crate::cli::meter::Meter;
 use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
@@ -47,6 +49,7 @@ use crate::store::StoreOptions;
 use super::ending::Ending;
 use super::ending::Look;
 use super::order::Order;
+use super::reports::Beside;
 use super::service::Service;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
@@ -68,6 +71,7 @@ pub(super) struct Carrying {
     pub(super) planner: Planner,
     pub(super) before: Before,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    pub(super) beside: Beside,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -122,7 +126,14 @@ pub(super) async fn carry_out(
     let keeper = service
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
-    let end = execute(parts, &mut stop.wishes, &mut watch).await;
+    let known = (id, carrying.is_sandbox);
+    let metrics = carrying.beside.metrics;
+    let mut meter = metrics.map(|path| Meter::start(path, known, started));
+    let mut eyes = Both {
+        first: &mut watch,
+        second: meter.as_mut(),
+    };
+    let end = execute(parts, &mut stop.wishes, &mut eyes).await;
     progress.finish();
     if let Some(keeper) = keeper {
         keeper.abort();
@@ -138,12 +149,15 @@ pub(super) async fn carry_out(
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
         targets: carrying.targets,
+        follow_up: carrying.beside.follow_up,
         lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,
         look,
     };
-    ending.conclude(&store, end).await
+    ending
+        .conclude(&store, end, meter.map(|meter| (meter, clock.now())))
+        .await
 }
 
 /// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.

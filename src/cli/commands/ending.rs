@@ -7,8 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::FollowUp;
+use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::RunId;
+use crate::domain::Standing;
 use crate::engine::EngineError;
 use crate::engine::RunEnd;
 use crate::engine::core::StopReason;
@@ -24,6 +26,8 @@ use crate::store::StoreError;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
+use crate::cli::meter::Ended;
+use crate::cli::meter::Meter;
 use crate::cli::settings::Verify;
 use crate::cli::summary::Accepted;
 use crate::cli::summary::NextStep;
@@ -34,6 +38,7 @@ use crate::cli::terminal::stdout_width;
 
 use super::reports::follow_ups;
 use super::reports::state;
+use super::reports::write_follow_up;
 use super::reports::write_one;
 
 /// What is known of a run that has come to its end or to a stop.
@@ -43,6 +48,8 @@ pub(super) struct Ending {
     pub(super) is_sandbox: bool,
     pub(super) verify: Verify,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
+    /// Where the rows go whose machines still need a hand.
+    pub(super) follow_up: Option<ReportTarget>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
     /// What of the input never reached us, in words.
@@ -70,10 +77,17 @@ impl Ending {
         self,
         store: &Store,
         end: Result<RunEnd, EngineError>,
+        meter: Option<(Meter, Moment)>,
     ) -> Result<RunExit, Failure> {
         let end = match end {
             Ok(end) => end,
-            Err(error) => return Err(self.conclude_broken(store, error)),
+            Err(error) => {
+                let failure = self.conclude_broken(store, error);
+                if let Some((meter, now)) = meter {
+                    meter.break_off(now, failure.exit().code());
+                }
+                return Err(failure);
+            }
         };
         let (outcomes, follow_ups) = self.counts(store).map_err(state)?;
         let final_statuses = store
@@ -96,6 +110,18 @@ impl Ending {
         let journaled = store.write(vec![record]).await.map_err(state);
         // Whatever fails from here on, the rest is still written and said.
         let (reports, unwritten) = self.write_reports(store);
+        if let Some((meter, now)) = meter {
+            let ended = Ended {
+                standing: match run_state {
+                    RunState::Finished => Standing::Finished,
+                    RunState::Going | RunState::Stopped => Standing::Stopped,
+                },
+                exit_code: exit.code(),
+                outcomes: outcomes.clone(),
+                follow_ups: follow_ups.iter().map(|(_, count)| count).sum(),
+            };
+            meter.finish(now, ended);
+        }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.final_statuses = final_statuses;
         let printed = self.print(&summary).map_err(Failure::of_output);
@@ -165,6 +191,13 @@ impl Ending {
                 }
                 (Ok(_), _) => {}
                 (Err(failure), _) => unwritten.push(failure),
+            }
+        }
+        if let Some(target) = &self.follow_up {
+            let reader = store.reader().map_err(state);
+            match reader.and_then(|reader| write_follow_up(reader, self.id, target)) {
+                Ok(_) => written.extend(target.path().map(|path| path.display().to_string())),
+                Err(failure) => unwritten.push(failure),
             }
         }
         (written, unwritten)

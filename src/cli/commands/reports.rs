@@ -1,13 +1,17 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
 
+use anyhow::anyhow;
 use jiff::Timestamp;
 use serde_json::Map;
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
+use crate::cli::settings::Output;
 use crate::domain::FollowUp;
 use crate::domain::Outcome;
 use crate::domain::RunId;
@@ -25,6 +29,7 @@ use crate::report::Setting;
 use crate::report::Timeline;
 use crate::report::TimelineBuilder;
 use crate::report::World;
+use crate::report::write_csv_report;
 use crate::report::write_report;
 use crate::store::Reader;
 use crate::store::ReportRows;
@@ -43,6 +48,48 @@ pub(super) fn write_one(
     let rows = reader.report_rows(id).map_err(state)?;
     write_report(format, target, rows, |rows| summarize(rows, now))
         .map_err(|error| Failure::new(FailureKind::Report, error))
+}
+
+/// Writes the rows of the run `id` whose machines still need a hand, as CSV.
+pub(super) fn write_follow_up(
+    reader: Reader,
+    id: RunId,
+    target: &ReportTarget,
+) -> Result<Delivery, Failure> {
+    let rows = reader.report_rows(id).map_err(state)?;
+    let of_machines = rows.filter(|row| !matches!(row, Ok(row) if row.follow_up.is_none()));
+    write_csv_report(target, of_machines).map_err(|error| Failure::new(FailureKind::Report, error))
+}
+
+/// What is written beside the reports, each place proved writable.
+pub(super) struct Beside {
+    pub(super) follow_up: Option<ReportTarget>,
+    pub(super) metrics: Option<PathBuf>,
+}
+
+impl Beside {
+    /// Proves the places; standard output is none, for the summary goes there.
+    pub(super) fn prove(output: &Output) -> Result<Self, Failure> {
+        let prove = |flag: &str, path: &Option<PathBuf>| {
+            let Some(path) = path else { return Ok(None) };
+            let usage = |error: anyhow::Error| Failure::new(FailureKind::Usage, error);
+            match ReportTarget::prove(path) {
+                Ok(ReportTarget::Stdout) => Err(usage(anyhow!("{flag} needs the name of a file"))),
+                Ok(target) => Ok(Some(target)),
+                Err(error) => Err(usage(
+                    anyhow!(error).context(format!("{flag} cannot be used")),
+                )),
+            }
+        };
+        let metrics = prove("--metrics-file", &output.metrics_file)?;
+        Ok(Self {
+            follow_up: prove("--follow-up", &output.follow_up)?,
+            metrics: metrics
+                .as_ref()
+                .and_then(ReportTarget::path)
+                .map(Path::to_owned),
+        })
+    }
 }
 
 /// Gathers what a report says of a run besides its rows, at the same instant as they.

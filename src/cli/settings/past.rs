@@ -13,6 +13,7 @@ use crate::report::ReportFormat;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::output::Output;
 use super::surroundings::Surroundings;
 
 /// What `resume` is to do.
@@ -22,6 +23,8 @@ pub struct ResumeSettings {
     pub run: Option<String>,
     /// Where its reports go; empty for the default.
     pub reports: Vec<PathBuf>,
+    /// What is written beside them.
+    pub output: Output,
     /// When to stop cleanly.
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
@@ -46,6 +49,7 @@ impl ResumeSettings {
         Ok(Self {
             run: typed.run,
             reports,
+            output: Output::resolve(typed.report.output, around),
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,

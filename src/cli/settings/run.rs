@@ -24,6 +24,7 @@ use super::allowance::Allowance;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::output::Output;
 use super::surroundings::Surroundings;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
@@ -49,6 +50,8 @@ pub struct RunSettings {
     pub consent: Consent,
     /// Where reports go; [`RunSettings::report_paths`] knows the default.
     pub reports: Vec<PathBuf>,
+    /// What is written beside them.
+    pub output: Output,
     /// What the service allows.
     pub allowance: Allowance,
     /// What bursts are spread to; none at all spreads nothing.
@@ -147,6 +150,7 @@ impl RunSettings {
                 _ => Verify::ReadAgain,
             },
             consent: Consent::NotNeeded,
+            output: Output::resolve(typed.report.output.clone(), around),
             reports: reports(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
             pace: match pace {
