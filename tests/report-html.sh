@@ -17,7 +17,7 @@ python=/usr/bin/python3
 echo "== a run with hostile rows, every format at once"
 "$python" tests/report_html.py input "$work/ids.csv"
 "$BIN" run "$work/ids.csv" --sandbox --state-dir "$work/state" --progress never --log-file "$work/log.jsonl" \
-  --log-format json -vv --metrics-file "$work/run.prom" --follow-up "$work/hands.csv" \
+  --log-format json -vv --metrics-file "$work/run.prom" \
   --report "$work/r.csv" --report "$work/r.jsonl" --report "$work/r.json" --report "$work/r.html" --report "$work/r.md" \
   >"$work/summary" 2>"$work/errors" || [ $? -eq 3 ]
 

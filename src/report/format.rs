@@ -146,17 +146,6 @@ pub trait Rows<E>: Iterator<Item = Result<ReportRow, E>> {}
 
 impl<E, R: Iterator<Item = Result<ReportRow, E>>> Rows<E> for R {}
 
-/// Writes rows as CSV, which needs no summary.
-///
-/// # Errors
-/// As [`write_report`] does.
-pub fn write_csv_report<E: Error + 'static, R: Rows<E>>(
-    target: &ReportTarget,
-    rows: R,
-) -> Result<Delivery, ReportError<E>> {
-    deliver(target, |out| write_csv(out, rows))
-}
-
 /// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
 /// shows one, and before the first row.
 ///

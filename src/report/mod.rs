@@ -35,7 +35,6 @@ pub use format::Delivery;
 pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
-pub use format::write_csv_report;
 pub use format::write_report;
 pub use html::write_html;
 pub use json::write_json;

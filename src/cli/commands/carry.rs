@@ -49,7 +49,6 @@ use crate::store::StoreOptions;
 use super::ending::Ending;
 use super::ending::Look;
 use super::order::Order;
-use super::reports::Beside;
 use super::service::Service;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
@@ -71,7 +70,8 @@ pub(super) struct Carrying {
     pub(super) planner: Planner,
     pub(super) before: Before,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
-    pub(super) beside: Beside,
+    /// Where the run's figures go.
+    pub(super) metrics: Option<PathBuf>,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -127,7 +127,7 @@ pub(super) async fn carry_out(
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
     let known = (id, carrying.is_sandbox);
-    let metrics = carrying.beside.metrics;
+    let metrics = carrying.metrics;
     let mut meter = metrics.map(|path| Meter::start(path, known, started));
     let mut eyes = Both {
         first: &mut watch,
@@ -149,7 +149,6 @@ pub(super) async fn carry_out(
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
         targets: carrying.targets,
-        follow_up: carrying.beside.follow_up,
         lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,

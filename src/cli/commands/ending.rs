@@ -38,7 +38,6 @@ use crate::cli::terminal::stdout_width;
 
 use super::reports::follow_ups;
 use super::reports::state;
-use super::reports::write_follow_up;
 use super::reports::write_one;
 
 /// What is known of a run that has come to its end or to a stop.
@@ -48,8 +47,6 @@ pub(super) struct Ending {
     pub(super) is_sandbox: bool,
     pub(super) verify: Verify,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
-    /// Where the rows go whose machines still need a hand.
-    pub(super) follow_up: Option<ReportTarget>,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
     /// What of the input never reached us, in words.
@@ -191,13 +188,6 @@ impl Ending {
                 }
                 (Ok(_), _) => {}
                 (Err(failure), _) => unwritten.push(failure),
-            }
-        }
-        if let Some(target) = &self.follow_up {
-            let reader = store.reader().map_err(state);
-            match reader.and_then(|reader| write_follow_up(reader, self.id, target)) {
-                Ok(_) => written.extend(target.path().map(|path| path.display().to_string())),
-                Err(failure) => unwritten.push(failure),
             }
         }
         (written, unwritten)

@@ -1,7 +1,6 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -29,7 +28,6 @@ use crate::report::Setting;
 use crate::report::Timeline;
 use crate::report::TimelineBuilder;
 use crate::report::World;
-use crate::report::write_csv_report;
 use crate::report::write_report;
 use crate::store::Reader;
 use crate::store::ReportRows;
@@ -50,45 +48,18 @@ pub(super) fn write_one(
         .map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
-/// Writes the rows of the run `id` whose machines still need a hand, as CSV.
-pub(super) fn write_follow_up(
-    reader: Reader,
-    id: RunId,
-    target: &ReportTarget,
-) -> Result<Delivery, Failure> {
-    let rows = reader.report_rows(id).map_err(state)?;
-    let of_machines = rows.filter(|row| !matches!(row, Ok(row) if row.follow_up.is_none()));
-    write_csv_report(target, of_machines).map_err(|error| Failure::new(FailureKind::Report, error))
-}
-
-/// What is written beside the reports, each place proved writable.
-pub(super) struct Beside {
-    pub(super) follow_up: Option<ReportTarget>,
-    pub(super) metrics: Option<PathBuf>,
-}
-
-impl Beside {
-    /// Proves the places; standard output is none, for the summary goes there.
-    pub(super) fn prove(output: &Output) -> Result<Self, Failure> {
-        let prove = |flag: &str, path: &Option<PathBuf>| {
-            let Some(path) = path else { return Ok(None) };
-            let usage = |error: anyhow::Error| Failure::new(FailureKind::Usage, error);
-            match ReportTarget::prove(path) {
-                Ok(ReportTarget::Stdout) => Err(usage(anyhow!("{flag} needs the name of a file"))),
-                Ok(target) => Ok(Some(target)),
-                Err(error) => Err(usage(
-                    anyhow!(error).context(format!("{flag} cannot be used")),
-                )),
-            }
-        };
-        let metrics = prove("--metrics-file", &output.metrics_file)?;
-        Ok(Self {
-            follow_up: prove("--follow-up", &output.follow_up)?,
-            metrics: metrics
-                .as_ref()
-                .and_then(ReportTarget::path)
-                .map(Path::to_owned),
-        })
+/// Proves that the run's figures can be written; standard output is no place for them, for the summary goes there.
+pub(super) fn prove_metrics(output: &Output) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = &output.metrics_file else {
+        return Ok(None);
+    };
+    let usage = |error: anyhow::Error| Failure::new(FailureKind::Usage, error);
+    match ReportTarget::prove(path) {
+        Ok(ReportTarget::File(path)) => Ok(Some(path)),
+        Ok(ReportTarget::Stdout) => Err(usage(anyhow!("--metrics-file needs the name of a file"))),
+        Err(error) => Err(usage(
+            anyhow!(error).context("--metrics-file cannot be used"),
+        )),
     }
 }
 

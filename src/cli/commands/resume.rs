@@ -44,7 +44,7 @@ use super::ending::Look;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
-use super::reports::Beside;
+use super::reports::prove_metrics;
 use super::reports::write_one;
 use super::service::Service;
 
@@ -75,7 +75,7 @@ pub async fn resume(
         &settings.reports
     };
     let targets = prove_targets(paths, &[])?;
-    let beside = Beside::prove(&settings.output)?;
+    let metrics = prove_metrics(&settings.output)?;
     if past.record.state == RunState::Finished {
         return finished(&past, &targets, (progress, clock.now().wall));
     }
@@ -111,7 +111,7 @@ pub async fn resume(
         planner,
         before,
         targets,
-        beside,
+        metrics,
         stop,
         stop_after: settings.stop_after,
         lost,

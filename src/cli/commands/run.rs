@@ -34,7 +34,7 @@ use super::carry::state;
 use super::carry::usage;
 use super::ending::Look;
 use super::order::Order;
-use super::reports::Beside;
+use super::reports::prove_metrics;
 use super::service::Service;
 
 /// Runs to the end, or to a stop.
@@ -52,7 +52,7 @@ pub async fn run(
     let id = RunId::new(Uuid::now_v7());
     let order = Order::of(&settings);
     let targets = prove_targets(&settings.report_paths(id), &files(&settings.inputs))?;
-    let beside = Beside::prove(&settings.output)?;
+    let metrics = prove_metrics(&settings.output)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -73,7 +73,7 @@ pub async fn run(
         planner: Planner::new(Arc::new(order.rules())),
         before: Before::default(),
         targets,
-        beside,
+        metrics,
         stop,
         stop_after: settings.stop_after,
         lost: None,

@@ -9,8 +9,6 @@ use super::surroundings::Surroundings;
 /// What is written beside the reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
-    /// Where the rows go whose machines still need a hand.
-    pub follow_up: Option<PathBuf>,
     /// Where the run's figures go, while it goes on and at its end.
     pub metrics_file: Option<PathBuf>,
 }
@@ -18,7 +16,6 @@ pub struct Output {
 impl Output {
     pub(super) fn resolve(typed: OutputArgs, around: &Surroundings<'_>) -> Self {
         Self {
-            follow_up: around.layered_path(typed.follow_up, "MDE_CANCEL_FOLLOW_UP"),
             metrics_file: around.layered_path(typed.metrics_file, "MDE_CANCEL_METRICS_FILE"),
         }
     }

@@ -9,7 +9,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
     (
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
@@ -39,7 +39,6 @@ pub(super) const VARIABLES: [(&str, &str, &str); 27] = [
     ("MDE_CANCEL_QUOTA", "3/1m,30/1h", "--quota"),
     ("MDE_CANCEL_READ_QUOTA", "none", "--read-quota"),
     ("MDE_CANCEL_REGION", "eu", "--region"),
-    ("MDE_CANCEL_FOLLOW_UP", "hands.csv", "--follow-up"),
     ("MDE_CANCEL_METRICS_FILE", "run.prom", "--metrics-file"),
     ("MDE_CANCEL_REPORT", "r.csv", "--report"),
     ("MDE_CANCEL_STATE_DIR", "there", "--state-dir"),
