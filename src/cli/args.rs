@@ -9,6 +9,8 @@ pub mod cloud;
 
 pub mod output;
 
+pub mod shell;
+
 pub mod value;
 
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ use super::terminal::ColorMode;
 use cloud::Cloud;
 use cloud::Region;
 use output::OutputArgs;
+use shell::CompletionsArgs;
+use shell::ManArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
 use value::Veiled;
@@ -114,6 +118,10 @@ pub enum Command {
     /// Serve an imitation of the service on a loopback address until stopped
     #[command(after_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<SandboxArgs>),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
 }
 
 /// What `run` takes.

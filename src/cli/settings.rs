@@ -43,6 +43,8 @@ pub use surroundings::Surroundings;
 
 use super::args::Cli;
 use super::args::Command;
+use super::args::shell::CompletionsArgs;
+use super::args::shell::ManArgs;
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -68,6 +70,10 @@ pub enum CommandSettings {
     Quota(QuotaSettings),
     /// `sandbox`
     Sandbox(Box<ServeSettings>),
+    /// `completions`
+    Completions(CompletionsArgs),
+    /// `man`
+    Man(ManArgs),
 }
 
 impl Settings {
@@ -96,6 +102,8 @@ impl Settings {
             Command::Sandbox(sandbox) => {
                 CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)))
             }
+            Command::Completions(completions) => CommandSettings::Completions(completions),
+            Command::Man(man) => CommandSettings::Man(man),
         };
         Ok(Self {
             common: CommonSettings::resolve(&common, around)?,

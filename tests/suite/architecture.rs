@@ -27,6 +27,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["report"]),
     ("axum", &["sandbox"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("console", &["cli"]),
     ("csv", &["intake", "report"]),

@@ -5,6 +5,7 @@ mod errors;
 mod help;
 mod layers;
 mod sandbox;
+mod shell;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -19,6 +19,7 @@ mod resume;
 
 mod quota;
 mod sandbox;
+mod shell;
 
 pub use ending::Look;
 pub use quota::quota;
@@ -27,3 +28,5 @@ pub use resume::resume;
 pub use run::run;
 pub use runs::runs;
 pub use sandbox::serve_sandbox;
+pub use shell::completions;
+pub use shell::man;
