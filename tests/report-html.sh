@@ -4,8 +4,8 @@
 #
 # usage: tests/report-html.sh
 #
-# Needs Debian's chromium, python3-websocket, python3-jsonschema, python3-prometheus-client and python3-yaml. With SHOTS=DIR it
-# leaves pictures of the page there: light, dark, narrow and printed.
+# Needs Debian's chromium, python3-websocket, python3-jsonschema and python3-prometheus-client. With SHOTS=DIR it leaves
+# pictures of the page there: light, dark, narrow and printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/sandbox.sh
@@ -38,6 +38,4 @@ echo "== the page with 20,000 rows"
   --report "$work/m.csv" --report "$work/m.html" >/dev/null 2>&1 || [ $? -eq 3 ]
 "$python" tests/report_html.py page "$work/m.html" "$work/m.csv" ""
 
-echo "== the samples for scheduled use are YAML"
-"$python" tests/report_html.py yaml samples/deploy
 echo "all of it holds"

@@ -313,7 +313,7 @@ def take_pictures(browser, page, folder):
     (folder / "print.pdf").write_bytes(base64.b64decode(printed["data"]))
 
 
-def check_yaml(folder):
+def check_yaml(folder, program):
     import yaml
 
     paths = sorted(path for path in pathlib.Path(folder).rglob("*") if path.suffix in {".yaml", ".yml"})
@@ -322,6 +322,26 @@ def check_yaml(folder):
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
         assert all(isinstance(document, dict) for document in documents), path
         print(f"  {path}: {len(documents)} documents")
+        for document in documents:
+            if document.get("kind") == "CronJob":
+                check_cron_job(document, program)
+
+
+def check_cron_job(job, program):
+    """The rules that a scheduled run rests on, and that the program understands its arguments."""
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]
+    assert pod["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in pod["spec"]["volumes"]}
+    # The first word that cannot be understood is named; it must be the one that is put behind them.
+    typed = container["args"]
+    said = subprocess.run([program, *typed, "--no-such-flag"], capture_output=True, text=True)
+    assert said.returncode == 2 and "--no-such-flag" in said.stderr, said.stderr
+    print(f"  {len(typed)} arguments are understood")
 
 
 def main():
