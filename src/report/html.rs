@@ -5,6 +5,7 @@
 //! filters, sorts and turns pages, so that twenty thousand rows stay light. Text of the input and the service is spelled
 //! out where it would act on a screen, and escaped by the templates: nothing of it can become markup.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::io::Write;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::domain::Count;
 use crate::domain::FollowUp;
 use crate::domain::Number;
 use crate::domain::Outcome;
@@ -35,6 +37,9 @@ use super::words::meaning;
 use super::words::rows_left;
 
 const STYLE: &str = include_str!("html/report.css");
+
+/// How many action types have a bar of their own: the service knows nine, but an input may name anything.
+const TYPES: usize = 12;
 
 const SCRIPT: &str = include_str!("html/report.js");
 
@@ -259,26 +264,36 @@ fn outcome_lines(summary: &ReportSummary) -> Vec<OutcomeLine> {
 }
 
 fn type_lines(summary: &ReportSummary) -> Vec<TypeLine> {
-    let whole = |outcomes: &std::collections::BTreeMap<Outcome, u64>| outcomes.values().sum();
+    let whole = |outcomes: &BTreeMap<Outcome, u64>| outcomes.values().sum();
     let mut types: Vec<(&String, u64, _)> = summary
         .action_types
         .iter()
         .map(|(name, outcomes)| (name, whole(outcomes), outcomes))
         .collect();
     types.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
-    types
-        .into_iter()
-        .map(|(name, count, outcomes)| TypeLine {
-            name: if name.is_empty() {
-                "type not known".to_owned()
-            } else {
-                shown(name)
-            },
-            count: Number(count).to_string(),
-            alt: chart::bar_text(outcomes),
-            bar: chart::bar(outcomes, count),
+    let line = |name: String, count: u64, outcomes: &BTreeMap<Outcome, u64>| TypeLine {
+        name,
+        count: Number(count).to_string(),
+        alt: chart::bar_text(outcomes),
+        bar: chart::bar(outcomes, count),
+    };
+    let (shown_types, rest) = types.split_at(types.len().min(TYPES));
+    let mut lines: Vec<_> = shown_types
+        .iter()
+        .map(|(name, count, outcomes)| match name.as_str() {
+            "" => line("type not known".to_owned(), *count, outcomes),
+            name => line(shown(name), *count, outcomes),
         })
-        .collect()
+        .collect();
+    if !rest.is_empty() {
+        let mut sum = BTreeMap::new();
+        for (outcome, count) in rest.iter().flat_map(|(_, _, outcomes)| outcomes.iter()) {
+            *sum.entry(*outcome).or_default() += count;
+        }
+        let name = format!("others, {}", Count::new(rest.len() as u64, "type"));
+        lines.push(line(name, whole(&sum), &sum));
+    }
+    lines
 }
 
 fn follow_up_lines(summary: &ReportSummary) -> Vec<FollowUpLine> {

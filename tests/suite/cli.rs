@@ -4,6 +4,7 @@ mod binary;
 mod errors;
 mod help;
 mod layers;
+mod outputs;
 mod sandbox;
 mod shell;
 

@@ -47,7 +47,7 @@
   };
   const sort = () => {
     if (sorted.column < 0) return;
-    const key = (row) => row.cells[sorted.column].textContent;
+    const key = ({ cells: { [sorted.column]: cell } }) => cell.dataset.k ?? cell.textContent;
     const isNumber = heads[sorted.column].classList.contains("n");
     const order = new Intl.Collator("en", { numeric: true });
     const keyed = matching.map((row) => [key(row), row]);
