@@ -7,7 +7,12 @@
 
 pub mod cloud;
 
+pub mod output;
+
 pub mod selection;
+
+pub mod shell;
+
 pub mod value;
 
 pub mod connection;
@@ -46,7 +51,10 @@ use cloud::Cloud;
 use config::ConfigCommandArgs;
 use config::ConfigFileArgs;
 use config::DoctorArgs;
+use output::OutputArgs;
 use selection::SelectionArgs;
+use shell::CompletionsArgs;
+use shell::ManArgs;
 use value::PaceChoice;
 use value::QuotaChoice;
 
@@ -169,6 +177,10 @@ pub enum Command {
     /// Serve an imitation of the service on a loopback address until stopped
     #[command(after_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<SandboxArgs>),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
 }
 
 /// What `run` takes.
@@ -280,7 +292,8 @@ pub struct ReportCommandArgs {
     /// Report on this run: its id, or the beginning of it [default: the newest]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
-    /// Write to this .csv file, or to standard output for `-`; repeatable [default: -]
+    /// Write to this file, whose ending picks the format (.csv, .jsonl, .json, .html, .md), or CSV to standard output
+    /// for `-`; repeatable [default: -]
     #[arg(long = "report", value_name = "PATH")]
     pub reports: Vec<PathBuf>,
 }
@@ -344,13 +357,16 @@ pub struct ReportArgs {
         long = "report",
         value_name = "PATH",
         // Apart from the line above, which no angle brackets may enter.
-        help = "Write the report to this .csv file, or to standard output for `-`; repeatable \
-                [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
+        help = "Write the report to this file, whose ending picks the format (.csv, .jsonl, .json, .html, \
+                .md), or CSV to standard output for `-`; repeatable [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
     )]
     pub reports: Vec<PathBuf>,
     /// Write the machines that still need a hand to this .csv file, one line each [env: MDE_CANCEL_FOLLOW_UP]
     #[arg(long, value_name = "PATH")]
     pub follow_up: Option<PathBuf>,
+    /// What is written beside them.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// How many calls the service allows.

@@ -117,6 +117,14 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
                 commands::serve_sandbox(*sandbox, signals.next()).await?;
                 Ok(RunExit::Done)
             }
+            CommandSettings::Completions(typed) => {
+                commands::completions(&typed)?;
+                Ok(RunExit::Done)
+            }
+            CommandSettings::Man(typed) => {
+                commands::man(&typed)?;
+                Ok(RunExit::Done)
+            }
         }
     });
     progress.finish();

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fmt;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,6 +17,7 @@ use tracing::field::Visit;
 use super::terminal::Paint;
 use super::terminal::Tone;
 use super::text::ClockTime;
+use super::text::Span;
 use super::text::visible;
 use super::text::wrap;
 
@@ -123,6 +125,9 @@ pub(super) enum Eyes {
 /// The field that names the run: a terminal shows only one.
 const RUN: &str = "run";
 
+/// The field that holds a wait in seconds: a number for programs, a span for people.
+const WAIT: &str = "wait";
+
 /// One line of the log.
 #[derive(Clone, Debug)]
 pub(super) struct LogLine<'event> {
@@ -171,6 +176,7 @@ impl LogLine<'_> {
             }
             let value = match value {
                 Value::String(text) => quoted(text),
+                Value::Number(seconds) if name == WAIT => wait(seconds),
                 other => other.to_string(),
             };
             // Writing to a String cannot fail.
@@ -197,6 +203,13 @@ impl LogLine<'_> {
     fn target(&self) -> &str {
         self.fields.target.as_deref().unwrap_or(self.target)
     }
+}
+
+/// Spells a wait, which is in seconds for programs, as people read it.
+fn wait(seconds: &serde_json::Number) -> String {
+    let seconds = seconds.as_f64().unwrap_or_default();
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    quoted(&Span(span).to_string())
 }
 
 /// Puts quotes around a value that would otherwise read as several.

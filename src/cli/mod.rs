@@ -24,6 +24,8 @@ mod logging;
 
 mod watch;
 
+mod meter;
+
 pub mod args;
 
 pub mod settings;

@@ -19,6 +19,7 @@ mod common;
 mod sign_in;
 
 mod connection;
+mod output;
 mod selection;
 
 mod config_show;
@@ -42,6 +43,7 @@ pub use connection::ConnectionSettings;
 pub use doctor::DoctorSettings;
 pub use error::SettingsError;
 pub use list::ListSettings;
+pub use output::Output;
 pub use past::BeforeRemoval;
 pub use past::RemoveSettings;
 pub use past::ReportSettings;
@@ -69,6 +71,8 @@ use super::args::Command;
 use super::args::RunsCommand;
 use super::args::config::ConfigCommand;
 use super::args::config::ConfigFileArgs;
+use super::args::shell::CompletionsArgs;
+use super::args::shell::ManArgs;
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -104,6 +108,10 @@ pub enum CommandSettings {
     ConfigShow(ConfigShowSettings),
     /// `sandbox`
     Sandbox(Box<ServeSettings>),
+    /// `completions`
+    Completions(CompletionsArgs),
+    /// `man`
+    Man(ManArgs),
 }
 
 impl Settings {
@@ -156,6 +164,8 @@ impl Settings {
             Command::Sandbox(sandbox) => {
                 CommandSettings::Sandbox(Box::new(ServeSettings::resolve(*sandbox)))
             }
+            Command::Completions(completions) => CommandSettings::Completions(completions),
+            Command::Man(man) => CommandSettings::Man(man),
         };
         Ok(Self {
             common: CommonSettings::resolve(&common, around)?,

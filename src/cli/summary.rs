@@ -14,6 +14,11 @@ use comfy_table::presets;
 use crate::domain::FollowUp;
 use crate::domain::Outcome;
 use crate::domain::RunId;
+use crate::report::Weight;
+use crate::report::left;
+use crate::report::meaning;
+
+pub use crate::report::Accepted;
 
 use super::terminal::Paint;
 use super::terminal::Tone;
@@ -22,15 +27,6 @@ use super::text::Number;
 use super::text::Span;
 use super::text::visible;
 use super::text::wrap;
-
-/// Whether an `accepted` row leaves something to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// Verification was wanted and did not come.
-    IsLeft,
-    /// Nobody asked for verification.
-    IsEnough,
-}
 
 /// One thing to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,24 +68,25 @@ pub struct Summary {
     pub next_steps: Vec<NextStep>,
 }
 
-/// The statuses of an action that ended by itself, in the order in which they are counted; others come before them.
-const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
-
 impl Summary {
     /// Returns the text for a terminal of `width` columns.
     pub fn render(&self, width: u16, paint: Paint) -> String {
         let columns = usize::from(width);
         let mut text = String::new();
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
-        let left = self.left();
+        let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         if left.is_empty() {
             let line = paint.apply(Tone::Good, &format!("{mark}nothing left to do"));
             push_line(&mut text, &line);
         }
-        for (position, (tone, part)) in left.iter().enumerate() {
+        for (position, part) in left.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
-            for line in wrap(&format!("{mark}{part}"), columns, 2) {
-                push_line(&mut text, &paint.apply(*tone, &line));
+            let tone = match part.weight {
+                Weight::Grave => Tone::Bad,
+                Weight::Some => Tone::Caution,
+            };
+            for line in wrap(&format!("{mark}{}", part.text), columns, 2) {
+                push_line(&mut text, &paint.apply(tone, &line));
             }
         }
         if !self.outcomes.values().all(|&count| count == 0) {
@@ -104,37 +101,6 @@ impl Summary {
         }
         self.ways_on(&mut text, columns);
         text
-    }
-
-    /// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
-    fn left(&self) -> Vec<(Tone, String)> {
-        let machines = self.follow_ups.iter().filter(|(_, count)| *count > 0);
-        let mut left: Vec<_> = machines
-            .map(|&(follow_up, count)| follow_up_line(follow_up, count))
-            .collect();
-        let sum_of = |wanted: &dyn Fn(Outcome) -> bool| -> u64 {
-            self.outcomes
-                .iter()
-                .filter(|(outcome, _)| wanted(**outcome))
-                .map(|(_, count)| count)
-                .sum()
-        };
-        let unsettled = sum_of(&|outcome| {
-            outcome.leaves_work()
-                && (outcome != Outcome::Accepted || self.accepted == Accepted::IsLeft)
-        });
-        if unsettled > 0 {
-            let verb = if unsettled == 1 { "needs" } else { "need" };
-            let rows = Count::new(unsettled, "row");
-            left.push((Tone::Caution, format!("{rows} {verb} a look")));
-        }
-        let waiting = sum_of(&|outcome| outcome == Outcome::NotAttempted);
-        if waiting > 0 {
-            let verb = if waiting == 1 { "was" } else { "were" };
-            let rows = Count::new(waiting, "row");
-            left.push((Tone::Caution, format!("{rows} {verb} not attempted")));
-        }
-        left
     }
 
     fn outcome_table(&self, text: &mut String, width: u16, paint: Paint) {
@@ -153,7 +119,7 @@ impl Summary {
             table.add_row([
                 outcome.as_str().to_owned(),
                 Number(count).to_string(),
-                self.meaning(outcome),
+                visible(&meaning(outcome, &self.final_statuses)).into_owned(),
             ]);
         }
         table.add_row(["rows".to_owned(), Number(total).to_string(), String::new()]);
@@ -163,34 +129,6 @@ impl Summary {
         for line in table.lines() {
             push_line(text, &paint_outcome(line.trim_end(), paint));
         }
-    }
-
-    /// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
-    /// Succeeded did.
-    fn meaning(&self, outcome: Outcome) -> String {
-        let text = meaning(outcome);
-        if outcome != Outcome::AlreadyFinal {
-            return text.to_owned();
-        }
-        let statuses = self.final_statuses.iter().filter(|(_, count)| **count > 0);
-        let mut statuses: Vec<_> = statuses.collect();
-        // What succeeded first, for that is what may need a hand.
-        statuses.sort_by_key(|(status, _)| FINAL.iter().position(|known| known == status));
-        let statuses: Vec<_> = statuses
-            .into_iter()
-            .map(|(status, &count)| {
-                let status = if status.is_empty() {
-                    "of unknown status".into()
-                } else {
-                    visible(status)
-                };
-                format!("{} {status}", Number(count))
-            })
-            .collect();
-        if statuses.is_empty() {
-            return text.to_owned();
-        }
-        format!("{text}: {}", statuses.join(", "))
     }
 
     fn facts(&self) -> Vec<String> {
@@ -239,55 +177,6 @@ impl Summary {
                 push_line(text, &format!("  {}", visible(command)));
             }
         }
-    }
-}
-
-fn follow_up_line(follow_up: FollowUp, count: u64) -> (Tone, String) {
-    let machines = Count::new(count, "machine");
-    let (is, need) = if count == 1 {
-        ("is", "needs")
-    } else {
-        ("are", "need")
-    };
-    match follow_up {
-        FollowUp::Unisolate => (
-            Tone::Bad,
-            format!("{machines} {is} isolated NOW and {need} release"),
-        ),
-        FollowUp::Unrestrict => (
-            Tone::Bad,
-            format!("{machines} {is} kept from running code NOW and {need} release"),
-        ),
-        FollowUp::CheckDevice => (
-            Tone::Caution,
-            format!("{machines} {need} a check: the work may have been done before the cancel"),
-        ),
-        FollowUp::ManualOnboard => (
-            Tone::Bad,
-            format!("{machines} {is} offboarded and {need} onboarding by hand"),
-        ),
-        FollowUp::ManualRestoreFile => (
-            Tone::Caution,
-            format!("{machines} had a file quarantined, to be restored by hand"),
-        ),
-    }
-}
-
-fn meaning(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Cancelled => "the record says Cancelled",
-        Outcome::Accepted => "the service said yes; its record was not seen to follow",
-        Outcome::AlreadyCancelled => "cancelled before, or by somebody else",
-        Outcome::AlreadyFinal => "had ended before",
-        Outcome::TooLate => "ended before the cancel took effect",
-        Outcome::NotFound => "the tenant knows no such action",
-        Outcome::Forbidden => "a permission is missing",
-        Outcome::HeldBack => "not sent, on purpose",
-        Outcome::Invalid => "no usable row",
-        Outcome::Duplicate => "stands in another row",
-        Outcome::Failed => "not applied, and trying again does not help",
-        Outcome::Unknown => "may or may not be cancelled",
-        Outcome::NotAttempted => "the run stopped before its turn",
     }
 }
 

@@ -21,7 +21,6 @@ use super::progress_view::LaneView;
 use super::progress_view::ProgressView;
 use super::progress_view::Waiting;
 use super::progress_view::WindowView;
-use super::text::Span;
 use super::text::window_name;
 
 /// What is shown while the service is down, whether until a known time or not.
@@ -127,14 +126,14 @@ impl Observer for Watch<'_> {
                 unforeseen,
                 hint_ignored,
             } => {
-                let wait = Span(until.since(now.uptime));
+                let wait = until.since(now.uptime).as_secs_f64();
                 if *unforeseen {
                     tracing::warn!(
-                        run, destination = %destination, %wait,
+                        run, destination = %destination, wait,
                         "429 although our ledger had room: somebody else uses this quota, or its limit is lower"
                     );
                 } else {
-                    tracing::info!(run, destination = %destination, %wait, "the service said 429");
+                    tracing::info!(run, destination = %destination, wait, "the service said 429");
                 }
                 if let Some(hint) = hint_ignored {
                     tracing::warn!(
@@ -155,8 +154,8 @@ impl Observer for Watch<'_> {
                 if self.seen.stopping {
                     tracing::warn!(run, "{text}");
                 } else {
-                    let wait = Span(until.since(now.uptime));
-                    tracing::warn!(run, %wait, "{text}");
+                    let wait = until.since(now.uptime).as_secs_f64();
+                    tracing::warn!(run, wait, "{text}");
                 }
             }
             RunEvent::Up { reads } => tracing::warn!(run, "{} are answered again", kind(*reads)),

@@ -3,6 +3,7 @@
 //! Read from low to high; each file imports only earlier ones.
 
 mod action_id;
+mod figures;
 mod fold;
 mod moment;
 
@@ -21,6 +22,8 @@ mod keep_list;
 mod selection;
 
 mod report_row;
+mod sending;
+mod standing;
 
 pub use action::ActionStatus;
 pub use action::ActionType;
@@ -28,6 +31,10 @@ pub use action::MachineAction;
 pub use action_id::ActionId;
 pub use action_id::InvalidActionId;
 pub use facts::Facts;
+pub use figures::Count;
+pub use figures::Number;
+pub use figures::Span;
+pub use figures::window_name;
 pub use fold::folded;
 pub use follow_up::FollowUp;
 pub use follow_up::FollowUpRow;
@@ -55,3 +62,5 @@ pub use scope::LaneId;
 pub use scope::RunId;
 pub use scope::Scope;
 pub use selection::Selection;
+pub use sending::Sending;
+pub use standing::Standing;

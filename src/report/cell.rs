@@ -60,7 +60,8 @@ fn is_break(letter: char) -> bool {
     matches!(letter, '\t' | '\n' | '\r')
 }
 
-fn acts_on_screen(letter: char) -> bool {
+/// Returns whether a letter acts on a screen instead of standing on it.
+pub(super) fn acts_on_screen(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
             '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' // marks of direction, the space without width

@@ -12,6 +12,11 @@ use crate::domain::ReportRow;
 
 use super::csv::RowsError;
 use super::csv::write_csv;
+use super::html::write_html;
+use super::json::write_json;
+use super::json::write_jsonl;
+use super::markdown::write_markdown;
+use super::summary::ReportSummary;
 use super::target::ReplaceError;
 use super::target::ReportTarget;
 use super::target::TargetError;
@@ -22,6 +27,14 @@ use super::target::replace;
 pub enum ReportFormat {
     /// Comma-separated values.
     Csv,
+    /// One JSON object a line.
+    JsonLines,
+    /// One JSON document with the summary and the rows.
+    Json,
+    /// A page for a browser.
+    Html,
+    /// Text for a ticket.
+    Markdown,
 }
 
 /// Why a path names no format.
@@ -34,7 +47,13 @@ pub struct UnknownFormat {
 
 impl ReportFormat {
     /// Every format.
-    pub const ALL: [ReportFormat; 1] = [ReportFormat::Csv];
+    pub const ALL: [ReportFormat; 5] = [
+        ReportFormat::Csv,
+        ReportFormat::JsonLines,
+        ReportFormat::Json,
+        ReportFormat::Html,
+        ReportFormat::Markdown,
+    ];
 
     /// Picks the format by the ending of `path`, in any case; `-` is CSV.
     ///
@@ -59,7 +78,16 @@ impl ReportFormat {
     pub fn ending(self) -> &'static str {
         match self {
             Self::Csv => "csv",
+            Self::JsonLines => "jsonl",
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Markdown => "md",
         }
+    }
+
+    /// Returns whether a report of this format can be the input of a run.
+    pub fn can_be_input(self) -> bool {
+        matches!(self, Self::Csv | Self::JsonLines)
     }
 
     fn endings() -> String {
@@ -68,13 +96,19 @@ impl ReportFormat {
             .join(", ")
     }
 
-    fn write<E: Error + 'static>(
+    fn write<E: Error + 'static, R: Rows<E>>(
         self,
         out: &mut dyn Write,
-        rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+        rows: R,
+        summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
     ) -> Result<u64, RowsError<E>> {
+        let summary = |rows: &R| summarize(rows).map_err(RowsError::Rows);
         match self {
             Self::Csv => write_csv(out, rows),
+            Self::JsonLines => write_jsonl(out, rows),
+            Self::Json => write_json(out, &summary(&rows)?, rows),
+            Self::Html => write_html(out, &summary(&rows)?, rows),
+            Self::Markdown => write_markdown(out, &summary(&rows)?, rows),
         }
     }
 }
@@ -107,17 +141,31 @@ pub enum ReportError<E: Error + 'static> {
     Target(TargetError),
 }
 
-/// Writes all rows to the target: a file is replaced whole or not at all.
+/// The rows of a report, one by one.
+pub trait Rows<E>: Iterator<Item = Result<ReportRow, E>> {}
+
+impl<E, R: Iterator<Item = Result<ReportRow, E>>> Rows<E> for R {}
+
+/// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
+/// shows one, and before the first row.
 ///
 /// # Errors
 /// Returns why there is no new report; a broken pipe on standard output is none.
-pub fn write_report<E: Error + 'static>(
+pub fn write_report<E: Error + 'static, R: Rows<E>>(
     format: ReportFormat,
     target: &ReportTarget,
-    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+    rows: R,
+    summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
+) -> Result<Delivery, ReportError<E>> {
+    deliver(target, |out| format.write(out, rows, summarize))
+}
+
+fn deliver<E: Error + 'static>(
+    target: &ReportTarget,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
 ) -> Result<Delivery, ReportError<E>> {
     match target {
-        ReportTarget::File(path) => match replace(path, |out| format.write(out, rows)) {
+        ReportTarget::File(path) => match replace(path, fill) {
             Ok(rows) => Ok(Delivery::Whole { rows }),
             Err(ReplaceError::Target(error)) => Err(ReportError::Target(error)),
             Err(ReplaceError::Fill(source)) => Err(ReportError::Rows {
@@ -125,18 +173,15 @@ pub fn write_report<E: Error + 'static>(
                 source,
             }),
         },
-        ReportTarget::Stdout => stream(format, &mut io::stdout().lock(), rows),
+        ReportTarget::Stdout => stream(&mut io::stdout().lock(), fill),
     }
 }
 
 fn stream<E: Error + 'static>(
-    format: ReportFormat,
     out: &mut dyn Write,
-    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
 ) -> Result<Delivery, ReportError<E>> {
-    let written = format
-        .write(out, rows)
-        .and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
+    let written = fill(out).and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
     match written {
         Ok(rows) => Ok(Delivery::Whole { rows }),
         Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -204,12 +249,12 @@ mod tests {
     fn a_reader_who_leaves_is_no_fault_but_a_full_disk_is() {
         let mut pipe = Refusing(io::ErrorKind::BrokenPipe);
         assert_eq!(
-            stream(ReportFormat::Csv, &mut pipe, many_rows()).unwrap(),
+            stream(&mut pipe, |out| write_csv(out, many_rows())).unwrap(),
             Delivery::ReaderLeft
         );
         let mut disk = Refusing(io::ErrorKind::StorageFull);
         assert!(matches!(
-            stream(ReportFormat::Csv, &mut disk, many_rows()),
+            stream(&mut disk, |out| write_csv(out, many_rows())),
             Err(ReportError::Rows {
                 source: RowsError::Write(_),
                 ..
@@ -219,15 +264,22 @@ mod tests {
 
     #[test]
     fn the_ending_picks_the_format_and_an_unknown_one_lists_what_there_is() {
-        for path in ["r.csv", "R.CSV", "-", "a.b/r.x.csv"] {
-            assert_eq!(
-                ReportFormat::from_path(Path::new(path)),
-                Ok(ReportFormat::Csv)
-            );
+        for (path, format) in [
+            ("r.csv", ReportFormat::Csv),
+            ("R.CSV", ReportFormat::Csv),
+            ("-", ReportFormat::Csv),
+            ("a.b/r.x.csv", ReportFormat::Csv),
+            ("r.jsonl", ReportFormat::JsonLines),
+            ("r.json", ReportFormat::Json),
+            ("r.Html", ReportFormat::Html),
+            ("r.md", ReportFormat::Markdown),
+        ] {
+            assert_eq!(ReportFormat::from_path(Path::new(path)), Ok(format));
         }
-        for path in ["r.json", "r.html", "csv", "r", "a.csv/r", ".csv", ""] {
+        for path in ["r.xlsx", "r.htm", "csv", "r", "a.csv/r", ".csv", ""] {
             let error = ReportFormat::from_path(Path::new(path)).unwrap_err();
-            assert!(error.to_string().ends_with("supported: .csv"), "{error}");
+            let all = "supported: .csv, .jsonl, .json, .html, .md";
+            assert!(error.to_string().ends_with(all), "{error}");
         }
     }
 }

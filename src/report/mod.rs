@@ -7,12 +7,26 @@
 
 mod cell;
 
+mod words;
+
+mod timeline;
+
+mod summary;
+
 mod csv;
 mod listing;
 mod plan;
 mod target;
 
 mod follow_ups;
+mod json;
+mod markdown;
+mod metrics;
+
+mod chart;
+
+mod html;
+
 mod format;
 
 pub use cell::Breaks;
@@ -28,8 +42,27 @@ pub use format::ReportError;
 pub use format::ReportFormat;
 pub use format::UnknownFormat;
 pub use format::write_report;
+pub use html::write_html;
+pub use json::write_json;
+pub use json::write_jsonl;
 pub use listing::Listing;
 pub use listing::ListingFormat;
+pub use markdown::write_markdown;
+pub use metrics::Metrics;
+pub use metrics::Waited;
+pub use metrics::write_metrics;
 pub use plan::PlanWriter;
+pub use summary::Course;
+pub use summary::FOLLOW_UP_ROWS;
+pub use summary::ReportSummary;
+pub use summary::Setting;
+pub use summary::World;
 pub use target::ReportTarget;
 pub use target::TargetError;
+pub use timeline::Timeline;
+pub use timeline::TimelineBuilder;
+pub use words::Accepted;
+pub use words::Left;
+pub use words::Weight;
+pub use words::left;
+pub use words::meaning;

@@ -44,6 +44,8 @@ mod journal;
 mod queue;
 mod report;
 
+mod figures;
+
 mod desk;
 mod reader;
 
@@ -56,6 +58,8 @@ mod handle;
 mod run_hold;
 
 pub use error::StoreError;
+pub use figures::AnswerCounts;
+pub use figures::TypeCounts;
 pub use handle::Store;
 pub use reader::Reader;
 pub use reader::ReportRows;
@@ -75,7 +79,6 @@ pub use run_record::NewRun;
 pub use run_record::RunCounts;
 pub use run_record::RunRecord;
 pub use run_record::RunState;
-pub use run_record::Standing;
 pub use slots::CallId;
 pub use slots::Cooldown;
 pub use slots::Purpose;
@@ -86,3 +89,5 @@ pub use slots::ScopeUse;
 pub use slots::Take;
 pub use slots::Taken;
 pub use thread::Pending;
+
+pub use crate::domain::Standing;

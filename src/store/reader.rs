@@ -16,9 +16,13 @@ use crate::domain::Outcome;
 use crate::domain::ReportRow;
 use crate::domain::RowNumber;
 use crate::domain::RunId;
+use crate::domain::Sending;
 
 use super::error::Fault;
 use super::error::StoreError;
+use super::figures;
+use super::figures::AnswerCounts;
+use super::figures::TypeCounts;
 use super::file;
 use super::file::Folder;
 use super::locks::Locks;
@@ -249,6 +253,55 @@ impl Reader {
         })
     }
 
+    /// Counts a run's rows by action type and outcome, derived ones included.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn type_counts(&self, run: RunKey) -> Result<TypeCounts, StoreError> {
+        self.at(|conn| figures::types(conn, run))
+    }
+
+    /// Counts a run's attempts by what came back.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn answer_counts(&self, run: RunKey) -> Result<AnswerCounts, StoreError> {
+        self.at(|conn| figures::answers(conn, run))
+    }
+
+    /// Reads the first `limit` rows of a run whose machines still need a hand.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn follow_up_rows(
+        &self,
+        run: &RunRecord,
+        limit: u32,
+    ) -> Result<Vec<ReportRow>, StoreError> {
+        self.at(|conn| report::read_follow_ups(conn, run, limit))
+    }
+
+    /// Returns when a run sent its first cancel, and when it last sent or heard anything; none where it sent nothing.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn sending_span(&self, run: RunKey) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        self.at(|conn| figures::sending_span(conn, run))
+    }
+
+    /// Shows, in order, every cancel sent between two instants on the quota that a run used, also by other runs.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn sendings(
+        &self,
+        run: RunKey,
+        span: (Timestamp, Timestamp),
+        visit: impl FnMut(Sending),
+    ) -> Result<(), StoreError> {
+        self.at(|conn| figures::sendings(conn, run, span, visit))
+    }
+
     /// Walks through a run's rows in their order, as they stand at this instant.
     ///
     /// # Errors
@@ -288,6 +341,11 @@ impl ReportRows {
     /// Returns the run.
     pub fn run(&self) -> &RunRecord {
         &self.run
+    }
+
+    /// Returns the reader, which sees the same instant as the rows.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     fn turn_page(&mut self) -> Result<(), StoreError> {

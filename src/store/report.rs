@@ -20,6 +20,17 @@ pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 T
     WHEN r.phase = 'accepted' THEN 'accepted' WHEN r.phase IN ('sent', 'unknown') THEN 'unknown'
     ELSE 'not_attempted' END)";
 
+/// What [`read_row`] reads, in its order; the end of a query follows.
+fn select(rest: &str) -> String {
+    format!(
+        "SELECT r.number, r.id, {OUTCOME}, r.outcome IS NULL, r.reason, r.action_status, r.action_type, r.machine_id,
+            r.computer_dns_name, r.follow_up, r.attempts, r.http_status, r.error_code, r.correlation_id, r.comment,
+            r.first_sent, r.settled, r.tenant, s.name, r.line, r.status_before, r.requestor, r.requestor_comment,
+            r.request_source, r.action_scope, r.created, r.triaged, r.comment_sent, r.phase, r.last_class
+         FROM rows r LEFT JOIN sources s ON s.id = r.source {rest}"
+    )
+}
+
 /// Reads at most `limit` rows after row `after`, and the number of the last one.
 pub(super) fn read_page(
     conn: &Connection,
@@ -27,14 +38,7 @@ pub(super) fn read_page(
     after: u32,
     limit: usize,
 ) -> Result<(Vec<ReportRow>, u32), Fault> {
-    let sql = format!(
-        "SELECT r.number, r.id, {OUTCOME}, r.outcome IS NULL, r.reason, r.action_status, r.action_type, r.machine_id,
-            r.computer_dns_name, r.follow_up, r.attempts, r.http_status, r.error_code, r.correlation_id, r.comment,
-            r.first_sent, r.settled, r.tenant, s.name, r.line, r.status_before, r.requestor, r.requestor_comment,
-            r.request_source, r.action_scope, r.created, r.triaged, r.comment_sent, r.phase, r.last_class
-         FROM rows r LEFT JOIN sources s ON s.id = r.source
-         WHERE r.run = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3"
-    );
+    let sql = select("WHERE r.run = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = conn.prepare_cached(&sql)?;
     let mut cells = statement.query(params![run.key.0, after, limit])?;
@@ -45,6 +49,20 @@ pub(super) fn read_page(
         rows.push(read_row(run, row)?);
     }
     Ok((rows, last))
+}
+
+/// Reads the first rows whose machines still need a hand.
+pub(super) fn read_follow_ups(
+    conn: &Connection,
+    run: &RunRecord,
+    limit: u32,
+) -> Result<Vec<ReportRow>, Fault> {
+    let sql = select("WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY r.number LIMIT ?2");
+    let rows = conn
+        .prepare_cached(&sql)?
+        .query_map(params![run.key.0, limit], |row| read_row(run, row))?
+        .collect::<Result<_, _>>()?;
+    Ok(rows)
 }
 
 fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {

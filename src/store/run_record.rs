@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::domain::Outcome;
 use crate::domain::RowNumber;
 use crate::domain::RunId;
+use crate::domain::Standing;
 
 use super::slots::RunKey;
 
@@ -110,37 +111,6 @@ impl RunRecord {
             .created
             .max(self.held_at.unwrap_or(Timestamp::MIN))
             .max(self.ended_at.unwrap_or(Timestamp::MIN))
-    }
-}
-
-/// How a run stands, for lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// A live process executes it.
-    Running,
-    /// It stopped and can be resumed.
-    Stopped,
-    /// Its process died; it can be resumed.
-    Crashed,
-    /// Every row is settled.
-    Finished,
-}
-
-impl Standing {
-    /// Returns the word for lists.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-            Self::Crashed => "crashed",
-            Self::Finished => "finished",
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

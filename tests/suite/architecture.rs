@@ -24,10 +24,13 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// The only places that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
+    ("askama", &["report"]),
     ("axum", &["sandbox"]),
     ("azure_core", &["auth"]),
     ("azure_identity", &["auth"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("console", &["cli"]),
     ("csv", &["intake", "report"]),

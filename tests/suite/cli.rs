@@ -5,8 +5,10 @@ mod config;
 mod errors;
 mod help;
 mod layers;
+mod outputs;
 mod sandbox;
 mod selection;
+mod shell;
 mod sign_in;
 
 use std::ffi::OsString;

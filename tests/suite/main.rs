@@ -28,6 +28,7 @@ mod quota;
 mod readme;
 mod reads;
 mod report;
+mod report_formats;
 mod resume;
 mod run_endings;
 mod sandbox;

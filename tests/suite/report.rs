@@ -13,6 +13,7 @@ use mde_cancel::report::Breaks;
 use mde_cancel::report::Delivery;
 use mde_cancel::report::ReportError;
 use mde_cancel::report::ReportFormat;
+use mde_cancel::report::ReportSummary;
 use mde_cancel::report::ReportTarget;
 use mde_cancel::report::TargetError;
 use mde_cancel::report::defuse;
@@ -92,6 +93,11 @@ fn bare_row(action_id: &str) -> ReportRow {
 
 fn good(rows: Vec<ReportRow>) -> impl Iterator<Item = io::Result<ReportRow>> {
     rows.into_iter().map(Ok)
+}
+
+/// A list of rows shows no summary, so none is ever asked for.
+fn none<R>(_: &R) -> io::Result<ReportSummary> {
+    unreachable!("CSV shows no summary")
 }
 
 fn as_csv(rows: Vec<ReportRow>) -> String {
@@ -249,6 +255,7 @@ fn a_report_replaces_the_earlier_one_and_nothing_else_stays_in_the_folder() {
             ReportFormat::Csv,
             &target,
             good(vec![bare_row(round), bare_row("b")]),
+            none,
         );
         assert_eq!(written.unwrap(), Delivery::Whole { rows: 2 });
         let records = read_back(&fs::read_to_string(&path).unwrap());
@@ -267,7 +274,7 @@ fn rows_that_fail_in_mid_way_leave_the_earlier_report_and_no_litter() {
         4999 => Err(io::Error::other("the disk is gone")),
         _ => Ok(full_row()),
     });
-    let error = write_report(ReportFormat::Csv, &target, rows).unwrap_err();
+    let error = write_report(ReportFormat::Csv, &target, rows, none).unwrap_err();
     assert!(error.to_string().contains("report.csv"), "{error}");
     assert!(matches!(error, ReportError::Rows { .. }));
     assert_eq!(fs::read_to_string(&path).unwrap(), "the earlier report");
@@ -281,7 +288,7 @@ fn a_folder_that_vanished_after_the_proof_is_an_error_that_names_the_report() {
     fs::create_dir(&inner).unwrap();
     let target = ReportTarget::prove(&inner.join("report.csv")).unwrap();
     fs::remove_dir(&inner).unwrap();
-    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap_err();
+    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap_err();
     assert!(matches!(
         error,
         ReportError::Target(TargetError::Unwritable { .. })
@@ -295,7 +302,7 @@ fn a_target_that_became_a_folder_keeps_it_and_leaves_no_litter() {
     let path = folder.path().join("report.csv");
     let target = ReportTarget::prove(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap_err();
+    let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap_err();
     assert!(matches!(
         error,
         ReportError::Target(TargetError::Replace { .. })
@@ -364,7 +371,7 @@ fn links_are_followed_and_the_earlier_reports_mode_is_kept() {
     let link = folder.path().join("report.csv");
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let target = ReportTarget::prove(&link).unwrap();
-    write_report(ReportFormat::Csv, &target, good(vec![full_row()])).unwrap();
+    write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(read_back(&fs::read_to_string(&real).unwrap()).len(), 2);
     assert_eq!(

@@ -16,6 +16,8 @@ use uuid::Uuid;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
+use crate::cli::meter::Both;
+use crate::cli::meter::Meter;
 use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
@@ -76,6 +78,8 @@ pub(super) struct Carrying {
     pub(super) before: Before,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     pub(super) follow_up: Option<ReportTarget>,
+    /// Where the run's figures go.
+    pub(super) metrics: Option<PathBuf>,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -139,7 +143,14 @@ pub(super) async fn carry_out(
     let keeper = service
         .is_sandbox()
         .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
-    let end = execute(parts, &mut stop.wishes, &mut watch).await;
+    let known = (id, carrying.is_sandbox);
+    let metrics = carrying.metrics;
+    let mut meter = metrics.map(|path| Meter::start(path, known, started));
+    let mut eyes = Both {
+        first: &mut watch,
+        second: meter.as_mut(),
+    };
+    let end = execute(parts, &mut stop.wishes, &mut eyes).await;
     let left_to_do = match &end {
         Ok(end) => {
             let is_whole = end.stop.is_none() && end.intake.is_none();
@@ -172,7 +183,8 @@ pub(super) async fn carry_out(
         at: clock.now().wall,
         look,
     };
-    ending.conclude(&store, end, left_to_do).await
+    let meter = meter.map(|meter| (meter, clock.now()));
+    ending.conclude(&store, end, (left_to_do, meter)).await
 }
 
 /// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.

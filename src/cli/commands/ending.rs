@@ -8,8 +8,10 @@ use jiff::Timestamp;
 
 use crate::domain::FollowUp;
 use crate::domain::FollowUpRow;
+use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::RunId;
+use crate::domain::Standing;
 use crate::engine::EngineError;
 use crate::engine::RunEnd;
 use crate::engine::core::StopReason;
@@ -17,7 +19,6 @@ use crate::report::Delivery;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
 use crate::report::write_follow_ups;
-use crate::report::write_report;
 use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::RunState;
@@ -27,6 +28,8 @@ use crate::store::StoreError;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
+use crate::cli::meter::Ended;
+use crate::cli::meter::Meter;
 use crate::cli::settings::Verify;
 use crate::cli::summary::Accepted;
 use crate::cli::summary::NextStep;
@@ -36,6 +39,9 @@ use crate::cli::terminal::print;
 use crate::cli::terminal::stdout_width;
 
 use super::follow_up::LeftToDo;
+use super::reports::follow_ups;
+use super::reports::state;
+use super::reports::write_one;
 
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
@@ -73,11 +79,17 @@ impl Ending {
         self,
         store: &Store,
         end: Result<RunEnd, EngineError>,
-        left_to_do: Result<LeftToDo, Failure>,
+        (left_to_do, meter): (Result<LeftToDo, Failure>, Option<(Meter, Moment)>),
     ) -> Result<RunExit, Failure> {
         let end = match end {
             Ok(end) => end,
-            Err(error) => return Err(self.conclude_broken(store, error)),
+            Err(error) => {
+                let failure = self.conclude_broken(store, error);
+                if let Some((meter, now)) = meter {
+                    meter.break_off(now, failure.exit().code());
+                }
+                return Err(failure);
+            }
         };
         let (outcomes, follow_ups) = self.counts(store).map_err(Failure::from)?;
         let final_statuses = store
@@ -104,6 +116,18 @@ impl Ending {
         match left_to_do.and_then(|left| self.write_follow_ups(&left.machines)) {
             Ok(path) => reports.extend(path),
             Err(failure) => unwritten.push(failure),
+        }
+        if let Some((meter, now)) = meter {
+            let ended = Ended {
+                standing: match run_state {
+                    RunState::Finished => Standing::Finished,
+                    RunState::Going | RunState::Stopped => Standing::Stopped,
+                },
+                exit_code: exit.code(),
+                outcomes: outcomes.clone(),
+                follow_ups: follow_ups.iter().map(|(_, count)| count).sum(),
+            };
+            meter.finish(now, ended);
         }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.final_statuses = final_statuses;
@@ -168,14 +192,9 @@ impl Ending {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
         for (format, target) in &self.targets {
-            let rows = store
-                .reader()
-                .and_then(|reader| reader.report_rows(self.id))
-                .map_err(Failure::from);
-            let delivery = rows.and_then(|rows| {
-                write_report(*format, target, rows)
-                    .map_err(|error| Failure::new(FailureKind::Report, error))
-            });
+            let reader = store.reader().map_err(state);
+            let delivery =
+                reader.and_then(|reader| write_one(reader, self.id, (*format, target), self.at));
             match (delivery, target.path()) {
                 (Ok(Delivery::Whole { .. }), Some(path)) => {
                     written.push(path.display().to_string());
@@ -239,7 +258,7 @@ impl Ending {
             Verify::ReadAgain(_) => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
-        let next_steps = self.next_steps(end, &outcomes, reports.first());
+        let next_steps = self.next_steps(end, &outcomes, self.input_again(&reports));
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
@@ -255,6 +274,18 @@ impl Ending {
             reports,
             next_steps,
         }
+    }
+
+    /// Returns the first report that can be given to a run again.
+    fn input_again<'reports>(&self, reports: &'reports [String]) -> Option<&'reports String> {
+        let names = |report: &&String| {
+            let mut targets = self.targets.iter();
+            targets.any(|(format, target)| {
+                let path = target.path().map(|path| path.display().to_string());
+                format.can_be_input() && path.as_ref() == Some(*report)
+            })
+        };
+        reports.iter().find(names)
     }
 
     fn next_steps(
@@ -294,13 +325,6 @@ impl Ending {
         }
         steps
     }
-}
-
-fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> {
-    FollowUp::ALL
-        .into_iter()
-        .filter_map(|kind| needs.get(kind.as_str()).map(|&count| (kind, count)))
-        .collect()
 }
 
 /// Says why a run stopped.

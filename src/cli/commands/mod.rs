@@ -1,6 +1,5 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
-mod ending;
 mod follow_up;
 mod order;
 mod service_error;
@@ -8,6 +7,10 @@ mod service_error;
 mod sign_in;
 
 mod service;
+
+mod reports;
+
+mod ending;
 
 mod carry;
 
@@ -36,6 +39,7 @@ mod config_show;
 mod doctor;
 mod quota;
 mod sandbox;
+mod shell;
 
 pub use config_show::config_show;
 pub use doctor::doctor;
@@ -49,3 +53,5 @@ pub use resume::resume;
 pub use run::run;
 pub use runs::runs;
 pub use sandbox::serve_sandbox;
+pub use shell::completions;
+pub use shell::man;

@@ -1,13 +1,13 @@
 //! `report`: writes a run's report again from the journal, also of a run that still goes on.
 
 use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
 use crate::cli::settings::ReportSettings;
-use crate::report::write_report;
+use crate::clock::Clock as _;
+use crate::clock::SystemClock;
 
 use super::carry::prove_targets;
-use super::carry::state;
 use super::past;
+use super::reports::write_one;
 
 /// Writes the report.
 ///
@@ -19,13 +19,9 @@ pub fn report(settings: &ReportSettings) -> Result<(), Failure> {
         Some(text) => past::named(&settings.state_dir, text)?,
         None => past::newest(&settings.state_dir)?,
     };
+    let now = SystemClock::new().now().wall;
     for (format, target) in &targets {
-        let rows = run
-            .reader()?
-            .report_rows(run.record.begun.id)
-            .map_err(state)?;
-        write_report(*format, target, rows)
-            .map_err(|error| Failure::new(FailureKind::Report, error))?;
+        write_one(run.reader()?, run.record.begun.id, (*format, target), now)?;
     }
     Ok(())
 }

@@ -40,7 +40,6 @@ use crate::intake::open;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
 use crate::report::write_follow_ups;
-use crate::report::write_report;
 use crate::store::RunState;
 
 use super::carry::Carrying;
@@ -63,6 +62,8 @@ use super::past::PastRun;
 use super::planned::Plan;
 use super::planned::Refused;
 use super::planned::Terms;
+use super::reports::prove_metrics;
+use super::reports::write_one;
 use super::service::Service;
 
 /// Goes on with a run.
@@ -81,20 +82,12 @@ pub async fn resume(
         None => past::unfinished(&settings.state_dir, clock.now().wall)?,
     };
     let begun = &past.record.begun;
-    let mark = if past.is_sandbox { "SANDBOX-" } else { "" };
-    let default = [PathBuf::from(format!(
-        "./mde-cancel-{mark}{}.csv",
-        begun.id
-    ))];
-    let paths = if settings.reports.is_empty() {
-        &default[..]
-    } else {
-        &settings.reports
-    };
-    let targets = prove_targets(paths, &[])?;
+    let targets = prove_targets(&report_paths(&past, settings.reports), &[])?;
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &[], &targets)?;
+    let metrics = prove_metrics(&settings.output)?;
     if past.record.state == RunState::Finished {
-        return finished(&past, (&targets, follow_up.as_ref()), progress);
+        let now = clock.now().wall;
+        return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
     }
     let terminal = if past.is_sandbox || settings.consent != Consent::Ask {
         None
@@ -144,16 +137,7 @@ pub async fn resume(
     if past.is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    let settled: u64 = before.settled.values().sum();
-    let left = Count::new(before.rows.saturating_sub(settled), "row");
-    let line = format!(
-        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left",
-        begun.id,
-        begun.created,
-        past::age(begun.created, clock.now().wall),
-        begun.tenant
-    );
-    say(progress, &line);
+    say(progress, &going_on(&past, &before, clock.now().wall));
     let carrying = Carrying {
         id: begun.id,
         run: past.record.key,
@@ -166,12 +150,36 @@ pub async fn resume(
         before,
         targets,
         follow_up,
+        metrics,
         stop,
         stop_after: settings.stop_after,
         lost,
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Returns where the reports go: what was named, or where a new run's would.
+fn report_paths(past: &PastRun, named: Vec<PathBuf>) -> Vec<PathBuf> {
+    if !named.is_empty() {
+        return named;
+    }
+    let mark = if past.is_sandbox { "SANDBOX-" } else { "" };
+    let name = format!("./mde-cancel-{mark}{}.csv", past.record.begun.id);
+    vec![PathBuf::from(name)]
+}
+
+fn going_on(past: &PastRun, before: &Before, now: Timestamp) -> String {
+    let begun = &past.record.begun;
+    let settled: u64 = before.settled.values().sum();
+    let left = Count::new(before.rows.saturating_sub(settled), "row");
+    format!(
+        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left",
+        begun.id,
+        begun.created,
+        past::age(begun.created, now),
+        begun.tenant
+    )
 }
 
 /// Says which run it is that somebody is asked about.
@@ -199,13 +207,11 @@ fn never_agreed(past: &PastRun) -> Failure {
 fn finished(
     past: &PastRun,
     (targets, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
-    progress: &Progress,
+    (progress, now): (&Progress, Timestamp),
 ) -> Result<RunExit, Failure> {
     let id = past.record.begun.id;
     for (format, target) in targets {
-        let rows = past.reader()?.report_rows(id).map_err(state)?;
-        write_report(*format, target, rows)
-            .map_err(|error| Failure::new(FailureKind::Report, error))?;
+        write_one(past.reader()?, id, (*format, target), now)?;
     }
     if let Some(target) = follow_up {
         let needs = needs(past.reader()?.report_rows(id).map_err(state)?).map_err(state)?;

@@ -44,6 +44,7 @@ use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
 use super::planned::Terms;
+use super::reports::prove_metrics;
 use super::select::Selecting;
 use super::select::filter;
 use super::service::Service;
@@ -70,6 +71,7 @@ pub async fn run(
     must_stay.extend(settings.selection.keep.iter().cloned());
     let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
+    let metrics = prove_metrics(&settings.output)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let service = reach(&settings, id).await?;
@@ -129,6 +131,7 @@ pub async fn run(
         before,
         targets,
         follow_up,
+        metrics,
         stop,
         stop_after: settings.stop_after,
         lost: None,

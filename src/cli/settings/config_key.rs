@@ -112,6 +112,7 @@ pub(super) const KEYS: &[Key] = &[
     key("give-up-after", "MDE_CANCEL_GIVE_UP_AFTER", "90m"),
     key("report", "MDE_CANCEL_REPORT", "./mde-cancel-<run id>.csv"),
     key("follow-up", "MDE_CANCEL_FOLLOW_UP", "none"),
+    key("metrics-file", "MDE_CANCEL_METRICS_FILE", "none"),
     of(
         Kind::Path,
         key(

@@ -15,6 +15,7 @@ use crate::report::ReportFormat;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::output::Output;
 use super::run::Consent;
 use super::surroundings::Surroundings;
 
@@ -31,6 +32,8 @@ pub struct ResumeSettings {
     pub follow_up: Option<PathBuf>,
     /// Whether the run's own word holds, or what is left goes out unread.
     pub triage: Option<Triage>,
+    /// What is written beside them.
+    pub output: Output,
     /// When to stop cleanly.
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
@@ -56,6 +59,7 @@ impl ResumeSettings {
             reports,
             follow_up,
             triage: typed.no_triage.then_some(Triage::Skip),
+            output: Output::resolve(typed.report.output, around),
             stop_after: typed.stop_after,
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,

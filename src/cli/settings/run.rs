@@ -25,6 +25,7 @@ use super::allowance::Allowance;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::output::Output;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 
@@ -60,6 +61,8 @@ pub struct RunSettings {
     pub reports: Vec<PathBuf>,
     /// Where the machines are listed that still need a hand.
     pub follow_up: Option<PathBuf>,
+    /// What is written beside them.
+    pub output: Output,
     /// What the service allows.
     pub allowance: Allowance,
     /// What bursts are spread to; none at all spreads nothing.
@@ -181,6 +184,7 @@ impl RunSettings {
             consent: Consent::NotNeeded,
             follow_up: follow_up(&typed.report, around),
             max_actions: typed.max_actions,
+            output: Output::resolve(typed.report.output.clone(), around),
             reports: reports(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
             pace: match pace {

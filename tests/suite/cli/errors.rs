@@ -68,7 +68,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         (
             service("--report r.pdf"),
             2,
-            "error: the ending of report r.pdf names no format that can be written; supported: .csv\n",
+            "error: the ending of report r.pdf names no format that can be written; supported: .csv, .jsonl, .json, .html, .md\n",
         ),
         (
             service("--report - --report -"),

@@ -10,7 +10,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 32] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 33] = [
     (
         "AZURE_AUTHORITY_HOST",
         "https://login.example/",
@@ -58,6 +58,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 32] = [
     ("MDE_CANCEL_QUOTA", "3/1m,30/1h", "--quota"),
     ("MDE_CANCEL_READ_QUOTA", "none", "--read-quota"),
     ("MDE_CANCEL_REGION", "eu", "--region"),
+    ("MDE_CANCEL_METRICS_FILE", "run.prom", "--metrics-file"),
     ("MDE_CANCEL_REPORT", "r.csv", "--report"),
     ("MDE_CANCEL_STATE_DIR", "there", "--state-dir"),
     ("MDE_CANCEL_TIMEOUT", "3s", "--timeout"),

@@ -1,0 +1,58 @@
+//! `completions` and `man`: what shells and packages want to know, made from the same description as the help.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_mangen::Man;
+
+use crate::cli::args::Cli;
+use crate::cli::args::shell::CompletionsArgs;
+use crate::cli::args::shell::ManArgs;
+use crate::cli::failure::Failure;
+use crate::cli::failure::FailureKind;
+use crate::cli::terminal::print;
+
+/// Prints a completion script.
+///
+/// # Errors
+/// Returns that standard output cannot be written.
+pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    clap_complete::generate(typed.shell, &mut command, "mde-cancel", &mut script);
+    print(&String::from_utf8_lossy(&script)).map_err(Failure::of_output)
+}
+
+/// Prints the manual page, or writes one for each command into a folder.
+///
+/// # Errors
+/// Returns what cannot be written.
+pub fn man(typed: &ManArgs) -> Result<(), Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let Some(dir) = &typed.dir else {
+        let page = page(&command).map_err(Failure::of_output)?;
+        return print(&String::from_utf8_lossy(&page)).map_err(Failure::of_output);
+    };
+    write_pages(&command, dir).map_err(|error| Failure::new(FailureKind::Usage, error))
+}
+
+fn write_pages(command: &clap::Command, dir: &Path) -> anyhow::Result<()> {
+    let pages = std::iter::once(command).chain(command.get_subcommands());
+    for command in pages.filter(|command| !command.is_hide_set()) {
+        let path = dir.join(Man::new(command.clone()).get_filename());
+        page(command)
+            .and_then(|page| fs::write(&path, page))
+            .with_context(|| format!("manual page {} cannot be written", path.display()))?;
+    }
+    Ok(())
+}
+
+fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page)?;
+    Ok(page)
+}

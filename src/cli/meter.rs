@@ -1,0 +1,214 @@
+//! The eyes that count: keeps a run's figures in a file for whoever watches many machines.
+//!
+//! The file is written by a thread of its own, that has the newest figures handed to it and drops what it cannot take:
+//! a slow disk may cost figures, never a cancel. Only the last ones, when nothing is sent any more, are waited for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::domain::Moment;
+use crate::domain::Outcome;
+use crate::domain::RunId;
+use crate::domain::Standing;
+use crate::domain::Uptime;
+use crate::engine::Observer;
+use crate::engine::RunView;
+use crate::engine::core::RunEvent;
+use crate::engine::core::Tally;
+use crate::engine::core::WaitCause;
+use crate::quota::Window;
+use crate::report::Metrics;
+use crate::report::Waited;
+use crate::report::write_metrics;
+
+/// How often the file is written: node_exporter is mostly asked every 15 s.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Counts a run and keeps a file of it.
+#[derive(Debug)]
+pub(super) struct Meter {
+    metrics: Metrics,
+    looked: Option<(Uptime, Option<Waited>)>,
+    written: Option<Uptime>,
+    /// Holds one: older figures are worth nothing once there are newer ones.
+    texts: SyncSender<String>,
+    thread: JoinHandle<()>,
+}
+
+/// How a run ended, as the journal counts it.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) standing: Standing,
+    pub(super) exit_code: u8,
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
+    pub(super) follow_ups: u64,
+}
+
+impl Meter {
+    /// Begins to count a run that this process takes up `now`.
+    pub(super) fn start(path: PathBuf, (run, sandbox): (RunId, bool), now: Moment) -> Self {
+        let (texts, receiver) = mpsc::sync_channel(1);
+        Self {
+            metrics: Metrics {
+                run,
+                sandbox,
+                standing: Standing::Running,
+                started_at: now.wall,
+                ended_at: None,
+                exit_code: None,
+                written_at: now.wall,
+                rows: 0,
+                outcomes: BTreeMap::new(),
+                follow_ups: 0,
+                cancels: BTreeMap::new(),
+                reads: 0,
+                throttled: 0,
+                retries: 0,
+                quota: Vec::new(),
+                waited: BTreeMap::new(),
+            },
+            looked: None,
+            written: None,
+            texts,
+            thread: std::thread::spawn(move || write_all(&path, &receiver)),
+        }
+    }
+
+    /// Writes the last figures and returns once the file holds them.
+    pub(super) fn finish(mut self, now: Moment, ended: Ended) {
+        self.metrics.outcomes = ended.outcomes;
+        self.metrics.follow_ups = ended.follow_ups;
+        self.close(now, (ended.standing, ended.exit_code));
+    }
+
+    /// Does the same for a run whose journal failed, with what was counted here.
+    pub(super) fn break_off(self, now: Moment, exit_code: u8) {
+        self.close(now, (Standing::Crashed, exit_code));
+    }
+
+    fn close(mut self, now: Moment, (standing, exit_code): (Standing, u8)) {
+        self.pass(now, None);
+        self.metrics.standing = standing;
+        self.metrics.exit_code = Some(exit_code);
+        self.metrics.ended_at = Some(now.wall);
+        self.metrics.written_at = now.wall;
+        // Where the thread is gone, it has said why.
+        self.texts.send(self.metrics.render()).ok();
+        drop(self.texts);
+        self.thread.join().ok();
+    }
+
+    /// Lays the time since the last look to what was waited for then.
+    fn pass(&mut self, now: Moment, waits: Option<Waited>) {
+        if let Some((since, Some(cause))) = self.looked {
+            *self.metrics.waited.entry(cause).or_default() += now.uptime.since(since);
+        }
+        self.looked = Some((now.uptime, waits));
+    }
+}
+
+impl Observer for Meter {
+    fn happened(&mut self, _: Moment, event: &RunEvent) {
+        if let RunEvent::Replied { http_status, .. } = event {
+            *self.metrics.cancels.entry(*http_status).or_default() += 1;
+        }
+    }
+
+    fn looked(&mut self, view: &RunView) {
+        let mut tally = Tally::default();
+        for lane in &view.lanes {
+            tally.add(&lane.tally);
+        }
+        // What one lane waits for says something about the run only where no other one sends.
+        let causes: Option<Vec<_>> = view.lanes.iter().map(|lane| lane.waiting).collect();
+        let cause = causes.and_then(|causes| causes.into_iter().map(|it| it.cause).next());
+        self.pass(view.now, cause.and_then(waited));
+        let metrics = &mut self.metrics;
+        metrics.written_at = view.now.wall;
+        metrics.rows = tally.rows;
+        let all = Outcome::ALL.into_iter();
+        metrics.outcomes = all.map(|outcome| (outcome, tally.of(outcome))).collect();
+        metrics.follow_ups = tally.follow_ups;
+        metrics.reads = tally.reads;
+        metrics.throttled = tally.throttled;
+        metrics.retries = tally.retries;
+        metrics.quota = quota(view);
+        let is_due = self
+            .written
+            .is_none_or(|written| view.now.uptime.since(written) >= EVERY);
+        if is_due {
+            self.written = Some(view.now.uptime);
+            self.texts.try_send(self.metrics.render()).ok();
+        }
+    }
+}
+
+fn waited(cause: WaitCause) -> Option<Waited> {
+    match cause {
+        WaitCause::Window => Some(Waited::Quota),
+        WaitCause::Cooldown => Some(Waited::Cooldown),
+        WaitCause::Outage => Some(Waited::Outage),
+        WaitCause::Retry | WaitCause::Missing => Some(Waited::Retry),
+        WaitCause::Reads | WaitCause::SlowReads => Some(Waited::Reads),
+        WaitCause::Effect => Some(Waited::Verify),
+        // The spreading of a burst is no wait.
+        WaitCause::Pace => None,
+    }
+}
+
+/// Adds up the windows of all lanes: a sample may stand once only.
+fn quota(view: &RunView) -> Vec<(Window, u32)> {
+    let mut sums: Vec<(Window, u32)> = Vec::new();
+    for usage in view.usage.iter().flatten() {
+        match sums.iter_mut().find(|(window, _)| *window == usage.window) {
+            Some((_, used)) => *used += usage.taken,
+            None => sums.push((usage.window, usage.taken)),
+        }
+    }
+    sums
+}
+
+fn write_all(path: &Path, texts: &Receiver<String>) {
+    let mut is_told = false;
+    for text in texts {
+        if let Err(error) = write_metrics(path, &text)
+            && !is_told
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no figures are written"
+            );
+            is_told = true;
+        }
+    }
+}
+
+/// Lets two pairs of eyes see a run.
+pub(super) struct Both<'eyes, A, B> {
+    /// Who is told first.
+    pub(super) first: &'eyes mut A,
+    /// Who is told then, where there is anybody.
+    pub(super) second: Option<&'eyes mut B>,
+}
+
+impl<A: Observer, B: Observer> Observer for Both<'_, A, B> {
+    fn happened(&mut self, now: Moment, event: &RunEvent) {
+        self.first.happened(now, event);
+        if let Some(second) = &mut self.second {
+            second.happened(now, event);
+        }
+    }
+
+    fn looked(&mut self, view: &RunView) {
+        self.first.looked(view);
+        if let Some(second) = &mut self.second {
+            second.looked(view);
+        }
+    }
+}

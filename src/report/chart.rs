@@ -1,0 +1,317 @@
+//! Geometry of the pictures in the HTML report: bars of outcomes and the panels of the time line.
+//!
+//! Pure numbers on a canvas of a fixed size, which the page stretches. No picture says anything that its text
+//! alternative does not say.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::Count;
+use crate::domain::Number;
+use crate::domain::Outcome;
+use crate::domain::Span;
+use crate::domain::window_name;
+
+use super::timeline::COLUMNS;
+use super::timeline::Timeline;
+use super::timeline::Wait;
+use super::timeline::WaitedFor;
+use super::timeline::WindowUse;
+
+/// How wide a bar's canvas is.
+const BAR: u64 = 1000;
+
+/// Where a full window stands on a panel that is 100 high: below its upper edge, so that the line can be seen.
+const FULL: f64 = 90.0;
+
+/// How many columns of the time line one bar of the sendings takes.
+const COLUMNS_A_BAR: usize = 4;
+
+/// The colour of an outcome.
+pub(super) fn tone(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled | Outcome::AlreadyCancelled => "good",
+        Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted => "wait",
+        Outcome::AlreadyFinal | Outcome::HeldBack | Outcome::Duplicate => "calm",
+        Outcome::NotFound
+        | Outcome::Forbidden
+        | Outcome::Invalid
+        | Outcome::Failed
+        | Outcome::Unknown => "bad",
+    }
+}
+
+/// One part of a bar.
+pub(super) struct Part {
+    pub(super) tone: &'static str,
+    pub(super) x: u64,
+    pub(super) width: u64,
+    pub(super) label: String,
+}
+
+/// Returns the parts of a bar of `whole` rows, the outcomes in their order. Every part that is not empty can be seen.
+pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>, whole: u64) -> Vec<Part> {
+    let mut x = 0;
+    let mut parts = Vec::new();
+    for outcome in Outcome::ALL {
+        let count = outcomes.get(&outcome).copied().unwrap_or(0);
+        if count == 0 {
+            continue;
+        }
+        let share = u128::from(count) * u128::from(BAR) / u128::from(whole.max(1));
+        let width = u64::try_from(share).unwrap_or(BAR).clamp(4, BAR);
+        parts.push(Part {
+            tone: tone(outcome),
+            x,
+            width,
+            label: format!("{} {outcome}", Number(count)),
+        });
+        x += width;
+    }
+    parts
+}
+
+/// Says a bar in words.
+pub(super) fn bar_text(outcomes: &BTreeMap<Outcome, u64>) -> String {
+    let all = Outcome::ALL.into_iter();
+    let parts: Vec<_> = all
+        .filter_map(|outcome| Some((outcome, *outcomes.get(&outcome)?)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(outcome, count)| format!("{} {outcome}", Number(count)))
+        .collect();
+    parts.join(", ")
+}
+
+/// The time line as the page shows it.
+pub(super) struct Picture {
+    pub(super) note: String,
+    pub(super) panels: Vec<Panel>,
+    pub(super) waits: Vec<Band>,
+    pub(super) axis: Vec<String>,
+}
+
+/// One panel of the time line.
+pub(super) struct Panel {
+    pub(super) title: String,
+    pub(super) note: String,
+    pub(super) alt: String,
+    pub(super) has_limit: bool,
+    pub(super) path: String,
+    /// Where 429s were drawn.
+    pub(super) refused: String,
+}
+
+/// A wait behind the panels.
+pub(super) struct Band {
+    pub(super) tone: &'static str,
+    pub(super) x: usize,
+    pub(super) width: usize,
+    pub(super) label: String,
+}
+
+/// Draws a time line.
+pub(super) fn picture(line: &Timeline) -> Picture {
+    let refused = refused(line);
+    let mut panels = vec![sent_panel(line, &refused)];
+    let windows = line.windows.iter();
+    panels.extend(windows.map(|used| window_panel(used, line, &refused)));
+    let waits = line.waits.iter().map(|wait| band(wait, line)).collect();
+    Picture {
+        note: note(line),
+        panels,
+        waits,
+        axis: axis(line.start, line.end),
+    }
+}
+
+fn note(line: &Timeline) -> String {
+    let took = Span(between(line.start, line.end));
+    let mut text = format!("Times are UTC; the picture spans {took}.");
+    if line.windows.is_empty() {
+        text.push_str(" No quota was kept to.");
+    } else {
+        text.push_str(
+            " A slot is taken when a cancel is sent and comes back one period after its answer.",
+        );
+    }
+    if line.foreign > 0 {
+        let others = Count::new(line.foreign, "cancel");
+        // Writing to a String cannot fail.
+        write!(
+            text,
+            " {others} of other runs took slots of the same quota and are counted."
+        )
+        .ok();
+    }
+    text
+}
+
+fn sent_panel(line: &Timeline, refused: &str) -> Panel {
+    let bars: Vec<u32> = line
+        .sent
+        .chunks(COLUMNS_A_BAR)
+        .map(|columns| columns.iter().sum())
+        .collect();
+    let most = bars.iter().copied().max().unwrap_or(0);
+    let total: u64 = line.sent.iter().map(|&count| u64::from(count)).sum();
+    let throttled: u64 = line.throttled.iter().map(|&count| u64::from(count)).sum();
+    let mut path = String::new();
+    for (place, &count) in bars.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let x = place * COLUMNS_A_BAR;
+        let top = height(count, most);
+        // Writing to a String cannot fail.
+        write!(path, "M{x} 100V{top:.1}h{COLUMNS_A_BAR}V100z").ok();
+    }
+    let each = Span(columns_span(line, COLUMNS_A_BAR));
+    let mut note = format!(
+        "{}, at most {} in {each}",
+        Number(total),
+        Number(most.into())
+    );
+    if throttled > 0 {
+        write!(note, ", {} answered by 429", Number(throttled)).ok();
+    }
+    if !line.cooled_down.is_zero() {
+        write!(note, ", paused {} for it", Span(line.cooled_down)).ok();
+    }
+    Panel {
+        alt: format!("Cancels sent over time: {note}"),
+        title: "Cancels sent".to_owned(),
+        note,
+        has_limit: false,
+        path,
+        refused: refused.to_owned(),
+    }
+}
+
+fn window_panel(used: &WindowUse, line: &Timeline, refused: &str) -> Panel {
+    let limit = used.window.limit.get();
+    let name = window_name(used.window.period);
+    let most = used.peaks.iter().copied().max().unwrap_or(0);
+    let mut path = String::from("M0 100");
+    let mut last = None;
+    for (x, &peak) in used.peaks.iter().enumerate() {
+        if last != Some(peak) {
+            write!(path, "H{x}V{:.1}", height(peak, limit)).ok();
+            last = Some(peak);
+        }
+    }
+    write!(path, "H{COLUMNS}V100").ok();
+    let of = Number(limit.into());
+    let note = if used.waited.is_zero() {
+        format!("at most {} taken, no wait", Number(most.into()))
+    } else {
+        format!(
+            "at most {} taken, waited {}",
+            Number(most.into()),
+            Span(used.waited)
+        )
+    };
+    let throttled: u64 = line.throttled.iter().map(|&count| u64::from(count)).sum();
+    Panel {
+        alt: format!(
+            "Slots taken of {of} per {name} over time: {note}; {} answered by 429",
+            Number(throttled)
+        ),
+        title: format!("{of} per {name}"),
+        note,
+        has_limit: true,
+        path,
+        refused: refused.to_owned(),
+    }
+}
+
+/// Returns ticks at the upper edge where a sending was answered by 429.
+fn refused(line: &Timeline) -> String {
+    let mut path = String::new();
+    for (x, _) in line.throttled.iter().enumerate().filter(|(_, n)| **n > 0) {
+        write!(path, "M{x}.5 0v9").ok();
+    }
+    path
+}
+
+fn band(wait: &Wait, line: &Timeline) -> Band {
+    let width = (wait.to - wait.from).max(1);
+    let span = Span(columns_span(line, width));
+    let (tone, why) = match wait.cause {
+        WaitedFor::Window(place) => {
+            let window = line.windows.get(place);
+            let name = window.map_or_else(String::new, |used| window_name(used.window.period));
+            ("quota", format!("waiting for the {name} window"))
+        }
+        WaitedFor::Cooldown => ("cooldown", "paused after a 429".to_owned()),
+        WaitedFor::Other => ("pause", "nothing sent".to_owned()),
+    };
+    Band {
+        tone,
+        x: wait.from,
+        width,
+        label: format!("{why}, about {span}"),
+    }
+}
+
+fn axis(start: Timestamp, end: Timestamp) -> Vec<String> {
+    let whole = between(start, end);
+    let format = if whole > Duration::from_secs(20 * 3600) {
+        "%b %d %H:%M"
+    } else if whole > Duration::from_secs(3 * 3600) {
+        "%H:%M"
+    } else {
+        "%H:%M:%S"
+    };
+    (0..5)
+        .filter_map(|quarter| start.checked_add(whole / 4 * quarter).ok())
+        .map(|at| at.strftime(format).to_string())
+        .collect()
+}
+
+fn columns_span(line: &Timeline, columns: usize) -> Duration {
+    let count = |columns: usize| u32::try_from(columns).unwrap_or(u32::MAX);
+    between(line.start, line.end) * count(columns) / count(COLUMNS)
+}
+
+/// Returns how far below the upper edge of a panel a count stands.
+fn height(count: u32, full: u32) -> f64 {
+    let share = f64::from(count) / f64::from(full.max(1));
+    100.0 - FULL * share.min(100.0 / FULL)
+}
+
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_that_occurs_can_be_seen_in_its_bar() {
+        let outcomes = BTreeMap::from([
+            (Outcome::Cancelled, 1_000_000),
+            (Outcome::Failed, 1),
+            (Outcome::Unknown, 0),
+        ]);
+        let parts = bar(&outcomes, 1_000_001);
+        let seen: Vec<_> = parts
+            .iter()
+            .map(|part| (part.tone, part.x, part.width))
+            .collect();
+        assert_eq!(seen, [("good", 0, 999), ("bad", 999, 4)]);
+        assert_eq!(bar_text(&outcomes), "1,000,000 cancelled, 1 failed");
+    }
+
+    #[test]
+    fn a_window_that_is_full_touches_its_line_and_no_count_leaves_the_panel() {
+        for (count, full, y) in [
+            (0, 100, 100.0),
+            (100, 100, 10.0),
+            (500, 100, 0.0),
+            (0, 0, 100.0),
+        ] {
+            assert!((height(count, full) - y).abs() < 1e-9, "{count} of {full}");
+        }
+    }
+}

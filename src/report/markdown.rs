@@ -1,0 +1,199 @@
+//! The report as Markdown, for a ticket: what is left, the counts, and the rows somebody has to look at.
+//!
+//! A ticket is read and not loaded, so a long run shows only rows that need a hand or a look, and says how many it leaves
+//! out; up to [`ROWS`] rows all stand in it. What came from the input or the service stands in code spans: a ticket
+//! system then neither makes links of it, nor calls people who are named, nor takes it for markup.
+
+use std::error::Error;
+use std::io;
+use std::io::Write;
+
+use crate::domain::Count;
+use crate::domain::Number;
+use crate::domain::Outcome;
+use crate::domain::ReportRow;
+use crate::domain::Span;
+use crate::domain::window_name;
+
+use super::cell::Breaks;
+use super::cell::visible;
+use super::csv::RowsError;
+use super::summary::ReportSummary;
+use super::summary::World;
+use super::words::meaning;
+
+/// How many rows a ticket bears.
+const ROWS: u64 = 500;
+
+/// Writes the ticket, and returns how many rows the run has.
+///
+/// # Errors
+/// Returns the first fault of the rows or of `out`; what was written until then is no report.
+pub fn write_markdown<E: Error + 'static>(
+    mut out: impl Write,
+    summary: &ReportSummary,
+    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+) -> Result<u64, RowsError<E>> {
+    write_head(&mut out, summary).map_err(RowsError::Write)?;
+    let is_whole = summary.rows() <= ROWS;
+    let mut count = 0;
+    let mut shown = 0;
+    let mut passed_over = 0_u64;
+    for row in rows {
+        let row = row.map_err(RowsError::Rows)?;
+        count += 1;
+        if !is_whole && !summary.is_left(&row) {
+            continue;
+        }
+        if shown == ROWS {
+            passed_over += 1;
+            continue;
+        }
+        if shown == 0 {
+            write_rows_head(&mut out, is_whole).map_err(RowsError::Write)?;
+        }
+        shown += 1;
+        write_row(&mut out, &row).map_err(RowsError::Write)?;
+    }
+    write_tail(&mut out, count - shown, passed_over).map_err(RowsError::Write)?;
+    Ok(count)
+}
+
+fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
+    let (setting, course) = (&summary.setting, &summary.course);
+    let mark = match setting.world {
+        World::Service => "",
+        World::Sandbox => "SANDBOX: ",
+    };
+    writeln!(out, "# {mark}{}\n", summary.headline())?;
+    for left in summary.left().iter().skip(1) {
+        writeln!(out, "- {}", left.text)?;
+    }
+    if summary.left().len() > 1 {
+        writeln!(out)?;
+    }
+    writeln!(out, "| outcome | rows | meaning |\n|---|--:|---|")?;
+    for outcome in Outcome::ALL {
+        let count = summary.outcomes.get(&outcome).copied().unwrap_or(0);
+        if count > 0 {
+            let meaning = match meaning(outcome, &summary.final_statuses).split_once(": ") {
+                Some((ours, theirs)) => format!("{ours}: {}", code(theirs)),
+                None => meaning(outcome, &summary.final_statuses),
+            };
+            writeln!(out, "| {outcome} | {} | {meaning} |", Number(count))?;
+        }
+    }
+    writeln!(out, "| **rows** | {} | |\n", Number(summary.rows()))?;
+    let when = match course.ended_at {
+        Some(ended) => format!("{:.0} to {ended:.0}", course.begun_at),
+        None => format!("since {:.0}", course.begun_at),
+    };
+    writeln!(out, "- Run `{}` ({}), {when}", summary.run, course.standing)?;
+    if let Some(reason) = &course.stop_reason {
+        writeln!(out, "- Stopped: {}", code(reason))?;
+    }
+    let sent = Count::new(summary.attempts(), "cancel");
+    writeln!(out, "- {sent} sent, {} throttled", summary.throttled())?;
+    for used in summary.timeline.iter().flat_map(|line| &line.windows) {
+        let name = window_name(used.window.period);
+        let (limit, waited) = (Number(used.window.limit.get().into()), Span(used.waited));
+        writeln!(out, "- {limit} per {name} allowed; waited {waited} for it")?;
+    }
+    writeln!(
+        out,
+        "- By {} on {}, tenant {}, app {}, cloud {}, mde-cancel {}",
+        code(&setting.user),
+        code(&setting.host),
+        code(&setting.tenant),
+        code(&setting.app),
+        code(&setting.cloud),
+        setting.version
+    )?;
+    for input in &summary.inputs {
+        writeln!(out, "- Input {}", code(input))?;
+    }
+    Ok(())
+}
+
+fn write_rows_head(out: &mut impl Write, is_whole: bool) -> io::Result<()> {
+    let title = if is_whole {
+        "Rows"
+    } else {
+        "Rows that need a hand or a look"
+    };
+    writeln!(
+        out,
+        "\n## {title}\n\n| action | outcome | type | machine | follow-up | reason |\n|---|---|---|---|---|---|"
+    )
+}
+
+fn write_row(out: &mut impl Write, row: &ReportRow) -> io::Result<()> {
+    let machine = row.computer_dns_name.as_ref().or(row.machine_id.as_ref());
+    let maybe = |text: Option<&String>| text.map(|text| code(text)).unwrap_or_default();
+    writeln!(
+        out,
+        "| {} | {} | {} | {} | {} | {} |",
+        code(&row.action_id),
+        row.outcome,
+        maybe(row.action_type.as_ref()),
+        maybe(machine),
+        maybe(row.follow_up.as_ref()),
+        code(&row.reason)
+    )
+}
+
+fn write_tail(out: &mut impl Write, untold: u64, passed_over: u64) -> io::Result<()> {
+    if untold == 0 {
+        return Ok(());
+    }
+    let rows = Count::new(untold, "row");
+    write!(out, "\n{rows} not shown here")?;
+    if passed_over > 0 {
+        let need = if passed_over == 1 { "needs" } else { "need" };
+        write!(out, ", {} of which {need} a look", Number(passed_over))?;
+    }
+    writeln!(out, "; the CSV report has every row.")
+}
+
+/// Puts text into a code span that no such text can end, in one line and fit for the cell of a table.
+fn code(text: &str) -> String {
+    let text = visible(text.trim(), Breaks::Shown);
+    if text.is_empty() {
+        return String::new();
+    }
+    // A fence that is longer than any run of backticks inside.
+    let longest = text
+        .split(|letter| letter != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') {
+        " "
+    } else {
+        ""
+    };
+    // Tables are cut into cells before code spans are read.
+    let text = text.replace('|', "\\|");
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_gets_out_of_its_code_span() {
+        for (text, span) in [
+            ("", ""),
+            ("plain", "`plain`"),
+            ("a|b", "`a\\|b`"),
+            ("a`b", "``a`b``"),
+            ("``", "``` `` ```"),
+            ("<script>\n@all", "`<script>\\n@all`"),
+            ("\u{202e}x", "`\\u{202e}x`"),
+        ] {
+            assert_eq!(code(text), span);
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The figures of a run as a text file for Prometheus: what node_exporter's textfile collector reads.
+//!
+//! Every label's value is ours or escaped; every family has its help and type; a file is replaced whole, for the
+//! collector may read at any moment.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::Outcome;
+use crate::domain::RunId;
+use crate::domain::Standing;
+use crate::quota::Window;
+
+use super::csv::RowsError;
+use super::target::ReplaceError;
+use super::target::TargetError;
+use super::target::replace;
+
+/// What the run waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waited {
+    /// A quota window was full.
+    Quota,
+    /// The service said 429.
+    Cooldown,
+    /// The service gave no proper answer.
+    Outage,
+    /// Only rows were left whose next turn had not come.
+    Retry,
+    /// States were to be read first.
+    Reads,
+    /// Accepted cancels had yet to take effect.
+    Verify,
+}
+
+impl Waited {
+    const ALL: [Waited; 6] = [
+        Self::Quota,
+        Self::Cooldown,
+        Self::Outage,
+        Self::Retry,
+        Self::Reads,
+        Self::Verify,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Quota => "quota",
+            Self::Cooldown => "cooldown",
+            Self::Outage => "outage",
+            Self::Retry => "retry",
+            Self::Reads => "reads",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// The figures of a run at one moment; those of sendings and waits count from when this process took the run up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Which run.
+    pub run: RunId,
+    /// Whether it goes against the imitation.
+    pub sandbox: bool,
+    /// How it stands.
+    pub standing: Standing,
+    /// When this process took it up.
+    pub started_at: Timestamp,
+    /// When it stopped or finished.
+    pub ended_at: Option<Timestamp>,
+    /// What the program says on leaving.
+    pub exit_code: Option<u8>,
+    /// When these figures were taken.
+    pub written_at: Timestamp,
+    /// How many rows were read.
+    pub rows: u64,
+    /// How many rows ended how.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// How many machines still need a hand.
+    pub follow_ups: u64,
+    /// Cancels by the status of their answer; without one where there was none.
+    pub cancels: BTreeMap<Option<u16>, u64>,
+    /// Reads sent.
+    pub reads: u64,
+    /// Calls answered by 429, reads included.
+    pub throttled: u64,
+    /// Cancels sent again.
+    pub retries: u64,
+    /// How many slots of each window for cancels are taken.
+    pub quota: Vec<(Window, u32)>,
+    /// How long it waited for what.
+    pub waited: BTreeMap<Waited, Duration>,
+}
+
+impl Metrics {
+    /// Returns the text in Prometheus' exposition format.
+    pub fn render(&self) -> String {
+        let mut text = Families(String::new());
+        let (run, version) = (self.run.to_string(), env!("CARGO_PKG_VERSION"));
+        let sandbox = if self.sandbox { "true" } else { "false" };
+        let labels = [("run", &*run), ("version", version), ("sandbox", sandbox)];
+        text.family("run_info", "gauge", "Which run this is.");
+        text.sample("run_info", &labels, 1.0);
+        text.family(
+            "run_state",
+            "gauge",
+            "1 for how the run stands, 0 for the rest.",
+        );
+        for state in [
+            Standing::Running,
+            Standing::Stopped,
+            Standing::Crashed,
+            Standing::Finished,
+        ] {
+            let is_so = f64::from(u8::from(state == self.standing));
+            text.sample("run_state", &[("state", state.as_str())], is_so);
+        }
+        self.times(&mut text);
+        text.one("rows", "gauge", "Rows read.", count(self.rows));
+        text.family("actions", "gauge", "Rows by outcome.");
+        for outcome in Outcome::ALL {
+            let rows = self.outcomes.get(&outcome).copied().unwrap_or(0);
+            text.sample("actions", &[("outcome", outcome.as_str())], count(rows));
+        }
+        let help = "Machines that still need a hand.";
+        text.one("follow_ups", "gauge", help, count(self.follow_ups));
+        text.family(
+            "cancels_total",
+            "counter",
+            "Cancels sent, by the status of the answer; none where there was none.",
+        );
+        for (status, sent) in &self.cancels {
+            let status = status.map_or("none".to_owned(), |status| status.to_string());
+            text.sample("cancels_total", &[("status", &status)], count(*sent));
+        }
+        text.one("reads_total", "counter", "Reads sent.", count(self.reads));
+        let help = "Calls answered by 429, reads included.";
+        text.one("throttled_total", "counter", help, count(self.throttled));
+        let help = "Cancels sent for rows that had been sent before.";
+        text.one("retries_total", "counter", help, count(self.retries));
+        self.quota(&mut text);
+        text.family(
+            "waited_seconds_total",
+            "counter",
+            "Time in which nothing was sent.",
+        );
+        for cause in Waited::ALL {
+            let waited = self.waited.get(&cause).copied().unwrap_or_default();
+            let labels = [("cause", cause.as_str())];
+            text.sample("waited_seconds_total", &labels, waited.as_secs_f64());
+        }
+        text.0
+    }
+
+    fn times(&self, text: &mut Families) {
+        let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
+        let help = "When this process took the run up.";
+        text.one(
+            "run_started_timestamp_seconds",
+            "gauge",
+            help,
+            seconds(self.started_at),
+        );
+        if let Some(ended) = self.ended_at {
+            let help = "When the run stopped or finished.";
+            text.one("run_ended_timestamp_seconds", "gauge", help, seconds(ended));
+        }
+        if let Some(code) = self.exit_code {
+            text.one(
+                "exit_code",
+                "gauge",
+                "What the program said on leaving.",
+                code.into(),
+            );
+        }
+        let help = "When these figures were taken.";
+        text.one(
+            "written_timestamp_seconds",
+            "gauge",
+            help,
+            seconds(self.written_at),
+        );
+    }
+
+    fn quota(&self, text: &mut Families) {
+        text.family(
+            "quota_used",
+            "gauge",
+            "Slots taken of each window for cancels.",
+        );
+        for (window, used) in &self.quota {
+            text.sample(
+                "quota_used",
+                &[("window", &window.to_string())],
+                (*used).into(),
+            );
+        }
+        text.family("quota_limit", "gauge", "Slots of each window for cancels.");
+        for (window, _) in &self.quota {
+            let limit = window.limit.get();
+            text.sample(
+                "quota_limit",
+                &[("window", &window.to_string())],
+                limit.into(),
+            );
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus knows no other numbers, and counts stay below 2^53"
+)]
+fn count(number: u64) -> f64 {
+    number as f64
+}
+
+/// Families of samples, one after the other.
+struct Families(String);
+
+impl Families {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail, here and below.
+        writeln!(
+            self.0,
+            "# HELP mde_cancel_{name} {help}\n# TYPE mde_cancel_{name} {kind}"
+        )
+        .ok();
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(label, text)| format!("{label}=\"{}\"", escaped(text)))
+            .collect();
+        let labels = match labels.as_slice() {
+            [] => String::new(),
+            labels => format!("{{{}}}", labels.join(",")),
+        };
+        writeln!(self.0, "mde_cancel_{name}{labels} {value}").ok();
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+/// Replaces the file at `path`, whole or not at all.
+///
+/// # Errors
+/// Returns why the earlier file still stands there.
+pub fn write_metrics(path: &Path, text: &str) -> Result<(), TargetError> {
+    let written = replace(path, |out| {
+        out.write_all(text.as_bytes())
+            .map_err(RowsError::<io::Error>::Write)
+    });
+    written.map_err(|error| match error {
+        ReplaceError::Target(error) => error,
+        ReplaceError::Fill(RowsError::Rows(source) | RowsError::Write(source)) => {
+            TargetError::Replace {
+                path: path.to_owned(),
+                source,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        let at = |second: i64| Timestamp::from_second(1_795_430_000 + second).unwrap();
+        Metrics {
+            run: RunId::parse("0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1").unwrap(),
+            sandbox: false,
+            standing: Standing::Finished,
+            started_at: at(0),
+            ended_at: Some(at(60)),
+            exit_code: Some(3),
+            written_at: at(60),
+            rows: 5,
+            outcomes: BTreeMap::from([(Outcome::Cancelled, 3), (Outcome::Failed, 2)]),
+            follow_ups: 1,
+            cancels: BTreeMap::from([(Some(200), 3), (Some(429), 1), (None, 2)]),
+            reads: 1,
+            throttled: 1,
+            retries: 1,
+            quota: vec![("100/1m".parse().unwrap(), 6)],
+            waited: BTreeMap::from([(Waited::Cooldown, Duration::from_millis(1500))]),
+        }
+    }
+
+    #[test]
+    fn the_file_reads_as_prometheus_wants_it() {
+        insta::assert_snapshot!(metrics().render(), @r#"
+        # HELP mde_cancel_run_info Which run this is.
+        # TYPE mde_cancel_run_info gauge
+        mde_cancel_run_info{run="0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1",version="0.1.0",sandbox="false"} 1
+        # HELP mde_cancel_run_state 1 for how the run stands, 0 for the rest.
+        # TYPE mde_cancel_run_state gauge
+        mde_cancel_run_state{state="running"} 0
+        mde_cancel_run_state{state="stopped"} 0
+        mde_cancel_run_state{state="crashed"} 0
+        mde_cancel_run_state{state="finished"} 1
+        # HELP mde_cancel_run_started_timestamp_seconds When this process took the run up.
+        # TYPE mde_cancel_run_started_timestamp_seconds gauge
+        mde_cancel_run_started_timestamp_seconds 1795430000
+        # HELP mde_cancel_run_ended_timestamp_seconds When the run stopped or finished.
+        # TYPE mde_cancel_run_ended_timestamp_seconds gauge
+        mde_cancel_run_ended_timestamp_seconds 1795430060
+        # HELP mde_cancel_exit_code What the program said on leaving.
+        # TYPE mde_cancel_exit_code gauge
+        mde_cancel_exit_code 3
+        # HELP mde_cancel_written_timestamp_seconds When these figures were taken.
+        # TYPE mde_cancel_written_timestamp_seconds gauge
+        mde_cancel_written_timestamp_seconds 1795430060
+        # HELP mde_cancel_rows Rows read.
+        # TYPE mde_cancel_rows gauge
+        mde_cancel_rows 5
+        # HELP mde_cancel_actions Rows by outcome.
+        # TYPE mde_cancel_actions gauge
+        mde_cancel_actions{outcome="cancelled"} 3
+        mde_cancel_actions{outcome="accepted"} 0
+        mde_cancel_actions{outcome="already_cancelled"} 0
+        mde_cancel_actions{outcome="already_final"} 0
+        mde_cancel_actions{outcome="too_late"} 0
+        mde_cancel_actions{outcome="not_found"} 0
+        mde_cancel_actions{outcome="forbidden"} 0
+        mde_cancel_actions{outcome="held_back"} 0
+        mde_cancel_actions{outcome="invalid"} 0
+        mde_cancel_actions{outcome="duplicate"} 0
+        mde_cancel_actions{outcome="failed"} 2
+        mde_cancel_actions{outcome="unknown"} 0
+        mde_cancel_actions{outcome="not_attempted"} 0
+        # HELP mde_cancel_follow_ups Machines that still need a hand.
+        # TYPE mde_cancel_follow_ups gauge
+        mde_cancel_follow_ups 1
+        # HELP mde_cancel_cancels_total Cancels sent, by the status of the answer; none where there was none.
+        # TYPE mde_cancel_cancels_total counter
+        mde_cancel_cancels_total{status="none"} 2
+        mde_cancel_cancels_total{status="200"} 3
+        mde_cancel_cancels_total{status="429"} 1
+        # HELP mde_cancel_reads_total Reads sent.
+        # TYPE mde_cancel_reads_total counter
+        mde_cancel_reads_total 1
+        # HELP mde_cancel_throttled_total Calls answered by 429, reads included.
+        # TYPE mde_cancel_throttled_total counter
+        mde_cancel_throttled_total 1
+        # HELP mde_cancel_retries_total Cancels sent for rows that had been sent before.
+        # TYPE mde_cancel_retries_total counter
+        mde_cancel_retries_total 1
+        # HELP mde_cancel_quota_used Slots taken of each window for cancels.
+        # TYPE mde_cancel_quota_used gauge
+        mde_cancel_quota_used{window="100/1m"} 6
+        # HELP mde_cancel_quota_limit Slots of each window for cancels.
+        # TYPE mde_cancel_quota_limit gauge
+        mde_cancel_quota_limit{window="100/1m"} 100
+        # HELP mde_cancel_waited_seconds_total Time in which nothing was sent.
+        # TYPE mde_cancel_waited_seconds_total counter
+        mde_cancel_waited_seconds_total{cause="quota"} 0
+        mde_cancel_waited_seconds_total{cause="cooldown"} 1.5
+        mde_cancel_waited_seconds_total{cause="outage"} 0
+        mde_cancel_waited_seconds_total{cause="retry"} 0
+        mde_cancel_waited_seconds_total{cause="reads"} 0
+        mde_cancel_waited_seconds_total{cause="verify"} 0
+        "#);
+    }
+
+    #[test]
+    fn a_run_that_goes_on_has_neither_end_nor_exit_code() {
+        let going = Metrics {
+            standing: Standing::Running,
+            ended_at: None,
+            exit_code: None,
+            ..metrics()
+        };
+        let text = going.render();
+        assert!(text.contains("mde_cancel_run_state{state=\"running\"} 1\n"));
+        assert!(!text.contains("exit_code") && !text.contains("run_ended"));
+    }
+
+    #[test]
+    fn no_value_breaks_out_of_its_label() {
+        assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+    }
+}

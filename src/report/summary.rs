@@ -1,0 +1,203 @@
+//! A run as its report describes it: who ran what where, how it ended, and in what numbers.
+//!
+//! Values only, gathered by whoever reads the journal. Texts of the input and the service are as received; each format
+//! makes them harmless in its own way.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::domain::Count;
+use crate::domain::FollowUp;
+use crate::domain::Number;
+use crate::domain::Outcome;
+use crate::domain::ReportRow;
+use crate::domain::RunId;
+use crate::domain::Span;
+use crate::domain::Standing;
+
+use super::timeline::Timeline;
+use super::words::Accepted;
+use super::words::Left;
+use super::words::Weight;
+use super::words::left;
+use super::words::needs_look;
+
+/// Against what a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// The service.
+    Service,
+    /// The imitation; every report then says SANDBOX.
+    Sandbox,
+}
+
+/// Where a run was started, by whom, and against what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Against what it went.
+    pub world: World,
+    /// The user of the operating system.
+    pub user: String,
+    /// The machine it ran on.
+    pub host: String,
+    /// The tenant, or `-`.
+    pub tenant: String,
+    /// The app, or `-`.
+    pub app: String,
+    /// The cloud, or host and port.
+    pub cloud: String,
+    /// The version of this program that began it.
+    pub version: String,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// How it stands.
+    pub standing: Standing,
+    /// Why it stopped, where it did.
+    pub stop_reason: Option<String>,
+    /// What the program said on leaving.
+    pub exit_code: Option<u8>,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// When it stopped or finished.
+    pub ended_at: Option<Timestamp>,
+    /// How many rows were read.
+    pub rows_read: u64,
+    /// Whether the input was read to its end.
+    pub input_complete: bool,
+}
+
+/// A run's report without its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportSummary {
+    /// Which run.
+    pub run: RunId,
+    /// When this report was written.
+    pub written_at: Timestamp,
+    /// Where, by whom, against what.
+    pub setting: Setting,
+    /// How far it has come.
+    pub course: Course,
+    /// Its inputs.
+    pub inputs: Vec<String>,
+    /// Its settings, as the journal keeps them; no secret is among them.
+    pub settings: Map<String, Value>,
+    /// How many rows ended how; their sum is the number of rows.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// What `accepted` is worth.
+    pub accepted: Accepted,
+    /// The statuses of the rows that are `already_final`.
+    pub final_statuses: BTreeMap<String, u64>,
+    /// The same by action type; unknown types stand under an empty name.
+    pub action_types: BTreeMap<String, BTreeMap<Outcome, u64>>,
+    /// How many machines still need which hand, the gravest first.
+    pub follow_ups: Vec<(FollowUp, u64)>,
+    /// The first rows of these machines; bounded, for they are held in memory.
+    pub follow_up_rows: Vec<ReportRow>,
+    /// The cancels sent, by status and class of the answer.
+    pub answers: BTreeMap<(Option<u16>, String), u64>,
+    /// How the windows were used; none where nothing was sent.
+    pub timeline: Option<Timeline>,
+}
+
+/// How many rows with a follow-up a summary holds at most.
+pub const FOLLOW_UP_ROWS: u32 = 1000;
+
+impl ReportSummary {
+    /// Returns how many rows there are.
+    pub fn rows(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// Returns how many cancels were sent, refused ones included.
+    pub fn attempts(&self) -> u64 {
+        self.answers.values().sum()
+    }
+
+    /// Returns how many of them were answered by 429.
+    pub fn throttled(&self) -> u64 {
+        let answers = self.answers.iter();
+        answers
+            .filter(|((status, _), _)| *status == Some(429))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Returns whether a row needs a hand or a look.
+    pub fn is_left(&self, row: &ReportRow) -> bool {
+        row.follow_up.is_some() || needs_look(row.outcome, self.accepted)
+    }
+
+    /// Says what is left, the gravest first. While the run goes on, rows that have not had their turn are no loss yet.
+    pub(super) fn left(&self) -> Vec<Left> {
+        let mut lines = left(&self.outcomes, self.accepted, &self.follow_ups);
+        let waiting = self.outcomes.get(&Outcome::NotAttempted).copied();
+        if let (Standing::Running, Some(waiting @ 1..), Some(line)) =
+            (self.course.standing, waiting, lines.last_mut())
+        {
+            let wait = if waiting == 1 {
+                "waits for its"
+            } else {
+                "wait for their"
+            };
+            line.text = format!("{} still {wait} turn", Count::new(waiting, "row"));
+        }
+        lines
+    }
+
+    /// Says the same in one line: the gravest thing, or that there is none.
+    pub(super) fn headline(&self) -> String {
+        match self.left().first() {
+            Some(left) => left.text.clone(),
+            None => "Nothing left to do".to_owned(),
+        }
+    }
+
+    /// Returns whether a machine is cut off, or lost, at this moment.
+    pub(super) fn is_grave(&self) -> bool {
+        let left = self.left();
+        left.iter().any(|left| left.weight == Weight::Grave)
+    }
+
+    /// Returns the settings as names and values for people, in alphabetical order; those that are not set are
+    /// left out.
+    pub(super) fn settings_for_people(&self) -> Vec<(String, String)> {
+        let settings = self.settings.iter();
+        settings
+            .filter_map(|(name, value)| {
+                let (name, value) = match (name.strip_suffix("_ms"), value.as_u64()) {
+                    (Some(name), Some(millis)) => {
+                        let span = Span(std::time::Duration::from_millis(millis));
+                        (name, span.to_string())
+                    }
+                    _ => (name.as_str(), plain(value)?),
+                };
+                Some((name.replace('_', " "), value))
+            })
+            .collect()
+    }
+}
+
+/// Spells a setting; none where there is nothing to say.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Bool(yes) => Some(if *yes { "yes" } else { "no" }.to_owned()),
+        Value::Number(number) => Some(match number.as_u64() {
+            Some(whole) => Number(whole).to_string(),
+            None => number.to_string(),
+        }),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(values) if values.is_empty() => None,
+        Value::Array(values) => {
+            let parts: Vec<_> = values.iter().filter_map(plain).collect();
+            Some(parts.join(", "))
+        }
+        Value::Object(_) => Some(value.to_string()),
+    }
+}

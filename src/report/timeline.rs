@@ -1,0 +1,343 @@
+//! How a run used its quota windows over time, gathered from its attempts one by one.
+//!
+//! The time line has a fixed number of columns, so that its size is that of a picture and not of a run. A slot is
+//! counted as the ledger counts it: taken when the cancel is sent, given back one period and a thousandth after its
+//! answer. What the journal does not tell is the grace of a call that we ended; such a slot shows free too early.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::Sending;
+use crate::quota::Window;
+use crate::quota::Windows;
+
+/// How many columns a time line has: about as many as a screen shows apart.
+pub(super) const COLUMNS: usize = 480;
+
+/// A shorter stretch without a sending is how calls are spread, and no wait.
+const LEAST_WAIT: Duration = Duration::from_millis(250);
+
+/// A wait that takes less of the time line than one in so many parts is too narrow to be seen.
+const LEAST_SHARE: u32 = 200;
+
+/// Why nothing was sent for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitedFor {
+    /// This window, by its place in the list, was full.
+    Window(usize),
+    /// The last answer had been a 429.
+    Cooldown,
+    /// Nothing that the journal names: answers on their way, a pause of the service, or the run had stopped.
+    Other,
+}
+
+/// A stretch in which nothing was sent, wide enough to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Why.
+    pub cause: WaitedFor,
+    /// Where it begins, from 0 to [`COLUMNS`].
+    pub from: usize,
+    /// Where it ends.
+    pub to: usize,
+}
+
+/// How one window was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowUse {
+    /// The window.
+    pub window: Window,
+    /// The most slots taken at once in each column.
+    pub peaks: Vec<u32>,
+    /// For how long it made the run wait in all.
+    pub waited: Duration,
+}
+
+/// The time line of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Where it begins.
+    pub start: Timestamp,
+    /// Where it ends.
+    pub end: Timestamp,
+    /// Each window, in the order given.
+    pub windows: Vec<WindowUse>,
+    /// How many cancels the run sent in each column.
+    pub sent: Vec<u32>,
+    /// How many of them were answered by 429.
+    pub throttled: Vec<u32>,
+    /// The waits that can be seen.
+    pub waits: Vec<Wait>,
+    /// For how long the run waited after a 429 in all.
+    pub cooled_down: Duration,
+    /// How many cancels of other runs took slots of the same windows.
+    pub foreign: u64,
+}
+
+/// Gathers a time line.
+#[derive(Debug)]
+pub struct TimelineBuilder {
+    line: Timeline,
+    /// When the slots of each window that are taken come back, the earliest first.
+    taken: Vec<BinaryHeap<Reverse<Timestamp>>>,
+    /// Up to which column each window's peaks are known.
+    column: usize,
+    last: Option<Sending>,
+    /// Which window was full when the last cancel of the run had been sent.
+    full: Option<usize>,
+}
+
+impl TimelineBuilder {
+    /// Begins a time line from `start` to `end`.
+    pub fn new(windows: &Windows, (start, end): (Timestamp, Timestamp)) -> Self {
+        let windows: Vec<_> = windows
+            .as_slice()
+            .iter()
+            .map(|&window| WindowUse {
+                window,
+                peaks: vec![0; COLUMNS],
+                waited: Duration::ZERO,
+            })
+            .collect();
+        Self {
+            taken: vec![BinaryHeap::new(); windows.len()],
+            line: Timeline {
+                start,
+                end: end.max(start),
+                windows,
+                sent: vec![0; COLUMNS],
+                throttled: vec![0; COLUMNS],
+                waits: Vec::new(),
+                cooled_down: Duration::ZERO,
+                foreign: 0,
+            },
+            column: 0,
+            last: None,
+            full: None,
+        }
+    }
+
+    /// Returns from when on sendings matter: slots that were taken before the start may still be so.
+    pub fn matters_from(&self) -> Timestamp {
+        let windows = self.line.windows.iter();
+        let reach = windows
+            .map(|used| used.window.hold())
+            .max()
+            .unwrap_or_default();
+        earlier(self.line.start, reach)
+    }
+
+    /// Adds the next sending, in the order of time.
+    pub fn push(&mut self, sending: Sending) {
+        self.advance(sending.sent_at);
+        if sending.is_own {
+            self.note_wait(&sending);
+        } else {
+            self.line.foreign += 1;
+        }
+        let column = self.column_of(sending.sent_at);
+        let is_before = sending.sent_at < self.line.start;
+        for (used, taken) in self.line.windows.iter_mut().zip(&mut self.taken) {
+            let answered = sending.replied_at.unwrap_or(sending.sent_at);
+            taken.push(Reverse(later(answered, used.window.hold())));
+            if !is_before {
+                let peak = &mut used.peaks[column];
+                *peak = (*peak).max(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+            }
+        }
+        if sending.is_own {
+            self.line.sent[column] += 1;
+            self.line.throttled[column] += u32::from(sending.http_status == Some(429));
+            let windows = self.line.windows.iter().zip(&self.taken).enumerate();
+            // Of several full ones the longest is the one that is waited for.
+            self.full = windows
+                .filter(|(_, (used, taken))| taken.len() >= used.window.limit.get() as usize)
+                .max_by_key(|(_, (used, _))| used.window.period)
+                .map(|(place, _)| place);
+            self.last = Some(sending);
+        }
+    }
+
+    /// Returns the time line.
+    pub fn finish(mut self) -> Timeline {
+        self.advance(self.line.end);
+        self.line
+    }
+
+    /// Lets time pass: slots come back, and every column that is passed shows what was still taken in it.
+    fn advance(&mut self, to: Timestamp) {
+        if to < self.line.start {
+            for taken in &mut self.taken {
+                give_back(taken, to);
+            }
+            return;
+        }
+        let column = self.column_of(to);
+        for passed in self.column..=column {
+            let begins = self.begin_of(passed).min(to);
+            for (used, taken) in self.line.windows.iter_mut().zip(&mut self.taken) {
+                give_back(taken, begins);
+                let peak = &mut used.peaks[passed];
+                *peak = (*peak).max(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+            }
+        }
+        for taken in &mut self.taken {
+            give_back(taken, to);
+        }
+        self.column = column;
+    }
+
+    fn note_wait(&mut self, next: &Sending) {
+        let Some(last) = self.last else {
+            return;
+        };
+        let waited = between(last.sent_at, next.sent_at);
+        if waited < LEAST_WAIT {
+            return;
+        }
+        let cause = match (last.http_status, self.full) {
+            (Some(429), _) => WaitedFor::Cooldown,
+            (_, Some(window)) => WaitedFor::Window(window),
+            _ => WaitedFor::Other,
+        };
+        match cause {
+            WaitedFor::Window(place) => self.line.windows[place].waited += waited,
+            WaitedFor::Cooldown => self.line.cooled_down += waited,
+            WaitedFor::Other => {}
+        }
+        if waited * LEAST_SHARE >= between(self.line.start, self.line.end) {
+            let wait = Wait {
+                cause,
+                from: self.column_of(last.sent_at),
+                to: self.column_of(next.sent_at),
+            };
+            self.line.waits.push(wait);
+        }
+    }
+
+    fn column_of(&self, at: Timestamp) -> usize {
+        let whole = between(self.line.start, self.line.end).as_micros().max(1);
+        let passed = between(self.line.start, at).as_micros();
+        let column = passed * COLUMNS as u128 / whole;
+        usize::try_from(column)
+            .unwrap_or(usize::MAX)
+            .min(COLUMNS - 1)
+    }
+
+    fn begin_of(&self, column: usize) -> Timestamp {
+        let whole = between(self.line.start, self.line.end);
+        let columns = u32::try_from(COLUMNS).unwrap_or(u32::MAX);
+        let column = u32::try_from(column).unwrap_or(u32::MAX);
+        later(self.line.start, whole / columns * column)
+    }
+}
+
+fn give_back(taken: &mut BinaryHeap<Reverse<Timestamp>>, by: Timestamp) {
+    while taken.peek().is_some_and(|Reverse(free)| *free <= by) {
+        taken.pop();
+    }
+}
+
+/// Returns how long after `from` something is; nothing where it is before.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_795_430_000_000 + millis).unwrap()
+    }
+
+    fn sending(millis: i64, http_status: u16) -> Sending {
+        Sending {
+            sent_at: at(millis),
+            replied_at: Some(at(millis + 100)),
+            http_status: Some(http_status),
+            is_own: true,
+        }
+    }
+
+    fn windows(texts: &[&str]) -> Windows {
+        Windows::new(texts.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    fn gathered(windows: &Windows, seconds: i64, sendings: &[Sending]) -> Timeline {
+        let mut builder = TimelineBuilder::new(windows, (at(0), at(seconds * 1000)));
+        for &sending in sendings {
+            builder.push(sending);
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn a_window_is_never_shown_fuller_than_it_was_and_empties_by_itself() {
+        let sendings: Vec<_> = (0..10).map(|n| sending(n * 20, 200)).collect();
+        let line = gathered(&windows(&["10/1m"]), 120, &sendings);
+        let used = &line.windows[0];
+        assert_eq!(used.peaks.iter().max(), Some(&10));
+        assert_eq!(used.peaks[COLUMNS / 4], 10);
+        assert_eq!(used.peaks[COLUMNS - 1], 0);
+        assert_eq!(line.sent.iter().sum::<u32>(), 10);
+    }
+
+    #[test]
+    fn a_wait_is_laid_to_the_longest_full_window() {
+        let mut sendings: Vec<_> = (0..10).map(|n| sending(n * 20, 200)).collect();
+        sendings.extend((0..10).map(|n| sending(60_400 + n * 20, 200)));
+        sendings.push(sending(3_600_400, 200));
+        let line = gathered(&windows(&["10/1m", "20/1h"]), 3700, &sendings);
+        let causes: Vec<_> = line.waits.iter().map(|wait| wait.cause).collect();
+        assert_eq!(causes, [WaitedFor::Window(0), WaitedFor::Window(1)]);
+        assert_eq!(line.windows[0].waited.as_secs(), 60);
+        assert_eq!(line.windows[1].waited.as_secs(), 3539);
+    }
+
+    #[test]
+    fn a_429_explains_the_wait_after_it_and_is_counted_where_it_was_sent() {
+        let line = gathered(
+            &windows(&["100/1m"]),
+            10,
+            &[sending(0, 200), sending(20, 429), sending(5000, 200)],
+        );
+        assert_eq!(line.waits.len(), 1);
+        assert_eq!(line.waits[0].cause, WaitedFor::Cooldown);
+        assert_eq!(line.cooled_down, Duration::from_millis(4980));
+        assert_eq!(line.throttled[0], 1);
+        assert_eq!(line.throttled.iter().sum::<u32>(), 1);
+    }
+
+    #[test]
+    fn others_take_slots_and_are_no_waits_of_ours() {
+        let foreign = Sending {
+            is_own: false,
+            ..sending(-5000, 200)
+        };
+        let line = gathered(&windows(&["2/1m"]), 10, &[foreign, sending(0, 200)]);
+        assert_eq!((line.windows[0].peaks[0], line.foreign), (2, 1));
+        assert_eq!(line.sent.iter().sum::<u32>(), 1);
+        assert!(line.waits.is_empty());
+    }
+
+    #[test]
+    fn a_run_of_no_length_and_one_without_windows_have_a_time_line_too() {
+        let line = gathered(&windows(&["5/1m"]), 0, &[sending(0, 200)]);
+        assert_eq!(line.windows[0].peaks.iter().max(), Some(&1));
+        let line = gathered(&Windows::none(), 5, &[sending(0, 200), sending(4000, 200)]);
+        assert!(line.windows.is_empty());
+        assert_eq!(line.waits[0].cause, WaitedFor::Other);
+    }
+}

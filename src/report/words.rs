@@ -1,0 +1,152 @@
+//! What the terminal and the reports say alike about how a run ended.
+
+use std::collections::BTreeMap;
+
+use crate::domain::Count;
+use crate::domain::FollowUp;
+use crate::domain::Number;
+use crate::domain::Outcome;
+
+/// Whether an `accepted` row leaves something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Verification was wanted and did not come.
+    IsLeft,
+    /// Nobody asked for verification.
+    IsEnough,
+}
+
+/// How much something that is left weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// A machine is cut off, or lost to the tenant, at this moment.
+    Grave,
+    /// Somebody should have a look.
+    Some,
+}
+
+/// One thing that is left to do, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// A line that begins with a number.
+    pub text: String,
+}
+
+/// The statuses of an action that ended by itself, in the order in which they are counted; others come before them.
+const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
+
+/// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
+pub fn left(
+    outcomes: &BTreeMap<Outcome, u64>,
+    accepted: Accepted,
+    follow_ups: &[(FollowUp, u64)],
+) -> Vec<Left> {
+    let machines = follow_ups.iter().filter(|(_, count)| *count > 0);
+    let mut left: Vec<_> = machines
+        .map(|&(follow_up, count)| follow_up_line(follow_up, count))
+        .collect();
+    let some = |text| Left {
+        weight: Weight::Some,
+        text,
+    };
+    let unsettled = rows_left(outcomes, accepted);
+    if unsettled > 0 {
+        let verb = if unsettled == 1 { "needs" } else { "need" };
+        let rows = Count::new(unsettled, "row");
+        left.push(some(format!("{rows} {verb} a look")));
+    }
+    let waiting = outcomes.get(&Outcome::NotAttempted).copied();
+    if let Some(waiting @ 1..) = waiting {
+        let verb = if waiting == 1 { "was" } else { "were" };
+        let rows = Count::new(waiting, "row");
+        left.push(some(format!("{rows} {verb} not attempted")));
+    }
+    left
+}
+
+/// Counts the rows that ended so that somebody must look at them.
+pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: Accepted) -> u64 {
+    outcomes
+        .iter()
+        .filter(|&(&outcome, _)| needs_look(outcome, accepted))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+/// Returns whether a row that ended so needs a look.
+pub(super) fn needs_look(outcome: Outcome, accepted: Accepted) -> bool {
+    outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == Accepted::IsLeft)
+}
+
+fn follow_up_line(follow_up: FollowUp, count: u64) -> Left {
+    let machines = Count::new(count, "machine");
+    let (is, need) = if count == 1 {
+        ("is", "needs")
+    } else {
+        ("are", "need")
+    };
+    let (weight, text) = match follow_up {
+        FollowUp::Unisolate => (
+            Weight::Grave,
+            format!("{machines} {is} isolated NOW and {need} release"),
+        ),
+        FollowUp::Unrestrict => (
+            Weight::Grave,
+            format!("{machines} {is} kept from running code NOW and {need} release"),
+        ),
+        FollowUp::CheckDevice => (
+            Weight::Some,
+            format!("{machines} {need} a check: the work may have been done before the cancel"),
+        ),
+        FollowUp::ManualOnboard => (
+            Weight::Grave,
+            format!("{machines} {is} offboarded and {need} onboarding by hand"),
+        ),
+        FollowUp::ManualRestoreFile => (
+            Weight::Some,
+            format!("{machines} had a file quarantined, to be restored by hand"),
+        ),
+    };
+    Left { weight, text }
+}
+
+/// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
+/// Succeeded did. The statuses are as the service spells them.
+pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> String {
+    let text = short_meaning(outcome);
+    let statuses = final_statuses.iter().filter(|(_, count)| **count > 0);
+    let mut statuses: Vec<_> = statuses.collect();
+    if outcome != Outcome::AlreadyFinal || statuses.is_empty() {
+        return text.to_owned();
+    }
+    // What succeeded first, for that is what may need a hand.
+    statuses.sort_by_key(|(status, _)| FINAL.iter().position(|known| known == status));
+    let statuses: Vec<_> = statuses
+        .into_iter()
+        .map(|(status, &count)| match status.as_str() {
+            "" => format!("{} of unknown status", Number(count)),
+            status => format!("{} {status}", Number(count)),
+        })
+        .collect();
+    format!("{text}: {}", statuses.join(", "))
+}
+
+fn short_meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled => "the record says Cancelled",
+        Outcome::Accepted => "the service said yes; its record was not seen to follow",
+        Outcome::AlreadyCancelled => "cancelled before, or by somebody else",
+        Outcome::AlreadyFinal => "had ended before",
+        Outcome::TooLate => "ended before the cancel took effect",
+        Outcome::NotFound => "the tenant knows no such action",
+        Outcome::Forbidden => "a permission is missing",
+        Outcome::HeldBack => "not sent, on purpose",
+        Outcome::Invalid => "no usable row",
+        Outcome::Duplicate => "stands in another row",
+        Outcome::Failed => "not applied, and trying again does not help",
+        Outcome::Unknown => "may or may not be cancelled",
+        Outcome::NotAttempted => "the run stopped before its turn",
+    }
+}
