@@ -52,6 +52,7 @@ use super::carry::prove_targets;
 use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
+use super::carry::stopped_early;
 use super::carry::usage;
 use super::choosing::is_selection;
 use super::ending::Look;
@@ -81,11 +82,7 @@ pub async fn resume(
         None => past::unfinished(&settings.state_dir, clock.now().wall)?,
     };
     let begun = &past.record.begun;
-    let mark = if past.is_sandbox { "SANDBOX-" } else { "" };
-    let default = [PathBuf::from(format!(
-        "./mde-cancel-{mark}{}.csv",
-        begun.id
-    ))];
+    let default = [default_report(&past)];
     let paths = if settings.reports.is_empty() {
         &default[..]
     } else {
@@ -108,7 +105,11 @@ pub async fn resume(
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
     }
-    let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
+    let service = tokio::select! {
+        biased;
+        Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
+        service = reach(&past, &order, (&inputs, &intake), settings.connection) => service?,
+    };
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
         .reopen_run(past.record.key, clock.now().wall)
@@ -193,6 +194,12 @@ fn never_agreed(past: &PastRun) -> Failure {
         past.record.begun.id
     );
     Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
+}
+
+/// Returns where the report of a run goes where nothing is said.
+fn default_report(past: &PastRun) -> PathBuf {
+    let mark = if past.is_sandbox { "SANDBOX-" } else { "" };
+    PathBuf::from(format!("./mde-cancel-{mark}{}.csv", past.record.begun.id))
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
