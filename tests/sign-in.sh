@@ -100,6 +100,8 @@ tokens() {
 key_and_certificate() {
   openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/app.crt" -days 2 \
     -subj "/CN=an app" 2>/dev/null
+  # An older file would keep its modes.
+  rm -f "$work/app.pem"
   (umask 077; cat "$work/key.pem" "$work/app.crt" >"$work/app.pem")
 }
 
