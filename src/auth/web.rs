@@ -272,7 +272,10 @@ impl HttpClient for Line {
 /// Makes an error of an answer that brought no token.
 pub(super) fn refused(status: u16, body: &str, url: &Url, is_login: bool) -> AuthError {
     let place = place_of(url, is_login);
-    let may_pass = matches!(status, 408 | 429 | 500..=599) || (200..400).contains(&status);
+    // A virtual machine's endpoint says 410 while it is being updated, for a minute or so.
+    let is_updating = status == 410 && !is_login;
+    let may_pass =
+        is_updating || matches!(status, 408 | 429 | 500..=599) || (200..400).contains(&status);
     match Refusal::read(body) {
         _ if may_pass => AuthError::Unavailable {
             place,
@@ -467,6 +470,9 @@ mod tests {
             "the managed identity's endpoint 169.254.169.254 refused: Identity not found"
         );
         assert_eq!(error.mend(), Some(IDENTITY_MEND));
+        assert!(refused(410, "", &imds, false).is_transient());
+        assert!(!refused(410, "", &login, true).is_transient());
+        assert!(!refused(404, "", &imds, false).is_transient());
     }
 
     #[test]

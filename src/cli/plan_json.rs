@@ -48,6 +48,7 @@ pub(super) fn plan_json(plan: &PlanText<'_>) -> String {
         "newest": summary.newest.map(|at| at.to_string()),
         "machines": summary.machines, "milestones": milestones,
         "permissions": plan.permissions.map(permissions_json),
+        "token_ends_before": plan.short_token().map(|end| end.to_string()),
     });
     for (label, name) in plan.place {
         object[*label] = name.as_str().into();
@@ -114,6 +115,7 @@ mod tests {
             triage: Triage::Skip,
             reads: 0,
             permissions: permissions.as_ref(),
+            token_ends: Some(Timestamp::MIN),
             place: &[("tenant", "t-1".to_owned())],
             now: Timestamp::UNIX_EPOCH,
             zone: &TimeZone::UTC,
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(json["tenant"], "t-1");
         assert_eq!(json["requestors"][0]["name"], "soc-bot");
         assert_eq!(json["counts"][0]["status"], serde_json::Value::Null);
+        assert_eq!(json["token_ends_before"], Timestamp::MIN.to_string());
         assert_eq!(json["permissions"]["cancelling"][0]["held"], false);
         assert_eq!(json["not_sent"][0]["examples"][0], "wave.csv:7");
         assert_eq!(json["milestones"][0]["at"], "1970-01-01T00:00:00Z");

@@ -41,6 +41,8 @@ pub(super) struct PlanText<'plan> {
     pub(super) reads: u64,
     /// What the token's claims say, where they say anything.
     pub(super) permissions: Option<&'plan Permissions>,
+    /// When the token ends, where no newer one can be had then.
+    pub(super) token_ends: Option<Timestamp>,
     /// Where the cancels go, as pairs of a word and a name; empty where nothing is known.
     pub(super) place: &'plan [(&'static str, String)],
     /// When this is read, and where.
@@ -139,10 +141,21 @@ impl PlanText<'_> {
         if !self.milestones.is_empty() {
             fact(None, "sent", self.milestones());
         }
+        if let Some(end) = self.short_token() {
+            let end = ClockTime::new(end, self.now, self.zone);
+            let words = format!("ends at {end}, before all are sent, and cannot be renewed");
+            fact(Some(Tone::Caution), "token", words);
+        }
         for (tone, words) in self.permissions() {
             fact(Some(tone), "permission", words);
         }
         facts
+    }
+
+    /// Returns when the token ends, where that is before the last cancel leaves.
+    pub(super) fn short_token(&self) -> Option<Timestamp> {
+        let (_, last) = self.milestones.last()?;
+        self.token_ends.filter(|end| end < last)
     }
 
     /// Says by when how many will have left: "100 now · 1,500 by 03:14 · all by 04:15".
@@ -357,6 +370,7 @@ mod tests {
             triage: Triage::ReadFirst,
             reads: 13,
             permissions: permissions.as_ref(),
+            token_ends: Some(at("2026-11-25T02:09:00Z")),
             place: &[("tenant", "11111111-2222-3333-4444-555555555555".to_owned())],
             now: at("2026-11-25T02:00:00Z"),
             zone: &TimeZone::UTC,
@@ -375,6 +389,7 @@ mod tests {
         machines    such as ws-042.corp.example, ws-007.corp.example
         calls       13 reads made · 1,204 cancels to come
         sent        100 now · all by 02:11:00 UTC
+        token       ends at 02:09:00 UTC, before all are sent, and cannot be renewed
         permission  the token lacks Machine.Isolate, so these may be refused: 1,204
                     Isolate
         permission  the token lacks Machine.Read.All, so no states can be read
@@ -416,6 +431,7 @@ mod tests {
             triage: Triage::Skip,
             reads: 0,
             permissions: None,
+            token_ends: Some(at("2026-11-25T02:00:00Z")),
             place: &[],
             now: at("2026-11-25T02:00:00Z"),
             zone: &TimeZone::UTC,

@@ -190,9 +190,15 @@ fn config_layer(
         None => around.default_config.clone().filter(|path| path.exists()),
     };
     match (path, profile) {
-        (Some(path), profile) => ConfigLayer::load(&path, profile.as_deref())
-            .map(Some)
-            .map_err(SettingsError::Config),
+        (Some(path), profile) => {
+            let layer =
+                ConfigLayer::load(&path, profile.as_deref()).map_err(SettingsError::Config)?;
+            Ok(Some(if typed.profile.is_some() {
+                layer.typed()
+            } else {
+                layer
+            }))
+        }
         (None, Some(profile)) => {
             let path = around.default_config.as_deref();
             Err(SettingsError::Config(ConfigFault::no_file(path, &profile)))

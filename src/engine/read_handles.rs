@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -17,13 +18,24 @@ use crate::domain::ReadReply;
 use crate::domain::Reply;
 use crate::domain::ReplyKind;
 
+/// A call that leaves so shortly before the token's end may arrive behind it.
+const LAST_MOMENT: SignedDuration = SignedDuration::from_millis(200);
+
 /// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
 #[derive(Debug)]
 pub struct ReadHandles {
     reader: Reader,
     credential: Credential,
     // std Mutex: nothing awaits while it is held.
-    token: Mutex<Option<SecretString>>,
+    token: Mutex<Option<Held>>,
+}
+
+/// The token at hand.
+#[derive(Clone, Debug)]
+struct Held {
+    secret: SecretString,
+    /// When it ends, where that is known and a newer one can be had then.
+    ends: Option<Timestamp>,
 }
 
 impl ReadHandles {
@@ -38,6 +50,16 @@ impl ReadHandles {
 
     /// Returns the token at hand, where there is one.
     pub(super) fn held_token(&self) -> Option<SecretString> {
+        self.held().map(|held| held.secret)
+    }
+
+    /// Returns whether the token at hand has ended, or will have when a call that leaves now arrives.
+    pub(super) fn is_token_over(&self, now: Timestamp) -> bool {
+        let end = self.held().and_then(|held| held.ends);
+        end.is_some_and(|end| end.duration_since(now) <= LAST_MOMENT)
+    }
+
+    fn held(&self) -> Option<Held> {
         self.token
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -51,8 +73,12 @@ impl ReadHandles {
         freshness: Freshness,
     ) -> Result<Option<Timestamp>, AuthError> {
         let token = self.credential.token(freshness).await?;
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.secret);
-        Ok(token.expires_at.filter(|_| self.credential.is_renewable()))
+        let ends = token.expires_at.filter(|_| self.credential.is_renewable());
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held {
+            secret: token.secret,
+            ends,
+        });
+        Ok(ends)
     }
 
     /// Looks at the records of these actions, with one call.

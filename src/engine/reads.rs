@@ -262,7 +262,13 @@ impl Reads {
 
     /// Takes a slot, sends one call and writes down how it ended.
     async fn send(&mut self, wish: Wish<'_>) -> Result<ReadReply, ReadsError> {
-        let call = self.slot().await?;
+        let mut call = self.slot().await?;
+        if self.handles.is_token_over(self.clock.now().wall) {
+            // It ended while the slot was waited for, which may have taken an hour.
+            self.store.write(vec![Record::Withdrawn { call }]).await?;
+            self.sign_in(Freshness::New).await?;
+            call = self.slot().await?;
+        }
         let reply = self.ask(call, wish).await;
         let now = self.clock.now();
         let records = match &reply.kind {

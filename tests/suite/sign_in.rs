@@ -246,6 +246,33 @@ fn a_refused_sign_in_ends_with_five_says_the_mend_and_begins_no_run() {
     assert_eq!(runs, "[]\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_a_sign_in_that_waits_and_nothing_was_begun() {
+    let place = Place::with(3, TokenSettings::default());
+    // Whoever connects waits.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = place.with_secret("run --yes ids.txt");
+    command.env(
+        "AZURE_AUTHORITY_HOST",
+        format!("http://{}", silent.local_addr().unwrap()),
+    );
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _waiting = silent.accept().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(4), "{told}");
+    assert_eq!(place.sandbox.log().len(), 0);
+    let (_, runs, _) = ended(place.binary("runs --format json"));
+    assert_eq!(runs, "[]\n");
+}
+
 #[test]
 fn a_token_of_another_tenant_stops_before_any_call() {
     let place = Place::with(3, TokenSettings::default());

@@ -205,6 +205,17 @@ pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
     );
 }
 
+/// Ends what a signal met while it was signing in.
+pub(super) fn stopped_early(progress: &Progress, reason: &StopReason) -> RunExit {
+    if let StopReason::Asked(signal) = reason {
+        say(
+            progress,
+            &format!("stopped by {signal} while signing in; nothing was sent"),
+        );
+    }
+    RunExit::Stopped
+}
+
 /// Prints a line on standard error, above the bars; where nobody reads it, nobody misses it.
 pub(super) fn say(progress: &Progress, line: &str) {
     progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());

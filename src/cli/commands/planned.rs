@@ -190,6 +190,7 @@ impl Plan<'_> {
             triage: self.order.triage,
             reads,
             permissions: permissions.as_ref(),
+            token_ends: identity.token_ends,
             place: &place,
             now: now.wall,
             zone: &local_zone(),

@@ -114,6 +114,10 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         triage: settings.triage,
         reads: looking.as_ref().map_or(0, Survey::calls),
         permissions: permissions.as_ref(),
+        token_ends: view
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.token_ends),
         place: place.as_ref().map_or(&[], |place| place),
         now: now.wall,
         zone: &local_zone(),

@@ -51,6 +51,7 @@ use super::carry::prove_targets;
 use super::carry::say;
 use super::carry::say_sandbox;
 use super::carry::state;
+use super::carry::stopped_early;
 use super::carry::usage;
 use super::choosing::is_selection;
 use super::ending::Look;
@@ -101,7 +102,11 @@ pub async fn resume(
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
     }
-    let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
+    let service = tokio::select! {
+        biased;
+        Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
+        service = reach(&past, &order, (&inputs, &intake), settings.connection) => service?,
+    };
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
         .reopen_run(past.record.key, clock.now().wall)

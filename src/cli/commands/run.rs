@@ -36,6 +36,7 @@ use super::carry::prove_follow_up;
 use super::carry::prove_targets;
 use super::carry::say_sandbox;
 use super::carry::state;
+use super::carry::stopped_early;
 use super::carry::usage;
 use super::choosing::input_name;
 use super::choosing::read_keep;
@@ -74,7 +75,12 @@ pub async fn run(
     let metrics = prove_metrics(&settings.output)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
-    let service = reach(&settings, id).await?;
+    let service = tokio::select! {
+        biased;
+        // A sign-in may wait for a person, or for a login service that is down.
+        Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
+        service = reach(&settings, id) => service?,
+    };
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
         say_sandbox(progress, order.time_scale);

@@ -40,6 +40,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub struct ConfigLayer {
     path: PathBuf,
     profile: Option<String>,
+    /// Whether that was typed, and not left in a variable.
+    is_typed: bool,
     values: Vec<Entry>,
 }
 
@@ -128,6 +130,7 @@ impl ConfigLayer {
         Ok(Self {
             path: path.to_owned(),
             profile: profile.map(str::to_owned),
+            is_typed: false,
             values,
         })
     }
@@ -147,6 +150,21 @@ impl ConfigLayer {
             (Some(entry), _) => format!("{} in {path}", entry.key.name),
             (None, _) => path.to_string(),
         }
+    }
+
+    /// Notes that the profile was typed.
+    #[must_use]
+    pub(super) fn typed(self) -> Self {
+        Self {
+            is_typed: true,
+            ..self
+        }
+    }
+
+    /// Returns whether it is a profile that was typed, and not the top of the file, that stands in for a variable.
+    pub(super) fn is_of_typed_profile(&self, variable: &str) -> bool {
+        let entry = self.entry(variable);
+        self.is_typed && entry.is_some_and(|entry| entry.in_profile)
     }
 
     /// Returns where the file lies.

@@ -164,7 +164,7 @@ impl SettingsError {
             Self::UnboundedSelection => {
                 &["say with --max-actions how many may be cancelled at most"]
             }
-            Self::UnnamedTenant => &["name the tenant with --tenant-id"],
+            Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint().into_iter().collect(),
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::FormatOfRemoval => &["leave out --format"],

@@ -169,7 +169,8 @@ impl RunSettings {
         } else {
             selection.check_with_input(triage)?;
         }
-        let names_tenant = typed.connection.scope.tenant_id.is_some();
+        let names_tenant = typed.connection.scope.tenant_id.is_some()
+            || around.is_of_typed_profile("AZURE_TENANT_ID");
         let mut settings = Self {
             selection,
             inputs,

@@ -61,6 +61,13 @@ impl Surroundings<'_> {
         (self.environment)(name).filter(|value| !value.is_empty())
     }
 
+    /// Returns whether a profile that was typed says what `name` resolves to.
+    pub(super) fn is_of_typed_profile(&self, name: &str) -> bool {
+        let config = self.config.as_ref();
+        self.variable(name).is_none()
+            && config.is_some_and(|config| config.is_of_typed_profile(name))
+    }
+
     pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, SettingsError> {
         self.raw(name)
             .map(|value| {

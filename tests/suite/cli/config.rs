@@ -105,6 +105,27 @@ fn paths_are_meant_from_the_files_folder_and_secrets_are_named_by_file_or_variab
 }
 
 #[test]
+fn a_selection_that_nobody_is_asked_about_takes_its_tenant_from_a_typed_profile_alone() {
+    let file = File::of("[profile.p]\ntenant-id = \"contoso.example\"\n");
+    let top = File::of("tenant-id = \"contoso.example\"\n[profile.p]\n");
+    let select = "run --yes --type Isolate --max-actions 5";
+    let typed = |words: &str, file: &File| {
+        typing(&format!("{select} {words}"))
+            .config(file.path())
+            .variable("MDE_CANCEL_TOKEN", MARKER)
+    };
+    assert!(typed("--profile p", &file).resolve().is_ok());
+    for refused in [
+        typed("", &file).variable("MDE_CANCEL_PROFILE", "p"),
+        typed("--profile p", &file).variable("AZURE_TENANT_ID", "other.example"),
+        typed("--profile p", &top),
+    ] {
+        let complaint = refused.complaint().1;
+        assert!(complaint.contains("or with a --profile"), "{complaint}");
+    }
+}
+
+#[test]
 fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
     for (text, told, hint) in [
         (
