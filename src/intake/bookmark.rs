@@ -71,7 +71,7 @@ impl Bookmark {
         })
     }
 
-    /// Returns how many bytes of the file lie before the place.
+    /// Returns how many bytes lie before the place, those of what was decoded where the file is.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -181,21 +181,30 @@ mod tests {
             format!("{A},1\n# c\n{B},2\n{A},3\n"),
             format!("# c\n{A}\n\n{B}\nx\n{A}"),
             format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\nx\n"),
+            format!("[\"{A}\",\n {{\"id\":\"{B}\"}} , 1,\"{A}\"]\n"),
+            format!(
+                "{{\"count\":2,\"value\":[{{\"id\":\"{A}\"}},{{\"id\":\"{B}\"}},0],\"next\":[1]}}"
+            ),
         ] {
-            std::fs::write(&path, &text).unwrap();
-            let whole: Vec<_> = marked(&path).map(Result::unwrap).collect();
-            assert!(whole.len() >= 3);
-            for stop in 1..=whole.len() {
-                let mut input = marked(&path);
-                let read = input.by_ref().take(stop).count();
-                let text = input.bookmark().unwrap().to_string();
-                let bookmark = Bookmark::parse(&text).unwrap();
-                let mut again = marked(&path);
-                again.resume(&bookmark).unwrap();
-                assert_eq!(again.bookmark(), Some(bookmark));
-                let rest: Vec<_> = again.map(Result::unwrap).collect();
-                assert_eq!(rest, whole[read..], "after {stop} rows");
-            }
+            read_on_at_every_bookmark(&path, text.as_bytes());
+            read_on_at_every_bookmark(&path, &wide(&text));
+        }
+    }
+
+    fn read_on_at_every_bookmark(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+        let whole: Vec<_> = marked(path).map(Result::unwrap).collect();
+        assert!(whole.len() >= 3);
+        for stop in 1..=whole.len() {
+            let mut input = marked(path);
+            let read = input.by_ref().take(stop).count();
+            let text = input.bookmark().unwrap().to_string();
+            let bookmark = Bookmark::parse(&text).unwrap();
+            let mut again = marked(path);
+            again.resume(&bookmark).unwrap();
+            assert_eq!(again.bookmark(), Some(bookmark));
+            let rest: Vec<_> = again.map(Result::unwrap).collect();
+            assert_eq!(rest, whole[read..], "after {stop} rows");
         }
     }
 
@@ -230,21 +239,54 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_taken_up_has_a_bookmark() {
+    fn another_file_is_not_read_on_to_either() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("input");
-        for (bytes, expected) in [
-            (format!("id\n{A}\n{B}\n").into_bytes(), true),
-            (b"\xFF\xFEi\0d\0\n\0x\0\n\0y\0".to_vec(), false),
-            (format!("[\"{A}\",\"{B}\"]").into_bytes(), false),
-        ] {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(9);
+        let write = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        for (text, other) in [
+            (
+                wide(&format!("id\n{A}\n{A}\n{A}\n")),
+                wide(&format!("id\n{A}\n{B}\n{A}\n")),
+            ),
+            (
+                format!("[\"{A}\",\"{A}\",\"{A}\"]").into_bytes(),
+                format!("[\"{A}\",\"{B}\",\"{A}\"]").into_bytes(),
+            ),
+        ] {
+            write(&text);
             let mut input = marked(&path);
+            assert_eq!(input.by_ref().take(2).count(), 2);
+            let bookmark = input.bookmark().unwrap();
+            write(&other);
+            let refused = marked(&path).resume(&bookmark).unwrap_err();
+            assert!(
+                refused.to_string().ends_with("its text is another"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_where_it_is_asked_for_is_there_a_bookmark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("input");
+        std::fs::write(&path, format!("id\n{A}\n{B}\n")).unwrap();
+        for (bookmarks, expected) in [(BookmarkUse::Kept, true), (BookmarkUse::None, false)] {
+            let mut input = open_one(&path, bookmarks);
             input.next().unwrap().unwrap();
             assert_eq!(input.bookmark().is_some(), expected);
-            let mut unmarked = open_one(&path, BookmarkUse::None);
-            unmarked.next().unwrap().unwrap();
-            assert_eq!(unmarked.bookmark(), None);
         }
+    }
+
+    /// Returns a text as Windows likes to write it.
+    fn wide(text: &str) -> Vec<u8> {
+        let text = text.trim_start_matches('\u{FEFF}');
+        let words = std::iter::once(0xFEFF).chain(text.encode_utf16());
+        words.flat_map(u16::to_le_bytes).collect()
     }
 }

@@ -100,10 +100,15 @@ impl ByteSource {
         self.line
     }
 
-    /// Returns how many bytes of the input were consumed, byte order mark included; `None` where they were decoded and
-    /// so cannot be counted.
-    pub(super) fn offset(&self) -> Option<u64> {
-        matches!(self.encoding, Encoding::Utf8).then_some(self.offset)
+    /// Returns how many bytes were consumed: of the input, byte order mark included, or of what was made of it where it is
+    /// decoded.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns whether offsets count bytes of something else than the input.
+    pub(super) fn is_decoded(&self) -> bool {
+        matches!(self.encoding, Encoding::Utf16(_))
     }
 
     /// Returns the digest of everything consumed, where one is kept.
@@ -350,9 +355,9 @@ mod tests {
         let mut source = ByteSource::new(Box::new(&b"\xEF\xBB\xBFa\nb\nc"[..]));
         source.fill().unwrap();
         source.consume(4);
-        assert_eq!((source.line(), source.offset()), (3, Some(7)));
+        assert_eq!((source.line(), source.offset()), (3, 7));
         source.consume(99);
-        assert_eq!((source.line(), source.offset()), (3, Some(8)));
+        assert_eq!((source.line(), source.offset()), (3, 8));
     }
 
     #[test]

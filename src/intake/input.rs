@@ -47,7 +47,7 @@ pub enum BookmarkUse {
     /// No bookmark can be had, and no digest is computed.
     #[default]
     None,
-    /// A [`Bookmark`](super::Bookmark) can be had between any two rows of a regular UTF-8 file.
+    /// A [`Bookmark`](super::Bookmark) can be had between any two rows of a regular file.
     Kept,
 }
 

@@ -135,14 +135,14 @@ impl OpenInput {
     }
 
     /// Returns the place behind the last row that was handed out, where the reading can be taken up there: in a
-    /// regular UTF-8 file that is no JSON document, opened with [`BookmarkUse::Kept`].
+    /// regular file, opened with [`BookmarkUse::Kept`].
     pub fn bookmark(&self) -> Option<Bookmark> {
         let (_, stamp) = self.file.as_ref()?;
-        if self.first.is_some() || matches!(self.rows, Rows::Json(_)) {
+        if self.first.is_some() {
             return None;
         }
         Some(Bookmark {
-            offset: self.source.offset()?,
+            offset: self.source.offset(),
             line: self.source.line(),
             stamp: *stamp,
             digest: self.source.digest()?,
@@ -163,15 +163,16 @@ impl OpenInput {
             line: bookmark.line,
             source,
         };
-        let resumable = matches!(
-            self.rows,
-            Rows::Delimited(_) | Rows::JsonLines(_) | Rows::Lines
-        );
-        let Some((file, stamp)) = self.file.as_ref().filter(|_| resumable) else {
-            return Err(changed("it cannot be taken up in the middle".to_owned()));
+        let Some((file, stamp)) = self.file.as_ref() else {
+            return Err(changed("it is no regular file any more".to_owned()));
         };
         if let Some(what) = bookmark.stamp_differs(*stamp) {
             return Err(changed(what));
+        }
+        // The row that was looked at in opening lies before every bookmark.
+        self.first = None;
+        if self.source.is_decoded() || matches!(self.rows, Rows::Json(_)) {
+            return self.read_on_to(bookmark);
         }
         let mut file = &**file;
         file.rewind().map_err(broken)?;
@@ -179,8 +180,26 @@ impl OpenInput {
             return Err(changed("its text is another".to_owned()));
         };
         self.source.go_on_at(bookmark.offset, bookmark.line, digest);
-        self.first = None;
         Ok(())
+    }
+
+    /// Reads the rows before a bookmark once more, where nobody can begin in the middle: in UTF-16, whose bytes are not
+    /// those that were counted, and in a JSON document, whose rows depend on what they stand in.
+    fn read_on_to(&mut self, bookmark: &Bookmark) -> Result<(), IntakeError> {
+        while self.source.offset() < bookmark.offset {
+            if self.next().transpose()?.is_none() {
+                break;
+            }
+        }
+        let is_there = self.source.offset() == bookmark.offset
+            && self.source.digest() == Some(bookmark.digest);
+        if is_there {
+            return Ok(());
+        }
+        Err(IntakeError::Changed {
+            name: self.name.to_string(),
+            what: "its text is another".to_owned(),
+        })
     }
 
     /// Looks at the first line and makes ready to read rows.
