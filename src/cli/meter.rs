@@ -155,7 +155,7 @@ fn waited(cause: WaitCause) -> Option<Waited> {
         WaitCause::Cooldown => Some(Waited::Cooldown),
         WaitCause::Outage => Some(Waited::Outage),
         WaitCause::Retry | WaitCause::Missing => Some(Waited::Retry),
-        WaitCause::Reads | WaitCause::SlowReads => Some(Waited::Reads),
+        WaitCause::Reads | WaitCause::ReadCooldown | WaitCause::SlowReads => Some(Waited::Reads),
         WaitCause::Effect => Some(Waited::Verify),
         // The spreading of a burst is no wait.
         WaitCause::Pace => None,

@@ -237,7 +237,10 @@ fn finish(view: &RunView, seen: Seen) -> Option<Uptime> {
     let mut finish = view.finish?;
     for waiting in view.lanes.iter().filter_map(|lane| lane.waiting) {
         match waiting.cause {
-            WaitCause::Cooldown | WaitCause::Outage | WaitCause::SlowReads => return None,
+            WaitCause::Cooldown
+            | WaitCause::Outage
+            | WaitCause::ReadCooldown
+            | WaitCause::SlowReads => return None,
             // A later try is part of the run.
             WaitCause::Window
             | WaitCause::Pace
@@ -268,9 +271,11 @@ fn waiting(
         // While the one call is under way that tries the service, nobody knows until when.
         return seen.cancels_down.then(|| endless(DOWN));
     };
+    // Nobody knows when reads that hang will come back.
+    let is_open = waiting.cause == WaitCause::SlowReads;
     Some(Waiting {
         why: why(waiting.cause, usage)?,
-        until: Some(view.now.wall_at(waiting.until)),
+        until: (!is_open).then(|| view.now.wall_at(waiting.until)),
     })
 }
 
@@ -290,6 +295,10 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
         WaitCause::Outage => Some(DOWN.to_owned()),
         WaitCause::Retry => Some("waiting for a row's next turn".to_owned()),
         WaitCause::Reads => Some("waiting for the allowance to read states".to_owned()),
+        WaitCause::ReadCooldown => Some(
+            "reads are paused by the service (429), and rows wait for their state; --no-triage sends without"
+                .to_owned(),
+        ),
         WaitCause::SlowReads => Some(
             "reads do not answer, and rows wait for their state; --no-triage sends without"
                 .to_owned(),
@@ -395,11 +404,20 @@ mod tests {
 
     #[test]
     fn nothing_is_said_of_the_end_while_the_service_decides() {
-        for cause in [WaitCause::Cooldown, WaitCause::Outage] {
+        for cause in [
+            WaitCause::Cooldown,
+            WaitCause::Outage,
+            WaitCause::ReadCooldown,
+            WaitCause::SlowReads,
+        ] {
             let view = progress_view(&view(Some((cause, 120))), false, Seen::default());
             assert_eq!(view.finish, None, "{cause:?}");
         }
         // Also while the one call is under way that tries it.
+        let hanging = view(Some((WaitCause::SlowReads, 100)));
+        let hanging = progress_view(&hanging, false, Seen::default());
+        let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
+        assert!(waiting.until.is_none() && waiting.why.contains("--no-triage"));
         for reads in [true, false] {
             let during = progress_view(&view(None), false, seen(&[down(reads)]));
             assert_eq!(during.finish, None);

@@ -27,6 +27,8 @@ pub enum WaitCause {
     Retry,
     /// Records are to be read first, and the allowance for reads is taken.
     Reads,
+    /// Records are to be read first, and the service told reads to wait.
+    ReadCooldown,
     /// Records are to be read first, and reads bring no proper answer.
     SlowReads,
     /// Ids that the service did not know are looked for again then.

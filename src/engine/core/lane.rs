@@ -410,7 +410,15 @@ impl Lane {
             .map_or(Duration::ZERO, |before| now.since(before));
         self.stepped = Some(now);
         let cause = self.waiting.map(|waiting| waiting.cause);
-        let held_back = matches!(cause, Some(WaitCause::Window | WaitCause::Cooldown));
+        let held_back = matches!(
+            cause,
+            Some(
+                WaitCause::Window
+                    | WaitCause::Cooldown
+                    | WaitCause::Reads
+                    | WaitCause::ReadCooldown
+            )
+        );
         if self.rows.is_empty() || (held_back && self.flights.is_empty()) {
             return;
         }

@@ -45,6 +45,7 @@ impl Lane {
         // for it.
         self.pump_looks(now, out);
         self.pump_triage(now, out);
+        self.note_slow_reads(now);
         self.clear_shelf(now);
         // Rows that were settled unsent made room.
         self.flush(out);

@@ -16,6 +16,7 @@ use crate::store::Record;
 use super::event::Effect;
 use super::event::RunEvent;
 use super::event::StopReason;
+use super::event::Waiting;
 use super::gate::Wait;
 use super::gate::WaitCause;
 use super::lane::Errand;
@@ -195,11 +196,26 @@ impl Lane {
     /// Says what reads wait for, in words that cannot be taken for the wait of cancels.
     pub(super) fn note_read_wait(&mut self, wait: Wait) {
         let cause = match wait.cause {
-            _ if self.reads_are_slow => WaitCause::SlowReads,
             WaitCause::Window | WaitCause::Pace => WaitCause::Reads,
+            WaitCause::Cooldown => WaitCause::ReadCooldown,
+            WaitCause::Outage => WaitCause::SlowReads,
             other => other,
         };
         self.note_wait(Wait { cause, ..wait });
+    }
+
+    /// Says that rows wait for reads that are on the wire and slow, where nothing else is waited for.
+    pub(super) fn note_slow_reads(&mut self, now: Moment) {
+        let waits = || {
+            let mut rows = self.rows.values();
+            rows.any(|row| row.doubt == Some(Doubt::Unread))
+        };
+        if self.reads_are_slow && self.waiting.is_none() && waits() {
+            self.waiting = Some(Waiting {
+                cause: WaitCause::SlowReads,
+                until: now.uptime,
+            });
+        }
     }
 
     /// A record was read that says nothing against a cancel: the rules have the last word.
