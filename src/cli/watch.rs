@@ -168,8 +168,8 @@ impl Observer for Watch<'_> {
             RunEvent::ReadsSlow { go, wait } => {
                 tracing::warn!(
                     run,
-                    go,
-                    wait,
+                    rows_that_go = go,
+                    rows_that_wait = wait,
                     "reads have not answered for 5 s: rows whose type the input gives go without, the others wait; \
                      --no-triage sends without reading"
                 );
