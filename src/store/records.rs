@@ -228,6 +228,13 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// What a run is to keep to was settled anew; no field of it may hold a secret.
+    RunSettings {
+        /// Which run.
+        run: RunKey,
+        /// Its resolved settings as JSON.
+        settings: String,
+    },
     /// A run goes on again, stopped, or finished.
     RunState {
         /// Which run.

@@ -62,6 +62,14 @@ pub(super) fn set_state(
     known(run, changed)
 }
 
+/// Writes what a run is to keep to from here on.
+pub(super) fn set_settings(conn: &Connection, run: RunKey, settings: &str) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached("UPDATE runs SET settings = ?2 WHERE id = ?1")?
+        .execute(params![run.0, settings])?;
+    known(run, changed)
+}
+
 /// Writes how far the input was read.
 pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &IntakeMark) -> Result<(), Fault> {
     let changed = conn

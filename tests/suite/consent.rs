@@ -423,3 +423,87 @@ fn a_selection_from_the_tenant_takes_its_number_however_small() {
     assert!(done.shown.contains("Pending"), "{}", done.shown);
     assert_eq!(place.cancels(), 3);
 }
+
+/// Waits until the service was asked for states, as a run that is being planned does.
+fn wait_for_a_read(place: &Place) {
+    let start = std::time::Instant::now();
+    while place.live.calls(CallKind::List) == 0 {
+        assert!(start.elapsed().as_secs() < 120, "no state is read");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_plan_that_was_killed_before_it_was_counted_is_held_to_its_bound_when_it_is_resumed() {
+    for (bound, code, cancels) in [(2, 2, 0), (3, 0, 3)] {
+        let live = LiveSandbox::start(|settings| {
+            settings.faults = Faults::parse("hang@on=list,count=1").unwrap();
+        });
+        live.isolates(1..=3, Status::Pending);
+        let place = Place::of(live, 3);
+        let mut child = place
+            .command(&format!("run --yes --max-actions {bound} ids.csv"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for_a_read(&place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let id = place.runs()[0]["run"].as_str().unwrap().to_owned();
+        // What was refused once is refused again.
+        for _ in 0..2 {
+            let output = place
+                .command(&format!("resume --yes {id} --report r.csv"))
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{told}");
+            assert_eq!(told.contains("of --max-actions"), code == 2, "{told}");
+            assert_eq!(place.cancels(), cancels);
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
+    for selection in [
+        "ids.csv",
+        "--type Isolate",
+        "--filter \"type eq 'Isolate'\"",
+    ] {
+        let place = Place::with(3);
+        let (mut keyboard, screen) = terminal();
+        let mut child = place
+            .shell(&format!("run {selection}"), &["--ctty"])
+            .stdin(screen.try_clone().unwrap())
+            .stderr(screen)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut shown = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&shown).contains("Cancel these")
+            && !String::from_utf8_lossy(&shown).contains("type their number")
+        {
+            assert_eq!(keyboard.read(&mut byte).unwrap(), 1);
+            shown.push(byte[0]);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let id = place.runs()[0]["run"].as_str().unwrap().to_owned();
+        let mut resume = place.command(&format!("resume --yes {id} --report r.csv"));
+        let output = resume.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{selection}: {told}");
+        assert!(told.contains(&format!("mde-cancel resume {id}")), "{told}");
+        assert_eq!(place.cancels(), 0);
+        let (prompt, answer) = match selection {
+            "ids.csv" => ("[y/N] ", "y\n"),
+            _ => ("type their number: ", "3\n"),
+        };
+        let done = place.ask(&format!("resume {id} --report r.csv"), prompt, answer);
+        assert_eq!(done.code, Some(0), "{selection}: {}", done.shown);
+        assert_eq!(place.cancels(), 3);
+    }
+}

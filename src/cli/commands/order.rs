@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::cli::settings::Consent;
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::Verify;
 use crate::cli::settings::World;
@@ -47,6 +48,16 @@ pub(super) struct Order {
     pub(super) verify: Verify,
     /// By what quota periods and waits are divided; one but in the sandbox.
     pub(super) time_scale: u32,
+    pub(super) agreement: Agreement,
+}
+
+/// Whether somebody agreed to what a run sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// Somebody did, or nobody needs to.
+    Reached,
+    /// Its plan is to be counted first, and shown to whoever is asked.
+    Open,
 }
 
 /// An order as the journal keeps it. Unknown fields are ignored, so that an older program can resume a newer one's run.
@@ -74,6 +85,9 @@ struct Kept {
     /// Nothing for no verifying.
     verify_ms: Option<u64>,
     time_scale: u32,
+    /// Absent in runs that nobody needs to agree to, once somebody did, and in those of versions that did not say.
+    #[serde(default)]
+    to_agree: bool,
     /// How the inputs are read, for a reading that is taken up again.
     id_column: Option<String>,
     input_format: String,
@@ -141,6 +155,11 @@ impl Order {
                 World::Sandbox { time_scale } => time_scale,
                 World::Service(_) => 1,
             },
+            agreement: if settings.consent == Consent::Ask || settings.max_actions.is_some() {
+                Agreement::Open
+            } else {
+                Agreement::Reached
+            },
         }
     }
 
@@ -199,6 +218,7 @@ impl Order {
                 Verify::Skip => None,
             },
             time_scale: self.time_scale,
+            to_agree: self.agreement == Agreement::Open,
             id_column: intake.id_column.clone(),
             input_format: crate::cli::args::value::input_format_name(intake.format).to_owned(),
         };
@@ -254,9 +274,25 @@ impl Order {
                 Verify::ReadAgain(Duration::from_millis(timeout))
             }),
             time_scale: kept.time_scale.max(1),
+            agreement: if kept.to_agree {
+                Agreement::Open
+            } else {
+                Agreement::Reached
+            },
         };
         Ok((order, intake))
     }
+}
+
+/// Returns kept settings as they are once somebody agreed to the plan; nothing else of them is touched.
+pub(super) fn agreed(kept: &str) -> String {
+    let Ok(mut settings) = serde_json::from_str::<serde_json::Value>(kept) else {
+        return kept.to_owned();
+    };
+    if let Some(settings) = settings.as_object_mut() {
+        settings.remove("to_agree");
+    }
+    settings.to_string()
 }
 
 fn keep_list(words: &[String]) -> KeepList {
@@ -303,6 +339,7 @@ mod tests {
             max_actions: Some(500),
             verify: Verify::ReadAgain(Duration::from_secs(90)),
             time_scale: 10,
+            agreement: Agreement::Open,
         };
         let intake = IntakeSettings {
             id_column: Some("Action".to_owned()),
@@ -312,6 +349,12 @@ mod tests {
         let (back, reading) = Order::recall(&order.keep(&intake)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{order:?}"));
         assert_eq!(reading, intake);
+        let (agreed_to, _) = Order::recall(&agreed(&order.keep(&intake))).unwrap();
+        let order = Order {
+            agreement: Agreement::Reached,
+            ..order
+        };
+        assert_eq!(format!("{agreed_to:?}"), format!("{order:?}"));
         assert!(Order::recall("{}").is_err());
     }
 }

@@ -42,7 +42,9 @@ use super::carry::StopWishes;
 use super::carry::state;
 use super::carry::usage;
 use super::forecast::Spent;
+use super::order::Agreement;
 use super::order::Order;
+use super::order::agreed;
 use super::reading::reads;
 use super::reading::unsurveyed;
 use super::service::Service;
@@ -58,6 +60,8 @@ pub(super) struct Plan<'run> {
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) service: &'run Service,
     pub(super) order: &'run Order,
+    /// The order as the journal keeps it.
+    pub(super) kept: &'run str,
     pub(super) origin: PlanOrigin,
     /// What else is said about the run, as pairs of a word and a name.
     pub(super) about: Vec<(&'static str, String)>,
@@ -90,12 +94,27 @@ impl Plan<'_> {
         refused: Refused,
     ) -> Result<Before, Failure> {
         match self.settle_terms(reading, terms, stop).await {
-            Ok(before) => Ok(before),
+            Ok(before) => {
+                self.note_agreed().await?;
+                Ok(before)
+            }
             Err(failure) => {
                 self.withdraw(refused, &failure).await?;
                 Err(failure)
             }
         }
+    }
+
+    /// Journals that the plan was agreed to: a resume need not count it again.
+    async fn note_agreed(&self) -> Result<(), Failure> {
+        if self.order.agreement == Agreement::Reached {
+            return Ok(());
+        }
+        let record = Record::RunSettings {
+            run: self.run,
+            settings: agreed(self.kept),
+        };
+        self.store.write(vec![record]).await.map_err(state)
     }
 
     async fn settle_terms(

@@ -57,6 +57,7 @@ use super::choosing::is_selection;
 use super::ending::Look;
 use super::follow_up::needs;
 use super::follow_up::unlooked;
+use super::order::Agreement;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
@@ -99,8 +100,12 @@ pub async fn resume(
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
+    let is_planned = terminal.is_some() || order.max_actions.is_some();
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
+    }
+    if order.agreement == Agreement::Open && !is_planned {
+        return Err(nobody_asked(&past));
     }
     let service = tokio::select! {
         biased;
@@ -119,7 +124,7 @@ pub async fn resume(
         PlanOrigin::Input
     };
     let (mut intake, lost) = take_up(&past, inputs, &intake);
-    if terminal.is_some() || order.max_actions.is_some() {
+    if is_planned {
         let plan = Plan {
             id: begun.id,
             run: past.record.key,
@@ -127,6 +132,7 @@ pub async fn resume(
             clock: &clock,
             service: &service,
             order: &order,
+            kept: &begun.settings,
             origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
         };
@@ -206,6 +212,19 @@ fn never_agreed(past: &PastRun) -> Failure {
         past.record.begun.id
     );
     Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
+}
+
+/// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
+fn nobody_asked(past: &PastRun) -> Failure {
+    let id = past.record.begun.id;
+    let error = anyhow!(
+        "run {id} broke off before anybody agreed to it, and --yes does not say to how many cancels"
+    );
+    Failure::new(FailureKind::Refused, error)
+        .hint(format!(
+            "at a terminal, `mde-cancel resume {id}` shows its plan and asks"
+        ))
+        .hint("or give the command again with which it was begun")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.

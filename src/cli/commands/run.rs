@@ -87,7 +87,7 @@ pub async fn run(
     }
     let names = input_names(&settings.inputs, filter.as_deref());
     let kept = order.keep(&settings.intake);
-    let new_run = describe((kept, &names), &service, id, clock.now().wall);
+    let new_run = describe((kept.clone(), &names), &service, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
     let mut planner = Planner::new(Arc::new(order.rules()));
     let (mut intake, mut before) = if settings.inputs.is_empty() {
@@ -111,6 +111,7 @@ pub async fn run(
             clock: &clock,
             service: &service,
             order: &order,
+            kept: &kept,
             origin: if settings.inputs.is_empty() {
                 PlanOrigin::Tenant
             } else {
