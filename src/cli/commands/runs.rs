@@ -15,6 +15,7 @@ use crate::domain::Outcome;
 use super::carry::state;
 use super::ending::Look;
 use super::past;
+use super::past::Found;
 use super::past::PastRun;
 
 /// Prints the runs.
@@ -22,12 +23,13 @@ use super::past::PastRun;
 /// # Errors
 /// Returns why the journal cannot be read, or the result not be printed.
 pub fn runs(settings: &RunsSettings, look: Look) -> Result<(), Failure> {
-    let runs = past::list(&settings.state_dir).map_err(state)?;
+    let Found { runs, fault } = past::look(&settings.state_dir).map_err(state)?;
     let text = match settings.format {
         TableFormat::Json => json(&runs)?,
         TableFormat::Table => table(&runs, look.width)?,
     };
-    print(&text).map_err(Failure::of_output)
+    print(&text).map_err(Failure::of_output)?;
+    fault.map_or(Ok(()), |fault| Err(state(fault)))
 }
 
 fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
