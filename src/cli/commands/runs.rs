@@ -1,5 +1,6 @@
 //! `runs`: past runs, newest first.
 
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
@@ -76,6 +77,10 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
             visible(&inputs.join(", ")).into_owned(),
         ]);
     }
+    // An id is there to be copied: whatever the width, it stays in one piece.
+    if let Some(ids) = table.column_mut(0) {
+        ids.set_constraint(ColumnConstraint::ContentWidth);
+    }
     Ok(format!("{}\n", table.trim_fmt()))
 }
 
@@ -114,4 +119,23 @@ fn json(runs: &[PastRun]) -> Result<String, Failure> {
         }));
     }
     Ok(format!("{:#}\n", serde_json::Value::from(list)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::commands::past::tests::begin;
+    use crate::cli::commands::past::tests::store;
+
+    #[tokio::test]
+    async fn an_id_stays_in_one_piece_however_narrow_the_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        begin(&store(folder.path()), 1).await;
+        let runs = past::list(folder.path()).unwrap();
+        let id = runs[0].record.begun.id.to_string();
+        for width in [40, 80, 200] {
+            let text = table(&runs, width).unwrap();
+            assert!(text.contains(&id), "{width}: {text}");
+        }
+    }
 }
