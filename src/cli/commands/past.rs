@@ -37,6 +37,14 @@ impl PastRun {
     pub(super) fn reader(&self) -> Result<Reader, Failure> {
         Reader::open(&self.state_dir).map_err(state)
     }
+
+    /// Looks at the run once more.
+    pub(super) fn again(mut self) -> Result<Self, Failure> {
+        let id = self.record.begun.id;
+        let found = self.reader()?.run(id).map_err(state)?;
+        self.record = found.ok_or_else(|| refuse(format!("run {id} is not there any more")))?;
+        Ok(self)
+    }
 }
 
 /// The runs of a state folder as far as they can be read.
