@@ -90,7 +90,8 @@ impl LaneHandles {
     }
 }
 
-/// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order.
+/// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
+/// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
 pub(super) fn perform(
     effect: Effect,
     store: &Store,
@@ -130,8 +131,9 @@ pub(super) fn perform(
             id,
             comment,
         } => {
-            let handles = handles(lane);
+            let (handles, store) = (handles(lane), store.clone());
             Box::pin(async move {
+                store.check()?;
                 let Some(handles) = handles else {
                     return Ok(Performed::Nothing);
                 };
@@ -149,8 +151,9 @@ pub(super) fn perform(
             destination,
             ids,
         } => {
-            let handles = handles(lane);
+            let (handles, store) = (handles(lane), store.clone());
             Box::pin(async move {
+                store.check()?;
                 let Some(handles) = handles else {
                     return Ok(Performed::Nothing);
                 };
@@ -172,5 +175,66 @@ pub(super) fn perform(
             })
         }
         Effect::Tell(event) => Box::pin(async move { Ok(Performed::Written(vec![event])) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::Clock as _;
+    use crate::clock::SystemClock;
+    use crate::domain::Destination;
+    use crate::engine::core::Ticket;
+    use crate::store::Process;
+    use crate::store::StoreOptions;
+
+    fn failing(dir: &Path) -> Store {
+        let clock = SystemClock::new();
+        let process = Process {
+            id: uuid::Uuid::new_v4(),
+            pid: 1,
+            host: "here".to_owned(),
+            boot: clock.boot(),
+        };
+        let options = StoreOptions {
+            fail_at_commit: Some(1),
+            ..StoreOptions::default()
+        };
+        Store::open_with(dir, process, clock.now(), options).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_allowed_before_a_commit_failed_does_not_leave_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = failing(folder.path());
+        let (lane, ticket) = (LaneId(0), Ticket(1));
+        let id = ActionId::from_bytes([1; 16]).unwrap();
+        let calls = || {
+            let post = Effect::Post {
+                lane,
+                ticket,
+                id,
+                comment: "x".into(),
+            };
+            let read = Effect::Read {
+                lane,
+                ticket,
+                destination: Destination::Get,
+                ids: vec![id],
+            };
+            [post, read].map(|effect| perform(effect, &store, RunKey(1), &[]))
+        };
+        for allowed in calls() {
+            assert!(allowed.await.is_ok());
+        }
+        let begun = calls();
+        // The answer is dropped, as where the shell has not come to it yet.
+        drop(store.write(Vec::new()));
+        store.write(Vec::new()).await.unwrap_err();
+        for call in begun {
+            assert!(call.await.is_err());
+        }
     }
 }

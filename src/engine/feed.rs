@@ -28,6 +28,21 @@ pub struct Place {
     pub bookmark: String,
 }
 
+impl Place {
+    /// Returns where the reading of an input stands, where it can be taken up there; `position` is the input's own.
+    pub(super) fn in_input(input: &OpenInput, position: usize) -> Option<Self> {
+        Some(Self {
+            input: position,
+            bookmark: input.bookmark()?.to_string(),
+        })
+    }
+
+    /// Returns it as the journal keeps it.
+    pub(super) fn written(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+}
+
 /// What the reading thread hands on.
 pub(super) enum Fed {
     /// Rows, good or bad, and the place behind the last of them, where there is one.
@@ -84,11 +99,7 @@ fn read(mut input: OpenInput, position: usize, rows: &mpsc::Sender<Fed>) -> Read
                 break;
             }
         }
-        let bookmark = input.bookmark().map(|bookmark| bookmark.to_string());
-        let place = bookmark.map(|bookmark| Place {
-            input: position,
-            bookmark,
-        });
+        let place = Place::in_input(&input, position);
         if !chunk.is_empty() && rows.blocking_send(Fed::Rows(chunk, place)).is_err() {
             return Reading::Unwanted;
         }

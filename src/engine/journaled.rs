@@ -19,11 +19,13 @@ use crate::store::StoreError;
 use super::core::StopReason;
 use super::feed;
 use super::feed::Fed;
+use super::feed::Place;
 use super::plan::Planner;
 use super::plan_summary::PlanLine;
 use super::plan_summary::PlanSummary;
 use super::plan_summary::Verdict;
 use super::shell::Before;
+use super::shell::Beyond;
 use super::shell::EngineError;
 use super::shell::Intake;
 
@@ -52,9 +54,17 @@ pub async fn journal(
     clock: &Arc<dyn Clock>,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<Journaled, EngineError> {
-    let Intake::Read { inputs, first } = intake else {
+    let Intake::Read {
+        inputs,
+        first,
+        beyond,
+    } = intake
+    else {
         return Ok(Journaled::Whole);
     };
+    let mut place = inputs
+        .first()
+        .and_then(|input| Place::in_input(input, first));
     let mut fed = feed::start(inputs, first).map_err(EngineError::Thread)?;
     let mut batch = Vec::new();
     loop {
@@ -68,7 +78,6 @@ pub async fn journal(
         }
         let now = clock.now();
         let mut rows = Vec::new();
-        let mut place = None;
         let mut end = None;
         for fed in batch.drain(..) {
             match fed {
@@ -81,8 +90,8 @@ pub async fn journal(
         }
         let mark = IntakeMark {
             rows_read: u64::from(planner.last().0),
-            position: place.and_then(|place| serde_json::to_string(&place).ok()),
-            complete: matches!(end, Some(Journaled::Whole)),
+            position: place.as_ref().and_then(Place::written),
+            complete: matches!(end, Some(Journaled::Whole)) && beyond == Beyond::Nothing,
         };
         store.append_rows(run, rows, mark).await?;
         if let Some(end) = end {

@@ -60,6 +60,7 @@ pub use reads::ReadsSettings;
 pub use rules::Rules;
 pub use rules::Triage;
 pub use shell::Before;
+pub use shell::Beyond;
 pub use shell::EngineError;
 pub use shell::Intake;
 pub use shell::RunEnd;

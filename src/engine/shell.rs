@@ -38,6 +38,7 @@ use super::executor::Performing;
 use super::executor::perform;
 use super::feed;
 use super::feed::Fed;
+use super::feed::Place;
 use super::observer::Observer;
 use super::observer::RunView;
 use super::plan::Planner;
@@ -82,9 +83,20 @@ pub enum Intake {
         inputs: Vec<OpenInput>,
         /// The position of the first one.
         first: usize,
+        /// What the list names behind them.
+        beyond: Beyond,
     },
     /// Nothing: all was read, or the rest cannot be had any more.
     Nothing,
+}
+
+/// What lies behind the inputs that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing: with the last of them the input has been read.
+    Nothing,
+    /// Something that cannot be had any more, so that the input is never whole.
+    Lost,
 }
 
 /// What the journal holds of a run that is resumed.
@@ -132,8 +144,17 @@ pub async fn execute(
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
+    let (mut beyond, mut place) = (Beyond::Nothing, None);
     let (is_stream, rows) = match parts.intake {
-        Intake::Read { inputs, first } => {
+        Intake::Read {
+            inputs,
+            first,
+            beyond: behind,
+        } => {
+            beyond = behind;
+            place = inputs
+                .first()
+                .and_then(|input| Place::in_input(input, first));
             let is_stream = inputs.iter().any(OpenInput::is_stream);
             let rows = feed::start(inputs, first).map_err(EngineError::Thread)?;
             (is_stream, Some(rows))
@@ -142,6 +163,8 @@ pub async fn execute(
     };
     let mut shell = Shell {
         is_stream,
+        beyond,
+        place,
         rows,
         store: parts.store,
         clock: parts.clock,
@@ -174,6 +197,9 @@ struct Shell<'run> {
     rows: Option<mpsc::Receiver<Fed>>,
     /// Whether the input's end is somebody else's to decide.
     is_stream: bool,
+    beyond: Beyond,
+    /// Behind the last row that was taken in, where there is one.
+    place: Option<Place>,
     store: Store,
     clock: Arc<dyn Clock>,
     run: RunKey,
@@ -287,7 +313,6 @@ impl Shell<'_> {
         let mut is_end = batch.is_empty();
         let was_given_up = is_end && self.is_stream && self.core.is_stopping();
         let mut is_broken = is_end;
-        let mut place = None;
         for fed in batch.drain(..) {
             match fed {
                 Fed::Rows(chunk, behind) => {
@@ -296,7 +321,7 @@ impl Shell<'_> {
                             .into_iter()
                             .map(|row| self.planner.plan(row, now.wall)),
                     );
-                    place = behind;
+                    self.place = behind;
                 }
                 Fed::End(error) => {
                     is_end = true;
@@ -311,8 +336,8 @@ impl Shell<'_> {
         }
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
-            position: place.and_then(|place| serde_json::to_string(&place).ok()),
-            complete: is_end && !is_broken,
+            position: self.place.as_ref().and_then(Place::written),
+            complete: is_end && !is_broken && self.beyond == Beyond::Nothing,
         };
         let event = Event::Appended {
             lane: LaneId(0),

@@ -100,7 +100,9 @@ impl Desk {
         if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
             return Ok(Err(refusal));
         }
-        runs::set_state(&self.conn, run, (RunState::Going, None), None, at)?;
+        if !runs::go_on(&self.conn, run)? {
+            return Ok(Ok(Appended::default()));
+        }
         self.twins.look(&self.conn, &self.holds, run)?;
         let mut appended = Appended::default();
         for (row, other) in self.twins.twins_of(&self.conn, run)? {

@@ -112,6 +112,17 @@ impl Store {
         Reader::open_file(self.thread.file())
     }
 
+    /// Says at once whether a commit has failed, also to those whom no answer tells: what was allowed by an earlier one must
+    /// not leave any more.
+    ///
+    /// # Errors
+    /// Returns why nothing is written any more.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.thread
+            .broken()
+            .map_or(Ok(()), |error| Err(error.clone()))
+    }
+
     /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
         self.ask(Turn::Attempt, move |desk| desk.create_run(&run))
@@ -319,6 +330,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         let run = begin(&store);
+        store.check().unwrap();
         pragma(&store, "max_page_count", 40);
         let mut next = 1;
         let full = loop {
@@ -329,6 +341,8 @@ mod tests {
             assert!(next < 100_000, "the bound does not bind");
         };
         assert!(matches!(full, StoreError::Full { .. }), "{full}");
+        let told = store.check().unwrap_err();
+        assert!(matches!(told, StoreError::Full { .. }), "{told}");
         assert!(next > 100);
         let windows = Windows::new(vec![Window {
             limit: NonZeroU32::MIN,

@@ -61,7 +61,8 @@ impl Store {
         }
     }
 
-    /// Takes a run up again: it is going, and this process holds it, if nobody else does.
+    /// Takes a run up again: it is going, and this process holds it, if nobody else does. One that is finished stays so, for
+    /// whoever asked may have looked at it before its end.
     ///
     /// Rows that were never sent and whose ids are meanwhile unsettled in another live run are settled as duplicates, and
     /// named. Answers [`StoreError::RunHeld`] where another live process holds the run.

@@ -70,6 +70,21 @@ pub(super) fn set_settings(conn: &Connection, run: RunKey, settings: &str) -> Re
     known(run, changed)
 }
 
+/// Writes that a run goes on again; a finished one stays as it is. Returns whether it goes on.
+pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<bool, Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL
+             WHERE id = ?1 AND state <> ?3",
+        )?
+        .execute(params![
+            run.0,
+            RunState::Going.as_str(),
+            RunState::Finished.as_str()
+        ])?;
+    Ok(changed == 1)
+}
+
 /// Writes how far the input was read.
 pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &IntakeMark) -> Result<(), Fault> {
     let changed = conn

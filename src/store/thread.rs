@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::sync::mpsc::Sender;
 use std::task::Context;
@@ -19,6 +20,7 @@ use super::error::StoreError;
 use super::locks::Held;
 use super::writer;
 use super::writer::AnyErrand;
+use super::writer::Broken;
 
 /// The writer at work; dropping this waits until everything sent is done.
 pub(super) struct WriterThread {
@@ -27,6 +29,7 @@ pub(super) struct WriterThread {
     errands: Option<Sender<AnyErrand>>,
     thread: Option<JoinHandle<()>>,
     file: PathBuf,
+    broken: Arc<Broken>,
 }
 
 impl WriterThread {
@@ -34,19 +37,27 @@ impl WriterThread {
     pub(super) fn start(desk: Desk, lock: Held) -> io::Result<Self> {
         let file = desk.file.clone();
         let (errands, waiting) = mpsc::channel();
+        let broken = Arc::new(Broken::new());
+        let told = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer::serve(desk, &waiting, lock))?;
+            .spawn(move || writer::serve(desk, &waiting, lock, &told))?;
         Ok(Self {
             errands: Some(errands),
             thread: Some(thread),
             file,
+            broken,
         })
     }
 
     /// Returns the file that it writes.
     pub(super) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Returns why nothing is written any more, where that is so.
+    pub(super) fn broken(&self) -> Option<&StoreError> {
+        self.broken.get()
     }
 
     /// Sends an errand.

@@ -5,6 +5,7 @@
 //! ever is again, so that a run stops before another byte leaves. Busy is not failed: it waits.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::oneshot;
@@ -112,10 +113,12 @@ impl Waiting {
     }
 }
 
+/// Why nothing is written any more: set once, before anybody is answered so.
+pub(super) type Broken = OnceLock<StoreError>;
+
 /// Serves until the last sender is gone and everything sent is done, then leaves the file tidy.
-pub(super) fn serve(mut desk: Desk, errands: &Receiver<AnyErrand>, lock: Held) {
+pub(super) fn serve(mut desk: Desk, errands: &Receiver<AnyErrand>, lock: Held, broken: &Broken) {
     let mut waiting = Waiting::default();
-    let mut broken = None;
     loop {
         if waiting.is_empty() {
             match errands.recv() {
@@ -128,25 +131,24 @@ pub(super) fn serve(mut desk: Desk, errands: &Receiver<AnyErrand>, lock: Held) {
         }
         let group = waiting.next_group();
         if !group.is_empty() {
-            serve_group(&mut desk, group, &mut broken);
+            serve_group(&mut desk, group, broken);
         }
         while let Some(read) = waiting.reads.pop_front() {
-            serve_read(&mut desk, read, broken.as_ref());
+            serve_read(&mut desk, read, broken.get());
         }
     }
-    leave(desk, lock, broken.is_some());
+    leave(desk, lock, broken.get().is_some());
 }
 
-fn serve_group(desk: &mut Desk, mut group: Vec<AnyErrand>, broken: &mut Option<StoreError>) {
-    let ended = match broken {
+fn serve_group(desk: &mut Desk, mut group: Vec<AnyErrand>, broken: &Broken) {
+    let ended = match broken.get() {
         Some(error) => Err(error.clone()),
         None => commit(desk, &mut group).map_err(|fault| fault.at(&desk.file)),
     };
     if let Err(error) = &ended
-        && broken.is_none()
+        && broken.set(error.clone()).is_ok()
     {
         tracing::error!(%error, "nothing more is written");
-        *broken = Some(error.clone());
     }
     for errand in group {
         errand.answer(ended.clone());

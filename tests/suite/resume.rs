@@ -8,8 +8,19 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures::executor::block_on;
+use mde_cancel::clock::Clock as _;
+use mde_cancel::clock::SystemClock;
 use mde_cancel::domain::Outcome;
+use mde_cancel::domain::RunId;
+use mde_cancel::intake::BookmarkUse;
+use mde_cancel::intake::Input;
+use mde_cancel::intake::IntakeSettings;
+use mde_cancel::intake::open;
+use mde_cancel::store::NewRun;
+use mde_cancel::store::Process;
 use mde_cancel::store::Reader;
+use mde_cancel::store::Store;
 use mde_cancel::store::state_file;
 
 const ROWS: usize = 150;
@@ -208,6 +219,111 @@ fn a_run_that_died_before_its_first_row_reads_its_files_from_the_beginning() {
     assert_eq!(reported, ids, "{told}");
 }
 
+/// Turns the finished run of this folder into one whose process died after so many rows of its first input.
+fn die_after(folder: &Path, rows: usize) {
+    let state = state_file(&folder.join("state/sandbox"));
+    let file = rusqlite::Connection::open(state).unwrap();
+    let inputs: String = file
+        .query_row("SELECT inputs FROM runs", [], |row| row.get(0))
+        .unwrap();
+    let inputs: Vec<String> = serde_json::from_str(&inputs).unwrap();
+    let settings = IntakeSettings {
+        bookmarks: BookmarkUse::Kept,
+        ..IntakeSettings::default()
+    };
+    let mut input = open(&[Input::parse(inputs[0].as_ref())], &settings)
+        .unwrap()
+        .remove(0);
+    assert_eq!(input.by_ref().take(rows).count(), rows);
+    let rows = i64::try_from(rows).unwrap();
+    let bookmark = input.bookmark().unwrap().to_string();
+    let place = serde_json::json!({ "input": 0, "bookmark": bookmark }).to_string();
+    for cut in ["rows WHERE number", "attempts WHERE row"] {
+        file.execute(&format!("DELETE FROM {cut} > ?1"), [rows])
+            .unwrap();
+    }
+    file.execute(
+        "UPDATE runs SET state = 'going', input_position = ?1, input_complete = 0, rows_read = ?2, exit_code = NULL,
+            ended = NULL, reason = NULL",
+        rusqlite::params![place, rows],
+    )
+    .unwrap();
+}
+
+fn reported(path: &Path) -> Vec<String> {
+    let mut report = csv::Reader::from_path(path).unwrap();
+    let rows = report.records();
+    rows.map(|row| row.unwrap()[0].to_owned()).collect()
+}
+
+#[test]
+fn a_file_of_any_layout_is_taken_up_where_its_reading_broke_off() {
+    let ids: Vec<_> = (1..=6)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    let lines = ids.join("\n");
+    let wide = std::iter::once(0xFEFF).chain(lines.encode_utf16());
+    for (name, bytes) in [
+        ("ids.txt", lines.clone().into_bytes()),
+        ("wide.txt", wide.flat_map(u16::to_le_bytes).collect()),
+        ("ids.json", serde_json::to_vec(&ids).unwrap()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        std::fs::write(here.join(name), bytes).unwrap();
+        let began = command(here, &["run", name, "--sandbox", "--report", "a.csv"]).output();
+        assert!(matches!(began.unwrap().status.code(), Some(0 | 3)));
+        die_after(here, 2);
+        let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+        let output = command(here, &["resume", &id, "--yes", "--report", "b.csv"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(!told.contains("never reached us"), "{name}: {told}");
+        assert_eq!(reported(&here.join("b.csv")), ids, "{name}: {told}");
+        assert_eq!(runs(here)[0]["input_complete"], true, "{name}");
+    }
+}
+
+#[test]
+fn what_comes_through_standard_input_of_a_resume_is_not_what_the_run_had_been_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids: Vec<_> = (1..=4)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
+    let arguments = ["run", "ids.txt", "-", "--sandbox", "--report", "a.csv"];
+    let began = command(here, &arguments).output().unwrap();
+    assert!(matches!(began.status.code(), Some(0 | 3)), "{began:?}");
+    let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+    die_after(here, 2);
+    let stranger = crate::support::nth_id(99).to_string();
+    std::fs::write(here.join("stranger"), &stranger).unwrap();
+    for report in ["b.csv", "c.csv"] {
+        let output = command(here, &["resume", &id, "--yes", "--report", report])
+            .stdin(std::fs::File::open(here.join("stranger")).unwrap())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{report}: {told}");
+        assert_eq!(reported(&here.join(report)), ids, "{told}");
+        assert!(
+            report == "c.csv" || told.contains("0 rows left, and the rest of its input"),
+            "{told}"
+        );
+        assert_eq!(runs(here)[0]["input_complete"], false);
+    }
+    die_after(here, 2);
+    let output = command(here, &["resume", &id, "--yes", "--report", "d.csv"]).output();
+    let told = String::from_utf8(output.unwrap().stdout).unwrap();
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("2 rows of the input had been read, and standard input and what follows it never reached us"),
+        "{told}"
+    );
+}
+
 #[test]
 fn what_cannot_be_resumed_is_refused_with_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -254,6 +370,44 @@ fn begin_long(folder: &Path) -> (std::process::Child, String) {
     }
     let id = runs(folder)[0]["run"].as_str().unwrap().to_owned();
     (child, id)
+}
+
+#[test]
+fn a_run_that_goes_on_is_refused_before_anybody_signs_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let clock = SystemClock::new();
+    let process = Process {
+        id: uuid::Uuid::new_v4(),
+        pid: 4711,
+        host: "jump-host".to_owned(),
+        boot: clock.boot(),
+    };
+    let store = Store::open(&here.join("state"), process, clock.now()).unwrap();
+    let id = RunId::new(uuid::Uuid::from_u128(7));
+    let text = || "{}".to_owned();
+    let run = NewRun {
+        id,
+        created: clock.now().wall,
+        settings: text(),
+        inputs: text(),
+        tenant: text(),
+        app: text(),
+        cloud: text(),
+        host: text(),
+        user: text(),
+        version: text(),
+    };
+    block_on(store.create_run(run)).unwrap();
+    let id = id.to_string();
+    let output = command(here, &["resume", "--yes", &id]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(
+        stderr.contains("is held by pid 4711 on jump-host"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("wait for its end"), "{stderr}");
 }
 
 #[cfg(unix)]

@@ -68,6 +68,9 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stdout.contains("rows"), "no summary: {stdout}");
     assert!(stderr.contains("gone/a.csv"), "{stderr}");
+    let run = stdout.lines().find_map(|line| line.strip_prefix("run "));
+    let way_on = format!("`mde-cancel report {} --report PATH`", run.unwrap());
+    assert!(stderr.contains(&way_on), "{stderr}");
     let report = std::fs::read_to_string(here.join("b.csv")).unwrap();
     assert_eq!(report.lines().count(), 151);
 }

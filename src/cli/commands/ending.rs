@@ -200,10 +200,22 @@ impl Ending {
                     written.push(path.display().to_string());
                 }
                 (Ok(_), _) => {}
-                (Err(failure), _) => unwritten.push(failure),
+                (Err(failure), _) => unwritten.push(self.with_way_on(failure)),
             }
         }
         (written, unwritten)
+    }
+
+    /// Says how a report that could not be written is had from the journal.
+    fn with_way_on(&self, failure: Failure) -> Failure {
+        if failure.kind == FailureKind::Report {
+            let hint = format!(
+                "write it from the journal with `mde-cancel report {} --report PATH`",
+                self.id
+            );
+            return failure.hint(hint);
+        }
+        failure
     }
 
     /// Writes the list of machines, where one was asked for, and returns its path.

@@ -37,39 +37,87 @@ impl PastRun {
     pub(super) fn reader(&self) -> Result<Reader, Failure> {
         Reader::open(&self.state_dir).map_err(state)
     }
+
+    /// Looks at the run once more.
+    pub(super) fn again(mut self) -> Result<Self, Failure> {
+        let id = self.record.begun.id;
+        let found = self.reader()?.run(id).map_err(state)?;
+        self.record = found.ok_or_else(|| refuse(format!("run {id} is not there any more")))?;
+        Ok(self)
+    }
+}
+
+/// The runs of a state folder as far as they can be read.
+pub(super) struct Found {
+    /// Newest first.
+    pub(super) runs: Vec<PastRun>,
+    /// Why those of the sandbox are not among them: what somebody tried must not keep from what is real.
+    pub(super) fault: Option<StoreError>,
+}
+
+impl Found {
+    /// Returns them where none can be missing.
+    fn whole(self) -> Result<Vec<PastRun>, StoreError> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(self.runs),
+        }
+    }
+}
+
+/// Looks for the runs of a state folder and of the sandbox's below it.
+pub(super) fn look(state_dir: &Path) -> Result<Found, StoreError> {
+    let mut runs = runs_of(state_dir, Place::Real)?;
+    let fault = match runs_of(&state_dir.join("sandbox"), Place::Sandbox) {
+        Ok(tried) => {
+            runs.extend(tried);
+            None
+        }
+        Err(fault) => Some(fault),
+    };
+    runs.sort_by_key(|run| std::cmp::Reverse(run.record.begun.created));
+    Ok(Found { runs, fault })
 }
 
 /// Lists the runs of a state folder, newest first.
 pub(super) fn list(state_dir: &Path) -> Result<Vec<PastRun>, StoreError> {
-    let mut runs = Vec::new();
-    for (folder, is_sandbox) in [
-        (state_dir.to_owned(), false),
-        (state_dir.join("sandbox"), true),
-    ] {
-        let found = match Reader::open(&folder) {
-            Ok(reader) => reader.runs()?,
-            // No run has been there yet, which is no fault here.
-            Err(StoreError::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        };
-        runs.extend(found.into_iter().map(|record| PastRun {
-            record,
-            is_sandbox,
-            state_dir: folder.clone(),
-        }));
-    }
-    runs.sort_by_key(|run| std::cmp::Reverse(run.record.begun.created));
-    Ok(runs)
+    look(state_dir)?.whole()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Real,
+    Sandbox,
+}
+
+fn runs_of(folder: &Path, place: Place) -> Result<Vec<PastRun>, StoreError> {
+    let found = match Reader::open(folder) {
+        Ok(reader) => reader.runs()?,
+        // No run has been there yet, which is no fault here.
+        Err(StoreError::Missing { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let runs = found.into_iter().map(|record| PastRun {
+        record,
+        is_sandbox: place == Place::Sandbox,
+        state_dir: folder.to_owned(),
+    });
+    Ok(runs.collect())
 }
 
 /// Finds the run whose id begins with `text`.
 pub(super) fn named(state_dir: &Path, text: &str) -> Result<PastRun, Failure> {
     let wanted = text.trim().to_ascii_lowercase();
-    let runs = list(state_dir).map_err(state)?;
+    let Found { runs, fault } = look(state_dir).map_err(state)?;
     let mut found: Vec<_> = runs
         .into_iter()
         .filter(|run| !wanted.is_empty() && run.record.begun.id.to_string().starts_with(&wanted))
         .collect();
+    if found.is_empty()
+        && let Some(fault) = fault
+    {
+        return Err(state(fault));
+    }
     match (found.pop(), found.len()) {
         (Some(run), 0) => Ok(run),
         (None, _) => Err(refuse(format!(
@@ -92,7 +140,7 @@ pub(super) fn newest(state_dir: &Path) -> Result<PastRun, Failure> {
 
 /// Finds the one unfinished run of the last 24 hours; sandbox runs must be named.
 pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Failure> {
-    let runs = list(state_dir).map_err(state)?;
+    let runs = look(state_dir).map_err(state)?.runs;
     let is_open = |run: &PastRun| {
         let age = now.duration_since(run.record.begun.created).as_secs();
         run.record.state != RunState::Finished && !run.is_sandbox && age <= RECENT_SECONDS
@@ -163,6 +211,23 @@ pub(super) mod tests {
             version: text(),
         };
         store.create_run(run).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_damaged_sandbox_keeps_nobody_from_what_is_real() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        begin(&store(dir), 0).await;
+        std::fs::create_dir(dir.join("sandbox")).unwrap();
+        std::fs::write(dir.join("sandbox/state.db"), "no database".repeat(100)).unwrap();
+        let now = SystemClock::new().now().wall;
+        unfinished(dir, now).unwrap();
+        named(dir, "00000000-0000").unwrap();
+        let failure = named(dir, "1").map(drop).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::State);
+        let found = look(dir).unwrap();
+        assert_eq!(found.runs.len(), 1);
+        assert!(found.fault.is_some());
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::anyhow;
+use anyhow::bail;
 use jiff::Timestamp;
 
 use crate::cli::consent::PlanOrigin;
@@ -24,12 +25,15 @@ use crate::cli::settings::Consent;
 use crate::cli::settings::ResumeSettings;
 use crate::cli::text::Count;
 use crate::cli::text::Span;
+use crate::cli::text::visible;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::ActionId;
 use crate::domain::Outcome;
 use crate::domain::RowNumber;
+use crate::domain::RunId;
 use crate::engine::Before;
+use crate::engine::Beyond;
 use crate::engine::Intake;
 use crate::engine::Place;
 use crate::engine::Planner;
@@ -40,7 +44,11 @@ use crate::intake::open;
 use crate::report::ReportFormat;
 use crate::report::ReportTarget;
 use crate::report::write_follow_ups;
+use crate::store::Holder;
+use crate::store::IntakeMark;
 use crate::store::RunState;
+use crate::store::Store;
+use crate::store::StoreError;
 
 use super::carry::Carrying;
 use super::carry::StopWishes;
@@ -91,6 +99,10 @@ pub async fn resume(
         let now = clock.now().wall;
         return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
     }
+    if let Some(holder) = past.record.holder.clone() {
+        // Nobody shall sign in and read a plan for that.
+        return Err(held(begun.id, holder));
+    }
     let terminal = if past.is_sandbox || settings.consent != Consent::Ask {
         None
     } else {
@@ -112,18 +124,19 @@ pub async fn resume(
         Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
         service = reach(&past, &order, (&inputs, &intake), settings.connection) => service?,
     };
-    // Taken before its rows are looked at: nobody else writes to it from here on.
-    store
-        .reopen_run(past.record.key, clock.now().wall)
-        .await
-        .map_err(state)?;
+    let past = take_over(past, &store, clock.now().wall).await?;
+    let begun = &past.record.begun;
+    if past.record.state == RunState::Finished {
+        let now = clock.now().wall;
+        return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
+    }
     let (mut before, mut planner) = recall_rows(&past, &order)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
     } else {
         PlanOrigin::Input
     };
-    let (mut intake, lost) = take_up(&past, inputs, &intake);
+    let (mut intake, lost) = take_up(&past, &inputs, &intake);
     if is_planned {
         let plan = Plan {
             id: begun.id,
@@ -148,7 +161,10 @@ pub async fn resume(
     if past.is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    say(progress, &going_on(&past, &before, clock.now().wall));
+    say(
+        progress,
+        &going_on(&past, &before, &intake, clock.now().wall),
+    );
     let carrying = Carrying {
         id: begun.id,
         run: past.record.key,
@@ -180,12 +196,34 @@ fn report_paths(past: &PastRun, named: Vec<PathBuf>) -> Vec<PathBuf> {
     vec![PathBuf::from(name)]
 }
 
-fn going_on(past: &PastRun, before: &Before, now: Timestamp) -> String {
+/// Takes the hold of a run, and looks at it once more: nobody else writes to it from here on, but until now whoever held
+/// it may have read more of its input, or finished it.
+async fn take_over(past: PastRun, store: &Store, at: Timestamp) -> Result<PastRun, Failure> {
+    let taken = store.reopen_run(past.record.key, at).await;
+    taken.map_err(|error| match error {
+        StoreError::RunHeld { run, holder } => held(run, holder),
+        error => state(error),
+    })?;
+    past.again()
+}
+
+/// A run that a live process executes.
+fn held(run: RunId, holder: Holder) -> Failure {
+    state(StoreError::RunHeld { run, holder })
+        .hint("wait for its end, or stop it first, with Ctrl-C or SIGTERM")
+}
+
+/// Says which run goes on, and how much of it is left.
+fn going_on(past: &PastRun, before: &Before, intake: &Intake, now: Timestamp) -> String {
     let begun = &past.record.begun;
     let settled: u64 = before.settled.values().sum();
     let left = Count::new(before.rows.saturating_sub(settled), "row");
+    let unread = match intake {
+        Intake::Read { .. } => ", and the rest of its input",
+        Intake::Nothing => "",
+    };
     format!(
-        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left",
+        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
         begun.created,
         past::age(begun.created, now),
@@ -327,25 +365,28 @@ fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failu
     ))
 }
 
-/// Takes the reading up where it was broken off, or says what cannot be had any more.
+/// Takes the reading up where it was broken off, and says what cannot be had any more.
 fn take_up(
     past: &PastRun,
-    inputs: Vec<Input>,
+    inputs: &[Input],
     settings: &IntakeSettings,
 ) -> (Intake, Option<String>) {
     let mark = &past.record.intake;
     if mark.complete {
         return (Intake::Nothing, None);
     }
-    let reopened = if mark.rows_read == 0 && mark.position.is_none() && are_files(&inputs) {
-        begin_anew(&inputs, settings)
-    } else {
-        reopen(mark.position.as_deref(), inputs, settings)
-    };
-    match reopened {
-        Ok(intake) => (intake, None),
+    let read = Count::new(mark.rows_read, "row");
+    match reopen(mark, inputs, settings) {
+        Ok((intake, gone)) => {
+            let lost = gone.map(|gone| {
+                format!(
+                    "{read} of the input had been read, and {} and what follows it never reached us, for it is no file now",
+                    visible(&gone)
+                )
+            });
+            (intake, lost)
+        }
         Err(error) => {
-            let read = Count::new(mark.rows_read, "row");
             let lost = format!(
                 "{read} of the input had been read, and the rest never reached us ({error:#})"
             );
@@ -354,40 +395,100 @@ fn take_up(
     }
 }
 
-/// Returns whether nothing that was read and not journaled is lost: it can all be read again.
-fn are_files(inputs: &[Input]) -> bool {
-    let is_file = |input: &Input| match input {
+/// Opens what can be read of the inputs from their mark on, and names the first of them that cannot.
+fn reopen(
+    mark: &IntakeMark,
+    inputs: &[Input],
+    settings: &IntakeSettings,
+) -> anyhow::Result<(Intake, Option<String>)> {
+    let place: Option<Place> = match mark.position.as_deref() {
+        Some(text) => Some(serde_json::from_str(text).context("its place cannot be read")?),
+        None if mark.rows_read == 0 => None,
+        None => bail!("its place was not noted, as for a pipe"),
+    };
+    let first = place.as_ref().map_or(0, |place| place.input);
+    let rest = inputs.get(first..).unwrap_or_default();
+    let files: Vec<Input> = rest
+        .iter()
+        .take_while(|input| is_file(input))
+        .cloned()
+        .collect();
+    let gone = rest.get(files.len()).map(name);
+    if files.is_empty() {
+        let gone = gone.context("it is not named")?;
+        bail!("{} is no file now", visible(&gone));
+    }
+    let mut opened = open(&files, settings)?;
+    if let (Some(place), Some(input)) = (place, opened.first_mut()) {
+        let bookmark = Bookmark::parse(&place.bookmark).context("its place cannot be read")?;
+        input.resume(&bookmark)?;
+    }
+    let intake = Intake::Read {
+        inputs: opened,
+        first,
+        beyond: match gone {
+            Some(_) => Beyond::Lost,
+            None => Beyond::Nothing,
+        },
+    };
+    Ok((intake, gone))
+}
+
+/// Returns whether an input can be read a second time. What comes through our own standard input now is another one.
+fn is_file(input: &Input) -> bool {
+    match input {
         // Asked of the system, not by opening it: a pipe that nobody writes to would block.
         Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
         Input::Stdin => false,
-    };
-    !inputs.is_empty() && inputs.iter().all(is_file)
+    }
 }
 
-/// Reads inputs of which no row was journaled.
-fn begin_anew(inputs: &[Input], settings: &IntakeSettings) -> anyhow::Result<Intake> {
-    Ok(Intake::Read {
-        inputs: open(inputs, settings)?,
-        first: 0,
-    })
+fn name(input: &Input) -> String {
+    match input {
+        Input::File(path) => path.display().to_string(),
+        Input::Stdin => "standard input".to_owned(),
+    }
 }
 
-fn reopen(
-    position: Option<&str>,
-    inputs: Vec<Input>,
-    settings: &IntakeSettings,
-) -> anyhow::Result<Intake> {
-    let position = position.context("its place was not noted, as for a pipe")?;
-    let place: Place = serde_json::from_str(position).context("its place cannot be read")?;
-    let bookmark = Bookmark::parse(&place.bookmark).context("its place cannot be read")?;
-    let rest: Vec<_> = inputs.into_iter().skip(place.input).collect();
-    let mut inputs = open(&rest, settings)?;
-    inputs
-        .first_mut()
-        .context("it is not named")?
-        .resume(&bookmark)?;
-    Ok(Intake::Read {
-        inputs,
-        first: place.input,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::commands::past::tests::begin;
+    use crate::cli::commands::past::tests::store;
+    use crate::store::Record;
+
+    #[tokio::test]
+    async fn what_became_of_a_run_after_the_first_look_at_it_is_known_once_it_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let first = store(dir);
+        begin(&first, 1).await;
+        let looked = || past::list(dir).unwrap().remove(0);
+        let (past, run, at) = (looked(), looked().record.key, Timestamp::UNIX_EPOCH);
+        let refused = take_over(looked(), &store(dir), at).await;
+        let refused = refused.map(drop).unwrap_err();
+        assert!(
+            refused.hints[0].starts_with("wait for its end"),
+            "{refused:?}"
+        );
+        let mark = IntakeMark {
+            rows_read: 7,
+            ..IntakeMark::default()
+        };
+        first.append_rows(run, Vec::new(), mark).await.unwrap();
+        drop(first);
+        let second = store(dir);
+        let past = take_over(past, &second, at).await.unwrap();
+        assert_eq!(past.record.intake.rows_read, 7);
+        let finished = Record::RunState {
+            run,
+            state: RunState::Finished,
+            exit: Some(0),
+            reason: None,
+            at,
+        };
+        second.write(vec![finished]).await.unwrap();
+        let past = take_over(past, &second, at).await.unwrap();
+        assert_eq!(past.record.state, RunState::Finished);
+    }
 }

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::RunId;
 use crate::engine::Before;
+use crate::engine::Beyond;
 use crate::engine::Intake;
 use crate::engine::Planner;
 use crate::intake::Input;
@@ -101,7 +102,12 @@ pub async fn run(
         };
         (Intake::Nothing, selecting.fill(&mut stop).await?)
     } else {
-        (Intake::Read { inputs, first: 0 }, Before::default())
+        let reading = Intake::Read {
+            inputs,
+            first: 0,
+            beyond: Beyond::Nothing,
+        };
+        (reading, Before::default())
     };
     if let Some(terms) = terms {
         let plan = Plan {

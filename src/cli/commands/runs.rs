@@ -1,5 +1,6 @@
 //! `runs`: past runs, newest first.
 
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
@@ -15,6 +16,7 @@ use crate::domain::Outcome;
 use super::carry::state;
 use super::ending::Look;
 use super::past;
+use super::past::Found;
 use super::past::PastRun;
 
 /// Prints the runs.
@@ -22,12 +24,13 @@ use super::past::PastRun;
 /// # Errors
 /// Returns why the journal cannot be read, or the result not be printed.
 pub fn runs(settings: &RunsSettings, look: Look) -> Result<(), Failure> {
-    let runs = past::list(&settings.state_dir).map_err(state)?;
+    let Found { runs, fault } = past::look(&settings.state_dir).map_err(state)?;
     let text = match settings.format {
         TableFormat::Json => json(&runs)?,
         TableFormat::Table => table(&runs, look.width)?,
     };
-    print(&text).map_err(Failure::of_output)
+    print(&text).map_err(Failure::of_output)?;
+    fault.map_or(Ok(()), |fault| Err(state(fault)))
 }
 
 fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
@@ -74,6 +77,10 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
             visible(&inputs.join(", ")).into_owned(),
         ]);
     }
+    // An id is there to be copied: whatever the width, it stays in one piece.
+    if let Some(ids) = table.column_mut(0) {
+        ids.set_constraint(ColumnConstraint::ContentWidth);
+    }
     Ok(format!("{}\n", table.trim_fmt()))
 }
 
@@ -112,4 +119,23 @@ fn json(runs: &[PastRun]) -> Result<String, Failure> {
         }));
     }
     Ok(format!("{:#}\n", serde_json::Value::from(list)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::commands::past::tests::begin;
+    use crate::cli::commands::past::tests::store;
+
+    #[tokio::test]
+    async fn an_id_stays_in_one_piece_however_narrow_the_terminal() {
+        let folder = tempfile::tempdir().unwrap();
+        begin(&store(folder.path()), 1).await;
+        let runs = past::list(folder.path()).unwrap();
+        let id = runs[0].record.begun.id.to_string();
+        for width in [40, 80, 200] {
+            let text = table(&runs, width).unwrap();
+            assert!(text.contains(&id), "{width}: {text}");
+        }
+    }
 }

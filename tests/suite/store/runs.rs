@@ -112,6 +112,24 @@ fn the_run_of_a_dead_process_is_taken_over_by_one_and_the_next_is_refused() {
 }
 
 #[test]
+fn a_run_that_has_finished_meanwhile_is_not_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let run = run_of(&first, 1);
+    block_on(first.write(vec![ended_as(run, RunState::Finished, 40)])).unwrap();
+    drop(first);
+    let second = open(dir.path());
+    let appended = block_on(second.reopen_run(run, at(50).wall)).unwrap();
+    assert!(appended.duplicates.is_empty());
+    let found = runs(dir.path()).remove(0);
+    assert_eq!(found.standing(), Standing::Finished);
+    assert_eq!(
+        (found.exit_code, found.ended_at),
+        (Some(4), Some(at(40).wall))
+    );
+}
+
+#[test]
 fn the_list_tells_running_stopped_crashed_and_finished_apart() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -25,6 +25,7 @@ use mde_cancel::domain::ReportRow;
 use mde_cancel::domain::RunId;
 use mde_cancel::domain::Scope;
 use mde_cancel::engine::Before;
+use mde_cancel::engine::Beyond;
 use mde_cancel::engine::Intake;
 use mde_cancel::engine::LaneHandles;
 use mde_cancel::engine::Observer;
@@ -188,6 +189,7 @@ impl Scenario {
             intake: Intake::Read {
                 inputs: self.inputs(folder.path()),
                 first: 0,
+                beyond: Beyond::Nothing,
             },
             before: Before::default(),
             planner: Planner::new(std::sync::Arc::default()),

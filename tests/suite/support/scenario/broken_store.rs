@@ -13,6 +13,7 @@ use mde_cancel::domain::ReportRow;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::RunId;
 use mde_cancel::engine::Before;
+use mde_cancel::engine::Beyond;
 use mde_cancel::engine::EngineError;
 use mde_cancel::engine::Intake;
 use mde_cancel::engine::Place;
@@ -135,6 +136,7 @@ impl Scenario {
         Intake::Read {
             inputs: self.inputs(folder),
             first: 0,
+            beyond: Beyond::Nothing,
         }
     }
 
@@ -153,7 +155,11 @@ impl Scenario {
         inputs[0]
             .resume(&Bookmark::parse(&place.bookmark).unwrap())
             .unwrap();
-        Intake::Read { inputs, first: 0 }
+        Intake::Read {
+            inputs,
+            first: 0,
+            beyond: Beyond::Nothing,
+        }
     }
 }
 
