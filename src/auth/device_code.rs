@@ -209,7 +209,7 @@ impl DeviceCode {
 
     fn fault(&self, name: &str, answer: &Answer) -> AuthError {
         let url = self.web.endpoint(&self.tenant, name);
-        refused(answer.status, &answer.body, &url, true)
+        refused(answer.status, &answer.told(), &url, true)
     }
 
     fn refused(&self, refusal: Refusal) -> AuthError {

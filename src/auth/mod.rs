@@ -14,6 +14,8 @@ mod secret_file;
 
 mod ready_token;
 
+mod echo;
+
 mod web;
 
 mod certificate;

@@ -24,6 +24,7 @@ use url::Host;
 use url::Url;
 use url::form_urlencoded;
 
+use super::echo::Secrets;
 use super::refusal::Refusal;
 use super::refusal::clean;
 use super::token::AuthError;
@@ -41,14 +42,6 @@ const IMDS: &str = "169.254.169.254";
 const IDENTITY_MEND: &str =
     "check that this machine has the identity; for a user-assigned one, give its --client-id";
 
-/// The values of a form that must not come back in any message.
-const SECRET_FIELDS: [&str; 4] = [
-    "client_secret",
-    "client_assertion",
-    "refresh_token",
-    "device_code",
-];
-
 /// Clients and addresses of one login service. Cheap to clone.
 #[derive(Clone)]
 pub struct Web {
@@ -64,7 +57,16 @@ pub struct Web {
 /// What a server said.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// As it came, with whatever secret stands in it.
     pub(super) body: String,
+    secrets: Secrets,
+}
+
+impl Answer {
+    /// Returns the body for messages, without the secrets that were sent.
+    pub(super) fn told(&self) -> String {
+        self.secrets.taken_out_of(&self.body)
+    }
 }
 
 impl Web {
@@ -112,11 +114,8 @@ impl Web {
             .post(url.clone())
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(body.clone());
-        let answer = exchange(call, &place_of(&url, true)).await?;
-        Ok(Answer {
-            status: answer.status,
-            body: without_secrets(&answer.body, body.as_bytes()),
-        })
+        let secrets = Secrets::of_form(body.as_bytes());
+        exchange(call, secrets, &place_of(&url, true)).await
     }
 
     fn client(&self, url: &Url) -> &Client {
@@ -231,21 +230,21 @@ impl Line {
         for (name, value) in request.headers().iter() {
             call = call.header(name.as_str(), value.as_str());
         }
-        let mut sent: &[u8] = &[];
+        let mut secrets = Secrets::default();
         if let Body::Bytes(bytes) = request.body() {
             call = call.body(bytes.clone());
-            sent = bytes;
+            secrets = Secrets::of_form(bytes);
         }
+        let secrets = secrets.and_of(request.headers());
         let is_login = request.method() == Method::Post;
         if !is_login {
             call = call.timeout(ENDPOINT_PATIENCE);
         }
-        let answer = exchange(call, &place_of(&url, is_login)).await?;
+        let answer = exchange(call, secrets, &place_of(&url, is_login)).await?;
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
-        let body = without_secrets(&answer.body, sent);
-        Err(refused(answer.status, &body, &url, is_login))
+        Err(refused(answer.status, &answer.told(), &url, is_login))
     }
 }
 
@@ -313,7 +312,11 @@ pub(super) fn place_of(url: &Url, is_login: bool) -> String {
     }
 }
 
-async fn exchange(call: RequestBuilder, place: &str) -> Result<Answer, AuthError> {
+async fn exchange(
+    call: RequestBuilder,
+    secrets: Secrets,
+    place: &str,
+) -> Result<Answer, AuthError> {
     let unavailable = |error: &reqwest::Error| AuthError::Unavailable {
         place: place.to_owned(),
         what: describe(error),
@@ -338,6 +341,7 @@ async fn exchange(call: RequestBuilder, place: &str) -> Result<Answer, AuthError
     Ok(Answer {
         status,
         body: String::from_utf8_lossy(&body).into_owned(),
+        secrets,
     })
 }
 
@@ -360,17 +364,6 @@ fn describe(error: &reqwest::Error) -> String {
         Some(cause) => format!("{what}: {}", clean(&cause.to_string())),
         None => what.to_owned(),
     }
-}
-
-/// Takes out of an answer what was sent in secret fields of the form, should a server echo it.
-fn without_secrets(answer: &str, form: &[u8]) -> String {
-    let mut text = answer.to_owned();
-    for (name, value) in form_urlencoded::parse(form) {
-        if SECRET_FIELDS.contains(&name.as_ref()) && !value.is_empty() {
-            text = text.replace(value.as_ref(), "[redacted]");
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -473,14 +466,5 @@ mod tests {
         assert!(refused(410, "", &imds, false).is_transient());
         assert!(!refused(410, "", &login, true).is_transient());
         assert!(!refused(404, "", &imds, false).is_transient());
-    }
-
-    #[test]
-    fn an_echoed_secret_does_not_stay() {
-        let form = b"client_id=a&client_secret=s%2Fcret&scope=x";
-        assert_eq!(
-            without_secrets("you sent s/cret for a", form),
-            "you sent [redacted] for a"
-        );
     }
 }

@@ -269,6 +269,31 @@ async fn a_login_service_that_echoes_the_secret_does_not_get_it_into_a_message()
 }
 
 #[tokio::test]
+async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
+    let hard = "s3cr3t/ma\"rk+er~1";
+    for echo in [
+        r#"{"error":"x","error_description":"you sent s3cr3t\/ma\"rk+er~1"}"#,
+        r#"{"error":"x","error_description":"you sent \u00733cr3t/ma\u0022rk+er~1"}"#,
+        r#"{"error":"x","error_description":"bad body: client_secret=s3cr3t%2Fma%22rk%2Ber%7E1&a=b"}"#,
+    ] {
+        for status in [200, 400, 503] {
+            let server = Server::start(&[(status, echo.to_owned())]).await;
+            let kind = AzureKind::ClientSecret {
+                tenant: TENANT.to_owned(),
+                client: APP.to_owned(),
+                secret: SecretOrigin::Value(SecretString::from(hard), "the test".to_owned()),
+            };
+            let error = credential(kind, &server.address)
+                .token(Freshness::AtHand)
+                .await
+                .unwrap_err();
+            let told = format!("{error} {error:?}");
+            assert!(!told.contains("s3cr3t"), "{status} {echo}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_of_another_tenant_is_refused_and_not_kept() {
     let other = json!({"expires_in": 3599, "access_token": jwt(APP, 1), "token_type": "Bearer"});
     let server = Server::start(&[(200, other.to_string())]).await;
@@ -512,6 +537,27 @@ async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
         format!("{SCOPE} offline_access")
     );
     assert!(!format!("{credential:?}").contains("refresh-"));
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_comes_back_unchanged_is_sent_again_as_it_is() {
+    let server = Server::start(&[
+        begun(1),
+        person_granted(1),
+        person_granted(1),
+        person_granted(1),
+    ])
+    .await;
+    let credential = device(&server.address, &Arc::default());
+    for _ in 0..3 {
+        credential.token(Freshness::New).await.unwrap();
+    }
+    let calls = server.calls();
+    let refreshed: Vec<_> = calls
+        .iter()
+        .filter_map(|call| call.field("refresh_token"))
+        .collect();
+    assert_eq!(refreshed, ["refresh-1", "refresh-1"]);
 }
 
 #[tokio::test]
