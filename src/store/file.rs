@@ -211,6 +211,9 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
     let (conn, header) = loop {
         match look() {
             Err(fault) if patience.bears(&fault, file) => {}
+            Err(Fault::Sqlite(error)) if is_half_made(&error) => {
+                take_back(file).map_err(|fault| fault.at(file))?;
+            }
             looked => break looked.map_err(|fault| fault.at(file))?,
         }
     };
@@ -227,6 +230,27 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
         });
     }
     Ok(conn)
+}
+
+/// Returns whether whoever made the file died over it, before it was switched to WAL: what was begun must be taken back,
+/// and nobody can do that who may only read.
+fn is_half_made(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::SqliteFailure(failure, _)
+            if failure.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
+    )
+}
+
+/// Has SQLite take back what a dead process had begun, which it does at the first look.
+fn take_back(file: &Path) -> Result<(), Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.busy_timeout(patience::OPENING)?;
+    if conn.is_readonly(MAIN_DB)? {
+        return Err(Fault::ReadOnly);
+    }
+    Header::read(&conn).map(drop)
 }
 
 /// Returns whether the file was written by an older version, or by none yet.

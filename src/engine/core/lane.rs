@@ -51,6 +51,10 @@ pub(super) const MAX_BATCH: usize = 100;
 /// Rows in doubt or waiting for a retry that may be held at most; more are not loaded until some are settled.
 const MOST_ROWS: usize = 20_000;
 
+/// A lane is asked every second while its process is at work, and in a simulation after the longest pause of its rules.
+/// What passes beyond that between two questions has passed without us: the machine slept, or the process was stopped.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
+
 /// What a call that is under way is for.
 #[derive(Debug)]
 pub(super) enum Errand {
@@ -407,7 +411,8 @@ impl Lane {
     pub(super) fn pass_time(&mut self, now: Uptime) {
         let passed = self
             .stepped
-            .map_or(Duration::ZERO, |before| now.since(before));
+            .map_or(Duration::ZERO, |before| now.since(before))
+            .min(LONGEST_STEP);
         self.stepped = Some(now);
         let cause = self.waiting.map(|waiting| waiting.cause);
         let held_back = matches!(

@@ -167,3 +167,110 @@ impl Core {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::ActionId;
+    use crate::domain::RowContext;
+    use crate::domain::RowNumber;
+    use crate::engine::core::CommentRule;
+    use crate::engine::core::GateSettings;
+    use crate::retry::RetrySettings;
+    use crate::store::Phase;
+    use crate::store::QueuedRow;
+    use crate::store::RunKey;
+
+    const HOUR: u64 = 3600;
+
+    fn at(seconds: u64) -> Moment {
+        let passed = Duration::from_secs(seconds);
+        Moment {
+            uptime: Uptime::from_nanos(0).after(passed),
+            wall: Timestamp::UNIX_EPOCH + passed,
+        }
+    }
+
+    /// Makes the core of a run with one row, whose journal never answers.
+    fn stuck() -> Core {
+        let gate = |scope| GateSettings {
+            scope: ScopeKey(scope),
+            windows: Arc::new(Windows::none()),
+            pace: None,
+            concurrency: 1,
+            cooldown: None,
+        };
+        let settings = CoreSettings {
+            run: RunKey(1),
+            retry: RetrySettings::default(),
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from("x"),
+            },
+            rules: Arc::default(),
+            verify_for: None,
+            reach_timeout: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(HOUR),
+            max_failures: None,
+            seed: 1,
+        };
+        let lane = LaneSettings {
+            cancel: gate(1),
+            get: gate(2),
+            list: gate(3),
+        };
+        let mut core = Core::new(settings, vec![lane]);
+        let lane = LaneId(0);
+        let appended = Event::Appended {
+            lane,
+            last: RowNumber(1),
+            count: 1,
+            settled: BTreeMap::new(),
+        };
+        let row = QueuedRow {
+            number: RowNumber(1),
+            id: ActionId::from_bytes([1; 16]).unwrap(),
+            context: RowContext::default(),
+            attempts: 0,
+            phase: Phase::Fresh,
+            first_sent_at: None,
+            comment_sent: None,
+            status_before: None,
+            action_status: None,
+            triaged_at: None,
+        };
+        let rows = vec![row];
+        for event in [
+            appended,
+            Event::TokenReady {
+                lane,
+                expires_at: None,
+            },
+            Event::Loaded { lane, rows },
+        ] {
+            core.step(at(0), event);
+        }
+        core
+    }
+
+    #[test]
+    fn time_in_which_the_machine_slept_is_none_in_which_nothing_ended() {
+        let mut core = stuck();
+        for asleep in 1..=9 {
+            core.step(at(asleep * 24 * HOUR), Event::Tick);
+        }
+        assert_eq!(core.stop_reason(), None);
+        let mut now = 9 * 24 * HOUR;
+        while core.stop_reason().is_none() {
+            now += 1;
+            core.step(at(now), Event::Tick);
+        }
+        assert!(matches!(core.stop_reason(), Some(StopReason::GaveUp(_))));
+        assert_eq!(now, 9 * 24 * HOUR + HOUR - 9 * 60);
+    }
+}

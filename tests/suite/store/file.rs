@@ -93,6 +93,35 @@ fn an_empty_file_is_a_state_that_was_never_written() {
     assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 1);
 }
 
+/// Leaves a state file as a process does that dies while it makes it: begun, with the journal that takes it back.
+fn half_made(dir: &Path) {
+    let other = tempfile::tempdir().unwrap();
+    let file = other.path().join("state.db");
+    let making = Connection::open(&file).unwrap();
+    making
+        .execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; CREATE TABLE t (a);
+             INSERT INTO t SELECT zeroblob(4000) FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]');",
+        )
+        .unwrap();
+    // Copied in the middle: nobody holds a lock on the copies.
+    for name in ["state.db", "state.db-journal"] {
+        std::fs::copy(other.path().join(name), dir.join(name)).unwrap();
+    }
+    assert!(std::fs::metadata(dir.join("state.db")).unwrap().len() > 0);
+}
+
+#[test]
+fn a_file_whose_maker_died_over_it_is_made_anew_by_whoever_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    half_made(dir.path());
+    run_of(&open(dir.path()), 1);
+    assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    half_made(dir.path());
+    assert!(Reader::open(dir.path()).unwrap().runs().unwrap().is_empty());
+}
+
 #[test]
 fn a_folder_that_cannot_be_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
