@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use mde_cancel::sandbox::CallKind;
@@ -134,4 +135,35 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     outcomes.for_each(|outcome| *counts.entry(outcome).or_default() += 1);
     assert_eq!(counts, BTreeMap::from([("cancelled".to_owned(), 3)]));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_ends_the_look_at_what_became_of_the_machines() {
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("hang@on=list,after=1").unwrap();
+    });
+    for number in 1..=2 {
+        live.sandbox
+            .add(action(number, "Isolate", Status::Succeeded));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_ids(folder.path(), 2);
+    let words = "run ids.txt --yes --follow-up todo.csv";
+    let mut child = command(folder.path(), &live, words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while live.calls(CallKind::List) < 2 {
+        assert!(start.elapsed() < Duration::from_secs(120), "nobody looks");
+        std::thread::yield_now();
+    }
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let left = std::fs::read_to_string(folder.path().join("todo.csv")).unwrap();
+    let why = "not known: stopped by SIGTERM before the answer came";
+    assert!(left.contains(why), "{left}");
 }
