@@ -29,6 +29,7 @@ use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::settings::Verify;
 use crate::cli::summary::Accepted;
+use crate::cli::summary::InputRead;
 use crate::cli::summary::NextStep;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
@@ -243,6 +244,11 @@ impl Ending {
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
+            input: if self.lost.is_some() || end.intake.is_some() {
+                InputRead::CutShort
+            } else {
+                InputRead::Whole
+            },
             outcomes,
             final_statuses: BTreeMap::new(),
             accepted,
