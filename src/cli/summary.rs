@@ -28,6 +28,15 @@ use super::text::Span;
 use super::text::visible;
 use super::text::wrap;
 
+/// How far the input was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputRead {
+    /// To its end, or as far as was wanted.
+    Whole,
+    /// It broke off, so that there may be rows which nobody knows.
+    CutShort,
+}
+
 /// One thing to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextStep {
@@ -44,6 +53,8 @@ pub struct Summary {
     pub run: RunId,
     /// Whether it ran against the imitation, which the first line then says.
     pub sandbox: bool,
+    /// Whether there may be rows beyond those that are counted.
+    pub input: InputRead,
     /// How many rows ended how; their sum is the number of rows.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// The statuses of the rows that are `already_final`, as the service spells them; empty where none is known.
@@ -76,7 +87,11 @@ impl Summary {
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         if left.is_empty() {
-            let line = paint.apply(Tone::Good, &format!("{mark}nothing left to do"));
+            let (tone, what) = match self.input {
+                InputRead::Whole => (Tone::Good, "nothing left to do"),
+                InputRead::CutShort => (Tone::Caution, "part of the input never reached us"),
+            };
+            let line = paint.apply(tone, &format!("{mark}{what}"));
             push_line(&mut text, &line);
         }
         for (position, part) in left.iter().enumerate() {
@@ -214,6 +229,7 @@ mod tests {
         Summary {
             run: run(),
             sandbox: false,
+            input: InputRead::Whole,
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
             final_statuses: BTreeMap::new(),
             accepted: Accepted::IsEnough,
@@ -421,6 +437,9 @@ mod tests {
             text.lines().next().unwrap().to_owned()
         };
         let mut summary = clean();
+        summary.input = InputRead::CutShort;
+        assert_eq!(first(&summary), "part of the input never reached us");
+        summary.input = InputRead::Whole;
         summary.outcomes.insert(Outcome::Accepted, 2);
         assert_eq!(first(&summary), "nothing left to do");
         summary.accepted = Accepted::IsLeft;

@@ -8,6 +8,7 @@ mod support;
 
 mod architecture;
 
+mod afterwards;
 mod api;
 mod auth;
 mod broken_store;

@@ -173,6 +173,7 @@ fn ids_from_a_pipe_are_gone_on_with_and_what_never_came_is_said() {
         told.contains("60 rows of the input had been read") && told.contains("never reached us"),
         "{told}"
     );
+    assert!(!told.contains("nothing left to do"), "{told}");
     let mut report = csv::Reader::from_path(here.join("report.csv")).unwrap();
     let rows: Vec<csv::StringRecord> = report.records().map(Result::unwrap).collect();
     let reported: Vec<_> = rows.iter().map(|row| row[0].to_owned()).collect();

@@ -117,10 +117,22 @@ fn actions_that_end_by_themselves_waste_hardly_a_cancel() {
 
 #[test]
 fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_is() {
-    for (after, expected) in [
-        (Some(ActionStatus::Failed), AlreadyFinal),
-        (Some(ActionStatus::Cancelled), AlreadyCancelled),
-        (None, NotFound),
+    for (after, expected, why) in [
+        (
+            Some(ActionStatus::Failed),
+            AlreadyFinal,
+            "it was still open when its state was first read, and then ended as Failed",
+        ),
+        (
+            Some(ActionStatus::Cancelled),
+            AlreadyCancelled,
+            "it was Cancelled before",
+        ),
+        (
+            None,
+            NotFound,
+            "404; the service knew this id a while ago, but another look did not find it",
+        ),
     ] {
         let mut world = world(1);
         world.state_of = Box::new(move |_, now| {
@@ -133,6 +145,8 @@ fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_i
         let history = world.run();
         assert_eq!(history.posts.len(), 1);
         assert_eq!(history.outcomes[&RowNumber(1)], expected);
+        let reason = &history.reasons[&RowNumber(1)];
+        assert!(reason.starts_with(why), "{reason}");
     }
 }
 

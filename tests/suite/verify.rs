@@ -135,3 +135,22 @@ fn without_verifying_nothing_is_read_again() {
     assert_eq!(history.counts()[&Accepted], 5);
     assert_eq!(history.reads.len(), 1, "the triage's");
 }
+
+#[test]
+fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
+    let mut world = lagging(1, |_, _| ActionStatus::Pending);
+    world.read_answer = Box::new(|ids, now| {
+        let records = ids.iter().filter(|_| now < secs(1));
+        let records = records.map(|&id| MachineAction {
+            status: Some(ActionStatus::Pending),
+            ..MachineAction::bare(id)
+        });
+        Some(reply(ReplyKind::Answer(records.collect()), Some(200)))
+    });
+    let history = world.run();
+    assert_eq!(history.outcomes[&RowNumber(1)], Accepted);
+    assert_eq!(
+        history.reasons[&RowNumber(1)],
+        "the service took the cancel, and its record was not found any more"
+    );
+}

@@ -158,7 +158,7 @@ pub(super) async fn carry_out(
                 .then_some(service.lane.reads())
                 .map(|handles| Reads::new(handles, store.clone(), Arc::clone(&clock), reads));
             let reads = reads.ok_or("the run stopped before anybody looked");
-            follow_up((&store, run, id), reads, &*clock).await
+            follow_up((&store, run, id), reads, &*clock, &mut stop.wishes).await
         }
         Err(_) => Ok(LeftToDo::default()),
     };

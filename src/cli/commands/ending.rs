@@ -32,6 +32,7 @@ use crate::cli::meter::Ended;
 use crate::cli::meter::Meter;
 use crate::cli::settings::Verify;
 use crate::cli::summary::Accepted;
+use crate::cli::summary::InputRead;
 use crate::cli::summary::NextStep;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
@@ -274,6 +275,11 @@ impl Ending {
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
+            input: if self.lost.is_some() || end.intake.is_some() {
+                InputRead::CutShort
+            } else {
+                InputRead::Whole
+            },
             outcomes,
             final_statuses: BTreeMap::new(),
             accepted,
@@ -316,11 +322,17 @@ impl Ending {
         if let Some(why) = end.stop.as_ref().and_then(mend) {
             steps.push(NextStep { why, command: None });
         }
-        if end.stop.is_some() {
+        if let Some(stop) = &end.stop {
             steps.push(NextStep {
                 why: "to go on where it stopped".to_owned(),
                 command: Some(format!("mde-cancel resume --yes {}", self.id)),
             });
+            if let StopReason::ReadingForbidden(_) = stop {
+                steps.push(NextStep {
+                    why: "or to send what is left without knowing states".to_owned(),
+                    command: Some(format!("mde-cancel resume --yes --no-triage {}", self.id)),
+                });
+            }
             return steps;
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
@@ -358,7 +370,7 @@ fn describe_stop(reason: &StopReason) -> String {
         StopReason::GaveUp(why) => format!("gave up: {why}"),
         StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
         StopReason::SameRefusal(what) => {
-            format!("ten cancels in a row were refused alike, none taken: {what}")
+            format!("ten cancels in a row were refused alike, none taken, the last with: {what}")
         }
     }
 }
@@ -378,8 +390,8 @@ fn mend(reason: &StopReason) -> Option<String> {
             "look at --tenant-id and --id-column, and at where the ids came from"
         }
         StopReason::ReadingForbidden(_) => {
-            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token, for grants show only in \
-             new ones; or resume with --no-triage, which sends without knowing states"
+            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token: grants show only in new \
+             ones"
         }
         StopReason::AllForbidden => {
             "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"

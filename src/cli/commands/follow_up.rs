@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::cli::failure::Failure;
 use crate::clock::Clock;
 use crate::domain::ActionType;
@@ -15,6 +17,7 @@ use crate::domain::Since;
 use crate::engine::Aftermath;
 use crate::engine::Need;
 use crate::engine::Reads;
+use crate::engine::core::StopReason;
 use crate::store::Record;
 use crate::store::RunKey;
 use crate::store::Store;
@@ -39,6 +42,7 @@ pub(super) async fn follow_up(
     (store, run, id): (&Store, RunKey, RunId),
     reads: Result<Reads, &str>,
     clock: &dyn Clock,
+    stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<LeftToDo, Failure> {
     let needs = needs(store.reader()?.report_rows(id)?)?;
     if needs.is_empty() {
@@ -50,6 +54,8 @@ pub(super) async fn follow_up(
         Ok(mut reads) => {
             let until = clock.now().uptime.after(PATIENCE);
             let aftermath = tokio::select! {
+                biased;
+                Some(reason) = stop.recv() => Err(stopped(&reason)),
                 aftermath = Aftermath::read(&mut reads, &needs) => aftermath.map_err(|error| error.to_string()),
                 () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
             };
@@ -84,6 +90,13 @@ pub(super) async fn follow_up(
         machines: by_machine(left),
         calls,
     })
+}
+
+fn stopped(reason: &StopReason) -> String {
+    match reason {
+        StopReason::Asked(what) => format!("stopped by {what} before the answer came"),
+        _ => "stopped before the answer came".to_owned(),
+    }
 }
 
 /// Gathers the rows whose machines need a hand.

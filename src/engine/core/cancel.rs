@@ -343,14 +343,14 @@ impl Lane {
     }
 
     /// Counts a refusal that retrying cannot mend; so many of one kind without a success stop the run.
-    pub(super) fn count_refusal(&mut self, what: &str) {
+    pub(super) fn count_refusal(&mut self, what: &str, words: String) {
         if self.refusal.0 == what {
             self.refusal.1 += 1;
         } else {
             self.refusal = (what.to_owned(), 1);
         }
         if self.refusal.1 >= SAME_REFUSALS {
-            self.stop(StopReason::SameRefusal(what.to_owned()));
+            self.stop(StopReason::SameRefusal(words));
         }
     }
 

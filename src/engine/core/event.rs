@@ -186,7 +186,7 @@ pub enum StopReason {
     GaveUp(String),
     /// More rows ended badly than `--max-failures` allows; says how many.
     TooManyFailures(String),
-    /// The service refused cancel after cancel in the same way; gives status and code.
+    /// The service refused cancel after cancel in the same way; gives the last answer.
     SameRefusal(String),
 }
 

@@ -197,6 +197,12 @@ impl Lane {
         } else if was_seen && row.attempts == 0 {
             let reason = "the service knew this id a while ago, but two more looks did not find it";
             self.settle(now, number, Outcome::NotFound, reason.to_owned());
+        } else if was_seen && row.doubt == Some(Doubt::Missing) {
+            let reason = format!(
+                "{}; the service knew this id a while ago, but another look did not find it",
+                row.last_words
+            );
+            self.settle(now, number, Outcome::NotFound, reason);
         } else if was_seen {
             // The service answered about it before; a list that lacks it proves nothing.
             self.resolve_unreadable(now, number);

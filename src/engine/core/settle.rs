@@ -74,6 +74,9 @@ impl Lane {
         let status = status.unwrap_or("unknown");
         let mut reason = match outcome {
             Outcome::AlreadyCancelled => words::of_cancellation(row.record.as_deref()),
+            Outcome::AlreadyFinal if row.attempts > 0 && row.was_open => format!(
+                "it was still open when its state was first read, and then ended as {status}, not by a cancel"
+            ),
             Outcome::AlreadyFinal if row.attempts > 0 => {
                 format!("the action had ended as {status} when its record was first seen")
             }
@@ -100,11 +103,14 @@ impl Lane {
         let Some(row) = self.rows.get(&number) else {
             return;
         };
-        let reason = match row
+        let status = row
             .record
             .as_ref()
-            .and_then(|record| record.status.as_ref())
-        {
+            .and_then(|record| record.status.as_ref());
+        let reason = match status {
+            _ if row.was_missing => {
+                "the service took the cancel, and its record was not found any more".to_owned()
+            }
             Some(status) => format!("the service took the cancel; its record still said {status}"),
             None => "the service took the cancel and sent no record back".to_owned(),
         };
@@ -129,7 +135,7 @@ impl Lane {
             self.settle(now, number, Outcome::Forbidden, reason);
             return;
         }
-        let what = row.refusal.clone();
+        let (what, words) = (row.refusal.clone(), row.last_words.clone());
         match status {
             Some(status) => {
                 reason.push_str("; the action is still ");
@@ -138,7 +144,7 @@ impl Lane {
             None => reason.push_str("; its record could not be read"),
         }
         self.settle(now, number, Outcome::Failed, reason);
-        self.count_refusal(&what);
+        self.count_refusal(&what, words);
     }
 
     /// Settles a row whose attempts are used up.
