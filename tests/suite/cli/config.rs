@@ -356,6 +356,17 @@ fn where_any_part_of_the_address_is_typed_variables_say_nothing_of_it() {
 }
 
 #[test]
+fn completions_and_the_manual_need_no_config_file() {
+    let broken = File::of("no such = thing");
+    for command in ["completions bash", "man"] {
+        assert!(
+            typing(command).config(broken.path()).resolve().is_ok(),
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn the_shown_defaults_are_the_documented_ones() {
     use clap::CommandFactory as _;
     let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command
