@@ -121,7 +121,11 @@ impl Settings {
     /// Returns the first thing that cannot be meant.
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
-        let config = config_layer(&typed.config, around)?;
+        // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
+        let config = match &typed.command {
+            Command::Completions(_) | Command::Man(_) => None,
+            _ => config_layer(&typed.config, around)?,
+        };
         let around = &around.with_config(config);
         let command = match typed.command {
             Command::Run(run) if run.dry_run => {

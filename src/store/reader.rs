@@ -269,7 +269,7 @@ impl Reader {
         self.at(|conn| figures::answers(conn, run))
     }
 
-    /// Reads the first `limit` rows of a run whose machines still need a hand.
+    /// Reads the first `limit` rows of a run whose machines still need a hand, the gravest first.
     ///
     /// # Errors
     /// Returns why the file cannot be read.

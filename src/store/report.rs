@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use rusqlite::Row;
 use rusqlite::params;
 
+use crate::domain::FollowUp;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
 
@@ -51,13 +52,19 @@ pub(super) fn read_page(
     Ok((rows, last))
 }
 
-/// Reads the first rows whose machines still need a hand.
+/// Reads the first rows whose machines still need a hand, the gravest first.
 pub(super) fn read_follow_ups(
     conn: &Connection,
     run: &RunRecord,
     limit: u32,
 ) -> Result<Vec<ReportRow>, Fault> {
-    let sql = select("WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY r.number LIMIT ?2");
+    let ranks: String = (0..)
+        .zip(FollowUp::ALL)
+        .map(|(rank, need)| format!("WHEN '{}' THEN {rank} ", need.as_str()))
+        .collect();
+    let sql = select(&format!(
+        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY CASE r.follow_up {ranks}END, r.number LIMIT ?2"
+    ));
     let rows = conn
         .prepare_cached(&sql)?
         .query_map(params![run.key.0, limit], |row| read_row(run, row))?

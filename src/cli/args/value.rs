@@ -86,6 +86,9 @@ pub enum InvalidValue {
         "a path is wanted, not the secret itself; write the secret to a file or set AZURE_CLIENT_SECRET"
     )]
     SecretItself,
+    /// A certificate with its key where the name of its file should stand.
+    #[error("a path is wanted, not the certificate itself; write certificate and key to a file")]
+    CertificateItself,
     /// No tenant.
     #[error("a tenant is a GUID or a domain name such as contoso.onmicrosoft.com")]
     Tenant,
@@ -391,6 +394,20 @@ pub fn secret_path(text: &OsStr) -> Result<PathBuf, InvalidValue> {
         && !seen.contains(['/', '\\']);
     if looks_secret {
         return Err(InvalidValue::SecretItself);
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads the path of a file that holds a certificate with its key.
+///
+/// # Errors
+/// Returns that it is blank or looks like a certificate or a key, which then must not be shown.
+pub fn certificate_path(text: &OsStr) -> Result<PathBuf, InvalidValue> {
+    if text.is_empty() {
+        return Err(InvalidValue::Blank);
+    }
+    if text.to_string_lossy().contains("-----BEGIN") {
+        return Err(InvalidValue::CertificateItself);
     }
     Ok(PathBuf::from(text))
 }

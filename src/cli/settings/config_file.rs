@@ -24,6 +24,7 @@ use super::config_key::KEYS;
 use super::config_key::Key;
 use super::config_key::Kind;
 use super::config_key::SECRETS;
+use super::config_key::is_secret_itself;
 use super::config_key::nearest;
 
 /// How the file is called in the platform's config folder.
@@ -70,6 +71,7 @@ enum Problem {
     UnknownKey(String),
     Arms(String),
     Secret(String),
+    SecretItself(&'static str),
     NoValue(String),
     NoProfile(String, Vec<String>),
     NotATable(String),
@@ -205,6 +207,12 @@ fn entries(table: &Table, folder: &Path, in_profile: bool) -> Result<Vec<Entry>,
         .iter()
         .map(|(name, value)| {
             let key = known(name)?;
+            if value
+                .as_str()
+                .is_some_and(|text| is_secret_itself(key.name, text.as_ref()))
+            {
+                return Err(Problem::SecretItself(key.name));
+            }
             let value =
                 written(key, value, folder).ok_or_else(|| Problem::NoValue(name.clone()))?;
             Ok(Entry {
@@ -274,6 +282,9 @@ impl ConfigFault {
             Problem::Secret(name) => Some(format!(
                 "name a file that only its owner can read with {name}-file, or a variable with {name}-env"
             )),
+            Problem::SecretItself(_) => {
+                Some("write it to a file that only its owner can read, and name that".to_owned())
+            }
             Problem::UnknownKey(name) => nearest(name).map(|near| format!("did you mean {near}?")),
             Problem::NoProfile(_, names) if names.is_empty() => {
                 Some("write a table [profile.NAME] for it, or leave out --profile".to_owned())
@@ -305,6 +316,12 @@ impl fmt::Display for ConfigFault {
                 write!(
                     f,
                     "config file {path}: no secret may stand there, as in {name}"
+                )
+            }
+            Problem::SecretItself(name) => {
+                write!(
+                    f,
+                    "config file {path}: {name} is to name a file, and holds the secret itself"
                 )
             }
             Problem::NoValue(name) => write!(f, "config file {path}: {name} holds no value for it"),

@@ -1,5 +1,9 @@
 //! The keys of the config file, each with the variable that it stands in for and the default that holds without it.
 
+use std::ffi::OsStr;
+
+use crate::cli::args::value;
+
 /// What kind of value a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -155,6 +159,17 @@ pub(super) const SECRETS: &[&str] = &[
     "password",
     "access-token",
 ];
+
+/// Returns whether what should name a file looks like the secret that was to stand in it.
+pub(super) fn is_secret_itself(key: &str, text: &OsStr) -> bool {
+    let read = match key {
+        "client-secret-file" => value::secret_path,
+        "token-file" | "federated-token-file" => value::token_path,
+        "client-certificate-file" => value::certificate_path,
+        _ => return false,
+    };
+    read(text).is_err()
+}
 
 /// Returns the key that was probably meant.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {

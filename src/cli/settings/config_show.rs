@@ -10,12 +10,12 @@ use crate::cli::args::config::ConfigShowArgs;
 use crate::cli::args::connection::CredentialChoice;
 use crate::cli::args::connection::ScopeArgs;
 use crate::cli::args::connection::SignInArgs;
-use crate::cli::args::value;
 use crate::cli::args::value::Veiled;
 
 use super::config_key::KEYS;
 use super::config_key::Key;
 use super::config_key::Kind;
+use super::config_key::is_secret_itself;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::surroundings::Surroundings;
@@ -46,6 +46,10 @@ impl ConfigShowSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let scope = &typed.connection.scope;
+        let is_typed = scope.cloud.is_some() || scope.region.is_some() || scope.api_url.is_some();
+        // Of an address of which any part was typed, variables and the config file say nothing.
+        let overruled = |key: &str| is_typed && ["region", "api-url"].contains(&key);
         let flags = typed_values(&typed.connection.scope, &typed.connection.sign_in, common);
         // Whatever a run would refuse must not be shown either: an address may hold a password. Without anything to
         // sign in with there is still a configuration to be shown.
@@ -55,7 +59,8 @@ impl ConfigShowSettings {
         }
         let shown = |key: &'static Key| {
             let flag = flags.iter().find(|(name, _)| *name == key.name);
-            let (value, origin) = match (flag, around.raw(key.variable)) {
+            let other = around.raw(key.variable).filter(|_| !overruled(key.name));
+            let (value, origin) = match (flag, other) {
                 (Some((name, value)), _) => (value.clone(), format!("--{name}")),
                 (None, Some(value)) => {
                     let origin = match (&around.config, around.variable(key.variable)) {
@@ -85,18 +90,16 @@ impl ConfigShowSettings {
     }
 }
 
-/// Takes out what may be a secret that was written where its file should be named.
+/// Takes out what may be a secret that was written where its file should be named, or into an address.
 fn harmless(key: &str, text: String) -> String {
-    let is_path = match key {
-        "token-file" => value::token_path(text.as_ref()).is_ok(),
-        "client-secret-file" => value::secret_path(text.as_ref()).is_ok(),
-        _ => true,
-    };
-    if is_path {
-        text
-    } else {
-        "[not shown: it looks like the secret itself]".to_owned()
+    if is_secret_itself(key, text.as_ref()) {
+        return "[not shown: it looks like the secret itself]".to_owned();
     }
+    if ["api-url", "login-url"].contains(&key) && text.contains(['@', '?', '#']) {
+        return "[not shown: an address holds no user name, password, query or fragment]"
+            .to_owned();
+    }
+    text
 }
 
 /// Returns what was typed, by the names of the flags.

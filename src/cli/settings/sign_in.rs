@@ -82,24 +82,24 @@ impl SignIn {
         around: &Surroundings<'_>,
     ) -> Result<(Self, Choice), SettingsError> {
         let choice = choose(typed, around)?;
-        let path = |variable: &'static str, what| {
-            around
+        let path = |variable: &'static str, read: ReadPath, what| {
+            let means = choice.means.as_str();
+            let text = around
                 .raw(variable)
-                .map(PathBuf::from)
-                .ok_or(SettingsError::Incomplete {
-                    means: choice.means.as_str(),
-                    what,
-                })
+                .ok_or(SettingsError::Incomplete { means, what })?;
+            read_path(&text, variable, read)
         };
         let sign_in = match choice.means {
             CredentialChoice::Token => Self::Token(token(typed, around)?),
             CredentialChoice::ClientSecret => Self::ClientSecret(client_secret(typed, around)?),
             CredentialChoice::Certificate => Self::Certificate(path(
                 "AZURE_CLIENT_CERTIFICATE_PATH",
+                value::certificate_path,
                 "a PEM file with certificate and key: set AZURE_CLIENT_CERTIFICATE_PATH",
             )?),
             CredentialChoice::WorkloadIdentity => Self::WorkloadIdentity(path(
                 "AZURE_FEDERATED_TOKEN_FILE",
+                value::token_path,
                 "a federated token: set AZURE_FEDERATED_TOKEN_FILE",
             )?),
             CredentialChoice::ManagedIdentity => Self::ManagedIdentity,
@@ -271,7 +271,9 @@ fn secret(
 }
 
 fn file(text: &OsStr, origin: &'static str, read: ReadPath) -> Result<TokenOrigin, SettingsError> {
-    read(text)
-        .map(TokenOrigin::File)
-        .map_err(|source| SettingsError::SecretFile { origin, source })
+    read_path(text, origin, read).map(TokenOrigin::File)
+}
+
+fn read_path(text: &OsStr, origin: &'static str, read: ReadPath) -> Result<PathBuf, SettingsError> {
+    read(text).map_err(|source| SettingsError::SecretFile { origin, source })
 }

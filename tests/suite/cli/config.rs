@@ -279,6 +279,94 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
 }
 
 #[test]
+fn a_secret_in_place_of_its_file_is_refused_unshown_in_the_config_file_and_in_a_variable() {
+    let token = format!("eyJ0.{MARKER}.x");
+    let secret = format!("abc~{MARKER:x<36}");
+    let key = format!("-----BEGIN PRIVATE KEY-----\\n{MARKER}");
+    for (setting, variable, text) in [
+        ("token-file", "MDE_CANCEL_TOKEN_FILE", &token),
+        (
+            "client-secret-file",
+            "MDE_CANCEL_CLIENT_SECRET_FILE",
+            &secret,
+        ),
+        ("federated-token-file", "AZURE_FEDERATED_TOKEN_FILE", &token),
+        (
+            "client-certificate-file",
+            "AZURE_CLIENT_CERTIFICATE_PATH",
+            &key,
+        ),
+    ] {
+        let file = File::of(&format!("{setting} = \"{text}\"\n"));
+        for command in ["config show", "run --yes a.csv"] {
+            let (code, complaint) = typing(command).config(file.path()).complaint();
+            assert_eq!(code, 2, "{complaint}");
+            assert!(!complaint.contains(MARKER), "{complaint}");
+            assert!(complaint.contains("the secret itself"), "{complaint}");
+        }
+        let typed = || {
+            typing(
+                "run --yes --tenant-id a.example --client-id 11111111-2222-3333-4444-555555555555 a.csv",
+            )
+        };
+        let (code, complaint) = typed().variable(variable, text).complaint();
+        assert_eq!(code, 2, "{complaint}");
+        assert!(!complaint.contains(MARKER), "{complaint}");
+        let shown = typing("config show").variable(variable, text).resolve();
+        assert!(!format!("{:?}", shown.ok()).contains(MARKER), "{setting}");
+    }
+}
+
+#[test]
+fn an_address_that_holds_more_than_a_place_is_never_shown() {
+    for (name, text) in [
+        (
+            "AZURE_AUTHORITY_HOST",
+            format!("https://x.example/?sig={MARKER}"),
+        ),
+        ("AZURE_AUTHORITY_HOST", format!("a:{MARKER}@x.example")),
+        (
+            "MDE_CANCEL_API_URL",
+            format!("https://a:{MARKER}@x.example"),
+        ),
+    ] {
+        for command in ["config show", "config show --cloud gcc"] {
+            let shown = typing(command).variable(name, &text).resolve();
+            assert!(!format!("{:?}", shown.ok()).contains(MARKER), "{name}");
+        }
+    }
+}
+
+#[test]
+fn where_any_part_of_the_address_is_typed_variables_say_nothing_of_it() {
+    let typed =
+        typing("config show --cloud gcc").variable("MDE_CANCEL_API_URL", "https://x.example");
+    let CommandSettings::ConfigShow(shown) = typed.resolve().unwrap().command else {
+        panic!("not shown");
+    };
+    let url = shown
+        .settings
+        .iter()
+        .find(|shown| shown.key == "api-url")
+        .unwrap();
+    assert_eq!(
+        (url.value.as_str(), url.origin.as_str()),
+        ("the cloud's", "default")
+    );
+}
+
+#[test]
+fn completions_and_the_manual_need_no_config_file() {
+    let broken = File::of("no such = thing");
+    for command in ["completions bash", "man"] {
+        assert!(
+            typing(command).config(broken.path()).resolve().is_ok(),
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn the_shown_defaults_are_the_documented_ones() {
     use clap::CommandFactory as _;
     let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command

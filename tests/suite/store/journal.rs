@@ -256,6 +256,33 @@ fn everything_known_about_a_row_stands_in_its_report() {
 }
 
 #[test]
+fn the_machines_that_need_a_hand_come_gravest_first_and_then_in_the_order_of_their_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let run = run_of(&store, 4);
+    let needs = [
+        FollowUp::CheckDevice,
+        FollowUp::ManualOnboard,
+        FollowUp::Unisolate,
+        FollowUp::Unisolate,
+    ];
+    let last_words = (1..).zip(needs).map(|(row, need)| Record::Settled {
+        run,
+        row: RowNumber(row),
+        settlement: Settlement {
+            follow_up: Some(need),
+            ..settlement(Outcome::AlreadyFinal)
+        },
+    });
+    block_on(store.write(last_words.collect())).unwrap();
+    let reader = store.reader().unwrap();
+    let record = reader.runs().unwrap().remove(0);
+    let rows = reader.follow_up_rows(&record, 3).unwrap();
+    let ids: Vec<_> = rows.into_iter().map(|row| row.action_id).collect();
+    assert_eq!(ids, [3, 4, 2].map(|number| id(number).to_string()));
+}
+
+#[test]
 fn a_second_last_word_is_refused_and_ends_the_writing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
