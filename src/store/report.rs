@@ -6,6 +6,7 @@ use rusqlite::params;
 
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
+use crate::domain::SEVERAL;
 
 use super::error::Fault;
 use super::records::Phase;
@@ -65,6 +66,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
             attempts,
             http_status,
             class: text(29)?,
+            why: text(4)?,
         };
         left.reason(outcome)
     } else {
@@ -88,7 +90,9 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         first_sent_at: time(15)?,
         settled_at: time(16)?,
         // A run without a named tenant has none to report.
-        tenant: text(17)?.or_else(|| Some(run.begun.tenant.clone()).filter(|name| name != "-")),
+        tenant: text(17)?.or_else(|| {
+            Some(run.begun.tenant.clone()).filter(|name| name != "-" && name != SEVERAL)
+        }),
         source: format!("{}:{line}", text(18)?.unwrap_or_default()),
         run_id: run.begun.id.to_string(),
         status_before: text(20)?,
@@ -109,6 +113,8 @@ struct Left {
     attempts: u32,
     http_status: Option<u16>,
     class: Option<String>,
+    /// Why its lane stopped.
+    why: Option<String>,
 }
 
 impl Left {
@@ -126,7 +132,9 @@ impl Left {
                 "not read again yet",
             ),
             _ if self.attempts == 0 => pick(
-                "the run stopped before its turn",
+                self.why
+                    .as_deref()
+                    .unwrap_or("the run stopped before its turn"),
                 "its turn has not come yet",
             ),
             _ => format!(
@@ -175,6 +183,7 @@ mod tests {
                 attempts,
                 http_status: Some(429),
                 class: Some("throttled".to_owned()),
+                why: None,
             }
             .reason(outcome)
         };

@@ -192,7 +192,10 @@ impl Journal {
                 let kept = self.cooldowns.entry(*scope).or_insert(now.uptime);
                 *kept = (*kept).max(*until);
             }
-            Record::Limit { .. } | Record::RunState { .. } | Record::FollowedUp { .. } => {}
+            Record::Limit { .. }
+            | Record::RunState { .. }
+            | Record::FollowedUp { .. }
+            | Record::LaneStopped { .. } => {}
         }
         None
     }
