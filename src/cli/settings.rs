@@ -20,6 +20,7 @@ mod sign_in;
 
 mod connection;
 mod selection;
+mod tenants;
 
 mod config_show;
 mod doctor;
@@ -63,7 +64,9 @@ pub use sign_in::Choice;
 pub use sign_in::SignIn;
 pub use sign_in::TokenOrigin;
 pub use surroundings::Surroundings;
+pub use tenants::Profiles;
 
+use super::args;
 use super::args::Cli;
 use super::args::Command;
 use super::args::RunsCommand;
@@ -113,7 +116,13 @@ impl Settings {
     /// Returns the first thing that cannot be meant.
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
-        let config = config_layer(&typed.config, around)?;
+        let profiles = profiles(&typed.config, around)?;
+        if profiles.len() > 1
+            && let Some(what) = takes_one_profile(&typed.command)
+        {
+            return Err(SettingsError::SeveralProfiles { what });
+        }
+        let config = config_layer(&typed.config, &profiles, around)?;
         let around = &around.with_config(config);
         let command = match typed.command {
             Command::Run(run) if run.dry_run => {
@@ -122,9 +131,9 @@ impl Settings {
             Command::Preview(preview) => CommandSettings::Preview(Box::new(
                 PreviewSettings::resolve(*preview, &common, around)?,
             )),
-            Command::Run(run) => {
-                CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
-            }
+            Command::Run(run) => CommandSettings::Run(Box::new(RunSettings::resolve(
+                *run, &common, &profiles, around,
+            )?)),
             Command::List(list) => {
                 CommandSettings::List(Box::new(ListSettings::resolve(*list, &common, around)?))
             }
@@ -164,28 +173,65 @@ impl Settings {
     }
 }
 
-/// Reads the config file that was named, or the one in the platform's folder where there is one.
+/// Returns the profiles that were named, each once.
+fn profiles(
+    typed: &ConfigFileArgs,
+    around: &Surroundings<'_>,
+) -> Result<Vec<String>, SettingsError> {
+    let named = around.layered_list(
+        typed.profiles.clone(),
+        "MDE_CANCEL_PROFILE",
+        args::value::words,
+    )?;
+    let mut profiles = Vec::new();
+    for name in named {
+        if !profiles.contains(&name) {
+            profiles.push(name);
+        }
+    }
+    Ok(profiles)
+}
+
+/// Names the command where it looks at one tenant alone.
+fn takes_one_profile(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Run(run) if run.dry_run => Some("run --dry-run"),
+        Command::Run(run) if run.sandbox => Some("run --sandbox"),
+        Command::Preview(_) => Some("preview"),
+        Command::List(_) => Some("list"),
+        Command::Doctor(_) => Some("doctor"),
+        Command::Config(_) => Some("config show"),
+        Command::Run(_)
+        | Command::Resume(_)
+        | Command::Runs(_)
+        | Command::Report(_)
+        | Command::Quota(_)
+        | Command::Sandbox(_) => None,
+    }
+}
+
+/// Reads the config file that was named, or the one in the platform's folder where there is one. Several profiles leave
+/// its top alone: each is laid over it where its tenant is concerned.
 fn config_layer(
     typed: &ConfigFileArgs,
+    profiles: &[String],
     around: &Surroundings<'_>,
 ) -> Result<Option<ConfigLayer>, SettingsError> {
     let named = around.layered_path(typed.config.clone(), "MDE_CANCEL_CONFIG");
-    let profile = around.layered(
-        typed.profile.clone(),
-        "MDE_CANCEL_PROFILE",
-        super::args::value::words,
-    )?;
     let path = match named {
         Some(path) => Some(path),
         None => around.default_config.clone().filter(|path| path.exists()),
     };
-    match (path, profile) {
-        (Some(path), profile) => ConfigLayer::load(&path, profile.as_deref())
-            .map(Some)
-            .map_err(SettingsError::Config),
+    match (path, profiles.first()) {
+        (Some(path), first) => {
+            let only = first.filter(|_| profiles.len() == 1);
+            ConfigLayer::load(&path, only.map(String::as_str))
+                .map(Some)
+                .map_err(SettingsError::Config)
+        }
         (None, Some(profile)) => {
             let path = around.default_config.as_deref();
-            Err(SettingsError::Config(ConfigFault::no_file(path, &profile)))
+            Err(SettingsError::Config(ConfigFault::no_file(path, profile)))
         }
         (None, None) => Ok(None),
     }

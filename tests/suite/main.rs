@@ -22,6 +22,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod intake_types;
+mod lanes;
 mod list;
 mod preview;
 mod quota;
@@ -35,6 +36,7 @@ mod sign_in;
 mod signals;
 mod simulation;
 mod store;
+mod tenants;
 mod triage;
 mod verify;
 

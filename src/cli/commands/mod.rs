@@ -9,6 +9,8 @@ mod sign_in;
 
 mod service;
 
+mod lanes;
+
 mod carry;
 
 mod choosing;

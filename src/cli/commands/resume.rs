@@ -4,7 +4,6 @@
 //! final report covers the whole run. The run's settings are kept; how to sign in is given anew, and must lead to the
 //! same tenant, app and cloud.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,11 @@ use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
+use crate::cli::settings::ConnectionSettings;
 use crate::cli::settings::Consent;
+use crate::cli::settings::Profiles;
 use crate::cli::settings::ResumeSettings;
+use crate::cli::settings::SettingsError;
 use crate::cli::text::Count;
 use crate::cli::text::Span;
 use crate::clock::Clock;
@@ -31,8 +33,10 @@ use crate::domain::Outcome;
 use crate::domain::RowNumber;
 use crate::engine::Before;
 use crate::engine::Intake;
+use crate::engine::LaneNames;
 use crate::engine::Place;
 use crate::engine::Planner;
+use crate::engine::recall;
 use crate::intake::Bookmark;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
@@ -57,6 +61,7 @@ use super::choosing::is_selection;
 use super::ending::Look;
 use super::follow_up::needs;
 use super::follow_up::unlooked;
+use super::lanes::Lanes;
 use super::order::Order;
 use super::past;
 use super::past::PastRun;
@@ -64,6 +69,9 @@ use super::planned::Plan;
 use super::planned::Refused;
 use super::planned::Terms;
 use super::service::Service;
+
+/// What a run is begun for, in the words of a refusal.
+const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
 /// Goes on with a run.
 ///
@@ -108,13 +116,14 @@ pub async fn resume(
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
     }
-    let service = reach(&past, &order, (&inputs, &intake), settings.connection).await?;
+    let signing_in = (settings.connection, &settings.profiles);
+    let lanes = reach(&past, &order, (&inputs, &intake), signing_in).await?;
     // Taken before its rows are looked at: nobody else writes to it from here on.
     store
         .reopen_run(past.record.key, clock.now().wall)
         .await
         .map_err(state)?;
-    let (mut before, mut planner) = recall_rows(&past, &order)?;
+    let (mut before, mut planner) = recall_rows(&past, &order, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
     } else {
@@ -127,7 +136,7 @@ pub async fn resume(
             run: past.record.key,
             store: &store,
             clock: &clock,
-            service: &service,
+            lanes: &lanes,
             order: &order,
             origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
@@ -160,7 +169,7 @@ pub async fn resume(
         is_sandbox: past.is_sandbox,
         store,
         clock,
-        service,
+        lanes,
         intake,
         planner,
         before,
@@ -226,24 +235,26 @@ async fn reach(
     past: &PastRun,
     order: &Order,
     reading: (&[Input], &IntakeSettings),
-    connection: Result<
-        crate::cli::settings::ConnectionSettings,
-        crate::cli::settings::SettingsError,
-    >,
-) -> Result<Service, Failure> {
+    (connection, profiles): (Result<ConnectionSettings, SettingsError>, &Profiles),
+) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
         let scale = (order.time_scale, order.timeout);
-        return Ok(Service::embedded(reading, begun.id, &past.state_dir, scale).await?);
+        let service = Service::embedded(reading, begun.id, &past.state_dir, scale).await?;
+        return Ok(Lanes::one(service, None));
     }
-    let service = Service::real(&connection?, order.timeout).await?;
+    if !order.lanes.is_empty() {
+        return reach_several(past, order, profiles).await;
+    }
+    let connection = connection?;
+    let service = Service::real(&connection, order.timeout).await?;
     let asked = [
         &service.identity.cloud,
         &service.identity.tenant,
         &service.identity.app,
     ];
     let was = [&begun.cloud, &begun.tenant, &begun.app];
-    for ((name, asked), was) in ["cloud", "tenant", "app"].into_iter().zip(asked).zip(was) {
+    for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
         if asked != was {
             let error = anyhow!(
                 "run {} was begun for {name} {was}, and this would go to {asked}",
@@ -252,7 +263,35 @@ async fn reach(
             return Err(usage(error).hint("give the connection flags with which it was begun"));
         }
     }
-    Ok(service)
+    Ok(Lanes::one(service, connection.profile))
+}
+
+/// Signs in to the tenants of a run of several, as their profiles say now.
+async fn reach_several(
+    past: &PastRun,
+    order: &Order,
+    profiles: &Profiles,
+) -> Result<Lanes, Failure> {
+    let tenants = order.lanes.iter().map(|lane| profiles.of(&lane.profile));
+    let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
+    let lanes = Lanes::several(&tenants, order.timeout).await;
+    for (lane, kept) in lanes.all.iter().zip(&order.lanes) {
+        let identity = &lane.identity;
+        let asked = [&identity.cloud, &identity.tenant, &identity.app];
+        let was = [&kept.cloud, &kept.tenant, &kept.app];
+        for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
+            // A tenant that could not be signed in to may not be known by more than its profile.
+            if asked != was && asked != "-" && was != "-" {
+                let error = anyhow!(
+                    "run {} was begun with profile {} for {name} {was}, and this would go to {asked}",
+                    past.record.begun.id,
+                    kept.profile
+                );
+                return Err(usage(error).hint("mend the profile in the config file"));
+            }
+        }
+    }
+    Ok(lanes)
 }
 
 fn inputs_of(past: &PastRun) -> Vec<Input> {
@@ -264,13 +303,16 @@ fn inputs_of(past: &PastRun) -> Vec<Input> {
 }
 
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.
-fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failure> {
+fn recall_rows(
+    past: &PastRun,
+    order: &Order,
+    lanes: &Arc<LaneNames>,
+) -> Result<(Before, Planner), Failure> {
     let rows = past
         .reader()?
         .report_rows(past.record.begun.id)
         .map_err(state)?;
     let mut known = Vec::new();
-    let mut settled: BTreeMap<Outcome, u64> = BTreeMap::new();
     let mut last = RowNumber(0);
     for row in rows {
         let row = row.map_err(state)?;
@@ -280,21 +322,14 @@ fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failu
             Outcome::Invalid | Outcome::Duplicate | Outcome::HeldBack
         );
         if let (true, Ok(id)) = (is_sendable, ActionId::parse(&row.action_id)) {
-            known.push((id, last));
-        }
-        if row.settled_at.is_some() {
-            *settled.entry(row.outcome).or_default() += 1;
+            let lane = row.tenant.as_deref().and_then(|name| lanes.find(name));
+            known.push((lane.unwrap_or_default(), id, last));
         }
     }
-    let before = Before {
-        last,
-        rows: u64::from(last.0),
-        settled,
-    };
-    Ok((
-        before,
-        Planner::resume(Arc::new(order.rules()), known, last),
-    ))
+    let before = recall(&past.reader()?, past.record.key).map_err(state)?;
+    let planner = Planner::new(Arc::new(order.rules()));
+    let planner = planner.for_lanes(Arc::clone(lanes)).behind(known, last);
+    Ok((before, planner))
 }
 
 /// Takes the reading up where it was broken off, or says what cannot be had any more.

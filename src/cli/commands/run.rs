@@ -40,6 +40,7 @@ use super::carry::usage;
 use super::choosing::input_name;
 use super::choosing::read_keep;
 use super::ending::Look;
+use super::lanes::Lanes;
 use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
@@ -64,7 +65,7 @@ pub async fn run(
     let id = RunId::new(Uuid::now_v7());
     let keep = read_keep(&settings.selection.keep)?;
     let selection = settings.selection.selection(clock.now().wall);
-    let order = Order::of(&settings, (selection, keep));
+    let mut order = Order::of(&settings, (selection, keep));
     let filter = filter(settings.selection.filter.as_ref(), &order);
     let mut must_stay = files(&settings.inputs);
     must_stay.extend(settings.selection.keep.iter().cloned());
@@ -72,23 +73,24 @@ pub async fn run(
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
-    let service = reach(&settings, id).await?;
+    let lanes = reach(&settings, id).await?;
+    order.lanes = lanes.kept();
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
     let names = input_names(&settings.inputs, filter.as_deref());
     let kept = order.keep(&settings.intake);
-    let new_run = describe((kept, &names), &service, id, clock.now().wall);
+    let new_run = describe((kept, &names), &lanes, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
-    let mut planner = Planner::new(Arc::new(order.rules()));
+    let mut planner = Planner::new(Arc::new(order.rules())).for_lanes(Arc::clone(&lanes.names));
     let (mut intake, mut before) = if settings.inputs.is_empty() {
         let selecting = Selecting {
             store: &store,
             clock: &clock,
             run,
             order: &order,
-            service: &service,
+            lanes: &lanes,
             filter,
         };
         (Intake::Nothing, selecting.fill(&mut stop).await?)
@@ -101,7 +103,7 @@ pub async fn run(
             run,
             store: &store,
             clock: &clock,
-            service: &service,
+            lanes: &lanes,
             order: &order,
             origin: if settings.inputs.is_empty() {
                 PlanOrigin::Tenant
@@ -123,7 +125,7 @@ pub async fn run(
         is_sandbox,
         store,
         clock,
-        service,
+        lanes,
         intake,
         planner,
         before,
@@ -165,15 +167,21 @@ fn files(inputs: &[Input]) -> Vec<PathBuf> {
     inputs.iter().filter_map(file).collect()
 }
 
-async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
-    let service = match &order.world {
+async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
+    let (service, profile) = match &order.world {
         World::Sandbox { time_scale } => {
             let scale = (*time_scale, order.timeout);
-            Service::embedded((&order.inputs, &order.intake), id, &order.state_dir, scale).await
+            let inputs = (order.inputs.as_slice(), &order.intake);
+            let service = Service::embedded(inputs, id, &order.state_dir, scale).await;
+            (service, None)
         }
-        World::Service(connection) => Service::real(connection, order.timeout).await,
+        World::Service(connection) => {
+            let service = Service::real(connection, order.timeout).await;
+            (service, connection.profile.clone())
+        }
+        World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.timeout).await),
     };
-    service.map_err(Failure::from)
+    Ok(Lanes::one(service?, profile))
 }
 
 /// Names what is read, for the journal.
@@ -196,18 +204,19 @@ fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
 
 fn describe(
     (settings, inputs): (String, &[String]),
-    service: &Service,
+    lanes: &Lanes,
     id: RunId,
     created: jiff::Timestamp,
 ) -> NewRun {
+    let [tenant, app, cloud] = lanes.parties();
     NewRun {
         id,
         created,
         settings,
         inputs: serde_json::Value::from(inputs).to_string(),
-        tenant: service.identity.tenant.clone(),
-        app: service.identity.app.clone(),
-        cloud: service.identity.cloud.clone(),
+        tenant,
+        app,
+        cloud,
         host: platform::host_name(),
         user: platform::user_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -64,6 +64,7 @@ pub(super) struct Service {
 }
 
 /// What the service counts calls by, and what the token says of itself.
+#[derive(Clone)]
 pub(super) struct Identity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
@@ -79,7 +80,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Names the parties: as the settings do, and where they name nobody, as the token does.
-    fn of(
+    pub(super) fn of(
         settings: &ConnectionSettings,
         claims: Option<Claims>,
         token_ends: Option<Timestamp>,
@@ -157,11 +158,6 @@ struct Embedded {
 }
 
 impl Service {
-    /// Returns the scope of one kind of call.
-    pub(super) fn scope(&self, destination: Destination) -> Scope {
-        self.identity.scope(destination)
-    }
-
     /// Binds the service that the settings name, and signs in; the service itself is sent nothing.
     pub(super) async fn real(
         settings: &ConnectionSettings,
@@ -287,7 +283,11 @@ pub(super) async fn to_read(
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
 }
 
-fn connect(settings: &ConnectionSettings, timeout: Duration) -> Result<Connection, ServiceError> {
+/// Opens the way to the service.
+pub(super) fn connect(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<Connection, ServiceError> {
     Ok(Connection::open(ApiSettings {
         base: settings.api_url.clone(),
         timeout,
@@ -318,7 +318,8 @@ fn seed(
     Ok(())
 }
 
-fn handles(connection: Connection, credential: Credential) -> LaneHandles {
+/// Binds both halves of the service's client.
+pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
         Canceller::new(connection.clone()),
         Reader::new(connection),

@@ -17,6 +17,7 @@ use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::run::Consent;
 use super::surroundings::Surroundings;
+use super::tenants::Profiles;
 
 /// What `resume` is to do.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct ResumeSettings {
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
     pub connection: Result<ConnectionSettings, SettingsError>,
+    /// The profiles of the config file, for a run of several tenants.
+    pub profiles: Profiles,
     /// Where the journal lies.
     pub state_dir: PathBuf,
 }
@@ -57,6 +60,7 @@ impl ResumeSettings {
             follow_up,
             triage: typed.no_triage.then_some(Triage::Skip),
             stop_after: typed.stop_after,
+            profiles: Profiles::resolve(&typed.connection, around),
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,
         })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::ConnectionArgs;
 use crate::cli::args::InputArgs;
 use crate::cli::args::PaceArgs;
 use crate::cli::args::ReportArgs;
@@ -27,6 +28,7 @@ use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
+use super::tenants;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
@@ -66,6 +68,8 @@ pub struct RunSettings {
     pub pace: Option<Pace>,
     /// How many calls are under way at most.
     pub concurrency: u32,
+    /// How many calls of all tenants are under way at most.
+    pub max_in_flight: u32,
     /// How many attempts a row gets that count against it.
     pub max_attempts: u32,
     /// How long one call may take.
@@ -93,6 +97,8 @@ pub struct RunSettings {
 pub enum World {
     /// The service.
     Service(ConnectionSettings),
+    /// The service, in several tenants; each comes from a profile.
+    Tenants(Vec<ConnectionSettings>),
     /// An embedded sandbox. Nothing in these settings is scaled yet.
     Sandbox {
         /// By how much every quota period and every wait is to be shortened.
@@ -130,6 +136,7 @@ impl RunSettings {
     pub(super) fn resolve(
         typed: RunArgs,
         common: &CommonArgs,
+        profiles: &[String],
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         let inputs = inputs(&typed.input)?;
@@ -150,6 +157,7 @@ impl RunSettings {
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
         let (concurrency, max_attempts) = bounds(&typed.pace, around)?;
+        let max_in_flight = max_in_flight(&typed.pace, around)?;
         let (timeout, fate_grace) = waits(&typed.pace, around)?;
         let mut include_types = typed.consent.include_types;
         include_types.sort();
@@ -188,6 +196,7 @@ impl RunSettings {
                 None => default_pace(),
             },
             concurrency,
+            max_in_flight,
             max_attempts,
             timeout,
             fate_grace,
@@ -220,7 +229,11 @@ impl RunSettings {
             settings.state_dir.push("sandbox");
             return Ok(settings);
         }
-        settings.world = World::Service(ConnectionSettings::resolve(typed.connection, around)?);
+        if profiles.len() > 1 && is_selected {
+            let what = "a selection from the tenant";
+            return Err(SettingsError::SeveralProfiles { what });
+        }
+        settings.world = world(typed.connection, profiles, around)?;
         if is_selected && typed.consent.yes {
             check_unasked_selection(settings.max_actions, names_tenant)?;
         }
@@ -235,11 +248,23 @@ impl RunSettings {
             return self.reports.clone();
         }
         let mark = match self.world {
-            World::Service(_) => "",
+            World::Service(_) | World::Tenants(_) => "",
             World::Sandbox { .. } => "SANDBOX-",
         };
         vec![Path::new(".").join(format!("mde-cancel-{mark}{run}.csv"))]
     }
+}
+
+/// Returns the service in the one tenant, or in each of several profiles'.
+fn world(
+    typed: ConnectionArgs,
+    profiles: &[String],
+    around: &Surroundings<'_>,
+) -> Result<World, SettingsError> {
+    if profiles.len() > 1 {
+        return tenants::several(profiles, &typed, around).map(World::Tenants);
+    }
+    ConnectionSettings::resolve(typed, around).map(World::Service)
 }
 
 /// Checks a selection from the tenant that nobody is asked about: it must be bounded, and its tenant typed.
@@ -322,6 +347,15 @@ fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), Set
         value::attempts,
     )?;
     Ok((concurrency.unwrap_or(16), max_attempts.unwrap_or(6)))
+}
+
+fn max_in_flight(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<u32, SettingsError> {
+    let most = around.layered(
+        typed.max_in_flight,
+        "MDE_CANCEL_MAX_IN_FLIGHT",
+        value::concurrency,
+    )?;
+    Ok(most.unwrap_or(256))
 }
 
 fn waits(
