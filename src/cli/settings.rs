@@ -65,6 +65,7 @@ pub use sign_in::SignIn;
 pub use sign_in::TokenOrigin;
 pub use surroundings::Surroundings;
 pub use tenants::Profiles;
+pub use tenants::apart;
 
 use super::args;
 use super::args::Cli;

@@ -229,6 +229,29 @@ fn rows_of_another_tenant_are_held_back_from_a_run_in_one() {
 }
 
 #[test]
+fn without_a_profile_the_tenants_are_those_that_a_file_names() {
+    let place = Place::with(3);
+    std::fs::write(place.folder.path().join("ids.csv"), rows(2)).unwrap();
+    let run = "run --yes --quota 5/1s --read-quota 5/1s --report r.csv ids.csv";
+    let (code, said) = place.run(run, &[1, 2]);
+    assert_eq!(code, Some(0), "{said}");
+    let (counts, _) = place.report("r.csv");
+    for number in [1, 2] {
+        assert_eq!(
+            count(&counts, &tenant(number), "cancelled"),
+            EACH,
+            "{counts:?}"
+        );
+    }
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    // A tenant that is typed is the only one.
+    let typed = "preview ids.csv --no-triage --format json --profile t1";
+    let (code, said) = place.run(typed, &[1]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("tenant not selected"), "{said}");
+}
+
+#[test]
 fn what_only_one_tenant_can_have_is_refused_for_several() {
     let place = Place::with(2);
     std::fs::write(place.folder.path().join("ids.csv"), rows(2)).unwrap();

@@ -67,16 +67,7 @@ impl Lane {
     }
 
     fn name(&self) -> LaneName {
-        let claimed = self.identity.claims.as_ref();
-        let claimed = claimed.and_then(|claims| claims.tenant.clone());
-        let tenant = Some(self.identity.tenant.clone()).filter(|tenant| tenant != "-");
-        let words = [self.profile.clone(), tenant.clone(), claimed];
-        LaneName {
-            shown: tenant.or_else(|| self.profile.clone()),
-            // A token that names nobody leaves the profile's name alone to compare with, and a row that names the tenant
-            // by its id must not be held back for that.
-            words: words.into_iter().flatten().collect(),
-        }
+        self.identity.lane_name(self.profile.as_deref())
     }
 }
 
@@ -88,12 +79,8 @@ impl Lanes {
             identity: service.identity.clone(),
             profile,
         };
-        let mut name = lane.name();
-        if lane.identity.tenant == "-" {
-            name = LaneName::default();
-        }
         Self {
-            names: Arc::new(LaneNames::new(vec![name])),
+            names: Arc::new(LaneNames::new(vec![lane.name()])),
             all: vec![lane],
             service: Some(service),
         }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::Destination;
 use crate::domain::Moment;
+use crate::engine::LaneNames;
 use crate::engine::Permissions;
 use crate::engine::PlanSummary;
 use crate::engine::PlannedRow;
@@ -79,7 +80,13 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         },
     };
     let mut looking = view.survey;
-    let planner = Planner::new(rules);
+    let names = |identity: &Identity| {
+        let connection = settings.connection.as_ref();
+        let profile = connection.and_then(|connection| connection.profile.as_deref());
+        LaneNames::new(vec![identity.lane_name(profile)])
+    };
+    let names = view.identity.as_ref().map(names).unwrap_or_default();
+    let planner = Planner::new(rules).for_lanes(Arc::new(names));
     let broken = plan(inputs, planner, (looking.as_mut(), &*clock), &mut printing).await?;
     if let Some(out) = printing.frozen {
         out.finish().map_err(Failure::of_output)?;

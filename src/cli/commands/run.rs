@@ -3,6 +3,7 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
 use crate::cli::settings::Consent;
+use crate::cli::settings::Profiles;
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::World;
+use crate::cli::settings::apart;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::RunId;
@@ -24,6 +27,7 @@ use crate::engine::Before;
 use crate::engine::Intake;
 use crate::engine::Planner;
 use crate::intake::Input;
+use crate::intake::IntakeSettings;
 use crate::intake::open;
 use crate::platform;
 use crate::store::NewRun;
@@ -49,18 +53,25 @@ use super::select::Selecting;
 use super::select::filter;
 use super::service::Service;
 
+/// A file of which so many rows name no tenant has no such column.
+const SILENT_ROWS: u32 = 1000;
+
+/// So many different words in a tenant column are looked at.
+const MOST_WORDS: usize = 10_000;
+
 /// Runs to the end, or to a stop.
 ///
 /// # Errors
 /// Returns what kept the run from starting, or from being concluded.
 pub async fn run(
-    settings: RunSettings,
+    mut settings: RunSettings,
     progress: &Progress,
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = StopWishes::listen(progress).await?;
     let terms = terms(&settings, look)?;
+    settings.world = of_input(settings.world, &settings.inputs, &settings.intake)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let keep = read_keep(&settings.selection.keep)?;
@@ -180,8 +191,65 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
             (service, connection.profile.clone())
         }
         World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.timeout).await),
+        World::ByInput(_, otherwise) => {
+            let connection = otherwise.as_ref().as_ref().map_err(Clone::clone)?;
+            (Service::real(connection, order.timeout).await, None)
+        }
     };
     Ok(Lanes::one(service?, profile))
+}
+
+/// Returns the world with the tenants that the input names.
+fn of_input(world: World, inputs: &[Input], intake: &IntakeSettings) -> Result<World, Failure> {
+    let World::ByInput(profiles, otherwise) = world else {
+        return Ok(world);
+    };
+    let named = profiles_named(&profiles, inputs, intake)?;
+    let tenants = named.iter().map(|name| profiles.of(name));
+    let mut tenants = apart(tenants.collect::<Result<_, _>>()?)?;
+    Ok(match (tenants.pop(), tenants.is_empty()) {
+        (None, _) => World::Service((*otherwise)?),
+        (Some(only), true) => World::Service(only),
+        (Some(last), false) => {
+            tenants.push(last);
+            World::Tenants(tenants)
+        }
+    })
+}
+
+/// Reads files through for the profiles that their rows name, in the order in which they do. What can be read but once
+/// is left alone.
+fn profiles_named(
+    profiles: &Profiles,
+    inputs: &[Input],
+    intake: &IntakeSettings,
+) -> Result<Vec<String>, Failure> {
+    let mut named: Vec<String> = Vec::new();
+    let mut told: HashSet<String> = HashSet::new();
+    for input in inputs {
+        let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.is_file());
+        if !matches!(input, Input::File(path) if is_file(path)) {
+            continue;
+        }
+        let rows = open(std::slice::from_ref(input), intake).map_err(usage)?;
+        let mut silent = 0;
+        for row in rows.into_iter().flatten().filter_map(Result::ok) {
+            let Some(word) = row.context.tenant else {
+                silent += 1;
+                if silent == SILENT_ROWS {
+                    break;
+                }
+                continue;
+            };
+            // Seldom more words than tenants; a column of something else must not fill the memory.
+            if told.len() < MOST_WORDS && !told.contains(&word) {
+                let profile = profiles.named_by(&word).map(str::to_owned);
+                named.extend(profile.filter(|name| !named.contains(name)));
+                told.insert(word);
+            }
+        }
+    }
+    Ok(named)
 }
 
 /// Names what is read, for the journal.

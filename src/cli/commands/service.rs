@@ -30,6 +30,7 @@ use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::engine::LaneHandles;
+use crate::engine::LaneName;
 use crate::engine::ReadHandles;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
@@ -111,6 +112,19 @@ impl Identity {
             tenant: self.tenant.clone(),
             app: self.app.clone(),
             destination,
+        }
+    }
+
+    /// Returns the words by which a row may name this tenant. One that neither settings nor token name has its profile's
+    /// name alone, and without a profile none at all: whatever a row says is then taken for it.
+    pub(super) fn lane_name(&self, profile: Option<&str>) -> LaneName {
+        let claimed = self.claims.as_ref();
+        let claimed = claimed.and_then(|claims| claims.tenant.clone());
+        let tenant = Some(self.tenant.clone()).filter(|tenant| *tenant != unnamed());
+        let profile = profile.map(str::to_owned);
+        LaneName {
+            shown: tenant.clone().or_else(|| profile.clone()),
+            words: [profile, tenant, claimed].into_iter().flatten().collect(),
         }
     }
 

@@ -29,6 +29,7 @@ use super::error::SettingsError;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 use super::tenants;
+use super::tenants::Profiles;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
@@ -99,6 +100,8 @@ pub enum World {
     Service(ConnectionSettings),
     /// The service, in several tenants; each comes from a profile.
     Tenants(Vec<ConnectionSettings>),
+    /// The service, in the tenants whose profiles the input names; where it names none, as the settings say.
+    ByInput(Profiles, Box<Result<ConnectionSettings, SettingsError>>),
     /// An embedded sandbox. Nothing in these settings is scaled yet.
     Sandbox {
         /// By how much every quota period and every wait is to be shortened.
@@ -233,7 +236,7 @@ impl RunSettings {
             let what = "a selection from the tenant";
             return Err(SettingsError::SeveralProfiles { what });
         }
-        settings.world = world(typed.connection, profiles, around)?;
+        settings.world = world(typed.connection, (profiles, &settings.inputs), around)?;
         if is_selected && typed.consent.yes {
             check_unasked_selection(settings.max_actions, names_tenant)?;
         }
@@ -248,21 +251,32 @@ impl RunSettings {
             return self.reports.clone();
         }
         let mark = match self.world {
-            World::Service(_) | World::Tenants(_) => "",
+            World::Service(_) | World::Tenants(_) | World::ByInput(..) => "",
             World::Sandbox { .. } => "SANDBOX-",
         };
         vec![Path::new(".").join(format!("mde-cancel-{mark}{run}.csv"))]
     }
 }
 
-/// Returns the service in the one tenant, or in each of several profiles'.
+/// Returns the service in the one tenant, or in each of several profiles'. Where nobody says which, files may.
 fn world(
     typed: ConnectionArgs,
-    profiles: &[String],
+    (profiles, inputs): (&[String], &[Input]),
     around: &Surroundings<'_>,
 ) -> Result<World, SettingsError> {
     if profiles.len() > 1 {
         return tenants::several(profiles, &typed, around).map(World::Tenants);
+    }
+    let are_files = !inputs.is_empty() && !inputs.contains(&Input::Stdin);
+    let is_named = !profiles.is_empty()
+        || typed.scope.tenant_id.is_some()
+        || around.raw("AZURE_TENANT_ID").is_some();
+    if are_files && !is_named {
+        let known = Profiles::resolve(&typed, around);
+        if !known.is_empty() {
+            let otherwise = ConnectionSettings::resolve(typed, around);
+            return Ok(World::ByInput(known, Box::new(otherwise)));
+        }
     }
     ConnectionSettings::resolve(typed, around).map(World::Service)
 }

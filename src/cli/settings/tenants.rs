@@ -38,6 +38,22 @@ impl Profiles {
         ConnectionSettings::resolve(typed.clone(), &around.with_config(layer))
     }
 
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Returns the profile that a word means, whatever its case: by its name or its tenant.
+    pub fn named_by(&self, word: &str) -> Option<&str> {
+        let word = word.trim().to_lowercase();
+        let is_it = |(name, connection): &&(String, Result<ConnectionSettings, SettingsError>)| {
+            let tenant = connection.as_ref().ok();
+            let tenant = tenant.and_then(|connection| connection.tenant.as_deref());
+            name.to_lowercase() == word || tenant.is_some_and(|it| it.to_lowercase() == word)
+        };
+        self.all.iter().find(is_it).map(|(name, _)| name.as_str())
+    }
+
     /// Returns a profile's connection.
     ///
     /// # Errors
@@ -62,9 +78,21 @@ pub(super) fn several(
             what: "--tenant-id",
         });
     }
+    let connections = names
+        .iter()
+        .map(|name| Profiles::connection(name, typed, around));
+    apart(connections.collect::<Result<_, _>>()?)
+}
+
+/// Refuses profiles that lead to one tenant: a row that names it would belong to both.
+///
+/// # Errors
+/// Returns two of them.
+pub fn apart(
+    connections: Vec<ConnectionSettings>,
+) -> Result<Vec<ConnectionSettings>, SettingsError> {
     let mut tenants: Vec<ConnectionSettings> = Vec::new();
-    for name in names {
-        let connection = Profiles::connection(name, typed, around)?;
+    for connection in connections {
         let is_same = |other: &&ConnectionSettings| {
             other.tenant.is_some()
                 && (&other.tenant, &other.cloud) == (&connection.tenant, &connection.cloud)
@@ -72,7 +100,7 @@ pub(super) fn several(
         if let Some(other) = tenants.iter().find(is_same) {
             return Err(SettingsError::SameTenant {
                 one: other.profile.clone().unwrap_or_default(),
-                other: name.clone(),
+                other: connection.profile.clone().unwrap_or_default(),
                 tenant: connection.tenant.clone().unwrap_or_default(),
             });
         }
