@@ -416,7 +416,7 @@ fn answer(effect: &Effect) -> Option<Event> {
             expires_at: None,
         }),
         Effect::Read { .. } => panic!("nothing is in doubt here"),
-        Effect::Write { .. } | Effect::Tell(_) => None,
+        Effect::Write { .. } | Effect::Tell { .. } => None,
     }
 }
 

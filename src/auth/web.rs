@@ -82,6 +82,14 @@ impl Web {
         }
     }
 
+    /// Returns the same clients bound to another login service, or to another endpoint of a virtual machine.
+    #[must_use]
+    pub fn leading_to(mut self, login: Url, imds: Option<Url>) -> Self {
+        self.login = login;
+        self.imds = imds;
+        self
+    }
+
     /// Returns the address of one endpoint of a tenant, for example `token`.
     pub(super) fn endpoint(&self, tenant: &str, name: &str) -> Url {
         let mut url = self.login.clone();

@@ -400,6 +400,9 @@ pub struct PaceArgs {
     /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
     pub concurrency: Option<u32>,
+    /// Keep at most so many calls of all tenants under way at once [default: 256] [env: MDE_CANCEL_MAX_IN_FLIGHT]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
+    pub max_in_flight: Option<u32>,
     /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_PACE]
     #[arg(long, value_name = "N/DURATION", hide_short_help = true, value_parser = PaceChoice::parse)]
     pub pace: Option<PaceChoice>,

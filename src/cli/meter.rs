@@ -12,6 +12,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::RunId;
@@ -114,7 +115,7 @@ impl Meter {
 }
 
 impl Observer for Meter {
-    fn happened(&mut self, _: Moment, event: &RunEvent) {
+    fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
         if let RunEvent::Replied { http_status, .. } = event {
             *self.metrics.cancels.entry(*http_status).or_default() += 1;
         }
@@ -198,10 +199,10 @@ pub(super) struct Both<'eyes, A, B> {
 }
 
 impl<A: Observer, B: Observer> Observer for Both<'_, A, B> {
-    fn happened(&mut self, now: Moment, event: &RunEvent) {
-        self.first.happened(now, event);
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
+        self.first.happened(now, lane, event);
         if let Some(second) = &mut self.second {
-            second.happened(now, event);
+            second.happened(now, lane, event);
         }
     }
 

@@ -130,7 +130,7 @@ impl ProgressView {
     pub(super) fn plain_line(&self, present: &Present) -> String {
         let mut pieces = vec![self.counted()];
         pieces.extend(self.outcome_pieces());
-        for (position, lane) in self.lanes.iter().enumerate() {
+        for (position, lane) in self.lanes.iter().take(LANES_SHOWN).enumerate() {
             let name = self.lane_name(lane);
             let finish = self.finish.filter(|_| position == 0);
             let mut own = lane.window_pieces();
@@ -142,6 +142,9 @@ impl ProgressView {
             }
             pieces.extend(own);
         }
+        if self.lanes.len() > LANES_SHOWN {
+            pieces.push(format!("and {} more lanes", self.lanes.len() - LANES_SHOWN));
+        }
         format!(
             "{} {}{}",
             present.clock(present.now),
@@ -152,7 +155,8 @@ impl ProgressView {
 
     /// Returns what the lanes wait for, without the times, which change with every look.
     pub(super) fn reasons(&self) -> Vec<&str> {
-        let waiting = self.lanes.iter().filter_map(|lane| lane.waiting.as_ref());
+        let shown = self.lanes.iter().take(LANES_SHOWN);
+        let waiting = shown.filter_map(|lane| lane.waiting.as_ref());
         waiting.map(|waiting| waiting.why.as_str()).collect()
     }
 

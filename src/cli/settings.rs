@@ -21,6 +21,7 @@ mod sign_in;
 mod connection;
 mod output;
 mod selection;
+mod tenants;
 
 mod config_show;
 mod doctor;
@@ -65,7 +66,10 @@ pub use sign_in::Choice;
 pub use sign_in::SignIn;
 pub use sign_in::TokenOrigin;
 pub use surroundings::Surroundings;
+pub use tenants::Profiles;
+pub use tenants::apart;
 
+use super::args;
 use super::args::Cli;
 use super::args::Command;
 use super::args::RunsCommand;
@@ -121,10 +125,16 @@ impl Settings {
     /// Returns the first thing that cannot be meant.
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
         let common = typed.common;
+        let profiles = profiles(&typed.config, around)?;
+        if profiles.len() > 1
+            && let Some(what) = takes_one_profile(&typed.command)
+        {
+            return Err(SettingsError::SeveralProfiles { what });
+        }
         // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
         let config = match &typed.command {
             Command::Completions(_) | Command::Man(_) => None,
-            _ => config_layer(&typed.config, around)?,
+            _ => config_layer(&typed.config, &profiles, around)?,
         };
         let around = &around.with_config(config);
         let command = match typed.command {
@@ -134,9 +144,9 @@ impl Settings {
             Command::Preview(preview) => CommandSettings::Preview(Box::new(
                 PreviewSettings::resolve(*preview, &common, around)?,
             )),
-            Command::Run(run) => {
-                CommandSettings::Run(Box::new(RunSettings::resolve(*run, &common, around)?))
-            }
+            Command::Run(run) => CommandSettings::Run(Box::new(RunSettings::resolve(
+                *run, &common, &profiles, around,
+            )?)),
             Command::List(list) => {
                 CommandSettings::List(Box::new(ListSettings::resolve(*list, &common, around)?))
             }
@@ -178,34 +188,71 @@ impl Settings {
     }
 }
 
-/// Reads the config file that was named, or the one in the platform's folder where there is one.
+/// Returns the profiles that were named, each once.
+fn profiles(
+    typed: &ConfigFileArgs,
+    around: &Surroundings<'_>,
+) -> Result<Vec<String>, SettingsError> {
+    let named = around.layered_list(
+        typed.profiles.clone(),
+        "MDE_CANCEL_PROFILE",
+        args::value::words,
+    )?;
+    let mut profiles = Vec::new();
+    for name in named {
+        if !profiles.contains(&name) {
+            profiles.push(name);
+        }
+    }
+    Ok(profiles)
+}
+
+/// Names the command where it looks at one tenant alone.
+fn takes_one_profile(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Run(run) if run.dry_run => Some("run --dry-run"),
+        Command::Run(run) if run.sandbox => Some("run --sandbox"),
+        Command::Preview(_) => Some("preview"),
+        Command::List(_) => Some("list"),
+        Command::Doctor(_) => Some("doctor"),
+        Command::Config(_) => Some("config show"),
+        Command::Run(_)
+        | Command::Resume(_)
+        | Command::Runs(_)
+        | Command::Report(_)
+        | Command::Quota(_)
+        | Command::Sandbox(_)
+        | Command::Completions(_)
+        | Command::Man(_) => None,
+    }
+}
+
+/// Reads the config file that was named, or the one in the platform's folder where there is one. Several profiles leave
+/// its top alone: each is laid over it where its tenant is concerned.
 fn config_layer(
     typed: &ConfigFileArgs,
+    profiles: &[String],
     around: &Surroundings<'_>,
 ) -> Result<Option<ConfigLayer>, SettingsError> {
     let named = around.layered_path(typed.config.clone(), "MDE_CANCEL_CONFIG");
-    let profile = around.layered(
-        typed.profile.clone(),
-        "MDE_CANCEL_PROFILE",
-        super::args::value::words,
-    )?;
     let path = match named {
         Some(path) => Some(path),
         None => around.default_config.clone().filter(|path| path.exists()),
     };
-    match (path, profile) {
-        (Some(path), profile) => {
-            let layer =
-                ConfigLayer::load(&path, profile.as_deref()).map_err(SettingsError::Config)?;
-            Ok(Some(if typed.profile.is_some() {
-                layer.typed()
-            } else {
+    match (path, profiles.first()) {
+        (Some(path), first) => {
+            let only = first.filter(|_| profiles.len() == 1);
+            let layer = ConfigLayer::load(&path, only.map(String::as_str))
+                .map_err(SettingsError::Config)?;
+            Ok(Some(if typed.profiles.is_empty() {
                 layer
+            } else {
+                layer.typed()
             }))
         }
         (None, Some(profile)) => {
             let path = around.default_config.as_deref();
-            Err(SettingsError::Config(ConfigFault::no_file(path, &profile)))
+            Err(SettingsError::Config(ConfigFault::no_file(path, profile)))
         }
         (None, None) => Ok(None),
     }

@@ -1,12 +1,15 @@
 //! The eyes of a run on this terminal: what happened goes to the log, what can be seen goes to the bars.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::Uptime;
+use crate::engine::LaneNames;
 use crate::engine::Observer;
 use crate::engine::RunView;
 use crate::engine::core::LaneView as EngineLane;
@@ -33,7 +36,11 @@ pub(super) struct Watch<'run> {
     sandbox: bool,
     /// When the token ends, where no newer one can be had then; nothing once that was said.
     token_ends: Option<Timestamp>,
-    seen: Seen,
+    lanes: Arc<LaneNames>,
+    /// By lane.
+    seen: Vec<Seen>,
+    /// Whether it was said that somebody wishes to stop.
+    told_stop: bool,
 }
 
 /// What was told and holds until something else is told.
@@ -52,13 +59,28 @@ impl<'run> Watch<'run> {
             run,
             sandbox,
             token_ends: None,
-            seen: Seen::default(),
+            lanes: Arc::default(),
+            seen: Vec::new(),
+            told_stop: false,
         }
     }
 
     /// Warns once the forecast reaches beyond the end of a token that cannot be renewed.
     pub(super) fn with_token_until(self, token_ends: Option<Timestamp>) -> Self {
         Self { token_ends, ..self }
+    }
+
+    /// Names the lanes where there are several.
+    pub(super) fn with_lanes(self, lanes: Arc<LaneNames>) -> Self {
+        Self { lanes, ..self }
+    }
+
+    fn seen_of(&mut self, lane: LaneId) -> &mut Seen {
+        let place = usize::from(lane.0);
+        if self.seen.len() <= place {
+            self.seen.resize(place + 1, Seen::default());
+        }
+        &mut self.seen[place]
     }
 
     fn mind_token(&mut self, view: &RunView) {
@@ -91,9 +113,13 @@ impl Seen {
 }
 
 impl Observer for Watch<'_> {
-    fn happened(&mut self, now: Moment, event: &RunEvent) {
-        self.seen.note(event);
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
+        self.seen_of(lane).note(event);
+        let seen = *self.seen_of(lane);
+        let told_stop = self.told_stop;
+        self.told_stop |= matches!(event, RunEvent::Stopping(StopReason::Asked(_)));
         let run = self.run.as_str();
+        let tenant = self.lanes.shown(lane).filter(|_| self.lanes.are_several());
         match event {
             RunEvent::Replied {
                 row,
@@ -104,7 +130,7 @@ impl Observer for Watch<'_> {
                 correlation_id,
             } => {
                 let correlation_id = correlation_id.as_deref();
-                tracing::debug!(run, row = row.0, action = %id, attempt, status = http_status, correlation_id, "{what}");
+                tracing::debug!(run, tenant, row = row.0, action = %id, attempt, status = http_status, correlation_id, "{what}");
             }
             RunEvent::Settled {
                 row,
@@ -112,62 +138,46 @@ impl Observer for Watch<'_> {
                 outcome,
                 reason,
             } if outcome.leaves_work() => {
-                tracing::info!(run, row = row.0, action = %id, outcome = %outcome, "{reason}");
+                tracing::info!(run, tenant, row = row.0, action = %id, outcome = %outcome, "{reason}");
             }
             RunEvent::Settled {
                 row,
                 id,
                 outcome,
                 reason,
-            } => tracing::debug!(run, row = row.0, action = %id, outcome = %outcome, "{reason}"),
-            RunEvent::Throttled {
-                destination,
-                until,
-                unforeseen,
-                hint_ignored,
             } => {
-                let wait = until.since(now.uptime).as_secs_f64();
-                if *unforeseen {
-                    tracing::warn!(
-                        run, destination = %destination, wait,
-                        "429 although our ledger had room: somebody else uses this quota, or its limit is lower"
-                    );
-                } else {
-                    tracing::info!(run, destination = %destination, wait, "the service said 429");
-                }
-                if let Some(hint) = hint_ignored {
-                    tracing::warn!(
-                        run,
-                        hint = hint.as_secs(),
-                        "a Retry-After of over 24 hours is ignored"
-                    );
-                }
+                tracing::debug!(run, tenant, row = row.0, action = %id, outcome = %outcome, "{reason}");
             }
+            RunEvent::Throttled { .. } => throttled((run, tenant), now, event),
             RunEvent::Adopted {
                 destination,
                 window,
             } => {
-                tracing::warn!(run, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
+                tracing::warn!(run, tenant, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
             RunEvent::Down { reads, until, what } => {
-                let text = down_text(*reads, what, self.seen);
-                if self.seen.stopping {
-                    tracing::warn!(run, "{text}");
+                let text = down_text(*reads, what, seen);
+                if seen.stopping {
+                    tracing::warn!(run, tenant, "{text}");
                 } else {
                     let wait = until.since(now.uptime).as_secs_f64();
-                    tracing::warn!(run, wait, "{text}");
+                    tracing::warn!(run, tenant, wait, "{text}");
                 }
             }
-            RunEvent::Up { reads } => tracing::warn!(run, "{} are answered again", kind(*reads)),
+            RunEvent::Up { reads } => {
+                tracing::warn!(run, tenant, "{} are answered again", kind(*reads));
+            }
             RunEvent::ReadingForbidden { what } => {
                 tracing::warn!(
                     run,
+                    tenant,
                     "records may not be read with this token; grant Machine.Read.All to have doubts cleared ({what})"
                 );
             }
             RunEvent::ReadsSlow { go, wait } => {
                 tracing::warn!(
                     run,
+                    tenant,
                     rows_that_go = go,
                     rows_that_wait = wait,
                     "reads have not answered for 5 s: rows whose type the input gives go without, the others wait; \
@@ -177,27 +187,41 @@ impl Observer for Watch<'_> {
             RunEvent::TypeForbidden { action_type } => {
                 tracing::warn!(
                     run,
+                    tenant,
                     "ten cancels of {action_type} were forbidden; the rest of that type is not sent"
                 );
             }
-            RunEvent::Stopping(StopReason::Asked(what)) => {
-                tracing::warn!(
-                    run,
-                    "{what}: no new cancel leaves; waiting for those on the wire (again to leave at once)"
-                );
-            }
-            RunEvent::Stopping(reason) => tracing::debug!(run, "stopping: {reason:?}"),
+            RunEvent::Stopping(StopReason::Asked(_)) if told_stop => {}
+            RunEvent::Stopping(reason) => stopping((run, tenant), reason),
         }
     }
 
     fn looked(&mut self, view: &RunView) {
         self.mind_token(view);
-        let view = progress_view(view, self.sandbox, self.seen);
-        self.progress.update(&view);
+        let mut shown = progress_view(view, self.sandbox, &self.seen);
+        if self.lanes.are_several() {
+            for (number, lane) in (0..).map(LaneId).zip(&mut shown.lanes) {
+                self.lanes
+                    .shown(number)
+                    .unwrap_or("-")
+                    .clone_into(&mut lane.name);
+            }
+            shown.lanes = busiest_first(view, shown.lanes);
+        }
+        self.progress.update(&shown);
     }
 }
 
-fn progress_view(view: &RunView, sandbox: bool, seen: Seen) -> ProgressView {
+/// Puts the lanes with the most rows left first; those that have none any more are not shown.
+fn busiest_first(view: &RunView, lanes: Vec<LaneView>) -> Vec<LaneView> {
+    let left = |lane: &EngineLane| lane.tally.rows.saturating_sub(lane.tally.settled());
+    let mut lanes: Vec<_> = view.lanes.iter().map(left).zip(lanes).collect();
+    lanes.retain(|(left, _)| *left > 0);
+    lanes.sort_by_key(|(left, _)| std::cmp::Reverse(*left));
+    lanes.into_iter().map(|(_, lane)| lane).collect()
+}
+
+fn progress_view(view: &RunView, sandbox: bool, seen: &[Seen]) -> ProgressView {
     let mut tally = Tally::default();
     for lane in &view.lanes {
         tally.add(&lane.tally);
@@ -211,11 +235,12 @@ fn progress_view(view: &RunView, sandbox: bool, seen: Seen) -> ProgressView {
         .lanes
         .iter()
         .zip(&view.usage)
-        .map(|(lane, usage)| LaneView {
+        .enumerate()
+        .map(|(place, (lane, usage))| LaneView {
             name: String::new(),
             windows: usage.iter().map(window_view).collect(),
             in_flight: u32::try_from(lane.in_flight).unwrap_or(u32::MAX),
-            waiting: waiting(view, (lane, usage), seen),
+            waiting: waiting(view, (lane, usage), of_lane(seen, place)),
         });
     ProgressView {
         sandbox,
@@ -227,11 +252,20 @@ fn progress_view(view: &RunView, sandbox: bool, seen: Seen) -> ProgressView {
     }
 }
 
+fn of_lane(seen: &[Seen], place: usize) -> Seen {
+    seen.get(place).copied().unwrap_or_default()
+}
+
 /// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down comes
 /// back, or what it allows after a pause.
-fn finish(view: &RunView, seen: Seen) -> Option<Uptime> {
+fn finish(view: &RunView, seen: &[Seen]) -> Option<Uptime> {
     let is_bounded = view.usage.iter().any(|windows| !windows.is_empty());
-    if !is_bounded || seen.cancels_down || seen.reads_down || seen.stopping {
+    let going = || {
+        let all = (0..view.lanes.len()).map(|place| of_lane(seen, place));
+        all.filter(|seen| !seen.stopping)
+    };
+    let is_down = going().any(|seen| seen.cancels_down || seen.reads_down);
+    if !is_bounded || is_down || going().next().is_none() {
         return None;
     }
     let mut finish = view.finish?;
@@ -314,6 +348,50 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
     }
 }
 
+/// Tells that the service said 429.
+fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent) {
+    let RunEvent::Throttled {
+        destination,
+        until,
+        unforeseen,
+        hint_ignored,
+    } = event
+    else {
+        return;
+    };
+    let wait = until.since(now.uptime).as_secs_f64();
+    if *unforeseen {
+        tracing::warn!(
+            run, tenant, destination = %destination, wait,
+            "429 although our ledger had room: somebody else uses this quota, or its limit is lower"
+        );
+    } else {
+        tracing::info!(run, tenant, destination = %destination, wait, "the service said 429");
+    }
+    if let Some(hint) = hint_ignored {
+        tracing::warn!(
+            run,
+            tenant,
+            hint = hint.as_secs(),
+            "a Retry-After of over 24 hours is ignored"
+        );
+    }
+}
+
+/// Tells that nothing new leaves.
+fn stopping((run, tenant): (&str, Option<&str>), reason: &StopReason) {
+    match reason {
+        StopReason::Asked(what) => tracing::warn!(
+            run,
+            "{what}: no new cancel leaves; waiting for those on the wire (again to leave at once)"
+        ),
+        reason if tenant.is_some() => {
+            tracing::warn!(run, tenant, "this tenant goes no further: {reason:?}");
+        }
+        reason => tracing::debug!(run, "stopping: {reason:?}"),
+    }
+}
+
 fn down_text(reads: bool, what: &str, seen: Seen) -> String {
     let kind = kind(reads);
     if seen.stopping {
@@ -377,15 +455,15 @@ mod tests {
         }
     }
 
-    fn seen(events: &[RunEvent]) -> Seen {
+    fn seen(events: &[RunEvent]) -> Vec<Seen> {
         let mut seen = Seen::default();
         for event in events {
             seen.note(event);
         }
-        seen
+        vec![seen]
     }
 
-    fn why_of(view: &RunView, seen: Seen) -> Option<String> {
+    fn why_of(view: &RunView, seen: &[Seen]) -> Option<String> {
         let waiting = progress_view(view, false, seen).lanes[0].waiting.clone();
         waiting.map(|waiting| waiting.why)
     }
@@ -397,7 +475,7 @@ mod tests {
             (Some((WaitCause::Window, 120)), 150),
             (Some((WaitCause::Retry, 170)), 170),
         ] {
-            let view = progress_view(&view(waiting), false, Seen::default());
+            let view = progress_view(&view(waiting), false, &[]);
             assert_eq!(view.finish, Some(wall(finish)));
         }
     }
@@ -410,26 +488,23 @@ mod tests {
             WaitCause::ReadCooldown,
             WaitCause::SlowReads,
         ] {
-            let view = progress_view(&view(Some((cause, 120))), false, Seen::default());
+            let view = progress_view(&view(Some((cause, 120))), false, &[]);
             assert_eq!(view.finish, None, "{cause:?}");
         }
         // Also while the one call is under way that tries it.
         let hanging = view(Some((WaitCause::SlowReads, 100)));
-        let hanging = progress_view(&hanging, false, Seen::default());
+        let hanging = progress_view(&hanging, false, &[]);
         let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
         assert!(waiting.until.is_none() && waiting.why.contains("--no-triage"));
         for reads in [true, false] {
-            let during = progress_view(&view(None), false, seen(&[down(reads)]));
+            let during = progress_view(&view(None), false, &seen(&[down(reads)]));
             assert_eq!(during.finish, None);
             let after = seen(&[down(reads), RunEvent::Up { reads }]);
-            assert!(progress_view(&view(None), false, after).finish.is_some());
+            assert!(progress_view(&view(None), false, &after).finish.is_some());
         }
         let mut unbounded = view(None);
         unbounded.usage = vec![Vec::new()];
-        assert_eq!(
-            progress_view(&unbounded, false, Seen::default()).finish,
-            None
-        );
+        assert_eq!(progress_view(&unbounded, false, &[]).finish, None);
     }
 
     #[test]
@@ -441,11 +516,11 @@ mod tests {
             (WaitCause::Retry, "waiting for a row's next turn"),
         ] {
             let view = view(Some((cause, 120)));
-            assert_eq!(why_of(&view, Seen::default()).as_deref(), Some(why));
+            assert_eq!(why_of(&view, &[]).as_deref(), Some(why));
         }
         let pace = view(Some((WaitCause::Pace, 120)));
-        assert_eq!(why_of(&pace, Seen::default()), None);
-        let tried = why_of(&view(None), seen(&[down(false)]));
+        assert_eq!(why_of(&pace, &[]), None);
+        let tried = why_of(&view(None), &seen(&[down(false)]));
         assert_eq!(tried.as_deref(), Some(DOWN));
     }
 
@@ -454,10 +529,10 @@ mod tests {
         let stop = RunEvent::Stopping(StopReason::Asked("Ctrl-C".to_owned()));
         let seen = seen(&[down(false), stop]);
         let mut view = view(None);
-        assert!(why_of(&view, seen).unwrap().starts_with("stopping"));
-        assert_eq!(progress_view(&view, false, seen).finish, None);
+        assert!(why_of(&view, &seen).unwrap().starts_with("stopping"));
+        assert_eq!(progress_view(&view, false, &seen).finish, None);
         view.lanes[0].in_flight = 0;
-        assert_eq!(why_of(&view, seen), None);
+        assert_eq!(why_of(&view, &seen), None);
     }
 
     #[test]
@@ -468,7 +543,7 @@ mod tests {
             "cancels get no proper answer (503); one call at a time tries the service"
         );
         assert_eq!(
-            down_text(true, "no answer in time", seen(&[stop])),
+            down_text(true, "no answer in time", seen(&[stop])[0]),
             "reads get no proper answer (no answer in time)"
         );
     }

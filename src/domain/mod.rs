@@ -60,6 +60,7 @@ pub use row::Source;
 pub use scope::Destination;
 pub use scope::LaneId;
 pub use scope::RunId;
+pub use scope::SEVERAL;
 pub use scope::Scope;
 pub use selection::Selection;
 pub use sending::Sending;

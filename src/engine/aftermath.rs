@@ -24,6 +24,8 @@ const MOST_PAGES: u32 = 20;
 pub struct Need {
     /// Which row.
     pub row: RowNumber,
+    /// The tenant, where it is known.
+    pub tenant: Option<String>,
     /// Its action.
     pub action_id: String,
     /// The action's type, where it is known.
@@ -127,6 +129,7 @@ mod tests {
     fn need(action_type: ActionType, second: i64) -> Need {
         Need {
             row: RowNumber(1),
+            tenant: None,
             action_id: String::new(),
             action_type: Some(action_type),
             created_at: Some(Timestamp::from_second(second).unwrap()),

@@ -28,6 +28,9 @@ pub struct LaneHandles {
     reads: Arc<ReadHandles>,
 }
 
+/// A lane's way to its tenant, or why there is none, in words for the report.
+pub type LaneWay = Result<Arc<LaneHandles>, Arc<str>>;
+
 /// What performing an effect led to.
 #[expect(
     clippy::large_enum_variant,
@@ -37,7 +40,7 @@ pub(super) enum Performed {
     /// Something for the core.
     Event(Event),
     /// Records are on disk; observers may be told.
-    Written(Vec<RunEvent>),
+    Written(LaneId, Vec<RunEvent>),
     /// Nothing more.
     Nothing,
 }
@@ -92,13 +95,9 @@ impl LaneHandles {
 
 /// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
 /// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
-pub(super) fn perform(
-    effect: Effect,
-    store: &Store,
-    run: RunKey,
-    lanes: &[Arc<LaneHandles>],
-) -> Performing {
-    let handles = |lane: LaneId| lanes.get(usize::from(lane.0)).map(Arc::clone);
+pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneWay]) -> Performing {
+    let way = |lane: LaneId| lanes.get(usize::from(lane.0));
+    let handles = |lane: LaneId| way(lane).and_then(|way| way.as_ref().ok()).map(Arc::clone);
     match effect {
         Effect::Load { lane, after, limit } => {
             let rows = store.load_rows(run, lane, after, limit);
@@ -118,11 +117,15 @@ pub(super) fn perform(
                 }))
             })
         }
-        Effect::Write { records, tell } => {
+        Effect::Write {
+            lane,
+            records,
+            tell,
+        } => {
             let written = store.write(records);
             Box::pin(async move {
                 written.await?;
-                Ok(Performed::Written(tell))
+                Ok(Performed::Written(lane, tell))
             })
         }
         Effect::Post {
@@ -166,15 +169,22 @@ pub(super) fn perform(
             })
         }
         Effect::Token { lane, refresh } => {
-            let handles = handles(lane);
+            let way = way(lane).cloned();
             Box::pin(async move {
-                let Some(handles) = handles else {
-                    return Ok(Performed::Nothing);
+                let event = match way {
+                    None => return Ok(Performed::Nothing),
+                    Some(Ok(handles)) => handles.sign_in(lane, refresh).await,
+                    Some(Err(reason)) => Event::TokenRefused {
+                        lane,
+                        reason: reason.to_string(),
+                    },
                 };
-                Ok(Performed::Event(handles.sign_in(lane, refresh).await))
+                Ok(Performed::Event(event))
             })
         }
-        Effect::Tell(event) => Box::pin(async move { Ok(Performed::Written(vec![event])) }),
+        Effect::Tell { lane, event } => {
+            Box::pin(async move { Ok(Performed::Written(lane, vec![event])) })
+        }
     }
 }
 

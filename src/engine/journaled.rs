@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::domain::ActionId;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
-use crate::domain::RowNumber;
 use crate::domain::RunId;
 use crate::intake::IntakeError;
 use crate::store::IntakeMark;
+use crate::store::Reader;
 use crate::store::RunKey;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -106,17 +106,32 @@ pub async fn journal(
 /// Returns why the journal cannot be read.
 pub fn look_over(store: &Store, run: RunId) -> Result<(PlanSummary, Before), StoreError> {
     let mut summary = PlanSummary::default();
-    let mut before = Before::default();
-    for row in store.reader()?.report_rows(run)? {
-        let row = row?;
-        before.rows += 1;
-        before.last = RowNumber(before.last.0.saturating_add(1));
-        if row.settled_at.is_some() {
-            *before.settled.entry(row.outcome).or_default() += 1;
-        }
-        summary.add(&line(&row));
+    let rows = store.reader()?.report_rows(run)?;
+    let key = rows.run().key;
+    for row in rows {
+        summary.add(&line(&row?));
     }
-    Ok((summary, before))
+    Ok((summary, recall(&store.reader()?, key)?))
+}
+
+/// Says what a core must know of a run that the journal holds already.
+///
+/// # Errors
+/// Returns why the journal cannot be read.
+pub fn recall(reader: &Reader, run: RunKey) -> Result<Before, StoreError> {
+    let mut before = Before::default();
+    for count in reader.lane_counts(run)? {
+        let share = before.shares.entry(count.lane).or_default();
+        share.rows += count.rows;
+        share.last = share.last.max(count.last);
+        before.rows += count.rows;
+        before.last = before.last.max(count.last);
+        if let Some(outcome) = count.outcome {
+            *share.settled.entry(outcome).or_default() += count.rows;
+            *before.settled.entry(outcome).or_default() += count.rows;
+        }
+    }
+    Ok(before)
 }
 
 fn line(row: &ReportRow) -> PlanLine<'_> {

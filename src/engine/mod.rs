@@ -3,6 +3,7 @@
 //! `core` holds every decision and no handle. `shell` owns the handles (journal, clock, service, input) and turns
 //! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
 
+mod lane_names;
 mod rules;
 
 pub mod core;
@@ -34,10 +35,14 @@ mod tenant;
 pub use aftermath::Aftermath;
 pub use aftermath::Need;
 pub use executor::LaneHandles;
+pub use executor::LaneWay;
 pub use feed::Place;
 pub use journaled::Journaled;
 pub use journaled::journal;
 pub use journaled::look_over;
+pub use journaled::recall;
+pub use lane_names::LaneName;
+pub use lane_names::LaneNames;
 pub use observer::Observer;
 pub use observer::RunView;
 pub use pages::FIRST_PAGE;
@@ -63,6 +68,7 @@ pub use shell::Before;
 pub use shell::Beyond;
 pub use shell::EngineError;
 pub use shell::Intake;
+pub use shell::LaneShare;
 pub use shell::RunEnd;
 pub use shell::RunParts;
 pub use shell::execute;

@@ -1,5 +1,6 @@
 //! The eyes of a run: progress, log, metrics.
 
+use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Uptime;
 use crate::quota::Usage;
@@ -16,7 +17,7 @@ pub struct RunView {
     pub input_ended: bool,
     /// Each lane.
     pub lanes: Vec<LaneView>,
-    /// How far each lane's windows for cancels are used.
+    /// How far each lane's windows for cancels are used; nothing of lanes that have little left where others have more.
     pub usage: Vec<Vec<Usage>>,
     /// When the last cancel may leave at the earliest, where that can be told.
     pub finish: Option<Uptime>,
@@ -24,8 +25,8 @@ pub struct RunView {
 
 /// Watches a run. Neither call may fail or wait: a run goes on whether anybody sees it or not.
 pub trait Observer {
-    /// Something happened; where it is about a row, the journal holds it already.
-    fn happened(&mut self, now: Moment, event: &RunEvent);
+    /// Something happened in a lane; where it is about a row, the journal holds it already.
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent);
 
     /// Some time has passed.
     fn looked(&mut self, view: &RunView);

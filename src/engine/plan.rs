@@ -29,6 +29,8 @@ use crate::retry::judge_record;
 use crate::store::NewRow;
 
 use super::core::words;
+use super::lane_names::Belongs;
+use super::lane_names::LaneNames;
 use super::rules::Rules;
 
 /// What stands as the source of a row in place of a file.
@@ -38,7 +40,8 @@ const TENANT: &str = "tenant";
 #[derive(Debug)]
 pub struct Planner {
     rules: Arc<Rules>,
-    seen: HashMap<[u8; 16], RowNumber>,
+    lanes: Arc<LaneNames>,
+    seen: HashMap<([u8; 16], LaneId), RowNumber>,
     last: RowNumber,
 }
 
@@ -47,6 +50,7 @@ impl Planner {
     pub fn new(rules: Arc<Rules>) -> Self {
         Self {
             rules,
+            lanes: Arc::default(),
             seen: HashMap::new(),
             last: RowNumber(0),
         }
@@ -58,12 +62,29 @@ impl Planner {
         known: impl IntoIterator<Item = (ActionId, RowNumber)>,
         last: RowNumber,
     ) -> Self {
-        let known = known.into_iter().map(|(id, row)| (*id.as_bytes(), row));
-        Self {
-            rules,
-            seen: known.collect(),
-            last,
-        }
+        let known = known.into_iter().map(|(id, row)| (LaneId(0), id, row));
+        Self::new(rules).behind(known, last)
+    }
+
+    /// Goes on behind row `last`, with the ids that are known already in each lane.
+    #[must_use]
+    pub fn behind(
+        mut self,
+        known: impl IntoIterator<Item = (LaneId, ActionId, RowNumber)>,
+        last: RowNumber,
+    ) -> Self {
+        let known = known.into_iter();
+        self.seen = known
+            .map(|(lane, id, row)| ((*id.as_bytes(), lane), row))
+            .collect();
+        self.last = last;
+        self
+    }
+
+    /// Deals rows out to these lanes.
+    #[must_use]
+    pub fn for_lanes(self, lanes: Arc<LaneNames>) -> Self {
+        Self { lanes, ..self }
     }
 
     /// Returns the number of the last row planned.
@@ -72,9 +93,19 @@ impl Planner {
     }
 
     /// Numbers a row and says whether it is to be sent: one without a settlement is.
-    pub fn plan(&mut self, row: InputRow, now: Timestamp) -> NewRow {
+    pub fn plan(&mut self, mut row: InputRow, now: Timestamp) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
-        let verdict = self.verdict(&row);
+        let place = self.lanes.place(row.context.tenant.as_deref());
+        let lane = match place {
+            Belongs::To(lane) => lane,
+            Belongs::Unnamed | Belongs::Elsewhere => LaneId(0),
+        };
+        let verdict = self.verdict(&row, place);
+        if let (Belongs::To(lane), Some(tenant)) = (place, &mut row.context.tenant)
+            && let Some(shown) = self.lanes.shown(lane)
+        {
+            shown.clone_into(tenant);
+        }
         let settlement = verdict.map(|(outcome, reason)| Settlement {
             outcome,
             reason,
@@ -84,7 +115,7 @@ impl Planner {
         });
         NewRow {
             number: self.last,
-            lane: LaneId(0),
+            lane,
             source: row.source,
             id: row.id.map_err(|_| row.id_text),
             context: row.context,
@@ -109,7 +140,7 @@ impl Planner {
         let held = self.rules.hold(record.id, &facts);
         let verdict = ended(record)
             .or_else(|| held.map(|reason| (Outcome::HeldBack, reason)))
-            .or_else(|| self.told_before(record.id));
+            .or_else(|| self.told_before(record.id, LaneId(0)));
         let settlement = verdict.map(|(outcome, reason)| Settlement {
             outcome,
             reason,
@@ -138,10 +169,15 @@ impl Planner {
         }
     }
 
-    fn verdict(&mut self, row: &InputRow) -> Option<(Outcome, String)> {
+    fn verdict(&mut self, row: &InputRow, place: Belongs) -> Option<(Outcome, String)> {
         let id = match &row.id {
             Ok(id) => id,
             Err(reason) => return Some((Outcome::Invalid, reason.clone())),
+        };
+        let lane = match place {
+            Belongs::To(lane) => lane,
+            Belongs::Unnamed => return Some((Outcome::Invalid, UNNAMED.to_owned())),
+            Belongs::Elsewhere => return Some((Outcome::HeldBack, ELSEWHERE.to_owned())),
         };
         // A row that is not sent for reasons of its own does not make a later one a duplicate.
         if let Some(reason) = &row.held_back {
@@ -150,12 +186,12 @@ impl Planner {
         if let Some(reason) = self.rules.hold_unread(*id, &row.context) {
             return Some((Outcome::HeldBack, reason));
         }
-        self.told_before(*id)
+        self.told_before(*id, lane)
     }
 
-    /// Says in which row an id stands already; enters it where it is new.
-    fn told_before(&mut self, id: ActionId) -> Option<(Outcome, String)> {
-        match self.seen.entry(*id.as_bytes()) {
+    /// Says in which row of its lane an id stands already; enters it where it is new.
+    fn told_before(&mut self, id: ActionId, lane: LaneId) -> Option<(Outcome, String)> {
+        match self.seen.entry((*id.as_bytes(), lane)) {
             std::collections::hash_map::Entry::Occupied(first) => {
                 let reason = format!("the same id stands in row {}", first.get());
                 Some((Outcome::Duplicate, reason))
@@ -167,6 +203,12 @@ impl Planner {
         }
     }
 }
+
+/// Why a row is no good that says nothing of its tenant where there are several.
+const UNNAMED: &str = "the run has several tenants, and the row names none";
+
+/// Why a row is not sent whose tenant is none of the run's.
+const ELSEWHERE: &str = "tenant not selected";
 
 /// What an input tells where there is none.
 const NOTHING: RowContext = RowContext {
@@ -207,6 +249,7 @@ pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
 mod tests {
     use super::*;
     use crate::domain::ActionType;
+    use crate::engine::lane_names::LaneName;
 
     fn row(id: &str, action_type: Option<&str>) -> InputRow {
         InputRow {
@@ -315,6 +358,39 @@ mod tests {
                 expected,
                 "{action_type} {status}"
             );
+        }
+    }
+
+    #[test]
+    fn rows_are_dealt_out_to_their_tenants_and_duplicates_are_told_within_each() {
+        let name = |word: &str| LaneName {
+            shown: Some(word.to_owned()),
+            words: vec![word.to_owned()],
+        };
+        let lanes = Arc::new(LaneNames::new(vec![name("contoso"), name("fabrikam")]));
+        let mut planner = Planner::new(Arc::default()).for_lanes(lanes);
+        let mut plan = |tenant: Option<&str>| {
+            let mut row = row(ONE, None);
+            row.context.tenant = tenant.map(str::to_owned);
+            let new = planner.plan(row, Timestamp::UNIX_EPOCH);
+            let outcome = new.settlement.map(|end| end.outcome);
+            (new.lane, outcome, new.context.tenant)
+        };
+        let tenant = |word: &str| Some(word.to_owned());
+        for (cell, expected) in [
+            (Some("Contoso"), (LaneId(0), None, tenant("contoso"))),
+            (Some("FABRIKAM"), (LaneId(1), None, tenant("fabrikam"))),
+            (
+                Some("fabrikam"),
+                (LaneId(1), Some(Outcome::Duplicate), tenant("fabrikam")),
+            ),
+            (
+                Some("litware"),
+                (LaneId(0), Some(Outcome::HeldBack), tenant("litware")),
+            ),
+            (None, (LaneId(0), Some(Outcome::Invalid), None)),
+        ] {
+            assert_eq!(plan(cell), expected, "{cell:?}");
         }
     }
 

@@ -22,6 +22,7 @@ use crate::intake::OpenInput;
 use crate::quota::forecast;
 use crate::store::Appended;
 use crate::store::IntakeMark;
+use crate::store::NewRow;
 use crate::store::Pending;
 use crate::store::RunKey;
 use crate::store::Store;
@@ -32,7 +33,7 @@ use super::core::Effect;
 use super::core::Event;
 use super::core::StopReason;
 use super::core::Tally;
-use super::executor::LaneHandles;
+use super::executor::LaneWay;
 use super::executor::Performed;
 use super::executor::Performing;
 use super::executor::perform;
@@ -52,6 +53,9 @@ const VIEW_EVERY: Duration = Duration::from_millis(500);
 /// How often while none is: a countdown goes by the second, and each look wakes the writer and locks the file.
 const VIEW_WAITING: Duration = Duration::from_secs(1);
 
+/// Of so many lanes the eyes are shown the windows: those with the most rows left, which end last. More fit on no screen.
+const LANES_LOOKED_AT: usize = 8;
+
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 
@@ -66,7 +70,7 @@ pub struct RunParts {
     /// The deciding half.
     pub core: Core,
     /// One per lane of the core, in its order.
-    pub lanes: Vec<Arc<LaneHandles>>,
+    pub lanes: Vec<LaneWay>,
     /// What to read.
     pub intake: Intake,
     /// Sorts what was read.
@@ -108,6 +112,39 @@ pub struct Before {
     pub rows: u64,
     /// Those that have their last word.
     pub settled: BTreeMap<Outcome, u64>,
+    /// The same by lane, where there are several; else all of it is the one lane's.
+    pub shares: BTreeMap<LaneId, LaneShare>,
+}
+
+/// What the journal holds of one lane.
+#[derive(Clone, Debug, Default)]
+pub struct LaneShare {
+    /// The highest row number.
+    pub last: RowNumber,
+    /// Rows.
+    pub rows: u64,
+    /// Those that have their last word.
+    pub settled: BTreeMap<Outcome, u64>,
+}
+
+impl LaneShare {
+    /// Counts a row in.
+    fn count(&mut self, row: &NewRow) {
+        self.last = row.number;
+        self.rows += 1;
+        if let Some(settlement) = &row.settlement {
+            *self.settled.entry(settlement.outcome).or_default() += 1;
+        }
+    }
+
+    fn told(self, lane: LaneId) -> Event {
+        Event::Appended {
+            lane,
+            last: self.last,
+            count: self.rows,
+            settled: self.settled,
+        }
+    }
 }
 
 /// How a run ended.
@@ -115,8 +152,10 @@ pub struct Before {
 pub struct RunEnd {
     /// The counts.
     pub tally: Tally,
-    /// Why it stopped, where rows may be left.
+    /// Why it stopped, where rows may be left: the gravest of its lanes' reasons.
     pub stop: Option<StopReason>,
+    /// Why each lane that stopped did so.
+    pub stops: Vec<(LaneId, StopReason)>,
     /// Why the input could not be read to its end.
     pub intake: Option<IntakeError>,
 }
@@ -182,6 +221,7 @@ pub async fn execute(
     Ok(RunEnd {
         tally: shell.core.tally(),
         stop: shell.core.stop_reason(),
+        stops: shell.core.stops(),
         intake: shell.intake,
     })
 }
@@ -189,7 +229,24 @@ pub async fn execute(
 /// Rows on their way into the journal, and what to tell the core once they are there.
 struct Appending {
     pending: Pending<Appended>,
-    event: Event,
+    shares: BTreeMap<LaneId, LaneShare>,
+    /// Whose row each is, from `first` on.
+    lanes: Vec<LaneId>,
+    first: RowNumber,
+}
+
+impl Appending {
+    /// Returns what the core is told of each lane, with the rows counted in that the journal settled as it took them.
+    fn events(mut self, written: &Appended) -> Vec<Event> {
+        for twin in &written.duplicates {
+            let place = twin.0.saturating_sub(self.first.0) as usize;
+            let lane = self.lanes.get(place).copied().unwrap_or_default();
+            let share = self.shares.entry(lane).or_default();
+            *share.settled.entry(Outcome::Duplicate).or_default() += 1;
+        }
+        let shares = self.shares.into_iter();
+        shares.map(|(lane, share)| share.told(lane)).collect()
+    }
 }
 
 struct Shell<'run> {
@@ -204,7 +261,7 @@ struct Shell<'run> {
     clock: Arc<dyn Clock>,
     run: RunKey,
     core: Core,
-    lanes: Vec<Arc<LaneHandles>>,
+    lanes: Vec<LaneWay>,
     planner: Planner,
     work: FuturesUnordered<Performing>,
     /// One at a time: what is read faster than it can be written waits in the channel.
@@ -216,13 +273,17 @@ struct Shell<'run> {
 impl Shell<'_> {
     /// Tells the core what the journal holds already.
     fn begin(&mut self, before: Before) {
-        if before.rows > 0 {
-            self.step(Event::Appended {
-                lane: LaneId(0),
+        let mut shares = before.shares;
+        if shares.is_empty() && before.rows > 0 {
+            let share = LaneShare {
                 last: before.last,
-                count: before.rows,
+                rows: before.rows,
                 settled: before.settled,
-            });
+            };
+            shares.insert(LaneId(0), share);
+        }
+        for (lane, share) in shares {
+            self.step(share.told(lane));
         }
         if self.rows.is_none() {
             self.step(Event::InputEnded);
@@ -249,8 +310,9 @@ impl Shell<'_> {
                 },
                 Some(performed) = self.work.next() => self.performed(performed?),
                 written = appended(&mut self.appending) => {
-                    let event = written?;
-                    self.step(event);
+                    for event in written? {
+                        self.step(event);
+                    }
                 }
                 () = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
                     self.received(&mut batch).await?;
@@ -284,7 +346,7 @@ impl Shell<'_> {
         let now = self.now();
         for effect in self.core.step(now, event) {
             match effect {
-                Effect::Tell(event) => self.observer.happened(now, &event),
+                Effect::Tell { lane, event } => self.observer.happened(now, lane, &event),
                 effect => self
                     .work
                     .push(perform(effect, &self.store, self.run, &self.lanes)),
@@ -295,10 +357,10 @@ impl Shell<'_> {
     fn performed(&mut self, performed: Performed) {
         match performed {
             Performed::Event(event) => self.step(event),
-            Performed::Written(events) => {
+            Performed::Written(lane, events) => {
                 let now = self.now();
                 for event in &events {
-                    self.observer.happened(now, event);
+                    self.observer.happened(now, lane, event);
                 }
             }
             Performed::Nothing => {}
@@ -330,29 +392,30 @@ impl Shell<'_> {
                 }
             }
         }
-        let mut settled: BTreeMap<Outcome, u64> = BTreeMap::new();
-        for settlement in rows.iter().filter_map(|row| row.settlement.as_ref()) {
-            *settled.entry(settlement.outcome).or_default() += 1;
+        let mut shares: BTreeMap<LaneId, LaneShare> = BTreeMap::new();
+        for row in &rows {
+            shares.entry(row.lane).or_default().count(row);
         }
         let mark = IntakeMark {
             rows_read: u64::from(self.planner.last().0),
             position: self.place.as_ref().and_then(Place::written),
             complete: is_end && !is_broken && self.beyond == Beyond::Nothing,
         };
-        let event = Event::Appended {
-            lane: LaneId(0),
-            last: self.planner.last(),
-            count: rows.len() as u64,
-            settled,
+        let mut appending = Appending {
+            shares,
+            lanes: rows.iter().map(|row| row.lane).collect(),
+            first: rows.first().map(|row| row.number).unwrap_or_default(),
+            pending: self.store.append_rows(self.run, rows, mark),
         };
-        let pending = self.store.append_rows(self.run, rows, mark);
         if !is_end {
-            self.appending = Some(Appending { pending, event });
+            self.appending = Some(appending);
             return Ok(());
         }
         self.rows = None;
-        let written = pending.await?;
-        self.step(count_in(event, &written));
+        let written = (&mut appending.pending).await?;
+        for event in appending.events(&written) {
+            self.step(event);
+        }
         self.step(Event::InputEnded);
         if is_broken && self.intake.is_none() && !was_given_up {
             return Err(EngineError::Reading);
@@ -366,16 +429,31 @@ impl Shell<'_> {
         let lanes = self.core.view();
         let is_waiting = lanes.iter().all(|lane| lane.in_flight == 0);
         let input_ended = self.rows.is_none();
-        let mut usage = Vec::with_capacity(lanes.len());
+        let mut usage = vec![Vec::new(); lanes.len()];
         let mut finish = None;
-        for (lane, (scope, windows)) in lanes.iter().zip(self.core.cancel_scopes()) {
-            let used = self.store.usage(scope, Arc::clone(&windows), now).await?;
-            let left = lane.tally.rows.saturating_sub(lane.tally.settled());
-            if input_ended && left > 0 {
-                let last = forecast(now.uptime, &windows, &used.calls, left, ROUND_TRIP);
+        let scopes = self.core.cancel_scopes();
+        let left = |place: usize| {
+            lanes[place]
+                .tally
+                .rows
+                .saturating_sub(lanes[place].tally.settled())
+        };
+        let mut busiest: Vec<_> = (0..lanes.len()).collect();
+        busiest.sort_by_key(|&place| std::cmp::Reverse(left(place)));
+        // Asked together, so that they are answered together.
+        let asked = busiest.into_iter().take(LANES_LOOKED_AT).map(|place| {
+            let (scope, windows) = (scopes[place].0, Arc::clone(&scopes[place].1));
+            (place, self.store.usage(scope, windows, now))
+        });
+        let asked: Vec<_> = asked.collect();
+        for (place, used) in asked {
+            let used = used.await?;
+            if input_ended && left(place) > 0 {
+                let windows = &scopes[place].1;
+                let last = forecast(now.uptime, windows, &used.calls, left(place), ROUND_TRIP);
                 finish = finish.max(Some(last));
             }
-            usage.push(used.windows);
+            usage[place] = used.windows;
         }
         let view = RunView {
             now,
@@ -398,24 +476,13 @@ async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
 }
 
 /// Waits until the rows that are being appended are on disk.
-async fn appended(appending: &mut Option<Appending>) -> Result<Event, StoreError> {
+async fn appended(appending: &mut Option<Appending>) -> Result<Vec<Event>, StoreError> {
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
     let written = (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(count_in(done.event, &written)),
+        Some(done) => Ok(done.events(&written)),
         None => std::future::pending().await,
     }
-}
-
-/// Counts the rows in that the journal settled as it took them.
-fn count_in(mut event: Event, written: &Appended) -> Event {
-    if let Event::Appended { settled, .. } = &mut event {
-        let twins = written.duplicates.len() as u64;
-        if twins > 0 {
-            *settled.entry(Outcome::Duplicate).or_default() += twins;
-        }
-    }
-    event
 }

@@ -52,6 +52,7 @@ pub enum SurveyError {
 pub struct Survey {
     reads: Reads,
     rules: Arc<Rules>,
+    lane: LaneId,
     has_found_any: bool,
 }
 
@@ -61,8 +62,15 @@ impl Survey {
         Self {
             reads,
             rules,
+            lane: LaneId(0),
             has_found_any: false,
         }
+    }
+
+    /// Reads the rows of another lane than the first.
+    #[must_use]
+    pub fn of_lane(self, lane: LaneId) -> Self {
+        Self { lane, ..self }
     }
 
     /// Returns how many calls it took so far.
@@ -140,7 +148,7 @@ impl Survey {
         let until = patience.map(|patience| clock.now().uptime.after(patience));
         let mut after = RowNumber(0);
         loop {
-            let rows = store.load_rows(run, LaneId(0), after, BATCH);
+            let rows = store.load_rows(run, self.lane, after, BATCH);
             let rows = rows.await.map_err(ReadsError::Store)?;
             let Some(last) = rows.last() else {
                 return Ok(true);

@@ -189,6 +189,9 @@ impl Desk {
                 row,
                 settlement,
             } => journal::settle(conn, (*run, row.0), settlement),
+            Record::LaneStopped { run, lane, reason } => {
+                journal::stop_lane(conn, (*run, *lane), reason.as_deref())
+            }
             Record::FollowedUp {
                 run,
                 row,

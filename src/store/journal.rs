@@ -14,6 +14,7 @@ use rusqlite::params;
 use crate::domain::ActionStatus;
 use crate::domain::ActionType;
 use crate::domain::FollowUp;
+use crate::domain::LaneId;
 use crate::domain::MachineAction;
 use crate::domain::Settlement;
 
@@ -94,6 +95,20 @@ fn source_key(
     )?;
     sources.insert(known, key);
     Ok(key)
+}
+
+/// Says in a lane's rows that were never sent why they were not.
+pub(super) fn stop_lane(
+    conn: &Connection,
+    (run, lane): (RunKey, LaneId),
+    reason: Option<&str>,
+) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE rows SET reason = ?3 WHERE run = ?1 AND lane = ?2 AND outcome IS NULL AND attempts = 0
+            AND reason IS NOT ?3",
+    )?
+    .execute(params![run.0, lane.0, reason])?;
+    Ok(())
 }
 
 /// Writes "sent": the attempt, and what its row looks like from now on.

@@ -75,6 +75,7 @@ pub use run_hold::RunHold;
 pub use run_record::Appended;
 pub use run_record::Holder;
 pub use run_record::IntakeMark;
+pub use run_record::LaneCount;
 pub use run_record::NewRun;
 pub use run_record::RunCounts;
 pub use run_record::RunRecord;

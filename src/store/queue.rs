@@ -25,13 +25,20 @@ pub(super) fn load_rows(
 ) -> Result<Vec<QueuedRow>, Fault> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A row without a GUID is settled when it is read; should one not be, it is never sent either.
+    let (rows, only) = if lane.0 == 0 {
+        ("rows", "")
+    } else {
+        // Else the lane's index is not taken: it knows no row of the first lane.
+        ("rows INDEXED BY rows_by_lane", "AND lane > 0")
+    };
     let rows = conn
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT number, id, comment, tenant, action_type, machine_id, computer_dns_name, requestor, attempts,
                 phase, first_sent, comment_sent, status_before, action_status, triaged
-             FROM rows WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND lane = ?3 AND typeof(id) = 'blob'
-             ORDER BY number LIMIT ?4",
-        )?
+             FROM {rows} WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND lane = ?3 {only}
+                AND typeof(id) = 'blob'
+             ORDER BY number LIMIT ?4"
+        ))?
         .query_map(params![run.0, after.0, lane.0, limit], read_row)?
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::domain::ActionId;
+use crate::domain::LaneId;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
 use crate::domain::RowNumber;
@@ -30,6 +31,7 @@ use super::patience;
 use super::patience::Patience;
 use super::records;
 use super::report;
+use super::run_record::LaneCount;
 use super::run_record::RunCounts;
 use super::run_record::RunRecord;
 use super::run_record::RunState;
@@ -208,6 +210,30 @@ impl Reader {
                 .prepare_cached(&sql)?
                 .query_map([run.0], |row| {
                     Ok((row.get::<_, OutcomeWord>(0)?.0, runs::count(row, 1)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            Ok(counts)
+        })
+    }
+
+    /// Counts a run's rows by lane and last word, with the highest number of each kind.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn lane_counts(&self, run: RunKey) -> Result<Vec<LaneCount>, StoreError> {
+        self.at(|conn| {
+            let counts = conn
+                .prepare_cached(
+                    "SELECT lane, outcome, count(*), max(number) FROM rows WHERE run = ?1 GROUP BY lane, outcome",
+                )?
+                .query_map([run.0], |row| {
+                    let outcome: Option<OutcomeWord> = row.get(1)?;
+                    Ok(LaneCount {
+                        lane: LaneId(row.get(0)?),
+                        outcome: outcome.map(|word| word.0),
+                        rows: runs::count(row, 2)?,
+                        last: RowNumber(row.get(3)?),
+                    })
                 })?
                 .collect::<Result<_, _>>()?;
             Ok(counts)

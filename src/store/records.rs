@@ -173,6 +173,15 @@ pub enum Record {
         /// Which call.
         call: CallId,
     },
+    /// A lane came to its end. Its rows that were never sent say why; with no reason, that it was not their turn.
+    LaneStopped {
+        /// The run.
+        run: RunKey,
+        /// Which lane.
+        lane: LaneId,
+        /// Why, where it is more than that somebody wished so.
+        reason: Option<String>,
+    },
     /// Something was learned about an unsettled row.
     Noted {
         /// The run.

@@ -7,6 +7,7 @@ use rusqlite::params;
 use crate::domain::FollowUp;
 use crate::domain::Outcome;
 use crate::domain::ReportRow;
+use crate::domain::SEVERAL;
 
 use super::error::Fault;
 use super::records::Phase;
@@ -58,12 +59,13 @@ pub(super) fn read_follow_ups(
     run: &RunRecord,
     limit: u32,
 ) -> Result<Vec<ReportRow>, Fault> {
-    let ranks: String = (0..)
+    let ranks: Vec<_> = (0..)
         .zip(FollowUp::ALL)
-        .map(|(rank, need)| format!("WHEN '{}' THEN {rank} ", need.as_str()))
+        .map(|(rank, need)| format!("WHEN '{}' THEN {rank}", need.as_str()))
         .collect();
+    let ranks = ranks.join(" ");
     let sql = select(&format!(
-        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY CASE r.follow_up {ranks}END, r.number LIMIT ?2"
+        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY CASE r.follow_up {ranks} END, r.number LIMIT ?2"
     ));
     let rows = conn
         .prepare_cached(&sql)?
@@ -90,6 +92,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
             attempts,
             http_status,
             class: text(29)?,
+            why: text(4)?,
         };
         left.reason(outcome)
     } else {
@@ -113,7 +116,9 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         first_sent_at: time(15)?,
         settled_at: time(16)?,
         // A run without a named tenant has none to report.
-        tenant: text(17)?.or_else(|| Some(run.begun.tenant.clone()).filter(|name| name != "-")),
+        tenant: text(17)?.or_else(|| {
+            Some(run.begun.tenant.clone()).filter(|name| name != "-" && name != SEVERAL)
+        }),
         source: format!("{}:{line}", text(18)?.unwrap_or_default()),
         run_id: run.begun.id.to_string(),
         status_before: text(20)?,
@@ -134,6 +139,8 @@ struct Left {
     attempts: u32,
     http_status: Option<u16>,
     class: Option<String>,
+    /// Why its lane stopped.
+    why: Option<String>,
 }
 
 impl Left {
@@ -151,7 +158,9 @@ impl Left {
                 "not read again yet",
             ),
             _ if self.attempts == 0 => pick(
-                "the run stopped before its turn",
+                self.why
+                    .as_deref()
+                    .unwrap_or("the run stopped before its turn"),
                 "its turn has not come yet",
             ),
             _ => format!(
@@ -200,6 +209,7 @@ mod tests {
                 attempts,
                 http_status: Some(429),
                 class: Some("throttled".to_owned()),
+                why: None,
             }
             .reason(outcome)
         };

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::domain::LaneId;
 use crate::domain::Outcome;
 use crate::domain::RowNumber;
 use crate::domain::RunId;
@@ -171,6 +172,19 @@ pub struct IntakeMark {
 pub struct Appended {
     /// Rows without a settlement whose id is unsettled in another live run: they were settled as duplicates.
     pub duplicates: Vec<RowNumber>,
+}
+
+/// How many of a lane's rows have one last word, or none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneCount {
+    /// Whose rows.
+    pub lane: LaneId,
+    /// The word; nothing while there is none.
+    pub outcome: Option<Outcome>,
+    /// How many.
+    pub rows: u64,
+    /// The highest number among them.
+    pub last: RowNumber,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use rusqlite::params;
 
 use crate::domain::ActionId;
 use crate::domain::RowNumber;
+use crate::domain::SEVERAL;
 
 use super::error::Fault;
 use super::holds::Holds;
@@ -36,7 +37,7 @@ struct Other {
 }
 
 impl Twins {
-    /// Looks which other runs of this one's tenant are live, and reads what they have got since the last look.
+    /// Looks which other runs of this one's tenant, or of several ones, are live, and reads what they have got since the last look.
     pub(super) fn look(
         &mut self,
         conn: &Connection,
@@ -47,9 +48,9 @@ impl Twins {
             .prepare_cached(
                 "SELECT o.id, o.uuid, o.holder FROM runs o, runs r
                  WHERE o.holder IS NOT NULL AND o.state = 'going' AND o.id <> r.id
-                    AND o.cloud = r.cloud AND o.tenant = r.tenant AND r.id = ?1",
+                    AND o.cloud = r.cloud AND (o.tenant = r.tenant OR ?2 IN (o.tenant, r.tenant)) AND r.id = ?1",
             )?
-            .query_map([run.0], |row| {
+            .query_map(params![run.0, SEVERAL], |row| {
                 Ok((RunKey(row.get(0)?), row.get(1)?, row.get(2)?))
             })?
             .collect::<Result<_, _>>()?;

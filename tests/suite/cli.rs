@@ -115,7 +115,7 @@ impl Typing {
     pub(super) fn connection(self) -> ConnectionSettings {
         match self.run().world {
             World::Service(connection) => connection,
-            other @ World::Sandbox { .. } => panic!("no connection: {other:?}"),
+            other => panic!("no connection: {other:?}"),
         }
     }
 

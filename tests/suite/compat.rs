@@ -289,6 +289,13 @@ fn a_file_of_version_3_opens_and_goes_on() {
     assert_goes_on(dir.path());
 }
 
+#[test]
+fn a_file_of_version_4_opens_and_goes_on() {
+    let dir = thaw("v4");
+    assert_tells_the_story(dir.path());
+    assert_goes_on(dir.path());
+}
+
 // The state file of this test, with its log emptied into it, is what a new version is frozen as.
 #[test]
 fn a_file_written_now_tells_the_same() {

@@ -23,6 +23,7 @@ mod hard_cases;
 mod intake;
 mod intake_attacks;
 mod intake_types;
+mod lanes;
 mod list;
 mod preview;
 mod quota;
@@ -37,6 +38,7 @@ mod sign_in;
 mod signals;
 mod simulation;
 mod store;
+mod tenants;
 mod triage;
 mod verify;
 

@@ -14,9 +14,14 @@ pub struct ConfigFileArgs {
     /// Read settings from this file [default: mde-cancel.toml in the platform's config folder] [env: MDE_CANCEL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Use this profile of the config file [env: MDE_CANCEL_PROFILE]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub profile: Option<String>,
+    /// Use this profile of the config file; repeatable in `run`, for several tenants [env: MDE_CANCEL_PROFILE]
+    #[arg(
+        long = "profile",
+        global = true,
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub profiles: Vec<String>,
 }
 
 /// What `config` takes.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -22,6 +23,7 @@ use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::domain::Destination;
+use crate::domain::LaneId;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::domain::Uptime;
@@ -55,6 +57,8 @@ use super::ending::Ending;
 use super::ending::Look;
 use super::follow_up::LeftToDo;
 use super::follow_up::follow_up;
+use super::lanes::Lane;
+use super::lanes::Lanes;
 use super::order::Order;
 use super::service::Service;
 
@@ -72,7 +76,7 @@ pub(super) struct Carrying {
     pub(super) is_sandbox: bool,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) service: Service,
+    pub(super) lanes: Lanes,
     pub(super) intake: Intake,
     pub(super) planner: Planner,
     pub(super) before: Before,
@@ -102,34 +106,27 @@ pub(super) async fn carry_out(
         ..
     } = carrying;
     let started = clock.now();
-    let scopes = gates(&order, &carrying.service, (&store, &*clock));
-    let lane = scopes.await.map_err(state)?;
-    let core = CoreSettings {
-        run,
-        retry: order.retry(),
-        comment: CommentRule {
-            always: order.comment.as_deref().map(Arc::from),
-            otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
-        },
-        rules: Arc::new(order.rules()),
-        verify_for: order.verify_for(),
-        reach_timeout: REACH_TIMEOUT / order.time_scale,
-        give_up_after: order.give_up_after / order.time_scale,
-        max_failures: order.max_failures,
-        seed: Uuid::new_v4().as_u64_pair().0,
-    };
-    let reads = ReadsSettings {
-        gate: lane.list.clone(),
-        retry: order.retry(),
-        patience: REACH_TIMEOUT / order.time_scale,
-        seed: Uuid::new_v4().as_u64_pair().0,
-    };
+    let Lanes {
+        all: lanes,
+        names,
+        service,
+    } = carrying.lanes;
+    let token_ends = lanes.iter().filter_map(|lane| lane.identity.token_ends);
+    let token_ends = token_ends.min();
+    // All at once, so that the ledger answers them together.
+    let gates = lanes
+        .iter()
+        .map(|lane| gates(&order, lane, (&store, &*clock)));
+    let gates = try_join_all(gates).await.map_err(state)?;
+    let ways: Vec<_> = lanes.into_iter().map(|lane| lane.way).collect();
+    let core = core_settings(&order, run, id);
+    let late_reads: Vec<_> = gates.iter().map(|lane| late_reads(&order, lane)).collect();
     let parts = RunParts {
         store: store.clone(),
         clock: Arc::clone(&clock),
         run,
-        core: Core::new(core, vec![lane]),
-        lanes: vec![Arc::clone(&carrying.service.lane)],
+        core: Core::new(core, gates).with_most_in_flight(order.max_in_flight as usize),
+        lanes: ways.clone(),
         intake: carrying.intake,
         before: carrying.before,
         planner: carrying.planner,
@@ -138,11 +135,12 @@ pub(super) async fn carry_out(
         stop.bound(started.uptime.after(after), Arc::clone(&clock));
     }
     let mut watch = Watch::new(progress, id.to_string(), carrying.is_sandbox)
-        .with_token_until(carrying.service.identity.token_ends);
-    let service = Arc::new(carrying.service);
+        .with_token_until(token_ends)
+        .with_lanes(Arc::clone(&names));
+    let service = service.filter(Service::is_sandbox).map(Arc::new);
     let keeper = service
-        .is_sandbox()
-        .then(|| tokio::spawn(keep(Arc::clone(&service), Arc::clone(&clock))));
+        .as_ref()
+        .map(|service| tokio::spawn(keep(Arc::clone(service), Arc::clone(&clock))));
     let known = (id, carrying.is_sandbox);
     let metrics = carrying.metrics;
     let mut meter = metrics.map(|path| Meter::start(path, known, started));
@@ -154,16 +152,26 @@ pub(super) async fn carry_out(
     let left_to_do = match &end {
         Ok(end) => {
             let is_whole = end.stop.is_none() && end.intake.is_none();
-            let reads = is_whole
-                .then_some(service.lane.reads())
-                .map(|handles| Reads::new(handles, store.clone(), Arc::clone(&clock), reads));
-            let reads = reads.ok_or("the run stopped before anybody looked");
-            follow_up((&store, run, id), reads, &*clock, &mut stop.wishes).await
+            let reads = |lane: LaneId| {
+                let place = usize::from(lane.0);
+                let way = ways.get(place).and_then(|way| way.as_ref().ok());
+                let handles = way.filter(|_| is_whole).map(|way| way.reads())?;
+                let settings = late_reads.get(place)?.clone();
+                let clock = Arc::clone(&clock);
+                Some(Reads::new(handles, store.clone(), clock, settings))
+            };
+            follow_up(
+                (&store, run, id),
+                (&names, reads),
+                &*clock,
+                &mut stop.wishes,
+            )
+            .await
         }
         Err(_) => Ok(LeftToDo::default()),
     };
     progress.finish();
-    if let Some(keeper) = keeper {
+    if let (Some(keeper), Some(service)) = (keeper, service) {
         keeper.abort();
         if matches!(&end, Ok(end) if end.stop.is_none()) {
             service.forget();
@@ -176,6 +184,7 @@ pub(super) async fn carry_out(
         run,
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
+        lanes: names,
         targets: carrying.targets,
         follow_up: carrying.follow_up,
         lost: carrying.lost,
@@ -185,6 +194,34 @@ pub(super) async fn carry_out(
     };
     let meter = meter.map(|meter| (meter, clock.now()));
     ending.conclude(&store, end, (left_to_do, meter)).await
+}
+
+/// Returns how a lane reads what became of machines, once its run is over.
+fn late_reads(order: &Order, lane: &LaneSettings) -> ReadsSettings {
+    ReadsSettings {
+        gate: lane.list.clone(),
+        retry: order.retry(),
+        patience: REACH_TIMEOUT / order.time_scale,
+        seed: Uuid::new_v4().as_u64_pair().0,
+    }
+}
+
+/// Returns what the core must know.
+fn core_settings(order: &Order, run: RunKey, id: RunId) -> CoreSettings {
+    CoreSettings {
+        run,
+        retry: order.retry(),
+        comment: CommentRule {
+            always: order.comment.as_deref().map(Arc::from),
+            otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
+        },
+        rules: Arc::new(order.rules()),
+        verify_for: order.verify_for(),
+        reach_timeout: REACH_TIMEOUT / order.time_scale,
+        give_up_after: order.give_up_after / order.time_scale,
+        max_failures: order.max_failures,
+        seed: Uuid::new_v4().as_u64_pair().0,
+    }
 }
 
 /// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.
@@ -303,12 +340,12 @@ pub(super) fn open_store(
 /// Looks the three scopes up in the ledger.
 async fn gates(
     order: &Order,
-    service: &Service,
+    lane: &Lane,
     (store, clock): (&Store, &dyn Clock),
 ) -> Result<LaneSettings, StoreError> {
     let gate = async |destination, windows: &Windows, concurrency| {
         let windows = windows.scaled_down(order.time_scale);
-        let scope = service.scope(destination);
+        let scope = lane.scope(destination);
         gate((store, clock), &scope, windows, (order.pace, concurrency)).await
     };
     Ok(LaneSettings {

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::FollowUp;
 use crate::domain::FollowUpRow;
+use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Outcome;
 use crate::domain::RunId;
 use crate::domain::Standing;
 use crate::engine::EngineError;
+use crate::engine::LaneNames;
 use crate::engine::RunEnd;
 use crate::engine::core::StopReason;
 use crate::report::Delivery;
@@ -50,6 +53,7 @@ pub(super) struct Ending {
     pub(super) run: RunKey,
     pub(super) is_sandbox: bool,
     pub(super) verify: Verify,
+    pub(super) lanes: Arc<LaneNames>,
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     /// Where the machines are listed that still need a hand.
     pub(super) follow_up: Option<ReportTarget>,
@@ -59,6 +63,9 @@ pub(super) struct Ending {
     pub(super) lost: Option<String>,
     pub(super) look: Look,
 }
+
+/// Of how many tenants a summary says why they stopped.
+const STOPS_SHOWN: usize = 5;
 
 /// Rows by outcome, and machines by what they need.
 type Counts = (BTreeMap<Outcome, u64>, Vec<(FollowUp, u64)>);
@@ -107,10 +114,12 @@ impl Ending {
             run: self.run,
             state: run_state,
             exit: Some(exit.code()),
-            reason: end.stop.as_ref().map(describe_stop),
+            reason: self.stop(&end),
             at: self.at,
         };
-        let journaled = store.write(vec![record]).await.map_err(Failure::from);
+        let mut records: Vec<_> = self.lane_ends(&end).collect();
+        records.push(record);
+        let journaled = store.write(records).await.map_err(Failure::from);
         // Whatever fails from here on, the rest is still written and said.
         let (mut reports, mut unwritten) = self.write_reports(store);
         let late_calls = left_to_do.as_ref().map_or(0, |left| left.calls);
@@ -166,6 +175,46 @@ impl Ending {
             Some(report) => failure.hint(format!("what became of its rows stands in {report}")),
             None => failure,
         }
+    }
+
+    /// Says in the rows of each lane that stopped why they were not attempted.
+    fn lane_ends(&self, end: &RunEnd) -> impl Iterator<Item = Record> {
+        let run = self.run;
+        end.stops
+            .iter()
+            .map(move |(lane, reason)| Record::LaneStopped {
+                run,
+                lane: *lane,
+                reason: match reason {
+                    StopReason::Asked(_) => None,
+                    reason => Some(describe_stop(reason)),
+                },
+            })
+    }
+
+    /// Says why the run stopped: of several tenants, why each did that stopped by itself.
+    fn stop(&self, end: &RunEnd) -> Option<String> {
+        let stop = end.stop.as_ref()?;
+        if !self.lanes.are_several() {
+            return Some(describe_stop(stop));
+        }
+        let alone = |(_, reason): &&(LaneId, StopReason)| !matches!(reason, StopReason::Asked(_));
+        let named = end.stops.iter().filter(alone);
+        let mut texts: Vec<_> = named
+            .map(|(lane, reason)| {
+                let name = self.lanes.shown(*lane).unwrap_or("-");
+                format!("{name}: {}", describe_stop(reason))
+            })
+            .collect();
+        if texts.is_empty() {
+            return Some(describe_stop(stop));
+        }
+        let more = texts.len().saturating_sub(STOPS_SHOWN);
+        texts.truncate(STOPS_SHOWN);
+        if more > 0 {
+            texts.push(format!("and {more} more; the report says why"));
+        }
+        Some(texts.join("; "))
     }
 
     fn counts(&self, store: &Store) -> Result<Counts, StoreError> {
@@ -288,7 +337,7 @@ impl Ending {
             calls: end.tally.cancels + end.tally.reads,
             throttled: end.tally.throttled,
             retries: end.tally.retries,
-            stop: end.stop.as_ref().map(describe_stop),
+            stop: self.stop(end),
             reports,
             next_steps,
         }

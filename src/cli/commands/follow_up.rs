@@ -1,5 +1,6 @@
 //! What a run leaves to be done on machines: looked at once more at its end, and listed machine by machine.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use crate::clock::Clock;
 use crate::domain::ActionType;
 use crate::domain::FollowUp;
 use crate::domain::FollowUpRow;
+use crate::domain::LaneId;
 use crate::domain::ReportRow;
 use crate::domain::RowNumber;
 use crate::domain::RunId;
 use crate::domain::Since;
 use crate::engine::Aftermath;
+use crate::engine::LaneNames;
 use crate::engine::Need;
 use crate::engine::Reads;
 use crate::engine::core::StopReason;
@@ -37,10 +40,10 @@ pub(super) struct LeftToDo {
 
 /// Looks what became of the machines of a run that has ended, journals what needs no hand any more, and returns the rest.
 ///
-/// Where there are no reads, they are the reason why.
+/// Each tenant is asked for its own; where there are no reads of it, the run stopped before anybody looked.
 pub(super) async fn follow_up(
     (store, run, id): (&Store, RunKey, RunId),
-    reads: Result<Reads, &str>,
+    (lanes, mut reads): (&LaneNames, impl FnMut(LaneId) -> Option<Reads>),
     clock: &dyn Clock,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<LeftToDo, Failure> {
@@ -49,31 +52,47 @@ pub(super) async fn follow_up(
         return Ok(LeftToDo::default());
     }
     let mut calls = 0;
-    let aftermath = match reads {
-        Err(why) => Err(why.to_owned()),
-        Ok(mut reads) => {
-            let until = clock.now().uptime.after(PATIENCE);
-            let aftermath = tokio::select! {
-                biased;
-                Some(reason) = stop.recv() => Err(stopped(&reason)),
-                aftermath = Aftermath::read(&mut reads, &needs) => aftermath.map_err(|error| error.to_string()),
-                () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
-            };
-            calls = reads.calls();
-            aftermath
-        }
-    };
-    if let Err(why) = &aftermath {
-        tracing::info!(%why, "whether machines were released since could not be looked at");
+    let until = clock.now().uptime.after(PATIENCE);
+    let mut by_lane: BTreeMap<LaneId, Vec<Need>> = BTreeMap::new();
+    for need in needs {
+        let lane = need.tenant.as_deref().and_then(|name| lanes.find(name));
+        by_lane
+            .entry(lane.unwrap_or_default())
+            .or_default()
+            .push(need);
     }
-    let since = |need: &Need| match &aftermath {
-        Ok(aftermath) => aftermath.since(need),
-        Err(why) => Since::NotKnown(why.clone()),
-    };
+    let mut judged = Vec::new();
+    for (lane, needs) in by_lane {
+        let aftermath = match reads(lane) {
+            None => Err("the run stopped before anybody looked".to_owned()),
+            Some(mut reads) => {
+                let aftermath = tokio::select! {
+                    biased;
+                    Some(reason) = stop.recv() => Err(stopped(&reason)),
+                    aftermath = Aftermath::read(&mut reads, &needs) => aftermath.map_err(|error| error.to_string()),
+                    () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
+                };
+                calls += reads.calls();
+                aftermath
+            }
+        };
+        if let Err(why) = &aftermath {
+            tracing::info!(%why, "whether machines were released since could not be looked at");
+        }
+        judged.extend(needs.into_iter().map(|need| {
+            let since = match &aftermath {
+                Ok(aftermath) => aftermath.since(&need),
+                Err(why) => Since::NotKnown(why.clone()),
+            };
+            (need, since)
+        }));
+    }
+    // In the order of the rows, whichever tenants they belong to.
+    judged.sort_by_key(|(need, _)| need.row);
     let mut records = Vec::new();
     let mut left = Vec::new();
-    for need in needs {
-        match since(&need) {
+    for (need, since) in judged {
+        match since {
             since @ Since::Released { .. } => records.push(Record::FollowedUp {
                 run,
                 row: need.row,
@@ -111,6 +130,7 @@ pub(super) fn needs(
         };
         needs.push(Need {
             row: RowNumber(number),
+            tenant: row.tenant,
             action_id: row.action_id,
             action_type: row.action_type.as_deref().map(ActionType::parse),
             created_at: row.created_at,

@@ -12,6 +12,8 @@ mod reports;
 
 mod ending;
 
+mod lanes;
+
 mod carry;
 
 mod choosing;

@@ -38,6 +38,9 @@ pub(super) struct Order {
     pub(super) read_windows: Windows,
     pub(super) pace: Option<Pace>,
     pub(super) concurrency: u32,
+    pub(super) max_in_flight: u32,
+    /// The tenants of a run of several; none where it has one.
+    pub(super) lanes: Vec<KeptLane>,
     pub(super) max_attempts: u32,
     pub(super) timeout: Duration,
     pub(super) fate_grace: Duration,
@@ -60,6 +63,15 @@ pub(super) enum Agreement {
     Open,
 }
 
+/// One of several tenants as the journal keeps it: how to sign in is given anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptLane {
+    pub(super) profile: String,
+    pub(super) cloud: String,
+    pub(super) tenant: String,
+    pub(super) app: String,
+}
+
 /// An order as the journal keeps it. Unknown fields are ignored, so that an older program can resume a newer one's run.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -75,6 +87,11 @@ struct Kept {
     read_quota: Vec<String>,
     pace: Option<String>,
     concurrency: u32,
+    /// Absent, as the tenants, in runs of versions that knew one tenant alone.
+    #[serde(default = "most_in_flight")]
+    max_in_flight: u32,
+    #[serde(default)]
+    lanes: Vec<KeptLane>,
     max_attempts: u32,
     timeout_ms: u64,
     fate_grace_ms: u64,
@@ -144,6 +161,8 @@ impl Order {
             read_windows: settings.allowance.read.clone(),
             pace: settings.pace,
             concurrency: settings.concurrency,
+            max_in_flight: settings.max_in_flight,
+            lanes: Vec::new(),
             max_attempts: settings.max_attempts,
             timeout: settings.timeout,
             fate_grace: settings.fate_grace,
@@ -153,7 +172,7 @@ impl Order {
             verify: settings.verify,
             time_scale: match settings.world {
                 World::Sandbox { time_scale } => time_scale,
-                World::Service(_) => 1,
+                World::Service(_) | World::Tenants(_) | World::ByInput(..) => 1,
             },
             agreement: if settings.consent == Consent::Ask || settings.max_actions.is_some() {
                 Agreement::Open
@@ -204,6 +223,8 @@ impl Order {
             read_quota: texts(&self.read_windows),
             pace: self.pace.map(|pace| pace.to_string()),
             concurrency: self.concurrency,
+            max_in_flight: self.max_in_flight,
+            lanes: self.lanes.clone(),
             max_attempts: self.max_attempts,
             timeout_ms: millis(self.timeout),
             fate_grace_ms: millis(self.fate_grace),
@@ -261,6 +282,8 @@ impl Order {
                 None => None,
             },
             concurrency: kept.concurrency,
+            max_in_flight: kept.max_in_flight,
+            lanes: kept.lanes,
             max_attempts: kept.max_attempts,
             timeout: Duration::from_millis(kept.timeout_ms),
             fate_grace: Duration::from_millis(kept.fate_grace_ms),
@@ -303,6 +326,10 @@ fn keep_list(words: &[String]) -> KeepList {
     keep
 }
 
+fn most_in_flight() -> u32 {
+    256
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -331,6 +358,13 @@ mod tests {
             read_windows: Windows::none(),
             pace: Pace::parse("50/s").unwrap(),
             concurrency: 16,
+            max_in_flight: 256,
+            lanes: vec![KeptLane {
+                profile: "contoso".to_owned(),
+                cloud: "commercial".to_owned(),
+                tenant: "contoso.example".to_owned(),
+                app: "-".to_owned(),
+            }],
             max_attempts: 6,
             timeout: Duration::from_secs(30),
             fate_grace: Duration::from_secs(120),

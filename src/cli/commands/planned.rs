@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures::StreamExt as _;
+use futures::TryStreamExt as _;
+use futures::stream;
 use jiff::Timestamp;
 
 use crate::cli::consent::PlanOrigin;
@@ -18,6 +21,7 @@ use crate::cli::plan_text::PlanText;
 use crate::cli::text::local_zone;
 use crate::clock::Clock;
 use crate::domain::Destination;
+use crate::domain::LaneId;
 use crate::domain::RunId;
 use crate::engine::Before;
 use crate::engine::EngineError;
@@ -42,15 +46,19 @@ use super::carry::StopWishes;
 use super::carry::state;
 use super::carry::usage;
 use super::forecast::Spent;
+use super::lanes::Lane;
+use super::lanes::Lanes;
 use super::order::Agreement;
 use super::order::Order;
 use super::order::agreed;
 use super::reading::reads;
 use super::reading::unsurveyed;
-use super::service::Service;
 
 /// How long states are read before the question is asked: as long as people wait without a word.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Tenants whose states are read at once before the question is asked.
+const SURVEYS_AT_ONCE: usize = 32;
 
 /// A run that is to be agreed to.
 pub(super) struct Plan<'run> {
@@ -58,7 +66,7 @@ pub(super) struct Plan<'run> {
     pub(super) run: RunKey,
     pub(super) store: &'run Store,
     pub(super) clock: &'run Arc<dyn Clock>,
-    pub(super) service: &'run Service,
+    pub(super) lanes: &'run Lanes,
     pub(super) order: &'run Order,
     /// The order as the journal keeps it.
     pub(super) kept: &'run str,
@@ -159,27 +167,52 @@ impl Plan<'_> {
             Some(_) => None,
             None => Some(PATIENCE),
         };
-        let scope = self.service.scope(Destination::List);
+        // One tenant's patience does not grow with the number of tenants: they are read side by side.
+        let surveys = (0..)
+            .map(LaneId)
+            .zip(&self.lanes.all)
+            .map(|(number, lane)| self.survey_lane((number, lane), patience));
+        let surveys = stream::iter(surveys)
+            .buffer_unordered(SURVEYS_AT_ONCE)
+            .try_fold(0, |sum, calls| std::future::ready(Ok(sum + calls)));
+        tokio::select! {
+            biased;
+            Some(reason) = stop.wishes().recv() => Err(stopped(&reason).into()),
+            calls = surveys => calls,
+        }
+    }
+
+    /// Reads the states of one tenant's rows. Among several, one that cannot be read is left to the run, which says so.
+    async fn survey_lane(
+        &self,
+        (number, lane): (LaneId, &Lane),
+        patience: Option<Duration>,
+    ) -> Result<u64, Failure> {
+        let Ok(way) = &lane.way else {
+            return Ok(0);
+        };
+        let scope = lane.scope(Destination::List);
         let windows = self.order.read_windows.scaled_down(self.order.time_scale);
         let reads = reads(
-            (self.service.lane.reads(), &scope),
+            (way.reads(), &scope),
             (self.store, self.clock),
             windows,
             self.order.retry(),
         );
-        let mut survey = Survey::new(reads.await?, Arc::new(self.order.rules()));
+        let rules = Arc::new(self.order.rules());
+        let mut survey = Survey::new(reads.await?, rules).of_lane(number);
         let place = (self.store, self.run);
-        let read = tokio::select! {
-            biased;
-            Some(reason) = stop.wishes().recv() => return Err(stopped(&reason).into()),
-            read = survey.journal(place, &**self.clock, patience) => read,
-        };
-        match read {
+        match survey.journal(place, &**self.clock, patience).await {
             Ok(_) => {}
             Err(SurveyError::Reads(
                 error @ (ReadsError::GaveUp { .. } | ReadsError::Refused { .. }),
             )) => {
                 tracing::warn!(%error, "not all states could be read before the plan was counted");
+            }
+            Err(SurveyError::Reads(ReadsError::Store(error))) => return Err(state(error)),
+            Err(error) if self.lanes.names.are_several() => {
+                let tenant = lane.identity.tenant.as_str();
+                tracing::warn!(tenant, %error, "this tenant's states could not be read before the plan was counted");
             }
             Err(error) => return Err(unsurveyed(error)),
         }
@@ -193,23 +226,30 @@ impl Plan<'_> {
         stop: &mut StopWishes,
     ) -> Result<(), Failure> {
         let now = self.clock.now();
-        let identity = &self.service.identity;
-        let scope = identity.scope(Destination::Cancel);
-        let windows = self.order.windows.scaled_down(self.order.time_scale);
-        let spent = Spent::read(self.store, &scope, &windows, now);
-        let milestones = spent.await.map_err(state)?.milestones(summary.send, now);
-        let claims = identity.claims.as_ref();
+        // Of several tenants, each has milestones and permissions of its own.
+        let only = match self.lanes.all.as_slice() {
+            [lane] => Some(&lane.identity),
+            _ => None,
+        };
+        let mut milestones = Vec::new();
+        if let Some(identity) = only {
+            let scope = identity.scope(Destination::Cancel);
+            let windows = self.order.windows.scaled_down(self.order.time_scale);
+            let spent = Spent::read(self.store, &scope, &windows, now);
+            milestones = spent.await.map_err(state)?.milestones(summary.send, now);
+        }
+        let claims = only.and_then(|identity| identity.claims.as_ref());
         let permissions =
             claims.and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
         let mut place = self.about.clone();
-        place.extend(identity.place());
+        place.extend(self.lanes.place());
         let text = PlanText {
             summary,
             milestones: &milestones,
             triage: self.order.triage,
             reads,
             permissions: permissions.as_ref(),
-            token_ends: identity.token_ends,
+            token_ends: only.and_then(|identity| identity.token_ends),
             place: &place,
             now: now.wall,
             zone: &local_zone(),

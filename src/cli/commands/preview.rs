@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::Destination;
 use crate::domain::Moment;
+use crate::engine::LaneNames;
 use crate::engine::Pages;
 use crate::engine::Permissions;
 use crate::engine::PlanSummary;
@@ -86,7 +87,13 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         },
     };
     let mut looking = view.survey;
-    let planner = Planner::new(Arc::clone(&rules));
+    let names = |identity: &Identity| {
+        let connection = settings.connection.as_ref();
+        let profile = connection.and_then(|connection| connection.profile.as_deref());
+        LaneNames::new(vec![identity.lane_name(profile)])
+    };
+    let names = view.identity.as_ref().map(names).unwrap_or_default();
+    let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
         Some(survey) if settings.inputs.is_empty() => {
             let filter = settings.selection.filter.clone();

@@ -4,7 +4,6 @@
 //! final report covers the whole run. The run's settings are kept; how to sign in is given anew, and must lead to the
 //! same tenant, app and cloud.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +20,11 @@ use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
+use crate::cli::settings::ConnectionSettings;
 use crate::cli::settings::Consent;
+use crate::cli::settings::Profiles;
 use crate::cli::settings::ResumeSettings;
+use crate::cli::settings::SettingsError;
 use crate::cli::text::Count;
 use crate::cli::text::Span;
 use crate::cli::text::visible;
@@ -35,8 +37,10 @@ use crate::domain::RunId;
 use crate::engine::Before;
 use crate::engine::Beyond;
 use crate::engine::Intake;
+use crate::engine::LaneNames;
 use crate::engine::Place;
 use crate::engine::Planner;
+use crate::engine::recall;
 use crate::intake::Bookmark;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
@@ -65,6 +69,7 @@ use super::choosing::is_selection;
 use super::ending::Look;
 use super::follow_up::needs;
 use super::follow_up::unlooked;
+use super::lanes::Lanes;
 use super::order::Agreement;
 use super::order::Order;
 use super::past;
@@ -75,6 +80,9 @@ use super::planned::Terms;
 use super::reports::prove_metrics;
 use super::reports::write_one;
 use super::service::Service;
+
+/// What a run is begun for, in the words of a refusal.
+const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
 /// Goes on with a run.
 ///
@@ -119,10 +127,11 @@ pub async fn resume(
     if order.agreement == Agreement::Open && !is_planned {
         return Err(nobody_asked(&past));
     }
-    let service = tokio::select! {
+    let signing_in = (settings.connection, &settings.profiles);
+    let lanes = tokio::select! {
         biased;
         Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
-        service = reach(&past, &order, (&inputs, &intake), settings.connection) => service?,
+        lanes = reach(&past, &order, (&inputs, &intake), signing_in) => lanes?,
     };
     let past = take_over(past, &store, clock.now().wall).await?;
     let begun = &past.record.begun;
@@ -130,7 +139,7 @@ pub async fn resume(
         let now = clock.now().wall;
         return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
     }
-    let (mut before, mut planner) = recall_rows(&past, &order)?;
+    let (mut before, mut planner) = recall_rows(&past, &order, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
     } else {
@@ -143,7 +152,7 @@ pub async fn resume(
             run: past.record.key,
             store: &store,
             clock: &clock,
-            service: &service,
+            lanes: &lanes,
             order: &order,
             kept: &begun.settings,
             origin,
@@ -171,7 +180,7 @@ pub async fn resume(
         is_sandbox: past.is_sandbox,
         store,
         clock,
-        service,
+        lanes,
         intake,
         planner,
         before,
@@ -294,24 +303,26 @@ async fn reach(
     past: &PastRun,
     order: &Order,
     reading: (&[Input], &IntakeSettings),
-    connection: Result<
-        crate::cli::settings::ConnectionSettings,
-        crate::cli::settings::SettingsError,
-    >,
-) -> Result<Service, Failure> {
+    (connection, profiles): (Result<ConnectionSettings, SettingsError>, &Profiles),
+) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
         let scale = (order.time_scale, order.timeout);
-        return Ok(Service::embedded(reading, begun.id, &past.state_dir, scale).await?);
+        let service = Service::embedded(reading, begun.id, &past.state_dir, scale).await?;
+        return Ok(Lanes::one(service, None));
     }
-    let service = Service::real(&connection?, order.timeout).await?;
+    if !order.lanes.is_empty() {
+        return reach_several(past, order, profiles).await;
+    }
+    let connection = connection?;
+    let service = Service::real(&connection, order.timeout).await?;
     let asked = [
         &service.identity.cloud,
         &service.identity.tenant,
         &service.identity.app,
     ];
     let was = [&begun.cloud, &begun.tenant, &begun.app];
-    for ((name, asked), was) in ["cloud", "tenant", "app"].into_iter().zip(asked).zip(was) {
+    for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
         if asked != was {
             let error = anyhow!(
                 "run {} was begun for {name} {was}, and this would go to {asked}",
@@ -320,7 +331,35 @@ async fn reach(
             return Err(usage(error).hint("give the connection flags with which it was begun"));
         }
     }
-    Ok(service)
+    Ok(Lanes::one(service, connection.profile))
+}
+
+/// Signs in to the tenants of a run of several, as their profiles say now.
+async fn reach_several(
+    past: &PastRun,
+    order: &Order,
+    profiles: &Profiles,
+) -> Result<Lanes, Failure> {
+    let tenants = order.lanes.iter().map(|lane| profiles.of(&lane.profile));
+    let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
+    let lanes = Lanes::several(&tenants, order.timeout).await;
+    for (lane, kept) in lanes.all.iter().zip(&order.lanes) {
+        let identity = &lane.identity;
+        let asked = [&identity.cloud, &identity.tenant, &identity.app];
+        let was = [&kept.cloud, &kept.tenant, &kept.app];
+        for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
+            // A tenant that could not be signed in to may not be known by more than its profile.
+            if asked != was && asked != "-" && was != "-" {
+                let error = anyhow!(
+                    "run {} was begun with profile {} for {name} {was}, and this would go to {asked}",
+                    past.record.begun.id,
+                    kept.profile
+                );
+                return Err(usage(error).hint("mend the profile in the config file"));
+            }
+        }
+    }
+    Ok(lanes)
 }
 
 fn inputs_of(past: &PastRun) -> Vec<Input> {
@@ -332,13 +371,16 @@ fn inputs_of(past: &PastRun) -> Vec<Input> {
 }
 
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.
-fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failure> {
+fn recall_rows(
+    past: &PastRun,
+    order: &Order,
+    lanes: &Arc<LaneNames>,
+) -> Result<(Before, Planner), Failure> {
     let rows = past
         .reader()?
         .report_rows(past.record.begun.id)
         .map_err(state)?;
     let mut known = Vec::new();
-    let mut settled: BTreeMap<Outcome, u64> = BTreeMap::new();
     let mut last = RowNumber(0);
     for row in rows {
         let row = row.map_err(state)?;
@@ -348,21 +390,14 @@ fn recall_rows(past: &PastRun, order: &Order) -> Result<(Before, Planner), Failu
             Outcome::Invalid | Outcome::Duplicate | Outcome::HeldBack
         );
         if let (true, Ok(id)) = (is_sendable, ActionId::parse(&row.action_id)) {
-            known.push((id, last));
-        }
-        if row.settled_at.is_some() {
-            *settled.entry(row.outcome).or_default() += 1;
+            let lane = row.tenant.as_deref().and_then(|name| lanes.find(name));
+            known.push((lane.unwrap_or_default(), id, last));
         }
     }
-    let before = Before {
-        last,
-        rows: u64::from(last.0),
-        settled,
-    };
-    Ok((
-        before,
-        Planner::resume(Arc::new(order.rules()), known, last),
-    ))
+    let before = recall(&past.reader()?, past.record.key).map_err(state)?;
+    let planner = Planner::new(Arc::new(order.rules()));
+    let planner = planner.for_lanes(Arc::clone(lanes)).behind(known, last);
+    Ok((before, planner))
 }
 
 /// Takes the reading up where it was broken off, and says what cannot be had any more.

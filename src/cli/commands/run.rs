@@ -3,6 +3,7 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use crate::cli::failure::Failure;
 use crate::cli::failure::RunExit;
 use crate::cli::progress::Progress;
 use crate::cli::settings::Consent;
+use crate::cli::settings::Profiles;
 use crate::cli::settings::RunSettings;
 use crate::cli::settings::World;
+use crate::cli::settings::apart;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
 use crate::domain::RunId;
@@ -25,6 +28,7 @@ use crate::engine::Beyond;
 use crate::engine::Intake;
 use crate::engine::Planner;
 use crate::intake::Input;
+use crate::intake::IntakeSettings;
 use crate::intake::open;
 use crate::platform;
 use crate::store::NewRun;
@@ -42,6 +46,7 @@ use super::carry::usage;
 use super::choosing::input_name;
 use super::choosing::read_keep;
 use super::ending::Look;
+use super::lanes::Lanes;
 use super::order::Order;
 use super::planned::Plan;
 use super::planned::Refused;
@@ -51,23 +56,30 @@ use super::select::Selecting;
 use super::select::filter;
 use super::service::Service;
 
+/// A file of which so many rows name no tenant has no such column.
+const SILENT_ROWS: u32 = 1000;
+
+/// So many different words in a tenant column are looked at.
+const MOST_WORDS: usize = 10_000;
+
 /// Runs to the end, or to a stop.
 ///
 /// # Errors
 /// Returns what kept the run from starting, or from being concluded.
 pub async fn run(
-    settings: RunSettings,
+    mut settings: RunSettings,
     progress: &Progress,
     look: Look,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = StopWishes::listen(progress).await?;
     let terms = terms(&settings, look)?;
+    settings.world = of_input(settings.world, &settings.inputs, &settings.intake)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let keep = read_keep(&settings.selection.keep)?;
     let selection = settings.selection.selection(clock.now().wall);
-    let order = Order::of(&settings, (selection, keep));
+    let mut order = Order::of(&settings, (selection, keep));
     let filter = filter(settings.selection.filter.as_ref(), &order);
     let mut must_stay = files(&settings.inputs);
     must_stay.extend(settings.selection.keep.iter().cloned());
@@ -76,28 +88,29 @@ pub async fn run(
     let metrics = prove_metrics(&settings.output)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
-    let service = tokio::select! {
+    let lanes = tokio::select! {
         biased;
         // A sign-in may wait for a person, or for a login service that is down.
         Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
-        service = reach(&settings, id) => service?,
+        lanes = reach(&settings, id) => lanes?,
     };
+    order.lanes = lanes.kept();
     let is_sandbox = matches!(settings.world, World::Sandbox { .. });
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
     let names = input_names(&settings.inputs, filter.as_deref());
     let kept = order.keep(&settings.intake);
-    let new_run = describe((kept.clone(), &names), &service, id, clock.now().wall);
+    let new_run = describe((kept.clone(), &names), &lanes, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
-    let mut planner = Planner::new(Arc::new(order.rules()));
+    let mut planner = Planner::new(Arc::new(order.rules())).for_lanes(Arc::clone(&lanes.names));
     let (mut intake, mut before) = if settings.inputs.is_empty() {
         let selecting = Selecting {
             store: &store,
             clock: &clock,
             run,
             order: &order,
-            service: &service,
+            lanes: &lanes,
             filter,
         };
         (Intake::Nothing, selecting.fill(&mut stop).await?)
@@ -115,7 +128,7 @@ pub async fn run(
             run,
             store: &store,
             clock: &clock,
-            service: &service,
+            lanes: &lanes,
             order: &order,
             kept: &kept,
             origin: if settings.inputs.is_empty() {
@@ -138,7 +151,7 @@ pub async fn run(
         is_sandbox,
         store,
         clock,
-        service,
+        lanes,
         intake,
         planner,
         before,
@@ -181,15 +194,78 @@ fn files(inputs: &[Input]) -> Vec<PathBuf> {
     inputs.iter().filter_map(file).collect()
 }
 
-async fn reach(order: &RunSettings, id: RunId) -> Result<Service, Failure> {
-    let service = match &order.world {
+async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
+    let (service, profile) = match &order.world {
         World::Sandbox { time_scale } => {
             let scale = (*time_scale, order.timeout);
-            Service::embedded((&order.inputs, &order.intake), id, &order.state_dir, scale).await
+            let inputs = (order.inputs.as_slice(), &order.intake);
+            let service = Service::embedded(inputs, id, &order.state_dir, scale).await;
+            (service, None)
         }
-        World::Service(connection) => Service::real(connection, order.timeout).await,
+        World::Service(connection) => {
+            let service = Service::real(connection, order.timeout).await;
+            (service, connection.profile.clone())
+        }
+        World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.timeout).await),
+        World::ByInput(_, otherwise) => {
+            let connection = otherwise.as_ref().as_ref().map_err(Clone::clone)?;
+            (Service::real(connection, order.timeout).await, None)
+        }
     };
-    service.map_err(Failure::from)
+    Ok(Lanes::one(service?, profile))
+}
+
+/// Returns the world with the tenants that the input names.
+fn of_input(world: World, inputs: &[Input], intake: &IntakeSettings) -> Result<World, Failure> {
+    let World::ByInput(profiles, otherwise) = world else {
+        return Ok(world);
+    };
+    let named = profiles_named(&profiles, inputs, intake)?;
+    let tenants = named.iter().map(|name| profiles.of(name));
+    let mut tenants = apart(tenants.collect::<Result<_, _>>()?)?;
+    Ok(match (tenants.pop(), tenants.is_empty()) {
+        (None, _) => World::Service((*otherwise)?),
+        (Some(only), true) => World::Service(only),
+        (Some(last), false) => {
+            tenants.push(last);
+            World::Tenants(tenants)
+        }
+    })
+}
+
+/// Reads files through for the profiles that their rows name, in the order in which they do. What can be read but once
+/// is left alone.
+fn profiles_named(
+    profiles: &Profiles,
+    inputs: &[Input],
+    intake: &IntakeSettings,
+) -> Result<Vec<String>, Failure> {
+    let mut named: Vec<String> = Vec::new();
+    let mut told: HashSet<String> = HashSet::new();
+    for input in inputs {
+        let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.is_file());
+        if !matches!(input, Input::File(path) if is_file(path)) {
+            continue;
+        }
+        let rows = open(std::slice::from_ref(input), intake).map_err(usage)?;
+        let mut silent = 0;
+        for row in rows.into_iter().flatten().filter_map(Result::ok) {
+            let Some(word) = row.context.tenant else {
+                silent += 1;
+                if silent == SILENT_ROWS {
+                    break;
+                }
+                continue;
+            };
+            // Seldom more words than tenants; a column of something else must not fill the memory.
+            if told.len() < MOST_WORDS && !told.contains(&word) {
+                let profile = profiles.named_by(&word).map(str::to_owned);
+                named.extend(profile.filter(|name| !named.contains(name)));
+                told.insert(word);
+            }
+        }
+    }
+    Ok(named)
 }
 
 /// Names what is read, for the journal.
@@ -212,18 +288,19 @@ fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
 
 fn describe(
     (settings, inputs): (String, &[String]),
-    service: &Service,
+    lanes: &Lanes,
     id: RunId,
     created: jiff::Timestamp,
 ) -> NewRun {
+    let [tenant, app, cloud] = lanes.parties();
     NewRun {
         id,
         created,
         settings,
         inputs: serde_json::Value::from(inputs).to_string(),
-        tenant: service.identity.tenant.clone(),
-        app: service.identity.app.clone(),
-        cloud: service.identity.cloud.clone(),
+        tenant,
+        app,
+        cloud,
         host: platform::host_name(),
         user: platform::user_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -21,9 +21,9 @@ use crate::store::Store;
 use super::carry::StopWishes;
 use super::carry::state;
 use super::choosing::unread;
+use super::lanes::Lanes;
 use super::order::Order;
 use super::reading::reads;
-use super::service::Service;
 
 /// A selection on its way into the journal.
 pub(super) struct Selecting<'run> {
@@ -31,7 +31,7 @@ pub(super) struct Selecting<'run> {
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) run: RunKey,
     pub(super) order: &'run Order,
-    pub(super) service: &'run Service,
+    pub(super) lanes: &'run Lanes,
     /// What the tenant is asked with.
     pub(super) filter: Option<String>,
 }
@@ -57,9 +57,13 @@ impl Selecting<'_> {
     }
 
     async fn select(&self, stop: &mut StopWishes) -> Result<Before, Failure> {
-        let scope = self.service.scope(Destination::List);
+        // Several tenants are never selected from.
+        let lane = self.lanes.all.first();
+        let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
+        let way = lane.way.as_ref().map_err(|why| unselected(why))?;
+        let scope = lane.scope(Destination::List);
         let mut reads = reads(
-            (self.service.lane.reads(), &scope),
+            (way.reads(), &scope),
             (self.store, self.clock),
             self.order.read_windows.clone(),
             self.order.retry(),
@@ -79,6 +83,10 @@ impl Selecting<'_> {
             Selected::Stopped(reason) => Err(stopped(&reason)),
         }
     }
+}
+
+fn unselected(why: &str) -> Failure {
+    Failure::new(FailureKind::SignIn, anyhow!("{why}"))
 }
 
 fn stopped(reason: &StopReason) -> Failure {

@@ -30,6 +30,7 @@ use crate::domain::Destination;
 use crate::domain::RunId;
 use crate::domain::Scope;
 use crate::engine::LaneHandles;
+use crate::engine::LaneName;
 use crate::engine::ReadHandles;
 use crate::intake::Input;
 use crate::intake::IntakeSettings;
@@ -64,6 +65,7 @@ pub(super) struct Service {
 }
 
 /// What the service counts calls by, and what the token says of itself.
+#[derive(Clone)]
 pub(super) struct Identity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
@@ -79,7 +81,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Names the parties: as the settings do, and where they name nobody, as the token does.
-    fn of(
+    pub(super) fn of(
         settings: &ConnectionSettings,
         claims: Option<Claims>,
         token_ends: Option<Timestamp>,
@@ -110,6 +112,19 @@ impl Identity {
             tenant: self.tenant.clone(),
             app: self.app.clone(),
             destination,
+        }
+    }
+
+    /// Returns the words by which a row may name this tenant. One that neither settings nor token name has its profile's
+    /// name alone, and without a profile none at all: whatever a row says is then taken for it.
+    pub(super) fn lane_name(&self, profile: Option<&str>) -> LaneName {
+        let claimed = self.claims.as_ref();
+        let claimed = claimed.and_then(|claims| claims.tenant.clone());
+        let tenant = Some(self.tenant.clone()).filter(|tenant| *tenant != unnamed());
+        let profile = profile.map(str::to_owned);
+        LaneName {
+            shown: tenant.clone().or_else(|| profile.clone()),
+            words: [profile, tenant, claimed].into_iter().flatten().collect(),
         }
     }
 
@@ -157,11 +172,6 @@ struct Embedded {
 }
 
 impl Service {
-    /// Returns the scope of one kind of call.
-    pub(super) fn scope(&self, destination: Destination) -> Scope {
-        self.identity.scope(destination)
-    }
-
     /// Binds the service that the settings name, and signs in; the service itself is sent nothing.
     pub(super) async fn real(
         settings: &ConnectionSettings,
@@ -287,7 +297,11 @@ pub(super) async fn to_read(
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
 }
 
-fn connect(settings: &ConnectionSettings, timeout: Duration) -> Result<Connection, ServiceError> {
+/// Opens the way to the service.
+pub(super) fn connect(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<Connection, ServiceError> {
     Ok(Connection::open(ApiSettings {
         base: settings.api_url.clone(),
         timeout,
@@ -318,7 +332,8 @@ fn seed(
     Ok(())
 }
 
-fn handles(connection: Connection, credential: Credential) -> LaneHandles {
+/// Binds both halves of the service's client.
+pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
         Canceller::new(connection.clone()),
         Reader::new(connection),

@@ -43,6 +43,15 @@ pub(super) fn credential(
     timeout: Duration,
     clock: &Arc<dyn Clock>,
 ) -> Result<Credential, ServiceError> {
+    credential_over(settings, clock, || web(settings, timeout))
+}
+
+/// Makes it with clients that are made where it needs any.
+pub(super) fn credential_over(
+    settings: &ConnectionSettings,
+    clock: &Arc<dyn Clock>,
+    web: impl FnOnce() -> Result<Web, ApiError>,
+) -> Result<Credential, ServiceError> {
     let source = match &settings.sign_in {
         SignIn::Token(TokenOrigin::Environment(token, name)) => {
             TokenSource::Ready(ReadyToken::from_value(token, name)?)
@@ -51,13 +60,13 @@ pub(super) fn credential(
         SignIn::DeviceCode => TokenSource::Device(Box::new(DeviceCode::new(
             parties(settings),
             &settings.api_scope,
-            web(settings, timeout)?,
+            web()?,
             Arc::clone(clock),
             Arc::new(show_prompt),
         ))),
         sign_in => {
             let kind = azure_kind(settings, sign_in)?;
-            let (scope, web) = (settings.api_scope.clone(), web(settings, timeout)?);
+            let (scope, web) = (settings.api_scope.clone(), web()?);
             let source = AzureSource::new(kind, scope, web, Arc::clone(clock));
             TokenSource::Azure(Box::new(source))
         }
@@ -99,7 +108,8 @@ pub(super) fn user_agent() -> String {
     format!("mde-cancel/{}", env!("CARGO_PKG_VERSION"))
 }
 
-fn web(settings: &ConnectionSettings, timeout: Duration) -> Result<Web, ApiError> {
+/// Makes the clients of sign-ins.
+pub(super) fn web(settings: &ConnectionSettings, timeout: Duration) -> Result<Web, ApiError> {
     let client = |scheme, trust, proxies| {
         web_client(WebSettings {
             scheme,

@@ -15,6 +15,7 @@
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::Table;
 use toml::Value;
@@ -39,11 +40,19 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// What the config file says, with one profile laid over its top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigLayer {
-    path: PathBuf,
+    tables: Arc<Tables>,
     profile: Option<String>,
     /// Whether that was typed, and not left in a variable.
     is_typed: bool,
     values: Vec<Entry>,
+}
+
+/// What stands in the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Tables {
+    path: PathBuf,
+    top: Vec<Entry>,
+    profiles: Vec<(String, Vec<Entry>)>,
 }
 
 /// One setting.
@@ -107,34 +116,64 @@ impl ConfigLayer {
             Some(_) => return Err(Problem::NotATable(PROFILES.to_owned())),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut values = entries(&top, folder, false)?;
-        let mut found = None;
+        let top = entries(&top, folder, false)?;
+        let mut tables = Vec::new();
         for (name, content) in &profiles {
             let Value::Table(content) = content else {
                 return Err(Problem::NotATable(format!("{PROFILES}.{name}")));
             };
-            let content = entries(content, folder, true)?;
-            if Some(name.as_str()) == profile {
-                found = Some(content);
-            }
+            tables.push((name.clone(), entries(content, folder, true)?));
         }
-        match (profile, found) {
-            (None, _) => {}
-            (Some(_), Some(content)) => {
-                values.retain(|entry| content.iter().all(|other| other.key != entry.key));
-                values.extend(content);
-            }
-            (Some(name), None) => {
-                let names = profiles.keys().cloned().collect();
-                return Err(Problem::NoProfile(name.to_owned(), names));
-            }
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            profile: profile.map(str::to_owned),
+        let bare = Self {
+            values: top.clone(),
+            tables: Arc::new(Tables {
+                path: path.to_owned(),
+                top,
+                profiles: tables,
+            }),
+            profile: None,
             is_typed: false,
-            values,
+        };
+        match profile {
+            None => Ok(bare),
+            Some(name) => bare.under(name),
+        }
+    }
+
+    /// Returns the file's top with another profile laid over it.
+    fn under(&self, profile: &str) -> Result<Self, Problem> {
+        let tables = &self.tables;
+        let found = tables.profiles.iter().find(|(name, _)| name == profile);
+        let Some((_, content)) = found else {
+            return Err(Problem::NoProfile(profile.to_owned(), self.profiles()));
+        };
+        let kept = tables
+            .top
+            .iter()
+            .filter(|entry| content.iter().all(|other| other.key != entry.key));
+        Ok(Self {
+            values: kept.chain(content).cloned().collect(),
+            tables: Arc::clone(tables),
+            profile: Some(profile.to_owned()),
+            is_typed: self.is_typed,
         })
+    }
+
+    /// Returns the file's top with another profile laid over it.
+    ///
+    /// # Errors
+    /// Returns that the file has no such profile.
+    pub(super) fn with_profile(&self, profile: &str) -> Result<Self, ConfigFault> {
+        self.under(profile).map_err(|problem| ConfigFault {
+            path: self.tables.path.clone(),
+            problem,
+        })
+    }
+
+    /// Returns the names of all profiles of the file.
+    pub(super) fn profiles(&self) -> Vec<String> {
+        let names = self.tables.profiles.iter();
+        names.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns what stands in for a variable.
@@ -144,7 +183,7 @@ impl ConfigLayer {
 
     /// Names the place where a variable's stand-in is written.
     pub(super) fn place_of(&self, variable: &str) -> String {
-        let path = self.path.display();
+        let path = self.tables.path.display();
         match (self.entry(variable), &self.profile) {
             (Some(entry), Some(profile)) if entry.in_profile => {
                 format!("{} of profile {profile} in {path}", entry.key.name)
@@ -171,7 +210,7 @@ impl ConfigLayer {
 
     /// Returns where the file lies.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.tables.path
     }
 
     /// Returns which profile is laid over it.

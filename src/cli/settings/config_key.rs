@@ -107,6 +107,7 @@ pub(super) const KEYS: &[Key] = &[
         key("read-quota", "MDE_CANCEL_READ_QUOTA", "50/1m,750/1h"),
     ),
     key("concurrency", "MDE_CANCEL_CONCURRENCY", "16"),
+    key("max-in-flight", "MDE_CANCEL_MAX_IN_FLIGHT", "256"),
     key("pace", "MDE_CANCEL_PACE", "50/s"),
     key("max-attempts", "MDE_CANCEL_MAX_ATTEMPTS", "6"),
     key("timeout", "MDE_CANCEL_TIMEOUT", "30s"),

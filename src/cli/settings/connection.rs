@@ -23,6 +23,8 @@ use super::surroundings::Surroundings;
 /// Where the service is and how to sign in.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
+    /// The profile of the config file that they come from.
+    pub profile: Option<String>,
     /// The address of the service; it holds no secret.
     pub api_url: Url,
     /// The cloud in the ledger's scopes: the preset's name, or `host:port` of an address that no preset knows.
@@ -79,7 +81,9 @@ impl ConnectionSettings {
             None => (preset(cloud, region)?, cloud.as_str().to_owned(), cloud),
         };
         let (sign_in, choice) = SignIn::resolve(&typed.sign_in, around)?;
+        let profile = around.config.as_ref().and_then(|config| config.profile());
         let settings = Self {
+            profile: profile.map(str::to_owned),
             api_url,
             cloud: label,
             tenant: around.layered(scope.tenant_id, "AZURE_TENANT_ID", value::tenant)?,

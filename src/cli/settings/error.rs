@@ -120,6 +120,28 @@ pub enum SettingsError {
     /// Standard input can be read only once.
     #[error("standard input (`-`) is named more than once")]
     StdinTwice,
+    /// Something that only one tenant can have.
+    #[error("{what} cannot hold for several profiles")]
+    OneOfSeveral {
+        /// What was typed.
+        what: &'static str,
+    },
+    /// Two profiles that lead to one tenant.
+    #[error("profiles {one} and {other} lead to the same tenant {tenant}")]
+    SameTenant {
+        /// The first.
+        one: String,
+        /// The second.
+        other: String,
+        /// The tenant.
+        tenant: String,
+    },
+    /// Several profiles where one is taken.
+    #[error("{what} takes one --profile")]
+    SeveralProfiles {
+        /// The command.
+        what: &'static str,
+    },
     /// A path of a file for a secret that is none.
     #[error("{origin} cannot be used")]
     SecretFile {
@@ -167,6 +189,12 @@ impl SettingsError {
             Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint().into_iter().collect(),
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
+            Self::OneOfSeveral { .. } => &["write it into each profile of the config file"],
+            Self::SameTenant { .. } => &[
+                "name one of them",
+                "a variable beats the config file: unset AZURE_TENANT_ID where it stands for one tenant",
+            ],
+            Self::SeveralProfiles { .. } => &["give the command once for each of them"],
             Self::FormatOfRemoval => &["leave out --format"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
             Self::RegionElsewhere { .. } => &[

@@ -18,6 +18,7 @@ use super::error::SettingsError;
 use super::output::Output;
 use super::run::Consent;
 use super::surroundings::Surroundings;
+use super::tenants::Profiles;
 
 /// What `resume` is to do.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct ResumeSettings {
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
     pub connection: Result<ConnectionSettings, SettingsError>,
+    /// The profiles of the config file, for a run of several tenants.
+    pub profiles: Profiles,
     /// Where the journal lies.
     pub state_dir: PathBuf,
 }
@@ -61,6 +64,7 @@ impl ResumeSettings {
             triage: typed.no_triage.then_some(Triage::Skip),
             output: Output::resolve(typed.report.output, around),
             stop_after: typed.stop_after,
+            profiles: Profiles::resolve(&typed.connection, around),
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,
         })

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::ConnectionArgs;
+use crate::cli::args::ConsentArgs;
 use crate::cli::args::InputArgs;
 use crate::cli::args::PaceArgs;
 use crate::cli::args::ReportArgs;
@@ -28,6 +30,8 @@ use super::error::SettingsError;
 use super::output::Output;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
+use super::tenants;
+use super::tenants::Profiles;
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
@@ -69,6 +73,8 @@ pub struct RunSettings {
     pub pace: Option<Pace>,
     /// How many calls are under way at most.
     pub concurrency: u32,
+    /// How many calls of all tenants are under way at most.
+    pub max_in_flight: u32,
     /// How many attempts a row gets that count against it.
     pub max_attempts: u32,
     /// How long one call may take.
@@ -96,6 +102,10 @@ pub struct RunSettings {
 pub enum World {
     /// The service.
     Service(ConnectionSettings),
+    /// The service, in several tenants; each comes from a profile.
+    Tenants(Vec<ConnectionSettings>),
+    /// The service, in the tenants whose profiles the input names; where it names none, as the settings say.
+    ByInput(Profiles, Box<Result<ConnectionSettings, SettingsError>>),
     /// An embedded sandbox. Nothing in these settings is scaled yet.
     Sandbox {
         /// By how much every quota period and every wait is to be shortened.
@@ -133,26 +143,17 @@ impl RunSettings {
     pub(super) fn resolve(
         typed: RunArgs,
         common: &CommonArgs,
+        profiles: &[String],
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         let inputs = inputs(&typed.input)?;
         let intake = intake(typed.input, around, BookmarkUse::Kept)?;
-        let typed_no_verify = typed.consent.no_verify.then_some(true);
-        // Who types how long they are watched wants them watched, whatever a variable says.
-        let typed_no_verify = typed_no_verify.or(typed.consent.verify_timeout.map(|_| false));
-        let no_verify =
-            around.layered(typed_no_verify, "MDE_CANCEL_NO_VERIFY", value::yes_or_no)?;
-        let verify_timeout = around
-            .layered(
-                typed.consent.verify_timeout,
-                "MDE_CANCEL_VERIFY_TIMEOUT",
-                value::bound,
-            )?
-            .unwrap_or(VERIFY_TIMEOUT);
+        let verify = verify(&typed.consent, around)?;
         let pace = around.layered(typed.pace.pace, "MDE_CANCEL_PACE", PaceChoice::parse)?;
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
         let (concurrency, max_attempts) = bounds(&typed.pace, around)?;
+        let max_in_flight = max_in_flight(&typed.pace, around)?;
         let (timeout, fate_grace) = waits(&typed.pace, around)?;
         let mut include_types = typed.consent.include_types;
         include_types.sort();
@@ -178,10 +179,7 @@ impl RunSettings {
             comment,
             include_types,
             triage,
-            verify: match no_verify {
-                Some(true) => Verify::Skip,
-                _ => Verify::ReadAgain(verify_timeout),
-            },
+            verify,
             consent: Consent::NotNeeded,
             follow_up: follow_up(&typed.report, around),
             max_actions: typed.max_actions,
@@ -193,6 +191,7 @@ impl RunSettings {
                 None => default_pace(),
             },
             concurrency,
+            max_in_flight,
             max_attempts,
             timeout,
             fate_grace,
@@ -225,7 +224,11 @@ impl RunSettings {
             settings.state_dir.push("sandbox");
             return Ok(settings);
         }
-        settings.world = World::Service(ConnectionSettings::resolve(typed.connection, around)?);
+        if profiles.len() > 1 && is_selected {
+            let what = "a selection from the tenant";
+            return Err(SettingsError::SeveralProfiles { what });
+        }
+        settings.world = world(typed.connection, (profiles, &settings.inputs), around)?;
         if is_selected && typed.consent.yes {
             check_unasked_selection(settings.max_actions, names_tenant)?;
         }
@@ -240,11 +243,34 @@ impl RunSettings {
             return self.reports.clone();
         }
         let mark = match self.world {
-            World::Service(_) => "",
+            World::Service(_) | World::Tenants(_) | World::ByInput(..) => "",
             World::Sandbox { .. } => "SANDBOX-",
         };
         vec![Path::new(".").join(format!("mde-cancel-{mark}{run}.csv"))]
     }
+}
+
+/// Returns the service in the one tenant, or in each of several profiles'. Where nobody says which, files may.
+fn world(
+    typed: ConnectionArgs,
+    (profiles, inputs): (&[String], &[Input]),
+    around: &Surroundings<'_>,
+) -> Result<World, SettingsError> {
+    if profiles.len() > 1 {
+        return tenants::several(profiles, &typed, around).map(World::Tenants);
+    }
+    let are_files = !inputs.is_empty() && !inputs.contains(&Input::Stdin);
+    let is_named = !profiles.is_empty()
+        || typed.scope.tenant_id.is_some()
+        || around.raw("AZURE_TENANT_ID").is_some();
+    if are_files && !is_named {
+        let known = Profiles::resolve(&typed, around);
+        if !known.is_empty() {
+            let otherwise = ConnectionSettings::resolve(typed, around);
+            return Ok(World::ByInput(known, Box::new(otherwise)));
+        }
+    }
+    ConnectionSettings::resolve(typed, around).map(World::Service)
 }
 
 /// Checks a selection from the tenant that nobody is asked about: it must be bounded, and its tenant typed.
@@ -315,6 +341,22 @@ pub(super) fn follow_up(typed: &ReportArgs, around: &Surroundings<'_>) -> Option
     typed.or_else(|| around.raw("MDE_CANCEL_FOLLOW_UP").map(PathBuf::from))
 }
 
+fn verify(typed: &ConsentArgs, around: &Surroundings<'_>) -> Result<Verify, SettingsError> {
+    // Who types how long they are watched wants them watched, whatever a variable says.
+    let is_skipped = typed.no_verify.then_some(true);
+    let is_skipped = is_skipped.or(typed.verify_timeout.map(|_| false));
+    let is_skipped = around.layered(is_skipped, "MDE_CANCEL_NO_VERIFY", value::yes_or_no)?;
+    let timeout = around.layered(
+        typed.verify_timeout,
+        "MDE_CANCEL_VERIFY_TIMEOUT",
+        value::bound,
+    )?;
+    Ok(match is_skipped {
+        Some(true) => Verify::Skip,
+        _ => Verify::ReadAgain(timeout.unwrap_or(VERIFY_TIMEOUT)),
+    })
+}
+
 fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), SettingsError> {
     let concurrency = around.layered(
         typed.concurrency,
@@ -327,6 +369,15 @@ fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), Set
         value::attempts,
     )?;
     Ok((concurrency.unwrap_or(16), max_attempts.unwrap_or(6)))
+}
+
+fn max_in_flight(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<u32, SettingsError> {
+    let most = around.layered(
+        typed.max_in_flight,
+        "MDE_CANCEL_MAX_IN_FLIGHT",
+        value::concurrency,
+    )?;
+    Ok(most.unwrap_or(256))
 }
 
 fn waits(

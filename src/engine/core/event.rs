@@ -151,13 +151,20 @@ pub enum Effect {
     },
     /// Journal records as one transaction, and tell the observers once it is committed.
     Write {
+        /// Whose rows they are about, for the observers.
+        lane: LaneId,
         /// What to journal.
         records: Vec<Record>,
         /// What to tell then.
         tell: Vec<RunEvent>,
     },
     /// Tell the observers at once.
-    Tell(RunEvent),
+    Tell {
+        /// Whose event.
+        lane: LaneId,
+        /// What happened.
+        event: RunEvent,
+    },
     /// Get a token; `refresh` where the service no longer takes the one we have.
     Token {
         /// Whose token.
@@ -188,6 +195,21 @@ pub enum StopReason {
     TooManyFailures(String),
     /// The service refused cancel after cancel in the same way; gives the last answer.
     SameRefusal(String),
+}
+
+impl StopReason {
+    /// Ranks reasons as exit codes do, so that of several lanes' reasons the run's is the gravest.
+    pub(super) fn gravity(&self) -> u8 {
+        match self {
+            Self::SignIn(_)
+            | Self::AllMissing
+            | Self::ReadingForbidden(_)
+            | Self::Unreachable(_)
+            | Self::AllForbidden => 2,
+            Self::GaveUp(_) | Self::TooManyFailures(_) | Self::SameRefusal(_) => 1,
+            Self::Asked(_) => 0,
+        }
+    }
 }
 
 /// Something worth telling the people who watch. Told only once it is durable, where it is about a row.

@@ -39,6 +39,7 @@ use super::queue::Queue;
 use super::row::Row;
 use super::settings::CoreSettings;
 use super::settings::LaneSettings;
+use super::share::Share;
 use super::tally::Tally;
 use super::token_care::TokenCare;
 
@@ -178,6 +179,8 @@ pub(super) struct Lane {
     pub(super) stop: Option<StopReason>,
     pub(super) waiting: Option<Waiting>,
     pub(super) wake: Option<Uptime>,
+    /// What it may open of all lanes' calls while it is its turn.
+    pub(super) share: Share,
     /// Gathered while one event is handled, written as one transaction.
     pub(super) records: Vec<Record>,
     pub(super) tell: Vec<RunEvent>,
@@ -235,6 +238,7 @@ impl Lane {
             stop: None,
             waiting: None,
             wake: None,
+            share: Share::default(),
             records: Vec::new(),
             tell: Vec::new(),
         }
@@ -384,9 +388,14 @@ impl Lane {
         let records = std::mem::take(&mut self.records);
         let tell = std::mem::take(&mut self.tell);
         if records.is_empty() {
-            out.extend(tell.into_iter().map(Effect::Tell));
+            let lane = self.id;
+            out.extend(tell.into_iter().map(|event| Effect::Tell { lane, event }));
         } else {
-            out.push(Effect::Write { records, tell });
+            out.push(Effect::Write {
+                lane: self.id,
+                records,
+                tell,
+            });
         }
     }
 

@@ -207,9 +207,8 @@ impl Lane {
             // The service answered about it before; a list that lacks it proves nothing.
             self.resolve_unreadable(now, number);
         } else {
-            let reason =
-                "the service does not know this id, and a second look did not find it either";
-            self.settle(now, number, Outcome::NotFound, reason.to_owned());
+            let reason = words::of_missing(row.context.tenant.as_deref());
+            self.settle(now, number, Outcome::NotFound, reason);
             self.count_missing();
         }
     }

@@ -14,6 +14,7 @@ mod gate;
 mod outage;
 mod queue;
 mod row;
+mod share;
 mod token_care;
 
 mod event;

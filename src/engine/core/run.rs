@@ -1,5 +1,6 @@
 //! One run: its lanes, and the one function through which everything goes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::LaneId;
@@ -20,7 +21,14 @@ use super::tally::Tally;
 
 /// The deciding half of a run.
 pub struct Core {
+    settings: Arc<CoreSettings>,
     lanes: Vec<Lane>,
+    /// How many calls all lanes together may have under way.
+    most: usize,
+    /// How many they have.
+    open: usize,
+    /// Lanes that would open a call, in the order in which they found no room.
+    crowded: VecDeque<usize>,
 }
 
 /// What the progress display may know of one lane.
@@ -42,22 +50,57 @@ impl Core {
             .zip(lanes)
             .map(|(number, lane)| Lane::new(LaneId(number), Arc::clone(&settings), lane))
             .collect();
-        Self { lanes }
+        Self {
+            settings,
+            lanes,
+            most: usize::MAX,
+            open: 0,
+            crowded: VecDeque::new(),
+        }
+    }
+
+    /// Bounds the calls that all lanes together have under way; without it only each lane's own bound holds.
+    #[must_use]
+    pub fn with_most_in_flight(mut self, most: usize) -> Self {
+        self.most = most.max(1);
+        self
     }
 
     /// Takes in one event and returns what to do, in order.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
-        for lane in &mut self.lanes {
-            lane.pass_time(now.uptime);
+        let whose = if self.lanes.len() == 1 {
+            Whose::All
+        } else {
+            Whose::of(&event)
+        };
+        for (place, lane) in self.lanes.iter_mut().enumerate() {
+            if whose.is(place, lane, now) || matches!(event, Event::Tick) {
+                lane.pass_time(now.uptime);
+            }
         }
+        self.take_in(now, event, &mut out);
+        self.bound_failures();
+        for place in 0..self.lanes.len() {
+            let lane = &self.lanes[place];
+            if whose.is(place, lane, now) || !lane.tell.is_empty() {
+                let room = if self.crowded.is_empty() {
+                    usize::MAX
+                } else {
+                    // Others came first.
+                    0
+                };
+                self.serve(place, now, room, &mut out);
+            }
+        }
+        self.serve_crowded(now, &mut out);
+        out
+    }
+
+    fn take_in(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
         match event {
             Event::InputEnded => self.lanes.iter_mut().for_each(Lane::input_ended),
-            Event::Stop(reason) => {
-                for lane in &mut self.lanes {
-                    lane.stop(reason.clone());
-                }
-            }
+            Event::Stop(reason) => self.stop_all(&reason),
             Event::Tick => {}
             Event::Appended {
                 lane,
@@ -82,7 +125,7 @@ impl Core {
                 ticket,
                 taken,
             } => {
-                self.with(lane, |lane| lane.taken(now, ticket, taken, &mut out));
+                self.with(lane, |lane| lane.taken(now, ticket, taken, out));
             }
             Event::Replied {
                 lane,
@@ -97,16 +140,61 @@ impl Core {
                 reply,
             } => self.with(lane, |lane| lane.read(now, ticket, reply)),
         }
-        for lane in &mut self.lanes {
-            lane.flush(&mut out);
-            lane.pump(now, &mut out);
-        }
-        out
     }
 
     fn with(&mut self, lane: LaneId, act: impl FnOnce(&mut Lane)) {
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             act(lane);
+        }
+    }
+
+    fn stop_all(&mut self, reason: &StopReason) {
+        for lane in &mut self.lanes {
+            lane.stop(reason.clone());
+        }
+    }
+
+    /// Stops the run where too many of its rows have ended badly, whichever lanes they belong to.
+    fn bound_failures(&mut self) {
+        let Some(most) = self.settings.max_failures else {
+            return;
+        };
+        let failures = self.lanes.iter().map(|lane| lane.failures).sum();
+        let ended = self.lanes.iter().map(|lane| lane.ended).sum();
+        if most.are_passed(failures, ended) {
+            let reason = format!("{failures} of {ended} rows that were sent ended badly");
+            self.stop_all(&StopReason::TooManyFailures(reason));
+        }
+    }
+
+    /// Lets one lane do what it may, and open at most `room` calls.
+    fn serve(&mut self, place: usize, now: Moment, room: usize, out: &mut Vec<Effect>) {
+        let lane = &mut self.lanes[place];
+        lane.flush(out);
+        self.open = self.open - lane.share.counted + lane.flights.len();
+        lane.share.room = self.most.saturating_sub(self.open).min(room);
+        lane.share.is_crowded = false;
+        self.open -= lane.flights.len();
+        lane.pump(now, out);
+        lane.share.counted = lane.flights.len();
+        self.open += lane.flights.len();
+        if lane.share.is_crowded && !lane.share.is_queued {
+            lane.share.is_queued = true;
+            self.crowded.push_back(place);
+        }
+    }
+
+    /// Lets lanes that found no room open calls, each in its turn, as long as there is room.
+    fn serve_crowded(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let mut turns = self.crowded.len();
+        while turns > 0 && self.open < self.most {
+            let Some(place) = self.crowded.pop_front() else {
+                return;
+            };
+            self.lanes[place].share.is_queued = false;
+            let room = (self.most - self.open) / turns;
+            self.serve(place, now, room.max(1), out);
+            turns -= 1;
         }
     }
 
@@ -127,15 +215,26 @@ impl Core {
         self.lanes.iter().all(|lane| lane.stop.is_some())
     }
 
-    /// Returns why the run ended before all rows were settled, or although they were all forbidden.
+    /// Returns why the run ended before all rows were settled, or although they were all forbidden: the gravest of its
+    /// lanes' reasons.
     pub fn stop_reason(&self) -> Option<StopReason> {
-        if let Some(reason) = self.lanes.iter().find_map(|lane| lane.stop.clone()) {
-            return Some(reason);
-        }
-        self.lanes
-            .iter()
-            .any(|lane| lane.is_finished() && lane.is_all_forbidden())
-            .then_some(StopReason::AllForbidden)
+        self.stops()
+            .into_iter()
+            .map(|(_, reason)| reason)
+            .max_by_key(StopReason::gravity)
+    }
+
+    /// Returns why each lane that ended before its rows were settled did so.
+    pub fn stops(&self) -> Vec<(LaneId, StopReason)> {
+        let stop = |lane: &Lane| {
+            let is_forbidden = lane.is_finished() && lane.is_all_forbidden();
+            let reason = lane.stop.clone();
+            reason.or(is_forbidden.then_some(StopReason::AllForbidden))
+        };
+        let stops = self.lanes.iter();
+        stops
+            .filter_map(|lane| Some((lane.id, stop(lane)?)))
+            .collect()
     }
 
     /// Returns all lanes' counts added up.
@@ -165,6 +264,42 @@ impl Core {
                 waiting: lane.waiting,
             })
             .collect()
+    }
+}
+
+/// Which lanes an event concerns.
+#[derive(Clone, Copy)]
+enum Whose {
+    All,
+    /// This one, and those for which time has changed something.
+    One(LaneId),
+    /// Those for which time has changed something.
+    Due,
+}
+
+impl Whose {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::InputEnded | Event::Stop(_) => Self::All,
+            Event::Tick => Self::Due,
+            Event::Appended { lane, .. }
+            | Event::Loaded { lane, .. }
+            | Event::TokenReady { lane, .. }
+            | Event::TokenUnavailable { lane, .. }
+            | Event::TokenRefused { lane, .. }
+            | Event::Taken { lane, .. }
+            | Event::Replied { lane, .. }
+            | Event::Read { lane, .. } => Self::One(*lane),
+        }
+    }
+
+    fn is(self, place: usize, lane: &Lane, now: Moment) -> bool {
+        let is_due = || lane.wake.is_some_and(|wake| wake <= now.uptime);
+        match self {
+            Self::All => true,
+            Self::One(one) => usize::from(one.0) == place || is_due(),
+            Self::Due => is_due(),
+        }
     }
 }
 

@@ -68,6 +68,9 @@ impl Lane {
             if let Err(wait) = self.cancel.look(now.uptime) {
                 return self.note_wait(wait);
             }
+            if !self.share.has_room() {
+                return;
+            }
             let Some(row) = self.pop_sendable(now) else {
                 continue;
             };
@@ -115,6 +118,9 @@ impl Lane {
                 .filter(|&&(due, _)| due <= soon)
                 .count();
             let destination = self.reading_place(now, count);
+            if !self.share.has_room() {
+                return;
+            }
             if let Err(wait) = self.gate(destination).ask(now.uptime) {
                 return self.note_read_wait(wait);
             }
@@ -253,6 +259,7 @@ impl Lane {
             None
         };
         let ticket = self.new_ticket();
+        self.share.take();
         let gate = self.gate(destination);
         let take = Take {
             scope: gate.scope,

@@ -8,10 +8,8 @@ use crate::domain::RowNumber;
 use crate::store::Record;
 
 use super::event::RunEvent;
-use super::event::StopReason;
 use super::lane::Lane;
 use super::lane::Reading;
-use super::settings::MaxFailures;
 use super::words;
 
 impl Lane {
@@ -53,12 +51,6 @@ impl Lane {
             outcome,
             Outcome::Failed | Outcome::Unknown | Outcome::NotFound | Outcome::Forbidden
         ));
-        let (failures, ended) = (self.failures, self.ended);
-        let are_passed = |most: MaxFailures| most.are_passed(failures, ended);
-        if self.settings.max_failures.is_some_and(are_passed) {
-            let reason = format!("{failures} of {ended} rows that were sent ended badly");
-            self.stop(StopReason::TooManyFailures(reason));
-        }
     }
 
     /// Settles a row by the record that was seen.

@@ -149,6 +149,9 @@ impl Lane {
                 Err(wait) => return self.note_read_wait(wait),
             };
             let destination = self.reading_place(now, self.unread.len());
+            if !self.share.has_room() {
+                return;
+            }
             if let Err(wait) = self.gate(destination).ask(now.uptime) {
                 return self.note_read_wait(wait);
             }

@@ -113,6 +113,15 @@ pub(super) fn times(count: u32) -> String {
     }
 }
 
+/// Says that an id is unknown, and where the row named a tenant, that this may be why.
+pub(super) fn of_missing(tenant: Option<&str>) -> String {
+    let missed = "the service does not know this id, and a second look did not find it either";
+    match tenant {
+        Some(tenant) => format!("{missed}; it may be of another tenant than {tenant}"),
+        None => missed.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +161,13 @@ mod tests {
         ] {
             assert_eq!(of_fault(&reply(kind, status)), text);
         }
+    }
+
+    #[test]
+    fn an_id_that_a_named_tenant_does_not_know_may_be_of_another_one() {
+        let reason = of_missing(Some("contoso"));
+        assert!(reason.ends_with("it may be of another tenant than contoso"));
+        assert!(of_missing(None).ends_with("did not find it either"));
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn the_help_stands_as_it_was_read_and_approved() {
 fn flags_for_those_who_measure_are_in_the_long_help_alone() {
     for flag in [
         "--concurrency",
+        "--max-in-flight",
         "--pace",
         "--max-attempts",
         "--timeout",
@@ -107,7 +108,7 @@ fn a_documented_default_is_what_an_absent_flag_means() {
         let typed = service(&long).word(default).resolve().unwrap();
         assert_eq!(format!("{typed:?}"), plain, "{long} {default}");
     }
-    assert_eq!(tried, 15);
+    assert_eq!(tried, 16);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::MARKER;
 use super::typing;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 33] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
     (
         "AZURE_AUTHORITY_HOST",
         "https://login.example/",
@@ -42,6 +42,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 33] = [
     ("MDE_CANCEL_COLOR", "never", "--color"),
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
     ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
+    ("MDE_CANCEL_MAX_IN_FLIGHT", "3", "--max-in-flight"),
     ("MDE_CANCEL_CREDENTIAL", "azure-cli", "--credential"),
     ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
     ("MDE_CANCEL_FOLLOW_UP", "todo.csv", "--follow-up"),
@@ -132,7 +133,7 @@ fn a_flag_beats_its_variable() {
             | "--verify-timeout" => "9s",
             "--input-format" => "csv",
             "--log-format" => "text",
-            "--concurrency" | "--max-attempts" | "--max-failures" => "9",
+            "--concurrency" | "--max-attempts" | "--max-failures" | "--max-in-flight" => "9",
             "--pace" | "--quota" | "--read-quota" => "9/s",
             "--region" => "uk",
             _ => "other.csv",

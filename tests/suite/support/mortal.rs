@@ -310,7 +310,7 @@ impl World {
                     })),
                 );
             }
-            Effect::Tell(_) => {}
+            Effect::Tell { .. } => {}
         }
     }
 

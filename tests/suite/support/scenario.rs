@@ -19,6 +19,7 @@ use mde_cancel::clock::Clock as _;
 use mde_cancel::clock::SystemClock;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::Destination;
+use mde_cancel::domain::LaneId;
 use mde_cancel::domain::Moment;
 use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReportRow;
@@ -86,7 +87,7 @@ pub(crate) struct Played {
 struct Recorder(Vec<RunEvent>);
 
 impl Observer for Recorder {
-    fn happened(&mut self, _: Moment, event: &RunEvent) {
+    fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
         self.0.push(event.clone());
     }
 
@@ -185,7 +186,7 @@ impl Scenario {
             clock: Arc::new(clock),
             run,
             core: Core::new(self.core(run), vec![lane]),
-            lanes: vec![Arc::new(self.handles(&base))],
+            lanes: vec![Ok(Arc::new(self.handles(&base)))],
             intake: Intake::Read {
                 inputs: self.inputs(folder.path()),
                 first: 0,

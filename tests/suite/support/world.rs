@@ -507,7 +507,7 @@ impl Running {
                 };
                 self.later(now + wait, Happening::Event(Box::new(event)));
             }
-            Effect::Tell(_) => {}
+            Effect::Tell { .. } => {}
         }
     }
 

@@ -195,7 +195,8 @@ impl Journal {
             Record::Limit { .. }
             | Record::RunSettings { .. }
             | Record::RunState { .. }
-            | Record::FollowedUp { .. } => {}
+            | Record::FollowedUp { .. }
+            | Record::LaneStopped { .. } => {}
         }
         None
     }

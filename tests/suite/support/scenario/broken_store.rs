@@ -123,7 +123,7 @@ impl Scenario {
             clock: Arc::new(clock),
             run,
             core: Core::new(self.core(run), vec![lane]),
-            lanes: vec![Arc::new(self.handles(base))],
+            lanes: vec![Ok(Arc::new(self.handles(base)))],
             intake,
             before,
             planner,

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Many tenants in one run, against a sandbox process that counts each tenant's calls apart: how long all of them take
+# beside one alone, whether each keeps its own quota, how many sockets are open at most, and that a tenant with a wrong
+# secret and one whose service is down harm nobody.
+#
+# usage: tests/tenants.sh [TENANTS [ACTIONS]]
+#
+# BIN names the binary. Takes about three minutes with the 200 tenants of 300 actions that are the default; needs python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+unset MDE_CANCEL_TOKEN
+
+tenants=${1:-200}
+actions=${2:-300}
+quota=100/30s
+
+id_of() { printf '%08x-0000-4000-8000-%012x' "$1" "$2"; }
+tenant_of() { printf '%08x-2222-3333-4444-555555555555' "$1"; }
+
+# The ids of all tenants, mixed as an export of many consoles would mix them.
+awk -v tenants=$((tenants + 2)) -v actions="$actions" 'BEGIN {
+  print "id,tenant,type"
+  for (action = 1; action <= actions; action++)
+    for (tenant = 1; tenant <= tenants; tenant++)
+      printf "%08x-0000-4000-8000-%012x,t%d,Isolate\n", tenant, action, tenant }' >"$work/ids.csv"
+awk -F, 'NR == 1 || $2 == "t1"' "$work/ids.csv" >"$work/one.csv"
+
+serve --seed "$work/ids.csv" --quota "$quota" --latency 50ms --strict-tokens --log "$work/log"
+
+# A login service that takes no secret, and an address at which nobody listens.
+cat >"$work/refuse.py" <<'PY'
+import http.server, json
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.dumps({"error": "invalid_client", "error_codes": [7000215],
+            "error_description": "AADSTS7000215: Invalid client secret provided."}).encode()
+        self.send_response(401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+print(server.server_port, flush=True)
+server.serve_forever()
+PY
+python3 "$work/refuse.py" >"$work/refuse.port" &
+login_pid=$!
+trap 'kill "$login_pid" 2>/dev/null || true; clean_up' EXIT
+until [ -s "$work/refuse.port" ]; do sleep 0.1; done
+refusing=http://127.0.0.1:$(cat "$work/refuse.port")
+nobody=http://127.0.0.1:1
+
+{
+  echo "api-url = \"$url\""
+  echo "login-url = \"$url\""
+  echo 'client-id = "99999999-2222-3333-4444-555555555555"'
+  echo 'client-secret-env = "TENANTS_SECRET"'
+  for tenant in $(seq $((tenants + 2))); do
+    echo "[profile.t$tenant]"
+    echo "tenant-id = \"$(tenant_of "$tenant")\""
+    if [ "$tenant" -eq $((tenants + 1)) ]; then echo "login-url = \"$refusing\""; fi
+    if [ "$tenant" -eq $((tenants + 2)) ]; then echo "api-url = \"$nobody\""; fi
+  done
+} >"$work/config.toml"
+export TENANTS_SECRET=any-word
+
+# go NAME INPUT FLAG...: one run; sets took, in seconds, and most_sockets.
+go() {
+  local name=$1 input=$2 began ended open
+  shift 2
+  began=$(micros)
+  "$BIN" run --yes --config "$work/config.toml" --state-dir "$work/state-$name" --quota "$quota" --read-quota "$quota" \
+    --report "$work/$name.csv" "$@" "$input" >"$work/$name.out" 2>"$work/$name.err" &
+  run_pid=$!
+  most_sockets=0
+  while kill -0 "$run_pid" 2>/dev/null; do
+    open=$(find "/proc/$run_pid/fd" -lname 'socket:*' 2>/dev/null | wc -l)
+    if [ "$open" -gt "$most_sockets" ]; then most_sockets=$open; fi
+    sleep 0.2
+  done
+  code=0
+  wait "$run_pid" || code=$?
+  run_pid=
+  ended=$(micros)
+  took=$(awk -v a="$began" -v b="$ended" 'BEGIN { printf "%.1f", (b - a) / 1e6 }')
+}
+
+outcomes() { tail -n +2 "$1" | cut -d, -f2 | sort | uniq -c | awk '{ printf "%s %s  ", $2, $1 }'; }
+over_quota() { grep -c '"over_quota":true' "$work/log" || true; }
+# last_cancel: seconds from the first cancel of the log to the last one.
+span() { arrivals "$work/log" | awk 'NR == 1 { first = $1 } { last = $1 } END { printf "%.1f", last - first }'; }
+
+go one "$work/one.csv" --profile t1
+one=$took
+one_span=$(span)
+note "one tenant, $actions actions: seconds" "$one"
+note "its cancels from the first to the last: seconds" "$one_span"
+: >"$work/log"
+
+profiles=()
+for tenant in $(seq 2 $((tenants + 2))); do profiles+=(--profile "t$tenant"); done
+grep -v ',t1,' "$work/ids.csv" >"$work/rest.csv"
+go all "$work/rest.csv" "${profiles[@]}"
+all_span=$(span)
+good=$((tenants - 1))
+note "$((tenants + 1)) tenants, one with a wrong secret, one down" "$took s"
+note "outcomes" "$(outcomes "$work/all.csv")"
+check "cancelled" "$(grep -c ',cancelled,' "$work/all.csv" || true)" "x == $((good * actions))"
+check "not attempted, of the two" "$(grep -c ',not_attempted,' "$work/all.csv" || true)" "x == $((2 * actions))"
+check "exit code" "$code" 'x == 5'
+check "calls over quota" "$(over_quota)" 'x == 0'
+check "cancels from first to last ÷ one tenant's" "$(ratio "$all_span" "$one_span")" 'x <= 1.10'
+check "sockets open at most" "$most_sockets" 'x < 1024'
+finish
