@@ -386,7 +386,9 @@ impl Reads {
             .map(|hint| wait_of(now, hint))
             .filter(|&wait| wait <= self.retry.hint_bound)
             .unwrap_or_default();
-        let wait = backoff(&self.retry, self.faults.0, &mut self.dice).max(asked);
+        // The last try is due just when patience ends.
+        let own = backoff(&self.retry, self.faults.0, &mut self.dice);
+        let wait = own.min(self.patience.saturating_sub(lasted)).max(asked);
         self.clock.sleep_until(now.uptime.after(wait)).await;
         Ok(())
     }

@@ -266,6 +266,24 @@ async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_wait_for_another_try_outlasts_the_patience() {
+    let mut bench = Bench::with(3, "503", |_| ()).await;
+    let mut settings = settings_for(bench.scope);
+    // Drawn from as long a time as this, the first wait alone would be longer than any test may take.
+    settings.retry.base = Duration::from_hours(1000);
+    settings.retry.cap = settings.retry.base;
+    bench.reads = Reads::new(
+        Arc::new(handles(&bench.base, any_token())),
+        bench.store.clone(),
+        Arc::clone(&bench.clock) as Arc<dyn mde_cancel::clock::Clock>,
+        settings,
+    );
+    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
+    assert!(matches!(error, ReadsError::GaveUp { .. }), "{error}");
+    assert_eq!(bench.statuses(), [Some(503), Some(503)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_is_too_long_is_halved_and_one_that_is_wrong_is_refused() {
     let mut bench = Bench::with(90, "", |settings| settings.lists.url_limit = Some(1_500)).await;
     assert_eq!(bench.reads.by_ids(&ids(1..=90)).await.unwrap().len(), 90);
