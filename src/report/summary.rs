@@ -198,6 +198,31 @@ fn plain(value: &Value) -> Option<String> {
             let parts: Vec<_> = values.iter().filter_map(plain).collect();
             Some(parts.join(", "))
         }
-        Value::Object(_) => Some(value.to_string()),
+        Value::Object(parts) => {
+            let parts: Vec<_> = parts
+                .iter()
+                .filter_map(|(name, part)| {
+                    Some(format!("{} {}", name.replace('_', " "), plain(part)?))
+                })
+                .collect();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_of_several_parts_is_spelled_in_words_and_left_out_where_it_says_nothing() {
+        let part = |types: &[&str]| serde_json::json!({ "types": types, "machine_ids": [], "until": null });
+        assert_eq!(plain(&part(&[])), None);
+        assert_eq!(
+            plain(&part(&["Isolate", "Offboard"])).unwrap(),
+            "types Isolate, Offboard"
+        );
+        let two = serde_json::json!({ "since": "2026-01-01", "machine_ids": ["a"] });
+        assert_eq!(plain(&two).unwrap(), "machine ids a; since 2026-01-01");
     }
 }

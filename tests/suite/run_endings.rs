@@ -87,3 +87,20 @@ fn a_report_never_replaces_an_input() {
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
     assert!(!here.join("state/sandbox").exists(), "nothing was begun");
 }
+
+#[test]
+fn the_figures_never_replace_an_input_or_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let path = here.join("ids.csv");
+    std::fs::write(&path, "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n").unwrap();
+    for taken in ["./ids.csv", "./r.csv", "./f.csv"] {
+        let typed = ["ids.csv", "--report", "r.csv", "--follow-up", "f.csv"];
+        let typed = [&typed[..], &["--metrics-file", taken]].concat();
+        let (code, _, stderr) = finish(start(here, &typed));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("would replace"), "{stderr}");
+    }
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
+    assert!(!here.join("state/sandbox").exists(), "nothing was begun");
+}

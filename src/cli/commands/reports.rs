@@ -1,6 +1,7 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -48,19 +49,50 @@ pub(super) fn write_one(
         .map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
-/// Proves that the run's figures can be written; standard output is no place for them, for the summary goes there.
-pub(super) fn prove_metrics(output: &Output) -> Result<Option<PathBuf>, Failure> {
+/// Proves that the run's figures can be written, and that nothing else of the run stands in that place or is to; standard
+/// output is no place for them, for the summary goes there.
+pub(super) fn prove_metrics(
+    output: &Output,
+    inputs: &[PathBuf],
+    (reports, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
+) -> Result<Option<PathBuf>, Failure> {
     let Some(path) = &output.metrics_file else {
         return Ok(None);
     };
     let usage = |error: anyhow::Error| Failure::new(FailureKind::Usage, error);
-    match ReportTarget::prove(path) {
-        Ok(ReportTarget::File(path)) => Ok(Some(path)),
-        Ok(ReportTarget::Stdout) => Err(usage(anyhow!("--metrics-file needs the name of a file"))),
-        Err(error) => Err(usage(
-            anyhow!(error).context("--metrics-file cannot be used"),
-        )),
+    let path = match ReportTarget::prove(path) {
+        Ok(ReportTarget::File(path)) => path,
+        Ok(ReportTarget::Stdout) => {
+            return Err(usage(anyhow!("--metrics-file needs the name of a file")));
+        }
+        Err(error) => {
+            let error = anyhow!(error).context("--metrics-file cannot be used");
+            return Err(usage(error));
+        }
+    };
+    let targets = reports.iter().map(|(_, target)| target).chain(follow_up);
+    let mut taken = targets
+        .filter_map(ReportTarget::path)
+        .chain(inputs.iter().map(PathBuf::as_path));
+    if taken.any(|other| place(other) == place(&path)) {
+        let error = anyhow!(
+            "the metrics file {} would replace a report, the follow-up list or an input",
+            path.display()
+        );
+        return Err(usage(error).hint("name another file with --metrics-file"));
     }
+    Ok(Some(path))
+}
+
+/// Returns the one way to write a path, whether a file is there yet or not.
+fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let beside = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    let there = path.canonicalize().ok();
+    there.or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// Gathers what a report says of a run besides its rows, at the same instant as they.

@@ -102,7 +102,7 @@ pub async fn resume(
     let begun = &past.record.begun;
     let targets = prove_targets(&report_paths(&past, settings.reports), &[])?;
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &[], &targets)?;
-    let metrics = prove_metrics(&settings.output)?;
+    let metrics = prove_metrics(&settings.output, &[], (&targets, follow_up.as_ref()))?;
     if past.record.state == RunState::Finished {
         let now = clock.now().wall;
         return finished(&past, (&targets, follow_up.as_ref()), (progress, now));

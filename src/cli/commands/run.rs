@@ -85,7 +85,7 @@ pub async fn run(
     must_stay.extend(settings.selection.keep.iter().cloned());
     let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
-    let metrics = prove_metrics(&settings.output)?;
+    let metrics = prove_metrics(&settings.output, &must_stay, (&targets, follow_up.as_ref()))?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
     let lanes = tokio::select! {
