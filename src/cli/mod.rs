@@ -16,6 +16,8 @@ mod progress_line;
 
 mod progress_view;
 
+mod progress_screen;
+
 mod progress;
 
 mod log_line;

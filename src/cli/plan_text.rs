@@ -4,6 +4,7 @@
 //! comes from here alone.
 
 use comfy_table::CellAlignment;
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
@@ -225,7 +226,12 @@ impl PlanText<'_> {
             ]);
         }
         table.add_row(["rows", "", "", &Number(self.summary.rows).to_string()]);
+        // A word of the report or a number in two pieces is neither.
+        if let Some(column) = table.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         if let Some(column) = table.column_mut(3) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
             column.set_cell_alignment(CellAlignment::Right);
         }
         let lines: Vec<String> = table
