@@ -34,6 +34,8 @@ pub mod settings;
 
 pub mod failure;
 
+mod again;
+
 mod consent;
 
 pub mod commands;

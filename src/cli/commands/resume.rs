@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::again::Again;
 use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
@@ -75,6 +76,7 @@ pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,
     look: Look,
+    again: &Again,
 ) -> Result<RunExit, Failure> {
     let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -156,6 +158,7 @@ pub async fn resume(
         targets,
         follow_up,
         metrics,
+        again: again.clone(),
         stop,
         stop_after: settings.stop_after,
         lost,
