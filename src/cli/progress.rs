@@ -382,6 +382,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_pressed_meanwhile_leaves_no_old_line() {
+        let screen = Screen::new(60);
+        let start = Instant::now();
+        let progress = bars(&screen, start);
+        let reason = "a reason that is so long that it fills the whole window, and more";
+        draw(&progress, start, 1000, &view(50, Some(reason)));
+        screen.put("^C");
+        draw(&progress, start, 2000, &view(51, Some(reason)));
+        assert_eq!(screen.rows().len(), 2, "{:?}", screen.rows());
+        progress.finish();
+        assert!(screen.rows().is_empty(), "{:?}", screen.rows());
+    }
+
+    #[test]
     fn nothing_is_drawn_at_first_then_five_times_a_second_and_a_new_reason_at_once() {
         let screen = Screen::new(60);
         let start = Instant::now();

@@ -2,8 +2,8 @@
 //!
 //! The library ends a line by filling it with blanks up to the last column. Terminals that lay their text out anew when
 //! the window changes then put two lines into one or one into three, and the next drawing leaves old lines behind or wipes
-//! lines of the log. Here a line ends with a line feed, and how many rows it takes is counted at the width there is when it
-//! is taken off. A terminal that cuts lines where others wrap them loses as many lines of its log as a narrower window
+//! lines of the log. Here each line ends with a line feed, the last one too, so that what is typed meanwhile (`^C`) stands in
+//! a row of its own; and how many rows it takes is counted at the width there is when it is taken off. A terminal that cuts lines where others wrap them loses as many lines of its log as a narrower window
 //! makes it seem to have: nobody tells which kind it is.
 
 use std::io;
@@ -35,10 +35,11 @@ impl<T: TermLike> ProgressScreen<T> {
             .iter()
             .map(|width| width.div_ceil(columns).max(1))
             .sum();
-        for row in 0..rows {
-            if row > 0 {
-                self.term.move_cursor_up(1)?;
-            }
+        if rows > 0 {
+            self.term.clear_line()?;
+        }
+        for _ in 0..rows {
+            self.term.move_cursor_up(1)?;
             self.term.clear_line()?;
         }
         Ok(())
@@ -50,8 +51,9 @@ impl<T: TermLike> TermLike for ProgressScreen<T> {
         self.term.width()
     }
 
+    /// One row is left for what is typed.
     fn height(&self) -> u16 {
-        self.term.height()
+        self.term.height().saturating_sub(1)
     }
 
     /// The library's first step before it draws or wipes; it counts in the rows of the width that was.
@@ -81,11 +83,9 @@ impl<T: TermLike> TermLike for ProgressScreen<T> {
             return Ok(());
         }
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        if !drawn.is_empty() {
-            self.term.write_str("\n")?;
-        }
         drawn.push(console::measure_text_width(text));
-        self.term.write_str(text)
+        self.term.write_str(text)?;
+        self.term.write_str("\n")
     }
 
     fn clear_line(&self) -> io::Result<()> {
