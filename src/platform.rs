@@ -2,6 +2,7 @@
 //!
 //! Linux is proven by CI; the others are written for, not compiled by us.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
@@ -74,13 +75,25 @@ fn open_private(mut options: OpenOptions, path: &Path) -> io::Result<File> {
 /// # Errors
 /// Returns the system's error where the file cannot be looked at.
 pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
+    readable_by_others(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+}
+
+/// Judges a file by its mode, but what systemd handed to this service: it lets the service in by an access list, whose
+/// mask stands where the group's rights do, and lets nobody else into the folder.
+fn readable_by_others(path: &Path, credentials: Option<&OsStr>) -> io::Result<bool> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        Ok(std::fs::metadata(path)?.mode() & 0o044 != 0)
+        let mode = std::fs::metadata(path)?.mode();
+        let is_handed_over = credentials
+            .is_some_and(|folder| !folder.is_empty() && path.parent() == Some(Path::new(folder)));
+        let others = if is_handed_over { 0o004 } else { 0o044 };
+        Ok(mode & others != 0)
     }
     #[cfg(not(unix))]
     {
+        // No systemd hands anything over there.
+        let _ = credentials;
         std::fs::metadata(path).map(|_| false)
     }
 }
@@ -486,6 +499,28 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert!(!is_readable_by_others(&file).unwrap());
         assert_eq!(network_file_system(&dir), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_systemd_hands_over_may_show_its_access_list_as_a_groups_right() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("client-secret");
+        std::fs::write(&file, "").unwrap();
+        let here = Some(dir.path().as_os_str());
+        for (mode, handed_over, elsewhere) in [
+            (0o400, false, false),
+            (0o440, false, true),
+            (0o444, true, true),
+        ] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(readable_by_others(&file, here).unwrap(), handed_over);
+            for folder in [None, Some(OsStr::new("")), Some(OsStr::new("/elsewhere"))] {
+                assert_eq!(readable_by_others(&file, folder).unwrap(), elsewhere);
+            }
+        }
     }
 
     #[cfg(unix)]

@@ -76,7 +76,8 @@ Examples:
   mde-cancel run --sandbox actions.csv
   mde-cancel run actions.csv
   mde-cancel run --yes --max-actions 500 -c \"CHG-4711: wrong wave\" actions.csv
-  mde-cancel run --yes --report result.csv servers.csv laptops.csv
+  mde-cancel run --yes --report result.csv --follow-up hands.csv servers.csv laptops.csv
+  mde-cancel run --type LiveResponse --until 3d
   jq -r '.[].id' export.json | mde-cancel run --yes --input-format lines -";
 
 const RUN_EXITS: &str = "\
@@ -105,6 +106,7 @@ Exit codes:
   2  Usage, input or settings that cannot be used
   3  Rows are invalid, missing or forbidden
   5  Sign-in, permission or reach";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
@@ -115,6 +117,26 @@ const RESUME_EXAMPLES: &str = "\
 Examples:
   mde-cancel resume
   mde-cancel resume --yes 019a2b3c --token-file token";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  mde-cancel report > report.csv
+  mde-cancel report --report report.html --report ticket.md 019a2b3c";
+
+const QUOTA_EXAMPLES: &str = "\
+Examples:
+  mde-cancel quota
+  mde-cancel quota --format json | jq '.[].windows'";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  mde-cancel doctor --credential azure-cli
+  mde-cancel doctor --profile contoso";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  mde-cancel completions bash > ~/.local/share/bash-completion/completions/mde-cancel
+  mde-cancel completions fish > ~/.config/fish/completions/mde-cancel.fish";
 
 const RM_EXAMPLES: &str = "\
 Examples:
@@ -167,10 +189,13 @@ pub enum Command {
     /// List past runs, newest first, or remove some
     Runs(RunsArgs),
     /// Write a run's report again, also of a run that still goes on
+    #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportCommandArgs),
     /// Show what is spent and left in each quota window, as seen by this state folder
+    #[command(after_help = QUOTA_EXAMPLES)]
     Quota(QuotaArgs),
     /// Check settings, state folder, sign-in, permissions and reach, and say what mends what fails
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
     /// Show the configuration
     Config(ConfigCommandArgs),
@@ -178,6 +203,7 @@ pub enum Command {
     #[command(after_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<SandboxArgs>),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command
     Man(ManArgs),

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::ArgMatches;
+use clap::CommandFactory as _;
+use clap::FromArgMatches as _;
 use tokio::runtime::Builder;
 
 use crate::platform::StopSignals;
 use crate::platform::survive_file_size_limit;
 
+use super::again::Again;
 use super::args::Cli;
 use super::commands;
 use super::commands::Look;
@@ -28,20 +31,26 @@ use super::terminal::stdout_width;
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let exit = match Cli::try_parse_from(arguments) {
-        Ok(typed) => perform(typed),
+    let exit = match parse(arguments) {
+        Ok((typed, words)) => perform(typed, &Again::of(&words)),
         Err(error) => print_typing_error(&error),
     };
     ExitCode::from(exit.code())
 }
 
-fn perform(typed: Cli) -> RunExit {
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
+    let words = Cli::command().try_get_matches_from(arguments)?;
+    let typed = Cli::from_arg_matches(&words).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((typed, words))
+}
+
+fn perform(typed: Cli, again: &Again) -> RunExit {
     let around = Surroundings::of_process();
     let typed_color = typed.common.color.unwrap_or_default();
     match Settings::resolve(typed, &around) {
         Ok(settings) => {
             let look = look(settings.common.color, &around);
-            conclude(command(settings, look), look)
+            conclude(command(settings, look, again), look)
         }
         // Where the settings cannot be had, what was typed is all that is known about colours.
         Err(error) => conclude(Err(error.into()), look(typed_color, &around)),
@@ -63,7 +72,7 @@ fn conclude(done: Result<RunExit, Failure>, look: Look) -> RunExit {
     })
 }
 
-fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
+fn command(settings: Settings, look: Look, again: &Again) -> Result<RunExit, Failure> {
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
         // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
@@ -86,10 +95,12 @@ fn command(settings: Settings, look: Look) -> Result<RunExit, Failure> {
     let progress = watch(&settings.common, look)?;
     let exit = runtime.block_on(async {
         match settings.command {
-            CommandSettings::Run(run) => commands::run(*run, &progress, look).await,
+            CommandSettings::Run(run) => commands::run(*run, &progress, look, again).await,
             CommandSettings::Preview(preview) => commands::preview(*preview, look).await,
             CommandSettings::List(list) => commands::list(*list).await,
-            CommandSettings::Resume(resume) => commands::resume(*resume, &progress, look).await,
+            CommandSettings::Resume(resume) => {
+                commands::resume(*resume, &progress, look, again).await
+            }
             CommandSettings::Runs(runs) => {
                 commands::runs(&runs, look)?;
                 Ok(RunExit::Done)

@@ -16,6 +16,8 @@ mod progress_line;
 
 mod progress_view;
 
+mod progress_screen;
+
 mod progress;
 
 mod log_line;
@@ -31,6 +33,8 @@ pub mod args;
 pub mod settings;
 
 pub mod failure;
+
+mod again;
 
 mod consent;
 

@@ -4,6 +4,7 @@
 //! comes from here alone.
 
 use comfy_table::CellAlignment;
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
@@ -26,6 +27,9 @@ use super::text::wrap;
 
 /// Requestors and sources that are named; the rest is counted.
 const NAMED: usize = 5;
+
+/// Below so many columns a table stands close together.
+const NARROW: u16 = 70;
 
 /// What leaves within this time is said to leave now.
 const NOW_SECONDS: i64 = 5;
@@ -225,12 +229,22 @@ impl PlanText<'_> {
             ]);
         }
         table.add_row(["rows", "", "", &Number(self.summary.rows).to_string()]);
+        // A word of the report or a number in two pieces is neither.
+        if let Some(column) = table.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         if let Some(column) = table.column_mut(3) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
             column.set_cell_alignment(CellAlignment::Right);
+        }
+        // The longest words there are fit into sixty columns where they stand close together.
+        let (indent, gap) = if width < NARROW { (" ", 1) } else { ("  ", 2) };
+        for column in table.column_iter_mut() {
+            column.set_padding((0, gap));
         }
         let lines: Vec<String> = table
             .lines()
-            .map(|line| format!(" {}\n", line.trim_end()))
+            .map(|line| format!("{indent}{}\n", line.trim_end()))
             .collect();
         lines.concat()
     }
@@ -352,6 +366,28 @@ mod tests {
             ..line(0, Verdict::Settled(Outcome::Invalid))
         });
         summary
+    }
+
+    #[test]
+    fn at_sixty_columns_no_word_of_the_table_is_broken() {
+        let mut summary = PlanSummary::default();
+        for number in 1..=1000 {
+            summary.add(&PlanLine {
+                action_type: Some("UnrestrictCodeExecution"),
+                status: Some("InProgress"),
+                ..line(number, Verdict::Settled(Outcome::AlreadyCancelled))
+            });
+        }
+        let cells = text(|text| {
+            PlanText {
+                summary: &summary,
+                ..*text
+            }
+            .cells(60)
+        });
+        let row = "already_cancelled UnrestrictCodeExecution InProgress 1,000";
+        assert!(cells.contains(row), "{cells}");
+        assert!(cells.lines().all(|line| line.len() < 60), "{cells}");
     }
 
     fn text<T>(look: impl FnOnce(&PlanText<'_>) -> T) -> T {

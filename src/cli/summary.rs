@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use comfy_table::CellAlignment;
+use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
@@ -138,7 +139,12 @@ impl Summary {
             ]);
         }
         table.add_row(["rows".to_owned(), Number(total).to_string(), String::new()]);
+        // A word of the report or a number in two pieces is neither.
+        if let Some(column) = table.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         if let Some(column) = table.column_mut(1) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
             column.set_cell_alignment(CellAlignment::Right);
         }
         for line in table.lines() {
@@ -295,6 +301,20 @@ mod tests {
         report
           ./mde-cancel-0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1.csv
         "#);
+    }
+
+    #[test]
+    fn no_outcome_is_broken_in_two_however_narrow_the_window() {
+        for width in [20, 30, 40, 50] {
+            let text = bad_night().render(width, Paint::Plain);
+            for outcome in Outcome::ALL {
+                let mut lines = text.lines().map(str::trim_start);
+                assert!(
+                    lines.any(|line| line.starts_with(outcome.as_str())),
+                    "{width}: {text}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -104,3 +104,56 @@ fn the_figures_never_replace_an_input_or_a_report() {
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
     assert!(!here.join("state/sandbox").exists(), "nothing was begun");
 }
+
+/// Returns the command that the summary names for what comes next, without the program's name.
+fn next_command(stdout: &str, name: &str) -> Vec<String> {
+    let start = format!("  mde-cancel {name} ");
+    let line = stdout.lines().find(|line| line.starts_with(&start));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {stdout}"));
+    line.split_whitespace().skip(1).map(str::to_owned).collect()
+}
+
+fn type_in(folder: &Path, words: &[String]) -> (Option<i32>, String, String) {
+    let child = Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    finish(child)
+}
+
+#[test]
+fn the_command_that_goes_on_can_be_typed_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, 120);
+    let child = start(
+        here,
+        &["ids.txt", "--stop-after", "1s", "--report", "it.csv"],
+    );
+    let (code, stdout, stderr) = finish(child);
+    assert_eq!(code, Some(4), "{stderr}");
+    let (code, went_on, stderr) = type_in(here, &next_command(&stdout, "resume"));
+    assert!(code == Some(0) || code == Some(3), "{stderr}");
+    assert!(went_on.contains("rows"), "{went_on}");
+    let report = std::fs::read_to_string(here.join("it.csv")).unwrap();
+    assert!(!report.contains("not_attempted"), "{report}");
+}
+
+#[test]
+fn machines_that_need_a_hand_are_listed_by_the_command_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let rows = (1..=60).map(|number| format!("{},Isolate\n", crate::support::nth_id(number)));
+    let rows: Vec<_> = rows.collect();
+    std::fs::write(here.join("wave.csv"), format!("id,type\n{}", rows.concat())).unwrap();
+    let (code, stdout, stderr) = finish(start(here, &["wave.csv", "--report", "r.csv"]));
+    assert_eq!(code, Some(3), "{stderr}");
+    let (code, _, stderr) = type_in(here, &next_command(&stdout, "resume"));
+    assert_eq!(code, Some(3), "{stderr}");
+    let list = std::fs::read_to_string(here.join("follow-up.csv")).unwrap();
+    assert!(list.lines().count() > 1, "{list}");
+}

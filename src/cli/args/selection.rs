@@ -123,10 +123,10 @@ fn words(text: &str) -> Result<String, InvalidSelection> {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Selection")]
 pub struct SelectionArgs {
-    /// Mean only actions of these types
+    /// Mean only actions of these types, such as Isolate or LiveResponse; lists by comma or repetition, here and below
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = action_type)]
     pub types: Vec<ActionType>,
-    /// Mean only actions with these statuses
+    /// Mean only actions with these statuses, such as Pending or InProgress
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = status)]
     pub statuses: Vec<ActionStatus>,
     /// Mean only actions that these users or apps asked for, written as the service's records have them

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::cli::again::Again;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
@@ -84,6 +85,8 @@ pub(super) struct Carrying {
     pub(super) follow_up: Option<ReportTarget>,
     /// Where the run's figures go.
     pub(super) metrics: Option<PathBuf>,
+    /// What the next command takes, too.
+    pub(super) again: Again,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -187,6 +190,7 @@ pub(super) async fn carry_out(
         lanes: names,
         targets: carrying.targets,
         follow_up: carrying.follow_up,
+        again: carrying.again,
         lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,

@@ -28,6 +28,8 @@ use crate::store::RunState;
 use crate::store::Store;
 use crate::store::StoreError;
 
+use crate::cli::again::Again;
+use crate::cli::again::quoted;
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
@@ -40,6 +42,7 @@ use crate::cli::summary::NextStep;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::Paint;
 use crate::cli::terminal::print;
+use crate::cli::terminal::stderr_width;
 use crate::cli::terminal::stdout_width;
 
 use super::follow_up::LeftToDo;
@@ -57,6 +60,8 @@ pub(super) struct Ending {
     pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
     /// Where the machines are listed that still need a hand.
     pub(super) follow_up: Option<ReportTarget>,
+    /// What the next command takes, too.
+    pub(super) again: Again,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
     /// What of the input never reached us, in words.
@@ -320,7 +325,7 @@ impl Ending {
             Verify::ReadAgain(_) => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
-        let next_steps = self.next_steps(end, &outcomes, self.input_again(&reports));
+        let next_steps = self.next_steps(end, (&outcomes, &follow_ups), self.input_again(&reports));
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
@@ -358,9 +363,16 @@ impl Ending {
     fn next_steps(
         &self,
         end: &RunEnd,
-        outcomes: &BTreeMap<Outcome, u64>,
+        (outcomes, follow_ups): (&BTreeMap<Outcome, u64>, &[(FollowUp, u64)]),
         report: Option<&String>,
     ) -> Vec<NextStep> {
+        let (sign_in, same_run) = (self.again.sign_in(), self.again.same_run());
+        // Whoever sits at a terminal is asked, and should be.
+        let yes = if self.is_sandbox || stderr_width().is_some() {
+            ""
+        } else {
+            " --yes"
+        };
         let mut steps = Vec::new();
         if let Some(lost) = &self.lost {
             let why = format!(
@@ -374,7 +386,7 @@ impl Ending {
         if let Some(stop) = &end.stop {
             steps.push(NextStep {
                 why: "to go on where it stopped".to_owned(),
-                command: Some(format!("mde-cancel resume --yes {}", self.id)),
+                command: Some(format!("mde-cancel resume{yes} {}{same_run}", self.id)),
             });
             if let StopReason::ReadingForbidden(_) = stop {
                 steps.push(NextStep {
@@ -383,6 +395,27 @@ impl Ending {
                 });
             }
             return steps;
+        }
+        if self.follow_up.is_none() && !follow_ups.is_empty() {
+            steps.push(NextStep {
+                why: "to list the machines that need a hand, and what each of them needs"
+                    .to_owned(),
+                command: Some(format!(
+                    "mde-cancel resume --follow-up follow-up.csv {}{same_run}",
+                    self.id
+                )),
+            });
+        }
+        if outcomes
+            .get(&Outcome::Forbidden)
+            .is_some_and(|&count| count > 0)
+        {
+            steps.push(NextStep {
+                why: "grant the permission that the reasons of the `forbidden` rows name, and get a new token, for grants \
+                      show only in new ones; to see what it holds"
+                    .to_owned(),
+                command: Some(format!("mde-cancel doctor{sign_in}")),
+            });
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again
@@ -393,7 +426,7 @@ impl Ending {
             steps.push(NextStep {
                 why: "to try the rows that are left once more, give the report back; settled rows are held back"
                     .to_owned(),
-                command: Some(format!("mde-cancel run --yes {}", quoted(report))),
+                command: Some(format!("mde-cancel run{yes} {}{sign_in}", quoted(report))),
             });
         }
         steps
@@ -450,16 +483,4 @@ fn mend(reason: &StopReason) -> Option<String> {
         }
     };
     Some(text.to_owned())
-}
-
-/// Quotes a path for a shell where it needs that.
-fn quoted(path: &str) -> String {
-    let is_plain = path
-        .chars()
-        .all(|letter| letter.is_ascii_alphanumeric() || "/._-+:".contains(letter));
-    if is_plain {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
 }

@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use anyhow::bail;
 use jiff::Timestamp;
 
+use crate::cli::again::Again;
 use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
@@ -92,6 +93,7 @@ pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,
     look: Look,
+    again: &Again,
 ) -> Result<RunExit, Failure> {
     let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -121,12 +123,7 @@ pub async fn resume(
     let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
     let inputs = inputs_of(&past);
     let is_planned = terminal.is_some() || order.max_actions.is_some();
-    if is_selection(&inputs) && !past.record.intake.complete {
-        return Err(never_agreed(&past));
-    }
-    if order.agreement == Agreement::Open && !is_planned {
-        return Err(nobody_asked(&past));
-    }
+    must_be_agreed(&past, (&inputs, &order), is_planned)?;
     let signing_in = (settings.connection, &settings.profiles);
     let lanes = tokio::select! {
         biased;
@@ -187,12 +184,28 @@ pub async fn resume(
         targets,
         follow_up,
         metrics,
+        again: again.clone(),
         stop,
         stop_after: settings.stop_after,
         lost,
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Refuses what nobody has agreed to, and nobody is asked about now.
+fn must_be_agreed(
+    past: &PastRun,
+    (inputs, order): (&[Input], &Order),
+    is_planned: bool,
+) -> Result<(), Failure> {
+    if is_selection(inputs) && !past.record.intake.complete {
+        return Err(never_agreed(past));
+    }
+    if order.agreement == Agreement::Open && !is_planned {
+        return Err(nobody_asked(past));
+    }
+    Ok(())
 }
 
 /// Returns where the reports go: what was named, or where a new run's would.

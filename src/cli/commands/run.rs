@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::again::Again;
 use crate::cli::consent::PlanOrigin;
 use crate::cli::consent::StdinUse;
 use crate::cli::consent::Terminal;
@@ -70,6 +71,7 @@ pub async fn run(
     mut settings: RunSettings,
     progress: &Progress,
     look: Look,
+    again: &Again,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = StopWishes::listen(progress).await?;
@@ -158,6 +160,7 @@ pub async fn run(
         targets,
         follow_up,
         metrics,
+        again: again.clone(),
         stop,
         stop_after: settings.stop_after,
         lost: None,

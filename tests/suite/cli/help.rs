@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory as _;
+use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
 
 use super::layers::VARIABLES;
@@ -26,7 +27,8 @@ fn help(command: &str, long: bool) -> String {
 #[test]
 fn the_help_stands_as_it_was_read_and_approved() {
     for command in [
-        "", "run", "preview", "list", "runs", "runs rm", "quota", "sandbox",
+        "", "run", "preview", "list", "resume", "runs", "runs rm", "report", "quota", "doctor",
+        "sandbox",
     ] {
         let name = if command.is_empty() {
             "program"
@@ -36,6 +38,40 @@ fn the_help_stands_as_it_was_read_and_approved() {
         insta::assert_snapshot!(format!("help_short_{name}"), help(command, false));
         insta::assert_snapshot!(format!("help_long_{name}"), help(command, true));
     }
+}
+
+#[test]
+fn every_example_of_the_help_can_be_typed() {
+    let mut root = Cli::command();
+    root.build();
+    let commands = std::iter::once(&root).chain(root.get_subcommands());
+    let mut tried = 0;
+    for command in commands {
+        let examples = command.get_after_help().map(ToString::to_string);
+        for line in examples.unwrap_or_default().lines() {
+            let Some(at) = line.find("mde-cancel ") else {
+                continue;
+            };
+            // What stands behind two blanks says what the example is for.
+            let line = line[at..].split("  ").next().unwrap();
+            for part in line.split(" | ").filter(|part| part.starts_with("mde-")) {
+                let typed = part.split(" > ").next().unwrap();
+                let quoted: Vec<_> = typed.split('"').collect();
+                let words = quoted.iter().enumerate().flat_map(|(place, text)| {
+                    if place % 2 == 1 {
+                        vec![*text]
+                    } else {
+                        text.split_whitespace().collect()
+                    }
+                });
+                if let Err(error) = Cli::try_parse_from(words.map(|word| word.trim_matches('\''))) {
+                    panic!("{line}: {error}");
+                }
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 25, "{tried}");
 }
 
 #[test]
