@@ -206,16 +206,22 @@ impl Observer for Watch<'_> {
                     .unwrap_or("-")
                     .clone_into(&mut lane.name);
             }
-            shown.lanes = busiest_first(view, shown.lanes);
+            shown.lanes = busiest_first(view, &self.seen, shown.lanes);
         }
         self.progress.update(&shown);
     }
 }
 
-/// Puts the lanes with the most rows left first; those that have none any more are not shown.
-fn busiest_first(view: &RunView, lanes: Vec<LaneView>) -> Vec<LaneView> {
-    let left = |lane: &EngineLane| lane.tally.rows.saturating_sub(lane.tally.settled());
-    let mut lanes: Vec<_> = view.lanes.iter().map(left).zip(lanes).collect();
+/// Puts the lanes with the most rows left first; those that have none any more, or have stopped, are not shown.
+fn busiest_first(view: &RunView, seen: &[Seen], lanes: Vec<LaneView>) -> Vec<LaneView> {
+    let left = |(place, lane): (usize, &EngineLane)| {
+        if of_lane(seen, place).stopping && lane.in_flight == 0 {
+            return 0;
+        }
+        lane.tally.rows.saturating_sub(lane.tally.settled())
+    };
+    let left = view.lanes.iter().enumerate().map(left);
+    let mut lanes: Vec<_> = left.zip(lanes).collect();
     lanes.retain(|(left, _)| *left > 0);
     lanes.sort_by_key(|(left, _)| std::cmp::Reverse(*left));
     lanes.into_iter().map(|(_, lane)| lane).collect()

@@ -438,7 +438,13 @@ impl Shell<'_> {
                 .rows
                 .saturating_sub(lanes[place].tally.settled())
         };
-        let mut busiest: Vec<_> = (0..lanes.len()).collect();
+        let stopped = self.core.stops();
+        let is_going = |place: &usize| {
+            stopped
+                .iter()
+                .all(|(lane, _)| usize::from(lane.0) != *place)
+        };
+        let mut busiest: Vec<_> = (0..lanes.len()).filter(is_going).collect();
         busiest.sort_by_key(|&place| std::cmp::Reverse(left(place)));
         // Asked together, so that they are answered together.
         let asked = busiest.into_iter().take(LANES_LOOKED_AT).map(|place| {
