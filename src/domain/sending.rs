@@ -9,6 +9,8 @@ pub struct Sending {
     pub sent_at: Timestamp,
     /// When its answer was read or it was given up; none where neither happened.
     pub replied_at: Option<Timestamp>,
+    /// Whether we gave it up, so that it may have reached the service later still.
+    pub is_given_up: bool,
     /// The status of the answer.
     pub http_status: Option<u16>,
     /// Whether it belongs to the run that is looked at, and not to another one that shares its quota.

@@ -2,7 +2,7 @@
 //!
 //! The time line has a fixed number of columns, so that its size is that of a picture and not of a run. A slot is
 //! counted as the ledger counts it: taken when the cancel is sent, given back one period and a thousandth after its
-//! answer. What the journal does not tell is the grace of a call that we ended; such a slot shows free too early.
+//! answer, and that much later by the grace of a call that we gave up.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -88,11 +88,13 @@ pub struct TimelineBuilder {
     last: Option<Sending>,
     /// Which window was full when the last cancel of the run had been sent.
     full: Option<usize>,
+    /// For how much longer a call that we gave up holds its slots.
+    grace: Duration,
 }
 
 impl TimelineBuilder {
-    /// Begins a time line from `start` to `end`.
-    pub fn new(windows: &Windows, (start, end): (Timestamp, Timestamp)) -> Self {
+    /// Begins a time line from `start` to `end`; what we gave up holds its slots for `grace` more.
+    pub fn new(windows: &Windows, grace: Duration, (start, end): (Timestamp, Timestamp)) -> Self {
         let windows: Vec<_> = windows
             .as_slice()
             .iter()
@@ -117,6 +119,7 @@ impl TimelineBuilder {
             column: 0,
             last: None,
             full: None,
+            grace,
         }
     }
 
@@ -127,7 +130,7 @@ impl TimelineBuilder {
             .map(|used| used.window.hold())
             .max()
             .unwrap_or_default();
-        earlier(self.line.start, reach)
+        earlier(self.line.start, reach + self.grace)
     }
 
     /// Adds the next sending, in the order of time.
@@ -142,7 +145,12 @@ impl TimelineBuilder {
         let is_before = sending.sent_at < self.line.start;
         for (used, taken) in self.line.windows.iter_mut().zip(&mut self.taken) {
             let answered = sending.replied_at.unwrap_or(sending.sent_at);
-            taken.push(Reverse(later(answered, used.window.hold())));
+            let grace = if sending.is_given_up {
+                self.grace
+            } else {
+                Duration::ZERO
+            };
+            taken.push(Reverse(later(answered, used.window.hold() + grace)));
             if !is_before {
                 let peak = &mut used.peaks[column];
                 *peak = (*peak).max(u32::try_from(taken.len()).unwrap_or(u32::MAX));
@@ -266,6 +274,7 @@ mod tests {
         Sending {
             sent_at: at(millis),
             replied_at: Some(at(millis + 100)),
+            is_given_up: false,
             http_status: Some(http_status),
             is_own: true,
         }
@@ -276,7 +285,11 @@ mod tests {
     }
 
     fn gathered(windows: &Windows, seconds: i64, sendings: &[Sending]) -> Timeline {
-        let mut builder = TimelineBuilder::new(windows, (at(0), at(seconds * 1000)));
+        let mut builder = TimelineBuilder::new(
+            windows,
+            Duration::from_secs(20),
+            (at(0), at(seconds * 1000)),
+        );
         for &sending in sendings {
             builder.push(sending);
         }
@@ -292,6 +305,21 @@ mod tests {
         assert_eq!(used.peaks[COLUMNS / 4], 10);
         assert_eq!(used.peaks[COLUMNS - 1], 0);
         assert_eq!(line.sent.iter().sum::<u32>(), 10);
+    }
+
+    #[test]
+    fn what_we_gave_up_holds_its_slot_for_the_grace_too() {
+        let given_up = Sending {
+            is_given_up: true,
+            ..sending(0, 200)
+        };
+        for (sending, is_free) in [(sending(0, 200), true), (given_up, false)] {
+            let line = gathered(&windows(&["10/1m"]), 120, &[sending]);
+            let peaks = &line.windows[0].peaks;
+            // 70 s and 90 s after the sending.
+            assert_eq!(peaks[COLUMNS * 7 / 12], u32::from(!is_free));
+            assert_eq!(peaks[COLUMNS * 9 / 12], 0);
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn sendings(
     mut visit: impl FnMut(Sending),
 ) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT a.sent, a.replied, a.http_status, a.run = ?1 FROM attempts a
+        "SELECT a.sent, a.replied, a.http_status, a.run = ?1, coalesce(a.class, '') = 'timed_out' FROM attempts a
          WHERE a.sent BETWEEN ?2 AND ?3 AND a.run IN (
             SELECT o.id FROM runs o, runs r
             WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app)
@@ -89,6 +89,7 @@ pub(super) fn sendings(
             replied_at: row.get::<_, Option<Wall>>(1)?.map(|Wall(at)| at),
             http_status: row.get(2)?,
             is_own: row.get(3)?,
+            is_given_up: row.get(4)?,
         });
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! One report row from one journal row, and the outcome of a row that never got its last word.
 
+use std::fmt::Write as _;
+
 use rusqlite::Connection;
 use rusqlite::Row;
 use rusqlite::params;
@@ -59,13 +61,13 @@ pub(super) fn read_follow_ups(
     run: &RunRecord,
     limit: u32,
 ) -> Result<Vec<ReportRow>, Fault> {
-    let ranks: Vec<_> = (0..)
-        .zip(FollowUp::ALL)
-        .map(|(rank, need)| format!("WHEN '{}' THEN {rank}", need.as_str()))
-        .collect();
-    let ranks = ranks.join(" ");
+    let mut gravity = String::from("CASE r.follow_up");
+    for (rank, need) in FollowUp::ALL.into_iter().enumerate() {
+        // Writing to a string cannot fail.
+        write!(gravity, " WHEN '{}' THEN {rank}", need.as_str()).unwrap_or_default();
+    }
     let sql = select(&format!(
-        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY CASE r.follow_up {ranks} END, r.number LIMIT ?2"
+        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY {gravity} END, r.number LIMIT ?2"
     ));
     let rows = conn
         .prepare_cached(&sql)?

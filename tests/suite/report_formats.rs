@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -79,13 +80,14 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
 }
 
 fn timeline() -> Timeline {
-    let mut builder = TimelineBuilder::new(&Windows::documented(), (at(0), at(90)));
+    let mut builder = TimelineBuilder::new(&Windows::documented(), Duration::ZERO, (at(0), at(90)));
     for second in [0, 1, 70] {
         builder.push(Sending {
             sent_at: at(second),
             replied_at: Some(at(second)),
             http_status: Some(if second == 1 { 429 } else { 200 }),
             is_own: true,
+            is_given_up: false,
         });
     }
     builder.finish()

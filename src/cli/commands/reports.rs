@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -157,7 +158,9 @@ fn timeline(
     let Some(span) = reader.sending_span(run.key)? else {
         return Ok(None);
     };
-    let mut builder = TimelineBuilder::new(&windows(settings), span);
+    let grace = settings.get("fate_grace_ms").and_then(Value::as_u64);
+    let grace = Duration::from_millis(grace.unwrap_or_default());
+    let mut builder = TimelineBuilder::new(&windows(settings), grace, span);
     let span = (builder.matters_from(), span.1);
     reader.sendings(run.key, span, |sending| builder.push(sending))?;
     Ok(Some(builder.finish()))
