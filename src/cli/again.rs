@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use super::text::visible;
 
 /// What every command takes.
-const PLACES: [&str; 3] = ["state_dir", "config", "profile"];
+const PLACES: [&str; 3] = ["state_dir", "config", "profiles"];
 
 /// What every command takes that signs in.
 const CONNECTION: [&str; 11] = [
@@ -71,7 +71,11 @@ fn flags(typed: &ArgMatches, ids: &[&str]) -> String {
         {
             continue;
         }
-        let name = if *id == "reports" { "report" } else { id };
+        let name = match *id {
+            "reports" => "report",
+            "profiles" => "profile",
+            name => name,
+        };
         for value in typed.get_raw(id).into_iter().flatten() {
             let value = quoted(&value.to_string_lossy());
             words += &[" --", &name.replace('_', "-"), " ", &value].concat();

@@ -41,6 +41,7 @@ use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
 use mde_cancel::engine::core::RunEvent;
 use mde_cancel::engine::execute;
+use mde_cancel::intake::BookmarkUse;
 use mde_cancel::intake::Input;
 use mde_cancel::intake::IntakeSettings;
 use mde_cancel::intake::OpenInput;
@@ -286,7 +287,7 @@ impl Scenario {
     fn inputs(&self, folder: &Path) -> Vec<OpenInput> {
         let path = folder.join("ids.csv");
         std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
-        open(&[Input::File(path)], &IntakeSettings::default()).unwrap()
+        open(&[Input::File(path)], &as_a_run_reads()).unwrap()
     }
 }
 
@@ -299,6 +300,14 @@ fn open_store(folder: &Path, options: StoreOptions) -> Store {
         boot: clock.boot(),
     };
     Store::open_with(folder, process, clock.now(), options).unwrap()
+}
+
+/// Bookmarks are kept, so that the reading can be taken up wherever it is broken off.
+fn as_a_run_reads() -> IntakeSettings {
+    IntakeSettings {
+        bookmarks: BookmarkUse::Kept,
+        ..IntakeSettings::default()
+    }
 }
 
 fn new_run(id: RunId, created: Timestamp) -> NewRun {

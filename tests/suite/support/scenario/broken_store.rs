@@ -24,7 +24,6 @@ use mde_cancel::engine::core::Core;
 use mde_cancel::engine::execute;
 use mde_cancel::intake::Bookmark;
 use mde_cancel::intake::Input;
-use mde_cancel::intake::IntakeSettings;
 use mde_cancel::intake::open;
 use mde_cancel::sandbox::CallKind;
 use mde_cancel::sandbox::Sandbox;
@@ -36,6 +35,7 @@ use mde_cancel::store::state_file;
 
 use super::Recorder;
 use super::Scenario;
+use super::as_a_run_reads;
 use super::new_run;
 use super::open_store;
 
@@ -151,7 +151,7 @@ impl Scenario {
         };
         let place: Place = serde_json::from_str(position).unwrap();
         let path = Input::File(folder.join("ids.csv"));
-        let mut inputs = open(&[path], &IntakeSettings::default()).unwrap();
+        let mut inputs = open(&[path], &as_a_run_reads()).unwrap();
         inputs[0]
             .resume(&Bookmark::parse(&place.bookmark).unwrap())
             .unwrap();
