@@ -11,11 +11,13 @@ mod judge;
 mod mortal;
 mod scenario;
 
+mod history;
 mod live_sandbox;
 mod story;
 mod virtual_loop;
 mod world;
 
+pub(crate) use history::History;
 pub(crate) use judge::Told;
 pub(crate) use judge::assert_agrees;
 pub(crate) use judge::assert_quotas_kept;
@@ -47,7 +49,6 @@ pub(crate) use t_opt::best_departures;
 pub(crate) use t_opt::t_opt;
 pub(crate) use virtual_loop::VirtualLoop;
 pub(crate) use world::Fault;
-pub(crate) use world::History;
 pub(crate) use world::World;
 pub(crate) use world::id_of;
 pub(crate) use world::reply;

@@ -18,7 +18,6 @@ use mde_cancel::domain::CancelReply;
 use mde_cancel::domain::LaneId;
 use mde_cancel::domain::MachineAction;
 use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReadReply;
 use mde_cancel::domain::Reply;
 use mde_cancel::domain::ReplyKind;
@@ -36,7 +35,6 @@ use mde_cancel::engine::core::Event;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::engine::core::LaneSettings;
 use mde_cancel::engine::core::MaxFailures;
-use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::core::Tally;
 use mde_cancel::engine::core::Ticket;
 use mde_cancel::quota::Calls;
@@ -53,6 +51,7 @@ use mde_cancel::store::RunKey;
 use mde_cancel::store::ScopeKey;
 use mde_cancel::store::Taken;
 
+use super::History;
 use super::RollingWindows;
 use super::allowances;
 use super::model_server::ModelServer;
@@ -117,44 +116,6 @@ pub(crate) enum Fault {
     Unavailable,
     NoName,
     Silent,
-}
-
-/// What became of it.
-pub(crate) struct History {
-    pub(crate) elapsed: Duration,
-    pub(crate) outcomes: BTreeMap<RowNumber, Outcome>,
-    /// When each cancel reached the service, in order of time.
-    pub(crate) arrivals: Vec<Duration>,
-    pub(crate) throttled: u64,
-    /// Cancels that reached the service during the outage.
-    pub(crate) slots_in_outage: usize,
-    /// Whether the run came to its end.
-    pub(crate) finished: bool,
-    pub(crate) stop: Option<StopReason>,
-    pub(crate) tally: Tally,
-    /// When each cancel left, and for which action.
-    pub(crate) posts: Vec<(Duration, ActionId)>,
-    /// When each read left.
-    pub(crate) reads: Vec<Duration>,
-    /// Cancels that reached an action that had ended.
-    pub(crate) wasted: usize,
-    /// How often a token was asked for.
-    pub(crate) tokens: usize,
-    /// Calls that left with a token that had ended.
-    pub(crate) with_ended_token: usize,
-    /// How long each cooldown was when it was set.
-    pub(crate) cooldowns: Vec<Duration>,
-    pub(crate) reasons: BTreeMap<RowNumber, String>,
-}
-
-impl History {
-    pub(crate) fn counts(&self) -> BTreeMap<Outcome, usize> {
-        let mut counts = BTreeMap::new();
-        for outcome in self.outcomes.values() {
-            *counts.entry(*outcome).or_default() += 1;
-        }
-        counts
-    }
 }
 
 struct Running {
