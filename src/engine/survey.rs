@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::ListQuery;
+use crate::api::MAX_TOP;
 use crate::clock::Clock;
 use crate::domain::ActionId;
 use crate::domain::Facts;
@@ -36,6 +38,12 @@ use super::rules::Rules;
 
 /// Ids that are read at once, and how many of the first must be known for the rest to be worth a look.
 const BATCH: usize = 100;
+
+/// From so many rows on, one look at all that is open in the tenant comes first.
+const MANY: usize = 1_000;
+
+/// What is open in a tenant.
+const OPEN: &str = "status eq 'Pending' or status eq 'InProgress'";
 
 /// Why rows are not read any further.
 #[derive(Debug, thiserror::Error)]
@@ -145,44 +153,115 @@ impl Survey {
         clock: &dyn Clock,
         patience: Option<Duration>,
     ) -> Result<bool, SurveyError> {
-        let until = patience.map(|patience| clock.now().uptime.after(patience));
+        let read = self.read_all((store, run), clock);
+        let Some(patience) = patience else {
+            return read.await.map(|()| true);
+        };
+        let until = clock.now().uptime.after(patience);
+        tokio::select! {
+            biased;
+            () = clock.sleep_until(until) => Ok(false),
+            read = read => read.map(|()| true),
+        }
+    }
+
+    async fn read_all(
+        &mut self,
+        (store, run): (&Store, RunKey),
+        clock: &dyn Clock,
+    ) -> Result<(), SurveyError> {
+        let mut after = RowNumber(0);
+        let first = self.unread((store, run), (&mut after, MANY), clock).await?;
+        if first.len() == MANY {
+            self.read_open((store, run), clock).await?;
+        }
+        after = RowNumber(0);
+        loop {
+            let rows = self
+                .unread((store, run), (&mut after, BATCH), clock)
+                .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+            let records = self.read(&ids).await?;
+            self.note((store, run), (&rows, &records), clock).await?;
+        }
+    }
+
+    /// Reads the tenant's open actions with one call: where the plan holds many of them, that saves a call for each
+    /// hundred.
+    async fn read_open(
+        &mut self,
+        (store, run): (&Store, RunKey),
+        clock: &dyn Clock,
+    ) -> Result<(), SurveyError> {
+        let query = ListQuery {
+            filter: Some(OPEN.to_owned()),
+            top: MAX_TOP,
+            skip: 0,
+        };
+        let open = match self.reads.page(&query).await {
+            Ok(records) => records,
+            // A service that does not take this filter takes ids.
+            Err(ReadsError::Refused { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let open: HashMap<_, _> = open.into_iter().map(|record| (record.id, record)).collect();
         let mut after = RowNumber(0);
         loop {
-            let rows = store.load_rows(run, self.lane, after, BATCH);
-            let rows = rows.await.map_err(ReadsError::Store)?;
-            let Some(last) = rows.last() else {
-                return Ok(true);
-            };
-            after = last.number;
-            // What was sent before is looked at by the run, which knows what to make of it.
-            // What the tenant's list has just told needs no second look.
-            let now = clock.now();
-            let stale_after = self.reads.stale_after();
-            let is_young =
-                |at: Timestamp| at <= now.wall && now.uptime.since(now.uptime_at(at)) < stale_after;
-            let fresh: Vec<_> = rows
-                .iter()
-                .filter(|row| row.attempts == 0 && row.phase == Phase::Fresh)
-                .filter(|row| !row.triaged_at.is_some_and(is_young))
-                .collect();
-            let ids: Vec<_> = fresh.iter().map(|row| row.id).collect();
-            let records = match until {
-                None => self.read(&ids).await?,
-                Some(until) => tokio::select! {
-                    biased;
-                    () = clock.sleep_until(until) => return Ok(false),
-                    records = self.read(&ids) => records?,
-                },
-            };
-            let now = clock.now().wall;
-            let told = fresh
-                .into_iter()
-                .filter_map(|row| Some((row, records.get(&row.id)?)));
-            let journaled: Vec<_> = told
-                .flat_map(|(row, record)| self.notes(run, row, record, now))
-                .collect();
-            store.write(journaled).await.map_err(ReadsError::Store)?;
+            let rows = self.unread((store, run), (&mut after, MANY), clock).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.has_found_any |= rows.iter().any(|row| open.contains_key(&row.id));
+            self.note((store, run), (&rows, &open), clock).await?;
         }
+    }
+
+    /// Takes the next `most` rows behind `after` whose state nobody knows yet.
+    ///
+    /// What was sent before is looked at by the run, which knows what to make of it; what a list has just told needs no
+    /// second look.
+    async fn unread(
+        &self,
+        (store, run): (&Store, RunKey),
+        (after, most): (&mut RowNumber, usize),
+        clock: &dyn Clock,
+    ) -> Result<Vec<QueuedRow>, SurveyError> {
+        let now = clock.now();
+        let stale_after = self.reads.stale_after();
+        let is_young =
+            |at: Timestamp| at <= now.wall && now.uptime.since(now.uptime_at(at)) < stale_after;
+        let mut unread = Vec::new();
+        while unread.len() < most {
+            let rows = store.load_rows(run, self.lane, *after, most - unread.len());
+            let rows = rows.await.map_err(ReadsError::Store)?;
+            let Some(last) = rows.last() else { break };
+            *after = last.number;
+            unread.extend(rows.into_iter().filter(|row| {
+                let is_fresh = row.attempts == 0 && row.phase == Phase::Fresh;
+                is_fresh && !row.triaged_at.is_some_and(is_young)
+            }));
+        }
+        Ok(unread)
+    }
+
+    /// Journals what records say about rows.
+    async fn note(
+        &self,
+        (store, run): (&Store, RunKey),
+        (rows, records): (&[QueuedRow], &HashMap<ActionId, MachineAction>),
+        clock: &dyn Clock,
+    ) -> Result<(), SurveyError> {
+        let now = clock.now().wall;
+        let told = rows
+            .iter()
+            .filter_map(|row| Some((row, records.get(&row.id)?)));
+        let journaled: Vec<_> = told
+            .flat_map(|(row, record)| self.notes(run, row, record, now))
+            .collect();
+        Ok(store.write(journaled).await.map_err(ReadsError::Store)?)
     }
 
     /// Returns what the journal is told about a row whose record was read.

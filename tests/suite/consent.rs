@@ -293,6 +293,29 @@ fn a_plan_over_the_bound_is_refused_whoever_agreed_and_one_within_it_goes() {
 }
 
 #[test]
+fn a_large_plan_is_read_by_one_look_at_what_is_open_and_by_ids_for_the_rest() {
+    let place = Place::with(1_400);
+    place.live.isolates(1_401..=1_500, Status::Succeeded);
+    let ids: Vec<_> = (1..=1_500)
+        .map(|number| nth_id(number).to_string())
+        .collect();
+    std::fs::write(
+        place.here().join("ids.csv"),
+        format!("id\n{}", ids.join("\n")),
+    )
+    .unwrap();
+    let output = place
+        .command("run --yes --max-actions 9 ids.csv")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("1,400 actions to cancel"), "{told}");
+    assert_eq!(place.live.calls(CallKind::List), 2);
+    assert_eq!(place.cancels(), 0);
+}
+
+#[test]
 fn where_nothing_is_to_be_sent_nobody_is_asked() {
     let place = Place::with(1);
     std::fs::write(place.here().join("ids.csv"), "id,type\n").unwrap();
