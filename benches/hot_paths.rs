@@ -342,6 +342,7 @@ fn core() -> Core {
         pace: None,
         concurrency,
         cooldown: None,
+        learned: None,
     };
     let settings = CoreSettings {
         run: RunKey(1),

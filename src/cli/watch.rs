@@ -155,6 +155,14 @@ impl Observer for Watch<'_> {
             } => {
                 tracing::warn!(run, tenant, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
+            RunEvent::Paced { destination, pace } => match pace {
+                Some(pace) => {
+                    tracing::info!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread evenly, for the service refuses bursts that its allowance permits");
+                }
+                None => {
+                    tracing::info!(run, tenant, destination = %destination, "calls leave as the allowance permits again");
+                }
+            },
             RunEvent::Down { reads, until, what } => {
                 let text = down_text(*reads, what, seen);
                 if seen.stopping {

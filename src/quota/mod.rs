@@ -17,6 +17,7 @@ mod slow_start;
 
 mod decide;
 mod forecast;
+mod learned;
 mod pacer;
 
 pub use calls::Calls;
@@ -29,6 +30,8 @@ pub use decide::usage;
 pub use forecast::Milestone;
 pub use forecast::forecast;
 pub use forecast::milestones;
+pub use learned::KeptPace;
+pub use learned::LearnedPace;
 pub use pace::InvalidPace;
 pub use pace::Pace;
 pub use pacer::Pacer;

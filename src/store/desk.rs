@@ -208,6 +208,7 @@ impl Desk {
                 scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
             }
             Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
+            Record::Pace { scope, pace, at } => scopes::set_pace(conn, *scope, *pace, *at),
             Record::RunSettings { run, settings } => runs::set_settings(conn, *run, settings),
             Record::RunState {
                 run,

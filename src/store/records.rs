@@ -19,6 +19,7 @@ use crate::domain::RowNumber;
 use crate::domain::Settlement;
 use crate::domain::Source;
 use crate::domain::Uptime;
+use crate::quota::KeptPace;
 use crate::quota::Window;
 
 use super::patience;
@@ -234,6 +235,15 @@ pub enum Record {
         scope: ScopeKey,
         /// The allowance; one of the same period is replaced.
         window: Window,
+        /// When.
+        at: Timestamp,
+    },
+    /// The pace of a scope was learned, changed or, with none, lifted. It counts for 24 hours.
+    Pace {
+        /// Which scope.
+        scope: ScopeKey,
+        /// The pace.
+        pace: Option<KeptPace>,
         /// When.
         at: Timestamp,
     },

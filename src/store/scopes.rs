@@ -13,6 +13,7 @@ use crate::domain::Destination;
 use crate::domain::Moment;
 use crate::domain::Scope;
 use crate::domain::Uptime;
+use crate::quota::KeptPace;
 use crate::quota::Window;
 use crate::quota::Windows;
 
@@ -23,9 +24,9 @@ use super::slots::ScopeRecord;
 use super::words::Up;
 use super::words::Wall;
 
-/// How long an allowance that the service named counts. A nightly sweep need not draw a 429 for it each time, and one that
+/// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for it each time, and one that
 /// was lifted again, or misread, does not slow anybody down for good.
-const ADOPTED_FOR: Duration = Duration::from_secs(24 * 3600);
+const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the scope's key; a scope never heard of before is entered.
 pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, Fault> {
@@ -89,6 +90,7 @@ pub(super) fn read(
         key,
         cooldown: cooldown(conn, key, boot, now)?,
         adopted: adopted(conn, key, now.wall)?,
+        pace: pace(conn, key, now.wall)?,
     })
 }
 
@@ -162,7 +164,7 @@ pub(super) fn adopt(
     Ok(())
 }
 
-/// Returns the allowances that the service named in the last [`ADOPTED_FOR`], the shortest period first.
+/// Returns the allowances that the service named in the last [`KEPT_FOR`], the shortest period first.
 fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, Fault> {
     let windows = conn
         .prepare_cached(
@@ -181,6 +183,60 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
     Ok(Windows::new(windows))
 }
 
+/// Writes down the pace that a scope's refusals taught, or that there is none any more.
+pub(super) fn set_pace(
+    conn: &Connection,
+    key: ScopeKey,
+    pace: Option<KeptPace>,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let text = pace.map(|pace| pace_text(pace, at));
+    conn.prepare_cached("UPDATE scopes SET pace = ?2 WHERE id = ?1")?
+        .execute(params![key.0, text])?;
+    Ok(())
+}
+
+/// Returns the pace that was learned less than [`KEPT_FOR`] ago, by a clock that may have been set since.
+fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, Fault> {
+    let text: Option<String> = conn
+        .prepare_cached("SELECT pace FROM scopes WHERE id = ?1")?
+        .query_row([key.0], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| unknown(key))?;
+    let kept = text.as_deref().and_then(read_pace);
+    Ok(kept
+        .filter(|(_, at)| now.duration_since(*at).unsigned_abs() < KEPT_FOR)
+        .map(|(pace, _)| pace))
+}
+
+/// The window in calls and nanoseconds, the share, the patience, and when it was learned in milliseconds of the epoch.
+fn pace_text(pace: KeptPace, at: Timestamp) -> String {
+    let KeptPace {
+        window,
+        share,
+        patience,
+    } = pace;
+    let (limit, period) = (window.limit, window.period.as_nanos());
+    format!(
+        "{limit} {period} {share} {patience} {}",
+        at.as_millisecond()
+    )
+}
+
+fn read_pace(text: &str) -> Option<(KeptPace, Timestamp)> {
+    let parts: Vec<_> = text.split(' ').collect();
+    let &[limit, period, share, patience, at] = parts.as_slice() else {
+        return None;
+    };
+    let period = Duration::from_nanos(period.parse().ok()?);
+    let pace = KeptPace {
+        window: Window::named(limit.parse().ok()?, period)?,
+        share: share.parse().ok()?,
+        patience: patience.parse().ok()?,
+    };
+    Some((pace, Timestamp::from_millisecond(at.parse().ok()?).ok()?))
+}
+
 /// Forgets the allowances of a scope that the service has not named for long; a stamp from the future is of now.
 pub(super) fn age_allowances(
     conn: &Connection,
@@ -197,7 +253,7 @@ pub(super) fn age_allowances(
 }
 
 fn outdated(now: Timestamp) -> Timestamp {
-    now.checked_sub(ADOPTED_FOR).unwrap_or(Timestamp::MIN)
+    now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN)
 }
 
 fn unknown(key: ScopeKey) -> Fault {

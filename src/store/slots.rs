@@ -8,6 +8,7 @@ use crate::domain::Moment;
 use crate::domain::RowNumber;
 use crate::domain::Uptime;
 use crate::quota::Calls;
+use crate::quota::KeptPace;
 use crate::quota::Usage;
 use crate::quota::Windows;
 
@@ -86,6 +87,8 @@ pub struct ScopeRecord {
     pub cooldown: Option<Cooldown>,
     /// The allowances that the service named in the last 24 hours; none where it did not.
     pub adopted: Windows,
+    /// The pace that the service's refusals taught in the last 24 hours.
+    pub pace: Option<KeptPace>,
 }
 
 /// How far a scope's windows are used.

@@ -64,6 +64,7 @@ fn gate(scope: i64) -> GateSettings {
         pace: None,
         concurrency: 16,
         cooldown: None,
+        learned: None,
     }
 }
 

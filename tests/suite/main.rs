@@ -24,6 +24,7 @@ mod intake;
 mod intake_attacks;
 mod intake_types;
 mod lanes;
+mod learned_pace;
 mod list;
 mod preview;
 mod quota;

@@ -168,6 +168,7 @@ fn settings_for(scope: ScopeKey) -> ReadsSettings {
             pace: None,
             concurrency: 1,
             cooldown: None,
+            learned: None,
         },
         retry: RetrySettings::default().scaled_down(100),
         patience: Duration::from_millis(600),

@@ -380,8 +380,20 @@ pub(super) async fn gate(
             );
         }
     }
+    // One of a window that is not kept any more says nothing of those that are.
+    let learned = known.pace.filter(|pace| {
+        let mut kept = windows.as_slice().iter();
+        kept.any(|window| window.period == pace.window.period)
+    });
+    if let Some(pace) = &learned {
+        tracing::warn!(
+            destination = %scope.destination, pace = %pace.as_rate(),
+            "the service refused bursts in an earlier run, so calls are spread evenly; `mde-cancel quota` shows it"
+        );
+    }
     Ok(GateSettings {
         scope: known.key,
+        learned,
         windows: Arc::new(windows),
         pace,
         concurrency,

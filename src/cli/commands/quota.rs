@@ -32,6 +32,7 @@ use crate::domain::Destination;
 use crate::domain::Moment;
 use crate::domain::Scope;
 use crate::quota::Usage;
+use crate::quota::Window;
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
@@ -83,6 +84,8 @@ struct ScopeState {
     windows: Vec<Usage>,
     /// Until when the service asked for a pause.
     pause_until: Option<Timestamp>,
+    /// The even rate that the service's refusals taught.
+    learned: Option<Window>,
 }
 
 impl ScopeState {
@@ -115,6 +118,7 @@ async fn read(
             scope,
             windows: used.windows,
             pause_until: record.cooldown.map(|cooldown| cooldown.wall),
+            learned: record.pace.map(|pace| pace.as_rate()),
         };
         // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
         if !state.is_sandbox() || !state.is_at_rest() {
@@ -178,6 +182,7 @@ fn json(scopes: &[ScopeState], now: Moment) -> String {
                 "app": state.scope.app,
                 "destination": state.scope.destination.as_str(),
                 "pause_until": stamp(state.pause_until),
+                "learned_pace": state.learned.map(|pace| pace.to_string()),
                 "windows": windows,
             })
         })
@@ -210,9 +215,16 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         );
         text.push_str(&rows(&states, now, zone, width));
         for state in states {
+            let destination = state.scope.destination;
+            if let Some(pace) = state.learned {
+                writeln!(
+                    text,
+                    "  {destination}: {pace}, spread evenly: bursts were refused"
+                )
+                .unwrap_or_default();
+            }
             if let Some(until) = state.pause_until {
                 let until = ClockTime::new(until, now.wall, zone);
-                let destination = state.scope.destination;
                 // Writing to a string cannot fail.
                 writeln!(text, "  {destination}: paused by the service until {until}")
                     .unwrap_or_default();
@@ -313,11 +325,13 @@ mod tests {
                     usage("1500/1h", 1204, None, 3500),
                 ],
                 pause_until: Some("2026-11-24T03:14:00Z".parse().unwrap()),
+                learned: Some("95/1m".parse().unwrap()),
             },
             ScopeState {
                 scope: scope("commercial", Destination::List),
                 windows: Vec::new(),
                 pause_until: None,
+                learned: None,
             },
             ScopeState {
                 scope: Scope {
@@ -326,11 +340,13 @@ mod tests {
                 },
                 windows: vec![usage("50/6s", 2, None, 3)],
                 pause_until: None,
+                learned: None,
             },
             ScopeState {
                 scope: scope("evil\u{1b}[2J:443", Destination::Get),
                 windows: vec![usage("50/1m", 0, None, 0)],
                 pause_until: None,
+                learned: None,
             },
         ]
     }
@@ -345,6 +361,7 @@ mod tests {
           cancel  minute        100/100     0  14:00:12 UTC  14:00:55 UTC
           cancel  hour      1,204/1,500   296  now           14:58:20 UTC
           list    no bound
+          cancel: 95/1m, spread evenly: bursts were refused
           cancel: paused by the service until 2026-11-24 03:14 UTC
 
         evil\u{1b}[2J:443

@@ -130,6 +130,7 @@ impl Lane {
         let (proper, kind) = (reply.is_proper(), &reply.kind);
         self.gate(flight.destination)
             .ended(flight.generation, proper);
+        self.note_pace(now, flight.destination);
         if !matches!(
             kind,
             ReplyKind::NeverLeft(_) | ReplyKind::TimedOut | ReplyKind::Redirected
@@ -386,8 +387,12 @@ impl Lane {
                 cause: words::of_throttle(&throttle),
             });
         }
-        if let Some(window) = adoptable(&throttle) {
-            self.adopt(destination, window, now.wall);
+        let counted = adoptable(&throttle);
+        let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
+        // A smaller allowance explains the refusal, and the windows keep to it from now on.
+        if is_news && !is_adopted {
+            self.gate(destination).learn_pace(counted);
+            self.note_pace(now, destination);
         }
         self.tell.push(RunEvent::Throttled {
             destination,
@@ -398,8 +403,8 @@ impl Lane {
     }
 
     /// Takes an allowance over where it is smaller than ours. It is written down in any case, for the service has just
-    /// confirmed it.
-    fn adopt(&mut self, destination: Destination, window: Window, at: Timestamp) {
+    /// confirmed it. Returns whether it is smaller.
+    fn adopt(&mut self, destination: Destination, window: Window, at: Timestamp) -> bool {
         let gate = self.gate(destination);
         let scope = gate.scope;
         let mut windows = (*gate.windows).clone();
@@ -412,6 +417,22 @@ impl Lane {
                 window,
             });
         }
+        is_smaller
+    }
+
+    /// Writes the learned pace down where it has changed, and tells of it.
+    fn note_pace(&mut self, now: Moment, destination: Destination) {
+        let gate = self.gate(destination);
+        if !gate.has_new_pace() {
+            return;
+        }
+        let (scope, pace) = (gate.scope, gate.learned());
+        self.records.push(Record::Pace {
+            scope,
+            pace,
+            at: now.wall,
+        });
+        self.tell.push(RunEvent::Paced { destination, pace });
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::Outcome;
 use crate::domain::ReadReply;
 use crate::domain::RowNumber;
 use crate::domain::Uptime;
+use crate::quota::KeptPace;
 use crate::quota::Window;
 use crate::store::QueuedRow;
 use crate::store::Record;
@@ -258,6 +259,13 @@ pub enum RunEvent {
         destination: Destination,
         /// The allowance.
         window: Window,
+    },
+    /// The service's refusals taught us a pace, or a learned one is lifted.
+    Paced {
+        /// What we called.
+        destination: Destination,
+        /// What is kept from now on.
+        pace: Option<KeptPace>,
     },
     /// The service seems to be down; the next probe leaves then.
     Down {

@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use crate::domain::Uptime;
 use crate::quota::Cooldown;
+use crate::quota::KeptPace;
+use crate::quota::LearnedPace;
+use crate::quota::Pace;
 use crate::quota::Pacer;
 use crate::quota::SlowStart;
+use crate::quota::Window;
 use crate::quota::Windows;
 use crate::store::ScopeKey;
 
@@ -52,11 +56,26 @@ pub struct GateSettings {
     /// The scope's windows.
     pub windows: Arc<Windows>,
     /// How calls are spread within them.
-    pub pace: Option<crate::quota::Pace>,
+    pub pace: Option<Pace>,
     /// How many calls may be under way.
     pub concurrency: usize,
     /// A cooldown that an earlier run or another process has noted.
     pub cooldown: Option<Uptime>,
+    /// The pace that an earlier run was taught.
+    pub learned: Option<KeptPace>,
+}
+
+impl GateSettings {
+    /// Returns the pace that is kept at first.
+    pub(in crate::engine) fn first_pace(&self) -> Option<Pace> {
+        slower(self.pace, self.learned)
+    }
+}
+
+fn slower(normal: Option<Pace>, learned: Option<KeptPace>) -> Option<Pace> {
+    let learned = learned.map(|kept| kept.pace());
+    let both = normal.into_iter().chain(learned);
+    both.max_by_key(Pace::interval)
 }
 
 #[derive(Debug)]
@@ -65,6 +84,11 @@ pub(super) struct Gate {
     pub(super) windows: Arc<Windows>,
     concurrency: usize,
     pacer: Pacer,
+    /// The pace while nothing is learned.
+    normal: Option<Pace>,
+    learned: LearnedPace,
+    /// Whether the learned pace changed since that was last asked.
+    pace_changed: bool,
     cooldown: Cooldown,
     slow: SlowStart,
     /// The ledger's last "not before".
@@ -90,11 +114,15 @@ impl Gate {
             cooldown.extend(until);
             slow.begin(concurrency);
         }
+        let pace = settings.first_pace();
         Self {
             scope: settings.scope,
             windows: settings.windows,
             concurrency,
-            pacer: Pacer::new(settings.pace),
+            pacer: Pacer::new(pace),
+            normal: settings.pace,
+            learned: LearnedPace::new(settings.learned),
+            pace_changed: false,
             cooldown,
             slow,
             not_before: Uptime::MIN,
@@ -190,6 +218,10 @@ impl Gate {
         self.in_flight_since = self.in_flight_since.saturating_sub(1);
         if good {
             self.slow.on_good_reply();
+            if self.learned.passed() {
+                self.keep_pace();
+                self.pace_changed = true;
+            }
         } else {
             self.slow.on_bad_reply();
             if generation != self.slow.generation() {
@@ -204,6 +236,41 @@ impl Gate {
         let before = self.cooldown.until();
         self.cooldown.extend(until);
         self.cooldown.until() != before
+    }
+
+    /// The service refused although every window had a slot: `counted` is the window that it named. Learns a pace from
+    /// that, where there is a window to spread.
+    pub(super) fn learn_pace(&mut self, counted: Option<Window>) {
+        let windows = self.windows.as_slice();
+        let named = counted.and_then(|counted| {
+            let mut known = windows.iter();
+            known.find(|window| window.period == counted.period)
+        });
+        // A burst is refused by what counts over a short time.
+        let shortest = || windows.iter().min_by_key(|window| window.period);
+        let Some(&window) = named.or_else(shortest) else {
+            return;
+        };
+        if self.learned.refused(window) {
+            self.keep_pace();
+            self.pace_changed = true;
+        }
+    }
+
+    /// Returns whether the learned pace changed since this was last asked.
+    pub(super) fn has_new_pace(&mut self) -> bool {
+        std::mem::take(&mut self.pace_changed)
+    }
+
+    /// Returns what is learned at present.
+    pub(super) fn learned(&self) -> Option<KeptPace> {
+        self.learned.kept()
+    }
+
+    /// Keeps the slower one of the normal pace and the learned one.
+    fn keep_pace(&mut self) {
+        self.pacer
+            .set_pace(slower(self.normal, self.learned.kept()));
     }
 
     /// Begins again with one call, after a cooldown or an outage.

@@ -339,6 +339,7 @@ mod tests {
             pace: None,
             concurrency: 1,
             cooldown: None,
+            learned: None,
         };
         let settings = CoreSettings {
             run: RunKey(1),

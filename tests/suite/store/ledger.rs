@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use mde_cancel::quota::Calls;
+use mde_cancel::quota::KeptPace;
 
 use super::*;
 
@@ -366,6 +367,40 @@ fn a_confirmation_from_the_future_counts_as_one_of_now() {
     let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().adopted;
     assert_eq!(kept(0), *windows(&["45/1m"]));
     assert_eq!(kept(24 * HOUR), Windows::none());
+}
+
+#[test]
+fn a_learned_pace_is_kept_for_a_day_until_it_is_lifted() {
+    const HOUR: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    let name = block_on(store.scopes()).unwrap().remove(0).1;
+    let pace = KeptPace {
+        window: "100/1m".parse().unwrap(),
+        share: 712,
+        patience: 8,
+    };
+    let record = |pace| Record::Pace {
+        scope: key,
+        pace,
+        at: at(0).wall,
+    };
+    block_on(store.write(vec![record(Some(pace))])).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().pace;
+    assert_eq!(kept(24 * HOUR - 1), Some(pace));
+    assert_eq!(kept(24 * HOUR), None);
+    // A clock that was set back does not keep it for good.
+    assert_eq!(kept(-24 * HOUR), None);
+    assert_eq!(kept(-HOUR), Some(pace));
+    block_on(store.write(vec![record(None)])).unwrap();
+    assert_eq!(kept(0), None);
+    let text = "UPDATE scopes SET pace = '5 1 - x'";
+    let file = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    file.execute_batch(text).unwrap();
+    assert_eq!(kept(0), None);
 }
 
 #[test]

@@ -239,6 +239,7 @@ impl Scenario {
                 pace: None,
                 concurrency: 4,
                 cooldown: None,
+                learned: None,
             })
         };
         Ok(LaneSettings {

@@ -189,6 +189,7 @@ impl World {
             pace: self.pace,
             concurrency,
             cooldown: None,
+            learned: None,
         };
         let lane = LaneSettings {
             cancel: gate(1, &self.windows, self.concurrency),

@@ -193,6 +193,7 @@ impl Journal {
                 *kept = (*kept).max(*until);
             }
             Record::Limit { .. }
+            | Record::Pace { .. }
             | Record::RunSettings { .. }
             | Record::RunState { .. }
             | Record::FollowedUp { .. }

@@ -82,6 +82,7 @@ impl Process {
             pace: schedule.pace,
             concurrency,
             cooldown: journal.cooldown(ScopeKey(scope)),
+            learned: None,
         };
         let lane = LaneSettings {
             cancel: gate(1, &schedule.windows, schedule.concurrency),

@@ -1,0 +1,201 @@
+//! Gateways that count otherwise than our windows do, in virtual time: the pace that their refusals teach.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are what these tests are read for"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "seconds and calls of a few hours"
+)]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mde_cancel::domain::Outcome::Cancelled;
+use mde_cancel::domain::ReplyKind;
+use mde_cancel::domain::RetryAfter;
+use mde_cancel::domain::Throttle;
+
+use crate::support::World;
+use crate::support::reply;
+
+const MINUTE: f64 = 60.0;
+
+/// Fewer than the hour allows, refused calls included: the hour is not what is to be seen here.
+const ROWS: u32 = 1400;
+
+/// How a gateway decides whether to let a call through.
+#[derive(Clone, Copy, Debug)]
+enum Counter {
+    /// So many a minute, by a counter of this minute and a weighted one of the last, refused calls included.
+    TwoBuckets(f64),
+    /// A bucket that leaks so many a minute and holds so many.
+    Leaky(f64, f64),
+    /// So many in each minute of the clock, part of which others use.
+    Fixed(f64),
+    /// So many in any minute, the ones let through alone; twice as many from the tenth minute on.
+    Shared(usize),
+    /// So many in any minute, the ones let through alone.
+    Rolling(usize),
+}
+
+#[derive(Debug)]
+struct Gateway {
+    counter: Counter,
+    hint: Option<Duration>,
+    /// The minute that is counted, and its calls and those of the minute before.
+    minute: (u64, f64, f64),
+    level: (f64, f64),
+    passed: Vec<f64>,
+    refused: Vec<f64>,
+}
+
+impl Gateway {
+    fn new(counter: Counter, hint: Option<Duration>) -> Self {
+        Self {
+            counter,
+            hint,
+            minute: (0, 0.0, 0.0),
+            level: (0.0, 0.0),
+            passed: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn admits(&mut self, now: f64) -> bool {
+        let minute = (now / MINUTE) as u64;
+        let (counted, this, last) = &mut self.minute;
+        if minute != *counted {
+            *last = if minute == *counted + 1 { *this } else { 0.0 };
+            (*counted, *this) = (minute, 0.0);
+        }
+        match self.counter {
+            Counter::TwoBuckets(limit) => {
+                *this += 1.0;
+                let left = 1.0 - (now % MINUTE) / MINUTE;
+                *this + *last * left <= limit
+            }
+            Counter::Fixed(limit) => {
+                let passes = *this < limit;
+                *this += f64::from(u8::from(passes));
+                passes
+            }
+            Counter::Leaky(rate, burst) => {
+                let (level, at) = &mut self.level;
+                *level = (*level - (now - *at) * rate / MINUTE).max(0.0);
+                *at = now;
+                let passes = *level <= burst;
+                *level += f64::from(u8::from(passes));
+                passes
+            }
+            Counter::Rolling(limit) | Counter::Shared(limit) => {
+                let is_shared = matches!(self.counter, Counter::Shared(_));
+                let limit = limit * (1 + usize::from(is_shared && minute >= 10));
+                let young = self.passed.iter().rev();
+                young.take_while(|&&at| now - at < MINUTE).count() < limit
+            }
+        }
+    }
+
+    /// Returns the answer to a call that is refused.
+    fn judge(&mut self, now: Duration) -> Option<Throttle> {
+        let now = now.as_secs_f64();
+        if self.admits(now) {
+            self.passed.push(now);
+            return None;
+        }
+        self.refused.push(now);
+        Some(Throttle {
+            retry_after: self.hint.map(RetryAfter::Wait),
+            ..Throttle::default()
+        })
+    }
+
+    /// Returns what share of the calls after the first refused minute was refused, and how many passed in each minute
+    /// of that time.
+    fn after_the_first(&self) -> (f64, f64) {
+        let Some(first) = self.refused.first() else {
+            return (0.0, f64::INFINITY);
+        };
+        let start = first + MINUTE;
+        let late = |all: &[f64]| all.iter().filter(|&&at| at >= start).count() as f64;
+        let (passed, refused) = (late(&self.passed), late(&self.refused));
+        let minutes = (self.passed.last().unwrap() - start) / MINUTE;
+        (refused / (passed + refused), passed / minutes)
+    }
+}
+
+/// Sends every row through such a gateway. Returns how that went, and when all had ended.
+fn through(counter: Counter, hint: Option<Duration>) -> (Gateway, Duration) {
+    let gateway = Rc::new(RefCell::new(Gateway::new(counter, hint)));
+    let mut world = World::of(ROWS);
+    world.latency = Box::new(|number| (Duration::from_millis(50 + number as u64 % 100), 0.5));
+    let judge = Rc::clone(&gateway);
+    world.cancel_answer = Box::new(move |_, now| {
+        let throttle = judge.borrow_mut().judge(now)?;
+        Some(reply(ReplyKind::Throttled(throttle), Some(429)))
+    });
+    let history = world.run();
+    assert_eq!(history.stop, None, "{counter:?}");
+    assert_eq!(history.counts()[&Cancelled], ROWS as usize, "{counter:?}");
+    let gateway = gateway.replace(Gateway::new(counter, None));
+    (gateway, history.elapsed)
+}
+
+#[test]
+fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
+    // The second figure is what the gateway, or our own window, lets through a minute at best.
+    let gateways = [
+        (Counter::TwoBuckets(100.0), 100.0),
+        (Counter::TwoBuckets(60.0), 60.0),
+        (Counter::Leaky(100.0, 20.0), 100.0),
+        (Counter::Leaky(60.0, 20.0), 60.0),
+        (Counter::Leaky(60.0, 0.0), 60.0),
+        (Counter::Leaky(30.0, 5.0), 30.0),
+        (Counter::Fixed(60.0), 60.0),
+        (Counter::Rolling(60), 60.0),
+    ];
+    for (counter, best) in gateways {
+        for hint in [None, Some(Duration::from_secs(5))] {
+            let (gateway, elapsed) = through(counter, hint);
+            let (refused, passed) = gateway.after_the_first();
+            println!(
+                "{counter:?} {hint:?}: {} refused, {:.2} % after the first minute, {:.3} of the best, {elapsed:.0?}",
+                gateway.refused.len(),
+                refused * 100.0,
+                passed / best,
+            );
+            assert!(passed / best >= 0.9, "{counter:?} {hint:?}");
+            // Where a counter that was full in two seconds stays so for a minute and does not say for how long, finding
+            // that out costs a few calls.
+            let stays_full = matches!(counter, Counter::Fixed(_) | Counter::Rolling(_));
+            let bound = if stays_full && hint.is_none() {
+                0.015
+            } else {
+                0.01
+            };
+            assert!(refused <= bound, "{counter:?} {hint:?}");
+        }
+    }
+}
+
+#[test]
+fn what_others_leave_again_is_used_again() {
+    let (gateway, elapsed) = through(Counter::Shared(50), Some(Duration::from_secs(5)));
+    let (refused, _) = gateway.after_the_first();
+    println!("{} refused, {elapsed:.0?}", gateway.refused.len());
+    assert!(refused <= 0.015, "{refused}");
+    // Ten minutes at 50, a way up, and the rest at 95; at 50 all along it would have taken 28 minutes.
+    assert!(elapsed < Duration::from_secs(25 * 60), "{elapsed:?}");
+}
+
+#[test]
+fn a_gateway_that_bears_every_burst_teaches_nothing() {
+    let (gateway, elapsed) = through(Counter::Leaky(100.0, 99.0), None);
+    assert_eq!(gateway.refused, [0.0; 0]);
+    assert!(elapsed < Duration::from_secs(13 * 60 + 10), "{elapsed:?}");
+}
