@@ -25,6 +25,14 @@ const SLOWEST: u32 = 200;
 /// How much faster the first step of a way up is, in thousandths of the pace.
 const STEP: u32 = 50;
 
+/// The search between what was borne and what was refused ends where they lie nearer than this part of the latter, for
+/// the next refusal would cost more than the pace gains.
+const CLOSE: u32 = 10;
+
+/// How many calls' worth of time passes unused after a refusal: a counter that is full leaves room for as many then.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// How many periods in a row must be clean before a faster pace is tried, at first and at most.
 const PATIENCE: u32 = 4;
 const MOST_PATIENCE: u32 = 64;
@@ -136,6 +144,14 @@ impl LearnedPace {
         *kept != before
     }
 
+    /// Returns for how long nothing should leave after a refusal, whatever the service says.
+    pub fn rest(&self) -> Duration {
+        self.kept.map_or(Duration::ZERO, |kept| {
+            let rest = kept.pace().interval().saturating_mul(REST);
+            rest.min(LONGEST_REST)
+        })
+    }
+
     /// The service answered a call of the present pace. Returns whether the pace changed.
     pub fn passed(&mut self) -> bool {
         let Some(kept) = &mut self.kept else {
@@ -147,17 +163,19 @@ impl LearnedPace {
             return false;
         }
         self.borne = Some(kept.share);
-        let patience = match self.step {
-            0 => kept.patience,
-            _ if kept.share == FIRST => kept.patience,
+        let sought = self
+            .refused
+            .filter(|refused| refused.saturating_sub(kept.share) > refused / CLOSE);
+        let patience = match (sought, self.step) {
+            (None, 0) => kept.patience,
+            (None, _) if kept.share == FIRST => kept.patience,
             _ => 1,
         };
-        if let Some(refused) = self.refused
-            && refused.saturating_sub(kept.share) > refused / 20
-        {
-            kept.share = u32::midpoint(kept.share, refused);
-        } else if self.clean < period.saturating_mul(u64::from(patience)) {
+        if self.clean < period.saturating_mul(u64::from(patience)) {
             return false;
+        }
+        if let Some(refused) = sought {
+            kept.share = u32::midpoint(kept.share, refused);
         } else if kept.share < FIRST {
             self.refused = None;
             self.step = (self.step * 2).clamp(STEP, WHOLE);

@@ -379,24 +379,26 @@ impl Lane {
                 "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"
             )));
         }
-        if self.gate(destination).cool_down(verdict.until) {
+        let counted = adoptable(&throttle);
+        let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
+        let gate = self.gate(destination);
+        // A smaller allowance explains the refusal, and the windows keep to it from now on.
+        if is_news && !is_adopted {
+            gate.learn_pace(counted);
+        }
+        let until = verdict.until.max(now.uptime.after(gate.rest()));
+        if gate.cool_down(until) {
             self.records.push(Record::Cooldown {
                 scope,
-                until: verdict.until,
-                wall: now.wall_at(verdict.until),
+                until,
+                wall: now.wall_at(until),
                 cause: words::of_throttle(&throttle),
             });
         }
-        let counted = adoptable(&throttle);
-        let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
-        // A smaller allowance explains the refusal, and the windows keep to it from now on.
-        if is_news && !is_adopted {
-            self.gate(destination).learn_pace(counted);
-            self.note_pace(now, destination);
-        }
+        self.note_pace(now, destination);
         self.tell.push(RunEvent::Throttled {
             destination,
-            until: verdict.until,
+            until,
             unforeseen,
             hint_ignored: verdict.hint_ignored,
         });

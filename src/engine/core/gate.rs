@@ -4,6 +4,7 @@
 //! as an event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::Uptime;
 use crate::quota::Cooldown;
@@ -255,6 +256,11 @@ impl Gate {
             self.keep_pace();
             self.pace_changed = true;
         }
+    }
+
+    /// Returns for how long nothing should leave after a refusal that nothing explains.
+    pub(super) fn rest(&self) -> Duration {
+        self.learned.rest()
     }
 
     /// Returns whether the learned pace changed since this was last asked.
