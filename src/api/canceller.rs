@@ -1,7 +1,8 @@
 //! Sends cancels; the only part of the program that can.
 
 use secrecy::SecretString;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::domain::ActionId;
 use crate::domain::CancelReply;
@@ -14,6 +15,13 @@ use super::record::record;
 
 /// No honest answer to a cancel comes near this.
 const MAX_BODY: usize = 1024 * 1024;
+
+/// What a cancel says.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CancelBody<'text> {
+    comment: &'text str,
+}
 
 /// Sends cancels over one connection.
 #[derive(Clone, Debug)]
@@ -38,7 +46,7 @@ impl Canceller {
         let call = self
             .connection
             .post(&["api", "machineactions", &id.to_string(), "cancel"])
-            .json(&serde_json::json!({ "Comment": comment }));
+            .json(&CancelBody { comment });
         classify(exchange(call, token, MAX_BODY).await, |body| {
             read_acceptance(body, id)
         })
@@ -54,6 +62,6 @@ fn read_acceptance(body: &str, id: ActionId) -> Option<Option<MachineAction>> {
     if body.trim().is_empty() {
         return Some(None);
     }
-    let json: Value = serde_json::from_str(body).ok()?;
-    Some(record(&json).filter(|action| action.id == id))
+    let json: &RawValue = serde_json::from_str(body).ok()?;
+    Some(record(json).filter(|action| action.id == id))
 }

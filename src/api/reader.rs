@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use reqwest::header::DATE;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::domain::ActionId;
 use crate::domain::MachineAction;
@@ -53,8 +53,8 @@ impl Reader {
     pub async fn action(&self, token: &SecretString, id: ActionId) -> ReadReply {
         let path = ["api", "machineactions", &id.to_string()];
         let read = |body: &str| {
-            let json: Value = serde_json::from_str(body).ok()?;
-            record(&json)
+            let json: &RawValue = serde_json::from_str(body).ok()?;
+            record(json)
                 .filter(|action| action.id == id)
                 .map(|action| vec![action])
         };

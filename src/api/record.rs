@@ -2,8 +2,9 @@
 //!
 //! Only an id is a must: any other field may be absent, null, of another type or hold a word we do not know, and the
 //! record is still a record. A list is walked record by record, so that a page of 64 MiB never stands in memory as a
-//! tree.
+//! tree; nor does a record, whose tree would cost more than all else about an answer.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use serde::de::IgnoredAny;
 use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::domain::ActionId;
 use crate::domain::ActionStatus;
@@ -24,25 +25,29 @@ use crate::domain::MachineAction;
 /// The longest text kept of one field, in characters.
 const MAX_FIELD: usize = 1000;
 
-/// Reads one record; `None` where `value` names no action.
-pub(super) fn record(value: &Value) -> Option<MachineAction> {
-    let id = ActionId::parse(value.get("id")?.as_str()?).ok()?;
+/// About as many fields as a record has.
+const FIELDS: usize = 24;
+
+/// Reads one record; `None` where `json` names no action.
+pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
+    let value: Object<'_> = serde_json::from_str(json.get()).ok()?;
+    let id = ActionId::parse(&word(value.get("id")?)?).ok()?;
     Some(MachineAction {
-        status: text(value, "status").map(|word| ActionStatus::parse(word.trim())),
-        action_type: text(value, "type").map(|word| ActionType::parse(&word)),
-        requestor: text(value, "requestor"),
-        requestor_comment: text(value, "requestorComment"),
-        request_source: text(value, "requestSource"),
-        action_scope: text(value, "scope"),
-        machine_id: text(value, "machineId"),
-        computer_dns_name: text(value, "computerDnsName"),
-        created_at: time(value, "creationDateTimeUtc"),
-        updated_at: time(value, "lastUpdateDateTimeUtc")
-            .or_else(|| time(value, "lastUpdateTimeUtc")),
-        cancellation_requestor: text(value, "cancellationRequestor"),
-        cancellation_comment: text(value, "cancellationComment"),
-        cancelled_at: time(value, "cancellationDateTimeUtc"),
-        command_completed: has_completed_command(value),
+        status: text(&value, "status").map(|word| ActionStatus::parse(word.trim())),
+        action_type: text(&value, "type").map(|word| ActionType::parse(&word)),
+        requestor: text(&value, "requestor"),
+        requestor_comment: text(&value, "requestorComment"),
+        request_source: text(&value, "requestSource"),
+        action_scope: text(&value, "scope"),
+        machine_id: text(&value, "machineId"),
+        computer_dns_name: text(&value, "computerDnsName"),
+        created_at: time(&value, "creationDateTimeUtc"),
+        updated_at: time(&value, "lastUpdateDateTimeUtc")
+            .or_else(|| time(&value, "lastUpdateTimeUtc")),
+        cancellation_requestor: text(&value, "cancellationRequestor"),
+        cancellation_comment: text(&value, "cancellationComment"),
+        cancelled_at: time(&value, "cancellationDateTimeUtc"),
+        command_completed: has_completed_command(&value),
         ..MachineAction::bare(id)
     })
 }
@@ -54,23 +59,30 @@ pub(super) fn page(json: &str) -> Option<Vec<MachineAction>> {
 }
 
 /// Returns a field's text; a number or a truth value counts as its text, an empty one as absent.
-fn text(value: &Value, name: &str) -> Option<String> {
-    let long = match value.get(name)? {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+fn text(value: &Object<'_>, name: &str) -> Option<String> {
+    let json = value.get(name)?;
+    let long = match json.get().as_bytes().first()? {
+        b'"' => word(json)?,
+        b'n' | b'[' | b'{' => return None,
+        _ => Cow::Borrowed(json.get()),
     };
-    let short = match long.char_indices().nth(MAX_FIELD) {
+    // No text has more characters than bytes.
+    let cut = if long.len() > MAX_FIELD {
+        long.char_indices().nth(MAX_FIELD)
+    } else {
+        None
+    };
+    let short = match cut {
         Some((end, _)) => long[..end].to_owned(),
-        None => long,
+        None => long.into_owned(),
     };
     (!short.trim().is_empty()).then_some(short)
 }
 
 /// Returns a field's time. Without an offset it is UTC, as the field names say.
-fn time(value: &Value, name: &str) -> Option<Timestamp> {
-    let text = value.get(name)?.as_str()?.trim();
+fn time(value: &Object<'_>, name: &str) -> Option<Timestamp> {
+    let text = word(value.get(name)?)?;
+    let text = text.trim();
     let time = text.parse::<Timestamp>().ok().or_else(|| {
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
         civil
@@ -82,16 +94,65 @@ fn time(value: &Value, name: &str) -> Option<Timestamp> {
     (time > Timestamp::UNIX_EPOCH).then_some(time)
 }
 
-fn has_completed_command(value: &Value) -> bool {
-    value
+fn has_completed_command(value: &Object<'_>) -> bool {
+    let commands = value
         .get("commands")
-        .and_then(Value::as_array)
-        .is_some_and(|commands| {
-            commands
-                .iter()
-                .filter_map(|command| command.get("commandStatus")?.as_str())
-                .any(|status| status.eq_ignore_ascii_case("Completed"))
-        })
+        .and_then(|json| serde_json::from_str::<Vec<&RawValue>>(json.get()).ok());
+    commands.unwrap_or_default().into_iter().any(|command| {
+        serde_json::from_str::<Object<'_>>(command.get())
+            .ok()
+            .and_then(|command| word(command.get("commandStatus")?))
+            .is_some_and(|status| status.eq_ignore_ascii_case("Completed"))
+    })
+}
+
+/// Returns the text of a JSON string; `None` for anything else.
+fn word(json: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Word<'_>>(json.get())
+        .ok()
+        .map(|word| word.0)
+}
+
+/// A string, borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Word<'json>(#[serde(borrow)] Cow<'json, str>);
+
+/// A JSON object with its fields unread, in their order.
+struct Object<'json>(Vec<(Cow<'json, str>, &'json RawValue)>);
+
+impl<'json> Object<'json> {
+    /// Returns a field; of several with one name it is the last.
+    fn get(&self, name: &str) -> Option<&'json RawValue> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, json)| *json)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut fields = Vec::with_capacity(FIELDS);
+        while let Some((Word(key), json)) = map.next_entry()? {
+            fields.push((key, json));
+        }
+        Ok(Object(fields))
+    }
 }
 
 /// The envelope of a list answer.
@@ -147,8 +208,8 @@ impl<'de> Visitor<'de> for RecordsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Records, A::Error> {
         let mut records = Vec::new();
-        while let Some(element) = elements.next_element::<Value>()? {
-            records.extend(record(&element));
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            records.extend(record(element));
         }
         Ok(Records(records))
     }
@@ -156,7 +217,9 @@ impl<'de> Visitor<'de> for RecordsVisitor {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
     use serde_json::json;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
@@ -164,7 +227,7 @@ mod tests {
 
     fn read(mut fields: Value) -> MachineAction {
         fields["id"] = json!(ID);
-        record(&fields).unwrap()
+        record(&to_raw_value(&fields).unwrap()).unwrap()
     }
 
     #[test]

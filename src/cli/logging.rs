@@ -14,9 +14,9 @@ use tracing::Subscriber;
 use tracing::span::Attributes;
 use tracing::span::Id;
 use tracing::span::Record;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -152,7 +152,8 @@ fn subscriber(
 ) -> Result<impl Subscriber + Send + Sync, LoggingError> {
     let directives = settings.filter.as_deref();
     let directives = directives.unwrap_or_else(|| settings.verbosity.directives());
-    let filter = EnvFilter::try_new(directives).map_err(|source| LoggingError::Filter {
+    // Not by spans and their fields too: that takes a library of regular expressions along.
+    let filter: Targets = directives.parse().map_err(|source| LoggingError::Filter {
         text: directives.to_owned(),
         source,
     })?;

@@ -9,8 +9,6 @@
 use std::io;
 use std::io::Read;
 
-use encoding_rs::Decoder;
-use encoding_rs::DecoderResult;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -192,12 +190,8 @@ impl ByteSource {
             }
             let (encoding, mark) = match seen {
                 [0xEF, 0xBB, 0xBF, ..] => (Encoding::Utf8, 3),
-                [0xFF, 0xFE, rest @ ..] => {
-                    (Utf16::after_mark(encoding_rs::UTF_16LE, rest), self.end)
-                }
-                [0xFE, 0xFF, rest @ ..] => {
-                    (Utf16::after_mark(encoding_rs::UTF_16BE, rest), self.end)
-                }
+                [0xFF, 0xFE, rest @ ..] => (Utf16::after_mark(u16::from_le_bytes, rest), self.end),
+                [0xFE, 0xFF, rest @ ..] => (Utf16::after_mark(u16::from_be_bytes, rest), self.end),
                 _ => (Encoding::Utf8, 0),
             };
             self.encoding = encoding;
@@ -223,53 +217,87 @@ impl ByteSource {
     }
 }
 
-/// A decoder and the raw bytes that it has still to decode.
+/// Raw bytes of UTF-16 that have still to be decoded. By hand, for a library of encodings brings the tables of them all.
 struct Utf16 {
-    decoder: Decoder,
+    /// Makes a unit of two bytes.
+    unit: fn([u8; 2]) -> u16,
     raw: Vec<u8>,
     start: usize,
     end: usize,
+    ended: bool,
 }
 
 impl Utf16 {
     /// Sets a decoder up; `rest` is what was read along with the mark.
-    fn after_mark(encoding: &'static encoding_rs::Encoding, rest: &[u8]) -> Encoding {
+    fn after_mark(unit: fn([u8; 2]) -> u16, rest: &[u8]) -> Encoding {
         let mut raw = rest.to_vec();
         raw.resize(BLOCK, 0);
         Encoding::Utf16(Box::new(Self {
-            decoder: encoding.new_decoder_without_bom_handling(),
+            unit,
             raw,
             start: 0,
             end: rest.len(),
+            ended: false,
         }))
     }
 
     /// Decodes into `room` until there is at least one byte of text, and says whether that was the last of it.
     fn decode(&mut self, read: &mut dyn Read, room: &mut [u8]) -> io::Result<(usize, bool)> {
         loop {
-            let mut last = false;
-            if self.start == self.end {
-                self.start = 0;
-                self.end = 0;
-                self.end = read_once(read, &mut self.raw)?;
-                last = self.end == 0;
-            }
-            let raw = &self.raw[self.start..self.end];
-            // One byte of room is kept for the one that says what could not be decoded.
-            let text = room.len().saturating_sub(1);
-            let (result, taken, mut written) =
-                self.decoder
-                    .decode_to_utf8_without_replacement(raw, &mut room[..text], last);
-            self.start += taken;
-            if let DecoderResult::Malformed(..) = result {
-                room[written] = NO_TEXT;
-                written += 1;
-            }
-            let finished = last && result == DecoderResult::InputEmpty;
+            let written = self.decode_held(room);
+            let finished = self.ended && self.start == self.end;
             if written > 0 || finished {
                 return Ok((written, finished));
             }
+            // Less than one character is held: a byte, or half of a pair.
+            self.raw.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let count = read_once(read, &mut self.raw[self.end..])?;
+            self.end += count;
+            self.ended = count == 0;
         }
+    }
+
+    /// Decodes what is held, as far as it is whole and there is room.
+    fn decode_held(&mut self, room: &mut [u8]) -> usize {
+        let mut written = 0;
+        while let Some(place) = room.get_mut(written..written + char::MAX.len_utf8())
+            && let Some((text, taken)) = self.next_text()
+        {
+            self.start += taken;
+            if let Some(text) = text {
+                written += text.encode_utf8(place).len();
+            } else {
+                place[0] = NO_TEXT;
+                written += 1;
+            }
+        }
+        written
+    }
+
+    /// Returns the next character, or none where there stands no text, and how many bytes it takes; nothing where it is
+    /// not known yet.
+    fn next_text(&self) -> Option<(Option<char>, usize)> {
+        let decoded = match self.raw[self.start..self.end] {
+            [a, b, c, d, ..] => {
+                char::decode_utf16([(self.unit)([a, b]), (self.unit)([c, d])]).next()?
+            }
+            [a, b, ..] => {
+                let unit = (self.unit)([a, b]);
+                let text = char::decode_utf16([unit]).next()?;
+                if text.is_err() && !self.ended {
+                    return None;
+                }
+                text
+            }
+            [_] if self.ended => return Some((None, 1)),
+            _ => return None,
+        };
+        Some(match decoded {
+            Ok(text) => (Some(text), 2 * text.len_utf16()),
+            Err(_) => (None, 2),
+        })
     }
 }
 
@@ -348,6 +376,15 @@ mod tests {
         assert_eq!(read_all(&[0xEF, b'a'], 1), [0xEF, b'a']);
         assert!(read_all(&[0xFF, 0xFE], 1).is_empty());
         assert_eq!(read_all(&[0xFF, 0xFE, b'a', 0, b'b'], 1), [b'a', NO_TEXT]);
+        let (high, low) = (0xD834, 0xDD1E);
+        let units = [0xFEFF, high, u16::from(b'a'), low, u16::from(b'b'), high];
+        let bytes: Vec<u8> = units.into_iter().flat_map(u16::to_be_bytes).collect();
+        for step in [1, 2, 3, 99] {
+            assert_eq!(
+                read_all(&bytes, step),
+                [NO_TEXT, b'a', NO_TEXT, b'b', NO_TEXT]
+            );
+        }
     }
 
     #[test]

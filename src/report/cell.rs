@@ -38,6 +38,10 @@ pub fn defuse(text: &str) -> Cow<'_, str> {
 /// They become what a programmer would write, for example `\u{1b}`. A backslash stays single, for `DOMAIN\user` is
 /// common and should read as it is.
 pub fn visible(text: &str, breaks: Breaks) -> Cow<'_, str> {
+    // Nearly every text is of such letters alone, and a report has dozens a row.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     let acts =
         |letter: char| acts_on_screen(letter) && !(breaks == Breaks::Kept && is_break(letter));
     if !text.contains(acts) {

@@ -146,7 +146,35 @@ impl Desk {
     }
 
     pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Fault> {
-        records.iter().try_for_each(|record| self.write_one(record))
+        let mut rest = records;
+        while let Some((record, behind)) = rest.split_first() {
+            rest = behind;
+            match (record, behind.split_first()) {
+                // The common end of an attempt, written in one go.
+                (
+                    Record::Replied {
+                        call,
+                        at,
+                        ended,
+                        row: Some(reply),
+                    },
+                    Some((
+                        Record::Settled {
+                            run,
+                            row,
+                            settlement,
+                        },
+                        behind,
+                    )),
+                ) if (reply.run, reply.row) == (*run, *row) => {
+                    self.ledger.end(&self.conn, *call, *at, *ended)?;
+                    journal::end_last_attempt(&self.conn, reply, at.wall, settlement)?;
+                    rest = behind;
+                }
+                _ => self.write_one(record)?,
+            }
+        }
+        Ok(())
     }
 
     fn write_one(&mut self, record: &Record) -> Result<(), Fault> {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
+use rusqlite::Statement;
+use rusqlite::ToSql;
 use rusqlite::params;
 
 use crate::domain::ActionStatus;
@@ -35,6 +37,22 @@ pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
 
 /// A row by its run and number.
 pub(super) type RowKey = (RunKey, u32);
+
+/// Changes a row and keeps what the service's record tells, for which [`bind_record`] has the cells; what the record
+/// leaves out stays as it was known. One statement: each finds its row anew and writes all of it.
+macro_rules! update_row {
+    ($cells:literal) => {
+        concat!(
+            "UPDATE rows SET action_status = coalesce(?3, action_status), action_type = coalesce(?4, action_type),
+                machine_id = coalesce(?5, machine_id), computer_dns_name = coalesce(?6, computer_dns_name),
+                requestor = coalesce(?7, requestor), requestor_comment = coalesce(?8, requestor_comment),
+                request_source = coalesce(?9, request_source), action_scope = coalesce(?10, action_scope),
+                created = coalesce(?11, created), ",
+            $cells,
+            " WHERE run = ?1 AND number = ?2 AND outcome IS NULL"
+        )
+    };
+}
 
 /// Adds rows, and how far the input was read with them.
 pub(super) fn append_rows(
@@ -162,7 +180,52 @@ pub(super) fn end_attempt(
     reply: &AttemptReply,
     at: Timestamp,
 ) -> Result<(), Fault> {
+    write_reply(conn, reply, at)?;
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
+             WHERE run = ?1 AND number = ?2",
+        )?
+        .execute(params![
+            reply.run.0,
+            reply.row.0,
+            reply.phase,
+            reply.class,
+            reply.http_status,
+            reply.error_code,
+            reply.correlation_id
+        ])?;
+    open_row((reply.run, reply.row.0), changed)
+}
+
+/// Writes "replied" on an attempt whose reply brought its row the last word, and both on the row.
+pub(super) fn end_last_attempt(
+    conn: &Connection,
+    reply: &AttemptReply,
+    at: Timestamp,
+    settlement: &Settlement,
+) -> Result<(), Fault> {
+    write_reply(conn, reply, at)?;
     let key = (reply.run, reply.row.0);
+    let mut update = conn.prepare_cached(update_row!(
+        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, phase = ?16, last_class = ?17,
+         http_status = ?18, error_code = ?19, correlation_id = ?20"
+    ))?;
+    bind_record(&mut update, key, settlement.record.as_ref())?;
+    bind_last_word(&mut update, settlement)?;
+    let cells = params![
+        reply.phase,
+        reply.class,
+        reply.http_status,
+        reply.error_code,
+        reply.correlation_id
+    ];
+    bind(&mut update, 16, cells)?;
+    open_row(key, update.raw_execute()?)
+}
+
+/// Writes "replied" on an attempt alone.
+fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result<(), Fault> {
     let changed = conn
         .prepare_cached(
             "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
@@ -178,22 +241,7 @@ pub(super) fn end_attempt(
             reply.error_code,
             reply.correlation_id
         ])?;
-    open_row(key, changed)?;
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
-             WHERE run = ?1 AND number = ?2",
-        )?
-        .execute(params![
-            reply.run.0,
-            reply.row.0,
-            reply.phase,
-            reply.class,
-            reply.http_status,
-            reply.error_code,
-            reply.correlation_id
-        ])?;
-    open_row(key, changed)
+    open_row((reply.run, reply.row.0), changed)
 }
 
 /// What a reading told about an unsettled row.
@@ -206,51 +254,28 @@ pub(super) struct Note<'note> {
 }
 
 /// Writes what a reading told.
-pub(super) fn note(conn: &Connection, (run, row): RowKey, note: &Note<'_>) -> Result<(), Fault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET phase = ?3, status_before = coalesce(?4, status_before),
-                triaged = coalesce(?5, triaged)
-             WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![
-            run.0,
-            row,
-            note.phase,
-            note.status_before.map(ActionStatus::as_str),
-            wall(note.triaged_at),
-        ])?;
-    open_row((run, row), changed)?;
-    match note.record {
-        Some(record) => keep_record(conn, (run, row), record),
-        None => Ok(()),
-    }
+pub(super) fn note(conn: &Connection, key: RowKey, note: &Note<'_>) -> Result<(), Fault> {
+    let mut update = conn.prepare_cached(update_row!(
+        "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged)"
+    ))?;
+    bind_record(&mut update, key, note.record)?;
+    let cells = params![
+        note.phase,
+        note.status_before.map(ActionStatus::as_str),
+        wall(note.triaged_at),
+    ];
+    bind(&mut update, 12, cells)?;
+    open_row(key, update.raw_execute()?)
 }
 
 /// Writes the last word on a row; a second one is refused.
-pub(super) fn settle(
-    conn: &Connection,
-    (run, row): RowKey,
-    settlement: &Settlement,
-) -> Result<(), Fault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET outcome = ?3, reason = ?4, follow_up = ?5, settled = ?6
-             WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![
-            run.0,
-            row,
-            settlement.outcome.as_str(),
-            settlement.reason,
-            settlement.follow_up.map(FollowUp::as_str),
-            Wall(settlement.settled_at),
-        ])?;
-    open_row((run, row), changed)?;
-    match &settlement.record {
-        Some(record) => keep_record(conn, (run, row), record),
-        None => Ok(()),
-    }
+pub(super) fn settle(conn: &Connection, key: RowKey, settlement: &Settlement) -> Result<(), Fault> {
+    let mut update = conn.prepare_cached(update_row!(
+        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15"
+    ))?;
+    bind_record(&mut update, key, settlement.record.as_ref())?;
+    bind_last_word(&mut update, settlement)?;
+    open_row(key, update.raw_execute()?)
 }
 
 /// Writes what a settled row's machine still needs, and why that is another word than before.
@@ -268,30 +293,43 @@ pub(super) fn follow_up(
     open_row((run, row), changed)
 }
 
-/// Keeps what the service's record tells; what it leaves out stays as it was known.
-fn keep_record(conn: &Connection, (run, row): RowKey, record: &MachineAction) -> Result<(), Fault> {
-    conn.prepare_cached(
-        "UPDATE rows SET action_status = coalesce(?3, action_status), action_type = coalesce(?4, action_type),
-            machine_id = coalesce(?5, machine_id), computer_dns_name = coalesce(?6, computer_dns_name),
-            requestor = coalesce(?7, requestor), requestor_comment = coalesce(?8, requestor_comment),
-            request_source = coalesce(?9, request_source), action_scope = coalesce(?10, action_scope),
-            created = coalesce(?11, created)
-         WHERE run = ?1 AND number = ?2",
-    )?
-    .execute(params![
+/// Binds which row it is, and what the service's record tells about it.
+fn bind_record(
+    update: &mut Statement<'_>,
+    (run, row): RowKey,
+    record: Option<&MachineAction>,
+) -> rusqlite::Result<()> {
+    let text = |of: fn(&MachineAction) -> Option<&str>| record.and_then(of);
+    let cells = params![
         run.0,
         row,
-        record.status.as_ref().map(ActionStatus::as_str),
-        record.action_type.as_ref().map(ActionType::as_str),
-        record.machine_id,
-        record.computer_dns_name,
-        record.requestor,
-        record.requestor_comment,
-        record.request_source,
-        record.action_scope,
-        wall(record.created_at),
-    ])?;
-    Ok(())
+        text(|record| record.status.as_ref().map(ActionStatus::as_str)),
+        text(|record| record.action_type.as_ref().map(ActionType::as_str)),
+        text(|record| record.machine_id.as_deref()),
+        text(|record| record.computer_dns_name.as_deref()),
+        text(|record| record.requestor.as_deref()),
+        text(|record| record.requestor_comment.as_deref()),
+        text(|record| record.request_source.as_deref()),
+        text(|record| record.action_scope.as_deref()),
+        wall(record.and_then(|record| record.created_at)),
+    ];
+    bind(update, 1, cells)
+}
+
+fn bind_last_word(update: &mut Statement<'_>, settlement: &Settlement) -> rusqlite::Result<()> {
+    let cells = params![
+        settlement.outcome.as_str(),
+        settlement.reason,
+        settlement.follow_up.map(FollowUp::as_str),
+        Wall(settlement.settled_at),
+    ];
+    bind(update, 12, cells)
+}
+
+fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    (first..)
+        .zip(cells)
+        .try_for_each(|(place, cell)| update.raw_bind_parameter(place, cell))
 }
 
 fn open_row((run, row): RowKey, changed: usize) -> Result<(), Fault> {

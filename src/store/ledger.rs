@@ -50,6 +50,8 @@ pub(super) struct Ledger {
     books: HashMap<ScopeKey, Book>,
     /// When a scope's cooldown ends; [`Uptime::MIN`] where there is none.
     cooldowns: HashMap<ScopeKey, Uptime>,
+    /// Our calls in flight.
+    sent: HashMap<CallId, ScopeKey>,
     /// The scopes for which this process stands among those who wait.
     waits: HashSet<ScopeKey>,
     version: i64,
@@ -81,6 +83,7 @@ impl Ledger {
             grace,
             books: HashMap::new(),
             cooldowns: HashMap::new(),
+            sent: HashMap::new(),
             waits: HashSet::new(),
             version: 0,
             looked: None,
@@ -184,7 +187,9 @@ impl Ledger {
         if let Some(book) = self.books.get_mut(&take.scope) {
             book.calls.send();
         }
-        Ok(CallId(conn.last_insert_rowid()))
+        let call = CallId(conn.last_insert_rowid());
+        self.sent.insert(call, take.scope);
+        Ok(call)
     }
 
     /// Writes down that a call ended `at`, with its period counting from `ended`.
@@ -196,24 +201,22 @@ impl Ledger {
         ended: Uptime,
     ) -> Result<(), Fault> {
         let grace = i64::try_from(ended.since(at.uptime).as_nanos()).unwrap_or(i64::MAX);
-        let scope: Option<i64> = conn
+        let changed = conn
             .prepare_cached(
                 "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4
-                 WHERE id = ?1 AND ended_up IS NULL RETURNING scope",
+                 WHERE id = ?1 AND ended_up IS NULL",
             )?
-            .query_row(params![call.0, Up(ended), Wall(at.wall), grace], |row| {
-                row.get(0)
-            })
-            .optional()?;
-        match scope {
-            Some(scope) => {
-                if let Some(book) = self.books.get_mut(&ScopeKey(scope)) {
-                    book.calls.end(ended);
-                }
-                Ok(())
-            }
-            None => self.end_again(conn, call, (at, ended), grace),
+            .execute(params![call.0, Up(ended), Wall(at.wall), grace])?;
+        let scope = self.sent.remove(&call);
+        if changed == 0 {
+            return self.end_again(conn, call, (at, ended), grace);
         }
+        match scope.map(|scope| self.books.get_mut(&scope)) {
+            Some(book) => book.into_iter().for_each(|book| book.calls.end(ended)),
+            // Not sent by us, so that no book of ours is known to count it.
+            None => self.forget(),
+        }
+        Ok(())
     }
 
     /// Somebody took us for dead and ended the call for us (the lock files were removed by hand). Our word is the
@@ -268,6 +271,7 @@ impl Ledger {
                 Ok((ScopeKey(row.get(0)?), attempt))
             })
             .optional()?;
+        self.sent.remove(&call);
         let (scope, attempt) = found.ok_or_else(|| unknown_call(call))?;
         if let Some(book) = self.books.get_mut(&scope) {
             book.calls.withdraw();

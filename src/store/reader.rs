@@ -328,6 +328,18 @@ impl Reader {
         self.at(|conn| figures::sendings(conn, run, span, visit))
     }
 
+    /// Says whether any machine of a run still needs a hand, without making report rows of all others.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn has_follow_ups(&self, run: RunKey) -> Result<bool, StoreError> {
+        self.at(|conn| {
+            let found =
+                "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND follow_up IS NOT NULL)";
+            Ok(conn.query_row(found, [run.0], |row| row.get(0))?)
+        })
+    }
+
     /// Walks through a run's rows in their order, as they stand at this instant.
     ///
     /// # Errors

@@ -35,7 +35,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("console", &["cli"]),
     ("csv", &["intake", "report"]),
     ("csv_core", &["intake"]),
-    ("encoding_rs", &["intake"]),
     ("etcetera", &["platform"]),
     ("governor", &["quota"]),
     ("indicatif", &["cli"]),

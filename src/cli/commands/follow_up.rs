@@ -47,10 +47,11 @@ pub(super) async fn follow_up(
     clock: &dyn Clock,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<LeftToDo, Failure> {
-    let needs = needs(store.reader()?.report_rows(id)?)?;
-    if needs.is_empty() {
+    let reader = store.reader()?;
+    if !reader.has_follow_ups(run)? {
         return Ok(LeftToDo::default());
     }
+    let needs = needs(reader.report_rows(id)?)?;
     let mut calls = 0;
     let until = clock.now().uptime.after(PATIENCE);
     let mut by_lane: BTreeMap<LaneId, Vec<Need>> = BTreeMap::new();
