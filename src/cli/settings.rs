@@ -34,6 +34,8 @@ mod list;
 mod past;
 mod preview;
 
+mod files;
+
 pub use allowance::Allowance;
 pub use common::CommonSettings;
 pub use config_file::ConfigFault;
@@ -77,6 +79,8 @@ use super::args::config::ConfigCommand;
 use super::args::config::ConfigFileArgs;
 use super::args::shell::CompletionsArgs;
 use super::args::shell::ManArgs;
+
+use files::Files;
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -181,10 +185,31 @@ impl Settings {
             Command::Completions(completions) => CommandSettings::Completions(completions),
             Command::Man(man) => CommandSettings::Man(man),
         };
-        Ok(Self {
-            common: CommonSettings::resolve(&common, around)?,
-            command,
-        })
+        let common = CommonSettings::resolve(&common, around)?;
+        if let Some(log) = &common.log_file {
+            command.files().keep_apart_from_log(log)?;
+        }
+        Ok(Self { common, command })
+    }
+}
+
+impl CommandSettings {
+    fn files(&self) -> Files<'_> {
+        match self {
+            Self::Run(run) => Files::of_run(run),
+            Self::Preview(preview) => Files::of_preview(preview),
+            Self::Resume(resume) => Files::of_resume(resume),
+            Self::Report(report) => Files::of_report(report),
+            Self::Sandbox(sandbox) => Files::of_sandbox(sandbox),
+            Self::List(_)
+            | Self::Runs(_)
+            | Self::RemoveRuns(_)
+            | Self::Quota(_)
+            | Self::Doctor(_)
+            | Self::ConfigShow(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Files::default(),
+        }
     }
 }
 
