@@ -89,6 +89,8 @@ pub struct Settings {
     pub common: CommonSettings,
     /// What the one command is to do.
     pub command: CommandSettings,
+    /// What is wrong with a config file that nobody named, where the command does well without it.
+    pub left_out: Option<ConfigFault>,
 }
 
 /// What the one command is to do.
@@ -135,10 +137,20 @@ impl Settings {
         {
             return Err(SettingsError::SeveralProfiles { what });
         }
-        // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
-        let config = match &typed.command {
-            Command::Completions(_) | Command::Man(_) => None,
-            _ => config_layer(&typed.config, &profiles, around)?,
+        let mut left_out = None;
+        let config = match (
+            &typed.command,
+            config_layer(&typed.config, &profiles, around),
+        ) {
+            // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
+            (Command::Completions(_) | Command::Man(_), _) => None,
+            (command, Err(SettingsError::Config(fault)))
+                if only_looks_back(command) && !is_config_named(&typed.config, around) =>
+            {
+                left_out = Some(fault);
+                None
+            }
+            (_, config) => config?,
         };
         let around = &around.with_config(config);
         let command = match typed.command {
@@ -189,7 +201,11 @@ impl Settings {
         if let Some(log) = &common.log_file {
             command.files().keep_apart_from_log(log)?;
         }
-        Ok(Self { common, command })
+        Ok(Self {
+            common,
+            command,
+            left_out,
+        })
     }
 }
 
@@ -250,6 +266,22 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
         | Command::Completions(_)
         | Command::Man(_) => None,
     }
+}
+
+/// Returns whether a command shows what is in the journal and neither calls nor changes anything.
+fn only_looks_back(command: &Command) -> bool {
+    match command {
+        Command::Runs(runs) => runs.command.is_none(),
+        Command::Report(_) => true,
+        _ => false,
+    }
+}
+
+/// Returns whether somebody said which config file is read, or that one is.
+fn is_config_named(typed: &ConfigFileArgs, around: &Surroundings<'_>) -> bool {
+    let variables = ["MDE_CANCEL_CONFIG", "MDE_CANCEL_PROFILE"];
+    let mut variables = variables.iter().map(|name| around.variable(name));
+    typed.config.is_some() || !typed.profiles.is_empty() || variables.any(|set| set.is_some())
 }
 
 /// Reads the config file that was named, or the one in the platform's folder where there is one. Several profiles leave
