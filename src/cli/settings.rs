@@ -23,12 +23,13 @@ mod output;
 mod selection;
 mod tenants;
 
-mod config_show;
 mod doctor;
 
 mod quota;
 mod run;
 mod sandbox;
+
+mod config_show;
 
 mod list;
 mod past;

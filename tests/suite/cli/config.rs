@@ -391,6 +391,28 @@ fn past_runs_are_shown_in_spite_of_a_broken_file_that_nobody_named() {
 }
 
 #[test]
+fn config_show_refuses_what_a_run_would_refuse() {
+    for line in [
+        "timeout = \"5\"",
+        "concurrency = 0",
+        "quota = [\"none\", \"1/1m\"]",
+        "report = \"r.pdf\"",
+        "max-failures = \"101%\"",
+        "input-format = \"xlsx\"",
+        "verify-timeout = \"soon\"",
+        "log-format = \"xml\"",
+    ] {
+        let file = File::of(line);
+        let complaint = |words| typing(words).config(file.path()).complaint();
+        let of_run = complaint("run --sandbox a.csv");
+        assert_eq!(of_run.0, 2, "{line}");
+        assert_eq!(complaint("config show"), of_run, "{line}");
+    }
+    let without_state = typing("config show").without_state_dir();
+    assert!(without_state.resolve().is_ok());
+}
+
+#[test]
 fn the_shown_defaults_are_the_documented_ones() {
     use clap::CommandFactory as _;
     let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command
