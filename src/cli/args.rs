@@ -210,7 +210,7 @@ pub enum Command {
 }
 
 /// What `run` takes.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
     /// What is read.
     #[command(flatten)]
@@ -325,7 +325,7 @@ pub struct ReportCommandArgs {
 }
 
 /// What is read, and how.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
     /// Read action ids from these files, or from standard input for `-`; without any, the selection comes from the tenant
@@ -345,7 +345,7 @@ pub struct InputArgs {
 }
 
 /// What may be sent, and what goes along.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What is sent")]
 pub struct ConsentArgs {
     /// Send this comment with each cancel; it beats a row's own [default: the row's own, or one that names the run]
@@ -375,7 +375,7 @@ pub struct ConsentArgs {
 }
 
 /// What is written about a run.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
     /// Where reports go; empty for the default.
@@ -396,7 +396,7 @@ pub struct ReportArgs {
 }
 
 /// How many calls the service allows.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Quota and pace")]
 pub struct AllowanceArgs {
     /// Allow so many cancels in any such time, for example 100/1m, or `none`; repeatable [default: 100/1m,1500/1h]
@@ -420,7 +420,7 @@ pub struct AllowanceArgs {
 }
 
 /// How calls are sent, for those who measure.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Quota and pace")]
 pub struct PaceArgs {
     /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
@@ -444,7 +444,7 @@ pub struct PaceArgs {
 }
 
 /// When a run stops before its rows are settled.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Stopping")]
 pub struct BoundsArgs {
     /// Stop cleanly after this time, as for a maintenance window [env: MDE_CANCEL_STOP_AFTER]

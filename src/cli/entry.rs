@@ -93,6 +93,9 @@ fn command(settings: Settings, look: Look, again: &Again) -> Result<RunExit, Fai
         .map_err(|error| Failure::new(FailureKind::Fault, error))?;
     // The log may be a file, so only now.
     let progress = watch(&settings.common, look)?;
+    if let Some(fault) = &settings.left_out {
+        tracing::warn!("{fault}; it is left out, with whatever it says of a state folder");
+    }
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look, again).await,

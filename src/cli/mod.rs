@@ -4,6 +4,8 @@
 
 mod text;
 
+mod place;
+
 mod terminal;
 
 mod plan_text;

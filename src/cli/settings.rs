@@ -23,16 +23,19 @@ mod output;
 mod selection;
 mod tenants;
 
-mod config_show;
 mod doctor;
 
 mod quota;
 mod run;
 mod sandbox;
 
+mod config_show;
+
 mod list;
 mod past;
 mod preview;
+
+mod files;
 
 pub use allowance::Allowance;
 pub use common::CommonSettings;
@@ -78,6 +81,8 @@ use super::args::config::ConfigFileArgs;
 use super::args::shell::CompletionsArgs;
 use super::args::shell::ManArgs;
 
+use files::Files;
+
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -85,6 +90,8 @@ pub struct Settings {
     pub common: CommonSettings,
     /// What the one command is to do.
     pub command: CommandSettings,
+    /// What is wrong with a config file that nobody named, where the command does well without it.
+    pub left_out: Option<ConfigFault>,
 }
 
 /// What the one command is to do.
@@ -131,10 +138,20 @@ impl Settings {
         {
             return Err(SettingsError::SeveralProfiles { what });
         }
-        // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
-        let config = match &typed.command {
-            Command::Completions(_) | Command::Man(_) => None,
-            _ => config_layer(&typed.config, &profiles, around)?,
+        let mut left_out = None;
+        let config = match (
+            &typed.command,
+            config_layer(&typed.config, &profiles, around),
+        ) {
+            // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
+            (Command::Completions(_) | Command::Man(_), _) => None,
+            (command, Err(SettingsError::Config(fault)))
+                if only_looks_back(command) && !is_config_named(&typed.config, around) =>
+            {
+                left_out = Some(fault);
+                None
+            }
+            (_, config) => config?,
         };
         let around = &around.with_config(config);
         let command = match typed.command {
@@ -181,10 +198,35 @@ impl Settings {
             Command::Completions(completions) => CommandSettings::Completions(completions),
             Command::Man(man) => CommandSettings::Man(man),
         };
+        let common = CommonSettings::resolve(&common, around)?;
+        if let Some(log) = &common.log_file {
+            command.files().keep_apart_from_log(log)?;
+        }
         Ok(Self {
-            common: CommonSettings::resolve(&common, around)?,
+            common,
             command,
+            left_out,
         })
+    }
+}
+
+impl CommandSettings {
+    fn files(&self) -> Files<'_> {
+        match self {
+            Self::Run(run) => Files::of_run(run),
+            Self::Preview(preview) => Files::of_preview(preview),
+            Self::Resume(resume) => Files::of_resume(resume),
+            Self::Report(report) => Files::of_report(report),
+            Self::Sandbox(sandbox) => Files::of_sandbox(sandbox),
+            Self::List(_)
+            | Self::Runs(_)
+            | Self::RemoveRuns(_)
+            | Self::Quota(_)
+            | Self::Doctor(_)
+            | Self::ConfigShow(_)
+            | Self::Completions(_)
+            | Self::Man(_) => Files::default(),
+        }
     }
 }
 
@@ -225,6 +267,22 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
         | Command::Completions(_)
         | Command::Man(_) => None,
     }
+}
+
+/// Returns whether a command shows what is in the journal and neither calls nor changes anything.
+fn only_looks_back(command: &Command) -> bool {
+    match command {
+        Command::Runs(runs) => runs.command.is_none(),
+        Command::Report(_) => true,
+        _ => false,
+    }
+}
+
+/// Returns whether somebody said which config file is read, or that one is.
+fn is_config_named(typed: &ConfigFileArgs, around: &Surroundings<'_>) -> bool {
+    let variables = ["MDE_CANCEL_CONFIG", "MDE_CANCEL_PROFILE"];
+    let mut variables = variables.iter().map(|name| around.variable(name));
+    typed.config.is_some() || !typed.profiles.is_empty() || variables.any(|set| set.is_some())
 }
 
 /// Reads the config file that was named, or the one in the platform's folder where there is one. Several profiles leave

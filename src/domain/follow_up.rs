@@ -237,6 +237,8 @@ pub struct FollowUpRow {
     pub since: Vec<Since>,
     /// The actions that led to it.
     pub action_ids: Vec<String>,
+    /// Whose machine it is, where that is known.
+    pub tenant: Option<String>,
 }
 
 #[cfg(test)]

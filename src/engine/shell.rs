@@ -212,6 +212,7 @@ pub async fn execute(
         lanes: parts.lanes,
         planner: parts.planner,
         work: FuturesUnordered::new(),
+        reads: FuturesUnordered::new(),
         appending: None,
         intake: None,
         observer,
@@ -264,6 +265,8 @@ struct Shell<'run> {
     lanes: Vec<LaneWay>,
     planner: Planner,
     work: FuturesUnordered<Performing>,
+    /// Reads and sign-ins. The end does not wait for those that the core no longer waits for.
+    reads: FuturesUnordered<Performing>,
     /// One at a time: what is read faster than it can be written waits in the channel.
     appending: Option<Appending>,
     intake: Option<IntakeError>,
@@ -309,6 +312,7 @@ impl Shell<'_> {
                     None => may_stop = false,
                 },
                 Some(performed) = self.work.next() => self.performed(performed?),
+                Some(performed) = self.reads.next() => self.performed(performed?),
                 written = appended(&mut self.appending) => {
                     for event in written? {
                         self.step(event);
@@ -347,9 +351,13 @@ impl Shell<'_> {
         for effect in self.core.step(now, event) {
             match effect {
                 Effect::Tell { lane, event } => self.observer.happened(now, lane, &event),
-                effect => self
-                    .work
-                    .push(perform(effect, &self.store, self.run, &self.lanes)),
+                effect => {
+                    let works = match effect {
+                        Effect::Read { .. } | Effect::Token { .. } => &self.reads,
+                        _ => &self.work,
+                    };
+                    works.push(perform(effect, &self.store, self.run, &self.lanes));
+                }
             }
         }
     }

@@ -1,7 +1,9 @@
 //! A run whose rows come from the tenant: they are journaled to the last, each with its record, before anything is sent.
 //!
-//! The record that named an action is its first reading, so it is not read a second time while it is young.
+//! The record that named an action is its first reading, so it is not read a second time while it is young, unless another
+//! run has dealt with the action since.
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -21,6 +23,9 @@ use super::plan::Planner;
 use super::reads::Reads;
 use super::reads::ReadsError;
 use super::shell::Before;
+
+/// A list may show for so long what was so before a cancel.
+const LIST_LAG: SignedDuration = SignedDuration::from_secs(30);
 
 /// How the reading of a selection ended.
 #[derive(Debug)]
@@ -55,13 +60,14 @@ impl SelectionJournal<'_> {
     ) -> Result<Selected, ReadsError> {
         let mut before = Before::default();
         loop {
+            let asked = self.clock.now().wall;
             let page = tokio::select! {
                 biased;
                 Some(reason) = stop.recv() => return Ok(Selected::Stopped(reason)),
                 page = pages.next(reads) => page?,
             };
             let is_end = page.is_none();
-            self.take(page.unwrap_or_default(), is_end, &mut before)
+            self.take((page.unwrap_or_default(), asked), is_end, &mut before)
                 .await?;
             if is_end {
                 return Ok(Selected::Whole(before));
@@ -69,10 +75,10 @@ impl SelectionJournal<'_> {
         }
     }
 
-    /// Journals the actions of one page, and what their records tell.
+    /// Journals the actions of a page that was asked for then, and what their records tell.
     async fn take(
         &mut self,
-        page: Vec<MachineAction>,
+        (page, asked): (Vec<MachineAction>, Timestamp),
         is_end: bool,
         before: &mut Before,
     ) -> Result<(), ReadsError> {
@@ -97,7 +103,10 @@ impl SelectionJournal<'_> {
         if !twins.is_empty() {
             *before.settled.entry(Outcome::Duplicate).or_default() += twins.len() as u64;
         }
-        notes.retain(|(number, _)| !twins.contains(number));
+        // A twin that has been dealt with meanwhile is no duplicate any more, but this record of it is of no use.
+        let since = asked.checked_sub(LIST_LAG).unwrap_or(Timestamp::MIN);
+        let others = self.store.dealt_with_elsewhere(self.run, since).await?;
+        notes.retain(|(number, action)| !twins.contains(number) && !others.contains(&action.id));
         let notes = notes.into_iter().map(|(row, action)| Record::Noted {
             run: self.run,
             row,

@@ -18,7 +18,7 @@ use super::target::TargetError;
 use super::target::replace;
 
 /// The columns, in their order; new ones only at the end.
-pub const FOLLOW_UP_COLUMNS: [&str; 8] = [
+pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
     "machine_id",
     "computer_dns_name",
     "follow_up",
@@ -27,6 +27,7 @@ pub const FOLLOW_UP_COLUMNS: [&str; 8] = [
     "call",
     "since",
     "action_ids",
+    "tenant",
 ];
 
 /// What stands between the parts of a cell where a machine needs more than one hand.
@@ -92,6 +93,7 @@ fn cells(row: &FollowUpRow) -> [String; FOLLOW_UP_COLUMNS.len()] {
         ),
         joined(row.since.iter()),
         joined(row.action_ids.iter()),
+        row.tenant.clone().unwrap_or_default(),
     ];
     cells.map(|cell| match visible(&cell, Breaks::Kept) {
         Cow::Borrowed(shown) => defuse(shown).into_owned(),
@@ -127,6 +129,7 @@ mod tests {
             needs: vec![FollowUp::Unisolate, FollowUp::ManualOnboard],
             since: vec![Since::Nothing, Since::Nothing],
             action_ids: vec!["one".to_owned(), "two".to_owned()],
+            tenant: Some("contoso".to_owned()),
         };
         write_follow_ups(&ReportTarget::prove(&path).unwrap(), &[row]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -134,7 +137,7 @@ mod tests {
         let expected = format!(
             "{machine},'=cmd(),unisolate; manual: onboard the machine again,release the machine from isolation; run the \
              onboarding package on the machine again,Machine.Isolate,POST /api/machines/{machine}/unisolate,nothing,one; \
-             two\n"
+             two,contoso\n"
         );
         assert_eq!(text.split_once('\n').unwrap().1, expected);
         let error = write_follow_ups(&ReportTarget::Stdout, &[]).unwrap_err();

@@ -1,13 +1,16 @@
 //! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::Transaction;
 use rusqlite::TransactionBehavior;
 use tokio::sync::oneshot;
 
+use crate::domain::ActionId;
 use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::RowNumber;
@@ -43,6 +46,7 @@ use super::slots::Take;
 use super::slots::Taken;
 use super::thread::Pending;
 use super::thread::WriterThread;
+use super::twins;
 use super::twins::Twins;
 use super::writer::Asked;
 use super::writer::Turn;
@@ -153,6 +157,19 @@ impl Store {
     ) -> Pending<Vec<QueuedRow>> {
         self.ask(Turn::Read, move |desk| {
             queue::load_rows(&desk.conn, (run, lane), after, limit)
+        })
+    }
+
+    /// Returns the ids that other runs of this one's tenant have settled since `since`, or have sent a cancel for and not
+    /// settled: what was read of them may be out of date. Asked once rows are appended, it misses none, for whoever
+    /// appends one of their ids from then on finds it taken.
+    pub fn dealt_with_elsewhere(
+        &self,
+        run: RunKey,
+        since: Timestamp,
+    ) -> Pending<HashSet<ActionId>> {
+        self.ask(Turn::Read, move |desk| {
+            twins::dealt_with(&desk.conn, run, since)
         })
     }
 

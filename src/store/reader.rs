@@ -34,7 +34,6 @@ use super::report;
 use super::run_record::LaneCount;
 use super::run_record::RunCounts;
 use super::run_record::RunRecord;
-use super::run_record::RunState;
 use super::runs;
 use super::slots::RunKey;
 use super::words::IdCell;
@@ -106,6 +105,17 @@ impl Reader {
         found.map_err(|error| Fault::from(error).at(&self.file))
     }
 
+    /// Reads the whole file through and returns the first thing that is wrong with it; some kinds of damage are errors
+    /// already to whoever looks. Takes half a second for a hundred megabytes.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn damage(&self) -> Result<Option<String>, StoreError> {
+        let told: String =
+            self.at(|conn| Ok(conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?;
+        Ok(Some(told).filter(|told| told != "ok"))
+    }
+
     /// Finds a run by its id.
     ///
     /// # Errors
@@ -115,33 +125,6 @@ impl Reader {
             let rest = ("WHERE r.uuid = ?1", [id.to_string()]);
             Ok(runs::read(conn, &self.locks, rest)?.pop())
         })
-    }
-
-    /// Finds the runs whose ids begin with `prefix`, newest first; hyphens and case do not count. An empty one finds none.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
-    pub fn runs_named(&self, prefix: &str) -> Result<Vec<RunRecord>, StoreError> {
-        let prefix = prefix.trim().replace('-', "").to_ascii_lowercase();
-        if prefix.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.at(|conn| {
-            let rest = "WHERE substr(replace(r.uuid, '-', ''), 1, length(?1)) = ?1
-                ORDER BY r.created DESC, r.id DESC";
-            runs::read(conn, &self.locks, (rest, [prefix.as_str()]))
-        })
-    }
-
-    /// Lists the runs that are not finished and were worked on at `since` or later, newest first; live ones are among
-    /// them.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
-    pub fn unfinished_runs(&self, since: Timestamp) -> Result<Vec<RunRecord>, StoreError> {
-        let mut runs = self.runs()?;
-        runs.retain(|run| run.state != RunState::Finished && run.last_seen() >= since);
-        Ok(runs)
     }
 
     /// Counts a run's rows as they stand in the journal, with no outcome derived.
@@ -176,12 +159,12 @@ impl Reader {
     pub fn known_ids(
         &self,
         run: RunKey,
-        mut visit: impl FnMut(ActionId, RowNumber),
+        mut visit: impl FnMut(LaneId, ActionId, RowNumber),
     ) -> Result<(), StoreError> {
         self.at(|conn| {
             // What was held back after its state was read had been planned to be sent.
             let mut rows = conn.prepare_cached(
-                "SELECT id, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
+                "SELECT id, lane, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
                     AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'held_back')
                         OR (outcome = 'held_back' AND triaged IS NOT NULL))
                  ORDER BY number",
@@ -189,7 +172,7 @@ impl Reader {
             let mut rows = rows.query([run.0])?;
             while let Some(row) = rows.next()? {
                 if let IdCell(Ok(id)) = row.get(0)? {
-                    visit(id, RowNumber(row.get(1)?));
+                    visit(LaneId(row.get(1)?), id, RowNumber(row.get(2)?));
                 }
             }
             Ok(())

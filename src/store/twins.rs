@@ -6,7 +6,9 @@
 //! every run would pay in every row.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 use rusqlite::params;
@@ -19,6 +21,7 @@ use super::error::Fault;
 use super::holds::Holds;
 use super::slots::RunKey;
 use super::words::IdCell;
+use super::words::Wall;
 
 /// The unsettled ids of the other live runs.
 #[derive(Debug, Default)]
@@ -129,6 +132,31 @@ impl Twins {
         }
         Ok(twins)
     }
+}
+
+/// Returns the ids that other runs of the tenant, live or not, have settled since `since`, or have sent a cancel for and not
+/// settled.
+///
+/// A walk over those runs' rows: only whoever holds states that were read before asks, and there are few such runs.
+pub(super) fn dealt_with(
+    conn: &Connection,
+    run: RunKey,
+    since: Timestamp,
+) -> Result<HashSet<ActionId>, Fault> {
+    let mut found = conn.prepare_cached(
+        "SELECT w.id FROM runs r JOIN runs o JOIN rows w ON w.run = o.id
+         WHERE r.id = ?1 AND o.id <> r.id AND (o.ended IS NULL OR o.ended >= ?3)
+            AND o.cloud = r.cloud AND (o.tenant = r.tenant OR ?2 IN (o.tenant, r.tenant))
+            AND (w.settled >= ?3 OR w.outcome IS NULL AND w.attempts > 0) AND typeof(w.id) = 'blob'",
+    )?;
+    let mut found = found.query(params![run.0, SEVERAL, Wall(since)])?;
+    let mut ids = HashSet::new();
+    while let Some(row) = found.next()? {
+        if let IdCell(Ok(id)) = row.get(0)? {
+            ids.insert(id);
+        }
+    }
+    Ok(ids)
 }
 
 impl Other {

@@ -38,6 +38,7 @@ mod sandbox;
 mod sign_in;
 mod signals;
 mod simulation;
+mod stopping;
 mod store;
 mod tenants;
 mod triage;

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use mde_cancel::api::ApiSettings;
 use mde_cancel::api::Connection;
@@ -20,15 +21,22 @@ use mde_cancel::clock::SystemClock;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::Destination;
 use mde_cancel::domain::LaneId;
+use mde_cancel::domain::Moment;
+use mde_cancel::domain::Outcome;
 use mde_cancel::domain::RowContext;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::RunId;
 use mde_cancel::domain::Scope;
+use mde_cancel::domain::Settlement;
 use mde_cancel::domain::Source;
+use mde_cancel::engine::FIRST_PAGE;
+use mde_cancel::engine::Pages;
+use mde_cancel::engine::Planner;
 use mde_cancel::engine::ReadHandles;
 use mde_cancel::engine::Reads;
 use mde_cancel::engine::ReadsError;
 use mde_cancel::engine::ReadsSettings;
+use mde_cancel::engine::SelectionJournal;
 use mde_cancel::engine::Survey;
 use mde_cancel::engine::core::GateSettings;
 use mde_cancel::quota::Windows;
@@ -43,6 +51,8 @@ use mde_cancel::store::IntakeMark;
 use mde_cancel::store::NewRow;
 use mde_cancel::store::NewRun;
 use mde_cancel::store::Process;
+use mde_cancel::store::Record as JournalRecord;
+use mde_cancel::store::RunKey;
 use mde_cancel::store::ScopeKey;
 use mde_cancel::store::Store;
 use secrecy::SecretString;
@@ -128,6 +138,17 @@ impl Bench {
             Arc::clone(&self.clock) as Arc<dyn mde_cancel::clock::Clock>,
             settings_for(self.scope),
         );
+    }
+
+    /// Opens the same state as another process.
+    fn another_process(&self) -> Store {
+        let process = Process {
+            id: uuid::Uuid::new_v4(),
+            pid: 1,
+            host: "elsewhere".to_owned(),
+            boot: self.clock.boot(),
+        };
+        Store::open(self.folder.path(), process, self.clock.now()).unwrap()
     }
 
     /// Returns how many calls hold slots in the ledger.
@@ -315,12 +336,10 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot_for_the_grace() {
     assert_eq!(bench.slots_taken().await, 1);
 }
 
-#[tokio::test]
-async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
-    let bench = Bench::with(250, "", |_| ()).await;
-    let (store, now) = (&bench.store, bench.clock.now());
+/// Begins a run, whose tenant is everybody's.
+async fn begin(store: &Store, now: Moment) -> RunKey {
     let text = String::new;
-    let new_run = NewRun {
+    let run = NewRun {
         id: RunId::new(uuid::Uuid::now_v7()),
         created: now.wall,
         settings: text(),
@@ -332,8 +351,12 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
         user: text(),
         version: text(),
     };
-    let run = store.create_run(new_run).await.unwrap();
-    let rows = (1..=250).map(|number| NewRow {
+    store.create_run(run).await.unwrap()
+}
+
+/// Adds so many rows to a new run.
+async fn append(store: &Store, run: RunKey, count: usize) {
+    let rows = (1..=count).map(|number| NewRow {
         number: RowNumber(u32::try_from(number).unwrap()),
         lane: LaneId(0),
         source: Source {
@@ -346,6 +369,14 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     });
     let appended = store.append_rows(run, rows.collect(), IntakeMark::default());
     appended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
+    let bench = Bench::with(250, "", |_| ()).await;
+    let store = &bench.store;
+    let run = begin(store, bench.clock.now()).await;
+    append(store, run, 250).await;
     let mut survey = Survey::new(bench.reads, Arc::default());
     let mut journal = async |patience| {
         let place = (store, run);
@@ -364,4 +395,50 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     assert!(journal(None).await);
     assert_eq!(known().await, 250);
     assert_eq!(bench.sandbox.log().len(), 3);
+}
+
+#[tokio::test]
+async fn what_another_run_dealt_with_while_a_selection_was_read_is_read_again_before_it_is_sent() {
+    let mut bench = Bench::with(4, "", |_| ()).await;
+    let now = bench.clock.now();
+    let elsewhere = bench.another_process();
+    let other = begin(&elsewhere, now).await;
+    append(&elsewhere, other, 3).await;
+    // The service may still show what was so before each of them. The third is open, and so the other run's.
+    let long_ago = now.wall - SignedDuration::from_hours(1);
+    let settled = [(1, now.wall), (2, long_ago)].map(|(row, settled_at)| JournalRecord::Settled {
+        run: other,
+        row: RowNumber(row),
+        settlement: Settlement {
+            outcome: Outcome::Cancelled,
+            reason: String::new(),
+            record: None,
+            follow_up: None,
+            settled_at,
+        },
+    });
+    elsewhere.write(settled.to_vec()).await.unwrap();
+    let run = begin(&bench.store, now).await;
+    let journal = SelectionJournal {
+        store: &bench.store,
+        run,
+        planner: Planner::new(Arc::default()),
+        clock: &*bench.clock,
+    };
+    let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
+    let pages = Pages::new(None, FIRST_PAGE);
+    journal
+        .fill((pages, &mut bench.reads), &mut stop)
+        .await
+        .unwrap();
+    let queue = bench.store.load_rows(run, LaneId(0), RowNumber(0), 10);
+    let queue = queue.await.unwrap();
+    let known: Vec<_> = queue
+        .iter()
+        .map(|row| (row.id, row.triaged_at.is_some()))
+        .collect();
+    assert_eq!(
+        known,
+        [(nth_id(1), false), (nth_id(2), true), (nth_id(4), true)]
+    );
 }

@@ -105,6 +105,48 @@ fn the_figures_never_replace_an_input_or_a_report() {
     assert!(!here.join("state/sandbox").exists(), "nothing was begun");
 }
 
+#[test]
+fn no_two_things_of_a_run_stand_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ids = "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
+    std::fs::write(here.join("ids.csv"), ids).unwrap();
+    std::fs::write(here.join("keep.txt"), "").unwrap();
+    let log = |place| vec!["--log-file", place];
+    for (typed, what) in [
+        (log("./ids.csv"), "the log file ./ids.csv is also an input"),
+        (log("./keep.txt"), "is also a list of what to keep"),
+        (log("r.csv"), "is also a report"),
+        (log("./f.csv"), "is also the follow-up list"),
+        (log("./m.prom"), "is also the metrics file"),
+        (
+            vec!["--report", "r.csv"],
+            "--report names r.csv more than once",
+        ),
+    ] {
+        let others = ["--keep", "keep.txt", "--report", "./r.csv"];
+        let others = [
+            &others[..],
+            &["--follow-up", "f.csv", "--metrics-file", "m.prom"],
+        ]
+        .concat();
+        let (code, _, stderr) = finish(start(here, &[&["ids.csv"], &others[..], &typed].concat()));
+        assert_eq!(code, Some(2), "{typed:?}: {stderr}");
+        assert!(stderr.contains(what), "{typed:?}: {stderr}");
+    }
+    let typed = ["ids.csv", "--report", "./r.csv", "--follow-up", "r.csv"];
+    let (code, _, stderr) = finish(start(here, &typed));
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("would replace a report"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(here.join("ids.csv")).unwrap(), ids);
+    let mut left: Vec<_> = std::fs::read_dir(here)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["ids.csv", "keep.txt"], "nothing was opened");
+}
+
 /// Returns the command that the summary names for what comes next, without the program's name.
 fn next_command(stdout: &str, name: &str) -> Vec<String> {
     let start = format!("  mde-cancel {name} ");

@@ -321,6 +321,7 @@ fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
     for name in [
         "config",
         "state folder",
+        "state file",
         "credential",
         "cloud",
         "proxy",
@@ -435,6 +436,32 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             assert!(out.contains(line), "{words}: {line}: {out}");
         }
     }
+}
+
+#[test]
+fn doctor_reads_the_state_file_to_its_end() {
+    let place = Place::with(1, TokenSettings::default());
+    let (code, ..) = ended(place.with_secret("doctor --state-dir here"));
+    assert_eq!(code, Some(0));
+    let path = mde_cancel::store::state_file(&place.folder.path().join("here"));
+    // Nothing that is asked of a new file meets this page.
+    let page: u32 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'attempts'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let page = page as usize;
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(page - 1) * 4096..page * 4096].fill(0xA5);
+    std::fs::write(&path, bytes).unwrap();
+    let (code, out, _) = ended(place.with_secret("doctor --state-dir here"));
+    assert_eq!(code, Some(6), "{out}");
+    assert!(out.contains("ok    state folder "), "{out}");
+    assert!(out.contains("fail  state file "), "{out}");
+    assert!(out.contains("mend: put the folder aside"), "{out}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::value;
 use super::value::Veiled;
 
 /// Where calls go, and by whose leave.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// What the service counts by.
@@ -21,7 +21,7 @@ pub struct ConnectionArgs {
 }
 
 /// What the service counts by: cloud, tenant and app.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct ScopeArgs {
     /// Expect this tenant: a GUID or a domain name [default: the token's] [env: AZURE_TENANT_ID]
@@ -42,7 +42,7 @@ pub struct ScopeArgs {
 }
 
 /// How to sign in.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct SignInArgs {
     /// Sign in by this means; `auto` takes the first whose settings are there: token, client-secret, certificate

@@ -20,6 +20,7 @@ use crate::cli::failure::FailureKind;
 use crate::cli::failure::RunExit;
 use crate::cli::meter::Both;
 use crate::cli::meter::Meter;
+use crate::cli::place::is_one_place;
 use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
@@ -273,7 +274,7 @@ pub(super) fn prove_targets(
         let target = ReportTarget::prove(path).map_err(usage)?;
         if let Some(input) = target
             .path()
-            .and_then(|path| inputs.iter().find(|input| is_same_file(input, path)))
+            .and_then(|path| inputs.iter().find(|input| is_one_place(input, path)))
         {
             let error = anyhow::anyhow!(
                 "report {} would replace the input {}",
@@ -299,8 +300,9 @@ pub(super) fn prove_follow_up(
         return Ok(None);
     };
     let target = ReportTarget::prove(path).map_err(usage)?;
-    let is_taken = reports.iter().any(|(_, other)| *other == target)
-        || inputs.iter().any(|input| is_same_file(input, path));
+    let reports = reports.iter().filter_map(|(_, report)| report.path());
+    let mut taken = reports.chain(inputs.iter().map(PathBuf::as_path));
+    let is_taken = taken.any(|other| is_one_place(other, path));
     match target {
         ReportTarget::Stdout => Err(usage(FollowUpsError::Stdout)),
         ReportTarget::File(path) if is_taken => {
@@ -311,14 +313,6 @@ pub(super) fn prove_follow_up(
             Err(usage(error).hint("name another file with --follow-up"))
         }
         target @ ReportTarget::File(_) => Ok(Some(target)),
-    }
-}
-
-/// Returns whether two paths lead to one file that exists.
-pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
     }
 }
 

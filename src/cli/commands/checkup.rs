@@ -50,9 +50,9 @@ impl Checkup {
         self.exit = self.exit.worst(RunExit::Unreachable);
     }
 
-    /// Notes that the state folder cannot be used.
-    pub(super) fn state_fails(&mut self, text: String, mend: Option<String>) {
-        self.lines.push((Grade::Fail, "state folder", text, mend));
+    /// Notes that the state folder, or the file in it, cannot be used.
+    pub(super) fn state_fails(&mut self, name: &'static str, text: String, mend: Option<String>) {
+        self.lines.push((Grade::Fail, name, text, mend));
         self.exit = self.exit.worst(RunExit::State);
     }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(checkup.exit(), RunExit::Done);
         checkup.fail("sign-in", "refused".to_owned(), None);
         assert_eq!(checkup.exit(), RunExit::Unreachable);
-        checkup.state_fails("full".to_owned(), None);
+        checkup.state_fails("state folder", "full".to_owned(), None);
         assert_eq!(checkup.exit(), RunExit::State);
         insta::assert_snapshot!(checkup.render(Paint::Plain), @r"
         ok    config        none

@@ -47,6 +47,10 @@ use super::sign_in::credential;
 use super::sign_in::trust;
 use super::sign_in::user_agent;
 
+const STATE_FOLDER: &str = "state folder";
+
+const STATE_FILE: &str = "state file";
+
 /// A clock that is further off than this is worth a word; Entra and the service forgive five minutes.
 const SKEW: i64 = 60;
 
@@ -97,21 +101,39 @@ fn state(settings: &DoctorSettings, clock: &dyn Clock, checkup: &mut Checkup) ->
     let dir = match &settings.state_dir {
         Ok(dir) => dir,
         Err(error) => {
-            checkup.state_fails(error.to_string(), error.hints().into_iter().next());
+            let mend = error.hints().into_iter().next();
+            checkup.state_fails(STATE_FOLDER, error.to_string(), mend);
             return None;
         }
     };
     match open_store(dir, RetrySettings::default().fate_grace, clock) {
         Ok(store) => {
-            checkup.ok("state folder", dir.display().to_string());
-            Some(store)
+            checkup.ok(STATE_FOLDER, dir.display().to_string());
+            Some(store).filter(|store| file(store, checkup))
         }
         Err(failure) => {
             let mend = "free it, or name another folder with --state-dir";
-            checkup.state_fails(format!("{:#}", failure.error), Some(mend.to_owned()));
+            let text = format!("{:#}", failure.error);
+            checkup.state_fails(STATE_FOLDER, text, Some(mend.to_owned()));
             None
         }
     }
+}
+
+/// Reads the state file through, and returns whether it is whole: opening it looks at its first pages alone.
+fn file(store: &Store, checkup: &mut Checkup) -> bool {
+    let wrong = match store.reader().and_then(|reader| reader.damage()) {
+        Ok(None) => {
+            checkup.ok(STATE_FILE, "read through, and whole".to_owned());
+            return true;
+        }
+        Ok(Some(damage)) => format!("damaged: {damage}"),
+        Err(error) => full(&error),
+    };
+    let mend = "put the folder aside and name a new one with --state-dir; give the inputs of unfinished runs to new ones, \
+                for cancelling an action twice has no further effect";
+    checkup.state_fails(STATE_FILE, wrong, Some(mend.to_owned()));
+    false
 }
 
 fn chosen(connection: &ConnectionSettings, checkup: &mut Checkup) {
@@ -198,7 +220,7 @@ async fn calls(
     let (scope, counted) = (scope(connection, &token), (store, &**clock));
     match read(settings, scope, (&reader, &token), counted).await {
         Ok(probed) => heard(connection, probed, clock.now().wall, checkup),
-        Err(error) => checkup.state_fails(full(&error), None),
+        Err(error) => checkup.state_fails(STATE_FOLDER, full(&error), None),
     }
 }
 

@@ -149,12 +149,13 @@ pub(super) fn unlooked(needs: Vec<Need>) -> Vec<FollowUpRow> {
     by_machine(needs.into_iter().map(|need| (need, since())).collect())
 }
 
-/// Puts what one machine needs into one row; machines stand in the order of their first row.
+/// Puts what one machine of a tenant needs into one row; machines stand in the order of their first row.
 fn by_machine(needs: Vec<(Need, Since)>) -> Vec<FollowUpRow> {
     let mut rows: Vec<FollowUpRow> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<(Option<String>, String), usize> = HashMap::new();
     for (need, since) in needs {
-        let key = need.machine_id.as_deref().map(str::to_lowercase);
+        let machine = need.machine_id.as_deref().map(str::to_lowercase);
+        let key = machine.map(|machine| (need.tenant.clone(), machine));
         let place = key.as_ref().and_then(|key| places.get(key)).copied();
         let place = place.unwrap_or_else(|| {
             places.extend(key.map(|key| (key, rows.len())));
@@ -164,6 +165,7 @@ fn by_machine(needs: Vec<(Need, Since)>) -> Vec<FollowUpRow> {
                 needs: Vec::new(),
                 since: Vec::new(),
                 action_ids: Vec::new(),
+                tenant: need.tenant.clone(),
             });
             rows.len() - 1
         });
@@ -178,4 +180,38 @@ fn by_machine(needs: Vec<(Need, Since)>) -> Vec<FollowUpRow> {
             .sort_by_key(|need| FollowUp::ALL.iter().position(|kind| kind == need));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_stands_once_in_each_tenant_with_the_tenant_beside_it() {
+        let need = |number, tenant: Option<&str>| Need {
+            row: RowNumber(number),
+            tenant: tenant.map(str::to_owned),
+            action_id: number.to_string(),
+            action_type: Some(ActionType::Isolate),
+            created_at: None,
+            machine_id: Some("ABCD".to_owned()),
+            computer_dns_name: None,
+            follow_up: FollowUp::Unisolate,
+        };
+        let needs = vec![
+            need(1, Some("contoso")),
+            need(2, Some("fabrikam")),
+            need(3, Some("contoso")),
+            need(4, None),
+        ];
+        let rows: Vec<_> = unlooked(needs)
+            .into_iter()
+            .map(|row| (row.tenant.unwrap_or_default(), row.action_ids.join(" ")))
+            .collect();
+        let expected = [("contoso", "1 3"), ("fabrikam", "2"), ("", "4")];
+        assert_eq!(
+            rows,
+            expected.map(|(tenant, ids)| (tenant.to_owned(), ids.to_owned()))
+        );
+    }
 }

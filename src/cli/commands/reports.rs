@@ -1,7 +1,6 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use crate::cli::failure::Failure;
 use crate::cli::failure::FailureKind;
+use crate::cli::place::is_one_place;
 use crate::cli::settings::Output;
 use crate::domain::FollowUp;
 use crate::domain::Outcome;
@@ -75,7 +75,7 @@ pub(super) fn prove_metrics(
     let mut taken = targets
         .filter_map(ReportTarget::path)
         .chain(inputs.iter().map(PathBuf::as_path));
-    if taken.any(|other| place(other) == place(&path)) {
+    if taken.any(|other| is_one_place(other, &path)) {
         let error = anyhow!(
             "the metrics file {} would replace a report, the follow-up list or an input",
             path.display()
@@ -83,17 +83,6 @@ pub(super) fn prove_metrics(
         return Err(usage(error).hint("name another file with --metrics-file"));
     }
     Ok(Some(path))
-}
-
-/// Returns the one way to write a path, whether a file is there yet or not.
-fn place(path: &Path) -> PathBuf {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let beside = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
-    let there = path.canonicalize().ok();
-    there.or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// Gathers what a report says of a run besides its rows, at the same instant as they.

@@ -31,9 +31,6 @@ use crate::cli::text::Span;
 use crate::cli::text::visible;
 use crate::clock::Clock;
 use crate::clock::SystemClock;
-use crate::domain::ActionId;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
 use crate::domain::RunId;
 use crate::engine::Before;
 use crate::engine::Beyond;
@@ -389,27 +386,16 @@ fn recall_rows(
     order: &Order,
     lanes: &Arc<LaneNames>,
 ) -> Result<(Before, Planner), Failure> {
-    let rows = past
-        .reader()?
-        .report_rows(past.record.begun.id)
-        .map_err(state)?;
     let mut known = Vec::new();
-    let mut last = RowNumber(0);
-    for row in rows {
-        let row = row.map_err(state)?;
-        last = RowNumber(last.0.saturating_add(1));
-        let is_sendable = !matches!(
-            row.outcome,
-            Outcome::Invalid | Outcome::Duplicate | Outcome::HeldBack
-        );
-        if let (true, Ok(id)) = (is_sendable, ActionId::parse(&row.action_id)) {
-            let lane = row.tenant.as_deref().and_then(|name| lanes.find(name));
-            known.push((lane.unwrap_or_default(), id, last));
-        }
-    }
-    let before = recall(&past.reader()?, past.record.key).map_err(state)?;
+    let reader = past.reader()?;
+    reader
+        .known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))
+        .map_err(state)?;
+    let before = recall(&reader, past.record.key).map_err(state)?;
     let planner = Planner::new(Arc::new(order.rules()));
-    let planner = planner.for_lanes(Arc::clone(lanes)).behind(known, last);
+    let planner = planner
+        .for_lanes(Arc::clone(lanes))
+        .behind(known, before.last);
     Ok((before, planner))
 }
 

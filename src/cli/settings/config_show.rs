@@ -4,6 +4,7 @@
 //! refused before anything is shown, as it would be by a run.
 
 use crate::cli::args::CommonArgs;
+use crate::cli::args::RunArgs;
 use crate::cli::args::cloud::Cloud;
 use crate::cli::args::cloud::Region;
 use crate::cli::args::config::ConfigShowArgs;
@@ -18,6 +19,7 @@ use super::config_key::Kind;
 use super::config_key::is_secret_itself;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::run::RunSettings;
 use super::surroundings::Surroundings;
 
 /// One setting as it is shown.
@@ -57,6 +59,10 @@ impl ConfigShowSettings {
             Ok(_) | Err(SettingsError::NoToken | SettingsError::Incomplete { .. }) => {}
             Err(error) => return Err(error),
         }
+        match RunSettings::resolve(anything(), common, &[], around) {
+            Ok(_) | Err(SettingsError::NoStateDir) => {}
+            Err(error) => return Err(error),
+        }
         let shown = |key: &'static Key| {
             let flag = flags.iter().find(|(name, _)| *name == key.name);
             let other = around.raw(key.variable).filter(|_| !overruled(key.name));
@@ -88,6 +94,16 @@ impl ConfigShowSettings {
             .collect();
         Ok(Self { settings, secrets })
     }
+}
+
+/// Returns a run that sends nothing anywhere and leaves each setting to variables and the config file.
+fn anything() -> RunArgs {
+    let mut run = RunArgs {
+        sandbox: true,
+        ..RunArgs::default()
+    };
+    run.input.inputs.push("-".into());
+    run
 }
 
 /// Takes out what may be a secret that was written where its file should be named, or into an address.

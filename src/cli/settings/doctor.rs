@@ -37,10 +37,6 @@ impl DoctorSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let untyped = AllowanceArgs {
-            quota: Vec::new(),
-            read_quota: Vec::new(),
-        };
         let timeout = around.layered(None, "MDE_CANCEL_TIMEOUT", value::timeout)?;
         let config = around.config.as_ref().map(|config| {
             let profile = config.profile().map(str::to_owned);
@@ -50,7 +46,7 @@ impl DoctorSettings {
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around),
             timeout: timeout.unwrap_or(Duration::from_secs(30)),
-            allowance: Allowance::resolve(untyped, around)?,
+            allowance: Allowance::resolve(AllowanceArgs::default(), around)?,
             config,
             proxy: proxy(around),
         })

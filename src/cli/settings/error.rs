@@ -71,6 +71,14 @@ pub enum SettingsError {
     /// Nothing to sign in with, where states were to be read.
     #[error("there is nothing to sign in with, and without that no states can be read")]
     NoTokenToPreview,
+    /// A log in a file that is something else's.
+    #[error("the log file {} is also {what}", .path.display())]
+    LogElsewhere {
+        /// The path of the log.
+        path: PathBuf,
+        /// What else it is.
+        what: &'static str,
+    },
     /// Neither an input nor a selection from the tenant.
     #[error("there is neither an INPUT nor a selection from the tenant")]
     NothingSelected,
@@ -188,6 +196,9 @@ impl SettingsError {
             }
             Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint().into_iter().collect(),
+            Self::LogElsewhere { .. } => {
+                &["name another file with --log-file (MDE_CANCEL_LOG_FILE)"]
+            }
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::OneOfSeveral { .. } => &["write it into each profile of the config file"],
             Self::SameTenant { .. } => &[

@@ -13,6 +13,7 @@ use crate::cli::args::ReportArgs;
 use crate::cli::args::RunArgs;
 use crate::cli::args::value;
 use crate::cli::args::value::PaceChoice;
+use crate::cli::place::is_one_place;
 use crate::domain::ActionType;
 use crate::domain::RunId;
 use crate::engine::Triage;
@@ -329,7 +330,8 @@ fn reports(typed: ReportArgs, around: &Surroundings<'_>) -> Result<Vec<PathBuf>,
     }
     for (position, path) in paths.iter().enumerate() {
         ReportFormat::from_path(path)?;
-        if paths[..position].contains(path) {
+        let mut earlier = paths[..position].iter();
+        if earlier.any(|other| is_one_place(other, path)) {
             return Err(SettingsError::ReportTwice { path: path.clone() });
         }
     }

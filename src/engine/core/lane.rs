@@ -177,6 +177,8 @@ pub(super) struct Lane {
     /// For how long no row has ended although calls could leave.
     stuck: Duration,
     pub(super) stop: Option<StopReason>,
+    /// Since when nothing new leaves.
+    pub(super) stopping_since: Option<Uptime>,
     pub(super) waiting: Option<Waiting>,
     pub(super) wake: Option<Uptime>,
     /// What it may open of all lanes' calls while it is its turn.
@@ -236,6 +238,7 @@ impl Lane {
             stepped: None,
             stuck: Duration::ZERO,
             stop: None,
+            stopping_since: None,
             waiting: None,
             wake: None,
             share: Share::default(),

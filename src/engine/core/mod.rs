@@ -29,6 +29,7 @@ mod token;
 
 mod send;
 
+mod drain;
 mod triage;
 
 mod cancel;

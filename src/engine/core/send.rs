@@ -29,7 +29,7 @@ impl Lane {
         self.wake = None;
         self.waiting = None;
         if self.stop.is_some() {
-            return;
+            return self.drain(now, out);
         }
         self.load_more(out);
         if self.rows.is_empty() {

@@ -367,6 +367,52 @@ fn completions_and_the_manual_need_no_config_file() {
 }
 
 #[test]
+fn past_runs_are_shown_in_spite_of_a_broken_file_that_nobody_named() {
+    let broken = File::of("no such = thing");
+    for command in ["runs", "report"] {
+        let settings = typing(command).config(broken.path()).resolve().unwrap();
+        let told = settings.left_out.unwrap().to_string();
+        assert!(told.contains("is no TOML"), "{command}: {told}");
+    }
+    let named = broken.path().display().to_string();
+    for command in [
+        "runs rm 0198",
+        "quota",
+        "resume",
+        "doctor",
+        "runs --profile p",
+        &format!("runs --config {named}"),
+    ] {
+        let (code, complaint) = typing(command).config(broken.path()).complaint();
+        assert_eq!(code, 2, "{command}: {complaint}");
+    }
+    let by_variable = typing("runs").variable("MDE_CANCEL_CONFIG", &named);
+    assert_eq!(by_variable.complaint().0, 2);
+}
+
+#[test]
+fn config_show_refuses_what_a_run_would_refuse() {
+    for line in [
+        "timeout = \"5\"",
+        "concurrency = 0",
+        "quota = [\"none\", \"1/1m\"]",
+        "report = \"r.pdf\"",
+        "max-failures = \"101%\"",
+        "input-format = \"xlsx\"",
+        "verify-timeout = \"soon\"",
+        "log-format = \"xml\"",
+    ] {
+        let file = File::of(line);
+        let complaint = |words| typing(words).config(file.path()).complaint();
+        let of_run = complaint("run --sandbox a.csv");
+        assert_eq!(of_run.0, 2, "{line}");
+        assert_eq!(complaint("config show"), of_run, "{line}");
+    }
+    let without_state = typing("config show").without_state_dir();
+    assert!(without_state.resolve().is_ok());
+}
+
+#[test]
 fn the_shown_defaults_are_the_documented_ones() {
     use clap::CommandFactory as _;
     let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command

@@ -160,62 +160,6 @@ fn a_process_that_closes_its_store_in_mid_run_leaves_a_crashed_run_and_no_hold()
 }
 
 #[test]
-fn runs_are_found_by_the_beginning_of_their_ids() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let names = [0xABCD_0001_u128 << 96, 0xABCD_0002_u128 << 96, 7];
-    for name in names {
-        let run = NewRun {
-            id: RunId::new(Uuid::from_u128(name)),
-            ..new_run(1)
-        };
-        block_on(store.create_run(run)).unwrap();
-    }
-    let reader = store.reader().unwrap();
-    let found = |prefix: &str| reader.runs_named(prefix).unwrap().len();
-    let counts = [
-        "abcd",
-        "ABCD0002",
-        "abcd-0001",
-        "abcd0001-0000",
-        "00",
-        "b",
-        "",
-        "%",
-        "a_",
-        "abcd0001-0000-0000-0000-000000000000-0",
-    ]
-    .map(found);
-    assert_eq!(counts, [2, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
-}
-
-#[test]
-fn unfinished_runs_are_those_of_late_that_are_not_finished() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let begin = |number| block_on(store.create_run(new_run(number))).unwrap();
-    // Each begins so many milliseconds after the boot.
-    let [old, late, done, again] = [1, 5_000, 6_000, 2].map(begin);
-    let records = vec![
-        ended_as(old, RunState::Stopped, 100),
-        ended_as(late, RunState::Stopped, 7_000),
-        ended_as(done, RunState::Finished, 7_000),
-        ended_as(again, RunState::Stopped, 200),
-    ];
-    block_on(store.write(records)).unwrap();
-    block_on(store.reopen_run(again, at(8_000).wall)).unwrap();
-    block_on(store.write(vec![ended_as(again, RunState::Stopped, 8_100)])).unwrap();
-    let since = |millis| -> Vec<_> {
-        let runs = store.reader().unwrap();
-        let runs = runs.unfinished_runs(at(millis).wall).unwrap();
-        runs.iter().map(|run| run.key).collect()
-    };
-    assert_eq!(since(4_000), [late, again]);
-    assert_eq!(since(8_000), [again]);
-    assert_eq!(since(0), [late, again, old]);
-}
-
-#[test]
 fn the_counts_of_a_run_are_of_what_is_settled_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -277,9 +221,12 @@ fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
     let mut known = Vec::new();
     let reader = store.reader().unwrap();
     reader
-        .known_ids(run, |id, number| known.push((id, number.0)))
+        .known_ids(run, |lane, id, number| known.push((lane, id, number.0)))
         .unwrap();
-    assert_eq!(known, [1, 5, 6].map(|number| (id(number), number)));
+    assert_eq!(
+        known,
+        [1, 5, 6].map(|number| (LaneId(0), id(number), number))
+    );
 }
 
 #[test]

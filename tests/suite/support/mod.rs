@@ -37,6 +37,7 @@ pub(crate) use mortal::Seen;
 pub(crate) use mortal::play;
 pub(crate) use naive_governor::naive_governor;
 pub(crate) use scenario::GoneOn;
+pub(crate) use scenario::Hangs;
 pub(crate) use scenario::Played;
 pub(crate) use scenario::Scenario;
 pub(crate) use scenario::nth_id;

@@ -62,8 +62,10 @@ use mde_cancel::store::StoreOptions;
 use secrecy::SecretString;
 
 mod broken_store;
+mod stopped;
 
 pub(crate) use broken_store::GoneOn;
+pub(crate) use stopped::Hangs;
 
 /// What the run and the service are like.
 #[must_use]
@@ -269,6 +271,11 @@ impl Scenario {
     }
 
     fn handles(&self, base: &str) -> LaneHandles {
+        let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+        self.handles_with(base, Credential::new(TokenSource::Ready(token), None))
+    }
+
+    fn handles_with(&self, base: &str, credential: Credential) -> LaneHandles {
         let connection = Connection::open(ApiSettings {
             base: base.parse().unwrap(),
             timeout: self.timeout,
@@ -277,11 +284,10 @@ impl Scenario {
             proxies: Proxies::Off,
         })
         .unwrap();
-        let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
         LaneHandles::new(
             Canceller::new(connection.clone()),
             Reader::new(connection),
-            Credential::new(TokenSource::Ready(token), None),
+            credential,
         )
     }
 
