@@ -37,6 +37,7 @@ mod sandbox;
 mod sign_in;
 mod signals;
 mod simulation;
+mod slots;
 mod store;
 mod tenants;
 mod triage;
