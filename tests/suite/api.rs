@@ -35,6 +35,9 @@ use gzip::gzip_of;
 use server::Server;
 use server::Then;
 
+pub(crate) use hostile::any_answer;
+pub(crate) use hostile::replies_to;
+
 const ID: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const OTHER: &str = "11111111-5b1e-4a77-9a3d-0c5be0a1d9f2";
 

@@ -29,6 +29,7 @@ mod preview;
 mod quota;
 mod readme;
 mod reads;
+mod replies;
 mod report;
 mod report_formats;
 mod resume;

@@ -5,6 +5,7 @@ use mde_cancel::api::Canceller;
 use mde_cancel::api::Reader;
 use mde_cancel::api::Trust;
 use mde_cancel::domain::CancelReply;
+use mde_cancel::domain::ReadReply;
 use mde_cancel::domain::ReplyKind;
 use mde_cancel::domain::RetryAfter;
 use proptest::collection::vec;
@@ -239,29 +240,39 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// An answer, as bytes, that begins as one of HTTP does.
+pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
+    let status = prop_oneof![
+        100_u16..1000,
+        select(vec![200, 202, 302, 401, 403, 404, 408, 429, 500, 503])
+    ];
+    let said = (status, vec(any_header(), 0..5), any_body(), any::<bool>());
+    said.prop_map(|(status, headers, body, with_length)| {
+        let length = format!("Content-Length: {}\r\n", body.len());
+        let length = if with_length { length.as_str() } else { "" };
+        let headers = headers.concat();
+        let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}{length}\r\n");
+        [head.as_bytes(), &body].concat()
+    })
+}
+
+/// Returns what a cancel and a read of one action make of an answer.
+pub(crate) async fn replies_to(bytes: &[u8]) -> (CancelReply, ReadReply) {
+    let server = Server::saying(bytes);
+    let reader = Reader::new(plain(&server));
+    (reply_to(bytes).await, reader.action(&token(), id()).await)
+}
+
 #[test]
 fn whatever_headers_and_body_come_they_are_one_reply_whose_words_are_bounded_and_harmless() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let status = prop_oneof![
-        100_u16..1000,
-        select(vec![200, 202, 302, 401, 403, 404, 408, 429, 500, 503])
-    ];
-    let said = (status, vec(any_header(), 0..5), any_body(), any::<bool>());
     let mut runner = TestRunner::new(Config::with_cases(256));
     runner
-        .run(&said, |(status, headers, body, with_length)| {
-            let length = format!("Content-Length: {}\r\n", body.len());
-            let length = if with_length { length.as_str() } else { "" };
-            let headers = headers.concat();
-            let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}{length}\r\n");
-            let bytes = [head.as_bytes(), &body].concat();
-            let reply = runtime.block_on(reply_to(&bytes));
-            let server = Server::saying(&bytes);
-            let reader = Reader::new(plain(&server));
-            let read = runtime.block_on(reader.action(&token(), id()));
+        .run(&any_answer(), |bytes| {
+            let (reply, read) = runtime.block_on(replies_to(&bytes));
             let told = reply.http_status.is_some();
             let is_broken = matches!(reply.kind, ReplyKind::Broken(_));
             proptest::prop_assert!(told != is_broken, "{reply:?}");
