@@ -2,11 +2,13 @@
 # The cable is pulled with calls under way, for longer than the time-out, and put back: what the kernel delivers late
 # exceeds no window.
 #
-#   tests/cable.sh [own] [relay] [control]     the first two where none is named; about a minute each
+#   tests/cable.sh [own] [relay] [long] [control]     the first two where none is named; about a minute each
 #
 #   own       the calls are held back in the client's own sockets, which give up with the time-out
 #   relay     they are held back in a relay's sockets, as on a gateway, and come some ten seconds late
-#   control   the same without a grace, for the figure; asks nothing of it
+#   long      the same with the cable out for 90 s, so that calls come minutes late, and a line beyond it that delays
+#             each call and loses one piece in fifty; about seven minutes
+#   control   the same as relay without a grace, for the figure; asks nothing of it
 #
 # The client lives in a network namespace of its own, tied to the sandbox by a pair of interfaces; one of them is set
 # down and up. It calls 127.0.0.1, for it speaks plain http to no other address. Linux, root, python3, iproute2 and, for
@@ -40,7 +42,9 @@ tie() {
   ip link set "$cable" up
   inside ip addr add $THERE/30 dev eth0
   inside ip link set eth0 up
-  python3 tests/relay.py "tcp:$HERE:$port" "tcp:127.0.0.1:$port" &
+  # What the line beyond the cable does to each piece may stand behind the two places.
+  # shellcheck disable=SC2086
+  python3 tests/relay.py "tcp:$HERE:$port" "tcp:127.0.0.1:$port" $line &
   helper $!
 }
 
@@ -65,10 +69,13 @@ late() {
       END { for (second = 0; second < span; second++) printf "%d ", n[second] }'
 }
 
-# pull NAME GRACE LEAD: one run whose cable is pulled for ten seconds, twice.
+# How long the cable is out, the time-out, the grace, how long the late ones are watched, and what the line beyond does.
+out=10 timeout=3 grace=15 watched=8 line=
+
+# pull NAME LEAD: one run whose cable is pulled twice.
 pull() {
-  local name=$1 grace=$2 lead=$3 log=$work/log-$1 code=0 port pid
-  echo "== $ACTIONS actions, cable pulled for 10 s with a time-out of 3 s, twice; $name, grace $grace"
+  local name=$1 lead=$2 log=$work/log-$1 code=0 port pid
+  echo "== $ACTIONS actions, cable pulled for $out s with a time-out of $timeout s, twice; $name, grace $grace s"
   serve --seed "$work/actions.csv" --quota 40/2s,120/8s --latency 100ms..300ms --log "$log"
   port=${url##*:}
   helpers=()
@@ -77,7 +84,7 @@ pull() {
   until_reached "$port" inside
   nsenter --target "$apart_pid" --net "$BIN" run "$work/actions.csv" --yes --no-triage --api-url "$url" \
     --state-dir "$work/state-$name" --progress never --quota 40/2s --quota 120/8s --read-quota 40/2s \
-    --read-quota 120/8s --fate-grace "$grace" --timeout 3s --pace none --concurrency 40 \
+    --read-quota 120/8s --fate-grace "${grace}s" --timeout "${timeout}s" --pace none --concurrency 40 \
     --report "$work/report-$name.csv" >"$work/out" 2>"$work/err" &
   pid=$!
   run_pid="${helpers[*]} $pid"
@@ -86,11 +93,11 @@ pull() {
     # A moment before the next burst, which then leaves for nowhere.
     sleep 1.2
     ip link set "$cable" down
-    sleep 10
+    sleep "$out"
     ip link set "$cable" up
     up=$(micros)
-    sleep 8
-    note "arrivals in each second after it was put back" "$(late "$log" 8)"
+    sleep "$watched"
+    note "arrivals in each second after it was put back" "$(late "$log" "$watched")"
   done
   wait "$pid" || code=$?
   end_of "${helpers[@]}"
@@ -115,9 +122,11 @@ pull() {
 open_actions $ACTIONS >"$work/actions.csv"
 for part in "$@"; do
   case $part in
-    own) pull own 15s lead_own ;;
-    relay) pull relay 15s lead_relay ;;
-    control) pull control 0s lead_relay ;;
+    own) pull own lead_own ;;
+    relay) pull relay lead_relay ;;
+    # The kernel doubles its pauses: what was sent as the cable went comes up to twice as late as it was out.
+    long) out=90 timeout=10 grace=120 watched=20 line="80 2" pull long lead_relay ;;
+    control) grace=0 pull control lead_relay ;;
     *) echo "no such part: $part" >&2 && exit 2 ;;
   esac
 done

@@ -1,12 +1,14 @@
 """Hands bytes on from one place to another and back.
 
-    relay.py FROM TO [MILLISECONDS]
+    relay.py FROM TO [MILLISECONDS [LOSS]]
 
 A place is tcp:HOST:PORT or unix:PATH; a unix socket leads from one network namespace into another. What goes to the
-far side is held back by so many milliseconds, so that each call takes so much longer.
+far side is held back by so many milliseconds, so that each call takes so much longer. Of a hundred pieces, on either
+way, LOSS are lost: with such a piece its connection ends, or goes silent for good.
 """
 
 import asyncio
+import random
 import sys
 
 
@@ -25,9 +27,16 @@ async def reach(place):
     return await asyncio.open_connection(*where)
 
 
-async def hand_on(reader, writer, delay):
+async def hand_on(reader, writer, delay, loss):
     try:
         while chunk := await reader.read(65536):
+            if random.random() < loss:
+                if random.random() < 0.5:
+                    break
+                # What comes is read and goes nowhere, until the sender leaves.
+                while await reader.read(65536):
+                    pass
+                break
             if delay:
                 await asyncio.sleep(delay)
             writer.write(chunk)
@@ -41,6 +50,7 @@ async def hand_on(reader, writer, delay):
 async def main():
     near, far = sys.argv[1:3]
     delay = float(sys.argv[3]) / 1000 if len(sys.argv) > 3 else 0
+    loss = float(sys.argv[4]) / 100 if len(sys.argv) > 4 else 0
 
     async def relay(reader, writer):
         try:
@@ -49,7 +59,7 @@ async def main():
             writer.close()
             return
         await asyncio.gather(
-            hand_on(reader, back, delay), hand_on(there, writer, 0)
+            hand_on(reader, back, delay, loss), hand_on(there, writer, 0, loss)
         )
 
     kind, where = parts(near)

@@ -285,6 +285,23 @@ fn a_token_that_may_not_read_stops_the_run_before_anything_is_sent() {
 }
 
 #[test]
+fn leave_to_read_that_is_lost_stops_a_run_in_which_a_missing_id_waits_to_be_looked_for_again() {
+    let mut world = world(3);
+    world.state_of = Box::new(|row, _| (row.0 != 1).then_some(ActionStatus::Pending));
+    world.cancel_answer = Box::new(|id, _| {
+        (id == id_of(RowNumber(2))).then(|| reply(ReplyKind::ServerFault(None), Some(500)))
+    });
+    world.read_answer =
+        Box::new(|_, now| (now > millis(50)).then(|| reply(ReplyKind::Forbidden, Some(403))));
+    let history = world.run();
+    assert!(
+        matches!(history.stop, Some(StopReason::ReadingForbidden(_))),
+        "{:?}",
+        history.stop
+    );
+}
+
+#[test]
 fn batches_that_are_refused_are_halved_and_grow_again() {
     for kind in [ReplyKind::Refused, ReplyKind::NotFound] {
         let mut world = world(1_000);

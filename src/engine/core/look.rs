@@ -318,13 +318,13 @@ impl Lane {
             let row = self.rows.get(number);
             row.is_some_and(|row| row.doubt == Some(Doubt::Unread))
         };
-        let has_unread = rows.iter().any(is_unread) || !self.unread.is_empty();
         let waiting = std::mem::take(&mut self.looks);
-        let (_, rows): (Vec<_>, Vec<_>) = rows
+        let (unread, rows): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .chain(waiting.into_iter().map(|(_, row)| row))
             .partition(is_unread);
-        if has_unread {
+        // Among those that wait are ids to be looked for again: nobody else would remember them.
+        if !unread.is_empty() || !self.unread.is_empty() {
             self.stop_for_reading(what);
         }
         for number in rows {

@@ -1,5 +1,7 @@
 //! A server that says exactly the bytes a test wrote down, and remembers what it was asked.
 
+use std::io::ErrorKind::TimedOut;
+use std::io::ErrorKind::WouldBlock;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What the server does once it has said its bytes.
 #[derive(Clone, Copy, PartialEq)]
@@ -21,7 +24,16 @@ pub(super) enum Then {
     Hangs,
     /// Says blanks until the client goes away.
     NeverEnds,
+    /// Says this again and again until the client goes away.
+    Repeats(&'static str),
+    /// Says this again and again, one byte at a time.
+    Drips(&'static str),
+    /// Tears the connection down.
+    Resets,
 }
+
+/// How long a dripping server pauses between two bytes: as long as it would take the client to go away.
+const DRIP: Duration = Duration::from_millis(50);
 
 /// A server that answers the calls it gets, in turn, with what a script says; each connection has a thread.
 pub(super) struct Server {
@@ -35,7 +47,7 @@ pub(super) struct Server {
 struct Seen {
     calls: Mutex<Vec<String>>,
     accepted: AtomicUsize,
-    blanks_said: AtomicUsize,
+    said_without_end: AtomicUsize,
 }
 
 /// The answers that are still to be given.
@@ -76,9 +88,9 @@ impl Server {
         self.seen.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many bytes of endless bodies the kernel took.
-    pub(super) fn blanks_said(&self) -> usize {
-        self.seen.blanks_said.load(Ordering::SeqCst)
+    /// How many bytes of what has no end the kernel took.
+    pub(super) fn said_without_end(&self) -> usize {
+        self.seen.said_without_end.load(Ordering::SeqCst)
     }
 }
 
@@ -104,15 +116,39 @@ fn serve(mut peer: TcpStream, script: &Script, seen: &Seen) {
                 peer.read_to_end(&mut Vec::new()).unwrap_or_default();
                 return;
             }
-            Then::NeverEnds => {
-                let blanks = vec![b' '; 65_536];
-                while peer.write_all(&blanks).is_ok() {
-                    seen.blanks_said.fetch_add(blanks.len(), Ordering::SeqCst);
-                }
-                return;
+            Then::NeverEnds => return say_for_ever(peer, &vec![b' '; 65_536], seen),
+            Then::Repeats(text) => {
+                return say_for_ever(peer, text.repeat(65_536 / text.len()).as_bytes(), seen);
             }
+            Then::Drips(text) => return drip(peer, text),
+            Then::Resets => return reset(peer),
         }
     }
+}
+
+fn say_for_ever(mut peer: TcpStream, bytes: &[u8], seen: &Seen) {
+    while peer.write_all(bytes).is_ok() {
+        seen.said_without_end
+            .fetch_add(bytes.len(), Ordering::SeqCst);
+    }
+}
+
+fn drip(mut peer: TcpStream, text: &str) {
+    peer.set_read_timeout(Some(DRIP)).unwrap();
+    for byte in text.bytes().cycle() {
+        // Nothing comes any more, so this waits for the client to go away.
+        let is_there = peer
+            .read(&mut [0])
+            .is_err_and(|error| matches!(error.kind(), WouldBlock | TimedOut));
+        if !is_there || peer.write_all(&[byte]).is_err() {
+            return;
+        }
+    }
+}
+
+fn reset(peer: TcpStream) {
+    let socket = tokio::net::TcpSocket::from_std_stream(peer);
+    socket.set_zero_linger().unwrap();
 }
 
 /// Reads one call with its body; `None` where the client has gone.

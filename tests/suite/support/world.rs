@@ -68,6 +68,12 @@ const SIGN_IN: Duration = Duration::from_millis(200);
 /// How long a call to a silent service lasts.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The shell looks at the core every second; so often will do here.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// So many steps are more than any run takes: past them it turns on the spot.
+const MOST_STEPS: usize = 2_000_000;
+
 type CancelAnswer = Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>;
 type StateOf = Box<dyn FnMut(RowNumber, Duration) -> Option<ActionStatus>>;
 type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
@@ -270,11 +276,15 @@ impl Running {
         } else {
             self.later(self.now, Happening::Row(RowNumber(1)));
         }
+        let mut steps = 0;
         while !self.core.is_done() {
             if self.now > self.world.until {
                 break;
             }
+            steps += 1;
+            assert!(steps < MOST_STEPS, "no end: {:?}", self.core.view());
             let wake = self.core.next_wake().map(since_boot);
+            let wake = wake.map(|wake| wake.min(self.now + LOOK));
             let next = self.agenda.peek().map(|Reverse((at, _))| *at);
             match (next, wake) {
                 (Some(next), wake) if wake.is_none_or(|wake| next <= wake) => self.happen(),
@@ -288,7 +298,7 @@ impl Running {
                     self.now = wake;
                     self.step(Event::Tick);
                 }
-                (_, None) => panic!("nothing will ever happen again"),
+                (_, None) => panic!("nothing will ever happen again: {:?}", self.core.view()),
             }
         }
         self.history.elapsed = self.now;
