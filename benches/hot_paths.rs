@@ -7,9 +7,6 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,35 +156,79 @@ fn id_of(row: u32) -> ActionId {
     ActionId::from_bytes(bytes).unwrap()
 }
 
-/// Writes an input of so many rows in one format.
-fn input(folder: &Path, format: InputFormat) -> PathBuf {
-    let mut text = String::new();
-    if format == InputFormat::Csv {
-        text.push_str("id,type,computerDnsName\n");
-    }
-    for row in 1..=ROWS {
-        let id = id_of(row);
-        match format {
-            InputFormat::Csv => writeln!(text, "{id},Isolate,ws-{row:05}.corp.example"),
-            InputFormat::Jsonl => writeln!(
-                text,
-                r#"{{"id":"{id}","type":"Isolate","computerDnsName":"ws-{row:05}.corp.example"}}"#
-            ),
-            _ => writeln!(text, "{id}"),
-        }
-        .unwrap();
-    }
-    let path = folder.join("input");
-    std::fs::write(&path, text).unwrap();
-    path
+/// How an input is written down.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    Csv,
+    Tsv,
+    CsvUtf16,
+    Jsonl,
+    Json,
+    Lines,
 }
 
-#[divan::bench(args = [InputFormat::Csv, InputFormat::Jsonl, InputFormat::Lines])]
-fn read_rows(bencher: Bencher<'_, '_>, format: InputFormat) {
+impl Written {
+    const ALL: [Self; 6] = [
+        Self::Csv,
+        Self::Tsv,
+        Self::CsvUtf16,
+        Self::Jsonl,
+        Self::Json,
+        Self::Lines,
+    ];
+
+    fn format(self) -> InputFormat {
+        match self {
+            Self::Csv | Self::CsvUtf16 => InputFormat::Csv,
+            Self::Tsv => InputFormat::Tsv,
+            Self::Jsonl => InputFormat::Jsonl,
+            Self::Json => InputFormat::Json,
+            Self::Lines => InputFormat::Lines,
+        }
+    }
+
+    fn row(self, row: u32) -> String {
+        let id = id_of(row);
+        match self {
+            Self::Csv | Self::CsvUtf16 => format!("{id},Isolate,ws-{row:05}.corp.example\n"),
+            Self::Tsv => format!("{id}\tIsolate\tws-{row:05}.corp.example\n"),
+            Self::Jsonl | Self::Json => format!(
+                r#"{{"id":"{id}","type":"Isolate","computerDnsName":"ws-{row:05}.corp.example"}}"#
+            ),
+            Self::Lines => format!("{id}\n"),
+        }
+    }
+
+    fn text(self) -> String {
+        let rows: Vec<_> = (1..=ROWS).map(|row| self.row(row)).collect();
+        match self {
+            Self::Csv | Self::CsvUtf16 => format!("id,type,computerDnsName\n{}", rows.concat()),
+            Self::Tsv => format!("id\ttype\tcomputerDnsName\n{}", rows.concat()),
+            Self::Jsonl => rows.join("\n"),
+            Self::Json => format!("[{}]", rows.join(",")),
+            Self::Lines => rows.concat(),
+        }
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let text = self.text();
+        match self {
+            Self::CsvUtf16 => std::iter::once(0xFEFF)
+                .chain(text.encode_utf16())
+                .flat_map(u16::to_le_bytes)
+                .collect(),
+            _ => text.into_bytes(),
+        }
+    }
+}
+
+#[divan::bench(args = Written::ALL)]
+fn read_rows(bencher: Bencher<'_, '_>, written: Written) {
     let folder = TempDir::new().unwrap();
-    let path = input(folder.path(), format);
+    let path = folder.path().join("input");
+    std::fs::write(&path, written.bytes()).unwrap();
     let settings = IntakeSettings {
-        format,
+        format: written.format(),
         bookmarks: BookmarkUse::Kept,
         ..IntakeSettings::default()
     };
@@ -333,6 +374,26 @@ fn journal_attempts(bencher: Bencher<'_, '_>, outstanding: u32) {
     bencher
         .counter(ItemsCount::new(outstanding))
         .bench_local(|| desk.attempts(black_box(outstanding)));
+}
+
+/// Rows of the input on their way into the journal, a group of the writer at once.
+#[divan::bench]
+fn journal_rows(bencher: Bencher<'_, '_>) {
+    let desk = Desk::open();
+    let first = Cell::new(Desk::ROWS + 1);
+    bencher
+        .counter(ItemsCount::new(Desk::ROWS))
+        .with_inputs(|| {
+            let from = first.replace(first.get() + Desk::ROWS);
+            (from..from + Desk::ROWS).map(new_row).collect()
+        })
+        .bench_local_values(|rows: Vec<NewRow>| {
+            block_on(
+                desk.store
+                    .append_rows(desk.run, rows, IntakeMark::default()),
+            )
+            .unwrap()
+        });
 }
 
 fn core() -> Core {

@@ -454,14 +454,11 @@ impl Shell<'_> {
         };
         let mut busiest: Vec<_> = (0..lanes.len()).filter(is_going).collect();
         busiest.sort_by_key(|&place| std::cmp::Reverse(left(place)));
-        // Asked together, so that they are answered together.
-        let asked = busiest.into_iter().take(LANES_LOOKED_AT).map(|place| {
-            let (scope, windows) = (scopes[place].0, Arc::clone(&scopes[place].1));
-            (place, self.store.usage(scope, windows, now))
-        });
-        let asked: Vec<_> = asked.collect();
-        for (place, used) in asked {
-            let used = used.await?;
+        busiest.truncate(LANES_LOOKED_AT);
+        let asked = busiest.iter().map(|&place| scopes[place].clone()).collect();
+        // In one errand, for each wakes the writer.
+        let used = self.store.usages(asked, now).await?;
+        for (place, used) in busiest.into_iter().zip(used) {
             if input_ended && left(place) > 0 {
                 let windows = &scopes[place].1;
                 let last = forecast(now.uptime, windows, &used.calls, left(place), ROUND_TRIP);

@@ -188,6 +188,20 @@ impl Store {
         self.ask(Turn::Attempt, move |desk| desk.usage(scope, &windows, now))
     }
 
+    /// Says the same of several scopes in one go, in their order.
+    pub fn usages(
+        &self,
+        scopes: Vec<(ScopeKey, Arc<Windows>)>,
+        now: Moment,
+    ) -> Pending<Vec<ScopeUse>> {
+        self.ask(Turn::Attempt, move |desk| {
+            scopes
+                .iter()
+                .map(|(scope, windows)| desk.usage(*scope, windows, now))
+                .collect()
+        })
+    }
+
     /// Lists every scope that this folder knows.
     pub fn scopes(&self) -> Pending<Vec<(ScopeKey, Scope)>> {
         self.ask(Turn::Read, |desk| scopes::all(&desk.conn))

@@ -283,6 +283,45 @@ fn the_machines_that_need_a_hand_come_gravest_first_and_then_in_the_order_of_the
 }
 
 #[test]
+fn a_reply_and_a_last_word_leave_the_same_row_written_together_or_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    let run = run_of(&store, 2);
+    let calls = [1, 2].map(|row| call(take(&store, cancel_take(key, (run, row, 1), at(10)))));
+    let last = |row| Record::Settled {
+        run,
+        row: RowNumber(row),
+        settlement: Settlement {
+            record: Some(MachineAction {
+                status: Some(ActionStatus::Failed),
+                requestor: Some("soc-bot".to_owned()),
+                ..MachineAction::bare(id(row))
+            }),
+            follow_up: Some(FollowUp::CheckDevice),
+            ..settlement(Outcome::AlreadyFinal)
+        },
+    };
+    let reply = |row: u32| replied(calls[row as usize - 1], (run, row, 1), Phase::Again);
+    block_on(store.write(vec![reply(1), last(1)])).unwrap();
+    block_on(store.write(vec![reply(2)])).unwrap();
+    block_on(store.write(vec![last(2)])).unwrap();
+    let mut rows = report(dir.path());
+    let (mut apart, together) = (rows.remove(1), rows.remove(0));
+    assert_eq!(together.outcome, Outcome::AlreadyFinal);
+    assert_eq!(together.http_status, Some(429));
+    assert_eq!(together.requestor.as_deref(), Some("soc-bot"));
+    apart.action_id.clone_from(&together.action_id);
+    apart.source.clone_from(&together.source);
+    assert_eq!(together, apart);
+    let refused = block_on(store.write(vec![reply(1), last(1)])).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::RowNotOpen { row: 1, .. }),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_second_last_word_is_refused_and_ends_the_writing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
