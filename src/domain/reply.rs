@@ -98,29 +98,4 @@ impl<T> Reply<T> {
             ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused | ReplyKind::Forbidden
         )
     }
-
-    /// Returns whether this says more about the service or the network than about the row.
-    pub fn is_transient_fault(&self) -> bool {
-        matches!(
-            self.kind,
-            ReplyKind::Garbled
-                | ReplyKind::NotApplied(_)
-                | ReplyKind::ServerFault(_)
-                | ReplyKind::Redirected
-                | ReplyKind::TimedOut
-                | ReplyKind::Broken(_)
-                | ReplyKind::NeverLeft(_)
-        )
-    }
-
-    /// Returns whether the call may have been worked on although nobody said so.
-    pub fn fate_is_unknown(&self) -> bool {
-        matches!(
-            self.kind,
-            ReplyKind::Garbled
-                | ReplyKind::ServerFault(_)
-                | ReplyKind::TimedOut
-                | ReplyKind::Broken(_)
-        )
-    }
 }

@@ -344,7 +344,8 @@ mod tests {
     }
 
     fn count(store: &Store, run: RunKey) -> u64 {
-        store.reader().unwrap().run_counts(run).unwrap().unsettled
+        let counts = store.reader().unwrap().outcome_counts(run).unwrap();
+        counts.values().sum()
     }
 
     fn pragma(store: &Store, name: &'static str, value: i64) {

@@ -77,7 +77,6 @@ pub use run_record::Holder;
 pub use run_record::IntakeMark;
 pub use run_record::LaneCount;
 pub use run_record::NewRun;
-pub use run_record::RunCounts;
 pub use run_record::RunRecord;
 pub use run_record::RunState;
 pub use slots::CallId;

@@ -32,7 +32,6 @@ use super::patience::Patience;
 use super::records;
 use super::report;
 use super::run_record::LaneCount;
-use super::run_record::RunCounts;
 use super::run_record::RunRecord;
 use super::runs;
 use super::slots::RunKey;
@@ -124,30 +123,6 @@ impl Reader {
         self.at(|conn| {
             let rest = ("WHERE r.uuid = ?1", [id.to_string()]);
             Ok(runs::read(conn, &self.locks, rest)?.pop())
-        })
-    }
-
-    /// Counts a run's rows as they stand in the journal, with no outcome derived.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
-    pub fn run_counts(&self, run: RunKey) -> Result<RunCounts, StoreError> {
-        self.at(|conn| {
-            let mut counts = RunCounts::default();
-            let mut groups = conn.prepare_cached(
-                "SELECT outcome, count(*), max(number), sum(attempts) FROM rows WHERE run = ?1 GROUP BY outcome",
-            )?;
-            let mut groups = groups.query([run.0])?;
-            while let Some(row) = groups.next()? {
-                let rows = runs::count(row, 1)?;
-                match row.get::<_, Option<OutcomeWord>>(0)? {
-                    Some(OutcomeWord(outcome)) => drop(counts.settled.insert(outcome, rows)),
-                    None => counts.unsettled = rows,
-                }
-                counts.last = counts.last.max(RowNumber(row.get(2)?));
-                counts.attempts += runs::count(row, 3)?;
-            }
-            Ok(counts)
         })
     }
 

@@ -1,6 +1,5 @@
 //! A run as a plain value: how it begins, how far it came, who holds it. Nothing here touches the file.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -133,26 +132,6 @@ impl fmt::Display for Holder {
             "pid {} on {} since {:.0}",
             self.pid, self.host, self.since
         )
-    }
-}
-
-/// How far a run's rows have come; exact, with no derived outcome among them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunCounts {
-    /// The number of its last row; 0 where it has none.
-    pub last: RowNumber,
-    /// Its settled rows by outcome.
-    pub settled: BTreeMap<Outcome, u64>,
-    /// Its rows without a last word.
-    pub unsettled: u64,
-    /// How often its rows were sent in all.
-    pub attempts: u64,
-}
-
-impl RunCounts {
-    /// Returns whether every row has its last word; true of a run without rows.
-    pub fn is_settled(&self) -> bool {
-        self.unsettled == 0
     }
 }
 

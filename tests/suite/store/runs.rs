@@ -1,9 +1,7 @@
 //! Runs as a whole: who holds one, how it is found, taken up again and removed.
 
-use std::collections::BTreeMap;
-
+use mde_cancel::store::LaneCount;
 use mde_cancel::store::Reader;
-use mde_cancel::store::RunCounts;
 use mde_cancel::store::RunState;
 use mde_cancel::store::Standing;
 
@@ -165,28 +163,30 @@ fn the_counts_of_a_run_are_of_what_is_settled_and_nothing_else() {
     let store = open(dir.path());
     let key = scope(&store);
     let run = run_of(&store, 5);
-    let counts = || store.reader().unwrap().run_counts(run).unwrap();
+    let counts = |run| store.reader().unwrap().lane_counts(run).unwrap();
     for (row, number) in [(1, 1), (1, 2), (2, 1)] {
         let sent = call(take(&store, cancel_take(key, (run, row, number), at(10))));
         let reply = replied(sent, (run, row, number), Phase::Accepted);
         block_on(store.write(vec![reply])).unwrap();
     }
     block_on(store.write(vec![settled(run, 1, Outcome::Cancelled)])).unwrap();
-    let expected = RunCounts {
-        last: RowNumber(5),
-        settled: BTreeMap::from([(Outcome::Cancelled, 1)]),
-        unsettled: 4,
-        attempts: 3,
+    let counted = |outcome, rows, last| LaneCount {
+        lane: LaneId(0),
+        outcome,
+        rows,
+        last: RowNumber(last),
     };
-    assert_eq!(counts(), expected);
-    assert!(!counts().is_settled());
+    let expected = [counted(None, 4, 5), counted(Some(Outcome::Cancelled), 1, 1)];
+    assert_eq!(counts(run), expected);
     let rest = (2..=5).map(|row| settled(run, row, Outcome::Failed));
     block_on(store.write(rest.collect())).unwrap();
-    assert!(counts().is_settled());
-    assert_eq!(counts().settled[&Outcome::Failed], 4);
+    let expected = [
+        counted(Some(Outcome::Cancelled), 1, 1),
+        counted(Some(Outcome::Failed), 4, 5),
+    ];
+    assert_eq!(counts(run), expected);
     let empty = block_on(store.create_run(new_run(2))).unwrap();
-    let none = store.reader().unwrap().run_counts(empty).unwrap();
-    assert_eq!(none, RunCounts::default());
+    assert!(counts(empty).is_empty());
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Which file a path leads to, and who holds a lock on it.
+
+use std::io;
+use std::path::Path;
+
+/// Which file a path leads to, whatever it is called. Where the platform does not tell, every file looks alike; there, a
+/// file that is open cannot be removed either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    number: u64,
+}
+
+/// Tells which file `path` leads to, without opening it.
+///
+/// # Errors
+/// Returns the system's error, above all where there is no such file.
+pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(FileIdentity {
+            device: found.dev(),
+            number: found.ino(),
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(FileIdentity {
+            device: 0,
+            number: 0,
+        })
+    }
+}
+
+/// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
+/// where the platform does not tell.
+pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let files: Vec<u64> = paths
+            .iter()
+            .filter_map(|path| std::fs::metadata(path).ok())
+            .map(|found| found.ino())
+            .collect();
+        let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        pids_that_lock(&table, &files)
+            .into_iter()
+            .filter(|pid| *pid != std::process::id())
+            .map(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm")).map_or_else(
+                    |_| format!("pid {pid}"),
+                    |name| format!("pid {pid} ({})", name.trim()),
+                )
+            })
+            .collect()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        drop(paths.iter());
+        Vec::new()
+    }
+}
+
+/// Reads the text of `/proc/locks`: who holds a lock for writing on a file with one of these numbers. The device is left
+/// out: what a file system shows there and what its files say differs with some of them.
+#[cfg(target_os = "linux")]
+fn pids_that_lock(table: &str, files: &[u64]) -> Vec<u32> {
+    let mut pids: Vec<u32> = table
+        .lines()
+        .filter_map(|line| {
+            // `1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120`; who waits has `->` for its kind.
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [_, kind, _, "WRITE", pid, place, ..] = words.as_slice() else {
+                return None;
+            };
+            let number = place.rsplit(':').next()?.parse().ok()?;
+            let holds = *kind != "->" && files.contains(&number);
+            // A lock of another container shows with no process.
+            pid.parse().ok().filter(|pid| holds && *pid > 0)
+        })
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_keeps_its_identity_under_another_name_and_a_new_one_has_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["a", "b"].map(|name| dir.path().join(name));
+        std::fs::write(&one, "").unwrap();
+        let first = file_identity(&one).unwrap();
+        std::fs::rename(&one, &other).unwrap();
+        assert!(file_identity(&one).is_err());
+        std::fs::write(&one, "").unwrap();
+        assert_eq!(file_identity(&other).unwrap(), first);
+        assert_ne!(file_identity(&one).unwrap(), first);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holders_of_locks_are_found_and_those_who_wait_are_none() {
+        let table = "1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120\n\
+                     1: -> POSIX  ADVISORY  WRITE 4243 fe:01:131077 120 120\n\
+                     2: POSIX  ADVISORY  READ 4244 fe:01:131077 123 123\n\
+                     3: FLOCK  ADVISORY  WRITE 4245 fe:01:99 0 EOF\n\
+                     4: POSIX  ADVISORY  WRITE 0 fe:01:131077 0 EOF\n\
+                     5: POSIX  ADVISORY  WRITE 4242 fe:01:131077 0 EOF\n\
+                     6: LEASE\n\n";
+        assert_eq!(pids_that_lock(table, &[131_077]), [4242]);
+        assert_eq!(pids_that_lock(table, &[99, 131_077]), [4242, 4245]);
+        assert!(pids_that_lock(table, &[]).is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! Where a user's programs keep their things, and on what kind of disk.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Returns the folder in which a user's programs keep state, for example `~/.local/state/mde-cancel`.
+pub fn default_state_dir() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().ok()?;
+    let root = base.state_dir().unwrap_or_else(|| base.data_dir());
+    Some(root.join("mde-cancel"))
+}
+
+/// Returns the folder in which a user's programs keep their configuration, for example `~/.config/mde-cancel`.
+pub fn default_config_dir() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.config_dir().join("mde-cancel"))
+}
+
+/// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
+/// there.
+pub fn network_file_system(dir: &Path) -> Option<&'static str> {
+    #[cfg(target_os = "linux")]
+    {
+        // Magic numbers of statfs(2).
+        let kind = rustix::fs::statfs(dir).ok()?.f_type;
+        match u32::try_from(kind & 0xFFFF_FFFF).ok()? {
+            0x6969 => Some("NFS"),
+            0x517B => Some("SMB"),
+            0xFE53_4D42 => Some("SMB2"),
+            0xFF53_4D42 => Some("CIFS"),
+            0x0102_1997 => Some("9P"),
+            0x5346_414F => Some("AFS"),
+            0x0BD0_0BD0 => Some("Lustre"),
+            0x00C3_6400 => Some("Ceph"),
+            _ => None,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        std::fs::metadata(dir).ok().and(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_folder_lies_on_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(network_file_system(dir.path()), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Files and folders that are their owner's alone, as far as the platform has modes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+/// Creates `dir` and its parents; what is made new is open to its owner only (0700).
+///
+/// # Errors
+/// Returns the system's error where a folder can neither be found nor made.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
+}
+
+/// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays.
+///
+/// # Errors
+/// Returns the system's error.
+pub fn open_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    open_private(options, path)
+}
+
+/// Creates a file that only its owner may touch (0600), or opens it, for writing at its end: what several processes
+/// write then never overlaps.
+///
+/// # Errors
+/// Returns the system's error.
+pub fn append_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    open_private(options, path)
+}
+
+#[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes to set"))]
+fn open_private(mut options: OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Returns whether anybody but the owner may read `path`; always false where the platform has no such modes.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be looked at.
+pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
+    readable_by_others(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+}
+
+/// Judges a file by its mode, but what systemd handed to this service: it lets the service in by an access list, whose
+/// mask stands where the group's rights do, and lets nobody else into the folder.
+fn readable_by_others(path: &Path, credentials: Option<&OsStr>) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = std::fs::metadata(path)?.mode();
+        let is_handed_over = credentials
+            .is_some_and(|folder| !folder.is_empty() && path.parent() == Some(Path::new(folder)));
+        let others = if is_handed_over { 0o004 } else { 0o044 };
+        Ok(mode & others != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        // No systemd hands anything over there.
+        let _ = credentials;
+        std::fs::metadata(path).map(|_| false)
+    }
+}
+
+/// How far a path is its owner's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Nobody else may do anything with it, or the platform has no such modes.
+    OwnersAlone,
+    /// Others may do something with it, and it is ours: we may change that.
+    OpenAndOurs {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// Others may do something with it, and it is somebody else's, or meant to be shared (sticky, as `/tmp` is).
+    OpenAndShared {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+/// Looks who may do something with `path`.
+///
+/// # Errors
+/// Returns the system's error where it cannot be looked at.
+pub fn privacy(path: &Path) -> io::Result<Privacy> {
+    let found = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let mode = found.mode() & 0o7777;
+        let is_open = mode & 0o077 != 0;
+        let is_sticky = mode & 0o1000 != 0;
+        let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+        Ok(match (is_open, is_ours && !is_sticky) {
+            (false, _) => Privacy::OwnersAlone,
+            (true, true) => Privacy::OpenAndOurs { mode },
+            (true, false) => Privacy::OpenAndShared { mode },
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        drop(found);
+        Ok(Privacy::OwnersAlone)
+    }
+}
+
+/// Takes from everybody but the owner what they may do with `path`; what the owner may do stays.
+///
+/// # Errors
+/// Returns the system's error where that is not for us to change.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o700))
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::metadata(path).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn private_files_and_folders_are_the_owners_alone() {
+        use std::os::unix::fs::MetadataExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        create_private_dir(&dir).unwrap();
+        let file = dir.join("f");
+        open_private_file(&file).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert!(!is_readable_by_others(&file).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_systemd_hands_over_may_show_its_access_list_as_a_groups_right() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("client-secret");
+        std::fs::write(&file, "").unwrap();
+        let here = Some(dir.path().as_os_str());
+        for (mode, handed_over, elsewhere) in [
+            (0o400, false, false),
+            (0o440, false, true),
+            (0o444, true, true),
+        ] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(readable_by_others(&file, here).unwrap(), handed_over);
+            for folder in [None, Some(OsStr::new("")), Some(OsStr::new("/elsewhere"))] {
+                assert_eq!(readable_by_others(&file, folder).unwrap(), elsewhere);
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_open_to_others_is_told_and_made_private() {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            privacy(dir.path()).unwrap()
+        };
+        assert_eq!(set(0o700), Privacy::OwnersAlone);
+        assert_eq!(set(0o1777), Privacy::OpenAndShared { mode: 0o1777 });
+        for mode in [0o755, 0o770, 0o711, 0o702] {
+            assert_eq!(set(mode), Privacy::OpenAndOurs { mode });
+            make_private(dir.path()).unwrap();
+            assert_eq!(privacy(dir.path()).unwrap(), Privacy::OwnersAlone);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Signals that wish for a stop, and one that must not end the process.
+
+use std::io;
+
+/// Waits for the next wish to stop: Ctrl-C, SIGTERM or SIGHUP (a closed terminal); Ctrl-C, Ctrl-Break or a closed
+/// console on Windows. Says which.
+///
+/// A signal that the parent set to be ignored (`nohup`, `trap '' INT`, a script's background job) stays ignored where the
+/// platform tells which: on Linux.
+#[derive(Debug)]
+pub struct StopSignals {
+    #[cfg(unix)]
+    interrupt: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    terminate: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
+    #[cfg(windows)]
+    ctrl_c: tokio::signal::windows::CtrlC,
+    #[cfg(windows)]
+    ctrl_break: tokio::signal::windows::CtrlBreak,
+    #[cfg(windows)]
+    close: tokio::signal::windows::CtrlClose,
+}
+
+impl StopSignals {
+    /// Takes the signals over from their default, which would end the process at once.
+    ///
+    /// # Errors
+    /// Returns the system's error where a handler cannot be set.
+    pub fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::SignalKind;
+            let ignored = ignored_signals();
+            Ok(Self {
+                interrupt: unless_ignored(SignalKind::interrupt(), ignored)?,
+                terminate: unless_ignored(SignalKind::terminate(), ignored)?,
+                hangup: unless_ignored(SignalKind::hangup(), ignored)?,
+            })
+        }
+        #[cfg(windows)]
+        {
+            Ok(Self {
+                ctrl_c: tokio::signal::windows::ctrl_c()?,
+                ctrl_break: tokio::signal::windows::ctrl_break()?,
+                close: tokio::signal::windows::ctrl_close()?,
+            })
+        }
+    }
+
+    /// Waits for the next one and returns its name.
+    ///
+    /// # Cancel safety
+    /// Safe: a signal that arrives while nobody waits is kept.
+    pub async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                () = arrival(&mut self.interrupt) => "Ctrl-C",
+                () = arrival(&mut self.terminate) => "SIGTERM",
+                () = arrival(&mut self.hangup) => "SIGHUP",
+            }
+        }
+        #[cfg(windows)]
+        {
+            tokio::select! {
+                _ = self.ctrl_c.recv() => "Ctrl-C",
+                _ = self.ctrl_break.recv() => "Ctrl-Break",
+                _ = self.close.recv() => "the closed console",
+            }
+        }
+    }
+}
+
+/// Lets a write over the limit on file sizes (`ulimit -f`) fail as one to a full disk does, instead of ending the process
+/// in the middle of it.
+///
+/// To be called inside a runtime, before anything is written.
+///
+/// # Errors
+/// Returns the system's error where the signal cannot be taken over.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let raw = rustix::process::Signal::XFSZ.as_raw();
+        let kind = tokio::signal::unix::SignalKind::from_raw(raw);
+        // What listens may go: the signal stays taken over as long as the process lives.
+        tokio::signal::unix::signal(kind).map(drop)
+    }
+    #[cfg(not(unix))]
+    Ok(())
+}
+
+/// Takes a signal over, unless its bit is set among the ignored ones.
+#[cfg(unix)]
+fn unless_ignored(
+    kind: tokio::signal::unix::SignalKind,
+    ignored: u128,
+) -> io::Result<Option<tokio::signal::unix::Signal>> {
+    let is_ignored = u32::try_from(kind.as_raw_value() - 1)
+        .ok()
+        .and_then(|bit| ignored.checked_shr(bit))
+        .is_some_and(|bits| bits & 1 == 1);
+    if is_ignored {
+        return Ok(None);
+    }
+    tokio::signal::unix::signal(kind).map(Some)
+}
+
+/// Waits for a signal; for ever, where it is ignored.
+#[cfg(unix)]
+async fn arrival(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the signals that this process ignores, the first as the lowest bit; none where the platform does not tell.
+#[cfg(unix)]
+fn ignored_signals() -> u128 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| ignored_in(&status))
+        .unwrap_or(0)
+}
+
+/// Reads the mask of ignored signals in the text of `/proc/self/status`.
+#[cfg(unix)]
+fn ignored_in(status: &str) -> Option<u128> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u128::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn the_mask_of_ignored_signals_is_found_and_anything_else_ignores_none() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert_eq!(ignored_in(status), Some(0x1001));
+        for odd in ["", "SigIgn:\n", "SigIgn:\txyz\n", "SigCgt:\t01\n"] {
+            assert_eq!(ignored_in(odd), None, "{odd:?}");
+        }
+    }
+}

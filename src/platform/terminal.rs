@@ -1,0 +1,62 @@
+//! The terminal that a process was started from, and what a closed one looks like.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+
+/// Returns whether a write to standard output failed because its reader left: a pipe that nobody reads, a terminal that
+/// was closed.
+pub fn has_reader_left(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if is_hung_up(error, io::stdout()) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Returns whether `error` says that a terminal is gone; the same error of a file is a failing disk.
+#[cfg(unix)]
+fn is_hung_up(error: &io::Error, output: impl std::os::fd::AsFd) -> bool {
+    use rustix::fs::FileType;
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        && rustix::fs::fstat(output)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_char_device())
+}
+
+/// Opens the terminal that this process was started from, for reading, whatever standard input is.
+///
+/// # Errors
+/// Returns the system's error where there is none.
+pub fn terminal_input() -> io::Result<File> {
+    let name = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
+    OpenOptions::new().read(true).open(name)
+}
+
+/// Opens the terminal that this process was started from, for writing, whatever standard error is.
+///
+/// # Errors
+/// Returns the system's error where there is none.
+pub fn terminal_output() -> io::Result<File> {
+    let name = if cfg!(windows) { "CONOUT$" } else { "/dev/tty" };
+    OpenOptions::new().write(true).open(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_closed_terminal_is_no_failing_disk() {
+        use rustix::io::Errno;
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("report")).unwrap();
+        let device = File::open("/dev/null").unwrap();
+        let error = |code: Errno| io::Error::from_raw_os_error(code.raw_os_error());
+        assert!(is_hung_up(&error(Errno::IO), &device));
+        assert!(!is_hung_up(&error(Errno::IO), &file));
+        assert!(!is_hung_up(&error(Errno::NOSPC), &device));
+        assert!(has_reader_left(&error(Errno::PIPE)));
+        assert!(!has_reader_left(&error(Errno::NOSPC)));
+    }
+}
