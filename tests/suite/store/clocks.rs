@@ -91,7 +91,7 @@ impl Machine {
         let wall = Timestamp::from_second(1_770_000_000 + self.ahead).unwrap();
         let since = SignedDuration::try_from(self.now).unwrap();
         Moment {
-            uptime: Uptime::from_nanos(0).after(self.now - self.booted),
+            uptime: Uptime::from_nanos(0).after(self.now.saturating_sub(self.booted)),
             wall: wall.checked_add(since).unwrap(),
         }
     }
@@ -123,7 +123,7 @@ impl Machine {
 
     fn arrive(&mut self, from: Duration, to: Duration) {
         let part = self.dice.random_range(0.0..=1.0);
-        self.arrivals.push(from + (to - from).mul_f64(part));
+        self.arrivals.push(from + to.saturating_sub(from).mul_f64(part));
     }
 
     fn send(&mut self, store: &Store, scope: ScopeKey, windows: &Arc<Windows>) {
@@ -163,8 +163,8 @@ impl Machine {
 }
 
 /// Returns what was exceeded, in words, and how many calls were made.
-fn play(story: &Story, grace: Duration) -> (Vec<String>, usize) {
-    let windows: Vec<_> = story
+fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
+    let windows: Vec<_> = tale
         .windows
         .iter()
         .map(|&(limit, seconds)| Window {
@@ -180,7 +180,7 @@ fn play(story: &Story, grace: Duration) -> (Vec<String>, usize) {
         ahead: 0,
         least: 0,
         grace,
-        dice: SmallRng::seed_from_u64(story.seed),
+        dice: SmallRng::seed_from_u64(tale.seed),
         under_way: Vec::new(),
         arrivals: Vec::new(),
         longest: windows.longest_hold() + GRACE,
@@ -188,7 +188,7 @@ fn play(story: &Story, grace: Duration) -> (Vec<String>, usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = machine.open(folder.path());
     let mut key = scope_at(&store, machine.moment()).unwrap();
-    for &(calls, turn) in &story.turns {
+    for &(calls, turn) in &tale.turns {
         (0..calls).for_each(|_| machine.send(&store, key, &windows));
         match turn {
             Turn::Step(seconds) => {
