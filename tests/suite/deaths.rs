@@ -1,5 +1,5 @@
-//! Thousands of made-up runs in virtual time, whose processes die between any two effects: no window is exceeded, no row
-//! is lost or settled twice, nothing leaves that was not written down.
+//! Thousands of made-up runs in virtual time, whose processes die between any two effects and whose wall clocks are set: no
+//! window is exceeded, no row is lost or settled twice, nothing leaves that was not written down.
 //!
 //! `PROPTEST_CASES=20000 cargo test deaths` tries more of them.
 
@@ -43,6 +43,13 @@ fn any_end() -> impl Strategy<Value = (u32, End, Duration)> {
         .prop_map(|(effects, end, down)| (effects, end, Duration::from_millis(down)))
 }
 
+/// Clocks are set by seconds, as by a time service, or by hours and years, as by an operator or an empty battery; never
+/// to before 1970, when others cancelled some actions: whose doing a cancel is, is told by comparing two clocks.
+fn any_step() -> impl Strategy<Value = (Duration, i64)> {
+    let seconds = prop_oneof![-3..3_i64, -20_000..20_000_i64, Just(-500_000_000)];
+    (0..900_000_u64, seconds).prop_map(|(at, seconds)| (Duration::from_millis(at), seconds))
+}
+
 fn any_schedule() -> impl Strategy<Value = Schedule> {
     let pace = prop_oneof![Just(None), Just(Some("50/s")), Just(Some("3/s"))];
     let pace = pace.prop_map(|text| text.and_then(|text| Pace::parse(text).unwrap()));
@@ -50,10 +57,14 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
     (
         (any::<u64>(), 1..=40_u32, any_windows()),
         (pace, 1..=8_usize, (0..3, any::<bool>()), mishaps),
-        vec(any_end(), 0..=8),
+        (vec(any_end(), 0..=8), vec(any_step(), 0..=3)),
     )
         .prop_map(
-            |((seed, rows, windows), (pace, concurrency, (reading, verify), mishaps), ends)| {
+            |(
+                (seed, rows, windows),
+                (pace, concurrency, (reading, verify), mishaps),
+                (ends, steps),
+            )| {
                 Schedule {
                     seed,
                     rows,
@@ -70,6 +81,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
                     verify_for: verify.then_some(Duration::from_secs(60)),
                     mishaps,
                     ends,
+                    steps,
                     grace_of_ledger: GRACE,
                 }
             },

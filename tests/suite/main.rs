@@ -22,6 +22,7 @@ mod follow_ups;
 mod hard_cases;
 mod intake;
 mod intake_attacks;
+mod intake_damage;
 mod intake_types;
 mod lanes;
 mod learned_pace;

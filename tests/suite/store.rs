@@ -39,6 +39,7 @@ use mde_cancel::store::Take;
 use mde_cancel::store::Taken;
 use uuid::Uuid;
 
+mod clocks;
 mod fairness;
 mod file;
 mod journal;

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use mde_cancel::domain::LaneId;
 use mde_cancel::domain::Moment;
@@ -246,7 +247,25 @@ impl World {
         from + (to.saturating_sub(from)).mul_f64(self.dice.random_range(0.0..=1.0))
     }
 
+    /// Looks at the machine's clocks.
     fn moment(&self) -> Moment {
+        let steps = self.schedule.steps.iter();
+        let ahead: i64 = steps
+            .filter(|(at, _)| *at <= self.now)
+            .map(|(_, seconds)| seconds)
+            .sum();
+        let true_now = self.true_moment();
+        Moment {
+            wall: true_now
+                .wall
+                .checked_add(SignedDuration::from_secs(ahead))
+                .unwrap(),
+            ..true_now
+        }
+    }
+
+    /// Looks at a clock that nobody sets: the service's.
+    fn true_moment(&self) -> Moment {
         let start = Moment {
             uptime: Uptime::from_nanos(0),
             wall: Timestamp::from_second(1_800_000_000).unwrap(),

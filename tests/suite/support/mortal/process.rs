@@ -48,6 +48,8 @@ pub(crate) struct Schedule {
     pub(crate) mishaps: u32,
     /// After how many effects each process ends, how, and how long it takes until the next one begins.
     pub(crate) ends: Vec<(u32, End, Duration)>,
+    /// When the wall clock of the machine is set, from the beginning, and by how many seconds.
+    pub(crate) steps: Vec<(Duration, i64)>,
     /// How long the ledger takes calls of a dead process to be under way; [`GRACE`] where it is right.
     pub(crate) grace_of_ledger: Duration,
 }

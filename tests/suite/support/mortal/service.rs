@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
 use mde_cancel::domain::ActionId;
 use mde_cancel::domain::ActionStatus;
@@ -33,8 +34,8 @@ pub(super) enum Mishap {
     Garbled,
     /// A captive portal.
     Redirected,
-    /// 429 for no quota's sake.
-    Storm,
+    /// 429 for no quota's sake, with a wait in seconds or until a time by the service's clock.
+    Storm(Option<Timestamp>),
     /// 401: the token is not taken.
     Unauthorized,
     /// No answer ever; the call arrives late, if at all.
@@ -45,7 +46,7 @@ pub(super) enum Mishap {
 
 impl Mishap {
     /// Draws what becomes of a call; something goes wrong in so many of a hundred.
-    pub(super) fn draw(dice: &mut SmallRng, percent: u32) -> Self {
+    pub(super) fn draw(dice: &mut SmallRng, percent: u32, wall: Timestamp) -> Self {
         if dice.random_range(0..100) >= percent {
             return Self::None;
         }
@@ -56,7 +57,8 @@ impl Mishap {
             6..10 => Self::Reset(done),
             10..12 => Self::Garbled,
             12 => Self::Redirected,
-            13..15 => Self::Storm,
+            13 => Self::Storm(None),
+            14 => Self::Storm(wall.checked_add(SignedDuration::from_secs(8)).ok()),
             15 => Self::Unauthorized,
             16..18 => Self::Silent,
             _ => Self::NoName,
@@ -131,7 +133,7 @@ impl Service {
             Mishap::ServerFault(done) | Mishap::Reset(done) => done,
             Mishap::Unavailable
             | Mishap::Redirected
-            | Mishap::Storm
+            | Mishap::Storm(_)
             | Mishap::Unauthorized
             | Mishap::NoName => false,
         };
@@ -187,9 +189,10 @@ pub(super) fn spoilt<T>(mishap: Mishap) -> Option<Reply<T>> {
         Mishap::Reset(_) => (ReplyKind::Broken("reset".to_owned()), None),
         Mishap::Garbled => (ReplyKind::Garbled, Some(200)),
         Mishap::Redirected => (ReplyKind::Redirected, Some(302)),
-        Mishap::Storm => {
+        Mishap::Storm(until) => {
+            let wait = RetryAfter::Wait(Duration::from_secs(8));
             let throttle = Throttle {
-                retry_after: Some(RetryAfter::Wait(Duration::from_secs(8))),
+                retry_after: Some(until.map_or(wait, RetryAfter::At)),
                 ..Throttle::default()
             };
             (ReplyKind::Throttled(throttle), Some(429))

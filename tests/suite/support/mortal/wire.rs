@@ -95,7 +95,8 @@ impl World {
 
     /// Puts a call on the wire. Returns what goes wrong with it.
     fn send(&mut self, ticket: Ticket, what: What) -> Mishap {
-        let mishap = Mishap::draw(&mut self.dice, self.schedule.mishaps);
+        let wall = self.true_moment().wall;
+        let mishap = Mishap::draw(&mut self.dice, self.schedule.mishaps, wall);
         let (arrives, reply_at) = self.way(mishap);
         let call = Call {
             what,
@@ -130,7 +131,7 @@ impl World {
     fn answer(&mut self, call: &Call, ticket: Ticket) -> Event {
         match &call.what {
             What::Cancel(row, comment) => {
-                let wall = self.moment().wall;
+                let wall = self.true_moment().wall;
                 let reply = self.service.cancel(id_of(*row), comment, call.mishap, wall);
                 Event::Replied {
                     lane: LANE,
