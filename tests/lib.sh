@@ -37,9 +37,9 @@ finish() {
 # ratio A B
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4f", a / b }'; }
 
-# arrivals LOG: seconds since the sandbox's start of each cancel, in order.
+# arrivals LOG [KIND]: seconds since the sandbox's start of each call of a kind, cancels where none is named, in order.
 arrivals() {
-  awk '/"kind":"cancel"/ && match($0, /"since_start_ns":[0-9]+/) {
+  awk -v kind="\"kind\":\"${2:-cancel}\"" 'index($0, kind) && match($0, /"since_start_ns":[0-9]+/) {
     printf "%.6f\n", substr($0, RSTART + 17, RLENGTH - 17) / 1e9 }' "$1" | sort -n
 }
 

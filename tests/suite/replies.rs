@@ -1,7 +1,9 @@
-//! Whatever the service answers, a run comes to its end or stops for a reason that it names, and says of no row what no
-//! record said: whole runs in virtual time, against a service that answers anything.
+//! Whatever the service answers, a run comes to its end, waits as it is told or stops for a reason that it names, and says
+//! of no row what no record said: whole runs in virtual time, against a service that answers anything.
 //!
 //! `PROPTEST_CASES=20000 cargo test replies` tries more of them.
+
+mod saying;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,25 +11,16 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
 use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::MachineAction;
 use mde_cancel::domain::Outcome;
 use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::Reply;
 use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::ServiceError;
-use mde_cancel::domain::Throttle;
 use mde_cancel::engine::Rules;
 use mde_cancel::engine::Triage;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::Just;
 use proptest::prelude::Strategy;
 use proptest::prelude::any;
@@ -45,14 +38,8 @@ use crate::api::replies_to;
 use crate::support::History;
 use crate::support::World;
 use crate::support::id_of;
-
-/// What the service may say of any action; the id is put in where it is said.
-#[derive(Clone, Debug)]
-struct Saying {
-    kind: ReplyKind<Option<MachineAction>>,
-    http_status: Option<u16>,
-    error: Option<ServiceError>,
-}
+use saying::Saying;
+use saying::any_saying;
 
 /// One run and all that is said to it.
 #[derive(Clone, Debug)]
@@ -68,125 +55,6 @@ struct Conversation {
     verify: bool,
     small_windows: bool,
     latency: u64,
-}
-
-fn any_wait() -> impl Strategy<Value = Duration> {
-    prop_oneof![
-        (0..5_u64).prop_map(Duration::from_secs),
-        (0..200_000_u64).prop_map(Duration::from_secs),
-        Just(Duration::MAX),
-        Just(Duration::from_secs(u64::MAX)),
-        any::<u64>().prop_map(Duration::from_nanos),
-    ]
-}
-
-/// The worlds begin in the middle of January 2027; these lie around that, and at the ends of time.
-fn any_instant() -> impl Strategy<Value = Timestamp> {
-    let near = (-100_000_i64..400_000).prop_map(|seconds| 1_800_000_000 + seconds);
-    prop_oneof![
-        near.prop_map(|seconds| Timestamp::from_second(seconds).unwrap()),
-        select(vec![Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH]),
-    ]
-}
-
-fn any_retry_after() -> impl Strategy<Value = Option<RetryAfter>> {
-    option::of(prop_oneof![
-        any_wait().prop_map(RetryAfter::Wait),
-        any_instant().prop_map(RetryAfter::At)
-    ])
-}
-
-fn any_throttle() -> impl Strategy<Value = Throttle> {
-    let period = any_wait().prop_filter("a period is longer than nothing", |wait| !wait.is_zero());
-    let allowance = (prop_oneof![1..200_u32, 1..=u32::MAX], period);
-    (
-        any_retry_after(),
-        option::of(any_wait()),
-        option::of(allowance),
-    )
-        .prop_map(|(retry_after, body_wait, allowance)| Throttle {
-            retry_after,
-            body_wait,
-            allowance,
-        })
-}
-
-fn any_record() -> impl Strategy<Value = MachineAction> {
-    let status = select(vec![
-        "Pending",
-        "InProgress",
-        "Succeeded",
-        "Failed",
-        "TimeOut",
-        "Cancelled",
-        "Cancelled",
-        "",
-        "\u{1b}[2J",
-    ]);
-    let types = select(vec![
-        "Isolate",
-        "Unisolate",
-        "LiveResponse",
-        "Unknown",
-        "odd \u{202e}",
-    ]);
-    let comment = select(vec!["by the simulation", "by somebody else", ""]);
-    (
-        option::weighted(0.9, status),
-        option::of(types),
-        option::of(comment),
-        option::of(any_instant()),
-        option::of(any_instant()),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(status, types, comment, cancelled_at, created_at, command_completed)| MachineAction {
-                status: status.map(ActionStatus::parse),
-                action_type: types.map(ActionType::parse),
-                cancellation_comment: comment.map(str::to_owned),
-                cancelled_at,
-                created_at,
-                command_completed,
-                ..MachineAction::bare(ActionId::from_bytes([1; 16]).unwrap())
-            },
-        )
-}
-
-fn any_saying() -> impl Strategy<Value = Saying> {
-    let kind = prop_oneof![
-        3 => option::of(any_record()).prop_map(ReplyKind::Answer),
-        1 => Just(ReplyKind::Garbled),
-        2 => any_throttle().prop_map(ReplyKind::Throttled),
-        1 => Just(ReplyKind::Unauthorized),
-        1 => Just(ReplyKind::Forbidden),
-        1 => Just(ReplyKind::NotFound),
-        1 => Just(ReplyKind::Refused),
-        1 => any_retry_after().prop_map(ReplyKind::NotApplied),
-        1 => any_retry_after().prop_map(ReplyKind::ServerFault),
-        1 => Just(ReplyKind::Redirected),
-        1 => Just(ReplyKind::TimedOut),
-        1 => Just(ReplyKind::Broken("reset".to_owned())),
-        1 => Just(ReplyKind::NeverLeft("no such host".to_owned())),
-    ];
-    let word = select(vec!["", "BadRequest", "Forbidden", "429"]);
-    let error = (word, word_of_service(), option::of(word_of_service())).prop_map(
-        |(code, message, correlation_id)| ServiceError {
-            code: code.to_owned(),
-            message,
-            correlation_id,
-        },
-    );
-    (kind, option::of(100..1000_u16), option::of(error)).prop_map(|(kind, http_status, error)| {
-        Saying {
-            kind,
-            http_status,
-            error,
-        }
-    })
-}
-
-fn word_of_service() -> impl Strategy<Value = String> {
-    prop_oneof![Just(String::new()), "[ -~]{0,30}", "\\PC{0,30}"]
 }
 
 fn any_conversation(saying: impl Strategy<Value = Saying>) -> impl Strategy<Value = Conversation> {
@@ -223,7 +91,6 @@ fn any_conversation(saying: impl Strategy<Value = Saying>) -> impl Strategy<Valu
 struct Said {
     statuses: BTreeSet<String>,
     missing: bool,
-    forbidden: bool,
     accepted: bool,
 }
 
@@ -280,70 +147,6 @@ impl Conversation {
     }
 }
 
-impl Saying {
-    fn to_cancel(&self, id: ActionId) -> CancelReply {
-        let kind = match &self.kind {
-            ReplyKind::Answer(Some(record)) => ReplyKind::Answer(Some(MachineAction {
-                id,
-                ..record.clone()
-            })),
-            other => other.clone(),
-        };
-        Reply {
-            kind,
-            http_status: self.http_status,
-            error: self.error.clone(),
-        }
-    }
-
-    /// A list lacks some of the ids, or holds some twice.
-    fn to_read(&self, ids: &[ActionId], dice: &mut SmallRng) -> ReadReply {
-        let kind = match &self.kind {
-            ReplyKind::Answer(None) => ReplyKind::Answer(Vec::new()),
-            ReplyKind::Answer(Some(record)) => {
-                let times = ids.iter().map(|&id| (id, dice.random_range(0..=2)));
-                let records = times.flat_map(|(id, times)| {
-                    (0..times).map(move |_| MachineAction {
-                        id,
-                        ..record.clone()
-                    })
-                });
-                ReplyKind::Answer(records.collect())
-            }
-            other => other.clone().without_answer(),
-        };
-        Reply {
-            kind,
-            http_status: self.http_status,
-            error: self.error.clone(),
-        }
-    }
-}
-
-trait WithoutAnswer {
-    fn without_answer(self) -> ReplyKind<Vec<MachineAction>>;
-}
-
-impl WithoutAnswer for ReplyKind<Option<MachineAction>> {
-    fn without_answer(self) -> ReplyKind<Vec<MachineAction>> {
-        match self {
-            Self::Answer(record) => ReplyKind::Answer(record.into_iter().collect()),
-            Self::Garbled => ReplyKind::Garbled,
-            Self::Throttled(throttle) => ReplyKind::Throttled(throttle),
-            Self::Unauthorized => ReplyKind::Unauthorized,
-            Self::Forbidden => ReplyKind::Forbidden,
-            Self::NotFound => ReplyKind::NotFound,
-            Self::Refused => ReplyKind::Refused,
-            Self::NotApplied(wait) => ReplyKind::NotApplied(wait),
-            Self::ServerFault(wait) => ReplyKind::ServerFault(wait),
-            Self::Redirected => ReplyKind::Redirected,
-            Self::TimedOut => ReplyKind::TimedOut,
-            Self::Broken(what) => ReplyKind::Broken(what),
-            Self::NeverLeft(what) => ReplyKind::NeverLeft(what),
-        }
-    }
-}
-
 impl Said {
     fn hear_cancel(&mut self, reply: &CancelReply) {
         match &reply.kind {
@@ -353,7 +156,6 @@ impl Said {
                 self.statuses.extend(status.map(ToString::to_string));
             }
             ReplyKind::NotFound => self.missing = true,
-            ReplyKind::Forbidden => self.forbidden = true,
             _ => {}
         }
     }

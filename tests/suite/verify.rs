@@ -16,6 +16,7 @@ use mde_cancel::engine::Rules;
 use mde_cancel::engine::Triage;
 
 use crate::support::World;
+use crate::support::id_of;
 use crate::support::reply;
 use crate::support::row_of;
 
@@ -152,5 +153,27 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
     assert_eq!(
         history.reasons[&RowNumber(1)],
         "the service took the cancel, and its record was not found any more"
+    );
+}
+
+#[test]
+fn reads_that_fail_for_one_action_alone_do_not_end_its_time() {
+    let mut world = lagging(100, |_, _| ActionStatus::Cancelled);
+    world.rules.triage = Triage::Skip;
+    // Others are answered all the while, so that each fault counts against the row.
+    world.row_every = secs(1);
+    let mut read = world.read_answer;
+    world.read_answer = Box::new(move |ids, now| {
+        if ids.contains(&id_of(RowNumber(1))) && now < secs(80) {
+            return Some(reply(ReplyKind::ServerFault(None), Some(500)));
+        }
+        read(ids, now)
+    });
+    let history = world.run();
+    assert_eq!(
+        history.outcomes[&RowNumber(1)],
+        Cancelled,
+        "{}",
+        history.reasons[&RowNumber(1)]
     );
 }

@@ -284,6 +284,14 @@ impl Lane {
         } else {
             row.counted_read_faults(self.proper_answers)
         };
+        // An accepted cancel has its time, however many reads of its record fail in it.
+        let watched = row.watch.map(|(until, _)| until);
+        let watched =
+            watched.filter(|&until| row.doubt == Some(Doubt::Effect) && until > now.uptime);
+        if let Some(until) = watched {
+            self.looks.insert((due.min(until), number));
+            return;
+        }
         if counted >= bound {
             self.resolve_unreadable(now, number);
             return;

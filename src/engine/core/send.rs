@@ -308,8 +308,14 @@ impl Lane {
             }
             Taken::Go(call) => {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
-                // Rows that went without their record left the read that was to bring it.
-                let is_moot = matches!(&flight.errand, Errand::Look(rows) if rows.is_empty());
+                // Rows that went without their record left the read that was to bring it, and some have ended since.
+                let is_moot = match &mut flight.errand {
+                    Errand::Look(rows) => {
+                        rows.retain(|row| self.rows.contains_key(row));
+                        rows.is_empty()
+                    }
+                    Errand::Cancel(_) => false,
+                };
                 let blocked = is_moot
                     || self.stop.is_some()
                     || !self.is_token_usable(now.uptime)

@@ -438,6 +438,7 @@ impl Running {
             Effect::Read {
                 lane, ticket, ids, ..
             } => {
+                assert!(!ids.is_empty(), "a read of nothing");
                 self.history.reads.push(now);
                 let reply = match (self.world.read_answer)(&ids, now) {
                     Some(reply) => reply,
