@@ -5,7 +5,8 @@
 #   benches/throughput.sh [PAIRS]      3 pairs at each concurrency where nothing is said
 #
 # Needs a release build, bash, awk, coreutils and oha (cargo install oha); OHA names it where it is not in the path.
-# ROWS (20000) says how many cancels a measurement is made of. The journal lies below TMPDIR: let that be a real disk.
+# ROWS (20000) says how many cancels a measurement is made of. The journal lies below TMPDIR: let that be a real disk;
+# with TMPDIR=/dev/shm the same shows what the processor alone allows.
 # It measures and judges nothing: its figures mean something on a machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
