@@ -19,8 +19,11 @@ pub mod connection;
 
 pub mod config;
 
+mod pace;
+
 mod list;
 mod plan;
+mod sandbox;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,11 +37,7 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 
 use crate::domain::ActionType;
-use crate::engine::core::MaxFailures;
 use crate::intake::InputFormat;
-use crate::sandbox::Faults;
-use crate::sandbox::Latency;
-use crate::sandbox::QuotaSettings as SandboxQuota;
 
 use super::logging::LogFormat;
 use super::progress::ProgressMode;
@@ -46,6 +45,10 @@ use super::terminal::ColorMode;
 
 pub use list::ListArgs;
 pub use list::ListFormat;
+pub use pace::AllowanceArgs;
+pub use pace::BoundsArgs;
+pub use pace::PaceArgs;
+pub use sandbox::SandboxArgs;
 
 use cloud::Cloud;
 use config::ConfigCommandArgs;
@@ -55,8 +58,6 @@ use output::OutputArgs;
 use selection::SelectionArgs;
 use shell::CompletionsArgs;
 use shell::ManArgs;
-use value::PaceChoice;
-use value::QuotaChoice;
 
 pub use connection::ConnectionArgs;
 
@@ -395,71 +396,6 @@ pub struct ReportArgs {
     pub output: OutputArgs,
 }
 
-/// How many calls the service allows.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Quota and pace")]
-pub struct AllowanceArgs {
-    /// Allow so many cancels in any such time, for example 100/1m, or `none`; repeatable [default: 100/1m,1500/1h]
-    /// [env: MDE_CANCEL_QUOTA]
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        value_delimiter = ',',
-        value_parser = QuotaChoice::parse
-    )]
-    pub quota: Vec<QuotaChoice>,
-    /// Allow so many reads in any such time, or `none`; repeatable [default: 50/1m,750/1h] [env:
-    /// MDE_CANCEL_READ_QUOTA]
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        value_delimiter = ',',
-        value_parser = QuotaChoice::parse
-    )]
-    pub read_quota: Vec<QuotaChoice>,
-}
-
-/// How calls are sent, for those who measure.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Quota and pace")]
-pub struct PaceArgs {
-    /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
-    pub concurrency: Option<u32>,
-    /// Keep at most so many calls of all tenants under way at once [default: 256] [env: MDE_CANCEL_MAX_IN_FLIGHT]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
-    pub max_in_flight: Option<u32>,
-    /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_PACE]
-    #[arg(long, value_name = "N/DURATION", hide_short_help = true, value_parser = PaceChoice::parse)]
-    pub pace: Option<PaceChoice>,
-    /// Give up on a row after so many attempts that count against it [default: 6] [env: MDE_CANCEL_MAX_ATTEMPTS]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::attempts)]
-    pub max_attempts: Option<u32>,
-    /// Give up on a call after this time [default: 30s] [env: MDE_CANCEL_TIMEOUT]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::timeout)]
-    pub timeout: Option<Duration>,
-    /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_FATE_GRACE]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
-    pub fate_grace: Option<Duration>,
-}
-
-/// When a run stops before its rows are settled.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Stopping")]
-pub struct BoundsArgs {
-    /// Stop cleanly after this time, as for a maintenance window [env: MDE_CANCEL_STOP_AFTER]
-    #[arg(long, value_name = "DURATION", value_parser = value::bound)]
-    pub stop_after: Option<Duration>,
-    /// Stop when so many rows have ended badly, or so many in a hundred of at least 50 that were sent [env:
-    /// MDE_CANCEL_MAX_FAILURES]
-    #[arg(long, value_name = "N|N%", value_parser = value::max_failures)]
-    pub max_failures: Option<MaxFailures>,
-    /// Stop when no row has ended for this time, waits for the quota not counted [default: 90m] [env:
-    /// MDE_CANCEL_GIVE_UP_AFTER]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::bound)]
-    pub give_up_after: Option<Duration>,
-}
-
 /// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.
 #[derive(Args, Clone, Debug)]
 pub struct QuotaArgs {
@@ -488,44 +424,6 @@ pub enum TableFormat {
     Table,
     /// For programs
     Json,
-}
-
-/// What `sandbox` takes. None of it is read from the environment: it describes one sandbox, and its quota is the
-/// imitation's, not ours.
-#[derive(Args, Clone, Debug)]
-pub struct SandboxArgs {
-    /// Listen on this port of 127.0.0.1; 0 picks a free one
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    pub port: u16,
-    /// Make up the actions that this file names, in any format that `run` reads
-    #[arg(long, value_name = "FILE", conflicts_with = "actions")]
-    pub seed: Option<PathBuf>,
-    /// Make up so many actions
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(..=1_000_000)
-    )]
-    pub actions: u32,
-    /// Enforce these windows for each endpoint, or `none`
-    #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = SandboxQuota::parse)]
-    pub quota: SandboxQuota,
-    /// Take so long for each answer: a time, a range such as 50ms..150ms, or `none`
-    #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
-    pub latency: Latency,
-    /// Let calls go wrong by this script, for example '503@every=7;hang@nth=12'
-    #[arg(long, value_name = "SCRIPT", value_parser = Faults::parse)]
-    pub faults: Option<Faults>,
-    /// Accept only tokens that this sandbox handed out
-    #[arg(long)]
-    pub strict_tokens: bool,
-    /// Let the tokens that it hands out end after this time
-    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = value::bound)]
-    pub token_lifetime: Duration,
-    /// Append each call to this file, one JSON line each
-    #[arg(long, value_name = "FILE")]
-    pub log: Option<PathBuf>,
 }
 
 /// What holds for every command.

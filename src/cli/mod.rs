@@ -26,6 +26,8 @@ mod log_line;
 
 mod logging;
 
+mod watch_view;
+
 mod watch;
 
 mod meter;
