@@ -81,6 +81,17 @@ async fn reply_to(bytes: impl AsRef<[u8]>) -> CancelReply {
     cancel(plain(&Server::saying(bytes))).await
 }
 
+/// Returns whether the call may have been worked on although nobody said so.
+fn fate_is_unknown(reply: &CancelReply) -> bool {
+    matches!(
+        reply.kind,
+        ReplyKind::Garbled
+            | ReplyKind::ServerFault(_)
+            | ReplyKind::TimedOut
+            | ReplyKind::Broken(_)
+    )
+}
+
 /// Writes an answer whose length is right.
 fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();

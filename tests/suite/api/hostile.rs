@@ -22,6 +22,7 @@ use super::OTHER;
 use super::SHORT;
 use super::answer;
 use super::cancel;
+use super::fate_is_unknown;
 use super::gzip::gzip_of;
 use super::id;
 use super::open;
@@ -73,7 +74,7 @@ async fn a_byte_now_and_then_does_not_keep_a_call_alive() {
         match expected {
             Some(_) => assert_eq!(told, expected, "{head}{drips}"),
             // The first drips may be no head at all, and are then not waited for.
-            None => assert!(reply.fate_is_unknown(), "{head}{drips}: {reply:?}"),
+            None => assert!(fate_is_unknown(&reply), "{head}{drips}: {reply:?}"),
         }
     }
 }
@@ -88,7 +89,7 @@ async fn heads_without_an_end_are_left_at_a_bound() {
         ("", "HTTP/1.1 200 OK "),
     ] {
         let (reply, server) = reply_to_endless(head, Then::Repeats(rest)).await;
-        assert!(reply.fate_is_unknown(), "{head}{rest}: {reply:?}");
+        assert!(fate_is_unknown(&reply), "{head}{rest}: {reply:?}");
         assert_eq!(reply.http_status, None);
         let said = server.said_without_end();
         assert!(said < BOUND, "{head}{rest}: {said} bytes");
@@ -111,7 +112,7 @@ async fn answers_that_only_announce_the_answer_are_not_taken_for_one_however_man
     }
     let flood = Then::Repeats("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n");
     let (reply, _) = reply_to_endless("", flood).await;
-    assert!(reply.fate_is_unknown(), "{reply:?}");
+    assert!(fate_is_unknown(&reply), "{reply:?}");
     assert_eq!(reply.http_status, None);
 }
 
@@ -120,7 +121,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_tells_nothing() {
     let head =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let reply = reply_to(head).await;
-    assert!(reply.fate_is_unknown(), "{reply:?}");
+    assert!(fate_is_unknown(&reply), "{reply:?}");
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn a_reset_in_the_middle_of_a_body_leaves_the_fate_unknown() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"id\":";
     let reply = reply_to_endless(head, Then::Resets).await.0;
     // The reset may throw away what the client had not read yet.
-    assert!(reply.fate_is_unknown(), "{reply:?}");
+    assert!(fate_is_unknown(&reply), "{reply:?}");
 }
 
 #[tokio::test]
@@ -171,7 +172,7 @@ async fn what_follows_an_answer_on_its_connection_is_no_answer_to_the_next_call(
                 ReplyKind::Answer(Some(action)) => {
                     action.status.as_ref().unwrap().as_str() == "Pending"
                 }
-                _ => reply.fate_is_unknown(),
+                _ => fate_is_unknown(&reply),
             };
             assert!(is_honest, "{reply:?}");
         }
@@ -309,7 +310,7 @@ async fn a_hundred_hostile_answers_at_once_end_each_by_itself() {
             .await;
         assert!(server.said_without_end() < BOUND);
         assert!(
-            reply.fate_is_unknown() || reply.kind == ReplyKind::NotFound,
+            fate_is_unknown(&reply) || reply.kind == ReplyKind::NotFound,
             "{reply:?}"
         );
     });
