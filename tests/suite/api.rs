@@ -85,10 +85,7 @@ async fn reply_to(bytes: impl AsRef<[u8]>) -> CancelReply {
 fn fate_is_unknown(reply: &CancelReply) -> bool {
     matches!(
         reply.kind,
-        ReplyKind::Garbled
-            | ReplyKind::ServerFault(_)
-            | ReplyKind::TimedOut
-            | ReplyKind::Broken(_)
+        ReplyKind::Garbled | ReplyKind::ServerFault(_) | ReplyKind::TimedOut | ReplyKind::Broken(_)
     )
 }
 

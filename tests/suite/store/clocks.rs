@@ -123,7 +123,8 @@ impl Machine {
 
     fn arrive(&mut self, from: Duration, to: Duration) {
         let part = self.dice.random_range(0.0..=1.0);
-        self.arrivals.push(from + to.saturating_sub(from).mul_f64(part));
+        self.arrivals
+            .push(from + to.saturating_sub(from).mul_f64(part));
     }
 
     fn send(&mut self, store: &Store, scope: ScopeKey, windows: &Arc<Windows>) {
