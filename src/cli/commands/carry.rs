@@ -358,7 +358,8 @@ async fn gates(
     })
 }
 
-/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, or a smaller allowance.
+/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, a smaller allowance,
+/// or a learned pace.
 pub(super) async fn gate(
     (store, clock): (&Store, &dyn Clock),
     scope: &Scope,
