@@ -129,7 +129,15 @@ fn forecast_from_a_full_hour(bencher: Bencher<'_, '_>, remaining: u64) {
     let windows = Windows::documented();
     let now = at(2000 * HOUR);
     let round_trip = Duration::from_millis(100);
-    bencher.bench_local(|| forecast(now, &windows, &calls, black_box(remaining), round_trip));
+    bencher.bench_local(|| {
+        forecast(
+            now,
+            (&windows, None),
+            &calls,
+            black_box(remaining),
+            round_trip,
+        )
+    });
 }
 
 #[divan::bench(args = [10_000])]
@@ -138,7 +146,13 @@ fn milestones_from_empty(bencher: Bencher<'_, '_>, remaining: u64) {
     let windows = Windows::documented();
     let round_trip = Duration::from_millis(100);
     bencher.bench_local(|| {
-        let found = milestones(at(0), &windows, &calls, black_box(remaining), round_trip);
+        let found = milestones(
+            at(0),
+            (&windows, None),
+            &calls,
+            black_box(remaining),
+            round_trip,
+        );
         found.last().unwrap().at
     });
 }

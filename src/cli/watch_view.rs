@@ -213,6 +213,7 @@ mod tests {
             lanes: vec![EngineLane {
                 tally: Tally::default(),
                 in_flight: 1,
+                learned: None,
                 waiting: waiting.map(|(cause, until)| EngineWaiting {
                     cause,
                     until: second(until),

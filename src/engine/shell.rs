@@ -460,8 +460,9 @@ impl Shell<'_> {
         let used = self.store.usages(asked, now).await?;
         for (place, used) in busiest.into_iter().zip(used) {
             if input_ended && left(place) > 0 {
-                let windows = &scopes[place].1;
-                let last = forecast(now.uptime, windows, &used.calls, left(place), ROUND_TRIP);
+                let pace = lanes[place].learned.map(|kept| kept.pace());
+                let rule = (&*scopes[place].1, pace);
+                let last = forecast(now.uptime, rule, &used.calls, left(place), ROUND_TRIP);
                 finish = finish.max(Some(last));
             }
             usage[place] = used.windows;

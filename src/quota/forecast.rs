@@ -1,7 +1,7 @@
 //! When waiting calls will leave by the rule, for milestones that people read.
 //!
-//! A forecast, not a promise: it knows neither the pacer nor the retries, and believes that every call in flight ends
-//! now and that every later one takes the same time.
+//! A forecast, not a promise: it knows no retries, and of paces only the one it is given; it believes that every call in
+//! flight ends now and that every later one takes the same time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::domain::Uptime;
 
 use super::calls::Calls;
+use super::pace::Pace;
 use super::window::Window;
 use super::window::Windows;
 
@@ -22,9 +23,10 @@ pub struct Milestone {
 }
 
 /// Returns when the last of `remaining` calls may leave, each of which takes `round_trip`; `now` where there are none.
+/// Within the windows they follow each other at `pace` where there is one.
 pub fn forecast(
     now: Uptime,
-    windows: &Windows,
+    (windows, pace): (&Windows, Option<Pace>),
     calls: &Calls,
     remaining: u64,
     round_trip: Duration,
@@ -32,7 +34,7 @@ pub fn forecast(
     if windows.is_empty() {
         return now;
     }
-    let mut schedule = Schedule::new(now, windows, calls, round_trip);
+    let mut schedule = Schedule::new(now, (windows, pace), calls, round_trip);
     for _ in 0..remaining {
         schedule.next_call();
         // Nothing comes after the end of time, so the count need not be finished.
@@ -44,16 +46,17 @@ pub fn forecast(
 }
 
 /// Returns how many calls leave before each window first makes one wait, and when the last of all leaves: "100 now, 1500
-/// by 03:14, all by 04:15". The last milestone is always all of them; none remaining gives none.
+/// by 03:14, all by 04:15". The last milestone is always all of them; none remaining gives none. At a `pace` that is slower
+/// than a window, that window makes none wait.
 pub fn milestones(
     now: Uptime,
-    windows: &Windows,
+    (windows, pace): (&Windows, Option<Pace>),
     calls: &Calls,
     remaining: u64,
     round_trip: Duration,
 ) -> Vec<Milestone> {
     let mut found: Vec<Milestone> = Vec::new();
-    let mut schedule = Schedule::new(now, windows, calls, round_trip);
+    let mut schedule = Schedule::new(now, (windows, pace), calls, round_trip);
     for sent in 0..remaining {
         if windows.is_empty() || schedule.at == Uptime::MAX {
             break;
@@ -79,14 +82,25 @@ pub fn milestones(
 struct Schedule {
     /// When the last one left.
     at: Uptime,
+    /// Before this the pace lets none leave.
+    paced_until: Uptime,
+    /// The time between two calls, at the least.
+    interval: Duration,
     round_trip: Duration,
     slots: Vec<Slots>,
 }
 
 impl Schedule {
-    fn new(now: Uptime, windows: &Windows, calls: &Calls, round_trip: Duration) -> Self {
+    fn new(
+        now: Uptime,
+        (windows, pace): (&Windows, Option<Pace>),
+        calls: &Calls,
+        round_trip: Duration,
+    ) -> Self {
         Self {
             at: now,
+            paced_until: now,
+            interval: pace.as_ref().map_or(Duration::ZERO, Pace::interval),
             round_trip,
             slots: windows
                 .as_slice()
@@ -103,7 +117,7 @@ impl Schedule {
             .iter()
             .filter_map(Slots::free_at)
             .max()
-            .map_or(self.at, |free| free.max(self.at));
+            .map_or(self.paced_until, |free| free.max(self.paced_until));
         let mut waited_anew = false;
         for slots in &mut self.slots {
             if earliest > self.at && slots.free_at() == Some(earliest) {
@@ -113,6 +127,7 @@ impl Schedule {
             slots.take(earliest.after(self.round_trip));
         }
         self.at = earliest;
+        self.paced_until = earliest.after(self.interval);
         waited_anew
     }
 }
@@ -172,7 +187,7 @@ mod tests {
     fn from_empty(count: u64) -> Uptime {
         forecast(
             at(0),
-            &Windows::documented(),
+            (&Windows::documented(), None),
             &Calls::new(),
             count,
             Duration::ZERO,
@@ -194,7 +209,7 @@ mod tests {
         let all = |count| {
             milestones(
                 at(0),
-                &Windows::documented(),
+                (&Windows::documented(), None),
                 &Calls::new(),
                 count,
                 Duration::ZERO,
@@ -213,12 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pace_below_a_window_takes_its_place() {
+        let windows = Windows::documented();
+        let pace = Pace::parse("50/1m").unwrap();
+        let found = milestones(at(0), (&windows, pace), &Calls::new(), 1600, Duration::ZERO);
+        let found: Vec<_> = found.iter().map(|m| (m.calls, m.at)).collect();
+        // Half an hour at 50 a minute, and the rest as the first ones' hour is over, one every 1.2 s.
+        let all = at(3_603_600 + 99 * 1200);
+        assert_eq!(found, [(1500, at(1499 * 1200)), (1600, all)]);
+        let last = forecast(at(0), (&windows, pace), &Calls::new(), 1600, Duration::ZERO);
+        assert_eq!(last, all);
+    }
+
+    #[test]
     fn a_used_up_hour_gives_no_milestone_of_nothing() {
         let mut calls = Calls::new();
         (0..1500).for_each(|_| calls.record_end(at(0)));
         let found = milestones(
             at(600_000),
-            &Windows::documented(),
+            (&Windows::documented(), None),
             &calls,
             150,
             Duration::ZERO,
@@ -233,9 +261,21 @@ mod tests {
     #[test]
     fn without_windows_all_leave_now() {
         let none = Windows::none();
-        let far = forecast(at(3), &none, &Calls::new(), u64::MAX, Duration::ZERO);
+        let far = forecast(
+            at(3),
+            (&none, None),
+            &Calls::new(),
+            u64::MAX,
+            Duration::ZERO,
+        );
         assert_eq!(far, at(3));
-        let found = milestones(at(3), &none, &Calls::new(), u64::MAX, Duration::ZERO);
+        let found = milestones(
+            at(3),
+            (&none, None),
+            &Calls::new(),
+            u64::MAX,
+            Duration::ZERO,
+        );
         assert_eq!(
             found,
             [Milestone {
@@ -251,7 +291,15 @@ mod tests {
         let mut calls = Calls::new();
         calls.send();
         calls.record_end(at(120_000));
-        let leave = |count| forecast(at(0), &windows, &calls, count, Duration::from_millis(100));
+        let leave = |count| {
+            forecast(
+                at(0),
+                (&windows, None),
+                &calls,
+                count,
+                Duration::from_millis(100),
+            )
+        };
         assert_eq!(leave(1), at(1001));
         assert_eq!(leave(2), at(1001 + 100 + 1001));
     }
@@ -261,7 +309,7 @@ mod tests {
         let windows = Windows::new(vec![Window::parse("1/24h").unwrap()]);
         let forever = forecast(
             at(0),
-            &windows,
+            (&windows, None),
             &Calls::new(),
             u64::MAX,
             Duration::from_secs(u64::MAX),

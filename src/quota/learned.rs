@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::window::Window;
+use super::window::Windows;
 
 /// A window's own rate, in the unit of shares.
 const WHOLE: u32 = 1000;
@@ -57,6 +58,12 @@ impl KeptPace {
             limit: self.window.limit,
             period: Duration::from_nanos(u64::try_from(period).unwrap_or(u64::MAX)),
         })
+    }
+
+    /// Returns whether it is of a window that is among these: else it says nothing of them.
+    pub fn is_of(&self, windows: &Windows) -> bool {
+        let mut windows = windows.as_slice().iter();
+        windows.any(|window| window.period == self.window.period)
     }
 
     /// Returns how many calls a period it lets leave, rounded down.

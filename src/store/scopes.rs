@@ -1,4 +1,4 @@
-//! The scopes: their names, their cooldowns and the allowances that the service named for them.
+//! The scopes: their names, their cooldowns, the allowances that the service named for them and the paces that it taught.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use super::slots::ScopeRecord;
 use super::words::Up;
 use super::words::Wall;
 
-/// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for it each time, and one that
-/// was lifted again, or misread, does not slow anybody down for good.
+/// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for
+/// it each time, and one that was lifted again, or misread, does not slow anybody down for good.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the scope's key; a scope never heard of before is entered.

@@ -186,7 +186,7 @@ fn milestones_of_the_designs_example_agree_with_the_run() {
     let round_trip = Duration::from_millis(100);
     let run = VirtualLoop::new(&windows, Calls::new(), None).run(5000, |_| round_trip);
     let start = Uptime::from_nanos(0);
-    let found = milestones(start, &windows, &Calls::new(), 5000, round_trip);
+    let found = milestones(start, (&windows, None), &Calls::new(), 5000, round_trip);
     let said: Vec<_> = found.iter().map(|m| (m.calls, m.at.since(start))).collect();
     assert_eq!(
         said,
@@ -272,7 +272,7 @@ proptest! {
         spent in vec(0..8000_i64, 0..30),
         in_flight in 0..6_usize,
         count in 1..60_usize,
-        round_trip in 0..500_u64,
+        (round_trip, pace) in (0..500_u64, any_pace()),
     ) {
         let now = Uptime::from_nanos(0);
         let round_trip = Duration::from_millis(round_trip);
@@ -286,12 +286,12 @@ proptest! {
             calls.send();
             all_ended.record_end(now);
         }
-        let run = VirtualLoop::new(&windows, all_ended, None).run(count, |_| round_trip);
+        let run = VirtualLoop::new(&windows, all_ended, pace).run(count, |_| round_trip);
         let sent = |calls: u64| run[usize::try_from(calls).unwrap() - 1].sent;
         let remaining = count as u64;
-        let said = forecast(now, &windows, &calls, remaining, round_trip);
+        let said = forecast(now, (&windows, pace), &calls, remaining, round_trip);
         prop_assert_eq!(said.since(now), sent(remaining));
-        let found = milestones(now, &windows, &calls, remaining, round_trip);
+        let found = milestones(now, (&windows, pace), &calls, remaining, round_trip);
         prop_assert!(found.is_sorted_by(|one, next| one.calls < next.calls));
         prop_assert_eq!(found.last().map(|last| last.calls), Some(remaining));
         for milestone in found {

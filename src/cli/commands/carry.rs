@@ -358,7 +358,8 @@ async fn gates(
     })
 }
 
-/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, or a smaller allowance.
+/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, a smaller allowance,
+/// or a learned pace.
 pub(super) async fn gate(
     (store, clock): (&Store, &dyn Clock),
     scope: &Scope,
@@ -374,11 +375,7 @@ pub(super) async fn gate(
             );
         }
     }
-    // One of a window that is not kept any more says nothing of those that are.
-    let learned = known.pace.filter(|pace| {
-        let mut kept = windows.as_slice().iter();
-        kept.any(|window| window.period == pace.window.period)
-    });
+    let learned = known.pace.filter(|pace| pace.is_of(&windows));
     if let Some(pace) = &learned {
         tracing::warn!(
             destination = %scope.destination, pace = %pace.as_rate(),

@@ -130,8 +130,9 @@ fn file(store: &Store, checkup: &mut Checkup) -> bool {
         Ok(Some(damage)) => format!("damaged: {damage}"),
         Err(error) => full(&error),
     };
-    let mend = "put the folder aside and name a new one with --state-dir; give the inputs of unfinished runs to new ones, \
-                for cancelling an action twice has no further effect";
+    let mend = "put the folder aside, or name another with --state-dir, and wait an hour, for what was spent of the quota \
+                stands in it; then give the inputs of unfinished runs to new ones, for cancelling an action twice has no \
+                further effect";
     checkup.state_fails(STATE_FILE, wrong, Some(mend.to_owned()));
     false
 }

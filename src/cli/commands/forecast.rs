@@ -1,4 +1,5 @@
-//! When a plan's cancels will have left, by the windows and by what the ledger holds of them already.
+//! When a plan's cancels will have left, by the windows, by what the ledger holds of them already, and by a pace that was
+//! learned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use crate::domain::Moment;
 use crate::domain::Scope;
 use crate::quota::Calls;
+use crate::quota::Pace;
 use crate::quota::Windows;
 use crate::quota::milestones;
 use crate::store::Store;
@@ -22,6 +24,8 @@ pub(super) struct Spent {
     calls: Calls,
     /// Until when the service asked for a pause.
     pause_until: Option<Timestamp>,
+    /// How the service's refusals taught us to spread calls.
+    pace: Option<Pace>,
 }
 
 impl Spent {
@@ -31,6 +35,7 @@ impl Spent {
             windows: windows.clone(),
             calls: Calls::new(),
             pause_until: None,
+            pace: None,
         }
     }
 
@@ -51,10 +56,12 @@ impl Spent {
             windows.adopt(adopted.limit, adopted.period);
         }
         let used = store.usage(key, Arc::new(windows.clone()), now).await?;
+        let learned = record.pace.filter(|pace| pace.is_of(&windows));
         Ok(Self {
             windows,
             calls: used.calls,
             pause_until: record.cooldown.map(|cooldown| cooldown.wall),
+            pace: learned.map(|kept| kept.pace()),
         })
     }
 
@@ -64,9 +71,55 @@ impl Spent {
             Some(until) => now.uptime_at(until).max(now.uptime),
             None => now.uptime,
         };
-        milestones(start, &self.windows, &self.calls, count, ROUND_TRIP)
+        let rule = (&self.windows, self.pace);
+        milestones(start, rule, &self.calls, count, ROUND_TRIP)
             .into_iter()
             .map(|milestone| (milestone.calls, now.wall_at(milestone.at)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::commands::carry::open_store;
+    use crate::clock::Clock as _;
+    use crate::clock::SystemClock;
+    use crate::domain::Destination;
+    use crate::quota::KeptPace;
+    use crate::store::Record;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_learned_pace_tells_when_all_will_have_left_unless_its_window_is_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::new();
+        let store = open_store(folder.path(), Duration::ZERO, &clock).unwrap();
+        let now = clock.now();
+        let scope = Scope {
+            cloud: "commercial".to_owned(),
+            tenant: "-".to_owned(),
+            app: "-".to_owned(),
+            destination: Destination::Cancel,
+        };
+        let learned = KeptPace {
+            window: "100/1m".parse().unwrap(),
+            share: 500,
+            patience: 4,
+        };
+        let record = Record::Pace {
+            scope: store.scope(&scope, now).await.unwrap().key,
+            pace: Some(learned),
+            at: now.wall,
+        };
+        store.write(vec![record]).await.unwrap();
+        for (window, seconds) in [("100/1m", 108), ("100/30s", 0)] {
+            let windows = Windows::new(vec![window.parse().unwrap()]);
+            let spent = Spent::read(&store, &scope, &windows, now).await.unwrap();
+            let found = spent.milestones(91, now);
+            let waits = |(calls, at): &(u64, Timestamp)| (*calls, at.duration_since(now.wall));
+            let found: Vec<_> = found.iter().map(waits).collect();
+            assert_eq!(found, [(91, jiff::SignedDuration::from_secs(seconds))]);
+        }
     }
 }

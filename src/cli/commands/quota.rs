@@ -217,6 +217,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         for state in states {
             let destination = state.scope.destination;
             if let Some(pace) = state.learned {
+                // Writing to a string cannot fail.
                 writeln!(
                     text,
                     "  {destination}: {pace}, spread evenly: bursts were refused"
@@ -225,7 +226,6 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
             }
             if let Some(until) = state.pause_until {
                 let until = ClockTime::new(until, now.wall, zone);
-                // Writing to a string cannot fail.
                 writeln!(text, "  {destination}: paused by the service until {until}")
                     .unwrap_or_default();
             }

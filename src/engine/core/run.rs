@@ -7,6 +7,7 @@ use crate::domain::LaneId;
 use crate::domain::Moment;
 use crate::domain::Uptime;
 
+use crate::quota::KeptPace;
 use crate::quota::Windows;
 use crate::store::ScopeKey;
 
@@ -40,6 +41,8 @@ pub struct LaneView {
     pub in_flight: usize,
     /// Why nothing leaves, while nothing does.
     pub waiting: Option<Waiting>,
+    /// The pace that refused cancels taught.
+    pub learned: Option<KeptPace>,
 }
 
 impl Core {
@@ -262,6 +265,7 @@ impl Core {
                 tally: lane.tally.clone(),
                 in_flight: lane.cancel.in_flight(),
                 waiting: lane.waiting,
+                learned: lane.cancel.learned(),
             })
             .collect()
     }
