@@ -123,8 +123,12 @@ impl Observer for Watch<'_> {
                 tracing::warn!(run, tenant, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
             }
             RunEvent::Paced { destination, pace } => match pace {
+                // The way from there on is told to those who ask for more.
+                Some(pace) if pace.is_first() => {
+                    tracing::warn!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread evenly, for the service refuses bursts that its allowance permits");
+                }
                 Some(pace) => {
-                    tracing::info!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread evenly, for the service refuses bursts that its allowance permits");
+                    tracing::info!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread at another pace");
                 }
                 None => {
                     tracing::info!(run, tenant, destination = %destination, "calls leave as the allowance permits again");

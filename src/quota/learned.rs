@@ -5,6 +5,9 @@
 //! what counters that bear no second burst let through; then, where that is refused as well, less and less, and back up
 //! by halves between what was borne and what was refused. Beyond that it grows in steps that double as long as they are
 //! borne. Each way up costs a refusal or two where it leads too far, so the next one waits twice as long.
+//!
+//! Each process learns for itself and leaves its last word in the state: two on one scope are refused until both have
+//! found their part. The windows bound the sum all the while.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -71,6 +74,11 @@ impl KeptPace {
         let calls = u64::from(self.window.limit.get()) * u64::from(self.share.min(WHOLE))
             / u64::from(WHOLE);
         u32::try_from(calls).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Returns whether this is what a first refusal teaches.
+    pub fn is_first(&self) -> bool {
+        self.share == FIRST
     }
 
     /// Returns the rate as people write it, for example `95/1m`.

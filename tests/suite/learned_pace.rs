@@ -176,6 +176,25 @@ fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
 }
 
 #[test]
+fn an_hour_that_others_used_up_is_waited_for_and_slows_nothing_down_afterwards() {
+    let mut world = World::of(ROWS);
+    let half_past = Duration::from_secs(1800);
+    world.cancel_answer = Box::new(move |_, now| {
+        let wait = half_past.checked_sub(now)?;
+        let throttle = Throttle {
+            body_wait: Some(wait + Duration::from_secs(1)),
+            allowance: Some((1500, Duration::from_secs(3600))),
+            ..Throttle::default()
+        };
+        Some(reply(ReplyKind::Throttled(throttle), Some(429)))
+    });
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], ROWS as usize);
+    let bound = half_past + Duration::from_secs(14 * 60);
+    assert!(history.elapsed < bound, "{:?}", history.elapsed);
+}
+
+#[test]
 fn what_others_leave_again_is_used_again() {
     let (gateway, elapsed) = through(Counter::Shared(50), Some(Duration::from_secs(5)));
     let (refused, _) = gateway.after_the_first();

@@ -239,19 +239,19 @@ impl Gate {
         self.cooldown.until() != before
     }
 
-    /// The service refused although every window had a slot: `counted` is the window that it named. Learns a pace from
+    /// The service refused although every window had a slot; `counted` is the window that it named. Learns a pace from
     /// that, where there is a window to spread.
+    ///
+    /// That is the shortest one, for what refuses a burst counts over a short time. Where a longer one is named, somebody
+    /// else used it up: the cooldown waits for it, and a pace of its rate would hold up every short run of the day.
     pub(super) fn learn_pace(&mut self, counted: Option<Window>) {
         let windows = self.windows.as_slice();
-        let named = counted.and_then(|counted| {
-            let mut known = windows.iter();
-            known.find(|window| window.period == counted.period)
-        });
-        // A burst is refused by what counts over a short time.
-        let shortest = || windows.iter().min_by_key(|window| window.period);
-        let Some(&window) = named.or_else(shortest) else {
+        let Some(&window) = windows.iter().min_by_key(|window| window.period) else {
             return;
         };
+        if counted.is_some_and(|counted| counted.period > window.period) {
+            return;
+        }
         if self.learned.refused(window) {
             self.keep_pace();
             self.pace_changed = true;
