@@ -395,13 +395,13 @@ impl Lane {
                 cause: words::of_throttle(&throttle),
             });
         }
-        self.note_pace(now, destination);
         self.tell.push(RunEvent::Throttled {
             destination,
             until,
             unforeseen,
             hint_ignored: verdict.hint_ignored,
         });
+        self.note_pace(now, destination);
     }
 
     /// Takes an allowance over where it is smaller than ours. It is written down in any case, for the service has just
