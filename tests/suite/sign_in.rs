@@ -264,7 +264,7 @@ fn a_signal_ends_a_sign_in_that_waits_and_nothing_was_begun() {
         .unwrap();
     let _waiting = silent.accept().unwrap();
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let done = child.wait_with_output().unwrap();
     let told = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(4), "{told}");
