@@ -11,7 +11,6 @@ use mde_cancel::domain::Moment;
 use mde_cancel::domain::Outcome;
 use mde_cancel::domain::Reply;
 use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowContext;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::Uptime;
 use mde_cancel::engine::core::CommentRule;
@@ -25,13 +24,12 @@ use mde_cancel::engine::core::StopReason;
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::store::CallId;
-use mde_cancel::store::Phase;
-use mde_cancel::store::QueuedRow;
 use mde_cancel::store::RunKey;
 use mde_cancel::store::ScopeKey;
 use mde_cancel::store::Taken;
 
 use super::support::nth_id;
+use super::support::queued;
 
 /// Rows of each lane.
 const EACH: u32 = 40;
@@ -148,7 +146,9 @@ impl Play {
         match *effect {
             Effect::Load { lane, after, limit } => {
                 let numbers = (after.0 + 1..=EACH).take(limit);
-                let rows = numbers.map(queued).collect();
+                let rows = numbers
+                    .map(|row| queued(RowNumber(row), nth_id(row as usize)))
+                    .collect();
                 self.step(Event::Loaded { lane, rows });
             }
             Effect::Token { lane, .. } if self.service(lane) == Service::Refusing => {
@@ -210,21 +210,6 @@ impl Play {
 
 fn lane(number: usize) -> LaneId {
     LaneId(u16::try_from(number).unwrap())
-}
-
-fn queued(number: u32) -> QueuedRow {
-    QueuedRow {
-        number: RowNumber(number),
-        id: nth_id(number as usize),
-        context: RowContext::default(),
-        attempts: 0,
-        phase: Phase::Fresh,
-        first_sent_at: None,
-        comment_sent: None,
-        status_before: None,
-        action_status: None,
-        triaged_at: None,
-    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Slots: taken, given back, shared among processes, and inherited from dead ones.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread;
 
 use mde_cancel::quota::Calls;
@@ -433,17 +432,14 @@ fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
     let free = windows(&["100/1m"]);
     let other = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let released = AtomicBool::new(false);
+    let (answer, answered) = mpsc::channel();
+    let pending = store.take(read_take(key, &free, at(0)));
     thread::scope(|threads| {
-        let pending = store.take(read_take(key, &free, at(0)));
-        threads.spawn(|| {
-            // Longer than SQLite's own patience, so that the writer has to ask again.
-            thread::sleep(Duration::from_millis(700));
-            released.store(true, Ordering::SeqCst);
-            other.execute_batch("COMMIT").unwrap();
-            drop(other);
-        });
-        call(block_on(pending).unwrap());
-        assert!(released.load(Ordering::SeqCst));
+        threads.spawn(|| answer.send(block_on(pending)).unwrap());
+        // Longer than SQLite's own patience, so that the writer has had to ask again: it must not have answered.
+        let early = answered.recv_timeout(Duration::from_millis(700));
+        assert!(early.is_err(), "{early:?}");
+        other.execute_batch("COMMIT").unwrap();
+        call(answered.recv().unwrap().unwrap());
     });
 }

@@ -5,6 +5,7 @@
 
 mod model_server;
 mod naive_governor;
+mod queued;
 mod t_opt;
 
 mod judge;
@@ -36,6 +37,7 @@ pub(crate) use mortal::Schedule;
 pub(crate) use mortal::Seen;
 pub(crate) use mortal::play;
 pub(crate) use naive_governor::naive_governor;
+pub(crate) use queued::queued;
 pub(crate) use scenario::GoneOn;
 pub(crate) use scenario::Hangs;
 pub(crate) use scenario::Played;

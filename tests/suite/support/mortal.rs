@@ -21,7 +21,6 @@ use jiff::SignedDuration;
 use jiff::Timestamp;
 use mde_cancel::domain::LaneId;
 use mde_cancel::domain::Moment;
-use mde_cancel::domain::RowContext;
 use mde_cancel::domain::RowNumber;
 use mde_cancel::domain::Uptime;
 use mde_cancel::engine::core::Effect;
@@ -29,7 +28,6 @@ use mde_cancel::engine::core::Event;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::core::Ticket;
 use mde_cancel::store::Phase;
-use mde_cancel::store::QueuedRow;
 use mde_cancel::store::Record;
 use mde_cancel::store::Take;
 use mde_cancel::store::Taken;
@@ -38,6 +36,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::id_of;
+use super::queued;
 use journal::Journal;
 use process::Process;
 use service::Service;
@@ -379,7 +378,7 @@ impl World {
                     .map_or(1, |(row, _)| row.0 + 1);
                 (first..=last.0)
                     .map(RowNumber)
-                    .for_each(|row| self.journal.append(fresh(row)));
+                    .for_each(|row| self.journal.append(queued(row, id_of(row))));
                 self.step(Event::Appended {
                     lane: LANE,
                     last,
@@ -389,21 +388,6 @@ impl World {
                 self.read_on();
             }
         }
-    }
-}
-
-fn fresh(number: RowNumber) -> QueuedRow {
-    QueuedRow {
-        number,
-        id: id_of(number),
-        context: RowContext::default(),
-        attempts: 0,
-        phase: Phase::Fresh,
-        first_sent_at: None,
-        comment_sent: None,
-        status_before: None,
-        action_status: None,
-        triaged_at: None,
     }
 }
 

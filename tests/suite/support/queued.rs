@@ -1,0 +1,23 @@
+//! A row as the journal hands it out for the first time.
+
+use mde_cancel::domain::ActionId;
+use mde_cancel::domain::RowContext;
+use mde_cancel::domain::RowNumber;
+use mde_cancel::store::Phase;
+use mde_cancel::store::QueuedRow;
+
+/// Returns a row that was never sent, and of which the input told nothing but its id.
+pub(crate) fn queued(number: RowNumber, id: ActionId) -> QueuedRow {
+    QueuedRow {
+        number,
+        id,
+        context: RowContext::default(),
+        attempts: 0,
+        phase: Phase::Fresh,
+        first_sent_at: None,
+        comment_sent: None,
+        status_before: None,
+        action_status: None,
+        triaged_at: None,
+    }
+}
