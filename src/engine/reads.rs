@@ -143,7 +143,7 @@ impl Reads {
             store,
             clock,
             scope: settings.gate.scope,
-            pacer: Pacer::new(settings.gate.first_pace()),
+            pacer: Pacer::new(settings.gate.pace, settings.gate.learned),
             windows: settings.gate.windows,
             retry: settings.retry,
             patience: settings.patience,
@@ -282,7 +282,10 @@ impl Reads {
                 let mut records = vec![replied(call, now, grace)];
                 if let ReplyKind::Throttled(throttle) = kind {
                     self.throttled(now, throttle, &mut records);
+                } else if reply.is_proper() {
+                    self.pacer.passed();
                 }
+                records.extend(self.new_pace(now));
                 records
             }
         };
@@ -342,25 +345,47 @@ impl Reads {
                 "the service asked reads for an absurd wait; our own is taken"
             );
         }
-        records.push(Record::Cooldown {
-            scope: self.scope,
-            until: verdict.until,
-            wall: now.wall_at(verdict.until),
-            cause: words::of_throttle(throttle),
-        });
         let named = throttle.allowance;
-        if let Some(window) = named.and_then(|(limit, period)| Window::named(limit, period)) {
+        let counted = named.and_then(|(limit, period)| Window::named(limit, period));
+        let is_adopted = counted.is_some_and(|window| {
             records.push(Record::Limit {
                 scope: self.scope,
                 window,
                 at: now.wall,
             });
-            let mut windows = (*self.windows).clone();
-            if windows.adopt(window.limit, window.period) {
-                tracing::warn!(%window, "the service named a smaller allowance for reads, and it is kept");
-                self.windows = Arc::new(windows);
-            }
+            self.adopt(window)
+        });
+        // A smaller allowance explains the refusal, and the windows keep to it from now on.
+        if !is_adopted {
+            self.pacer.refused(&self.windows, counted);
         }
+        let until = verdict.until.max(now.uptime.after(self.pacer.rest()));
+        records.push(Record::Cooldown {
+            scope: self.scope,
+            until,
+            wall: now.wall_at(until),
+            cause: words::of_throttle(throttle),
+        });
+    }
+
+    /// Takes an allowance over where it is smaller than ours. Returns whether it is.
+    fn adopt(&mut self, window: Window) -> bool {
+        let mut windows = (*self.windows).clone();
+        let is_smaller = windows.adopt(window.limit, window.period);
+        if is_smaller {
+            tracing::warn!(%window, "the service named a smaller allowance for reads, and it is kept");
+            self.windows = Arc::new(windows);
+        }
+        is_smaller
+    }
+
+    /// Returns what is to be written down where the learned pace has changed.
+    fn new_pace(&mut self, now: Moment) -> Option<Record> {
+        self.pacer.has_learned().then(|| Record::Pace {
+            scope: self.scope,
+            pace: self.pacer.learned(),
+            at: now.wall,
+        })
     }
 
     /// Waits before the next try after a transient fault, or gives up.

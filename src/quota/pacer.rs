@@ -19,7 +19,11 @@ use governor::state::NotKeyed;
 
 use crate::domain::Uptime;
 
+use super::learned::KeptPace;
+use super::learned::LearnedPace;
 use super::pace::Pace;
+use super::window::Window;
+use super::window::Windows;
 
 /// How many calls may leave back to back. One: a larger burst would let calls of one instant reach the service
 /// together, which is what a pace is there to prevent.
@@ -74,37 +78,75 @@ impl Paced {
     }
 }
 
-/// Lets calls leave one interval apart, or at will where it has no pace.
+/// Lets calls leave one interval apart, or at will where it has no pace: the slower one of the pace that is normal and of
+/// the one that the service's refusals taught.
 ///
 /// A call that may leave has taken its place in the spread, whether it then leaves or not. Ask again where a wait came
 /// between; a place taken in vain costs one interval at most.
 #[derive(Debug)]
 pub struct Pacer {
-    pace: Option<Pace>,
+    normal: Option<Pace>,
+    learned: LearnedPace,
+    /// Whether the learned pace changed since that was last asked.
+    is_new: bool,
     /// Made at the first question, for only then is it known what time it is.
     paced: Option<Paced>,
     last_left: Option<Uptime>,
 }
 
 impl Pacer {
-    /// Returns a pacer whose first call may leave at once.
-    pub fn new(pace: Option<Pace>) -> Self {
+    /// Returns a pacer whose first call may leave at once. `learned` is what an earlier run was taught.
+    pub fn new(normal: Option<Pace>, learned: Option<KeptPace>) -> Self {
         Self {
-            pace,
+            normal,
+            learned: LearnedPace::new(learned),
+            is_new: false,
             paced: None,
             last_left: None,
         }
     }
 
-    /// Returns the pace that is kept now.
+    /// Returns the pace that is kept now. The next call leaves one interval of it after the last one, also where it has
+    /// just changed, so that a change is never a way to send two at once.
     pub fn pace(&self) -> Option<Pace> {
-        self.pace
+        let learned = self.learned.kept().map(|kept| kept.pace());
+        let both = self.normal.into_iter().chain(learned);
+        both.max_by_key(Pace::interval)
     }
 
-    /// Changes the pace. The next call leaves one interval of the new pace after the last one, so that a change is
-    /// never a way to send two at once.
-    pub fn set_pace(&mut self, pace: Option<Pace>) {
-        self.pace = pace;
+    /// Returns what is learned at present.
+    pub fn learned(&self) -> Option<KeptPace> {
+        self.learned.kept()
+    }
+
+    /// Returns whether what is learned changed since this was last asked.
+    pub fn has_learned(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// The service refused a call although every one of `windows` had a slot for it; `counted` is the window that it named.
+    ///
+    /// What is spread is the shortest one, for what refuses a burst counts over a short time. Where a longer one is named,
+    /// somebody else used it up: the cooldown waits for it, and a pace of its rate would hold up every short run of the
+    /// day.
+    pub fn refused(&mut self, windows: &Windows, counted: Option<Window>) {
+        let shortest = windows.as_slice().iter();
+        let Some(&window) = shortest.min_by_key(|window| window.period) else {
+            return;
+        };
+        if counted.is_none_or(|counted| counted.period <= window.period) {
+            self.is_new |= self.learned.refused(window);
+        }
+    }
+
+    /// The service answered a call that left at the present pace.
+    pub fn passed(&mut self) {
+        self.is_new |= self.learned.passed();
+    }
+
+    /// Returns for how long nothing should leave after a refusal, whatever the service says.
+    pub fn rest(&self) -> Duration {
+        self.learned.rest()
     }
 
     /// Lets one call leave at `now`.
@@ -112,8 +154,9 @@ impl Pacer {
     /// # Errors
     /// Returns the earliest instant at which a call may leave.
     pub fn check(&mut self, now: Uptime) -> Result<(), Uptime> {
-        if self.paced.as_ref().map(|paced| paced.pace) != self.pace {
-            self.restart(now);
+        let pace = self.pace();
+        if self.paced.as_ref().map(|paced| paced.pace) != pace {
+            self.restart(pace, now);
         }
         if let Some(paced) = &self.paced {
             paced.check(now)?;
@@ -122,9 +165,9 @@ impl Pacer {
         Ok(())
     }
 
-    /// Begins to keep the present pace, counting from the last call that left.
-    fn restart(&mut self, now: Uptime) {
-        self.paced = self.pace.and_then(|pace| {
+    /// Begins to keep `pace`, counting from the last call that left.
+    fn restart(&mut self, pace: Option<Pace>, now: Uptime) {
+        self.paced = pace.and_then(|pace| {
             let paced = Paced::start(pace, self.last_left.unwrap_or(now))?;
             if let Some(last) = self.last_left {
                 // That call has left already, but a fresh limiter would not refuse another one.
@@ -161,41 +204,61 @@ mod tests {
 
     #[test]
     fn a_hundred_calls_at_fifty_a_second_leave_over_two_seconds() {
-        let mut pacer = Pacer::new(pace("50/s"));
+        let mut pacer = Pacer::new(pace("50/s"), None);
         assert_eq!(last_of(&mut pacer, 100, at(5000)), at(5000 + 99 * 20));
     }
 
     #[test]
     fn an_idle_hour_saves_up_no_burst() {
-        let mut pacer = Pacer::new(pace("50/s"));
+        let mut pacer = Pacer::new(pace("50/s"), None);
         last_of(&mut pacer, 3, at(0));
         assert_eq!(last_of(&mut pacer, 2, at(3_600_000)), at(3_600_020));
     }
 
     #[test]
     fn without_a_pace_all_leave_at_once() {
-        let mut pacer = Pacer::new(None);
+        let mut pacer = Pacer::new(None, None);
         assert_eq!(last_of(&mut pacer, 10_000, at(7)), at(7));
     }
 
     #[test]
     fn a_changed_pace_counts_from_the_call_that_left_last() {
-        let mut pacer = Pacer::new(pace("50/s"));
+        let windows = Windows::documented();
+        let mut pacer = Pacer::new(pace("50/s"), None);
         last_of(&mut pacer, 3, at(0));
-        pacer.set_pace(pace("45/1m"));
-        let slow = at(40).after(Duration::from_nanos(1_333_333_334));
+        pacer.refused(&windows, None);
+        assert!(pacer.has_learned() && !pacer.has_learned());
+        let slow = at(40).after(pacer.learned().unwrap().pace().interval());
         assert_eq!(pacer.check(at(41)), Err(slow));
         assert_eq!(pacer.check(slow), Ok(()));
-        pacer.set_pace(pace("50/s"));
-        assert_eq!(
-            pacer.check(slow),
-            Err(slow.after(Duration::from_millis(20)))
-        );
-        pacer.set_pace(None);
-        assert_eq!(pacer.check(slow), Ok(()));
-        pacer.set_pace(pace("50/s"));
-        assert!(pacer.check(slow).is_err());
+        while pacer.learned().is_some() {
+            pacer.passed();
+        }
+        assert!(pacer.has_learned());
         assert_eq!(pacer.pace(), pace("50/s"));
+        let next = slow.after(Duration::from_millis(20));
+        assert_eq!(pacer.check(slow), Err(next));
+        assert_eq!(pacer.check(next), Ok(()));
+    }
+
+    #[test]
+    fn the_slower_pace_is_kept_and_without_windows_nothing_is_learned() {
+        let mut slow = Pacer::new(pace("1/s"), None);
+        slow.refused(&Windows::documented(), None);
+        assert_eq!(slow.pace(), pace("1/s"));
+        let mut endless = Pacer::new(None, None);
+        endless.refused(&Windows::none(), None);
+        assert_eq!((endless.pace(), endless.has_learned()), (None, false));
+    }
+
+    #[test]
+    fn a_longer_window_that_is_named_teaches_nothing() {
+        let windows = Windows::documented();
+        let mut pacer = Pacer::new(None, None);
+        pacer.refused(&windows, Some("1500/1h".parse().unwrap()));
+        assert_eq!(pacer.learned(), None);
+        pacer.refused(&windows, Some("100/1m".parse().unwrap()));
+        assert!(pacer.learned().is_some());
     }
 
     #[test]
@@ -206,7 +269,7 @@ mod tests {
         });
         for kept in [pace("1/24h"), pace("4294967295/1ms"), Some(endless)] {
             for start in [Uptime::MIN, at(-1), at(0)] {
-                let mut pacer = Pacer::new(kept);
+                let mut pacer = Pacer::new(kept, None);
                 assert_eq!(pacer.check(start), Ok(()));
                 for now in [start, at(1), Uptime::MAX, at(3), Uptime::MIN] {
                     if let Err(until) = pacer.check(now) {

@@ -132,11 +132,16 @@ impl Bench {
 
     /// Reads with this credential from here on.
     fn read_with(&mut self, credential: Credential) {
+        self.read_as(credential, settings_for(self.scope));
+    }
+
+    /// Reads with these settings, too.
+    fn read_as(&mut self, credential: Credential, settings: ReadsSettings) {
         self.reads = Reads::new(
             Arc::new(handles(&self.base, credential)),
             self.store.clone(),
             Arc::clone(&self.clock) as Arc<dyn mde_cancel::clock::Clock>,
-            settings_for(self.scope),
+            settings,
         );
     }
 
@@ -237,6 +242,18 @@ async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
     // Not sooner; a slow machine may take longer.
     assert!(bench.clock.now().uptime.since(before) >= Duration::from_secs(1));
     assert_eq!(bench.slots_taken().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_teaches_a_pace_that_later_runs_begin_with() {
+    let mut bench = Bench::with(3, "429-storm:1s@nth=1", |_| ()).await;
+    let mut settings = settings_for(bench.scope);
+    settings.gate.windows = Arc::new(Windows::documented().scaled_down(100));
+    bench.read_as(any_token(), settings);
+    bench.reads.by_ids(&ids(1..=3)).await.unwrap();
+    let name = bench.store.scopes().await.unwrap().remove(0).1;
+    let known = bench.store.scope(&name, bench.clock.now()).await.unwrap();
+    assert_eq!(known.pace.unwrap().as_rate().to_string(), "95/600ms");
 }
 
 #[tokio::test(flavor = "multi_thread")]

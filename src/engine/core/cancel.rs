@@ -386,7 +386,7 @@ impl Lane {
         if is_news && !is_adopted {
             gate.learn_pace(counted);
         }
-        let until = verdict.until.max(now.uptime.after(gate.rest()));
+        let until = verdict.until.max(now.uptime.after(gate.pacer.rest()));
         if gate.cool_down(until) {
             self.records.push(Record::Cooldown {
                 scope,
@@ -425,10 +425,10 @@ impl Lane {
     /// Writes the learned pace down where it has changed, and tells of it.
     fn note_pace(&mut self, now: Moment, destination: Destination) {
         let gate = self.gate(destination);
-        if !gate.has_new_pace() {
+        if !gate.pacer.has_learned() {
             return;
         }
-        let (scope, pace) = (gate.scope, gate.learned());
+        let (scope, pace) = (gate.scope, gate.pacer.learned());
         self.records.push(Record::Pace {
             scope,
             pace,

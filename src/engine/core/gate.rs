@@ -4,12 +4,10 @@
 //! as an event.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::domain::Uptime;
 use crate::quota::Cooldown;
 use crate::quota::KeptPace;
-use crate::quota::LearnedPace;
 use crate::quota::Pace;
 use crate::quota::Pacer;
 use crate::quota::SlowStart;
@@ -66,30 +64,12 @@ pub struct GateSettings {
     pub learned: Option<KeptPace>,
 }
 
-impl GateSettings {
-    /// Returns the pace that is kept at first.
-    pub(in crate::engine) fn first_pace(&self) -> Option<Pace> {
-        slower(self.pace, self.learned)
-    }
-}
-
-fn slower(normal: Option<Pace>, learned: Option<KeptPace>) -> Option<Pace> {
-    let learned = learned.map(|kept| kept.pace());
-    let both = normal.into_iter().chain(learned);
-    both.max_by_key(Pace::interval)
-}
-
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) scope: ScopeKey,
     pub(super) windows: Arc<Windows>,
     concurrency: usize,
-    pacer: Pacer,
-    /// The pace while nothing is learned.
-    normal: Option<Pace>,
-    learned: LearnedPace,
-    /// Whether the learned pace changed since that was last asked.
-    pace_changed: bool,
+    pub(super) pacer: Pacer,
     cooldown: Cooldown,
     slow: SlowStart,
     /// The ledger's last "not before".
@@ -115,15 +95,11 @@ impl Gate {
             cooldown.extend(until);
             slow.begin(concurrency);
         }
-        let pace = settings.first_pace();
         Self {
             scope: settings.scope,
             windows: settings.windows,
             concurrency,
-            pacer: Pacer::new(pace),
-            normal: settings.pace,
-            learned: LearnedPace::new(settings.learned),
-            pace_changed: false,
+            pacer: Pacer::new(settings.pace, settings.learned),
             cooldown,
             slow,
             not_before: Uptime::MIN,
@@ -219,10 +195,7 @@ impl Gate {
         self.in_flight_since = self.in_flight_since.saturating_sub(1);
         if good {
             self.slow.on_good_reply();
-            if self.learned.passed() {
-                self.keep_pace();
-                self.pace_changed = true;
-            }
+            self.pacer.passed();
         } else {
             self.slow.on_bad_reply();
             if generation != self.slow.generation() {
@@ -239,44 +212,9 @@ impl Gate {
         self.cooldown.until() != before
     }
 
-    /// The service refused although every window had a slot; `counted` is the window that it named. Learns a pace from
-    /// that, where there is a window to spread.
-    ///
-    /// That is the shortest one, for what refuses a burst counts over a short time. Where a longer one is named, somebody
-    /// else used it up: the cooldown waits for it, and a pace of its rate would hold up every short run of the day.
+    /// The service refused although every window had a slot; `counted` is the window that it named.
     pub(super) fn learn_pace(&mut self, counted: Option<Window>) {
-        let windows = self.windows.as_slice();
-        let Some(&window) = windows.iter().min_by_key(|window| window.period) else {
-            return;
-        };
-        if counted.is_some_and(|counted| counted.period > window.period) {
-            return;
-        }
-        if self.learned.refused(window) {
-            self.keep_pace();
-            self.pace_changed = true;
-        }
-    }
-
-    /// Returns for how long nothing should leave after a refusal that nothing explains.
-    pub(super) fn rest(&self) -> Duration {
-        self.learned.rest()
-    }
-
-    /// Returns whether the learned pace changed since this was last asked.
-    pub(super) fn has_new_pace(&mut self) -> bool {
-        std::mem::take(&mut self.pace_changed)
-    }
-
-    /// Returns what is learned at present.
-    pub(super) fn learned(&self) -> Option<KeptPace> {
-        self.learned.kept()
-    }
-
-    /// Keeps the slower one of the normal pace and the learned one.
-    fn keep_pace(&mut self) {
-        self.pacer
-            .set_pace(slower(self.normal, self.learned.kept()));
+        self.pacer.refused(&self.windows, counted);
     }
 
     /// Begins again with one call, after a cooldown or an outage.

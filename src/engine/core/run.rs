@@ -265,7 +265,7 @@ impl Core {
                 tally: lane.tally.clone(),
                 in_flight: lane.cancel.in_flight(),
                 waiting: lane.waiting,
-                learned: lane.cancel.learned(),
+                learned: lane.cancel.pacer.learned(),
             })
             .collect()
     }

@@ -32,7 +32,7 @@ impl VirtualLoop {
             now: Uptime::from_nanos(0),
             windows: windows.clone(),
             calls,
-            pacer: Pacer::new(pace),
+            pacer: Pacer::new(pace, None),
             concurrency: usize::MAX,
             in_flight: BinaryHeap::new(),
         }
