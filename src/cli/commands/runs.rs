@@ -1,9 +1,9 @@
 //! `runs`: past runs, newest first.
 
-use comfy_table::ColumnConstraint;
 use comfy_table::ContentArrangement;
 use comfy_table::Table;
 use comfy_table::presets;
+use console::measure_text_width;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
@@ -37,11 +37,11 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
     if runs.is_empty() {
         return Ok("there is no run yet\n".to_owned());
     }
+    let lines = runs.iter().map(Line::of).collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header([
             "run",
             "begun",
@@ -51,7 +51,31 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
             "left",
             "input",
         ]);
-    for run in runs {
+    for line in &lines {
+        table.add_row(line.cells());
+    }
+    let whole = table.trim_fmt();
+    let fits = |line: &str| measure_text_width(line) <= usize::from(width);
+    if whole.lines().all(fits) {
+        return Ok(format!("{whole}\n"));
+    }
+    // Cells that are cut to fit can be read by nobody: what is too wide for a table stands below its id.
+    Ok(lines.iter().map(Line::paragraph).collect())
+}
+
+/// What is shown of one run.
+struct Line {
+    id: String,
+    begun: String,
+    state: String,
+    rows: String,
+    cancelled: String,
+    left: String,
+    input: String,
+}
+
+impl Line {
+    fn of(run: &PastRun) -> Result<Self, Failure> {
         let counts = run
             .reader()?
             .outcome_counts(run.record.key)
@@ -60,28 +84,38 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
             let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
             Number(counted.map(|(_, count)| count).sum()).to_string()
         };
-        let inputs: Vec<String> =
-            serde_json::from_str(&run.record.begun.inputs).unwrap_or_default();
+        let begun = &run.record.begun;
+        let inputs: Vec<String> = serde_json::from_str(&begun.inputs).unwrap_or_default();
         let mark = if run.is_sandbox { "SANDBOX " } else { "" };
-        table.add_row([
-            run.record.begun.id.to_string(),
-            run.record
-                .begun
-                .created
-                .strftime("%Y-%m-%d %H:%MZ")
-                .to_string(),
-            format!("{mark}{}", run.record.standing()),
-            of(&|_| true),
-            of(&|outcome| outcome == Outcome::Cancelled),
-            of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
-            visible(&inputs.join(", ")).into_owned(),
-        ]);
+        Ok(Self {
+            id: begun.id.to_string(),
+            begun: begun.created.strftime("%Y-%m-%d %H:%MZ").to_string(),
+            state: format!("{mark}{}", run.record.standing()),
+            rows: of(&|_| true),
+            cancelled: of(&|outcome| outcome == Outcome::Cancelled),
+            left: of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
+            input: visible(&inputs.join(", ")).into_owned(),
+        })
     }
-    // An id is there to be copied: whatever the width, it stays in one piece.
-    if let Some(ids) = table.column_mut(0) {
-        ids.set_constraint(ColumnConstraint::ContentWidth);
+
+    fn cells(&self) -> [&str; 7] {
+        [
+            &self.id,
+            &self.begun,
+            &self.state,
+            &self.rows,
+            &self.cancelled,
+            &self.left,
+            &self.input,
+        ]
     }
-    Ok(format!("{}\n", table.trim_fmt()))
+
+    fn paragraph(&self) -> String {
+        format!(
+            "{} {}\n  {} · {} rows · {} cancelled · {} left\n  {}\n",
+            self.id, self.state, self.begun, self.rows, self.cancelled, self.left, self.input
+        )
+    }
 }
 
 fn json(runs: &[PastRun]) -> Result<String, Failure> {
@@ -128,14 +162,22 @@ mod tests {
     use crate::cli::commands::past::tests::store;
 
     #[tokio::test]
-    async fn an_id_stays_in_one_piece_however_narrow_the_terminal() {
+    async fn no_cell_is_cut_however_narrow_the_terminal() {
         let folder = tempfile::tempdir().unwrap();
         begin(&store(folder.path()), 1).await;
         let runs = past::list(folder.path()).unwrap();
         let id = runs[0].record.begun.id.to_string();
-        for width in [40, 80, 200] {
+        for width in [60, 80, 200] {
             let text = table(&runs, width).unwrap();
-            assert!(text.contains(&id), "{width}: {text}");
+            for whole in [id.as_str(), "cancelled"] {
+                assert!(text.contains(whole), "{width}: {text}");
+            }
+            for line in text.lines() {
+                let columns = measure_text_width(line);
+                assert!(columns <= usize::from(width), "{width}: {line}");
+            }
         }
+        assert_eq!(table(&runs, 80).unwrap().lines().count(), 3);
+        assert_eq!(table(&runs, 200).unwrap().lines().count(), 2);
     }
 }
