@@ -10,64 +10,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use divan::Bencher;
-use divan::black_box;
 use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
 use futures::executor::block_on;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::BootId;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowContext;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Scope;
-use mde_cancel::domain::Source;
-use mde_cancel::domain::Uptime;
-use mde_cancel::engine::core::CommentRule;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::CoreSettings;
-use mde_cancel::engine::core::Effect;
-use mde_cancel::engine::core::Event;
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::core::LaneSettings;
-use mde_cancel::intake::BookmarkUse;
-use mde_cancel::intake::Input;
-use mde_cancel::intake::InputFormat;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::open;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Decision;
-use mde_cancel::quota::Windows;
-use mde_cancel::quota::decide;
-use mde_cancel::quota::forecast;
-use mde_cancel::quota::milestones;
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, Effect, Event, GateSettings, LaneSettings,
+};
+use mde_cancel::input::{BookmarkUse, Input, InputFormat, InputSettings, open};
+use mde_cancel::model::{
+    ActionId, ActionStatus, BootId, Destination, LaneId, MachineAction, Moment, Reply, ReplyKind,
+    RowContext, RowNumber, RunId, Scope, Source, Uptime,
+};
+use mde_cancel::quota::{Calls, Decision, Windows, decide, forecast, milestones};
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::store::AttemptReply;
-use mde_cancel::store::CallId;
-use mde_cancel::store::IntakeMark;
-use mde_cancel::store::NewRow;
-use mde_cancel::store::NewRun;
-use mde_cancel::store::Phase;
-use mde_cancel::store::Process;
-use mde_cancel::store::Purpose;
-use mde_cancel::store::QueuedRow;
-use mde_cancel::store::Record;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Store;
-use mde_cancel::store::Take;
-use mde_cancel::store::Taken;
+use mde_cancel::store::{
+    AttemptReply, CallId, InputMark, NewRow, NewRun, Phase, Process, Purpose, QueuedRow, Record,
+    RunKey, ScopeKey, Store, Take, Taken,
+};
 
 /// How many calls the documented hour holds.
 const HOUR: i64 = 1500;
@@ -241,10 +205,10 @@ fn read_rows(bencher: Bencher<'_, '_>, written: Written) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("input");
     std::fs::write(&path, written.bytes()).unwrap();
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         format: written.format(),
         bookmarks: BookmarkUse::Kept,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         let inputs = open(&[Input::File(path.clone())], &settings).unwrap();
@@ -283,7 +247,7 @@ impl Desk {
         let store = Store::open(folder.path(), process, moment(0)).unwrap();
         let run = block_on(store.create_run(new_run())).unwrap();
         let rows = (1..=Self::ROWS).map(new_row).collect();
-        block_on(store.append_rows(run, rows, IntakeMark::default())).unwrap();
+        block_on(store.append_rows(run, rows, InputMark::default())).unwrap();
         let scope = Scope {
             cloud: "bench".to_owned(),
             tenant: "-".to_owned(),
@@ -402,11 +366,7 @@ fn journal_rows(bencher: Bencher<'_, '_>) {
             (from..from + Desk::ROWS).map(new_row).collect()
         })
         .bench_local_values(|rows: Vec<NewRow>| {
-            block_on(
-                desk.store
-                    .append_rows(desk.run, rows, IntakeMark::default()),
-            )
-            .unwrap()
+            block_on(desk.store.append_rows(desk.run, rows, InputMark::default())).unwrap()
         });
 }
 

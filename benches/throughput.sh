@@ -21,7 +21,7 @@ COMMENT="cancelled by mde-cancel run 00000000-0000-0000-0000-000000000000"
 
 rate() { awk -v count="$1" -v micros="$2" 'BEGIN { printf "%.0f", count / micros * 1e6 }'; }
 
-# ours CONCURRENCY: prints cancels a second, over the whole life of the process: start, intake and report included.
+# ours CONCURRENCY: prints cancels a second, over the whole life of the process: start, input and report included.
 ours() {
   local began code=0 micros
   rm -rf "$work/state"

@@ -2,16 +2,13 @@
 //!
 //! Everything else takes a [`Moment`] as an argument, or a [`Clock`] where it has to wait.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::domain::BootId;
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{BootId, Moment, Uptime};
 
 /// The longest nap before the clock is looked at again: a lid closed in mid-wait is then noticed soon after it opens,
 /// and not waited for a second time.

@@ -5,13 +5,13 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | 0 | [`domain`] | the words as types; no I/O, no async |
+//! | 0 | [`model`] | the words as types; no I/O, no async |
 //! | 1 | [`clock`], [`platform`], [`quota`], [`retry`] | pure rules; time and dice are arguments |
-//! | 2 | [`intake`], [`api`], [`auth`], [`store`], [`report`], [`sandbox`] | adapters, each the only home of its library |
+//! | 2 | [`input`], [`api`], [`auth`], [`store`], [`report`], [`sandbox`] | adapters, each the only home of its library |
 //! | 3 | [`engine`] | the synchronous core that decides, and the shell that performs |
 //! | 4 | [`cli`] | what was typed, what it means, what is printed |
 //!
-//! Data walks one way: intake → store → engine → store → report.
+//! Data walks one way: input → store → engine → store → report.
 
 #![cfg_attr(
     test,
@@ -21,7 +21,7 @@
     )
 )]
 
-pub mod domain;
+pub mod model;
 
 pub mod clock;
 pub mod platform;
@@ -30,7 +30,7 @@ pub mod retry;
 
 pub mod api;
 pub mod auth;
-pub mod intake;
+pub mod input;
 pub mod report;
 pub mod sandbox;
 pub mod store;

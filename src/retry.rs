@@ -7,15 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rand::Rng;
 
-use crate::domain::ActionStatus;
-use crate::domain::CancelReply;
-use crate::domain::MachineAction;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::ReplyKind;
-use crate::domain::RetryAfter;
-use crate::domain::Throttle;
-use crate::domain::Uptime;
+use crate::model::{
+    ActionStatus, CancelReply, MachineAction, Moment, Outcome, ReplyKind, RetryAfter, Throttle,
+    Uptime,
+};
 
 /// A comment of so many bytes may have been cut off on its way.
 const LONG_COMMENT: usize = 500;
@@ -310,8 +305,7 @@ mod tests {
     use rand::rngs::SmallRng;
 
     use super::*;
-    use crate::domain::ActionId;
-    use crate::domain::Reply;
+    use crate::model::{ActionId, Reply};
 
     fn record(status: &str) -> MachineAction {
         let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();

@@ -4,9 +4,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::ActionId;
-use crate::domain::CancelReply;
-use crate::domain::MachineAction;
+use crate::model::{ActionId, CancelReply, MachineAction};
 
 use super::classify::classify;
 use super::connection::Connection;

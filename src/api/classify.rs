@@ -2,22 +2,14 @@
 //!
 //! No decision is made here; where two readings are possible, the one that claims less is taken.
 
-use reqwest::header::HeaderMap;
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
-use crate::domain::ServiceError;
-use crate::domain::Throttle;
+use crate::model::{Reply, ReplyKind, ServiceError, Throttle};
 
 use super::error_body::ErrorBody;
-use super::exchange::Answered;
-use super::exchange::Extent;
-use super::exchange::Fault;
-use super::throttle::allowance;
-use super::throttle::body_wait;
-use super::throttle::retry_after;
+use super::exchange::{Answered, Extent, Fault};
+use super::throttle::{allowance, body_wait, retry_after};
 
 /// So much of a body that is not what the service speaks is looked at for a message.
 const MAX_ODD_BODY: usize = 4096;
@@ -117,7 +109,7 @@ mod tests {
     use proptest::proptest;
 
     use super::*;
-    use crate::domain::RetryAfter;
+    use crate::model::RetryAfter;
 
     fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answered {
         Answered {

@@ -6,17 +6,10 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use reqwest::Client;
-use reqwest::RequestBuilder;
-use url::Host;
-use url::Url;
+use reqwest::{Client, RequestBuilder};
+use url::{Host, Url};
 
-use super::web_client::ApiError;
-use super::web_client::Proxies;
-use super::web_client::Scheme;
-use super::web_client::Trust;
-use super::web_client::WebSettings;
-use super::web_client::web_client;
+use super::web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
 
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
 #[derive(Clone)]

@@ -5,10 +5,9 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::domain::ServiceError;
+use crate::model::ServiceError;
 
-use super::text::bounded;
-use super::text::visible;
+use super::text::{bounded, visible};
 
 /// The longest message kept, in characters.
 const MAX_MESSAGE: usize = 300;

@@ -8,16 +8,11 @@
 
 use std::error::Error as _;
 
-use reqwest::RequestBuilder;
-use reqwest::Response;
-use reqwest::header::AUTHORIZATION;
-use reqwest::header::HeaderMap;
-use reqwest::header::HeaderValue;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::text::bounded;
-use super::text::visible;
+use super::text::{bounded, visible};
 
 /// Bodies of answers that are no success are read up to this: only a message is taken out of them.
 const MAX_ERROR_BODY: usize = 64 * 1024;

@@ -25,17 +25,10 @@ mod canceller;
 mod reader;
 
 pub use canceller::Canceller;
-pub use connection::ApiSettings;
-pub use connection::Connection;
-pub use list_query::ListQuery;
-pub use list_query::MAX_TOP;
+pub use connection::{ApiSettings, Connection};
+pub use list_query::{ListQuery, MAX_TOP};
 pub use odata::filter_of;
-pub use reader::MAX_BATCH;
-pub use reader::Reader;
-pub use web_client::ApiError;
-pub use web_client::Proxies;
-pub use web_client::Scheme;
-pub use web_client::Trust;
-pub use web_client::WebSettings;
-pub use web_client::install_crypto_provider;
-pub use web_client::web_client;
+pub use reader::{MAX_BATCH, Reader};
+pub use web_client::{
+    ApiError, Proxies, Scheme, Trust, WebSettings, install_crypto_provider, web_client,
+};

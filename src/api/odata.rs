@@ -5,9 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::Selection;
+use crate::model::{ActionStatus, ActionType, Selection};
 
 /// Returns the filter that asks for what is selected; `None` where everything is.
 ///

@@ -7,20 +7,13 @@ use reqwest::header::DATE;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::domain::ActionId;
-use crate::domain::MachineAction;
-use crate::domain::ReadReply;
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
+use crate::model::{ActionId, MachineAction, ReadReply, Reply, ReplyKind};
 
 use super::classify::classify;
 use super::connection::Connection;
 use super::exchange::exchange;
-use super::list_query::ListQuery;
-use super::list_query::MAX_TOP;
-use super::list_query::ORDER;
-use super::record::page;
-use super::record::record;
+use super::list_query::{ListQuery, MAX_TOP, ORDER};
+use super::record::{page, record};
 
 /// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.
 pub const MAX_BATCH: usize = 100;

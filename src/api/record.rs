@@ -8,19 +8,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::de::Error as _;
-use serde::de::IgnoredAny;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::domain::ActionId;
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::MachineAction;
+use crate::model::{ActionId, ActionStatus, ActionType, MachineAction};
 
 /// The longest text kept of one field, in characters.
 const MAX_FIELD: usize = 1000;
@@ -217,9 +209,8 @@ impl<'de> Visitor<'de> for RecordsVisitor {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-    use serde_json::json;
     use serde_json::value::to_raw_value;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::HeaderMap;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::domain::RetryAfter;
+use crate::model::RetryAfter;
 
 /// The words between "maximum allowed", the number and "per" take no more room than this in any text seen; further
 /// away a number belongs to something else.

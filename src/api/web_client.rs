@@ -1,15 +1,11 @@
 //! Builds the HTTP clients of this program, for the service and for the sign-in alike: HTTP/1.1 only, TLS always
 //! verified, redirects never followed, nothing retried below us.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::Certificate;
-use reqwest::Client;
-use reqwest::header::ACCEPT;
-use reqwest::header::HeaderMap;
-use reqwest::header::HeaderValue;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client};
 
 /// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
 const IDLE: Duration = Duration::from_secs(20);

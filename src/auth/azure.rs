@@ -8,47 +8,28 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Output;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use azure_core::cloud::CloudConfiguration;
-use azure_core::cloud::CustomConfiguration;
-use azure_core::credentials::AccessToken;
-use azure_core::credentials::Secret;
-use azure_core::credentials::TokenCredential;
-use azure_core::http::ClientMethodOptions;
-use azure_core::http::ClientOptions;
-use azure_core::http::RetryOptions;
-use azure_core::http::Transport;
-use azure_identity::AzureCliCredential;
-use azure_identity::AzureCliCredentialOptions;
-use azure_identity::ClientAssertion;
-use azure_identity::ClientAssertionCredential;
-use azure_identity::ClientAssertionCredentialOptions;
-use azure_identity::ClientSecretCredential;
-use azure_identity::ClientSecretCredentialOptions;
-use azure_identity::Executor;
-use azure_identity::ManagedIdentityCredential;
-use azure_identity::ManagedIdentityCredentialOptions;
-use azure_identity::UserAssignedId;
-use azure_identity::WorkloadIdentityCredential;
-use azure_identity::WorkloadIdentityCredentialOptions;
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
+use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
+use azure_core::credentials::{AccessToken, Secret, TokenCredential};
+use azure_core::http::{ClientMethodOptions, ClientOptions, RetryOptions, Transport};
+use azure_identity::{
+    AzureCliCredential, AzureCliCredentialOptions, ClientAssertion, ClientAssertionCredential,
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    Executor, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::Clock;
 
 use super::certificate::Certificate;
 use super::refusal::Refusal;
 use super::secret_file::read_private;
-use super::token::AuthError;
-use super::token::Token;
-use super::web::Line;
-use super::web::Web;
+use super::token::{AuthError, Token};
+use super::web::{Line, Web};
 
 /// The Azure CLI is a Python program that signs in itself; one that has not answered by then hangs.
 const CLI_PATIENCE: Duration = Duration::from_secs(60);

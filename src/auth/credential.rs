@@ -5,8 +5,7 @@
 use super::azure::AzureSource;
 use super::device_code::DeviceCode;
 use super::ready_token::ReadyToken;
-use super::token::AuthError;
-use super::token::Token;
+use super::token::{AuthError, Token};
 
 /// Whether a token that is at hand will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +95,7 @@ mod tests {
 
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use secrecy::ExposeSecret as _;
-    use secrecy::SecretString;
+    use secrecy::{ExposeSecret as _, SecretString};
 
     use super::*;
     use crate::platform::open_private_file;

@@ -3,28 +3,19 @@
 //! The refresh token that comes along stays in memory: a run over an hour asks the person once.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Clock;
 
-use super::refusal::Refusal;
-use super::refusal::clean;
-use super::token::AuthError;
-use super::token::Token;
-use super::web::Answer;
-use super::web::Web;
-use super::web::place_of;
-use super::web::refused;
+use super::refusal::{Refusal, clean};
+use super::token::{AuthError, Token};
+use super::web::{Answer, Web, place_of, refused};
 
 /// How often the service is asked where it names no interval, and by how much more after each `slow_down`.
 const INTERVAL: Duration = Duration::from_secs(5);

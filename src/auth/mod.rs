@@ -25,19 +25,12 @@ mod device_code;
 
 mod credential;
 
-pub use azure::AzureKind;
-pub use azure::AzureSource;
-pub use azure::SecretOrigin;
+pub use azure::{AzureKind, AzureSource, SecretOrigin};
 pub use certificate::Certificate;
 pub use claims::Claims;
-pub use credential::Credential;
-pub use credential::Freshness;
-pub use credential::TokenSource;
-pub use device_code::DeviceCode;
-pub use device_code::DevicePrompt;
-pub use device_code::ShowPrompt;
+pub use credential::{Credential, Freshness, TokenSource};
+pub use device_code::{DeviceCode, DevicePrompt, ShowPrompt};
 pub use ready_token::ReadyToken;
 pub use refusal::Refusal;
-pub use token::AuthError;
-pub use token::Token;
+pub use token::{AuthError, Token};
 pub use web::Web;

@@ -2,17 +2,13 @@
 //!
 //! It never refreshes one itself, and reads a file only if its owner alone can.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::secret_file::read_private;
-use super::token::AuthError;
-use super::token::Token;
+use super::token::{AuthError, Token};
 
 /// How messages name such a file.
 const TOKEN_FILE: &str = "token file";

@@ -8,8 +8,7 @@ use secrecy::SecretString;
 
 use crate::platform;
 
-use super::token::AuthError;
-use super::token::MAX_TOKEN;
+use super::token::{AuthError, MAX_TOKEN};
 
 /// Reads the whole file, up to the bound on tokens and one byte more, so that whoever parses it sees that it is longer.
 pub(super) fn read_private(path: &Path, what: &'static str) -> Result<SecretString, AuthError> {

@@ -6,27 +6,17 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use azure_core::http::AsyncRawResponse;
-use azure_core::http::Body;
-use azure_core::http::HttpClient;
-use azure_core::http::Method;
-use azure_core::http::Request;
 use azure_core::http::headers::Headers;
-use reqwest::Client;
-use reqwest::RequestBuilder;
+use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
+use reqwest::{Client, RequestBuilder};
 use tokio::sync::Notify;
-use url::Host;
-use url::Url;
-use url::form_urlencoded;
+use url::{Host, Url, form_urlencoded};
 
 use super::echo::Secrets;
-use super::refusal::Refusal;
-use super::refusal::clean;
+use super::refusal::{Refusal, clean};
 use super::token::AuthError;
 
 /// The largest answer that is read: a token of the largest size, with room around it.

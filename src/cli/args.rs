@@ -28,41 +28,29 @@ mod sandbox;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgAction;
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
-use clap::ValueEnum;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::domain::ActionType;
-use crate::intake::InputFormat;
+use crate::input::InputFormat;
+use crate::model::ActionType;
 
 use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
 
-pub use list::ListArgs;
-pub use list::ListFormat;
-pub use pace::AllowanceArgs;
-pub use pace::BoundsArgs;
-pub use pace::PaceArgs;
+pub use list::{ListArgs, ListFormat};
+pub use pace::{AllowanceArgs, BoundsArgs, PaceArgs};
 pub use sandbox::SandboxArgs;
 
 use cloud::Cloud;
-use config::ConfigCommandArgs;
-use config::ConfigFileArgs;
-use config::DoctorArgs;
+use config::{ConfigCommandArgs, ConfigFileArgs, DoctorArgs};
 use output::OutputArgs;
 use selection::SelectionArgs;
-use shell::CompletionsArgs;
-use shell::ManArgs;
+use shell::{CompletionsArgs, ManArgs};
 
 pub use connection::ConnectionArgs;
 
-pub use plan::PlanFormat;
-pub use plan::PreviewArgs;
+pub use plan::{PlanFormat, PreviewArgs};
 
 const EXAMPLES: &str = "\
 Examples:

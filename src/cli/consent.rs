@@ -6,20 +6,15 @@
 
 use std::fs::File;
 use std::io;
-use std::io::IsTerminal as _;
-use std::io::Read;
-use std::io::Write;
+use std::io::{IsTerminal as _, Read, Write};
 
 use tokio::sync::oneshot;
 
 use crate::platform;
 
-use super::failure::Failure;
-use super::failure::FailureKind;
-use super::terminal::Paint;
-use super::terminal::stderr_width;
-use super::text::Count;
-use super::text::Number;
+use super::failure::{Failure, FailureKind};
+use super::terminal::{Paint, stderr_width};
+use super::text::{Count, Number};
 
 /// More than this is not agreed to by a word.
 const BY_A_WORD: u64 = 1000;

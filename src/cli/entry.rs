@@ -4,30 +4,20 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::ArgMatches;
-use clap::CommandFactory as _;
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use tokio::runtime::Builder;
 
-use crate::platform::StopSignals;
-use crate::platform::survive_file_size_limit;
+use crate::platform::{StopSignals, survive_file_size_limit};
 
 use super::again::Again;
 use super::args::Cli;
 use super::commands;
 use super::commands::Look;
-use super::failure::Failure;
-use super::failure::FailureKind;
-use super::failure::RunExit;
-use super::failure::print_typing_error;
+use super::failure::{Failure, FailureKind, RunExit, print_typing_error};
 use super::logging::start_logging;
 use super::progress::Progress;
-use super::settings::CommandSettings;
-use super::settings::CommonSettings;
-use super::settings::Settings;
-use super::settings::Surroundings;
-use super::terminal::ColorMode;
-use super::terminal::stdout_width;
+use super::settings::{CommandSettings, CommonSettings, Settings, Surroundings};
+use super::terminal::{ColorMode, stdout_width};
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -10,8 +10,7 @@ use std::io::Write as _;
 use crate::store::StoreError;
 
 use super::settings::SettingsError;
-use super::terminal::Paint;
-use super::terminal::Tone;
+use super::terminal::{Paint, Tone};
 use super::text::visible;
 
 /// How the program ended, from the best to the worst: of two that both happened, the later one in this list wins.

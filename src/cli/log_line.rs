@@ -11,15 +11,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tracing::Level;
-use tracing::field::Field;
-use tracing::field::Visit;
+use tracing::field::{Field, Visit};
 
-use super::terminal::Paint;
-use super::terminal::Tone;
-use super::text::ClockTime;
-use super::text::Span;
-use super::text::visible;
-use super::text::wrap;
+use super::terminal::{Paint, Tone};
+use super::text::{ClockTime, Span, visible, wrap};
 
 /// What stands at the top of each JSON object besides the fields; a field of such a name gets a `_` at its end.
 const RESERVED: [&str; 4] = ["time", "level", "message", "target"];

@@ -9,29 +9,19 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use tracing::Event;
-use tracing::Subscriber;
-use tracing::span::Attributes;
-use tracing::span::Id;
-use tracing::span::Record;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::Context;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::registry::Scope;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::{LookupSpan, Scope};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::platform;
 
-use super::log_line::Eyes;
-use super::log_line::Fields;
-use super::log_line::LogLine;
+use super::log_line::{Eyes, Fields, LogLine};
 use super::progress::Progress;
-use super::terminal::Paint;
-use super::terminal::stderr_width;
+use super::terminal::{Paint, stderr_width};
 use super::text::local_zone;
 
 /// The form of a log line.
@@ -245,8 +235,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use jiff::tz::TimeZone;
     use serde_json::Value;

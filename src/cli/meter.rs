@@ -4,29 +4,17 @@
 //! a slow disk may cost figures, never a cancel. Only the last ones, when nothing is sent any more, are waited for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RunId;
-use crate::domain::Standing;
-use crate::domain::Uptime;
-use crate::engine::Observer;
-use crate::engine::RunView;
-use crate::engine::core::RunEvent;
-use crate::engine::core::Tally;
-use crate::engine::core::WaitCause;
+use crate::engine::core::{RunEvent, Tally, WaitCause};
+use crate::engine::{Observer, RunView};
+use crate::model::{LaneId, Moment, Outcome, RunId, Standing, Uptime};
 use crate::quota::Window;
-use crate::report::Metrics;
-use crate::report::Waited;
-use crate::report::write_metrics;
+use crate::report::{Metrics, Waited, write_metrics};
 
 /// How often the file is written: node_exporter is mostly asked every 15 s.
 const EVERY: Duration = Duration::from_secs(10);

@@ -1,7 +1,6 @@
 //! Whether two paths mean one file, which may not be there yet.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Returns whether two paths lead to one place, however they are written.
 pub(crate) fn is_one_place(one: &Path, other: &Path) -> bool {

@@ -1,7 +1,6 @@
 //! A plan's sums for programs: the same as [`PlanText`] shows people.
 
-use crate::engine::NameCounts;
-use crate::engine::Permissions;
+use crate::engine::{NameCounts, Permissions};
 
 use super::plan_text::PlanText;
 
@@ -79,12 +78,8 @@ mod tests {
 
     use super::*;
     use crate::auth::Claims;
-    use crate::domain::ActionId;
-    use crate::domain::Outcome;
-    use crate::engine::PlanLine;
-    use crate::engine::PlanSummary;
-    use crate::engine::Triage;
-    use crate::engine::Verdict;
+    use crate::engine::{PlanLine, PlanSummary, Triage, Verdict};
+    use crate::model::{ActionId, Outcome};
 
     #[test]
     fn programs_get_what_people_get() {

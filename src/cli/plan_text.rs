@@ -3,27 +3,14 @@
 //! The preview prints it and the question before a run repeats it, so that both can be compared: what stands in them
 //! comes from here alone.
 
-use comfy_table::CellAlignment;
-use comfy_table::ColumnConstraint;
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::engine::NameCounts;
-use crate::engine::NeededPermission;
-use crate::engine::Permissions;
-use crate::engine::PlanSummary;
-use crate::engine::Triage;
+use crate::engine::{NameCounts, NeededPermission, Permissions, PlanSummary, Triage};
 
-use super::terminal::Paint;
-use super::terminal::Tone;
-use super::text::ClockTime;
-use super::text::Count;
-use super::text::Number;
-use super::text::visible;
-use super::text::wrap;
+use super::terminal::{Paint, Tone};
+use super::text::{ClockTime, Count, Number, visible, wrap};
 
 /// Requestors and sources that are named; the rest is counted.
 const NAMED: usize = 5;
@@ -317,10 +304,8 @@ pub(super) fn needs_a_look(summary: &PlanSummary, permissions: Option<&Permissio
 mod tests {
     use super::*;
     use crate::auth::Claims;
-    use crate::domain::ActionId;
-    use crate::domain::Outcome;
-    use crate::engine::PlanLine;
-    use crate::engine::Verdict;
+    use crate::engine::{PlanLine, Verdict};
+    use crate::model::{ActionId, Outcome};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

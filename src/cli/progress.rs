@@ -7,22 +7,15 @@
 
 use std::io;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use console::Term;
-use indicatif::ProgressBar;
-use indicatif::ProgressDrawTarget;
-use indicatif::ProgressStyle;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::progress_screen::ProgressScreen;
-use super::progress_view::Present;
-use super::progress_view::ProgressView;
+use super::progress_view::{Present, ProgressView};
 use super::terminal::Paint;
 use super::text::local_zone;
 
@@ -270,8 +263,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use crate::cli::progress_screen::tests::Screen;
-    use crate::cli::progress_view::LaneView;
-    use crate::cli::progress_view::Waiting;
+    use crate::cli::progress_view::{LaneView, Waiting};
 
     use super::*;
 

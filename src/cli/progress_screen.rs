@@ -7,8 +7,7 @@
 //! makes it seem to have: nobody tells which kind it is.
 
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::TermLike;
 

@@ -10,18 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::Outcome;
+use crate::model::Outcome;
 
-use super::progress_line::BETWEEN;
-use super::progress_line::bar;
-use super::progress_line::fit;
-use super::progress_line::fit_time;
-use super::terminal::Paint;
-use super::terminal::Tone;
-use super::text::ClockTime;
-use super::text::Number;
-use super::text::Span;
-use super::text::visible;
+use super::progress_line::{BETWEEN, bar, fit, fit_time};
+use super::terminal::{Paint, Tone};
+use super::text::{ClockTime, Number, Span, visible};
 
 /// How many lanes have lines of their own; with more, the bars would fill the screen.
 const LANES_SHOWN: usize = 4;

@@ -39,47 +39,29 @@ mod files;
 
 pub use allowance::Allowance;
 pub use common::CommonSettings;
-pub use config_file::ConfigFault;
-pub use config_file::ConfigLayer;
-pub use config_show::ConfigShowSettings;
-pub use config_show::ShownSetting;
+pub use config_file::{ConfigFault, ConfigLayer};
+pub use config_show::{ConfigShowSettings, ShownSetting};
 pub use connection::ConnectionSettings;
 pub use doctor::DoctorSettings;
 pub use error::SettingsError;
 pub use list::ListSettings;
 pub use output::Output;
-pub use past::BeforeRemoval;
-pub use past::RemoveSettings;
-pub use past::ReportSettings;
-pub use past::ResumeSettings;
-pub use past::RunsSettings;
-pub use past::Wanted;
+pub use past::{
+    BeforeRemoval, RemoveSettings, ReportSettings, ResumeSettings, RunsSettings, Wanted,
+};
 pub use preview::PreviewSettings;
-pub use quota::QuotaSettings;
-pub use quota::ScopeFilter;
-pub use run::Consent;
-pub use run::RunSettings;
-pub use run::SANDBOX_SCALE;
-pub use run::Verify;
-pub use run::World;
-pub use sandbox::Seed;
-pub use sandbox::ServeSettings;
+pub use quota::{QuotaSettings, ScopeFilter};
+pub use run::{Consent, RunSettings, SANDBOX_SCALE, Verify, World};
+pub use sandbox::{Seed, ServeSettings};
 pub use selection::SelectionSettings;
-pub use sign_in::Choice;
-pub use sign_in::SignIn;
-pub use sign_in::TokenOrigin;
+pub use sign_in::{Choice, SignIn, TokenOrigin};
 pub use surroundings::Surroundings;
-pub use tenants::Profiles;
-pub use tenants::apart;
+pub use tenants::{Profiles, apart};
 
 use super::args;
-use super::args::Cli;
-use super::args::Command;
-use super::args::RunsCommand;
-use super::args::config::ConfigCommand;
-use super::args::config::ConfigFileArgs;
-use super::args::shell::CompletionsArgs;
-use super::args::shell::ManArgs;
+use super::args::config::{ConfigCommand, ConfigFileArgs};
+use super::args::shell::{CompletionsArgs, ManArgs};
+use super::args::{Cli, Command, RunsCommand};
 
 use files::Files;
 

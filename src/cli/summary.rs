@@ -6,28 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
-use comfy_table::ColumnConstraint;
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
-use crate::domain::FollowUp;
-use crate::domain::Outcome;
-use crate::domain::RunId;
-use crate::report::Weight;
-use crate::report::left;
-use crate::report::meaning;
+use crate::model::{FollowUp, Outcome, RunId};
+use crate::report::{Weight, left, meaning};
 
 pub use crate::report::Accepted;
 
-use super::terminal::Paint;
-use super::terminal::Tone;
-use super::text::Count;
-use super::text::Number;
-use super::text::Span;
-use super::text::visible;
-use super::text::wrap;
+use super::terminal::{Paint, Tone};
+use super::text::{Count, Number, Span, visible, wrap};
 
 /// How far the input was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

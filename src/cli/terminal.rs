@@ -2,11 +2,9 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::io::IsTerminal as _;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
-use console::Style;
-use console::Term;
+use console::{Style, Term};
 
 use crate::platform::has_reader_left;
 

@@ -1,5 +1,5 @@
 //! Small display types: times and lines as people read them, beside the numbers, counts and spans of
-//! [`crate::domain`], which reports show too.
+//! [`crate::model`], which reports show too.
 //!
 //! Pure: the time zone and the present are arguments, nothing here looks at the machine but [`local_zone`].
 
@@ -11,10 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::report::Breaks;
 
-pub use crate::domain::Count;
-pub use crate::domain::Number;
-pub use crate::domain::Span;
-pub use crate::domain::window_name;
+pub use crate::model::{Count, Number, Span, window_name};
 
 /// A point in time as seen at another: `14:05:09` on the same day, `2026-11-24 03:14` on another, with `UTC` where no
 /// local time zone is known.

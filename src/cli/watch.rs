@@ -4,18 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::engine::LaneNames;
-use crate::engine::Observer;
-use crate::engine::RunView;
-use crate::engine::core::RunEvent;
-use crate::engine::core::StopReason;
+use crate::engine::core::{RunEvent, StopReason};
+use crate::engine::{LaneNames, Observer, RunView};
+use crate::model::{LaneId, Moment};
 
 use super::progress::Progress;
-use super::watch_view::Seen;
-use super::watch_view::busiest_first;
-use super::watch_view::progress_view;
+use super::watch_view::{Seen, busiest_first, progress_view};
 
 /// Shows a run on the terminal and in the log.
 pub(super) struct Watch<'run> {

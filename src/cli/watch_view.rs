@@ -2,19 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::Outcome;
-use crate::domain::Uptime;
 use crate::engine::RunView;
-use crate::engine::core::LaneView as EngineLane;
-use crate::engine::core::RunEvent;
-use crate::engine::core::Tally;
-use crate::engine::core::WaitCause;
+use crate::engine::core::{LaneView as EngineLane, RunEvent, Tally, WaitCause};
+use crate::model::{Outcome, Uptime};
 use crate::quota::Usage;
 
-use super::progress_view::LaneView;
-use super::progress_view::ProgressView;
-use super::progress_view::Waiting;
-use super::progress_view::WindowView;
+use super::progress_view::{LaneView, ProgressView, Waiting, WindowView};
 use super::text::window_name;
 
 /// What is shown while the service is down, whether until a known time or not.
@@ -188,9 +181,8 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use crate::domain::Moment;
-    use crate::engine::core::StopReason;
-    use crate::engine::core::Waiting as EngineWaiting;
+    use crate::engine::core::{StopReason, Waiting as EngineWaiting};
+    use crate::model::Moment;
 
     use super::*;
 

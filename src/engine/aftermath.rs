@@ -1,20 +1,13 @@
 //! What became of the machines that a run leaves cut off: one paged list of newer actions, not a read a machine.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::api::ListQuery;
-use crate::api::MAX_TOP;
-use crate::domain::ActionType;
-use crate::domain::FollowUp;
-use crate::domain::MachineAction;
-use crate::domain::RowNumber;
-use crate::domain::Since;
+use crate::api::{ListQuery, MAX_TOP};
+use crate::model::{ActionType, FollowUp, MachineAction, RowNumber, Since};
 
-use super::reads::Reads;
-use super::reads::ReadsError;
+use super::reads::{Reads, ReadsError};
 
 /// A list longer than this many pages is not read to its end: 200,000 actions since the oldest of the run's.
 const MOST_PAGES: u32 = 20;

@@ -4,22 +4,13 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::api::Canceller;
-use crate::api::Reader;
-use crate::auth::Credential;
-use crate::auth::Freshness;
-use crate::domain::ActionId;
-use crate::domain::CancelReply;
-use crate::domain::LaneId;
-use crate::store::RunKey;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::api::{Canceller, Reader};
+use crate::auth::{Credential, Freshness};
+use crate::model::{ActionId, CancelReply, LaneId};
+use crate::store::{RunKey, Store, StoreError};
 
-use super::core::Effect;
-use super::core::Event;
-use super::core::RunEvent;
-use super::read_handles::ReadHandles;
-use super::read_handles::never_left;
+use super::core::{Effect, Event, RunEvent};
+use super::read_handles::{ReadHandles, never_left};
 
 /// One lane's way to its tenant.
 #[derive(Debug)]
@@ -193,12 +184,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::clock::Clock as _;
-    use crate::clock::SystemClock;
-    use crate::domain::Destination;
+    use crate::clock::{Clock as _, SystemClock};
     use crate::engine::core::Ticket;
-    use crate::store::Process;
-    use crate::store::StoreOptions;
+    use crate::model::Destination;
+    use crate::store::{Process, StoreOptions};
 
     fn failing(dir: &Path) -> Store {
         let clock = SystemClock::new();

@@ -4,13 +4,11 @@
 
 use std::io;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::domain::InputRow;
-use crate::intake::IntakeError;
-use crate::intake::OpenInput;
+use crate::input::{InputError, OpenInput};
+use crate::model::InputRow;
 
 /// Rows of a file that are handed on together: a place in the file is worth taking only so often.
 const CHUNK: usize = 64;
@@ -49,7 +47,7 @@ pub(super) enum Fed {
     Rows(Vec<InputRow>, Option<Place>),
     /// The input ended, or could not be read any further. A channel that closes without this means that the thread
     /// broke off.
-    End(Option<IntakeError>),
+    End(Option<InputError>),
 }
 
 /// Begins to read; `first` is the position of the first of `inputs` in the run's list.
@@ -80,7 +78,7 @@ pub(super) fn start(inputs: Vec<OpenInput>, first: usize) -> io::Result<mpsc::Re
 enum Reading {
     Ended,
     Unwanted,
-    Broken(IntakeError),
+    Broken(InputError),
 }
 
 fn read(mut input: OpenInput, position: usize, rows: &mpsc::Sender<Fed>) -> Reading {

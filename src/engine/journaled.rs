@@ -5,29 +5,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::domain::ActionId;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::RunId;
-use crate::intake::IntakeError;
-use crate::store::IntakeMark;
-use crate::store::Reader;
-use crate::store::RunKey;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::input::InputError;
+use crate::model::{ActionId, Outcome, ReportRow, RunId};
+use crate::store::{InputMark, Reader, RunKey, Store, StoreError};
 
 use super::core::StopReason;
 use super::feed;
-use super::feed::Fed;
-use super::feed::Place;
+use super::feed::{Fed, Place};
 use super::plan::Planner;
-use super::plan_summary::PlanLine;
-use super::plan_summary::PlanSummary;
-use super::plan_summary::Verdict;
-use super::shell::Before;
-use super::shell::Beyond;
-use super::shell::EngineError;
-use super::shell::Intake;
+use super::plan_summary::{PlanLine, PlanSummary, Verdict};
+use super::shell::{Before, Beyond, EngineError, Intake};
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
 const BATCH: usize = 16;
@@ -40,7 +27,7 @@ pub enum Journaled {
     /// Somebody wished to stop; the journal holds what had been read.
     Stopped(StopReason),
     /// The input could not be read to its end; the journal holds the rows before.
-    Broken(IntakeError),
+    Broken(InputError),
 }
 
 /// Reads an input to its end and journals every row; sends nothing.
@@ -88,7 +75,7 @@ pub async fn journal(
                 Fed::End(error) => end = Some(error.map_or(Journaled::Whole, Journaled::Broken)),
             }
         }
-        let mark = IntakeMark {
+        let mark = InputMark {
             rows_read: u64::from(planner.last().0),
             position: place.as_ref().and_then(Place::written),
             complete: matches!(end, Some(Journaled::Whole)) && beyond == Beyond::Nothing,

@@ -1,6 +1,6 @@
 //! The lanes of a run by the words that name them: what a row's `tenant` cell is compared with.
 
-use crate::domain::LaneId;
+use crate::model::LaneId;
 
 /// One lane's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

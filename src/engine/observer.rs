@@ -1,12 +1,9 @@
 //! The eyes of a run: progress, log, metrics.
 
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{LaneId, Moment, Uptime};
 use crate::quota::Usage;
 
-use super::core::LaneView;
-use super::core::RunEvent;
+use super::core::{LaneView, RunEvent};
 
 /// What can be seen of a run at one moment.
 #[derive(Clone, Debug)]

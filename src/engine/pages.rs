@@ -9,13 +9,10 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
-use crate::api::ListQuery;
-use crate::api::MAX_TOP;
-use crate::domain::ActionId;
-use crate::domain::MachineAction;
+use crate::api::{ListQuery, MAX_TOP};
+use crate::model::{ActionId, MachineAction};
 
-use super::reads::Reads;
-use super::reads::ReadsError;
+use super::reads::{Reads, ReadsError};
 
 /// The first page is small, so that whoever reads our output can begin at once.
 pub const FIRST_PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not zero");

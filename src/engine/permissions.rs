@@ -4,7 +4,7 @@
 //! documented, and it alone says no.
 
 use crate::auth::Claims;
-use crate::domain::ActionType;
+use crate::model::ActionType;
 
 /// Any of these lets an app or a user read actions' states.
 const READING: [&str; 4] = [

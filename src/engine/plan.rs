@@ -11,26 +11,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::ActionId;
-use crate::domain::ActionStatus;
-use crate::domain::Facts;
-use crate::domain::FollowUp;
-use crate::domain::InputRow;
-use crate::domain::LaneId;
-use crate::domain::MachineAction;
-use crate::domain::Outcome;
-use crate::domain::RowContext;
-use crate::domain::RowNumber;
-use crate::domain::Settlement;
-use crate::domain::Source;
-use crate::retry::History;
-use crate::retry::RecordVerdict;
-use crate::retry::judge_record;
+use crate::model::{
+    ActionId, ActionStatus, Facts, FollowUp, InputRow, LaneId, MachineAction, Outcome, RowContext,
+    RowNumber, Settlement, Source,
+};
+use crate::retry::{History, RecordVerdict, judge_record};
 use crate::store::NewRow;
 
 use super::core::words;
-use super::lane_names::Belongs;
-use super::lane_names::LaneNames;
+use super::lane_names::{Belongs, LaneNames};
 use super::rules::Rules;
 
 /// What stands as the source of a row in place of a file.
@@ -248,8 +237,8 @@ pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ActionType;
     use crate::engine::lane_names::LaneName;
+    use crate::model::ActionType;
 
     fn row(id: &str, action_type: Option<&str>) -> InputRow {
         InputRow {

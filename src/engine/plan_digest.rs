@@ -7,10 +7,9 @@
 
 use std::fmt;
 
-use sha2::Digest as _;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
 /// How many groups of four hexadecimal digits are shown: 48 bits, so that two plans of one night do not look alike.
 const GROUPS: usize = 3;

@@ -8,8 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::ActionId;
-use crate::domain::Outcome;
+use crate::model::{ActionId, Outcome};
 
 use super::plan_digest::PlanDigest;
 

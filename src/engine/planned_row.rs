@@ -2,18 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ActionId;
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::FollowUp;
-use crate::domain::MachineAction;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::RowContext;
+use crate::model::{
+    ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Outcome, ReportRow, RowContext,
+};
 use crate::store::NewRow;
 
-use super::plan_summary::PlanLine;
-use super::plan_summary::Verdict;
+use super::plan_summary::{PlanLine, Verdict};
 
 /// A row with what becomes of it.
 #[derive(Clone, Debug)]

@@ -1,22 +1,13 @@
 //! The half of a lane's way to its tenant that can read and nothing else.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use crate::api::ListQuery;
-use crate::api::Reader;
-use crate::auth::AuthError;
-use crate::auth::Credential;
-use crate::auth::Freshness;
-use crate::domain::ActionId;
-use crate::domain::Destination;
-use crate::domain::ReadReply;
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
+use crate::api::{ListQuery, Reader};
+use crate::auth::{AuthError, Credential, Freshness};
+use crate::model::{ActionId, Destination, ReadReply, Reply, ReplyKind};
 
 /// A call that leaves so shortly before the token's end may arrive behind it.
 const LAST_MOMENT: SignedDuration = SignedDuration::from_millis(200);

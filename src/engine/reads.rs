@@ -12,38 +12,18 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
-use crate::api::ListQuery;
-use crate::api::MAX_BATCH;
-use crate::auth::AuthError;
-use crate::auth::Freshness;
+use crate::api::{ListQuery, MAX_BATCH};
+use crate::auth::{AuthError, Freshness};
 use crate::clock::Clock;
-use crate::domain::ActionId;
-use crate::domain::Destination;
-use crate::domain::MachineAction;
-use crate::domain::Moment;
-use crate::domain::ReadReply;
-use crate::domain::ReplyKind;
-use crate::domain::RetryAfter;
-use crate::domain::Throttle;
-use crate::domain::Uptime;
-use crate::quota::Pacer;
-use crate::quota::Window;
-use crate::quota::Windows;
-use crate::retry::RetrySettings;
-use crate::retry::backoff;
-use crate::retry::judge_throttle;
-use crate::retry::wait_of;
-use crate::store::CallId;
-use crate::store::Purpose;
-use crate::store::Record;
-use crate::store::ScopeKey;
-use crate::store::Store;
-use crate::store::StoreError;
-use crate::store::Take;
-use crate::store::Taken;
+use crate::model::{
+    ActionId, Destination, MachineAction, Moment, ReadReply, ReplyKind, RetryAfter, Throttle,
+    Uptime,
+};
+use crate::quota::{Pacer, Window, Windows};
+use crate::retry::{RetrySettings, backoff, judge_throttle, wait_of};
+use crate::store::{CallId, Purpose, Record, ScopeKey, Store, StoreError, Take, Taken};
 
-use super::core::GateSettings;
-use super::core::words;
+use super::core::{GateSettings, words};
 use super::read_handles::ReadHandles;
 
 /// A wait for the allowance that is longer than this is said, so that nobody takes it for a hang.

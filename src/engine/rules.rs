@@ -3,12 +3,7 @@
 //! The planner asks with what the input tells; the core asks again with what the service's record tells. A rule that
 //! lacks a fact lets the row pass only while that fact may still be read.
 
-use crate::domain::ActionId;
-use crate::domain::ActionType;
-use crate::domain::Facts;
-use crate::domain::KeepList;
-use crate::domain::RowContext;
-use crate::domain::Selection;
+use crate::model::{ActionId, ActionType, Facts, KeepList, RowContext, Selection};
 
 /// How many characters of a type we do not know a reason shows.
 const SHOWN: usize = 40;
@@ -93,7 +88,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::MachineAction;
+    use crate::model::MachineAction;
 
     fn id() -> ActionId {
         ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap()

@@ -12,36 +12,16 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
-use crate::intake::IntakeError;
-use crate::intake::OpenInput;
+use crate::input::{InputError, OpenInput};
+use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::quota::forecast;
-use crate::store::Appended;
-use crate::store::IntakeMark;
-use crate::store::NewRow;
-use crate::store::Pending;
-use crate::store::RunKey;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::store::{Appended, InputMark, NewRow, Pending, RunKey, Store, StoreError};
 
-use super::core::Core;
-use super::core::Effect;
-use super::core::Event;
-use super::core::StopReason;
-use super::core::Tally;
-use super::executor::LaneWay;
-use super::executor::Performed;
-use super::executor::Performing;
-use super::executor::perform;
+use super::core::{Core, Effect, Event, StopReason, Tally};
+use super::executor::{LaneWay, Performed, Performing, perform};
 use super::feed;
-use super::feed::Fed;
-use super::feed::Place;
-use super::observer::Observer;
-use super::observer::RunView;
+use super::feed::{Fed, Place};
+use super::observer::{Observer, RunView};
 use super::plan::Planner;
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
@@ -157,7 +137,7 @@ pub struct RunEnd {
     /// Why each lane that stopped did so.
     pub stops: Vec<(LaneId, StopReason)>,
     /// Why the input could not be read to its end.
-    pub intake: Option<IntakeError>,
+    pub intake: Option<InputError>,
 }
 
 /// Why a run cannot go on.
@@ -269,7 +249,7 @@ struct Shell<'run> {
     reads: FuturesUnordered<Performing>,
     /// One at a time: what is read faster than it can be written waits in the channel.
     appending: Option<Appending>,
-    intake: Option<IntakeError>,
+    intake: Option<InputError>,
     observer: &'run mut dyn Observer,
 }
 
@@ -404,7 +384,7 @@ impl Shell<'_> {
         for row in &rows {
             shares.entry(row.lane).or_default().count(row);
         }
-        let mark = IntakeMark {
+        let mark = InputMark {
             rows_read: u64::from(self.planner.last().0),
             position: self.place.as_ref().and_then(Place::written),
             complete: is_end && !is_broken && self.beyond == Beyond::Nothing,

@@ -9,31 +9,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::ListQuery;
-use crate::api::MAX_TOP;
+use crate::api::{ListQuery, MAX_TOP};
 use crate::clock::Clock;
-use crate::domain::ActionId;
-use crate::domain::Facts;
-use crate::domain::FollowUp;
-use crate::domain::LaneId;
-use crate::domain::MachineAction;
-use crate::domain::Outcome;
-use crate::domain::RowContext;
-use crate::domain::RowNumber;
-use crate::domain::Settlement;
-use crate::store::Phase;
-use crate::store::QueuedRow;
-use crate::store::Record;
-use crate::store::RunKey;
-use crate::store::Store;
+use crate::model::{
+    ActionId, Facts, FollowUp, LaneId, MachineAction, Outcome, RowContext, RowNumber, Settlement,
+};
+use crate::store::{Phase, QueuedRow, Record, RunKey, Store};
 
 use super::pages::Pages;
-use super::plan::Planner;
-use super::plan::ended;
+use super::plan::{Planner, ended};
 use super::plan_summary::Verdict;
 use super::planned_row::PlannedRow;
-use super::reads::Reads;
-use super::reads::ReadsError;
+use super::reads::{Reads, ReadsError};
 use super::rules::Rules;
 
 /// Ids that are read at once, and how many of the first must be known for the rest to be worth a look.

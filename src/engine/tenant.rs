@@ -3,25 +3,17 @@
 //! The record that named an action is its first reading, so it is not read a second time while it is young, unless another
 //! run has dealt with the action since.
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::domain::MachineAction;
-use crate::domain::Outcome;
-use crate::store::IntakeMark;
-use crate::store::NewRow;
-use crate::store::Phase;
-use crate::store::Record;
-use crate::store::RunKey;
-use crate::store::Store;
+use crate::model::{MachineAction, Outcome};
+use crate::store::{InputMark, NewRow, Phase, Record, RunKey, Store};
 
 use super::core::StopReason;
 use super::pages::Pages;
 use super::plan::Planner;
-use super::reads::Reads;
-use super::reads::ReadsError;
+use super::reads::{Reads, ReadsError};
 use super::shell::Before;
 
 /// A list may show for so long what was so before a cancel.
@@ -84,7 +76,7 @@ impl SelectionJournal<'_> {
     ) -> Result<(), ReadsError> {
         let now = self.clock.now().wall;
         let rows: Vec<NewRow> = page.iter().map(|action| self.plan(action, now)).collect();
-        let mark = IntakeMark {
+        let mark = InputMark {
             rows_read: u64::from(self.planner.last().0),
             position: None,
             complete: is_end,

@@ -1,7 +1,6 @@
 //! Where a user's programs keep their things, and on what kind of disk.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Returns the folder in which a user's programs keep state, for example `~/.local/state/mde-cancel`.
 pub fn default_state_dir() -> Option<PathBuf> {

@@ -1,8 +1,7 @@
 //! Files and folders that are their owner's alone, as far as the platform has modes.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 

@@ -1,7 +1,6 @@
 //! The terminal that a process was started from, and what a closed one looks like.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 
 /// Returns whether a write to standard output failed because its reader left: a pipe that nobody reads, a terminal that

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 
 /// The calls of one scope: how many are in flight, and when the others ended.
 ///

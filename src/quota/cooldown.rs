@@ -1,6 +1,6 @@
 //! How long the service asked a scope to stay silent.
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 
 /// A silence until an instant, which is only ever moved later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

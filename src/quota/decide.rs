@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 
 use super::calls::Calls;
-use super::window::Window;
-use super::window::Windows;
+use super::window::{Window, Windows};
 
 /// Whether a call may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

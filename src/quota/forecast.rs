@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 
 use super::calls::Calls;
 use super::pace::Pace;
-use super::window::Window;
-use super::window::Windows;
+use super::window::{Window, Windows};
 
 /// How many calls will have left by when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::window::InvalidWindow;
-use super::window::Window;
+use super::window::{InvalidWindow, Window};
 
 /// So many calls per period, evenly spread: one each [`Pace::interval`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,25 +5,20 @@
 //! governor is shown the caller's time before each question, and is never asked to sleep.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::Quota;
-use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
-use governor::state::InMemoryState;
-use governor::state::NotKeyed;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 
-use super::learned::KeptPace;
-use super::learned::LearnedPace;
+use super::learned::{KeptPace, LearnedPace};
 use super::pace::Pace;
-use super::window::Window;
-use super::window::Windows;
+use super::window::{Window, Windows};
 
 /// How many calls may leave back to back. One: a larger burst would let calls of one instant reach the service
 /// together, which is what a pace is there to prevent.

@@ -9,17 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::Count;
-use crate::domain::Number;
-use crate::domain::Outcome;
-use crate::domain::Span;
-use crate::domain::window_name;
+use crate::model::{Count, Number, Outcome, Span, window_name};
 
-use super::timeline::COLUMNS;
-use super::timeline::Timeline;
-use super::timeline::Wait;
-use super::timeline::WaitedFor;
-use super::timeline::WindowUse;
+use super::timeline::{COLUMNS, Timeline, Wait, WaitedFor, WindowUse};
 
 /// How wide a bar's canvas is.
 const BAR: u64 = 1000;

@@ -12,11 +12,9 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use crate::domain::ReportRow;
+use crate::model::ReportRow;
 
-use super::cell::Breaks;
-use super::cell::defuse;
-use super::cell::visible;
+use super::cell::{Breaks, defuse, visible};
 
 /// Why rows could not be written down.
 #[derive(Debug, thiserror::Error)]

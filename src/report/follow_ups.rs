@@ -4,18 +4,11 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Display;
 
-use crate::domain::FollowUpRow;
+use crate::model::FollowUpRow;
 
-use super::cell::Breaks;
-use super::cell::defuse;
-use super::cell::visible;
-use super::csv::RowsError;
-use super::csv::new_writer;
-use super::csv::write;
-use super::target::ReplaceError;
-use super::target::ReportTarget;
-use super::target::TargetError;
-use super::target::replace;
+use super::cell::{Breaks, defuse, visible};
+use super::csv::{RowsError, new_writer, write};
+use super::target::{ReplaceError, ReportTarget, TargetError, replace};
 
 /// The columns, in their order; new ones only at the end.
 pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
@@ -116,8 +109,7 @@ fn joined(parts: impl Iterator<Item = impl Display>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::FollowUp;
-    use crate::domain::Since;
+    use crate::model::{FollowUp, Since};
 
     #[test]
     fn a_machine_that_needs_two_hands_stands_once_and_says_both() {

@@ -5,22 +5,16 @@
 use std::error::Error;
 use std::io;
 use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::domain::ReportRow;
+use crate::model::ReportRow;
 
-use super::csv::RowsError;
-use super::csv::write_csv;
+use super::csv::{RowsError, write_csv};
 use super::html::write_html;
-use super::json::write_json;
-use super::json::write_jsonl;
+use super::json::{write_json, write_jsonl};
 use super::markdown::write_markdown;
 use super::summary::ReportSummary;
-use super::target::ReplaceError;
-use super::target::ReportTarget;
-use super::target::TargetError;
-use super::target::replace;
+use super::target::{ReplaceError, ReportTarget, TargetError, replace};
 
 /// The shape of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +190,7 @@ fn stream<E: Error + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::Outcome;
+    use crate::model::Outcome;
 
     use super::*;
 

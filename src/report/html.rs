@@ -14,27 +14,16 @@ use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use sha2::Digest as _;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
-use crate::domain::Count;
-use crate::domain::FollowUp;
-use crate::domain::Number;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::Span;
-use crate::domain::Standing;
+use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing};
 
-use super::cell::Breaks;
-use super::cell::visible;
+use super::cell::{Breaks, visible};
 use super::chart;
-use super::chart::Part;
-use super::chart::Picture;
+use super::chart::{Part, Picture};
 use super::csv::RowsError;
-use super::summary::ReportSummary;
-use super::summary::World;
-use super::words::meaning;
-use super::words::rows_left;
+use super::summary::{ReportSummary, World};
+use super::words::{meaning, rows_left};
 
 const STYLE: &str = include_str!("html/report.css");
 

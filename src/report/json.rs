@@ -11,20 +11,16 @@ use std::io;
 use std::io::Write;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::Serializer;
 use serde::ser::SerializeMap as _;
-use serde_json::Map;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
+use serde_json::{Map, Value};
 
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
+use crate::model::{Outcome, ReportRow};
 
 use super::cell::acts_on_screen;
 use super::csv::RowsError;
-use super::summary::ReportSummary;
-use super::summary::World;
+use super::summary::{ReportSummary, World};
 
 /// Raised when a reader of the document would have to change.
 const SCHEMA_VERSION: u32 = 1;

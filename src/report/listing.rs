@@ -10,13 +10,9 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde::Serializer as _;
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::MachineAction;
+use crate::model::{ActionStatus, ActionType, MachineAction};
 
-use super::cell::Breaks;
-use super::cell::defuse;
-use super::cell::visible;
+use super::cell::{Breaks, defuse, visible};
 
 /// The service's names, of what a run reads first.
 const COLUMNS: [&str; 14] = [
@@ -130,7 +126,7 @@ fn harmless(cell: Option<&str>) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ActionId;
+    use crate::model::ActionId;
 
     fn action() -> MachineAction {
         MachineAction {

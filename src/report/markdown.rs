@@ -8,18 +8,11 @@ use std::error::Error;
 use std::io;
 use std::io::Write;
 
-use crate::domain::Count;
-use crate::domain::Number;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::Span;
-use crate::domain::window_name;
+use crate::model::{Count, Number, Outcome, ReportRow, Span, window_name};
 
-use super::cell::Breaks;
-use super::cell::visible;
+use super::cell::{Breaks, visible};
 use super::csv::RowsError;
-use super::summary::ReportSummary;
-use super::summary::World;
+use super::summary::{ReportSummary, World};
 use super::words::meaning;
 
 /// How many rows a ticket bears.

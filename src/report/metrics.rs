@@ -11,15 +11,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::Outcome;
-use crate::domain::RunId;
-use crate::domain::Standing;
+use crate::model::{Outcome, RunId, Standing};
 use crate::quota::Window;
 
 use super::csv::RowsError;
-use super::target::ReplaceError;
-use super::target::TargetError;
-use super::target::replace;
+use super::target::{ReplaceError, TargetError, replace};
 
 /// What the run waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,11 +6,9 @@
 use std::io;
 use std::io::Write;
 
-use crate::domain::ReportRow;
+use crate::model::ReportRow;
 
-use super::csv::cells;
-use super::csv::new_writer;
-use super::csv::system_error;
+use super::csv::{cells, new_writer, system_error};
 
 /// Writes a frozen plan row by row.
 pub struct PlanWriter<W: Write> {

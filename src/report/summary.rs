@@ -6,24 +6,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::domain::Count;
-use crate::domain::FollowUp;
-use crate::domain::Number;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::RunId;
-use crate::domain::Span;
-use crate::domain::Standing;
+use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, RunId, Span, Standing};
 
 use super::timeline::Timeline;
-use super::words::Accepted;
-use super::words::Left;
-use super::words::Weight;
-use super::words::left;
-use super::words::needs_look;
+use super::words::{Accepted, Left, Weight, left, needs_look};
 
 /// Against what a run went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,10 @@
 //! access lists); an empty file that is kept for hours instead would be litter after a crash.
 
 use std::error::Error;
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::Permissions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::io::BufWriter;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use super::csv::RowsError;
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::Sending;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::model::Sending;
+use crate::quota::{Window, Windows};
 
 /// How many columns a time line has: about as many as a screen shows apart.
 pub(super) const COLUMNS: usize = 480;

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::Count;
-use crate::domain::FollowUp;
-use crate::domain::Number;
-use crate::domain::Outcome;
+use crate::model::{Count, FollowUp, Number, Outcome};
 
 /// Whether an `accepted` row leaves something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

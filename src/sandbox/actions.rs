@@ -3,27 +3,18 @@
 //! Records are shared with the answers that show them and copied only when they change, so a list holds the lock no
 //! longer than it takes to find its records.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ActionId;
-use crate::domain::RowContext;
+use crate::model::{ActionId, RowContext};
 
-use super::answer::Answer;
-use super::answer::Problem;
+use super::answer::{Answer, Problem};
 use super::mix::Mix;
 use super::query::ListQuery;
-use super::record::CancelEffect;
-use super::record::Cancellation;
-use super::record::Change;
-use super::record::Record;
-use super::record::Status;
-use super::settings::CancelSettings;
-use super::settings::FinalAnswer;
+use super::record::{CancelEffect, Cancellation, Change, Record, Status};
+use super::settings::{CancelSettings, FinalAnswer};
 
 /// All actions, seeded or made up on first sight.
 pub(super) struct Actions {

@@ -3,18 +3,15 @@
 //! It shares no rule with the client's quota code, only the words for a window, so that a fault in that code shows
 //! here as a 429. It also remembers the worst it has seen, refused calls included, for tests to judge.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 use crate::quota::Window;
 
 use super::call::CallKind;
-use super::settings::QuotaSettings;
-use super::settings::RefusedCalls;
-use super::settings::Sharing;
+use super::settings::{QuotaSettings, RefusedCalls, Sharing};
 
 /// The most calls that ever arrived within one window.
 #[derive(Clone, Debug, PartialEq, Eq)]

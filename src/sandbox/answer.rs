@@ -3,23 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::body::Bytes;
-use axum::http::HeaderValue;
-use axum::http::Response;
-use axum::http::StatusCode;
-use axum::http::header;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::allowance::QuotaRefusal;
-use super::allowance::period_text;
+use super::allowance::{QuotaRefusal, period_text};
 use super::dice;
-use super::fault::FaultKind;
-use super::fault::Tells;
-use super::query::ListQuery;
-use super::query::Page;
+use super::fault::{FaultKind, Tells};
+use super::query::{ListQuery, Page};
 use super::record::Record;
 use super::settings::RetryAfterForm;
 use super::wire::list_context;

@@ -17,9 +17,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::span::Latency;
-use super::span::Span;
-use super::span::parse_span;
+use super::span::{Latency, Span, parse_span};
 
 /// Whether the work behind a call is done although the call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

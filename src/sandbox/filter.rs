@@ -4,9 +4,7 @@
 //! quote doubled, times bare. Words of the language are read in any case, for ` AND ` is known to work in the field;
 //! field names are not. Nothing here can recurse deeper than [`DEPTH`].
 
-use super::field::Comparison;
-use super::field::Field;
-use super::field::Value;
+use super::field::{Comparison, Field, Value};
 
 /// How deep parentheses and `not` may nest: deeper than any sensible filter, far from the end of a stack.
 const DEPTH: usize = 40;

@@ -8,10 +8,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
 use super::call::CallKind;
 

@@ -5,16 +5,12 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ActionId;
-use crate::domain::RowContext;
+use crate::model::{ActionId, RowContext};
 
 use super::dice;
-use super::record::Cancellation;
-use super::record::Record;
-use super::record::Status;
+use super::record::{Cancellation, Record, Status};
 
 /// What the dice choose from, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +216,7 @@ fn hex40(seed: u64, throw: Throw, id: ActionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ActionType;
+    use crate::model::ActionType;
 
     fn records(mix: &Mix, count: u64) -> Vec<Option<Record>> {
         (0..count)

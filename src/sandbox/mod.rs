@@ -48,37 +48,18 @@ mod serve;
 
 pub use allowance::WorstCount;
 pub use call::CallKind;
-pub use fault::Fault;
-pub use fault::FaultKind;
-pub use fault::Tells;
-pub use fault::Work;
+pub use fault::{Fault, FaultKind, Tells, Work};
 pub use line::Severed;
-pub use log::CallEnd;
-pub use log::LoggedCall;
+pub use log::{CallEnd, LoggedCall};
 pub use mix::Mix;
-pub use record::CancelEffect;
-pub use record::Cancellation;
-pub use record::Change;
-pub use record::Record;
-pub use record::Status;
-pub use rule::Faults;
-pub use rule::InvalidFaults;
-pub use rule::Rule;
-pub use rule::Turn;
+pub use record::{CancelEffect, Cancellation, Change, Record, Status};
+pub use rule::{Faults, InvalidFaults, Rule, Turn};
 pub use serve::serve;
 pub use server::Sandbox;
-pub use settings::CallMemory;
-pub use settings::CancelSettings;
-pub use settings::FinalAnswer;
-pub use settings::ListSettings;
-pub use settings::QuotaSettings;
-pub use settings::RefusedCalls;
-pub use settings::RetryAfterForm;
-pub use settings::SandboxSettings;
-pub use settings::Sharing;
-pub use settings::TokenCheck;
-pub use settings::TokenSettings;
-pub use span::InvalidLatency;
-pub use span::Latency;
+pub use settings::{
+    CallMemory, CancelSettings, FinalAnswer, ListSettings, QuotaSettings, RefusedCalls,
+    RetryAfterForm, SandboxSettings, Sharing, TokenCheck, TokenSettings,
+};
+pub use span::{InvalidLatency, Latency};
 pub use state::SavedSandbox;
 pub use time::SandboxClock;

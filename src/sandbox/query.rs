@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use url::form_urlencoded;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
-use super::field::Field;
-use super::field::Value;
+use super::field::{Field, Value};
 use super::filter::Filter;
 use super::record::Record;
 use super::wire::FIELDS;

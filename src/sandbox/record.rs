@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
-use super::field::Field;
-use super::field::Value;
+use super::field::{Field, Value};
 
 /// The service's six words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,12 +187,10 @@ impl Record {
 
 /// An action id as its text, for records that are stored.
 pub(super) mod id_text {
-    use serde::Deserialize as _;
-    use serde::Deserializer;
-    use serde::Serializer;
     use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
 
-    use crate::domain::ActionId;
+    use crate::model::ActionId;
 
     pub(in crate::sandbox) fn serialize<S: Serializer>(
         id: &ActionId,

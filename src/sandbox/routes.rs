@@ -4,46 +4,29 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::extract::Path;
-use axum::extract::Request;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::Response;
-use axum::http::Uri;
-use axum::http::header;
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::request::Parts;
-use axum::routing::get;
-use axum::routing::post;
+use axum::http::{HeaderMap, Response, Uri, header};
+use axum::routing::{get, post};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
-use super::actions::Actions;
-use super::actions::Worked;
-use super::answer::Answer;
-use super::answer::Framing;
-use super::answer::Problem;
-use super::answer::Rendered;
+use super::actions::{Actions, Worked};
+use super::answer::{Answer, Framing, Problem, Rendered};
 use super::call::CallKind;
-use super::dice;
 use super::fault::FaultKind;
-use super::line::Line;
-use super::line::Severed;
+use super::line::{Line, Severed};
 use super::log::CallEnd;
 use super::query::ListQuery;
 use super::record::Cancellation;
-use super::server::Sandbox;
-use super::server::Ticket;
+use super::server::{Sandbox, Ticket};
 use super::settings::TokenCheck;
-use super::sign_in;
 use super::sign_in::Protocol;
-use super::state::Admitted;
-use super::state::Call;
-use super::token::CANCEL_ROLES;
-use super::token::Caller;
-use super::token::READ_ROLES;
+use super::state::{Admitted, Call};
+use super::token::{CANCEL_ROLES, Caller, READ_ROLES};
+use super::{dice, sign_in};
 
 /// The most that a call's body may hold; comments are short.
 const BODY: usize = 1024 * 1024;

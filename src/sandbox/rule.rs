@@ -19,12 +19,11 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
 use super::call::CallKind;
 use super::fault::Fault;
-use super::span::Span;
-use super::span::parse_span;
+use super::span::{Span, parse_span};
 
 /// Which of the calls that fit its other conditions a rule meets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -3,15 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
 use super::call::CallKind;
 use super::dice;
-use super::fault::Fault;
-use super::fault::FaultKind;
-use super::rule::Faults;
-use super::rule::Rule;
-use super::rule::Turn;
+use super::fault::{Fault, FaultKind};
+use super::rule::{Faults, Rule, Turn};
 
 /// What the script does to one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

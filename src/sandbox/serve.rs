@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::line::Line;
-use super::line::Lines;
+use super::line::{Line, Lines};
 use super::server::Sandbox;
 
 /// How long connections may take to finish once a stop was asked for: longer than any believable latency, and short

@@ -1,36 +1,24 @@
 //! A running sandbox: a cheap handle that serves, and that a test asks what it saw.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
 
-use crate::domain::ActionId;
-use crate::domain::Moment;
-use crate::domain::RowContext;
+use crate::model::{ActionId, Moment, RowContext};
 
 use super::allowance::WorstCount;
-use super::log::CallEnd;
-use super::log::LoggedCall;
-use super::log::write_line;
+use super::log::{CallEnd, LoggedCall, write_line};
 use super::mix::Mix;
 use super::record::Record;
 use super::rule::Faults;
 use super::script::Script;
 use super::settings::SandboxSettings;
-use super::state::Admitted;
-use super::state::LogFile;
-use super::state::SavedSandbox;
-use super::state::State;
+use super::state::{Admitted, LogFile, SavedSandbox, State};
 use super::token;
 use super::token::Caller;
 

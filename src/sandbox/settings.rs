@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::quota::InvalidWindow;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::quota::{InvalidWindow, Window, Windows};
 
 use super::call::CallKind;
 use super::mix::Mix;

@@ -178,9 +178,7 @@ fn check_assertion(kind: Option<&str>, assertion: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::token::CANCEL_ROLES;
-    use crate::sandbox::token::Caller;
-    use crate::sandbox::token::READ_ROLES;
+    use crate::sandbox::token::{CANCEL_ROLES, Caller, READ_ROLES};
 
     const SCOPE: &str = "scope=https%3A%2F%2Fapi.securitycenter.microsoft.com%2F.default";
 

@@ -6,28 +6,20 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::domain::ActionId;
-use crate::domain::Moment;
+use crate::model::{ActionId, Moment};
 
-use super::actions::Actions;
-use super::actions::Worked;
+use super::actions::{Actions, Worked};
 use super::allowance::Allowances;
-use super::answer::Answer;
-use super::answer::Problem;
+use super::answer::{Answer, Problem};
 use super::call::CallKind;
-use super::fault::Fault;
-use super::fault::Work;
+use super::fault::{Fault, Work};
 use super::line::Line;
-use super::log::CallEnd;
-use super::log::LoggedCall;
+use super::log::{CallEnd, LoggedCall};
 use super::record::Record;
-use super::script::Fate;
-use super::script::Script;
-use super::settings::CallMemory;
-use super::settings::SandboxSettings;
+use super::script::{Fate, Script};
+use super::settings::{CallMemory, SandboxSettings};
 use super::token::Caller;
 
 /// A call on its way.

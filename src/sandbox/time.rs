@@ -5,8 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::clock::ManualClock;
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{Moment, Uptime};
 
 /// The clock by which the imitation counts windows, lags and stamps.
 #[derive(Clone, Debug)]

@@ -3,13 +3,11 @@
 //! These types are the sandbox's own: were they shared with the client, one mistake would hide in both.
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
-use super::record::Record;
-use super::record::Status;
+use super::record::{Record, Status};
 
 /// Where the service's metadata stands, whatever host was asked.
 const METADATA: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions";
@@ -202,8 +200,7 @@ impl Serialize for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::record::Cancellation;
-    use crate::sandbox::record::Change;
+    use crate::sandbox::record::{Cancellation, Change};
 
     #[test]
     fn a_cancelled_record_reads_as_the_service_writes_it() {

@@ -4,18 +4,15 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::params;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
 
-use crate::domain::Moment;
+use crate::model::Moment;
 use crate::quota::Calls;
 
 use super::error::Fault;
 use super::slots::ScopeKey;
-use super::words::Up;
-use super::words::Wall;
+use super::words::{Up, Wall};
 
 /// How long a call is kept: the longest window is a day, and an hour bears a wrong clock.
 const KEPT: Duration = Duration::from_secs(25 * 3600);

@@ -7,39 +7,20 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
-use crate::domain::Scope;
-use crate::domain::Settlement;
+use crate::model::{Moment, Outcome, RowNumber, Scope, Settlement};
 use crate::quota;
 use crate::quota::Windows;
 
 use super::error::Fault;
 use super::file::Anchor;
-use super::holds::Granted;
-use super::holds::Holds;
-use super::journal;
-use super::journal::Note;
-use super::journal::Sources;
-use super::ledger::AttemptKey;
-use super::ledger::Ledger;
-use super::records::NewRow;
-use super::records::Record;
-use super::run_record::Appended;
-use super::run_record::IntakeMark;
-use super::run_record::NewRun;
-use super::run_record::RunState;
-use super::runs;
-use super::scopes;
-use super::slots::Purpose;
-use super::slots::RunKey;
-use super::slots::ScopeKey;
-use super::slots::ScopeRecord;
-use super::slots::ScopeUse;
-use super::slots::Take;
-use super::slots::Taken;
+use super::holds::{Granted, Holds};
+use super::journal::{Note, Sources};
+use super::ledger::{AttemptKey, Ledger};
+use super::records::{NewRow, Record};
+use super::run_record::{Appended, InputMark, NewRun, RunState};
+use super::slots::{Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 use super::twins::Twins;
+use super::{journal, runs, scopes};
 
 /// The writer's own things.
 #[derive(Debug)]
@@ -60,7 +41,7 @@ impl Desk {
         &mut self,
         run: RunKey,
         rows: &[NewRow],
-        mark: &IntakeMark,
+        mark: &InputMark,
     ) -> Result<Appended, Fault> {
         journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)?;
         let mut appended = Appended::default();

@@ -2,13 +2,12 @@
 //! holds a row's text, only names of files, runs and rows.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-use crate::domain::RunId;
+use crate::model::RunId;
 use crate::platform;
 
 use super::run_record::Holder;

@@ -5,18 +5,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
-use crate::domain::Outcome;
-use crate::domain::Sending;
+use crate::model::{Outcome, Sending};
 
 use super::error::Fault;
 use super::report::OUTCOME;
 use super::runs;
 use super::slots::RunKey;
-use super::words::OutcomeWord;
-use super::words::Wall;
+use super::words::{OutcomeWord, Wall};
 
 /// Rows by action type and outcome; those of an unknown type stand under an empty name.
 pub type TypeCounts = BTreeMap<String, BTreeMap<Outcome, u64>>;

@@ -3,26 +3,17 @@
 //! A file of a newer version, of another program or of no database is refused before anything is written to it. The
 //! file is opened by SQLite alone: closing a second descriptor would drop SQLite's locks.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-use rusqlite::MAIN_DB;
-use rusqlite::OpenFlags;
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use crate::platform;
-use crate::platform::FileIdentity;
-use crate::platform::Privacy;
+use crate::platform::{FileIdentity, Privacy};
 
-use super::error::Fault;
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 use super::locks::Locks;
-use super::patience;
-use super::patience::BUSY_SLICE;
-use super::patience::Patience;
-use super::records;
-use super::schema;
+use super::patience::{BUSY_SLICE, Patience};
+use super::{patience, records, schema};
 
 /// A folder that may hold state.
 #[derive(Debug)]

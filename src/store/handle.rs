@@ -5,51 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::Transaction;
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::domain::ActionId;
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::RowNumber;
-use crate::domain::Scope;
+use crate::model::{ActionId, LaneId, Moment, RowNumber, Scope};
 use crate::quota::Windows;
 
 use super::desk::Desk;
-use super::error::Fault;
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 use super::file::Folder;
-use super::holds::Granted;
-use super::holds::Holds;
+use super::holds::{Granted, Holds};
 use super::journal::Sources;
 use super::ledger::Ledger;
 use super::patience::Patience;
-use super::processes;
-use super::queue;
 use super::reader::Reader;
-use super::records::NewRow;
-use super::records::Process;
-use super::records::QueuedRow;
-use super::records::Record;
-use super::records::StoreOptions;
-use super::run_record::Appended;
-use super::run_record::IntakeMark;
-use super::run_record::NewRun;
-use super::scopes;
-use super::slots::RunKey;
-use super::slots::ScopeKey;
-use super::slots::ScopeRecord;
-use super::slots::ScopeUse;
-use super::slots::Take;
-use super::slots::Taken;
-use super::thread::Pending;
-use super::thread::WriterThread;
-use super::twins;
+use super::records::{NewRow, Process, QueuedRow, Record, StoreOptions};
+use super::run_record::{Appended, InputMark, NewRun};
+use super::slots::{RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
+use super::thread::{Pending, WriterThread};
 use super::twins::Twins;
-use super::writer::Asked;
-use super::writer::Turn;
+use super::writer::{Asked, Turn};
+use super::{processes, queue, scopes, twins};
 
 /// The journal and the ledger of one state folder; clones share one writer.
 ///
@@ -140,7 +116,7 @@ impl Store {
         &self,
         run: RunKey,
         rows: Vec<NewRow>,
-        mark: IntakeMark,
+        mark: InputMark,
     ) -> Pending<Appended> {
         self.ask(Turn::Rows(rows.len()), move |desk| {
             desk.append_rows(run, &rows, &mark)
@@ -283,12 +259,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::ActionId;
-    use crate::domain::BootId;
-    use crate::domain::RowContext;
-    use crate::domain::RunId;
-    use crate::domain::Source;
-    use crate::domain::Uptime;
+    use crate::model::{ActionId, BootId, RowContext, RunId, Source, Uptime};
     use crate::quota::Window;
     use crate::store::Purpose;
 
@@ -340,7 +311,7 @@ mod tests {
             context: RowContext::default(),
             settlement: None,
         });
-        block_on(store.append_rows(run, rows.collect(), IntakeMark::default()))
+        block_on(store.append_rows(run, rows.collect(), InputMark::default()))
     }
 
     fn count(store: &Store, run: RunKey) -> u64 {

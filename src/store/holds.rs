@@ -10,8 +10,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::error::Fault;
 use super::locks::Locks;

@@ -7,30 +7,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::Statement;
-use rusqlite::ToSql;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, Statement, ToSql, params};
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::FollowUp;
-use crate::domain::LaneId;
-use crate::domain::MachineAction;
-use crate::domain::Settlement;
+use crate::model::{ActionStatus, ActionType, FollowUp, LaneId, MachineAction, Settlement};
 
 use super::error::Fault;
 use super::ledger::AttemptKey;
-use super::records::AttemptReply;
-use super::records::NewRow;
-use super::records::Phase;
-use super::run_record::IntakeMark;
+use super::records::{AttemptReply, NewRow, Phase};
+use super::run_record::InputMark;
 use super::runs;
 use super::slots::RunKey;
-use super::words::IdCell;
-use super::words::Wall;
-use super::words::wall;
+use super::words::{IdCell, Wall, wall};
 
 /// The keys of the inputs' names, so that a row costs one number for its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
@@ -60,7 +47,7 @@ pub(super) fn append_rows(
     sources: &mut Sources,
     run: RunKey,
     rows: &[NewRow],
-    mark: &IntakeMark,
+    mark: &InputMark,
 ) -> Result<(), Fault> {
     runs::set_mark(conn, run, mark)?;
     let mut insert = conn.prepare_cached(

@@ -4,36 +4,21 @@
 //! transactions and are thrown away as soon as another process has committed anything, so that a decision never rests
 //! on an old picture. Time is an argument; nothing here reads a clock.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{Moment, Uptime};
 use crate::quota;
-use crate::quota::Calls;
-use crate::quota::Decision;
-use crate::quota::Windows;
+use crate::quota::{Calls, Decision, Windows};
 
-use super::calls;
 use super::error::Fault;
 use super::locks::Locks;
-use super::processes;
 use super::processes::Own;
-use super::scopes;
-use super::slots::CallId;
-use super::slots::Purpose;
-use super::slots::RunKey;
-use super::slots::ScopeKey;
-use super::slots::Take;
-use super::slots::Taken;
-use super::waiters;
-use super::words::Up;
-use super::words::Wall;
+use super::slots::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
+use super::words::{Up, Wall};
+use super::{calls, processes, scopes, waiters};
 
 /// How often old calls are looked for.
 const PRUNING: Duration = Duration::from_secs(600);

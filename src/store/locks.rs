@@ -3,12 +3,9 @@
 //! Never told by pid or heartbeat: a stopped process is alive, and the pid of every container's first process is 1.
 //! A lock file is removed only by whoever holds its lock or has found it free and put that on record.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::TryLockError;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::platform;
 

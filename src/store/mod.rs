@@ -58,36 +58,15 @@ mod handle;
 mod run_hold;
 
 pub use error::StoreError;
-pub use figures::AnswerCounts;
-pub use figures::TypeCounts;
+pub use figures::{AnswerCounts, TypeCounts};
 pub use handle::Store;
-pub use reader::Reader;
-pub use reader::ReportRows;
-pub use records::AttemptReply;
-pub use records::NewRow;
-pub use records::Phase;
-pub use records::Process;
-pub use records::QueuedRow;
-pub use records::Record;
-pub use records::StoreOptions;
-pub use records::state_file;
+pub use reader::{Reader, ReportRows};
+pub use records::{
+    AttemptReply, NewRow, Phase, Process, QueuedRow, Record, StoreOptions, state_file,
+};
 pub use run_hold::RunHold;
-pub use run_record::Appended;
-pub use run_record::Holder;
-pub use run_record::IntakeMark;
-pub use run_record::LaneCount;
-pub use run_record::NewRun;
-pub use run_record::RunRecord;
-pub use run_record::RunState;
-pub use slots::CallId;
-pub use slots::Cooldown;
-pub use slots::Purpose;
-pub use slots::RunKey;
-pub use slots::ScopeKey;
-pub use slots::ScopeRecord;
-pub use slots::ScopeUse;
-pub use slots::Take;
-pub use slots::Taken;
+pub use run_record::{Appended, Holder, InputMark, LaneCount, NewRun, RunRecord, RunState};
+pub use slots::{CallId, Cooldown, Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 pub use thread::Pending;
 
-pub use crate::domain::Standing;
+pub use crate::model::Standing;

@@ -1,13 +1,11 @@
 //! Waiting for a file that somebody else holds: busy is not failed, and whoever waits for long is told for whom.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
-use super::error::Fault;
-use super::error::holders;
+use super::error::{Fault, holders};
 
 /// How long opening waits for whoever writes or opens: the longest transaction takes well under a second.
 pub(super) const OPENING: Duration = Duration::from_secs(30);

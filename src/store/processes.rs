@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
-use crate::domain::Moment;
+use crate::model::Moment;
 
 use super::error::Fault;
 use super::holds;
 use super::locks::Locks;
 use super::records::Process;
-use super::words::Up;
-use super::words::Wall;
+use super::words::{Up, Wall};
 
 /// The file's short names for this process and its boot.
 #[derive(Clone, Copy, Debug)]

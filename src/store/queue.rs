@@ -1,20 +1,13 @@
 //! The queue: a run's unsettled rows, read from the journal a page at a time, so that memory stays flat.
 
-use rusqlite::Connection;
-use rusqlite::Row;
-use rusqlite::params;
+use rusqlite::{Connection, Row, params};
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::LaneId;
-use crate::domain::RowContext;
-use crate::domain::RowNumber;
+use crate::model::{ActionStatus, ActionType, LaneId, RowContext, RowNumber};
 
 use super::error::Fault;
 use super::records::QueuedRow;
 use super::slots::RunKey;
-use super::words::IdCell;
-use super::words::Wall;
+use super::words::{IdCell, Wall};
 
 /// Reads at most `limit` unsettled rows of a lane that stand after `after`, in row order.
 pub(super) fn load_rows(

@@ -3,40 +3,23 @@
 //! A reader never writes, and holds one snapshot while it walks, so that a report of a run that still goes on is of
 //! one instant. Rows without a last word get a derived one, by one rule that counts and reports share.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
-use std::path::Path;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use crate::domain::ActionId;
-use crate::domain::LaneId;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::RowNumber;
-use crate::domain::RunId;
-use crate::domain::Sending;
+use crate::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId, Sending};
 
-use super::error::Fault;
-use super::error::StoreError;
-use super::figures;
-use super::figures::AnswerCounts;
-use super::figures::TypeCounts;
-use super::file;
+use super::error::{Fault, StoreError};
+use super::figures::{AnswerCounts, TypeCounts};
 use super::file::Folder;
 use super::locks::Locks;
-use super::patience;
 use super::patience::Patience;
-use super::records;
-use super::report;
-use super::run_record::LaneCount;
-use super::run_record::RunRecord;
-use super::runs;
+use super::run_record::{LaneCount, RunRecord};
 use super::slots::RunKey;
-use super::words::IdCell;
-use super::words::OutcomeWord;
+use super::words::{IdCell, OutcomeWord};
+use super::{figures, file, patience, records, report, runs};
 
 /// How many rows are read at once: enough to make the walk cheap, few enough to forget.
 const PAGE: usize = 512;

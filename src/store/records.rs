@@ -1,32 +1,20 @@
 //! What is written and what is read back, as plain values. Nothing here touches the file.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::domain::ActionId;
-use crate::domain::ActionStatus;
-use crate::domain::BootId;
-use crate::domain::FollowUp;
-use crate::domain::LaneId;
-use crate::domain::MachineAction;
-use crate::domain::Moment;
-use crate::domain::RowContext;
-use crate::domain::RowNumber;
-use crate::domain::Settlement;
-use crate::domain::Source;
-use crate::domain::Uptime;
-use crate::quota::KeptPace;
-use crate::quota::Window;
+use crate::model::{
+    ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, RowContext, RowNumber,
+    Settlement, Source, Uptime,
+};
+use crate::quota::{KeptPace, Window};
 
 use super::patience;
 use super::run_record::RunState;
-use super::slots::CallId;
-use super::slots::RunKey;
-use super::slots::ScopeKey;
+use super::slots::{CallId, RunKey, ScopeKey};
 
 /// Who writes: one per opened store. Alive or dead is told by a lock on the id, the rest is text for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]

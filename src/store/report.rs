@@ -2,22 +2,14 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::Connection;
-use rusqlite::Row;
-use rusqlite::params;
+use rusqlite::{Connection, Row, params};
 
-use crate::domain::FollowUp;
-use crate::domain::Outcome;
-use crate::domain::ReportRow;
-use crate::domain::SEVERAL;
+use crate::model::{FollowUp, Outcome, ReportRow, SEVERAL};
 
 use super::error::Fault;
 use super::records::Phase;
-use super::run_record::RunRecord;
-use super::run_record::RunState;
-use super::words::IdCell;
-use super::words::OutcomeWord;
-use super::words::Wall;
+use super::run_record::{RunRecord, RunState};
+use super::words::{IdCell, OutcomeWord, Wall};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
 pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 THEN 'not_attempted'
@@ -202,8 +194,7 @@ mod tests {
     #[test]
     fn a_row_without_a_last_word_says_how_the_run_left_it() {
         use Outcome as O;
-        use RunState::Going;
-        use RunState::Stopped;
+        use RunState::{Going, Stopped};
         let left = |state, phase, attempts, outcome| {
             Left {
                 state,

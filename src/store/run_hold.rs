@@ -9,8 +9,7 @@ use super::handle::Store;
 use super::run_record::Appended;
 use super::slots::RunKey;
 use super::thread::Pending;
-use super::writer::ROWS_AT_ONCE;
-use super::writer::Turn;
+use super::writer::{ROWS_AT_ONCE, Turn};
 
 /// The right to execute one run; let go when this is dropped.
 ///

@@ -4,11 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::LaneId;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
-use crate::domain::RunId;
-use crate::domain::Standing;
+use crate::model::{LaneId, Outcome, RowNumber, RunId, Standing};
 
 use super::slots::RunKey;
 
@@ -74,7 +70,7 @@ pub struct RunRecord {
     /// What it began with.
     pub begun: NewRun,
     /// How far its input was read.
-    pub intake: IntakeMark,
+    pub intake: InputMark,
     /// Whether it goes on.
     pub state: RunState,
     /// Why it stopped, where it did.
@@ -137,7 +133,7 @@ impl fmt::Display for Holder {
 
 /// How far the input was read; written in one transaction with the rows that were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntakeMark {
+pub struct InputMark {
     /// How many rows were read in all.
     pub rows_read: u64,
     /// Where to go on, in the reader's own words; `None` where that is not possible.

@@ -4,20 +4,13 @@
 //! all.
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::Params;
-use rusqlite::Row;
-use rusqlite::params;
+use rusqlite::{Connection, Params, Row, params};
 
-use crate::domain::RunId;
+use crate::model::RunId;
 
 use super::error::Fault;
 use super::locks::Locks;
-use super::run_record::Holder;
-use super::run_record::IntakeMark;
-use super::run_record::NewRun;
-use super::run_record::RunRecord;
-use super::run_record::RunState;
+use super::run_record::{Holder, InputMark, NewRun, RunRecord, RunState};
 use super::slots::RunKey;
 use super::words::Wall;
 
@@ -86,7 +79,7 @@ pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<bool, Fault> {
 }
 
 /// Writes how far the input was read.
-pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &IntakeMark) -> Result<(), Fault> {
+pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), Fault> {
     let changed = conn
         .prepare_cached(
             "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
@@ -182,7 +175,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
             user: row.get(9)?,
             version: row.get(10)?,
         },
-        intake: IntakeMark {
+        intake: InputMark {
             rows_read: count(row, 11)?,
             position: row.get(12)?,
             complete: row.get(13)?,

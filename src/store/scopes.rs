@@ -2,27 +2,16 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::Row;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use jiff::Timestamp;
 
-use crate::domain::Destination;
-use crate::domain::Moment;
-use crate::domain::Scope;
-use crate::domain::Uptime;
-use crate::quota::KeptPace;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::model::{Destination, Moment, Scope, Uptime};
+use crate::quota::{KeptPace, Window, Windows};
 
 use super::error::Fault;
-use super::slots::Cooldown;
-use super::slots::ScopeKey;
-use super::slots::ScopeRecord;
-use super::words::Up;
-use super::words::Wall;
+use super::slots::{Cooldown, ScopeKey, ScopeRecord};
+use super::words::{Up, Wall};
 
 /// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for
 /// it each time, and one that was lifted again, or misread, does not slow anybody down for good.

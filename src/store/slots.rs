@@ -4,13 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::Moment;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
-use crate::quota::Calls;
-use crate::quota::KeptPace;
-use crate::quota::Usage;
-use crate::quota::Windows;
+use crate::model::{Moment, RowNumber, Uptime};
+use crate::quota::{Calls, KeptPace, Usage, Windows};
 
 /// The file's short name for one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

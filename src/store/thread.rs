@@ -1,17 +1,13 @@
 //! The thread of the writer, and the answers that come back from it. It never waits for whoever asked.
 
-use std::fmt;
 use std::future::Future;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::mpsc;
 use std::sync::mpsc::Sender;
-use std::task::Context;
-use std::task::Poll;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::{fmt, io};
 
 use tokio::sync::oneshot;
 
@@ -19,8 +15,7 @@ use super::desk::Desk;
 use super::error::StoreError;
 use super::locks::Held;
 use super::writer;
-use super::writer::AnyErrand;
-use super::writer::Broken;
+use super::writer::{AnyErrand, Broken};
 
 /// The writer at work; dropping this waits until everything sent is done.
 pub(super) struct WriterThread {

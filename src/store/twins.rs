@@ -5,23 +5,17 @@
 //! it counts. Every look happens in the transaction that acts on it. Refused: an index over unsettled ids, for which
 //! every run would pay in every row.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::domain::ActionId;
-use crate::domain::RowNumber;
-use crate::domain::SEVERAL;
+use crate::model::{ActionId, RowNumber, SEVERAL};
 
 use super::error::Fault;
 use super::holds::Holds;
 use super::slots::RunKey;
-use super::words::IdCell;
-use super::words::Wall;
+use super::words::{IdCell, Wall};
 
 /// The unsettled ids of the other live runs.
 #[derive(Debug, Default)]

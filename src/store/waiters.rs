@@ -6,13 +6,11 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
-use crate::domain::Uptime;
+use crate::model::Uptime;
 use crate::quota;
-use crate::quota::Calls;
-use crate::quota::Windows;
+use crate::quota::{Calls, Windows};
 
 use super::error::Fault;
 use super::processes::Own;

@@ -4,15 +4,9 @@
 
 use jiff::Timestamp;
 use rusqlite::ToSql;
-use rusqlite::types::FromSql;
-use rusqlite::types::FromSqlError;
-use rusqlite::types::FromSqlResult;
-use rusqlite::types::ToSqlOutput;
-use rusqlite::types::ValueRef;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
-use crate::domain::ActionId;
-use crate::domain::Outcome;
-use crate::domain::Uptime;
+use crate::model::{ActionId, Outcome, Uptime};
 
 use super::records::Phase;
 use super::run_record::RunState;

@@ -11,8 +11,7 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use super::desk::Desk;
-use super::error::Fault;
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 use super::holds::Granted;
 use super::locks::Held;
 use super::patience::Patience;

@@ -2,20 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::CancelEffect;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{CallKind, CancelEffect, Faults, Record, Status};
 
-use crate::support::LiveSandbox;
-use crate::support::nth_id;
+use crate::support::{LiveSandbox, nth_id};
 
 fn action(number: usize, kind: &str, status: Status) -> Record {
     let created = Timestamp::from_second(1_790_000_000).unwrap();

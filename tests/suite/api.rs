@@ -6,37 +6,22 @@ mod server;
 mod hostile;
 mod tls;
 
-use std::io::Read as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use mde_cancel::api::ApiSettings;
-use mde_cancel::api::Canceller;
-use mde_cancel::api::Connection;
-use mde_cancel::api::ListQuery;
-use mde_cancel::api::MAX_BATCH;
-use mde_cancel::api::Proxies;
-use mde_cancel::api::Reader;
-use mde_cancel::api::Trust;
-use mde_cancel::api::filter_of;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::Selection;
+use mde_cancel::api::{
+    ApiSettings, Canceller, Connection, ListQuery, MAX_BATCH, Proxies, Reader, Trust, filter_of,
+};
+use mde_cancel::model::{ActionId, ActionStatus, CancelReply, ReplyKind, RetryAfter, Selection};
 use proptest::prelude::any;
 use proptest::test_runner::TestRunner;
 use secrecy::SecretString;
 
-use gzip::gzip_blanks;
-use gzip::gzip_of;
-use server::Server;
-use server::Then;
+use gzip::{gzip_blanks, gzip_of};
+use server::{Server, Then};
 
-pub(crate) use hostile::any_answer;
-pub(crate) use hostile::replies_to;
+pub(crate) use hostile::{any_answer, replies_to};
 
 const ID: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const OTHER: &str = "11111111-5b1e-4a77-9a3d-0c5be0a1d9f2";

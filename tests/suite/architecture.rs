@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which floor each module stands on; a module names only modules on a strictly lower one.
 const FLOORS: &[(&str, u8)] = &[
-    ("domain", 0),
+    ("model", 0),
     ("clock", 1),
     ("platform", 1),
     ("quota", 1),
     ("retry", 1),
     ("api", 2),
     ("auth", 2),
-    ("intake", 2),
+    ("input", 2),
     ("report", 2),
     ("sandbox", 2),
     ("store", 2),
@@ -33,8 +32,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("console", &["cli"]),
-    ("csv", &["intake", "report"]),
-    ("csv_core", &["intake"]),
+    ("csv", &["input", "report"]),
+    ("csv_core", &["input"]),
     ("etcetera", &["platform"]),
     ("governor", &["quota"]),
     ("indicatif", &["cli"]),

@@ -4,38 +4,21 @@
 mod server;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::BoxFuture;
-use mde_cancel::api::Proxies;
-use mde_cancel::api::Scheme;
-use mde_cancel::api::Trust;
-use mde_cancel::api::WebSettings;
-use mde_cancel::api::web_client;
-use mde_cancel::auth::AuthError;
-use mde_cancel::auth::AzureKind;
-use mde_cancel::auth::AzureSource;
-use mde_cancel::auth::Certificate;
-use mde_cancel::auth::Credential;
-use mde_cancel::auth::DeviceCode;
-use mde_cancel::auth::DevicePrompt;
-use mde_cancel::auth::Freshness;
-use mde_cancel::auth::SecretOrigin;
-use mde_cancel::auth::TokenSource;
-use mde_cancel::auth::Web;
-use mde_cancel::clock::Clock;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::BootId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Uptime;
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
-use serde_json::Value;
-use serde_json::json;
+use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
+use mde_cancel::auth::{
+    AuthError, AzureKind, AzureSource, Certificate, Credential, DeviceCode, DevicePrompt,
+    Freshness, SecretOrigin, TokenSource, Web,
+};
+use mde_cancel::clock::{Clock, SystemClock};
+use mde_cancel::model::{BootId, Moment, Uptime};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 
 use server::Server;
 

@@ -3,15 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Outcome;
+use mde_cancel::model::{ActionId, Outcome};
 use mde_cancel::sandbox::Status;
 
-use crate::support::GoneOn;
-use crate::support::Scenario;
-use crate::support::Told;
-use crate::support::assert_agrees;
-use crate::support::nth_id;
+use crate::support::{GoneOn, Scenario, Told, assert_agrees, nth_id};
 
 const ROWS: usize = 8;
 

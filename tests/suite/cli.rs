@@ -18,21 +18,13 @@ use std::time::Duration;
 use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
 use mde_cancel::cli::failure::Failure;
-use mde_cancel::cli::settings::CommandSettings;
-use mde_cancel::cli::settings::ConnectionSettings;
-use mde_cancel::cli::settings::Consent;
-use mde_cancel::cli::settings::RunSettings;
-use mde_cancel::cli::settings::Settings;
-use mde_cancel::cli::settings::SettingsError;
-use mde_cancel::cli::settings::SignIn;
-use mde_cancel::cli::settings::Surroundings;
-use mde_cancel::cli::settings::TokenOrigin;
-use mde_cancel::cli::settings::Verify;
-use mde_cancel::cli::settings::World;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::RunId;
+use mde_cancel::cli::settings::{
+    CommandSettings, ConnectionSettings, Consent, RunSettings, Settings, SettingsError, SignIn,
+    Surroundings, TokenOrigin, Verify, World,
+};
 use mde_cancel::engine::Triage;
-use mde_cancel::intake::Input;
+use mde_cancel::input::Input;
+use mde_cancel::model::{ActionType, RunId};
 use secrecy::ExposeSecret as _;
 
 /// Stands where a secret would, so that a test can look for it where it must not be.
@@ -182,7 +174,7 @@ fn every_flag_of_a_run_arrives() {
     assert_eq!(run.inputs[1..], [Input::Stdin, Input::File("b.csv".into())]);
     assert_eq!(run.comment.as_deref(), Some("why"));
     assert_eq!(run.intake.id_column.as_deref(), Some("Id"));
-    assert_eq!(run.intake.format, mde_cancel::intake::InputFormat::Jsonl);
+    assert_eq!(run.intake.format, mde_cancel::input::InputFormat::Jsonl);
     assert_eq!((run.triage, run.verify), (Triage::Skip, Verify::Skip));
     assert_eq!(
         run.include_types,
@@ -352,8 +344,7 @@ fn no_debug_output_shows_a_secret() {
 
 #[test]
 fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() {
-    use mde_cancel::cli::ProgressMode;
-    use mde_cancel::cli::Verbosity;
+    use mde_cancel::cli::{ProgressMode, Verbosity};
     for (flags, verbosity, progress) in [
         ("", Verbosity::Normal, ProgressMode::Auto),
         ("-v", Verbosity::Info, ProgressMode::Auto),
@@ -377,8 +368,7 @@ fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() 
 
 #[test]
 fn quota_shows_the_scopes_that_flags_name_and_lets_no_variable_hide_one() {
-    use mde_cancel::domain::Destination;
-    use mde_cancel::domain::Scope;
+    use mde_cancel::model::{Destination, Scope};
     let scope = Scope {
         cloud: "gcc".to_owned(),
         tenant: "Contoso.example".to_owned(),

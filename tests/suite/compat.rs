@@ -4,43 +4,19 @@
 //! is never written again.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Scope;
-use mde_cancel::store::IntakeMark;
-use mde_cancel::store::NewRow;
-use mde_cancel::store::Phase;
-use mde_cancel::store::Process;
-use mde_cancel::store::Reader;
-use mde_cancel::store::Record;
-use mde_cancel::store::RunRecord;
-use mde_cancel::store::RunState;
-use mde_cancel::store::Standing;
-use mde_cancel::store::Store;
-use mde_cancel::store::StoreOptions;
-use mde_cancel::store::Taken;
-use mde_cancel::store::state_file;
+use mde_cancel::model::{Destination, LaneId, MachineAction, Outcome, ReportRow, RowNumber, Scope};
+use mde_cancel::store::{
+    InputMark, NewRow, Phase, Process, Reader, Record, RunRecord, RunState, Standing, Store,
+    StoreOptions, Taken, state_file,
+};
 use uuid::Uuid;
 
-use crate::store::at;
-use crate::store::call;
-use crate::store::cancel_take;
-use crate::store::mark;
-use crate::store::new_run;
-use crate::store::read_take;
-use crate::store::replied;
-use crate::store::row;
-use crate::store::settled;
-use crate::store::settlement;
-use crate::store::windows;
+use crate::store::{
+    at, call, cancel_take, mark, new_run, read_take, replied, row, settled, settlement, windows,
+};
 
 fn cancels() -> Scope {
     Scope {
@@ -70,7 +46,7 @@ fn someone(number: u128) -> Process {
 fn story(dir: &Path) {
     let store = Store::open(dir, someone(1), at(0)).unwrap();
     let run = block_on(store.create_run(new_run(1))).unwrap();
-    let end = IntakeMark {
+    let end = InputMark {
         complete: true,
         ..mark(2)
     };
@@ -110,7 +86,7 @@ fn story(dir: &Path) {
         ..row(9)
     };
     let rows = (1..=6).map(row).chain([bad, twin, guarded]).collect();
-    let mark = IntakeMark {
+    let mark = InputMark {
         position: Some("{\"offset\":512}".to_owned()),
         ..mark(9)
     };

@@ -1,23 +1,15 @@
 //! The question before anything is sent, with the real binary on a pseudo-terminal of its own.
 #![cfg(target_os = "linux")]
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::io::Read as _;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Status;
-use mde_cancel::sandbox::TokenCheck;
+use mde_cancel::sandbox::{CallKind, Faults, Status, TokenCheck};
 use rustix::pty::OpenptFlags;
 
-use crate::support::LiveSandbox;
-use crate::support::nth_id;
+use crate::support::{LiveSandbox, nth_id};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";

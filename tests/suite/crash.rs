@@ -9,35 +9,19 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowContext;
+use mde_cancel::model::{ActionId, Outcome, RowContext};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Latency;
-use mde_cancel::sandbox::Mix;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::sandbox::{Faults, Latency, Mix, QuotaSettings, Sandbox, SandboxSettings};
 use mde_cancel::store::Reader;
-use rand::Rng as _;
-use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::Told;
-use crate::support::assert_agrees;
-use crate::support::assert_quotas_kept;
-use crate::support::nth_id;
-use crate::support::repeated;
+use crate::support::{Told, assert_agrees, assert_quotas_kept, nth_id, repeated};
 
 const ACTIONS: usize = 300;
 

@@ -7,24 +7,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use mde_cancel::engine::Triage;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
+use mde_cancel::quota::{Pace, Window, Windows};
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_assert_eq;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof};
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::Config;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::End;
-use crate::support::GRACE;
-use crate::support::Schedule;
-use crate::support::Seen;
-use crate::support::play;
+use crate::support::{End, GRACE, Schedule, Seen, play};
 
 /// One or two windows that a few dozen calls fill.
 fn any_windows() -> impl Strategy<Value = Windows> {

@@ -4,18 +4,13 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::Outcome::*;
-use mde_cancel::engine::core::RunEvent;
-use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::core::{RunEvent, StopReason};
+use mde_cancel::model::Outcome;
+use mde_cancel::model::Outcome::*;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CancelEffect;
-use mde_cancel::sandbox::FinalAnswer;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{CancelEffect, FinalAnswer, Status};
 
-use crate::support::Played;
-use crate::support::Scenario;
-use crate::support::nth_id;
+use crate::support::{Played, Scenario, nth_id};
 
 /// Reading is answered by 403, with the text of the field.
 const NO_READING: &str = ";403@on=get;403@on=list";

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{Record, Sandbox, SandboxSettings, Status};
 
 use crate::support::nth_id;
 

@@ -2,28 +2,15 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::Outcome::*;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::ServiceError;
-use mde_cancel::domain::Throttle;
-use mde_cancel::engine::core::MaxFailures;
-use mde_cancel::engine::core::StopReason;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
+use mde_cancel::engine::core::{MaxFailures, StopReason};
+use mde_cancel::model::Outcome::*;
+use mde_cancel::model::{
+    ActionId, ActionStatus, ActionType, MachineAction, ReadReply, Reply, ReplyKind, RetryAfter,
+    RowNumber, ServiceError, Throttle,
+};
+use mde_cancel::quota::{Pace, Window, Windows};
 
-use crate::support::Fault;
-use crate::support::World;
-use crate::support::id_of;
-use crate::support::reply;
+use crate::support::{Fault, World, id_of, reply};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -5,31 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Uptime;
-use mde_cancel::engine::core::CommentRule;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::CoreSettings;
-use mde_cancel::engine::core::Effect;
-use mde_cancel::engine::core::Event;
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::core::LaneSettings;
-use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, Effect, Event, GateSettings, LaneSettings, StopReason,
+};
+use mde_cancel::model::{
+    CancelReply, LaneId, Moment, Outcome, Reply, ReplyKind, RowNumber, Uptime,
+};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::store::CallId;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Taken;
+use mde_cancel::store::{CallId, RunKey, ScopeKey, Taken};
 
-use super::support::nth_id;
-use super::support::queued;
+use super::support::{nth_id, queued};
 
 /// Rows of each lane.
 const EACH: u32 = 40;
@@ -214,9 +200,7 @@ fn lane(number: usize) -> LaneId {
 
 #[test]
 fn a_lane_that_cannot_sign_in_and_one_whose_service_is_gone_stop_alone() {
-    use Service::Gone;
-    use Service::Good;
-    use Service::Refusing;
+    use Service::{Gone, Good, Refusing};
     let mut play = Play::of(&[Good, Refusing, Gone, Good], 256);
     play.play(Duration::from_secs(600));
     assert!(play.core.is_done());

@@ -15,13 +15,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mde_cancel::domain::Outcome::Cancelled;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::Throttle;
+use mde_cancel::model::Outcome::Cancelled;
+use mde_cancel::model::{ReplyKind, RetryAfter, Throttle};
 
-use crate::support::World;
-use crate::support::reply;
+use crate::support::{World, reply};
 
 const MINUTE: f64 = 60.0;
 

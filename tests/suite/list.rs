@@ -1,28 +1,16 @@
 //! `list` with the real binary, alone and in front of `run -`, against a sandbox that both share.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::process::Child;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mde_cancel::domain::ActionId;
+use mde_cancel::model::ActionId;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::LoggedCall;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{
+    CallKind, Faults, LoggedCall, QuotaSettings, Record, Sandbox, SandboxSettings, Status,
+};
 
 use crate::support::nth_id;
 

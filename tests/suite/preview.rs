@@ -2,18 +2,12 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{CallKind, Faults, Record, Status};
 
-use crate::support::LiveSandbox;
-use crate::support::nth_id;
+use crate::support::{LiveSandbox, nth_id};
 
 /// The binary in `folder`, with nothing of this process's environment.
 fn binary(folder: &Path, words: &str) -> Command {

@@ -3,36 +3,17 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::Uptime;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::quota::forecast;
-use mde_cancel::quota::milestones;
+use mde_cancel::model::Uptime;
+use mde_cancel::quota::{Calls, Pace, Window, Windows, forecast, milestones};
 use proptest::collection::vec;
-use proptest::prelude::ProptestConfig;
-use proptest::prelude::any;
-use proptest::prop_assert;
-use proptest::prop_assert_eq;
-use proptest::proptest;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
 
-use super::support::Allowance;
-use super::support::Departure;
-use super::support::FixedWindows;
-use super::support::Journey;
-use super::support::RollingWindows;
-use super::support::TokenBuckets;
-use super::support::VirtualLoop;
-use super::support::allowances;
-use super::support::any_pace;
-use super::support::any_story;
-use super::support::any_windows;
-use super::support::best_departures;
-use super::support::first_refused;
-use super::support::most_in_any;
-use super::support::naive_governor;
-use super::support::t_opt;
+use super::support::{
+    Allowance, Departure, FixedWindows, Journey, RollingWindows, TokenBuckets, VirtualLoop,
+    allowances, any_pace, any_story, any_windows, best_departures, first_refused, most_in_any,
+    naive_governor, t_opt,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

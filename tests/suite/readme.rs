@@ -3,17 +3,15 @@
 //! Nothing here judges prose. What can be compared is: commands, flags and their defaults, variables, outcomes, exit
 //! codes, files, names of tests, and the printed end of the first run.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
 use mde_cancel::cli::failure::RunExit;
-use mde_cancel::domain::Outcome;
+use mde_cancel::model::Outcome;
 use mde_cancel::sandbox::Faults;
 
 const README: &str = include_str!("../../README.md");

@@ -5,56 +5,25 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use mde_cancel::api::ApiSettings;
-use mde_cancel::api::Connection;
-use mde_cancel::api::ListQuery;
-use mde_cancel::api::Proxies;
-use mde_cancel::api::Reader;
-use mde_cancel::api::Trust;
-use mde_cancel::auth::Credential;
-use mde_cancel::auth::ReadyToken;
-use mde_cancel::auth::TokenSource;
-use mde_cancel::clock::Clock as _;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowContext;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Scope;
-use mde_cancel::domain::Settlement;
-use mde_cancel::domain::Source;
-use mde_cancel::engine::FIRST_PAGE;
-use mde_cancel::engine::Pages;
-use mde_cancel::engine::Planner;
-use mde_cancel::engine::ReadHandles;
-use mde_cancel::engine::Reads;
-use mde_cancel::engine::ReadsError;
-use mde_cancel::engine::ReadsSettings;
-use mde_cancel::engine::SelectionJournal;
-use mde_cancel::engine::Survey;
+use jiff::{SignedDuration, Timestamp};
+use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, Reader, Trust};
+use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
+use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::GateSettings;
+use mde_cancel::engine::{
+    FIRST_PAGE, Pages, Planner, ReadHandles, Reads, ReadsError, ReadsSettings, SelectionJournal,
+    Survey,
+};
+use mde_cancel::model::{
+    ActionId, Destination, LaneId, Moment, Outcome, RowContext, RowNumber, RunId, Scope,
+    Settlement, Source,
+};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
-use mde_cancel::store::IntakeMark;
-use mde_cancel::store::NewRow;
-use mde_cancel::store::NewRun;
-use mde_cancel::store::Process;
-use mde_cancel::store::Record as JournalRecord;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Store;
+use mde_cancel::sandbox::{Faults, QuotaSettings, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::store::{
+    InputMark, NewRow, NewRun, Process, Record as JournalRecord, RunKey, ScopeKey, Store,
+};
 use secrecy::SecretString;
 
 use crate::support::nth_id;
@@ -384,7 +353,7 @@ async fn append(store: &Store, run: RunKey, count: usize) {
         context: RowContext::default(),
         settlement: None,
     });
-    let appended = store.append_rows(run, rows.collect(), IntakeMark::default());
+    let appended = store.append_rows(run, rows.collect(), InputMark::default());
     appended.await.unwrap();
 }
 

@@ -6,40 +6,25 @@
 mod saying;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::engine::Rules;
-use mde_cancel::engine::Triage;
 use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::model::{ActionId, CancelReply, Outcome, ReadReply, ReplyKind};
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::Config;
-use proptest::test_runner::TestRunner;
-use rand::Rng as _;
-use rand::SeedableRng as _;
+use proptest::test_runner::{Config, TestRunner};
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use crate::api::any_answer;
-use crate::api::replies_to;
-use crate::support::History;
-use crate::support::World;
-use crate::support::id_of;
-use saying::Saying;
-use saying::any_saying;
+use crate::api::{any_answer, replies_to};
+use crate::support::{History, World, id_of};
+use saying::{Saying, any_saying};
 
 /// One run and all that is said to it.
 #[derive(Clone, Debug)]

@@ -1,28 +1,16 @@
 //! The report: what stands in it, what a spreadsheet makes of it, and that it is written whole or not at all.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use jiff::Timestamp;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
-use mde_cancel::report::Breaks;
-use mde_cancel::report::Delivery;
-use mde_cancel::report::ReportError;
-use mde_cancel::report::ReportFormat;
-use mde_cancel::report::ReportSummary;
-use mde_cancel::report::ReportTarget;
-use mde_cancel::report::TargetError;
-use mde_cancel::report::defuse;
-use mde_cancel::report::visible;
-use mde_cancel::report::write_csv;
-use mde_cancel::report::write_report;
-use proptest::prelude::any;
-use proptest::prelude::prop_assert;
-use proptest::prelude::prop_assert_eq;
+use mde_cancel::input::{InputSettings, OpenInput};
+use mde_cancel::model::{Outcome, ReportRow};
+use mde_cancel::report::{
+    Breaks, Delivery, ReportError, ReportFormat, ReportSummary, ReportTarget, TargetError, defuse,
+    visible, write_csv, write_report,
+};
+use proptest::prelude::{any, prop_assert, prop_assert_eq};
 use proptest::prop_oneof;
 use proptest::strategy::Strategy as _;
 
@@ -121,8 +109,7 @@ fn comment_read_back(comment: &str) -> Option<String> {
     row.outcome = Outcome::NotAttempted;
     row.comment = Some(comment.to_owned());
     let bytes = io::Cursor::new(as_csv(vec![row]).into_bytes());
-    let mut rows =
-        OpenInput::from_reader("report.csv", Box::new(bytes), &IntakeSettings::default());
+    let mut rows = OpenInput::from_reader("report.csv", Box::new(bytes), &InputSettings::default());
     let row = rows.next().unwrap().unwrap();
     assert!(rows.next().is_none());
     assert_eq!((row.id.is_ok(), row.held_back), (true, None));

@@ -1,33 +1,19 @@
 //! The formats besides CSV: what they say, that they agree, and that no text of others acts in them.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use base64::Engine as _;
 use jiff::Timestamp;
-use mde_cancel::domain::FollowUp;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Sending;
-use mde_cancel::domain::Standing;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
+use mde_cancel::input::{InputSettings, OpenInput};
+use mde_cancel::model::{FollowUp, Outcome, ReportRow, RunId, Sending, Standing};
 use mde_cancel::quota::Windows;
-use mde_cancel::report::Accepted;
-use mde_cancel::report::Course;
-use mde_cancel::report::ReportFormat;
-use mde_cancel::report::ReportSummary;
-use mde_cancel::report::ReportTarget;
-use mde_cancel::report::Setting;
-use mde_cancel::report::Timeline;
-use mde_cancel::report::TimelineBuilder;
-use mde_cancel::report::World;
-use mde_cancel::report::write_report;
+use mde_cancel::report::{
+    Accepted, Course, ReportFormat, ReportSummary, ReportTarget, Setting, Timeline,
+    TimelineBuilder, World, write_report,
+};
 use serde_json::Value;
 use sha2::Digest as _;
 
@@ -273,7 +259,7 @@ fn a_report_of_json_lines_is_an_input_of_which_only_open_rows_go_again() {
         .collect();
     let text = written(ReportFormat::JsonLines, &rows, &summary(&rows, "x"));
     let bytes = io::Cursor::new(text.into_bytes());
-    let input = OpenInput::from_reader("r.jsonl", Box::new(bytes), &IntakeSettings::default());
+    let input = OpenInput::from_reader("r.jsonl", Box::new(bytes), &InputSettings::default());
     let read: Vec<_> = input.map(Result::unwrap).collect();
     assert_eq!(read.len(), rows.len());
     for (read, row) in read.iter().zip(&rows) {

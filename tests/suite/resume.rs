@@ -3,25 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use mde_cancel::clock::Clock as _;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RunId;
-use mde_cancel::intake::BookmarkUse;
-use mde_cancel::intake::Input;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::open;
-use mde_cancel::store::NewRun;
-use mde_cancel::store::Process;
-use mde_cancel::store::Reader;
-use mde_cancel::store::Store;
-use mde_cancel::store::state_file;
+use mde_cancel::clock::{Clock as _, SystemClock};
+use mde_cancel::input::{BookmarkUse, Input, InputSettings, open};
+use mde_cancel::model::{Outcome, RunId};
+use mde_cancel::store::{NewRun, Process, Reader, Store, state_file};
 
 const ROWS: usize = 150;
 
@@ -228,9 +217,9 @@ fn die_after(folder: &Path, rows: usize) {
         .query_row("SELECT inputs FROM runs", [], |row| row.get(0))
         .unwrap();
     let inputs: Vec<String> = serde_json::from_str(&inputs).unwrap();
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         bookmarks: BookmarkUse::Kept,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     let mut input = open(&[Input::parse(inputs[0].as_ref())], &settings)
         .unwrap()

@@ -1,12 +1,8 @@
 //! How `run` ends where something about its reports goes wrong, with the real binary.
 
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn ids(folder: &Path, count: usize) -> std::path::PathBuf {
     let path = folder.join("ids.txt");

@@ -7,20 +7,13 @@ mod sockets;
 mod worlds;
 
 use axum::body::Body;
-use axum::http::Request;
-use axum::http::Response;
+use axum::http::{Request, Response};
 use mde_cancel::clock::ManualClock;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Uptime;
+use mde_cancel::model::{ActionId, Moment, Uptime};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxClock;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{
+    Faults, QuotaSettings, Record, Sandbox, SandboxClock, SandboxSettings, Status,
+};
 use serde_json::Value;
 use tower::ServiceExt as _;
 

@@ -1,23 +1,15 @@
 //! The real binary signs in at a sandbox: what it tells, how it ends, and that no secret and no token stays anywhere.
 
 use std::path::Path;
-use std::process::Command;
-use std::process::Output;
-use std::process::Stdio;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mde_cancel::domain::RowContext;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Mix;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::TokenCheck;
-use mde_cancel::sandbox::TokenSettings;
-use mde_cancel::sandbox::serve;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mde_cancel::model::RowContext;
+use mde_cancel::sandbox::{
+    CallKind, Mix, QuotaSettings, Sandbox, SandboxSettings, TokenCheck, TokenSettings, serve,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

@@ -2,19 +2,12 @@
 //! a full disk and no sudden end.
 #![cfg(target_os = "linux")]
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::Read as _;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::kill_process;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Makes a shell that sets something up and then becomes the binary.
 fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {

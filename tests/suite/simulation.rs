@@ -8,17 +8,12 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::Outcome;
+use mde_cancel::model::Outcome;
 use mde_cancel::quota::Windows;
-use rand::Rng as _;
-use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::Fault;
-use crate::support::World;
-use crate::support::most_in_any;
-use crate::support::naive_governor;
-use crate::support::t_opt;
+use crate::support::{Fault, World, most_in_any, naive_governor, t_opt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::Outcome;
-use mde_cancel::engine::core::RunEvent;
-use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::core::{RunEvent, StopReason};
+use mde_cancel::model::Outcome;
 use mde_cancel::retry::RetrySettings;
 
-use super::support::Hangs;
-use super::support::Scenario;
+use super::support::{Hangs, Scenario};
 
 /// Longer than a test may take, so that no time-out ends what hangs.
 const NEVER: Duration = Duration::from_secs(3600);

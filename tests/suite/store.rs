@@ -6,37 +6,15 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use jiff::Timestamp;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::BootId;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowContext;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Scope;
-use mde_cancel::domain::Settlement;
-use mde_cancel::domain::Source;
-use mde_cancel::domain::Uptime;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::store::AttemptReply;
-use mde_cancel::store::CallId;
-use mde_cancel::store::IntakeMark;
-use mde_cancel::store::NewRow;
-use mde_cancel::store::NewRun;
-use mde_cancel::store::Phase;
-use mde_cancel::store::Process;
-use mde_cancel::store::Purpose;
-use mde_cancel::store::Record;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Store;
-use mde_cancel::store::StoreError;
-use mde_cancel::store::StoreOptions;
-use mde_cancel::store::Take;
-use mde_cancel::store::Taken;
+use mde_cancel::model::{
+    ActionId, BootId, Destination, LaneId, Moment, Outcome, RowContext, RowNumber, RunId, Scope,
+    Settlement, Source, Uptime,
+};
+use mde_cancel::quota::{Window, Windows};
+use mde_cancel::store::{
+    AttemptReply, CallId, InputMark, NewRow, NewRun, Phase, Process, Purpose, Record, RunKey,
+    ScopeKey, Store, StoreError, StoreOptions, Take, Taken,
+};
 use uuid::Uuid;
 
 mod clocks;
@@ -131,10 +109,10 @@ pub(crate) fn row(number: u32) -> NewRow {
     }
 }
 
-pub(crate) fn mark(rows_read: u64) -> IntakeMark {
-    IntakeMark {
+pub(crate) fn mark(rows_read: u64) -> InputMark {
+    InputMark {
         rows_read,
-        ..IntakeMark::default()
+        ..InputMark::default()
     }
 }
 

@@ -2,21 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::RowContext;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Mix;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::TokenCheck;
-use mde_cancel::sandbox::TokenSettings;
-use mde_cancel::sandbox::serve;
+use mde_cancel::model::{ActionType, RowContext};
+use mde_cancel::quota::{Window, Windows};
+use mde_cancel::sandbox::{
+    CallKind, Mix, QuotaSettings, Sandbox, SandboxSettings, TokenCheck, TokenSettings, serve,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

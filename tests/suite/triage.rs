@@ -8,23 +8,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::Outcome::*;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Throttle;
-use mde_cancel::engine::Rules;
-use mde_cancel::engine::Triage;
 use mde_cancel::engine::core::StopReason;
+use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::model::Outcome::*;
+use mde_cancel::model::{
+    ActionStatus, ActionType, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
+};
 
-use crate::support::Fault;
-use crate::support::History;
-use crate::support::World;
-use crate::support::id_of;
-use crate::support::reply;
+use crate::support::{Fault, History, World, id_of, reply};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -7,18 +7,11 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::Outcome::*;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::engine::Rules;
-use mde_cancel::engine::Triage;
+use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::model::Outcome::*;
+use mde_cancel::model::{ActionStatus, MachineAction, ReplyKind, RowNumber};
 
-use crate::support::World;
-use crate::support::id_of;
-use crate::support::reply;
-use crate::support::row_of;
+use crate::support::{World, id_of, reply, row_of};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -3,8 +3,7 @@
 
 use clap::Args;
 
-use super::cloud::Cloud;
-use super::cloud::Region;
+use super::cloud::{Cloud, Region};
 use super::value;
 use super::value::Veiled;
 

@@ -1,7 +1,6 @@
 //! What `list` takes.
 
-use clap::Args;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use super::ConnectionArgs;
 use super::selection::SelectionArgs;

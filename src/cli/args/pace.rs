@@ -7,8 +7,7 @@ use clap::Args;
 use crate::engine::core::MaxFailures;
 
 use super::value;
-use super::value::PaceChoice;
-use super::value::QuotaChoice;
+use super::value::{PaceChoice, QuotaChoice};
 
 /// How many calls the service allows.
 #[derive(Args, Clone, Debug, Default)]

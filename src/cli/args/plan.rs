@@ -1,15 +1,11 @@
 //! What `preview` takes: as much of `run` as tells what would be sent.
 
-use clap::Args;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
-use crate::domain::ActionType;
+use crate::model::ActionType;
 
-use super::AllowanceArgs;
-use super::ConnectionArgs;
-use super::InputArgs;
 use super::selection::SelectionArgs;
-use super::value;
+use super::{AllowanceArgs, ConnectionArgs, InputArgs, value};
 
 /// What `preview` takes.
 #[derive(Args, Clone, Debug)]

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::sandbox::Faults;
-use crate::sandbox::Latency;
-use crate::sandbox::QuotaSettings as SandboxQuota;
+use crate::sandbox::{Faults, Latency, QuotaSettings as SandboxQuota};
 
 use super::value;
 

@@ -7,11 +7,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
+use crate::model::{ActionStatus, ActionType};
 
 /// The longest age, which is longer than the service lists actions.
 const OLDEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

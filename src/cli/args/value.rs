@@ -3,24 +3,18 @@
 //! The readers look at nothing but the text. Their errors say what is wanted and leave out what was written, for both
 //! layers show that themselves, and an address or a path may hold a secret.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Span;
-use jiff::SpanRelativeTo;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use crate::domain::ActionType;
 use crate::engine::core::MaxFailures;
-use crate::intake::InputFormat;
-use crate::quota::InvalidPace;
-use crate::quota::InvalidWindow;
-use crate::quota::Pace;
-use crate::quota::Window;
+use crate::input::InputFormat;
+use crate::model::ActionType;
+use crate::quota::{InvalidPace, InvalidWindow, Pace, Window};
 
 /// The longest wait that any flag takes: a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

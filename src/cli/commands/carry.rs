@@ -2,65 +2,36 @@
 
 use std::io;
 use std::io::Write as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::cli::again::Again;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::failure::RunExit;
-use crate::cli::meter::Both;
-use crate::cli::meter::Meter;
+use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::meter::{Both, Meter};
 use crate::cli::place::is_one_place;
 use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
-use crate::domain::Destination;
-use crate::domain::LaneId;
-use crate::domain::RunId;
-use crate::domain::Scope;
-use crate::domain::Uptime;
-use crate::engine::Before;
-use crate::engine::Intake;
-use crate::engine::Planner;
-use crate::engine::Reads;
-use crate::engine::ReadsSettings;
-use crate::engine::RunParts;
-use crate::engine::core::CommentRule;
-use crate::engine::core::Core;
-use crate::engine::core::CoreSettings;
-use crate::engine::core::GateSettings;
-use crate::engine::core::LaneSettings;
-use crate::engine::core::StopReason;
-use crate::engine::execute;
+use crate::engine::core::{
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, StopReason,
+};
+use crate::engine::{Before, Intake, Planner, Reads, ReadsSettings, RunParts, execute};
+use crate::model::{Destination, LaneId, RunId, Scope, Uptime};
 use crate::platform;
 use crate::platform::StopSignals;
-use crate::quota::Pace;
-use crate::quota::Windows;
-use crate::report::FollowUpsError;
-use crate::report::ReportFormat;
-use crate::report::ReportTarget;
-use crate::store::Process;
-use crate::store::RunKey;
-use crate::store::Store;
-use crate::store::StoreError;
-use crate::store::StoreOptions;
+use crate::quota::{Pace, Windows};
+use crate::report::{FollowUpsError, ReportFormat, ReportTarget};
+use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
-use super::ending::Ending;
-use super::ending::Look;
-use super::follow_up::LeftToDo;
-use super::follow_up::follow_up;
-use super::lanes::Lane;
-use super::lanes::Lanes;
+use super::ending::{Ending, Look};
+use super::follow_up::{LeftToDo, follow_up};
+use super::lanes::{Lane, Lanes};
 use super::order::Order;
 use super::service::Service;
 

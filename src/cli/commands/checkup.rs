@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::failure::RunExit;
-use crate::cli::terminal::Paint;
-use crate::cli::terminal::Tone;
+use crate::cli::terminal::{Paint, Tone};
 use crate::cli::text::visible;
 
 /// How wide the names of the things are.

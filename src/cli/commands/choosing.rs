@@ -1,14 +1,11 @@
 //! What lists and selections share: what must be left alone, and how a command ends that cannot read.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::domain::KeepList;
+use crate::cli::failure::{Failure, FailureKind};
 use crate::engine::ReadsError;
-use crate::intake::Input;
-use crate::intake::read_keep_file;
+use crate::input::{Input, read_keep_file};
+use crate::model::KeepList;
 
 use super::carry::usage;
 

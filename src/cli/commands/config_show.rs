@@ -1,8 +1,6 @@
 //! `config show`: the resolved settings and where each comes from. Secrets are named, never shown.
 
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
+use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::cli::failure::Failure;
 use crate::cli::settings::ConfigShowSettings;

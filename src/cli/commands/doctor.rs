@@ -9,43 +9,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::ApiSettings;
-use crate::api::Connection;
-use crate::api::Proxies;
-use crate::api::Reader;
-use crate::auth::Claims;
-use crate::auth::Credential;
-use crate::auth::Freshness;
-use crate::auth::Token;
+use crate::api::{ApiSettings, Connection, Proxies, Reader};
+use crate::auth::{Claims, Credential, Freshness, Token};
 use crate::cli::args::connection::CredentialChoice;
-use crate::cli::failure::Failure;
-use crate::cli::failure::RunExit;
-use crate::cli::settings::ConnectionSettings;
-use crate::cli::settings::DoctorSettings;
+use crate::cli::failure::{Failure, RunExit};
+use crate::cli::settings::{ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::print;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::ReadReply;
-use crate::domain::ReplyKind;
-use crate::domain::Scope;
+use crate::clock::{Clock, SystemClock};
+use crate::model::{Destination, ReadReply, ReplyKind, Scope};
 use crate::retry::RetrySettings;
-use crate::store::CallId;
-use crate::store::Purpose;
-use crate::store::Record;
-use crate::store::Store;
-use crate::store::StoreError;
-use crate::store::Take;
-use crate::store::Taken;
+use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
 use super::carry::open_store;
-use super::checkup::Checkup;
-use super::checkup::Finding;
+use super::checkup::{Checkup, Finding};
 use super::ending::Look;
 use super::service_error::ServiceError;
-use super::sign_in::credential;
-use super::sign_in::trust;
-use super::sign_in::user_agent;
+use super::sign_in::{credential, trust, user_agent};
 
 const STATE_FOLDER: &str = "state folder";
 

@@ -7,48 +7,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::FollowUp;
-use crate::domain::FollowUpRow;
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RunId;
-use crate::domain::Standing;
-use crate::engine::EngineError;
-use crate::engine::LaneNames;
-use crate::engine::RunEnd;
 use crate::engine::core::StopReason;
-use crate::report::Delivery;
-use crate::report::ReportFormat;
-use crate::report::ReportTarget;
-use crate::report::write_follow_ups;
-use crate::store::Record;
-use crate::store::RunKey;
-use crate::store::RunState;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::engine::{EngineError, LaneNames, RunEnd};
+use crate::model::{FollowUp, FollowUpRow, LaneId, Moment, Outcome, RunId, Standing};
+use crate::report::{Delivery, ReportFormat, ReportTarget, write_follow_ups};
+use crate::store::{Record, RunKey, RunState, Store, StoreError};
 
-use crate::cli::again::Again;
-use crate::cli::again::quoted;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::failure::RunExit;
-use crate::cli::meter::Ended;
-use crate::cli::meter::Meter;
+use crate::cli::again::{Again, quoted};
+use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::meter::{Ended, Meter};
 use crate::cli::settings::Verify;
-use crate::cli::summary::Accepted;
-use crate::cli::summary::InputRead;
-use crate::cli::summary::NextStep;
-use crate::cli::summary::Summary;
-use crate::cli::terminal::Paint;
-use crate::cli::terminal::print;
-use crate::cli::terminal::stderr_width;
-use crate::cli::terminal::stdout_width;
+use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
+use crate::cli::terminal::{Paint, print, stderr_width, stdout_width};
 
 use super::follow_up::LeftToDo;
-use super::reports::follow_ups;
-use super::reports::state;
-use super::reports::write_one;
+use super::reports::{follow_ups, state, write_one};
 
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {

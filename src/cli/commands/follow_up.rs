@@ -1,30 +1,16 @@
 //! What a run leaves to be done on machines: looked at once more at its end, and listed machine by machine.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::cli::failure::Failure;
 use crate::clock::Clock;
-use crate::domain::ActionType;
-use crate::domain::FollowUp;
-use crate::domain::FollowUpRow;
-use crate::domain::LaneId;
-use crate::domain::ReportRow;
-use crate::domain::RowNumber;
-use crate::domain::RunId;
-use crate::domain::Since;
-use crate::engine::Aftermath;
-use crate::engine::LaneNames;
-use crate::engine::Need;
-use crate::engine::Reads;
 use crate::engine::core::StopReason;
-use crate::store::Record;
-use crate::store::RunKey;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::engine::{Aftermath, LaneNames, Need, Reads};
+use crate::model::{ActionType, FollowUp, FollowUpRow, LaneId, ReportRow, RowNumber, RunId, Since};
+use crate::store::{Record, RunKey, Store, StoreError};
 
 /// Nobody waits longer than this for a list that only may shorten what is left to do.
 const PATIENCE: Duration = Duration::from_secs(60);

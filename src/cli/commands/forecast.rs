@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::Moment;
-use crate::domain::Scope;
-use crate::quota::Calls;
-use crate::quota::Pace;
-use crate::quota::Windows;
-use crate::quota::milestones;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::model::{Moment, Scope};
+use crate::quota::{Calls, Pace, Windows, milestones};
+use crate::store::{Store, StoreError};
 
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
@@ -82,9 +77,8 @@ impl Spent {
 #[cfg(test)]
 mod tests {
     use crate::cli::commands::carry::open_store;
-    use crate::clock::Clock as _;
-    use crate::clock::SystemClock;
-    use crate::domain::Destination;
+    use crate::clock::{Clock as _, SystemClock};
+    use crate::model::Destination;
     use crate::quota::KeptPace;
     use crate::store::Record;
 

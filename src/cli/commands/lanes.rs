@@ -8,35 +8,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use url::Url;
 
-use crate::api::ApiError;
-use crate::api::Connection;
-use crate::auth::AuthError;
-use crate::auth::Credential;
-use crate::auth::Freshness;
-use crate::auth::Token;
-use crate::auth::Web;
+use crate::api::{ApiError, Connection};
+use crate::auth::{AuthError, Credential, Freshness, Token, Web};
 use crate::cli::settings::ConnectionSettings;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::SEVERAL;
-use crate::domain::Scope;
-use crate::engine::LaneName;
-use crate::engine::LaneNames;
-use crate::engine::LaneWay;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{LaneName, LaneNames, LaneWay};
+use crate::model::{Destination, SEVERAL, Scope};
 
 use super::order::KeptLane;
-use super::service::Identity;
-use super::service::Service;
-use super::service::connect;
-use super::service::handles;
+use super::service::{Identity, Service, connect, handles};
 use super::service_error::ServiceError;
-use super::sign_in::credential_over;
-use super::sign_in::web;
+use super::sign_in::{credential_over, web};
 
 /// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;

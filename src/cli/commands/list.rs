@@ -8,26 +8,16 @@ use std::sync::Arc;
 
 use crate::api::filter_of;
 use crate::cli::args::ListFormat;
-use crate::cli::failure::Failure;
-use crate::cli::failure::RunExit;
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::ListSettings;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::Facts;
-use crate::domain::KeepList;
-use crate::domain::MachineAction;
-use crate::domain::RowContext;
-use crate::domain::Selection;
-use crate::engine::FIRST_PAGE;
-use crate::engine::Pages;
-use crate::report::Listing;
-use crate::report::ListingFormat;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{FIRST_PAGE, Pages};
+use crate::model::{Destination, Facts, KeepList, MachineAction, RowContext, Selection};
+use crate::report::{Listing, ListingFormat};
 use crate::retry::RetrySettings;
 
 use super::carry::open_store;
-use super::choosing::read_keep;
-use super::choosing::unread;
+use super::choosing::{read_keep, unread};
 use super::reading::reads;
 use super::service::to_read;
 

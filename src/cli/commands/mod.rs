@@ -55,5 +55,4 @@ pub use resume::resume;
 pub use run::run;
 pub use runs::runs;
 pub use sandbox::serve_sandbox;
-pub use shell::completions;
-pub use shell::man;
+pub use shell::{completions, man};

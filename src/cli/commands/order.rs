@@ -7,23 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::cli::settings::Consent;
-use crate::cli::settings::RunSettings;
-use crate::cli::settings::Verify;
-use crate::cli::settings::World;
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::KeepList;
-use crate::domain::Selection;
-use crate::engine::Rules;
-use crate::engine::Triage;
+use crate::cli::settings::{Consent, RunSettings, Verify, World};
 use crate::engine::core::MaxFailures;
-use crate::quota::Pace;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::engine::{Rules, Triage};
+use crate::model::{ActionStatus, ActionType, KeepList, Selection};
+use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
 /// How a run is carried out.
@@ -211,7 +201,7 @@ impl Order {
     }
 
     /// Returns the order as the journal keeps it, with how the inputs are read.
-    pub(super) fn keep(&self, intake: &crate::intake::IntakeSettings) -> String {
+    pub(super) fn keep(&self, intake: &crate::input::InputSettings) -> String {
         let texts = |windows: &Windows| windows.as_slice().iter().map(Window::to_string).collect();
         let kept = Kept {
             comment: self.comment.clone(),
@@ -248,7 +238,7 @@ impl Order {
     }
 
     /// Reads an order back, with how the inputs are read.
-    pub(super) fn recall(text: &str) -> anyhow::Result<(Self, crate::intake::IntakeSettings)> {
+    pub(super) fn recall(text: &str) -> anyhow::Result<(Self, crate::input::InputSettings)> {
         use crate::cli::args::value;
         let kept: Kept = serde_json::from_str(text)
             .context("the journal's settings of the run cannot be read")?;
@@ -256,10 +246,10 @@ impl Order {
             let windows: Result<Vec<_>, _> = texts.iter().map(|text| Window::parse(text)).collect();
             Ok(Windows::new(windows?))
         };
-        let intake = crate::intake::IntakeSettings {
+        let intake = crate::input::InputSettings {
             id_column: kept.id_column,
             format: value::input_format(&kept.input_format)?,
-            bookmarks: crate::intake::BookmarkUse::Kept,
+            bookmarks: crate::input::BookmarkUse::Kept,
         };
         let order = Self {
             comment: kept.comment,
@@ -337,7 +327,7 @@ fn millis(span: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::IntakeSettings;
+    use crate::input::InputSettings;
 
     #[test]
     fn an_order_reads_back_as_it_was_kept() {
@@ -375,10 +365,10 @@ mod tests {
             time_scale: 10,
             agreement: Agreement::Open,
         };
-        let intake = IntakeSettings {
+        let intake = InputSettings {
             id_column: Some("Action".to_owned()),
-            format: crate::intake::InputFormat::Tsv,
-            bookmarks: crate::intake::BookmarkUse::Kept,
+            format: crate::input::InputFormat::Tsv,
+            bookmarks: crate::input::BookmarkUse::Kept,
         };
         let (back, reading) = Order::recall(&order.keep(&intake)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{order:?}"));

@@ -1,20 +1,14 @@
 //! Finding past runs: in the state folder and, marked, in the sandbox's below it.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::text::Count;
-use crate::cli::text::Span;
-use crate::store::Reader;
-use crate::store::RunRecord;
-use crate::store::RunState;
-use crate::store::StoreError;
+use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::text::{Count, Span};
+use crate::store::{Reader, RunRecord, RunState, StoreError};
 
 use super::carry::state;
 
@@ -185,11 +179,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cli::commands::carry::open_store;
-    use crate::clock::Clock as _;
-    use crate::clock::SystemClock;
-    use crate::domain::RunId;
-    use crate::store::NewRun;
-    use crate::store::Store;
+    use crate::clock::{Clock as _, SystemClock};
+    use crate::model::RunId;
+    use crate::store::{NewRun, Store};
 
     pub(in crate::cli::commands) fn store(dir: &Path) -> Store {
         open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()

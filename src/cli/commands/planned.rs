@@ -6,53 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use futures::StreamExt as _;
-use futures::TryStreamExt as _;
-use futures::stream;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::cli::consent::PlanOrigin;
-use crate::cli::consent::Question;
-use crate::cli::consent::Refusal;
-use crate::cli::consent::Terminal;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
+use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::plan_text::PlanText;
 use crate::cli::text::local_zone;
 use crate::clock::Clock;
-use crate::domain::Destination;
-use crate::domain::LaneId;
-use crate::domain::RunId;
-use crate::engine::Before;
-use crate::engine::EngineError;
-use crate::engine::Intake;
-use crate::engine::Journaled;
-use crate::engine::Permissions;
-use crate::engine::PlanSummary;
-use crate::engine::Planner;
-use crate::engine::ReadsError;
-use crate::engine::Survey;
-use crate::engine::SurveyError;
-use crate::engine::Triage;
 use crate::engine::core::StopReason;
-use crate::engine::journal;
-use crate::engine::look_over;
-use crate::store::Record;
-use crate::store::RunKey;
-use crate::store::RunState;
-use crate::store::Store;
+use crate::engine::{
+    Before, EngineError, Intake, Journaled, Permissions, PlanSummary, Planner, ReadsError, Survey,
+    SurveyError, Triage, journal, look_over,
+};
+use crate::model::{Destination, LaneId, RunId};
+use crate::store::{Record, RunKey, RunState, Store};
 
-use super::carry::StopWishes;
-use super::carry::state;
-use super::carry::usage;
+use super::carry::{StopWishes, state, usage};
 use super::forecast::Spent;
-use super::lanes::Lane;
-use super::lanes::Lanes;
-use super::order::Agreement;
-use super::order::Order;
-use super::order::agreed;
-use super::reading::reads;
-use super::reading::unsurveyed;
+use super::lanes::{Lane, Lanes};
+use super::order::{Agreement, Order, agreed};
+use super::reading::{reads, unsurveyed};
 
 /// How long states are read before the question is asked: as long as people wait without a word.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,56 +4,37 @@
 //! folder it makes only where it reads states, for its reads are counted with those of runs.
 
 use std::io;
-use std::io::BufWriter;
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::MAX_TOP;
-use crate::api::filter_of;
+use crate::api::{MAX_TOP, filter_of};
 use crate::cli::args::PlanFormat;
-use crate::cli::failure::Failure;
-use crate::cli::failure::RunExit;
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_json::plan_json;
-use crate::cli::plan_text::PlanText;
-use crate::cli::plan_text::needs_a_look;
+use crate::cli::plan_text::{PlanText, needs_a_look};
 use crate::cli::settings::PreviewSettings;
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::Moment;
-use crate::engine::LaneNames;
-use crate::engine::Pages;
-use crate::engine::Permissions;
-use crate::engine::PlanSummary;
-use crate::engine::PlannedRow;
-use crate::engine::Planner;
-use crate::engine::Rules;
-use crate::engine::Survey;
-use crate::engine::SurveyError;
-use crate::engine::Triage;
-use crate::intake::OpenInput;
-use crate::intake::open;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{
+    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Rules, Survey, SurveyError,
+    Triage,
+};
+use crate::input::{OpenInput, open};
+use crate::model::{Destination, Moment};
 use crate::quota::Windows;
 use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
-use crate::store::Store;
-use crate::store::state_file;
+use crate::store::{Store, state_file};
 
-use super::carry::open_store;
-use super::carry::usage;
-use super::choosing::read_keep;
-use super::choosing::unread;
+use super::carry::{open_store, usage};
+use super::choosing::{read_keep, unread};
 use super::ending::Look;
 use super::forecast::Spent;
-use super::reading::reads;
-use super::reading::unsurveyed;
-use super::service::Identity;
-use super::service::identity_at_hand;
-use super::service::to_read;
+use super::reading::{reads, unsurveyed};
+use super::service::{Identity, identity_at_hand, to_read};
 
 /// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
 /// sent, more are not held.

@@ -8,36 +8,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
-use crate::cli::settings::Allowance;
-use crate::cli::settings::QuotaSettings;
-use crate::cli::settings::SANDBOX_SCALE;
+use crate::cli::settings::{Allowance, QuotaSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
-use crate::cli::text::ClockTime;
-use crate::cli::text::Number;
-use crate::cli::text::local_zone;
-use crate::cli::text::visible;
-use crate::cli::text::window_name;
-use crate::clock::Clock as _;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::Moment;
-use crate::domain::Scope;
-use crate::quota::Usage;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::cli::text::{ClockTime, Number, local_zone, visible, window_name};
+use crate::clock::{Clock as _, SystemClock};
+use crate::model::{Destination, Moment, Scope};
+use crate::quota::{Usage, Window, Windows};
 use crate::retry::RetrySettings;
-use crate::store::Store;
-use crate::store::StoreError;
-use crate::store::state_file;
+use crate::store::{Store, StoreError, state_file};
 
 use super::carry::open_store;
 use super::ending::Look;
@@ -284,10 +268,8 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
 mod tests {
     use super::*;
     use crate::cli::settings::ScopeFilter;
-    use crate::domain::Uptime;
-    use crate::store::Purpose;
-    use crate::store::Record;
-    use crate::store::Take;
+    use crate::model::Uptime;
+    use crate::store::{Purpose, Record, Take};
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 

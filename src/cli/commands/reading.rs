@@ -4,22 +4,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::failure::{Failure, FailureKind};
 use crate::clock::Clock;
-use crate::domain::Scope;
-use crate::engine::ReadHandles;
-use crate::engine::Reads;
-use crate::engine::ReadsError;
-use crate::engine::ReadsSettings;
-use crate::engine::SurveyError;
+use crate::engine::{ReadHandles, Reads, ReadsError, ReadsSettings, SurveyError};
+use crate::model::Scope;
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::carry::REACH_TIMEOUT;
-use super::carry::gate;
-use super::carry::state;
+use super::carry::{REACH_TIMEOUT, gate, state};
 
 /// Makes reads of a way to the service; `windows` is what it allows for lists.
 pub(super) async fn reads(

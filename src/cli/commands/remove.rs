@@ -7,22 +7,15 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use jiff::Timestamp;
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::settings::BeforeRemoval;
-use crate::cli::settings::RemoveSettings;
-use crate::cli::settings::Wanted;
-use crate::cli::terminal::ask;
-use crate::cli::terminal::print;
+use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::settings::{BeforeRemoval, RemoveSettings, Wanted};
+use crate::cli::terminal::{ask, print};
 use crate::cli::text::Count;
-use crate::clock::Clock as _;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::retry::RetrySettings;
-use crate::store::RunState;
-use crate::store::StoreError;
+use crate::store::{RunState, StoreError};
 
-use super::carry::open_store;
-use super::carry::state;
+use super::carry::{open_store, state};
 use super::past;
 use super::past::PastRun;
 use super::service::imitation_file;
@@ -140,14 +133,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cli::commands::past::tests::begin;
-    use crate::cli::commands::past::tests::store;
-    use crate::domain::Destination;
-    use crate::domain::RunId;
-    use crate::domain::Scope;
+    use crate::cli::commands::past::tests::{begin, store};
+    use crate::model::{Destination, RunId, Scope};
     use crate::quota::Windows;
-    use crate::store::Purpose;
-    use crate::store::Take;
+    use crate::store::{Purpose, Take};
 
     fn settings(dir: &Path, wanted: Wanted, consent: BeforeRemoval) -> RemoveSettings {
         RemoveSettings {

@@ -2,8 +2,7 @@
 
 use crate::cli::failure::Failure;
 use crate::cli::settings::ReportSettings;
-use crate::clock::Clock as _;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 
 use super::carry::prove_targets;
 use super::past;

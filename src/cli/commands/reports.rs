@@ -6,35 +6,18 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::place::is_one_place;
 use crate::cli::settings::Output;
-use crate::domain::FollowUp;
-use crate::domain::Outcome;
-use crate::domain::RunId;
-use crate::domain::Standing;
-use crate::quota::Window;
-use crate::quota::Windows;
-use crate::report::Accepted;
-use crate::report::Course;
-use crate::report::Delivery;
-use crate::report::FOLLOW_UP_ROWS;
-use crate::report::ReportFormat;
-use crate::report::ReportSummary;
-use crate::report::ReportTarget;
-use crate::report::Setting;
-use crate::report::Timeline;
-use crate::report::TimelineBuilder;
-use crate::report::World;
-use crate::report::write_report;
-use crate::store::Reader;
-use crate::store::ReportRows;
-use crate::store::RunRecord;
-use crate::store::StoreError;
+use crate::model::{FollowUp, Outcome, RunId, Standing};
+use crate::quota::{Window, Windows};
+use crate::report::{
+    Accepted, Course, Delivery, FOLLOW_UP_ROWS, ReportFormat, ReportSummary, ReportTarget, Setting,
+    Timeline, TimelineBuilder, World, write_report,
+};
+use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
 use super::service::SANDBOX_CLOUD;
 

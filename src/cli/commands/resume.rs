@@ -8,75 +8,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use anyhow::anyhow;
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
 use crate::cli::again::Again;
-use crate::cli::consent::PlanOrigin;
-use crate::cli::consent::StdinUse;
-use crate::cli::consent::Terminal;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::failure::RunExit;
+use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
+use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::progress::Progress;
-use crate::cli::settings::ConnectionSettings;
-use crate::cli::settings::Consent;
-use crate::cli::settings::Profiles;
-use crate::cli::settings::ResumeSettings;
-use crate::cli::settings::SettingsError;
-use crate::cli::text::Count;
-use crate::cli::text::Span;
-use crate::cli::text::visible;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::RunId;
-use crate::engine::Before;
-use crate::engine::Beyond;
-use crate::engine::Intake;
-use crate::engine::LaneNames;
-use crate::engine::Place;
-use crate::engine::Planner;
-use crate::engine::recall;
-use crate::intake::Bookmark;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
-use crate::intake::open;
-use crate::report::ReportFormat;
-use crate::report::ReportTarget;
-use crate::report::write_follow_ups;
-use crate::store::Holder;
-use crate::store::IntakeMark;
-use crate::store::RunState;
-use crate::store::Store;
-use crate::store::StoreError;
+use crate::cli::settings::{ConnectionSettings, Consent, Profiles, ResumeSettings, SettingsError};
+use crate::cli::text::{Count, Span, visible};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Before, Beyond, Intake, LaneNames, Place, Planner, recall};
+use crate::input::{Bookmark, Input, InputSettings, open};
+use crate::model::RunId;
+use crate::report::{ReportFormat, ReportTarget, write_follow_ups};
+use crate::store::{Holder, InputMark, RunState, Store, StoreError};
 
-use super::carry::Carrying;
-use super::carry::StopWishes;
-use super::carry::carry_out;
-use super::carry::open_store;
-use super::carry::prove_follow_up;
-use super::carry::prove_targets;
-use super::carry::say;
-use super::carry::say_sandbox;
-use super::carry::state;
-use super::carry::stopped_early;
-use super::carry::usage;
+use super::carry::{
+    Carrying, StopWishes, carry_out, open_store, prove_follow_up, prove_targets, say, say_sandbox,
+    state, stopped_early, usage,
+};
 use super::choosing::is_selection;
 use super::ending::Look;
-use super::follow_up::needs;
-use super::follow_up::unlooked;
+use super::follow_up::{needs, unlooked};
 use super::lanes::Lanes;
-use super::order::Agreement;
-use super::order::Order;
+use super::order::{Agreement, Order};
 use super::past;
 use super::past::PastRun;
-use super::planned::Plan;
-use super::planned::Refused;
-use super::planned::Terms;
-use super::reports::prove_metrics;
-use super::reports::write_one;
+use super::planned::{Plan, Refused, Terms};
+use super::reports::{prove_metrics, write_one};
 use super::service::Service;
 
 /// What a run is begun for, in the words of a refusal.
@@ -312,7 +272,7 @@ fn finished(
 async fn reach(
     past: &PastRun,
     order: &Order,
-    reading: (&[Input], &IntakeSettings),
+    reading: (&[Input], &InputSettings),
     (connection, profiles): (Result<ConnectionSettings, SettingsError>, &Profiles),
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
@@ -400,11 +360,7 @@ fn recall_rows(
 }
 
 /// Takes the reading up where it was broken off, and says what cannot be had any more.
-fn take_up(
-    past: &PastRun,
-    inputs: &[Input],
-    settings: &IntakeSettings,
-) -> (Intake, Option<String>) {
+fn take_up(past: &PastRun, inputs: &[Input], settings: &InputSettings) -> (Intake, Option<String>) {
     let mark = &past.record.intake;
     if mark.complete {
         return (Intake::Nothing, None);
@@ -431,9 +387,9 @@ fn take_up(
 
 /// Opens what can be read of the inputs from their mark on, and names the first of them that cannot.
 fn reopen(
-    mark: &IntakeMark,
+    mark: &InputMark,
     inputs: &[Input],
-    settings: &IntakeSettings,
+    settings: &InputSettings,
 ) -> anyhow::Result<(Intake, Option<String>)> {
     let place: Option<Place> = match mark.position.as_deref() {
         Some(text) => Some(serde_json::from_str(text).context("its place cannot be read")?),
@@ -487,8 +443,7 @@ fn name(input: &Input) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::past::tests::begin;
-    use crate::cli::commands::past::tests::store;
+    use crate::cli::commands::past::tests::{begin, store};
     use crate::store::Record;
 
     #[tokio::test]
@@ -505,9 +460,9 @@ mod tests {
             refused.hints[0].starts_with("wait for its end"),
             "{refused:?}"
         );
-        let mark = IntakeMark {
+        let mark = InputMark {
             rows_read: 7,
-            ..IntakeMark::default()
+            ..InputMark::default()
         };
         first.append_rows(run, Vec::new(), mark).await.unwrap();
         drop(first);

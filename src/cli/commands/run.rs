@@ -10,51 +10,28 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cli::again::Again;
-use crate::cli::consent::PlanOrigin;
-use crate::cli::consent::StdinUse;
-use crate::cli::consent::Terminal;
-use crate::cli::failure::Failure;
-use crate::cli::failure::RunExit;
+use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::progress::Progress;
-use crate::cli::settings::Consent;
-use crate::cli::settings::Profiles;
-use crate::cli::settings::RunSettings;
-use crate::cli::settings::World;
-use crate::cli::settings::apart;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::RunId;
-use crate::engine::Before;
-use crate::engine::Beyond;
-use crate::engine::Intake;
-use crate::engine::Planner;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
-use crate::intake::open;
+use crate::cli::settings::{Consent, Profiles, RunSettings, World, apart};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Before, Beyond, Intake, Planner};
+use crate::input::{Input, InputSettings, open};
+use crate::model::RunId;
 use crate::platform;
 use crate::store::NewRun;
 
-use super::carry::Carrying;
-use super::carry::StopWishes;
-use super::carry::carry_out;
-use super::carry::open_store;
-use super::carry::prove_follow_up;
-use super::carry::prove_targets;
-use super::carry::say_sandbox;
-use super::carry::state;
-use super::carry::stopped_early;
-use super::carry::usage;
-use super::choosing::input_name;
-use super::choosing::read_keep;
+use super::carry::{
+    Carrying, StopWishes, carry_out, open_store, prove_follow_up, prove_targets, say_sandbox,
+    state, stopped_early, usage,
+};
+use super::choosing::{input_name, read_keep};
 use super::ending::Look;
 use super::lanes::Lanes;
 use super::order::Order;
-use super::planned::Plan;
-use super::planned::Refused;
-use super::planned::Terms;
+use super::planned::{Plan, Refused, Terms};
 use super::reports::prove_metrics;
-use super::select::Selecting;
-use super::select::filter;
+use super::select::{Selecting, filter};
 use super::service::Service;
 
 /// A file of which so many rows name no tenant has no such column.
@@ -219,7 +196,7 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
 }
 
 /// Returns the world with the tenants that the input names.
-fn of_input(world: World, inputs: &[Input], intake: &IntakeSettings) -> Result<World, Failure> {
+fn of_input(world: World, inputs: &[Input], intake: &InputSettings) -> Result<World, Failure> {
     let World::ByInput(profiles, otherwise) = world else {
         return Ok(world);
     };
@@ -241,7 +218,7 @@ fn of_input(world: World, inputs: &[Input], intake: &IntakeSettings) -> Result<W
 fn profiles_named(
     profiles: &Profiles,
     inputs: &[Input],
-    intake: &IntakeSettings,
+    intake: &InputSettings,
 ) -> Result<Vec<String>, Failure> {
     let mut named: Vec<String> = Vec::new();
     let mut told: HashSet<String> = HashSet::new();

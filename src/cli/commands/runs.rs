@@ -1,23 +1,19 @@
 //! `runs`: past runs, newest first.
 
-use comfy_table::ContentArrangement;
-use comfy_table::Table;
-use comfy_table::presets;
+use comfy_table::{ContentArrangement, Table, presets};
 use console::measure_text_width;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
 use crate::cli::settings::RunsSettings;
 use crate::cli::terminal::print;
-use crate::cli::text::Number;
-use crate::cli::text::visible;
-use crate::domain::Outcome;
+use crate::cli::text::{Number, visible};
+use crate::model::Outcome;
 
 use super::carry::state;
 use super::ending::Look;
 use super::past;
-use super::past::Found;
-use super::past::PastRun;
+use super::past::{Found, PastRun};
 
 /// Prints the runs.
 ///
@@ -158,8 +154,7 @@ fn json(runs: &[PastRun]) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::past::tests::begin;
-    use crate::cli::commands::past::tests::store;
+    use crate::cli::commands::past::tests::{begin, store};
 
     #[tokio::test]
     async fn no_cell_is_cut_however_narrow_the_terminal() {

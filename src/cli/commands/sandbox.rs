@@ -7,18 +7,14 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
-use crate::cli::settings::Seed;
-use crate::cli::settings::ServeSettings;
+use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::settings::{Seed, ServeSettings};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
-use crate::intake;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
+use crate::input;
+use crate::input::{Input, InputSettings};
 use crate::sandbox;
-use crate::sandbox::Mix;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Mix, Sandbox};
 
 /// What made-up actions are thrown from: the same command shows the same world each time.
 const SEED: u64 = 1;
@@ -76,7 +72,7 @@ fn plant(sandbox: &Sandbox, seed: Seed) -> Result<Count<'static>, Failure> {
 fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failure> {
     let unusable = |error| Failure::new(FailureKind::Usage, error);
     let mut actions = 0;
-    for open in intake::open(&[input], &IntakeSettings::default()).map_err(unusable)? {
+    for open in input::open(&[input], &InputSettings::default()).map_err(unusable)? {
         for row in open {
             let row = row.map_err(unusable)?;
             // A bad row names no action; a run that reads the same file will say so.

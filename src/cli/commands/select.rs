@@ -5,21 +5,14 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::api::filter_of;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::failure::{Failure, FailureKind};
 use crate::clock::Clock;
-use crate::domain::Destination;
-use crate::engine::Before;
-use crate::engine::Pages;
-use crate::engine::Planner;
-use crate::engine::Selected;
-use crate::engine::SelectionJournal;
 use crate::engine::core::StopReason;
-use crate::store::RunKey;
-use crate::store::Store;
+use crate::engine::{Before, Pages, Planner, Selected, SelectionJournal};
+use crate::model::Destination;
+use crate::store::{RunKey, Store};
 
-use super::carry::StopWishes;
-use super::carry::state;
+use super::carry::{StopWishes, state};
 use super::choosing::unread;
 use super::lanes::Lanes;
 use super::order::Order;

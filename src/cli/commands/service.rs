@@ -1,7 +1,6 @@
 //! Where a run's calls go: the service itself, or the sandbox that this process embeds.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,39 +11,17 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::ApiSettings;
-use crate::api::Canceller;
-use crate::api::Connection;
-use crate::api::Proxies;
-use crate::api::Reader;
-use crate::api::Trust;
-use crate::auth::Claims;
-use crate::auth::Credential;
-use crate::auth::ReadyToken;
-use crate::auth::TokenSource;
-use crate::cli::settings::ConnectionSettings;
-use crate::cli::settings::SignIn;
-use crate::clock::Clock;
-use crate::clock::SystemClock;
-use crate::domain::Destination;
-use crate::domain::RunId;
-use crate::domain::Scope;
-use crate::engine::LaneHandles;
-use crate::engine::LaneName;
-use crate::engine::ReadHandles;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
-use crate::intake::open;
-use crate::sandbox::Mix;
-use crate::sandbox::Sandbox;
-use crate::sandbox::SandboxSettings;
-use crate::sandbox::serve;
+use crate::api::{ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
+use crate::auth::{Claims, Credential, ReadyToken, TokenSource};
+use crate::cli::settings::{ConnectionSettings, SignIn};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{LaneHandles, LaneName, ReadHandles};
+use crate::input::{Input, InputSettings, open};
+use crate::model::{Destination, RunId, Scope};
+use crate::sandbox::{Mix, Sandbox, SandboxSettings, serve};
 
 use super::service_error::ServiceError;
-use super::sign_in::credential;
-use super::sign_in::first_token;
-use super::sign_in::trust;
-use super::sign_in::user_agent;
+use super::sign_in::{credential, first_token, trust, user_agent};
 
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
@@ -189,7 +166,7 @@ impl Service {
     /// Starts a sandbox on a free port of this machine: the one that an earlier process put away for this run, or a new
     /// one with an action for each row of the files among `inputs`.
     pub(super) async fn embedded(
-        (inputs, settings): (&[Input], &IntakeSettings),
+        (inputs, settings): (&[Input], &InputSettings),
         run: RunId,
         state_dir: &Path,
         (factor, timeout): (u32, Duration),
@@ -312,11 +289,7 @@ pub(super) fn connect(
 }
 
 /// Makes up an action for each row of the files among `inputs`.
-fn seed(
-    sandbox: &Sandbox,
-    inputs: &[Input],
-    settings: &IntakeSettings,
-) -> Result<(), ServiceError> {
+fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result<(), ServiceError> {
     let files: Vec<_> = inputs
         .iter()
         .filter(|input| **input != Input::Stdin)

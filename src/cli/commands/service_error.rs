@@ -1,8 +1,7 @@
 //! Why the service cannot be called, and how the program ends over it.
 
 use crate::auth::AuthError;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::failure::{Failure, FailureKind};
 
 /// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]

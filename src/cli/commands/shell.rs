@@ -1,18 +1,15 @@
 //! `completions` and `man`: what shells and packages want to know, made from the same description as the help.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::cli::args::Cli;
-use crate::cli::args::shell::CompletionsArgs;
-use crate::cli::args::shell::ManArgs;
-use crate::cli::failure::Failure;
-use crate::cli::failure::FailureKind;
+use crate::cli::args::shell::{CompletionsArgs, ManArgs};
+use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::terminal::print;
 
 /// Prints a completion script.

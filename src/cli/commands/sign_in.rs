@@ -4,28 +4,12 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::ApiError;
-use crate::api::Proxies;
-use crate::api::Scheme;
-use crate::api::Trust;
-use crate::api::WebSettings;
-use crate::api::web_client;
-use crate::auth::AuthError;
-use crate::auth::AzureKind;
-use crate::auth::AzureSource;
-use crate::auth::Certificate;
-use crate::auth::Credential;
-use crate::auth::DeviceCode;
-use crate::auth::DevicePrompt;
-use crate::auth::Freshness;
-use crate::auth::ReadyToken;
-use crate::auth::SecretOrigin;
-use crate::auth::Token;
-use crate::auth::TokenSource;
-use crate::auth::Web;
-use crate::cli::settings::ConnectionSettings;
-use crate::cli::settings::SignIn;
-use crate::cli::settings::TokenOrigin;
+use crate::api::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
+use crate::auth::{
+    AuthError, AzureKind, AzureSource, Certificate, Credential, DeviceCode, DevicePrompt,
+    Freshness, ReadyToken, SecretOrigin, Token, TokenSource, Web,
+};
+use crate::cli::settings::{ConnectionSettings, SignIn, TokenOrigin};
 use crate::cli::text::Span;
 use crate::clock::Clock;
 

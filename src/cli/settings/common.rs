@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use crate::cli::args::CommonArgs;
-use crate::cli::logging::LogFormat;
-use crate::cli::logging::LogSettings;
-use crate::cli::logging::Verbosity;
+use crate::cli::logging::{LogFormat, LogSettings, Verbosity};
 use crate::cli::progress::ProgressMode;
-use crate::cli::terminal::ColorMode;
-use crate::cli::terminal::Paint;
+use crate::cli::terminal::{ColorMode, Paint};
 
 use super::error::SettingsError;
 use super::surroundings::Surroundings;

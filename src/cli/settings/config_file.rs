@@ -13,20 +13,12 @@
 //! they come from. What arms the tool has no key, and a secret is named by its file or its variable, never written down.
 
 use std::fmt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toml::Table;
-use toml::Value;
+use toml::{Table, Value};
 
-use super::config_key::ARMING;
-use super::config_key::KEYS;
-use super::config_key::Key;
-use super::config_key::Kind;
-use super::config_key::SECRETS;
-use super::config_key::is_secret_itself;
-use super::config_key::nearest;
+use super::config_key::{ARMING, KEYS, Key, Kind, SECRETS, is_secret_itself, nearest};
 
 /// How the file is called in the platform's config folder.
 pub(super) const CONFIG_FILE: &str = "mde-cancel.toml";

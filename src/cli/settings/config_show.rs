@@ -3,20 +3,13 @@
 //! Secrets are not among them; of a variable that holds one only its name is known here. A setting that cannot be used is
 //! refused before anything is shown, as it would be by a run.
 
-use crate::cli::args::CommonArgs;
-use crate::cli::args::RunArgs;
-use crate::cli::args::cloud::Cloud;
-use crate::cli::args::cloud::Region;
+use crate::cli::args::cloud::{Cloud, Region};
 use crate::cli::args::config::ConfigShowArgs;
-use crate::cli::args::connection::CredentialChoice;
-use crate::cli::args::connection::ScopeArgs;
-use crate::cli::args::connection::SignInArgs;
+use crate::cli::args::connection::{CredentialChoice, ScopeArgs, SignInArgs};
 use crate::cli::args::value::Veiled;
+use crate::cli::args::{CommonArgs, RunArgs};
 
-use super::config_key::KEYS;
-use super::config_key::Key;
-use super::config_key::Kind;
-use super::config_key::is_secret_itself;
+use super::config_key::{KEYS, Key, Kind, is_secret_itself};
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::run::RunSettings;

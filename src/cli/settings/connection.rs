@@ -6,18 +6,14 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use url::Host;
-use url::Url;
+use url::{Host, Url};
 
-use crate::cli::args::ConnectionArgs;
-use crate::cli::args::cloud::Cloud;
-use crate::cli::args::cloud::Region;
-use crate::cli::args::value;
+use crate::cli::args::cloud::{Cloud, Region};
 use crate::cli::args::value::Veiled;
+use crate::cli::args::{ConnectionArgs, value};
 
 use super::error::SettingsError;
-use super::sign_in::Choice;
-use super::sign_in::SignIn;
+use super::sign_in::{Choice, SignIn};
 use super::surroundings::Surroundings;
 
 /// Where the service is and how to sign in.

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::AllowanceArgs;
-use crate::cli::args::CommonArgs;
 use crate::cli::args::config::DoctorArgs;
-use crate::cli::args::value;
+use crate::cli::args::{AllowanceArgs, CommonArgs, value};
 
 use super::allowance::Allowance;
 use super::common;

@@ -3,19 +3,16 @@
 //! The log is opened before anything else, and lines are added to it: a list of ids would be spoilt before anybody looked
 //! at it. What else may not stand in one place is refused where it is proved writable.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::place::is_one_place;
-use crate::intake::Input;
+use crate::input::Input;
 
 use super::error::SettingsError;
-use super::past::ReportSettings;
-use super::past::ResumeSettings;
+use super::past::{ReportSettings, ResumeSettings};
 use super::preview::PreviewSettings;
 use super::run::RunSettings;
-use super::sandbox::Seed;
-use super::sandbox::ServeSettings;
+use super::sandbox::{Seed, ServeSettings};
 
 /// Files, each with what it is.
 #[derive(Debug, Default)]

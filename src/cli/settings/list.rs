@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::AllowanceArgs;
-use crate::cli::args::CommonArgs;
-use crate::cli::args::ListArgs;
-use crate::cli::args::ListFormat;
-use crate::cli::args::value;
+use crate::cli::args::{AllowanceArgs, CommonArgs, ListArgs, ListFormat, value};
 use crate::quota::Windows;
 
 use super::allowance::Allowance;

@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::CommonArgs;
-use crate::cli::args::RemoveArgs;
-use crate::cli::args::ReportCommandArgs;
-use crate::cli::args::ResumeArgs;
-use crate::cli::args::RunsArgs;
-use crate::cli::args::TableFormat;
+use crate::cli::args::{
+    CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
+};
 use crate::engine::Triage;
 use crate::report::ReportFormat;
 

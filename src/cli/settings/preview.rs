@@ -3,23 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::CommonArgs;
-use crate::cli::args::PlanFormat;
-use crate::cli::args::PreviewArgs;
-use crate::cli::args::RunArgs;
-use crate::domain::ActionType;
+use crate::cli::args::{CommonArgs, PlanFormat, PreviewArgs, RunArgs};
 use crate::engine::Triage;
-use crate::intake::BookmarkUse;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
+use crate::input::{BookmarkUse, Input, InputSettings};
+use crate::model::ActionType;
 
 use super::allowance::Allowance;
-use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
-use super::run;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
+use super::{common, run};
 
 /// What a preview is to show.
 #[derive(Clone, Debug)]
@@ -29,7 +23,7 @@ pub struct PreviewSettings {
     /// What of it is meant.
     pub selection: SelectionSettings,
     /// How it is read.
-    pub intake: IntakeSettings,
+    pub intake: InputSettings,
     /// The guarded types that would be cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read.

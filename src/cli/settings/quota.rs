@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::args::CommonArgs;
-use crate::cli::args::QuotaArgs;
-use crate::cli::args::TableFormat;
-use crate::domain::Scope;
+use crate::cli::args::{CommonArgs, QuotaArgs, TableFormat};
+use crate::model::Scope;
 
 use super::allowance::Allowance;
 use super::common;

@@ -1,38 +1,28 @@
 //! What a run is to do, resolved: its inputs, whom it calls, and how fast.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::args::CommonArgs;
-use crate::cli::args::ConnectionArgs;
-use crate::cli::args::ConsentArgs;
-use crate::cli::args::InputArgs;
-use crate::cli::args::PaceArgs;
-use crate::cli::args::ReportArgs;
-use crate::cli::args::RunArgs;
-use crate::cli::args::value;
 use crate::cli::args::value::PaceChoice;
+use crate::cli::args::{
+    CommonArgs, ConnectionArgs, ConsentArgs, InputArgs, PaceArgs, ReportArgs, RunArgs, value,
+};
 use crate::cli::place::is_one_place;
-use crate::domain::ActionType;
-use crate::domain::RunId;
 use crate::engine::Triage;
 use crate::engine::core::MaxFailures;
-use crate::intake::BookmarkUse;
-use crate::intake::Input;
-use crate::intake::IntakeSettings;
+use crate::input::{BookmarkUse, Input, InputSettings};
+use crate::model::{ActionType, RunId};
 use crate::quota::Pace;
 use crate::report::ReportFormat;
 
 use super::allowance::Allowance;
-use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::output::Output;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
-use super::tenants;
 use super::tenants::Profiles;
+use super::{common, tenants};
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
@@ -47,7 +37,7 @@ pub struct RunSettings {
     /// What is read, in this order, and standard input at most once; empty for a selection from the tenant.
     pub inputs: Vec<Input>,
     /// How it is read.
-    pub intake: IntakeSettings,
+    pub intake: InputSettings,
     /// What of it is meant.
     pub selection: SelectionSettings,
     /// The comment that beats a row's own.
@@ -309,14 +299,14 @@ pub(super) fn intake(
     typed: InputArgs,
     around: &Surroundings<'_>,
     bookmarks: BookmarkUse,
-) -> Result<IntakeSettings, SettingsError> {
+) -> Result<InputSettings, SettingsError> {
     let id_column = around.layered(typed.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
     let format = around.layered(
         typed.input_format,
         "MDE_CANCEL_INPUT_FORMAT",
         value::input_format,
     )?;
-    Ok(IntakeSettings {
+    Ok(InputSettings {
         id_column,
         format: format.unwrap_or_default(),
         bookmarks,

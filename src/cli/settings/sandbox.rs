@@ -1,13 +1,11 @@
 //! How the `sandbox` command serves.
 
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::cli::args::SandboxArgs;
-use crate::intake::Input;
-use crate::sandbox::SandboxSettings;
-use crate::sandbox::TokenCheck;
+use crate::input::Input;
+use crate::sandbox::{SandboxSettings, TokenCheck};
 
 /// How the `sandbox` command serves.
 #[derive(Clone, Debug)]

@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::cli::args::selection::SelectionArgs;
-use crate::cli::args::selection::When;
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::Selection;
+use crate::cli::args::selection::{SelectionArgs, When};
 use crate::engine::Triage;
+use crate::model::{ActionStatus, ActionType, Selection};
 
 use super::error::SettingsError;
 

@@ -4,19 +4,16 @@
 //! else because a secret had expired. What `--credential auto` takes: the one whose file a flag names; else the first, in
 //! the order of [`AUTO`], of which a setting is there. Whatever else that means needs must then be there, too.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use crate::cli::args::connection::CredentialChoice;
-use crate::cli::args::connection::SignInArgs;
+use crate::cli::args::connection::{CredentialChoice, SignInArgs};
 use crate::cli::args::value;
 use crate::cli::args::value::InvalidValue;
 
-use super::config_key::SECRET_VARIABLE;
-use super::config_key::TOKEN_VARIABLE;
+use super::config_key::{SECRET_VARIABLE, TOKEN_VARIABLE};
 use super::error::SettingsError;
 use super::surroundings::Surroundings;
 

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use crate::cli::args::value::InvalidValue;
 use crate::platform;
 
-use super::config_file::CONFIG_FILE;
-use super::config_file::ConfigLayer;
+use super::config_file::{CONFIG_FILE, ConfigLayer};
 use super::error::SettingsError;
 
 /// What settings look at besides what was typed.

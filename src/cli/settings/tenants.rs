@@ -2,8 +2,7 @@
 
 use crate::cli::args::ConnectionArgs;
 
-use super::config_file::ConfigFault;
-use super::config_file::ConfigLayer;
+use super::config_file::{ConfigFault, ConfigLayer};
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
 use super::surroundings::Surroundings;

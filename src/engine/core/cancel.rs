@@ -4,36 +4,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::CancelReply;
-use crate::domain::Destination;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
-use crate::domain::RowNumber;
-use crate::domain::Throttle;
-use crate::domain::Uptime;
+use crate::model::{
+    CancelReply, Destination, Moment, Outcome, Reply, ReplyKind, RowNumber, Throttle, Uptime,
+};
 use crate::quota::Window;
-use crate::retry::CancelVerdict;
-use crate::retry::Doubt;
-use crate::retry::Fate;
-use crate::retry::RecordVerdict;
-use crate::retry::backoff;
-use crate::retry::judge_cancel;
-use crate::retry::judge_record;
-use crate::retry::judge_throttle;
-use crate::retry::wait_of;
-use crate::store::AttemptReply;
-use crate::store::Record;
-use crate::store::RunKey;
+use crate::retry::{
+    CancelVerdict, Doubt, Fate, RecordVerdict, backoff, judge_cancel, judge_record, judge_throttle,
+    wait_of,
+};
+use crate::store::{AttemptReply, Record, RunKey};
 
-use super::event::RunEvent;
-use super::event::StopReason;
-use super::event::Ticket;
-use super::lane::Errand;
-use super::lane::Flight;
-use super::lane::Lane;
-use super::lane::Reading;
+use super::event::{RunEvent, StopReason, Ticket};
+use super::lane::{Errand, Flight, Lane, Reading};
 use super::row::Row;
 use super::words;
 
@@ -281,7 +263,7 @@ impl Lane {
         now: Moment,
         number: RowNumber,
         doubt: Doubt,
-        record: Option<Box<crate::domain::MachineAction>>,
+        record: Option<Box<crate::model::MachineAction>>,
     ) {
         self.found_any |= doubt != Doubt::Missing;
         let again = self.settings.retry.missing_again;

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use crate::domain::Destination;
-use crate::domain::Moment;
+use crate::model::{Destination, Moment};
 use crate::store::Record;
 
 use super::event::Effect;

@@ -5,20 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::ActionId;
-use crate::domain::CancelReply;
-use crate::domain::Destination;
-use crate::domain::LaneId;
-use crate::domain::Outcome;
-use crate::domain::ReadReply;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
-use crate::quota::KeptPace;
-use crate::quota::Window;
-use crate::store::QueuedRow;
-use crate::store::Record;
-use crate::store::Take;
-use crate::store::Taken;
+use crate::model::{
+    ActionId, CancelReply, Destination, LaneId, Outcome, ReadReply, RowNumber, Uptime,
+};
+use crate::quota::{KeptPace, Window};
+use crate::store::{QueuedRow, Record, Take, Taken};
 
 use super::gate::WaitCause;
 

@@ -5,14 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::Uptime;
-use crate::quota::Cooldown;
-use crate::quota::KeptPace;
-use crate::quota::Pace;
-use crate::quota::Pacer;
-use crate::quota::SlowStart;
-use crate::quota::Window;
-use crate::quota::Windows;
+use crate::model::Uptime;
+use crate::quota::{Cooldown, KeptPace, Pace, Pacer, SlowStart, Window, Windows};
 use crate::store::ScopeKey;
 
 /// Why nothing leaves.

@@ -3,42 +3,23 @@
 //! The state lives here; what happens on each kind of event stands in the files beside it: `send` (which call leaves
 //! next), `cancel` (answers to cancels), `look` (answers to reads), `settle` (last words).
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
-use crate::domain::ActionType;
-use crate::domain::Destination;
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
+use crate::model::{ActionType, Destination, LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::retry::Doubt;
-use crate::store::CallId;
-use crate::store::Phase;
-use crate::store::QueuedRow;
-use crate::store::Record;
+use crate::store::{CallId, Phase, QueuedRow, Record};
 
-use super::event::Effect;
-use super::event::RunEvent;
-use super::event::StopReason;
-use super::event::Ticket;
-use super::event::Waiting;
-use super::gate::Gate;
-use super::gate::Wait;
-use super::gate::WaitCause;
-use super::outage::Outage;
-use super::outage::ProbeOf;
+use super::event::{Effect, RunEvent, StopReason, Ticket, Waiting};
+use super::gate::{Gate, Wait, WaitCause};
+use super::outage::{Outage, ProbeOf};
 use super::queue::Queue;
 use super::row::Row;
-use super::settings::CoreSettings;
-use super::settings::LaneSettings;
+use super::settings::{CoreSettings, LaneSettings};
 use super::share::Share;
 use super::tally::Tally;
 use super::token_care::TokenCare;

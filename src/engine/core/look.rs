@@ -2,27 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::domain::ActionId;
-use crate::domain::Destination;
-use crate::domain::MachineAction;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::ReadReply;
-use crate::domain::ReplyKind;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
-use crate::retry::Doubt;
-use crate::retry::RecordVerdict;
-use crate::retry::backoff;
-use crate::retry::judge_record;
+use crate::model::{
+    ActionId, Destination, MachineAction, Moment, Outcome, ReadReply, ReplyKind, RowNumber, Uptime,
+};
+use crate::retry::{Doubt, RecordVerdict, backoff, judge_record};
 use crate::store::Record;
 
-use super::event::RunEvent;
-use super::event::Ticket;
-use super::lane::Errand;
-use super::lane::Lane;
-use super::lane::MAX_BATCH;
-use super::lane::Reading;
+use super::event::{RunEvent, Ticket};
+use super::lane::{Errand, Lane, MAX_BATCH, Reading};
 use super::row::ReadFault;
 use super::words;
 

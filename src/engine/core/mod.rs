@@ -37,18 +37,8 @@ mod look;
 
 mod run;
 
-pub use event::Effect;
-pub use event::Event;
-pub use event::RunEvent;
-pub use event::StopReason;
-pub use event::Ticket;
-pub use event::Waiting;
-pub use gate::GateSettings;
-pub use gate::WaitCause;
-pub use run::Core;
-pub use run::LaneView;
-pub use settings::CommentRule;
-pub use settings::CoreSettings;
-pub use settings::LaneSettings;
-pub use settings::MaxFailures;
+pub use event::{Effect, Event, RunEvent, StopReason, Ticket, Waiting};
+pub use gate::{GateSettings, WaitCause};
+pub use run::{Core, LaneView};
+pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures};
 pub use tally::Tally;

@@ -6,9 +6,8 @@
 
 use rand::Rng;
 
-use crate::domain::Uptime;
-use crate::retry::RetrySettings;
-use crate::retry::probe_pause;
+use crate::model::Uptime;
+use crate::retry::{RetrySettings, probe_pause};
 
 /// So many transient faults in a row are an outage.
 const FAULTS: u32 = 5;

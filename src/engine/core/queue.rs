@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
+use crate::model::{RowNumber, Uptime};
 
 /// The rows of one lane that wait to be sent.
 #[derive(Debug, Default)]

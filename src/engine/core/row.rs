@@ -4,19 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::ActionId;
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::FollowUp;
-use crate::domain::MachineAction;
-use crate::domain::Outcome;
-use crate::domain::RowContext;
-use crate::domain::Settlement;
-use crate::domain::Uptime;
-use crate::retry::Doubt;
-use crate::retry::History;
-use crate::store::Phase;
-use crate::store::QueuedRow;
+use crate::model::{
+    ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Outcome, RowContext, Settlement,
+    Uptime,
+};
+use crate::retry::{Doubt, History};
+use crate::store::{Phase, QueuedRow};
 
 /// What the lane had heard when a read of a row failed.
 #[derive(Clone, Copy, Debug)]

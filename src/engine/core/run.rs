@@ -3,21 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::domain::LaneId;
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{LaneId, Moment, Uptime};
 
-use crate::quota::KeptPace;
-use crate::quota::Windows;
+use crate::quota::{KeptPace, Windows};
 use crate::store::ScopeKey;
 
-use super::event::Effect;
-use super::event::Event;
-use super::event::StopReason;
-use super::event::Waiting;
+use super::event::{Effect, Event, StopReason, Waiting};
 use super::lane::Lane;
-use super::settings::CoreSettings;
-use super::settings::LaneSettings;
+use super::settings::{CoreSettings, LaneSettings};
 use super::tally::Tally;
 
 /// The deciding half of a run.
@@ -315,15 +308,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::ActionId;
-    use crate::domain::RowContext;
-    use crate::domain::RowNumber;
-    use crate::engine::core::CommentRule;
-    use crate::engine::core::GateSettings;
+    use crate::engine::core::{CommentRule, GateSettings};
+    use crate::model::{ActionId, RowContext, RowNumber};
     use crate::retry::RetrySettings;
-    use crate::store::Phase;
-    use crate::store::QueuedRow;
-    use crate::store::RunKey;
+    use crate::store::{Phase, QueuedRow, RunKey};
 
     const HOUR: u64 = 3600;
 

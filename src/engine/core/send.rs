@@ -2,26 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::domain::Destination;
-use crate::domain::Moment;
-use crate::domain::RowNumber;
-use crate::domain::Uptime;
+use crate::model::{Destination, Moment, RowNumber, Uptime};
 use crate::retry::Doubt;
-use crate::store::Purpose;
-use crate::store::Record;
-use crate::store::Take;
-use crate::store::Taken;
+use crate::store::{Purpose, Record, Take, Taken};
 
-use super::event::Effect;
-use super::event::Ticket;
-use super::gate::Wait;
-use super::gate::WaitCause;
-use super::lane::Errand;
-use super::lane::Flight;
-use super::lane::Lane;
-use super::lane::Reading;
-use super::outage::Outage;
-use super::outage::Passage;
+use super::event::{Effect, Ticket};
+use super::gate::{Wait, WaitCause};
+use super::lane::{Errand, Flight, Lane, Reading};
+use super::outage::{Outage, Passage};
 
 impl Lane {
     /// Lets everything leave that may leave now, and notes when to look again.

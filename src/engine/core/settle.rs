@@ -1,15 +1,10 @@
 //! Last words, and the reasons that stand beside them in the report.
 
-use crate::domain::ActionStatus;
-use crate::domain::ActionType;
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
+use crate::model::{ActionStatus, ActionType, Moment, Outcome, RowNumber};
 use crate::store::Record;
 
 use super::event::RunEvent;
-use super::lane::Lane;
-use super::lane::Reading;
+use super::lane::{Lane, Reading};
 use super::words;
 
 impl Lane {

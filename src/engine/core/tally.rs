@@ -1,6 +1,6 @@
 //! Counts of one lane, for the summary, the display and the exit code.
 
-use crate::domain::Outcome;
+use crate::model::Outcome;
 
 /// What has been counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,17 +5,12 @@
 
 use jiff::Timestamp;
 
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{Moment, Uptime};
 use crate::retry::probe_pause;
 
-use super::event::Effect;
-use super::event::StopReason;
-use super::gate::Wait;
-use super::gate::WaitCause;
-use super::lane::Flight;
-use super::lane::Lane;
-use super::lane::TokenState;
+use super::event::{Effect, StopReason};
+use super::gate::{Wait, WaitCause};
+use super::lane::{Flight, Lane, TokenState};
 use super::token_care::TokenCare;
 
 impl Lane {

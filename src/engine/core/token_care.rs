@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::Moment;
-use crate::domain::Uptime;
+use crate::model::{Moment, Uptime};
 
 /// A new token is asked for so long before the old one ends, or a tenth of its life before where that is less.
 const AHEAD: Duration = Duration::from_secs(300);

@@ -5,22 +5,13 @@
 
 use std::time::Duration;
 
-use crate::domain::Moment;
-use crate::domain::Outcome;
-use crate::domain::RowNumber;
-use crate::retry::Doubt;
-use crate::retry::RecordVerdict;
-use crate::retry::judge_record;
+use crate::model::{Moment, Outcome, RowNumber};
+use crate::retry::{Doubt, RecordVerdict, judge_record};
 use crate::store::Record;
 
-use super::event::Effect;
-use super::event::RunEvent;
-use super::event::StopReason;
-use super::event::Waiting;
-use super::gate::Wait;
-use super::gate::WaitCause;
-use super::lane::Errand;
-use super::lane::Lane;
+use super::event::{Effect, RunEvent, StopReason, Waiting};
+use super::gate::{Wait, WaitCause};
+use super::lane::{Errand, Lane};
 use super::send::passage;
 use crate::engine::rules::Triage;
 
@@ -234,7 +225,7 @@ impl Lane {
     fn held_by_rules(&self, number: RowNumber) -> Option<String> {
         let row = self.rows.get(&number)?;
         let record = row.record.as_deref()?;
-        let facts = crate::domain::Facts::of_record(&row.context, record);
+        let facts = crate::model::Facts::of_record(&row.context, record);
         self.settings.rules.hold(row.id, &facts)
     }
 

@@ -2,13 +2,10 @@
 //!
 //! Beside the remaining cancels: looks cost nothing but the read allowance, and many are one call.
 
-use crate::domain::Moment;
-use crate::domain::RowNumber;
-use crate::retry::Doubt;
-use crate::retry::watch_pause;
+use crate::model::{Moment, RowNumber};
+use crate::retry::{Doubt, watch_pause};
 
-use super::lane::Lane;
-use super::lane::Reading;
+use super::lane::{Lane, Reading};
 
 impl Lane {
     /// The service took a cancel, and its record is open as far as it was seen.

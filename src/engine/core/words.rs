@@ -1,10 +1,6 @@
 //! The core's phrases for reports and logs, in one place so that they agree.
 
-use crate::domain::ActionType;
-use crate::domain::MachineAction;
-use crate::domain::Reply;
-use crate::domain::ReplyKind;
-use crate::domain::Throttle;
+use crate::model::{ActionType, MachineAction, Reply, ReplyKind, Throttle};
 
 /// Returns one word for a kind of reply: the journal's and the metrics' class.
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
@@ -130,7 +126,7 @@ mod tests {
         Reply {
             kind,
             http_status,
-            error: Some(crate::domain::ServiceError {
+            error: Some(crate::model::ServiceError {
                 code: "Busy".to_owned(),
                 message: "action 7f3c2a10".to_owned(),
                 correlation_id: None,

@@ -1,39 +1,17 @@
 //! Servers that mean harm, or are broken beyond what a service does: every call ends, in bounded memory, with the reply
 //! that claims least.
 
-use mde_cancel::api::Canceller;
-use mde_cancel::api::Reader;
-use mde_cancel::api::Trust;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::retry::CancelVerdict;
-use mde_cancel::retry::Fate;
-use mde_cancel::retry::judge_cancel;
+use mde_cancel::api::{Canceller, Reader, Trust};
+use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
+use mde_cancel::retry::{CancelVerdict, Fate, judge_cancel};
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
-use proptest::test_runner::Config;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, TestRunner};
 
-use super::ID;
-use super::OTHER;
-use super::SHORT;
-use super::answer;
-use super::cancel;
 use super::gzip::gzip_of;
-use super::id;
-use super::open;
-use super::plain;
-use super::record;
-use super::reply_to;
-use super::server::Server;
-use super::server::Then;
-use super::token;
+use super::server::{Server, Then};
+use super::{ID, OTHER, SHORT, answer, cancel, id, open, plain, record, reply_to, token};
 
 /// What the kernel may hold of an answer besides what the client reads before it gives up.
 const BOUND: usize = 64 << 20;

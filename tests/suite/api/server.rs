@@ -1,16 +1,10 @@
 //! A server that says exactly the bytes a test wrote down, and remembers what it was asked.
 
-use std::io::ErrorKind::TimedOut;
-use std::io::ErrorKind::WouldBlock;
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::Shutdown;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::io::ErrorKind::{TimedOut, WouldBlock};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What the server does once it has said its bytes.

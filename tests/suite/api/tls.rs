@@ -1,33 +1,19 @@
 //! TLS that fails: before a byte of the call has left where the peer cannot be trusted, and after it where the peer
 //! goes silent or away.
 
-use std::io::Read as _;
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mde_cancel::api::Trust;
-use mde_cancel::api::install_crypto_provider;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::ReplyKind;
-use rustls::ServerConfig;
-use rustls::ServerConnection;
-use rustls::StreamOwned;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::PrivateKeyDer;
+use mde_cancel::api::{Trust, install_crypto_provider};
+use mde_cancel::model::{CancelReply, ReplyKind};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::ID;
-use super::PATIENT;
-use super::SHORT;
-use super::answer;
-use super::cancel;
-use super::open;
-use super::record;
+use super::{ID, PATIENT, SHORT, answer, cancel, open, record};
 
 /// What the server does once the handshake is over.
 #[derive(Clone, Copy, PartialEq)]

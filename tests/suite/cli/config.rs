@@ -2,15 +2,10 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::CommandSettings;
-use mde_cancel::cli::settings::ConfigLayer;
-use mde_cancel::cli::settings::SignIn;
-use mde_cancel::cli::settings::TokenOrigin;
+use mde_cancel::cli::settings::{CommandSettings, ConfigLayer, SignIn, TokenOrigin};
 
-use super::MARKER;
 use super::layers::VARIABLES;
-use super::service;
-use super::typing;
+use super::{MARKER, service, typing};
 
 /// A config file with this text, in a folder of its own.
 struct File {

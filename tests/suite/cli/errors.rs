@@ -1,9 +1,6 @@
 //! Every error that settings can have, as the user sees it.
 
-use super::MARKER;
-use super::Typing;
-use super::service;
-use super::typing;
+use super::{MARKER, Typing, service, typing};
 
 #[test]
 fn every_error_says_what_is_wrong_where_and_what_helps() {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::CommandFactory as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use mde_cancel::cli::args::Cli;
 
 use super::layers::VARIABLES;

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::CommandSettings;
-use mde_cancel::cli::settings::Consent;
-use mde_cancel::cli::settings::Settings;
+use mde_cancel::cli::settings::{CommandSettings, Consent, Settings};
 
-use super::MARKER;
-use super::typing;
+use super::{MARKER, typing};
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
 pub(super) const VARIABLES: [(&str, &str, &str); 34] = [

@@ -3,13 +3,10 @@
 use std::net::SocketAddr;
 
 use mde_cancel::cli::commands::serve_sandbox;
-use mde_cancel::cli::settings::CommandSettings;
-use mde_cancel::cli::settings::Seed;
-use mde_cancel::cli::settings::ServeSettings;
-use mde_cancel::intake::Input;
+use mde_cancel::cli::settings::{CommandSettings, Seed, ServeSettings};
+use mde_cancel::input::Input;
 
-use super::Typing;
-use super::typing;
+use super::{Typing, typing};
 
 fn settings(typed: Typing) -> ServeSettings {
     match typed.resolve().unwrap().command {

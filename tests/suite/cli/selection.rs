@@ -1,13 +1,9 @@
 //! Selections: what may be typed together, and what it means.
 
 use mde_cancel::cli::settings::CommandSettings;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
+use mde_cancel::model::{ActionStatus, ActionType};
 
-use super::MARKER;
-use super::Typing;
-use super::service;
-use super::typing;
+use super::{MARKER, Typing, service, typing};
 
 /// A run on a selection from the tenant that nobody is asked about.
 fn selecting(words: &str) -> Typing {

@@ -3,13 +3,9 @@
 use std::path::PathBuf;
 
 use mde_cancel::cli::args::connection::CredentialChoice;
-use mde_cancel::cli::settings::SignIn;
-use mde_cancel::cli::settings::TokenOrigin;
+use mde_cancel::cli::settings::{SignIn, TokenOrigin};
 
-use super::MARKER;
-use super::Typing;
-use super::service;
-use super::typing;
+use super::{MARKER, Typing, service, typing};
 
 const APP: &str = "11111111-2222-3333-4444-555555555555";
 

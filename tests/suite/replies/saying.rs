@@ -3,22 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::ServiceError;
-use mde_cancel::domain::Throttle;
+use mde_cancel::model::{
+    ActionId, ActionStatus, ActionType, CancelReply, MachineAction, ReadReply, Reply, ReplyKind,
+    RetryAfter, ServiceError, Throttle,
+};
 use proptest::option;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use rand::Rng as _;
 use rand::rngs::SmallRng;

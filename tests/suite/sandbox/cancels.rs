@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
-use mde_cancel::sandbox::CancelEffect;
-use mde_cancel::sandbox::CancelSettings;
-use mde_cancel::sandbox::FinalAnswer;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
-use mde_cancel::sandbox::TokenCheck;
-use mde_cancel::sandbox::TokenSettings;
+use mde_cancel::sandbox::{
+    CancelEffect, CancelSettings, FinalAnswer, Sandbox, SandboxSettings, Status, TokenCheck,
+    TokenSettings,
+};
 
-use super::cancel;
-use super::get;
-use super::id;
-use super::quiet;
-use super::record;
-use super::request;
-use super::send;
+use super::{cancel, get, id, quiet, record, request, send};
 
 #[tokio::test]
 async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing_unless_told_to() {

@@ -3,19 +3,11 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Fault;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Rule;
-use mde_cancel::sandbox::Severed;
-use mde_cancel::sandbox::Status;
-use mde_cancel::sandbox::Turn;
+use mde_cancel::sandbox::{CallKind, Fault, Faults, Rule, Severed, Status, Turn};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::cancel;
-use super::id;
-use super::with_faults;
+use super::{cancel, id, with_faults};
 
 #[tokio::test]
 async fn every_mishap_shows_and_does_the_work_only_where_it_says_so() {

@@ -3,25 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::ListSettings;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::RetryAfterForm;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
+use mde_cancel::quota::{Window, Windows};
+use mde_cancel::sandbox::{
+    CallKind, ListSettings, QuotaSettings, RetryAfterForm, Sandbox, SandboxSettings, Status,
+};
 
-use super::cancel;
-use super::get;
-use super::id;
-use super::list;
-use super::listed;
-use super::quiet;
-use super::record;
-use super::request;
-use super::send;
+use super::{cancel, get, id, list, listed, quiet, record, request, send};
 
 #[tokio::test]
 async fn both_documented_windows_are_kept_to_the_nanosecond_and_named_in_the_refusal() {

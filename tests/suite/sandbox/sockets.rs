@@ -1,18 +1,12 @@
 //! What only a real connection can show: its end.
 
-use mde_cancel::sandbox::CallEnd;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::Status;
-use mde_cancel::sandbox::serve;
+use mde_cancel::sandbox::{CallEnd, Sandbox, Status, serve};
 use serde_json::Value;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::id;
-use super::with_faults;
+use super::{id, with_faults};
 
 /// A sandbox behind a real socket.
 struct Served {

@@ -2,19 +2,11 @@
 
 use std::time::Duration;
 
-use mde_cancel::domain::RowContext;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Mix;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
+use mde_cancel::model::RowContext;
+use mde_cancel::quota::{Window, Windows};
+use mde_cancel::sandbox::{Faults, Mix, QuotaSettings, Sandbox, SandboxSettings};
 
-use super::cancel;
-use super::get;
-use super::id;
-use super::quiet;
+use super::{cancel, get, id, quiet};
 
 #[tokio::test]
 async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_call() {

@@ -7,15 +7,10 @@ use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
-use proptest::test_runner::Config;
-use proptest::test_runner::TestRunner;
-use rand::Rng as _;
-use rand::SeedableRng as _;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::test_runner::{Config, TestRunner};
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
 use crate::support::most_in_any;

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use mde_cancel::store::Reader;
-use mde_cancel::store::state_file;
+use mde_cancel::store::{Reader, state_file};
 use rusqlite::Connection;
 
 use super::*;
@@ -221,8 +220,7 @@ fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
 #[cfg(unix)]
 #[test]
 fn a_state_folder_that_others_can_enter_is_closed_to_them() {
-    use std::os::unix::fs::MetadataExt as _;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let dir = tempfile::tempdir().unwrap();
     let allow = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -241,8 +239,7 @@ fn a_state_folder_that_others_can_enter_is_closed_to_them() {
 #[cfg(unix)]
 #[test]
 fn a_folder_that_others_can_enter_and_that_holds_other_things_is_refused_and_stays_as_it_is() {
-    use std::os::unix::fs::MetadataExt as _;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     for (mode, other) in [(0o755, Some("thesis.txt")), (0o1777, None)] {
         let dir = tempfile::tempdir().unwrap();
         if let Some(name) = other {

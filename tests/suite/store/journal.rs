@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::FollowUp;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::store::Reader;
-use mde_cancel::store::RunState;
+use mde_cancel::model::{ActionStatus, ActionType, FollowUp, MachineAction, ReportRow};
+use mde_cancel::store::{Reader, RunState};
 
 use super::*;
 
@@ -82,7 +77,7 @@ fn rows_that_are_settled_when_read_never_reach_the_queue() {
         ..row(4)
     };
     let rows = vec![bad, row(2), twin, elsewhere];
-    let mark = IntakeMark {
+    let mark = InputMark {
         rows_read: 4,
         position: Some("{\"offset\":99}".to_owned()),
         complete: true,

@@ -3,8 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::KeptPace;
+use mde_cancel::quota::{Calls, KeptPace};
 
 use super::*;
 

@@ -1,9 +1,6 @@
 //! Runs as a whole: who holds one, how it is found, taken up again and removed.
 
-use mde_cancel::store::LaneCount;
-use mde_cancel::store::Reader;
-use mde_cancel::store::RunState;
-use mde_cancel::store::Standing;
+use mde_cancel::store::{LaneCount, Reader, RunState, Standing};
 
 use super::*;
 

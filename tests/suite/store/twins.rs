@@ -1,6 +1,6 @@
 //! One id in two live runs: whoever appended it first keeps it.
 
-use mde_cancel::domain::ReportRow;
+use mde_cancel::model::ReportRow;
 use mde_cancel::store::RunState;
 
 use super::*;

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::core::Tally;
+use mde_cancel::engine::core::{StopReason, Tally};
+use mde_cancel::model::{ActionId, Outcome, RowNumber};
 
 /// What became of it.
 pub(crate) struct History {

@@ -3,14 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Outcome;
+use mde_cancel::model::{ActionId, Outcome};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CallEnd;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::LoggedCall;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{CallEnd, CallKind, LoggedCall, Sandbox, Status};
 
 use super::model_server::most_in_any;
 

@@ -2,12 +2,7 @@
 
 use jiff::Timestamp;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::QuotaSettings;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
+use mde_cancel::sandbox::{CallKind, QuotaSettings, Record, Sandbox, SandboxSettings, Status};
 use tokio::runtime::Runtime;
 
 use super::nth_id;

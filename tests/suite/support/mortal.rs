@@ -12,40 +12,23 @@ mod process;
 mod verdict;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Uptime;
-use mde_cancel::engine::core::Effect;
-use mde_cancel::engine::core::Event;
-use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::core::Ticket;
-use mde_cancel::store::Phase;
-use mde_cancel::store::Record;
-use mde_cancel::store::Take;
-use mde_cancel::store::Taken;
-use rand::Rng as _;
-use rand::SeedableRng as _;
+use jiff::{SignedDuration, Timestamp};
+use mde_cancel::engine::core::{Effect, Event, StopReason, Ticket};
+use mde_cancel::model::{LaneId, Moment, RowNumber, Uptime};
+use mde_cancel::store::{Phase, Record, Take, Taken};
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use super::id_of;
-use super::queued;
+use super::{id_of, queued};
 use journal::Journal;
 use process::Process;
 use service::Service;
-use wire::Call;
-use wire::What;
+use wire::{Call, What};
 
-pub(crate) use process::End;
-pub(crate) use process::Schedule;
-pub(crate) use process::Seen;
+pub(crate) use process::{End, Schedule, Seen};
 pub(crate) use wire::GRACE;
 
 const LANE: LaneId = LaneId(0);

@@ -3,10 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::Quota;
-use governor::RateLimiter;
-use governor::clock::Clock as _;
-use governor::clock::FakeRelativeClock;
+use governor::clock::{Clock as _, FakeRelativeClock};
+use governor::{Quota, RateLimiter};
 
 /// Returns when `count` calls leave under `per_minute(100)` and `per_hour(1500)`, their bursts left as they come.
 pub(crate) fn naive_governor(count: usize) -> Vec<Duration> {

@@ -1,10 +1,7 @@
 //! A row as the journal hands it out for the first time.
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::RowContext;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::store::Phase;
-use mde_cancel::store::QueuedRow;
+use mde_cancel::model::{ActionId, RowContext, RowNumber};
+use mde_cancel::store::{Phase, QueuedRow};
 
 /// Returns a row that was never sent, and of which the input told nothing but its id.
 pub(crate) fn queued(number: RowNumber, id: ActionId) -> QueuedRow {

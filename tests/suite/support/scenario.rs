@@ -6,59 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::api::ApiSettings;
-use mde_cancel::api::Canceller;
-use mde_cancel::api::Connection;
-use mde_cancel::api::Proxies;
-use mde_cancel::api::Reader;
-use mde_cancel::api::Trust;
-use mde_cancel::auth::Credential;
-use mde_cancel::auth::ReadyToken;
-use mde_cancel::auth::TokenSource;
-use mde_cancel::clock::Clock as _;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Scope;
-use mde_cancel::engine::Before;
-use mde_cancel::engine::Beyond;
-use mde_cancel::engine::Intake;
-use mde_cancel::engine::LaneHandles;
-use mde_cancel::engine::Observer;
-use mde_cancel::engine::Planner;
-use mde_cancel::engine::RunEnd;
-use mde_cancel::engine::RunParts;
-use mde_cancel::engine::RunView;
-use mde_cancel::engine::core::CommentRule;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::CoreSettings;
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::core::LaneSettings;
-use mde_cancel::engine::core::RunEvent;
-use mde_cancel::engine::execute;
-use mde_cancel::intake::BookmarkUse;
-use mde_cancel::intake::Input;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
-use mde_cancel::intake::open;
+use mde_cancel::api::{ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
+use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
+use mde_cancel::clock::{Clock as _, SystemClock};
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent,
+};
+use mde_cancel::engine::{
+    Before, Beyond, Intake, LaneHandles, Observer, Planner, RunEnd, RunParts, RunView, execute,
+};
+use mde_cancel::input::{BookmarkUse, Input, InputSettings, OpenInput, open};
+use mde_cancel::model::{ActionId, Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::Faults;
-use mde_cancel::sandbox::Record;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::sandbox::SandboxSettings;
-use mde_cancel::sandbox::Status;
-use mde_cancel::store::NewRun;
-use mde_cancel::store::Process;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::Store;
-use mde_cancel::store::StoreError;
-use mde_cancel::store::StoreOptions;
+use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::store::{NewRun, Process, RunKey, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
 
 mod broken_store;
@@ -310,10 +272,10 @@ fn open_store(folder: &Path, options: StoreOptions) -> Store {
 }
 
 /// Bookmarks are kept, so that the reading can be taken up wherever it is broken off.
-fn as_a_run_reads() -> IntakeSettings {
-    IntakeSettings {
+fn as_a_run_reads() -> InputSettings {
+    InputSettings {
         bookmarks: BookmarkUse::Kept,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     }
 }
 

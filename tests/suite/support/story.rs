@@ -5,18 +5,10 @@ use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mde_cancel::domain::Uptime;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Decision;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Window;
-use mde_cancel::quota::Windows;
-use mde_cancel::quota::decide;
+use mde_cancel::model::Uptime;
+use mde_cancel::quota::{Calls, Decision, Pace, Window, Windows, decide};
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Windows;
+use mde_cancel::quota::{Pace, Windows};
 
 /// When one call left and when its reply was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use mde_cancel::domain::Uptime;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Decision;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Pacer;
-use mde_cancel::quota::Windows;
-use mde_cancel::quota::decide;
+use mde_cancel::model::Uptime;
+use mde_cancel::quota::{Calls, Decision, Pace, Pacer, Windows, decide};
 
 use super::t_opt::Departure;
 

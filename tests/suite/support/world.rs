@@ -9,26 +9,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowNumber;
 use mde_cancel::engine::Rules;
-use mde_cancel::engine::core::CommentRule;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::CoreSettings;
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::core::LaneSettings;
-use mde_cancel::engine::core::MaxFailures;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Windows;
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures,
+};
+use mde_cancel::model::{
+    ActionId, ActionStatus, ActionType, CancelReply, ReadReply, Reply, ReplyKind, RowNumber,
+};
+use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
+use mde_cancel::store::{RunKey, ScopeKey};
 
 use super::History;
 

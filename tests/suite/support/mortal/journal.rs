@@ -7,22 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Uptime;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Decision;
-use mde_cancel::quota::decide;
-use mde_cancel::store::AttemptReply;
-use mde_cancel::store::CallId;
-use mde_cancel::store::Phase;
-use mde_cancel::store::Purpose;
-use mde_cancel::store::QueuedRow;
-use mde_cancel::store::Record;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Take;
-use mde_cancel::store::Taken;
+use mde_cancel::model::{Moment, Outcome, RowNumber, Uptime};
+use mde_cancel::quota::{Calls, Decision, decide};
+use mde_cancel::store::{
+    AttemptReply, CallId, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
+};
 
 /// A row as it stands in the file.
 pub(super) struct Kept {

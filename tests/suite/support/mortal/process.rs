@@ -1,25 +1,17 @@
 //! What happens to one run of the mortal world, and what dies with each of its processes.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::domain::RowNumber;
-use mde_cancel::engine::Rules;
-use mde_cancel::engine::Triage;
-use mde_cancel::engine::core::CommentRule;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::CoreSettings;
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::core::LaneSettings;
-use mde_cancel::engine::core::Ticket;
-use mde_cancel::quota::Pace;
-use mde_cancel::quota::Windows;
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, Ticket,
+};
+use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::model::RowNumber;
+use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::store::CallId;
-use mde_cancel::store::RunKey;
-use mde_cancel::store::ScopeKey;
+use mde_cancel::store::{CallId, RunKey, ScopeKey};
 
 use super::journal::Journal;
 use super::wire::GRACE;

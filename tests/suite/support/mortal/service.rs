@@ -3,18 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use jiff::Timestamp;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::Reply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::Throttle;
+use jiff::{SignedDuration, Timestamp};
+use mde_cancel::model::{
+    ActionId, ActionStatus, CancelReply, Destination, MachineAction, ReadReply, Reply, ReplyKind,
+    RetryAfter, Throttle,
+};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 

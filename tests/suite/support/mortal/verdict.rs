@@ -1,12 +1,8 @@
 //! What must hold of the mortal world, row by row and at the end.
 
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::RowNumber;
+use mde_cancel::model::{ActionStatus, Destination, Outcome, RowNumber};
 
-use super::super::id_of;
-use super::super::most_in_any;
+use super::super::{id_of, most_in_any};
 use super::World;
 
 impl World {

@@ -3,20 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Destination;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::engine::core::Event;
-use mde_cancel::engine::core::Ticket;
+use mde_cancel::engine::core::{Event, Ticket};
+use mde_cancel::model::{ActionId, Destination, ReplyKind, RowNumber};
 use rand::Rng as _;
 
 use super::super::id_of;
-use super::Happening;
-use super::LANE;
-use super::World;
-use super::service::Mishap;
-use super::service::spoilt;
+use super::service::{Mishap, spoilt};
+use super::{Happening, LANE, World};
 
 /// How long a call is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);

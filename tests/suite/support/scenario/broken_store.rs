@@ -5,39 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::clock::Clock as _;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::Outcome;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::RunId;
-use mde_cancel::engine::Before;
-use mde_cancel::engine::Beyond;
-use mde_cancel::engine::EngineError;
-use mde_cancel::engine::Intake;
-use mde_cancel::engine::Place;
-use mde_cancel::engine::Planner;
-use mde_cancel::engine::RunEnd;
-use mde_cancel::engine::RunParts;
+use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::Core;
-use mde_cancel::engine::execute;
-use mde_cancel::intake::Bookmark;
-use mde_cancel::intake::Input;
-use mde_cancel::intake::open;
-use mde_cancel::sandbox::CallKind;
-use mde_cancel::sandbox::Sandbox;
-use mde_cancel::store::Reader;
-use mde_cancel::store::RunRecord;
-use mde_cancel::store::Store;
-use mde_cancel::store::StoreOptions;
-use mde_cancel::store::state_file;
+use mde_cancel::engine::{
+    Before, Beyond, EngineError, Intake, Place, Planner, RunEnd, RunParts, execute,
+};
+use mde_cancel::input::{Bookmark, Input, open};
+use mde_cancel::model::{ActionId, Outcome, ReportRow, RowNumber, RunId};
+use mde_cancel::sandbox::{CallKind, Sandbox};
+use mde_cancel::store::{Reader, RunRecord, Store, StoreOptions, state_file};
 
-use super::Recorder;
-use super::Scenario;
-use super::as_a_run_reads;
-use super::new_run;
-use super::open_store;
+use super::{Recorder, Scenario, as_a_run_reads, new_run, open_store};
 
 /// What became of both.
 pub(crate) struct GoneOn {

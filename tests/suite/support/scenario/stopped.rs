@@ -4,46 +4,20 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::api::Proxies;
-use mde_cancel::api::Scheme;
-use mde_cancel::api::Trust;
-use mde_cancel::api::WebSettings;
-use mde_cancel::api::web_client;
-use mde_cancel::auth::AzureKind;
-use mde_cancel::auth::AzureSource;
-use mde_cancel::auth::Credential;
-use mde_cancel::auth::SecretOrigin;
-use mde_cancel::auth::TokenSource;
-use mde_cancel::auth::Web;
-use mde_cancel::clock::Clock as _;
-use mde_cancel::clock::ManualClock;
-use mde_cancel::clock::SystemClock;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::RunId;
-use mde_cancel::domain::Uptime;
-use mde_cancel::engine::Before;
-use mde_cancel::engine::Beyond;
-use mde_cancel::engine::Intake;
-use mde_cancel::engine::Observer;
-use mde_cancel::engine::Planner;
-use mde_cancel::engine::Rules;
-use mde_cancel::engine::RunParts;
-use mde_cancel::engine::RunView;
-use mde_cancel::engine::Triage;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::RunEvent;
-use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::execute;
+use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
+use mde_cancel::auth::{AzureKind, AzureSource, Credential, SecretOrigin, TokenSource, Web};
+use mde_cancel::clock::{Clock as _, ManualClock, SystemClock};
+use mde_cancel::engine::core::{Core, RunEvent, StopReason};
+use mde_cancel::engine::{
+    Before, Beyond, Intake, Observer, Planner, Rules, RunParts, RunView, Triage, execute,
+};
+use mde_cancel::model::{LaneId, Moment, RunId, Uptime};
 use mde_cancel::store::StoreOptions;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Played;
-use super::Scenario;
-use super::new_run;
-use super::open_store;
+use super::{Played, Scenario, new_run, open_store};
 
 /// A run that has not ended after so long waits for a call that never ends.
 const STUCK: Duration = Duration::from_secs(60);

@@ -1,47 +1,21 @@
 //! A world in motion: the agenda of what happens next, and the models that answer the core.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionStatus;
-use mde_cancel::domain::CancelReply;
-use mde_cancel::domain::LaneId;
-use mde_cancel::domain::MachineAction;
-use mde_cancel::domain::Moment;
-use mde_cancel::domain::ReadReply;
-use mde_cancel::domain::ReplyKind;
-use mde_cancel::domain::RetryAfter;
-use mde_cancel::domain::RowNumber;
-use mde_cancel::domain::Throttle;
-use mde_cancel::domain::Uptime;
-use mde_cancel::engine::core::Core;
-use mde_cancel::engine::core::Effect;
-use mde_cancel::engine::core::Event;
-use mde_cancel::engine::core::Tally;
-use mde_cancel::engine::core::Ticket;
-use mde_cancel::quota::Calls;
-use mde_cancel::quota::Decision;
-use mde_cancel::quota::decide;
-use mde_cancel::store::CallId;
-use mde_cancel::store::QueuedRow;
-use mde_cancel::store::Record;
-use mde_cancel::store::ScopeKey;
-use mde_cancel::store::Taken;
+use mde_cancel::engine::core::{Core, Effect, Event, Tally, Ticket};
+use mde_cancel::model::{
+    ActionId, ActionStatus, CancelReply, LaneId, MachineAction, Moment, ReadReply, ReplyKind,
+    RetryAfter, RowNumber, Throttle, Uptime,
+};
+use mde_cancel::quota::{Calls, Decision, decide};
+use mde_cancel::store::{CallId, QueuedRow, Record, ScopeKey, Taken};
 
-use super::super::History;
-use super::super::RollingWindows;
-use super::super::allowances;
 use super::super::model_server::ModelServer;
-use super::super::queued;
-use super::Fault;
-use super::World;
-use super::id_of;
-use super::reply;
-use super::row_of;
+use super::super::{History, RollingWindows, allowances, queued};
+use super::{Fault, World, id_of, reply, row_of};
 
 const LANE: LaneId = LaneId(0);
 const CANCELS: ScopeKey = ScopeKey(1);

@@ -4,18 +4,16 @@
 use std::io;
 
 use jiff::Timestamp;
-use mde_cancel::domain::InputRow;
-use mde_cancel::domain::Outcome;
 use mde_cancel::engine::Planner;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
+use mde_cancel::input::{InputSettings, OpenInput};
+use mde_cancel::model::{InputRow, Outcome};
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
 fn rows(text: &str) -> Vec<InputRow> {
     let bytes = io::Cursor::new(text.as_bytes().to_vec());
-    OpenInput::from_reader("stdin", Box::new(bytes), &IntakeSettings::default())
+    OpenInput::from_reader("stdin", Box::new(bytes), &InputSettings::default())
         .map(Result::unwrap)
         .collect()
 }

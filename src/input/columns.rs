@@ -3,11 +3,7 @@
 //! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
 //! only where that file says so. What a guard must know, and cannot be known, makes a row invalid.
 
-use crate::domain::ActionId;
-use crate::domain::ActionType;
-use crate::domain::InvalidActionId;
-use crate::domain::RowContext;
-use crate::domain::folded;
+use crate::model::{ActionId, ActionType, InvalidActionId, RowContext, folded};
 
 use super::cells;
 use super::column_name::ColumnName;

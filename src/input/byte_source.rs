@@ -9,8 +9,7 @@
 use std::io;
 use std::io::Read;
 
-use sha2::Digest as _;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 /// What one read asks for: large enough that system calls do not show, small enough for a processor's cache.
 const BLOCK: usize = 64 * 1024;

@@ -2,29 +2,21 @@
 
 use std::fs::File;
 use std::io;
-use std::io::Read;
-use std::io::Seek as _;
+use std::io::{Read, Seek as _};
 use std::sync::Arc;
 
-use crate::domain::InputRow;
-use crate::domain::Source;
+use crate::model::{InputRow, Source};
 
-use super::bookmark::Bookmark;
-use super::bookmark::FileStamp;
+use super::bookmark::{Bookmark, FileStamp};
 use super::byte_source::ByteSource;
-use super::cells;
 use super::columns::RowReading;
 use super::delimited::DelimitedRows;
-use super::input::BookmarkUse;
-use super::input::Input;
-use super::input::InputFormat;
-use super::input::IntakeSettings;
-use super::intake_error::IntakeError;
+use super::input_error::InputError;
 use super::json_record::JsonRows;
 use super::json_stream::JsonStream;
-use super::lines;
-use super::sniff;
+use super::settings::{BookmarkUse, Input, InputFormat, InputSettings};
 use super::sniff::Layout;
+use super::{cells, lines, sniff};
 
 /// The name of standard input in sources and messages.
 const STDIN: &str = "stdin";
@@ -43,7 +35,7 @@ enum Rows {
 /// An input whose rows can be read. Every row comes once, good or bad; after an error nothing comes any more.
 pub struct OpenInput {
     name: Arc<str>,
-    settings: IntakeSettings,
+    settings: InputSettings,
     source: ByteSource,
     rows: Rows,
     /// The first row, where it had to be read to know the columns.
@@ -58,10 +50,10 @@ pub struct OpenInput {
 ///
 /// # Errors
 /// Returns why the first of them that cannot be used cannot.
-pub fn open(inputs: &[Input], settings: &IntakeSettings) -> Result<Vec<OpenInput>, IntakeError> {
+pub fn open(inputs: &[Input], settings: &InputSettings) -> Result<Vec<OpenInput>, InputError> {
     let stdin = inputs.iter().filter(|input| **input == Input::Stdin);
     if stdin.count() > 1 {
-        return Err(IntakeError::StdinTwice);
+        return Err(InputError::StdinTwice);
     }
     inputs
         .iter()
@@ -81,11 +73,7 @@ pub fn open(inputs: &[Input], settings: &IntakeSettings) -> Result<Vec<OpenInput
 
 impl OpenInput {
     /// Wraps a stream, from which nothing is read before the first row is asked for.
-    pub fn from_reader(
-        name: &str,
-        reader: Box<dyn Read + Send>,
-        settings: &IntakeSettings,
-    ) -> Self {
+    pub fn from_reader(name: &str, reader: Box<dyn Read + Send>, settings: &InputSettings) -> Self {
         Self {
             name: Arc::from(name),
             settings: settings.clone(),
@@ -100,16 +88,16 @@ impl OpenInput {
     fn from_file(
         name: &str,
         file: io::Result<File>,
-        settings: &IntakeSettings,
-    ) -> Result<Self, IntakeError> {
-        let broken = |source| IntakeError::Open {
+        settings: &InputSettings,
+    ) -> Result<Self, InputError> {
+        let broken = |source| InputError::Open {
             name: name.to_owned(),
             source,
         };
         let file = Arc::new(file.map_err(broken)?);
         let metadata = file.metadata().map_err(broken)?;
         if metadata.is_dir() {
-            return Err(IntakeError::Directory {
+            return Err(InputError::Directory {
                 name: name.to_owned(),
             });
         }
@@ -153,12 +141,12 @@ impl OpenInput {
     ///
     /// # Errors
     /// Returns an error where this is not the file that was marked, or cannot be read.
-    pub fn resume(&mut self, bookmark: &Bookmark) -> Result<(), IntakeError> {
-        let changed = |what: String| IntakeError::Changed {
+    pub fn resume(&mut self, bookmark: &Bookmark) -> Result<(), InputError> {
+        let changed = |what: String| InputError::Changed {
             name: self.name.to_string(),
             what,
         };
-        let broken = |source| IntakeError::Read {
+        let broken = |source| InputError::Read {
             name: self.name.to_string(),
             line: bookmark.line,
             source,
@@ -185,7 +173,7 @@ impl OpenInput {
 
     /// Reads the rows before a bookmark once more, where nobody can begin in the middle: in UTF-16, whose bytes are not
     /// those that were counted, and in a JSON document, whose rows depend on what they stand in.
-    fn read_on_to(&mut self, bookmark: &Bookmark) -> Result<(), IntakeError> {
+    fn read_on_to(&mut self, bookmark: &Bookmark) -> Result<(), InputError> {
         while self.source.offset() < bookmark.offset {
             if self.next().transpose()?.is_none() {
                 break;
@@ -196,20 +184,20 @@ impl OpenInput {
         if is_there {
             return Ok(());
         }
-        Err(IntakeError::Changed {
+        Err(InputError::Changed {
             name: self.name.to_string(),
             what: "its text is another".to_owned(),
         })
     }
 
     /// Looks at the first line and makes ready to read rows.
-    fn begin(&mut self) -> Result<(), IntakeError> {
+    fn begin(&mut self) -> Result<(), InputError> {
         let text = sniff::find_text(&mut self.source);
         let Some(first) = text.map_err(|source| self.broken(source))? else {
             self.rows = Rows::Done;
             // An empty stream is nothing to do; an empty file is an export that failed.
             return match self.file {
-                Some(_) => Err(IntakeError::Empty {
+                Some(_) => Err(InputError::Empty {
                     name: self.name.to_string(),
                 }),
                 None => Ok(()),
@@ -254,7 +242,7 @@ impl OpenInput {
         self.file.is_some() && [".jsonl", ".ndjson"].iter().any(|end| name.ends_with(end))
     }
 
-    fn begin_delimited(&mut self) -> Result<(), IntakeError> {
+    fn begin_delimited(&mut self) -> Result<(), InputError> {
         let fixed = (self.settings.format == InputFormat::Tsv).then_some(b'\t');
         let id_column = self.settings.id_column.as_deref();
         self.rows = match sniff::open_delimited(&mut self.source, &self.name, id_column, fixed)? {
@@ -267,10 +255,10 @@ impl OpenInput {
         Ok(())
     }
 
-    fn begin_lines(&mut self) -> Result<(), IntakeError> {
+    fn begin_lines(&mut self) -> Result<(), InputError> {
         self.rows = Rows::Lines;
         match &self.settings.id_column {
-            Some(column) => Err(IntakeError::NamedColumnMissing {
+            Some(column) => Err(InputError::NamedColumnMissing {
                 name: self.name.to_string(),
                 column: column.clone(),
                 seen: "plain lines".to_owned(),
@@ -280,7 +268,7 @@ impl OpenInput {
     }
 
     /// Reads the first row, for the keys of its record are this input's header.
-    fn begin_json(&mut self) -> Result<(), IntakeError> {
+    fn begin_json(&mut self) -> Result<(), InputError> {
         self.first = self.read_row().map_err(|source| self.broken(source))?;
         let keys = match &self.rows {
             Rows::Json(stream) => stream.useless_keys(),
@@ -292,13 +280,13 @@ impl OpenInput {
         };
         let (name, seen) = (self.name.to_string(), cells::list(keys));
         Err(match self.settings.id_column.clone() {
-            Some(column) => IntakeError::NamedColumnMissing { name, column, seen },
-            None => IntakeError::NoIdColumn { name, seen },
+            Some(column) => InputError::NamedColumnMissing { name, column, seen },
+            None => InputError::NoIdColumn { name, seen },
         })
     }
 
-    fn broken(&self, source: io::Error) -> IntakeError {
-        IntakeError::Read {
+    fn broken(&self, source: io::Error) -> InputError {
+        InputError::Read {
             name: self.name.to_string(),
             line: self.source.line(),
             source,
@@ -319,7 +307,7 @@ impl OpenInput {
         }
     }
 
-    fn next_reading(&mut self) -> Result<Option<(u64, RowReading)>, IntakeError> {
+    fn next_reading(&mut self) -> Result<Option<(u64, RowReading)>, InputError> {
         if matches!(self.rows, Rows::Unbegun) {
             self.begin()?;
         }
@@ -331,7 +319,7 @@ impl OpenInput {
 }
 
 impl Iterator for OpenInput {
-    type Item = Result<InputRow, IntakeError>;
+    type Item = Result<InputRow, InputError>;
 
     /// Reads the next row, and waits for no byte behind its line end.
     fn next(&mut self) -> Option<Self::Item> {

@@ -4,7 +4,7 @@ use std::io;
 
 /// Why an input cannot be used, or no further. A bad row is none of these: it is handed on as a row.
 #[derive(Debug, thiserror::Error)]
-pub enum IntakeError {
+pub enum InputError {
     /// A file is not the one that was read before.
     #[error("{name} is not what was read before: {what}")]
     Changed {

@@ -2,13 +2,10 @@
 
 use std::io;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
-use super::byte_source::ByteSource;
-use super::byte_source::Filled;
-use super::byte_source::MAX_ROW;
-use super::columns::Columns;
-use super::columns::RowReading;
+use super::byte_source::{ByteSource, Filled, MAX_ROW};
+use super::columns::{Columns, RowReading};
 
 /// How much of a line that is too long is shown.
 const HEAD: usize = 400;

@@ -2,17 +2,11 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::de::IgnoredAny;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::cells;
-use super::columns::Columns;
-use super::columns::RowReading;
-use super::lines;
+use super::columns::{Columns, RowReading};
+use super::{cells, lines};
 
 /// The word on a row whose type may be a guarded one that is written in a way we do not read.
 const TYPE_IS_NO_TEXT: &str = "the type is no JSON string";

@@ -7,13 +7,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::domain::ActionId;
+use crate::model::ActionId;
 
 use super::byte_source::ByteSource;
-use super::lines::LineEnd;
-use super::lines::checked;
-use super::lines::find_line_end;
-use super::lines::without_comment;
+use super::lines::{LineEnd, checked, find_line_end, without_comment};
 
 /// The longest word; a DNS name has at most 253 characters.
 const LONGEST: usize = 255;

@@ -4,9 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::action::ActionStatus;
-use super::action::ActionType;
-use super::action::MachineAction;
+use super::action::{ActionStatus, ActionType, MachineAction};
 
 /// What a machine still needs from a human hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +242,7 @@ pub struct FollowUpRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ActionId;
+    use crate::model::ActionId;
 
     fn action(kind: ActionType, status: ActionStatus, second: i64) -> MachineAction {
         let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row goes again only where its file says so; a word that is not known never does.
 
-use crate::domain::Outcome;
+use crate::model::Outcome;
 
 use super::cells;
 

@@ -2,9 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::action::ActionStatus;
-use super::action::ActionType;
-use super::action::MachineAction;
+use super::action::{ActionStatus, ActionType, MachineAction};
 use super::row::RowContext;
 
 /// One look at an action. The service's word stands before the input's.

@@ -4,27 +4,17 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::io::Read;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mde_cancel::domain::ActionId;
-use mde_cancel::domain::ActionType;
-use mde_cancel::domain::InputRow;
-use mde_cancel::domain::ReportRow;
-use mde_cancel::intake::Input;
-use mde_cancel::intake::InputFormat;
-use mde_cancel::intake::IntakeError;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
-use mde_cancel::intake::open;
+use mde_cancel::input::{Input, InputError, InputFormat, InputSettings, OpenInput, open};
+use mde_cancel::model::{ActionId, ActionType, InputRow, ReportRow};
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
-fn stream(bytes: &[u8], settings: &IntakeSettings) -> OpenInput {
+fn stream(bytes: &[u8], settings: &InputSettings) -> OpenInput {
     OpenInput::from_reader("stdin", Box::new(io::Cursor::new(bytes.to_vec())), settings)
 }
 
@@ -33,9 +23,9 @@ fn rows(bytes: &[u8]) -> Vec<InputRow> {
 }
 
 fn rows_as(bytes: &[u8], format: InputFormat) -> Vec<InputRow> {
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         format,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     stream(bytes, &settings).map(Result::unwrap).collect()
 }
@@ -51,7 +41,7 @@ fn told(rows: &[InputRow]) -> Vec<String> {
 }
 
 fn fault(bytes: &[u8]) -> String {
-    let mut input = stream(bytes, &IntakeSettings::default());
+    let mut input = stream(bytes, &InputSettings::default());
     let error = input.next().unwrap().unwrap_err();
     assert!(input.next().is_none(), "nothing comes after an error");
     error.to_string()
@@ -70,7 +60,7 @@ fn sample(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn open_one(path: &Path, settings: &IntakeSettings) -> Result<OpenInput, IntakeError> {
+fn open_one(path: &Path, settings: &InputSettings) -> Result<OpenInput, InputError> {
     let mut inputs = open(&[Input::parse(path.as_os_str())], settings)?;
     Ok(inputs.remove(0))
 }
@@ -308,9 +298,9 @@ fn an_input_without_a_column_of_ids_says_what_was_seen() {
 
 #[test]
 fn a_column_the_user_names_is_the_only_one_that_counts() {
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         id_column: Some("approval id".to_owned()),
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     for text in [
         format!("id;Approval ID\n{A};{B}\n"),
@@ -404,7 +394,7 @@ fn all_samples_are_read() {
         ("excel-unicode.csv", 40, 0, 2),
         ("ids.txt", 40, 0, 4),
     ] {
-        let input = open_one(&sample(name), &IntakeSettings::default()).unwrap();
+        let input = open_one(&sample(name), &InputSettings::default()).unwrap();
         let read: Vec<_> = input.map(Result::unwrap).collect();
         assert_eq!(read.len(), count, "{name}");
         assert_eq!(
@@ -428,7 +418,7 @@ fn a_file_is_checked_when_it_is_opened_and_a_stream_when_it_is_read() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let settings = IntakeSettings::default();
+    let settings = InputSettings::default();
     let shown = |path: &Path| match open_one(path, &settings) {
         Ok(_) => "opened".to_owned(),
         Err(error) => error
@@ -459,7 +449,7 @@ fn a_file_is_checked_when_it_is_opened_and_a_stream_when_it_is_read() {
     assert_eq!(inputs[0].name(), "stdin");
     assert!(matches!(
         open(&[stdin.clone(), stdin], &settings),
-        Err(IntakeError::StdinTwice)
+        Err(InputError::StdinTwice)
     ));
 }
 
@@ -524,7 +514,7 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
                 asked: Arc::clone(&asked),
             };
             let mut input =
-                OpenInput::from_reader("stdin", Box::new(reader), &IntakeSettings::default());
+                OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
             assert_eq!(asked.load(Ordering::Relaxed), 0, "opening reads nothing");
             for (back, id) in [(1, A), (0, B)] {
                 let row = input.next().unwrap().unwrap();
@@ -555,7 +545,7 @@ fn a_fault_in_mid_read_ends_the_reading_and_keeps_what_came_before() {
     let mut input = OpenInput::from_reader(
         "stdin",
         Box::new(BreaksOff(false)),
-        &IntakeSettings::default(),
+        &InputSettings::default(),
     );
     assert!(input.next().unwrap().unwrap().id.is_ok());
     let error = input.next().unwrap().unwrap_err();
@@ -589,7 +579,7 @@ fn many_rows_pass_through_a_small_buffer() {
         left: count,
         largest: Arc::clone(&largest),
     };
-    let input = OpenInput::from_reader("stdin", Box::new(reader), &IntakeSettings::default());
+    let input = OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
     let id = ActionId::parse(A).unwrap();
     let good = input
         .filter(|row| row.as_ref().unwrap().id == Ok(id))

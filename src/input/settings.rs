@@ -53,7 +53,7 @@ pub enum BookmarkUse {
 
 /// How all inputs of a run are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IntakeSettings {
+pub struct InputSettings {
     /// The column that holds the id, where the user names one.
     pub id_column: Option<String>,
     /// How the inputs are written.

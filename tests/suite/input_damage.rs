@@ -7,18 +7,12 @@ use std::io;
 use std::io::Read;
 
 use proptest::collection::vec;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
-use proptest::sample::Index;
-use proptest::sample::select;
-use proptest::test_runner::Config;
-use proptest::test_runner::TestRunner;
+use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, TestRunner};
 
-use mde_cancel::domain::InputRow;
-use mde_cancel::intake::InputFormat;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
+use mde_cancel::input::{InputFormat, InputSettings, OpenInput};
+use mde_cancel::model::InputRow;
 
 /// How the records stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,9 +293,9 @@ fn read(bytes: &[u8], format: InputFormat, lengths: &[usize]) -> Vec<Result<Inpu
         lengths: lengths.to_vec(),
         turn: 0,
     };
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         format,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     OpenInput::from_reader("stdin", Box::new(pieces), &settings)
         .map(|row| row.map_err(|error| error.to_string()))

@@ -4,20 +4,14 @@
 use std::io;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::collection::vec;
-use proptest::prelude::Just;
-use proptest::prelude::Strategy;
-use proptest::prelude::any;
-use proptest::prelude::prop_oneof;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
-use mde_cancel::domain::InputRow;
-use mde_cancel::intake::InputFormat;
-use mde_cancel::intake::IntakeSettings;
-use mde_cancel::intake::OpenInput;
+use mde_cancel::input::{InputFormat, InputSettings, OpenInput};
+use mde_cancel::model::InputRow;
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
@@ -66,9 +60,9 @@ fn read_in_steps(
         step,
         largest: Arc::clone(&largest),
     };
-    let settings = IntakeSettings {
+    let settings = InputSettings {
         format,
-        ..IntakeSettings::default()
+        ..InputSettings::default()
     };
     let input = OpenInput::from_reader("stdin", Box::new(feed), &settings);
     let rows = input

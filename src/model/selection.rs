@@ -5,8 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::action::ActionStatus;
-use super::action::ActionType;
+use super::action::{ActionStatus, ActionType};
 use super::facts::Facts;
 
 /// What an action must be to be meant. Empty lists ask for nothing.

@@ -7,11 +7,8 @@ use std::io;
 
 use csv_core::ReadRecordResult;
 
-use super::byte_source::ByteSource;
-use super::byte_source::Filled;
-use super::byte_source::MAX_ROW;
-use super::columns::Columns;
-use super::columns::RowReading;
+use super::byte_source::{ByteSource, Filled, MAX_ROW};
+use super::columns::{Columns, RowReading};
 use super::lines;
 
 /// Rows with more cells than this are dropped like rows that are too long.

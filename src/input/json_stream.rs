@@ -2,16 +2,10 @@
 
 use std::io;
 
-use super::byte_source::ByteSource;
-use super::byte_source::Filled;
-use super::byte_source::MAX_ROW;
+use super::byte_source::{ByteSource, Filled, MAX_ROW};
 use super::columns::RowReading;
 use super::json_record::JsonRows;
-use super::json_scan::Nesting;
-use super::json_scan::ObjectScan;
-use super::json_scan::TopObject;
-use super::json_scan::ValueScan;
-use super::json_scan::ends_bare;
+use super::json_scan::{Nesting, ObjectScan, TopObject, ValueScan, ends_bare};
 use super::lines;
 
 /// Where in the document the next byte stands.

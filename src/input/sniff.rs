@@ -7,23 +7,13 @@ use std::io;
 
 use csv_core::ReadRecordResult;
 
-use super::byte_source::ByteSource;
-use super::byte_source::Filled;
-use super::byte_source::MAX_ROW;
-use super::cells;
-use super::column_name;
-use super::columns::Columns;
-use super::columns::RowReading;
-use super::delimited::Comments;
-use super::delimited::DelimitedRows;
-use super::delimited::Record;
-use super::delimited::Records;
-use super::intake_error::IntakeError;
-use super::json_scan::InnerLineEnd;
-use super::json_scan::ObjectScan;
-use super::json_scan::TopObject;
-use super::lines;
+use super::byte_source::{ByteSource, Filled, MAX_ROW};
+use super::columns::{Columns, RowReading};
+use super::delimited::{Comments, DelimitedRows, Record, Records};
+use super::input_error::InputError;
+use super::json_scan::{InnerLineEnd, ObjectScan, TopObject};
 use super::lines::LineEnd;
+use super::{cells, column_name, lines};
 
 /// What may stand between cells; an earlier one wins where two do equally well.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -196,8 +186,8 @@ pub(super) fn open_delimited(
     name: &str,
     id_column: Option<&str>,
     fixed: Option<u8>,
-) -> Result<Option<Opened>, IntakeError> {
-    let broken = |line, source| IntakeError::Read {
+) -> Result<Option<Opened>, InputError> {
+    let broken = |line, source| InputError::Read {
         name: name.to_owned(),
         line,
         source,
@@ -221,21 +211,21 @@ pub(super) fn open_delimited(
         (Record::Ended, ..) => Ok(None),
         (Record::Whole, Some(column), _) => match Columns::read(&seen, id_column) {
             Some(found) => Ok(Some(under_header(records, found, seen.len()))),
-            None => Err(IntakeError::NamedColumnMissing {
+            None => Err(InputError::NamedColumnMissing {
                 name: name.to_owned(),
                 column: column.to_owned(),
                 seen: cells::list(&seen),
             }),
         },
         (Record::Whole, None, [at]) => Ok(Some(without_header(records, *at, line))),
-        (Record::Whole, None, [_, _, ..]) => Err(IntakeError::SeveralIdColumns {
+        (Record::Whole, None, [_, _, ..]) => Err(InputError::SeveralIdColumns {
             name: name.to_owned(),
             seen: cells::list(&seen),
         }),
         (Record::Whole, None, []) if let Some(found) = Columns::read(&seen, None) => {
             Ok(Some(under_header(records, found, seen.len())))
         }
-        _ => Err(IntakeError::NoIdColumn {
+        _ => Err(InputError::NoIdColumn {
             name: name.to_owned(),
             seen: cells::list(&seen),
         }),

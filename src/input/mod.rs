@@ -1,6 +1,6 @@
 //! Reads ids from files and streams and hands on rows: every line becomes a row, good or bad.
 //!
-//! A bad row is data and never stops the reading; an [`IntakeError`] means that an input as a whole cannot be used. The
+//! A bad row is data and never stops the reading; an [`InputError`] means that an input as a whole cannot be used. The
 //! module decides nothing about rows but what they themselves say, and holds no more than one of them in memory.
 //!
 //! Bytes come through a byte source (byte order marks, UTF-16, short reads) to one reader a format; what a header or a
@@ -11,7 +11,7 @@ mod bookmark;
 mod byte_source;
 mod cells;
 mod column_name;
-mod intake_error;
+mod input_error;
 mod standing;
 
 mod columns;
@@ -25,19 +25,14 @@ mod json_stream;
 
 mod sniff;
 
-mod input;
+mod settings;
 
 mod keep_file;
 
 mod open_input;
 
 pub use bookmark::Bookmark;
-pub use input::BookmarkUse;
-pub use input::Input;
-pub use input::InputFormat;
-pub use input::IntakeSettings;
-pub use intake_error::IntakeError;
-pub use keep_file::KeepFileError;
-pub use keep_file::read_keep_file;
-pub use open_input::OpenInput;
-pub use open_input::open;
+pub use input_error::InputError;
+pub use keep_file::{KeepFileError, read_keep_file};
+pub use open_input::{OpenInput, open};
+pub use settings::{BookmarkUse, Input, InputFormat, InputSettings};

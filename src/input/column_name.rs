@@ -2,9 +2,7 @@
 //!
 //! A machine's id, an approval's or an investigation's is never taken for an action's, also where it is a GUID.
 
-use crate::domain::ActionId;
-use crate::domain::InvalidActionId;
-use crate::domain::folded;
+use crate::model::{ActionId, InvalidActionId, folded};
 
 /// Names of an action id, the most specific first; those that share a number are equally specific.
 const ID_NAMES: &[(&str, u8)] = &[

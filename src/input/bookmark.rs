@@ -1,14 +1,12 @@
 //! Where the reading of a file stands, and what the file was like: enough to take it up again after a crash, or to
 //! see that it is another one now.
 
-use std::fmt;
 use std::fs::Metadata;
-use std::io;
 use std::io::Read;
 use std::time::SystemTime;
+use std::{fmt, io};
 
-use sha2::Digest as _;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 /// The word that begins a written bookmark, so that a later layout can be told from this one.
 const LAYOUT: &str = "v1";
@@ -125,11 +123,7 @@ impl fmt::Display for Bookmark {
 mod tests {
     use std::path::Path;
 
-    use super::super::BookmarkUse;
-    use super::super::Input;
-    use super::super::IntakeSettings;
-    use super::super::OpenInput;
-    use super::super::open;
+    use super::super::{BookmarkUse, Input, InputSettings, OpenInput, open};
     use super::*;
 
     const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
@@ -160,9 +154,9 @@ mod tests {
     }
 
     fn open_one(path: &Path, bookmarks: BookmarkUse) -> OpenInput {
-        let settings = IntakeSettings {
+        let settings = InputSettings {
             bookmarks,
-            ..IntakeSettings::default()
+            ..InputSettings::default()
         };
         let mut inputs = open(&[Input::File(path.to_owned())], &settings).unwrap();
         inputs.remove(0)

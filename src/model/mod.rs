@@ -1,0 +1,43 @@
+//! The words of the house as types: no I/O, no async, no policy.
+//!
+//! Read from low to high; each file imports only earlier ones.
+
+mod action_id;
+mod figures;
+mod fold;
+mod moment;
+
+mod action;
+mod scope;
+
+mod follow_up;
+
+mod outcome;
+mod reply;
+mod row;
+
+mod facts;
+
+mod keep_list;
+mod selection;
+
+mod report_row;
+mod sending;
+mod standing;
+
+pub use action::{ActionStatus, ActionType, MachineAction};
+pub use action_id::{ActionId, InvalidActionId};
+pub use facts::Facts;
+pub use figures::{Count, Number, Span, window_name};
+pub use fold::folded;
+pub use follow_up::{FollowUp, FollowUpRow, Since};
+pub use keep_list::KeepList;
+pub use moment::{BootId, Moment, Uptime};
+pub use outcome::{Outcome, Settlement};
+pub use reply::{CancelReply, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle};
+pub use report_row::ReportRow;
+pub use row::{InputRow, RowContext, RowNumber, Source};
+pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope};
+pub use selection::Selection;
+pub use sending::Sending;
+pub use standing::Standing;
