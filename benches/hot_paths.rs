@@ -412,7 +412,7 @@ fn queued(number: u32) -> QueuedRow {
         comment_sent: None,
         status_before: None,
         action_status: None,
-        triaged_at: None,
+        checked_at: None,
     }
 }
 

@@ -52,7 +52,7 @@ command_of() {
     pyrate-limiter) command=("$python" benches/peers/with_pyrate_limiter.py "$url" "$work/ids" "${QUOTAS[@]}") ;;
     mde-cancel)
       command=("$BIN" run --yes "${mine[@]}" --quota 100/6s --quota 1500/360s --read-quota 50/6s --read-quota 750/360s
-        --pace 500/s --fate-grace 12s --verify-timeout 12s "$work/actions.csv")
+        --rate 500/s --timeout-grace 12s --verify-timeout 12s "$work/actions.csv")
       [ "$2" = first ] || command=("$BIN" resume --yes "${mine[@]}")
       ;;
     *) echo "no such peer: $1" >&2 && exit 2 ;;

@@ -26,8 +26,8 @@ ours() {
   local began code=0 micros
   rm -rf "$work/state"
   began=$(micros)
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/state" --progress never --quiet \
-    --quota none --read-quota none --pace none --concurrency "$1" \
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/state" --progress never --quiet \
+    --quota none --read-quota none --rate none --concurrency "$1" \
     --report "$work/report.csv" "$work/ours.csv" >"$work/ours.out" 2>&1 || code=$?
   micros=$(($(micros) - began))
   if [ "$code" -ne 0 ]; then

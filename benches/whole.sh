@@ -52,10 +52,10 @@ preview() {
   # Without anybody who watches it, which costs time of its own; the first is for the disk's sake.
   for _ in 1 2; do
     began=$(micros)
-    "$BIN" preview --no-triage --state-dir "$work/state-preview" "$work/million.csv" >"$work/preview.out" 2>"$work/preview.err" || code=$?
+    "$BIN" preview --no-precheck --state-dir "$work/state-preview" "$work/million.csv" >"$work/preview.out" 2>"$work/preview.err" || code=$?
     took=$(seconds_since "$began")
   done
-  "$BIN" preview --no-triage --state-dir "$work/state-preview" "$work/million.csv" >"$work/preview.out" 2>"$work/preview.err" &
+  "$BIN" preview --no-precheck --state-dir "$work/state-preview" "$work/million.csv" >"$work/preview.out" 2>"$work/preview.err" &
   run_pid=$!
   peak=$(peak_of "$run_pid")
   wait "$run_pid" || code=$?
@@ -71,7 +71,7 @@ memory() {
   made_up 1000000 >"$work/million.csv"
   awk 'NR <= 1001' "$work/million.csv" >"$work/first.csv"
   serve --seed "$work/first.csv"
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/state-memory" --progress never --stop-after 4s \
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/state-memory" --progress never --stop-after 4s \
     --report "$work/memory.csv" "$work/million.csv" >"$work/memory.out" 2>"$work/memory.err" &
   run_pid=$!
   peak=$(peak_of "$run_pid")
@@ -102,7 +102,7 @@ watch() {
 }
 
 # The three that wait; each sends what the hour allows first, and sets run_pid.
-waiting=(run --yes --no-triage --quota 10/1h --report "$work/waited.csv")
+waiting=(run --yes --no-precheck --quota 10/1h --report "$work/waited.csv")
 
 alone() {
   "$BIN" "${waiting[@]}" --api-url "$url" --state-dir "$work/state-alone" --progress never "$work/alone.csv" \

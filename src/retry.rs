@@ -27,7 +27,7 @@ pub struct RetrySettings {
     /// A hint of the server that is longer is ignored, and that is said.
     pub hint_bound: Duration,
     /// How long a call that we gave up may still be delivered by a kernel.
-    pub fate_grace: Duration,
+    pub timeout_grace: Duration,
     /// How long after a 404 an id is looked for once more.
     pub missing_again: Duration,
     /// The longest pause between two probes of a service that is down.
@@ -50,7 +50,7 @@ impl Default for RetrySettings {
             base: Duration::from_secs(1),
             cap: Duration::from_secs(60),
             hint_bound: Duration::from_secs(24 * 3600),
-            fate_grace: Duration::from_secs(120),
+            timeout_grace: Duration::from_secs(120),
             missing_again: Duration::from_secs(30),
             probe_cap: Duration::from_secs(45),
             // Half of the two minutes within which a due retry must leave, so that a queue of them has time to drain.
@@ -72,7 +72,7 @@ impl RetrySettings {
             base: self.base / factor,
             cap: self.cap / factor,
             hint_bound: self.hint_bound / factor,
-            fate_grace: self.fate_grace / factor,
+            timeout_grace: self.timeout_grace / factor,
             missing_again: self.missing_again / factor,
             probe_cap: self.probe_cap / factor,
             patience: self.patience / factor,

@@ -82,9 +82,9 @@ pull() {
   tie
   "$lead"
   until_reached "$port" inside
-  nsenter --target "$apart_pid" --net "$BIN" run "$work/actions.csv" --yes --no-triage --api-url "$url" \
+  nsenter --target "$apart_pid" --net "$BIN" run "$work/actions.csv" --yes --no-precheck --api-url "$url" \
     --state-dir "$work/state-$name" --progress never --quota 40/2s --quota 120/8s --read-quota 40/2s \
-    --read-quota 120/8s --fate-grace "${grace}s" --timeout "${timeout}s" --pace none --concurrency 40 \
+    --read-quota 120/8s --timeout-grace "${grace}s" --timeout "${timeout}s" --rate none --concurrency 40 \
     --report "$work/report-$name.csv" >"$work/out" 2>"$work/err" &
   pid=$!
   run_pid="${helpers[*]} $pid"

@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 . tests/lib.sh
 
 ACTIONS=240
-QUOTA=(--quota 40/2s --quota 120/8s --read-quota 40/2s --read-quota 120/8s --fate-grace 3s --timeout 3s --pace none)
+QUOTA=(--quota 40/2s --quota 120/8s --read-quota 40/2s --read-quota 120/8s --timeout-grace 3s --timeout 3s --rate none)
 
 FAKETIME=
 for found in /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1; do
@@ -46,7 +46,7 @@ judge() {
 run() {
   local name=$1 input=$2
   shift 2
-  "$@" "$BIN" run "$input" --yes --no-triage --api-url "$url" --state-dir "$state" --progress never "${QUOTA[@]}" \
+  "$@" "$BIN" run "$input" --yes --no-precheck --api-url "$url" --state-dir "$state" --progress never "${QUOTA[@]}" \
     --report "$name" >"$work/out" 2>>"$work/err" &
   pid=$!
   run_pid="$run_pid $pid"

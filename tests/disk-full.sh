@@ -35,8 +35,8 @@ round() {
   rm -rf "$disk" "$work/copy" && mkdir "$disk" "$work/copy"
   mount -t tmpfs -o size=8m tmpfs "$disk"
   serve --seed "$work/actions.csv" --quota 100/2s,400/12s --latency 150ms..250ms --log "$log"
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$disk/state" --progress never --pace none \
-    --quota 100/2s --quota 400/12s --fate-grace 4s --log-file "$work/log.json" --log-format json \
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$disk/state" --progress never --rate none \
+    --quota 100/2s --quota 400/12s --timeout-grace 4s --log-file "$work/log.json" --log-format json \
     --report "$work/report-$nth.csv" "$work/actions.csv" >"$work/out" 2>"$work/err" &
   run_pid=$!
   until_cancels $((nth * 60)) "$log"

@@ -197,8 +197,8 @@ behind() {
   done
   run_pid=${helpers[*]}
   # However badly it goes, an end must come.
-  "$BIN" run --yes --no-triage --api-url "http://127.0.0.1:$port" --state-dir "$work/state-$name" --progress never \
-    --quota "100/${PERIOD}s" --quota "1500/$((60 * PERIOD))s" --fate-grace "$((2 * PERIOD))s" --stop-after "$((100 * PERIOD))s" \
+  "$BIN" run --yes --no-precheck --api-url "http://127.0.0.1:$port" --state-dir "$work/state-$name" --progress never \
+    --quota "100/${PERIOD}s" --quota "1500/$((60 * PERIOD))s" --timeout-grace "$((2 * PERIOD))s" --stop-after "$((100 * PERIOD))s" \
     --report "$work/$name.csv" "$work/actions.csv" >"$work/$name.out" 2>"$work/$name.err" &
   helpers+=("$!")
   run_pid=${helpers[*]}

@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 cancel() {
   local state=$1 ended=0
   shift
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/$state" --progress never "$@" &
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/$state" --progress never "$@" &
   run_pid=$!
   wait "$run_pid" || ended=$?
   run_pid=
@@ -34,7 +34,7 @@ windows() {
   best=$(t_opt 1500 100/6 1500/360)
   serve --seed "$work/actions.csv" --quota 100/6s,1500/360s --latency 100ms --log "$work/windows.log"
   began=$(micros)
-  cancel state-windows --quota 100/6s --quota 1500/360s --fate-grace 12s \
+  cancel state-windows --quota 100/6s --quota 1500/360s --timeout-grace 12s \
     --report "$work/windows.csv" "$work/actions.csv" >"$work/windows.out" 2>"$work/windows.err" || code=$?
   took=$(awk -v from="$began" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }')
   stop_serving
@@ -89,7 +89,7 @@ stream() {
   serve --seed "$work/first.csv" --log "$work/stream.log"
   began=$(micros)
   # Not through a function: its subshell would be measured.
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/state-stream" --progress never \
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/state-stream" --progress never \
     --report "$work/stream.csv" "$work/million.csv" >"$work/stream.out" 2>"$work/stream.err" &
   run_pid=$!
   while now=$(awk '/^VmHWM/ { print $2 }' "/proc/$run_pid/status" 2>/dev/null) && [ -n "$now" ]; do

@@ -39,8 +39,8 @@ share() {
     awk -v n="$number" -v of="$count" 'NR == 1 || NR % of == n % of' "$work/actions.csv" >"$work/ids-$number.csv"
     local prefix=()
     [ "$number" -lt "$count" ] || prefix=(nsenter --target "$apart_pid" --net)
-    "${prefix[@]}" "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$state" --progress never \
-      --quota 100/6s --quota 1500/360s --fate-grace 12s --report "$work/report-$count-$number.csv" \
+    "${prefix[@]}" "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$state" --progress never \
+      --quota 100/6s --quota 1500/360s --timeout-grace 12s --report "$work/report-$count-$number.csv" \
       "$work/ids-$number.csv" >"$work/out-$number" 2>"$work/err-$number" &
     pids+=($!)
     run_pid="${relays[*]} ${pids[*]}"

@@ -34,7 +34,7 @@ echo "== the page"
 
 echo "== the page with 20,000 rows"
 "$python" tests/report_html.py many "$work/many.csv"
-"$BIN" run "$work/many.csv" --sandbox --quota none --pace none --state-dir "$work/state" --progress never \
+"$BIN" run "$work/many.csv" --sandbox --quota none --rate none --state-dir "$work/state" --progress never \
   --report "$work/m.csv" --report "$work/m.html" >/dev/null 2>&1 || [ $? -eq 3 ]
 "$python" tests/report_html.py page "$work/m.html" "$work/m.csv" ""
 

@@ -68,8 +68,8 @@ open_actions() {
   made_up "$candidates" >"$work/candidates.csv"
   rm -f "$log"
   serve --seed "$work/candidates.csv" --quota none --log "$log"
-  "$BIN" run --yes --no-triage --api-url "$url" --state-dir "$work/state-candidates" --progress never \
-    --quota none --read-quota none --pace none --report "$work/candidates-report.csv" \
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/state-candidates" --progress never \
+    --quota none --read-quota none --rate none --report "$work/candidates-report.csv" \
     "$work/candidates.csv" >"$work/candidates.out" 2>&1 &
   run_pid=$!
   # It would wait for half a minute before it believes that an action is missing.

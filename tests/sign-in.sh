@@ -71,7 +71,7 @@ tokens() {
   serve --seed "$work/ids.csv" --quota none --latency 20ms..60ms --strict-tokens --token-lifetime 3s --log "$log"
   began=$(micros)
   AZURE_CLIENT_SECRET=$SECRET "$BIN" run --yes --api-url "$url" --login-url "$url" --progress never --no-verify \
-    --quota none --read-quota none --pace 30/s --report "$work/tokens.csv" "$work/ids.csv" >"$work/tokens.txt" 2>&1 ||
+    --quota none --read-quota none --rate 30/s --report "$work/tokens.csv" "$work/ids.csv" >"$work/tokens.txt" 2>&1 ||
     true
   took=$(($(micros) - began))
   stop_serving

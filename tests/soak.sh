@@ -62,7 +62,7 @@ began=$(micros)
 AZURE_CLIENT_SECRET=any "$BIN" run "$work/actions.csv" --yes --api-url "$url" --login-url "$url" \
   --tenant-id 11111111-2222-3333-4444-555555555555 --client-id 66666666-7777-8888-9999-aaaaaaaaaaaa \
   --state-dir "$work/state" --progress never --quota 300/3s --quota 4000/50s --read-quota 300/3s \
-  --read-quota 4000/50s --pace none --concurrency 8 --timeout 1s --fate-grace 3s \
+  --read-quota 4000/50s --rate none --concurrency 8 --timeout 1s --timeout-grace 3s \
   --report "$work/report.csv" >"$work/out" 2>"$work/err" &
 run_pid=$!
 watch "$run_pid" "$work/memory"

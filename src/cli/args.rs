@@ -84,7 +84,7 @@ Exit codes:
 const PREVIEW_EXAMPLES: &str = "\
 Examples:
   mde-cancel preview actions.csv
-  mde-cancel preview --no-triage actions.csv
+  mde-cancel preview --no-precheck actions.csv
   mde-cancel preview --type LiveResponse --until 3d
   mde-cancel preview --format csv actions.csv > plan.csv
   mde-cancel run plan.csv";
@@ -256,7 +256,7 @@ pub struct ResumeArgs {
     pub yes: bool,
     /// Send what is left without reading the actions' states first
     #[arg(long, help_heading = "What is sent")]
-    pub no_triage: bool,
+    pub no_precheck: bool,
     /// What is written about it.
     #[command(flatten)]
     pub report: ReportArgs,
@@ -343,7 +343,7 @@ pub struct ConsentArgs {
     pub comment: Option<String>,
     /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
     #[arg(
-        long = "include-type",
+        long = "allow-protected",
         value_name = "TYPE",
         value_delimiter = ',',
         value_parser = value::guarded_type
@@ -351,7 +351,7 @@ pub struct ConsentArgs {
     pub include_types: Vec<ActionType>,
     /// Send without reading the actions' states first; rows without a type then go out blind
     #[arg(long)]
-    pub no_triage: bool,
+    pub no_precheck: bool,
     /// Send without a question
     #[arg(short, long)]
     pub yes: bool,

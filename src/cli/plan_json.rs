@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Claims;
-    use crate::engine::{PlanLine, PlanSummary, Triage, Verdict};
+    use crate::engine::{PlanLine, PlanSummary, Precheck, Verdict};
     use crate::model::{ActionId, Outcome};
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         let json = plan_json(&PlanText {
             summary: &summary,
             milestones: &[(1, Timestamp::UNIX_EPOCH)],
-            triage: Triage::Skip,
+            triage: Precheck::Skip,
             reads: 0,
             permissions: permissions.as_ref(),
             token_ends: Some(Timestamp::MIN),

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::engine::{NameCounts, NeededPermission, Permissions, PlanSummary, Triage};
+use crate::engine::{NameCounts, NeededPermission, Permissions, PlanSummary, Precheck};
 
 use super::terminal::{Paint, Tone};
 use super::text::{ClockTime, Count, Number, visible, wrap};
@@ -28,7 +28,7 @@ pub(super) struct PlanText<'plan> {
     /// How many cancels will have left by when; the last one is all of them.
     pub(super) milestones: &'plan [(u64, Timestamp)],
     /// Whether states are read, and how many calls that took so far.
-    pub(super) triage: Triage,
+    pub(super) triage: Precheck,
     pub(super) reads: u64,
     /// What the token's claims say, where they say anything.
     pub(super) permissions: Option<&'plan Permissions>,
@@ -114,8 +114,8 @@ impl PlanText<'_> {
         }
         if summary.send > 0 && summary.types_known < summary.send {
             let others = match self.triage {
-                Triage::ReadFirst => "guards still apply to the others",
-                Triage::Skip => "the others go out whatever they are",
+                Precheck::ReadFirst => "guards still apply to the others",
+                Precheck::Skip => "the others go out whatever they are",
             };
             let known = format!(
                 "known for {} of {}; {others}",
@@ -388,7 +388,7 @@ mod tests {
                 (100, at("2026-11-25T02:00:01Z")),
                 (1204, at("2026-11-25T02:11:00Z")),
             ],
-            triage: Triage::ReadFirst,
+            triage: Precheck::ReadFirst,
             reads: 13,
             permissions: permissions.as_ref(),
             token_ends: Some(at("2026-11-25T02:09:00Z")),
@@ -449,7 +449,7 @@ mod tests {
         let text = PlanText {
             summary: &summary,
             milestones: &[],
-            triage: Triage::Skip,
+            triage: Precheck::Skip,
             reads: 0,
             permissions: None,
             token_ends: Some(at("2026-11-25T02:00:00Z")),

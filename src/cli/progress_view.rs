@@ -476,7 +476,7 @@ mod tests {
         insta::assert_snapshot!(main(60), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look …");
         insta::assert_snapshot!(main(80), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 …");
         insta::assert_snapshot!(main(130), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 · other 6,000");
-        insta::assert_snapshot!(main(300), @"[=========>                              ] 1,204/5,000 · cancelled 1,000 · failed 1,000 · unknown 1,000 · forbidden 1,000 · not_found 1,000 · invalid 1,000 · accepted 1,000 · already_cancelled 1,000 · already_final 1,000 · too_late 1,000 · held_back 1,000 · duplicate 1,000 · not_attempted 1,000");
+        insta::assert_snapshot!(main(300), @"[=========>                              ] 1,204/5,000 · cancelled 1,000 · failed 1,000 · unknown 1,000 · forbidden 1,000 · not_found 1,000 · invalid 1,000 · accepted 1,000 · already_cancelled 1,000 · already_final 1,000 · too_late 1,000 · skipped 1,000 · duplicate 1,000 · not_attempted 1,000");
     }
 
     #[test]

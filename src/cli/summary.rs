@@ -198,7 +198,7 @@ fn paint_outcome(line: &str, paint: Paint) -> String {
         None => return line.to_owned(),
         Some(Outcome::Cancelled | Outcome::AlreadyCancelled) => Tone::Good,
         Some(Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted) => Tone::Caution,
-        Some(Outcome::AlreadyFinal | Outcome::HeldBack | Outcome::Duplicate) => Tone::Faint,
+        Some(Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate) => Tone::Faint,
         Some(outcome) if outcome.leaves_work() => Tone::Bad,
         Some(_) => Tone::Faint,
     };
@@ -326,7 +326,7 @@ mod tests {
                                     effect
          not_found           3,600  the tenant knows no such action
          forbidden           4,900  a permission is missing
-         held_back           6,400  not sent, on purpose
+         skipped             6,400  not sent, on purpose
          invalid             8,100  no usable row
          duplicate          10,000  stands in another row
          failed             12,100  not applied, and trying again
@@ -367,7 +367,7 @@ mod tests {
          too_late            2,500  ended before the cancel took effect
          not_found           3,600  the tenant knows no such action
          forbidden           4,900  a permission is missing
-         held_back           6,400  not sent, on purpose
+         skipped             6,400  not sent, on purpose
          invalid             8,100  no usable row
          duplicate          10,000  stands in another row
          failed             12,100  not applied, and trying again does not help
@@ -404,7 +404,7 @@ mod tests {
          too_late            2,500  ended before the cancel took effect
          not_found           3,600  the tenant knows no such action
          forbidden           4,900  a permission is missing
-         held_back           6,400  not sent, on purpose
+         skipped             6,400  not sent, on purpose
          invalid             8,100  no usable row
          duplicate          10,000  stands in another row
          failed             12,100  not applied, and trying again does not help

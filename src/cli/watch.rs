@@ -154,7 +154,7 @@ impl Observer for Watch<'_> {
                     rows_that_go = go,
                     rows_that_wait = wait,
                     "reads have not answered for 5 s: rows whose type the input gives go without, the others wait; \
-                     --no-triage sends without reading"
+                     --no-precheck sends without reading"
                 );
             }
             RunEvent::TypeForbidden { action_type } => {

@@ -46,7 +46,7 @@ pub use plan_summary::{NameCounts, PlanCell, PlanLine, PlanReason, PlanSummary, 
 pub use planned_row::PlannedRow;
 pub use read_handles::ReadHandles;
 pub use reads::{Reads, ReadsError, ReadsSettings};
-pub use rules::{Rules, Triage};
+pub use rules::{Precheck, Rules};
 pub use shell::{Before, Beyond, EngineError, Intake, LaneShare, RunEnd, RunParts, execute};
 pub use survey::{Survey, SurveyError};
 pub use tenant::{Selected, SelectionJournal};

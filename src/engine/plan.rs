@@ -128,7 +128,7 @@ impl Planner {
         let facts = Facts::of_record(&NOTHING, record);
         let held = self.rules.hold(record.id, &facts);
         let verdict = ended(record)
-            .or_else(|| held.map(|reason| (Outcome::HeldBack, reason)))
+            .or_else(|| held.map(|reason| (Outcome::Skipped, reason)))
             .or_else(|| self.told_before(record.id, LaneId(0)));
         let settlement = verdict.map(|(outcome, reason)| Settlement {
             outcome,
@@ -166,14 +166,14 @@ impl Planner {
         let lane = match place {
             Belongs::To(lane) => lane,
             Belongs::Unnamed => return Some((Outcome::Invalid, UNNAMED.to_owned())),
-            Belongs::Elsewhere => return Some((Outcome::HeldBack, ELSEWHERE.to_owned())),
+            Belongs::Elsewhere => return Some((Outcome::Skipped, ELSEWHERE.to_owned())),
         };
         // A row that is not sent for reasons of its own does not make a later one a duplicate.
-        if let Some(reason) = &row.held_back {
-            return Some((Outcome::HeldBack, reason.clone()));
+        if let Some(reason) = &row.skipped {
+            return Some((Outcome::Skipped, reason.clone()));
         }
         if let Some(reason) = self.rules.hold_unread(*id, &row.context) {
-            return Some((Outcome::HeldBack, reason));
+            return Some((Outcome::Skipped, reason));
         }
         self.told_before(*id, lane)
     }
@@ -252,7 +252,7 @@ mod tests {
                 action_type: action_type.map(ActionType::parse),
                 ..RowContext::default()
             },
-            held_back: None,
+            skipped: None,
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn guarded_types_are_held_back_unless_they_are_named() {
         let rows = || vec![row(ONE, Some("Unisolate")), row(ONE, Some("Isolate"))];
-        let held = [Some(Outcome::HeldBack), None];
+        let held = [Some(Outcome::Skipped), None];
         assert_eq!(outcomes(&mut Planner::new(Arc::default()), rows()), held);
         let included = [None, Some(Outcome::Duplicate)];
         let mut planner = including(vec![ActionType::Unisolate]);
@@ -305,7 +305,7 @@ mod tests {
             "RequestSample",
         ]
         .map(|word| row(ONE, Some(word)));
-        let held = Some(Outcome::HeldBack);
+        let held = Some(Outcome::Skipped);
         let expected = [held, held, held, None, Some(Outcome::Duplicate)];
         assert_eq!(outcomes(&mut including(included), rows.into()), expected);
     }
@@ -327,7 +327,7 @@ mod tests {
         for (action_type, status, number, expected) in [
             ("Isolate", "Pending", 1, None),
             ("Isolate", "Pending", 1, Some((Outcome::Duplicate, None))),
-            ("Unisolate", "Pending", 2, Some((Outcome::HeldBack, None))),
+            ("Unisolate", "Pending", 2, Some((Outcome::Skipped, None))),
             (
                 "Isolate",
                 "Succeeded",
@@ -375,7 +375,7 @@ mod tests {
             ),
             (
                 Some("litware"),
-                (LaneId(0), Some(Outcome::HeldBack), tenant("litware")),
+                (LaneId(0), Some(Outcome::Skipped), tenant("litware")),
             ),
             (None, (LaneId(0), Some(Outcome::Invalid), None)),
         ] {
@@ -386,12 +386,12 @@ mod tests {
     #[test]
     fn a_row_settled_in_an_earlier_run_is_held_back_with_its_reason() {
         let mut settled = row(ONE, None);
-        settled.held_back = Some("was cancelled in run 1".to_owned());
+        settled.skipped = Some("was cancelled in run 1".to_owned());
         let planned = Planner::new(Arc::default()).plan(settled, Timestamp::UNIX_EPOCH);
         let end = planned.settlement.unwrap();
         assert_eq!(
             (end.outcome, end.reason.as_str()),
-            (Outcome::HeldBack, "was cancelled in run 1")
+            (Outcome::Skipped, "was cancelled in run 1")
         );
     }
 }

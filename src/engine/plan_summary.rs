@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn rows_are_counted_by_type_status_and_verdict_what_is_sent_first() {
         let mut summary = PlanSummary::default();
-        let held = Verdict::Settled(Outcome::HeldBack);
+        let held = Verdict::Settled(Outcome::Skipped);
         for (number, verdict) in [(1, held), (2, Verdict::Send), (3, held), (4, Verdict::Send)] {
             summary.add(&line(&number, verdict, "why"));
         }
@@ -395,7 +395,7 @@ mod tests {
             let mut one = line(&number, Verdict::Send, &reason);
             (one.action_type, one.requestor) = (Some(word.as_str()), Some(word.as_str()));
             summary.add(&one);
-            one.verdict = Verdict::Settled(Outcome::HeldBack);
+            one.verdict = Verdict::Settled(Outcome::Skipped);
             summary.add(&one);
         }
         assert!(summary.cells.len() <= MAX_CELLS + 2);

@@ -188,7 +188,7 @@ impl PlannedRow {
             request_source: record.and_then(|record| record.request_source.clone()),
             action_scope: record.and_then(|record| record.action_scope.clone()),
             created_at: record.and_then(|record| record.created_at),
-            triaged_at: self.read_at,
+            checked_at: self.read_at,
             comment_sent: None,
         }
     }

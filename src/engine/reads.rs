@@ -256,7 +256,7 @@ impl Reads {
             kind => {
                 self.calls += 1;
                 let grace = match kind {
-                    ReplyKind::TimedOut => self.retry.fate_grace,
+                    ReplyKind::TimedOut => self.retry.timeout_grace,
                     _ => Duration::ZERO,
                 };
                 let mut records = vec![replied(call, now, grace)];
@@ -278,7 +278,7 @@ impl Reads {
             call: Some(call),
             store: &self.store,
             clock: &*self.clock,
-            grace: self.retry.fate_grace,
+            grace: self.retry.timeout_grace,
         };
         let reply = match wish {
             Wish::Records(ids) => self.handles.look(Destination::List, ids).await,

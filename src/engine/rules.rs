@@ -3,14 +3,14 @@
 //! The planner asks with what the input tells; the core asks again with what the service's record tells. A rule that
 //! lacks a fact lets the row pass only while that fact may still be read.
 
-use crate::model::{ActionId, ActionType, Facts, KeepList, RowContext, Selection};
+use crate::model::{ActionId, ActionType, ExclusionList, Facts, RowContext, Selection};
 
 /// How many characters of a type we do not know a reason shows.
 const SHOWN: usize = 40;
 
 /// Whether the service's records are read before anything is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Triage {
+pub enum Precheck {
     /// They are: what the input tells is judged once more with what the record tells.
     ReadFirst,
     /// They are not: the input's word is the last one, and rows without a type go out blind.
@@ -26,17 +26,17 @@ pub struct Rules {
     /// What is meant.
     pub selection: Selection,
     /// What must be left alone.
-    pub keep: KeepList,
+    pub keep: ExclusionList,
     /// Whether a record follows the input's word.
-    pub triage: Triage,
+    pub triage: Precheck,
 }
 
 impl Rules {
     /// Says why a row must not be sent as far as the input tells.
     pub fn hold_unread(&self, id: ActionId, context: &RowContext) -> Option<String> {
         let facts = match self.triage {
-            Triage::ReadFirst => Facts::of_input(context),
-            Triage::Skip => Facts::of_input_alone(context),
+            Precheck::ReadFirst => Facts::of_input(context),
+            Precheck::Skip => Facts::of_input_alone(context),
         };
         self.hold(id, &facts)
     }
@@ -69,7 +69,7 @@ impl Rules {
             )),
             guarded if guarded.is_guarded() && !self.include_types.contains(guarded) => {
                 Some(format!(
-                    "guarded type: cancelling {guarded} leaves a device cut off; --include-type {guarded} sends it"
+                    "guarded type: cancelling {guarded} leaves a device cut off; --allow-protected {guarded} sends it"
                 ))
             }
             _ => None,
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_type_that_is_not_known_waits_for_the_record_and_is_held_back_without_one() {
         let rules = Rules {
-            triage: Triage::ReadFirst,
+            triage: Precheck::ReadFirst,
             ..Rules::default()
         };
         let context = of_type("Uniso1ate");

@@ -228,7 +228,7 @@ impl Survey {
             *after = last.number;
             unread.extend(rows.into_iter().filter(|row| {
                 let is_fresh = row.attempts == 0 && row.phase == Phase::Fresh;
-                is_fresh && !row.triaged_at.is_some_and(is_young)
+                is_fresh && !row.checked_at.is_some_and(is_young)
             }));
         }
         Ok(unread)
@@ -265,7 +265,7 @@ impl Survey {
             phase: row.phase,
             record: Some(record.clone()),
             status_before: record.status.clone(),
-            triaged_at: Some(now),
+            checked_at: Some(now),
         };
         let settled = settled_by(&self.rules, &row.context, record);
         let settled = settled.map(|(outcome, reason)| Record::Settled {
@@ -306,7 +306,7 @@ fn settled_by(
     record: &MachineAction,
 ) -> Option<(Outcome, String)> {
     let held = || rules.hold(record.id, &Facts::of_record(context, record));
-    ended(record).or_else(|| held().map(|reason| (Outcome::HeldBack, reason)))
+    ended(record).or_else(|| held().map(|reason| (Outcome::Skipped, reason)))
 }
 
 /// Returns what the machine of an action that is not cancelled still needs.

@@ -105,7 +105,7 @@ impl SelectionJournal<'_> {
             phase: Phase::Fresh,
             status_before: action.status.clone(),
             record: Some(action),
-            triaged_at: Some(now),
+            checked_at: Some(now),
         });
         // Two transactions: a row that a crash leaves without its record is read as any other.
         self.store.write(notes.collect()).await?;

@@ -40,7 +40,7 @@ pub(super) struct RowReading {
     /// What else the row told.
     pub(super) context: RowContext,
     /// Why the row must not go again, although its id is sound.
-    pub(super) held_back: Option<String>,
+    pub(super) skipped: Option<String>,
 }
 
 impl Columns {
@@ -120,8 +120,8 @@ impl Columns {
             |at: usize| cell(at).map(|text| if ours { cells::undefused(text) } else { text });
         let text = |at: Option<usize>| at.and_then(&cell).and_then(cells::context_text);
         let (id, shown) = self.id(cell);
-        let held_back = match id {
-            Ok(_) => self.standing.held_back(cell),
+        let skipped = match id {
+            Ok(_) => self.standing.skipped(cell),
             Err(_) => None,
         };
         let (action_type, type_fault) = match self.action_type(cell) {
@@ -132,13 +132,13 @@ impl Columns {
         let fault = type_fault.or_else(|| comment.and_then(cells::comment_fault));
         let id = match (id, fault) {
             // A row that stays back anyway keeps the better reason.
-            (Ok(_), Some(reason)) if held_back.is_none() => Err(reason),
+            (Ok(_), Some(reason)) if skipped.is_none() => Err(reason),
             (id, _) => id,
         };
         RowReading {
             id,
             id_text: cells::id_text(shown),
-            held_back,
+            skipped,
             context: RowContext {
                 comment: comment.and_then(cells::context_text),
                 tenant: text(self.tenant),
@@ -369,6 +369,6 @@ mod tests {
         assert_eq!(ours.context.comment.unwrap(), "=1+1");
         let other = row(&["action_id", "result", "reason", "comment"], &cells);
         assert_eq!(other.context.comment.unwrap(), "'=1+1");
-        assert_eq!(other.held_back, None);
+        assert_eq!(other.skipped, None);
     }
 }

@@ -158,7 +158,7 @@ impl JsonRows {
             let mut row = columns.row(|at| members.get(at).and_then(|(_, member)| member.text()));
             let is_no_text = |at: &usize| matches!(members.get(*at), Some((_, Member::Other)));
             if row.id.is_ok()
-                && row.held_back.is_none()
+                && row.skipped.is_none()
                 && columns.action_types().iter().any(is_no_text)
             {
                 row.id = Err(TYPE_IS_NO_TEXT.to_owned());

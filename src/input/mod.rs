@@ -27,12 +27,12 @@ mod sniff;
 
 mod settings;
 
-mod keep_file;
+mod exclusion_file;
 
 mod open_input;
 
 pub use bookmark::Bookmark;
+pub use exclusion_file::{KeepFileError, read_keep_file};
 pub use input_error::InputError;
-pub use keep_file::{KeepFileError, read_keep_file};
 pub use open_input::{OpenInput, open};
 pub use settings::{BookmarkUse, Input, InputFormat, InputSettings};

@@ -332,7 +332,7 @@ impl Iterator for OpenInput {
                 id: reading.id,
                 id_text: reading.id_text,
                 context: reading.context,
-                held_back: reading.held_back,
+                skipped: reading.skipped,
             })),
             Ok(None) => {
                 self.rows = Rows::Done;

@@ -45,7 +45,7 @@ impl Standing {
     }
 
     /// Says why a row does not go again.
-    pub(super) fn held_back<'cells>(
+    pub(super) fn skipped<'cells>(
         self,
         cell: impl Fn(usize) -> Option<&'cells str>,
     ) -> Option<String> {
@@ -92,23 +92,23 @@ impl Standing {
 mod tests {
     use super::*;
 
-    fn held_back(header: &[&str], cells: &[&str]) -> Option<String> {
-        Standing::read(header).held_back(|at| cells.get(at).copied())
+    fn skipped(header: &[&str], cells: &[&str]) -> Option<String> {
+        Standing::read(header).skipped(|at| cells.get(at).copied())
     }
 
     #[test]
     fn of_our_report_only_what_is_unsettled_goes_again() {
         let header = ["action_id", "outcome", "reason", "run_id"];
-        let held_back = |outcome: &str| held_back(&header, &["x", outcome, "", "R"]);
+        let skipped = |outcome: &str| skipped(&header, &["x", outcome, "", "R"]);
         for outcome in Outcome::ALL {
             let expected = match outcome.as_str() {
                 "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
                 word => Some(format!("was {word} in run R")),
             };
-            assert_eq!(held_back(outcome.as_str()), expected);
+            assert_eq!(skipped(outcome.as_str()), expected);
         }
         assert_eq!(
-            held_back("new").unwrap(),
+            skipped("new").unwrap(),
             "its outcome in run R, `new`, is none that goes again"
         );
     }
@@ -116,13 +116,13 @@ mod tests {
     #[test]
     fn of_a_frozen_plan_only_send_rows_go() {
         let header = ["verdict", "action_id", "outcome", "reason"];
-        let held_back = |verdict, reason| held_back(&header, &[verdict, "x", "", reason]);
-        assert_eq!(held_back("send", "x"), None);
-        assert_eq!(held_back(" SEND ", ""), None);
-        assert_eq!(held_back("", "").unwrap(), "the plan says ``");
+        let skipped = |verdict, reason| skipped(&header, &[verdict, "x", "", reason]);
+        assert_eq!(skipped("send", "x"), None);
+        assert_eq!(skipped(" SEND ", ""), None);
+        assert_eq!(skipped("", "").unwrap(), "the plan says ``");
         assert_eq!(
-            held_back("held_back", "guarded").unwrap(),
-            "the plan says `held_back`: guarded"
+            skipped("skipped", "guarded").unwrap(),
+            "the plan says `skipped`: guarded"
         );
     }
 
@@ -133,7 +133,7 @@ mod tests {
             ["action_id", "outcome", "result"],
         ] {
             assert!(!Standing::read(&header).is_ours());
-            assert_eq!(held_back(&header, &["x", "cancelled", "y"]), None);
+            assert_eq!(skipped(&header, &["x", "cancelled", "y"]), None);
         }
     }
 }

@@ -18,7 +18,7 @@ mod row;
 
 mod facts;
 
-mod keep_list;
+mod exclusions;
 mod selection;
 
 mod report_row;
@@ -27,11 +27,11 @@ mod standing;
 
 pub use action::{ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
+pub use exclusions::ExclusionList;
 pub use facts::Facts;
 pub use figures::{Count, Number, Span, window_name};
 pub use fold::folded;
 pub use follow_up::{FollowUp, FollowUpRow, Since};
-pub use keep_list::KeepList;
 pub use moment::{BootId, Moment, Uptime};
 pub use outcome::{Outcome, Settlement};
 pub use reply::{CancelReply, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle};

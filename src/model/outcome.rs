@@ -25,7 +25,7 @@ pub enum Outcome {
     /// 403, with the permission the service asks for.
     Forbidden,
     /// Not sent on purpose; the reason says why.
-    HeldBack,
+    Skipped,
     /// A bad row.
     Invalid,
     /// The same tenant and id stand earlier in this run, or unsettled in another live one.
@@ -48,7 +48,7 @@ impl Outcome {
         Outcome::TooLate,
         Outcome::NotFound,
         Outcome::Forbidden,
-        Outcome::HeldBack,
+        Outcome::Skipped,
         Outcome::Invalid,
         Outcome::Duplicate,
         Outcome::Failed,
@@ -66,7 +66,7 @@ impl Outcome {
             Self::TooLate => "too_late",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
-            Self::HeldBack => "held_back",
+            Self::Skipped => "skipped",
             Self::Invalid => "invalid",
             Self::Duplicate => "duplicate",
             Self::Failed => "failed",
@@ -80,6 +80,7 @@ impl Outcome {
         Self::ALL
             .into_iter()
             .find(|outcome| outcome.as_str() == text)
+            .or_else(|| (text == "held_back").then_some(Self::Skipped)) // state files before schema 5
     }
 
     /// Returns whether a row that ended so leaves something to do, so that the run exits 3.

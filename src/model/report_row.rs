@@ -58,7 +58,7 @@ pub struct ReportRow {
     /// When the action was asked for.
     pub created_at: Option<Timestamp>,
     /// When its state was first read.
-    pub triaged_at: Option<Timestamp>,
+    pub checked_at: Option<Timestamp>,
     /// The comment that went out.
     pub comment_sent: Option<String>,
 }
@@ -90,7 +90,7 @@ impl ReportRow {
         "request_source",
         "action_scope",
         "created_at",
-        "triaged_at",
+        "checked_at",
         "comment_sent",
     ];
 }

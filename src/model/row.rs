@@ -61,5 +61,5 @@ pub struct InputRow {
     pub context: RowContext,
     /// Why the row must not be sent although its id is sound: settled in an earlier run, or not a `send` row of a
     /// frozen plan.
-    pub held_back: Option<String>,
+    pub skipped: Option<String>,
 }

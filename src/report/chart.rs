@@ -27,7 +27,7 @@ pub(super) fn tone(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Cancelled | Outcome::AlreadyCancelled => "good",
         Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted => "wait",
-        Outcome::AlreadyFinal | Outcome::HeldBack | Outcome::Duplicate => "calm",
+        Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate => "calm",
         Outcome::NotFound
         | Outcome::Forbidden
         | Outcome::Invalid

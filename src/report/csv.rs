@@ -98,7 +98,7 @@ pub(super) fn cells(row: &ReportRow) -> [Cow<'_, str>; ReportRow::COLUMNS.len()]
         maybe(row.request_source.as_ref()),
         maybe(row.action_scope.as_ref()),
         time(row.created_at),
-        time(row.triaged_at),
+        time(row.checked_at),
         maybe(row.comment_sent.as_ref()),
     ]
 }

@@ -233,7 +233,7 @@ mod tests {
             request_source: None,
             action_scope: None,
             created_at: None,
-            triaged_at: None,
+            checked_at: None,
             comment_sent: None,
         };
         std::iter::repeat_n(row, 1000).map(Ok)

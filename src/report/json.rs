@@ -132,7 +132,7 @@ impl Serialize for Row<'_> {
         map.serialize_entry("request_source", &row.request_source)?;
         map.serialize_entry("action_scope", &row.action_scope)?;
         map.serialize_entry("created_at", &row.created_at)?;
-        map.serialize_entry("triaged_at", &row.triaged_at)?;
+        map.serialize_entry("checked_at", &row.checked_at)?;
         map.serialize_entry("comment_sent", &row.comment_sent)?;
         map.end()
     }

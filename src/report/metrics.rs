@@ -335,7 +335,7 @@ mod tests {
         mde_cancel_actions{outcome="too_late"} 0
         mde_cancel_actions{outcome="not_found"} 0
         mde_cancel_actions{outcome="forbidden"} 0
-        mde_cancel_actions{outcome="held_back"} 0
+        mde_cancel_actions{outcome="skipped"} 0
         mde_cancel_actions{outcome="invalid"} 0
         mde_cancel_actions{outcome="duplicate"} 0
         mde_cancel_actions{outcome="failed"} 2

@@ -139,7 +139,7 @@ fn short_meaning(outcome: Outcome) -> &'static str {
         Outcome::TooLate => "ended before the cancel took effect",
         Outcome::NotFound => "the tenant knows no such action",
         Outcome::Forbidden => "a permission is missing",
-        Outcome::HeldBack => "not sent, on purpose",
+        Outcome::Skipped => "not sent, on purpose",
         Outcome::Invalid => "no usable row",
         Outcome::Duplicate => "stands in another row",
         Outcome::Failed => "not applied, and trying again does not help",

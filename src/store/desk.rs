@@ -183,13 +183,13 @@ impl Desk {
                 phase,
                 record,
                 status_before,
-                triaged_at,
+                checked_at,
             } => {
                 let note = Note {
                     phase: *phase,
                     record: record.as_ref(),
                     status_before: status_before.as_ref(),
-                    triaged_at: *triaged_at,
+                    checked_at: *checked_at,
                 };
                 journal::note(conn, (*run, row.0), &note)
             }

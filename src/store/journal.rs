@@ -237,7 +237,7 @@ pub(super) struct Note<'note> {
     pub(super) phase: Phase,
     pub(super) record: Option<&'note MachineAction>,
     pub(super) status_before: Option<&'note ActionStatus>,
-    pub(super) triaged_at: Option<Timestamp>,
+    pub(super) checked_at: Option<Timestamp>,
 }
 
 /// Writes what a reading told.
@@ -249,7 +249,7 @@ pub(super) fn note(conn: &Connection, key: RowKey, note: &Note<'_>) -> Result<()
     let cells = params![
         note.phase,
         note.status_before.map(ActionStatus::as_str),
-        wall(note.triaged_at),
+        wall(note.checked_at),
     ];
     bind(&mut update, 12, cells)?;
     open_row(key, update.raw_execute()?)

@@ -66,6 +66,6 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<QueuedRow>> {
         comment_sent: text(11)?,
         status_before: status(12)?,
         action_status: status(13)?,
-        triaged_at: time(14)?,
+        checked_at: time(14)?,
     }))
 }

@@ -120,11 +120,11 @@ impl Reader {
         mut visit: impl FnMut(LaneId, ActionId, RowNumber),
     ) -> Result<(), StoreError> {
         self.at(|conn| {
-            // What was held back after its state was read had been planned to be sent.
+            // What was skipped after its state was read had been planned to be sent.
             let mut rows = conn.prepare_cached(
                 "SELECT id, lane, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
-                    AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'held_back')
-                        OR (outcome = 'held_back' AND triaged IS NOT NULL))
+                    AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'skipped', 'held_back')
+                        OR (outcome IN ('skipped', 'held_back') AND triaged IS NOT NULL))
                  ORDER BY number",
             )?;
             let mut rows = rows.query([run.0])?;

@@ -110,7 +110,7 @@ pub struct QueuedRow {
     /// The newest status seen.
     pub action_status: Option<ActionStatus>,
     /// When its state was last read before it was sent.
-    pub triaged_at: Option<Timestamp>,
+    pub checked_at: Option<Timestamp>,
 }
 
 impl QueuedRow {
@@ -184,7 +184,7 @@ pub enum Record {
         /// The status before the first sending, where this reading tells it.
         status_before: Option<ActionStatus>,
         /// When its state was read; the first one stays.
-        triaged_at: Option<Timestamp>,
+        checked_at: Option<Timestamp>,
     },
     /// The last word on a row; a second one is refused.
     Settled {
@@ -272,7 +272,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
-            // --fate-grace.
+            // --timeout-grace.
             grace: Duration::from_secs(120),
             patience: patience::OPENING,
             fail_at_commit: None,

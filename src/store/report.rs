@@ -121,7 +121,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         request_source: text(23)?,
         action_scope: text(24)?,
         created_at: time(25)?,
-        triaged_at: time(26)?,
+        checked_at: time(26)?,
         comment_sent: text(27)?,
     })
 }

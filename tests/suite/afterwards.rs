@@ -27,7 +27,7 @@ fn command(folder: &Path, live: &LiveSandbox, words: &str) -> Command {
         .env("MDE_CANCEL_TOKEN", "any-word")
         .env("MDE_CANCEL_QUOTA", "none")
         .env("MDE_CANCEL_READ_QUOTA", "none")
-        .env("MDE_CANCEL_PACE", "none")
+        .env("MDE_CANCEL_RATE", "none")
         .stdin(Stdio::null())
         .current_dir(folder);
     command
@@ -119,9 +119,9 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
     assert!(told.contains("grant Machine.Read.All"), "{told}");
     let named = told.lines().find_map(|line| {
         line.trim()
-            .strip_prefix("mde-cancel resume --yes --no-triage ")
+            .strip_prefix("mde-cancel resume --yes --no-precheck ")
     });
-    let words = format!("resume --yes --no-triage {}", named.unwrap());
+    let words = format!("resume --yes --no-precheck {}", named.unwrap());
     let (code, told) = done(&mut command(folder.path(), &live, &words));
     assert_eq!((code, live.calls(CallKind::Cancel)), (Some(0), 3), "{told}");
     let outcomes = report(folder.path()).into_iter().map(|row| row[0].clone());

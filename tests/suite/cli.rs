@@ -22,7 +22,7 @@ use mde_cancel::cli::settings::{
     CommandSettings, ConnectionSettings, Consent, RunSettings, Settings, SettingsError, SignIn,
     Surroundings, TokenOrigin, Verify, World,
 };
-use mde_cancel::engine::Triage;
+use mde_cancel::engine::Precheck;
 use mde_cancel::input::Input;
 use mde_cancel::model::{ActionType, RunId};
 use secrecy::ExposeSecret as _;
@@ -140,11 +140,14 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     assert_eq!(run.allowance.read.to_string(), "50/1m, 750/1h");
     assert_eq!(run.pace.unwrap().to_string(), "50/1s");
     assert_eq!((run.concurrency, run.max_attempts), (16, 6));
-    assert_eq!((run.timeout.as_secs(), run.fate_grace.as_secs()), (30, 120));
+    assert_eq!(
+        (run.timeout.as_secs(), run.timeout_grace.as_secs()),
+        (30, 120)
+    );
     assert_eq!(
         (run.triage, run.verify),
         (
-            Triage::ReadFirst,
+            Precheck::ReadFirst,
             Verify::ReadAgain(Duration::from_secs(120))
         )
     );
@@ -165,17 +168,17 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
 #[test]
 fn every_flag_of_a_run_arrives() {
     let run = service(
-        "- b.csv --comment why --id-column Id --input-format jsonl --no-triage --no-verify \
-         --include-type unisolate --include-type Unisolate,UnrestrictCodeExecution \
-         --report one.csv --report - --quota 10/1m,20/1h --quota 5/1s --read-quota none --pace none \
-         --concurrency 3 --max-attempts 2 --timeout 5s --fate-grace 0s --state-dir there",
+        "- b.csv --comment why --id-column Id --input-format jsonl --no-precheck --no-verify \
+         --allow-protected unisolate --allow-protected Unisolate,UnrestrictCodeExecution \
+         --report one.csv --report - --quota 10/1m,20/1h --quota 5/1s --read-quota none --rate none \
+         --concurrency 3 --max-attempts 2 --timeout 5s --timeout-grace 0s --state-dir there",
     )
     .run();
     assert_eq!(run.inputs[1..], [Input::Stdin, Input::File("b.csv".into())]);
     assert_eq!(run.comment.as_deref(), Some("why"));
     assert_eq!(run.intake.id_column.as_deref(), Some("Id"));
     assert_eq!(run.intake.format, mde_cancel::input::InputFormat::Jsonl);
-    assert_eq!((run.triage, run.verify), (Triage::Skip, Verify::Skip));
+    assert_eq!((run.triage, run.verify), (Precheck::Skip, Verify::Skip));
     assert_eq!(
         run.include_types,
         [ActionType::Unisolate, ActionType::UnrestrictCodeExecution]
@@ -184,7 +187,7 @@ fn every_flag_of_a_run_arrives() {
     assert_eq!(run.allowance.cancel.to_string(), "10/1m, 20/1h, 5/1s");
     assert!(run.allowance.read.is_empty() && run.pace.is_none());
     assert_eq!((run.concurrency, run.max_attempts), (3, 2));
-    assert_eq!((run.timeout.as_secs(), run.fate_grace.as_secs()), (5, 0));
+    assert_eq!((run.timeout.as_secs(), run.timeout_grace.as_secs()), (5, 0));
     assert_eq!(run.state_dir, PathBuf::from("there"));
 }
 

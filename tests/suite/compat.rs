@@ -82,7 +82,7 @@ fn story(dir: &Path) {
         ..row(8)
     };
     let guarded = NewRow {
-        settlement: Some(settlement(Outcome::HeldBack)),
+        settlement: Some(settlement(Outcome::Skipped)),
         ..row(9)
     };
     let rows = (1..=6).map(row).chain([bad, twin, guarded]).collect();
@@ -112,7 +112,7 @@ fn story(dir: &Path) {
                 ..MachineAction::bare(row(6).id.unwrap())
             }),
             status_before: None,
-            triaged_at: Some(at(17).wall),
+            checked_at: Some(at(17).wall),
         },
         settled(run, 6, Outcome::Cancelled),
         Record::Cooldown {
@@ -146,7 +146,7 @@ const TOLD: [(&str, &str, &str, u32); 11] = [
     ("00000006", "cancelled", "because", 1),
     ("=cmd()", "invalid", "because", 0),
     ("00000001", "duplicate", "because", 0),
-    ("00000009", "held_back", "because", 0),
+    ("00000009", "skipped", "because", 0),
     ("00000001", "cancelled", "because", 0),
     ("00000002", "cancelled", "because", 0),
 ];

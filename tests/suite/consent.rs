@@ -71,7 +71,7 @@ impl Place {
             .env("MDE_CANCEL_API_URL", &self.live.url)
             .env("MDE_CANCEL_TOKEN", "any-word")
             .env("MDE_CANCEL_QUOTA", "none")
-            .env("MDE_CANCEL_PACE", "none");
+            .env("MDE_CANCEL_RATE", "none");
         command
     }
 
@@ -182,7 +182,7 @@ fn the_question_and_the_preview_name_the_plan_alike() {
     let place = Place::with(3);
     let done = place.ask("run ids.csv", "[y/N] ", "n\n");
     let preview = place
-        .command("preview --no-triage ids.csv")
+        .command("preview --no-precheck ids.csv")
         .output()
         .unwrap();
     let preview = String::from_utf8(preview.stdout).unwrap();
@@ -410,7 +410,7 @@ fn a_plan_whose_states_may_not_be_read_is_refused_before_anybody_is_asked() {
     let output = output.unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("--no-triage"), "{told}");
+    assert!(told.contains("--no-precheck"), "{told}");
     place.assert_untouched();
 }
 

@@ -124,7 +124,7 @@ impl World {
             Some(id) => command.args(["resume", &id]),
             None => command
                 .args(["run", input])
-                .args((!self.reads).then_some("--no-triage"))
+                .args((!self.reads).then_some("--no-precheck"))
                 .args(flags()),
         };
         command
@@ -155,9 +155,9 @@ fn flags() -> Vec<String> {
         })
         .collect();
     flags.extend([
-        format!("--fate-grace={GRACE}"),
+        format!("--timeout-grace={GRACE}"),
         format!("--concurrency={CONCURRENCY}"),
-        "--pace=none".to_owned(),
+        "--rate=none".to_owned(),
         "--timeout=2s".to_owned(),
     ]);
     flags

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mde_cancel::engine::Triage;
+use mde_cancel::engine::Precheck;
 use mde_cancel::quota::{Pace, Window, Windows};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof};
@@ -63,9 +63,9 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
                     readable: reading > 0,
                     // Without leave to read, triage is the end of the run.
                     triage: if reading == 2 {
-                        Triage::ReadFirst
+                        Precheck::ReadFirst
                     } else {
-                        Triage::Skip
+                        Precheck::Skip
                     },
                     verify_for: verify.then_some(Duration::from_secs(60)),
                     mishaps,

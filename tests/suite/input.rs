@@ -341,23 +341,20 @@ fn our_own_report_and_plan_are_read_back() {
     );
     let read = rows(report.as_bytes());
     assert_eq!(
-        read[0].held_back.as_deref(),
+        read[0].skipped.as_deref(),
         Some("was cancelled in run 0198")
     );
-    assert_eq!(read[1].held_back, None);
+    assert_eq!(read[1].skipped, None);
     assert_eq!(read[1].context.comment.as_deref(), Some("=x"));
     assert_eq!(read[1].context.action_type, Some(ActionType::Isolate));
     let plan = format!(
-        "verdict,{header}\nsend,{}\nheld_back,{}\n",
+        "verdict,{header}\nsend,{}\nskipped,{}\n",
         line("", ""),
-        line("held_back", "")
+        line("skipped", "")
     );
     let read = rows(plan.as_bytes());
-    assert_eq!(read[0].held_back, None);
-    assert_eq!(
-        read[1].held_back.as_deref(),
-        Some("the plan says `held_back`")
-    );
+    assert_eq!(read[0].skipped, None);
+    assert_eq!(read[1].skipped.as_deref(), Some("the plan says `skipped`"));
 }
 
 #[test]

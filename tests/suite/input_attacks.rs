@@ -465,7 +465,7 @@ impl MadeUp {
         row.id.as_ref().map(ToString::to_string) == Ok(self.id())
             && row.context.comment == cell(&self.comment)
             && row.context.machine_id == cell(&self.machine)
-            && row.held_back.is_none()
+            && row.skipped.is_none()
     }
 }
 

@@ -141,7 +141,7 @@ impl Shape {
                 format!("{id},{outcome},because,{quoted},r")
             }
             Self::Plan => {
-                let verdict = if flag { "send" } else { "held_back" };
+                let verdict = if flag { "send" } else { "skipped" };
                 format!("{verdict},{id},,because,{quoted}")
             }
             Self::JsonLines | Self::JsonList | Self::Envelope => {

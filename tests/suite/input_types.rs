@@ -36,7 +36,7 @@ fn assert_guarded(text: &str) {
     let told = planned(text);
     assert_eq!(told.len(), 1, "{text:?}");
     assert!(
-        told[0].starts_with("held_back: guarded type: "),
+        told[0].starts_with("skipped: guarded type: "),
         "{text:?}: {told:?}"
     );
 }
@@ -154,7 +154,7 @@ fn a_type_that_is_none_we_know_is_held_back() {
         ("\u{200B}", "\\u{200b}"),
     ] {
         let reason = format!(
-            "held_back: its type `{shown}` is not a type we know, and so may be a guarded one; correct the cell, or empty \
+            "skipped: its type `{shown}` is not a type we know, and so may be a guarded one; correct the cell, or empty \
              it if the row is to be sent whatever its type"
         );
         assert_eq!(
@@ -188,8 +188,5 @@ fn a_bad_type_spoils_its_row_alone_and_not_one_that_stays_back_anyway() {
         "action_id,outcome,reason,type,action_type\n{A},{},,Isolate,Unisolate\n",
         Outcome::Cancelled
     );
-    assert_eq!(
-        planned(&text),
-        ["held_back: was cancelled in an earlier run"]
-    );
+    assert_eq!(planned(&text), ["skipped: was cancelled in an earlier run"]);
 }

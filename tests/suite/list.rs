@@ -149,7 +149,7 @@ fn a_list_holds_what_was_asked_for_newest_first_under_the_services_names() {
     let (code, stdout, _) = tenant.run("list --filter requestor%20eq%20'x' --format jsonl");
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
     std::fs::write(tenant.folder.path().join("keep"), nth_id(2).to_string()).unwrap();
-    let (_, stdout, _) = tenant.run("list --format jsonl --type Isolate --keep keep");
+    let (_, stdout, _) = tenant.run("list --format jsonl --type Isolate --exclude-from keep");
     assert_eq!(stdout.lines().count(), 4);
     let (code, stdout, _) = tenant.run("list --type Offboard");
     assert_eq!((code, stdout.lines().count()), (Some(0), 1));
@@ -161,7 +161,7 @@ fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
     let tenant = Tenant::with(COUNT, 500, "");
     let words = "list --type Isolate --status Pending --since 2h --requestor o'neil@x";
     let mut list = tenant.start(words);
-    let mut run = tenant.start("run - --yes --quota none --pace none --report report.csv");
+    let mut run = tenant.start("run - --yes --quota none --rate none --report report.csv");
     let mut pipe = run.stdin.take().unwrap();
     let mut found = BufReader::new(list.stdout.take().unwrap());
     let mut line = String::new();
@@ -197,7 +197,7 @@ fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
 
 /// What a run on a selection from the tenant needs where nobody is asked.
 const UNASKED: &str =
-    "--yes --tenant-id 11111111-2222-3333-4444-555555555555 --quota none --pace none";
+    "--yes --tenant-id 11111111-2222-3333-4444-555555555555 --quota none --rate none";
 
 #[test]
 fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
@@ -212,8 +212,7 @@ fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
     done.status = Status::Succeeded;
     tenant.sandbox.add(done);
     std::fs::write(tenant.folder.path().join("keep"), "dc-01.corp.example").unwrap();
-    let words =
-        "run --type Isolate,Unisolate --since 2h --keep keep --max-actions 200 --report report.csv";
+    let words = "run --type Isolate,Unisolate --since 2h --exclude-from keep --max-actions 200 --report report.csv";
     let (code, stdout, stderr) = tenant.run(&format!("{words} {UNASKED}"));
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     assert_eq!(tenant.calls(CallKind::Cancel).len(), 150);
@@ -239,12 +238,9 @@ fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
     );
     for (line, what) in [
         (lines[150], "guarded type"),
-        (lines[151], "the keep list names its machine"),
+        (lines[151], "the exclusion list names its machine"),
     ] {
-        assert!(
-            line.contains(",held_back,") && line.contains(what),
-            "{line}"
-        );
+        assert!(line.contains(",skipped,") && line.contains(what), "{line}");
     }
     assert!(lines[0].contains(",tenant:1,"), "{}", lines[0]);
 }
@@ -264,7 +260,7 @@ fn with_an_input_the_same_flags_hold_back_what_is_not_meant() {
     );
     std::fs::write(folder.join("ids.csv"), text).unwrap();
     std::fs::write(folder.join("keep"), nth_id(2).to_string()).unwrap();
-    let words = "run ids.csv --yes --type Isolate --keep keep --report report.csv";
+    let words = "run ids.csv --yes --type Isolate --exclude-from keep --report report.csv";
     let (code, _, stderr) = tenant.run(words);
     assert_eq!(code, Some(0), "{stderr}");
     let mut cancelled: Vec<_> = tenant
@@ -276,11 +272,11 @@ fn with_an_input_the_same_flags_hold_back_what_is_not_meant() {
     assert_eq!(cancelled, [nth_id(1), nth_id(3)]);
     let report = std::fs::read_to_string(folder.join("report.csv")).unwrap();
     assert!(
-        report.contains(",held_back,the keep list names this action,"),
+        report.contains(",skipped,the exclusion list names this action,"),
         "{report}"
     );
     assert!(
-        report.contains(",held_back,not selected: its type is RunAntiVirusScan,"),
+        report.contains(",skipped,not selected: its type is RunAntiVirusScan,"),
         "{report}"
     );
 }

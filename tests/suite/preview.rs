@@ -52,14 +52,14 @@ fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     mixed(here);
-    let (code, stdout, stderr) = done(&mut binary(here, "preview --no-triage a.csv"));
+    let (code, stdout, stderr) = done(&mut binary(here, "preview --no-precheck a.csv"));
     assert_eq!(code, Some(3), "{stderr}");
     for part in [
         "2 actions to cancel · plan ",
         "asked by    o'neil@x 1 · soc-bot 1",
         "such as ws-1, ws-2",
         "all now",
-        "1 held_back: guarded type: cancelling Unisolate",
+        "1 skipped: guarded type: cancelling Unisolate",
         "1 duplicate: the same id stands in row 1 (a.csv:5)",
         "1 invalid: the id is not a GUID (a.csv:6)",
     ] {
@@ -70,7 +70,7 @@ fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
         1,
         "something was left"
     );
-    let dry = done(&mut binary(here, "run --dry-run --no-triage a.csv"));
+    let dry = done(&mut binary(here, "run --dry-run --no-precheck a.csv"));
     assert_eq!((dry.0, &dry.1), (Some(3), &stdout));
 }
 
@@ -79,11 +79,11 @@ fn a_clean_plan_and_nothing_to_do_exit_with_nought() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     std::fs::write(here.join("one.txt"), nth_id(1).to_string()).unwrap();
-    let (code, stdout, _) = done(&mut binary(here, "preview --no-triage one.txt"));
+    let (code, stdout, _) = done(&mut binary(here, "preview --no-precheck one.txt"));
     assert_eq!(code, Some(0));
     assert!(stdout.starts_with("1 action to cancel"), "{stdout}");
     assert!(stdout.contains("known for 0 of 1"), "{stdout}");
-    let (code, stdout, _) = done(&mut binary(here, "preview --no-triage -"));
+    let (code, stdout, _) = done(&mut binary(here, "preview --no-precheck -"));
     assert_eq!((code, stdout.trim_end()), (Some(0), "nothing to cancel"));
 }
 
@@ -92,7 +92,10 @@ fn a_frozen_plan_sends_its_send_rows_alone_and_bears_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     mixed(here);
-    let (code, plan, told) = done(&mut binary(here, "preview --no-triage --format csv a.csv"));
+    let (code, plan, told) = done(&mut binary(
+        here,
+        "preview --no-precheck --format csv a.csv",
+    ));
     assert_eq!(code, Some(3), "{told}");
     let header = plan.lines().next().unwrap();
     assert!(
@@ -106,12 +109,12 @@ fn a_frozen_plan_sends_its_send_rows_alone_and_bears_the_same_name() {
         .collect();
     assert_eq!(
         verdicts,
-        ["send", "send", "held_back", "duplicate", "invalid"]
+        ["send", "send", "skipped", "duplicate", "invalid"]
     );
     std::fs::write(here.join("plan.csv"), &plan).unwrap();
 
     let named = |input: &str| {
-        let words = format!("preview --no-triage --format json {input}");
+        let words = format!("preview --no-precheck --format json {input}");
         let (_, json, _) = done(&mut binary(here, &words));
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         (json["plan"].clone(), json["send"].clone())
@@ -121,7 +124,7 @@ fn a_frozen_plan_sends_its_send_rows_alone_and_bears_the_same_name() {
     assert_eq!(name.1, 2);
     assert!(told.contains(name.0.as_str().unwrap()), "{told}");
     // A guarded row stays back although it is named now: a plan only shrinks.
-    assert_eq!(named("--include-type Unisolate plan.csv"), name);
+    assert_eq!(named("--allow-protected Unisolate plan.csv"), name);
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn a_preview_without_a_token_names_the_way_without_states() {
     mixed(folder.path());
     let (code, stdout, stderr) = done(&mut binary(folder.path(), "preview a.csv"));
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
-    assert!(stderr.contains("--no-triage"), "{stderr}");
+    assert!(stderr.contains("--no-precheck"), "{stderr}");
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn whoever_reads_only_the_beginning_of_a_plan_is_no_fault() {
     for number in 1..=5000 {
         writeln!(file, "{}", nth_id(number)).unwrap();
     }
-    let mut child = binary(here, "preview --no-triage --format csv many.txt")
+    let mut child = binary(here, "preview --no-precheck --format csv many.txt")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -226,18 +229,18 @@ fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
     };
     assert_eq!(
         cells("verdict"),
-        ["send", "already_cancelled", "held_back", "not_found"]
+        ["send", "already_cancelled", "skipped", "not_found"]
     );
     assert_eq!(
         cells("action_type"),
         ["Isolate", "Isolate", "Unisolate", ""]
     );
     assert_eq!(cells("action_status")[..2], ["Pending", "Cancelled"]);
-    assert!(cells("triaged_at").iter().all(|cell| !cell.is_empty()));
+    assert!(cells("checked_at").iter().all(|cell| !cell.is_empty()));
 
     std::fs::write(here.join("plan.csv"), &plan).unwrap();
     live.isolates(4..=4, Status::Pending);
-    let words = "run plan.csv --yes --include-type Unisolate --report r.csv";
+    let words = "run plan.csv --yes --allow-protected Unisolate --report r.csv";
     let (code, summary, told) = done(&mut with_service(here, &live, words));
     assert_eq!(code, Some(0), "{summary}{told}");
     assert_eq!(live.calls(CallKind::Cancel), 1);
@@ -254,7 +257,7 @@ fn where_states_may_not_be_read_the_way_without_is_named() {
     let (code, stdout, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
     assert_eq!((code, stdout.as_str()), (Some(5), ""), "{told}");
     assert!(told.contains("Machine.Read.All"), "{told}");
-    assert!(told.contains("--no-triage"), "{told}");
+    assert!(told.contains("--no-precheck"), "{told}");
 }
 
 #[test]
@@ -289,7 +292,7 @@ fn permissions_that_the_token_lacks_are_forecast() {
     mixed(here);
     let live = LiveSandbox::start(|_| ());
     let jwt = live.sandbox.token("t-1", "a-1");
-    let mut command = binary(here, "preview --no-triage --format json a.csv");
+    let mut command = binary(here, "preview --no-precheck --format json a.csv");
     let (_, plan, told) = json(command.env("MDE_CANCEL_TOKEN", jwt));
     assert_eq!(plan["tenant"], "t-1", "{told}");
     assert!(plan["permissions"]["cancelling"].is_array(), "{plan}");
@@ -304,13 +307,13 @@ fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
     live.isolates(1..=30, Status::Pending);
     live.isolates(31..=40, Status::Succeeded);
     std::fs::write(here.join("keep.txt"), nth_id(7).to_string()).unwrap();
-    let words = "preview --type Isolate --keep keep.txt --format json";
+    let words = "preview --type Isolate --exclude-from keep.txt --format json";
     let (code, plan, told) = json(&mut with_service(here, &live, words));
     assert_eq!(code, Some(0), "{told}");
     assert_eq!((&plan["send"], &plan["rows"]), (&29.into(), &30.into()));
     assert_eq!(
         plan["not_sent"][0]["reason"],
-        "the keep list names this action"
+        "the exclusion list names this action"
     );
     assert_eq!(plan["counts"][0]["status"], "Pending");
     assert_eq!(live.calls(CallKind::Cancel), 0);
@@ -321,7 +324,7 @@ fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
         "preview --type Isolate --format csv",
     ));
     std::fs::write(here.join("plan.csv"), frozen).unwrap();
-    let words = "preview plan.csv --keep keep.txt --format json";
+    let words = "preview plan.csv --exclude-from keep.txt --format json";
     let (_, again, told) = json(&mut with_service(here, &live, words));
     assert_eq!(again["plan"], plan["plan"], "{told}");
 }
@@ -330,10 +333,10 @@ fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
 fn what_is_not_selected_of_an_input_is_held_back() {
     let folder = tempfile::tempdir().unwrap();
     mixed(folder.path());
-    let words = "preview --no-triage --type LiveResponse --format json a.csv";
+    let words = "preview --no-precheck --type LiveResponse --format json a.csv";
     let (_, plan, told) = json(&mut binary(folder.path(), words));
     assert_eq!(plan["send"], 1, "{told}");
-    let status = "preview --no-triage --status Pending a.csv";
+    let status = "preview --no-precheck --status Pending a.csv";
     let (code, _, told) = done(&mut binary(folder.path(), status));
     assert_eq!(code, Some(2), "{told}");
 }

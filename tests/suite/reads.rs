@@ -375,7 +375,7 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     let known = async || {
         let rows = store.load_rows(run, LaneId(0), RowNumber(0), 1000).await;
         let rows = rows.unwrap();
-        rows.iter().filter(|row| row.triaged_at.is_some()).count()
+        rows.iter().filter(|row| row.checked_at.is_some()).count()
     };
     assert_eq!(known().await, 0);
     assert!(journal(None).await);
@@ -421,7 +421,7 @@ async fn what_another_run_dealt_with_while_a_selection_was_read_is_read_again_be
     let queue = queue.await.unwrap();
     let known: Vec<_> = queue
         .iter()
-        .map(|row| (row.id, row.triaged_at.is_some()))
+        .map(|row| (row.id, row.checked_at.is_some()))
         .collect();
     assert_eq!(
         known,

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::{ActionId, CancelReply, Outcome, ReadReply, ReplyKind};
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
@@ -36,7 +36,7 @@ struct Conversation {
     odd: (u32, u32),
     /// A few rows alone are answered oddly, where this is set.
     few: bool,
-    triage: Triage,
+    triage: Precheck,
     verify: bool,
     small_windows: bool,
     latency: u64,
@@ -44,7 +44,7 @@ struct Conversation {
 
 fn any_conversation(saying: impl Strategy<Value = Saying>) -> impl Strategy<Value = Conversation> {
     let share = || prop_oneof![Just(0), Just(100), 0..=100_u32];
-    let triage = prop_oneof![Just(Triage::Skip), Just(Triage::ReadFirst)];
+    let triage = prop_oneof![Just(Precheck::Skip), Just(Precheck::ReadFirst)];
     (
         (any::<u64>(), 1..=12_u32, vec(saying, 1..=5)),
         (share(), share()),
@@ -168,7 +168,7 @@ impl Said {
             }
             Outcome::NotFound => self.missing,
             Outcome::Accepted => self.accepted || said("Cancelled"),
-            Outcome::Failed | Outcome::Unknown | Outcome::Forbidden | Outcome::HeldBack => true,
+            Outcome::Failed | Outcome::Unknown | Outcome::Forbidden | Outcome::Skipped => true,
             Outcome::Invalid | Outcome::Duplicate | Outcome::NotAttempted => false,
         }
     }
@@ -204,7 +204,7 @@ fn play(talk: &Conversation) -> (History, Vec<String>) {
     for (row, outcome) in &history.outcomes {
         let heard = said.get(&id_of(*row));
         let is_true = heard.map_or_else(
-            || matches!(outcome, Outcome::HeldBack | Outcome::Forbidden),
+            || matches!(outcome, Outcome::Skipped | Outcome::Forbidden),
             |heard| heard.bears_out(*outcome),
         );
         if !is_true {

@@ -45,7 +45,7 @@ fn full_row() -> ReportRow {
         request_source: text("request_source"),
         action_scope: text("action_scope"),
         created_at: at(3),
-        triaged_at: at(4),
+        checked_at: at(4),
         comment_sent: text("comment_sent"),
     }
 }
@@ -73,7 +73,7 @@ fn bare_row(action_id: &str) -> ReportRow {
         request_source: None,
         action_scope: None,
         created_at: None,
-        triaged_at: None,
+        checked_at: None,
         comment_sent: None,
         ..full_row()
     }
@@ -112,7 +112,7 @@ fn comment_read_back(comment: &str) -> Option<String> {
     let mut rows = OpenInput::from_reader("report.csv", Box::new(bytes), &InputSettings::default());
     let row = rows.next().unwrap().unwrap();
     assert!(rows.next().is_none());
-    assert_eq!((row.id.is_ok(), row.held_back), (true, None));
+    assert_eq!((row.id.is_ok(), row.skipped), (true, None));
     row.context.comment
 }
 
@@ -139,7 +139,7 @@ fn each_value_stands_under_its_column() {
             "first_sent_at" => "2026-11-23T10:33:21Z".to_owned(),
             "settled_at" => "2026-11-23T10:33:22Z".to_owned(),
             "created_at" => "2026-11-23T10:33:23Z".to_owned(),
-            "triaged_at" => "2026-11-23T10:33:24Z".to_owned(),
+            "checked_at" => "2026-11-23T10:33:24Z".to_owned(),
             other => format!("the {other}"),
         };
         assert_eq!(*cell, expected, "{column}");

@@ -60,7 +60,7 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
         request_source: some(),
         action_scope: some(),
         created_at: Some(at(-60)),
-        triaged_at: Some(at(0)),
+        checked_at: Some(at(0)),
         comment_sent: some(),
     }
 }
@@ -84,7 +84,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
     for row in rows {
         *outcomes.entry(row.outcome).or_default() += 1;
     }
-    let settings = serde_json::json!({ "comment": text, "timeout_ms": 30_000, "pace": null });
+    let settings = serde_json::json!({ "comment": text, "timeout_ms": 30_000, "rate": null });
     ReportSummary {
         run: RunId::parse(RUN).unwrap(),
         written_at: at(100),
@@ -271,7 +271,7 @@ fn a_report_of_json_lines_is_an_input_of_which_only_open_rows_go_again() {
                 | Outcome::NotAttempted
                 | Outcome::Forbidden
         );
-        assert_eq!(read.held_back.is_none(), goes, "{}", row.outcome);
+        assert_eq!(read.skipped.is_none(), goes, "{}", row.outcome);
         assert_eq!(read.context.comment.as_deref(), Some("=1+1"));
     }
 }

@@ -120,7 +120,7 @@ fn no_two_things_of_a_run_stand_in_one_file() {
             "--report names r.csv more than once",
         ),
     ] {
-        let others = ["--keep", "keep.txt", "--report", "./r.csv"];
+        let others = ["--exclude-from", "keep.txt", "--report", "./r.csv"];
         let others = [
             &others[..],
             &["--follow-up", "f.csv", "--metrics-file", "m.prom"],

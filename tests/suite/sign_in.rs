@@ -351,7 +351,7 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             &[
                 "ok    may cancel    RunAntiVirusScan; not granted: Machine.Isolate",
                 "warn  may read      the token permits no read",
-                "mend: grant Machine.Read.All, or run with --no-triage",
+                "mend: grant Machine.Read.All, or run with --no-precheck",
                 "warn  service       127.0.0.1 answered 403",
             ][..],
         ),

@@ -84,7 +84,7 @@ fn spend(peer: Peer) -> Spent {
     let ids: Vec<_> = (1..=3).map(|number| nth_id(number).to_string()).collect();
     std::fs::write(folder.join("ids.txt"), ids.join("\n")).unwrap();
     let ran = program(folder)
-        .args(["run", "ids.txt", "--yes", "--no-triage", "--no-verify"])
+        .args(["run", "ids.txt", "--yes", "--no-precheck", "--no-verify"])
         .args(["--api-url", &listen(peer), "--timeout", "1s"])
         .args(["--stop-after", "3s", "--report", "report.csv"])
         .output()

@@ -26,7 +26,7 @@ fn a_read_that_hangs_holds_the_end_up_for_two_seconds_and_its_slot_for_the_grace
     assert_eq!(played.end.tally.cancels, 0);
     let settled = |event: &&RunEvent| matches!(event, RunEvent::Settled { .. });
     assert_eq!(played.events.iter().filter(settled).count(), 0);
-    let grace = RetrySettings::default().fate_grace / SCALE;
+    let grace = RetrySettings::default().timeout_grace / SCALE;
     assert_eq!(stopped.ends, [Duration::from_secs(2) + grace]);
 }
 

@@ -177,7 +177,7 @@ fn each_tenant_keeps_its_own_quota_and_one_that_cannot_sign_in_harms_nobody_and_
     assert_eq!(count(&counts, &tenant(3), "not_attempted"), EACH);
     assert_eq!(count(&counts, &tenant(1), "duplicate"), 1);
     assert_eq!(count(&counts, "", "invalid"), 1);
-    assert_eq!(count(&counts, "elsewhere", "held_back"), 1);
+    assert_eq!(count(&counts, "elsewhere", "skipped"), 1);
     let of_lane = reasons.iter().filter(|why| why.contains("AADSTS7000215"));
     assert_eq!(of_lane.count(), EACH, "{reasons:?}");
     assert!(
@@ -211,7 +211,7 @@ fn rows_of_another_tenant_are_held_back_from_a_run_in_one() {
     let (counts, reasons) = place.report("r.csv");
     let held: usize = counts
         .iter()
-        .filter(|((_, outcome), _)| outcome == "held_back")
+        .filter(|((_, outcome), _)| outcome == "skipped")
         .map(|(_, count)| count)
         .sum();
     assert_eq!(held, EACH, "{counts:?}");
@@ -237,7 +237,7 @@ fn without_a_profile_the_tenants_are_those_that_a_file_names() {
     }
     assert_eq!(counts.len(), 2, "{counts:?}");
     // A tenant that is typed is the only one.
-    let typed = "preview ids.csv --no-triage --format json --profile t1";
+    let typed = "preview ids.csv --no-precheck --format json --profile t1";
     let (code, said) = place.run(typed, &[1]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("tenant not selected"), "{said}");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
     ActionStatus, ActionType, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
@@ -31,7 +31,7 @@ fn world(rows: u32) -> World {
     world.latency = Box::new(|_| (millis(100), 0.5));
     world.read_latency = millis(100);
     world.rules = Rules {
-        triage: Triage::ReadFirst,
+        triage: Precheck::ReadFirst,
         ..Rules::default()
     };
     world
@@ -223,7 +223,7 @@ fn the_record_tells_a_guarded_type_that_the_input_hid() {
         })
     };
     let history = world.run();
-    assert_eq!(history.counts(), counts([(Cancelled, 19), (HeldBack, 1)]));
+    assert_eq!(history.counts(), counts([(Cancelled, 19), (Skipped, 1)]));
     assert!(history.reasons[&RowNumber(7)].contains("guarded"));
 }
 

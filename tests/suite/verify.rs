@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{ActionStatus, MachineAction, ReplyKind, RowNumber};
 
@@ -24,7 +24,7 @@ fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World
     world.read_latency = Duration::from_millis(100);
     world.verify_for = Some(secs(120));
     world.rules = Rules {
-        triage: Triage::ReadFirst,
+        triage: Precheck::ReadFirst,
         ..Rules::default()
     };
     world.cancel_answer = Box::new(|id, _| {
@@ -152,7 +152,7 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
 #[test]
 fn reads_that_fail_for_one_action_alone_do_not_end_its_time() {
     let mut world = lagging(100, |_, _| ActionStatus::Cancelled);
-    world.rules.triage = Triage::Skip;
+    world.rules.triage = Precheck::Skip;
     // Others are answered all the while, so that each fault counts against the row.
     world.row_every = secs(1);
     let mut read = world.read_answer;

@@ -40,21 +40,21 @@ pub struct PaceArgs {
     /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
     pub concurrency: Option<u32>,
-    /// Keep at most so many calls of all tenants under way at once [default: 256] [env: MDE_CANCEL_MAX_IN_FLIGHT]
+    /// Keep at most so many calls of all tenants under way at once [default: 256] [env: MDE_CANCEL_TOTAL_CONCURRENCY]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
-    pub max_in_flight: Option<u32>,
-    /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_PACE]
+    pub total_concurrency: Option<u32>,
+    /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_RATE]
     #[arg(long, value_name = "N/DURATION", hide_short_help = true, value_parser = PaceChoice::parse)]
-    pub pace: Option<PaceChoice>,
+    pub rate: Option<PaceChoice>,
     /// Give up on a row after so many attempts that count against it [default: 6] [env: MDE_CANCEL_MAX_ATTEMPTS]
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::attempts)]
     pub max_attempts: Option<u32>,
     /// Give up on a call after this time [default: 30s] [env: MDE_CANCEL_TIMEOUT]
     #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::timeout)]
     pub timeout: Option<Duration>,
-    /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_FATE_GRACE]
+    /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_TIMEOUT_GRACE]
     #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
-    pub fate_grace: Option<Duration>,
+    pub timeout_grace: Option<Duration>,
 }
 
 /// When a run stops before its rows are settled.

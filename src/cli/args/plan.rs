@@ -19,7 +19,7 @@ pub struct PreviewArgs {
     /// Plan to cancel this guarded type too, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut
     /// off
     #[arg(
-        long = "include-type",
+        long = "allow-protected",
         value_name = "TYPE",
         value_delimiter = ',',
         value_parser = value::guarded_type,
@@ -28,7 +28,7 @@ pub struct PreviewArgs {
     pub include_types: Vec<ActionType>,
     /// Plan without reading the actions' states: no token is needed, and nothing is called
     #[arg(long, help_heading = "What is planned")]
-    pub no_triage: bool,
+    pub no_precheck: bool,
     /// Print the plan in this format; `csv` is a frozen plan, which `run` takes as an input
     #[arg(
         long,

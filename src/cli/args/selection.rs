@@ -150,7 +150,7 @@ pub struct SelectionArgs {
     /// Leave alone the actions and machines that this file names, one a line: action ids, machine ids or DNS names;
     /// repeatable
     #[arg(long, value_name = "FILE")]
-    pub keep: Vec<PathBuf>,
+    pub exclude_from: Vec<PathBuf>,
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl QuotaChoice {
     }
 }
 
-/// A `--pace` as typed; `none` holds nothing.
+/// A `--rate` as typed; `none` holds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaceChoice(pub Option<Pace>);
 

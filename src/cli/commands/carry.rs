@@ -100,7 +100,7 @@ pub(super) async fn carry_out(
         store: store.clone(),
         clock: Arc::clone(&clock),
         run,
-        core: Core::new(core, gates).with_most_in_flight(order.max_in_flight as usize),
+        core: Core::new(core, gates).with_most_in_flight(order.total_concurrency as usize),
         lanes: ways.clone(),
         intake: carrying.intake,
         before: carrying.before,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::engine::ReadsError;
 use crate::input::{Input, read_keep_file};
-use crate::model::KeepList;
+use crate::model::ExclusionList;
 
 use super::carry::usage;
 
@@ -48,8 +48,8 @@ pub(super) fn is_selection(inputs: &[Input]) -> bool {
 }
 
 /// Reads the files that name what must be left alone.
-pub(super) fn read_keep(files: &[PathBuf]) -> Result<KeepList, Failure> {
-    let mut keep = KeepList::default();
+pub(super) fn read_keep(files: &[PathBuf]) -> Result<ExclusionList, Failure> {
+    let mut keep = ExclusionList::default();
     for file in files {
         for word in read_keep_file(file).map_err(usage)? {
             keep.add(&word);

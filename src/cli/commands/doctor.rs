@@ -85,7 +85,7 @@ fn state(settings: &DoctorSettings, clock: &dyn Clock, checkup: &mut Checkup) ->
             return None;
         }
     };
-    match open_store(dir, RetrySettings::default().fate_grace, clock) {
+    match open_store(dir, RetrySettings::default().timeout_grace, clock) {
         Ok(store) => {
             checkup.ok(STATE_FOLDER, dir.display().to_string());
             Some(store).filter(|store| file(store, checkup))
@@ -326,7 +326,7 @@ fn permissions(claims: &Claims, checkup: &mut Checkup) {
         checkup.ok("may read", "states can be read first".to_owned());
     } else {
         let text = "the token permits no read: states cannot be read before and after".to_owned();
-        let mend = "grant Machine.Read.All, or run with --no-triage".to_owned();
+        let mend = "grant Machine.Read.All, or run with --no-precheck".to_owned();
         checkup.warn("may read", text, Some(mend));
     }
 }
@@ -381,7 +381,7 @@ fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
     let at = clock.now();
     let grace = match reply.kind {
         ReplyKind::NeverLeft(_) => return Record::Withdrawn { call },
-        ReplyKind::TimedOut => RetrySettings::default().fate_grace,
+        ReplyKind::TimedOut => RetrySettings::default().timeout_grace,
         _ => Duration::ZERO,
     };
     Record::Replied {
@@ -427,7 +427,7 @@ fn heard(connection: &ConnectionSettings, probed: Probed, now: Timestamp, checku
         ReplyKind::Answer(_) => Finding::Ok(format!("{host} answers, and records can be read")),
         ReplyKind::Forbidden => Finding::Warn(
             text,
-            "grant Machine.Read.All, or run with --no-triage; if every call is forbidden, check --api-scope",
+            "grant Machine.Read.All, or run with --no-precheck; if every call is forbidden, check --api-scope",
         ),
         ReplyKind::Unauthorized => Finding::Fail(
             text,

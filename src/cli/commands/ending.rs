@@ -364,7 +364,7 @@ impl Ending {
             if let StopReason::ReadingForbidden(_) = stop {
                 steps.push(NextStep {
                     why: "or to send what is left without knowing states".to_owned(),
-                    command: Some(format!("mde-cancel resume --yes --no-triage {}", self.id)),
+                    command: Some(format!("mde-cancel resume --yes --no-precheck {}", self.id)),
                 });
             }
             return steps;
@@ -397,7 +397,7 @@ impl Ending {
             .sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
             steps.push(NextStep {
-                why: "to try the rows that are left once more, give the report back; settled rows are held back"
+                why: "to try the rows that are left once more, give the report back; settled rows are skipped"
                     .to_owned(),
                 command: Some(format!("mde-cancel run{yes} {}{sign_in}", quoted(report))),
             });

@@ -145,7 +145,7 @@ impl Lanes {
                 let shown: Vec<_> = shown.map(Option::unwrap_or_default).collect();
                 vec![
                     ("tenants", format!("{}: {}", lanes.len(), shown.join(", "))),
-                    ("pace", "each tenant by its own quota".to_owned()),
+                    ("rate", "each tenant by its own quota".to_owned()),
                 ]
             }
         }

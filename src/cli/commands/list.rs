@@ -12,7 +12,7 @@ use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::ListSettings;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
-use crate::model::{Destination, Facts, KeepList, MachineAction, RowContext, Selection};
+use crate::model::{Destination, ExclusionList, Facts, MachineAction, RowContext, Selection};
 use crate::report::{Listing, ListingFormat};
 use crate::retry::RetrySettings;
 
@@ -28,9 +28,9 @@ use super::service::to_read;
 pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
-    let keep = read_keep(&settings.selection.keep)?;
+    let keep = read_keep(&settings.selection.exclude_from)?;
     let selection = settings.selection.selection(clock.now().wall);
-    let store = open_store(&settings.state_dir, retry.fate_grace, &*clock)?;
+    let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
     let (handles, identity) = to_read(&settings.connection, settings.timeout).await?;
     let scope = identity.scope(Destination::List);
     let place = (&store, &clock);
@@ -53,7 +53,7 @@ pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
 }
 
 /// Looks at an action once more: what a service lets through its filter need not be what was asked for.
-fn is_meant(action: &MachineAction, selection: &Selection, keep: &KeepList) -> bool {
+fn is_meant(action: &MachineAction, selection: &Selection, keep: &ExclusionList) -> bool {
     let context = RowContext::default();
     let facts = Facts::of_record(&context, action);
     // What a record leaves out, the service knew when it chose it.

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::settings::{Consent, RunSettings, Verify, World};
 use crate::engine::core::MaxFailures;
-use crate::engine::{Rules, Triage};
-use crate::model::{ActionStatus, ActionType, KeepList, Selection};
+use crate::engine::{Precheck, Rules};
+use crate::model::{ActionStatus, ActionType, ExclusionList, Selection};
 use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
@@ -21,19 +21,19 @@ use crate::retry::RetrySettings;
 pub(super) struct Order {
     pub(super) comment: Option<String>,
     pub(super) include_types: Vec<ActionType>,
-    pub(super) triage: Triage,
+    pub(super) triage: Precheck,
     pub(super) selection: Selection,
-    pub(super) keep: KeepList,
+    pub(super) keep: ExclusionList,
     pub(super) windows: Windows,
     pub(super) read_windows: Windows,
     pub(super) pace: Option<Pace>,
     pub(super) concurrency: u32,
-    pub(super) max_in_flight: u32,
+    pub(super) total_concurrency: u32,
     /// The tenants of a run of several; none where it has one.
     pub(super) lanes: Vec<KeptLane>,
     pub(super) max_attempts: u32,
     pub(super) timeout: Duration,
-    pub(super) fate_grace: Duration,
+    pub(super) timeout_grace: Duration,
     pub(super) give_up_after: Duration,
     pub(super) max_failures: Option<MaxFailures>,
     /// Held against what is left, too: a run may have died before anybody looked at its plan.
@@ -67,7 +67,8 @@ pub(super) struct KeptLane {
 struct Kept {
     comment: Option<String>,
     include_types: Vec<String>,
-    no_triage: bool,
+    #[serde(rename = "no_triage")]
+    no_precheck: bool,
     /// Absent in runs of versions that selected nothing.
     #[serde(default)]
     selection: KeptSelection,
@@ -78,8 +79,8 @@ struct Kept {
     pace: Option<String>,
     concurrency: u32,
     /// Absent, as the tenants, in runs of versions that knew one tenant alone.
-    #[serde(default = "most_in_flight")]
-    max_in_flight: u32,
+    #[serde(default = "most_in_flight", rename = "max_in_flight")]
+    total_concurrency: u32,
     #[serde(default)]
     lanes: Vec<KeptLane>,
     max_attempts: u32,
@@ -140,7 +141,10 @@ impl KeptSelection {
 
 impl Order {
     /// Takes over what the settings say; what a clock or a file tells is given with them.
-    pub(super) fn of(settings: &RunSettings, (selection, keep): (Selection, KeepList)) -> Self {
+    pub(super) fn of(
+        settings: &RunSettings,
+        (selection, keep): (Selection, ExclusionList),
+    ) -> Self {
         Self {
             comment: settings.comment.clone(),
             include_types: settings.include_types.clone(),
@@ -151,11 +155,11 @@ impl Order {
             read_windows: settings.allowance.read.clone(),
             pace: settings.pace,
             concurrency: settings.concurrency,
-            max_in_flight: settings.max_in_flight,
+            total_concurrency: settings.total_concurrency,
             lanes: Vec::new(),
             max_attempts: settings.max_attempts,
             timeout: settings.timeout,
-            fate_grace: settings.fate_grace,
+            timeout_grace: settings.timeout_grace,
             give_up_after: settings.give_up_after,
             max_failures: settings.max_failures,
             max_actions: settings.max_actions,
@@ -194,7 +198,7 @@ impl Order {
     pub(super) fn retry(&self) -> RetrySettings {
         RetrySettings {
             max_attempts: self.max_attempts,
-            fate_grace: self.fate_grace,
+            timeout_grace: self.timeout_grace,
             ..RetrySettings::default()
         }
         .scaled_down(self.time_scale)
@@ -206,18 +210,18 @@ impl Order {
         let kept = Kept {
             comment: self.comment.clone(),
             include_types: self.include_types.iter().map(ToString::to_string).collect(),
-            no_triage: self.triage == Triage::Skip,
+            no_precheck: self.triage == Precheck::Skip,
             selection: KeptSelection::of(&self.selection),
             keep: self.keep.words(),
             quota: texts(&self.windows),
             read_quota: texts(&self.read_windows),
             pace: self.pace.map(|pace| pace.to_string()),
             concurrency: self.concurrency,
-            max_in_flight: self.max_in_flight,
+            total_concurrency: self.total_concurrency,
             lanes: self.lanes.clone(),
             max_attempts: self.max_attempts,
             timeout_ms: millis(self.timeout),
-            fate_grace_ms: millis(self.fate_grace),
+            fate_grace_ms: millis(self.timeout_grace),
             give_up_after_ms: millis(self.give_up_after),
             max_failures: self.max_failures.map(|most| match most {
                 MaxFailures::Count(count) => count.to_string(),
@@ -258,13 +262,13 @@ impl Order {
                 .iter()
                 .map(|text| ActionType::parse(text))
                 .collect(),
-            triage: if kept.no_triage {
-                Triage::Skip
+            triage: if kept.no_precheck {
+                Precheck::Skip
             } else {
-                Triage::ReadFirst
+                Precheck::ReadFirst
             },
             selection: kept.selection.recall(),
-            keep: keep_list(&kept.keep),
+            keep: exclusions(&kept.keep),
             windows: windows(&kept.quota)?,
             read_windows: windows(&kept.read_quota)?,
             pace: match kept.pace {
@@ -272,11 +276,11 @@ impl Order {
                 None => None,
             },
             concurrency: kept.concurrency,
-            max_in_flight: kept.max_in_flight,
+            total_concurrency: kept.total_concurrency,
             lanes: kept.lanes,
             max_attempts: kept.max_attempts,
             timeout: Duration::from_millis(kept.timeout_ms),
-            fate_grace: Duration::from_millis(kept.fate_grace_ms),
+            timeout_grace: Duration::from_millis(kept.fate_grace_ms),
             give_up_after: Duration::from_millis(kept.give_up_after_ms),
             max_failures: kept
                 .max_failures
@@ -308,8 +312,8 @@ pub(super) fn agreed(kept: &str) -> String {
     settings.to_string()
 }
 
-fn keep_list(words: &[String]) -> KeepList {
-    let mut keep = KeepList::default();
+fn exclusions(words: &[String]) -> ExclusionList {
+    let mut keep = ExclusionList::default();
     for word in words {
         keep.add(word);
     }
@@ -334,7 +338,7 @@ mod tests {
         let order = Order {
             comment: Some("CHG-4711".to_owned()),
             include_types: vec![ActionType::Unisolate],
-            triage: Triage::ReadFirst,
+            triage: Precheck::ReadFirst,
             selection: Selection {
                 types: vec![ActionType::Isolate],
                 statuses: vec![ActionStatus::Pending],
@@ -343,12 +347,12 @@ mod tests {
                 since: Some(Timestamp::UNIX_EPOCH),
                 until: None,
             },
-            keep: keep_list(&["dc-01".to_owned()]),
+            keep: exclusions(&["dc-01".to_owned()]),
             windows: Windows::documented(),
             read_windows: Windows::none(),
             pace: Pace::parse("50/s").unwrap(),
             concurrency: 16,
-            max_in_flight: 256,
+            total_concurrency: 256,
             lanes: vec![KeptLane {
                 profile: "contoso".to_owned(),
                 cloud: "commercial".to_owned(),
@@ -357,7 +361,7 @@ mod tests {
             }],
             max_attempts: 6,
             timeout: Duration::from_secs(30),
-            fate_grace: Duration::from_secs(120),
+            timeout_grace: Duration::from_secs(120),
             give_up_after: Duration::from_secs(5400),
             max_failures: Some(MaxFailures::Percent(5)),
             max_actions: Some(500),

@@ -16,8 +16,8 @@ use crate::cli::text::local_zone;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{
-    Before, EngineError, Intake, Journaled, Permissions, PlanSummary, Planner, ReadsError, Survey,
-    SurveyError, Triage, journal, look_over,
+    Before, EngineError, Intake, Journaled, Permissions, PlanSummary, Planner, Precheck,
+    ReadsError, Survey, SurveyError, journal, look_over,
 };
 use crate::model::{Destination, LaneId, RunId};
 use crate::store::{Record, RunKey, RunState, Store};
@@ -115,8 +115,8 @@ impl Plan<'_> {
             }
         }
         let reads = match self.order.triage {
-            Triage::ReadFirst => self.survey(&terms, stop).await?,
-            Triage::Skip => 0,
+            Precheck::ReadFirst => self.survey(&terms, stop).await?,
+            Precheck::Skip => 0,
         };
         let (summary, before) = look_over(self.store, self.id).map_err(state)?;
         if let Some(most) = terms.max_actions

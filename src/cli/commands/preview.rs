@@ -19,8 +19,8 @@ use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Rules, Survey, SurveyError,
-    Triage,
+    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck, Rules, Survey,
+    SurveyError,
 };
 use crate::input::{OpenInput, open};
 use crate::model::{Destination, Moment};
@@ -53,7 +53,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let rules = Arc::new(Rules {
         include_types: settings.include_types.clone(),
         selection: settings.selection.selection(clock.now().wall),
-        keep: read_keep(&settings.selection.keep)?,
+        keep: read_keep(&settings.selection.exclude_from)?,
         triage: settings.triage,
     });
     let view = View::open(&settings, &clock, &rules).await?;
@@ -146,16 +146,16 @@ impl View {
         let (Some(connection), Some(dir)) = (&settings.connection, &settings.state_dir) else {
             return Ok(view);
         };
-        if settings.triage == Triage::Skip {
+        if settings.triage == Precheck::Skip {
             view.identity = Some(identity_at_hand(connection, settings.timeout).await?);
             if state_file(dir).exists() {
-                view.store = known_store(dir, retry.fate_grace, &**clock);
+                view.store = known_store(dir, retry.timeout_grace, &**clock);
             }
             return Ok(view);
         }
         let (handles, identity) = to_read(connection, settings.timeout).await?;
         // Reads are calls, and calls are counted where those of runs are.
-        let store = open_store(dir, retry.fate_grace, &**clock)?;
+        let store = open_store(dir, retry.timeout_grace, &**clock)?;
         let scope = identity.scope(Destination::List);
         let windows = settings.allowance.read.clone();
         let reads = reads((handles, &scope), (&store, clock), windows, retry).await?;

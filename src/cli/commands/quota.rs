@@ -43,7 +43,7 @@ pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
 /// Reads the ledger of the state folder and, below it, that of its sandbox runs.
 async fn gather(settings: &QuotaSettings) -> Result<(Vec<ScopeState>, Moment), Failure> {
     let clock = SystemClock::new();
-    let grace = RetrySettings::default().fate_grace;
+    let grace = RetrySettings::default().timeout_grace;
     let folders = [
         settings.state_dir.clone(),
         settings.state_dir.join("sandbox"),

@@ -50,11 +50,11 @@ pub(super) fn unsurveyed(error: SurveyError) -> Failure {
         ),
         SurveyError::Reads(ReadsError::Forbidden { .. }) => (
             FailureKind::SignIn,
-            "get a new token after that, for grants show only in new ones; or go on with --no-triage, which knows no states",
+            "get a new token after that, for grants show only in new ones; or go on with --no-precheck, which knows no states",
         ),
         SurveyError::Reads(ReadsError::GaveUp { .. } | ReadsError::Refused { .. }) => (
             FailureKind::Reach,
-            "look at --api-url, the network and the proxy, or go on with --no-triage, which knows no states",
+            "look at --api-url, the network and the proxy, or go on with --no-precheck, which knows no states",
         ),
     };
     Failure::new(kind, error).hint(hint)

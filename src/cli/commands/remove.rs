@@ -39,7 +39,7 @@ pub async fn remove_runs(settings: &RemoveSettings) -> Result<(), Failure> {
         let store = match stores.entry(run.state_dir.clone()) {
             Entry::Occupied(store) => store.into_mut(),
             Entry::Vacant(place) => {
-                let grace = RetrySettings::default().fate_grace;
+                let grace = RetrySettings::default().timeout_grace;
                 place.insert(open_store(&run.state_dir, grace, &clock)?)
             }
         };

@@ -77,7 +77,7 @@ pub async fn resume(
     };
     let (mut order, intake) = Order::recall(&begun.settings).map_err(usage)?;
     order.triage = settings.triage.unwrap_or(order.triage);
-    let store = open_store(&past.state_dir, order.retry().fate_grace, &*clock)?;
+    let store = open_store(&past.state_dir, order.retry().timeout_grace, &*clock)?;
     let inputs = inputs_of(&past);
     let is_planned = terminal.is_some() || order.max_actions.is_some();
     must_be_agreed(&past, (&inputs, &order), is_planned)?;

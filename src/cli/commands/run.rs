@@ -56,17 +56,17 @@ pub async fn run(
     settings.world = of_input(settings.world, &settings.inputs, &settings.intake)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let keep = read_keep(&settings.selection.keep)?;
+    let keep = read_keep(&settings.selection.exclude_from)?;
     let selection = settings.selection.selection(clock.now().wall);
     let mut order = Order::of(&settings, (selection, keep));
     let filter = filter(settings.selection.filter.as_ref(), &order);
     let mut must_stay = files(&settings.inputs);
-    must_stay.extend(settings.selection.keep.iter().cloned());
+    must_stay.extend(settings.selection.exclude_from.iter().cloned());
     let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
     let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
     let metrics = prove_metrics(&settings.output, &must_stay, (&targets, follow_up.as_ref()))?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
-    let store = open_store(&settings.state_dir, order.retry().fate_grace, &*clock)?;
+    let store = open_store(&settings.state_dir, order.retry().timeout_grace, &*clock)?;
     let lanes = tokio::select! {
         biased;
         // A sign-in may wait for a person, or for a login service that is down.

@@ -123,7 +123,7 @@ pub enum SettingsError {
     #[error("--sandbox needs an INPUT: the sandbox is made of its actions")]
     SandboxWithoutInput,
     /// A selection by what only the service's records tell, which are not to be read.
-    #[error("what is selected by status or time must be read first, which --no-triage forbids")]
+    #[error("what is selected by status or time must be read first, which --no-precheck forbids")]
     SelectionUnread,
     /// Standard input can be read only once.
     #[error("standard input (`-`) is named more than once")]
@@ -180,7 +180,7 @@ impl SettingsError {
             ],
             Self::NoTokenToPreview => &[
                 "give what a run would take: an app with a secret or certificate, a token, or a --credential",
-                "to look at the input alone, add --no-triage",
+                "to look at the input alone, add --no-precheck",
             ],
             Self::FilterWithInput => &[
                 "narrow the input with --type, --status, --requestor, --machine-id, --since or --until",
@@ -190,7 +190,7 @@ impl SettingsError {
                 "name files, or `-` for standard input",
                 "to select from the tenant, say which actions with --type or --filter",
             ],
-            Self::SelectionUnread => &["leave out --no-triage, or the selection"],
+            Self::SelectionUnread => &["leave out --no-precheck, or the selection"],
             Self::UnboundedSelection => {
                 &["say with --max-actions how many may be cancelled at most"]
             }

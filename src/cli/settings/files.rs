@@ -22,7 +22,7 @@ impl<'named> Files<'named> {
     pub(super) fn of_run(run: &'named RunSettings) -> Self {
         Self::default()
             .with_inputs(&run.inputs)
-            .with("a list of what to keep", &run.selection.keep)
+            .with("a list of what to keep", &run.selection.exclude_from)
             .with("a report", &run.reports)
             .with("the follow-up list", &run.follow_up)
             .with("the metrics file", &run.output.metrics_file)
@@ -31,7 +31,7 @@ impl<'named> Files<'named> {
     pub(super) fn of_preview(preview: &'named PreviewSettings) -> Self {
         Self::default()
             .with_inputs(&preview.inputs)
-            .with("a list of what to keep", &preview.selection.keep)
+            .with("a list of what to keep", &preview.selection.exclude_from)
     }
 
     pub(super) fn of_resume(resume: &'named ResumeSettings) -> Self {

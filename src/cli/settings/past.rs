@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::args::{
     CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
 };
-use crate::engine::Triage;
+use crate::engine::Precheck;
 use crate::report::ReportFormat;
 
 use super::common;
@@ -29,7 +29,7 @@ pub struct ResumeSettings {
     /// Where the machines are listed that still need a hand.
     pub follow_up: Option<PathBuf>,
     /// Whether the run's own word holds, or what is left goes out unread.
-    pub triage: Option<Triage>,
+    pub triage: Option<Precheck>,
     /// What is written beside them.
     pub output: Output,
     /// When to stop cleanly.
@@ -58,7 +58,7 @@ impl ResumeSettings {
             consent: Consent::of(typed.yes),
             reports,
             follow_up,
-            triage: typed.no_triage.then_some(Triage::Skip),
+            triage: typed.no_precheck.then_some(Precheck::Skip),
             output: Output::resolve(typed.report.output, around),
             stop_after: typed.stop_after,
             profiles: Profiles::resolve(&typed.connection, around),

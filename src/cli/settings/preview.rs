@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::{CommonArgs, PlanFormat, PreviewArgs, RunArgs};
-use crate::engine::Triage;
+use crate::engine::Precheck;
 use crate::input::{BookmarkUse, Input, InputSettings};
 use crate::model::ActionType;
 
@@ -27,7 +27,7 @@ pub struct PreviewSettings {
     /// The guarded types that would be cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read.
-    pub triage: Triage,
+    pub triage: Precheck,
     /// How the plan is printed.
     pub format: PlanFormat,
     /// What the service allows.
@@ -46,15 +46,15 @@ impl PreviewSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let triage = if typed.no_triage {
-            Triage::Skip
+        let triage = if typed.no_precheck {
+            Precheck::Skip
         } else {
-            Triage::ReadFirst
+            Precheck::ReadFirst
         };
         let connection = match ConnectionSettings::resolve(typed.connection, around) {
             Ok(connection) => Some(connection),
             Err(SettingsError::NoToken | SettingsError::Incomplete { .. })
-                if triage == Triage::Skip =>
+                if triage == Precheck::Skip =>
             {
                 None
             }
@@ -82,8 +82,8 @@ impl PreviewSettings {
             timeout: run::timeout(None, around)?,
             connection,
             state_dir: match triage {
-                Triage::ReadFirst => Some(common::state_dir(common, around)?),
-                Triage::Skip => common::state_dir(common, around).ok(),
+                Precheck::ReadFirst => Some(common::state_dir(common, around)?),
+                Precheck::Skip => common::state_dir(common, around).ok(),
             },
         })
     }
@@ -98,7 +98,7 @@ impl PreviewSettings {
             input: typed.input,
             selection: typed.selection,
             include_types: typed.consent.include_types,
-            no_triage: typed.consent.no_triage,
+            no_precheck: typed.consent.no_precheck,
             format: PlanFormat::Table,
             allowance: typed.allowance,
             connection: typed.connection,

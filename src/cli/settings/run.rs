@@ -8,7 +8,7 @@ use crate::cli::args::{
     CommonArgs, ConnectionArgs, ConsentArgs, InputArgs, PaceArgs, ReportArgs, RunArgs, value,
 };
 use crate::cli::place::is_one_place;
-use crate::engine::Triage;
+use crate::engine::Precheck;
 use crate::engine::core::MaxFailures;
 use crate::input::{BookmarkUse, Input, InputSettings};
 use crate::model::{ActionType, RunId};
@@ -45,7 +45,7 @@ pub struct RunSettings {
     /// The guarded types that are cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read before anything is sent.
-    pub triage: Triage,
+    pub triage: Precheck,
     /// Whether accepted actions are read again.
     pub verify: Verify,
     /// Whether somebody is to be asked.
@@ -65,13 +65,13 @@ pub struct RunSettings {
     /// How many calls are under way at most.
     pub concurrency: u32,
     /// How many calls of all tenants are under way at most.
-    pub max_in_flight: u32,
+    pub total_concurrency: u32,
     /// How many attempts a row gets that count against it.
     pub max_attempts: u32,
     /// How long one call may take.
     pub timeout: Duration,
     /// How long a call that was given up counts as arriving.
-    pub fate_grace: Duration,
+    pub timeout_grace: Duration,
     /// When to stop cleanly, from the start.
     pub stop_after: Option<Duration>,
     /// How long the run may go on without any row ending.
@@ -140,19 +140,19 @@ impl RunSettings {
         let inputs = inputs(&typed.input)?;
         let intake = intake(typed.input, around, BookmarkUse::Kept)?;
         let verify = verify(&typed.consent, around)?;
-        let pace = around.layered(typed.pace.pace, "MDE_CANCEL_PACE", PaceChoice::parse)?;
+        let pace = around.layered(typed.pace.rate, "MDE_CANCEL_RATE", PaceChoice::parse)?;
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
         let (concurrency, max_attempts) = bounds(&typed.pace, around)?;
-        let max_in_flight = max_in_flight(&typed.pace, around)?;
-        let (timeout, fate_grace) = waits(&typed.pace, around)?;
+        let total_concurrency = total_concurrency(&typed.pace, around)?;
+        let (timeout, timeout_grace) = waits(&typed.pace, around)?;
         let mut include_types = typed.consent.include_types;
         include_types.sort();
         include_types.dedup();
-        let triage = if typed.consent.no_triage {
-            Triage::Skip
+        let triage = if typed.consent.no_precheck {
+            Precheck::Skip
         } else {
-            Triage::ReadFirst
+            Precheck::ReadFirst
         };
         let mut selection = SelectionSettings::resolve(typed.selection)?;
         let is_selected = inputs.is_empty();
@@ -182,10 +182,10 @@ impl RunSettings {
                 None => default_pace(),
             },
             concurrency,
-            max_in_flight,
+            total_concurrency,
             max_attempts,
             timeout,
-            fate_grace,
+            timeout_grace,
             stop_after: around.layered(
                 typed.bounds.stop_after,
                 "MDE_CANCEL_STOP_AFTER",
@@ -363,10 +363,10 @@ fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), Set
     Ok((concurrency.unwrap_or(16), max_attempts.unwrap_or(6)))
 }
 
-fn max_in_flight(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<u32, SettingsError> {
+fn total_concurrency(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<u32, SettingsError> {
     let most = around.layered(
-        typed.max_in_flight,
-        "MDE_CANCEL_MAX_IN_FLIGHT",
+        typed.total_concurrency,
+        "MDE_CANCEL_TOTAL_CONCURRENCY",
         value::concurrency,
     )?;
     Ok(most.unwrap_or(256))
@@ -376,10 +376,14 @@ fn waits(
     typed: &PaceArgs,
     around: &Surroundings<'_>,
 ) -> Result<(Duration, Duration), SettingsError> {
-    let fate_grace = around.layered(typed.fate_grace, "MDE_CANCEL_FATE_GRACE", value::grace)?;
+    let timeout_grace = around.layered(
+        typed.timeout_grace,
+        "MDE_CANCEL_TIMEOUT_GRACE",
+        value::grace,
+    )?;
     Ok((
         timeout(typed.timeout, around)?,
-        fate_grace.unwrap_or(Duration::from_secs(120)),
+        timeout_grace.unwrap_or(Duration::from_secs(120)),
     ))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::cli::args::selection::{SelectionArgs, When};
-use crate::engine::Triage;
+use crate::engine::Precheck;
 use crate::model::{ActionStatus, ActionType, Selection};
 
 use super::error::SettingsError;
@@ -22,7 +22,7 @@ pub struct SelectionSettings {
     /// The tenant is asked with this in place of all the above.
     pub filter: Option<String>,
     /// Files that name what must be left alone.
-    pub keep: Vec<PathBuf>,
+    pub exclude_from: Vec<PathBuf>,
 }
 
 impl SelectionSettings {
@@ -43,12 +43,12 @@ impl SelectionSettings {
             since: typed.since,
             until: typed.until,
             filter: typed.filter,
-            keep: typed.keep,
+            exclude_from: typed.exclude_from,
         })
     }
 
     /// Checks what narrows an input: no filter, and nothing that only a record tells where none is read.
-    pub(super) fn check_with_input(&self, triage: Triage) -> Result<(), SettingsError> {
+    pub(super) fn check_with_input(&self, triage: Precheck) -> Result<(), SettingsError> {
         if self.filter.is_some() {
             return Err(SettingsError::FilterWithInput);
         }
@@ -57,11 +57,11 @@ impl SelectionSettings {
 
     /// Makes a selection from the tenant of it, where it is narrow enough for one; what is open is meant where nothing
     /// else was said.
-    pub(super) fn without_input(mut self, triage: Triage) -> Result<Self, SettingsError> {
+    pub(super) fn without_input(mut self, triage: Precheck) -> Result<Self, SettingsError> {
         if self.filter.is_none() && self.types.is_empty() {
             return Err(SettingsError::NothingSelected);
         }
-        if triage == Triage::Skip {
+        if triage == Precheck::Skip {
             return Err(SettingsError::SelectionUnread);
         }
         if self.filter.is_none() && self.statuses.is_empty() {
@@ -70,10 +70,10 @@ impl SelectionSettings {
         Ok(self)
     }
 
-    fn check_triage(&self, triage: Triage) -> Result<(), SettingsError> {
+    fn check_triage(&self, triage: Precheck) -> Result<(), SettingsError> {
         let needs_record =
             !self.statuses.is_empty() || self.since.is_some() || self.until.is_some();
-        if needs_record && triage == Triage::Skip {
+        if needs_record && triage == Precheck::Skip {
             return Err(SettingsError::SelectionUnread);
         }
         Ok(())

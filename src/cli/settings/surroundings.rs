@@ -2,7 +2,7 @@
 //! offers.
 //!
 //! A flag beats a variable, which beats the config file, which beats the default; an empty variable counts as none. What arms the tool (`--yes`,
-//! `--include-type`, `--no-triage`) and what decides which world a run touches (`--sandbox`) have no variable, so
+//! `--allow-protected`, `--no-precheck`) and what decides which world a run touches (`--sandbox`) have no variable, so
 //! nothing here may ever be asked for one.
 
 use std::ffi::OsString;

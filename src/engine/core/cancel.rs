@@ -101,7 +101,7 @@ impl Lane {
     /// Returns from when the call's period counts.
     pub(super) fn end_of<T>(&self, now: Moment, kind: &ReplyKind<T>) -> Uptime {
         if matches!(kind, ReplyKind::TimedOut) {
-            now.uptime.after(self.settings.retry.fate_grace)
+            now.uptime.after(self.settings.retry.timeout_grace)
         } else {
             now.uptime
         }

@@ -37,7 +37,7 @@ impl Lane {
         if now.uptime < ends {
             return self.wake_at(ends);
         }
-        let ended = now.uptime.after(self.settings.retry.fate_grace);
+        let ended = now.uptime.after(self.settings.retry.timeout_grace);
         for ticket in left {
             let Some(flight) = self.flights.remove(&ticket) else {
                 continue;

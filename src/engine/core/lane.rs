@@ -273,7 +273,7 @@ impl Lane {
                 Phase::Fresh | Phase::Again => None,
             };
             let state_at = row
-                .triaged_at
+                .checked_at
                 .filter(|&at| at <= now.wall)
                 .map(|at| now.uptime_at(at));
             let mut row = Row::new(row, comment);
@@ -408,7 +408,7 @@ impl Lane {
             .min(LONGEST_STEP);
         self.stepped = Some(now);
         let cause = self.waiting.map(|waiting| waiting.cause);
-        let held_back = matches!(
+        let skipped = matches!(
             cause,
             Some(
                 WaitCause::Window
@@ -417,7 +417,7 @@ impl Lane {
                     | WaitCause::ReadCooldown
             )
         );
-        if self.rows.is_empty() || (held_back && self.flights.is_empty()) {
+        if self.rows.is_empty() || (skipped && self.flights.is_empty()) {
             return;
         }
         self.stuck += passed;

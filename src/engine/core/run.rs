@@ -370,7 +370,7 @@ mod tests {
             comment_sent: None,
             status_before: None,
             action_status: None,
-            triaged_at: None,
+            checked_at: None,
         };
         let rows = vec![row];
         for event in [

@@ -189,7 +189,7 @@ impl Lane {
             phase: row.phase(),
             record: row.record.as_deref().cloned(),
             status_before: None,
-            triaged_at: None,
+            checked_at: None,
         });
     }
 }

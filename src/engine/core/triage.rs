@@ -1,4 +1,4 @@
-//! Triage: a row's record is read before its cancel leaves, in batches only just ahead of the cancels.
+//! Precheck: a row's record is read before its cancel leaves, in batches only just ahead of the cancels.
 //!
 //! Lazily, so that states are young when they are used: what lies further behind in the journal is read when its turn
 //! comes near. A state that has grown old while the quota held everything back is read again.
@@ -13,7 +13,7 @@ use super::event::{Effect, RunEvent, StopReason, Waiting};
 use super::gate::{Wait, WaitCause};
 use super::lane::{Errand, Lane};
 use super::send::passage;
-use crate::engine::rules::Triage;
+use crate::engine::rules::Precheck;
 
 /// Reads that have brought no proper answer for so long hold up no row that may go without its record.
 const SLOW: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ impl Lane {
         let is_young = row
             .state_at
             .is_some_and(|at| now.uptime.since(at) < self.settings.retry.stale_after);
-        self.settings.rules.triage == Triage::ReadFirst && !row.is_unreadable && !is_young
+        self.settings.rules.triage == Precheck::ReadFirst && !row.is_unreadable && !is_young
     }
 
     /// Returns whether reads are so slow that a row goes without, and whether it may.
@@ -217,7 +217,7 @@ impl Lane {
         let held = self.held_by_rules(number);
         self.note_state(now, number);
         match held {
-            Some(reason) => self.settle(now, number, Outcome::HeldBack, reason),
+            Some(reason) => self.settle(now, number, Outcome::Skipped, reason),
             None => self.queue.push_fresh(number),
         }
     }
@@ -243,7 +243,7 @@ impl Lane {
                 .filter(|_| row.attempts == 0)
                 .and_then(|record| record.status.clone()),
             record: record.cloned(),
-            triaged_at: Some(now.wall),
+            checked_at: Some(now.wall),
         });
     }
 
@@ -277,7 +277,7 @@ impl Lane {
             return;
         }
         let reason = "not sent: its record cannot be read, although others can, and without it the guards cannot be \
-                      asked; --no-triage sends it as it is";
+                      asked; --no-precheck sends it as it is";
         self.settle(now, number, Outcome::Failed, reason.to_owned());
     }
 

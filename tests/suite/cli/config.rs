@@ -139,14 +139,14 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
             Some("type --yes where it is wanted"),
         ),
         (
-            "include-type = \"Unisolate\"",
-            "config file FILE: include-type is never read from a file",
-            Some("type --include-type where it is wanted"),
+            "allow-protected = \"Unisolate\"",
+            "config file FILE: allow-protected is never read from a file",
+            Some("type --allow-protected where it is wanted"),
         ),
         (
-            "no-triage = true",
-            "config file FILE: no-triage is never read from a file",
-            Some("type --no-triage where it is wanted"),
+            "no-precheck = true",
+            "config file FILE: no-precheck is never read from a file",
+            Some("type --no-precheck where it is wanted"),
         ),
         (
             "[profile.p]\ntype = \"Isolate\"",

@@ -18,7 +18,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
             2,
             "error: there is nothing to sign in with, and without that no states can be read\n\
              hint: give what a run would take: an app with a secret or certificate, a token, or a --credential\n\
-             hint: to look at the input alone, add --no-triage\n",
+             hint: to look at the input alone, add --no-precheck\n",
         ),
         (
             typing("run --yes a.csv")
@@ -133,7 +133,10 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
             "'--timeout <DURATION>': it is not a duration",
         ),
         ("run a --timeout 0s", "it must be between 100 ms and 24 h"),
-        ("run a --fate-grace 25h", "it must be between 0 s and 24 h"),
+        (
+            "run a --timeout-grace 25h",
+            "it must be between 0 s and 24 h",
+        ),
         (
             "run a --concurrency 0",
             "it is not a whole number from 1 to 1024",
@@ -146,10 +149,10 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
         ("run a --quota 0/1m", "`0/1m` allows no call at all"),
         ("run a --read-quota 1/25h", "the period of `1/25h`"),
         (
-            "run a --pace fast",
+            "run a --rate fast",
             "pace `fast` is neither `none` nor a rate",
         ),
-        ("run a --include-type Isolate", "which narrows nothing"),
+        ("run a --allow-protected Isolate", "which narrows nothing"),
         (
             "run a --input-format xls",
             "[possible values: auto, csv, tsv, jsonl, json, lines]",

@@ -77,11 +77,11 @@ fn every_example_of_the_help_can_be_typed() {
 fn flags_for_those_who_measure_are_in_the_long_help_alone() {
     for flag in [
         "--concurrency",
-        "--max-in-flight",
-        "--pace",
+        "--total-concurrency",
+        "--rate",
         "--max-attempts",
         "--timeout",
-        "--fate-grace",
+        "--timeout-grace",
     ] {
         assert!(help("run", true).contains(flag), "{flag}");
         assert!(!help("run", false).contains(flag), "{flag}");

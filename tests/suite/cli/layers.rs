@@ -39,9 +39,9 @@ pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
     ("MDE_CANCEL_COLOR", "never", "--color"),
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
     ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
-    ("MDE_CANCEL_MAX_IN_FLIGHT", "3", "--max-in-flight"),
+    ("MDE_CANCEL_TOTAL_CONCURRENCY", "3", "--total-concurrency"),
     ("MDE_CANCEL_CREDENTIAL", "azure-cli", "--credential"),
-    ("MDE_CANCEL_FATE_GRACE", "3s", "--fate-grace"),
+    ("MDE_CANCEL_TIMEOUT_GRACE", "3s", "--timeout-grace"),
     ("MDE_CANCEL_FOLLOW_UP", "todo.csv", "--follow-up"),
     ("MDE_CANCEL_GIVE_UP_AFTER", "10m", "--give-up-after"),
     ("MDE_CANCEL_MAX_FAILURES", "7%", "--max-failures"),
@@ -51,7 +51,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
     ("MDE_CANCEL_LOG_FILE", "log.txt", "--log-file"),
     ("MDE_CANCEL_LOG_FORMAT", "json", "--log-format"),
     ("MDE_CANCEL_MAX_ATTEMPTS", "3", "--max-attempts"),
-    ("MDE_CANCEL_PACE", "3/s", "--pace"),
+    ("MDE_CANCEL_RATE", "3/s", "--rate"),
     ("MDE_CANCEL_PROGRESS", "never", "--progress"),
     ("MDE_CANCEL_QUOTA", "3/1m,30/1h", "--quota"),
     ("MDE_CANCEL_READ_QUOTA", "none", "--read-quota"),
@@ -126,12 +126,12 @@ fn a_flag_beats_its_variable() {
             "--client-id" => "22222222-2222-3333-4444-555555555555",
             "--cloud" => "dod",
             "--color" | "--progress" => "always",
-            "--fate-grace" | "--give-up-after" | "--stop-after" | "--timeout"
+            "--timeout-grace" | "--give-up-after" | "--stop-after" | "--timeout"
             | "--verify-timeout" => "9s",
             "--input-format" => "csv",
             "--log-format" => "text",
-            "--concurrency" | "--max-attempts" | "--max-failures" | "--max-in-flight" => "9",
-            "--pace" | "--quota" | "--read-quota" => "9/s",
+            "--concurrency" | "--max-attempts" | "--max-failures" | "--total-concurrency" => "9",
+            "--rate" | "--quota" | "--read-quota" => "9/s",
             "--region" => "uk",
             _ => "other.csv",
         };
@@ -181,14 +181,14 @@ fn yes_and_no_in_a_variable_are_read_as_people_write_them() {
 fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
     let nothing = shown(&resolved(None, &[]));
     for (name, value) in [
-        ("MDE_CANCEL_INCLUDE_TYPE", "Unisolate"),
-        ("MDE_CANCEL_INCLUDE_TYPES", "Unisolate"),
-        ("MDE_CANCEL_NO_TRIAGE", "1"),
+        ("MDE_CANCEL_ALLOW_PROTECTED", "Unisolate"),
+        ("MDE_CANCEL_ALLOW_PROTECTEDS", "Unisolate"),
+        ("MDE_CANCEL_NO_PRECHECK", "1"),
         ("MDE_CANCEL_SANDBOX", "1"),
         ("MDE_CANCEL_TYPE", "Isolate"),
         ("MDE_CANCEL_STATUS", "Pending"),
         ("MDE_CANCEL_FILTER", "type eq 'Isolate'"),
-        ("MDE_CANCEL_KEEP", "keep.txt"),
+        ("MDE_CANCEL_EXCLUDE_FROM", "keep.txt"),
         ("MDE_CANCEL_MAX_ACTIONS", "1000000"),
     ] {
         assert_eq!(

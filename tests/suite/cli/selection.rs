@@ -88,15 +88,15 @@ fn what_cannot_be_meant_together_is_refused() {
             "--filter asks the tenant and cannot narrow an input",
         ),
         (
-            service("--status Pending --no-triage"),
+            service("--status Pending --no-precheck"),
             "what is selected by status or time must be read first",
         ),
         (
-            service("--until 2h --no-triage"),
+            service("--until 2h --no-precheck"),
             "what is selected by status or time must be read first",
         ),
         (
-            selecting("--type Isolate --no-triage"),
+            selecting("--type Isolate --no-precheck"),
             "what is selected by status or time must be read first",
         ),
         (

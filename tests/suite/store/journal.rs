@@ -199,7 +199,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
         phase: Phase::Fresh,
         record: Some(record.clone()),
         status_before: Some(ActionStatus::InProgress),
-        triaged_at: Some(at(millis).wall),
+        checked_at: Some(at(millis).wall),
     };
     block_on(store.write(vec![note(1), note(2)])).unwrap();
     let queued = block_on(store.load_rows(run, LaneId(0), RowNumber(0), 1))
@@ -210,7 +210,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
         Some("new-name")
     );
     assert_eq!(queued.context.action_type, Some(ActionType::Isolate));
-    assert_eq!(queued.triaged_at, Some(at(2).wall));
+    assert_eq!(queued.checked_at, Some(at(2).wall));
     assert_eq!(queued.status_before, Some(ActionStatus::InProgress));
     call(take(&store, cancel_take(key, (run, 1, 1), at(10))));
     let settlement = Settlement {
@@ -240,7 +240,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
         (Some(at(10).wall), Some(at(30).wall))
     );
     assert_eq!(
-        (row.created_at, row.triaged_at),
+        (row.created_at, row.checked_at),
         (Some(at(-5_000).wall), Some(at(2).wall))
     );
     assert_eq!((row.attempts, row.http_status), (1, None));
@@ -350,7 +350,7 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
             phase,
             record: None,
             status_before: None,
-            triaged_at: None,
+            checked_at: None,
         }])
     };
     let mut pending = Vec::new();

@@ -199,20 +199,20 @@ fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
         id: Err("x".to_owned()),
         ..ended(2, Outcome::Invalid)
     };
-    let guarded = ended(3, Outcome::HeldBack);
+    let guarded = ended(3, Outcome::Skipped);
     let twin = ended(4, Outcome::Duplicate);
     let rows = vec![row(1), bad, guarded, twin, row(5), row(6)];
     block_on(store.append_rows(run, rows, mark(6))).unwrap();
-    // Row 6 turned out to be on a keep list once its machine was known.
+    // Row 6 turned out to be on an exclusion list once its machine was known.
     let note = Record::Noted {
         run,
         row: RowNumber(6),
         phase: Phase::Fresh,
         record: None,
         status_before: None,
-        triaged_at: Some(at(8).wall),
+        checked_at: Some(at(8).wall),
     };
-    let last = [(5, Outcome::Cancelled), (6, Outcome::HeldBack)]
+    let last = [(5, Outcome::Cancelled), (6, Outcome::Skipped)]
         .map(|(row, outcome)| settled(run, row, outcome));
     block_on(store.write([vec![note], last.to_vec()].concat())).unwrap();
     let mut known = Vec::new();

@@ -125,12 +125,12 @@ fn rows_that_are_settled_as_they_are_read_are_left_as_they_are() {
     append(&left, one, 1, &[10]);
     let held = NewRow {
         id: Ok(id(10)),
-        settlement: Some(settlement(Outcome::HeldBack)),
+        settlement: Some(settlement(Outcome::Skipped)),
         ..row(1)
     };
     let appended = block_on(right.append_rows(two, vec![held], mark(1))).unwrap();
     assert!(appended.duplicates.is_empty());
-    assert_eq!(report(&right, 2)[0].outcome, Outcome::HeldBack);
+    assert_eq!(report(&right, 2)[0].outcome, Outcome::Skipped);
 }
 
 #[test]

@@ -15,6 +15,6 @@ pub(crate) fn queued(number: RowNumber, id: ActionId) -> QueuedRow {
         comment_sent: None,
         status_before: None,
         action_status: None,
-        triaged_at: None,
+        checked_at: None,
     }
 }

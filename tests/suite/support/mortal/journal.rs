@@ -157,7 +157,7 @@ impl Journal {
                 phase,
                 record,
                 status_before,
-                triaged_at,
+                checked_at,
                 ..
             } => {
                 let kept = self.open_row(*row);
@@ -168,7 +168,7 @@ impl Journal {
                 if status_before.is_some() {
                     kept.row.status_before.clone_from(status_before);
                 }
-                kept.row.triaged_at = triaged_at.or(kept.row.triaged_at);
+                kept.row.checked_at = checked_at.or(kept.row.checked_at);
             }
             Record::Settled {
                 row, settlement, ..

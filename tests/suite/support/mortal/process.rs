@@ -7,7 +7,7 @@ use std::time::Duration;
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, Ticket,
 };
-use mde_cancel::engine::{Rules, Triage};
+use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::RowNumber;
 use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
@@ -34,7 +34,7 @@ pub(crate) struct Schedule {
     pub(crate) pace: Option<Pace>,
     pub(crate) concurrency: usize,
     pub(crate) readable: bool,
-    pub(crate) triage: Triage,
+    pub(crate) triage: Precheck,
     pub(crate) verify_for: Option<Duration>,
     /// How many calls of a hundred go wrong.
     pub(crate) mishaps: u32,
@@ -84,7 +84,7 @@ impl Process {
             list: gate(3, &schedule.windows, 2),
         };
         let retry = RetrySettings {
-            fate_grace: GRACE,
+            timeout_grace: GRACE,
             ..RetrySettings::default()
         };
         let settings = CoreSettings {

@@ -9,7 +9,7 @@ use mde_cancel::auth::{AzureKind, AzureSource, Credential, SecretOrigin, TokenSo
 use mde_cancel::clock::{Clock as _, ManualClock, SystemClock};
 use mde_cancel::engine::core::{Core, RunEvent, StopReason};
 use mde_cancel::engine::{
-    Before, Beyond, Intake, Observer, Planner, Rules, RunParts, RunView, Triage, execute,
+    Before, Beyond, Intake, Observer, Planner, Precheck, Rules, RunParts, RunView, execute,
 };
 use mde_cancel::model::{LaneId, Moment, RunId, Uptime};
 use mde_cancel::store::StoreOptions;
@@ -87,7 +87,7 @@ impl Scenario {
         let lane = self.lane(&store, start).await.unwrap();
         let mut settings = self.core(run);
         settings.rules = Arc::new(Rules {
-            triage: Triage::ReadFirst,
+            triage: Precheck::ReadFirst,
             ..Rules::default()
         });
         let parts = RunParts {

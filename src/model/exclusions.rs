@@ -7,13 +7,13 @@ use super::facts::Facts;
 
 /// Actions and machines that somebody wants left alone. Compared whole and in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeepList {
+pub struct ExclusionList {
     actions: HashSet<ActionId>,
     machine_ids: HashSet<String>,
     names: HashSet<String>,
 }
 
-impl KeepList {
+impl ExclusionList {
     /// Adds one word of a list: a GUID is an action, 40 hexadecimal digits are a machine, anything else is its name.
     pub fn add(&mut self, word: &str) {
         let word = word.trim();
@@ -31,7 +31,7 @@ impl KeepList {
         self.actions.is_empty() && self.machine_ids.is_empty() && self.names.is_empty()
     }
 
-    /// Returns its words, from which [`KeepList::add`] makes the same list again.
+    /// Returns its words, from which [`ExclusionList::add`] makes the same list again.
     pub fn words(&self) -> Vec<String> {
         let actions = self.actions.iter().map(ActionId::to_string);
         let others = self.machine_ids.iter().chain(&self.names).cloned();
@@ -43,25 +43,25 @@ impl KeepList {
     /// Says why an action must be left alone. A machine that is not known may be a kept one, once `facts` are complete.
     pub fn keeps(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
         if self.actions.contains(&id) {
-            return Some("the keep list names this action".to_owned());
+            return Some("the exclusion list names this action".to_owned());
         }
         let machine_id = facts.machine_id.map(str::to_ascii_lowercase);
         if machine_id
             .as_ref()
             .is_some_and(|machine_id| self.machine_ids.contains(machine_id))
         {
-            return Some("the keep list names its machine's id".to_owned());
+            return Some("the exclusion list names its machine's id".to_owned());
         }
         let name = facts.computer_dns_name.map(folded_name);
         if let Some(name) = &name
             && self.names.contains(name)
         {
-            return Some(format!("the keep list names its machine {name}"));
+            return Some(format!("the exclusion list names its machine {name}"));
         }
         let may_be_kept = (!self.machine_ids.is_empty() && machine_id.is_none())
             || (!self.names.is_empty() && name.is_none());
         (facts.are_complete && may_be_kept)
-            .then(|| "its machine is not known, and the keep list names machines".to_owned())
+            .then(|| "its machine is not known, and the exclusion list names machines".to_owned())
     }
 }
 
@@ -77,8 +77,8 @@ mod tests {
     const ONE: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
     const MACHINE: &str = "0123456789ABCDEF0123456789abcdef01234567";
 
-    fn list(words: &[&str]) -> KeepList {
-        let mut list = KeepList::default();
+    fn list(words: &[&str]) -> ExclusionList {
+        let mut list = ExclusionList::default();
         for word in words {
             list.add(word);
         }

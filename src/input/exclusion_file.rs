@@ -19,7 +19,7 @@ const LONGEST: usize = 255;
 #[derive(Debug, thiserror::Error)]
 pub enum KeepFileError {
     /// It cannot be opened.
-    #[error("cannot open the keep list {name}")]
+    #[error("cannot open the exclusion list {name}")]
     Open {
         /// The file as the user named it.
         name: String,
@@ -28,7 +28,7 @@ pub enum KeepFileError {
         source: io::Error,
     },
     /// It broke off.
-    #[error("cannot read the keep list {name} from line {line} on")]
+    #[error("cannot read the exclusion list {name} from line {line} on")]
     Read {
         /// The file as the user named it.
         name: String,
@@ -39,14 +39,14 @@ pub enum KeepFileError {
         source: io::Error,
     },
     /// It names nothing.
-    #[error("the keep list {name} names nothing, so it would keep nothing")]
+    #[error("the exclusion list {name} names nothing, so it would keep nothing")]
     Empty {
         /// The file as the user named it.
         name: String,
     },
     /// A line names nothing that can be told.
     #[error(
-        "{name}:{line}: {what}; a keep list holds one action id, machine id or DNS name a line"
+        "{name}:{line}: {what}; the exclusion list holds one action id, machine id or DNS name a line"
     )]
     Line {
         /// The file as the user named it.
@@ -58,7 +58,7 @@ pub enum KeepFileError {
     },
 }
 
-/// Reads the words of a keep list.
+/// Reads the words of the exclusion list.
 ///
 /// # Errors
 /// Returns the first thing for which it cannot be used, with the line.
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_refused_with_its_line() {
-        let one_a_line = "a keep list holds one action id, machine id or DNS name a line";
+        let one_a_line = "the exclusion list holds one action id, machine id or DNS name a line";
         for (text, what) in [
             ("dc-01\ndc-02, dc-03\n", "/keep.txt:2: it is not one word"),
             (
@@ -185,7 +185,7 @@ mod tests {
         }
         assert_eq!(
             read(b"# nothing\n").unwrap_err(),
-            "the keep list /keep.txt names nothing, so it would keep nothing"
+            "the exclusion list /keep.txt names nothing, so it would keep nothing"
         );
         assert!(read_keep_file(Path::new("no such file")).is_err());
     }
