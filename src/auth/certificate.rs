@@ -1,7 +1,7 @@
-//! Signs in with a certificate: a statement about ourselves, signed with the key that belongs to it.
+//! Signs in with a certificate: makes an assertion that is signed with its key.
 //!
-//! The library would need the system's OpenSSL and a PFX file for this. The statement is a JWT with PS256 and the
-//! certificate's thumbprint (x5t#S256), as Entra documents it; it holds for ten minutes and is made anew each time.
+//! The assertion is a JWT with PS256 and the certificate's thumbprint (x5t#S256), as Entra documents it. It is valid for
+//! ten minutes and made anew for each sign-in.
 
 use std::fmt;
 use std::path::Path;
@@ -10,19 +10,19 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair as _, RSA_PSS_SHA256, RsaKeyPair};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use sha2::Digest as _;
 use uuid::Uuid;
 
 use super::secret_file::read_private;
 use super::token::AuthError;
 
-/// How long one statement holds, in seconds.
+/// How long an assertion is valid, in seconds.
 const LIFETIME: i64 = 600;
 
 /// A certificate with its key.
@@ -71,20 +71,17 @@ impl Certificate {
         }
         Ok(Self {
             key: Arc::new(key),
-            thumbprint: URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(&certificate)),
+            thumbprint: URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate)),
         })
     }
 
-    /// Makes the statement that `client` signs in at `audience`.
-    ///
-    /// # Errors
-    /// Returns that the system gives no random numbers.
+    /// Makes the assertion that `client` signs in at `audience`.
     pub(super) fn assertion(
         &self,
         client: &str,
         audience: &str,
         now: Timestamp,
-    ) -> Result<String, ring::error::Unspecified> {
+    ) -> Result<String, AuthError> {
         let now = now.as_second();
         let head = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": self.thumbprint});
         let claims = json!({
@@ -97,12 +94,14 @@ impl Certificate {
             URL_SAFE_NO_PAD.encode(claims.to_string())
         );
         let mut signature = vec![0; self.key.public().modulus_len()];
-        self.key.sign(
-            &RSA_PSS_SHA256,
-            &SystemRandom::new(),
-            signed.as_bytes(),
-            &mut signature,
-        )?;
+        self.key
+            .sign(
+                &RSA_PSS_SHA256,
+                &SystemRandom::new(),
+                signed.as_bytes(),
+                &mut signature,
+            )
+            .map_err(|_| AuthError::NoRandomness)?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }

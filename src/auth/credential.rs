@@ -2,8 +2,7 @@
 //!
 //! Every token passes the tenant check here before anybody can use it.
 
-use super::azure::AzureSource;
-use super::device_code::DeviceCode;
+use super::entra::EntraSignIn;
 use super::ready_token::ReadyToken;
 use super::token::{AuthError, Token};
 
@@ -16,19 +15,12 @@ pub enum Freshness {
     New,
 }
 
-/// The kinds of source a token can come from.
+/// Where a token comes from.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each lane, and it stays where it is"
-)]
 pub enum TokenSource {
     /// A token that somebody else got.
     Ready(ReadyToken),
-    /// A sign-in through the Azure library.
-    Azure(Box<AzureSource>),
-    /// A person who enters a code.
-    Device(Box<DeviceCode>),
+    SignIn(EntraSignIn),
 }
 
 /// A source of tokens for one tenant. It keeps the last one, and nothing is tried twice here.
@@ -54,7 +46,7 @@ impl Credential {
     pub fn is_renewable(&self) -> bool {
         match &self.source {
             TokenSource::Ready(ready) => ready.is_renewable(),
-            TokenSource::Azure(_) | TokenSource::Device(_) => true,
+            TokenSource::SignIn(_) => true,
         }
     }
 
@@ -74,8 +66,7 @@ impl Credential {
         let token = match (&self.source, freshness) {
             (TokenSource::Ready(ready), Freshness::AtHand) => ready.held(),
             (TokenSource::Ready(ready), Freshness::New) => ready.refresh().await?,
-            (TokenSource::Azure(azure), _) => azure.sign_in().await?,
-            (TokenSource::Device(device), _) => device.sign_in().await?,
+            (TokenSource::SignIn(sign_in), _) => sign_in.token().await?,
         };
         if let Some(asked) = &self.tenant
             && let Err(error) = token.check_tenant(asked)
@@ -194,7 +185,7 @@ mod tests {
         for mode in [0o604, 0o640] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let error = ReadyToken::from_file(&path).unwrap_err();
-            assert!(matches!(error, AuthError::ReadableByOthers { .. }));
+            assert!(matches!(error, AuthError::Exposed { .. }));
             assert!(!format!("{error} {error:?}").contains("the-secret"));
         }
     }

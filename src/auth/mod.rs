@@ -6,7 +6,7 @@
 
 mod claims;
 
-mod refusal;
+mod oauth_error;
 
 mod token;
 
@@ -14,23 +14,23 @@ mod secret_file;
 
 mod ready_token;
 
-mod echo;
-
-mod web;
+mod login_client;
 
 mod certificate;
 
-mod azure;
+mod azure_cli;
 mod device_code;
+mod entra;
+mod managed_identity;
 
 mod credential;
 
-pub use azure::{AzureKind, AzureSource, SecretOrigin};
 pub use certificate::Certificate;
 pub use claims::Claims;
 pub use credential::{Credential, Freshness, TokenSource};
 pub use device_code::{DeviceCode, DevicePrompt, ShowPrompt};
+pub use entra::{EntraSignIn, Grant, SecretOrigin, SignInMethod};
+pub use login_client::LoginClient;
+pub use managed_identity::ManagedIdentity;
 pub use ready_token::ReadyToken;
-pub use refusal::Refusal;
 pub use token::{AuthError, Token};
-pub use web::Web;

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use crate::platform::Exposure;
+
 use super::claims::Claims;
-use super::refusal::Refusal;
+use super::oauth_error::OAuthError;
 
 /// The longest token taken. Real ones stay under 8 KB, and no gateway takes a header near this.
 pub(super) const MAX_TOKEN: usize = 64 * 1024;
@@ -15,95 +17,53 @@ pub(super) const MAX_TOKEN: usize = 64 * 1024;
 /// Why there is no token to use.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A token in the environment is there once and for all.
+    /// A token in the environment never changes.
     #[error("the token in {origin} cannot be refreshed")]
-    CannotRefresh {
-        /// Where the token stands.
-        origin: String,
-    },
-    /// A certificate or a key that nothing can be signed with.
+    CannotRefresh { origin: String },
     #[error("the certificate file {path} {problem}")]
     Certificate {
-        /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
         problem: &'static str,
     },
-    /// Nothing but blanks.
-    #[error("{origin} holds nothing")]
-    Empty {
-        /// Where a token or a secret was looked for.
-        origin: String,
-    },
-    /// A managed identity's endpoint that is not on this machine.
+    #[error("{origin} is empty")]
+    Empty { origin: String },
     #[error("the managed identity's endpoint {address} is not on this machine")]
-    ForeignEndpoint {
-        /// Scheme and host.
-        address: String,
-    },
-    /// The settings that a sign-in of this kind needs are not there, or the library does not take them.
-    #[error("signing in by {kind} needs {what}")]
-    Missing {
-        /// Which kind.
-        kind: &'static str,
-        /// What is missing.
-        what: String,
-    },
+    ForeignEndpoint { address: String },
+    /// A word that could mean something else to the program that it is passed to.
+    #[error("{name} {value:?} has characters that cannot be passed to the Azure CLI")]
+    NoArgument { name: &'static str, value: String },
     /// Blanks inside, control characters or anything else that no header may carry.
     #[error("{origin} holds something that is no token")]
-    NotAToken {
-        /// Where it stands.
-        origin: String,
-    },
-    /// A file that more than its owner can read is no place for a secret.
-    #[error("the {what} {path} can be read by others; make it private (chmod 600)")]
-    ReadableByOthers {
-        /// What the file is for.
+    NotAToken { origin: String },
+    /// A file that somebody else may read or change is no place for a secret.
+    #[error("the {what} {path} {exposure}")]
+    Exposed {
         what: &'static str,
-        /// Which file.
         path: PathBuf,
+        exposure: Exposure,
     },
-    /// The login service, or whoever stands in its place, said no.
-    #[error("{place} refused: {refusal}")]
-    Refused {
-        /// Who said it.
-        place: String,
-        /// What it said.
-        refusal: Refusal,
-    },
-    /// Longer than any token.
+    /// The system gives no random numbers.
+    #[error("nothing can be signed: the system gives no random numbers")]
+    NoRandomness,
+    /// The login service, or whoever is in its place, said no.
+    #[error("{place} refused: {error}")]
+    Refused { place: String, error: OAuthError },
     #[error("{origin} holds more than the {MAX_TOKEN} bytes that a token may have")]
-    TooLong {
-        /// Where it stands.
-        origin: String,
-    },
+    TooLong { origin: String },
     /// Nothing came back, or nothing that could be understood; a little later it may.
     #[error("{place} gave no token: {what}")]
-    Unavailable {
-        /// Who was asked.
-        place: String,
-        /// What came instead.
-        what: String,
-    },
-    /// The system's word.
+    Unavailable { place: String, what: String },
     #[error("the {what} {path} cannot be read")]
     Unreadable {
-        /// What the file is for.
         what: &'static str,
-        /// Which file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// The token would act somewhere else than was asked for.
+    #[error("a managed identity of {service} is not supported")]
+    UnsupportedIdentity { service: &'static str },
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
-    WrongTenant {
-        /// What was asked for.
-        asked: String,
-        /// What the token says.
-        got: String,
-    },
+    WrongTenant { asked: String, got: String },
 }
 
 impl AuthError {
@@ -111,13 +71,13 @@ impl AuthError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { refusal, .. } => refusal.is_transient(),
+            Self::Refused { error, .. } => error.is_transient(),
             _ => false,
         }
     }
 
-    /// Returns what mends it, as an imperative without a period.
-    pub fn mend(&self) -> Option<&'static str> {
+    /// Returns what to do about it, as an imperative without a period.
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::CannotRefresh { .. } => Some(
                 "get a new token, or name a file with --token-file that is written anew in time",
@@ -125,18 +85,22 @@ impl AuthError {
             Self::Certificate { .. } => Some(
                 "put the certificate and its unencrypted RSA key, both as PEM, into the file of AZURE_CLIENT_CERTIFICATE_PATH",
             ),
+            Self::Exposed { exposure, .. } => Some(exposure.hint()),
             Self::ForeignEndpoint { .. } => {
                 Some("check IDENTITY_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST")
             }
-            Self::Refused { refusal, .. } => Some(refusal.mend()),
+            Self::Refused { error, .. } => Some(error.hint()),
             Self::Unavailable { .. } => {
                 Some("check the network, the proxy and --login-url, or try again later")
             }
+            Self::UnsupportedIdentity { .. } => Some(
+                "choose another --credential, for example azure-cli after `az login --identity`",
+            ),
             Self::WrongTenant { .. } => Some("check --tenant-id and where the token comes from"),
             Self::Empty { .. }
-            | Self::Missing { .. }
+            | Self::NoArgument { .. }
+            | Self::NoRandomness
             | Self::NotAToken { .. }
-            | Self::ReadableByOthers { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. } => None,
         }
@@ -188,11 +152,11 @@ impl Token {
         })
     }
 
-    /// Takes a token that a sign-in brought, with what was said about its end.
+    /// Takes a token that a sign-in received, with what was said about its end.
     ///
     /// # Errors
     /// Returns that it is none.
-    pub(super) fn brought(
+    pub(super) fn received(
         text: &str,
         expires_at: Option<Timestamp>,
         origin: &str,
@@ -272,9 +236,9 @@ mod tests {
     fn what_is_no_token_is_refused_by_place_and_never_shown() {
         let long = "secret".repeat(MAX_TOKEN);
         for (text, expected) in [
-            ("", "the file f holds nothing"),
+            ("", "the file f is empty"),
             (" \n\u{feff}", "the file f holds something that is no token"),
-            ("\"\"", "the file f holds nothing"),
+            ("\"\"", "the file f is empty"),
             ("secret two", "the file f holds something that is no token"),
             (
                 "secret\nsecret",

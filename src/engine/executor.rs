@@ -69,8 +69,8 @@ impl LaneHandles {
         match self.reads.sign_in(freshness).await {
             Ok(expires_at) => Event::TokenReady { lane, expires_at },
             Err(error) => {
-                let reason = match error.mend() {
-                    Some(mend) => format!("{error}; {mend}"),
+                let reason = match error.hint() {
+                    Some(hint) => format!("{error}; {hint}"),
                     None => error.to_string(),
                 };
                 if error.is_transient() {

@@ -6,6 +6,7 @@ mod action_id;
 mod figures;
 mod fold;
 mod moment;
+mod redact;
 
 mod action;
 mod scope;
@@ -34,6 +35,7 @@ pub use fold::folded;
 pub use follow_up::{FollowUp, FollowUpRow, Since};
 pub use moment::{BootId, Moment, Uptime};
 pub use outcome::{Outcome, Settlement};
+pub use redact::Redactor;
 pub use reply::{CancelReply, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle};
 pub use report_row::ReportRow;
 pub use row::{InputRow, RowContext, RowNumber, Source};

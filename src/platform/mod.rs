@@ -13,7 +13,7 @@ pub use file_identity::{FileIdentity, file_identity, lock_holders};
 pub use folders::{default_config_dir, default_state_dir, network_file_system};
 pub use names::{host_name, user_name};
 pub use private_file::{
-    Privacy, append_private_file, create_private_dir, is_readable_by_others, make_private,
+    Exposure, Privacy, append_private_file, create_private_dir, exposure, make_private,
     open_private_file, privacy,
 };
 pub use signals::{StopSignals, survive_file_size_limit};

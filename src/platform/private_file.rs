@@ -1,6 +1,7 @@
 //! Files and folders that are their owner's alone, as far as the platform has modes.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -51,31 +52,75 @@ fn open_private(mut options: OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Returns whether anybody but the owner may read `path`; always false where the platform has no such modes.
+/// Why a file is no place for a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Its owner is neither this process's user nor root.
+    Foreign(u32),
+    Writable,
+    Readable,
+}
+
+impl Exposure {
+    /// Returns what to do about it, as an imperative without a period.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Foreign(_) => "copy it to a file of your own, or run as its owner",
+            Self::Writable => "make it private (chmod 600), and check what is in it",
+            Self::Readable => "make it private (chmod 600)",
+        }
+    }
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(uid) => write!(f, "belongs to another user (uid {uid})"),
+            Self::Writable => f.write_str("can be changed by others"),
+            Self::Readable => f.write_str("can be read by others"),
+        }
+    }
+}
+
+/// Returns the worst exposure of `file`, which was opened from `path`; always `None` where the platform has no modes.
 ///
 /// # Errors
 /// Returns the system's error where the file cannot be looked at.
-pub fn is_readable_by_others(path: &Path) -> io::Result<bool> {
-    readable_by_others(path, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+pub fn exposure(file: &File, path: &Path) -> io::Result<Option<Exposure>> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    exposure_beside(file, path, credentials.as_deref())
 }
 
-/// Judges a file by its mode, but what systemd handed to this service: it lets the service in by an access list, whose
-/// mask stands where the group's rights do, and lets nobody else into the folder.
-fn readable_by_others(path: &Path, credentials: Option<&OsStr>) -> io::Result<bool> {
+/// What systemd hands to a service lies in `credentials`, whose folder lets nobody else in: there, an access list lets
+/// the service read the file, and its mask shows as the group's rights.
+fn exposure_beside(
+    file: &File,
+    path: &Path,
+    credentials: Option<&OsStr>,
+) -> io::Result<Option<Exposure>> {
+    let found = file.metadata()?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        let mode = std::fs::metadata(path)?.mode();
         let is_handed_over = credentials
             .is_some_and(|folder| !folder.is_empty() && path.parent() == Some(Path::new(folder)));
-        let others = if is_handed_over { 0o004 } else { 0o044 };
-        Ok(mode & others != 0)
+        let mode = found.mode() & if is_handed_over { 0o007 } else { 0o077 };
+        let owners = [rustix::process::geteuid().as_raw(), 0];
+        Ok(if !owners.contains(&found.uid()) {
+            Some(Exposure::Foreign(found.uid()))
+        } else if mode & 0o022 != 0 {
+            Some(Exposure::Writable)
+        } else if mode & 0o044 != 0 {
+            Some(Exposure::Readable)
+        } else {
+            None
+        })
     }
     #[cfg(not(unix))]
     {
         // No systemd hands anything over there.
-        let _ = credentials;
-        std::fs::metadata(path).map(|_| false)
+        drop((found, path, credentials));
+        Ok(None)
     }
 }
 
@@ -154,7 +199,8 @@ mod tests {
         open_private_file(&file).unwrap();
         assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        assert!(!is_readable_by_others(&file).unwrap());
+        let opened = File::open(&file).unwrap();
+        assert_eq!(exposure(&opened, &file).unwrap(), None);
     }
 
     #[cfg(unix)]
@@ -166,15 +212,20 @@ mod tests {
         let file = dir.path().join("client-secret");
         std::fs::write(&file, "").unwrap();
         let here = Some(dir.path().as_os_str());
+        let (none, readable) = (None, Some(Exposure::Readable));
         for (mode, handed_over, elsewhere) in [
-            (0o400, false, false),
-            (0o440, false, true),
-            (0o444, true, true),
+            (0o400, none, none),
+            (0o440, none, readable),
+            (0o444, readable, readable),
+            (0o420, none, Some(Exposure::Writable)),
+            (0o602, Some(Exposure::Writable), Some(Exposure::Writable)),
         ] {
             std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            assert_eq!(readable_by_others(&file, here).unwrap(), handed_over);
+            let opened = File::open(&file).unwrap();
+            let found = |folder| exposure_beside(&opened, &file, folder).unwrap();
+            assert_eq!(found(here), handed_over, "{mode:o}");
             for folder in [None, Some(OsStr::new("")), Some(OsStr::new("/elsewhere"))] {
-                assert_eq!(readable_by_others(&file, folder).unwrap(), elsewhere);
+                assert_eq!(found(folder), elsewhere, "{mode:o}");
             }
         }
     }

@@ -25,8 +25,6 @@ const FLOORS: &[(&str, u8)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["report"]),
     ("axum", &["sandbox"]),
-    ("azure_core", &["auth"]),
-    ("azure_identity", &["auth"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::BoxFuture;
 use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
 use mde_cancel::auth::{
-    AuthError, AzureKind, AzureSource, Certificate, Credential, DeviceCode, DevicePrompt,
-    Freshness, SecretOrigin, TokenSource, Web,
+    AuthError, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Freshness, Grant,
+    LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, TokenSource,
 };
 use mde_cancel::clock::{Clock, SystemClock};
 use mde_cancel::model::{BootId, Moment, Uptime};
@@ -52,7 +52,7 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(Hasty(Mutex::new(SystemClock::new().now())))
 }
 
-fn web(login: &str, imds: Option<&str>) -> Web {
+fn login_client(login: &str) -> LoginClient {
     let client = |scheme| {
         web_client(WebSettings {
             scheme,
@@ -63,30 +63,34 @@ fn web(login: &str, imds: Option<&str>) -> Web {
         })
         .unwrap()
     };
-    let imds = imds.map(|address| address.parse().unwrap());
-    Web::new(
+    LoginClient::new(
         client(Scheme::Https),
         client(Scheme::Http),
         login.parse().unwrap(),
-        imds,
     )
 }
 
-fn credential(kind: AzureKind, login: &str) -> Credential {
-    let source = AzureSource::new(kind, SCOPE.to_owned(), web(login, Some(login)), clock());
-    Credential::new(
-        TokenSource::Azure(Box::new(source)),
-        Some(TENANT.to_owned()),
-    )
+fn credential(method: SignInMethod, login: &str) -> Credential {
+    let sign_in = EntraSignIn::new(method, SCOPE.to_owned(), login_client(login), clock());
+    Credential::new(TokenSource::SignIn(sign_in), Some(TENANT.to_owned()))
+}
+
+fn by_app(grant: Grant, login: &str) -> Credential {
+    let method = SignInMethod::App {
+        tenant: TENANT.to_owned(),
+        client: APP.to_owned(),
+        grant,
+    };
+    credential(method, login)
+}
+
+fn secret(value: &str) -> Grant {
+    let name = "AZURE_CLIENT_SECRET".to_owned();
+    Grant::ClientSecret(SecretOrigin::Value(SecretString::from(value), name))
 }
 
 fn by_secret(login: &str) -> Credential {
-    let kind = AzureKind::ClientSecret {
-        tenant: TENANT.to_owned(),
-        client: APP.to_owned(),
-        secret: SecretOrigin::Value(SecretString::from(SECRET), "AZURE_CLIENT_SECRET".to_owned()),
-    };
-    credential(kind, login)
+    by_app(secret(SECRET), login)
 }
 
 fn jwt(tenant: &str, number: usize) -> String {
@@ -202,7 +206,7 @@ async fn a_refusal_is_one_clear_line_with_the_mend_and_is_not_tried_twice() {
             error.to_string(),
             format!("the login service 127.0.0.1 refused: {text} (AADSTS{number}, trace t-1)")
         );
-        assert!(error.mend().is_some() && !error.is_transient());
+        assert!(error.hint().is_some() && !error.is_transient());
         assert_eq!(server.calls().len(), 1, "{number}");
     }
 }
@@ -261,12 +265,7 @@ async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
     ] {
         for status in [200, 400, 503] {
             let server = Server::start(&[(status, echo.to_owned())]).await;
-            let kind = AzureKind::ClientSecret {
-                tenant: TENANT.to_owned(),
-                client: APP.to_owned(),
-                secret: SecretOrigin::Value(SecretString::from(hard), "the test".to_owned()),
-            };
-            let error = credential(kind, &server.address)
+            let error = by_app(secret(hard), &server.address)
                 .token(Freshness::AtHand)
                 .await
                 .unwrap_err();
@@ -292,12 +291,8 @@ async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_p
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "secret", "first\n");
     let server = Server::start(&[granted(1), granted(2)]).await;
-    let kind = AzureKind::ClientSecret {
-        tenant: TENANT.to_owned(),
-        client: APP.to_owned(),
-        secret: SecretOrigin::File(path.clone()),
-    };
-    let credential = credential(kind, &server.address);
+    let grant = Grant::ClientSecret(SecretOrigin::File(path.clone()));
+    let credential = by_app(grant, &server.address);
     credential.token(Freshness::AtHand).await.unwrap();
     std::fs::write(&path, "second\r\n").unwrap();
     credential.token(Freshness::New).await.unwrap();
@@ -327,12 +322,8 @@ async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "app.pem", PEM);
     let server = Server::start(&[granted(1)]).await;
-    let kind = AzureKind::Certificate {
-        tenant: TENANT.to_owned(),
-        client: APP.to_owned(),
-        certificate: Arc::new(Certificate::from_file(&path).unwrap()),
-    };
-    credential(kind, &server.address)
+    let grant = Grant::Certificate(Arc::new(Certificate::from_file(&path).unwrap()));
+    by_app(grant, &server.address)
         .token(Freshness::AtHand)
         .await
         .unwrap();
@@ -405,12 +396,7 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
     let path = folder.path().join("federated");
     std::fs::write(&path, "federated-1").unwrap();
     let server = Server::start(&[granted(1), granted(2)]).await;
-    let kind = AzureKind::WorkloadIdentity {
-        tenant: TENANT.to_owned(),
-        client: APP.to_owned(),
-        token_file: path.clone(),
-    };
-    let credential = credential(kind, &server.address);
+    let credential = by_app(Grant::FederatedToken(path.clone()), &server.address);
     credential.token(Freshness::AtHand).await.unwrap();
     std::fs::write(&path, "federated-2").unwrap();
     credential.token(Freshness::New).await.unwrap();
@@ -420,6 +406,16 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
         .map(|call| call.field("client_assertion").unwrap())
         .collect();
     assert_eq!(sent, ["federated-1", "federated-2"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
+        let error = credential.token(Freshness::New).await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("can be changed by others"),
+            "{error}"
+        );
+    }
     std::fs::remove_file(&path).unwrap();
     let error = credential.token(Freshness::New).await.unwrap_err();
     assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
@@ -437,10 +433,9 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
         (404, String::new()),
     ])
     .await;
-    let kind = AzureKind::ManagedIdentity {
-        client: Some(APP.to_owned()),
-    };
-    let credential = credential(kind, &server.address);
+    let host = server.address.parse().unwrap();
+    let identity = ManagedIdentity::find(Some(APP.to_owned()), Some(&host), |_| None).unwrap();
+    let credential = credential(SignInMethod::ManagedIdentity(identity), &server.address);
     let token = credential.token(Freshness::AtHand).await.unwrap();
     assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
     let refused = credential.token(Freshness::New).await.unwrap_err();
@@ -463,16 +458,43 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     );
 }
 
+#[tokio::test]
+async fn app_services_endpoint_gets_the_header_that_proves_who_asks_and_it_comes_back_in_no_error()
+{
+    let header = "s3cr3t-identity-header";
+    let echo = json!({"error": "x", "error_description": format!("bad header {header}")});
+    let good = json!({"access_token": jwt(TENANT, 1), "expires_in": "3600"});
+    let server = Server::start(&[(200, good.to_string()), (400, echo.to_string())]).await;
+    let identity = ManagedIdentity::find(None, None, |name| match name {
+        "IDENTITY_ENDPOINT" => Some(format!("{}/msi/token", server.address)),
+        "IDENTITY_HEADER" => Some(header.to_owned()),
+        _ => None,
+    });
+    let method = SignInMethod::ManagedIdentity(identity.unwrap());
+    let credential = credential(method, "https://login.example");
+    let token = credential.token(Freshness::AtHand).await.unwrap();
+    assert!(token.expires_at.is_some());
+    let error = credential.token(Freshness::New).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("bad header [redacted]"),
+        "{error}"
+    );
+    let head = server.calls()[0].head.to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /msi/token?api-version=2019-08-01&resource="),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("x-identity-header: {header}")),
+        "{head}"
+    );
+}
+
 fn device(login: &str, shown: &Arc<Mutex<Vec<DevicePrompt>>>) -> Credential {
     let shown = Arc::clone(shown);
-    let source = DeviceCode::new(
-        (TENANT.to_owned(), APP.to_owned()),
-        SCOPE,
-        web(login, None),
-        clock(),
-        Arc::new(move |prompt: &DevicePrompt| shown.lock().unwrap().push(prompt.clone())),
-    );
-    Credential::new(TokenSource::Device(Box::new(source)), None)
+    let show = move |prompt: &DevicePrompt| shown.lock().unwrap().push(prompt.clone());
+    let person = DeviceCode::new(TENANT.to_owned(), APP.to_owned(), Arc::new(show));
+    credential(SignInMethod::DeviceCode(person), login)
 }
 
 fn begun(interval: u64) -> (u16, String) {

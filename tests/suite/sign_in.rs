@@ -485,3 +485,164 @@ fn doctor_says_that_a_ready_token_is_opaque_short_or_for_something_else() {
         "{out}"
     );
 }
+
+/// Returns the binary with an `az` on its path that is this shell script.
+#[cfg(unix)]
+fn with_az(place: &Place, words: &str, script: &str) -> Command {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bin = place.folder.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let az = bin.join("az");
+    std::fs::write(&az, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = place.binary(&format!("{words} --credential azure-cli"));
+    command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    command
+}
+
+#[cfg(unix)]
+#[test]
+fn the_token_of_the_azure_cli_is_found_in_whatever_it_prints_around_it() {
+    let place = Place::with(1, TokenSettings::default());
+    let token = place.sandbox.token(TENANT, APP);
+    let json =
+        format!(r#"{{"accessToken":"{token}","expires_on":2000000000,"tokenType":"Bearer"}}"#);
+    let quoted = json.replace("2000000000", "\"2000000000\"");
+    let old = json.replace(
+        "\"expires_on\":2000000000",
+        "\"expiresOn\":\"2033-05-18 03:33:20.000000\"",
+    );
+    for printed in [
+        json.clone(),
+        format!("\u{1b}[0m{json}\u{1b}[0m"),
+        format!("WARNING: this extension {{x}} is in preview\n{json}"),
+        format!("\u{feff}{json}\r\n"),
+        quoted,
+        old,
+    ] {
+        let answer = place.folder.path().join("answer");
+        std::fs::write(&answer, &printed).unwrap();
+        let script = format!("cat '{}'", answer.display());
+        let (code, out, told) = ended(with_az(&place, "doctor", &script));
+        assert_eq!(code, Some(0), "{printed:?}: {out}{told}");
+        assert!(!out.contains(&token) && !told.contains(&token));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_azure_cli_complains_of_is_told_with_what_to_do() {
+    let place = Place::with(1, TokenSettings::default());
+    for (script, text, hint) in [
+        (
+            "echo \"ERROR: AADSTS90002: Tenant 'contoso' not found. Check az login.\" >&2; exit 1",
+            "the Azure CLI refused: there is no such tenant (AADSTS90002)",
+            "hint: check --tenant-id",
+        ),
+        (
+            "echo 'AADSTS700024: Client assertion is not within its valid time range.' >&2; exit 1",
+            "the Azure CLI refused: the federated token that the sign-in was made with has expired (AADSTS700024)",
+            "hint: sign in again in this job",
+        ),
+        (
+            "echo 'ERROR: Please run az login to setup account.' >&2; exit 1",
+            "the Azure CLI refused: ERROR: Please run az login to setup account.",
+            "hint: run `az login`",
+        ),
+        (
+            "echo \"'python' is not recognized as an internal or external command\" >&2; exit 1",
+            "the Azure CLI refused: 'python' is not recognized",
+            "hint: check that `az version` works",
+        ),
+        (
+            "exec /no/such/python",
+            "the Azure CLI refused: ",
+            "hint: check that `az version` works",
+        ),
+        (
+            "echo s3cr3t",
+            "the Azure CLI refused: it printed no token",
+            "hint: check that `az account get-access-token` prints JSON",
+        ),
+        (
+            "yes s3cr3t",
+            "the Azure CLI refused: it could not be run: its output has no end",
+            "hint: check that `az version` works",
+        ),
+    ] {
+        let (code, _, told) = ended(with_az(&place, "run --yes ids.txt", script));
+        assert_eq!(code, Some(5), "{script}: {told}");
+        assert!(
+            told.contains(text) && told.contains(hint),
+            "{script}: {told}"
+        );
+        assert!(!told.contains("s3cr3t"), "{told}");
+    }
+    let mut nowhere = place.binary("run --yes ids.txt --credential azure-cli");
+    nowhere.env("PATH", "/nowhere");
+    let (code, _, told) = ended(nowhere);
+    assert_eq!(code, Some(5), "{told}");
+    assert!(
+        told.contains("the Azure CLI refused: it is not on PATH"),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_azure_cli_gets_few_variables_and_no_secret() {
+    let place = Place::with(1, TokenSettings::default());
+    let mut command = with_az(
+        &place,
+        "doctor",
+        "env >\"$HOME/env\"; pwd >>\"$HOME/env\"; exit 1",
+    );
+    command
+        .env("HOME", place.folder.path())
+        .env("AZURE_CONFIG_DIR", "/config")
+        .env("HTTPS_PROXY", "http://proxy.example:1")
+        .env("MDE_CANCEL_TOKEN", SECRET)
+        .env("AZURE_CLIENT_SECRET", SECRET)
+        .env("IDENTITY_HEADER", SECRET)
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", SECRET)
+        .env("GITHUB_TOKEN", SECRET);
+    ended(command);
+    let seen = std::fs::read_to_string(place.folder.path().join("env")).unwrap();
+    assert!(!seen.contains("s3cr3t"), "{seen}");
+    for line in [
+        "AZURE_CORE_NO_COLOR=1",
+        "AZURE_CONFIG_DIR=/config",
+        "HTTPS_PROXY=http://proxy.example:1",
+    ] {
+        assert!(seen.lines().any(|seen| seen == line), "{line}: {seen}");
+    }
+    assert!(seen.ends_with("\n/\n"), "{seen}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_federated_token_that_ends_in_mid_run_stops_it_resumably() {
+    let place = Place::with(
+        40,
+        TokenSettings {
+            lifetime: Duration::from_secs(2),
+            ..TokenSettings::default()
+        },
+    );
+    let token = place.sandbox.token(TENANT, APP);
+    let script = format!(
+        "[ -e \"$HOME/once\" ] && {{ echo 'AADSTS700024: too late' >&2; exit 1; }}; touch \"$HOME/once\"; \
+         printf '{{\"accessToken\":\"{token}\"}}'"
+    );
+    let words = "run --yes --no-verify --quota 1/1s,30/1h ids.txt";
+    let mut command = with_az(&place, words, &script);
+    command.env("HOME", place.folder.path());
+    let (code, out, told) = ended(command);
+    let told = out + &told;
+    assert_eq!(code, Some(5), "{told}");
+    assert!(
+        told.contains("(AADSTS700024); sign in again in this job"),
+        "{told}"
+    );
+    assert!(told.contains("mde-cancel resume "), "{told}");
+}

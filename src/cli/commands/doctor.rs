@@ -177,7 +177,7 @@ async fn calls(
         Ok(credential) => credential,
         Err(error) => {
             let mend = match &error {
-                ServiceError::Auth(error) => error.mend().map(str::to_owned),
+                ServiceError::Auth(error) => error.hint().map(str::to_owned),
                 _ => None,
             };
             return checkup.fail("sign-in", full(&error), mend);
@@ -186,7 +186,7 @@ async fn calls(
     let token = match credential.token(Freshness::AtHand).await {
         Ok(token) => token,
         Err(error) => {
-            let mend = error.mend().map(str::to_owned);
+            let mend = error.hint().map(str::to_owned);
             return checkup.fail("sign-in", full(&error), mend);
         }
     };

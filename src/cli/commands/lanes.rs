@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use url::Url;
 
 use crate::api::{ApiError, Connection};
-use crate::auth::{AuthError, Credential, Freshness, Token, Web};
+use crate::auth::{AuthError, Credential, Freshness, LoginClient, Token};
 use crate::cli::settings::ConnectionSettings;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
@@ -21,7 +21,7 @@ use crate::model::{Destination, SEVERAL, Scope};
 use super::order::KeptLane;
 use super::service::{Identity, Service, connect, handles};
 use super::service_error::ServiceError;
-use super::sign_in::{credential_over, web};
+use super::sign_in::{credential_over, login_client};
 
 /// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;
@@ -78,7 +78,7 @@ impl Lanes {
             timeout,
             clock: Arc::clone(&clock),
             connections: Vec::new(),
-            webs: Vec::new(),
+            logins: Vec::new(),
         };
         let ready: Vec<_> = tenants
             .iter()
@@ -160,14 +160,14 @@ struct Clients {
     timeout: Duration,
     clock: Arc<dyn Clock>,
     connections: Vec<((Url, Option<PathBuf>), Connection)>,
-    webs: Vec<(Option<PathBuf>, Web)>,
+    logins: Vec<(Option<PathBuf>, LoginClient)>,
 }
 
 impl Clients {
     fn prepare(&mut self, settings: &ConnectionSettings) -> Ready {
         let connection = self.connection(settings)?;
         let clock = Arc::clone(&self.clock);
-        let credential = credential_over(settings, &clock, || self.web(settings))?;
+        let credential = credential_over(settings, &clock, || self.login(settings))?;
         Ok((connection, credential))
     }
 
@@ -181,16 +181,19 @@ impl Clients {
         Ok(open)
     }
 
-    fn web(&mut self, settings: &ConnectionSettings) -> Result<Web, ApiError> {
-        let known = self.webs.iter().find(|(file, _)| *file == settings.ca_file);
-        let web = if let Some((_, web)) = known {
-            web.clone()
+    fn login(&mut self, settings: &ConnectionSettings) -> Result<LoginClient, ApiError> {
+        let known = self
+            .logins
+            .iter()
+            .find(|(file, _)| *file == settings.ca_file);
+        let login = if let Some((_, login)) = known {
+            login.clone()
         } else {
-            let web = web(settings, self.timeout)?;
-            self.webs.push((settings.ca_file.clone(), web.clone()));
-            web
+            let login = login_client(settings, self.timeout)?;
+            self.logins.push((settings.ca_file.clone(), login.clone()));
+            login
         };
-        Ok(web.leading_to(settings.login_url.clone(), settings.imds_url.clone()))
+        Ok(login.with_login(settings.login_url.clone()))
     }
 }
 
@@ -231,14 +234,14 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
 
 /// Says why a tenant's rows will not be attempted.
 fn closed(settings: &ConnectionSettings, error: &ServiceError) -> Arc<str> {
-    let mend = match error {
-        ServiceError::Auth(error) => AuthError::mend(error),
+    let hint = match error {
+        ServiceError::Auth(error) => AuthError::hint(error),
         ServiceError::Api(_) | ServiceError::Sandbox(_) => None,
     };
     let profile = settings.profile.as_deref().unwrap_or_default();
     tracing::warn!(profile, %error, "no sign-in; the rows of this tenant are not attempted");
-    match mend {
-        Some(mend) => Arc::from(format!("{error}; {mend}")),
+    match hint {
+        Some(hint) => Arc::from(format!("{error}; {hint}")),
         None => Arc::from(error.to_string()),
     }
 }

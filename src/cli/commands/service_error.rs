@@ -21,7 +21,7 @@ impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Auth(error) => {
-                let mend = error.mend();
+                let mend = error.hint();
                 let failure = Self::new(FailureKind::SignIn, error);
                 match mend {
                     Some(mend) => failure.hint(mend),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::api::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
 use crate::auth::{
-    AuthError, AzureKind, AzureSource, Certificate, Credential, DeviceCode, DevicePrompt,
-    Freshness, ReadyToken, SecretOrigin, Token, TokenSource, Web,
+    AuthError, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Freshness, Grant,
+    LoginClient, ManagedIdentity, ReadyToken, SecretOrigin, SignInMethod, Token, TokenSource,
 };
 use crate::cli::settings::{ConnectionSettings, SignIn, TokenOrigin};
 use crate::cli::text::Span;
@@ -27,33 +27,26 @@ pub(super) fn credential(
     timeout: Duration,
     clock: &Arc<dyn Clock>,
 ) -> Result<Credential, ServiceError> {
-    credential_over(settings, clock, || web(settings, timeout))
+    credential_over(settings, clock, || login_client(settings, timeout))
 }
 
 /// Makes it with clients that are made where it needs any.
 pub(super) fn credential_over(
     settings: &ConnectionSettings,
     clock: &Arc<dyn Clock>,
-    web: impl FnOnce() -> Result<Web, ApiError>,
+    login: impl FnOnce() -> Result<LoginClient, ApiError>,
 ) -> Result<Credential, ServiceError> {
     let source = match &settings.sign_in {
         SignIn::Token(TokenOrigin::Environment(token, name)) => {
             TokenSource::Ready(ReadyToken::from_value(token, name)?)
         }
         SignIn::Token(TokenOrigin::File(path)) => TokenSource::Ready(ReadyToken::from_file(path)?),
-        SignIn::DeviceCode => TokenSource::Device(Box::new(DeviceCode::new(
-            parties(settings),
-            &settings.api_scope,
-            web()?,
+        sign_in => TokenSource::SignIn(EntraSignIn::new(
+            method(settings, sign_in)?,
+            settings.api_scope.clone(),
+            login()?,
             Arc::clone(clock),
-            Arc::new(show_prompt),
-        ))),
-        sign_in => {
-            let kind = azure_kind(settings, sign_in)?;
-            let (scope, web) = (settings.api_scope.clone(), web()?);
-            let source = AzureSource::new(kind, scope, web, Arc::clone(clock));
-            TokenSource::Azure(Box::new(source))
-        }
+        )),
     };
     Ok(Credential::new(source, settings.tenant.clone()))
 }
@@ -93,7 +86,10 @@ pub(super) fn user_agent() -> String {
 }
 
 /// Makes the clients of sign-ins.
-pub(super) fn web(settings: &ConnectionSettings, timeout: Duration) -> Result<Web, ApiError> {
+pub(super) fn login_client(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<LoginClient, ApiError> {
     let client = |scheme, trust, proxies| {
         web_client(WebSettings {
             scheme,
@@ -103,51 +99,49 @@ pub(super) fn web(settings: &ConnectionSettings, timeout: Duration) -> Result<We
             proxies,
         })
     };
-    Ok(Web::new(
+    Ok(LoginClient::new(
         client(Scheme::Https, trust(settings), Proxies::FromEnvironment)?,
         client(Scheme::Http, Trust::Nothing, Proxies::Off)?,
         settings.login_url.clone(),
-        settings.imds_url.clone(),
     ))
 }
 
-/// Returns tenant and app. Settings without them do not get here where they are needed.
-fn parties(settings: &ConnectionSettings) -> (String, String) {
-    (
-        settings.tenant.clone().unwrap_or_default(),
-        settings.client_id.clone().unwrap_or_default(),
-    )
-}
-
-fn azure_kind(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<AzureKind, AuthError> {
-    let (tenant, client) = parties(settings);
-    Ok(match sign_in {
-        SignIn::ClientSecret(origin) => AzureKind::ClientSecret {
-            tenant,
-            client,
-            secret: match origin {
-                TokenOrigin::Environment(secret, name) => {
-                    SecretOrigin::Value(secret.clone(), name.clone())
-                }
-                TokenOrigin::File(path) => SecretOrigin::File(path.clone()),
-            },
-        },
-        SignIn::Certificate(path) => AzureKind::Certificate {
-            tenant,
-            client,
-            certificate: Arc::new(Certificate::from_file(path)?),
-        },
-        SignIn::WorkloadIdentity(path) => AzureKind::WorkloadIdentity {
-            tenant,
-            client,
-            token_file: path.clone(),
-        },
-        SignIn::ManagedIdentity => AzureKind::ManagedIdentity {
-            client: settings.client_id.clone(),
-        },
-        SignIn::AzureCli | SignIn::Token(_) | SignIn::DeviceCode => AzureKind::AzureCli {
-            tenant: settings.tenant.clone(),
-        },
+fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMethod, AuthError> {
+    // Settings without them do not get here where they are needed.
+    let tenant = settings.tenant.clone().unwrap_or_default();
+    let client = settings.client_id.clone().unwrap_or_default();
+    let grant = match sign_in {
+        SignIn::ClientSecret(TokenOrigin::Environment(secret, name)) => {
+            Grant::ClientSecret(SecretOrigin::Value(secret.clone(), name.clone()))
+        }
+        SignIn::ClientSecret(TokenOrigin::File(path)) => {
+            Grant::ClientSecret(SecretOrigin::File(path.clone()))
+        }
+        SignIn::Certificate(path) => Grant::Certificate(Arc::new(Certificate::from_file(path)?)),
+        SignIn::WorkloadIdentity(path) => Grant::FederatedToken(path.clone()),
+        SignIn::ManagedIdentity => {
+            let variable = |name: &str| std::env::var(name).ok();
+            return ManagedIdentity::find(
+                settings.client_id.clone(),
+                settings.imds_url.as_ref(),
+                variable,
+            )
+            .map(SignInMethod::ManagedIdentity);
+        }
+        SignIn::DeviceCode => {
+            let person = DeviceCode::new(tenant, client, Arc::new(show_prompt));
+            return Ok(SignInMethod::DeviceCode(person));
+        }
+        SignIn::AzureCli | SignIn::Token(_) => {
+            return Ok(SignInMethod::AzureCli {
+                tenant: settings.tenant.clone(),
+            });
+        }
+    };
+    Ok(SignInMethod::App {
+        tenant,
+        client,
+        grant,
     })
 }
 

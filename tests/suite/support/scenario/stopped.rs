@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
-use mde_cancel::auth::{AzureKind, AzureSource, Credential, SecretOrigin, TokenSource, Web};
+use mde_cancel::auth::{
+    Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, TokenSource,
+};
 use mde_cancel::clock::{Clock as _, ManualClock, SystemClock};
 use mde_cancel::engine::core::{Core, RunEvent, StopReason};
 use mde_cancel::engine::{
@@ -154,20 +156,22 @@ fn signing_in_at(login: &str) -> Credential {
         })
         .unwrap()
     };
-    let web = Web::new(
+    let login = LoginClient::new(
         client(Scheme::Https),
         client(Scheme::Http),
         login.parse().unwrap(),
-        None,
     );
-    let kind = AzureKind::ClientSecret {
+    let method = SignInMethod::App {
         tenant: "11111111-2222-3333-4444-555555555555".to_owned(),
         client: "99999999-2222-3333-4444-555555555555".to_owned(),
-        secret: SecretOrigin::Value(SecretString::from("any"), "the test".to_owned()),
+        grant: Grant::ClientSecret(SecretOrigin::Value(
+            SecretString::from("any"),
+            "the test".to_owned(),
+        )),
     };
     let scope = "https://api.example/.default".to_owned();
-    let source = AzureSource::new(kind, scope, web, Arc::new(SystemClock::new()));
-    Credential::new(TokenSource::Azure(Box::new(source)), None)
+    let sign_in = EntraSignIn::new(method, scope, login, Arc::new(SystemClock::new()));
+    Credential::new(TokenSource::SignIn(sign_in), None)
 }
 
 /// Returns from when on each call of the ledger counts as ended, after `start`.

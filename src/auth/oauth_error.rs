@@ -1,132 +1,126 @@
-//! What the login service says when it gives no token, in one line and with the mend.
+//! What the login service says when it gives no token, in one line and with a hint.
 //!
-//! Numbers are for hints alone: whether a sign-in may be tried again is told by the word in `error` and the status
-//! (MDE facts, 4.6). The text of an answer is somebody else's: it is cut to one sentence, cleaned and bounded.
+//! Numbers are for hints alone: whether a sign-in may be tried again is told by the word in `error` and the status.
+//! The text of an answer is somebody else's: it is cut to one sentence, cleaned and bounded.
 
 use std::fmt;
 
 use serde_json::Value;
 
+use crate::model::Redactor;
+
 /// The longest text kept of an answer, in characters.
 const MAX_TEXT: usize = 240;
 
-/// What stands behind a number of the login service: what is wrong, and what mends it.
-const KNOWN: &[(u32, &str, &str)] = &[
+const FEDERATION_HINT: &str =
+    "compare issuer, subject and audience of the app's federated credential with the token's";
+
+/// Error numbers of the login service: what is wrong, and what to do.
+const KNOWN: &[(&[u32], &str, &str)] = &[
     (
-        7_000_215,
+        &[7_000_215],
         "the client secret is wrong",
         "give the secret's value, not its id, in AZURE_CLIENT_SECRET or the file of --client-secret-file",
     ),
     (
-        7_000_222,
+        &[7_000_222],
         "the client secret has expired",
         "make a new secret for the app registration and give its value",
     ),
     (
-        7_000_112,
+        &[7_000_112],
         "the app is disabled",
         "have the enterprise application enabled for sign-in",
     ),
     (
-        7_000_218,
+        &[7_000_218],
         "the app needs a secret or a certificate to sign in",
         "give one, or allow public client flows in the app registration (for device-code)",
     ),
     (
-        700_016,
+        &[700_016],
         "the tenant does not know the app",
         "check --client-id and --tenant-id; an administrator of the tenant must consent to the app once",
     ),
     (
-        65_001,
+        &[65_001],
         "nobody consented to the app's permissions",
         "have an administrator of the tenant grant consent to the app",
     ),
     (
-        65_002,
+        &[65_002],
         "the client app is not preauthorized for this API",
         "sign in with an app registration of your own instead of the Azure CLI's user login",
     ),
     (
-        700_027,
+        &[700_027],
         "the signature made with the certificate was refused",
         "check that this certificate is uploaded to the app registration and has not expired",
     ),
     (
-        700_021,
-        "no federated credential of the app matches the federated token",
-        "compare issuer, subject and audience of the app's federated credential with the token's",
+        &[700_024],
+        "the federated token that the sign-in was made with has expired",
+        "sign in again in this job: in a workflow, run its login step again",
     ),
     (
-        70_021,
+        &[70_021, 700_021, 700_211, 700_212, 700_213],
         "no federated credential of the app matches the federated token",
-        "compare issuer, subject and audience of the app's federated credential with the token's",
+        FEDERATION_HINT,
     ),
     (
-        700_213,
-        "no federated credential of the app matches the federated token",
-        "compare issuer, subject and audience of the app's federated credential with the token's",
-    ),
-    (
-        90_002,
+        &[90_002, 900_023],
         "there is no such tenant",
         "check --tenant-id, and --cloud: each cloud has tenants of its own",
     ),
     (
-        900_023,
-        "there is no such tenant",
-        "check --tenant-id, and --cloud: each cloud has tenants of its own",
-    ),
-    (
-        70_011,
+        &[70_011],
         "the scope that was asked for is not valid",
         "check --api-scope; it ends in /.default",
     ),
     (
-        500_011,
+        &[500_011],
         "the tenant does not know the service that the token is to be for",
         "check that the tenant has Defender for Endpoint, and check --cloud and --api-scope: each cloud has an audience of its own",
     ),
     (
-        53_003,
+        &[53_003],
         "conditional access forbids this sign-in",
         "have the policy exempt this app, or run where the policy allows it",
     ),
     (
-        70_020,
+        &[70_020],
         "the code was not entered in time",
         "start again, and enter the code while it is valid",
     ),
     (
-        700_082,
+        &[700_082],
         "the sign-in has expired",
         "start again and sign in anew",
     ),
 ];
 
-/// A sign-in that was refused.
+/// A refused sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct OAuthError {
     /// The word in `error`; empty where there is none.
     pub(super) error: String,
     /// The number behind `AADSTS`.
     number: Option<u32>,
-    /// What is wrong.
     text: String,
-    /// What to do about it.
-    mend: &'static str,
-    /// By which the provider finds the sign-in in its logs.
+    hint: &'static str,
+    /// The id by which the provider finds the sign-in in its logs.
     trace: Option<String>,
 }
 
-impl Refusal {
-    /// Reads the body of a refusal; `None` where it is none that the protocol knows.
-    pub(super) fn read(body: &str) -> Option<Self> {
+impl OAuthError {
+    /// Reads the body of an answer; `None` where it isn't an error of the protocol.
+    pub(super) fn read(body: &str, redactor: &Redactor) -> Option<Self> {
         let json: Value = serde_json::from_str(body).ok()?;
-        let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
-        // App Service and IMDS write it as an object or as two words.
-        let error = text("error");
-        let described = text("error_description");
+        let text = |name: &str| {
+            let text = json.get(name).and_then(Value::as_str).unwrap_or_default();
+            redactor.redact(text)
+        };
+        let (error, described) = (text("error"), text("error_description"));
         if error.is_empty() && described.is_empty() {
             return None;
         }
@@ -135,49 +129,48 @@ impl Refusal {
             .and_then(|codes| codes.get(0))
             .and_then(Value::as_u64)
             .and_then(|number| u32::try_from(number).ok())
-            .or_else(|| number_in(described));
-        let known = number.and_then(|number| KNOWN.iter().find(|known| known.0 == number));
-        let trace = clean(text("trace_id"));
+            .or_else(|| number_in(&described));
+        let known = number.and_then(known);
+        let trace = clean(&text("trace_id"));
         Some(Self {
-            error: clean(error),
+            error: clean(&error),
             number,
             text: match known {
-                Some((_, what, _)) => (*what).to_owned(),
-                None => sentence(described, error),
+                Some((what, _)) => what.to_owned(),
+                None => sentence(&described, &error),
             },
-            mend: known.map_or(
+            hint: known.map_or(
                 "look the number up in the documentation of Entra's sign-in errors",
-                |known| known.2,
+                |(_, hint)| hint,
             ),
             trace: (!trace.is_empty()).then_some(trace),
         })
     }
 
-    /// Makes the refusal of a source that has no words of its own.
-    pub(super) fn told(text: impl Into<String>, mend: &'static str) -> Self {
+    /// Makes the error of a source that speaks another protocol.
+    pub(super) fn new(text: impl AsRef<str>, hint: &'static str) -> Self {
         Self {
             error: String::new(),
             number: None,
-            text: clean(&text.into()),
-            mend,
+            text: clean(text.as_ref()),
+            hint,
             trace: None,
         }
     }
 
-    /// Reads what a program said of a refusal, in which a number may stand; `mend` helps where it is not a known one.
-    pub(super) fn in_words(text: &str, mend: &'static str) -> Self {
-        let number = number_in(text);
-        let known = number.and_then(|number| KNOWN.iter().find(|known| known.0 == number));
-        match known {
-            Some((_, what, mend)) => Self {
+    /// Reads what a program printed. A number that is known explains it; else `hint` is the advice.
+    pub(super) fn of_program(printed: &str, hint: &'static str) -> Self {
+        let number = number_in(printed);
+        match number.and_then(known) {
+            Some((what, hint)) => Self {
                 number,
-                ..Self::told(*what, mend)
+                ..Self::new(what, hint)
             },
-            None => Self::told(text, mend),
+            None => Self::new(printed, hint),
         }
     }
 
-    /// Returns whether the same sign-in may be taken a little later.
+    /// Returns whether the same sign-in may succeed a little later.
     pub(super) fn is_transient(&self) -> bool {
         matches!(
             self.error.as_str(),
@@ -185,13 +178,12 @@ impl Refusal {
         )
     }
 
-    /// Returns what to do about it.
-    pub fn mend(&self) -> &'static str {
-        self.mend
+    pub(super) fn hint(&self) -> &'static str {
+        self.hint
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for OAuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         match (self.number, &self.trace) {
@@ -200,6 +192,11 @@ impl fmt::Display for Refusal {
             (None, _) => Ok(()),
         }
     }
+}
+
+fn known(number: u32) -> Option<(&'static str, &'static str)> {
+    let found = KNOWN.iter().find(|(numbers, ..)| numbers.contains(&number));
+    found.map(|(_, what, hint)| (*what, *hint))
 }
 
 /// Finds the number in `AADSTS7000215: Invalid client secret provided.`
@@ -252,25 +249,31 @@ mod tests {
 
     use super::*;
 
-    fn refusal(error: &str, number: u32, text: &str) -> Refusal {
+    fn read(body: &str) -> Option<OAuthError> {
+        OAuthError::read(body, &Redactor::default())
+    }
+
+    fn refusal(error: &str, number: u32, text: &str) -> OAuthError {
         let body = json!({
             "error": error, "error_codes": [number], "trace_id": "aaaa",
             "error_description": format!("AADSTS{number}: {text} Trace ID: aaaa Correlation ID: b Timestamp: c"),
         });
-        Refusal::read(&body.to_string()).unwrap()
+        read(&body.to_string()).unwrap()
     }
 
     #[test]
-    fn every_known_refusal_is_one_line_with_the_mend() {
-        for (number, what, mend) in KNOWN {
-            let refusal = refusal("invalid_client", *number, "Whatever it says.");
-            assert_eq!(
-                refusal.to_string(),
-                format!("{what} (AADSTS{number}, trace aaaa)")
-            );
-            assert_eq!(refusal.mend(), *mend);
-            assert!(!refusal.is_transient());
-            assert!(!what.ends_with('.') && !mend.ends_with('.'), "{number}");
+    fn every_known_refusal_is_one_line_with_the_hint() {
+        for (numbers, what, hint) in KNOWN {
+            for number in *numbers {
+                let refused = refusal("invalid_client", *number, "Whatever it says.");
+                assert_eq!(
+                    refused.to_string(),
+                    format!("{what} (AADSTS{number}, trace aaaa)")
+                );
+                assert_eq!(refused.hint(), *hint);
+                assert!(!refused.is_transient());
+                assert!(!what.ends_with('.') && !hint.ends_with('.'), "{number}");
+            }
         }
     }
 
@@ -281,11 +284,11 @@ mod tests {
             unknown.to_string(),
             "The loop was[2J detected. (AADSTS50196, trace aaaa)"
         );
-        let bare = Refusal::read(r#"{"error":"access_denied"}"#).unwrap();
+        let bare = read(r#"{"error":"access_denied"}"#).unwrap();
         assert_eq!(bare.to_string(), "access_denied");
         let number = r#"{"error":"x","error_description":"AADSTS90002: Tenant 'x' not found.\r\nTrace ID: 1"}"#;
         assert_eq!(
-            Refusal::read(number).unwrap().to_string(),
+            read(number).unwrap().to_string(),
             "there is no such tenant (AADSTS90002)"
         );
         let long = refusal("x", 1, &"y".repeat(5000)).to_string();
@@ -321,16 +324,16 @@ mod tests {
             r#"{"error":7}"#,
             r#"{"error":{"code":"x"}}"#,
         ] {
-            assert_eq!(Refusal::read(body), None, "{body}");
+            assert_eq!(read(body), None, "{body}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_makes_it_panic_or_breaks_the_line(text in any::<String>()) {
-            Refusal::read(&text);
+            read(&text);
             let body = json!({"error": text, "error_description": text});
-            if let Some(refusal) = Refusal::read(&body.to_string()) {
+            if let Some(refusal) = read(&body.to_string()) {
                 assert!(!refusal.to_string().chars().any(char::is_control));
             }
         }

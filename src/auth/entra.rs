@@ -1,0 +1,193 @@
+//! Signs in at Entra, at a managed identity's endpoint or through the Azure CLI.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock::Clock;
+
+use super::azure_cli;
+use super::certificate::Certificate;
+use super::device_code::DeviceCode;
+use super::login_client::LoginClient;
+use super::managed_identity::ManagedIdentity;
+use super::secret_file::{read_federated, read_private};
+use super::token::{AuthError, Token};
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Who signs in, and how that is proved.
+#[derive(Debug)]
+pub enum SignInMethod {
+    App {
+        tenant: String,
+        client: String,
+        grant: Grant,
+    },
+    ManagedIdentity(ManagedIdentity),
+    /// Whoever is logged in to the Azure CLI.
+    AzureCli {
+        tenant: Option<String>,
+    },
+    DeviceCode(DeviceCode),
+}
+
+/// What an app signs in with.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    ClientSecret(SecretOrigin),
+    Certificate(Arc<Certificate>),
+    /// A token of an issuer that the app trusts, as in Kubernetes. It is read again for each sign-in.
+    FederatedToken(PathBuf),
+}
+
+/// Where a client secret is.
+#[derive(Clone, Debug)]
+pub enum SecretOrigin {
+    /// The secret, and the name of its variable.
+    Value(SecretString, String),
+    /// A private file. It is read again for each sign-in.
+    File(PathBuf),
+}
+
+/// A sign-in for one scope. It caches nothing and retries nothing.
+pub struct EntraSignIn {
+    method: SignInMethod,
+    pub(super) scope: String,
+    pub(super) login: LoginClient,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// A token endpoint's answer. Some endpoints write numbers as text.
+#[derive(Deserialize)]
+pub(super) struct TokenResponse {
+    access_token: String,
+    #[serde(default)]
+    expires_in: Value,
+    #[serde(default)]
+    expires_on: Value,
+    pub(super) refresh_token: Option<String>,
+}
+
+impl EntraSignIn {
+    pub fn new(
+        method: SignInMethod,
+        scope: String,
+        login: LoginClient,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            method,
+            scope,
+            login,
+            clock,
+        }
+    }
+
+    /// Gets a new token.
+    ///
+    /// # Cancel safety
+    /// Safe: a program that was started is ended.
+    pub(super) async fn token(&self) -> Result<Token, AuthError> {
+        match &self.method {
+            SignInMethod::App {
+                tenant,
+                client,
+                grant,
+            } => self.client_credentials(tenant, client, grant).await,
+            SignInMethod::ManagedIdentity(identity) => {
+                let resource = self.scope.trim_end_matches("/.default");
+                let asked = self.clock.now().wall;
+                let response = identity.ask(&self.login, resource).await?;
+                response.json::<TokenResponse>()?.into_token(asked)
+            }
+            SignInMethod::AzureCli { tenant } => {
+                azure_cli::token(&self.scope, tenant.as_deref()).await
+            }
+            SignInMethod::DeviceCode(person) => person.token(self).await,
+        }
+    }
+
+    async fn client_credentials(
+        &self,
+        tenant: &str,
+        client: &str,
+        grant: &Grant,
+    ) -> Result<Token, AuthError> {
+        let endpoint = self.login.endpoint(tenant, "token");
+        let asked = self.clock.now().wall;
+        let (field, proof) = match grant {
+            Grant::ClientSecret(origin) => ("client_secret", origin.read()?),
+            Grant::Certificate(certificate) => {
+                let assertion = certificate.assertion(client, endpoint.as_str(), asked)?;
+                ("client_assertion", SecretString::from(assertion))
+            }
+            Grant::FederatedToken(path) => ("client_assertion", read_federated(path)?),
+        };
+        let mut form = vec![
+            ("client_id", client),
+            (field, proof.expose_secret()),
+            ("grant_type", "client_credentials"),
+            ("scope", self.scope.as_str()),
+        ];
+        if field == "client_assertion" {
+            form.push(("client_assertion_type", ASSERTION_TYPE));
+        }
+        let response = self.login.post(endpoint, &form).await?;
+        response.json::<TokenResponse>()?.into_token(asked)
+    }
+}
+
+impl fmt::Debug for EntraSignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntraSignIn")
+            .field("method", &self.method)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenResponse {
+    /// Makes the token that was asked for at `asked`.
+    pub(super) fn into_token(self, asked: Timestamp) -> Result<Token, AuthError> {
+        // A lifetime is in whole seconds, cut off.
+        let lifetime = seconds(&self.expires_in).map(|life| SignedDuration::from_secs(life - 1));
+        let expires_at = seconds(&self.expires_on)
+            .and_then(|end| Timestamp::from_second(end).ok())
+            .or_else(|| asked.checked_add(lifetime?).ok());
+        Token::received(&self.access_token, expires_at, "the sign-in's answer")
+    }
+}
+
+impl SecretOrigin {
+    fn read(&self) -> Result<SecretString, AuthError> {
+        let (secret, origin) = match self {
+            Self::Value(secret, origin) => (secret.clone(), origin.clone()),
+            Self::File(path) => (
+                read_private(path, "client secret file")?,
+                format!("the client secret file {}", path.display()),
+            ),
+        };
+        // Editors and `echo` leave an end of line there.
+        let bare = secret.expose_secret().trim_start_matches('\u{feff}').trim();
+        if bare.is_empty() {
+            return Err(AuthError::Empty { origin });
+        }
+        Ok(SecretString::from(bare))
+    }
+}
+
+/// Reads a positive number of seconds, which some servers write as text.
+pub(super) fn seconds(value: &Value) -> Option<i64> {
+    let seconds = match value {
+        Value::Number(number) => number.as_i64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (seconds > 0).then_some(seconds)
+}
