@@ -8,12 +8,15 @@ use jiff::Timestamp;
 use rand::Rng;
 
 use crate::model::{
-    ActionStatus, CancelReply, MachineAction, Moment, Outcome, ReplyKind, RetryAfter, Throttle,
-    Uptime,
+    ActionStatus, CancelReply, MachineAction, Moment, Outcome, ReadPage, ReplyKind, RetryAfter,
+    Throttle, Uptime,
 };
 
 /// A comment of so many bytes may have been cut off on its way.
 const LONG_COMMENT: usize = 500;
+
+/// So many 404s that are not the service's own words, before anything that is, mean that it is not at this address.
+pub const MAX_STRANGE_404S: u32 = 5;
 
 /// Waits and bounds of the rule book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +155,15 @@ pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
         ReplyKind::NotFound => CancelVerdict::LookFirst(Doubt::Missing, None),
         ReplyKind::Refused => CancelVerdict::LookFirst(Doubt::Refused, None),
         ReplyKind::NotApplied(wait) => CancelVerdict::Fault(Fate::NotApplied, *wait),
-        // A redirect comes from something that stands in the service's place: the service never saw the call.
-        ReplyKind::Redirected => CancelVerdict::Fault(Fate::NotApplied, None),
+        // Something answers in the service's place: the service never saw the call.
+        ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
+            CancelVerdict::Fault(Fate::NotApplied, None)
+        }
         ReplyKind::ServerFault(wait) => CancelVerdict::Fault(Fate::Unknown, *wait),
         ReplyKind::Garbled | ReplyKind::TimedOut | ReplyKind::Broken(_) => {
             CancelVerdict::Fault(Fate::Unknown, None)
         }
-        ReplyKind::NeverLeft(_) => CancelVerdict::NoAttempt,
+        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => CancelVerdict::NoAttempt,
     }
 }
 
@@ -231,6 +236,33 @@ fn is_same_comment(sent: &str, kept: &str) -> bool {
     sent == kept || (kept.len() >= LONG_COMMENT && sent.starts_with(kept))
 }
 
+/// What a page says about the ids that were asked for and are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The service does not know them.
+    Proven,
+    /// There is more than this page: the rest is asked for at once.
+    Cut,
+    /// Nothing says so, but the page may be as long as pages get: they are looked for once more.
+    Unclear,
+    /// It is no answer to what was asked: fewer ids are asked for at once.
+    Unrelated,
+}
+
+/// Judges a page of `asked` ids; pages of `known_size` records are known to be given out.
+pub fn judge_absence(page: &ReadPage, asked: usize, known_size: usize) -> Absence {
+    let found = page.records.len();
+    if page.is_whole && page.listed == found && (found == 0 || found <= known_size) {
+        Absence::Proven
+    } else if found == 0 {
+        Absence::Unrelated
+    } else if !page.is_whole || page.listed >= asked {
+        Absence::Cut
+    } else {
+        Absence::Unclear
+    }
+}
+
 /// Draws the wait before the next try after `faults` faults: full jitter, exponential, bounded.
 pub fn backoff(settings: &RetrySettings, faults: u32, dice: &mut impl Rng) -> Duration {
     let doublings = faults.saturating_sub(1).min(20);
@@ -260,8 +292,8 @@ pub fn probe_pause(settings: &RetrySettings, probe: u32, dice: &mut impl Rng) ->
 pub struct CooldownVerdict {
     /// No call of the scope leaves before this.
     pub until: Uptime,
-    /// A hint over the bound was ignored.
-    pub hint_ignored: Option<Duration>,
+    /// Whether a hint over the bound was ignored.
+    pub hint_ignored: bool,
 }
 
 /// Judges a 429: the latest of the header, the body's hint and our own backoff.
@@ -275,12 +307,12 @@ pub fn judge_throttle(
     // The window that is full is named, but not when it has room again: a twentieth of it is a fair next look.
     let named = throttle.allowance.map(|(_, period)| period / 20);
     let mut longest = own;
-    let mut hint_ignored = None;
+    let mut hint_ignored = false;
     let told = [header, throttle.body_wait];
     let guessed = named.filter(|_| told.iter().all(Option::is_none));
     for hint in told.into_iter().chain([guessed]).flatten() {
         if hint > settings.hint_bound {
-            hint_ignored = Some(hint);
+            hint_ignored = true;
         } else {
             longest = longest.max(hint);
         }
@@ -477,7 +509,7 @@ mod tests {
             let verdict = judge_throttle(now(), &throttle, own, &settings);
             (
                 verdict.until.since(now().uptime).as_secs(),
-                verdict.hint_ignored.is_some(),
+                verdict.hint_ignored,
             )
         };
         let wait = |seconds| Some(RetryAfter::Wait(Duration::from_secs(seconds)));
@@ -500,6 +532,29 @@ mod tests {
                 allowance: None,
             };
             assert_eq!(until(throttle), expected, "{throttle:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_page_that_cannot_have_been_cut_proves_that_an_id_is_unknown() {
+        let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
+        let page = |found, listed, is_whole| ReadPage {
+            records: vec![MachineAction::bare(id); found],
+            listed,
+            is_whole,
+        };
+        for (page, known_size, expected) in [
+            (page(0, 0, true), 0, Absence::Proven),
+            (page(95, 95, true), 100, Absence::Proven),
+            (page(95, 95, true), 95, Absence::Proven),
+            (page(30, 30, true), 0, Absence::Unclear),
+            (page(95, 95, true), 94, Absence::Unclear),
+            (page(30, 30, false), 100, Absence::Cut),
+            (page(30, 100, true), 100, Absence::Cut),
+            (page(0, 0, false), 100, Absence::Unrelated),
+            (page(0, 100, true), 100, Absence::Unrelated),
+        ] {
+            assert_eq!(judge_absence(&page, 100, known_size), expected, "{page:?}");
         }
     }
 

@@ -48,7 +48,8 @@ pub(super) fn classify<T>(
         300..400 => ReplyKind::Redirected,
         401 => ReplyKind::Unauthorized,
         403 => ReplyKind::Forbidden,
-        404 => ReplyKind::NotFound,
+        404 if body.is_services_own => ReplyKind::NotFound,
+        404 => ReplyKind::NoSuchAddress(answered.address),
         408 | 503 => ReplyKind::NotApplied(wait()),
         429 => ReplyKind::Throttled(Throttle {
             retry_after: wait(),
@@ -73,6 +74,7 @@ pub(super) fn classify<T>(
 fn unanswered<T>(fault: Fault) -> Reply<T> {
     let kind = match fault {
         Fault::NeverLeft(what) => ReplyKind::NeverLeft(what),
+        Fault::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
         Fault::TimedOut => ReplyKind::TimedOut,
         Fault::Broken(what) => ReplyKind::Broken(what),
     };
@@ -111,8 +113,11 @@ mod tests {
     use super::*;
     use crate::model::RetryAfter;
 
+    const ADDRESS: &str = "https://api.example/api/machineactions";
+
     fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answered {
         Answered {
+            address: ADDRESS.to_owned(),
             status,
             headers: headers
                 .iter()
@@ -140,7 +145,7 @@ mod tests {
             let expected = match status {
                 401 => ReplyKind::Unauthorized,
                 403 => ReplyKind::Forbidden,
-                404 => ReplyKind::NotFound,
+                404 => ReplyKind::NoSuchAddress(ADDRESS.to_owned()),
                 408 => ReplyKind::NotApplied(wait),
                 429 => ReplyKind::Throttled(Throttle {
                     retry_after: wait,
@@ -160,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn only_a_404_in_the_services_own_words_speaks_of_an_action() {
+        let own = r#"{"error":{"code":"ResourceNotFound","message":"no such action"}}"#;
+        assert_eq!(kind(404, &[], own), ReplyKind::NotFound);
+        let elsewhere = ReplyKind::NoSuchAddress(ADDRESS.to_owned());
+        for body in ["", "<html>", r#"{"message":"Resource not found"}"#] {
+            assert_eq!(kind(404, &[], body), elsewhere, "{body}");
+        }
+    }
+
+    #[test]
     fn a_part_of_a_good_body_is_garbled_and_of_a_bad_one_still_counts() {
         let part = |status| Answered {
             extent: Extent::Part,
@@ -170,8 +185,8 @@ mod tests {
             ReplyKind::Garbled
         );
         assert_eq!(
-            classify(Ok(part(404)), |_| Some(())).kind,
-            ReplyKind::NotFound
+            classify(Ok(part(409)), |_| Some(())).kind,
+            ReplyKind::Refused
         );
     }
 

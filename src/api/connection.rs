@@ -14,7 +14,7 @@ use super::web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_clien
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
 #[derive(Clone)]
 pub struct ApiSettings {
-    /// Where the service is; it may have a path.
+    /// Where the service is; it may have a path. An `/api` at its end is taken for the one that every call has.
     pub base: Url,
     /// How long one call may take, from the first look-up to the last byte of the answer.
     pub timeout: Duration,
@@ -51,10 +51,14 @@ impl Connection {
             trust: settings.trust,
             proxies: settings.proxies,
         })?;
-        Ok(Self {
-            client,
-            base: settings.base,
-        })
+        let mut base = settings.base;
+        strip_api(&mut base);
+        Ok(Self { client, base })
+    }
+
+    /// Returns the address that `segments` name below the base.
+    pub(super) fn address(&self, segments: &[&str]) -> String {
+        self.url(segments, &[]).into()
     }
 
     /// Starts a POST to the path that `segments` name below the base.
@@ -85,6 +89,16 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("base", &self.base.as_str())
             .finish_non_exhaustive()
+    }
+}
+
+/// Takes an `/api` off the end of a path: people copy it from the documentation.
+fn strip_api(base: &mut Url) {
+    let path = base.path().trim_end_matches('/');
+    let is_api = path.len() >= 4 && path.as_bytes()[path.len() - 4..].eq_ignore_ascii_case(b"/api");
+    if is_api {
+        let rest = path[..path.len() - 4].to_owned();
+        base.set_path(&rest);
     }
 }
 
@@ -205,6 +219,28 @@ mod tests {
         install_crypto_provider();
         assert!(open("https://api.example/", Trust::Public).is_ok());
         assert!(open("https://api.example/", Trust::Public).is_ok());
+    }
+
+    #[test]
+    fn an_api_at_the_end_of_the_address_is_not_doubled() {
+        for (base, url) in [
+            ("https://api.example/api", "https://api.example/api/x"),
+            ("https://api.example/api/", "https://api.example/api/x"),
+            ("https://api.example/API//", "https://api.example/api/x"),
+            ("https://api.example/gw/api", "https://api.example/gw/api/x"),
+            (
+                "https://api.example/myapi",
+                "https://api.example/myapi/api/x",
+            ),
+            ("https://api.example", "https://api.example/api/x"),
+            (
+                "https://api.example/é/api",
+                "https://api.example/%C3%A9/api/x",
+            ),
+        ] {
+            let connection = open(base, Trust::Public).unwrap();
+            assert_eq!(connection.address(&["api", "x"]), url);
+        }
     }
 
     #[test]

@@ -25,12 +25,16 @@ pub(super) struct ErrorBody {
     pub(super) error: Option<ServiceError>,
     /// The whole cleaned text, which hints are searched in.
     pub(super) text: String,
+    /// Whether it has the shape of the service's own errors: an object named `error` with a code.
+    pub(super) is_services_own: bool,
 }
 
 impl ErrorBody {
     /// Reads `body`: the service's own shape, other JSON, HTML, plain text or nothing.
     pub(super) fn read(body: &str, headers: &HeaderMap) -> Self {
         let json = serde_json::from_str::<Value>(body).ok();
+        let own = json.as_ref().and_then(|json| json.get("error"));
+        let is_services_own = own.is_some_and(|own| word(own, "code").is_some());
         let from_json = json.as_ref().filter(|json| json.is_object()).map(Parts::of);
         let parts = from_json
             .filter(|parts| !parts.is_empty())
@@ -47,6 +51,7 @@ impl ErrorBody {
         Self {
             error: (error != ServiceError::default()).then_some(error),
             text: parts.message,
+            is_services_own,
         }
     }
 }
@@ -162,6 +167,33 @@ mod tests {
         ];
         for (body, expected) in cases {
             assert_eq!(read(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_services_own_shape_is_told_from_a_gateways() {
+        for (body, is_own) in [
+            (
+                r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#,
+                true,
+            ),
+            (r#"{"error":{"code":"NotFound"}}"#, true),
+            (r#"{"error":{"code":"","message":"x"}}"#, false),
+            (r#"{"error":"not_found"}"#, false),
+            (r#"{"code":"404","message":"x"}"#, false),
+            (
+                r#"{"statusCode":404,"message":"Resource not found"}"#,
+                false,
+            ),
+            (
+                r#"{"Message":"No HTTP resource was found that matches the request URI"}"#,
+                false,
+            ),
+            ("<html>404</html>", false),
+            ("", false),
+        ] {
+            let read = ErrorBody::read(body, &HeaderMap::new());
+            assert_eq!(read.is_services_own, is_own, "{body}");
         }
     }
 

@@ -12,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::lookup::LookupError;
 use super::text::{bounded, visible};
 
 /// Bodies of answers that are no success are read up to this: only a message is taken out of them.
@@ -26,6 +27,8 @@ const MAX_FAULT: usize = 300;
 /// What came back, not yet judged.
 #[derive(Debug)]
 pub(super) struct Answered {
+    /// What was called, without its query.
+    pub(super) address: String,
     /// The HTTP status.
     pub(super) status: u16,
     /// The headers.
@@ -50,6 +53,8 @@ pub(super) enum Extent {
 pub(super) enum Fault {
     /// No byte of the call left this machine.
     NeverLeft(String),
+    /// The same, because there is no host of this name.
+    NoSuchHost(String),
     /// We ended the call.
     TimedOut,
     /// The peer ended the call.
@@ -77,7 +82,10 @@ pub(super) async fn exchange(
         MAX_ERROR_BODY
     };
     let (body, extent) = read_body(&mut response, limit).await;
+    let mut address = response.url().clone();
+    address.set_query(None);
     Ok(Answered {
+        address: address.into(),
         status: status.as_u16(),
         headers: std::mem::take(response.headers_mut()),
         body: harmless(body, token),
@@ -134,9 +142,14 @@ fn fault(error: &reqwest::Error) -> Fault {
         return Fault::NeverLeft(describe("the call could not be built", error));
     }
     if error.is_connect() {
-        let what = if error.is_dns() {
-            "the host's name could not be looked up"
-        } else if error.is_timeout() {
+        if let Some(lookup) = failed_lookup(error) {
+            return if lookup.is_unknown {
+                Fault::NoSuchHost(lookup.host.clone())
+            } else {
+                Fault::NeverLeft(bounded(&visible(&lookup.to_string()), MAX_FAULT))
+            };
+        }
+        let what = if error.is_timeout() {
             "no connection in time"
         } else {
             "no connection"
@@ -147,6 +160,17 @@ fn fault(error: &reqwest::Error) -> Fault {
         return Fault::TimedOut;
     }
     Fault::Broken(describe("the call broke", error))
+}
+
+fn failed_lookup(error: &reqwest::Error) -> Option<&LookupError> {
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        if let Some(lookup) = deeper.downcast_ref() {
+            return Some(lookup);
+        }
+        cause = deeper.source();
+    }
+    None
 }
 
 /// Says `what` happened and why. Only the innermost cause is named: the layers above it repeat one another.

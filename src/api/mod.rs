@@ -12,6 +12,7 @@ mod record;
 mod throttle;
 
 mod error_body;
+mod lookup;
 
 mod exchange;
 
@@ -27,7 +28,7 @@ mod reader;
 pub use canceller::Canceller;
 pub use connection::{ApiSettings, Connection};
 pub use list_query::{ListQuery, MAX_TOP};
-pub use odata::filter_of;
+pub use odata::Filter;
 pub use reader::{MAX_BATCH, Reader};
 pub use web_client::{
     ApiError, Proxies, Scheme, Trust, WebSettings, install_crypto_provider, web_client,

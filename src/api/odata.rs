@@ -7,39 +7,95 @@ use jiff::Timestamp;
 
 use crate::model::{ActionStatus, ActionType, Selection};
 
-/// Returns the filter that asks for what is selected; `None` where everything is.
-///
-/// The service compares text with regard to its case, so a requestor must be written as the record has it; types,
-/// statuses and machine ids are written as the service does.
-pub fn filter_of(selection: &Selection) -> Option<String> {
-    let types = selection.types.iter().map(ActionType::as_str);
-    let statuses = selection.statuses.iter().map(ActionStatus::as_str);
-    let requestors = selection.requestors.iter().map(String::as_str);
-    let machine_ids: Vec<_> = selection
-        .machine_ids
-        .iter()
-        .map(|id| id.to_ascii_lowercase())
-        .collect();
-    let terms = [
-        any_of("type", types),
-        any_of("status", statuses),
-        any_of("requestor", requestors),
-        any_of("machineId", machine_ids.iter().map(String::as_str)),
-        selection.since.map(|since| created("ge", since)),
-        selection.until.map(|until| created("le", until)),
-    ];
-    let terms: Vec<_> = terms.into_iter().flatten().collect();
-    (!terms.is_empty()).then(|| terms.join(" and "))
+/// So many values stand in one list, as many as ids in a batch.
+const MOST_VALUES: usize = 100;
+
+/// What a list is asked for; it can be asked for in parts where the service does not take it as one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Fields, each with the values of which it has one.
+    lists: Vec<(&'static str, Vec<String>)>,
+    terms: Vec<String>,
 }
 
-fn any_of<'a>(field: &str, values: impl Iterator<Item = &'a str>) -> Option<String> {
-    let terms: Vec<_> = values
-        .map(|value| format!("{field} eq '{}'", value.replace('\'', "''")))
+impl Filter {
+    /// Takes a filter as somebody typed it.
+    pub fn typed(text: String) -> Self {
+        Self {
+            lists: Vec::new(),
+            terms: vec![text],
+        }
+    }
+
+    /// Returns the filter that asks for what is selected.
+    ///
+    /// The service compares text with regard to its case, so a requestor must be written as the record has it; types,
+    /// statuses and machine ids are written as the service does.
+    pub fn of(selection: &Selection) -> Self {
+        let types = selection.types.iter().map(ActionType::to_string);
+        let statuses = selection.statuses.iter().map(ActionStatus::to_string);
+        let machine_ids = selection.machine_ids.iter();
+        let lists = [
+            ("type", types.collect()),
+            ("status", statuses.collect()),
+            ("requestor", selection.requestors.clone()),
+            (
+                "machineId",
+                machine_ids.map(|id| id.to_ascii_lowercase()).collect(),
+            ),
+        ];
+        let times = [
+            selection.since.map(|since| created("ge", since)),
+            selection.until.map(|until| created("le", until)),
+        ];
+        Self {
+            lists: lists
+                .into_iter()
+                .filter(|(_, values): &(_, Vec<_>)| !values.is_empty())
+                .collect(),
+            terms: times.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Returns the filter in the service's language; `None` where everything is asked for.
+    pub fn text(&self) -> Option<String> {
+        let lists = self
+            .lists
+            .iter()
+            .map(|(field, values)| one_of(field, values));
+        let terms: Vec<_> = lists.chain(self.terms.iter().cloned()).collect();
+        (!terms.is_empty()).then(|| terms.join(" and "))
+    }
+
+    /// Returns two filters that together ask for the same; `None` where no list is left to be divided.
+    pub fn split(&self) -> Option<[Self; 2]> {
+        let longest = (0..self.lists.len()).max_by_key(|&place| self.lists[place].1.len())?;
+        let (mut first, mut second) = (self.clone(), self.clone());
+        let values = &mut first.lists[longest].1;
+        let rest = values.split_off(values.len().div_ceil(2));
+        (!rest.is_empty()).then(|| {
+            second.lists[longest].1 = rest;
+            [first, second]
+        })
+    }
+
+    /// Returns whether a list in it is longer than a service can be trusted to take.
+    pub fn is_long(&self) -> bool {
+        self.lists
+            .iter()
+            .any(|(_, values)| values.len() > MOST_VALUES)
+    }
+}
+
+/// One `in` is one node of the filter, however many values it has; of nodes a service takes a hundred at the most.
+fn one_of(field: &str, values: &[String]) -> String {
+    let words: Vec<_> = values
+        .iter()
+        .map(|value| format!("'{}'", value.replace('\'', "''")))
         .collect();
-    match terms.len() {
-        0 => None,
-        1 => terms.into_iter().next(),
-        _ => Some(format!("({})", terms.join(" or "))),
+    match &words[..] {
+        [word] => format!("{field} eq {word}"),
+        _ => format!("{field} in ({})", words.join(",")),
     }
 }
 
@@ -52,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alternatives_are_put_in_parentheses_and_quotes_are_doubled() {
+    fn alternatives_are_one_list_and_quotes_are_doubled() {
         let selection = Selection {
             types: vec![ActionType::Isolate, ActionType::LiveResponse],
             statuses: vec![ActionStatus::Pending],
@@ -62,11 +118,37 @@ mod tests {
             until: Some("2026-01-31T01:00:00.5+01:00".parse().unwrap()),
         };
         assert_eq!(
-            filter_of(&selection).unwrap(),
-            "(type eq 'Isolate' or type eq 'LiveResponse') and status eq 'Pending' and requestor eq 'o''neil@x' and \
+            Filter::of(&selection).text().unwrap(),
+            "type in ('Isolate','LiveResponse') and status eq 'Pending' and requestor eq 'o''neil@x' and \
              machineId eq 'abc' and creationDateTimeUtc ge 2026-01-31T00:00:00Z and creationDateTimeUtc le \
              2026-01-31T00:00:00.5Z"
         );
-        assert_eq!(filter_of(&Selection::default()), None);
+        assert_eq!(Filter::of(&Selection::default()).text(), None);
+    }
+
+    #[test]
+    fn a_filter_is_divided_by_its_longest_list_until_each_has_one_value() {
+        let selection = Selection {
+            types: vec![ActionType::Isolate, ActionType::Unisolate],
+            machine_ids: (0..5).map(|number| format!("{number:040x}")).collect(),
+            ..Selection::default()
+        };
+        let mut parts = vec![Filter::of(&selection)];
+        let mut whole = Vec::new();
+        while let Some(part) = parts.pop() {
+            match part.split() {
+                Some(halves) => parts.extend(halves),
+                None => whole.push(part.text().unwrap()),
+            }
+        }
+        whole.sort();
+        whole.dedup();
+        assert_eq!(whole.len(), 10);
+        assert!(
+            whole.iter().all(|text| !text.contains(" in (")),
+            "{whole:?}"
+        );
+        assert_eq!(Filter::typed("x".to_owned()).split(), None);
+        assert_eq!(Filter::default().split(), None);
     }
 }

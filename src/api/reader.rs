@@ -7,19 +7,22 @@ use reqwest::header::DATE;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::model::{ActionId, MachineAction, ReadReply, Reply, ReplyKind};
+use crate::model::{ActionId, ReadPage, ReadReply, Reply, ReplyKind};
 
 use super::classify::classify;
 use super::connection::Connection;
 use super::exchange::exchange;
 use super::list_query::{ListQuery, MAX_TOP, ORDER};
-use super::record::{page, record};
+use super::record::{Keep, page, record};
 
 /// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.
 pub const MAX_BATCH: usize = 100;
 
 /// One record; live-response sessions with hundreds of commands stay far below.
 const MAX_RECORD: usize = 1024 * 1024;
+
+/// The records of a batch; few hold more than 2 KB.
+const MAX_RECORDS: usize = 16 * 1024 * 1024;
 
 /// One page of a list of 10,000 records.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
@@ -49,7 +52,7 @@ impl Reader {
             let json: &RawValue = serde_json::from_str(body).ok()?;
             record(json)
                 .filter(|action| action.id == id)
-                .map(|action| vec![action])
+                .map(|action| std::iter::once(action).collect())
         };
         self.get(&path, &[], token, (MAX_RECORD, read)).await
     }
@@ -68,13 +71,8 @@ impl Reader {
         let filter = batch_filter(ids);
         let top = ids.len().to_string();
         let query = [("$filter", filter.as_str()), ("$top", top.as_str())];
-        let read = |body: &str| {
-            let mut records: Vec<MachineAction> = page(body)?;
-            records.retain(|action| ids.contains(&action.id));
-            Some(records)
-        };
-        self.get(&["api", "machineactions"], &query, token, (MAX_PAGE, read))
-            .await
+        let read = |body: &str| page(body, Keep::Ids(ids));
+        self.list_call(&query, token, (MAX_RECORDS, read)).await
     }
 
     /// Reads one page of the tenant's actions. A link to a next page is ignored, for it may lead to another host.
@@ -82,18 +80,14 @@ impl Reader {
     /// # Cancel safety
     /// Safe for the records; the call may be counted by the service all the same.
     pub async fn list(&self, token: &SecretString, query: &ListQuery) -> ReadReply {
-        let top = query.top.min(MAX_TOP).to_string();
+        let top = query.top.min(MAX_TOP);
+        let read = |body: &str| page(body, Keep::First(top.get() as usize));
+        let top = top.to_string();
         let skip = query.skip.to_string();
         let filter = query.filter.as_deref().map(|filter| ("$filter", filter));
         let mut options: Vec<(&str, &str)> = filter.into_iter().collect();
         options.extend([("$orderby", ORDER), ("$top", &top), ("$skip", &skip)]);
-        self.get(
-            &["api", "machineactions"],
-            &options,
-            token,
-            (MAX_PAGE, page),
-        )
-        .await
+        self.list_call(&options, token, (MAX_PAGE, read)).await
     }
 
     /// Reads the newest record, or learns why that is not possible, and what time it is for the service.
@@ -108,7 +102,24 @@ impl Reader {
             let text = answered.headers.get(DATE)?.to_str().ok()?;
             Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
         });
-        (classify(exchanged, page), time)
+        let read = |body: &str| page(body, Keep::First(1));
+        (classify(exchanged, read), time)
+    }
+
+    /// Performs one GET of the list. It exists whatever it is asked for, so that a 404 never speaks of an action.
+    async fn list_call(
+        &self,
+        query: &[(&str, &str)],
+        token: &SecretString,
+        body: (usize, impl FnOnce(&str) -> Option<ReadPage>),
+    ) -> ReadReply {
+        let path = ["api", "machineactions"];
+        let mut reply = self.get(&path, query, token, body).await;
+        if reply.kind == ReplyKind::NotFound {
+            let address = self.connection.address(&path);
+            reply.kind = ReplyKind::NoSuchAddress(address);
+        }
+        reply
     }
 
     /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.
@@ -127,7 +138,7 @@ impl Reader {
 
 fn without_call(count: usize) -> ReadReply {
     let kind = if count == 0 {
-        ReplyKind::Answer(Vec::new())
+        ReplyKind::Answer(ReadPage::from_iter([]))
     } else {
         ReplyKind::NeverLeft(format!(
             "{count} ids are too many for one call, which takes {MAX_BATCH}"

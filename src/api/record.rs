@@ -1,18 +1,20 @@
 //! Reads machine actions out of JSON, as loosely as the service writes them.
 //!
-//! Only an id is a must: any other field may be absent, null, of another type or hold a word we do not know, and the
-//! record is still a record. A list is walked record by record, so that a page of 64 MiB never stands in memory as a
-//! tree; nor does a record, whose tree would cost more than all else about an answer.
+//! Only an id is required: any other field may be absent, null, of another type or hold an unknown word, and the record
+//! is still a record. A list is read record by record, and only what is wanted is kept, so that a page of 64 MiB never
+//! stands in memory as a tree.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::model::{ActionId, ActionStatus, ActionType, MachineAction};
+use crate::model::{ActionId, ActionStatus, ActionType, MachineAction, ReadPage};
 
 /// The longest text kept of one field, in characters.
 const MAX_FIELD: usize = 1000;
@@ -44,10 +46,63 @@ pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
     })
 }
 
+/// Which records of a list answer are kept.
+#[derive(Clone, Copy)]
+pub(super) enum Keep<'ids> {
+    /// Those of these actions.
+    Ids(&'ids [ActionId]),
+    /// So many.
+    First(usize),
+}
+
+impl Keep<'_> {
+    fn wants(self, id: ActionId, kept: usize) -> bool {
+        match self {
+            Self::Ids(ids) => ids.contains(&id),
+            Self::First(most) => kept < most,
+        }
+    }
+}
+
 /// Reads the records of a list answer; `None` where `json` is no such answer. Elements that name no action are left
 /// out.
-pub(super) fn page(json: &str) -> Option<Vec<MachineAction>> {
-    serde_json::from_str::<Page>(json).ok().map(|page| page.0)
+pub(super) fn page(json: &str, keep: Keep<'_>) -> Option<ReadPage> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let page = Envelope(keep).deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    Some(page)
+}
+
+/// Returns what two records of one action agree on. Where they contradict each other about its type or status, neither
+/// is believed.
+fn agreed(one: MachineAction, other: &MachineAction) -> MachineAction {
+    fn same<T: PartialEq>(one: Option<T>, other: Option<&T>) -> Option<T> {
+        one.filter(|one| Some(one) == other)
+    }
+    let is_clear = one.action_type == other.action_type && one.status == other.status;
+    MachineAction {
+        id: one.id,
+        status: one.status.filter(|_| is_clear),
+        action_type: one.action_type.filter(|_| is_clear),
+        requestor: same(one.requestor, other.requestor.as_ref()),
+        requestor_comment: same(one.requestor_comment, other.requestor_comment.as_ref()),
+        request_source: same(one.request_source, other.request_source.as_ref()),
+        action_scope: same(one.action_scope, other.action_scope.as_ref()),
+        machine_id: same(one.machine_id, other.machine_id.as_ref()),
+        computer_dns_name: same(one.computer_dns_name, other.computer_dns_name.as_ref()),
+        created_at: same(one.created_at, other.created_at.as_ref()),
+        updated_at: same(one.updated_at, other.updated_at.as_ref()),
+        cancellation_requestor: same(
+            one.cancellation_requestor,
+            other.cancellation_requestor.as_ref(),
+        ),
+        cancellation_comment: same(
+            one.cancellation_comment,
+            other.cancellation_comment.as_ref(),
+        ),
+        cancelled_at: same(one.cancelled_at, other.cancelled_at.as_ref()),
+        command_completed: one.command_completed || other.command_completed,
+    }
 }
 
 /// Returns a field's text; a number or a truth value counts as its text, an empty one as absent.
@@ -148,62 +203,85 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 }
 
 /// The envelope of a list answer.
-struct Page(Vec<MachineAction>);
+struct Envelope<'ids>(Keep<'ids>);
 
-impl<'de> Deserialize<'de> for Page {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PageVisitor)
+impl<'de> DeserializeSeed<'de> for Envelope<'_> {
+    type Value = ReadPage;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ReadPage, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct PageVisitor;
-
-impl<'de> Visitor<'de> for PageVisitor {
-    type Value = Page;
+impl<'de> Visitor<'de> for Envelope<'_> {
+    type Value = ReadPage;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with a list named value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
-        let mut records = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "value" {
-                records = Some(map.next_value::<Records>()?.0);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ReadPage, A::Error> {
+        let mut page: Option<ReadPage> = None;
+        let mut has_next = false;
+        while let Some(Word(key)) = map.next_key()? {
+            match &*key {
+                "value" => page = Some(map.next_value_seed(Elements(self.0))?),
+                "@odata.nextLink" => has_next = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        records
-            .map(Page)
-            .ok_or_else(|| A::Error::missing_field("value"))
+        let mut page = page.ok_or_else(|| A::Error::missing_field("value"))?;
+        page.is_whole &= !has_next;
+        Ok(page)
     }
 }
 
-/// The records of a list, without the elements that are none.
-struct Records(Vec<MachineAction>);
+/// The elements of a list.
+struct Elements<'ids>(Keep<'ids>);
 
-impl<'de> Deserialize<'de> for Records {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(RecordsVisitor)
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = ReadPage;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ReadPage, D::Error> {
+        deserializer.deserialize_seq(self)
     }
 }
 
-struct RecordsVisitor;
-
-impl<'de> Visitor<'de> for RecordsVisitor {
-    type Value = Records;
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ReadPage;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of machine actions")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Records, A::Error> {
-        let mut records = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<ReadPage, A::Error> {
+        let mut page = ReadPage {
+            is_whole: true,
+            ..ReadPage::default()
+        };
+        let mut places: HashMap<ActionId, usize> = HashMap::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            records.extend(record(element));
+            page.listed += 1;
+            let Some(record) = record(element) else {
+                // It may have been one of those that are missing then.
+                page.is_whole &= matches!(self.0, Keep::First(_));
+                continue;
+            };
+            match places.entry(record.id) {
+                Entry::Occupied(place) => {
+                    let known = &mut page.records[*place.get()];
+                    if *known != record {
+                        *known = agreed(record, known);
+                    }
+                }
+                Entry::Vacant(place) if self.0.wants(record.id, page.records.len()) => {
+                    place.insert(page.records.len());
+                    page.records.push(record);
+                }
+                Entry::Vacant(_) => {}
+            }
         }
-        Ok(Records(records))
+        Ok(page)
     }
 }
 
@@ -310,12 +388,76 @@ mod tests {
     fn a_page_leaves_out_what_names_no_action() {
         let body = json!({
             "@odata.context": {"deep": [[[]]]},
-            "value": [null, 7, "x", {"id": 7}, {"id": "nil"}, {"status": "Pending"}, {"id": ID, "status": "Pending"}],
-            "@odata.nextLink": "https://elsewhere.example/"
+            "value": [null, 7, "x", {"id": 7}, {"id": "nil"}, {"status": "Pending"}, {"id": ID, "status": "Pending"}]
         });
-        let records = page(&body.to_string()).unwrap();
-        assert_eq!(records.len(), 1);
-        assert_eq!(records[0].status, Some(ActionStatus::Pending));
+        let read = all(&body.to_string()).unwrap();
+        assert_eq!(
+            (read.records.len(), read.listed, read.is_whole),
+            (1, 7, true)
+        );
+        let wanted = [read.records[0].id];
+        assert!(
+            !page(&body.to_string(), Keep::Ids(&wanted))
+                .unwrap()
+                .is_whole
+        );
+        assert_eq!(read.records[0].status, Some(ActionStatus::Pending));
+    }
+
+    fn all(json: &str) -> Option<ReadPage> {
+        page(json, Keep::First(10_000))
+    }
+
+    #[test]
+    fn a_page_with_a_link_to_another_is_not_whole_and_one_without_is() {
+        for (link, is_whole) in [
+            (json!({}), true),
+            (json!({"@odata.nextLink": null}), true),
+            (
+                json!({"@odata.nextLink": "https://elsewhere.example/"}),
+                false,
+            ),
+        ] {
+            let mut body = json!({"value": [{"id": ID}]});
+            body.as_object_mut()
+                .unwrap()
+                .extend(link.as_object().unwrap().clone());
+            assert_eq!(all(&body.to_string()).unwrap().is_whole, is_whole, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_page_keeps_what_is_wanted_and_each_action_once() {
+        let other = "00000000-0000-4000-8000-000000000001";
+        let many: Vec<_> = std::iter::repeat_n(json!({"id": ID}), 1000)
+            .chain([json!({"id": other})])
+            .collect();
+        let body = json!({ "value": many }).to_string();
+        let read = all(&body).unwrap();
+        assert_eq!((read.records.len(), read.listed), (2, 1001));
+        let wanted = [ActionId::parse(other).unwrap()];
+        let read = page(&body, Keep::Ids(&wanted)).unwrap();
+        assert_eq!(read.records, [MachineAction::bare(wanted[0])]);
+        assert_eq!(page(&body, Keep::First(1)).unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn of_two_records_that_contradict_each_other_neither_is_believed() {
+        let first = json!({"id": ID, "type": "Isolate", "status": "Pending", "machineId": "m", "requestor": "a"});
+        for (field, word) in [("type", "Unisolate"), ("status", "Succeeded")] {
+            let mut second = first.clone();
+            second[field] = json!(word);
+            second["requestor"] = json!("b");
+            let read = all(&json!({"value": [first, second]}).to_string()).unwrap();
+            let [record] = &read.records[..] else {
+                unreachable!()
+            };
+            let expected = MachineAction {
+                machine_id: Some("m".to_owned()),
+                ..MachineAction::bare(record.id)
+            };
+            assert_eq!(*record, expected, "{field}");
+        }
     }
 
     #[test]
@@ -329,8 +471,8 @@ mod tests {
             "{\"value\":[]",
             "{\"value\":[]} x",
         ] {
-            assert!(page(body).is_none(), "{body}");
+            assert!(all(body).is_none(), "{body}");
         }
-        assert_eq!(page("{\"value\":[]}"), Some(Vec::new()));
+        assert_eq!(all("{\"value\":[]}"), Some(ReadPage::from_iter([])));
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client};
 
+use super::lookup::Lookup;
+
 /// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -145,6 +147,7 @@ pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
         // answer.
         .connect_timeout((settings.timeout / 2).min(MAX_CONNECT))
         .pool_idle_timeout(IDLE)
+        .dns_resolver(Lookup)
         .tcp_nodelay(true);
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     {

@@ -153,8 +153,7 @@ impl Observer for Watch<'_> {
                     tenant,
                     rows_that_go = go,
                     rows_that_wait = wait,
-                    "reads have not answered for 5 s: rows whose type the input gives go without, the others wait; \
-                     --no-precheck sends without reading"
+                    "reads have not answered for 5 s: rows whose type the input gives go without, the others wait"
                 );
             }
             RunEvent::TypeForbidden { action_type } => {
@@ -205,13 +204,8 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
     } else {
         tracing::info!(run, tenant, destination = %destination, wait, "the service said 429");
     }
-    if let Some(hint) = hint_ignored {
-        tracing::warn!(
-            run,
-            tenant,
-            hint = hint.as_secs(),
-            "a Retry-After of over 24 hours is ignored"
-        );
+    if *hint_ignored {
+        tracing::warn!(run, tenant, "a Retry-After of over 24 hours is ignored");
     }
 }
 

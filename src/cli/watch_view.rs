@@ -158,14 +158,12 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<String> {
         WaitCause::Outage => Some(DOWN.to_owned()),
         WaitCause::Retry => Some("waiting for a row's next turn".to_owned()),
         WaitCause::Reads => Some("waiting for the allowance to read states".to_owned()),
-        WaitCause::ReadCooldown => Some(
-            "reads are paused by the service (429), and rows wait for their state; --no-precheck sends without"
-                .to_owned(),
-        ),
-        WaitCause::SlowReads => Some(
-            "reads do not answer, and rows wait for their state; --no-precheck sends without"
-                .to_owned(),
-        ),
+        WaitCause::ReadCooldown => {
+            Some("reads are paused by the service (429), and rows wait for their state".to_owned())
+        }
+        WaitCause::SlowReads => {
+            Some("reads do not answer, and rows wait for their state".to_owned())
+        }
         WaitCause::Missing => Some("looking once more for ids that were not found".to_owned()),
         WaitCause::Effect => Some("waiting for accepted cancels to take effect".to_owned()),
         WaitCause::Window => {
@@ -269,7 +267,7 @@ mod tests {
         let hanging = view(Some((WaitCause::SlowReads, 100)));
         let hanging = progress_view(&hanging, false, &[]);
         let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
-        assert!(waiting.until.is_none() && waiting.why.contains("--no-precheck"));
+        assert!(waiting.until.is_none() && waiting.why.contains("wait for their state"));
         for reads in [true, false] {
             let during = progress_view(&view(None), false, &seen(&[down(reads)]));
             assert_eq!(during.finish, None);

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::api::{ListQuery, MAX_TOP};
+use crate::api::{Filter, MAX_TOP};
 use crate::model::{ActionType, FollowUp, MachineAction, RowNumber, Since};
 
+use super::pages::Pages;
 use super::reads::{Reads, ReadsError};
 
 /// A list longer than this many pages is not read to its end: 200,000 actions since the oldest of the run's.
@@ -50,22 +51,16 @@ impl Aftermath {
         let Some(filter) = filter(needs).filter(|_| !machines.is_empty()) else {
             return Ok(aftermath);
         };
-        for page in 0..MOST_PAGES {
-            let query = ListQuery {
-                filter: Some(filter.clone()),
-                top: MAX_TOP,
-                skip: page * MAX_TOP.get(),
+        let mut pages = Pages::new(Filter::typed(filter), MAX_TOP);
+        for _ in 0..MOST_PAGES {
+            let Some(records) = pages.next(reads).await? else {
+                break;
             };
-            let records = reads.page(&query).await?;
-            let is_last = records.len() < MAX_TOP.get() as usize;
             for record in records {
                 let machine = record.machine_id.as_deref().map(str::to_lowercase);
                 if let Some(machine) = machine.filter(|machine| machines.contains(machine)) {
                     aftermath.actions.entry(machine).or_default().push(record);
                 }
-            }
-            if is_last {
-                break;
             }
         }
         Ok(aftermath)

@@ -9,8 +9,8 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
-use crate::api::{ListQuery, MAX_TOP};
-use crate::model::{ActionId, MachineAction};
+use crate::api::{Filter, ListQuery, MAX_TOP};
+use crate::model::{ActionId, MachineAction, ReadPage};
 
 use super::reads::{Reads, ReadsError};
 
@@ -31,7 +31,9 @@ const MOST_IDLE: u32 = 20;
 /// The tenant's actions, page by page.
 #[derive(Debug)]
 pub struct Pages {
-    filter: Option<String>,
+    /// What is asked for now, and behind it what comes after. More than one where the service did not take all at once.
+    filters: Vec<Filter>,
+    first: NonZeroU32,
     top: NonZeroU32,
     skip: u32,
     /// By how much to go up where a page does not join on to what was read.
@@ -45,10 +47,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Makes ready to read what `filter` says, or everything; `first` is the size of the first page.
-    pub fn new(filter: Option<String>, first: NonZeroU32) -> Self {
+    /// Makes ready to read what `filter` says; `first` is the size of the first page.
+    pub fn new(filter: Filter, first: NonZeroU32) -> Self {
         Self {
-            filter,
+            filters: vec![filter],
+            first,
             top: first,
             skip: 0,
             step: OVERLAP,
@@ -60,6 +63,7 @@ impl Pages {
     }
 
     /// Reads the next page, and returns those of its actions that did not come before, newest first; `None` at the end.
+    /// A filter that is asked for in parts begins anew with each.
     ///
     /// # Errors
     /// Returns why it cannot be read.
@@ -67,30 +71,65 @@ impl Pages {
         &mut self,
         reads: &mut Reads,
     ) -> Result<Option<Vec<MachineAction>>, ReadsError> {
-        while !self.is_at_end {
+        loop {
+            while self.filters.last().is_some_and(Filter::is_long) && self.split() {}
+            let Some(filter) = self.filters.last() else {
+                return Ok(None);
+            };
             let query = ListQuery {
-                filter: self.filter.clone(),
+                filter: filter.text(),
                 top: self.top,
                 skip: self.skip,
             };
-            let page = reads.page(&query).await?;
-            if let Some(fresh) = self.take(page) {
-                return Ok(Some(fresh));
+            let page = match reads.page(&query).await {
+                // It is not taken as one, so it is asked for in parts.
+                Err(ReadsError::Refused { .. }) if self.skip == 0 && self.split() => continue,
+                page => page?,
+            };
+            let fresh = self.take(page);
+            if self.is_at_end {
+                self.filters.pop();
+                self.begin();
+            }
+            if fresh.is_some() {
+                return Ok(fresh);
             }
         }
-        Ok(None)
+    }
+
+    /// Divides the filter that is asked for now. Returns whether that was possible.
+    fn split(&mut self) -> bool {
+        let Some([first, second]) = self.filters.last().and_then(Filter::split) else {
+            return false;
+        };
+        self.filters.pop();
+        self.filters.extend([second, first]);
+        true
+    }
+
+    /// Begins with the next filter's first page.
+    fn begin(&mut self) {
+        self.top = self.first;
+        self.skip = 0;
+        self.step = OVERLAP;
+        self.loose.clear();
+        self.idle = 0;
+        self.is_at_end = false;
     }
 
     /// Takes a page in and decides where to go on; `None` where it brought nothing new.
-    fn take(&mut self, page: Vec<MachineAction>) -> Option<Vec<MachineAction>> {
-        let length = u32::try_from(page.len()).unwrap_or(u32::MAX);
+    fn take(&mut self, page: ReadPage) -> Option<Vec<MachineAction>> {
+        let length = u32::try_from(page.listed).unwrap_or(u32::MAX);
         let asked = self.top;
+        let ReadPage {
+            records, is_whole, ..
+        } = page;
         // Only its first record tells: what stands further down may have come from beyond the gap.
         let joins = self.skip == 0
-            || page.first().is_some_and(|first| {
+            || records.first().is_some_and(|first| {
                 self.seen.contains(&first.id) && !self.loose.contains(&first.id)
             });
-        let fresh: Vec<_> = page
+        let fresh: Vec<_> = records
             .into_iter()
             .filter(|action| self.seen.insert(action.id))
             .collect();
@@ -98,8 +137,9 @@ impl Pages {
         if joins {
             self.step = OVERLAP;
             self.loose.clear();
-            let next = self.skip.saturating_add(length.saturating_sub(OVERLAP));
-            let is_short = length < asked.get().min(SMALLEST_BOUND);
+            let overlap = OVERLAP.min(length / 2);
+            let next = self.skip.saturating_add(length - overlap);
+            let is_short = is_whole && length < asked.get().min(SMALLEST_BOUND);
             self.is_at_end = is_short || next == u32::MAX;
             self.skip = next;
         } else {
@@ -124,12 +164,18 @@ mod tests {
     }
 
     impl Tenant {
-        fn page(&self, pages: &Pages) -> Vec<MachineAction> {
+        fn page(&self, pages: &Pages) -> ReadPage {
             let size = (pages.top.get() as usize).min(self.bound);
-            let listed = self.list.iter().skip(pages.skip as usize).take(size);
-            listed
+            let rest = &self.list[self.list.len().min(pages.skip as usize)..];
+            let listed = rest.iter().take(size);
+            let page: ReadPage = listed
                 .map(|&number| MachineAction::bare(id(number)))
-                .collect()
+                .collect();
+            ReadPage {
+                // Told only by one whose pages are too short to tell it by themselves.
+                is_whole: self.bound >= 100 || rest.len() <= size,
+                ..page
+            }
         }
     }
 
@@ -139,7 +185,7 @@ mod tests {
 
     /// Reads the list to its end while `change` happens between two calls; returns how many came, and with how many calls.
     fn read(mut tenant: Tenant, mut change: impl FnMut(&mut Vec<u32>)) -> (Vec<ActionId>, u32) {
-        let mut pages = Pages::new(None, FIRST_PAGE);
+        let mut pages = Pages::new(Filter::default(), FIRST_PAGE);
         let (mut came, mut calls) = (Vec::new(), 0);
         while !pages.is_at_end {
             calls += 1;
@@ -173,6 +219,8 @@ mod tests {
             (3_000, 10_000, 3),
             (25_000, 10_000, 5),
             (3_000, 1_000, 6),
+            (300, 30, 25),
+            (60, 5, 30),
         ] {
             let (mut came, calls) = read(list_of(count, bound), |_| ());
             assert!(calls <= most, "{count}: {calls} calls");
@@ -225,13 +273,14 @@ mod tests {
 
     #[test]
     fn a_service_that_does_not_heed_skip_is_given_up() {
-        let mut pages = Pages::new(None, FIRST_PAGE);
+        let mut pages = Pages::new(Filter::default(), FIRST_PAGE);
         let page: Vec<_> = (1..=100)
             .map(|number| MachineAction::bare(id(number)))
             .collect();
         let mut came = 0;
         while !pages.is_at_end {
-            came += pages.take(page.clone()).map_or(0, |fresh| fresh.len());
+            let page = page.iter().cloned().collect();
+            came += pages.take(page).map_or(0, |fresh| fresh.len());
         }
         assert_eq!(came, 100);
     }

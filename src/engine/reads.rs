@@ -6,6 +6,7 @@
 //!
 //! One call at a time: the allowance of reads is used up long before a second one would gain anything.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,13 @@ use crate::api::{ListQuery, MAX_BATCH};
 use crate::auth::{AuthError, Freshness};
 use crate::clock::Clock;
 use crate::model::{
-    ActionId, Destination, MachineAction, Moment, ReadReply, ReplyKind, RetryAfter, Throttle,
-    Uptime,
+    ActionId, Destination, MachineAction, Moment, ReadPage, ReadReply, Reply, ReplyKind,
+    RetryAfter, Throttle, Uptime,
 };
 use crate::quota::{Pacer, Window, Windows};
-use crate::retry::{RetrySettings, backoff, judge_throttle, wait_of};
+use crate::retry::{
+    Absence, MAX_STRANGE_404S, RetrySettings, backoff, judge_absence, judge_throttle, wait_of,
+};
 use crate::store::{CallId, Purpose, Record, ScopeKey, Store, StoreError, Take, Taken};
 
 use super::core::{GateSettings, words};
@@ -68,6 +71,18 @@ pub enum ReadsError {
         /// What the service said.
         what: String,
     },
+    /// DNS says so, and nothing was ever heard from the service.
+    #[error("the host name {host} does not exist")]
+    NoSuchHost {
+        /// Which host.
+        host: String,
+    },
+    /// Whatever answers there is not the service, which was never heard.
+    #[error("there is no such address: {address} answers 404 without the service's own error body")]
+    NoSuchAddress {
+        /// Which address.
+        address: String,
+    },
     /// Nothing but transient faults for too long.
     #[error("no answer to a read for {} s; last: {what}", .lasted.as_secs())]
     GaveUp {
@@ -94,10 +109,18 @@ pub struct Reads {
     dice: SmallRng,
     /// At most so many ids in one call; halved where the service does not take that many.
     batch: usize,
+    /// Pages of so many records are known to be given out.
+    known_size: usize,
     /// 429s since the last good answer: the exponent of our own backoff.
     throttles: u32,
-    /// Transient faults since the last answer, and when the first of them came.
-    faults: (u32, Option<Uptime>),
+    /// Transient faults since the last answer.
+    faults: u32,
+    /// Since when calls have brought no proper answer.
+    silent_since: Option<Uptime>,
+    /// Whether anything was ever heard from the service.
+    has_answered: bool,
+    /// 404s that are not the service's own, before anything else that it said about a call.
+    strange_404s: Option<u32>,
     /// Whether a token was refused and nothing good came since.
     token_doubted: bool,
     calls: u64,
@@ -129,8 +152,12 @@ impl Reads {
             patience: settings.patience,
             dice: SmallRng::seed_from_u64(settings.seed),
             batch: MAX_BATCH,
+            known_size: 0,
             throttles: 0,
-            faults: (0, None),
+            faults: 0,
+            silent_since: None,
+            has_answered: false,
+            strange_404s: Some(0),
             token_doubted: false,
             calls: 0,
         }
@@ -158,22 +185,33 @@ impl Reads {
     /// # Cancel safety
     /// Safe: a call on the wire counts as one that may still be delivered, and holds its slot accordingly.
     pub async fn by_ids(&mut self, ids: &[ActionId]) -> Result<Vec<MachineAction>, ReadsError> {
-        let mut found = Vec::new();
-        let mut left = ids;
+        let mut found: Vec<MachineAction> = Vec::new();
+        let mut left: VecDeque<ActionId> = ids.iter().copied().collect();
         while !left.is_empty() {
-            let some = &left[..left.len().min(self.batch)];
-            let reply = self.call(Wish::Records(some)).await?;
-            match reply.kind {
-                ReplyKind::Answer(records) => found.extend(records),
-                // The service does not take a filter of this length.
-                _ if some.len() > 1 => {
-                    self.batch = some.len() / 2;
-                    continue;
+            let some: Vec<_> = left.drain(..left.len().min(self.batch)).collect();
+            let reply = self.call(Wish::Records(&some)).await?;
+            let ReplyKind::Answer(page) = reply.kind else {
+                if some.len() == 1 {
+                    return Err(refused(&reply));
                 }
-                ReplyKind::NotFound => {}
-                _ => return Err(refused(&reply)),
+                // The service does not take a filter of this length.
+                self.batch = some.len() / 2;
+                some.into_iter().rev().for_each(|id| left.push_front(id));
+                continue;
+            };
+            let absence = judge_absence(&page, some.len(), self.known_size);
+            let known: HashSet<_> = page.records.iter().map(|record| record.id).collect();
+            let absent = some.iter().copied().filter(|id| !known.contains(id));
+            if known.len() == some.len() {
+                self.known_size = self.known_size.max(some.len());
             }
-            left = &left[some.len()..];
+            if absence == Absence::Unrelated {
+                self.batch = (some.len() / 2).max(1);
+            }
+            if absence != Absence::Proven && some.len() > 1 {
+                absent.rev().for_each(|id| left.push_front(id));
+            }
+            found.extend(page.records);
         }
         Ok(found)
     }
@@ -185,10 +223,10 @@ impl Reads {
     ///
     /// # Cancel safety
     /// As [`Reads::by_ids`].
-    pub async fn page(&mut self, query: &ListQuery) -> Result<Vec<MachineAction>, ReadsError> {
+    pub async fn page(&mut self, query: &ListQuery) -> Result<ReadPage, ReadsError> {
         let reply = self.call(Wish::Page(query)).await?;
         match reply.kind {
-            ReplyKind::Answer(records) => Ok(records),
+            ReplyKind::Answer(page) => Ok(page),
             _ => Err(refused(&reply)),
         }
     }
@@ -200,12 +238,37 @@ impl Reads {
                 self.sign_in(Freshness::AtHand).await?;
             }
             let reply = self.send(wish).await?;
+            let was_heard = self.has_answered;
+            self.has_answered |= reply.is_response();
+            if reply.is_proper() || matches!(reply.kind, ReplyKind::Throttled(_)) {
+                self.faults = 0;
+                self.silent_since = None;
+            }
+            if reply.is_proper() {
+                self.strange_404s = None;
+            }
             match &reply.kind {
                 ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused => {
                     self.throttles = 0;
-                    self.faults = (0, None);
                     self.token_doubted = false;
                     return Ok(reply);
+                }
+                ReplyKind::NoSuchHost(host) if !was_heard => {
+                    return Err(ReadsError::NoSuchHost { host: host.clone() });
+                }
+                ReplyKind::NoSuchAddress(address) => {
+                    if let Some(count) = &mut self.strange_404s {
+                        *count += 1;
+                        if *count >= MAX_STRANGE_404S {
+                            let address = address.clone();
+                            return Err(ReadsError::NoSuchAddress { address });
+                        }
+                    }
+                    // A filter of many ids may be too long for whatever stands in front of the service.
+                    if matches!(wish, Wish::Records(ids) if ids.len() > 1) {
+                        return Ok(reply);
+                    }
+                    self.pause(None, &reply).await?;
                 }
                 ReplyKind::Forbidden => {
                     return Err(ReadsError::Forbidden {
@@ -222,7 +285,7 @@ impl Reads {
                     self.sign_in(Freshness::New).await?;
                 }
                 // The next slot is not given before the cooldown is over.
-                ReplyKind::Throttled(_) => self.faults = (0, None),
+                ReplyKind::Throttled(_) => {}
                 ReplyKind::NotApplied(wait) | ReplyKind::ServerFault(wait) => {
                     self.pause(*wait, &reply).await?;
                 }
@@ -230,6 +293,7 @@ impl Reads {
                 | ReplyKind::Redirected
                 | ReplyKind::TimedOut
                 | ReplyKind::Broken(_)
+                | ReplyKind::NoSuchHost(_)
                 | ReplyKind::NeverLeft(_) => self.pause(None, &reply).await?,
             }
         }
@@ -249,10 +313,19 @@ impl Reads {
             self.sign_in(Freshness::New).await?;
             call = self.slot().await?;
         }
-        let reply = self.ask(call, wish).await;
+        let since = *self.silent_since.get_or_insert(self.clock.now().uptime);
+        // A service that was never heard is given up in time, whatever a call's own time-out is.
+        let until = if self.has_answered {
+            Uptime::MAX
+        } else {
+            since.after(self.patience)
+        };
+        let reply = self.ask(call, wish, until).await;
         let now = self.clock.now();
         let records = match &reply.kind {
-            ReplyKind::NeverLeft(_) => vec![Record::Withdrawn { call }],
+            ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => {
+                vec![Record::Withdrawn { call }]
+            }
             kind => {
                 self.calls += 1;
                 let grace = match kind {
@@ -273,16 +346,27 @@ impl Reads {
         Ok(reply)
     }
 
-    async fn ask(&self, call: CallId, wish: Wish<'_>) -> ReadReply {
+    async fn ask(&self, call: CallId, wish: Wish<'_>, until: Uptime) -> ReadReply {
         let mut on_wire = OnWire {
             call: Some(call),
             store: &self.store,
             clock: &*self.clock,
             grace: self.retry.timeout_grace,
         };
-        let reply = match wish {
-            Wish::Records(ids) => self.handles.look(Destination::List, ids).await,
-            Wish::Page(query) => self.handles.page(query).await,
+        let asking = async {
+            match wish {
+                Wish::Records(ids) => self.handles.look(Destination::List, ids).await,
+                Wish::Page(query) => self.handles.page(query).await,
+            }
+        };
+        let reply = tokio::select! {
+            biased;
+            reply = asking => reply,
+            () = self.clock.sleep_until(until) => Reply {
+                kind: ReplyKind::TimedOut,
+                http_status: None,
+                error: None,
+            },
         };
         on_wire.call = None;
         reply
@@ -319,11 +403,8 @@ impl Reads {
         self.throttles = self.throttles.saturating_add(1);
         let own = backoff(&self.retry, self.throttles, &mut self.dice);
         let verdict = judge_throttle(now, throttle, own, &self.retry);
-        if let Some(hint) = verdict.hint_ignored {
-            tracing::warn!(
-                ?hint,
-                "the service asked reads for an absurd wait; our own is taken"
-            );
+        if verdict.hint_ignored {
+            tracing::warn!("a Retry-After of over 24 hours is ignored");
         }
         let named = throttle.allowance;
         let counted = named.and_then(|(limit, period)| Window::named(limit, period));
@@ -375,14 +456,16 @@ impl Reads {
         reply: &ReadReply,
     ) -> Result<(), ReadsError> {
         let now = self.clock.now();
-        let since = *self.faults.1.get_or_insert(now.uptime);
-        self.faults.0 = self.faults.0.saturating_add(1);
+        let since = *self.silent_since.get_or_insert(now.uptime);
+        self.faults = self.faults.saturating_add(1);
         let lasted = now.uptime.since(since);
         let what = words::of_fault(reply);
-        if lasted >= self.patience {
+        // The last try leaves soon enough to be answered in time.
+        let last = self.patience / 12 * 11;
+        if lasted >= last {
             return Err(ReadsError::GaveUp { what, lasted });
         }
-        if self.faults.0 == 1 {
+        if self.faults == 1 {
             tracing::warn!(%what, patience = ?self.patience, "a read brought no answer; it is tried again");
         } else {
             tracing::info!(%what, "a read brought no answer; it is tried again");
@@ -391,9 +474,8 @@ impl Reads {
             .map(|hint| wait_of(now, hint))
             .filter(|&wait| wait <= self.retry.hint_bound)
             .unwrap_or_default();
-        // The last try is due just when patience ends.
-        let own = backoff(&self.retry, self.faults.0, &mut self.dice);
-        let wait = own.min(self.patience.saturating_sub(lasted)).max(asked);
+        let own = backoff(&self.retry, self.faults, &mut self.dice);
+        let wait = own.min(last.saturating_sub(lasted)).max(asked);
         self.clock.sleep_until(now.uptime.after(wait)).await;
         Ok(())
     }

@@ -189,7 +189,7 @@ impl Survey {
             skip: 0,
         };
         let open = match self.reads.page(&query).await {
-            Ok(records) => records,
+            Ok(page) => page.records,
             // A service that does not take this filter takes ids.
             Err(ReadsError::Refused { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),

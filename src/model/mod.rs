@@ -36,7 +36,9 @@ pub use follow_up::{FollowUp, FollowUpRow, Since};
 pub use moment::{BootId, Moment, Uptime};
 pub use outcome::{Outcome, Settlement};
 pub use redact::Redactor;
-pub use reply::{CancelReply, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle};
+pub use reply::{
+    CancelReply, ReadPage, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle,
+};
 pub use report_row::ReportRow;
 pub use row::{InputRow, RowContext, RowNumber, Source};
 pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope};

@@ -33,8 +33,10 @@ pub enum ReplyKind<T> {
     Unauthorized,
     /// 403.
     Forbidden,
-    /// 404.
+    /// 404 in the service's own words: it knows no such action.
     NotFound,
+    /// Any other 404: it speaks about the address, not about an action. Names the address.
+    NoSuchAddress(String),
     /// 400, 409 or any other 4xx: the service read the call and refused it.
     Refused,
     /// 408 or 503: the service says that it did not work on the call. The wait it asked for, if any.
@@ -47,8 +49,10 @@ pub enum ReplyKind<T> {
     TimedOut,
     /// The peer ended the call without an answer (reset, closed, unreadable head).
     Broken(String),
-    /// No byte of the call left this machine (DNS, refused, TLS): no attempt. Says what failed.
+    /// No byte of the call left this machine (refused, TLS, no answer from DNS): no attempt. Says what failed.
     NeverLeft(String),
+    /// As [`ReplyKind::NeverLeft`], because DNS says that there is no such host. Names the host.
+    NoSuchHost(String),
 }
 
 /// The error body of the service (MDE `common-errors.md`), cleaned and bounded.
@@ -85,8 +89,32 @@ pub struct Throttle {
 /// The answer to a cancel: the record the service sent back, where it sent one.
 pub type CancelReply = Reply<Option<MachineAction>>;
 
-/// The answer to a read: the records found; ids that were asked for and are not among them are missing.
-pub type ReadReply = Reply<Vec<MachineAction>>;
+/// The records that a read found, each action once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReadPage {
+    /// Those that were wanted.
+    pub records: Vec<MachineAction>,
+    /// How many elements the answer listed, wanted or not.
+    pub listed: usize,
+    /// Whether all of the answer could be read, and nothing in it says that there is more. Else it proves nothing about
+    /// what it lacks.
+    pub is_whole: bool,
+}
+
+impl FromIterator<MachineAction> for ReadPage {
+    /// Makes a whole page of these records alone.
+    fn from_iter<I: IntoIterator<Item = MachineAction>>(records: I) -> Self {
+        let records = Vec::from_iter(records);
+        Self {
+            listed: records.len(),
+            records,
+            is_whole: true,
+        }
+    }
+}
+
+/// The answer to a read.
+pub type ReadReply = Reply<ReadPage>;
 
 impl<T> Reply<T> {
     /// Returns whether the service itself spoke about the call, so that a fault elsewhere says something about a row.
@@ -96,6 +124,19 @@ impl<T> Reply<T> {
         matches!(
             self.kind,
             ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused | ReplyKind::Forbidden
+        )
+    }
+
+    /// Returns whether anything came back that may be from the service: not a redirect, and no broken connection.
+    pub fn is_response(&self) -> bool {
+        !matches!(
+            self.kind,
+            ReplyKind::NeverLeft(_)
+                | ReplyKind::NoSuchHost(_)
+                | ReplyKind::TimedOut
+                | ReplyKind::Broken(_)
+                | ReplyKind::Redirected
+                | ReplyKind::NoSuchAddress(_)
         )
     }
 }

@@ -11,9 +11,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, ListQuery, MAX_BATCH, Proxies, Reader, Trust, filter_of,
+    ApiSettings, Canceller, Connection, Filter, ListQuery, MAX_BATCH, Proxies, Reader, Trust,
 };
-use mde_cancel::model::{ActionId, ActionStatus, CancelReply, ReplyKind, RetryAfter, Selection};
+use mde_cancel::model::{
+    ActionId, ActionStatus, CancelReply, ReadPage, ReplyKind, RetryAfter, Selection,
+};
 use proptest::prelude::any;
 use proptest::test_runner::TestRunner;
 use secrecy::SecretString;
@@ -136,14 +138,14 @@ async fn a_single_read_and_a_batch_read_ask_exactly_for_what_they_want() {
         panic!("no answer");
     };
     assert_eq!(
-        (one.len(), one[0].status.clone()),
+        (one.records.len(), one.records[0].status.clone()),
         (1, Some(ActionStatus::Pending))
     );
     let ids = [id(), ActionId::parse(OTHER).unwrap()];
     let ReplyKind::Answer(found) = reader.actions(&token(), &ids).await.kind else {
         panic!("no answer");
     };
-    let found: Vec<_> = found.iter().map(|action| action.id).collect();
+    let found: Vec<_> = found.records.iter().map(|action| action.id).collect();
     assert_eq!(found, [ids[1], ids[0]]);
     let lines: Vec<_> = server
         .calls()
@@ -176,7 +178,7 @@ async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followe
         ..Selection::default()
     };
     let query = ListQuery {
-        filter: filter_of(&selection),
+        filter: Filter::of(&selection).text(),
         top: std::num::NonZeroU32::MAX,
         skip: 80,
     };
@@ -184,7 +186,7 @@ async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followe
     let ReplyKind::Answer(found) = reply.kind else {
         panic!("{reply:?}");
     };
-    assert_eq!(found.len(), 1);
+    assert_eq!((found.records.len(), found.is_whole), (1, false));
     assert_eq!(
         server.calls()[0].lines().next().unwrap(),
         "GET /api/machineactions?$filter=requestor%20eq%20%27o%27%27neil%2B50%25%26x%40corp%27%20and%20\
@@ -200,7 +202,7 @@ async fn no_ids_and_too_many_need_no_call() {
     let reader = Reader::new(plain(&server));
     assert_eq!(
         reader.actions(&token(), &[]).await.kind,
-        ReplyKind::Answer(Vec::new())
+        ReplyKind::Answer(ReadPage::from_iter([]))
     );
     let many = vec![id(); MAX_BATCH + 1];
     let reply = reader.actions(&token(), &many).await;
@@ -227,11 +229,23 @@ async fn a_success_that_is_no_record_tells_a_read_nothing() {
             "{body}"
         );
     }
-    let reader = Reader::new(plain(&Server::saying(answer("404 Not Found", "", ""))));
-    assert_eq!(
-        reader.action(&token(), id()).await.kind,
-        ReplyKind::NotFound
-    );
+}
+
+#[tokio::test]
+async fn a_404_speaks_of_an_action_only_in_the_services_own_words_and_never_as_a_list() {
+    let own = r#"{"error":{"code":"ResourceNotFound","message":"no such action"}}"#;
+    for (body, is_own) in [(own, true), ("", false), ("<html>", false)] {
+        let server = Server::with(vec![
+            (answer("404 Not Found", "", body), Then::Stays),
+            (answer("404 Not Found", "", body), Then::Stays),
+        ]);
+        let reader = Reader::new(plain(&server));
+        let one = reader.action(&token(), id()).await.kind;
+        assert_eq!(one == ReplyKind::NotFound, is_own, "{body}");
+        let list = reader.actions(&token(), &[id()]).await.kind;
+        let address = format!("{}api/machineactions", server.base);
+        assert_eq!(list, ReplyKind::NoSuchAddress(address), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -334,7 +348,7 @@ async fn packed_answers_are_unpacked_and_bombs_are_bounded() {
 
 #[tokio::test]
 async fn a_body_without_an_end_is_left_at_the_bound() {
-    for (status, expected) in [(200, ReplyKind::Garbled), (404, ReplyKind::NotFound)] {
+    for (status, expected) in [(200, ReplyKind::Garbled), (409, ReplyKind::Refused)] {
         let head = format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes();
         let server = Server::with(vec![(head, Then::NeverEnds)]);
         assert_eq!(cancel(plain(&server)).await.kind, expected);
@@ -406,7 +420,6 @@ async fn what_never_left_is_told_for_certain() {
         (greeting.as_str(), Trust::Public, PATIENT),
         // Nothing is ever said to a TLS greeting here, so the connection is not made in time.
         (no_tls.as_str(), Trust::Public, SHORT),
-        ("https://no-such-host.invalid/", Trust::Public, PATIENT),
     ];
     for (base, trust, timeout) in cases {
         let reply = cancel(open(base, trust, timeout)).await;
@@ -415,7 +428,17 @@ async fn what_never_left_is_told_for_certain() {
         };
         assert!(!what.contains("http") && !what.contains(ID), "{what}");
     }
-    assert!(server.calls().is_empty());
+    // Whether DNS says so or gives no answer, is the machine's.
+    let reply = cancel(open(
+        "https://no-such-host.invalid/",
+        Trust::Public,
+        PATIENT,
+    ))
+    .await;
+    let (ReplyKind::NoSuchHost(what) | ReplyKind::NeverLeft(what)) = &reply.kind else {
+        panic!("{reply:?}");
+    };
+    assert!(what.contains("no-such-host.invalid"), "{what}");
     let server = Server::saying(answer("200 OK", "", ""));
     let odd = SecretString::from("secret\r\nX-Evil: 1");
     let reply = Canceller::new(plain(&server))

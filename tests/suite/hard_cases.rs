@@ -5,8 +5,8 @@ use std::time::Duration;
 use mde_cancel::engine::core::{MaxFailures, StopReason};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
-    ActionId, ActionStatus, ActionType, MachineAction, ReadReply, Reply, ReplyKind, RetryAfter,
-    RowNumber, ServiceError, Throttle,
+    ActionId, ActionStatus, ActionType, MachineAction, ReadPage, ReadReply, Reply, ReplyKind,
+    RetryAfter, RowNumber, ServiceError, Throttle,
 };
 use mde_cancel::quota::{Pace, Window, Windows};
 
@@ -345,7 +345,8 @@ fn an_action_the_service_called_final_is_not_lost_by_a_list_that_lacks_it() {
             Some(200),
         ))
     });
-    world.read_answer = Box::new(|_, _| Some(reply(ReplyKind::Answer(Vec::new()), Some(200))));
+    world.read_answer =
+        Box::new(|_, _| Some(reply(ReplyKind::Answer(ReadPage::from_iter([])), Some(200))));
     assert_eq!(world.run().outcomes[&RowNumber(1)], AlreadyFinal);
 }
 

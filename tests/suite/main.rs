@@ -8,6 +8,7 @@ mod support;
 
 mod architecture;
 
+mod address;
 mod afterwards;
 mod api;
 mod auth;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, Reader, Trust};
+use mde_cancel::api::{ApiSettings, Connection, Filter, ListQuery, Proxies, Reader, Trust};
 use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::GateSettings;
@@ -198,7 +198,7 @@ async fn a_hundred_ids_cost_one_call_and_missing_ones_are_just_absent() {
 async fn pages_come_newest_first() {
     let mut bench = Bench::with(7, "", |_| ()).await;
     let read = bench.reads.page(&query(3, 2)).await.unwrap();
-    let read: Vec<_> = read.iter().map(|action| action.id).collect();
+    let read: Vec<_> = read.records.iter().map(|action| action.id).collect();
     assert_eq!(read, ids(3..=5));
 }
 
@@ -257,7 +257,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
         let read = bench.reads.page(&query(3, 0)).await;
         assert_eq!(bench.statuses(), expected);
         match read {
-            Ok(records) => assert_eq!(records.len(), 3),
+            Ok(page) => assert_eq!(page.records.len(), 3),
             Err(error) => assert!(matches!(error, ReadsError::TokenRefused { .. }), "{error}"),
         }
     }
@@ -412,7 +412,7 @@ async fn what_another_run_dealt_with_while_a_selection_was_read_is_read_again_be
         clock: &*bench.clock,
     };
     let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
-    let pages = Pages::new(None, FIRST_PAGE);
+    let pages = Pages::new(Filter::default(), FIRST_PAGE);
     journal
         .fill((pages, &mut bench.reads), &mut stop)
         .await

@@ -147,8 +147,12 @@ impl Said {
 
     fn hear_read(&mut self, id: ActionId, reply: &ReadReply) {
         match &reply.kind {
-            ReplyKind::Answer(records) => {
-                let mut own = records.iter().filter(|record| record.id == id).peekable();
+            ReplyKind::Answer(page) => {
+                let mut own = page
+                    .records
+                    .iter()
+                    .filter(|record| record.id == id)
+                    .peekable();
                 self.missing |= own.peek().is_none();
                 let statuses = own.filter_map(|record| record.status.as_ref());
                 self.statuses.extend(statuses.map(ToString::to_string));
@@ -192,6 +196,7 @@ fn play(talk: &Conversation) -> (History, Vec<String>) {
         StopReason::SignIn(what)
         | StopReason::ReadingForbidden(what)
         | StopReason::Unreachable(what)
+        | StopReason::NoSuchAddress(what)
         | StopReason::GaveUp(what)
         | StopReason::TooManyFailures(what)
         | StopReason::SameRefusal(what) => !what.is_empty(),
@@ -260,9 +265,9 @@ fn what_the_client_makes_of_hostile_bytes_ends_a_run_as_truly() {
             error: reply.error,
         });
         // What a read makes of them is said to cancels, too, for the two differ in little.
-        if let ReplyKind::Answer(records) = read.kind {
+        if let ReplyKind::Answer(page) = read.kind {
             sayings.push(Saying {
-                kind: ReplyKind::Answer(records.into_iter().next()),
+                kind: ReplyKind::Answer(page.records.into_iter().next()),
                 http_status: read.http_status,
                 error: read.error,
             });

@@ -23,9 +23,11 @@ pub(super) fn unread(error: ReadsError) -> Failure {
             FailureKind::SignIn,
             "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",
         ),
-        ReadsError::GaveUp { .. } => (
+        ReadsError::GaveUp { .. }
+        | ReadsError::NoSuchHost { .. }
+        | ReadsError::NoSuchAddress { .. } => (
             FailureKind::Reach,
-            "look at --api-url, the network and the proxy",
+            "check --api-url, the network and the proxy",
         ),
         ReadsError::Refused { .. } => (
             FailureKind::Usage,

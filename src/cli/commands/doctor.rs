@@ -380,7 +380,7 @@ async fn read(
 fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
     let at = clock.now();
     let grace = match reply.kind {
-        ReplyKind::NeverLeft(_) => return Record::Withdrawn { call },
+        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => return Record::Withdrawn { call },
         ReplyKind::TimedOut => RetrySettings::default().timeout_grace,
         _ => Duration::ZERO,
     };
@@ -440,6 +440,14 @@ fn heard(connection: &ConnectionSettings, probed: Probed, now: Timestamp, checku
         ReplyKind::NotFound => {
             Finding::Fail(text, "check --api-url: nothing of the service is there")
         }
+        ReplyKind::NoSuchAddress(address) => Finding::Fail(
+            format!("{address} answers 404 without the service's own error body"),
+            "check --api-url: what answers there is not the service",
+        ),
+        ReplyKind::NoSuchHost(host) => Finding::Fail(
+            format!("the host name {host} does not exist"),
+            "check --api-url and the proxy",
+        ),
         ReplyKind::Redirected => Finding::Fail(
             text,
             "something stands before the service: check the proxy and --api-url",

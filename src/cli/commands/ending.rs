@@ -276,6 +276,7 @@ impl Ending {
             Some(
                 StopReason::SignIn(_)
                 | StopReason::Unreachable(_)
+                | StopReason::NoSuchAddress(_)
                 | StopReason::AllMissing
                 | StopReason::ReadingForbidden(_)
                 | StopReason::AllForbidden,
@@ -412,6 +413,9 @@ fn describe_stop(reason: &StopReason) -> String {
         StopReason::Asked(what) => format!("by {what}"),
         StopReason::SignIn(why) => format!("sign-in: {why}"),
         StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
+        StopReason::NoSuchAddress(address) => {
+            format!("{address} answers 404 without the service's own error body")
+        }
         StopReason::AllMissing => {
             "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
                 .to_owned()
@@ -440,7 +444,8 @@ fn mend(reason: &StopReason) -> Option<String> {
         StopReason::SignIn(_) => {
             "mend what the reason above says; `mde-cancel doctor` tries the sign-in alone"
         }
-        StopReason::Unreachable(_) => "look at --api-url, the network and the proxy",
+        StopReason::Unreachable(_) => "check --api-url, the network and the proxy",
+        StopReason::NoSuchAddress(_) => "check --api-url: what answers there is not the service",
         StopReason::AllMissing => {
             "look at --tenant-id and --id-column, and at where the ids came from"
         }

@@ -6,7 +6,6 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::api::filter_of;
 use crate::cli::args::ListFormat;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::ListSettings;
@@ -19,6 +18,7 @@ use crate::retry::RetrySettings;
 use super::carry::open_store;
 use super::choosing::{read_keep, unread};
 use super::reading::reads;
+use super::select::filter;
 use super::service::to_read;
 
 /// Prints the actions that are meant.
@@ -35,7 +35,7 @@ pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
     let scope = identity.scope(Destination::List);
     let place = (&store, &clock);
     let mut reads = reads((handles, &scope), place, settings.read_windows, retry).await?;
-    let filter = settings.selection.filter.or_else(|| filter_of(&selection));
+    let filter = filter(settings.selection.filter, &selection);
     let mut pages = Pages::new(filter, FIRST_PAGE);
     let format = match settings.format {
         ListFormat::Csv => ListingFormat::Csv,

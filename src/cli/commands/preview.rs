@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{MAX_TOP, filter_of};
+use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_json::plan_json;
@@ -34,6 +34,7 @@ use super::choosing::{read_keep, unread};
 use super::ending::Look;
 use super::forecast::Spent;
 use super::reading::{reads, unsurveyed};
+use super::select::filter;
 use super::service::{Identity, identity_at_hand, to_read};
 
 /// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
@@ -77,8 +78,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
         Some(survey) if settings.inputs.is_empty() => {
-            let filter = settings.selection.filter.clone();
-            let filter = filter.or_else(|| filter_of(&rules.selection));
+            let filter = filter(settings.selection.filter.clone(), &rules.selection);
             list(filter, planner, (survey, &*clock), &mut printing).await?
         }
         survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
@@ -256,7 +256,7 @@ async fn plan(
 
 /// Plans what the tenant has of what is selected; returns what broke off, where the plan is worth seeing all the same.
 async fn list(
-    filter: Option<String>,
+    filter: Filter,
     mut planner: Planner,
     (survey, clock): (&mut Survey, &dyn Clock),
     printing: &mut Printing,

@@ -52,9 +52,14 @@ pub(super) fn unsurveyed(error: SurveyError) -> Failure {
             FailureKind::SignIn,
             "get a new token after that, for grants show only in new ones; or go on with --no-precheck, which knows no states",
         ),
-        SurveyError::Reads(ReadsError::GaveUp { .. } | ReadsError::Refused { .. }) => (
+        SurveyError::Reads(
+            ReadsError::GaveUp { .. }
+            | ReadsError::Refused { .. }
+            | ReadsError::NoSuchHost { .. }
+            | ReadsError::NoSuchAddress { .. },
+        ) => (
             FailureKind::Reach,
-            "look at --api-url, the network and the proxy, or go on with --no-precheck, which knows no states",
+            "check --api-url, the network and the proxy",
         ),
     };
     Failure::new(kind, error).hint(hint)

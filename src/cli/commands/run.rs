@@ -59,7 +59,7 @@ pub async fn run(
     let keep = read_keep(&settings.selection.exclude_from)?;
     let selection = settings.selection.selection(clock.now().wall);
     let mut order = Order::of(&settings, (selection, keep));
-    let filter = filter(settings.selection.filter.as_ref(), &order);
+    let filter = filter(settings.selection.filter.clone(), &order.selection);
     let mut must_stay = files(&settings.inputs);
     must_stay.extend(settings.selection.exclude_from.iter().cloned());
     let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
@@ -78,7 +78,7 @@ pub async fn run(
     if is_sandbox {
         say_sandbox(progress, order.time_scale);
     }
-    let names = input_names(&settings.inputs, filter.as_deref());
+    let names = input_names(&settings.inputs, filter.text().as_deref());
     let kept = order.keep(&settings.intake);
     let new_run = describe((kept.clone(), &names), &lanes, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;

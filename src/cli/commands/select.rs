@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use crate::api::filter_of;
+use crate::api::Filter;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{Before, Pages, Planner, Selected, SelectionJournal};
-use crate::model::Destination;
+use crate::model::{Destination, Selection};
 use crate::store::{RunKey, Store};
 
 use super::carry::{StopWishes, state};
@@ -26,12 +26,12 @@ pub(super) struct Selecting<'run> {
     pub(super) order: &'run Order,
     pub(super) lanes: &'run Lanes,
     /// What the tenant is asked with.
-    pub(super) filter: Option<String>,
+    pub(super) filter: Filter,
 }
 
 /// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.
-pub(super) fn filter(typed: Option<&String>, order: &Order) -> Option<String> {
-    typed.cloned().or_else(|| filter_of(&order.selection))
+pub(super) fn filter(typed: Option<String>, selection: &Selection) -> Filter {
+    typed.map_or_else(|| Filter::of(selection), Filter::typed)
 }
 
 impl Selecting<'_> {

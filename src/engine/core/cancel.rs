@@ -9,8 +9,8 @@ use crate::model::{
 };
 use crate::quota::Window;
 use crate::retry::{
-    CancelVerdict, Doubt, Fate, RecordVerdict, backoff, judge_cancel, judge_record, judge_throttle,
-    wait_of,
+    CancelVerdict, Doubt, Fate, MAX_STRANGE_404S, RecordVerdict, backoff, judge_cancel,
+    judge_record, judge_throttle, wait_of,
 };
 use crate::store::{AttemptReply, Record, RunKey};
 
@@ -113,12 +113,8 @@ impl Lane {
         self.gate(flight.destination)
             .ended(flight.generation, proper);
         self.note_pace(now, flight.destination);
-        if !matches!(
-            kind,
-            ReplyKind::NeverLeft(_) | ReplyKind::TimedOut | ReplyKind::Redirected
-        ) {
-            self.answered = true;
-        }
+        let was_answered = self.answered;
+        self.answered |= reply.is_response();
         let is_cancel = flight.destination == Destination::Cancel;
         if proper {
             self.proper_answers += 1;
@@ -149,24 +145,30 @@ impl Lane {
             Destination::Cancel => &mut self.outage,
             Destination::Get | Destination::List => &mut self.read_outage,
         };
-        if let Some(until) = outage.fault(
-            now.uptime,
-            flight.probe,
-            (&self.settings.retry, &mut self.dice),
-        ) {
+        let mut retry = self.settings.retry;
+        if !self.answered {
+            // Nobody waits for long for a service that was never heard, so it is tried often.
+            retry.probe_cap = retry.probe_cap.min(self.settings.reach_timeout / 6);
+        }
+        if let Some(until) = outage.fault(now.uptime, flight.probe, (&retry, &mut self.dice)) {
             self.tell.push(RunEvent::Down {
                 reads: !is_cancel,
                 until,
                 what: what.clone(),
             });
         }
-        let since = *self.silent_since.get_or_insert(now.uptime);
-        if !self.answered && now.uptime.since(since) >= self.settings.reach_timeout {
-            let detail = match kind {
-                ReplyKind::NeverLeft(detail) => detail.clone(),
-                _ => what,
-            };
-            self.stop(StopReason::Unreachable(detail));
+        self.last_fault = what;
+        match kind {
+            ReplyKind::NoSuchHost(host) if !was_answered => {
+                self.stop(StopReason::Unreachable(words::of_unknown_host(host)));
+            }
+            ReplyKind::NoSuchAddress(address) if self.proper_answers == 0 => {
+                self.strange_404s += 1;
+                if self.strange_404s >= MAX_STRANGE_404S {
+                    self.stop(StopReason::NoSuchAddress(address.clone()));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -179,6 +179,8 @@ pub enum StopReason {
     ReadingForbidden(String),
     /// The API host never answered; says what failed last.
     Unreachable(String),
+    /// Nothing but 404s that are not the service's own came from this address.
+    NoSuchAddress(String),
     /// No action type of the input may be cancelled with this token.
     AllForbidden,
     /// Nothing ended for so long; says since when and what was last heard, or when to go on.
@@ -197,6 +199,7 @@ impl StopReason {
             | Self::AllMissing
             | Self::ReadingForbidden(_)
             | Self::Unreachable(_)
+            | Self::NoSuchAddress(_)
             | Self::AllForbidden => 2,
             Self::GaveUp(_) | Self::TooManyFailures(_) | Self::SameRefusal(_) => 1,
             Self::Asked(_) => 0,
@@ -241,8 +244,8 @@ pub enum RunEvent {
         until: Uptime,
         /// Whether this is the first time although our ledger had room.
         unforeseen: bool,
-        /// A hint too long to be believed.
-        hint_ignored: Option<std::time::Duration>,
+        /// Whether a hint was too long to be believed.
+        hint_ignored: bool,
     },
     /// The service named a smaller allowance than ours, and we keep to it.
     Adopted {

@@ -130,8 +130,12 @@ pub(super) struct Lane {
     pub(super) cancel_answers: u64,
     /// Whether anything was ever heard from the service.
     pub(super) answered: bool,
-    /// Since when nothing was heard, where nothing ever was.
-    pub(super) silent_since: Option<Uptime>,
+    /// When the first call left.
+    pub(super) first_call: Option<Uptime>,
+    /// What kept the last call from being answered.
+    pub(super) last_fault: String,
+    /// 404s that are not the service's own, before any proper answer.
+    pub(super) strange_404s: u32,
     appended: RowNumber,
     loaded: RowNumber,
     /// Up to which number the journal is being looked through.
@@ -149,6 +153,8 @@ pub(super) struct Lane {
     pub(super) refusal: (String, u32),
     /// At most so many ids in one batch read.
     pub(super) batch: usize,
+    /// Pages of so many records are known to be given out.
+    pub(super) known_page: usize,
     /// Batches of this size that were taken since the size was last changed.
     pub(super) good_batches: u32,
     /// Rows that were sent and ended badly.
@@ -201,7 +207,9 @@ impl Lane {
             read_answers: 0,
             cancel_answers: 0,
             answered: false,
-            silent_since: None,
+            first_call: None,
+            last_fault: String::new(),
+            strange_404s: 0,
             appended: RowNumber(0),
             loaded: RowNumber(0),
             loading: None,
@@ -214,6 +222,7 @@ impl Lane {
             found_any: false,
             refusal: (String::new(), 0),
             batch: MAX_BATCH,
+            known_page: 0,
             good_batches: 0,
             failures: 0,
             stepped: None,
@@ -407,6 +416,7 @@ impl Lane {
             .map_or(Duration::ZERO, |before| now.since(before))
             .min(LONGEST_STEP);
         self.stepped = Some(now);
+        self.give_up_silence(now);
         let cause = self.waiting.map(|waiting| waiting.cause);
         let skipped = matches!(
             cause,
@@ -432,6 +442,19 @@ impl Lane {
                 self.stuck.as_secs()
             );
             self.stop(StopReason::GaveUp(reason));
+        }
+    }
+
+    /// Stops the lane of a service of which nothing was ever heard.
+    fn give_up_silence(&mut self, now: Uptime) {
+        let waited = self.first_call.map(|first| now.since(first));
+        if !self.answered && waited.is_some_and(|waited| waited >= self.settings.reach_timeout) {
+            let what = if self.last_fault.is_empty() {
+                "no answer in time".to_owned()
+            } else {
+                self.last_fault.clone()
+            };
+            self.stop(StopReason::Unreachable(what));
         }
     }
 

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use crate::model::{
-    ActionId, Destination, MachineAction, Moment, Outcome, ReadReply, ReplyKind, RowNumber, Uptime,
+    ActionId, Destination, MachineAction, Moment, Outcome, ReadPage, ReadReply, ReplyKind,
+    RowNumber, Uptime,
 };
-use crate::retry::{Doubt, RecordVerdict, backoff, judge_record};
+use crate::retry::{Absence, Doubt, RecordVerdict, backoff, judge_absence, judge_record};
 use crate::store::Record;
 
 use super::event::{RunEvent, Ticket};
 use super::lane::{Errand, Lane, MAX_BATCH, Reading};
-use super::row::ReadFault;
+use super::row::{Missed, ReadFault};
 use super::words;
 
 /// A cancel that finds nothing while a read does is sent once more, for the service's halves may disagree for a
@@ -41,7 +42,7 @@ impl Lane {
             return;
         };
         let rows = std::mem::take(rows);
-        if let ReplyKind::NeverLeft(_) = reply.kind {
+        if let ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) = reply.kind {
             self.tally.reads = self.tally.reads.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
             self.gate(flight.destination).slot_returned();
@@ -56,21 +57,21 @@ impl Lane {
         });
         let what = words::of_reply(&reply);
         match reply.kind {
-            ReplyKind::Answer(records) => {
+            ReplyKind::Answer(page) => {
                 self.reading = Reading::Permitted;
-                self.good_batch(rows.len());
-                self.found(now, rows, records);
+                self.found(now, rows, page);
             }
-            ReplyKind::NotFound | ReplyKind::Refused if rows.len() > 1 => {
+            ReplyKind::NotFound | ReplyKind::NoSuchAddress(_) | ReplyKind::Refused
+                if rows.len() > 1 =>
+            {
                 // The service does not take a filter of this length: halves, down to single reads.
-                self.batch = (rows.len() / 2).max(1);
-                self.good_batches = 0;
+                self.shorten_batch(rows.len());
                 self.look_soon(now, rows);
             }
             ReplyKind::NotFound => {
                 self.reading = Reading::Permitted;
                 for row in rows {
-                    self.resolve_missing(now, row);
+                    self.missing(now, row);
                 }
             }
             ReplyKind::Refused => {
@@ -103,28 +104,63 @@ impl Lane {
         }
     }
 
-    fn found(&mut self, now: Moment, rows: Vec<RowNumber>, records: Vec<MachineAction>) {
-        let mut by_id: HashMap<ActionId, MachineAction> = records
+    /// A batch was too long, or its answer had nothing to do with it.
+    fn shorten_batch(&mut self, size: usize) {
+        self.batch = (size / 2).max(1);
+        self.good_batches = 0;
+    }
+
+    fn found(&mut self, now: Moment, rows: Vec<RowNumber>, page: ReadPage) {
+        let (asked, found) = (rows.len(), page.records.len());
+        let absence = judge_absence(&page, asked, self.known_page);
+        if found == asked {
+            self.known_page = self.known_page.max(asked);
+        }
+        if absence == Absence::Unrelated {
+            self.shorten_batch(asked);
+            if asked == 1 {
+                return self.reads_failed(now, rows);
+            }
+        } else {
+            self.good_batch(asked);
+        }
+        let mut by_id: HashMap<ActionId, MachineAction> = page
+            .records
             .into_iter()
             .map(|record| (record.id, record))
             .collect();
+        let mut again = Vec::new();
         for number in rows {
             let Some(row) = self.rows.get_mut(&number) else {
                 continue;
             };
-            match by_id.remove(&row.id) {
-                Some(record) => {
-                    self.found_any = true;
-                    row.read_faults.clear();
-                    row.is_unreadable = false;
-                    row.was_missing = false;
-                    row.state_at = Some(now.uptime);
-                    row.see(Box::new(record));
-                    self.resolve_record(now, number);
+            if let Some(record) = by_id.remove(&row.id) {
+                self.found_any = true;
+                row.read_faults.clear();
+                row.is_unreadable = false;
+                row.missed = Missed::Never;
+                row.state_at = Some(now.uptime);
+                row.see(Box::new(record));
+                self.resolve_record(now, number);
+                continue;
+            }
+            match absence {
+                Absence::Proven => self.missing(now, number),
+                Absence::Unclear => {
+                    row.missed = row.missed.max(Missed::Unclear);
+                    self.look_for_again(now, number);
                 }
-                None => self.resolve_missing(now, number),
+                Absence::Cut | Absence::Unrelated => again.push(number),
             }
         }
+        self.look_soon(now, again);
+    }
+
+    /// Looks for a row's action again, late enough to be another word of the service's even if it goes along with
+    /// others that are due a little later.
+    fn look_for_again(&mut self, now: Moment, number: RowNumber) {
+        let due = self.soon(now).after(self.settings.retry.missing_again);
+        self.looks.insert((due, number));
     }
 
     /// A row's record was read.
@@ -171,16 +207,17 @@ impl Lane {
         }
     }
 
-    /// A read did not find the row's action.
-    fn resolve_missing(&mut self, now: Moment, number: RowNumber) {
-        let again = self.settings.retry.missing_again;
+    /// The service does not know the row's action. Two such words settle it: they may come from halves of the service
+    /// that disagree for a moment.
+    fn missing(&mut self, now: Moment, number: RowNumber) {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        let missed_before = std::mem::replace(&mut row.was_missing, true);
+        let is_first = row.missed != Missed::Proven && row.doubt != Some(Doubt::Missing);
+        row.missed = Missed::Proven;
         let was_seen = row.was_accepted || row.record.is_some();
-        if !missed_before && row.doubt != Some(Doubt::Missing) {
-            self.looks.insert((now.uptime.after(again), number));
+        if is_first {
+            self.look_for_again(now, number);
         } else if was_seen && row.attempts == 0 {
             let reason = "the service knew this id a while ago, but two more looks did not find it";
             self.settle(now, number, Outcome::NotFound, reason.to_owned());

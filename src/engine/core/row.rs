@@ -20,6 +20,16 @@ pub(super) struct ReadFault {
     pub(super) read_answers: u64,
 }
 
+/// What reads that lacked an id say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missed {
+    Never,
+    /// The page may have been cut.
+    Unclear,
+    /// The service does not know it.
+    Proven,
+}
+
 /// A row that waits, is under way, or is in doubt.
 #[derive(Debug)]
 #[expect(
@@ -67,8 +77,8 @@ pub(super) struct Row {
     pub(super) refusal: String,
     /// How often a cancel was answered by 404 although the action could be read.
     pub(super) not_found_but_open: u32,
-    /// Whether a read has missed the id once already.
-    pub(super) was_missing: bool,
+    /// Whether reads since the last record have missed the id.
+    pub(super) missed: Missed,
     /// The last reply that was no acceptance, in words for the report.
     pub(super) last_words: String,
 }
@@ -100,7 +110,7 @@ impl Row {
             refused_tokens: (0, 0),
             refusal: String::new(),
             not_found_but_open: 0,
-            was_missing: false,
+            missed: Missed::Never,
             last_words: String::new(),
         }
     }

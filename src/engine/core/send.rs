@@ -10,6 +10,7 @@ use super::event::{Effect, Ticket};
 use super::gate::{Wait, WaitCause};
 use super::lane::{Errand, Flight, Lane, Reading};
 use super::outage::{Outage, Passage};
+use super::row::Missed;
 
 impl Lane {
     /// Lets everything leave that may leave now, and notes when to look again.
@@ -28,6 +29,9 @@ impl Lane {
         }
         self.clear_shelf(now);
         self.watch_reads(now);
+        if let (Some(first), false) = (self.first_call, self.answered) {
+            self.wake_at(first.after(self.settings.reach_timeout));
+        }
         self.pump_cancels(now, out);
         // After the cancels, for their turn may show that a row is to be looked at instead, and nothing else would wake us
         // for it.
@@ -146,7 +150,9 @@ impl Lane {
         let next = self.looks.first().and_then(|(_, row)| self.rows.get(row));
         match next.and_then(|row| row.doubt) {
             Some(Doubt::Effect) => WaitCause::Effect,
-            Some(Doubt::Unread) if next.is_some_and(|row| row.was_missing) => WaitCause::Missing,
+            Some(Doubt::Unread) if next.is_some_and(|row| row.missed != Missed::Never) => {
+                WaitCause::Missing
+            }
             _ => WaitCause::Retry,
         }
     }
@@ -331,6 +337,7 @@ impl Lane {
 
     fn leave(&mut self, now: Moment, ticket: Ticket, flight: Flight, out: &mut Vec<Effect>) {
         let lane = self.id;
+        self.first_call.get_or_insert(now.uptime);
         match &flight.errand {
             Errand::Cancel(number) => {
                 let Some(row) = self.rows.get_mut(number) else {
@@ -389,7 +396,7 @@ impl Lane {
             let is_unread = self
                 .rows
                 .get(&number)
-                .is_some_and(|row| row.doubt == Some(Doubt::Unread) && !row.was_missing);
+                .is_some_and(|row| row.doubt == Some(Doubt::Unread) && row.missed == Missed::Never);
             if is_unread {
                 self.unread.insert(number);
             } else {

@@ -5,6 +5,7 @@ use crate::store::Record;
 
 use super::event::RunEvent;
 use super::lane::{Lane, Reading};
+use super::row::Missed;
 use super::words;
 
 impl Lane {
@@ -95,7 +96,7 @@ impl Lane {
             .as_ref()
             .and_then(|record| record.status.as_ref());
         let reason = match status {
-            _ if row.was_missing => {
+            _ if row.missed == Missed::Proven => {
                 "the service took the cancel, and its record was not found any more".to_owned()
             }
             Some(status) => format!("the service took the cancel; its record still said {status}"),

@@ -12,6 +12,7 @@ use crate::store::Record;
 use super::event::{Effect, RunEvent, StopReason, Waiting};
 use super::gate::{Wait, WaitCause};
 use super::lane::{Errand, Lane};
+use super::row::Missed;
 use super::send::passage;
 use crate::engine::rules::Precheck;
 
@@ -174,7 +175,10 @@ impl Lane {
 
     /// Returns whether the first ids were all missing, so that it is to be seen first whether they stay so.
     fn waits_for_missing(&self) -> bool {
-        let missing = || self.rows.values().filter(|row| row.was_missing).count();
+        let missing = || {
+            let rows = self.rows.values();
+            rows.filter(|row| row.missed == Missed::Proven).count()
+        };
         !self.found_any && missing() >= ALL_MISSING
     }
 

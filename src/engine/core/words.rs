@@ -11,13 +11,14 @@ pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
         ReplyKind::Unauthorized => "unauthorized",
         ReplyKind::Forbidden => "forbidden",
         ReplyKind::NotFound => "not_found",
+        ReplyKind::NoSuchAddress(_) => "no_such_address",
         ReplyKind::Refused => "refused",
         ReplyKind::NotApplied(_) => "not_applied",
         ReplyKind::ServerFault(_) => "server_fault",
         ReplyKind::Redirected => "redirected",
         ReplyKind::TimedOut => "timed_out",
         ReplyKind::Broken(_) => "broken",
-        ReplyKind::NeverLeft(_) => "never_left",
+        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => "never_left",
     }
 }
 
@@ -40,6 +41,10 @@ fn without_error<T>(reply: &Reply<T>) -> String {
         (ReplyKind::TimedOut, _) => "no answer in time".to_owned(),
         (ReplyKind::Broken(detail), _) => detail.clone(),
         (ReplyKind::NeverLeft(detail), _) => format!("not sent: {detail}"),
+        (ReplyKind::NoSuchHost(host), _) => format!("not sent: {}", of_unknown_host(host)),
+        (ReplyKind::NoSuchAddress(address), _) => {
+            format!("404 from {address}, without the service's own error body")
+        }
         (ReplyKind::Garbled, Some(status)) => format!("{status} with an unreadable body"),
         (ReplyKind::Redirected, Some(status)) => {
             format!("{status}, a redirect, which is never followed")
@@ -53,8 +58,15 @@ fn without_error<T>(reply: &Reply<T>) -> String {
 pub(in crate::engine) fn of_fault<T>(reply: &Reply<T>) -> String {
     match (&reply.kind, reply.http_status) {
         (ReplyKind::NeverLeft(detail), _) => detail.clone(),
+        (ReplyKind::NoSuchHost(host), _) => of_unknown_host(host),
+        (ReplyKind::NoSuchAddress(_), _) => "404 without the service's own error body".to_owned(),
         _ => without_error(reply),
     }
+}
+
+/// Says that DNS knows no such host.
+pub(super) fn of_unknown_host(host: &str) -> String {
+    format!("the host name {host} does not exist")
 }
 
 /// Tells one kind of refusal from others: status and code, for the words may name the id.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_cancel::model::{
-    ActionId, ActionStatus, ActionType, CancelReply, MachineAction, ReadReply, Reply, ReplyKind,
-    RetryAfter, ServiceError, Throttle,
+    ActionId, ActionStatus, ActionType, CancelReply, MachineAction, ReadPage, ReadReply, Reply,
+    ReplyKind, RetryAfter, ServiceError, Throttle,
 };
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -118,6 +118,8 @@ pub(super) fn any_saying() -> impl Strategy<Value = Saying> {
         1 => Just(ReplyKind::TimedOut),
         1 => Just(ReplyKind::Broken("reset".to_owned())),
         1 => Just(ReplyKind::NeverLeft("no such host".to_owned())),
+        1 => Just(ReplyKind::NoSuchHost("api.contoso.example".to_owned())),
+        1 => Just(ReplyKind::NoSuchAddress("https://api.contoso.example/".to_owned())),
     ];
     let word = select(vec!["", "BadRequest", "Forbidden", "429"]);
     let error = (word, word_of_service(), option::of(word_of_service())).prop_map(
@@ -156,19 +158,22 @@ impl Saying {
         }
     }
 
-    /// A list lacks some of the ids, or holds some twice.
+    /// A list lacks some of the ids, holds others, or says that there is more of it.
     pub(super) fn to_read(&self, ids: &[ActionId], dice: &mut SmallRng) -> ReadReply {
         let kind = match &self.kind {
-            ReplyKind::Answer(None) => ReplyKind::Answer(Vec::new()),
+            ReplyKind::Answer(None) => ReplyKind::Answer(ReadPage::from_iter([])),
             ReplyKind::Answer(Some(record)) => {
-                let times = ids.iter().map(|&id| (id, dice.random_range(0..=2)));
-                let records = times.flat_map(|(id, times)| {
-                    (0..times).map(move |_| MachineAction {
-                        id,
-                        ..record.clone()
-                    })
+                let found = ids.iter().filter(|_| dice.random_bool(0.7));
+                let records = found.map(|&id| MachineAction {
+                    id,
+                    ..record.clone()
                 });
-                ReplyKind::Answer(records.collect())
+                let records: Vec<_> = records.collect();
+                ReplyKind::Answer(ReadPage {
+                    listed: records.len() + dice.random_range(0..=1),
+                    records,
+                    is_whole: dice.random_bool(0.7),
+                })
             }
             other => without_answer(other.clone()),
         };
@@ -181,7 +186,7 @@ impl Saying {
 }
 
 /// Says of a read what is said of a cancel.
-fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<Vec<MachineAction>> {
+fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage> {
     match kind {
         ReplyKind::Answer(record) => ReplyKind::Answer(record.into_iter().collect()),
         ReplyKind::Garbled => ReplyKind::Garbled,
@@ -196,5 +201,7 @@ fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<Vec<Machi
         ReplyKind::TimedOut => ReplyKind::TimedOut,
         ReplyKind::Broken(what) => ReplyKind::Broken(what),
         ReplyKind::NeverLeft(what) => ReplyKind::NeverLeft(what),
+        ReplyKind::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
+        ReplyKind::NoSuchAddress(address) => ReplyKind::NoSuchAddress(address),
     }
 }

@@ -12,12 +12,14 @@ mod judge;
 mod mortal;
 mod scenario;
 
+mod fake_service;
 mod history;
 mod live_sandbox;
 mod story;
 mod virtual_loop;
 mod world;
 
+pub(crate) use fake_service::{Asked, FakeService};
 pub(crate) use history::History;
 pub(crate) use judge::{Told, assert_agrees, assert_quotas_kept, repeated};
 pub(crate) use live_sandbox::LiveSandbox;

@@ -157,7 +157,7 @@ impl Service {
         if single && records.is_empty() {
             reply(ReplyKind::NotFound, Some(404))
         } else {
-            reply(ReplyKind::Answer(records), Some(200))
+            reply(ReplyKind::Answer(records.into_iter().collect()), Some(200))
         }
     }
 

@@ -382,8 +382,7 @@ impl Running {
                 .map(|_| "by the simulation".to_owned()),
             ..MachineAction::bare(id)
         });
-        let records: Vec<_> = records.collect();
-        reply(ReplyKind::Answer(records), Some(200))
+        reply(ReplyKind::Answer(records.collect()), Some(200))
     }
 
     /// Returns the service's word on an action, our own cancel before everything.
