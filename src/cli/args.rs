@@ -7,8 +7,6 @@
 
 pub mod cloud;
 
-pub mod output;
-
 pub mod selection;
 
 pub mod shell;
@@ -44,7 +42,6 @@ pub use sandbox::SandboxArgs;
 
 use cloud::Cloud;
 use config::{ConfigCommandArgs, ConfigFileArgs, DoctorArgs};
-use output::OutputArgs;
 use selection::SelectionArgs;
 use shell::{CompletionsArgs, ManArgs};
 
@@ -105,12 +102,14 @@ Examples:
 const RESUME_EXAMPLES: &str = "\
 Examples:
   mde-cancel resume
+  mde-cancel resume --dry-run
   mde-cancel resume --yes 019a2b3c --token-file token";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
   mde-cancel report > report.csv
-  mde-cancel report --report report.html --report ticket.md 019a2b3c";
+  mde-cancel report --report report.html --report ticket.md 019a2b3c
+  mde-cancel report --follow-up machines.csv";
 
 const QUOTA_EXAMPLES: &str = "\
 Examples:
@@ -254,6 +253,9 @@ pub struct ResumeArgs {
     /// Send without a question
     #[arg(short, long, help_heading = "What is sent")]
     pub yes: bool,
+    /// Show what is left and send nothing
+    #[arg(long, help_heading = "What is sent")]
+    pub dry_run: bool,
     /// Send what is left without reading the actions' states first
     #[arg(long, help_heading = "What is sent")]
     pub no_precheck: bool,
@@ -308,9 +310,12 @@ pub struct ReportCommandArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
     /// Write to this file, whose ending picks the format (.csv, .jsonl, .json, .html, .md), or CSV to standard output
-    /// for `-`; repeatable [default: -]
+    /// for `-`; repeatable [default: -, unless --follow-up is given]
     #[arg(long = "report", value_name = "PATH")]
     pub reports: Vec<PathBuf>,
+    /// Write the machines that still need work to this CSV file
+    #[arg(long, value_name = "PATH")]
+    pub follow_up: Option<PathBuf>,
 }
 
 /// What is read, and how.
@@ -379,9 +384,10 @@ pub struct ReportArgs {
     /// Write the machines that still need a hand to this .csv file, one line each [env: MDE_CANCEL_FOLLOW_UP]
     #[arg(long, value_name = "PATH")]
     pub follow_up: Option<PathBuf>,
-    /// What is written beside them.
-    #[command(flatten)]
-    pub output: OutputArgs,
+    /// Keep this file up to date for the textfile collector of Prometheus' node_exporter [env:
+    /// MDE_CANCEL_METRICS_FILE]
+    #[arg(long, value_name = "PATH")]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.

@@ -9,11 +9,11 @@ use tokio::runtime::Builder;
 
 use crate::platform::{StopSignals, survive_file_size_limit};
 
-use super::again::Again;
 use super::args::Cli;
 use super::commands;
 use super::commands::Look;
 use super::failure::{Failure, FailureKind, RunExit, print_typing_error};
+use super::hint::ForwardedFlags;
 use super::logging::start_logging;
 use super::progress::Progress;
 use super::settings::{CommandSettings, CommonSettings, Settings, Surroundings};
@@ -22,7 +22,7 @@ use super::terminal::{ColorMode, stdout_width};
 /// Runs the program with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match parse(arguments) {
-        Ok((typed, words)) => perform(typed, &Again::of(&words)),
+        Ok((typed, words)) => perform(typed, &ForwardedFlags::of(&words)),
         Err(error) => print_typing_error(&error),
     };
     ExitCode::from(exit.code())
@@ -34,16 +34,16 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Cli, ArgMatch
     Ok((typed, words))
 }
 
-fn perform(typed: Cli, again: &Again) -> RunExit {
+fn perform(typed: Cli, flags: &ForwardedFlags) -> RunExit {
     let around = Surroundings::of_process();
     let typed_color = typed.common.color.unwrap_or_default();
     match Settings::resolve(typed, &around) {
         Ok(settings) => {
             let look = look(settings.common.color, &around);
-            conclude(command(settings, look, again), look)
+            conclude(command(settings, look, flags), look, flags)
         }
         // Where the settings cannot be had, what was typed is all that is known about colours.
-        Err(error) => conclude(Err(error.into()), look(typed_color, &around)),
+        Err(error) => conclude(Err(error.into()), look(typed_color, &around), flags),
     }
 }
 
@@ -55,14 +55,14 @@ fn look(color: ColorMode, around: &Surroundings<'_>) -> Look {
     }
 }
 
-fn conclude(done: Result<RunExit, Failure>, look: Look) -> RunExit {
+fn conclude(done: Result<RunExit, Failure>, look: Look, flags: &ForwardedFlags) -> RunExit {
     done.unwrap_or_else(|failure| {
-        failure.print(look.error_paint);
+        failure.print(look.error_paint, flags);
         failure.exit()
     })
 }
 
-fn command(settings: Settings, look: Look, again: &Again) -> Result<RunExit, Failure> {
+fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<RunExit, Failure> {
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
         // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
@@ -88,11 +88,11 @@ fn command(settings: Settings, look: Look, again: &Again) -> Result<RunExit, Fai
     }
     let exit = runtime.block_on(async {
         match settings.command {
-            CommandSettings::Run(run) => commands::run(*run, &progress, look, again).await,
+            CommandSettings::Run(run) => commands::run(*run, &progress, look, flags).await,
             CommandSettings::Preview(preview) => commands::preview(*preview, look).await,
             CommandSettings::List(list) => commands::list(*list).await,
             CommandSettings::Resume(resume) => {
-                commands::resume(*resume, &progress, look, again).await
+                commands::resume(*resume, &progress, look, flags).await
             }
             CommandSettings::Runs(runs) => {
                 commands::runs(&runs, look)?;

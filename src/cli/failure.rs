@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use crate::store::StoreError;
 
+use super::hint::{ForwardedFlags, Hint};
 use super::settings::SettingsError;
 use super::terminal::{Paint, Tone};
 use super::text::visible;
@@ -102,7 +103,7 @@ pub struct Failure {
     /// What happened, and what caused it.
     pub error: anyhow::Error,
     /// What the user can do.
-    pub hints: Vec<String>,
+    pub hints: Vec<Hint>,
 }
 
 impl Failure {
@@ -117,7 +118,7 @@ impl Failure {
 
     /// Adds what the user can do, as an imperative without a period.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -142,7 +143,7 @@ impl Failure {
     }
 
     /// Returns what is printed: the error, each of its causes once, and the hints, one a line.
-    pub fn render(&self, paint: Paint) -> String {
+    pub fn render(&self, paint: Paint, flags: &ForwardedFlags) -> String {
         if self.kind == FailureKind::ReaderLeft {
             return String::new();
         }
@@ -164,15 +165,15 @@ impl Failure {
             }
         }
         for hint in &self.hints {
-            line(Tone::Good, "hint", hint);
+            line(Tone::Good, "hint", &hint.render(flags));
         }
         text
     }
 
     /// Prints it to standard error; where nobody reads that, there is nobody left to tell.
-    pub fn print(&self, paint: Paint) {
+    pub fn print(&self, paint: Paint, flags: &ForwardedFlags) {
         io::stderr()
-            .write_all(self.render(paint).as_bytes())
+            .write_all(self.render(paint, flags).as_bytes())
             .unwrap_or_default();
     }
 }
@@ -198,9 +199,7 @@ impl From<StoreError> for Failure {
                 "put the folder aside and name a new one with --state-dir; what runs there had sent is then not known, \
                  but cancelling an action twice has no further effect",
             ),
-            StoreError::Full { .. } => {
-                Some("make room on the disk, then go on with `mde-cancel resume`")
-            }
+            StoreError::Full { .. } => Some("make room on the disk"),
             StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
                 "give yourself leave to write to the state folder and what is in it, or name another with --state-dir",
             ),
@@ -220,7 +219,7 @@ impl From<StoreError> for Failure {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        let hints = error.hints();
+        let hints = error.hints().into_iter().map(Hint::from).collect();
         Self {
             hints,
             ..Self::new(FailureKind::Usage, error)
@@ -313,7 +312,7 @@ mod tests {
         let failure = Failure::new(FailureKind::State, error)
             .hint("wait for it")
             .hint("or name another folder with --state-dir");
-        insta::assert_snapshot!(failure.render(Paint::Plain), @r"
+        insta::assert_snapshot!(failure.render(Paint::Plain, &ForwardedFlags::default()), @r"
         error: state folder x cannot be used
         caused by: cannot lock: held by another run
         caused by: os error 11
@@ -325,7 +324,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
         let failure = Failure::new(FailureKind::Fault, chain(&["a\u{1b}[2Jb\nc"]));
-        let text = failure.render(Paint::Plain);
+        let text = failure.render(Paint::Plain, &ForwardedFlags::default());
         assert_eq!(text.lines().count(), 1);
         assert!(!text.contains('\u{1b}'));
     }
@@ -333,9 +332,16 @@ mod tests {
     #[test]
     fn only_a_broken_pipe_of_our_own_output_is_quiet() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        assert_eq!(Failure::of_output(broken()).render(Paint::Plain), "");
+        assert_eq!(
+            Failure::of_output(broken()).render(Paint::Plain, &ForwardedFlags::default()),
+            ""
+        );
         let network = Failure::new(FailureKind::Reach, broken());
-        assert!(network.render(Paint::Plain).starts_with("error: "));
+        assert!(
+            network
+                .render(Paint::Plain, &ForwardedFlags::default())
+                .starts_with("error: ")
+        );
         let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.exit(), RunExit::Fault);
     }
@@ -368,7 +374,8 @@ mod tests {
             let failure = Failure::from(error.clone());
             assert_eq!(failure.exit(), RunExit::State, "{error}");
             assert_eq!(failure.hints.len(), 1, "{error}");
-            assert!(!failure.hints[0].ends_with('.'), "{error}");
+            let hint = failure.hints[0].render(&ForwardedFlags::default());
+            assert!(!hint.ends_with('.'), "{error}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 mod text;
 
-mod place;
+mod stop_reason;
 
 mod terminal;
 
@@ -36,9 +36,9 @@ pub mod args;
 
 pub mod settings;
 
-pub mod failure;
+pub mod hint;
 
-mod again;
+pub mod failure;
 
 mod consent;
 

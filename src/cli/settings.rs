@@ -19,7 +19,6 @@ mod common;
 mod sign_in;
 
 mod connection;
-mod output;
 mod selection;
 mod tenants;
 
@@ -35,7 +34,7 @@ mod list;
 mod past;
 mod preview;
 
-mod files;
+mod outputs;
 
 pub use allowance::Allowance;
 pub use common::CommonSettings;
@@ -45,25 +44,27 @@ pub use connection::ConnectionSettings;
 pub use doctor::DoctorSettings;
 pub use error::SettingsError;
 pub use list::ListSettings;
-pub use output::Output;
+pub use outputs::{NamedFile, OutputPaths, input_files};
 pub use past::{
     BeforeRemoval, RemoveSettings, ReportSettings, ResumeSettings, RunsSettings, Wanted,
 };
 pub use preview::PreviewSettings;
 pub use quota::{QuotaSettings, ScopeFilter};
-pub use run::{Consent, RunSettings, SANDBOX_SCALE, Verify, World};
+pub use run::{Consent, RunSettings, SANDBOX_SCALE, Verify, World, default_outputs};
 pub use sandbox::{Seed, ServeSettings};
 pub use selection::SelectionSettings;
 pub use sign_in::{Choice, SignIn, TokenOrigin};
 pub use surroundings::Surroundings;
 pub use tenants::{Profiles, apart};
 
+use std::path::PathBuf;
+
 use super::args;
 use super::args::config::{ConfigCommand, ConfigFileArgs};
 use super::args::shell::{CompletionsArgs, ManArgs};
 use super::args::{Cli, Command, RunsCommand};
 
-use files::Files;
+use outputs::{ensure_apart, secret_files, state_files};
 
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Settings {
             (_, config) => config?,
         };
         let around = &around.with_config(config);
-        let command = match typed.command {
+        let mut command = match typed.command {
             Command::Run(run) if run.dry_run => {
                 CommandSettings::Preview(Box::new(PreviewSettings::of_run(*run, &common, around)?))
             }
@@ -181,9 +182,15 @@ impl Settings {
             Command::Man(man) => CommandSettings::Man(man),
         };
         let common = CommonSettings::resolve(&common, around)?;
-        if let Some(log) = &common.log_file {
-            command.files().keep_apart_from_log(log)?;
+        let mut kept = command.files();
+        let config = around.config.as_ref();
+        kept.extend(config.map(|config| NamedFile::new("the config file", config.path())));
+        if let Some(path) = &common.log_file {
+            let log = NamedFile::new("the log file", path);
+            ensure_apart(&log, &kept)?;
+            kept.push(log);
         }
+        command.check_outputs(kept)?;
         Ok(Self {
             common,
             command,
@@ -193,21 +200,72 @@ impl Settings {
 }
 
 impl CommandSettings {
-    fn files(&self) -> Files<'_> {
+    /// Names the files that the command reads or keeps.
+    fn files(&self) -> Vec<NamedFile> {
+        let excluded = |selection: &SelectionSettings| {
+            let files = selection.exclude_from.iter();
+            let files = files.map(|path| NamedFile::new("the exclusion list", path));
+            files.collect()
+        };
+        let of = |connections: &mut dyn Iterator<Item = &ConnectionSettings>| {
+            connections.flat_map(secret_files).collect()
+        };
+        let state_of = |dir: &Option<PathBuf>| dir.as_deref().map(state_files).unwrap_or_default();
+        let groups: Vec<Vec<NamedFile>> = match self {
+            Self::Run(run) => vec![
+                input_files(&run.inputs),
+                excluded(&run.selection),
+                of(&mut run.world.connections()),
+                state_files(&run.state_dir),
+            ],
+            Self::Preview(preview) => vec![
+                input_files(&preview.inputs),
+                excluded(&preview.selection),
+                of(&mut preview.connection.iter()),
+                state_of(&preview.state_dir),
+            ],
+            Self::List(list) => vec![
+                excluded(&list.selection),
+                secret_files(&list.connection),
+                state_files(&list.state_dir),
+            ],
+            Self::Resume(resume) => vec![
+                of(&mut resume
+                    .connection
+                    .iter()
+                    .chain(resume.profiles.connections())),
+                state_files(&resume.state_dir),
+            ],
+            Self::Runs(RunsSettings { state_dir, .. })
+            | Self::RemoveRuns(RemoveSettings { state_dir, .. })
+            | Self::Report(ReportSettings { state_dir, .. })
+            | Self::Quota(QuotaSettings { state_dir, .. }) => vec![state_files(state_dir)],
+            Self::Sandbox(serve) => match &serve.seed {
+                Seed::Input(input) => vec![input_files(std::slice::from_ref(input))],
+                Seed::Generated(_) => Vec::new(),
+            },
+            Self::Doctor(_) | Self::ConfigShow(_) | Self::Completions(_) | Self::Man(_) => {
+                Vec::new()
+            }
+        };
+        groups.concat()
+    }
+
+    /// Refuses an output that would overwrite one of `kept`, or another output.
+    fn check_outputs(&mut self, kept: Vec<NamedFile>) -> Result<(), SettingsError> {
         match self {
-            Self::Run(run) => Files::of_run(run),
-            Self::Preview(preview) => Files::of_preview(preview),
-            Self::Resume(resume) => Files::of_resume(resume),
-            Self::Report(report) => Files::of_report(report),
-            Self::Sandbox(sandbox) => Files::of_sandbox(sandbox),
-            Self::List(_)
-            | Self::Runs(_)
-            | Self::RemoveRuns(_)
-            | Self::Quota(_)
-            | Self::Doctor(_)
-            | Self::ConfigShow(_)
-            | Self::Completions(_)
-            | Self::Man(_) => Files::default(),
+            Self::Run(run) => run.outputs.check(&kept),
+            Self::Report(report) => report.outputs.check(&kept),
+            Self::Resume(resume) => {
+                resume.outputs.check(&kept)?;
+                // Checked once more when the journal has told where else the run writes.
+                resume.kept = kept;
+                Ok(())
+            }
+            Self::Sandbox(sandbox) => sandbox.log.iter().try_for_each(|path| {
+                ensure_apart(&NamedFile::new("the list of calls", path), &kept)
+            }),
+            _ => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::{LaneNames, Observer, RunView};
 use crate::model::{LaneId, Moment};
 
 use super::progress::Progress;
+use super::stop_reason::describe_stop;
 use super::watch_view::{Seen, busiest_first, progress_view};
 
 /// Shows a run on the terminal and in the log.
@@ -66,8 +67,8 @@ impl<'run> Watch<'run> {
             self.token_ends = None;
             tracing::warn!(
                 run = self.run.as_str(),
-                "the token ends at {end:.0} and cannot be renewed, and the run goes on until about {finish:.0}: it will \
-                 stop, and `mde-cancel resume` goes on with a new token"
+                "the token ends at {end:.0} and cannot be renewed, but the run needs until about {finish:.0}: it will stop \
+                 then, and can be resumed with a new token"
             );
         }
     }
@@ -217,9 +218,14 @@ fn stopping((run, tenant): (&str, Option<&str>), reason: &StopReason) {
             "{what}: no new cancel leaves; waiting for those on the wire (again to leave at once)"
         ),
         reason if tenant.is_some() => {
-            tracing::warn!(run, tenant, "this tenant goes no further: {reason:?}");
+            tracing::warn!(
+                run,
+                tenant,
+                "rows of this tenant are no longer sent: {}",
+                describe_stop(reason)
+            );
         }
-        reason => tracing::debug!(run, "stopping: {reason:?}"),
+        reason => tracing::debug!(run, "stopping: {}", describe_stop(reason)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which file a path leads to, and who holds a lock on it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which file a path leads to, whatever it is called. Where the platform does not tell, every file looks alike; there, a
 /// file that is open cannot be removed either.
@@ -33,6 +33,28 @@ pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
             number: 0,
         })
     }
+}
+
+/// Returns whether two paths mean one file, however they are written and whether or not it exists yet.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    if let (Ok(one), Ok(other)) = (file_identity(one), file_identity(other)) {
+        return one == other;
+    }
+    // Names that differ only by case are one file on some systems, and a slip on the others.
+    let folded = |path: &Path| canonical(path).to_string_lossy().to_lowercase();
+    folded(one) == folded(other)
+}
+
+/// Returns the one way to write a path: with links followed as far as it exists.
+fn canonical(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let beside = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    let there = path.canonicalize().ok();
+    there.or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 /// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
@@ -104,6 +126,29 @@ mod tests {
         std::fs::write(&one, "").unwrap();
         assert_eq!(file_identity(&other).unwrap(), first);
         assert_ne!(file_identity(&one).unwrap(), first);
+    }
+
+    #[test]
+    fn a_file_is_the_same_however_its_path_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for path in ["./a.csv", "sub/../a.csv", "A.CSV"] {
+            assert!(is_same_file(&at("a.csv"), &at(path)), "{path}");
+        }
+        assert!(is_same_file(Path::new("a.csv"), Path::new("./a.csv")));
+        for path in ["b.csv", "gone/a.csv", "sub/a.csv"] {
+            assert!(!is_same_file(&at("a.csv"), &at(path)), "{path}");
+        }
+        std::fs::write(at("a.csv"), "").unwrap();
+        assert!(is_same_file(&at("a.csv"), &at("sub/../a.csv")));
+        std::fs::hard_link(at("a.csv"), at("hard.csv")).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("a.csv"), at("link.csv")).unwrap();
+            assert!(is_same_file(&at("a.csv"), &at("link.csv")));
+            assert!(is_same_file(&at("hard.csv"), &at("link.csv")));
+        }
     }
 
     #[cfg(target_os = "linux")]

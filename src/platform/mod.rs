@@ -9,12 +9,12 @@ mod private_file;
 mod signals;
 mod terminal;
 
-pub use file_identity::{FileIdentity, file_identity, lock_holders};
+pub use file_identity::{FileIdentity, file_identity, is_same_file, lock_holders};
 pub use folders::{default_config_dir, default_state_dir, network_file_system};
 pub use names::{host_name, user_name};
 pub use private_file::{
-    Exposure, Privacy, append_private_file, create_private_dir, exposure, make_private,
-    open_private_file, privacy,
+    Exposure, Owner, Privacy, append_private_file, create_private_dir, exposure, foreign_link,
+    make_private, open_private_file, owner, privacy,
 };
 pub use signals::{StopSignals, survive_file_size_limit};
 pub use terminal::{has_reader_left, terminal_input, terminal_output};

@@ -2,9 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// How many links are followed before a path counts as endless.
+const MAX_LINKS: u32 = 40;
 
 /// Creates `dir` and its parents; what is made new is open to its owner only (0700).
 ///
@@ -122,6 +125,66 @@ fn exposure_beside(
         drop((found, path, credentials));
         Ok(None)
     }
+}
+
+/// Who owns a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This process's user, or the platform has no owners.
+    Us,
+    /// The superuser.
+    Root,
+    /// Somebody else, by number.
+    Other(u32),
+}
+
+/// Returns who owns a file.
+pub fn owner(found: &Metadata) -> Owner {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        owner_among(found.uid(), rustix::process::geteuid().as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = found;
+        Owner::Us
+    }
+}
+
+#[cfg(unix)]
+fn owner_among(uid: u32, us: u32) -> Owner {
+    match uid {
+        uid if uid == us => Owner::Us,
+        0 => Owner::Root,
+        uid => Owner::Other(uid),
+    }
+}
+
+/// Returns the first link on the way to a file that belongs to somebody else: who can plant it decides where the file is.
+pub fn foreign_link(path: &Path) -> Option<PathBuf> {
+    foreign_link_within(path, MAX_LINKS)
+}
+
+fn foreign_link_within(path: &Path, links_left: u32) -> Option<PathBuf> {
+    for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+        let Ok(found) = part.symlink_metadata() else {
+            continue;
+        };
+        if !found.is_symlink() {
+            continue;
+        }
+        if matches!(owner(&found), Owner::Other(_)) {
+            return Some(part.to_owned());
+        }
+        let leads_to = std::fs::read_link(part).ok()?;
+        let leads_to = part.parent().unwrap_or(Path::new("")).join(leads_to);
+        let planted = foreign_link_within(&leads_to, links_left.checked_sub(1)?);
+        if planted.is_some() {
+            return planted;
+        }
+    }
+    None
 }
 
 /// How far a path is its owner's alone.

@@ -40,6 +40,6 @@ pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};
 pub use plan::PlanWriter;
 pub use summary::{Course, FOLLOW_UP_ROWS, ReportSummary, Setting, World};
-pub use target::{ReportTarget, TargetError};
+pub use target::{FileKind, ReportTarget, TargetError};
 pub use timeline::{Timeline, TimelineBuilder};
 pub use words::{Accepted, Left, Weight, left, meaning};

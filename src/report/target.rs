@@ -6,15 +6,24 @@
 //! access lists); an empty file that is kept for hours instead would be litter after a crash.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata};
 use std::io;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
+use crate::platform;
+use crate::platform::Owner;
+
 use super::csv::RowsError;
+use super::format::ReportFormat;
 
 /// How many bytes are gathered before the system is asked to write them.
 const BUFFER: usize = 64 * 1024;
+
+/// How much of a file tells what it is.
+const HEAD: u64 = 16 * 1024;
 
 /// A place for one report, proved writable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +50,14 @@ pub enum TargetError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Whoever can plant a link decides where the report goes.
+    #[error("report {}: the link {} belongs to somebody else", .path.display(), .link.display())]
+    ForeignLink {
+        /// The path as given.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
     },
     /// The path does not end in a name.
     #[error("report path `{}` does not name a file", .path.display())]
@@ -91,7 +108,7 @@ impl ReportTarget {
         }
         let place = resolve(path)?;
         let folder = folder_of(&place);
-        let file = TemporaryFile::create(folder).map_err(|source| TargetError::Unwritable {
+        let file = temporary_file(folder, true).map_err(|source| TargetError::Unwritable {
             path: path.to_owned(),
             folder: folder.to_owned(),
             source,
@@ -125,6 +142,12 @@ fn resolve(path: &Path) -> Result<PathBuf, TargetError> {
             TargetError::NoName { path: owned() }
         });
     }
+    if let Some(link) = platform::foreign_link(path) {
+        return Err(TargetError::ForeignLink {
+            path: owned(),
+            link,
+        });
+    }
     // A path at which nothing can be looked at is left to the proof, which names the folder.
     let Ok(seen) = path.symlink_metadata() else {
         return Ok(owned());
@@ -152,6 +175,55 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// What a file of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A report.
+    Report(ReportFormat),
+    /// A list of machines that still need work.
+    FollowUps,
+    /// The figures of a run.
+    Metrics,
+}
+
+impl FileKind {
+    /// Returns whether a file of this kind may take the place of what is at `path`: nothing, an empty file, or an earlier
+    /// one of this kind.
+    pub fn may_replace(self, path: &Path) -> bool {
+        let read = File::open(path).and_then(|file| {
+            let mut head = Vec::new();
+            file.take(HEAD).read_to_end(&mut head)?;
+            Ok(head)
+        });
+        match read {
+            Ok(head) => head.is_empty() || self.is_begun_by(&String::from_utf8_lossy(&head)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Returns whether a file of this kind begins so.
+    fn is_begun_by(self, head: &str) -> bool {
+        let head = head.trim_start_matches('\u{feff}');
+        match self {
+            Self::Report(ReportFormat::Csv) => head.starts_with("action_id,outcome,reason,"),
+            Self::Report(ReportFormat::JsonLines) => {
+                head.starts_with("{\"action_id\":") && head.contains("\"outcome\":")
+            }
+            Self::Report(ReportFormat::Json) => head
+                .trim_start_matches(['{', '\n'])
+                .starts_with("\"summary\": {\"schema_version\":"),
+            Self::Report(ReportFormat::Html) => {
+                head.contains("<meta name=\"generator\" content=\"mde-cancel ")
+            }
+            Self::Report(ReportFormat::Markdown) => {
+                head.contains("| outcome |") && head.contains("mde-cancel ")
+            }
+            Self::FollowUps => head.starts_with("machine_id,computer_dns_name,follow_up,"),
+            Self::Metrics => head.starts_with("# HELP mde_cancel_"),
+        }
+    }
+}
+
 /// Why a file was not replaced.
 #[derive(Debug)]
 pub(super) enum ReplaceError<E: Error + 'static> {
@@ -167,7 +239,10 @@ pub(super) fn replace<T, E: Error + 'static>(
     fill: impl FnOnce(&mut dyn Write) -> Result<T, RowsError<E>>,
 ) -> Result<T, ReplaceError<E>> {
     let folder = folder_of(path);
-    let mut temporary = TemporaryFile::create(folder).map_err(|source| {
+    // Whoever could read an earlier report of ours can read this one, and nobody else, not even while it is written.
+    let earlier = path.metadata().ok();
+    let earlier = earlier.filter(|found| platform::owner(found) == Owner::Us);
+    let mut temporary = temporary_file(folder, earlier.is_some()).map_err(|source| {
         ReplaceError::Target(TargetError::Unwritable {
             path: path.to_owned(),
             folder: folder.to_owned(),
@@ -175,15 +250,13 @@ pub(super) fn replace<T, E: Error + 'static>(
         })
     })?;
     let filled = {
-        let mut out = BufWriter::with_capacity(BUFFER, &mut temporary.file);
+        let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file_mut());
         let filled = fill(&mut out).map_err(ReplaceError::Fill)?;
         out.flush()
             .map_err(|error| ReplaceError::Fill(RowsError::Write(error)))?;
         filled
     };
-    // The reader of an earlier report keeps the access they had.
-    let permissions = path.metadata().ok().map(|earlier| earlier.permissions());
-    temporary.put_at(path, permissions).map_err(|source| {
+    put_at(temporary, path, earlier).map_err(|source| {
         ReplaceError::Target(TargetError::Replace {
             path: path.to_owned(),
             source,
@@ -192,46 +265,28 @@ pub(super) fn replace<T, E: Error + 'static>(
     Ok(filled)
 }
 
-/// A file that vanishes unless it is put in its place.
-struct TemporaryFile {
-    file: File,
-    path: PathBuf,
-    placed: bool,
+/// Makes a file that vanishes unless it is put in its place.
+fn temporary_file(folder: &Path, is_private: bool) -> io::Result<NamedTempFile> {
+    // Short and of its own: a report's name may already be as long as the file system allows.
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mde-cancel-").suffix(".tmp").rand_bytes(16);
+    #[cfg(unix)]
+    if !is_private {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As for any new file: what the user's mask leaves of it.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let _ = is_private;
+    builder.tempfile_in(folder)
 }
 
-impl TemporaryFile {
-    fn create(folder: &Path) -> io::Result<Self> {
-        // Short and of its own: a report's name may already be as long as the file system allows.
-        let path = folder.join(format!(".mde-cancel-{}.tmp", uuid::Uuid::new_v4()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        Ok(Self {
-            file,
-            path,
-            placed: false,
-        })
+fn put_at(temporary: NamedTempFile, path: &Path, earlier: Option<Metadata>) -> io::Result<()> {
+    if let Some(earlier) = earlier {
+        temporary.as_file().set_permissions(earlier.permissions())?;
     }
-
-    fn put_at(mut self, path: &Path, permissions: Option<Permissions>) -> io::Result<()> {
-        if let Some(permissions) = permissions {
-            self.file.set_permissions(permissions)?;
-        }
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, path)?;
-        self.placed = true;
-        sync_folder(folder_of(path))
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if !self.placed {
-            // Nothing more can be done about a file that cannot be removed, and the first fault is the one to tell.
-            std::fs::remove_file(&self.path).ok();
-        }
-    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    sync_folder(folder_of(path))
 }
 
 /// Forces the new name to disk, where the platform can.
@@ -254,4 +309,75 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     folder.metadata().map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_report_that_only_its_owner_reads_is_never_open_to_others_while_it_is_replaced() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        let modes_while_written = || {
+            let mut modes = Vec::new();
+            replace::<_, io::Error>(&path, |out| {
+                out.write_all(b"x").map_err(RowsError::Write)?;
+                for entry in std::fs::read_dir(folder.path()).unwrap() {
+                    let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+                    modes.push(mode & 0o777);
+                }
+                Ok(())
+            })
+            .unwrap();
+            (modes, path.metadata().unwrap().permissions().mode() & 0o777)
+        };
+        let (_, fresh) = modes_while_written();
+        let probe = folder.path().join("probe");
+        std::fs::write(&probe, "").unwrap();
+        let usual = probe.metadata().unwrap().permissions().mode() & 0o777;
+        std::fs::remove_file(&probe).unwrap();
+        assert_eq!(fresh, usual, "a new report has the mode of any new file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(modes_while_written(), (vec![0o600, 0o600], 0o600));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(modes_while_written().1, 0o640);
+    }
+
+    #[test]
+    fn only_nothing_and_earlier_files_of_ours_may_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let csv = FileKind::Report(ReportFormat::Csv);
+        assert!(csv.may_replace(&path));
+        for (text, kind, expected) in [
+            ("", csv, true),
+            ("action_id,outcome,reason,x\n", csv, true),
+            ("\u{feff}action_id,outcome,reason,x\n", csv, true),
+            ("id,action_id,outcome,reason,x\n", csv, false),
+            ("notes", csv, false),
+            ("notes", FileKind::FollowUps, false),
+            (
+                "# notes on mde-cancel\n",
+                FileKind::Report(ReportFormat::Markdown),
+                false,
+            ),
+            (
+                "{\"action_id\":1}\n",
+                FileKind::Report(ReportFormat::JsonLines),
+                false,
+            ),
+            (
+                "{\"summary\": 1}\n",
+                FileKind::Report(ReportFormat::Json),
+                false,
+            ),
+            ("# HELP node_load1\n", FileKind::Metrics, false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(kind.may_replace(&path), expected, "{kind:?} {text}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
 use mde_cancel::cli::failure::Failure;
+use mde_cancel::cli::hint::ForwardedFlags;
 use mde_cancel::cli::settings::{
     CommandSettings, ConnectionSettings, Consent, RunSettings, Settings, SettingsError, SignIn,
     Surroundings, TokenOrigin, Verify, World,
@@ -117,7 +118,7 @@ impl Typing {
             return (2, error.to_string());
         }
         let failure = Failure::from(self.resolve().unwrap_err());
-        let text = failure.render(mde_cancel::cli::Paint::Plain);
+        let text = failure.render(mde_cancel::cli::Paint::Plain, &ForwardedFlags::default());
         (failure.exit().code(), text)
     }
 }
@@ -183,7 +184,10 @@ fn every_flag_of_a_run_arrives() {
         run.include_types,
         [ActionType::Unisolate, ActionType::UnrestrictCodeExecution]
     );
-    assert_eq!(run.reports, [PathBuf::from("one.csv"), PathBuf::from("-")]);
+    assert_eq!(
+        run.outputs.reports,
+        [PathBuf::from("one.csv"), PathBuf::from("-")]
+    );
     assert_eq!(run.allowance.cancel.to_string(), "10/1m, 20/1h, 5/1s");
     assert!(run.allowance.read.is_empty() && run.pace.is_none());
     assert_eq!((run.concurrency, run.max_attempts), (3, 2));
@@ -202,14 +206,14 @@ fn a_sandbox_run_needs_no_consent_no_token_and_has_a_folder_and_a_name_of_its_ow
     assert_eq!(run.state_dir, PathBuf::from("state").join("sandbox"));
     let id = RunId::parse("0190b2c4-0000-7000-8000-000000000001").unwrap();
     let name = |run: &RunSettings| {
-        let paths = run.report_paths(id);
+        let paths = run.output_paths(id).reports;
         assert_eq!(paths.len(), 1);
         paths[0].to_str().unwrap().replace('\\', "/")
     };
     assert_eq!(name(&run), format!("./mde-cancel-SANDBOX-{id}.csv"));
     assert_eq!(name(&service("").run()), format!("./mde-cancel-{id}.csv"));
     let named = typing("run --sandbox a.csv --report x.csv").run();
-    assert_eq!(named.report_paths(id), [PathBuf::from("x.csv")]);
+    assert_eq!(named.output_paths(id).reports, [PathBuf::from("x.csv")]);
 }
 
 #[test]

@@ -318,11 +318,11 @@ fn what_comes_through_standard_input_of_a_resume_is_not_what_the_run_had_been_gi
 fn what_cannot_be_resumed_is_refused_with_a_way_on() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, complaint) in [
-        (&["resume", "--yes"][..], "no unfinished run"),
-        (&["resume", "--yes", "0123"][..], "no run of"),
+        (&["resume", "--yes"][..], "there is no run in "),
+        (&["resume", "--yes", "0123"][..], "no run in"),
         (&["report"][..], "there is no run"),
-        (&["resume"][..], "no unfinished run"),
-        (&["runs", "rm", "0123"][..], "no run of"),
+        (&["resume"][..], "there is no run in "),
+        (&["runs", "rm", "0123"][..], "no run in"),
         (&["runs", "rm"][..], "<RUN>"),
         (
             &["runs", "rm", "0123", "--older-than", "3d"][..],
@@ -459,4 +459,26 @@ fn a_state_file_that_is_removed_in_mid_run_stops_the_run() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("was removed or replaced"), "{stderr}");
+}
+
+#[test]
+fn what_is_left_of_a_run_is_shown_and_nothing_is_sent_or_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (mut child, id) = begin_long(here);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = settled(here);
+    let output = command(here, &["resume", &id, "--dry-run"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains(&id), "{told}");
+    assert!(
+        told.contains("1,400") && told.contains("long.txt:"),
+        "{told}"
+    );
+    assert_eq!(settled(here), before);
+    assert!(!here.join("long.csv").exists());
 }

@@ -65,7 +65,11 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     assert!(stdout.contains("rows"), "no summary: {stdout}");
     assert!(stderr.contains("gone/a.csv"), "{stderr}");
     let run = stdout.lines().find_map(|line| line.strip_prefix("run "));
-    let way_on = format!("`mde-cancel report {} --report PATH`", run.unwrap());
+    let state = here.join("state").display().to_string();
+    let way_on = format!(
+        ": mde-cancel report {} --report report.csv --state-dir {state}",
+        run.unwrap()
+    );
     assert!(stderr.contains(&way_on), "{stderr}");
     let report = std::fs::read_to_string(here.join("b.csv")).unwrap();
     assert_eq!(report.lines().count(), 151);
@@ -79,7 +83,7 @@ fn a_report_never_replaces_an_input() {
     std::fs::write(&path, "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n").unwrap();
     let (code, _, stderr) = finish(start(here, &["ids.csv", "--report", "./ids.csv"]));
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("would replace the input"), "{stderr}");
+    assert!(stderr.contains("is the same file as the input"), "{stderr}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
     assert!(!here.join("state/sandbox").exists(), "nothing was begun");
 }
@@ -95,7 +99,7 @@ fn the_figures_never_replace_an_input_or_a_report() {
         let typed = [&typed[..], &["--metrics-file", taken]].concat();
         let (code, _, stderr) = finish(start(here, &typed));
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains("would replace"), "{stderr}");
+        assert!(stderr.contains("is the same file as"), "{stderr}");
     }
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("id\n"));
     assert!(!here.join("state/sandbox").exists(), "nothing was begun");
@@ -110,14 +114,26 @@ fn no_two_things_of_a_run_stand_in_one_file() {
     std::fs::write(here.join("keep.txt"), "").unwrap();
     let log = |place| vec!["--log-file", place];
     for (typed, what) in [
-        (log("./ids.csv"), "the log file ./ids.csv is also an input"),
-        (log("./keep.txt"), "is also a list of what to keep"),
-        (log("r.csv"), "is also a report"),
-        (log("./f.csv"), "is also the follow-up list"),
-        (log("./m.prom"), "is also the metrics file"),
+        (
+            log("./ids.csv"),
+            "the log file ./ids.csv is the same file as the input ids.csv",
+        ),
+        (log("./keep.txt"), "is the same file as the exclusion list"),
+        (
+            log("r.csv"),
+            "the report ./r.csv is the same file as the log file",
+        ),
+        (
+            log("./f.csv"),
+            "the follow-up list f.csv is the same file as the log",
+        ),
+        (
+            log("./m.prom"),
+            "the metrics file m.prom is the same file as the log",
+        ),
         (
             vec!["--report", "r.csv"],
-            "--report names r.csv more than once",
+            "the report r.csv is the same file as the report ./r.csv",
         ),
     ] {
         let others = ["--exclude-from", "keep.txt", "--report", "./r.csv"];
@@ -133,7 +149,10 @@ fn no_two_things_of_a_run_stand_in_one_file() {
     let typed = ["ids.csv", "--report", "./r.csv", "--follow-up", "r.csv"];
     let (code, _, stderr) = finish(start(here, &typed));
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("would replace a report"), "{stderr}");
+    assert!(
+        stderr.contains("is the same file as the report"),
+        "{stderr}"
+    );
     assert_eq!(std::fs::read_to_string(here.join("ids.csv")).unwrap(), ids);
     let mut left: Vec<_> = std::fs::read_dir(here)
         .unwrap()
@@ -190,8 +209,8 @@ fn machines_that_need_a_hand_are_listed_by_the_command_that_is_named() {
     std::fs::write(here.join("wave.csv"), format!("id,type\n{}", rows.concat())).unwrap();
     let (code, stdout, stderr) = finish(start(here, &["wave.csv", "--report", "r.csv"]));
     assert_eq!(code, Some(3), "{stderr}");
-    let (code, _, stderr) = type_in(here, &next_command(&stdout, "resume"));
-    assert_eq!(code, Some(3), "{stderr}");
-    let list = std::fs::read_to_string(here.join("follow-up.csv")).unwrap();
+    let (code, printed, stderr) = type_in(here, &next_command(&stdout, "report"));
+    assert_eq!((code, printed.as_str()), (Some(0), ""), "{stderr}");
+    let list = std::fs::read_to_string(here.join("machines.csv")).unwrap();
     assert!(list.lines().count() > 1, "{list}");
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::cli::again::Again;
 use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::hint::ForwardedFlags;
 use crate::cli::meter::{Both, Meter};
-use crate::cli::place::is_one_place;
 use crate::cli::progress::Progress;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
@@ -26,13 +25,13 @@ use crate::model::{Destination, LaneId, RunId, Scope, Uptime};
 use crate::platform;
 use crate::platform::StopSignals;
 use crate::quota::{Pace, Windows};
-use crate::report::{FollowUpsError, ReportFormat, ReportTarget};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
 use super::ending::{Ending, Look};
 use super::follow_up::{LeftToDo, follow_up};
 use super::lanes::{Lane, Lanes};
 use super::order::Order;
+use super::outputs::Outputs;
 use super::service::Service;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
@@ -53,12 +52,8 @@ pub(super) struct Carrying {
     pub(super) intake: Intake,
     pub(super) planner: Planner,
     pub(super) before: Before,
-    pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
-    pub(super) follow_up: Option<ReportTarget>,
-    /// Where the run's figures go.
-    pub(super) metrics: Option<PathBuf>,
-    /// What the next command takes, too.
-    pub(super) again: Again,
+    pub(super) outputs: Outputs,
+    pub(super) flags: ForwardedFlags,
     pub(super) stop: StopWishes,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -117,7 +112,7 @@ pub(super) async fn carry_out(
         .as_ref()
         .map(|service| tokio::spawn(keep(Arc::clone(service), Arc::clone(&clock))));
     let known = (id, carrying.is_sandbox);
-    let metrics = carrying.metrics;
+    let metrics = carrying.outputs.metrics_file.clone();
     let mut meter = metrics.map(|path| Meter::start(path, known, started));
     let mut eyes = Both {
         first: &mut watch,
@@ -160,9 +155,8 @@ pub(super) async fn carry_out(
         is_sandbox: carrying.is_sandbox,
         verify: order.verify,
         lanes: names,
-        targets: carrying.targets,
-        follow_up: carrying.follow_up,
-        again: carrying.again,
+        outputs: carrying.outputs,
+        flags: carrying.flags,
         lost: carrying.lost,
         elapsed: clock.now().uptime.since(started.uptime),
         at: clock.now().wall,
@@ -232,59 +226,6 @@ pub(super) fn stopped_early(progress: &Progress, reason: &StopReason) -> RunExit
 /// Prints a line on standard error, above the bars; where nobody reads it, nobody misses it.
 pub(super) fn say(progress: &Progress, line: &str) {
     progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
-}
-
-/// Proves that every report can be written, and that none replaces what must stay.
-pub(super) fn prove_targets(
-    paths: &[PathBuf],
-    inputs: &[PathBuf],
-) -> Result<Vec<(ReportFormat, ReportTarget)>, Failure> {
-    let mut targets: Vec<(ReportFormat, ReportTarget)> = Vec::new();
-    for path in paths {
-        let format = ReportFormat::from_path(path).map_err(usage)?;
-        let target = ReportTarget::prove(path).map_err(usage)?;
-        if let Some(input) = target
-            .path()
-            .and_then(|path| inputs.iter().find(|input| is_one_place(input, path)))
-        {
-            let error = anyhow::anyhow!(
-                "report {} would replace the input {}",
-                path.display(),
-                input.display()
-            );
-            return Err(usage(error).hint("name another file with --report"));
-        }
-        if !targets.iter().any(|(_, other)| *other == target) {
-            targets.push((format, target));
-        }
-    }
-    Ok(targets)
-}
-
-/// Proves that the list of machines can be written, and that it replaces no input and no report.
-pub(super) fn prove_follow_up(
-    path: Option<&Path>,
-    inputs: &[PathBuf],
-    reports: &[(ReportFormat, ReportTarget)],
-) -> Result<Option<ReportTarget>, Failure> {
-    let Some(path) = path else {
-        return Ok(None);
-    };
-    let target = ReportTarget::prove(path).map_err(usage)?;
-    let reports = reports.iter().filter_map(|(_, report)| report.path());
-    let mut taken = reports.chain(inputs.iter().map(PathBuf::as_path));
-    let is_taken = taken.any(|other| is_one_place(other, path));
-    match target {
-        ReportTarget::Stdout => Err(usage(FollowUpsError::Stdout)),
-        ReportTarget::File(path) if is_taken => {
-            let error = anyhow::anyhow!(
-                "the follow-up list {} would replace a report or an input",
-                path.display()
-            );
-            Err(usage(error).hint("name another file with --follow-up"))
-        }
-        target @ ReportTarget::File(_) => Ok(Some(target)),
-    }
 }
 
 /// Opens the state folder as this process.

@@ -10,17 +10,19 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, LaneNames, RunEnd};
 use crate::model::{FollowUp, FollowUpRow, LaneId, Moment, Outcome, RunId, Standing};
-use crate::report::{Delivery, ReportFormat, ReportTarget, write_follow_ups};
+use crate::report::{Delivery, ReportTarget, write_follow_ups};
 use crate::store::{Record, RunKey, RunState, Store, StoreError};
 
-use crate::cli::again::{Again, quoted};
 use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::meter::{Ended, Meter};
 use crate::cli::settings::Verify;
+use crate::cli::stop_reason::{describe_stop, mend};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
-use crate::cli::terminal::{Paint, print, stderr_width, stdout_width};
+use crate::cli::terminal::{Paint, print, stdout_width};
 
 use super::follow_up::LeftToDo;
+use super::outputs::Outputs;
 use super::reports::{follow_ups, state, write_one};
 
 /// What is known of a run that has come to its end or to a stop.
@@ -30,11 +32,8 @@ pub(super) struct Ending {
     pub(super) is_sandbox: bool,
     pub(super) verify: Verify,
     pub(super) lanes: Arc<LaneNames>,
-    pub(super) targets: Vec<(ReportFormat, ReportTarget)>,
-    /// Where the machines are listed that still need a hand.
-    pub(super) follow_up: Option<ReportTarget>,
-    /// What the next command takes, too.
-    pub(super) again: Again,
+    pub(super) outputs: Outputs,
+    pub(super) flags: ForwardedFlags,
     pub(super) elapsed: Duration,
     pub(super) at: Timestamp,
     /// What of the input never reached us, in words.
@@ -122,7 +121,7 @@ impl Ending {
         summary.calls += late_calls;
         let printed = self.print(&summary).map_err(Failure::of_output);
         for failure in &unwritten {
-            failure.print(self.look.error_paint);
+            failure.print(self.look.error_paint, &self.flags);
         }
         journaled?;
         printed?;
@@ -140,7 +139,7 @@ impl Ending {
     fn conclude_broken(&self, store: &Store, error: EngineError) -> Failure {
         let (reports, unwritten) = self.write_reports(store);
         for failure in &unwritten {
-            failure.print(self.look.error_paint);
+            failure.print(self.look.error_paint, &self.flags);
         }
         let failure = match error {
             EngineError::Store(error) => Failure::from(error),
@@ -148,7 +147,8 @@ impl Ending {
                 Failure::new(FailureKind::Fault, error)
             }
         };
-        let failure = failure.hint(format!("this was run {}", self.id));
+        let again = NextCommand::Resume(self.id);
+        let failure = failure.hint(Hint::Command("then continue the run".to_owned(), again));
         match reports.first() {
             Some(report) => failure.hint(format!("what became of its rows stands in {report}")),
             None => failure,
@@ -205,7 +205,8 @@ impl Ending {
         // Measured now: the window may have changed since the start.
         let text = summary.render(stdout_width(), self.look.paint);
         if self
-            .targets
+            .outputs
+            .reports
             .iter()
             .any(|(_, target)| *target == ReportTarget::Stdout)
         {
@@ -219,7 +220,7 @@ impl Ending {
     fn write_reports(&self, store: &Store) -> (Vec<String>, Vec<Failure>) {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
-        for (format, target) in &self.targets {
+        for (format, target) in &self.outputs.reports {
             let reader = store.reader().map_err(state);
             let delivery =
                 reader.and_then(|reader| write_one(reader, self.id, (*format, target), self.at));
@@ -237,18 +238,16 @@ impl Ending {
     /// Says how a report that could not be written is had from the journal.
     fn with_way_on(&self, failure: Failure) -> Failure {
         if failure.kind == FailureKind::Report {
-            let hint = format!(
-                "write it from the journal with `mde-cancel report {} --report PATH`",
-                self.id
-            );
-            return failure.hint(hint);
+            let report = NextCommand::Report(self.id, "report.csv".into());
+            let why = "write it again, to another file".to_owned();
+            return failure.hint(Hint::Command(why, report));
         }
         failure
     }
 
     /// Writes the list of machines, where one was asked for, and returns its path.
     fn write_follow_ups(&self, rows: &[FollowUpRow]) -> Result<Option<String>, Failure> {
-        let Some(target) = &self.follow_up else {
+        let Some(target) = &self.outputs.follow_up else {
             return Ok(None);
         };
         write_follow_ups(target, rows).map_err(|error| Failure::new(FailureKind::Report, error))?;
@@ -299,7 +298,15 @@ impl Ending {
             Verify::ReadAgain(_) => Accepted::IsLeft,
             Verify::Skip => Accepted::IsEnough,
         };
-        let next_steps = self.next_steps(end, (&outcomes, &follow_ups), self.input_again(&reports));
+        let report = self.input_again(&reports);
+        let next_steps = self.next_steps(end, (&outcomes, &follow_ups), report);
+        let next_steps = next_steps.into_iter().map(|hint| match hint {
+            Hint::Text(why) => NextStep { why, command: None },
+            Hint::Command(why, command) => NextStep {
+                why,
+                command: Some(command.render(&self.flags)),
+            },
+        });
         Summary {
             run: self.id,
             sandbox: self.is_sandbox,
@@ -317,15 +324,15 @@ impl Ending {
             throttled: end.tally.throttled,
             retries: end.tally.retries,
             stop: self.stop(end),
+            next_steps: next_steps.collect(),
             reports,
-            next_steps,
         }
     }
 
     /// Returns the first report that can be given to a run again.
     fn input_again<'reports>(&self, reports: &'reports [String]) -> Option<&'reports String> {
         let names = |report: &&String| {
-            let mut targets = self.targets.iter();
+            let mut targets = self.outputs.reports.iter();
             targets.any(|(format, target)| {
                 let path = target.path().map(|path| path.display().to_string());
                 format.can_be_input() && path.as_ref() == Some(*report)
@@ -339,126 +346,59 @@ impl Ending {
         end: &RunEnd,
         (outcomes, follow_ups): (&BTreeMap<Outcome, u64>, &[(FollowUp, u64)]),
         report: Option<&String>,
-    ) -> Vec<NextStep> {
-        let (sign_in, same_run) = (self.again.sign_in(), self.again.same_run());
-        // Whoever sits at a terminal is asked, and should be.
-        let yes = if self.is_sandbox || stderr_width().is_some() {
-            ""
-        } else {
-            " --yes"
-        };
-        let mut steps = Vec::new();
+    ) -> Vec<Hint> {
+        let step = |why: &str, command| Hint::Command(why.to_owned(), command);
+        let notes = self.outputs.notes.iter();
+        let mut steps: Vec<Hint> = notes.map(Hint::from).collect();
         if let Some(lost) = &self.lost {
-            let why = format!(
-                "{lost}; give the input to a new run: what was cancelled is not cancelled again"
+            steps.push(
+                format!(
+                    "{lost}; give the input to a new run: what was cancelled is not cancelled again"
+                )
+                .into(),
             );
-            steps.push(NextStep { why, command: None });
         }
-        if let Some(why) = end.stop.as_ref().and_then(mend) {
-            steps.push(NextStep { why, command: None });
-        }
+        steps.extend(end.stop.as_ref().and_then(mend).map(Hint::from));
         if let Some(stop) = &end.stop {
-            steps.push(NextStep {
-                why: "to go on where it stopped".to_owned(),
-                command: Some(format!("mde-cancel resume{yes} {}{same_run}", self.id)),
-            });
+            if matches!(stop, StopReason::SignIn(_)) && !self.lanes.are_several() {
+                steps.push(step("to check the sign-in alone", NextCommand::Doctor));
+            }
+            steps.push(step(
+                "to continue where it stopped",
+                NextCommand::Resume(self.id),
+            ));
             if let StopReason::ReadingForbidden(_) = stop {
-                steps.push(NextStep {
-                    why: "or to send what is left without knowing states".to_owned(),
-                    command: Some(format!("mde-cancel resume --yes --no-precheck {}", self.id)),
-                });
+                steps.push(step(
+                    "or to send what is left without knowing states",
+                    NextCommand::ResumeWithoutPrecheck(self.id),
+                ));
             }
             return steps;
         }
-        if self.follow_up.is_none() && !follow_ups.is_empty() {
-            steps.push(NextStep {
-                why: "to list the machines that need a hand, and what each of them needs"
-                    .to_owned(),
-                command: Some(format!(
-                    "mde-cancel resume --follow-up follow-up.csv {}{same_run}",
-                    self.id
-                )),
-            });
+        if self.outputs.follow_up.is_none() && !follow_ups.is_empty() {
+            steps.push(step(
+                "to list the machines that need work, and what each of them needs",
+                NextCommand::FollowUp(self.id, "machines.csv".into()),
+            ));
         }
-        if outcomes
-            .get(&Outcome::Forbidden)
-            .is_some_and(|&count| count > 0)
-        {
-            steps.push(NextStep {
-                why: "grant the permission that the reasons of the `forbidden` rows name, and get a new token, for grants \
-                      show only in new ones; to see what it holds"
-                    .to_owned(),
-                command: Some(format!("mde-cancel doctor{sign_in}")),
+        let count = |outcome| outcomes.get(&outcome).copied().unwrap_or_default();
+        if count(Outcome::Forbidden) > 0 {
+            let why = "grant the permission that the reasons of the `forbidden` rows name, and get a new token, for \
+                       grants show only in new ones";
+            steps.push(if self.lanes.are_several() {
+                why.into()
+            } else {
+                step(&format!("{why}; to see what it has"), NextCommand::Doctor)
             });
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
-        let rows: u64 = again
-            .iter()
-            .filter_map(|outcome| outcomes.get(outcome))
-            .sum();
+        let rows: u64 = again.into_iter().map(count).sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
-            steps.push(NextStep {
-                why: "to try the rows that are left once more, give the report back; settled rows are skipped"
-                    .to_owned(),
-                command: Some(format!("mde-cancel run{yes} {}{sign_in}", quoted(report))),
-            });
+            steps.push(step(
+                "to try the rows that are left once more, give the report back; settled rows are skipped",
+                NextCommand::RunAgain(report.into()),
+            ));
         }
         steps
     }
-}
-
-/// Says why a run stopped.
-fn describe_stop(reason: &StopReason) -> String {
-    match reason {
-        StopReason::Asked(what) => format!("by {what}"),
-        StopReason::SignIn(why) => format!("sign-in: {why}"),
-        StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
-        StopReason::NoSuchAddress(address) => {
-            format!("{address} answers 404 without the service's own error body")
-        }
-        StopReason::AllMissing => {
-            "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
-                .to_owned()
-        }
-        StopReason::ReadingForbidden(what) => {
-            format!("states may not be read with this token: {what}")
-        }
-        StopReason::AllForbidden => {
-            "no action type of the input may be cancelled with this token".to_owned()
-        }
-        StopReason::GaveUp(why) => format!("gave up: {why}"),
-        StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
-        StopReason::SameRefusal(what) => {
-            format!("ten cancels in a row were refused alike, none taken, the last with: {what}")
-        }
-    }
-}
-
-/// Says what to do about it, where something can be done.
-fn mend(reason: &StopReason) -> Option<String> {
-    let text = match reason {
-        StopReason::Asked(_) | StopReason::GaveUp(_) => return None,
-        StopReason::TooManyFailures(_) => {
-            "look at the reasons in the report; --max-failures sets the bound"
-        }
-        StopReason::SignIn(_) => {
-            "mend what the reason above says; `mde-cancel doctor` tries the sign-in alone"
-        }
-        StopReason::Unreachable(_) => "check --api-url, the network and the proxy",
-        StopReason::NoSuchAddress(_) => "check --api-url: what answers there is not the service",
-        StopReason::AllMissing => {
-            "look at --tenant-id and --id-column, and at where the ids came from"
-        }
-        StopReason::ReadingForbidden(_) => {
-            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token: grants show only in new \
-             ones"
-        }
-        StopReason::AllForbidden => {
-            "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"
-        }
-        StopReason::SameRefusal(_) => {
-            "look at the answer above; nothing that is sent alike will be taken"
-        }
-    };
-    Some(text.to_owned())
 }

@@ -8,6 +8,8 @@ mod sign_in;
 
 mod service;
 
+mod outputs;
+
 mod reports;
 
 mod ending;

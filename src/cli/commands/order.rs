@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::settings::{Consent, RunSettings, Verify, World};
+use crate::cli::settings::{Consent, OutputPaths, RunSettings, Verify, World};
 use crate::engine::core::MaxFailures;
 use crate::engine::{Precheck, Rules};
 use crate::model::{ActionStatus, ActionType, ExclusionList, Selection};
@@ -42,6 +42,8 @@ pub(super) struct Order {
     /// By what quota periods and waits are divided; one but in the sandbox.
     pub(super) time_scale: u32,
     pub(super) agreement: Agreement,
+    /// Where it writes.
+    pub(super) outputs: OutputPaths,
 }
 
 /// Whether somebody agreed to what a run sends.
@@ -99,6 +101,8 @@ struct Kept {
     /// How the inputs are read, for a reading that is taken up again.
     id_column: Option<String>,
     input_format: String,
+    #[serde(default)]
+    outputs: OutputPaths,
 }
 
 /// A selection as the journal keeps it; ages have become times.
@@ -173,6 +177,7 @@ impl Order {
             } else {
                 Agreement::Reached
             },
+            outputs: settings.outputs.clone(),
         }
     }
 
@@ -236,6 +241,7 @@ impl Order {
             to_agree: self.agreement == Agreement::Open,
             id_column: intake.id_column.clone(),
             input_format: crate::cli::args::value::input_format_name(intake.format).to_owned(),
+            outputs: self.outputs.to_store(),
         };
         // A struct of texts and numbers has no shape that JSON lacks.
         serde_json::to_string(&kept).unwrap_or_default()
@@ -296,6 +302,7 @@ impl Order {
             } else {
                 Agreement::Reached
             },
+            outputs: kept.outputs,
         };
         Ok((order, intake))
     }
@@ -368,6 +375,11 @@ mod tests {
             verify: Verify::ReadAgain(Duration::from_secs(90)),
             time_scale: 10,
             agreement: Agreement::Open,
+            outputs: OutputPaths {
+                reports: vec![std::path::absolute("r.csv").unwrap(), "-".into()],
+                follow_up: Some(std::path::absolute("f.csv").unwrap()),
+                metrics_file: None,
+            },
         };
         let intake = InputSettings {
             id_column: Some("Action".to_owned()),

@@ -7,10 +7,13 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::text::{Count, Span};
+use crate::input::Input;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
 
 use super::carry::state;
+use super::choosing::is_selection;
 
 /// An unfinished run that is older than this must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
@@ -36,9 +39,30 @@ impl PastRun {
     pub(super) fn again(mut self) -> Result<Self, Failure> {
         let id = self.record.begun.id;
         let found = self.reader()?.run(id).map_err(state)?;
-        self.record = found.ok_or_else(|| refuse(format!("run {id} is not there any more")))?;
+        self.record =
+            found.ok_or_else(|| list_runs(refuse(format!("run {id} is not there any more"))))?;
         Ok(self)
     }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.record.state == RunState::Finished
+    }
+
+    /// Returns whether a resume would have anything to do: a row without an outcome, or an input that can be read on.
+    fn has_rows_to_send(&self) -> Result<bool, Failure> {
+        let counts = self.reader()?.lane_counts(self.record.key);
+        let mut counts = counts.map_err(state)?.into_iter();
+        // A selection that broke off was never confirmed, so that nothing of it is ever sent.
+        let reads_on = !self.record.intake.complete && !is_selection(&inputs_of(&self.record));
+        Ok(reads_on || counts.any(|count| count.outcome.is_none()))
+    }
+}
+
+/// Returns what a run was given to read, as the journal names it.
+pub(super) fn inputs_of(record: &RunRecord) -> Vec<Input> {
+    let names: Vec<String> = serde_json::from_str(&record.begun.inputs).unwrap_or_default();
+    let inputs = names.iter().map(|name| Input::parse(name.as_ref()));
+    inputs.collect()
 }
 
 /// The runs of a state folder as far as they can be read.
@@ -114,53 +138,77 @@ pub(super) fn named(state_dir: &Path, text: &str) -> Result<PastRun, Failure> {
     }
     match (found.pop(), found.len()) {
         (Some(run), 0) => Ok(run),
-        (None, _) => Err(refuse(format!(
-            "no run of {} has an id that begins with `{wanted}`",
+        (None, _) => Err(list_runs(refuse(format!(
+            "no run in {} has an id that begins with `{wanted}`",
             state_dir.display()
-        ))),
-        (Some(_), more) => Err(refuse(format!(
+        )))),
+        (Some(_), more) => Err(list_runs(refuse(format!(
             "{} runs have an id that begins with `{wanted}`",
             more + 1
-        ))),
+        )))),
     }
 }
 
 /// Finds the newest run.
 pub(super) fn newest(state_dir: &Path) -> Result<PastRun, Failure> {
     let runs = list(state_dir).map_err(state)?;
-    let none = || refuse(format!("there is no run in {}", state_dir.display()));
-    runs.into_iter().next().ok_or_else(none)
+    runs.into_iter().next().ok_or_else(|| none(state_dir))
 }
 
-/// Finds the one unfinished run of the last 24 hours; sandbox runs must be named.
+/// Finds the one run of the last 24 hours that can be continued: not finished, not live, with rows to send. Sandbox runs
+/// must be named.
 pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Failure> {
     let runs = look(state_dir).map_err(state)?.runs;
-    let is_open = |run: &PastRun| {
-        let age = now.duration_since(run.record.begun.created).as_secs();
-        run.record.state != RunState::Finished && !run.is_sandbox && age <= RECENT_SECONDS
-    };
-    let mut open: Vec<_> = runs.into_iter().filter(is_open).collect();
-    if open.len() == 1
-        && let Some(run) = open.pop()
-    {
-        return Ok(run);
+    if runs.is_empty() {
+        return Err(none(state_dir));
     }
-    if open.is_empty() {
-        let failure = refuse("there is no unfinished run of the last 24 hours".to_owned());
-        return Err(failure.hint("older ones and those of the sandbox must be named"));
+    let mut candidates = Vec::new();
+    let mut failure = refuse(format!(
+        "no unfinished run of the last 24 hours in {} has rows to send",
+        state_dir.display()
+    ));
+    for run in runs.into_iter().filter(|run| !run.is_finished()) {
+        let record = &run.record;
+        let id = record.begun.id;
+        let age = now.duration_since(record.begun.created).as_secs();
+        let why_not = if let Some(holder) = &record.holder {
+            format!("run {id} is still in progress ({holder})")
+        } else if run.is_sandbox {
+            format!("run {id} is a sandbox run, which must be named")
+        } else if age > RECENT_SECONDS {
+            format!("run {id} is older and must be named")
+        } else if run.has_rows_to_send()? {
+            candidates.push(run);
+            continue;
+        } else {
+            format!("run {id} has no rows to send")
+        };
+        if failure.hints.len() < SHOWN {
+            failure = failure.hint(why_not);
+        }
     }
-    let many = format!("{} runs of the last 24 hours are unfinished", open.len());
+    match (candidates.pop(), candidates.len()) {
+        (Some(run), 0) => return Ok(run),
+        (None, _) => return Err(list_runs(failure)),
+        (Some(last), _) => candidates.push(last),
+    }
+    let many = format!(
+        "{} runs of the last 24 hours in {} are unfinished",
+        candidates.len(),
+        state_dir.display()
+    );
+    let mut failure = refuse(many);
     // The newest few are what is meant, most likely.
-    let candidates = open.iter().take(SHOWN).map(|run| {
+    for run in candidates.iter().take(SHOWN) {
         let begun = &run.record.begun;
-        format!(
-            "run {}, begun {} ago, {}",
-            begun.id,
+        let about = format!(
+            "to continue the one begun {} ago ({})",
             age(begun.created, now),
             Count::new(run.record.intake.rows_read, "row")
-        )
-    });
-    Err(candidates.fold(refuse(many), Failure::hint))
+        );
+        failure = failure.hint(Hint::Command(about, NextCommand::Resume(begun.id)));
+    }
+    Err(failure)
 }
 
 /// Returns how long ago something was; nothing where the clock was set back since.
@@ -168,9 +216,20 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> Span {
     Span(Duration::try_from(now.duration_since(then)).unwrap_or_default())
 }
 
+fn none(state_dir: &Path) -> Failure {
+    refuse(format!("there is no run in {} yet", state_dir.display()))
+        .hint("name another folder with --state-dir")
+}
+
 fn refuse(text: String) -> Failure {
     Failure::new(FailureKind::Usage, anyhow!(text))
-        .hint("name one of those that `mde-cancel runs` lists")
+}
+
+fn list_runs(failure: Failure) -> Failure {
+    failure.hint(Hint::Command(
+        "to list all runs".to_owned(),
+        NextCommand::Runs,
+    ))
 }
 
 #[cfg(test)]
@@ -179,9 +238,10 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cli::commands::carry::open_store;
+    use crate::cli::hint::ForwardedFlags;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::RunId;
-    use crate::store::{NewRun, Store};
+    use crate::store::{InputMark, NewRun, Store};
 
     pub(in crate::cli::commands) fn store(dir: &Path) -> Store {
         open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
@@ -222,31 +282,84 @@ pub(super) mod tests {
         assert!(found.fault.is_some());
     }
 
+    fn texts(failure: &Failure) -> Vec<String> {
+        let flags = ForwardedFlags::default();
+        let hints = failure.hints.iter().map(|hint| hint.render(&flags));
+        hints.collect()
+    }
+
+    fn id(days: u128) -> RunId {
+        RunId::new(Uuid::from_u128(days << 64))
+    }
+
     #[tokio::test]
-    async fn without_a_name_only_one_unfinished_run_of_the_last_day_is_taken() {
+    async fn without_a_name_the_one_run_of_the_last_day_is_taken_that_has_rows_to_send() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let now = SystemClock::new().now().wall;
         let refusal = || unfinished(dir, now).map(|_| ()).unwrap_err();
+        let none = refusal();
+        let path = dir.display().to_string();
+        assert!(none.error.to_string().contains(&path), "{none:?}");
         begin(&store(&dir.join("sandbox")), 0).await;
         begin(&store(dir), 2).await;
         let none = refusal();
-        assert!(none.error.to_string().starts_with("there is no unfinished"));
-        assert!(none.hints.iter().any(|hint| hint.contains("must be named")));
+        assert!(none.error.to_string().contains(&path), "{none:?}");
+        let hints = texts(&none);
+        assert!(
+            hints.iter().any(|hint| hint.contains("is a sandbox run")),
+            "{hints:?}"
+        );
+        assert!(
+            hints
+                .iter()
+                .any(|hint| hint.ends_with("is older and must be named"))
+        );
+        assert!(hints.iter().any(|hint| hint.ends_with(": mde-cancel runs")));
         begin(&store(dir), 0).await;
         let one = unfinished(dir, now).unwrap();
-        assert!(!one.is_sandbox);
-        begin(&store(dir), 1).await;
-        let later = now + jiff::SignedDuration::from_secs(-60);
-        let several = unfinished(dir, later).map(|_| ()).unwrap_err();
+        assert_eq!((one.record.begun.id, one.is_sandbox), (id(0), false));
+        // Neither a live run nor one that has nothing left counts.
+        let live = store(dir);
+        begin(&live, 1).await;
+        let later = now - jiff::SignedDuration::from_secs(60);
+        assert_eq!(unfinished(dir, later).unwrap().record.begun.id, id(0));
+        drop(live);
         assert_eq!(
-            several.error.to_string(),
-            "2 runs of the last 24 hours are unfinished"
+            refusal_of(dir, later).0,
+            format!("2 runs of the last 24 hours in {path} are unfinished")
         );
-        let shown = several
-            .hints
-            .iter()
-            .filter(|hint| hint.contains(" ago, 0 rows"));
-        assert_eq!(shown.count(), 2);
+        let whole = InputMark {
+            complete: true,
+            ..InputMark::default()
+        };
+        let again = store(dir);
+        let key = again.reader().unwrap().run(id(1)).unwrap().unwrap().key;
+        again.append_rows(key, Vec::new(), whole).await.unwrap();
+        drop(again);
+        assert_eq!(unfinished(dir, later).unwrap().record.begun.id, id(0));
+    }
+
+    #[tokio::test]
+    async fn where_several_could_be_meant_each_is_named_with_its_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        for days in [0, 1] {
+            begin(&store(dir), days).await;
+        }
+        let now = SystemClock::new().now().wall - jiff::SignedDuration::from_secs(60);
+        let hints = refusal_of(dir, now).1;
+        for days in [0, 1] {
+            let command = format!("mde-cancel resume {}", id(days));
+            assert!(
+                hints.iter().any(|hint| hint.ends_with(&command)),
+                "{hints:?}"
+            );
+        }
+    }
+
+    fn refusal_of(dir: &Path, now: Timestamp) -> (String, Vec<String>) {
+        let failure = unfinished(dir, now).map(|_| ()).unwrap_err();
+        (failure.error.to_string(), texts(&failure))
     }
 }

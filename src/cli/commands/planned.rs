@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::plan_text::PlanText;
+use crate::cli::stop_reason::describe_stop;
 use crate::cli::text::local_zone;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
@@ -270,7 +271,7 @@ impl Plan<'_> {
 fn stopped(reason: &StopReason) -> Refusal {
     let signal = match reason {
         StopReason::Asked(what) => what.clone(),
-        other => format!("{other:?}"),
+        other => describe_stop(other),
     };
     Refusal::Stopped { signal }
 }

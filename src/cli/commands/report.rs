@@ -4,23 +4,19 @@ use crate::cli::failure::Failure;
 use crate::cli::settings::ReportSettings;
 use crate::clock::{Clock as _, SystemClock};
 
-use super::carry::prove_targets;
+use super::outputs::Outputs;
 use super::past;
-use super::reports::write_one;
+use super::reports::write_all;
 
 /// Writes the report.
 ///
 /// # Errors
 /// Returns that there is no such run, or why its report cannot be written.
 pub fn report(settings: &ReportSettings) -> Result<(), Failure> {
-    let targets = prove_targets(&settings.reports, &[])?;
     let run = match &settings.run {
         Some(text) => past::named(&settings.state_dir, text)?,
         None => past::newest(&settings.state_dir)?,
     };
-    let now = SystemClock::new().now().wall;
-    for (format, target) in &targets {
-        write_one(run.reader()?, run.record.begun.id, (*format, target), now)?;
-    }
-    Ok(())
+    let outputs = Outputs::prove(&settings.outputs, run.record.begun.id)?;
+    write_all(&run, &outputs, SystemClock::new().now().wall)
 }

@@ -1,24 +1,23 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::place::is_one_place;
-use crate::cli::settings::Output;
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::{Window, Windows};
 use crate::report::{
     Accepted, Course, Delivery, FOLLOW_UP_ROWS, ReportFormat, ReportSummary, ReportTarget, Setting,
-    Timeline, TimelineBuilder, World, write_report,
+    Timeline, TimelineBuilder, World, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
+use super::follow_up::{needs, unlooked};
+use super::outputs::Outputs;
+use super::past::PastRun;
 use super::service::SANDBOX_CLOUD;
 
 /// Writes one report of the run `id`, and tells whether all of it arrived.
@@ -33,39 +32,18 @@ pub(super) fn write_one(
         .map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
-/// Proves that the run's figures can be written, and that nothing else of the run stands in that place or is to; standard
-/// output is no place for them, for the summary goes there.
-pub(super) fn prove_metrics(
-    output: &Output,
-    inputs: &[PathBuf],
-    (reports, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
-) -> Result<Option<PathBuf>, Failure> {
-    let Some(path) = &output.metrics_file else {
-        return Ok(None);
-    };
-    let usage = |error: anyhow::Error| Failure::new(FailureKind::Usage, error);
-    let path = match ReportTarget::prove(path) {
-        Ok(ReportTarget::File(path)) => path,
-        Ok(ReportTarget::Stdout) => {
-            return Err(usage(anyhow!("--metrics-file needs the name of a file")));
-        }
-        Err(error) => {
-            let error = anyhow!(error).context("--metrics-file cannot be used");
-            return Err(usage(error));
-        }
-    };
-    let targets = reports.iter().map(|(_, target)| target).chain(follow_up);
-    let mut taken = targets
-        .filter_map(ReportTarget::path)
-        .chain(inputs.iter().map(PathBuf::as_path));
-    if taken.any(|other| is_one_place(other, &path)) {
-        let error = anyhow!(
-            "the metrics file {} would replace a report, the follow-up list or an input",
-            path.display()
-        );
-        return Err(usage(error).hint("name another file with --metrics-file"));
+/// Writes the reports of a run that isn't executed here, and the list of its machines, at which nobody looks again.
+pub(super) fn write_all(run: &PastRun, outputs: &Outputs, now: Timestamp) -> Result<(), Failure> {
+    let id = run.record.begun.id;
+    for (format, target) in &outputs.reports {
+        write_one(run.reader()?, id, (*format, target), now)?;
     }
-    Ok(Some(path))
+    let Some(target) = &outputs.follow_up else {
+        return Ok(());
+    };
+    let rows = run.reader()?.report_rows(id).map_err(state)?;
+    let machines = unlooked(needs(rows).map_err(state)?);
+    write_follow_ups(target, &machines).map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
 /// Gathers what a report says of a run besides its rows, at the same instant as they.

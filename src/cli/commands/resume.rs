@@ -4,39 +4,42 @@
 //! final report covers the whole run. The run's settings are kept; how to sign in is given anew, and must lead to the
 //! same tenant, app and cloud.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
-use crate::cli::again::Again;
 use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
-use crate::cli::settings::{ConnectionSettings, Consent, Profiles, ResumeSettings, SettingsError};
-use crate::cli::text::{Count, Span, visible};
+use crate::cli::settings::{
+    ConnectionSettings, Consent, NamedFile, OutputPaths, Profiles, ResumeSettings, SettingsError,
+    default_outputs, input_files,
+};
+use crate::cli::terminal::print;
+use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Before, Beyond, Intake, LaneNames, Place, Planner, recall};
+use crate::engine::{Before, Beyond, Intake, LaneNames, Place, Planner, look_over, recall};
 use crate::input::{Bookmark, Input, InputSettings, open};
-use crate::model::RunId;
-use crate::report::{ReportFormat, ReportTarget, write_follow_ups};
-use crate::store::{Holder, InputMark, RunState, Store, StoreError};
+use crate::model::{Destination, RunId, SEVERAL, Scope};
+use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
 use super::carry::{
-    Carrying, StopWishes, carry_out, open_store, prove_follow_up, prove_targets, say, say_sandbox,
-    state, stopped_early, usage,
+    Carrying, StopWishes, carry_out, open_store, say, say_sandbox, state, stopped_early, usage,
 };
 use super::choosing::is_selection;
 use super::ending::Look;
-use super::follow_up::{needs, unlooked};
+use super::forecast::Spent;
 use super::lanes::Lanes;
 use super::order::{Agreement, Order};
+use super::outputs::Outputs;
 use super::past;
 use super::past::PastRun;
 use super::planned::{Plan, Refused, Terms};
-use super::reports::{prove_metrics, write_one};
+use super::reports::write_all;
 use super::service::Service;
 
 /// What a run is begun for, in the words of a refusal.
@@ -50,7 +53,7 @@ pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,
     look: Look,
-    again: &Again,
+    flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -58,13 +61,17 @@ pub async fn resume(
         Some(text) => past::named(&settings.state_dir, text)?,
         None => past::unfinished(&settings.state_dir, clock.now().wall)?,
     };
+    if settings.dry_run {
+        return show_what_is_left(&past, &*clock, look).await;
+    }
     let begun = &past.record.begun;
-    let targets = prove_targets(&report_paths(&past, settings.reports), &[])?;
-    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &[], &targets)?;
-    let metrics = prove_metrics(&settings.output, &[], (&targets, follow_up.as_ref()))?;
+    let inputs = past::inputs_of(&past.record);
+    let recalled = Order::recall(&begun.settings).map_err(usage);
+    let stored = recalled.as_ref().ok().map(|(order, _)| &order.outputs);
+    let paths = output_paths((settings.outputs, settings.kept), &past, stored)?;
+    let outputs = Outputs::prove(&paths, begun.id)?;
     if past.record.state == RunState::Finished {
-        let now = clock.now().wall;
-        return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
+        return finished(&past, &outputs, progress, clock.now().wall);
     }
     if let Some(holder) = past.record.holder.clone() {
         // Nobody shall sign in and read a plan for that.
@@ -75,10 +82,11 @@ pub async fn resume(
     } else {
         Some(Terminal::find(StdinUse::Free, look.error_paint)?)
     };
-    let (mut order, intake) = Order::recall(&begun.settings).map_err(usage)?;
+    let (mut order, intake) = recalled?;
+    order.outputs = paths;
+    let kept = order.keep(&intake);
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().timeout_grace, &*clock)?;
-    let inputs = inputs_of(&past);
     let is_planned = terminal.is_some() || order.max_actions.is_some();
     must_be_agreed(&past, (&inputs, &order), is_planned)?;
     let signing_in = (settings.connection, &settings.profiles);
@@ -90,9 +98,9 @@ pub async fn resume(
     let past = take_over(past, &store, clock.now().wall).await?;
     let begun = &past.record.begun;
     if past.record.state == RunState::Finished {
-        let now = clock.now().wall;
-        return finished(&past, (&targets, follow_up.as_ref()), (progress, now));
+        return finished(&past, &outputs, progress, clock.now().wall);
     }
+    store_settings(&past, &store, &kept).await?;
     let (mut before, mut planner) = recall_rows(&past, &order, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
@@ -108,7 +116,7 @@ pub async fn resume(
             clock: &clock,
             lanes: &lanes,
             order: &order,
-            kept: &begun.settings,
+            kept: &kept,
             origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
         };
@@ -138,16 +146,60 @@ pub async fn resume(
         intake,
         planner,
         before,
-        targets,
-        follow_up,
-        metrics,
-        again: again.clone(),
+        outputs,
+        flags: flags.clone(),
         stop,
         stop_after: settings.stop_after,
         lost,
         order,
     };
     carry_out(carrying, progress, look).await
+}
+
+/// Prints the plan of what is left, from the journal alone.
+async fn show_what_is_left(
+    past: &PastRun,
+    clock: &dyn Clock,
+    look: Look,
+) -> Result<RunExit, Failure> {
+    let begun = &past.record.begun;
+    let (order, _) = Order::recall(&begun.settings).map_err(usage)?;
+    let store = open_store(&past.state_dir, order.retry().timeout_grace, clock)?;
+    let (summary, _) = look_over(&store, begun.id).map_err(state)?;
+    let now = clock.now();
+    let scope = Scope {
+        cloud: begun.cloud.clone(),
+        tenant: begun.tenant.clone(),
+        app: begun.app.clone(),
+        destination: Destination::Cancel,
+    };
+    let windows = order.windows.scaled_down(order.time_scale);
+    let milestones = if order.lanes.is_empty() {
+        let spent = Spent::read(&store, &scope, &windows, now).await;
+        spent.map_err(state)?.milestones(summary.send, now)
+    } else {
+        Vec::new()
+    };
+    let mut place = about(past, None, now.wall);
+    if !past.record.intake.complete {
+        place.push(("unread", "the rest of its input".to_owned()));
+    }
+    let parties = [&begun.cloud, &begun.tenant, &begun.app];
+    let parties = PARTIES.into_iter().zip(parties.map(Clone::clone));
+    place.extend(parties.filter(|(_, name)| name != SEVERAL));
+    let text = PlanText {
+        summary: &summary,
+        milestones: &milestones,
+        triage: order.triage,
+        reads: 0,
+        permissions: None,
+        token_ends: None,
+        place: &place,
+        now: now.wall,
+        zone: &local_zone(),
+    };
+    print(&text.render(look.width, look.paint)).map_err(Failure::of_output)?;
+    Ok(RunExit::Done)
 }
 
 /// Refuses what nobody has agreed to, and nobody is asked about now.
@@ -165,14 +217,17 @@ fn must_be_agreed(
     Ok(())
 }
 
-/// Returns where the reports go: what was named, or where a new run's would.
-fn report_paths(past: &PastRun, named: Vec<PathBuf>) -> Vec<PathBuf> {
-    if !named.is_empty() {
-        return named;
-    }
-    let mark = if past.is_sandbox { "SANDBOX-" } else { "" };
-    let name = format!("./mde-cancel-{mark}{}.csv", past.record.begun.id);
-    vec![PathBuf::from(name)]
+/// Returns where the run writes: where that was typed, else as it was begun.
+fn output_paths(
+    (typed, mut kept): (OutputPaths, Vec<NamedFile>),
+    past: &PastRun,
+    stored: Option<&OutputPaths>,
+) -> Result<OutputPaths, SettingsError> {
+    let paths = typed.or(stored.cloned().unwrap_or_default());
+    let paths = paths.or(default_outputs(past.record.begun.id, past.is_sandbox));
+    kept.extend(input_files(&past::inputs_of(&past.record)));
+    paths.check(&kept)?;
+    Ok(paths)
 }
 
 /// Takes the hold of a run, and looks at it once more: nobody else writes to it from here on, but until now whoever held
@@ -184,6 +239,18 @@ async fn take_over(past: PastRun, store: &Store, at: Timestamp) -> Result<PastRu
         error => state(error),
     })?;
     past.again()
+}
+
+/// Journals where the run writes from here on, if that was typed.
+async fn store_settings(past: &PastRun, store: &Store, settings: &str) -> Result<(), Failure> {
+    if settings == past.record.begun.settings {
+        return Ok(());
+    }
+    let record = Record::RunSettings {
+        run: past.record.key,
+        settings: settings.to_owned(),
+    };
+    store.write(vec![record]).await.map_err(state)
 }
 
 /// A run that a live process executes.
@@ -238,27 +305,22 @@ fn nobody_asked(past: &PastRun) -> Failure {
         "run {id} broke off before anybody agreed to it, and --yes does not say to how many cancels"
     );
     Failure::new(FailureKind::Refused, error)
-        .hint(format!(
-            "at a terminal, `mde-cancel resume {id}` shows its plan and asks"
+        .hint(Hint::Command(
+            "to see what is left".to_owned(),
+            NextCommand::ResumeDryRun(id),
         ))
-        .hint("or give the command again with which it was begun")
+        .hint("at a terminal, resume without --yes shows the plan and asks; or give the first command again")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
 fn finished(
     past: &PastRun,
-    (targets, follow_up): (&[(ReportFormat, ReportTarget)], Option<&ReportTarget>),
-    (progress, now): (&Progress, Timestamp),
+    outputs: &Outputs,
+    progress: &Progress,
+    now: Timestamp,
 ) -> Result<RunExit, Failure> {
     let id = past.record.begun.id;
-    for (format, target) in targets {
-        write_one(past.reader()?, id, (*format, target), now)?;
-    }
-    if let Some(target) = follow_up {
-        let needs = needs(past.reader()?.report_rows(id).map_err(state)?).map_err(state)?;
-        write_follow_ups(target, &unlooked(needs))
-            .map_err(|error| Failure::new(FailureKind::Report, error))?;
-    }
+    write_all(past, outputs, now)?;
     say(
         progress,
         &format!("run {id} is finished; its reports are written again"),
@@ -330,14 +392,6 @@ async fn reach_several(
         }
     }
     Ok(lanes)
-}
-
-fn inputs_of(past: &PastRun) -> Vec<Input> {
-    let names: Vec<String> = serde_json::from_str(&past.record.begun.inputs).unwrap_or_default();
-    names
-        .iter()
-        .map(|name| Input::parse(name.as_ref()))
-        .collect()
 }
 
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.
@@ -444,7 +498,6 @@ fn name(input: &Input) -> String {
 mod tests {
     use super::*;
     use crate::cli::commands::past::tests::{begin, store};
-    use crate::store::Record;
 
     #[tokio::test]
     async fn what_became_of_a_run_after_the_first_look_at_it_is_known_once_it_is_held() {
@@ -457,7 +510,7 @@ mod tests {
         let refused = take_over(looked(), &store(dir), at).await;
         let refused = refused.map(drop).unwrap_err();
         assert!(
-            refused.hints[0].starts_with("wait for its end"),
+            matches!(&refused.hints[0], Hint::Text(text) if text.starts_with("wait for its end")),
             "{refused:?}"
         );
         let mark = InputMark {

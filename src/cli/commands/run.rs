@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cli::again::Again;
 use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{Consent, Profiles, RunSettings, World, apart};
 use crate::clock::{Clock, SystemClock};
@@ -22,15 +22,14 @@ use crate::platform;
 use crate::store::NewRun;
 
 use super::carry::{
-    Carrying, StopWishes, carry_out, open_store, prove_follow_up, prove_targets, say_sandbox,
-    state, stopped_early, usage,
+    Carrying, StopWishes, carry_out, open_store, say_sandbox, state, stopped_early, usage,
 };
 use super::choosing::{input_name, read_keep};
 use super::ending::Look;
 use super::lanes::Lanes;
 use super::order::Order;
+use super::outputs::Outputs;
 use super::planned::{Plan, Refused, Terms};
-use super::reports::prove_metrics;
 use super::select::{Selecting, filter};
 use super::service::Service;
 
@@ -48,7 +47,7 @@ pub async fn run(
     mut settings: RunSettings,
     progress: &Progress,
     look: Look,
-    again: &Again,
+    flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = StopWishes::listen(progress).await?;
@@ -60,11 +59,8 @@ pub async fn run(
     let selection = settings.selection.selection(clock.now().wall);
     let mut order = Order::of(&settings, (selection, keep));
     let filter = filter(settings.selection.filter.clone(), &order.selection);
-    let mut must_stay = files(&settings.inputs);
-    must_stay.extend(settings.selection.exclude_from.iter().cloned());
-    let targets = prove_targets(&settings.report_paths(id), &must_stay)?;
-    let follow_up = prove_follow_up(settings.follow_up.as_deref(), &must_stay, &targets)?;
-    let metrics = prove_metrics(&settings.output, &must_stay, (&targets, follow_up.as_ref()))?;
+    order.outputs = settings.output_paths(id);
+    let outputs = Outputs::prove(&order.outputs, id)?;
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let store = open_store(&settings.state_dir, order.retry().timeout_grace, &*clock)?;
     let lanes = tokio::select! {
@@ -134,10 +130,8 @@ pub async fn run(
         intake,
         planner,
         before,
-        targets,
-        follow_up,
-        metrics,
-        again: again.clone(),
+        outputs,
+        flags: flags.clone(),
         stop,
         stop_after: settings.stop_after,
         lost: None,
@@ -163,15 +157,6 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
         terminal,
         max_actions: settings.max_actions,
     }))
-}
-
-/// Returns the files among inputs.
-fn files(inputs: &[Input]) -> Vec<PathBuf> {
-    let file = |input: &Input| match input {
-        Input::File(path) => Some(path.clone()),
-        Input::Stdin => None,
-    };
-    inputs.iter().filter_map(file).collect()
 }
 
 async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {

@@ -6,6 +6,7 @@ use crate::cli::args::value::InvalidValue;
 use crate::report::UnknownFormat;
 
 use super::config_file::ConfigFault;
+use super::outputs::NamedFile;
 
 /// Why there are no settings.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -71,13 +72,25 @@ pub enum SettingsError {
     /// Nothing to sign in with, where states were to be read.
     #[error("there is nothing to sign in with, and without that no states can be read")]
     NoTokenToPreview,
-    /// A log in a file that is something else's.
-    #[error("the log file {} is also {what}", .path.display())]
-    LogElsewhere {
-        /// The path of the log.
+    /// A list of machines with an ending that promises something else.
+    #[error("the follow-up list {} is a CSV file, so its name must end in .csv", .path.display())]
+    FollowUpFormat {
+        /// The path as given.
         path: PathBuf,
-        /// What else it is.
-        what: &'static str,
+    },
+    /// A list of machines where the report or the summary goes.
+    #[error("the follow-up list cannot go to standard output; name a file with --follow-up")]
+    FollowUpToStdout,
+    /// Figures where the summary goes.
+    #[error("--metrics-file needs the name of a file")]
+    MetricsToStdout,
+    /// An output that would overwrite what is read, kept, or written besides.
+    #[error("{} {} is the same file as {} {}", .output.what, .output.path.display(), .other.what, .other.path.display())]
+    SameFile {
+        /// The output.
+        output: NamedFile,
+        /// What it would overwrite.
+        other: NamedFile,
     },
     /// Neither an input nor a selection from the tenant.
     #[error("there is neither an INPUT nor a selection from the tenant")]
@@ -113,12 +126,6 @@ pub enum SettingsError {
     /// A report in a format that cannot be written.
     #[error(transparent)]
     ReportFormat(#[from] UnknownFormat),
-    /// Two reports in one place.
-    #[error("--report names {} more than once", .path.display())]
-    ReportTwice {
-        /// The place.
-        path: PathBuf,
-    },
     /// A sandbox knows the actions of the input, and no others.
     #[error("--sandbox needs an INPUT: the sandbox is made of its actions")]
     SandboxWithoutInput,
@@ -196,9 +203,7 @@ impl SettingsError {
             }
             Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint().into_iter().collect(),
-            Self::LogElsewhere { .. } => {
-                &["name another file with --log-file (MDE_CANCEL_LOG_FILE)"]
-            }
+            Self::SameFile { .. } => &["name another file"],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::OneOfSeveral { .. } => &["write it into each profile of the config file"],
             Self::SameTenant { .. } => &[
@@ -221,7 +226,9 @@ impl SettingsError {
             | Self::EnvironmentValue { .. }
             | Self::PlainHttp { .. }
             | Self::ReportFormat(_)
-            | Self::ReportTwice { .. }
+            | Self::FollowUpFormat { .. }
+            | Self::FollowUpToStdout
+            | Self::MetricsToStdout
             | Self::SandboxWithoutInput
             | Self::StdinTwice
             | Self::SecretFile { .. } => &[],

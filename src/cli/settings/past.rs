@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::{
-    CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
+    CommonArgs, RemoveArgs, ReportArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
 };
 use crate::engine::Precheck;
-use crate::report::ReportFormat;
 
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
-use super::output::Output;
+use super::outputs::{NamedFile, OutputPaths};
 use super::run::Consent;
 use super::surroundings::Surroundings;
 use super::tenants::Profiles;
@@ -24,14 +23,12 @@ pub struct ResumeSettings {
     pub run: Option<String>,
     /// Whether somebody is to be asked; nobody is about a sandbox run.
     pub consent: Consent,
-    /// Where its reports go; empty for the default.
-    pub reports: Vec<PathBuf>,
-    /// Where the machines are listed that still need a hand.
-    pub follow_up: Option<PathBuf>,
+    /// Where it writes, as typed; what isn't is as the run was begun.
+    pub outputs: OutputPaths,
+    /// Whether to show what is left and send nothing.
+    pub dry_run: bool,
     /// Whether the run's own word holds, or what is left goes out unread.
     pub triage: Option<Precheck>,
-    /// What is written beside them.
-    pub output: Output,
     /// When to stop cleanly.
     pub stop_after: Option<Duration>,
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
@@ -40,6 +37,8 @@ pub struct ResumeSettings {
     pub profiles: Profiles,
     /// Where the journal lies.
     pub state_dir: PathBuf,
+    /// What no output may overwrite.
+    pub kept: Vec<NamedFile>,
 }
 
 impl ResumeSettings {
@@ -48,22 +47,17 @@ impl ResumeSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let follow_up = super::run::follow_up(&typed.report, around);
-        let reports = typed.report.reports;
-        for path in &reports {
-            ReportFormat::from_path(path)?;
-        }
         Ok(Self {
             run: typed.run,
             consent: Consent::of(typed.yes),
-            reports,
-            follow_up,
+            dry_run: typed.dry_run,
+            outputs: OutputPaths::typed(typed.report)?,
             triage: typed.no_precheck.then_some(Precheck::Skip),
-            output: Output::resolve(typed.report.output, around),
             stop_after: typed.stop_after,
             profiles: Profiles::resolve(&typed.connection, around),
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around)?,
+            kept: Vec::new(),
         })
     }
 }
@@ -145,8 +139,8 @@ impl RemoveSettings {
 pub struct ReportSettings {
     /// The run's id or the beginning of it; the newest where there is none.
     pub run: Option<String>,
-    /// Where it goes.
-    pub reports: Vec<PathBuf>,
+    /// Where it is written.
+    pub outputs: OutputPaths,
     /// Where the journal lies.
     pub state_dir: PathBuf,
 }
@@ -157,17 +151,17 @@ impl ReportSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let reports = if typed.reports.is_empty() {
-            vec![PathBuf::from("-")]
-        } else {
-            typed.reports
-        };
-        for path in &reports {
-            ReportFormat::from_path(path)?;
+        let mut outputs = OutputPaths::typed(ReportArgs {
+            reports: typed.reports,
+            follow_up: typed.follow_up,
+            metrics_file: None,
+        })?;
+        if outputs == OutputPaths::default() {
+            outputs.reports.push(PathBuf::from("-"));
         }
         Ok(Self {
             run: typed.run,
-            reports,
+            outputs,
             state_dir: common::state_dir(common, around)?,
         })
     }

@@ -5,20 +5,18 @@ use std::time::Duration;
 
 use crate::cli::args::value::PaceChoice;
 use crate::cli::args::{
-    CommonArgs, ConnectionArgs, ConsentArgs, InputArgs, PaceArgs, ReportArgs, RunArgs, value,
+    CommonArgs, ConnectionArgs, ConsentArgs, InputArgs, PaceArgs, RunArgs, value,
 };
-use crate::cli::place::is_one_place;
 use crate::engine::Precheck;
 use crate::engine::core::MaxFailures;
 use crate::input::{BookmarkUse, Input, InputSettings};
 use crate::model::{ActionType, RunId};
 use crate::quota::Pace;
-use crate::report::ReportFormat;
 
 use super::allowance::Allowance;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
-use super::output::Output;
+use super::outputs::OutputPaths;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 use super::tenants::Profiles;
@@ -52,12 +50,8 @@ pub struct RunSettings {
     pub consent: Consent,
     /// More actions than this are not cancelled.
     pub max_actions: Option<u64>,
-    /// Where reports go; [`RunSettings::report_paths`] knows the default.
-    pub reports: Vec<PathBuf>,
-    /// Where the machines are listed that still need a hand.
-    pub follow_up: Option<PathBuf>,
-    /// What is written beside them.
-    pub output: Output,
+    /// Where it writes; [`RunSettings::output_paths`] knows the default.
+    pub outputs: OutputPaths,
     /// What the service allows.
     pub allowance: Allowance,
     /// What bursts are spread to; none at all spreads nothing.
@@ -102,6 +96,20 @@ pub enum World {
         /// By how much every quota period and every wait is to be shortened.
         time_scale: u32,
     },
+}
+
+impl World {
+    /// Returns the connections that it may use.
+    pub(super) fn connections(&self) -> Box<dyn Iterator<Item = &ConnectionSettings> + '_> {
+        match self {
+            Self::Service(connection) => Box::new(std::iter::once(connection)),
+            Self::Tenants(connections) => Box::new(connections.iter()),
+            Self::ByInput(profiles, otherwise) => {
+                Box::new(otherwise.iter().chain(profiles.connections()))
+            }
+            Self::Sandbox { .. } => Box::new(std::iter::empty()),
+        }
+    }
 }
 
 /// Whether accepted actions are read again.
@@ -172,10 +180,8 @@ impl RunSettings {
             triage,
             verify,
             consent: Consent::NotNeeded,
-            follow_up: follow_up(&typed.report, around),
             max_actions: typed.max_actions,
-            output: Output::resolve(typed.report.output.clone(), around),
-            reports: reports(typed.report, around)?,
+            outputs: OutputPaths::resolve(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
             pace: match pace {
                 Some(PaceChoice(pace)) => pace,
@@ -227,17 +233,10 @@ impl RunSettings {
         Ok(settings)
     }
 
-    /// Returns where the reports of a run go: what was named, or one CSV file in the current folder, whose name says so
-    /// where nothing of it is real.
-    pub fn report_paths(&self, run: RunId) -> Vec<PathBuf> {
-        if !self.reports.is_empty() {
-            return self.reports.clone();
-        }
-        let mark = match self.world {
-            World::Service(_) | World::Tenants(_) | World::ByInput(..) => "",
-            World::Sandbox { .. } => "SANDBOX-",
-        };
-        vec![Path::new(".").join(format!("mde-cancel-{mark}{run}.csv"))]
+    /// Returns where a run writes: what was named, and the default report where none was.
+    pub fn output_paths(&self, run: RunId) -> OutputPaths {
+        let is_sandbox = matches!(self.world, World::Sandbox { .. });
+        self.outputs.clone().or(default_outputs(run, is_sandbox))
     }
 }
 
@@ -313,24 +312,15 @@ pub(super) fn intake(
     })
 }
 
-fn reports(typed: ReportArgs, around: &Surroundings<'_>) -> Result<Vec<PathBuf>, SettingsError> {
-    let mut paths = typed.reports;
-    if paths.is_empty() {
-        paths.extend(around.raw("MDE_CANCEL_REPORT").map(PathBuf::from));
+/// Returns where a run writes if nothing is named: a CSV report in the current folder, whose name says where nothing of it
+/// is real.
+pub fn default_outputs(run: RunId, is_sandbox: bool) -> OutputPaths {
+    let mark = if is_sandbox { "SANDBOX-" } else { "" };
+    let name = format!("mde-cancel-{mark}{run}.csv");
+    OutputPaths {
+        reports: vec![Path::new(".").join(name)],
+        ..OutputPaths::default()
     }
-    for (position, path) in paths.iter().enumerate() {
-        ReportFormat::from_path(path)?;
-        let mut earlier = paths[..position].iter();
-        if earlier.any(|other| is_one_place(other, path)) {
-            return Err(SettingsError::ReportTwice { path: path.clone() });
-        }
-    }
-    Ok(paths)
-}
-
-pub(super) fn follow_up(typed: &ReportArgs, around: &Surroundings<'_>) -> Option<PathBuf> {
-    let typed = typed.follow_up.clone();
-    typed.or_else(|| around.raw("MDE_CANCEL_FOLLOW_UP").map(PathBuf::from))
 }
 
 fn verify(typed: &ConsentArgs, around: &Surroundings<'_>) -> Result<Verify, SettingsError> {

@@ -37,6 +37,13 @@ impl Profiles {
         ConnectionSettings::resolve(typed.clone(), &around.with_config(layer))
     }
 
+    /// Returns those that can be used.
+    pub(super) fn connections(&self) -> impl Iterator<Item = &ConnectionSettings> {
+        self.all
+            .iter()
+            .filter_map(|(_, connection)| connection.as_ref().ok())
+    }
+
     /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

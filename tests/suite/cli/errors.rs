@@ -70,7 +70,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         (
             service("--report - --report -"),
             2,
-            "error: --report names - more than once\n",
+            "error: the report - is the same file as the report -\nhint: name another file\n",
         ),
         (
             service("").variable("MDE_CANCEL_TIMEOUT", "5"),

@@ -62,7 +62,7 @@ fn figures_that_have_no_place_are_refused_before_anything_is_sent() {
     fs::write(folder.path().join("ids.txt"), IDS).unwrap();
     for (path, what) in [
         ("-", "needs the name of a file"),
-        ("no/run.prom", "cannot be used"),
+        ("no/run.prom", "cannot be written"),
     ] {
         let mut run = binary(folder.path());
         run.args(["run", "ids.txt", "--sandbox", "--metrics-file", path]);
@@ -71,4 +71,211 @@ fn figures_that_have_no_place_are_refused_before_anything_is_sent() {
         assert!(said.contains(what), "{said}");
         assert!(!folder.path().join("state").exists());
     }
+}
+
+fn said(command: &mut Command, code: i32) -> (String, String) {
+    let output = command.assert().code(code).get_output().clone();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("sub")).unwrap();
+    for name in ["ids.csv", "keep.csv", "token.csv", "ca.csv"] {
+        fs::write(at(name), "precious").unwrap();
+    }
+    let config = "token-file = \"token.csv\"\nca-file = \"ca.csv\"\n";
+    fs::write(at("config.csv"), config).unwrap();
+    fs::hard_link(at("token.csv"), at("hard.csv")).unwrap();
+    let mut spellings = vec![
+        "ids.csv",
+        "sub/../ids.csv",
+        "keep.csv",
+        "hard.csv",
+        "ca.csv",
+    ];
+    spellings.extend([
+        "config.csv",
+        "./token.csv",
+        "state/state.db",
+        "state/state.db-wal",
+    ]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(at("token.csv"), at("link.csv")).unwrap();
+        spellings.push("link.csv");
+    }
+    for flag in ["--report", "--follow-up", "--metrics-file", "--log-file"] {
+        for path in &spellings {
+            if ["--report", "--follow-up"].contains(&flag) && path.contains("state") {
+                continue;
+            }
+            let mut run = binary(folder.path());
+            run.args(["run", "ids.csv", "--yes", "--config", "config.csv"]);
+            run.args(["--exclude-from", "keep.csv", flag, path]);
+            let (_, told) = said(&mut run, 2);
+            assert!(
+                told.contains("is the same file as"),
+                "{flag} {path}: {told}"
+            );
+        }
+    }
+    for name in ["ids.csv", "keep.csv", "token.csv", "ca.csv"] {
+        assert_eq!(fs::read_to_string(at(name)).unwrap(), "precious");
+    }
+    assert_eq!(fs::read_to_string(at("config.csv")).unwrap(), config);
+    assert!(!at("state").exists());
+}
+
+#[test]
+fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("ids.txt"), IDS).unwrap();
+    for name in ["mine.csv", "mine.html", "list.csv", "m.prom"] {
+        fs::write(at(name), "mine").unwrap();
+    }
+    let mut run = binary(folder.path());
+    run.args(["run", "ids.txt", "--sandbox", "--input-format", "lines"]);
+    run.args([
+        "--report",
+        "mine.csv",
+        "--report",
+        "mine.html",
+        "--follow-up",
+        "list.csv",
+    ]);
+    let (summary, warned) = said(&mut run, 3);
+    for (name, what) in [
+        ("mine.csv", "report"),
+        ("mine.html", "report"),
+        ("list.csv", "follow-up list"),
+    ] {
+        assert_eq!(fs::read_to_string(at(name)).unwrap(), "mine", "{name}");
+        let (stem, ending) = name.split_once('.').unwrap();
+        let all = fs::read_dir(folder.path()).unwrap();
+        let mut all = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let beside =
+            all.find(|other| other.starts_with(&format!("{stem}-")) && other.ends_with(ending));
+        let beside = beside.unwrap_or_else(|| panic!("nothing beside {name}"));
+        let flat = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+        let note =
+            format!("{name} is no {what} of ours and stays as it is; the {what} is {beside}");
+        assert!(flat.contains(&note), "{note}: {summary}");
+        assert!(warned.contains(&note), "{note}: {warned}");
+    }
+    let mut metrics = binary(folder.path());
+    metrics.args(["run", "ids.txt", "--sandbox", "--metrics-file", "m.prom"]);
+    let (_, told) = said(&mut metrics, 2);
+    assert!(
+        told.contains("m.prom exists and is no metrics file of ours"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_follow_up_list_has_the_ending_of_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
+    for path in ["x.html", "x", "x.csv.txt", "-"] {
+        for command in [
+            vec!["run", "ids.txt", "--sandbox"],
+            vec!["resume"],
+            vec!["report"],
+        ] {
+            let mut typed = binary(folder.path());
+            typed.args(&command).args(["--follow-up", path]);
+            let (_, told) = said(&mut typed, 2);
+            assert!(
+                told.contains("follow-up list"),
+                "{command:?} {path}: {told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bare_resume_writes_the_files_that_the_run_was_begun_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let ids = (1..=150).map(|number| crate::support::nth_id(number).to_string());
+    fs::write(at("ids.txt"), ids.collect::<Vec<_>>().join("\n")).unwrap();
+    fs::create_dir(at("elsewhere")).unwrap();
+    let state = at("state");
+    let outputs = ["r.csv", "r.json", "f.csv", "m.prom"];
+    let mut run = binary(folder.path());
+    run.args([
+        "run",
+        "ids.txt",
+        "--sandbox",
+        "--stop-after",
+        "1s",
+        "--report",
+        "r.csv",
+    ]);
+    run.args([
+        "--report",
+        "r.json",
+        "--follow-up",
+        "f.csv",
+        "--metrics-file",
+        "m.prom",
+    ]);
+    let (stdout, _) = said(&mut run, 4);
+    let id = stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("run "))
+        .unwrap()
+        .to_owned();
+    let stopped = outputs.map(|name| fs::read(at(name)).unwrap());
+    let mut resume = Command::cargo_bin("mde-cancel").unwrap();
+    resume
+        .current_dir(at("elsewhere"))
+        .env_clear()
+        .args(["resume", &id, "--state-dir"]);
+    resume.arg(&state).assert().code(3);
+    for (name, stopped) in outputs.iter().zip(stopped) {
+        assert_ne!(fs::read(at(name)).unwrap(), stopped, "{name}");
+    }
+    assert!(
+        !fs::read_to_string(at("r.csv"))
+            .unwrap()
+            .contains("not_attempted")
+    );
+    assert_eq!(fs::read_dir(at("elsewhere")).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_somebody_else_planted_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("ids.txt"), IDS).unwrap();
+    fs::create_dir(at("shared")).unwrap();
+    fs::create_dir(at("target")).unwrap();
+    let links = [("shared/r.csv", "target/r.csv"), ("shared/dir", "target")];
+    for (link, target) in links {
+        std::os::unix::fs::symlink(at(target), at(link)).unwrap();
+        // Only the superuser can give a link away.
+        if std::os::unix::fs::lchown(at(link), Some(65_534), None).is_err() {
+            return;
+        }
+    }
+    fs::write(at("target/r.csv"), "").unwrap();
+    for path in ["shared/r.csv", "shared/dir/x.csv"] {
+        for flag in ["--report", "--follow-up", "--metrics-file"] {
+            let mut run = binary(folder.path());
+            run.args(["run", "ids.txt", "--sandbox", flag, path]);
+            let (_, told) = said(&mut run, 2);
+            assert!(
+                told.contains("belongs to somebody else"),
+                "{flag} {path}: {told}"
+            );
+        }
+    }
+    assert_eq!(fs::read_to_string(at("target/r.csv")).unwrap(), "");
+    assert!(!at("target/x.csv").exists());
 }

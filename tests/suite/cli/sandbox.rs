@@ -83,7 +83,10 @@ async fn what_keeps_a_sandbox_from_serving_is_told() {
             .await
             .unwrap_err();
         assert_eq!(failure.exit().code(), 2, "{start}");
-        let text = failure.render(mde_cancel::cli::Paint::Plain);
+        let text = failure.render(
+            mde_cancel::cli::Paint::Plain,
+            &mde_cancel::cli::hint::ForwardedFlags::default(),
+        );
         assert!(text.starts_with(&start), "{text}");
     }
 }

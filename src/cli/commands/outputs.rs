@@ -1,0 +1,82 @@
+//! Where a run writes, proved writable before anything is sent.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::failure::Failure;
+use crate::cli::settings::OutputPaths;
+use crate::model::RunId;
+use crate::report::{FileKind, ReportFormat, ReportTarget};
+
+use super::carry::usage;
+
+/// Where a run writes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outputs {
+    pub(super) reports: Vec<(ReportFormat, ReportTarget)>,
+    /// Where the machines are listed that still need work.
+    pub(super) follow_up: Option<ReportTarget>,
+    /// Where the run's figures go.
+    pub(super) metrics_file: Option<PathBuf>,
+    /// What was written beside a file that isn't ours, in words.
+    pub(super) notes: Vec<String>,
+}
+
+impl Outputs {
+    /// Proves that every file can be written. A file that is no earlier one of ours is left alone, and ours goes beside it.
+    pub(super) fn prove(paths: &OutputPaths, run: RunId) -> Result<Self, Failure> {
+        let mut outputs = Self::default();
+        for path in &paths.reports {
+            let format = ReportFormat::from_path(path).map_err(usage)?;
+            let target = outputs.target(path, FileKind::Report(format), run)?;
+            outputs.reports.push((format, target));
+        }
+        if let Some(path) = &paths.follow_up {
+            outputs.follow_up = Some(outputs.target(path, FileKind::FollowUps, run)?);
+        }
+        if let Some(path) = &paths.metrics_file {
+            let target = outputs.target(path, FileKind::Metrics, run)?;
+            outputs.metrics_file = target.path().map(Path::to_owned);
+        }
+        for note in &outputs.notes {
+            tracing::warn!("{note}");
+        }
+        Ok(outputs)
+    }
+
+    fn target(&mut self, path: &Path, kind: FileKind, run: RunId) -> Result<ReportTarget, Failure> {
+        let target = ReportTarget::prove(path).map_err(usage)?;
+        let Some(place) = target.path() else {
+            return Ok(target);
+        };
+        if kind.may_replace(place) {
+            return Ok(target);
+        }
+        let beside = beside(path, run);
+        let what = match kind {
+            FileKind::Report(_) => "report",
+            FileKind::FollowUps => "follow-up list",
+            FileKind::Metrics => "metrics file",
+        };
+        if kind == FileKind::Metrics || !kind.may_replace(&beside) {
+            let error = anyhow::anyhow!("{} exists and is no {what} of ours", path.display());
+            return Err(usage(error).hint("name another file, or move that one away"));
+        }
+        self.notes.push(format!(
+            "{} is no {what} of ours and stays as it is; the {what} is {}",
+            path.display(),
+            beside.display()
+        ));
+        ReportTarget::prove(&beside).map_err(usage)
+    }
+}
+
+/// Names a file beside `path` that belongs to one run.
+fn beside(path: &Path, run: RunId) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{run}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
+}

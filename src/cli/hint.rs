@@ -1,0 +1,270 @@
+//! What an error or a summary tells people to do next: words, or a command that can be pasted and run.
+//!
+//! A command is kept as a value and becomes text in one place, together with the flags that were typed and still apply:
+//! where the state is, which configuration is read, how to sign in. What the environment says isn't repeated, for it
+//! applies by itself. No flag takes a secret, so a hint holds none.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
+
+use crate::model::RunId;
+
+use super::args::ConnectionArgs;
+use super::args::config::ConfigFileArgs;
+
+/// What the user can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Words, as an imperative without a period.
+    Text(String),
+    /// What a command is good for, and the command.
+    Command(String, NextCommand),
+}
+
+impl<T: Into<String>> From<T> for Hint {
+    fn from(text: T) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl Hint {
+    /// Returns the hint in one line.
+    pub fn render(&self, flags: &ForwardedFlags) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Command(why, command) => format!("{why}: {}", command.render(flags)),
+        }
+    }
+}
+
+/// A command to type next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextCommand {
+    /// Check the sign-in and the permissions.
+    Doctor,
+    /// Write a run's report.
+    Report(RunId, PathBuf),
+    /// Write the list of machines that still need work.
+    FollowUp(RunId, PathBuf),
+    /// Continue a run.
+    Resume(RunId),
+    /// Continue a run without reading states first.
+    ResumeWithoutPrecheck(RunId),
+    /// Show what is left of a run.
+    ResumeDryRun(RunId),
+    /// Send what a report says is unsettled.
+    RunAgain(PathBuf),
+    /// List past runs.
+    Runs,
+}
+
+/// Which typed flags a command repeats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forward {
+    State,
+    Connection,
+    /// The connection, and `--yes` where it was typed.
+    Consent,
+    /// All that, and the exclusions.
+    Exclusions,
+}
+
+impl NextCommand {
+    /// Returns the command line, quoted for a shell.
+    pub fn render(&self, flags: &ForwardedFlags) -> String {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let id = |run: &RunId| run.to_string();
+        let (words, forward): (Vec<String>, _) = match self {
+            Self::Doctor => (words(&["doctor"]), Forward::Connection),
+            Self::Report(run, to) => (
+                words(&["report", &id(run), "--report", &path(to)]),
+                Forward::State,
+            ),
+            Self::FollowUp(run, to) => (
+                words(&["report", &id(run), "--follow-up", &path(to)]),
+                Forward::State,
+            ),
+            Self::Resume(run) => (words(&["resume", &id(run)]), Forward::Consent),
+            Self::ResumeWithoutPrecheck(run) => (
+                words(&["resume", &id(run), "--no-precheck"]),
+                Forward::Consent,
+            ),
+            Self::ResumeDryRun(run) => (
+                words(&["resume", &id(run), "--dry-run"]),
+                Forward::Connection,
+            ),
+            Self::RunAgain(report) => (words(&["run", &path(report)]), Forward::Exclusions),
+            Self::Runs => (words(&["runs"]), Forward::State),
+        };
+        let groups: &[&[String]] = match forward {
+            Forward::State => &[&flags.state],
+            Forward::Connection => &[&flags.connection, &flags.state],
+            Forward::Consent => &[&flags.consent, &flags.connection, &flags.state],
+            Forward::Exclusions => &[
+                &flags.exclusions,
+                &flags.consent,
+                &flags.connection,
+                &flags.state,
+            ],
+        };
+        let all = words.iter().chain(groups.iter().copied().flatten());
+        let quoted: Vec<_> = all.map(|word| quoted(word)).collect();
+        format!("mde-cancel {}", quoted.join(" "))
+    }
+}
+
+/// The flags that were typed and that the next command needs, too.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardedFlags {
+    state: Vec<String>,
+    connection: Vec<String>,
+    consent: Vec<String>,
+    exclusions: Vec<String>,
+}
+
+impl ForwardedFlags {
+    /// Takes from what was typed what holds for the next command.
+    pub fn of(typed: &ArgMatches) -> Self {
+        let mut typed = typed;
+        while let Some((_, inner)) = typed.subcommand() {
+            typed = inner;
+        }
+        let mut state = flags(typed, &[("state_dir", "state-dir")]);
+        state.extend(flags_of::<ConfigFileArgs>(typed));
+        Self {
+            state,
+            connection: flags_of::<ConnectionArgs>(typed),
+            consent: match typed.try_get_one("yes") {
+                Ok(Some(true)) => vec!["--yes".to_owned()],
+                _ => Vec::new(),
+            },
+            exclusions: flags(typed, &[("exclude_from", "exclude-from")]),
+        }
+    }
+}
+
+/// Returns those of a group's flags that were typed.
+fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
+    let group = A::augment_args(Command::new(""));
+    let names: Vec<_> = group
+        .get_arguments()
+        .filter_map(|flag| Some((flag.get_id().as_str(), flag.get_long()?)))
+        .collect();
+    flags(typed, &names)
+}
+
+/// Returns those of some flags that were typed, each by its id and its name.
+fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
+    let mut words = Vec::new();
+    for (id, name) in names {
+        // A command that doesn't have the flag is asked about it, too.
+        if !matches!(typed.try_contains_id(id), Ok(true))
+            || typed.value_source(id) != Some(ValueSource::CommandLine)
+        {
+            continue;
+        }
+        for value in typed.get_raw(id).into_iter().flatten() {
+            words.push(format!("--{name}"));
+            words.push(value.to_string_lossy().into_owned());
+        }
+    }
+    words
+}
+
+/// Quotes a word for a shell where it needs that.
+fn quoted(word: &str) -> String {
+    // The one thing that cannot be quoted is a NUL, which no argument holds.
+    shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+    use uuid::Uuid;
+
+    use crate::cli::args::Cli;
+
+    use super::*;
+
+    fn typed(words: &[&str]) -> ForwardedFlags {
+        let words = std::iter::once(&"mde-cancel").chain(words);
+        ForwardedFlags::of(&Cli::command().try_get_matches_from(words).unwrap())
+    }
+
+    fn commands() -> Vec<NextCommand> {
+        let run = RunId::new(Uuid::from_u128(7));
+        let file = || PathBuf::from("it's here.csv");
+        vec![
+            NextCommand::Doctor,
+            NextCommand::Report(run, file()),
+            NextCommand::FollowUp(run, file()),
+            NextCommand::Resume(run),
+            NextCommand::ResumeWithoutPrecheck(run),
+            NextCommand::ResumeDryRun(run),
+            NextCommand::RunAgain(file()),
+            NextCommand::Runs,
+        ]
+    }
+
+    #[test]
+    fn every_command_parses_and_leads_to_the_same_state_folder() {
+        let flags = typed(&[
+            "--state-dir",
+            "it's $HERE\n",
+            "run",
+            "a.csv",
+            "--yes",
+            "--comment",
+            "x",
+            "--cloud=gcc",
+            "--report",
+            "r.csv",
+            "--exclude-from",
+            "keep these.txt",
+            "--profile",
+            "p,q",
+        ]);
+        for command in commands() {
+            let line = command.render(&flags);
+            let words = shlex::split(&line).unwrap();
+            let parsed =
+                Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let folder = parsed.common.state_dir.unwrap();
+            assert_eq!(folder.to_str(), Some("it's $HERE\n"), "{line}");
+            assert_eq!(parsed.config.profiles, ["p", "q"], "{line}");
+            assert!(
+                !line.contains("--report r.csv") && !line.contains("--comment"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_command_repeats_what_it_needs_and_says_yes_only_where_that_was_typed() {
+        let line = |words: &[&str], command: NextCommand| command.render(&typed(words));
+        let id = RunId::new(Uuid::from_u128(7));
+        let typed_yes = ["run", "a", "-y", "--cloud", "gcc", "--exclude-from", "k"];
+        let without = ["run", "a", "--cloud", "gcc", "--exclude-from", "k"];
+        assert_eq!(
+            line(&typed_yes, NextCommand::Resume(id)),
+            format!("mde-cancel resume {id} --yes --cloud gcc")
+        );
+        assert_eq!(
+            line(&without, NextCommand::Resume(id)),
+            format!("mde-cancel resume {id} --cloud gcc")
+        );
+        assert_eq!(
+            line(&without, NextCommand::RunAgain("r.csv".into())),
+            "mde-cancel run r.csv --exclude-from k --cloud gcc"
+        );
+        assert_eq!(line(&typed_yes, NextCommand::Runs), "mde-cancel runs");
+        let nested = ["runs", "rm", "0199", "--state-dir", "s"];
+        assert_eq!(
+            line(&nested, NextCommand::Runs),
+            "mde-cancel runs --state-dir s"
+        );
+    }
+}

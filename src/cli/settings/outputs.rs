@@ -1,0 +1,221 @@
+//! Where a command writes, and what it must not overwrite.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::args::ReportArgs;
+use crate::input::Input;
+use crate::platform::is_same_file;
+use crate::report::ReportFormat;
+use crate::store::state_file;
+
+use super::connection::ConnectionSettings;
+use super::error::SettingsError;
+use super::sign_in::{SignIn, TokenOrigin};
+use super::surroundings::Surroundings;
+
+/// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutputPaths {
+    /// Where its reports go; empty for the default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<PathBuf>,
+    /// Where the machines are listed that still need work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow_up: Option<PathBuf>,
+    /// Where the run's figures go, while it goes on and at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_file: Option<PathBuf>,
+}
+
+/// A file that a command reads, keeps or writes, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// What it is, such as "the input".
+    pub what: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl NamedFile {
+    /// Names a file.
+    pub fn new(what: &'static str, path: impl Into<PathBuf>) -> Self {
+        Self {
+            what,
+            path: path.into(),
+        }
+    }
+}
+
+impl OutputPaths {
+    /// Resolves those of a new run.
+    pub(super) fn resolve(
+        typed: ReportArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let mut paths = Self::typed(typed)?;
+        if paths.reports.is_empty() {
+            paths
+                .reports
+                .extend(around.raw("MDE_CANCEL_REPORT").map(PathBuf::from));
+        }
+        let or_else =
+            |typed: Option<PathBuf>, name| typed.or_else(|| around.layered_path(None, name));
+        paths.follow_up = or_else(paths.follow_up, "MDE_CANCEL_FOLLOW_UP");
+        paths.metrics_file = or_else(paths.metrics_file, "MDE_CANCEL_METRICS_FILE");
+        paths.checked()
+    }
+
+    /// Takes those of a resume, which asks neither the environment nor the config file: what isn't typed is as the run
+    /// was begun.
+    pub(super) fn typed(typed: ReportArgs) -> Result<Self, SettingsError> {
+        let paths = Self {
+            reports: typed.reports,
+            follow_up: typed.follow_up,
+            metrics_file: typed.metrics_file,
+        };
+        paths.checked()
+    }
+
+    fn checked(self) -> Result<Self, SettingsError> {
+        for path in &self.reports {
+            ReportFormat::from_path(path)?;
+        }
+        if let Some(path) = &self.follow_up {
+            check_follow_up(path)?;
+        }
+        match &self.metrics_file {
+            Some(path) if path.as_os_str() == "-" => Err(SettingsError::MetricsToStdout),
+            _ => Ok(self),
+        }
+    }
+
+    /// Returns these with what is missing taken from `stored`.
+    #[must_use]
+    pub fn or(self, stored: Self) -> Self {
+        Self {
+            reports: if self.reports.is_empty() {
+                stored.reports
+            } else {
+                self.reports
+            },
+            follow_up: self.follow_up.or(stored.follow_up),
+            metrics_file: self.metrics_file.or(stored.metrics_file),
+        }
+    }
+
+    /// Returns these as the journal keeps them: the same files from any folder, without paths that are no text.
+    #[must_use]
+    pub fn to_store(&self) -> Self {
+        let whole = |path: &PathBuf| {
+            let whole = match std::path::absolute(path) {
+                Ok(whole) if path.as_os_str() != "-" => whole,
+                _ => path.clone(),
+            };
+            whole.to_str().is_some().then_some(whole)
+        };
+        Self {
+            reports: self.reports.iter().filter_map(whole).collect(),
+            follow_up: self.follow_up.as_ref().and_then(whole),
+            metrics_file: self.metrics_file.as_ref().and_then(whole),
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = NamedFile> {
+        let reports = self.reports.iter();
+        let reports = reports.map(|path| NamedFile::new("the report", path));
+        let follow_up = self.follow_up.iter();
+        let follow_up = follow_up.map(|path| NamedFile::new("the follow-up list", path));
+        let metrics = self.metrics_file.iter();
+        let metrics = metrics.map(|path| NamedFile::new("the metrics file", path));
+        reports.chain(follow_up).chain(metrics)
+    }
+
+    /// Refuses an output that would overwrite a file of `kept`, or another output.
+    ///
+    /// # Errors
+    /// Returns which two are one file.
+    pub fn check(&self, kept: &[NamedFile]) -> Result<(), SettingsError> {
+        let mut taken: Vec<_> = kept.to_vec();
+        for output in self.files() {
+            ensure_apart(&output, &taken)?;
+            taken.push(output);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses an output that is one of `others`; standard output may be named by one alone.
+pub(super) fn ensure_apart(output: &NamedFile, others: &[NamedFile]) -> Result<(), SettingsError> {
+    let mut others = others.iter();
+    match others.find(|other| is_same_file(&other.path, &output.path)) {
+        None => Ok(()),
+        Some(other) => Err(SettingsError::SameFile {
+            output: output.clone(),
+            other: other.clone(),
+        }),
+    }
+}
+
+/// The list of machines is a table, so that any other ending would lie.
+pub(super) fn check_follow_up(path: &Path) -> Result<(), SettingsError> {
+    if path.as_os_str() == "-" {
+        return Err(SettingsError::FollowUpToStdout);
+    }
+    let is_csv = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if is_csv {
+        Ok(())
+    } else {
+        Err(SettingsError::FollowUpFormat {
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Names the files among inputs.
+pub fn input_files(inputs: &[Input]) -> Vec<NamedFile> {
+    let files = inputs.iter().filter_map(|input| match input {
+        Input::File(path) => Some(NamedFile::new("the input", path)),
+        Input::Stdin => None,
+    });
+    files.collect()
+}
+
+/// Names the files from which a connection takes what it signs in with, and what it trusts.
+pub(super) fn secret_files(connection: &ConnectionSettings) -> Vec<NamedFile> {
+    let secret = match &connection.sign_in {
+        SignIn::Token(TokenOrigin::File(path)) => Some(("the token file", path)),
+        SignIn::ClientSecret(TokenOrigin::File(path)) => Some(("the secret file", path)),
+        SignIn::Certificate(path) => Some(("the certificate file", path)),
+        SignIn::WorkloadIdentity(path) => Some(("the federated token file", path)),
+        SignIn::Token(TokenOrigin::Environment(..))
+        | SignIn::ClientSecret(TokenOrigin::Environment(..))
+        | SignIn::ManagedIdentity
+        | SignIn::AzureCli
+        | SignIn::DeviceCode => None,
+    };
+    let ca_file = connection.ca_file.as_ref();
+    let ca_file = ca_file.map(|path| ("the CA file", path));
+    let files = secret.into_iter().chain(ca_file);
+    files
+        .map(|(what, path)| NamedFile::new(what, path))
+        .collect()
+}
+
+/// Names the files in which the journal is, in a state folder and in the sandbox's below it.
+pub(super) fn state_files(state_dir: &Path) -> Vec<NamedFile> {
+    let mut files = Vec::new();
+    for folder in [state_dir.to_owned(), state_dir.join("sandbox")] {
+        let state = state_file(&folder);
+        for side in ["", "-wal", "-shm"] {
+            let mut path = state.clone().into_os_string();
+            path.push(side);
+            files.push(NamedFile::new("the journal", path));
+        }
+    }
+    files
+}
