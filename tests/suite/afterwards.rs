@@ -118,11 +118,16 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
     assert_eq!((code, live.calls(CallKind::Cancel)), (Some(5), 0), "{told}");
     assert!(told.contains("grant Machine.Read.All"), "{told}");
     let named = told.lines().find_map(|line| {
-        line.trim()
-            .strip_prefix("mde-cancel resume --yes --no-precheck ")
+        line.strip_prefix("  mde-cancel ")
+            .filter(|line| line.contains("--no-precheck"))
     });
-    let words = format!("resume --yes --no-precheck {}", named.unwrap());
-    let (code, told) = done(&mut command(folder.path(), &live, &words));
+    let mut pasted = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    pasted
+        .args(named.unwrap().split(' '))
+        .env("MDE_CANCEL_TOKEN", "any-word")
+        .stdin(Stdio::null())
+        .current_dir(folder.path());
+    let (code, told) = done(&mut pasted);
     assert_eq!((code, live.calls(CallKind::Cancel)), (Some(0), 3), "{told}");
     let outcomes = report(folder.path()).into_iter().map(|row| row[0].clone());
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
