@@ -108,9 +108,8 @@ fn exposure_beside(
         let is_handed_over = credentials
             .is_some_and(|folder| !folder.is_empty() && path.parent() == Some(Path::new(folder)));
         let mode = found.mode() & if is_handed_over { 0o007 } else { 0o077 };
-        let owners = [rustix::process::geteuid().as_raw(), 0];
-        Ok(if !owners.contains(&found.uid()) {
-            Some(Exposure::Foreign(found.uid()))
+        Ok(if let Owner::Other(uid) = owner(&found) {
+            Some(Exposure::Foreign(uid))
         } else if mode & 0o022 != 0 {
             Some(Exposure::Writable)
         } else if mode & 0o044 != 0 {
