@@ -67,9 +67,9 @@ def check_files(folder, schema_path):
         for name, cell in zip(header, row):
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")), (name, cell)
             value = "" if source[name] is None else str(source[name])
-            # A CSV spells out what acts on a screen, and puts one quote before what a spreadsheet would run.
-            if not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e]", value):
-                defused = re.match(r"'*[=+\-@]", value)
+            # A CSV spells out what nobody sees, and puts one quote before what a spreadsheet would run.
+            if not re.search(r"[\x00-\x1f\x7f-\xa0\u202a-\u202e;\\]", value):
+                defused = re.match(r"[' ]*[=+\-@]", value)
                 assert cell == ("'" + value if defused else value), (name, cell, value)
     counted = sum(document["summary"]["outcomes"].values())
     assert counted == document["summary"]["rows"] == len(rows)

@@ -2,22 +2,11 @@
 //!
 //! It never drops a character without a trace: what a terminal would act on is shown as its code point instead.
 
-/// Rewrites `text` so that a terminal shows it and does nothing else: runs of blanks become one blank; control
-/// characters, escape sequences and marks that turn or hide text become visible as `\u{..}`.
+use crate::model::brief;
+
+/// Rewrites `text` so that a terminal shows it on one line and does nothing else.
 pub(super) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len().min(4096));
-    for letter in text.trim().chars() {
-        if letter.is_whitespace() {
-            if !shown.ends_with(' ') {
-                shown.push(' ');
-            }
-        } else if letter.is_control() || is_invisible(letter) {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
+    brief(text, usize::MAX)
 }
 
 /// Cuts `text` to at most `limit` characters, the last of which then says that something is missing.
@@ -28,22 +17,6 @@ pub(super) fn bounded(text: &str, limit: usize) -> String {
     let mut cut: String = text.chars().take(limit.saturating_sub(1)).collect();
     cut.push('…');
     cut
-}
-
-/// Returns whether `letter` turns the direction of text, or takes no room in it.
-fn is_invisible(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

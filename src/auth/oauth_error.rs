@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::model::Redactor;
+use crate::model::{Redactor, brief};
 
 /// The longest text kept of an answer, in characters.
 const MAX_TEXT: usize = 240;
@@ -225,20 +225,7 @@ fn sentence(described: &str, error: &str) -> String {
 
 /// Returns `text` as one line of bounded length in which nothing can steer a terminal.
 pub(super) fn clean(text: &str) -> String {
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.extend(word.chars().filter(|letter| {
-            !letter.is_control() && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        }));
-    }
-    if let Some((end, _)) = line.char_indices().nth(MAX_TEXT) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
+    brief(text, MAX_TEXT)
 }
 
 #[cfg(test)]
@@ -282,7 +269,7 @@ mod tests {
         let unknown = refusal("invalid_grant", 50_196, "The loop was\u{1b}[2J detected.");
         assert_eq!(
             unknown.to_string(),
-            "The loop was[2J detected. (AADSTS50196, trace aaaa)"
+            "The loop was\\u{1b}[2J detected. (AADSTS50196, trace aaaa)"
         );
         let bare = read(r#"{"error":"access_denied"}"#).unwrap();
         assert_eq!(bare.to_string(), "access_denied");

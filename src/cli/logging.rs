@@ -350,7 +350,7 @@ mod tests {
         assert!(text.starts_with("{\"time\":\"20"), "{text}");
         let object: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(object["level"], "WARN");
-        assert_eq!(object["message"], "line one\\nline two \\u{202e}");
+        assert_eq!(object["message"], "line one\\u{a}line two \\u{202e}");
         assert_eq!(object["run"], "r1");
         assert_eq!(object["attempt"], 2);
         assert_eq!(object["time_"], "noon");
@@ -369,7 +369,7 @@ mod tests {
         });
         assert_eq!(
             without_times(&text),
-            ["WARN  \\r\\n2026 ERROR forged error=\"outer: in\\u{1b}[2Jner\" body=a\\nb"]
+            ["WARN  \\u{d}\\u{a}2026 ERROR forged error=\"outer: in\\u{1b}[2Jner\" body=a\\u{a}b"]
         );
     }
 

@@ -3,15 +3,12 @@
 //!
 //! Pure: the time zone and the present are arguments, nothing here looks at the machine but [`local_zone`].
 
-use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::report::Breaks;
-
-pub use crate::model::{Count, Number, Span, window_name};
+pub use crate::model::{Count, Number, Span, visible, window_name};
 
 /// A point in time as seen at another: `14:05:09` on the same day, `2026-11-24 03:14` on another, with `UTC` where no
 /// local time zone is known.
@@ -77,11 +74,6 @@ pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     lines
 }
 
-/// Returns text of the service or the input so that a terminal shows it in one line and obeys none of it.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    crate::report::visible(text, Breaks::Shown)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,10 +92,5 @@ mod tests {
             ClockTime::new(later, now, &east).to_string(),
             "2026-11-24 01:30"
         );
-    }
-
-    #[test]
-    fn a_terminal_obeys_nothing_in_text_of_others() {
-        assert_eq!(visible("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
     }
 }

@@ -68,20 +68,6 @@ pub(super) fn visible(name: &str) -> String {
     format!("`{}{dots}`", cut.escape_debug())
 }
 
-/// What makes a spreadsheet run a cell as a formula when it stands first.
-const ARMING: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
-
-/// Takes the `'` off again that a report puts before what a spreadsheet would run as a formula.
-///
-/// The exact inverse of the report's `defuse`: that one puts a `'` also before such a text that begins with `'` itself,
-/// so one is taken away however many there are.
-pub(super) fn undefused(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.trim_start_matches('\'').starts_with(ARMING) => rest,
-        _ => cell,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,23 +89,5 @@ mod tests {
         assert_eq!(visible(&"x".repeat(50)), format!("`{}…`", "x".repeat(40)));
         assert!(list(&vec!["x"; 50]).ends_with("`x` and 20 more"));
         assert!(list(&["i\0d\0"]).ends_with("(UTF-16 without a byte order mark?)"));
-    }
-
-    #[test]
-    fn only_what_a_report_defused_loses_its_quote() {
-        for (cell, expected) in [
-            ("'=1+1", "=1+1"),
-            ("'@x", "@x"),
-            ("'\tx", "\tx"),
-            ("'tis", "'tis"),
-            ("''=x", "'=x"),
-            ("'''-x", "''-x"),
-            ("''tis", "''tis"),
-            ("''", "''"),
-            ("=x", "=x"),
-            ("'", "'"),
-        ] {
-            assert_eq!(undefused(cell), expected);
-        }
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 
 use csv_core::ReadRecordResult;
 
+use crate::model::decode;
+
 use super::byte_source::{ByteSource, Filled, MAX_ROW};
 use super::columns::{Columns, RowReading};
 use super::lines;
@@ -278,6 +280,10 @@ impl DelimitedRows {
                     "the row has {} cells and the header {width}",
                     records.cells
                 ))
+            }
+            _ if self.columns.is_ours() => {
+                let cells: Vec<_> = (0..records.cells).filter_map(cell).map(decode).collect();
+                self.columns.row(|at| cells.get(at).map(|cell| &**cell))
             }
             _ => self.columns.row(cell),
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row goes again only where its file says so; a word that is not known never does.
 
-use crate::model::Outcome;
+use crate::model::{LISTED_BY, Outcome};
 
 use super::cells;
 
@@ -11,6 +11,8 @@ use super::cells;
 pub(super) enum Standing {
     /// Nothing: a list of somebody else's.
     Unsaid,
+    /// Our own list of a tenant's actions: all go.
+    List,
     /// Our own report: by outcome.
     Report { outcome: usize, run: Option<usize> },
     /// A frozen plan: by verdict.
@@ -35,6 +37,7 @@ impl Standing {
                 outcome,
                 run: find("run_id"),
             },
+            _ if find(LISTED_BY).is_some() => Self::List,
             _ => Self::Unsaid,
         }
     }
@@ -51,7 +54,7 @@ impl Standing {
     ) -> Option<String> {
         let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
         match self {
-            Self::Unsaid => None,
+            Self::Unsaid | Self::List => None,
             Self::Report { outcome, run } => {
                 let outcome = word(Some(outcome));
                 let run = match word(run) {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::action_id::ActionId;
-use super::fold::folded;
+use super::text::folded;
 
 /// The service's view of one action; not the state of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 
 mod action_id;
 mod figures;
-mod fold;
 mod moment;
 mod redact;
+mod text;
 
 mod action;
 mod scope;
@@ -31,7 +31,6 @@ pub use action_id::{ActionId, InvalidActionId};
 pub use exclusions::ExclusionList;
 pub use facts::Facts;
 pub use figures::{Count, Number, Span, window_name};
-pub use fold::folded;
 pub use follow_up::{FollowUp, FollowUpRow, Since};
 pub use moment::{BootId, Moment, Uptime};
 pub use outcome::{Outcome, Settlement};
@@ -45,3 +44,4 @@ pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope};
 pub use selection::Selection;
 pub use sending::Sending;
 pub use standing::Standing;
+pub use text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
 use super::action::MachineAction;
 use super::follow_up::FollowUp;
@@ -96,6 +97,12 @@ impl Outcome {
                 | Self::Unknown
                 | Self::Accepted
         )
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

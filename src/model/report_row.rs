@@ -1,96 +1,122 @@
 //! One line of a report, shared by the store that reads it and the writers that print it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::outcome::Outcome;
+use super::text::encode;
 
-/// One row with its outcome and all that is known, in the report's column order.
-///
-/// Texts that came from the input or the service are as received; each writer defuses them for its format.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportRow {
+/// Declares the row, its column names and its CSV cells from one list of columns.
+macro_rules! report_row {
+    ($($(#[$doc:meta])* $column:ident: $kind:ty,)*) => {
+        /// One row with its outcome and all that is known, in the report's column order.
+        ///
+        /// Texts that came from the input or the service are as received; each writer makes them harmless for its format.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        pub struct ReportRow {
+            $($(#[$doc])* pub $column: $kind,)*
+        }
+
+        impl ReportRow {
+            /// The column names, in order.
+            pub const COLUMNS: &[&str] = &[$(stringify!($column)),*];
+
+            /// Returns the CSV cells, in the order of the columns.
+            pub fn cells(&self) -> impl Iterator<Item = Cow<'_, str>> {
+                [$(self.$column.cell()),*].into_iter()
+            }
+        }
+    };
+}
+
+// New columns only at the end.
+report_row! {
     /// The GUID, or what stood in the id cell of a bad row.
-    pub action_id: String,
+    action_id: String,
     /// The last word.
-    pub outcome: Outcome,
+    outcome: Outcome,
     /// Why.
-    pub reason: String,
+    reason: String,
     /// The newest status seen.
-    pub action_status: Option<String>,
+    action_status: Option<String>,
     /// The action's type.
-    pub action_type: Option<String>,
+    action_type: Option<String>,
     /// The machine.
-    pub machine_id: Option<String>,
+    machine_id: Option<String>,
     /// Its name.
-    pub computer_dns_name: Option<String>,
+    computer_dns_name: Option<String>,
     /// What the machine still needs.
-    pub follow_up: Option<String>,
+    follow_up: Option<String>,
     /// How often the cancel was sent, 429s included.
-    pub attempts: u32,
+    attempts: u32,
     /// The status of the last reply.
-    pub http_status: Option<u16>,
+    http_status: Option<u16>,
     /// The error code of the last reply.
-    pub error_code: Option<String>,
+    error_code: Option<String>,
     /// The correlation id of the last reply.
-    pub correlation_id: Option<String>,
+    correlation_id: Option<String>,
     /// The row's own comment.
-    pub comment: Option<String>,
+    comment: Option<String>,
     /// When the first attempt was sent.
-    pub first_sent_at: Option<Timestamp>,
+    first_sent_at: Option<Timestamp>,
     /// When the row was settled.
-    pub settled_at: Option<Timestamp>,
+    settled_at: Option<Timestamp>,
     /// The tenant.
-    pub tenant: Option<String>,
+    tenant: Option<String>,
     /// `file:line`.
-    pub source: String,
+    source: String,
     /// The run.
-    pub run_id: String,
+    run_id: String,
     /// The status seen before the first sending.
-    pub status_before: Option<String>,
+    status_before: Option<String>,
     /// Who asked for the action.
-    pub requestor: Option<String>,
+    requestor: Option<String>,
     /// What they wrote.
-    pub requestor_comment: Option<String>,
+    requestor_comment: Option<String>,
     /// Where they asked.
-    pub request_source: Option<String>,
+    request_source: Option<String>,
     /// The action's own scope, for example `Full`.
-    pub action_scope: Option<String>,
+    action_scope: Option<String>,
     /// When the action was asked for.
-    pub created_at: Option<Timestamp>,
+    created_at: Option<Timestamp>,
     /// When its state was first read.
-    pub checked_at: Option<Timestamp>,
+    checked_at: Option<Timestamp>,
     /// The comment that went out.
-    pub comment_sent: Option<String>,
+    comment_sent: Option<String>,
 }
 
-impl ReportRow {
-    /// The column names, in order. New ones are added only at the end.
-    pub const COLUMNS: [&'static str; 26] = [
-        "action_id",
-        "outcome",
-        "reason",
-        "action_status",
-        "action_type",
-        "machine_id",
-        "computer_dns_name",
-        "follow_up",
-        "attempts",
-        "http_status",
-        "error_code",
-        "correlation_id",
-        "comment",
-        "first_sent_at",
-        "settled_at",
-        "tenant",
-        "source",
-        "run_id",
-        "status_before",
-        "requestor",
-        "requestor_comment",
-        "request_source",
-        "action_scope",
-        "created_at",
-        "checked_at",
-        "comment_sent",
-    ];
+trait Cell {
+    fn cell(&self) -> Cow<'_, str>;
 }
+
+impl Cell for String {
+    fn cell(&self) -> Cow<'_, str> {
+        encode(self)
+    }
+}
+
+impl Cell for Outcome {
+    fn cell(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
+    }
+}
+
+impl<C: Cell> Cell for Option<C> {
+    fn cell(&self) -> Cow<'_, str> {
+        self.as_ref().map_or(Cow::Borrowed(""), Cell::cell)
+    }
+}
+
+macro_rules! cells_of_numbers {
+    ($($kind:ty),*) => {$(
+        impl Cell for $kind {
+            fn cell(&self) -> Cow<'_, str> {
+                Cow::Owned(self.to_string())
+            }
+        }
+    )*};
+}
+
+cells_of_numbers!(u16, u32, Timestamp);

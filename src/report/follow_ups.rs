@@ -1,13 +1,11 @@
 //! The machines that still need a hand as CSV: one line a machine, whoever does the work needs nothing else.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Display;
 
-use crate::model::FollowUpRow;
+use crate::model::{FollowUpRow, encode};
 
-use super::cell::{Breaks, defuse, visible};
-use super::csv::{RowsError, new_writer, write};
+use super::csv::{CsvWriter, RowsError};
 use super::target::{ReplaceError, ReportTarget, TargetError, replace};
 
 /// The columns, in their order; new ones only at the end.
@@ -33,14 +31,13 @@ const AND: &str = "; ";
 pub fn write_follow_ups(target: &ReportTarget, rows: &[FollowUpRow]) -> Result<(), FollowUpsError> {
     let path = target.path().ok_or(FollowUpsError::Stdout)?;
     let written = replace(path, |out| {
-        let mut writer = new_writer(out);
-        writer
-            .write_record(FOLLOW_UP_COLUMNS)
-            .map_err(write::<Infallible>)?;
-        for row in rows {
-            writer.write_record(cells(row)).map_err(write)?;
-        }
-        writer.flush().map_err(RowsError::Write)
+        let mut writer = CsvWriter::new(out);
+        let mut fill = || {
+            writer.record(FOLLOW_UP_COLUMNS)?;
+            rows.iter().try_for_each(|row| writer.record(cells(row)))?;
+            writer.flush()
+        };
+        fill().map_err(RowsError::Write)
     });
     written.map_err(|error| match error {
         ReplaceError::Target(error) => FollowUpsError::Target(error),
@@ -88,10 +85,7 @@ fn cells(row: &FollowUpRow) -> [String; FOLLOW_UP_COLUMNS.len()] {
         joined(row.action_ids.iter()),
         row.tenant.clone().unwrap_or_default(),
     ];
-    cells.map(|cell| match visible(&cell, Breaks::Kept) {
-        Cow::Borrowed(shown) => defuse(shown).into_owned(),
-        Cow::Owned(shown) => defuse(&shown).into_owned(),
-    })
+    cells.map(|cell| encode(&cell).into_owned())
 }
 
 /// Joins the different parts, in their order.

@@ -16,9 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing};
+use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, visible};
 
-use super::cell::{Breaks, visible};
 use super::chart;
 use super::chart::{Part, Picture};
 use super::csv::RowsError;
@@ -69,7 +68,7 @@ fn policy() -> String {
 }
 
 fn shown(text: &str) -> String {
-    visible(text, Breaks::Shown).into_owned()
+    visible(text).into_owned()
 }
 
 /// Returns the folder that all inputs lie in, with its separator: it stands among the facts, and need not in every row.

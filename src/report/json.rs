@@ -11,14 +11,12 @@ use std::io;
 use std::io::Write;
 
 use jiff::Timestamp;
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::ser::Formatter;
 use serde_json::{Map, Value};
 
-use crate::model::{Outcome, ReportRow};
+use crate::model::{Outcome, ReportRow, is_hidden};
 
-use super::cell::acts_on_screen;
 use super::csv::RowsError;
 use super::summary::{ReportSummary, World};
 
@@ -43,7 +41,7 @@ pub fn write_json<E: Error + 'static>(
         let row = row.map_err(RowsError::Rows)?;
         let between: &[u8] = if count == 0 { b"\n" } else { b",\n" };
         out.write_all(between).map_err(RowsError::Write)?;
-        write_value(&mut out, &Row(&row)).map_err(RowsError::Write)?;
+        write_value(&mut out, &row).map_err(RowsError::Write)?;
         count += 1;
     }
     out.write_all(b"\n]\n}\n").map_err(RowsError::Write)?;
@@ -61,7 +59,7 @@ pub fn write_jsonl<E: Error + 'static>(
     let mut count = 0;
     for row in rows {
         let row = row.map_err(RowsError::Rows)?;
-        write_value(&mut out, &Row(&row)).map_err(RowsError::Write)?;
+        write_value(&mut out, &row).map_err(RowsError::Write)?;
         out.write_all(b"\n").map_err(RowsError::Write)?;
         count += 1;
     }
@@ -88,7 +86,7 @@ impl Formatter for Harmless {
         }
         let mut plain_from = 0;
         for (at, letter) in fragment.char_indices() {
-            if !acts_on_screen(letter) {
+            if !is_hidden(letter) {
                 continue;
             }
             writer.write_all(&fragment.as_bytes()[plain_from..at])?;
@@ -98,43 +96,6 @@ impl Formatter for Harmless {
             plain_from = at + letter.len_utf8();
         }
         writer.write_all(&fragment.as_bytes()[plain_from..])
-    }
-}
-
-/// A row under the names of the columns.
-struct Row<'row>(&'row ReportRow);
-
-impl Serialize for Row<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let row = self.0;
-        let mut map = serializer.serialize_map(Some(ReportRow::COLUMNS.len()))?;
-        map.serialize_entry("action_id", &row.action_id)?;
-        map.serialize_entry("outcome", row.outcome.as_str())?;
-        map.serialize_entry("reason", &row.reason)?;
-        map.serialize_entry("action_status", &row.action_status)?;
-        map.serialize_entry("action_type", &row.action_type)?;
-        map.serialize_entry("machine_id", &row.machine_id)?;
-        map.serialize_entry("computer_dns_name", &row.computer_dns_name)?;
-        map.serialize_entry("follow_up", &row.follow_up)?;
-        map.serialize_entry("attempts", &row.attempts)?;
-        map.serialize_entry("http_status", &row.http_status)?;
-        map.serialize_entry("error_code", &row.error_code)?;
-        map.serialize_entry("correlation_id", &row.correlation_id)?;
-        map.serialize_entry("comment", &row.comment)?;
-        map.serialize_entry("first_sent_at", &row.first_sent_at)?;
-        map.serialize_entry("settled_at", &row.settled_at)?;
-        map.serialize_entry("tenant", &row.tenant)?;
-        map.serialize_entry("source", &row.source)?;
-        map.serialize_entry("run_id", &row.run_id)?;
-        map.serialize_entry("status_before", &row.status_before)?;
-        map.serialize_entry("requestor", &row.requestor)?;
-        map.serialize_entry("requestor_comment", &row.requestor_comment)?;
-        map.serialize_entry("request_source", &row.request_source)?;
-        map.serialize_entry("action_scope", &row.action_scope)?;
-        map.serialize_entry("created_at", &row.created_at)?;
-        map.serialize_entry("checked_at", &row.checked_at)?;
-        map.serialize_entry("comment_sent", &row.comment_sent)?;
-        map.end()
     }
 }
 

@@ -3,16 +3,15 @@
 //! Rows go out page by page: whoever reads them from a pipe can begin with the first page. CSV cells are harmless as in a
 //! report; JSON lines hold the texts as they are, with what the service does not tell as `null`.
 
-use std::borrow::Cow;
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
+use std::iter;
 
 use jiff::Timestamp;
 use serde::Serializer as _;
 
-use crate::model::{ActionStatus, ActionType, MachineAction};
+use crate::model::{ActionStatus, ActionType, LISTED_BY, MachineAction, encode};
 
-use super::cell::{Breaks, defuse, visible};
+use super::csv::CsvWriter;
 
 /// The service's names, of what a run reads first.
 const COLUMNS: [&str; 14] = [
@@ -55,8 +54,9 @@ impl<W: Write> Listing<W> {
     /// Returns what the system said.
     pub fn begin(mut out: W, format: ListingFormat) -> io::Result<Self> {
         if format == ListingFormat::Csv {
-            out.write_all(&line(COLUMNS)?)?;
-            out.flush()?;
+            let mut writer = CsvWriter::new(&mut out);
+            writer.record(COLUMNS.iter().chain([&LISTED_BY]))?;
+            writer.flush()?;
         }
         Ok(Self { out, format })
     }
@@ -66,34 +66,29 @@ impl<W: Write> Listing<W> {
     /// # Errors
     /// Returns what the system said.
     pub fn page(&mut self, actions: &[MachineAction]) -> io::Result<()> {
-        let mut text = Vec::new();
-        for action in actions {
-            let cells = cells(action);
-            match self.format {
-                ListingFormat::Csv => {
-                    let cells = cells.iter().map(|cell| harmless(cell.as_deref()));
-                    text.extend(line(cells.collect::<Vec<_>>().iter().map(|cell| &**cell))?);
+        match self.format {
+            ListingFormat::Csv => {
+                let mut writer = CsvWriter::new(&mut self.out);
+                for action in actions {
+                    let cells = cells(action).map(Option::unwrap_or_default);
+                    let cells = cells.iter().map(|cell| encode(cell));
+                    writer.record(cells.chain(iter::once("mde-cancel".into())))?;
                 }
-                ListingFormat::Jsonl => {
+                writer.flush()
+            }
+            ListingFormat::Jsonl => {
+                let mut text = Vec::new();
+                for action in actions {
                     // Not by way of a map of its own, which would order the names by the alphabet.
                     let mut json = serde_json::Serializer::new(&mut text);
-                    json.collect_map(COLUMNS.into_iter().zip(&cells))?;
+                    json.collect_map(COLUMNS.into_iter().zip(&cells(action)))?;
                     text.push(b'\n');
                 }
+                self.out.write_all(&text)?;
+                self.out.flush()
             }
         }
-        self.out.write_all(&text)?;
-        self.out.flush()
     }
-}
-
-/// Writes one line of CSV.
-fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::Any(b'\n'))
-        .from_writer(Vec::new());
-    writer.write_record(cells)?;
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)
 }
 
 fn cells(action: &MachineAction) -> [Option<String>; COLUMNS.len()] {
@@ -114,13 +109,6 @@ fn cells(action: &MachineAction) -> [Option<String>; COLUMNS.len()] {
         action.cancellation_comment.clone(),
         time(action.cancelled_at),
     ]
-}
-
-fn harmless(cell: Option<&str>) -> Cow<'_, str> {
-    match visible(cell.unwrap_or_default(), Breaks::Kept) {
-        Cow::Borrowed(shown) => defuse(shown),
-        Cow::Owned(shown) => Cow::Owned(defuse(&shown).into_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -153,9 +141,9 @@ mod tests {
             written(ListingFormat::Csv),
             "id,type,status,requestor,requestorComment,requestSource,scope,machineId,computerDnsName,\
              creationDateTimeUtc,lastUpdateDateTimeUtc,cancellationRequestor,cancellationComment,\
-             cancellationDateTimeUtc\n\
+             cancellationDateTimeUtc,listed_by\n\
              07070707-0707-0707-0707-070707070707,Isolate,Pending,o'neil@x,\"'=1+1, \"\"two\"\"\",,,,,\
-             2026-02-03T04:05:06.1234567Z,,,,\n"
+             2026-02-03T04:05:06.1234567Z,,,,,mde-cancel\n"
         );
     }
 

@@ -8,9 +8,8 @@ use std::error::Error;
 use std::io;
 use std::io::Write;
 
-use crate::model::{Count, Number, Outcome, ReportRow, Span, window_name};
+use crate::model::{Count, Number, Outcome, ReportRow, Span, visible, window_name};
 
-use super::cell::{Breaks, visible};
 use super::csv::RowsError;
 use super::summary::{ReportSummary, World};
 use super::words::meaning;
@@ -150,7 +149,7 @@ fn write_tail(out: &mut impl Write, untold: u64, passed_over: u64) -> io::Result
 
 /// Puts text into a code span that no such text can end, in one line and fit for the cell of a table.
 fn code(text: &str) -> String {
-    let text = visible(text.trim(), Breaks::Shown);
+    let text = visible(text.trim());
     if text.is_empty() {
         return String::new();
     }
@@ -183,7 +182,7 @@ mod tests {
             ("a|b", "`a\\|b`"),
             ("a`b", "``a`b``"),
             ("``", "``` `` ```"),
-            ("<script>\n@all", "`<script>\\n@all`"),
+            ("<script>\n@all", "`<script>\\u{a}@all`"),
             ("\u{202e}x", "`\\u{202e}x`"),
         ] {
             assert_eq!(code(text), span);

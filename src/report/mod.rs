@@ -5,8 +5,6 @@
 //!
 //! Read from low to high; each file imports only earlier ones.
 
-mod cell;
-
 mod words;
 
 mod timeline;
@@ -29,7 +27,6 @@ mod html;
 
 mod format;
 
-pub use cell::{Breaks, defuse, visible};
 pub use csv::{RowsError, write_csv};
 pub use follow_ups::{FOLLOW_UP_COLUMNS, FollowUpsError, write_follow_ups};
 pub use format::{Delivery, ReportError, ReportFormat, UnknownFormat, write_report};

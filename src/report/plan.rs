@@ -1,18 +1,18 @@
 //! A frozen plan as CSV: the column `verdict`, then the columns of the report.
 //!
-//! The reading half is in `intake`: of such a file only the rows whose verdict is `send` go, so that a plan can only
-//! shrink. The cells are written as a report's are.
+//! `input` reads it back: only the rows whose verdict is `send` go, so that a plan can only shrink.
 
-use std::io;
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::iter;
 
 use crate::model::ReportRow;
 
-use super::csv::{cells, new_writer, system_error};
+use super::csv::CsvWriter;
 
 /// Writes a frozen plan row by row.
 pub struct PlanWriter<W: Write> {
-    writer: csv::Writer<W>,
+    writer: CsvWriter<W>,
 }
 
 impl<W: Write> PlanWriter<W> {
@@ -21,10 +21,8 @@ impl<W: Write> PlanWriter<W> {
     /// # Errors
     /// Returns what `out` says.
     pub fn begin(out: W) -> io::Result<Self> {
-        let mut writer = new_writer(out);
-        writer
-            .write_record(std::iter::once("verdict").chain(ReportRow::COLUMNS))
-            .map_err(system_error)?;
+        let mut writer = CsvWriter::new(out);
+        writer.record(iter::once(&"verdict").chain(ReportRow::COLUMNS))?;
         Ok(Self { writer })
     }
 
@@ -33,11 +31,8 @@ impl<W: Write> PlanWriter<W> {
     /// # Errors
     /// Returns what `out` says.
     pub fn row(&mut self, verdict: &str, row: &ReportRow) -> io::Result<()> {
-        self.writer.write_field(verdict).map_err(system_error)?;
-        let cells = cells(row);
-        self.writer
-            .write_record(cells.iter().map(|cell| cell.as_bytes()))
-            .map_err(system_error)
+        let verdict = iter::once(Cow::Borrowed(verdict));
+        self.writer.record(verdict.chain(row.cells()))
     }
 
     /// Hands the last bytes on.

@@ -530,7 +530,7 @@ async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
     assert_eq!(token.secret.expose_secret(), jwt(TENANT, 3));
     let prompts = shown.lock().unwrap().clone();
     assert_eq!(prompts.len(), 1);
-    assert_eq!(prompts[0].code, "ABC[2JDEF");
+    assert_eq!(prompts[0].code, "ABC\\u{1b}[2JDEF");
     let calls = server.calls();
     let refreshed: Vec<_> = calls
         .iter()

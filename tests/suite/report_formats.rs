@@ -238,7 +238,7 @@ fn the_schema_names_what_is_written_and_no_more() {
         let described = names(&schema, &format!("/$defs/summary/properties/{list}/items"));
         assert_eq!(described, own(&format!("/summary/{list}/0")), "{list}");
     }
-    let columns: BTreeSet<_> = ReportRow::COLUMNS.map(str::to_owned).into();
+    let columns: BTreeSet<_> = ReportRow::COLUMNS.iter().map(ToString::to_string).collect();
     assert_eq!(own("/rows/0"), columns);
     let outcomes = schema["$defs"]["outcome"]["enum"].as_array().unwrap();
     let words: Vec<_> = outcomes.iter().map(|word| word.as_str().unwrap()).collect();
