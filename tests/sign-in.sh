@@ -124,7 +124,7 @@ endpoints() {
   AZURE_POD_IDENTITY_AUTHORITY_HOST=$address expect "a user-assigned identity (IMDS)" "ok    sign-in " \
     doctor --credential managed-identity --client-id $APP "${api[@]}"
   IDENTITY_ENDPOINT=$address/msi/token IDENTITY_HEADER=the-header expect "App Service, found by auto" \
-    "managed-identity, chosen by IDENTITY_ENDPOINT" doctor "${api[@]}"
+    "managed-identity (IDENTITY_ENDPOINT)" doctor "${api[@]}"
   IDENTITY_ENDPOINT=$address/msi/token IDENTITY_HEADER=the-header expect "App Service" "ok    sign-in " \
     doctor "${api[@]}"
   AZURE_POD_IDENTITY_AUTHORITY_HOST=$address expect "an identity that is not there" "refused: Identity not found" \
@@ -149,12 +149,12 @@ echo "\$*" >>"$work/az.log"
 printf '{"accessToken":"cli.%s.x","expires_on":%s,"tokenType":"Bearer"}' "\$\$" "\$((\$(date +%s) + 3600))"
 AZ
   chmod +x "$work/bin/az"
-  PATH=$work/bin:$PATH expect "the Azure CLI, found by auto" "azure-cli, chosen by az is on PATH" doctor "${api[@]}"
+  PATH=$work/bin:$PATH expect "the Azure CLI, found by auto" "azure-cli (az is on PATH)" doctor "${api[@]}"
   PATH=$work/bin:$PATH expect "the Azure CLI" "ok    sign-in " doctor --credential azure-cli "${api[@]}"
   grep -q -- "--scope https://api.securitycenter.microsoft.com/.default --tenant $TENANT" "$work/az.log" &&
     ok "az was asked for scope and tenant" || miss "$(cat "$work/az.log")"
   touch "$work/az.logged-out"
-  PATH=$work/bin:$PATH expect "az without a login" "mend: run \`az login\`" doctor --credential azure-cli "${api[@]}"
+  PATH=$work/bin:$PATH expect "az without a login" "fix: run \`az login\`" doctor --credential azure-cli "${api[@]}"
   expect "az that is not there" "the Azure CLI refused: it is not on PATH" \
     env PATH=/nowhere "$BIN" doctor --credential azure-cli "${api[@]}"
 
@@ -192,21 +192,21 @@ tls() {
   service=$address
   local port=${service##*:}
   export MDE_CANCEL_TOKEN=any-word
-  expect "an unknown authority is not trusted" "fail  service       127.0.0.1 cannot be reached" \
+  expect "an unknown authority is not trusted" "fail  network     127.0.0.1 not reached" \
     doctor --api-url "$service"
   [ ! -s "$log" ] && ok "and the token stays here" || miss "$(cat "$log")"
-  expect "--ca-file makes it known" "ok    service       127.0.0.1 answers" \
+  expect "--ca-file makes it known" "ok    read        may read" \
     doctor --api-url "$service" --ca-file "$work/ca.pem"
-  SSL_CERT_FILE=$work/ca.pem expect "so does SSL_CERT_FILE" "ok    service       127.0.0.1 answers" \
+  SSL_CERT_FILE=$work/ca.pem expect "so does SSL_CERT_FILE" "ok    read        may read" \
     doctor --api-url "$service"
-  expect "a file without a certificate is refused" "holds no certificate in PEM form" \
+  expect "a file without a certificate is refused" "has no usable certificate: block 1 (line 1) is a PRIVATE KEY, no certificate" \
     doctor --api-url "$service" --ca-file "$work/tls.key"
   start proxy python3 "$stand_ins/stand_ins.py" proxy "$via"
-  HTTPS_PROXY=$address expect "through the proxy, by a name that it alone knows" "ok    service       api.test answers" \
+  HTTPS_PROXY=$address expect "through the proxy, by a name that it alone knows" "ok    read        may read" \
     doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
-  HTTPS_PROXY=$address expect "doctor names the proxy" "https goes through ${address#http://}" \
+  HTTPS_PROXY=$address expect "doctor names the proxy" "through proxy ${address#http://}" \
     doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
-  HTTPS_PROXY=$address NO_PROXY=127.0.0.1 expect "past it, where NO_PROXY says so" "ok    service       127.0.0.1 answers" \
+  HTTPS_PROXY=$address NO_PROXY=127.0.0.1 expect "past it, where NO_PROXY says so" "ok    read        may read" \
     doctor --api-url "$service" --ca-file "$work/ca.pem"
   [ "$(count 'CONNECT api.test' "$via")" = 2 ] && [ "$(count CONNECT "$via")" = 2 ] &&
     ok "the proxy saw just what it should" || miss "$(cat "$via")"

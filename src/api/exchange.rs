@@ -137,7 +137,8 @@ fn harmless(body: Vec<u8>, token: &SecretString) -> String {
     text
 }
 
-fn fault(error: &reqwest::Error) -> Fault {
+/// Tells how a call failed that brought no answer.
+pub(super) fn fault(error: &reqwest::Error) -> Fault {
     if error.is_builder() {
         return Fault::NeverLeft(describe("the call could not be built", error));
     }

@@ -18,7 +18,11 @@ mod exchange;
 
 mod classify;
 
+mod roots;
+
 mod web_client;
+
+mod proxy;
 
 mod connection;
 
@@ -29,7 +33,7 @@ pub use canceller::Canceller;
 pub use connection::{ApiSettings, Connection};
 pub use list_query::{ListQuery, MAX_TOP};
 pub use odata::Filter;
+pub use proxy::Proxy;
 pub use reader::{MAX_BATCH, Reader};
-pub use web_client::{
-    ApiError, Proxies, Scheme, Trust, WebSettings, install_crypto_provider, web_client,
-};
+pub use roots::{CaFileError, Roots, load_roots};
+pub use web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
-use reqwest::header::DATE;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
@@ -90,20 +88,14 @@ impl Reader {
         self.list_call(&options, token, (MAX_PAGE, read)).await
     }
 
-    /// Reads the newest record, or learns why that is not possible, and what time it is for the service.
+    /// Reads the newest record, or learns why that is not possible.
     ///
     /// # Cancel safety
     /// Safe; the call may be counted by the service all the same.
-    pub async fn probe(&self, token: &SecretString) -> (ReadReply, Option<Timestamp>) {
+    pub async fn probe(&self, token: &SecretString) -> ReadReply {
         let query = [("$top", "1")];
-        let call = self.connection.get(&["api", "machineactions"], &query);
-        let exchanged = exchange(call, token, MAX_RECORD).await;
-        let time = exchanged.as_ref().ok().and_then(|answered| {
-            let text = answered.headers.get(DATE)?.to_str().ok()?;
-            Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
-        });
         let read = |body: &str| page(body, Keep::First(1));
-        (classify(exchanged, read), time)
+        self.list_call(&query, token, (MAX_RECORD, read)).await
     }
 
     /// Performs one GET of the list. It exists whatever it is asked for, so that a 404 never speaks of an action.

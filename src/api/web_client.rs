@@ -1,11 +1,15 @@
 //! Builds the HTTP clients of this program, for the service and for the sign-in alike: HTTP/1.1 only, TLS always
 //! verified, redirects never followed, nothing retried below us.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Client;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::roots::{CaFileError, load_roots};
 
 use super::lookup::Lookup;
 
@@ -15,29 +19,12 @@ const IDLE: Duration = Duration::from_secs(20);
 /// A host that has not taken a connection by then is not reachable, however long a call may take.
 const MAX_CONNECT: Duration = Duration::from_secs(10);
 
-/// The largest file of certificates that is read; the public roots of the world take a quarter of it.
-const MAX_CA_FILE: u64 = 1024 * 1024;
-
-/// Installs the cryptography that TLS uses in this process; does nothing where one is installed.
-///
-/// It goes first in `main`, because a client built without one panics; [`web_client`] calls it as well.
-pub fn install_crypto_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none()
-        && rustls::crypto::ring::default_provider()
-            .install_default()
-            .is_err()
-    {
-        tracing::trace!("another thread was faster to install the cryptography");
-    }
-}
-
 /// Whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// The machine's own store (or the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in its place) and the public
-    /// roots that we carry, so that a bare container works as well.
+    /// The machine's, and the public roots that we carry.
     Public,
-    /// Those, and the certificates of a PEM file: for a company's own authority, or a proxy that opens TLS.
+    /// Those, and the certificates of a file: for a company's own authority, or a proxy that opens TLS.
     PublicAnd(PathBuf),
     /// Nobody's: for the sandbox, which speaks plain http on a loopback address.
     Nothing,
@@ -79,24 +66,10 @@ pub struct WebSettings {
 /// Why a connection cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// A file of certificates that cannot be read.
-    #[error("the CA file {path} cannot be read")]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file of certificates that holds none.
-    #[error("the CA file {path} holds no certificate in PEM form")]
-    NoCertificates {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The client refused to be built.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Not an address of the web.
     #[error("an API address starts with https://, not with {scheme}:")]
     NoWebAddress {
@@ -130,12 +103,24 @@ pub enum ApiError {
 /// # Errors
 /// Returns why there can be none: in most cases a CA file that cannot be used.
 pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
-    install_crypto_provider();
+    let store = match &settings.trust {
+        Trust::Public => load_roots(None)?.store,
+        Trust::PublicAnd(path) => load_roots(Some(path))?.store,
+        Trust::Nothing => Arc::new(RootCertStore::empty()),
+    };
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ApiError::Client(error.into()))?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let is_https = settings.scheme == Scheme::Https;
     let accept = HeaderValue::from_static("application/json");
     let mut builder = Client::builder()
         .default_headers(HeaderMap::from_iter([(ACCEPT, accept)]))
         .user_agent(settings.user_agent)
+        .tls_backend_preconfigured(tls)
         .http1_only()
         .https_only(is_https)
         .gzip(true)
@@ -157,39 +142,7 @@ pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
     if settings.proxies == Proxies::Off || !is_https {
         builder = builder.no_proxy();
     }
-    builder = match settings.trust {
-        Trust::Public => builder.tls_certs_merge(public_roots()?),
-        Trust::PublicAnd(path) => {
-            builder.tls_certs_merge(public_roots()?.into_iter().chain(ca_file(&path)?))
-        }
-        Trust::Nothing => builder.tls_certs_only([]),
-    };
     builder
         .build()
-        .map_err(|error| ApiError::Client(error.without_url()))
-}
-
-fn public_roots() -> Result<Vec<Certificate>, ApiError> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|root| Certificate::from_der(root).map_err(ApiError::Client))
-        .collect()
-}
-
-/// Reads the certificates of a PEM file.
-fn ca_file(path: &Path) -> Result<Vec<Certificate>, ApiError> {
-    use std::io::Read as _;
-    let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE).read_to_end(&mut pem))
-        .map_err(|source| ApiError::CaFile {
-            path: path.to_owned(),
-            source,
-        })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(ApiError::NoCertificates {
-            path: path.to_owned(),
-        }),
-    }
+        .map_err(|error| ApiError::Client(error.without_url().into()))
 }

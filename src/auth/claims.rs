@@ -24,6 +24,8 @@ pub struct Claims {
     pub audience: Vec<String>,
     /// When it ends (`exp`).
     pub expires_at: Option<Timestamp>,
+    /// When it was issued (`iat`).
+    pub issued_at: Option<Timestamp>,
     /// What an app was granted (`roles`).
     pub roles: Vec<String>,
     /// What a user delegated (`scp`).
@@ -33,6 +35,20 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Returns the audience of a token that was made for another service than that of `scope`.
+    pub fn foreign_audience(&self, scope: &str) -> Option<&str> {
+        let wanted = scope.trim_end_matches("/.default").trim_end_matches('/');
+        let fits = |audience: &String| {
+            let audience = audience.trim_end_matches('/');
+            audience.eq_ignore_ascii_case(wanted)
+                || AUDIENCES
+                    .iter()
+                    .any(|known| audience.eq_ignore_ascii_case(known))
+        };
+        let first = self.audience.first()?;
+        (!self.audience.iter().any(fits)).then_some(first.as_str())
+    }
+
     /// Reads the claims of a JWT; `None` where `token` is none, for a token may be opaque.
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
@@ -47,6 +63,7 @@ impl Claims {
             app: first(&json, &["appid", "azp"]),
             audience: list(&json, "aud"),
             expires_at: instant(json.get("exp")),
+            issued_at: instant(json.get("iat")),
             roles: list(&json, "roles"),
             scopes: first_whole(&json, "scp"),
             name: first(
@@ -61,6 +78,15 @@ impl Claims {
         })
     }
 }
+
+/// What the service is called as an audience, besides the address in a cloud's scope: its application's id, and its old
+/// names.
+const AUDIENCES: &[&str] = &[
+    "fc780465-2017-40d4-a0c5-307022471b92",
+    "https://api.securitycenter.microsoft.com",
+    "https://securitycenter.onmicrosoft.com/windowsatpservice",
+    "https://securitycenter.onmicrosoft.us/windowsatpservice",
+];
 
 /// Returns the first of the named claims that is a text.
 fn first(json: &Value, names: &[&str]) -> Option<String> {
@@ -187,6 +213,28 @@ mod tests {
         ] {
             assert_eq!(Claims::read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_audience_is_foreign_where_it_is_none_of_the_services_names() {
+        let of = |audience: &[&str]| Claims {
+            audience: audience.iter().map(|&text| text.to_owned()).collect(),
+            ..Claims::default()
+        };
+        let scope = "https://api-gcc.securitycenter.microsoft.us/.default";
+        for own in [
+            &[][..],
+            &["https://api-gcc.securitycenter.microsoft.us/"],
+            &["https://api.securitycenter.microsoft.com"],
+            &["x", "fc780465-2017-40d4-a0c5-307022471b92"],
+        ] {
+            assert_eq!(of(own).foreign_audience(scope), None, "{own:?}");
+        }
+        let graph = of(&["https://graph.microsoft.com"]);
+        assert_eq!(
+            graph.foreign_audience(scope),
+            Some("https://graph.microsoft.com")
+        );
     }
 
     proptest! {

@@ -53,8 +53,7 @@ impl Credential {
     /// Returns a token for the tenant that was asked for.
     ///
     /// # Errors
-    /// Returns why there is none; [`AuthError::CannotRefresh`] where a new one was wanted and cannot be had, and
-    /// [`AuthError::WrongTenant`] where the token contradicts the tenant.
+    /// Returns why there is none; [`AuthError::WrongTenant`] where the token contradicts the tenant.
     ///
     /// # Cancel safety
     /// Safe: the token at hand stays.
@@ -135,9 +134,33 @@ mod tests {
         let error = credential.token(Freshness::New).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the token in MDE_CANCEL_TOKEN cannot be refreshed"
+            "the service refused the access token in MDE_CANCEL_TOKEN"
         );
         assert!(!format!("{credential:?}").contains("the-secret"));
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_newer_token_says_why_the_old_one_is_useless_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let claims = |claims: serde_json::Value| {
+            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+        };
+        for (token, is_useless) in [
+            ("opaque".to_owned(), false),
+            (claims(serde_json::json!({"exp": 4_000_000_000_u64})), false),
+            (claims(serde_json::json!({"exp": 1_000_000_000})), true),
+            (
+                claims(serde_json::json!({"aud": "https://graph.example"})),
+                true,
+            ),
+        ] {
+            write(&path, token.as_bytes());
+            let ready = ReadyToken::from_file(&path).unwrap();
+            let credential = Credential::new(TokenSource::Ready(ready), None);
+            let renewed = credential.token(Freshness::New).await;
+            assert_eq!(renewed.is_err(), is_useless, "{renewed:?}");
+        }
     }
 
     #[tokio::test]

@@ -277,7 +277,7 @@ mod tests {
             missing.to_string(),
             "the endpoint refused: Identity not found"
         );
-        assert_eq!(missing.hint(), Some(IDENTITY_HINT));
+        assert_eq!(missing.hint().as_deref(), Some(IDENTITY_HINT));
         assert!(error(410, "", Peer::ManagedIdentity).is_transient());
         assert!(!error(410, "", Peer::LoginService).is_transient());
         assert!(!error(404, "", Peer::ManagedIdentity).is_transient());

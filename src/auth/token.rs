@@ -1,11 +1,15 @@
 //! A token in hand, and everything that can go wrong on the way to one.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
+use crate::model::Span;
 use crate::platform::Exposure;
 
 use super::claims::Claims;
@@ -14,12 +18,20 @@ use super::oauth_error::OAuthError;
 /// The longest token taken. Real ones stay under 8 KB, and no gateway takes a header near this.
 pub(super) const MAX_TOKEN: usize = 64 * 1024;
 
+/// A newer token is asked for up to five minutes before the old one ends.
+const SOON: SignedDuration = SignedDuration::from_mins(6);
+
 /// Why there is no token to use.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A token in the environment never changes.
-    #[error("the token in {origin} cannot be refreshed")]
-    CannotRefresh { origin: String },
+    #[error("{origin} ends at {end}, and there is no newer one")]
+    Ending { origin: String, end: String },
+    #[error("{origin} expired at {end}, {ago} ago")]
+    Expired {
+        origin: String,
+        end: String,
+        ago: Span,
+    },
     #[error("the certificate file {path} {problem}")]
     Certificate {
         path: PathBuf,
@@ -45,6 +57,9 @@ pub enum AuthError {
     /// The system gives no random numbers.
     #[error("nothing can be signed: the system gives no random numbers")]
     NoRandomness,
+    /// The service took a token no longer, or never, and its claims don't say why.
+    #[error("the service refused {origin}")]
+    RefusedToken { origin: String },
     /// The login service, or whoever is in its place, said no.
     #[error("{place} refused: {error}")]
     Refused { place: String, error: OAuthError },
@@ -62,6 +77,16 @@ pub enum AuthError {
     },
     #[error("a managed identity of {service} is not supported")]
     UnsupportedIdentity { service: &'static str },
+    #[error(
+        "{origin} is for {}, but Defender needs {}",
+        bare(audience),
+        bare(wanted)
+    )]
+    WrongAudience {
+        origin: String,
+        audience: String,
+        wanted: String,
+    },
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
 }
@@ -77,34 +102,48 @@ impl AuthError {
     }
 
     /// Returns what to do about it, as an imperative without a period.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::CannotRefresh { .. } => Some(
-                "get a new token, or name a file with --token-file that is written anew in time",
-            ),
-            Self::Certificate { .. } => Some(
-                "put the certificate and its unencrypted RSA key, both as PEM, into the file of AZURE_CLIENT_CERTIFICATE_PATH",
-            ),
-            Self::Exposed { exposure, .. } => Some(exposure.hint()),
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Certificate { .. } => {
+                "put the certificate and its unencrypted RSA key, both as PEM, into the file of AZURE_CLIENT_CERTIFICATE_PATH"
+            }
+            Self::Ending { .. } | Self::Expired { .. } => {
+                "get a new token, or use a method that renews it: --credential azure-cli"
+            }
+            Self::Exposed { exposure, .. } => exposure.hint(),
             Self::ForeignEndpoint { .. } => {
-                Some("check IDENTITY_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST")
+                "check IDENTITY_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST"
             }
-            Self::Refused { error, .. } => Some(error.hint()),
+            Self::Refused { error, .. } => error.hint(),
+            Self::RefusedToken { .. } => {
+                "get a new token, and check that it is for this tenant and --cloud"
+            }
             Self::Unavailable { .. } => {
-                Some("check the network, the proxy and --login-url, or try again later")
+                "check the network, the proxy and --login-url, or try again later"
             }
-            Self::UnsupportedIdentity { .. } => Some(
-                "choose another --credential, for example azure-cli after `az login --identity`",
-            ),
-            Self::WrongTenant { .. } => Some("check --tenant-id and where the token comes from"),
+            Self::UnsupportedIdentity { .. } => {
+                "choose another --credential, for example azure-cli after `az login --identity`"
+            }
+            Self::WrongAudience { wanted, .. } => {
+                let command = format!("az account get-access-token --resource {wanted}");
+                return Some(command.into());
+            }
+            Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
             Self::Empty { .. }
             | Self::NoArgument { .. }
             | Self::NoRandomness
             | Self::NotAToken { .. }
             | Self::TooLong { .. }
-            | Self::Unreadable { .. } => None,
-        }
+            | Self::Unreadable { .. } => return None,
+        };
+        Some(hint.into())
     }
+}
+
+/// Returns an audience as people know it: a host, or an id.
+fn bare(audience: &str) -> &str {
+    let audience = audience.strip_prefix("https://").unwrap_or(audience);
+    audience.trim_end_matches('/')
 }
 
 /// A token with what is known about it.
@@ -166,6 +205,34 @@ impl Token {
             expires_at: expires_at.or(token.expires_at),
             ..token
         })
+    }
+
+    /// Says why the service refused this token, which came from `origin`, for `scope`, or will soon; there is no newer
+    /// one.
+    pub(super) fn refused(&self, origin: String, scope: &str, now: Timestamp) -> AuthError {
+        let claims = self.claims.as_ref();
+        if let Some(audience) = claims.and_then(|claims| claims.foreign_audience(scope)) {
+            return AuthError::WrongAudience {
+                origin,
+                audience: audience.chars().flat_map(shown).collect(),
+                wanted: scope.trim_end_matches("/.default").to_owned(),
+            };
+        }
+        let Some(at) = self.expires_at else {
+            return AuthError::RefusedToken { origin };
+        };
+        let zoned = at.to_zoned(TimeZone::try_system().unwrap_or(TimeZone::UTC));
+        let end = zoned.strftime("%Y-%m-%d %H:%M %Z").to_string();
+        let left = at.duration_since(now);
+        match Duration::try_from(-left) {
+            Ok(ago) => AuthError::Expired {
+                origin,
+                end,
+                ago: Span(ago),
+            },
+            Err(_) if left < SOON => AuthError::Ending { origin, end },
+            Err(_) => AuthError::RefusedToken { origin },
+        }
     }
 
     /// Checks that the token does not contradict the tenant that was asked for.
@@ -255,6 +322,37 @@ mod tests {
             assert_eq!(error.to_string(), expected);
             assert!(!format!("{error:?}").contains("cret"));
         }
+    }
+
+    #[test]
+    fn a_refused_token_says_why_as_far_as_its_claims_tell() {
+        let scope = "https://api.securitycenter.microsoft.com/.default";
+        let now: Timestamp = "2026-01-31T08:53:00Z".parse().unwrap();
+        let told = |claims: serde_json::Value| {
+            let error = token_with(&claims).refused("the token in X".to_owned(), scope, now);
+            (error.to_string(), error.hint().unwrap().into_owned())
+        };
+        let exp = |minutes: i64| now.as_second() + minutes * 60;
+        let (text, hint) = told(serde_json::json!({"exp": exp(-41)}));
+        assert!(
+            text.starts_with("the token in X expired at 2026-01-31 "),
+            "{text}"
+        );
+        assert!(text.ends_with(", 41 min 00 s ago"), "{text}");
+        assert!(hint.contains("--credential azure-cli"), "{hint}");
+        let (text, _) = told(serde_json::json!({"exp": exp(3)}));
+        assert!(text.ends_with(", and there is no newer one"), "{text}");
+        for claims in [serde_json::json!({}), serde_json::json!({"exp": exp(30)})] {
+            assert_eq!(told(claims).0, "the service refused the token in X");
+        }
+        let graph = serde_json::json!({"aud": "https://graph.microsoft.com/", "exp": exp(-41)});
+        assert_eq!(
+            told(graph),
+            (
+                "the token in X is for graph.microsoft.com, but Defender needs api.securitycenter.microsoft.com".to_owned(),
+                "az account get-access-token --resource https://api.securitycenter.microsoft.com".to_owned()
+            )
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("rustix", &["clock", "platform"]),
     ("rustls", &["api"]),
-    ("rustls_pki_types", &["auth"]),
+    ("rustls_pki_types", &["api", "auth"]),
     ("toml", &["cli"]),
     ("tracing_subscriber", &["cli"]),
 ];

@@ -29,6 +29,7 @@ mod lanes;
 mod learned_pace;
 mod list;
 mod preview;
+mod proxy;
 mod quota;
 mod readme;
 mod reads;

@@ -312,18 +312,13 @@ fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
     );
     for name in [
         "config",
-        "state folder",
-        "state file",
+        "state",
         "credential",
-        "cloud",
-        "proxy",
-        "TLS trust",
-        "sign-in",
-        "claims",
-        "may cancel",
-        "may read",
+        "network",
         "clock",
-        "service",
+        "sign-in",
+        "read",
+        "cancel",
     ] {
         assert!(out.contains(&format!("ok    {name} ")), "{name}: {out}");
     }
@@ -347,12 +342,12 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
         (
             roles(&["Machine.Scan"]),
             "doctor",
-            0,
+            5,
             &[
-                "ok    may cancel    RunAntiVirusScan; not granted: Machine.Isolate",
-                "warn  may read      the token permits no read",
-                "mend: grant Machine.Read.All, or run with --no-precheck",
-                "warn  service       127.0.0.1 answered 403",
+                "fail  read        127.0.0.1 answered 403",
+                "fix: grant Machine.Read.All to the app, consent, and get a new token; or run with --no-precheck",
+                "ok    cancel      may cancel RunAntiVirusScan",
+                "not granted: Machine.Isolate (Isolate, Unisolate), ",
             ][..],
         ),
         (
@@ -360,8 +355,9 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             "doctor",
             5,
             &[
-                "fail  may cancel    the token permits no cancel",
-                "mend: grant the app",
+                "ok    read        may read action states",
+                "fail  cancel      the token permits no cancel",
+                "fix: grant Machine.Isolate",
             ],
         ),
         (
@@ -369,8 +365,8 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             "doctor --api-scope https://graph.example",
             5,
             &[
-                "fail  may cancel    the token permits no cancel",
-                "warn  service       127.0.0.1 answered 403",
+                "fail  read        127.0.0.1 answered 403",
+                "fail  cancel      the token permits no cancel",
             ],
         ),
         (
@@ -380,44 +376,39 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             },
             "doctor",
             5,
-            &[
-                "fail  sign-in       the login service 127.0.0.1 refused: the client secret is wrong",
-            ],
+            &["fail  sign-in     the login service 127.0.0.1 refused: the client secret is wrong"],
         ),
         (
             TokenSettings::default(),
             "doctor --login-url http://127.0.0.1:1",
             5,
-            &["fail  sign-in       the login service 127.0.0.1 gave no token: no connection"],
+            &["fail  sign-in     the login service 127.0.0.1 gave no token: no connection"],
         ),
         (
             TokenSettings::default(),
             "doctor --api-url http://127.0.0.1:1",
             5,
-            &["fail  service       127.0.0.1 cannot be reached: no connection"],
+            &["fail  network     127.0.0.1 not reached: no connection"],
         ),
         (
             TokenSettings::default(),
             "doctor --credential certificate",
             5,
-            &["fail  sign-in       signing in by certificate needs a PEM file"],
+            &["fail  sign-in     signing in by certificate needs a PEM file"],
         ),
         (
             TokenSettings::default(),
             "doctor --state-dir ids.txt",
             6,
-            &[
-                "fail  state folder ",
-                "mend: free it, or name another folder",
-            ],
+            &["fail  state ", "fix: "],
         ),
         (
             TokenSettings::default(),
-            "doctor --ca-file ids.txt",
+            "doctor --ca-file ids.txt --api-url https://127.0.0.1:1",
             5,
             &[
-                "fail  TLS trust     the CA file ids.txt holds no certificate",
-                "mend: check --ca-file",
+                "fail  network     the CA file ids.txt has no certificate",
+                "fix: export the authority's certificate as PEM or DER",
             ],
         ),
     ] {
@@ -451,9 +442,8 @@ fn doctor_reads_the_state_file_to_its_end() {
     std::fs::write(&path, bytes).unwrap();
     let (code, out, _) = ended(place.with_secret("doctor --state-dir here"));
     assert_eq!(code, Some(6), "{out}");
-    assert!(out.contains("ok    state folder "), "{out}");
-    assert!(out.contains("fail  state file "), "{out}");
-    assert!(out.contains("mend: put the folder aside"), "{out}");
+    assert!(out.contains("fail  state       here: damaged: "), "{out}");
+    assert!(out.contains("fix: move the folder away"), "{out}");
 }
 
 #[test]
@@ -467,22 +457,60 @@ fn doctor_says_that_a_ready_token_is_opaque_short_or_for_something_else() {
     let (code, out, _) = with_token("opaque".to_owned());
     assert_eq!(code, Some(5), "{out}");
     assert!(
-        out.contains("warn  claims        the token is opaque"),
-        "{out}"
-    );
-    assert!(
-        out.contains("fail  service       127.0.0.1 answered 401"),
+        out.contains("fail  read        the service refused the access token in MDE_CANCEL_TOKEN"),
         "{out}"
     );
     let (code, out, _) = with_token(place.sandbox.token(TENANT, APP));
     assert_eq!(code, Some(0), "{out}");
-    assert!(out.contains("and cannot be renewed"), "{out}");
-    let claims = serde_json::json!({"aud": "https://graph.example", "tid": TENANT, "roles": ["Machine.Scan"]});
-    let foreign = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let (_, out, _) = with_token(foreign);
+    assert!(out.contains(", not renewable"), "{out}");
+    let claims = |exp: i64, aud: &str| {
+        let claims =
+            serde_json::json!({"aud": aud, "tid": TENANT, "exp": exp, "roles": ["Machine.Scan"]});
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    };
+    let foreign = claims(4_000_000_000, "https://graph.example");
+    let (_, out, _) = with_token(foreign.clone());
+    let text = "the access token in MDE_CANCEL_TOKEN is for graph.example, but Defender needs api.securitycenter.microsoft.com";
+    assert!(out.contains(&format!("fail  read        {text}")), "{out}");
+    let expired = claims(1_700_000_000, "https://api.securitycenter.microsoft.com");
+    for (token, text, hint) in [
+        (
+            foreign,
+            text,
+            "hint: az account get-access-token --resource https://api.securitycenter.microsoft.com",
+        ),
+        (
+            expired,
+            "the access token in MDE_CANCEL_TOKEN expired at 2023-11-14 22:13 UTC, ",
+            "hint: get a new token",
+        ),
+        (
+            "opaque".to_owned(),
+            "the service refused the access token in MDE_CANCEL_TOKEN",
+            "hint: get a new token",
+        ),
+    ] {
+        let mut command = place.binary("preview ids.txt");
+        command.env("MDE_CANCEL_TOKEN", token).env("TZ", "UTC");
+        let (code, _, told) = ended(command);
+        assert_eq!(code, Some(5), "{told}");
+        assert!(told.contains(text) && told.contains(hint), "{told}");
+    }
+}
+
+#[test]
+fn doctor_prints_json_for_programs() {
+    let place = Place::with(1, TokenSettings::default());
+    let (code, out, _) = ended(place.with_secret("doctor --format json"));
+    assert_eq!(code, Some(0), "{out}");
+    let checks: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(checks[0]["name"], "config");
     assert!(
-        out.contains("warn  audience      the token is for https://graph.example"),
-        "{out}"
+        checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|check| check["status"] == "ok")
     );
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::TableFormat;
 use super::connection::ConnectionArgs;
 
 /// Which configuration is read.
@@ -49,6 +50,9 @@ pub struct ConfigShowArgs {
 /// What `doctor` takes.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
+    /// Print in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
     /// Where it would be sent.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -63,7 +63,7 @@ pub struct SignInArgs {
     /// Ask for tokens of this scope [default: the cloud's] [env: MDE_CANCEL_API_SCOPE]
     #[arg(long, value_name = "SCOPE", hide_short_help = true, value_parser = value::api_scope)]
     pub api_scope: Option<String>,
-    /// Trust the certificates of this PEM file, too, as for a proxy that opens TLS [env: MDE_CANCEL_CA_FILE]
+    /// Also trust the certificates in this file (PEM or DER), as for a proxy that opens TLS [env: MDE_CANCEL_CA_FILE]
     #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub ca_file: Option<std::path::PathBuf>,
 }

@@ -14,6 +14,11 @@ const SELECTION: &str = "tenant: ";
 
 /// Says how a command ends that cannot read what it was to find.
 pub(super) fn unread(error: ReadsError) -> Failure {
+    if let ReadsError::SignIn(source) = &error
+        && let Some(hint) = source.hint()
+    {
+        return Failure::new(FailureKind::SignIn, error).hint(hint);
+    }
     let (kind, hint) = match &error {
         ReadsError::Forbidden { .. } => (
             FailureKind::SignIn,

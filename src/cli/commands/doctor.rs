@@ -1,380 +1,573 @@
-//! `doctor`: looks at everything that a run needs, from the settings to the permissions, and says what mends what fails.
+//! `doctor`: checks everything that a run needs, and says how to fix what fails.
 //!
-//! It cancels nothing: it holds no object that could. The one read that it makes is counted in the ledger like any
-//! other. What the token's claims say is shown and believed as far as advice goes.
+//! It makes the calls that a run makes, with the same clients, so what works here works there; it holds no object that
+//! could cancel. Its one read is counted in the ledger like any other.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ApiSettings, Connection, Proxies, Reader};
+use crate::api::{Connection, Proxy, Reader, load_roots};
 use crate::auth::{Claims, Credential, Freshness, Token};
+use crate::cli::args::TableFormat;
 use crate::cli::args::connection::CredentialChoice;
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::hint::Hint;
 use crate::cli::settings::{ConnectionSettings, DoctorSettings};
-use crate::cli::terminal::print;
+use crate::cli::terminal::{Paint, Tone, print};
+use crate::cli::text::{ClockTime, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Destination, ReadReply, ReplyKind, Scope};
+use crate::engine::{NeededPermission, Permissions};
+use crate::model::{ActionType, Destination, ReadReply, ReplyKind, Scope};
 use crate::retry::RetrySettings;
 use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
 use super::carry::open_store;
-use super::checkup::{Checkup, Finding};
 use super::ending::Look;
+use super::service::connect;
 use super::service_error::ServiceError;
-use super::sign_in::{credential, trust, user_agent};
+use super::sign_in::credential;
 
-const STATE_FOLDER: &str = "state folder";
+/// Entra and the service forgive five minutes; less than this isn't worth a word.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
-const STATE_FILE: &str = "state file";
+/// A token that cannot be renewed and ends sooner than this ends before most runs do.
+const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 
-/// A clock that is further off than this is worth a word; Entra and the service forgive five minutes.
-const SKEW: i64 = 60;
+const TYPES: [ActionType; 9] = [
+    ActionType::Isolate,
+    ActionType::Unisolate,
+    ActionType::RestrictCodeExecution,
+    ActionType::UnrestrictCodeExecution,
+    ActionType::RunAntiVirusScan,
+    ActionType::CollectInvestigationPackage,
+    ActionType::StopAndQuarantineFile,
+    ActionType::LiveResponse,
+    ActionType::Offboard,
+];
 
-/// A ready token that ends sooner than this ends before most runs do.
-const SHORT_LIFE: i64 = 3600;
+/// How wide the names are.
+const NAME: usize = 10;
 
-/// Looks at everything and prints one line for each thing.
-///
-/// # Errors
-/// Returns that standard output cannot be written.
-pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut checkup = Checkup::default();
-    config(&settings, &mut checkup);
-    let store = state(&settings, &*clock, &mut checkup);
-    match &settings.connection {
-        Ok(connection) => {
-            chosen(connection, &mut checkup);
-            proxy(&settings, &mut checkup);
-            calls(
-                &settings,
-                connection,
-                (&clock, store.as_ref()),
-                &mut checkup,
-            )
-            .await;
-        }
-        Err(error) => {
-            let mend = error.hints().into_iter().next();
-            checkup.fail("sign-in", error.to_string(), mend);
-        }
-    }
-    print(&checkup.render(look.paint)).map_err(Failure::of_output)?;
-    Ok(checkup.exit())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Ok,
+    /// A run can do without, or may.
+    Warn,
+    /// Nothing can be sent.
+    Fail,
 }
 
-fn config(settings: &DoctorSettings, checkup: &mut Checkup) {
+struct Check {
+    name: &'static str,
+    status: Status,
+    text: String,
+    fix: Option<String>,
+}
+
+#[derive(Default)]
+struct Checks {
+    all: Vec<Check>,
+    exit: RunExit,
+}
+
+impl Checks {
+    fn ok(&mut self, name: &'static str, text: impl Into<String>) {
+        self.add(name, Status::Ok, text, None::<String>);
+    }
+
+    fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
+        self.add(name, Status::Warn, text, Some(fix));
+    }
+
+    fn fail(
+        &mut self,
+        name: &'static str,
+        text: impl Into<String>,
+        fix: Option<impl Into<String>>,
+    ) {
+        self.add(name, Status::Fail, text, fix);
+        self.exit = self.exit.worst(RunExit::Unreachable);
+    }
+
+    fn state_fails(&mut self, text: impl Into<String>, fix: Option<impl Into<String>>) {
+        self.add("state", Status::Fail, text, fix);
+        self.exit = self.exit.worst(RunExit::State);
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        status: Status,
+        text: impl Into<String>,
+        fix: Option<impl Into<String>>,
+    ) {
+        self.all.push(Check {
+            name,
+            status,
+            text: text.into(),
+            fix: fix.map(Into::into),
+        });
+    }
+
+    fn table(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        for check in &self.all {
+            let (tone, word) = match check.status {
+                Status::Ok => (Tone::Good, "ok  "),
+                Status::Warn => (Tone::Caution, "warn"),
+                Status::Fail => (Tone::Bad, "fail"),
+            };
+            let word = paint.apply(tone, word);
+            let mut lines = check.text.lines();
+            let first = visible(lines.next().unwrap_or_default());
+            // Writing to a string cannot fail.
+            writeln!(out, "{word}  {:NAME$}  {first}", check.name).unwrap_or_default();
+            let fix = check.fix.as_ref().map(|fix| format!("fix: {fix}"));
+            for line in lines.chain(fix.as_deref()) {
+                writeln!(out, "{:6}{:NAME$}  {}", "", "", visible(line)).unwrap_or_default();
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> String {
+        let checks = self.all.iter().map(|check| {
+            let status = match check.status {
+                Status::Ok => "ok",
+                Status::Warn => "warn",
+                Status::Fail => "fail",
+            };
+            serde_json::json!({
+                "name": check.name, "status": status, "text": check.text, "fix": check.fix,
+            })
+        });
+        format!("{:#}\n", checks.collect::<serde_json::Value>())
+    }
+}
+
+/// Checks everything and prints the result.
+pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut checks = Checks::default();
+    check_config(&settings, &mut checks);
+    let store = check_state(&settings, &*clock, &mut checks);
+    match &settings.connection {
+        Ok(connection) => {
+            let doctor = Doctor {
+                settings: &settings,
+                connection,
+                clock,
+            };
+            doctor.check_service(store.as_ref(), &mut checks).await;
+        }
+        Err(error) => {
+            let fix = error.hints().into_iter().next();
+            checks.fail("sign-in", error.to_string(), fix);
+        }
+    }
+    let text = match settings.format {
+        TableFormat::Table => checks.table(look.paint),
+        TableFormat::Json => checks.json(),
+    };
+    print(&text).map_err(Failure::of_output)?;
+    Ok(checks.exit)
+}
+
+fn check_config(settings: &DoctorSettings, checks: &mut Checks) {
     let text = match &settings.config {
-        None => "no config file; flags and environment say it all".to_owned(),
+        None => "no config file".to_owned(),
         Some((path, None)) => format!("{}, no profile", path.display()),
         Some((path, Some(profile))) => format!("{}, profile {profile}", path.display()),
     };
-    checkup.ok("config", text);
+    checks.ok("config", text);
 }
 
-/// Opens the state folder, which proves that it can be.
-fn state(settings: &DoctorSettings, clock: &dyn Clock, checkup: &mut Checkup) -> Option<Store> {
+/// Opens the state folder and reads its file through; opening alone looks at the first pages.
+fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks) -> Option<Store> {
     let dir = match &settings.state_dir {
         Ok(dir) => dir,
         Err(error) => {
-            let mend = error.hints().into_iter().next();
-            checkup.state_fails(STATE_FOLDER, error.to_string(), mend);
+            checks.state_fails(error.to_string(), error.hints().into_iter().next());
             return None;
         }
     };
-    match open_store(dir, RetrySettings::default().timeout_grace, clock) {
-        Ok(store) => {
-            checkup.ok(STATE_FOLDER, dir.display().to_string());
-            Some(store).filter(|store| file(store, checkup))
-        }
+    let store = match open_store(dir, RetrySettings::default().timeout_grace, clock) {
+        Ok(store) => store,
         Err(failure) => {
-            let mend = "free it, or name another folder with --state-dir";
-            let text = format!("{:#}", failure.error);
-            checkup.state_fails(STATE_FOLDER, text, Some(mend.to_owned()));
-            None
+            let fix = match failure.hints.first() {
+                Some(Hint::Text(hint)) => hint.as_str(),
+                _ => "choose another folder with --state-dir",
+            };
+            checks.state_fails(format!("{:#}", failure.error), Some(fix));
+            return None;
         }
-    }
-}
-
-/// Reads the state file through, and returns whether it is whole: opening it looks at its first pages alone.
-fn file(store: &Store, checkup: &mut Checkup) -> bool {
-    let wrong = match store.reader().and_then(|reader| reader.damage()) {
+    };
+    let damage = match store.reader().and_then(|reader| reader.damage()) {
         Ok(None) => {
-            checkup.ok(STATE_FILE, "read through, and whole".to_owned());
-            return true;
+            let text = format!("{}: writable, integrity check passed", dir.display());
+            checks.ok("state", text);
+            return Some(store);
         }
         Ok(Some(damage)) => format!("damaged: {damage}"),
         Err(error) => full(&error),
     };
-    let mend = "put the folder aside, or name another with --state-dir, and wait an hour, for what was spent of the quota \
-                stands in it; then give the inputs of unfinished runs to new ones, for cancelling an action twice has no \
-                further effect";
-    checkup.state_fails(STATE_FILE, wrong, Some(mend.to_owned()));
-    false
+    let fix = "move the folder away or choose another with --state-dir, and wait an hour: what was used of the quota was \
+               counted in it; then run the inputs of unfinished runs again, for cancelling an action twice has no effect";
+    checks.state_fails(format!("{}: {damage}", dir.display()), Some(fix));
+    None
 }
 
-fn chosen(connection: &ConnectionSettings, checkup: &mut Checkup) {
-    let choice = &connection.choice;
-    let mut text = format!("{}, chosen by {}", choice.means.as_str(), choice.because);
-    for (means, why_not) in &choice.passed_over {
-        // Writing to a string cannot fail.
-        write!(text, "\nnot {}: {why_not}", means.as_str()).unwrap_or_default();
-    }
-    checkup.ok("credential", text);
-    let api = connection.api_url.host_str().unwrap_or_default();
-    let login = connection.login_url.host_str().unwrap_or_default();
-    let scope = &connection.api_scope;
-    checkup.ok(
-        "cloud",
-        format!(
-            "{}: {api}, sign-in at {login} for {scope}",
-            connection.cloud
-        ),
-    );
+/// Where the checks of sign-in and service look.
+struct Doctor<'run> {
+    settings: &'run DoctorSettings,
+    connection: &'run ConnectionSettings,
+    clock: Arc<dyn Clock>,
 }
 
-fn proxy(settings: &DoctorSettings, checkup: &mut Checkup) {
-    let text = match &settings.proxy {
-        Some(proxy) => format!("https goes through {proxy}, but for what NO_PROXY names"),
-        None => "none in the environment".to_owned(),
-    };
-    checkup.ok("proxy", text);
-}
-
-/// Signs in and makes the one read.
-async fn calls(
-    settings: &DoctorSettings,
-    connection: &ConnectionSettings,
-    (clock, store): (&Arc<dyn Clock>, Option<&Store>),
-    checkup: &mut Checkup,
-) {
-    let opened = Connection::open(ApiSettings {
-        base: connection.api_url.clone(),
-        timeout: settings.timeout,
-        user_agent: user_agent(),
-        trust: trust(connection),
-        proxies: Proxies::FromEnvironment,
-    });
-    let reader = match opened {
-        Ok(opened) => Reader::new(opened),
-        Err(error) => {
-            let mend = "check --ca-file and --api-url".to_owned();
-            return checkup.fail("TLS trust", full(&error), Some(mend));
-        }
-    };
-    let trusted = match &connection.ca_file {
-        None => "the machine's certificates and the public roots".to_owned(),
-        Some(path) => format!(
-            "the machine's certificates, the public roots and {}",
-            path.display()
-        ),
-    };
-    checkup.ok("TLS trust", trusted);
-    let credential = match credential(connection, settings.timeout, clock) {
-        Ok(credential) => credential,
-        Err(error) => {
-            let mend = match &error {
-                ServiceError::Auth(error) => error.hint().map(str::to_owned),
-                _ => None,
-            };
-            return checkup.fail("sign-in", full(&error), mend);
-        }
-    };
-    let token = match credential.token(Freshness::AtHand).await {
-        Ok(token) => token,
-        Err(error) => {
-            let mend = error.hint().map(str::to_owned);
-            return checkup.fail("sign-in", full(&error), mend);
-        }
-    };
-    let now = clock.now().wall;
-    signed_in((&credential, &token), now, checkup);
-    claims(connection, &token, checkup);
-    let Some(store) = store else {
-        let text = "not asked: without a state folder the call could not be counted";
-        return checkup.warn("service", text.to_owned(), None);
-    };
-    let (scope, counted) = (scope(connection, &token), (store, &**clock));
-    match read(settings, scope, (&reader, &token), counted).await {
-        Ok(probed) => heard(connection, probed, clock.now().wall, checkup),
-        Err(error) => checkup.state_fails(STATE_FOLDER, full(&error), None),
-    }
-}
-
-fn signed_in((credential, token): (&Credential, &Token), now: Timestamp, checkup: &mut Checkup) {
-    let Some(end) = token.expires_at else {
-        return checkup.ok("sign-in", "a token whose end is not known".to_owned());
-    };
-    let left = end.duration_since(now).as_secs();
-    let text = format!("a token that ends at {end:.0}");
-    if credential.is_renewable() || left > SHORT_LIFE {
-        checkup.ok("sign-in", text);
-    } else if left <= 0 {
-        let mend = "get a new token".to_owned();
-        checkup.warn(
-            "sign-in",
-            format!("a token that ended at {end:.0}"),
-            Some(mend),
-        );
-    } else {
-        let mend = "use a credential that can be renewed for runs over that".to_owned();
-        checkup.warn(
-            "sign-in",
-            format!("{text} and cannot be renewed"),
-            Some(mend),
-        );
-    }
-}
-
-/// Says what the token says of itself.
-fn claims(connection: &ConnectionSettings, token: &Token, checkup: &mut Checkup) {
-    let Some(claims) = &token.claims else {
-        let text = "the token is opaque: tenant, app and permissions cannot be told";
-        return checkup.warn("claims", text.to_owned(), None);
-    };
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "not named".to_owned());
-    let name = claims
-        .name
-        .as_ref()
-        .map(|name| format!(", for {name}"))
-        .unwrap_or_default();
-    checkup.ok(
-        "claims",
-        format!(
-            "tenant {}, app {}{name}",
-            or_none(&claims.tenant),
-            or_none(&claims.app)
-        ),
-    );
-    let wanted = connection.api_scope.trim_end_matches("/.default");
-    let fits = claims.audience.iter().any(|audience| {
-        audience.trim_end_matches('/') == wanted.trim_end_matches('/') || audience == SERVICE_APP
-    });
-    if !fits && !claims.audience.is_empty() {
-        let text = format!(
-            "the token is for {}, and {wanted} is what the service takes",
-            claims.audience.join(", ")
-        );
-        let mend = if connection.choice.means == CredentialChoice::Token {
-            format!("get a token for {}", connection.api_scope)
-        } else {
-            "check --cloud and --api-scope".to_owned()
+impl Doctor<'_> {
+    async fn check_service(&self, store: Option<&Store>, checks: &mut Checks) {
+        self.check_choice(checks);
+        let Some(opened) = self.check_network(checks).await else {
+            return;
         };
-        checkup.warn("audience", text, Some(mend));
+        let Some((credential, token)) = self.check_sign_in(checks).await else {
+            return;
+        };
+        self.check_read(&opened, &credential, token, store, checks)
+            .await;
     }
-    permissions(claims, checkup);
-}
 
-/// The service's own application, whose id some tokens carry as their audience.
-const SERVICE_APP: &str = "fc780465-2017-40d4-a0c5-307022471b92";
+    fn check_choice(&self, checks: &mut Checks) {
+        let choice = &self.connection.choice;
+        let mut text = format!("{} ({})", choice.means.as_str(), choice.because);
+        for (means, why_not) in &choice.passed_over {
+            // Writing to a string cannot fail.
+            write!(text, "\nnot {}: {why_not}", means.as_str()).unwrap_or_default();
+        }
+        checks.ok("credential", text);
+    }
 
-/// What each permission lets be cancelled, as the documentation fits them together.
-const CANCELS: [(&str, &str); 7] = [
-    ("Machine.Isolate", "Isolate, Unisolate"),
-    (
-        "Machine.RestrictExecution",
-        "RestrictCodeExecution, UnrestrictCodeExecution",
-    ),
-    ("Machine.Scan", "RunAntiVirusScan"),
-    ("Machine.CollectForensics", "CollectInvestigationPackage"),
-    ("Machine.Offboard", "Offboard"),
-    ("Machine.StopAndQuarantine", "StopAndQuarantineFile"),
-    ("Machine.LiveResponse", "LiveResponse"),
-];
+    /// Builds the client and calls the service without a token. What answers may refuse; what does not answer at all is
+    /// no use for a run.
+    async fn check_network(&self, checks: &mut Checks) -> Option<Connection> {
+        let connection = self.connection;
+        if connection.api_url.scheme() == "https"
+            && let Ok(roots) = load_roots(connection.ca_file.as_deref())
+            && !roots.warnings.is_empty()
+        {
+            let text = format!(
+                "{} of this machine's certificates, {} public ones and {} of --ca-file are trusted\n{}",
+                roots.of_machine,
+                roots.public,
+                roots.of_ca_file,
+                roots.warnings.join("\n")
+            );
+            checks.warn(
+                "trust",
+                text,
+                "check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR",
+            );
+        }
+        let opened = match connect(connection, self.settings.timeout) {
+            Ok(opened) => opened,
+            Err(error) => {
+                checks.fail("network", full(&error), error.hint());
+                return None;
+            }
+        };
+        let url = &connection.api_url;
+        let host = url.host_str().unwrap_or_default();
+        let proxy = (url.scheme() == "https").then(|| Proxy::of(url)).flatten();
+        let through = proxy
+            .as_ref()
+            .map(|proxy| format!(" through proxy {}", proxy.name()))
+            .unwrap_or_default();
+        let asked = self.clock.now().uptime;
+        match opened.reach().await {
+            Ok(date) => {
+                let took = self.clock.now().uptime.since(asked).as_millis();
+                checks.ok("network", format!("{host} reached in {took} ms{through}"));
+                self.check_clock(date, checks);
+            }
+            Err(what) => {
+                let mut text = format!("{host} not reached{through}: {what}");
+                let mut fix = "check the network, the proxy, --api-url and --ca-file";
+                if let Some(proxy) = &proxy
+                    && let Some(refusal) = proxy.refusal(url).await
+                {
+                    // Writing to a string cannot fail.
+                    write!(text, "\nthe proxy says: {refusal}").unwrap_or_default();
+                    fix = "give the proxy a name and a password in HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or have \
+                           it let this host through";
+                }
+                checks.fail("network", text, Some(fix));
+            }
+        }
+        Some(opened)
+    }
 
-/// Any of these lets records be read.
-const READS: [&str; 4] = [
-    "Machine.Read.All",
-    "Machine.ReadWrite.All",
-    "Machine.Read",
-    "Machine.ReadWrite",
-];
-
-fn permissions(claims: &Claims, checkup: &mut Checkup) {
-    let granted: Vec<&str> = claims
-        .roles
-        .iter()
-        .chain(&claims.scopes)
-        .map(String::as_str)
-        .collect();
-    let mut may = Vec::new();
-    let mut missing = Vec::new();
-    for (permission, types) in CANCELS {
-        if granted.contains(&permission) {
-            may.push(types);
+    fn check_clock(&self, date: Option<Timestamp>, checks: &mut Checks) {
+        let Some(date) = date else { return };
+        let skew = self.clock.now().wall.duration_since(date);
+        if skew.abs() <= SKEW {
+            return checks.ok("clock", "as the service's");
+        }
+        let side = if skew.is_positive() {
+            "ahead of"
         } else {
-            missing.push(permission);
+            "behind"
+        };
+        let text = format!("{} {side} the service", Span(skew.unsigned_abs()));
+        checks.warn(
+            "clock",
+            text,
+            "synchronize the clock; sign-in fails beyond 5 min",
+        );
+    }
+
+    async fn check_sign_in(&self, checks: &mut Checks) -> Option<(Credential, Token)> {
+        let signed_in = async {
+            let credential = credential(self.connection, self.settings.timeout, &self.clock)?;
+            let token = credential.token(Freshness::AtHand).await?;
+            Ok::<_, ServiceError>((credential, token))
+        };
+        let (credential, token) = match signed_in.await {
+            Ok(signed_in) => signed_in,
+            Err(error) => {
+                checks.fail("sign-in", full(&error), error.hint());
+                return None;
+            }
+        };
+        let now = self.clock.now().wall;
+        let claims = token.claims.clone().unwrap_or_default();
+        let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "unknown".to_owned());
+        let name = claims.name.as_ref().map(|name| format!(" ({name})"));
+        let who = format!(
+            "tenant {}, app {}{}",
+            named(&claims.tenant),
+            named(&claims.app),
+            name.unwrap_or_default()
+        );
+        let zone = local_zone();
+        let valid = match token.expires_at {
+            None => "token expiry unknown".to_owned(),
+            Some(end) => format!("token valid until {}", ClockTime::new(end, now, &zone)),
+        };
+        let is_short = token
+            .expires_at
+            .is_some_and(|end| end.duration_since(now) < SHORT_LIFE);
+        if credential.is_renewable() {
+            checks.ok("sign-in", format!("{who}, {valid}, renewable"));
+        } else if is_short {
+            let fix = "for longer runs, use a method that renews it: --credential azure-cli";
+            checks.warn("sign-in", format!("{who}, {valid}, not renewable"), fix);
+        } else {
+            checks.ok("sign-in", format!("{who}, {valid}, not renewable"));
+        }
+        Some((credential, token))
+    }
+
+    /// Reads one record as a run does: a refused token is renewed once.
+    async fn check_read(
+        &self,
+        opened: &Connection,
+        credential: &Credential,
+        mut token: Token,
+        store: Option<&Store>,
+        checks: &mut Checks,
+    ) {
+        let Some(store) = store else {
+            let fix = "fix the state folder first: calls are counted there";
+            return checks.warn("read", "not tried", fix);
+        };
+        let reader = Reader::new(opened.clone());
+        let mut reply = match self.read(&reader, &token, store).await {
+            Ok(reply) => reply,
+            Err(error) => return checks.state_fails(full(&error), None::<String>),
+        };
+        if let Some(ReplyKind::Unauthorized) = reply.as_ref().map(|reply| &reply.kind) {
+            match credential.token(Freshness::New).await {
+                Ok(newer) => token = newer,
+                Err(error) => return checks.fail("read", full(&error), error.hint()),
+            }
+            reply = match self.read(&reader, &token, store).await {
+                Ok(reply) => reply,
+                Err(error) => return checks.state_fails(full(&error), None::<String>),
+            };
+        }
+        match reply {
+            Some(reply) => self.check_reply(&reply, &token, checks),
+            None => checks.warn(
+                "read",
+                "not tried: no quota is left, or the service asked to wait",
+                "see `mde-cancel quota`",
+            ),
         }
     }
-    if may.is_empty() {
-        let text = "the token permits no cancel".to_owned();
-        let mend = format!(
-            "grant the app the permission of what it is to cancel ({}), consent to it, and sign in anew",
-            missing.join(", ")
+
+    /// Reads the newest record; `None` where the ledger allows no call now.
+    async fn read(
+        &self,
+        reader: &Reader,
+        token: &Token,
+        store: &Store,
+    ) -> Result<Option<ReadReply>, StoreError> {
+        let clock = &*self.clock;
+        let known = store.scope(&self.scope(token), clock.now()).await?;
+        let mut windows = self.settings.allowance.read.clone();
+        for window in known.adopted.as_slice() {
+            windows.adopt(window.limit, window.period);
+        }
+        let take = Take {
+            scope: known.key,
+            windows: Arc::new(windows),
+            now: clock.now(),
+            purpose: Purpose::Read,
+        };
+        let Taken::Go(call) = store.take(take).await? else {
+            return Ok(None);
+        };
+        let reply = reader.probe(&token.secret).await;
+        store.write(vec![ended(call, &reply, clock)]).await?;
+        Ok(Some(reply))
+    }
+
+    fn scope(&self, token: &Token) -> Scope {
+        let claims = token.claims.clone().unwrap_or_default();
+        let or_dash = |named: &Option<String>, claimed: Option<String>| {
+            named.clone().or(claimed).unwrap_or_else(|| "-".to_owned())
+        };
+        Scope {
+            cloud: self.connection.cloud.clone(),
+            tenant: or_dash(&self.connection.tenant, claims.tenant),
+            app: or_dash(&self.connection.client_id, claims.app),
+            destination: Destination::List,
+        }
+    }
+
+    fn check_reply(&self, reply: &ReadReply, token: &Token, checks: &mut Checks) {
+        let host = self.connection.api_url.host_str().unwrap_or_default();
+        let said = reply.error.as_ref().map(|error| {
+            let text = format!("{} {}", error.code, error.message);
+            format!(": {}", text.trim())
+        });
+        let status = reply.http_status.unwrap_or_default();
+        let text = format!("{host} answered {status}{}", said.unwrap_or_default());
+        let claims = token.claims.clone().unwrap_or_default();
+        let (refused, trouble) = (
+            "check --cloud, --api-scope and --tenant-id",
+            "check --api-url and the proxy: something else seems to answer there",
         );
-        checkup.fail("may cancel", text, Some(mend));
-    } else if missing.is_empty() {
-        checkup.ok("may cancel", "every type".to_owned());
-    } else {
-        let text = format!("{}; not granted: {}", may.join(", "), missing.join(", "));
-        checkup.ok("may cancel", text);
+        match &reply.kind {
+            ReplyKind::Answer(_) => checks.ok("read", "may read action states"),
+            ReplyKind::Forbidden | ReplyKind::Unauthorized
+                if let Some(audience) = claims.foreign_audience(&self.connection.api_scope) =>
+            {
+                let wanted = self.connection.api_scope.trim_end_matches("/.default");
+                let text = format!("the token is for {audience}, but Defender needs {wanted}");
+                checks.fail("read", text, Some(refused));
+                return;
+            }
+            ReplyKind::Forbidden => {
+                let fix = self.fix_of_grants("Machine.Read.All", &claims);
+                checks.fail(
+                    "read",
+                    text,
+                    Some(format!("{fix}; or run with --no-precheck")),
+                );
+            }
+            ReplyKind::Unauthorized => checks.fail("read", text, Some(refused)),
+            ReplyKind::Throttled(_) => {
+                let fix = "another client shares this app's quota; wait, or use another app";
+                checks.warn("read", text, fix);
+            }
+            ReplyKind::NoSuchAddress(address) => {
+                let text = format!("{address} answers 404 without the service's own error body");
+                checks.fail("read", text, Some(trouble));
+            }
+            ReplyKind::NoSuchHost(host) => {
+                let text = format!("the host name {host} does not exist");
+                checks.fail("read", text, Some("check --api-url and the proxy"));
+            }
+            ReplyKind::NotFound
+            | ReplyKind::Redirected
+            | ReplyKind::Garbled
+            | ReplyKind::Refused => checks.fail("read", text, Some(trouble)),
+            ReplyKind::NotApplied(_) | ReplyKind::ServerFault(_) => {
+                checks.warn(
+                    "read",
+                    text,
+                    "wait: a run does, until the service is well again",
+                );
+            }
+            ReplyKind::TimedOut => {
+                let text = format!("{host} did not answer in time");
+                checks.fail(
+                    "read",
+                    text,
+                    Some("check the network and MDE_CANCEL_TIMEOUT"),
+                );
+            }
+            ReplyKind::Broken(what) | ReplyKind::NeverLeft(what) => {
+                let text = format!("{host} not reached: {what}");
+                checks.fail("read", text, Some("check the network and the proxy"));
+            }
+        }
+        self.check_permissions(token, checks);
     }
-    if granted.iter().any(|permission| READS.contains(permission)) {
-        checkup.ok("may read", "states can be read first".to_owned());
-    } else {
-        let text = "the token permits no read: states cannot be read before and after".to_owned();
-        let mend = "grant Machine.Read.All, or run with --no-precheck".to_owned();
-        checkup.warn("may read", text, Some(mend));
-    }
-}
 
-fn scope(connection: &ConnectionSettings, token: &Token) -> Scope {
-    let claims = token.claims.clone().unwrap_or_default();
-    let or_dash = |named: &Option<String>, claimed: Option<String>| {
-        named.clone().or(claimed).unwrap_or_else(|| "-".to_owned())
-    };
-    Scope {
-        cloud: connection.cloud.clone(),
-        tenant: or_dash(&connection.tenant, claims.tenant),
-        app: or_dash(&connection.client_id, claims.app),
-        destination: Destination::List,
+    /// Compares the token's claims with what cancelling needs. The service alone decides.
+    fn check_permissions(&self, token: &Token, checks: &mut Checks) {
+        let Some(claims) = &token.claims else {
+            let text = "permissions unknown: the token is opaque";
+            return checks.warn("cancel", text, "try one action with `mde-cancel run`");
+        };
+        let types: Vec<_> = TYPES.iter().map(|kind| (kind.as_str(), 1)).collect();
+        let needed = Permissions::forecast(claims, &types)
+            .map(|found| found.cancelling)
+            .unwrap_or_default();
+        let (held, missing): (Vec<_>, Vec<_>) = needed.iter().partition(|needed| needed.is_held);
+        let types = |needed: &NeededPermission| {
+            let names: Vec<_> = needed.types.iter().map(|(kind, _)| kind.as_str()).collect();
+            names.join(", ")
+        };
+        let may: Vec<_> = held.into_iter().map(types).collect();
+        if may.is_empty() {
+            let text = "the token permits no cancel";
+            let fix = self.fix_of_grants("Machine.Isolate (or what fits the type)", claims);
+            checks.fail("cancel", text, Some(fix));
+        } else if missing.is_empty() {
+            checks.ok("cancel", "may cancel every type");
+        } else {
+            let missing: Vec<_> = missing
+                .into_iter()
+                .map(|needed| format!("{} ({})", needed.name, types(needed)))
+                .collect();
+            let (may, missing) = (may.join(", "), missing.join(", "));
+            checks.ok(
+                "cancel",
+                format!("may cancel {may}\nnot granted: {missing}"),
+            );
+        }
     }
-}
 
-/// What the one read led to.
-enum Probed {
-    /// The ledger allows no call now.
-    Held,
-    /// It was made.
-    Made(ReadReply, Option<Timestamp>),
-}
-
-async fn read(
-    settings: &DoctorSettings,
-    scope: Scope,
-    (reader, token): (&Reader, &Token),
-    (store, clock): (&Store, &dyn Clock),
-) -> Result<Probed, StoreError> {
-    let known = store.scope(&scope, clock.now()).await?;
-    let mut windows = settings.allowance.read.clone();
-    for window in known.adopted.as_slice() {
-        windows.adopt(window.limit, window.period);
+    fn fix_of_grants(&self, permission: &str, claims: &Claims) -> String {
+        if self.connection.choice.means != CredentialChoice::ManagedIdentity {
+            return format!("grant {permission} to the app, consent, and get a new token");
+        }
+        let now = self.clock.now().wall;
+        let age = claims.issued_at.and_then(|issued| {
+            let age = Duration::try_from(now.duration_since(issued)).ok()?;
+            Some(format!("; this one was issued {} ago", Span(age)))
+        });
+        format!(
+            "grant {permission} to the managed identity; a new grant can take up to 24 h to show in its tokens{}",
+            age.unwrap_or_default()
+        )
     }
-    let take = Take {
-        scope: known.key,
-        windows: Arc::new(windows),
-        now: clock.now(),
-        purpose: Purpose::Read,
-    };
-    let Taken::Go(call) = store.take(take).await? else {
-        return Ok(Probed::Held);
-    };
-    let (reply, time) = reader.probe(&token.secret).await;
-    store.write(vec![ended(call, &reply, clock)]).await?;
-    Ok(Probed::Made(reply, time))
 }
 
 fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
@@ -392,85 +585,6 @@ fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
     }
 }
 
-/// Says what the service's answer tells.
-fn heard(connection: &ConnectionSettings, probed: Probed, now: Timestamp, checkup: &mut Checkup) {
-    let (reply, time) = match probed {
-        Probed::Held => {
-            let text = "not asked: the quota or a cooldown holds every read back now".to_owned();
-            let mend = "see `mde-cancel quota`".to_owned();
-            return checkup.warn("service", text, Some(mend));
-        }
-        Probed::Made(reply, time) => (reply, time),
-    };
-    if let Some(time) = time {
-        let skew = now.duration_since(time).as_secs();
-        if skew.abs() > SKEW {
-            let side = if skew > 0 { "ahead of" } else { "behind" };
-            let text = format!(
-                "this machine's clock is {} s {side} the service's",
-                skew.abs()
-            );
-            checkup.warn("clock", text, Some("set the clock".to_owned()));
-        } else {
-            checkup.ok("clock", "as the service's".to_owned());
-        }
-    }
-    let host = connection.api_url.host_str().unwrap_or_default();
-    let said = reply
-        .error
-        .as_ref()
-        .map(|error| format!(": {} {}", error.code, error.message))
-        .unwrap_or_default();
-    let status = reply.http_status.unwrap_or_default();
-    let text = format!("{host} answered {status}{said}");
-    let finding = match reply.kind {
-        ReplyKind::Answer(_) => Finding::Ok(format!("{host} answers, and records can be read")),
-        ReplyKind::Forbidden => Finding::Warn(
-            text,
-            "grant Machine.Read.All, or run with --no-precheck; if every call is forbidden, check --api-scope",
-        ),
-        ReplyKind::Unauthorized => Finding::Fail(
-            text,
-            "the service does not take this token: check its end, --cloud and --api-scope",
-        ),
-        ReplyKind::Throttled(_) => Finding::Warn(
-            text,
-            "somebody else uses this app's quota; wait, or use another app",
-        ),
-        ReplyKind::NotFound => {
-            Finding::Fail(text, "check --api-url: nothing of the service is there")
-        }
-        ReplyKind::NoSuchAddress(address) => Finding::Fail(
-            format!("{address} answers 404 without the service's own error body"),
-            "check --api-url: what answers there is not the service",
-        ),
-        ReplyKind::NoSuchHost(host) => Finding::Fail(
-            format!("the host name {host} does not exist"),
-            "check --api-url and the proxy",
-        ),
-        ReplyKind::Redirected => Finding::Fail(
-            text,
-            "something stands before the service: check the proxy and --api-url",
-        ),
-        ReplyKind::Garbled | ReplyKind::Refused => {
-            Finding::Fail(text, "check --api-url and what stands between")
-        }
-        ReplyKind::NotApplied(_) | ReplyKind::ServerFault(_) => Finding::Warn(
-            text,
-            "the service has trouble; a run waits until it is over",
-        ),
-        ReplyKind::TimedOut => Finding::Fail(
-            format!("{host} gave no answer in time"),
-            "check the network, the proxy and MDE_CANCEL_TIMEOUT",
-        ),
-        ReplyKind::Broken(what) | ReplyKind::NeverLeft(what) => Finding::Fail(
-            format!("{host} cannot be reached: {what}"),
-            "check the network, the proxy, --api-url and --ca-file",
-        ),
-    };
-    checkup.add("service", finding);
-}
-
 /// Returns an error with its causes, each once.
 fn full(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -484,4 +598,34 @@ fn full(error: &(dyn std::error::Error + 'static)) -> String {
         cause = deeper.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_is_one_line_with_its_fix_below_and_the_worst_decides() {
+        let mut checks = Checks::default();
+        checks.ok("config", "no config file");
+        assert_eq!(checks.exit, RunExit::Done);
+        checks.warn("clock", "is off\u{1b}[2J", "set it");
+        assert_eq!(checks.exit, RunExit::Done);
+        checks.fail("sign-in", "refused\nand why", None::<String>);
+        assert_eq!(checks.exit, RunExit::Unreachable);
+        checks.state_fails("full", Some("free it"));
+        assert_eq!(checks.exit, RunExit::State);
+        insta::assert_snapshot!(checks.table(Paint::Plain), @r"
+        ok    config      no config file
+        warn  clock       is off\u{1b}[2J
+                          fix: set it
+        fail  sign-in     refused
+                          and why
+        fail  state       full
+                          fix: free it
+        ");
+        let json: serde_json::Value = serde_json::from_str(&checks.json()).unwrap();
+        assert_eq!(json[1]["status"], "warn");
+        assert_eq!(json[3]["fix"], "free it");
+    }
 }

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use url::Url;
 
 use crate::api::{ApiError, Connection};
-use crate::auth::{AuthError, Credential, Freshness, LoginClient, Token};
+use crate::auth::{Credential, Freshness, LoginClient, Token};
 use crate::cli::settings::ConnectionSettings;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
@@ -234,10 +234,7 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
 
 /// Says why a tenant's rows will not be attempted.
 fn closed(settings: &ConnectionSettings, error: &ServiceError) -> Arc<str> {
-    let hint = match error {
-        ServiceError::Auth(error) => AuthError::hint(error),
-        ServiceError::Api(_) | ServiceError::Sandbox(_) => None,
-    };
+    let hint = error.hint();
     let profile = settings.profile.as_deref().unwrap_or_default();
     tracing::warn!(profile, %error, "no sign-in; the rows of this tenant are not attempted");
     match hint {

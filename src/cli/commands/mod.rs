@@ -37,8 +37,6 @@ mod resume;
 
 mod preview;
 
-mod checkup;
-
 mod config_show;
 mod doctor;
 mod quota;

@@ -44,6 +44,9 @@ pub(super) fn unsurveyed(error: SurveyError) -> Failure {
             "look at --tenant-id and --id-column, and at where the ids came from",
         ),
         SurveyError::Reads(ReadsError::Store(error)) => return state(error),
+        SurveyError::Reads(ReadsError::SignIn(ref source)) if let Some(hint) = source.hint() => {
+            return Failure::new(FailureKind::SignIn, error).hint(hint);
+        }
         SurveyError::Reads(ReadsError::SignIn(_) | ReadsError::TokenRefused { .. }) => (
             FailureKind::SignIn,
             "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",

@@ -36,11 +36,14 @@ pub(super) fn credential_over(
     clock: &Arc<dyn Clock>,
     login: impl FnOnce() -> Result<LoginClient, ApiError>,
 ) -> Result<Credential, ServiceError> {
+    let ready = |token: ReadyToken| {
+        TokenSource::Ready(token.expected_for(&settings.api_scope, Arc::clone(clock)))
+    };
     let source = match &settings.sign_in {
         SignIn::Token(TokenOrigin::Environment(token, name)) => {
-            TokenSource::Ready(ReadyToken::from_value(token, name)?)
+            ready(ReadyToken::from_value(token, name)?)
         }
-        SignIn::Token(TokenOrigin::File(path)) => TokenSource::Ready(ReadyToken::from_file(path)?),
+        SignIn::Token(TokenOrigin::File(path)) => ready(ReadyToken::from_file(path)?),
         sign_in => TokenSource::SignIn(EntraSignIn::new(
             method(settings, sign_in)?,
             settings.api_scope.clone(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::config::DoctorArgs;
-use crate::cli::args::{AllowanceArgs, CommonArgs, value};
+use crate::cli::args::{AllowanceArgs, CommonArgs, TableFormat, value};
 
 use super::allowance::Allowance;
 use super::common;
@@ -25,8 +25,7 @@ pub struct DoctorSettings {
     pub allowance: Allowance,
     /// Which config file was read, and which profile of it.
     pub config: Option<(PathBuf, Option<String>)>,
-    /// The proxy that the environment names for https, without its password.
-    pub proxy: Option<String>,
+    pub format: TableFormat,
 }
 
 impl DoctorSettings {
@@ -46,26 +45,7 @@ impl DoctorSettings {
             timeout: timeout.unwrap_or(Duration::from_secs(30)),
             allowance: Allowance::resolve(AllowanceArgs::default(), around)?,
             config,
-            proxy: proxy(around),
+            format: typed.format,
         })
     }
-}
-
-/// Returns the proxy for https, as the HTTP client takes it from the environment; a password in it is left out.
-fn proxy(around: &Surroundings<'_>) -> Option<String> {
-    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let text = names
-        .into_iter()
-        .find_map(|name| around.variable(name))?
-        .into_string()
-        .ok()?;
-    let with_scheme = if text.contains("://") {
-        text
-    } else {
-        format!("http://{text}")
-    };
-    let url = url::Url::parse(&with_scheme).ok()?;
-    let port = url.port_or_known_default().map(|port| format!(":{port}"));
-    let host = url.host_str()?;
-    Some(format!("{host}{}", port.unwrap_or_default()))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mde_cancel::api::{Trust, install_crypto_provider};
+use mde_cancel::api::Trust;
 use mde_cancel::model::{CancelReply, ReplyKind};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
@@ -45,10 +45,12 @@ fn data(name: &str) -> std::path::PathBuf {
 impl Server {
     /// Takes one connection with a certificate of the tests.
     fn with(certificate: &str, then: Then) -> Self {
-        install_crypto_provider();
         let chain = vec![CertificateDer::from_pem_file(data(certificate)).unwrap()];
         let key = PrivateKeyDer::from_pem_file(data(certificate)).unwrap();
-        let config = ServerConfig::builder()
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
