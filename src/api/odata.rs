@@ -33,18 +33,31 @@ impl Filter {
     /// statuses and machine ids are written as the service does.
     pub fn of(selection: &Selection) -> Self {
         let types = selection.types.iter().map(ActionType::to_string);
-        let statuses = selection.statuses.iter().map(ActionStatus::to_string);
+        let statuses: Vec<_> = selection
+            .statuses
+            .iter()
+            .map(ActionStatus::to_string)
+            .collect();
+        let or_succeeded = or_succeeded(selection, &statuses);
         let machine_ids = selection.machine_ids.iter();
         let lists = [
             ("type", types.collect()),
-            ("status", statuses.collect()),
+            (
+                "status",
+                if or_succeeded.is_some() {
+                    Vec::new()
+                } else {
+                    statuses
+                },
+            ),
             ("requestor", selection.requestors.clone()),
             (
                 "machineId",
                 machine_ids.map(|id| id.to_ascii_lowercase()).collect(),
             ),
         ];
-        let times = [
+        let terms = [
+            or_succeeded,
             selection.since.map(|since| created("ge", since)),
             selection.until.map(|until| created("le", until)),
         ];
@@ -53,7 +66,7 @@ impl Filter {
                 .into_iter()
                 .filter(|(_, values): &(_, Vec<_>)| !values.is_empty())
                 .collect(),
-            terms: times.into_iter().flatten().collect(),
+            terms: terms.into_iter().flatten().collect(),
         }
     }
 
@@ -87,6 +100,21 @@ impl Filter {
     }
 }
 
+/// Asks for the statuses and, of the selected types that leave a machine changed, also for what has Succeeded; `None` where
+/// only the statuses are selected.
+fn or_succeeded(selection: &Selection, statuses: &[String]) -> Option<String> {
+    let lasting = ActionType::THAT_CHANGE_MACHINES.into_iter();
+    let lasting: Vec<_> = lasting
+        .filter(|kind| selection.types.is_empty() || selection.types.contains(kind))
+        .map(|kind| kind.to_string())
+        .collect();
+    if !selection.with_succeeded || statuses.is_empty() || lasting.is_empty() {
+        return None;
+    }
+    let (open, types) = (one_of("status", statuses), one_of("type", &lasting));
+    Some(format!("({open} or (status eq 'Succeeded' and {types}))"))
+}
+
 /// One `in` is one node of the filter, however many values it has; of nodes a service takes a hundred at the most.
 fn one_of(field: &str, values: &[String]) -> String {
     let words: Vec<_> = values
@@ -112,6 +140,7 @@ mod tests {
         let selection = Selection {
             types: vec![ActionType::Isolate, ActionType::LiveResponse],
             statuses: vec![ActionStatus::Pending],
+            with_succeeded: false,
             requestors: vec!["o'neil@x".to_owned()],
             machine_ids: vec!["ABC".to_owned()],
             since: Some("2026-01-31T00:00:00Z".parse().unwrap()),
@@ -150,5 +179,29 @@ mod tests {
         );
         assert_eq!(Filter::typed("x".to_owned()).split(), None);
         assert_eq!(Filter::default().split(), None);
+    }
+
+    #[test]
+    fn what_succeeded_is_asked_for_only_of_types_that_leave_a_machine_changed() {
+        use ActionType::{Isolate, LiveResponse};
+        let filter = |types: &[ActionType]| {
+            let selection = Selection {
+                types: types.to_vec(),
+                statuses: vec![ActionStatus::Pending, ActionStatus::InProgress],
+                with_succeeded: true,
+                ..Selection::default()
+            };
+            Filter::of(&selection).text().unwrap()
+        };
+        assert_eq!(
+            filter(&[LiveResponse]),
+            "type eq 'LiveResponse' and status in ('Pending','InProgress')"
+        );
+        assert_eq!(
+            filter(&[Isolate]),
+            "type eq 'Isolate' and (status in ('Pending','InProgress') or (status eq 'Succeeded' and type eq 'Isolate'))"
+        );
+        let all = filter(&[]);
+        assert!(all.contains("'StopAndQuarantineFile')))"), "{all}");
     }
 }

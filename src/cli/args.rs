@@ -346,12 +346,12 @@ pub struct ConsentArgs {
     /// [env: MDE_CANCEL_COMMENT]
     #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
     pub comment: Option<String>,
-    /// Also cancel this guarded type, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut off
+    /// Also cancel Unisolate, UnrestrictCodeExecution or `unknown` types; can leave devices cut off
     #[arg(
         long = "allow-protected",
         value_name = "TYPE",
         value_delimiter = ',',
-        value_parser = value::guarded_type
+        value_parser = value::protected_type
     )]
     pub include_types: Vec<ActionType>,
     /// Send without reading the actions' states first; rows without a type then go out blind

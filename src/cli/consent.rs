@@ -1,8 +1,8 @@
 //! The question before anything is sent, and what counts as a yes.
 //!
 //! Only a person at a terminal can answer. Where ids come through standard input the terminal behind it is asked; where
-//! there is none nobody is, and that is a no. A small plan takes a word; a large one takes its number, which nobody types
-//! by habit.
+//! there is none, that is a no. A small plan takes a word; a large one takes its number, which nobody types by habit. What
+//! was typed before the question was asked is no answer, and a wrong answer is asked about once more.
 
 use std::fs::File;
 use std::io;
@@ -16,8 +16,11 @@ use super::failure::{Failure, FailureKind};
 use super::terminal::{Paint, stderr_width};
 use super::text::{Count, Number};
 
-/// More than this is not agreed to by a word.
-const BY_A_WORD: u64 = 1000;
+/// Above this the number must be typed.
+const TYPE_COUNT_ABOVE: u64 = 1000;
+
+/// How often somebody is asked.
+const QUESTIONS: u32 = 2;
 
 /// The longest answer that is looked at; nobody means more.
 const MAX_ANSWER: usize = 256;
@@ -46,9 +49,11 @@ pub(super) enum Question {
 /// Why nobody agreed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("nothing was sent: the answer was no")]
+    #[error("nothing was sent: you answered no")]
     No,
-    #[error("nothing was sent: the answer was not {}, the number of actions to cancel", Number(*.count))]
+    #[error("nothing was sent: the answer was neither y nor n")]
+    Unclear,
+    #[error("nothing was sent: the answer was not {count}, the number of actions to cancel")]
     WrongCount { count: u64 },
     #[error("nothing was sent: no answer came")]
     NoAnswer,
@@ -93,56 +98,60 @@ pub(super) enum PlanOrigin {
 impl Question {
     /// Asks about a plan that cancels `count` actions. What the tenant was asked for, nobody has seen in a file.
     pub(super) fn about(count: u64, origin: PlanOrigin) -> Self {
-        if count > BY_A_WORD || origin == PlanOrigin::Tenant {
+        if count > TYPE_COUNT_ABOVE || origin == PlanOrigin::Tenant {
             Self::TypeTheCount(count)
         } else {
             Self::YesOrNo(count)
         }
     }
 
-    /// Returns what stands where the answer is typed.
-    pub(super) fn prompt(self) -> String {
+    /// Returns the question, which says what to type.
+    fn prompt(self) -> String {
         match self {
-            Self::YesOrNo(1) => "Cancel this action? [y/N] ".to_owned(),
-            Self::YesOrNo(count) => {
-                format!("Cancel these {}? [y/N] ", Count::new(count, "action"))
-            }
+            Self::YesOrNo(count) => format!(
+                "Cancel {}? Type y to cancel, Enter stops [y/N]: ",
+                Count::new(count, "action")
+            ),
             Self::TypeTheCount(count) => format!(
-                "To cancel these {}, type their number: ",
+                "To cancel {}, type {count} (Enter stops): ",
                 Count::new(count, "action")
             ),
         }
     }
 
-    /// Judges an answer; none at all means that the terminal was closed.
-    pub(super) fn judge(self, answer: Option<&str>) -> Result<(), Refusal> {
-        let Some(answer) = answer else {
-            return Err(Refusal::NoAnswer);
-        };
-        let answer = answer.trim();
+    /// Returns the question after an answer that was none.
+    fn second_prompt(self) -> String {
         match self {
-            Self::YesOrNo(_) => {
-                let is_yes = ["y", "yes"]
-                    .iter()
-                    .any(|yes| answer.eq_ignore_ascii_case(yes));
-                if is_yes { Ok(()) } else { Err(Refusal::No) }
-            }
+            Self::YesOrNo(_) => "Please type y or n: ".to_owned(),
             Self::TypeTheCount(count) => {
-                // As it is written above, or without what sets thousands apart.
-                let is_it = answer == count.to_string() || answer == Number(count).to_string();
-                if is_it {
-                    Ok(())
-                } else {
-                    Err(Refusal::WrongCount { count })
-                }
+                format!("That is not {count}. Type {count} to cancel, Enter stops: ")
             }
+        }
+    }
+
+    /// Judges an answer; none at all means that the terminal was closed.
+    fn judge(self, answer: Option<&str>) -> Result<(), Refusal> {
+        let answer = answer.ok_or(Refusal::NoAnswer)?.trim().to_ascii_lowercase();
+        if matches!(answer.as_str(), "" | "n" | "no") {
+            return Err(Refusal::No);
+        }
+        match self {
+            Self::YesOrNo(_) if answer == "y" || answer == "yes" => Ok(()),
+            Self::YesOrNo(_) => Err(Refusal::Unclear),
+            // As it is written above, or with what sets thousands apart.
+            Self::TypeTheCount(count)
+                if answer == count.to_string() || answer == Number(count).to_string() =>
+            {
+                Ok(())
+            }
+            Self::TypeTheCount(count) => Err(Refusal::WrongCount { count }),
         }
     }
 }
 
 /// The terminal on which somebody can be asked.
 pub(super) struct Terminal {
-    input: Box<dyn Read + Send>,
+    input: Box<dyn Answers + Send>,
     output: Box<dyn Write + Send>,
     /// How many columns it has.
     pub(super) width: u16,
@@ -158,7 +167,7 @@ impl Terminal {
     /// Returns [`Refusal::NoTerminal`] where nobody can be asked.
     pub(super) fn find(stdin: StdinUse, paint: Paint) -> Result<Self, Refusal> {
         let open = |file: io::Result<File>| file.map_err(|_| Refusal::NoTerminal);
-        let input: Box<dyn Read + Send> = match stdin {
+        let input: Box<dyn Answers + Send> = match stdin {
             StdinUse::Free if io::stdin().is_terminal() => Box::new(io::stdin()),
             StdinUse::Free => return Err(Refusal::NoTerminal),
             StdinUse::Ids => Box::new(open(platform::terminal_input())?),
@@ -176,31 +185,78 @@ impl Terminal {
         })
     }
 
-    /// Shows `text` and the question, and returns the line that is typed; `None` where none comes.
+    /// Shows `text` and the question, and says whether the answer agrees.
     ///
     /// # Errors
     /// Returns what the terminal said.
     ///
     /// # Cancel safety
     /// The question stays asked, and an answer that comes later is nobody's.
-    pub(super) async fn ask(self, text: &str, question: Question) -> io::Result<Option<String>> {
+    pub(super) async fn ask(
+        self,
+        text: &str,
+        question: Question,
+    ) -> io::Result<Result<(), Refusal>> {
         let Self {
             mut input,
             mut output,
             ..
         } = self;
-        write!(output, "{text}\n{}", question.prompt())?;
-        output.flush()?;
+        let text = text.to_owned();
         let (told, answer) = oneshot::channel();
         // A thread, not a pool's: one that waits for a silent person must not keep the process from ending.
         std::thread::Builder::new()
             .name("answer".to_owned())
             .spawn(move || {
                 // Where nobody waits any more, the run was stopped.
-                told.send(read_line(&mut *input)).ok();
+                told.send(converse(&mut input, &mut *output, &text, question))
+                    .ok();
             })?;
-        answer.await.unwrap_or(Ok(None))
+        answer.await.unwrap_or(Ok(Err(Refusal::NoAnswer)))
     }
+}
+
+/// Where answers come from.
+pub(super) trait Answers: Read {
+    /// Forgets what was typed before the question.
+    fn forget_typed(&self) -> io::Result<()>;
+}
+
+impl Answers for io::Stdin {
+    fn forget_typed(&self) -> io::Result<()> {
+        platform::forget_typed(self)
+    }
+}
+
+impl Answers for File {
+    fn forget_typed(&self) -> io::Result<()> {
+        platform::forget_typed(self)
+    }
+}
+
+fn converse(
+    input: &mut Box<dyn Answers + Send>,
+    output: &mut dyn Write,
+    text: &str,
+    question: Question,
+) -> io::Result<Result<(), Refusal>> {
+    write!(output, "{text}")?;
+    let mut prompt = question.prompt();
+    let mut refusal = Refusal::NoAnswer;
+    for _ in 0..QUESTIONS {
+        input.forget_typed()?;
+        write!(output, "{prompt}")?;
+        output.flush()?;
+        refusal = match question.judge(read_line(&mut **input)?.as_deref()) {
+            Ok(()) => return Ok(Ok(())),
+            Err(refusal) => refusal,
+        };
+        if !matches!(refusal, Refusal::Unclear | Refusal::WrongCount { .. }) {
+            break;
+        }
+        prompt = question.second_prompt();
+    }
+    Ok(Err(refusal))
 }
 
 /// Reads a line byte by byte, so that nothing behind it is taken.
@@ -229,30 +285,77 @@ mod tests {
     #[test]
     fn a_word_agrees_to_a_thousand_and_a_number_to_more() {
         let few = Question::about(1000, PlanOrigin::Input);
-        assert_eq!(few.prompt(), "Cancel these 1,000 actions? [y/N] ");
+        assert_eq!(
+            few.prompt(),
+            "Cancel 1,000 actions? Type y to cancel, Enter stops [y/N]: "
+        );
         for yes in ["y", "Y", " yes\r", "YES"] {
             assert_eq!(few.judge(Some(yes)), Ok(()), "{yes}");
         }
-        for no in ["", "n", "yess", "1000", "ja"] {
+        for no in ["", "n", "No ", "\r"] {
             assert_eq!(few.judge(Some(no)), Err(Refusal::No), "{no}");
+        }
+        for unclear in ["yess", "1000", "ja"] {
+            assert_eq!(few.judge(Some(unclear)), Err(Refusal::Unclear), "{unclear}");
         }
         let many = Question::about(1001, PlanOrigin::Input);
         assert_eq!(
             many.prompt(),
-            "To cancel these 1,001 actions, type their number: "
+            "To cancel 1,001 actions, type 1001 (Enter stops): "
         );
         for count in ["1001", " 1,001 "] {
             assert_eq!(many.judge(Some(count)), Ok(()), "{count}");
         }
-        for wrong in ["", "y", "yes", "1000", "01001", "1001 or so"] {
+        for wrong in ["y", "yes", "1000", "01001", "1001 or so"] {
             let refusal = Err(Refusal::WrongCount { count: 1001 });
             assert_eq!(many.judge(Some(wrong)), refusal, "{wrong}");
         }
+        assert_eq!(many.judge(Some("")), Err(Refusal::No));
         assert_eq!(many.judge(None), Err(Refusal::NoAnswer));
-        let one = Question::about(1, PlanOrigin::Input);
-        assert_eq!(one.prompt(), "Cancel this action? [y/N] ");
         let found = Question::about(1, PlanOrigin::Tenant);
         assert!(found.judge(Some("y")).is_err() && found.judge(Some("1")).is_ok());
+    }
+
+    struct Typed(io::Cursor<&'static str>);
+
+    impl Read for Typed {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Answers for Typed {
+        fn forget_typed(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_asked_about_once_more() {
+        let answer = |typed, question| {
+            let mut input: Box<dyn Answers + Send> = Box::new(Typed(io::Cursor::new(typed)));
+            let mut shown = Vec::new();
+            let answer = converse(&mut input, &mut shown, "", question).unwrap();
+            (answer, String::from_utf8(shown).unwrap())
+        };
+        let few = Question::about(3, PlanOrigin::Input);
+        let many = Question::about(3, PlanOrigin::Tenant);
+        for (typed, question, expected) in [
+            ("ja\ny\n", few, Ok(())),
+            ("ja\nja\ny\n", few, Err(Refusal::Unclear)),
+            ("ja\nn\n", few, Err(Refusal::No)),
+            ("y\n3\n", many, Ok(())),
+            ("y\n4\n3\n", many, Err(Refusal::WrongCount { count: 3 })),
+            ("y\n\n", many, Err(Refusal::No)),
+            ("y\n", many, Err(Refusal::NoAnswer)),
+        ] {
+            assert_eq!(answer(typed, question).0, expected, "{typed:?}");
+        }
+        let (_, shown) = answer("y\n3\n", many);
+        assert_eq!(
+            shown,
+            "To cancel 3 actions, type 3 (Enter stops): That is not 3. Type 3 to cancel, Enter stops: "
+        );
     }
 
     #[test]

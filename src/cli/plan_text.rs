@@ -3,40 +3,55 @@
 //! The preview prints it and the question before a run repeats it, so that both can be compared: what stands in them
 //! comes from here alone.
 
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::engine::{NameCounts, NeededPermission, Permissions, PlanSummary, Precheck};
+use crate::engine::{
+    NameCounts, NeededPermission, Permissions, PlanCell, PlanSummary, Precheck, RELEASED_SINCE,
+    Verdict, is_excluded,
+};
+use crate::model::{ExclusionMatches, FollowUp, Outcome};
 
+use super::failure::RunExit;
 use super::terminal::{Paint, Tone};
-use super::text::{ClockTime, Count, Number, visible, wrap};
+use super::text::{Count, Number, Span, day_time, visible, wrap, zone_name};
 
-/// Requestors and sources that are named; the rest is counted.
+/// Requestors that are named; the rest is counted.
 const NAMED: usize = 5;
 
-/// Below so many columns a table stands close together.
+/// Lines of an exclusion list that are named; the rest is counted.
+const LINES_NAMED: usize = 5;
+
+/// What is sent within this time is said to be sent in the first seconds.
+const AT_ONCE: i64 = 5;
+
+/// Below so many columns the table stands close together.
 const NARROW: u16 = 70;
 
-/// What leaves within this time is said to leave now.
-const NOW_SECONDS: i64 = 5;
+/// The width of the words in front of the facts and of the table's first column.
+const LABEL: usize = 14;
 
 /// A plan's sums, and all that is known around them.
 pub(super) struct PlanText<'plan> {
-    /// The sums.
     pub(super) summary: &'plan PlanSummary,
-    /// How many cancels will have left by when; the last one is all of them.
+    /// How many cancels are sent by when; the last one is all of them.
     pub(super) milestones: &'plan [(u64, Timestamp)],
-    /// Whether states are read, and how many calls that took so far.
-    pub(super) triage: Precheck,
+    pub(super) precheck: Precheck,
+    /// How many reads it took so far.
     pub(super) reads: u64,
+    /// Whether later actions of the machines were read, so that it's known which of them were released since.
+    pub(super) knows_later_actions: bool,
     /// What the token's claims say, where they say anything.
     pub(super) permissions: Option<&'plan Permissions>,
-    /// When the token ends, where no newer one can be had then.
+    /// When the token expires, where no newer one can be had then.
     pub(super) token_ends: Option<Timestamp>,
-    /// Where the cancels go, as pairs of a word and a name; empty where nothing is known.
+    /// Where the cancels go and where the rows come from, as pairs of a word and a name.
     pub(super) place: &'plan [(&'static str, String)],
-    /// When this is read, and where.
+    /// What else there is to say.
+    pub(super) notes: &'plan [String],
     pub(super) now: Timestamp,
     pub(super) zone: &'plan TimeZone,
 }
@@ -54,29 +69,42 @@ impl PlanText<'_> {
             }
         };
         push(None, &self.headline(), 2);
-        push(None, "", 0);
         for (tone, line) in self.facts() {
             push(tone, &line, LABEL);
         }
         if self.summary.rows > 0 {
-            text.push('\n');
-            text.push_str(&self.cells(width));
+            text.push_str(&self.table(width));
         }
-        text.push_str(&self.reasons(columns));
+        for (tone, line) in self.notes() {
+            for line in wrap(&line, columns, 2) {
+                text.push_str(&paint.apply(tone, &line));
+                text.push('\n');
+            }
+        }
         text
     }
 
-    /// Returns the number of what is sent, and the name of the plan.
+    /// Returns how much is sent, and the plan's id.
     pub(super) fn headline(&self) -> String {
         let send = self.summary.send;
         if send == 0 {
             return "nothing to cancel".to_owned();
         }
-        format!(
-            "{} to cancel · plan {}",
-            Count::new(send, "action"),
-            self.summary.digest
-        )
+        let actions = Count::new(send, "action");
+        format!("{actions} to cancel · plan {}", self.summary.id())
+    }
+
+    /// Returns what to look at besides the numbers, exclusions that match nothing above all.
+    pub(super) fn notes(&self) -> Vec<(Tone, String)> {
+        let mut notes = exclusion_notes(&self.summary.exclusions, self.is_all_read());
+        let own = self.notes.iter();
+        notes.extend(own.map(|note| (Tone::Faint, format!("note: {}", visible(note)))));
+        notes
+    }
+
+    /// Returns whether no row is sent whose record is yet to be read.
+    fn is_all_read(&self) -> bool {
+        self.precheck == Precheck::Skip || self.summary.checked == self.summary.send
     }
 
     fn facts(&self) -> Vec<(Option<Tone>, String)> {
@@ -84,58 +112,35 @@ impl PlanText<'_> {
         let mut fact = |tone, label: &str, words: String| {
             facts.push((tone, format!("{label:<LABEL$}{words}")));
         };
-        for (label, name) in self.place {
-            fact(None, label, visible(name).into_owned());
+        for (label, words) in self.places() {
+            fact(None, label, words);
         }
         let summary = self.summary;
-        let requestors = names(&summary.requestors);
-        if let Some(requestors) = requestors {
+        if let Some(requestors) = names(&summary.requestors) {
             if summary.requestors.top().len() > 1 {
-                let words = format!("{requestors} (more than one)");
-                fact(Some(Tone::Caution), "asked by", words);
+                let words = format!("{requestors}  (more than one requestor)");
+                fact(Some(Tone::Caution), "requested by", words);
             } else {
-                fact(None, "asked by", requestors);
+                fact(None, "requested by", requestors);
             }
         }
-        if let Some(sources) = names(&summary.request_sources) {
-            fact(None, "asked in", sources);
-        }
         if let (Some(oldest), Some(newest)) = (summary.oldest, summary.newest) {
-            let clock = |at| ClockTime::new(at, self.now, self.zone).to_string();
-            fact(
-                None,
-                "asked at",
-                format!("{} to {}", clock(oldest), clock(newest)),
-            );
+            fact(None, "created", self.span(oldest, newest));
         }
-        if !summary.machines.is_empty() {
-            let machines: Vec<_> = summary.machines.iter().map(|name| visible(name)).collect();
-            fact(None, "machines", format!("such as {}", machines.join(", ")));
+        if let Some(machines) = machines(summary) {
+            fact(None, "machines", machines);
         }
-        if summary.send > 0 && summary.types_known < summary.send {
-            let others = match self.triage {
-                Precheck::ReadFirst => "guards still apply to the others",
-                Precheck::Skip => "the others go out whatever they are",
-            };
-            let known = format!(
-                "known for {} of {}; {others}",
-                Number(summary.types_known),
-                Number(summary.send)
-            );
-            fact(Some(Tone::Caution), "types", known);
-        }
-        if self.reads > 0 {
-            let made = Count::new(self.reads, "read");
-            let needed = Count::new(summary.send, "cancel");
-            fact(None, "calls", format!("{made} made · {needed} to come"));
+        if let Some(words) = self.unknown_states() {
+            fact(Some(Tone::Caution), "unchecked", words);
         }
         if !self.milestones.is_empty() {
-            fact(None, "sent", self.milestones());
+            fact(None, "duration", self.duration());
         }
         if let Some(end) = self.short_token() {
-            let end = ClockTime::new(end, self.now, self.zone);
-            let words = format!("ends at {end}, before all are sent, and cannot be renewed");
-            fact(Some(Tone::Caution), "token", words);
+            let end = self.clock(end);
+            let words =
+                format!("the token expires at {end}, before the last cancel, and can't be renewed");
+            fact(Some(Tone::Caution), "sign-in", words);
         }
         for (tone, words) in self.permissions() {
             fact(Some(tone), "permission", words);
@@ -143,29 +148,100 @@ impl PlanText<'_> {
         facts
     }
 
-    /// Returns when the token ends, where that is before the last cancel leaves.
+    /// Puts tenant, cloud and app of a single tenant into one line.
+    fn places(&self) -> Vec<(&'static str, String)> {
+        let of = |wanted: &str| {
+            let mut place = self.place.iter();
+            let found = place.find(|(label, _)| *label == wanted);
+            found.map(|(_, name)| visible(name).into_owned())
+        };
+        let mut places = Vec::new();
+        if let (Some(tenant), Some(cloud), Some(app)) = (of("tenant"), of("cloud"), of("app")) {
+            places.push(("tenant", format!("{tenant} ({cloud}), app {app}")));
+        }
+        let is_single = !places.is_empty();
+        let others = self
+            .place
+            .iter()
+            .filter(|(label, _)| !is_single || !matches!(*label, "tenant" | "cloud" | "app"));
+        places.extend(others.map(|(label, name)| (*label, visible(name).into_owned())));
+        places
+    }
+
+    /// Says what of the rows to be sent isn't known.
+    fn unknown_states(&self) -> Option<String> {
+        let summary = self.summary;
+        let untyped = Number(summary.send - summary.types_known);
+        match self.precheck {
+            _ if self.is_all_read() && summary.types_known == summary.send => None,
+            Precheck::Skip => Some(format!(
+                "no status is read (--no-precheck); {untyped} of {} actions have no type and are sent whatever they are",
+                Number(summary.send)
+            )),
+            Precheck::ReadFirst => Some(format!(
+                "{} of {} actions; their statuses are read just before, so fewer cancels may be sent",
+                Number(summary.send - summary.checked),
+                Number(summary.send)
+            )),
+        }
+    }
+
+    fn clock(&self, at: Timestamp) -> String {
+        let time = day_time(at, self.now, self.zone);
+        format!("{time} {}", zone_name(at, self.zone))
+    }
+
+    fn span(&self, oldest: Timestamp, newest: Timestamp) -> String {
+        let day = |at: Timestamp| self.zone.to_datetime(at).date();
+        let time = |at: Timestamp| self.zone.to_datetime(at).strftime("%H:%M").to_string();
+        let zone = zone_name(newest, self.zone);
+        let first = if day(oldest) == day(self.now) {
+            "today".to_owned()
+        } else {
+            day(oldest).to_string()
+        };
+        let last = if day(newest) == day(oldest) {
+            time(newest)
+        } else {
+            day_time(newest, self.now, self.zone)
+        };
+        if day(newest) == day(oldest) && time(newest) == time(oldest) {
+            return format!("{first} {last} {zone}");
+        }
+        format!("{first} {} to {last} {zone}", time(oldest))
+    }
+
+    /// Returns when the token expires, where that is before the last cancel is sent.
     pub(super) fn short_token(&self) -> Option<Timestamp> {
         let (_, last) = self.milestones.last()?;
         self.token_ends.filter(|end| end < last)
     }
 
-    /// Says by when how many will have left: "100 now · 1,500 by 03:14 · all by 04:15".
-    fn milestones(&self) -> String {
-        let last = self.milestones.len().saturating_sub(1);
-        let parts = self.milestones.iter().enumerate();
-        let parts = parts.map(|(position, &(cancels, at))| {
-            let how_many = if position == last {
-                "all".to_owned()
-            } else {
-                Number(cancels).to_string()
-            };
-            if at.duration_since(self.now).as_secs() < NOW_SECONDS {
-                format!("{how_many} now")
-            } else {
-                format!("{how_many} by {}", ClockTime::new(at, self.now, self.zone))
-            }
-        });
-        parts.collect::<Vec<_>>().join(" · ")
+    /// Says how long it takes: "about 1 h 14 min: 100 in the first 2 s, 1,500 by 12:45, all by 13:45 CET".
+    fn duration(&self) -> String {
+        let Some((&(_, end), before)) = self.milestones.split_last() else {
+            return String::new();
+        };
+        let span =
+            |at: Timestamp| Duration::try_from(at.duration_since(self.now)).unwrap_or_default();
+        let is_soon = |at: Timestamp| at.duration_since(self.now).as_secs() < AT_ONCE;
+        if is_soon(end) {
+            return "a few seconds".to_owned();
+        }
+        let mut parts: Vec<_> = before
+            .iter()
+            .map(|&(cancels, at)| {
+                let cancels = Number(cancels);
+                if is_soon(at) {
+                    let seconds = Span(span(at).max(Duration::from_secs(1)));
+                    format!("{cancels} in the first {seconds}")
+                } else {
+                    format!("{cancels} by {}", day_time(at, self.now, self.zone))
+                }
+            })
+            .collect();
+        parts.push(format!("all by {}", self.clock(end)));
+        format!("about {}: {}", about(span(end)), parts.join(", "))
     }
 
     fn permissions(&self) -> Vec<(Tone, String)> {
@@ -183,91 +259,173 @@ impl PlanText<'_> {
         }
         lines.extend(missing.into_iter().map(|needed| {
             let words = format!(
-                "the token lacks {}, so these may be refused: {}",
+                "the token lacks {}: {} may be refused",
                 needed.name,
                 rows_of(needed)
             );
             (Tone::Bad, words)
         }));
         if !permissions.may_read {
-            let words = "the token lacks Machine.Read.All, so no states can be read".to_owned();
+            let words = "the token lacks Machine.Read.All: statuses can't be read".to_owned();
             lines.push((Tone::Caution, words));
         }
         lines
     }
 
-    fn cells(&self, width: u16) -> String {
+    fn table(&self, width: u16) -> String {
+        let gap = if width < NARROW { 1 } else { 2 };
+        let label = LABEL - usize::from(gap);
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width.saturating_sub(1))
-            .set_header(["verdict", "type", "status", "rows"]);
+            .set_width(width)
+            .set_header(["", "type", "status", "actions", ""]);
         let word = |text: &str| match text {
             "" => "-".to_owned(),
             text => visible(text).into_owned(),
         };
         for cell in self.summary.cells() {
             table.add_row([
-                cell.verdict.to_string(),
+                format!("{:<label$}", cell.verdict.as_str().replace('_', " ")),
                 word(&cell.action_type),
                 word(&cell.status),
                 Number(cell.rows).to_string(),
+                self.note(cell),
             ]);
         }
-        table.add_row(["rows", "", "", &Number(self.summary.rows).to_string()]);
-        // A word of the report or a number in two pieces is neither.
-        if let Some(column) = table.column_mut(0) {
+        table.add_row(["total", "", "", &Number(self.summary.rows).to_string(), ""]);
+        // A word or a number in two pieces is neither.
+        for column in table.column_iter_mut().take(4) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
         if let Some(column) = table.column_mut(3) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
             column.set_cell_alignment(CellAlignment::Right);
         }
         // The longest words there are fit into sixty columns where they stand close together.
-        let (indent, gap) = if width < NARROW { (" ", 1) } else { ("  ", 2) };
         for column in table.column_iter_mut() {
             column.set_padding((0, gap));
         }
         let lines: Vec<String> = table
             .lines()
-            .map(|line| format!("{indent}{}\n", line.trim_end()))
+            .map(|line| format!("{}\n", line.trim_end()))
             .collect();
         lines.concat()
     }
 
-    fn reasons(&self, columns: usize) -> String {
-        let mut text = String::new();
-        let mut reasons: Vec<_> = self.summary.reasons.iter().collect();
-        reasons.sort_by_key(|reason| (reason.verdict, std::cmp::Reverse(reason.rows)));
-        if !reasons.is_empty() {
-            text.push_str("\nnot sent\n");
+    /// Says why the rows of a line aren't sent, or what their machines need.
+    fn note(&self, cell: &PlanCell) -> String {
+        let (is, unless) = if self.knows_later_actions {
+            ("now", "")
+        } else {
+            ("", ", unless released since")
+        };
+        let state = match (cell.action_type.as_str(), cell.status.as_str()) {
+            ("Isolate", "Succeeded") => "isolated",
+            ("RestrictCodeExecution", "Succeeded") => "restricted",
+            ("Offboard", "Succeeded") => "offboarded",
+            ("StopAndQuarantineFile", "Succeeded") => "files in quarantine",
+            _ => "",
+        };
+        let mut note = match cell.follow_up {
+            Some(FollowUp::Unisolate | FollowUp::Unrestrict) => {
+                format!("{state} {is}{unless}").replace(" ,", ",")
+            }
+            Some(_) => state.to_owned(),
+            None => visible(&cell.reason).into_owned(),
+        };
+        if !cell.names.is_empty() {
+            let separator = if note.is_empty() { "" } else { ": " };
+            note = format!("{note}{separator}{}", listed(&cell.names, cell.more));
         }
-        for reason in reasons {
-            let examples: Vec<_> = reason.examples.iter().map(|name| visible(name)).collect();
-            let dots = if reason.rows > examples.len() as u64 {
-                ", …"
-            } else {
-                ""
-            };
-            let line = format!(
-                "- {} {}: {} ({}{dots})",
-                Number(reason.rows),
-                reason.verdict,
-                visible(&reason.reason),
-                examples.join(", ")
-            );
-            for line in wrap(&line, columns, 2) {
-                text.push_str(&line);
-                text.push('\n');
+        let is_skipped = cell.verdict == Verdict::Settled(Outcome::Skipped);
+        if is_skipped && is_excluded(&cell.reason) && !state.is_empty() {
+            let was_undone = cell.reason.ends_with(RELEASED_SINCE);
+            if !was_undone && self.knows_later_actions {
+                note = format!("{note}; still {state}");
+            } else if !was_undone {
+                note = format!("{note}; {state}{unless}");
             }
         }
-        text
+        note
     }
 }
 
-/// The width of the words that stand before the facts.
-const LABEL: usize = 12;
+/// Returns a span without seconds where it has minutes.
+fn about(span: Duration) -> String {
+    let minutes = span.as_secs().saturating_add(30) / 60;
+    match minutes {
+        1..60 => format!("{minutes} min"),
+        _ => Span(span).to_string(),
+    }
+}
+
+/// Says which lines of an exclusion list match nothing.
+pub(super) fn unmatched_note(matches: &ExclusionMatches, is_all_read: bool) -> Option<String> {
+    let unmatched = matches.unmatched();
+    let (lines, verb) = match unmatched.len() {
+        0 => return None,
+        1 => ("line", "matches"),
+        _ => ("lines", "match"),
+    };
+    let so_far = if is_all_read {
+        ""
+    } else {
+        " that was read so far"
+    };
+    Some(format!(
+        "warning: {} {lines} of {} {verb} nothing{so_far}: {}",
+        Number(unmatched.len() as u64),
+        matches.list().label(),
+        first_of(&unmatched)
+    ))
+}
+
+/// Says which lines of an exclusion list match nothing, and which match a name only by its first part.
+fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Tone, String)> {
+    let unmatched = unmatched_note(matches, is_all_read);
+    let mut notes: Vec<_> = unmatched
+        .map(|note| (Tone::Caution, note))
+        .into_iter()
+        .collect();
+    let by_first_part: Vec<_> = matches
+        .by_first_part()
+        .map(|(line, name)| format!("{line} = {name}"))
+        .collect();
+    if !by_first_part.is_empty() {
+        let by_first_part: Vec<_> = by_first_part.iter().map(String::as_str).collect();
+        let note = format!(
+            "note: matched by the first part of the name: {}",
+            first_of(&by_first_part)
+        );
+        notes.push((Tone::Faint, note));
+    }
+    notes
+}
+
+/// Names the first of some texts and counts the rest.
+fn first_of(texts: &[&str]) -> String {
+    let named: Vec<_> = texts
+        .iter()
+        .take(LINES_NAMED)
+        .map(|&text| text.to_owned())
+        .collect();
+    listed(&named, texts.len().saturating_sub(LINES_NAMED) as u64)
+}
+
+fn listed(names: &[String], more: u64) -> String {
+    let names: Vec<_> = names.iter().map(|name| visible(name)).collect();
+    let names = names.join(", ");
+    match more {
+        0 => names,
+        more => format!("{names} and {} more", Number(more)),
+    }
+}
+
+fn machines(summary: &PlanSummary) -> Option<String> {
+    let machines = &summary.machines;
+    (!machines.names.is_empty()).then(|| listed(&machines.names, machines.more()))
+}
 
 fn rows_of(needed: &NeededPermission) -> String {
     let types = needed.types.iter();
@@ -290,22 +448,34 @@ fn names(counts: &NameCounts) -> Option<String> {
     if rest > 0 {
         parts.push(format!("others {}", Number(rest)));
     }
-    Some(parts.join(" · "))
+    Some(parts.join(", "))
 }
 
-/// Returns whether a plan leaves something that somebody should look at before it is carried out.
-pub(super) fn needs_a_look(summary: &PlanSummary, permissions: Option<&Permissions>) -> bool {
-    let is_forbidden =
-        permissions.is_some_and(|permissions| permissions.missing().next().is_some());
-    summary.left_over > 0 || is_forbidden
+/// Returns how a preview ends: no row may be sent, or something should be looked at before a run.
+pub(super) fn exit_of(plan: &PlanText<'_>) -> RunExit {
+    let (summary, outcomes) = (plan.summary, plan.summary.outcomes());
+    let is_forbidden = plan
+        .permissions
+        .is_some_and(|permissions| permissions.missing().next().is_some());
+    if summary.skips.is_nothing_selected(&outcomes) {
+        RunExit::Refused
+    } else if summary.left_over > 0
+        || is_forbidden
+        || summary.has_follow_ups()
+        || summary.skips.leave_work(&outcomes, plan.precheck)
+    {
+        RunExit::LeftOver
+    } else {
+        RunExit::Done
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::Claims;
-    use crate::engine::{PlanLine, Verdict};
-    use crate::model::{ActionId, Outcome};
+    use crate::engine::PlanLine;
+    use crate::model::{ActionId, ExclusionList};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -317,31 +487,49 @@ mod tests {
             verdict,
             reason: "",
             source: &"wave.csv:7",
+            tenant: None,
+            comment: None,
             action_type: Some("Isolate"),
             status: Some("Pending"),
-            requestor: Some("soc-bot"),
+            requestor: Some("soc-tools"),
             request_source: Some("PublicApi"),
-            machine: Some("ws-042.corp.example"),
-            created_at: Some(at("2026-11-24T22:05:00Z")),
+            machine_id: None,
+            computer_dns_name: Some("srv-007.contoso.com"),
+            created_at: Some(at("2026-11-25T01:02:00Z")),
+            follow_up: None,
+            is_checked: true,
         }
     }
 
     fn summary() -> PlanSummary {
-        let mut summary = PlanSummary::default();
+        let mut exclude = ExclusionList::default().named(Some("keep.txt".to_owned()));
+        for line in ["dc-01", "srv-0O3", "laptop-anna"] {
+            exclude.add(line);
+        }
+        let mut summary = PlanSummary::new(None, None, exclude);
         for number in 1..=1203 {
             summary.add(&line(number, Verdict::Send));
         }
         summary.add(&PlanLine {
-            requestor: Some("o\'neil@corp.example\u{1b}[2J"),
-            machine: Some("ws-007.corp.example"),
-            created_at: Some(at("2026-11-25T01:00:00Z")),
+            requestor: Some("o\'neil@contoso.com\u{1b}[2J"),
+            computer_dns_name: Some("lt-0903.contoso.com"),
+            created_at: Some(at("2026-11-25T01:19:00Z")),
             ..line(1204, Verdict::Send)
         });
         for number in 2000..2004 {
             summary.add(&PlanLine {
                 status: Some("Succeeded"),
-                reason: "its record says Succeeded",
+                reason: "the action had ended as Succeeded",
+                follow_up: Some(FollowUp::Unisolate),
                 ..line(number, Verdict::Settled(Outcome::AlreadyFinal))
+            });
+        }
+        for (number, status) in [(3000, "Pending"), (3001, "Succeeded")] {
+            summary.add(&PlanLine {
+                status: Some(status),
+                reason: "excluded by keep.txt: dc-01.contoso.com",
+                computer_dns_name: Some("dc-01.contoso.com"),
+                ..line(number, Verdict::Settled(Outcome::Skipped))
             });
         }
         summary.add(&PlanLine {
@@ -351,6 +539,64 @@ mod tests {
             ..line(0, Verdict::Settled(Outcome::Invalid))
         });
         summary
+    }
+
+    fn text<T>(show: impl FnOnce(&PlanText<'_>) -> T) -> T {
+        let claims = Claims {
+            roles: vec!["Machine.Scan".to_owned()],
+            ..Claims::default()
+        };
+        let summary = summary();
+        let permissions = Permissions::forecast(&claims, &summary.types_sent());
+        let place = |label, name: &str| (label, name.to_owned());
+        show(&PlanText {
+            summary: &summary,
+            milestones: &[
+                (100, at("2026-11-25T02:00:02Z")),
+                (1204, at("2026-11-25T02:11:00Z")),
+            ],
+            precheck: Precheck::ReadFirst,
+            reads: 13,
+            knows_later_actions: true,
+            permissions: permissions.as_ref(),
+            token_ends: Some(at("2026-11-25T02:09:00Z")),
+            place: &[
+                place("cloud", "commercial"),
+                place("tenant", "contoso.onmicrosoft.com"),
+                place("app", "soc-tools"),
+                place("ids from", "wave.csv"),
+            ],
+            notes: &["a note".to_owned()],
+            now: at("2026-11-25T02:00:00Z"),
+            zone: &TimeZone::UTC,
+        })
+    }
+
+    #[test]
+    fn a_plan_says_what_is_sent_for_whom_by_when_and_what_not_and_why() {
+        insta::assert_snapshot!(text(|text| text.render(100, Paint::Plain)), @r"
+        1,204 actions to cancel · plan 5473-56ba-66c4-7092-ccbb
+        tenant        contoso.onmicrosoft.com (commercial), app soc-tools
+        ids from      wave.csv
+        requested by  soc-tools 1,203, o'neil@contoso.com\u{1b}[2J 1  (more than one requestor)
+        created       today 01:02 to 01:19 UTC
+        machines      srv-007.contoso.com, lt-0903.contoso.com
+        duration      about 11 min: 100 in the first 2 s, all by 02:11 UTC
+        sign-in       the token expires at 02:09 UTC, before the last cancel, and can't be renewed
+        permission    the token lacks Machine.Isolate: 1,204 Isolate may be refused
+        permission    the token lacks Machine.Read.All: statuses can't be read
+                       type     status     actions
+        send           Isolate  Pending      1,204
+        already final  Isolate  Succeeded        4  isolated now
+        skipped        Isolate  Pending          1  excluded by keep.txt: dc-01.contoso.com
+        skipped        Isolate  Succeeded        1  excluded by keep.txt: dc-01.contoso.com; still
+                                                    isolated
+        invalid        -        -                1  the id is not a GUID: wave.csv:7
+        total                                1,211
+        warning: 2 lines of keep.txt match nothing: srv-0O3, laptop-anna
+        note: matched by the first part of the name: dc-01 = dc-01.contoso.com
+        note: a note
+        ");
     }
 
     #[test]
@@ -363,69 +609,15 @@ mod tests {
                 ..line(number, Verdict::Settled(Outcome::AlreadyCancelled))
             });
         }
-        let cells = text(|text| {
+        let table = text(|text| {
             PlanText {
                 summary: &summary,
                 ..*text
             }
-            .cells(60)
+            .table(60)
         });
-        let row = "already_cancelled UnrestrictCodeExecution InProgress 1,000";
-        assert!(cells.contains(row), "{cells}");
-        assert!(cells.lines().all(|line| line.len() < 60), "{cells}");
-    }
-
-    fn text<T>(look: impl FnOnce(&PlanText<'_>) -> T) -> T {
-        let claims = Claims {
-            roles: vec!["Machine.Scan".to_owned()],
-            ..Claims::default()
-        };
-        let summary = summary();
-        let permissions = Permissions::forecast(&claims, &summary.types_sent());
-        look(&PlanText {
-            summary: &summary,
-            milestones: &[
-                (100, at("2026-11-25T02:00:01Z")),
-                (1204, at("2026-11-25T02:11:00Z")),
-            ],
-            triage: Precheck::ReadFirst,
-            reads: 13,
-            permissions: permissions.as_ref(),
-            token_ends: Some(at("2026-11-25T02:09:00Z")),
-            place: &[("tenant", "11111111-2222-3333-4444-555555555555".to_owned())],
-            now: at("2026-11-25T02:00:00Z"),
-            zone: &TimeZone::UTC,
-        })
-    }
-
-    #[test]
-    fn a_plan_says_what_is_sent_for_whom_by_when_and_what_not_and_why() {
-        insta::assert_snapshot!(text(|text| text.render(80, Paint::Plain)), @r"
-        1,204 actions to cancel · plan 961c-2524-c3ed
-
-        tenant      11111111-2222-3333-4444-555555555555
-        asked by    soc-bot 1,203 · o'neil@corp.example\u{1b}[2J 1 (more than one)
-        asked in    PublicApi 1,204
-        asked at    2026-11-24 22:05 UTC to 01:00:00 UTC
-        machines    such as ws-042.corp.example, ws-007.corp.example
-        calls       13 reads made · 1,204 cancels to come
-        sent        100 now · all by 02:11:00 UTC
-        token       ends at 02:09:00 UTC, before all are sent, and cannot be renewed
-        permission  the token lacks Machine.Isolate, so these may be refused: 1,204
-                    Isolate
-        permission  the token lacks Machine.Read.All, so no states can be read
-
-          verdict        type     status      rows
-          send           Isolate  Pending    1,204
-          already_final  Isolate  Succeeded      4
-          invalid        -        -              1
-          rows                               1,209
-
-        not sent
-        - 4 already_final: its record says Succeeded (wave.csv:7, wave.csv:7,
-          wave.csv:7, …)
-        - 1 invalid: the id is not a GUID (wave.csv:7)
-        ");
+        let row = "already cancelled UnrestrictCodeExecution InProgress   1,000";
+        assert!(table.contains(row), "{table}");
     }
 
     #[test]
@@ -444,23 +636,100 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_yet_is_said() {
+        let rows = |precheck, action_type, is_checked| {
+            let mut summary = PlanSummary::default();
+            summary.add(&PlanLine {
+                action_type,
+                is_checked,
+                ..line(1, Verdict::Send)
+            });
+            text(|text| {
+                PlanText {
+                    summary: &summary,
+                    precheck,
+                    ..*text
+                }
+                .unknown_states()
+            })
+        };
+        assert_eq!(rows(Precheck::ReadFirst, Some("Isolate"), true), None);
+        assert_eq!(rows(Precheck::Skip, Some("Isolate"), false), None);
+        let unread = rows(Precheck::ReadFirst, Some("Isolate"), false).unwrap();
+        assert!(
+            unread.starts_with("1 of 1 actions; their statuses"),
+            "{unread}"
+        );
+        let untyped = rows(Precheck::Skip, None, false).unwrap();
+        assert!(untyped.contains("1 of 1 actions have no type"), "{untyped}");
+    }
+
+    #[test]
     fn a_plan_of_nothing_says_so() {
         let summary = PlanSummary::default();
-        let text = PlanText {
-            summary: &summary,
-            milestones: &[],
-            triage: Precheck::Skip,
-            reads: 0,
-            permissions: None,
-            token_ends: Some(at("2026-11-25T02:00:00Z")),
-            place: &[],
-            now: at("2026-11-25T02:00:00Z"),
-            zone: &TimeZone::UTC,
+        text(|text| {
+            let text = PlanText {
+                summary: &summary,
+                milestones: &[],
+                permissions: None,
+                place: &[],
+                notes: &[],
+                ..*text
+            };
+            let shown = text.render(80, Paint::Plain);
+            assert_eq!(shown.trim_end(), "nothing to cancel");
+            assert_eq!(exit_of(&text), RunExit::Done);
+        });
+    }
+
+    #[test]
+    fn a_preview_ends_as_its_rows_leave_something_or_nothing_to_do() {
+        let exit = |verdict, reason: &str, follow_up| {
+            let mut summary = PlanSummary::default();
+            let row = PlanLine {
+                reason,
+                follow_up,
+                ..line(1, verdict)
+            };
+            summary.add(&row);
+            text(|text| {
+                exit_of(&PlanText {
+                    summary: &summary,
+                    permissions: None,
+                    ..*text
+                })
+            })
         };
-        assert_eq!(
-            text.render(80, Paint::Plain).trim_end(),
-            "nothing to cancel"
-        );
-        assert!(!needs_a_look(&summary, None));
+        let settled = Verdict::Settled;
+        for (verdict, reason, follow_up, expected) in [
+            (Verdict::Send, "", None, RunExit::Done),
+            (Verdict::Unread, "", None, RunExit::LeftOver),
+            (settled(Outcome::AlreadyFinal), "", None, RunExit::Done),
+            (
+                settled(Outcome::AlreadyFinal),
+                "",
+                Some(FollowUp::Unisolate),
+                RunExit::LeftOver,
+            ),
+            (
+                settled(Outcome::Skipped),
+                "excluded by keep.txt: a",
+                None,
+                RunExit::LeftOver,
+            ),
+            (
+                settled(Outcome::Skipped),
+                "type not selected: Offboard",
+                None,
+                RunExit::Refused,
+            ),
+            (settled(Outcome::Invalid), "x", None, RunExit::LeftOver),
+        ] {
+            assert_eq!(
+                exit(verdict, reason, follow_up),
+                expected,
+                "{verdict} {reason}"
+            );
+        }
     }
 }

@@ -61,6 +61,8 @@ pub struct Summary {
     pub retries: u64,
     /// Why it stopped before its end, where it did.
     pub stop: Option<String>,
+    /// What else somebody should see, one line each.
+    pub notes: Vec<String>,
     /// Where the reports are.
     pub reports: Vec<String>,
     /// What to do next.
@@ -95,6 +97,11 @@ impl Summary {
         if !self.outcomes.values().all(|&count| count == 0) {
             text.push('\n');
             self.outcome_table(&mut text, width, paint);
+        }
+        for note in &self.notes {
+            for line in wrap(note, columns, 2) {
+                push_line(&mut text, &paint.apply(Tone::Caution, &line));
+            }
         }
         text.push('\n');
         for line in self.facts() {
@@ -232,6 +239,7 @@ mod tests {
             throttled: 0,
             retries: 0,
             stop: None,
+            notes: Vec::new(),
             reports: vec![format!("./mde-cancel-{}.csv", run())],
             next_steps: Vec::new(),
         }

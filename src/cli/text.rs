@@ -49,6 +49,22 @@ impl fmt::Display for ClockTime<'_> {
     }
 }
 
+/// Returns a time to the minute as seen at another: `14:05` on the same day, `2026-11-24 03:14` on another.
+pub(super) fn day_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let (at, today) = (zone.to_datetime(at), zone.to_datetime(now).date());
+    let format = if at.date() == today {
+        "%H:%M"
+    } else {
+        "%Y-%m-%d %H:%M"
+    };
+    at.strftime(format).to_string()
+}
+
+/// Returns what the zone calls itself at a time: `CET`, `UTC`, `+02`.
+pub(super) fn zone_name(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Z").to_string()
+}
+
 /// Returns the machine's time zone, or UTC where it tells none.
 pub fn local_zone() -> TimeZone {
     TimeZone::try_system().unwrap_or(TimeZone::UTC)
@@ -92,5 +108,22 @@ mod tests {
             ClockTime::new(later, now, &east).to_string(),
             "2026-11-24 01:30"
         );
+    }
+
+    #[test]
+    fn a_time_to_the_minute_names_its_zone() {
+        let now: Timestamp = "2026-11-23T14:05:09Z".parse().unwrap();
+        let east = TimeZone::fixed(jiff::tz::offset(10));
+        assert_eq!(day_time(now, now, &TimeZone::UTC), "14:05");
+        assert_eq!(day_time(now, now, &east), "00:05");
+        let later: Timestamp = "2026-11-23T23:30:00Z".parse().unwrap();
+        assert_eq!(
+            day_time(later, "2026-11-23T13:00:00Z".parse().unwrap(), &east),
+            "2026-11-24 09:30"
+        );
+        assert_eq!(zone_name(now, &TimeZone::UTC), "UTC");
+        assert_eq!(zone_name(now, &east), "+10");
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(zone_name(now, &berlin), "CET");
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::input::InputError;
-use crate::model::{ActionId, Outcome, ReportRow, RunId};
+use crate::model::{ActionId, FollowUp, Outcome, ReportRow, RunId};
 use crate::store::{InputMark, Reader, RunKey, Store, StoreError};
 
 use super::core::StopReason;
@@ -87,12 +87,15 @@ pub async fn journal(
     }
 }
 
-/// Sums up what the journal holds of a run, and says what a core must know of it before it goes on.
+/// Adds what the journal holds of a run to an empty summary, and says what a core must know of it before it goes on.
 ///
 /// # Errors
 /// Returns why the journal cannot be read.
-pub fn look_over(store: &Store, run: RunId) -> Result<(PlanSummary, Before), StoreError> {
-    let mut summary = PlanSummary::default();
+pub fn look_over(
+    store: &Store,
+    run: RunId,
+    mut summary: PlanSummary,
+) -> Result<(PlanSummary, Before), StoreError> {
     let rows = store.reader()?.report_rows(run)?;
     let key = rows.run().key;
     for row in rows {
@@ -133,14 +136,16 @@ fn line(row: &ReportRow) -> PlanLine<'_> {
         verdict,
         reason: &row.reason,
         source: &row.source,
+        tenant: row.tenant.as_deref(),
+        comment: row.comment.as_deref(),
         action_type: row.action_type.as_deref(),
         status: row.action_status.as_deref(),
         requestor: row.requestor.as_deref(),
         request_source: row.request_source.as_deref(),
-        machine: row
-            .computer_dns_name
-            .as_deref()
-            .or(row.machine_id.as_deref()),
+        machine_id: row.machine_id.as_deref(),
+        computer_dns_name: row.computer_dns_name.as_deref(),
         created_at: row.created_at,
+        follow_up: row.follow_up.as_deref().and_then(FollowUp::parse),
+        is_checked: row.checked_at.is_some(),
     }
 }

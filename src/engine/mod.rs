@@ -10,10 +10,11 @@ pub mod core;
 
 mod permissions;
 mod plan;
-mod plan_digest;
+mod plan_id;
 
 mod plan_summary;
 mod planned_row;
+mod skips;
 
 mod feed;
 mod observer;
@@ -41,12 +42,13 @@ pub use observer::{Observer, RunView};
 pub use pages::{FIRST_PAGE, Pages};
 pub use permissions::{NeededPermission, Permissions};
 pub use plan::Planner;
-pub use plan_digest::PlanDigest;
-pub use plan_summary::{NameCounts, PlanCell, PlanLine, PlanReason, PlanSummary, Verdict};
+pub use plan_id::{PlanHash, PlanId};
+pub use plan_summary::{NameCounts, PlanCell, PlanLine, PlanSummary, Verdict};
 pub use planned_row::PlannedRow;
 pub use read_handles::ReadHandles;
 pub use reads::{Reads, ReadsError, ReadsSettings};
-pub use rules::{Precheck, Rules};
+pub use rules::{Precheck, RELEASED_SINCE, Rules, is_excluded};
 pub use shell::{Before, Beyond, EngineError, Intake, LaneShare, RunEnd, RunParts, execute};
+pub use skips::Skips;
 pub use survey::{Survey, SurveyError};
 pub use tenant::{Selected, SelectionJournal};

@@ -3,8 +3,8 @@
 //! Telling duplicates needs every id seen so far: 16 bytes and a row number each, in memory, for a unique index on
 //! random GUIDs would cost twenty times the time.
 //!
-//! A guard sees one row at a time, for rows go out as they are read. Where an id stands twice, first without a type and
-//! then with a guarded one, the first row goes out blind before the second is read, and only the second is held back.
+//! Rows are judged one at a time, for they are sent as they are read. Without prechecks, an id that comes first without a
+//! type and then with a protected one is sent before its second row is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    ActionId, ActionStatus, Facts, FollowUp, InputRow, LaneId, MachineAction, Outcome, RowContext,
-    RowNumber, Settlement, Source,
+    ActionId, ActionStatus, Criterion, FollowUp, InputRow, LaneId, MachineAction, Mismatch,
+    Outcome, RowContext, RowNumber, Settlement, Source,
 };
 use crate::retry::{History, RecordVerdict, judge_record};
 use crate::store::NewRow;
@@ -125,21 +125,13 @@ impl Planner {
     /// on all that the rules ask.
     fn plan_read(&mut self, source: Source, record: &MachineAction, now: Timestamp) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
-        let facts = Facts::of_record(&NOTHING, record);
-        let held = self.rules.hold(record.id, &facts);
-        let verdict = ended(record)
-            .or_else(|| held.map(|reason| (Outcome::Skipped, reason)))
-            .or_else(|| self.told_before(record.id, LaneId(0)));
+        let judged = judge(&self.rules, &NOTHING, record);
+        let verdict = judged.or_else(|| self.told_before(record.id, LaneId(0)));
         let settlement = verdict.map(|(outcome, reason)| Settlement {
+            follow_up: follow_up(outcome, record),
             outcome,
             reason,
             record: Some(record.clone()),
-            follow_up: match (outcome, &record.action_type, &record.status) {
-                (Outcome::AlreadyFinal, Some(action_type), Some(status)) => {
-                    FollowUp::needed(action_type, status, false)
-                }
-                _ => None,
-            },
             settled_at: now,
         });
         NewRow {
@@ -166,13 +158,17 @@ impl Planner {
         let lane = match place {
             Belongs::To(lane) => lane,
             Belongs::Unnamed => return Some((Outcome::Invalid, UNNAMED.to_owned())),
-            Belongs::Elsewhere => return Some((Outcome::Skipped, ELSEWHERE.to_owned())),
+            Belongs::Elsewhere => {
+                let tenant = row.context.tenant.as_deref();
+                let reason = Mismatch::of(Criterion::Tenant, tenant).to_string();
+                return Some((Outcome::Skipped, reason));
+            }
         };
         // A row that is not sent for reasons of its own does not make a later one a duplicate.
         if let Some(reason) = &row.skipped {
             return Some((Outcome::Skipped, reason.clone()));
         }
-        if let Some(reason) = self.rules.hold_unread(*id, &row.context) {
+        if let Some(reason) = self.rules.reject_input(*id, &row.context) {
             return Some((Outcome::Skipped, reason));
         }
         self.told_before(*id, lane)
@@ -182,7 +178,7 @@ impl Planner {
     fn told_before(&mut self, id: ActionId, lane: LaneId) -> Option<(Outcome, String)> {
         match self.seen.entry((*id.as_bytes(), lane)) {
             std::collections::hash_map::Entry::Occupied(first) => {
-                let reason = format!("the same id stands in row {}", first.get());
+                let reason = format!("same id as an earlier row: row {}", first.get());
                 Some((Outcome::Duplicate, reason))
             }
             std::collections::hash_map::Entry::Vacant(place) => {
@@ -196,9 +192,6 @@ impl Planner {
 /// Why a row is no good that says nothing of its tenant where there are several.
 const UNNAMED: &str = "the run has several tenants, and the row names none";
 
-/// Why a row is not sent whose tenant is none of the run's.
-const ELSEWHERE: &str = "tenant not selected";
-
 /// What an input tells where there is none.
 const NOTHING: RowContext = RowContext {
     comment: None,
@@ -209,8 +202,29 @@ const NOTHING: RowContext = RowContext {
     requestor: None,
 };
 
+/// Says how a record settles a row that was never sent; `None` where its cancel is to be sent.
+pub(super) fn judge(
+    rules: &Rules,
+    context: &RowContext,
+    record: &MachineAction,
+) -> Option<(Outcome, String)> {
+    let skipped = |reason| (Outcome::Skipped, reason);
+    let rejected = rules.reject(context, record).map(skipped);
+    rejected
+        .or_else(|| ended(record))
+        .or_else(|| rules.reject_open(record).map(skipped))
+}
+
+/// Returns what the machine of a row still needs that its record has settled.
+pub(super) fn follow_up(outcome: Outcome, record: &MachineAction) -> Option<FollowUp> {
+    if outcome != Outcome::AlreadyFinal {
+        return None;
+    }
+    FollowUp::needed(record.action_type.as_ref()?, record.status.as_ref()?, false)
+}
+
 /// Says how an action ended, where its record leaves nothing to cancel.
-pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
+fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
     let unsent = History {
         comment_sent: None,
         first_sent_at: None,
@@ -237,6 +251,7 @@ pub(super) fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Precheck;
     use crate::engine::lane_names::LaneName;
     use crate::model::ActionType;
 
@@ -267,9 +282,9 @@ mod tests {
             .collect()
     }
 
-    fn including(include_types: Vec<ActionType>) -> Planner {
+    fn allowing(allow_protected: Vec<ActionType>) -> Planner {
         Planner::new(Arc::new(Rules {
-            include_types,
+            allow_protected,
             ..Rules::default()
         }))
     }
@@ -285,18 +300,30 @@ mod tests {
     }
 
     #[test]
-    fn guarded_types_are_held_back_unless_they_are_named() {
+    fn without_prechecks_protected_types_are_skipped_unless_they_are_allowed() {
         let rows = || vec![row(ONE, Some("Unisolate")), row(ONE, Some("Isolate"))];
-        let held = [Some(Outcome::Skipped), None];
-        assert_eq!(outcomes(&mut Planner::new(Arc::default()), rows()), held);
-        let included = [None, Some(Outcome::Duplicate)];
-        let mut planner = including(vec![ActionType::Unisolate]);
-        assert_eq!(outcomes(&mut planner, rows()), included);
+        let skipped = [Some(Outcome::Skipped), None];
+        assert_eq!(outcomes(&mut Planner::new(Arc::default()), rows()), skipped);
+        let allowed = [None, Some(Outcome::Duplicate)];
+        let mut planner = allowing(vec![ActionType::Unisolate]);
+        assert_eq!(outcomes(&mut planner, rows()), allowed);
     }
 
     #[test]
-    fn a_type_that_is_not_known_is_held_back_whatever_is_included() {
-        let included = vec![ActionType::Unisolate, ActionType::UnrestrictCodeExecution];
+    fn where_the_record_is_read_no_type_of_the_input_settles_a_row() {
+        let mut planner = Planner::new(Arc::new(Rules {
+            precheck: Precheck::ReadFirst,
+            ..Rules::default()
+        }));
+        let rows = vec![row(ONE, Some("Uniso1ate")), row(ONE, Some("Isolate"))];
+        let expected = [None, Some(Outcome::Duplicate)];
+        assert_eq!(outcomes(&mut planner, rows), expected);
+    }
+
+    #[test]
+    fn without_prechecks_a_type_that_is_not_known_is_skipped_whatever_protected_types_are_allowed()
+    {
+        let allowed = vec![ActionType::Unisolate, ActionType::UnrestrictCodeExecution];
         let rows = [
             "Uniso1ate",
             "\u{200b}",
@@ -305,9 +332,9 @@ mod tests {
             "RequestSample",
         ]
         .map(|word| row(ONE, Some(word)));
-        let held = Some(Outcome::Skipped);
-        let expected = [held, held, held, None, Some(Outcome::Duplicate)];
-        assert_eq!(outcomes(&mut including(included), rows.into()), expected);
+        let skipped = Some(Outcome::Skipped);
+        let expected = [skipped, skipped, skipped, skipped, None];
+        assert_eq!(outcomes(&mut allowing(allowed), rows.into()), expected);
     }
 
     #[test]
@@ -384,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_settled_in_an_earlier_run_is_held_back_with_its_reason() {
+    fn a_row_settled_in_an_earlier_run_is_skipped_with_its_reason() {
         let mut settled = row(ONE, None);
         settled.skipped = Some("was cancelled in run 1".to_owned());
         let planned = Planner::new(Arc::default()).plan(settled, Timestamp::UNIX_EPOCH);

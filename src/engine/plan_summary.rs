@@ -1,43 +1,48 @@
 //! What a plan comes to: counts, people, machines and reasons, gathered row by row.
 //!
-//! Nothing here grows with the input. What is counted by a word of somebody else's (a type, a requestor, a reason) has
-//! a bound on its words; what comes beyond it is counted together.
+//! Nothing here grows with the input. What is counted by somebody else's word (a type, a requestor, a reason) has a bound
+//! on its words; what comes beyond it is counted together.
 
-use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::hash::{Hash as _, Hasher as _};
 
 use jiff::Timestamp;
 
-use crate::model::{ActionId, Outcome};
+use crate::model::{ActionId, ExclusionList, ExclusionMatches, FollowUp, Outcome};
 
-use super::plan_digest::PlanDigest;
+use super::plan_id::{PlanHash, PlanId};
+use super::skips::Skips;
 
-/// Combinations of type, status and verdict that are told apart; real tenants show some dozens.
-const MAX_CELLS: usize = 200;
+/// Lines of the table that are told apart; real tenants show some dozens.
+const MAX_LINES: usize = 200;
 
 /// Names that are told apart in one count.
 const MAX_NAMES: usize = 1000;
 
-/// Reasons that are told apart.
-const MAX_REASONS: usize = 40;
-
-/// Rows named for each reason, and machines named of all.
+/// Machines, files or values that are named in one line of the table.
 const EXAMPLES: usize = 3;
-const MACHINES: usize = 5;
+
+/// Machines that are told apart where they are counted.
+const MAX_MACHINES: usize = 100_000;
+
+/// How the reason of an ended action begins whose effect on the machine has been undone since.
+pub(super) const UNDONE_SINCE: &str = "released since";
 
 /// What becomes of a row by the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// A cancel is sent.
     Send,
-    /// Its record could not be read, so that nobody can tell.
+    /// Its record couldn't be read.
     Unread,
-    /// It has its last word already, and nothing is sent.
+    /// It is settled already, and nothing is sent.
     Settled(Outcome),
 }
 
 impl Verdict {
-    /// Returns the word that stands in a printed plan.
+    /// Returns the word of the frozen plan.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -62,57 +67,88 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One row of a plan, as far as a summary looks at it.
+/// One row of a plan, as far as its summary looks at it.
 #[derive(Clone, Copy)]
 pub struct PlanLine<'row> {
-    /// The action; none in a row that names none.
+    /// None in a row that names no action.
     pub id: Option<ActionId>,
-    /// What becomes of it.
     pub verdict: Verdict,
-    /// Why, where it is not sent.
+    /// Why it isn't sent. What comes after `: ` differs from row to row.
     pub reason: &'row str,
-    /// Where it stands.
+    /// `file:line`.
     pub source: &'row dyn fmt::Display,
-    /// The action's type, where it is known.
+    pub tenant: Option<&'row str>,
+    /// The row's own comment.
+    pub comment: Option<&'row str>,
     pub action_type: Option<&'row str>,
-    /// Its status, where its record was read.
+    /// Only where its record was read.
     pub status: Option<&'row str>,
-    /// Who asked for it.
     pub requestor: Option<&'row str>,
-    /// Where they asked.
     pub request_source: Option<&'row str>,
-    /// Its machine's name, or else its id.
-    pub machine: Option<&'row str>,
-    /// When it was asked for.
+    pub machine_id: Option<&'row str>,
+    pub computer_dns_name: Option<&'row str>,
     pub created_at: Option<Timestamp>,
+    pub follow_up: Option<FollowUp>,
+    pub is_checked: bool,
 }
 
-/// Rows that share type, status and verdict.
+impl PlanLine<'_> {
+    fn machine(&self) -> Option<&str> {
+        self.computer_dns_name.or(self.machine_id)
+    }
+
+    /// Returns what the reason has in common with those of other rows, and what it hasn't.
+    fn shared_reason(&self) -> (&str, Option<&str>) {
+        let (shared, detail) = match self.reason.split_once(": ") {
+            Some((shared, detail)) => (shared, Some(detail)),
+            None => (self.reason, None),
+        };
+        match self.verdict {
+            Verdict::Settled(Outcome::AlreadyFinal) if shared == UNDONE_SINCE => (shared, None),
+            // Type and status say it all, and the reasons name times and people.
+            Verdict::Send
+            | Verdict::Settled(
+                Outcome::Cancelled
+                | Outcome::Accepted
+                | Outcome::AlreadyCancelled
+                | Outcome::AlreadyFinal
+                | Outcome::TooLate,
+            ) => ("", None),
+            Verdict::Unread | Verdict::Settled(_) => (shared, detail),
+        }
+    }
+}
+
+/// Rows that share verdict, type, status and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanCell {
-    /// The type; empty where it is not known.
-    pub action_type: String,
-    /// The status; empty where it is not known.
-    pub status: String,
-    /// What becomes of them.
     pub verdict: Verdict,
-    /// How many.
+    /// Empty where it isn't known.
+    pub action_type: String,
+    /// Empty where it isn't known.
+    pub status: String,
+    /// What all their reasons begin with; empty where there is none.
+    pub reason: String,
+    /// What differs: machines, values or places in files; the first ones.
+    pub names: Vec<String>,
+    /// How many rows have another name than those.
+    pub more: u64,
+    /// What their machines still need.
+    pub follow_up: Option<FollowUp>,
     pub rows: u64,
 }
 
-/// Rows that are not sent for one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanReason {
-    /// What becomes of them.
-    pub verdict: Verdict,
-    /// Why the first of them is not sent; the others' reasons differ in a name or a number at most.
-    pub reason: String,
-    /// How many.
-    pub rows: u64,
-    /// Where the first of them stand.
-    pub examples: Vec<String>,
-    /// How many characters of the reason all of them share.
-    shared: usize,
+impl PlanCell {
+    fn name(&mut self, name: &str) {
+        if self.names.iter().any(|known| known == name) {
+            return;
+        }
+        if self.names.len() < EXAMPLES {
+            self.names.push(name.to_owned());
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 /// How often each of some names came.
@@ -124,13 +160,13 @@ pub struct NameCounts {
 }
 
 impl NameCounts {
-    fn add(&mut self, name: &str) {
+    pub(super) fn add(&mut self, name: &str, rows: u64) {
         if let Some(count) = self.counts.get_mut(name) {
-            *count += 1;
+            *count += rows;
         } else if self.counts.len() < MAX_NAMES {
-            self.counts.insert(name.to_owned(), 1);
+            self.counts.insert(name.to_owned(), rows);
         } else {
-            self.others += 1;
+            self.others += rows;
         }
     }
 
@@ -145,69 +181,106 @@ impl NameCounts {
         top
     }
 
-    /// Returns how many came under names that are not told apart.
+    /// Returns how many came under names that aren't told apart.
     pub fn others(&self) -> u64 {
         self.others
     }
 }
 
+/// Machines: the first ones by name, and how many there are.
+#[derive(Clone, Debug, Default)]
+pub struct Machines {
+    pub names: Vec<String>,
+    seen: HashSet<u64>,
+}
+
+impl Machines {
+    fn add(&mut self, name: &str) {
+        let mut hasher = DefaultHasher::new();
+        name.to_lowercase().hash(&mut hasher);
+        if self.seen.len() < MAX_MACHINES
+            && self.seen.insert(hasher.finish())
+            && self.names.len() < EXAMPLES
+        {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    /// Returns how many machines there are besides those named.
+    pub fn more(&self) -> u64 {
+        (self.seen.len() - self.names.len()) as u64
+    }
+}
+
 /// What a plan comes to. People, machines and times are those of the rows that are sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PlanSummary {
-    /// Rows.
     pub rows: u64,
-    /// Those that are sent.
+    /// Rows that are sent.
     pub send: u64,
     /// Those of them whose type is known.
     pub types_known: u64,
-    /// Those whose record could not be read.
+    /// Those of them whose record was read.
+    pub checked: u64,
+    /// Rows whose record couldn't be read.
     pub unread: u64,
-    /// Those that somebody should look at first.
+    /// Rows that somebody should look at first.
     pub left_over: u64,
-    /// Names the set of actions that are sent.
-    pub digest: PlanDigest,
-    /// Who asked for what is sent.
     pub requestors: NameCounts,
-    /// Where they asked.
     pub request_sources: NameCounts,
-    /// When the oldest was asked for.
     pub oldest: Option<Timestamp>,
-    /// When the newest was asked for.
     pub newest: Option<Timestamp>,
-    /// Some machines.
-    pub machines: Vec<String>,
-    /// Why the others are not sent.
-    pub reasons: Vec<PlanReason>,
+    pub machines: Machines,
+    pub skips: Skips,
+    pub exclusions: ExclusionMatches,
+    hash: PlanHash,
+    tenant: Option<String>,
+    comment: Option<String>,
     /// In the order in which they came; rows of one kind nearly always follow each other, and so are found at once.
     cells: Vec<PlanCell>,
     last_cell: usize,
 }
 
 impl PlanSummary {
+    /// Begins a plan for the one tenant of a run (`None` where rows name theirs), with the comment that beats the rows' own.
+    pub fn new(tenant: Option<String>, comment: Option<String>, exclude: ExclusionList) -> Self {
+        Self {
+            exclusions: ExclusionMatches::of(exclude),
+            tenant,
+            comment,
+            ..Self::default()
+        }
+    }
+
     /// Counts a row in.
     pub fn add(&mut self, line: &PlanLine<'_>) {
         self.rows += 1;
         self.left_over += u64::from(line.verdict.leaves_work());
+        self.exclusions
+            .add(line.id, line.machine_id, line.computer_dns_name);
         self.count_cell(line);
         match line.verdict {
             Verdict::Send => self.add_sent(line),
-            Verdict::Unread => {
-                self.unread += 1;
-                self.add_reason(line);
-            }
-            Verdict::Settled(_) => self.add_reason(line),
+            Verdict::Unread => self.unread += 1,
+            Verdict::Settled(Outcome::Skipped) => self.skips.add(line.reason, 1),
+            Verdict::Settled(_) => {}
         }
     }
 
-    /// Returns the rows by type, status and verdict: what is sent first, then in the order of the words.
+    /// Names what is sent.
+    pub fn id(&self) -> PlanId {
+        self.hash.id()
+    }
+
+    /// Returns the lines of the table: what is sent first, then in the order of the words.
     pub fn cells(&self) -> Vec<&PlanCell> {
         let mut cells: Vec<_> = self.cells.iter().collect();
         cells.sort_by(|one, other| {
-            (one.verdict, &one.action_type, &one.status).cmp(&(
-                other.verdict,
-                &other.action_type,
-                &other.status,
-            ))
+            let key = |cell: &PlanCell| {
+                let texts = [&cell.action_type, &cell.status, &cell.reason].map(String::clone);
+                (cell.verdict, texts)
+            };
+            key(one).cmp(&key(other))
         });
         cells
     }
@@ -225,102 +298,97 @@ impl PlanSummary {
         types
     }
 
+    /// Returns how many rows would end how, as far as the plan tells; those that are sent count as not attempted.
+    pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
+        let mut outcomes = BTreeMap::new();
+        for cell in &self.cells {
+            let outcome = match cell.verdict {
+                Verdict::Settled(outcome) => outcome,
+                Verdict::Send | Verdict::Unread => Outcome::NotAttempted,
+            };
+            *outcomes.entry(outcome).or_default() += cell.rows;
+        }
+        outcomes
+    }
+
+    /// Returns whether a machine still needs something although nothing is sent to it.
+    pub fn has_follow_ups(&self) -> bool {
+        self.cells.iter().any(|cell| cell.follow_up.is_some())
+    }
+
     fn add_sent(&mut self, line: &PlanLine<'_>) {
         self.send += 1;
         self.types_known += u64::from(line.action_type.is_some());
+        self.checked += u64::from(line.is_checked);
         if let Some(id) = line.id {
-            self.digest.add(id);
+            let tenant = self.tenant.as_deref().or(line.tenant).unwrap_or_default();
+            let comment = self.comment.as_deref().or(line.comment).unwrap_or_default();
+            self.hash.add(tenant, id, comment);
         }
         if let Some(requestor) = line.requestor {
-            self.requestors.add(requestor);
+            self.requestors.add(requestor, 1);
         }
         if let Some(source) = line.request_source {
-            self.request_sources.add(source);
+            self.request_sources.add(source, 1);
         }
         if let Some(created) = line.created_at {
             self.oldest = Some(self.oldest.map_or(created, |oldest| oldest.min(created)));
             self.newest = self.newest.max(Some(created));
         }
-        if let Some(machine) = line.machine
-            && self.machines.len() < MACHINES
-            && !self.machines.iter().any(|known| known == machine)
-        {
-            self.machines.push(machine.to_owned());
+        if let Some(machine) = line.machine() {
+            self.machines.add(machine);
         }
     }
 
     fn count_cell(&mut self, line: &PlanLine<'_>) {
         let mut action_type = line.action_type.unwrap_or_default();
         let mut status = line.status.unwrap_or_default();
-        let is_it = |cell: &PlanCell, action_type: &str, status: &str| {
-            cell.verdict == line.verdict && cell.action_type == action_type && cell.status == status
+        let (mut reason, detail) = line.shared_reason();
+        let is_it = |cell: &PlanCell, action_type: &str, status: &str, reason: &str| {
+            cell.verdict == line.verdict
+                && cell.action_type == action_type
+                && cell.status == status
+                && cell.reason == reason
+                && cell.follow_up == line.follow_up
         };
         let last = self.cells.get(self.last_cell);
-        if !last.is_some_and(|cell| is_it(cell, action_type, status)) {
-            let find = |cells: &[PlanCell], action_type: &str, status: &str| {
-                cells
-                    .iter()
-                    .position(|cell| is_it(cell, action_type, status))
+        if !last.is_some_and(|cell| is_it(cell, action_type, status, reason)) {
+            let find = |cells: &[PlanCell], action_type: &str, status: &str, reason: &str| {
+                let mut cells = cells.iter();
+                cells.position(|cell| is_it(cell, action_type, status, reason))
             };
-            let mut found = find(&self.cells, action_type, status);
-            if found.is_none() && self.cells.len() >= MAX_CELLS {
-                (action_type, status) = ("(others)", "");
-                found = find(&self.cells, action_type, status);
+            let mut found = find(&self.cells, action_type, status, reason);
+            if found.is_none() && self.cells.len() >= MAX_LINES {
+                (action_type, status, reason) = ("(others)", "", "");
+                found = find(&self.cells, action_type, status, reason);
             }
             self.last_cell = found.unwrap_or_else(|| {
                 self.cells.push(PlanCell {
+                    verdict: line.verdict,
                     action_type: action_type.to_owned(),
                     status: status.to_owned(),
-                    verdict: line.verdict,
+                    reason: reason.to_owned(),
+                    names: Vec::new(),
+                    more: 0,
+                    follow_up: line.follow_up,
                     rows: 0,
                 });
                 self.cells.len() - 1
             });
         }
-        if let Some(cell) = self.cells.get_mut(self.last_cell) {
-            cell.rows += 1;
-        }
-    }
-
-    fn add_reason(&mut self, line: &PlanLine<'_>) {
-        let shared = shared(line.reason);
-        let beginning = &line.reason.as_bytes()[..shared];
-        let same = |known: &PlanReason| {
-            known.verdict == line.verdict && known.reason.as_bytes()[..known.shared] == *beginning
+        let Some(cell) = self.cells.get_mut(self.last_cell) else {
+            return;
         };
-        let found = self.reasons.iter().position(same).unwrap_or_else(|| {
-            let is_full = self.reasons.len() >= MAX_REASONS;
-            let is_rest = |known: &PlanReason| known.verdict == line.verdict && known.shared == 0;
-            if is_full && let Some(rest) = self.reasons.iter().position(is_rest) {
-                return rest;
+        cell.rows += 1;
+        match (line.verdict, detail) {
+            (Verdict::Settled(Outcome::Skipped), Some(detail)) => cell.name(detail),
+            // These are mended in the file, so what counts is their place in it.
+            (Verdict::Settled(Outcome::Invalid | Outcome::Duplicate | Outcome::NotFound), _) => {
+                cell.name(&line.source.to_string());
             }
-            let (reason, shared) = if is_full {
-                ("for other reasons", 0)
-            } else {
-                (line.reason, shared)
-            };
-            self.reasons.push(PlanReason {
-                verdict: line.verdict,
-                reason: reason.to_owned(),
-                rows: 0,
-                examples: Vec::new(),
-                shared,
-            });
-            self.reasons.len() - 1
-        });
-        let known = &mut self.reasons[found];
-        known.rows += 1;
-        if known.examples.len() < EXAMPLES {
-            known.examples.push(line.source.to_string());
+            _ => {}
         }
     }
-}
-
-/// Returns how much of a reason does not depend on the row: all before the first number or quoted text.
-fn shared(reason: &str) -> usize {
-    reason
-        .find(|letter: char| letter.is_ascii_digit() || letter == '`')
-        .unwrap_or(reason.len())
 }
 
 #[cfg(test)]
@@ -333,24 +401,36 @@ mod tests {
             verdict,
             reason,
             source: number,
+            tenant: None,
+            comment: None,
             action_type: Some("Isolate"),
             status: Some("Pending"),
             requestor: None,
             request_source: None,
-            machine: None,
+            machine_id: None,
+            computer_dns_name: None,
             created_at: None,
+            follow_up: None,
+            is_checked: true,
         }
     }
 
+    const SKIPPED: Verdict = Verdict::Settled(Outcome::Skipped);
+
     #[test]
-    fn rows_are_counted_by_type_status_and_verdict_what_is_sent_first() {
+    fn rows_are_counted_by_verdict_type_and_status_what_is_sent_first() {
         let mut summary = PlanSummary::default();
-        let held = Verdict::Settled(Outcome::Skipped);
-        for (number, verdict) in [(1, held), (2, Verdict::Send), (3, held), (4, Verdict::Send)] {
-            summary.add(&line(&number, verdict, "why"));
+        for (number, verdict) in [
+            (1, SKIPPED),
+            (2, Verdict::Send),
+            (3, SKIPPED),
+            (4, Verdict::Send),
+        ] {
+            summary.add(&line(&number, verdict, ""));
         }
         let unknown = PlanLine {
             action_type: None,
+            is_checked: false,
             ..line(&5, Verdict::Send, "")
         };
         summary.add(&unknown);
@@ -362,28 +442,51 @@ mod tests {
         let expected = [
             (Verdict::Send, "", 1),
             (Verdict::Send, "Isolate", 2),
-            (held, "Isolate", 2),
+            (SKIPPED, "Isolate", 2),
         ];
         assert_eq!(cells, expected);
         assert_eq!(summary.types_sent(), [("", 1), ("Isolate", 2)]);
-        assert_eq!((summary.rows, summary.send, summary.types_known), (5, 3, 2));
+        let counts = (
+            summary.rows,
+            summary.send,
+            summary.types_known,
+            summary.checked,
+        );
+        assert_eq!(counts, (5, 3, 2, 2));
     }
 
     #[test]
-    fn reasons_that_differ_in_a_number_or_a_name_are_one() {
+    fn rows_of_one_reason_are_one_line_that_names_what_differs() {
         let mut summary = PlanSummary::default();
-        let twin = Verdict::Settled(Outcome::Duplicate);
-        let bad = Verdict::Settled(Outcome::Invalid);
-        for number in 1..=9 {
-            let reason = format!("the same id stands in row {number}");
-            summary.add(&line(&number, twin, &reason));
-            summary.add(&line(&number, bad, &format!("its word `{number}` is none")));
+        for number in 1..=9_u64 {
+            let excluded = format!("excluded by keep.txt: ws-{}", number / 2);
+            summary.add(&line(&number, SKIPPED, &excluded));
+            let duplicate = format!("same id as an earlier row: row {number}");
+            summary.add(&line(
+                &number,
+                Verdict::Settled(Outcome::Duplicate),
+                &duplicate,
+            ));
         }
-        assert_eq!(summary.reasons.len(), 2);
-        assert_eq!(summary.reasons[0].reason, "the same id stands in row 1");
-        assert_eq!(summary.reasons[0].rows, 9);
-        assert_eq!(summary.reasons[0].examples, ["1", "2", "3"]);
-        assert_eq!(summary.left_over, 9);
+        let cells = summary.cells();
+        let shown = |cell: &PlanCell| (cell.reason.clone(), cell.names.join(" "), cell.rows);
+        assert_eq!(
+            [shown(cells[0]), shown(cells[1])],
+            [
+                (
+                    "excluded by keep.txt".to_owned(),
+                    "ws-0 ws-1 ws-2".to_owned(),
+                    9
+                ),
+                (
+                    "same id as an earlier row".to_owned(),
+                    "1 2 3".to_owned(),
+                    9
+                ),
+            ]
+        );
+        assert_eq!(summary.skips.excluded, 9);
+        assert_eq!(summary.outcomes()[&Outcome::Duplicate], 9);
     }
 
     #[test]
@@ -391,19 +494,15 @@ mod tests {
         let mut summary = PlanSummary::default();
         for number in 0..5000_u64 {
             let word = format!("w{number}");
-            let reason = "x".repeat(usize::try_from(number).unwrap_or_default());
-            let mut one = line(&number, Verdict::Send, &reason);
+            let mut one = line(&number, Verdict::Send, "");
             (one.action_type, one.requestor) = (Some(word.as_str()), Some(word.as_str()));
             summary.add(&one);
-            one.verdict = Verdict::Settled(Outcome::Skipped);
+            (one.verdict, one.reason) = (SKIPPED, &word);
             summary.add(&one);
         }
-        assert!(summary.cells.len() <= MAX_CELLS + 2);
-        assert!(summary.reasons.len() <= MAX_REASONS + 1);
+        assert!(summary.cells.len() <= MAX_LINES + 2);
         let counted: u64 = summary.cells().iter().map(|cell| cell.rows).sum();
         assert_eq!(counted, 10_000);
-        let reasons: u64 = summary.reasons.iter().map(|reason| reason.rows).sum();
-        assert_eq!(reasons, 5000);
         let named = summary.requestors.top().len() as u64;
         assert_eq!(named + summary.requestors.others(), 5000);
     }
@@ -415,7 +514,7 @@ mod tests {
         for number in 1..=20_u64 {
             let machine = format!("ws-{}", number / 2);
             let mut one = line(&number, Verdict::Send, "");
-            one.machine = Some(&machine);
+            one.computer_dns_name = Some(&machine);
             one.requestor = Some(if number < 4 { "b" } else { "a" });
             one.created_at = at(i64::try_from(number).unwrap());
             summary.add(&one);
@@ -424,8 +523,34 @@ mod tests {
             one.created_at = at(0);
             summary.add(&one);
         }
-        assert_eq!(summary.machines, ["ws-0", "ws-1", "ws-2", "ws-3", "ws-4"]);
+        assert_eq!(summary.machines.names, ["ws-0", "ws-1", "ws-2"]);
+        assert_eq!(summary.machines.more(), 8);
         assert_eq!(summary.requestors.top(), [("a", 17), ("b", 3)]);
         assert_eq!((summary.oldest, summary.newest), (at(1), at(20)));
+    }
+
+    #[test]
+    fn the_id_takes_the_runs_tenant_and_comment_before_the_rows_own() {
+        let id = |summary: &PlanSummary, tenant, comment| {
+            let mut summary = summary.clone();
+            let one = PlanLine {
+                tenant,
+                comment,
+                ..line(&1, Verdict::Send, "")
+            };
+            summary.add(&one);
+            summary.id()
+        };
+        let rows_own = PlanSummary::default();
+        let text = |word: &str| Some(word.to_owned());
+        let runs = PlanSummary::new(text("contoso"), text("CHG-1"), ExclusionList::default());
+        assert_eq!(
+            id(&rows_own, Some("contoso"), Some("CHG-1")),
+            id(&runs, Some("fabrikam"), None)
+        );
+        assert_ne!(
+            id(&rows_own, None, Some("a")),
+            id(&rows_own, None, Some("b"))
+        );
     }
 }

@@ -7,6 +7,7 @@ use crate::model::{
 };
 use crate::store::NewRow;
 
+use super::plan::follow_up;
 use super::plan_summary::{PlanLine, Verdict};
 
 /// A row with what becomes of it.
@@ -123,12 +124,12 @@ impl PlannedRow {
     }
 
     /// Returns what the machine of an action that is not cancelled still needs.
-    fn follow_up(&self) -> Option<String> {
-        let record = self.record.as_ref()?;
-        let action_type = record.action_type.as_ref();
-        let action_type = action_type.or(self.row.context.action_type.as_ref())?;
-        let follow_up = FollowUp::needed(action_type, record.status.as_ref()?, false)?;
-        Some(follow_up.as_str().to_owned())
+    fn follow_up(&self) -> Option<FollowUp> {
+        match (&self.row.settlement, self.verdict) {
+            (Some(settlement), _) => settlement.follow_up,
+            (None, Verdict::Settled(outcome)) => follow_up(outcome, self.record.as_ref()?),
+            (None, _) => None,
+        }
     }
 
     /// Returns what a summary looks at.
@@ -138,6 +139,8 @@ impl PlannedRow {
             verdict: self.verdict,
             reason: self.reason(),
             source: &self.row.source,
+            tenant: self.row.context.tenant.as_deref(),
+            comment: self.row.context.comment.as_deref(),
             action_type: self.action_type(),
             status: self.status(),
             requestor: self.requestor(),
@@ -145,8 +148,11 @@ impl PlannedRow {
                 .record
                 .as_ref()
                 .and_then(|record| record.request_source.as_deref()),
-            machine: self.machine_name().or_else(|| self.machine_id()),
+            machine_id: self.machine_id(),
+            computer_dns_name: self.machine_name(),
             created_at: self.record.as_ref().and_then(|record| record.created_at),
+            follow_up: self.follow_up(),
+            is_checked: self.record.is_some(),
         }
     }
 
@@ -168,10 +174,7 @@ impl PlannedRow {
             action_type: owned(self.action_type()),
             machine_id: owned(self.machine_id()),
             computer_dns_name: owned(self.machine_name()),
-            follow_up: match self.verdict {
-                Verdict::Settled(_) => self.follow_up(),
-                Verdict::Send | Verdict::Unread => None,
-            },
+            follow_up: owned(self.follow_up().map(FollowUp::as_str)),
             attempts: 0,
             http_status: None,
             error_code: None,

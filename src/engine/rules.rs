@@ -1,94 +1,120 @@
-//! What must not be sent whatever its state: guarded types, kept machines, and what was not selected.
+//! Why a row isn't sent: exclusions, the selection, and protected types.
 //!
-//! The planner asks with what the input tells; the core asks again with what the service's record tells. A rule that
-//! lacks a fact lets the row pass only while that fact may still be read.
+//! Exclusions beat everything else: nothing asks for an act on an excluded machine, so they count before the action's
+//! state, by the record's word and by the input's. All else is the record's word. The input's decides only where no record
+//! is read. The planner asks with the input, the core once more with the record.
 
-use crate::model::{ActionId, ActionType, ExclusionList, Facts, RowContext, Selection};
+use crate::model::{
+    ActionId, ActionType, ExclusionList, Facts, MachineAction, RowContext, Selection, shortened,
+};
 
-/// How many characters of a type we do not know a reason shows.
-const SHOWN: usize = 40;
+/// How the reason of a row begins whose type isn't known.
+const UNKNOWN_TYPE: &str =
+    "type unknown, so it may be protected (--allow-protected unknown sends it)";
+
+/// How the reason of an excluded row goes on after the list's name whose machine has been released since.
+pub const RELEASED_SINCE: &str = ", released since";
 
 /// Whether the service's records are read before anything is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precheck {
-    /// They are: what the input tells is judged once more with what the record tells.
+    /// They are, and decide what is sent.
     ReadFirst,
-    /// They are not: the input's word is the last one, and rows without a type go out blind.
+    /// They aren't: the input's word is the last one, and rows without a type are sent.
     #[default]
     Skip,
 }
 
-/// The guards of one run.
+/// What a run may touch.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Guarded types that are cancelled all the same.
-    pub include_types: Vec<ActionType>,
-    /// What is meant.
+    /// Protected types that are cancelled all the same; `Unknown` stands for every type that isn't known.
+    pub allow_protected: Vec<ActionType>,
     pub selection: Selection,
-    /// What must be left alone.
-    pub keep: ExclusionList,
-    /// Whether a record follows the input's word.
-    pub triage: Precheck,
+    pub exclude: ExclusionList,
+    pub precheck: Precheck,
 }
 
 impl Rules {
-    /// Says why a row must not be sent as far as the input tells.
-    pub fn hold_unread(&self, id: ActionId, context: &RowContext) -> Option<String> {
-        let facts = match self.triage {
-            Precheck::ReadFirst => Facts::of_input(context),
-            Precheck::Skip => Facts::of_input_alone(context),
-        };
-        self.hold(id, &facts)
+    /// Says why a row isn't sent, for all that the input tells. Where a record is read, only an exclusion counts yet.
+    pub fn reject_input(&self, id: ActionId, context: &RowContext) -> Option<String> {
+        let facts = Facts::of_input(context);
+        let excluded = self.excluded(id, &facts);
+        if excluded.is_some() || self.precheck == Precheck::ReadFirst {
+            return excluded;
+        }
+        self.machine_unknown(&facts)
+            .or_else(|| Some(self.selection.mismatch(&facts)?.to_string()))
+            // A row that says nothing of its type is sent: whoever skips the precheck wants that.
+            .or_else(|| self.protected(Some(facts.action_type?)))
     }
 
-    /// Says why an action must not be sent.
-    pub fn hold(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
-        self.guard(facts)
-            .or_else(|| self.keep.keeps(id, facts))
-            .or_else(|| self.selection.missed_by(facts))
+    /// Says why an action isn't touched, whatever its state.
+    pub fn reject(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
+        let (told, input) = (Facts::of_record(record), Facts::of_input(context));
+        self.excluded(record.id, &told)
+            .or_else(|| self.excluded(record.id, &input))
+            .or_else(|| self.machine_unknown(&told.or(&input)))
+            .or_else(|| Some(self.selection.mismatch(&told)?.to_string()))
     }
 
-    /// Returns whether a row may leave although its record could not be read in time: the input gives its type, the type
-    /// is not guarded, and no other rule needs the record.
-    pub fn let_go_unread(&self, id: ActionId, context: &RowContext) -> bool {
-        let facts = Facts::of_input_alone(context);
-        context.action_type.is_some()
-            && self.keep.is_empty()
-            && !self.selection.needs_record()
-            && self.hold(id, &facts).is_none()
+    /// Says why an open action isn't cancelled that [`Rules::reject`] lets through.
+    pub fn reject_open(&self, record: &MachineAction) -> Option<String> {
+        let told = Facts::of_record(record);
+        self.protected(told.action_type)
+            .or_else(|| Some(self.selection.status_mismatch(&told)?.to_string()))
     }
 
-    fn guard(&self, facts: &Facts<'_>) -> Option<String> {
-        match facts.action_type? {
-            // A record brings the type's true name, and an input may be mistaken.
-            ActionType::Other(_) if !facts.are_complete => None,
-            ActionType::Other(text) => Some(format!(
-                "its type `{}` is not a type we know, and so may be a guarded one; correct the cell, or empty it if the \
-                 row is to be sent whatever its type",
-                shown(text)
+    /// Returns whether a row may be sent although its record can't be read in time: the input gives a type that is known,
+    /// selected and not protected, and nothing else of the record is needed.
+    pub fn may_skip_precheck(&self, context: &RowContext) -> bool {
+        let facts = Facts::of_input(context);
+        self.exclude.is_empty()
+            && self.selection.is_by_type_alone()
+            && self.selection.mismatch(&facts).is_none()
+            && self.protected(facts.action_type).is_none()
+    }
+
+    fn excluded(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
+        let what = self.exclude.excludes(id, facts)?;
+        Some(format!("excluded by {}: {what}", self.exclude.label()))
+    }
+
+    fn machine_unknown(&self, facts: &Facts<'_>) -> Option<String> {
+        self.exclude.needs_machine(facts).then(|| {
+            let list = self.exclude.label();
+            format!("machine unknown, so it may be excluded by {list}")
+        })
+    }
+
+    fn protected(&self, action_type: Option<&ActionType>) -> Option<String> {
+        let allows = |wanted: &ActionType| self.allow_protected.contains(wanted);
+        match action_type {
+            Some(known) if known.is_protected() && !allows(known) => Some(format!(
+                "protected type (--allow-protected {known} sends it)"
             )),
-            guarded if guarded.is_guarded() && !self.include_types.contains(guarded) => {
-                Some(format!(
-                    "guarded type: cancelling {guarded} leaves a device cut off; --allow-protected {guarded} sends it"
-                ))
-            }
-            _ => None,
+            Some(known) if known.is_known() => None,
+            _ if allows(&ActionType::Unknown) => None,
+            None | Some(ActionType::Unknown) => Some(UNKNOWN_TYPE.to_owned()),
+            Some(other) => Some(format!("{UNKNOWN_TYPE}: {}", shortened(other.as_str()))),
         }
     }
 }
 
-/// Returns the beginning of a text with everything visible in it that nobody sees.
-fn shown(text: &str) -> String {
-    let mut letters = text.chars();
-    let beginning: String = letters.by_ref().take(SHOWN).collect();
-    let dots = if letters.next().is_some() { "…" } else { "" };
-    format!("{}{dots}", beginning.escape_debug())
+/// Returns whether a row was skipped because its type isn't known.
+pub(super) fn is_unknown_type(reason: &str) -> bool {
+    reason.starts_with(UNKNOWN_TYPE)
+}
+
+/// Returns whether a row was skipped because it is excluded.
+pub fn is_excluded(reason: &str) -> bool {
+    reason.starts_with("excluded by ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MachineAction;
+    use crate::model::ActionStatus;
 
     fn id() -> ActionId {
         ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap()
@@ -101,56 +127,120 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_type_that_is_not_known_waits_for_the_record_and_is_held_back_without_one() {
-        let rules = Rules {
-            triage: Precheck::ReadFirst,
+    fn record(word: Option<&str>) -> MachineAction {
+        MachineAction {
+            action_type: word.map(ActionType::parse),
+            ..MachineAction::bare(id())
+        }
+    }
+
+    fn rules(precheck: Precheck) -> Rules {
+        Rules {
+            precheck,
             ..Rules::default()
+        }
+    }
+
+    #[test]
+    fn no_word_of_the_input_settles_a_row_whose_record_is_read() {
+        let mut rules = rules(Precheck::ReadFirst);
+        rules.selection = Selection {
+            types: vec![ActionType::Isolate],
+            requestors: vec!["11111111-2222-3333-4444-555555555555".to_owned()],
+            ..Selection::default()
         };
-        let context = of_type("Uniso1ate");
-        assert_eq!(rules.hold_unread(id(), &context), None);
-        assert!(!rules.let_go_unread(id(), &context));
-        let mut record = MachineAction::bare(id());
-        assert!(
-            rules
-                .hold(id(), &Facts::of_record(&context, &record))
-                .is_some()
-        );
-        record.action_type = Some(ActionType::Isolate);
-        assert_eq!(rules.hold(id(), &Facts::of_record(&context, &record)), None);
-        assert!(Rules::default().hold_unread(id(), &context).is_some());
+        let context = RowContext {
+            requestor: Some("soc-tools".to_owned()),
+            ..of_type("IsolateResponze")
+        };
+        assert_eq!(rules.reject_input(id(), &context), None);
+        assert!(!rules.may_skip_precheck(&context));
+        let mut record = record(Some("Isolate"));
+        record.requestor = Some("11111111-2222-3333-4444-555555555555".to_owned());
+        assert_eq!(rules.reject(&context, &record), None);
+        assert_eq!(rules.reject_open(&record), None);
+        record.requestor = None;
         assert_eq!(
-            shown(&"ä\u{200b}".repeat(30)),
-            format!("{}…", "ä\\u{200b}".repeat(20))
+            rules.reject(&context, &record).as_deref(),
+            Some("requestor not selected: not given")
+        );
+        rules.precheck = Precheck::Skip;
+        assert_eq!(
+            rules.reject_input(id(), &context).as_deref(),
+            Some("type not selected: IsolateResponze")
         );
     }
 
     #[test]
-    fn the_record_tells_a_guarded_type_that_the_input_hid() {
-        let rules = Rules::default();
-        let mut record = MachineAction::bare(id());
-        record.action_type = Some(ActionType::Unisolate);
-        let context = of_type("Isolate");
-        assert_eq!(rules.hold_unread(id(), &context), None);
-        assert!(
-            rules
-                .hold(id(), &Facts::of_record(&context, &record))
-                .is_some()
+    fn a_type_that_is_missing_or_unknown_is_protected_unless_unknown_is_allowed() {
+        let mut rules = rules(Precheck::ReadFirst);
+        let words = [None, Some("Unknown"), Some("Uniso1ate"), Some("Isolate ?")];
+        for word in words {
+            let reason = rules.reject_open(&record(word)).unwrap();
+            assert!(is_unknown_type(&reason), "{reason}");
+        }
+        assert_eq!(rules.reject_open(&record(Some("RequestSample"))), None);
+        // What the input says of the type doesn't stand in for the record's silence.
+        assert!(rules.reject_open(&record(None)).is_some());
+        rules.allow_protected = vec![ActionType::Unknown];
+        for word in words {
+            assert_eq!(rules.reject_open(&record(word)), None);
+        }
+        assert!(rules.reject_open(&record(Some("Unisolate"))).is_some());
+        rules.allow_protected = vec![ActionType::Unisolate];
+        assert_eq!(rules.reject_open(&record(Some("Unisolate"))), None);
+        assert!(rules.reject_open(&record(None)).is_some());
+    }
+
+    #[test]
+    fn without_prechecks_a_row_without_a_type_is_sent_and_one_of_an_unknown_type_is_not() {
+        let rules = rules(Precheck::Skip);
+        assert_eq!(rules.reject_input(id(), &RowContext::default()), None);
+        assert!(rules.reject_input(id(), &of_type("Uniso1ate")).is_some());
+        assert!(rules.reject_input(id(), &of_type("Unknown")).is_some());
+        assert!(rules.reject_input(id(), &of_type("Unisolate")).is_some());
+        assert_eq!(rules.reject_input(id(), &of_type("Isolate")), None);
+    }
+
+    #[test]
+    fn an_excluded_machine_is_left_alone_whoever_names_it_and_whatever_the_state() {
+        let mut rules = rules(Precheck::ReadFirst);
+        rules.exclude.add("dc-01");
+        let mut record = record(Some("Isolate"));
+        record.status = Some(ActionStatus::Succeeded);
+        record.computer_dns_name = Some("dc-01.contoso.com".to_owned());
+        let context = RowContext::default();
+        assert_eq!(
+            rules.reject(&context, &record).as_deref(),
+            Some("excluded by the exclusion files: dc-01.contoso.com")
         );
-        let named = Rules {
-            include_types: vec![ActionType::Unisolate],
-            ..Rules::default()
+        record.computer_dns_name = Some("ws-1.contoso.com".to_owned());
+        assert_eq!(rules.reject(&context, &record), None);
+        let context = RowContext {
+            computer_dns_name: Some("DC-01".to_owned()),
+            ..RowContext::default()
         };
-        assert_eq!(named.hold(id(), &Facts::of_record(&context, &record)), None);
+        assert!(rules.reject(&context, &record).is_some());
+        assert!(rules.reject_input(id(), &context).is_some());
+        record.computer_dns_name = None;
+        let reason = rules.reject(&RowContext::default(), &record).unwrap();
+        assert!(reason.starts_with("machine unknown"), "{reason}");
     }
 
     #[test]
-    fn only_rows_that_need_no_record_leave_before_theirs_is_read() {
-        let mut rules = Rules::default();
-        assert!(rules.let_go_unread(id(), &of_type("Isolate")));
-        assert!(!rules.let_go_unread(id(), &of_type("Unisolate")));
-        assert!(!rules.let_go_unread(id(), &RowContext::default()));
-        rules.keep.add("dc-01");
-        assert!(!rules.let_go_unread(id(), &of_type("Isolate")));
+    fn only_rows_that_need_no_record_are_sent_before_theirs_is_read() {
+        let mut rules = rules(Precheck::ReadFirst);
+        assert!(rules.may_skip_precheck(&of_type("Isolate")));
+        assert!(!rules.may_skip_precheck(&of_type("Unisolate")));
+        assert!(!rules.may_skip_precheck(&of_type("Unknown")));
+        assert!(!rules.may_skip_precheck(&RowContext::default()));
+        rules.selection.types = vec![ActionType::Isolate];
+        assert!(rules.may_skip_precheck(&of_type("Isolate")));
+        assert!(!rules.may_skip_precheck(&of_type("LiveResponse")));
+        rules.selection.requestors = vec!["a".to_owned()];
+        assert!(!rules.may_skip_precheck(&of_type("Isolate")));
+        rules.selection = Selection::default();
+        rules.exclude.add("dc-01");
+        assert!(!rules.may_skip_precheck(&of_type("Isolate")));
     }
 }

@@ -11,13 +11,11 @@ use jiff::Timestamp;
 
 use crate::api::{ListQuery, MAX_TOP};
 use crate::clock::Clock;
-use crate::model::{
-    ActionId, Facts, FollowUp, LaneId, MachineAction, Outcome, RowContext, RowNumber, Settlement,
-};
+use crate::model::{ActionId, LaneId, MachineAction, Outcome, RowNumber, Settlement};
 use crate::store::{Phase, QueuedRow, Record, RunKey, Store};
 
 use super::pages::Pages;
-use super::plan::{Planner, ended};
+use super::plan::{Planner, follow_up, judge};
 use super::plan_summary::Verdict;
 use super::planned_row::PlannedRow;
 use super::reads::{Reads, ReadsError};
@@ -96,7 +94,7 @@ impl Survey {
                     "the service does not know it; a run looks once more before it says so"
                         .to_owned(),
                 ),
-                Some(record) => match settled_by(&self.rules, row.context(), record) {
+                Some(record) => match judge(&self.rules, row.context(), record) {
                     Some((outcome, reason)) => (Verdict::Settled(outcome), reason),
                     None => (Verdict::Send, String::new()),
                 },
@@ -267,15 +265,15 @@ impl Survey {
             status_before: record.status.clone(),
             checked_at: Some(now),
         };
-        let settled = settled_by(&self.rules, &row.context, record);
+        let settled = judge(&self.rules, &row.context, record);
         let settled = settled.map(|(outcome, reason)| Record::Settled {
             run,
             row: row.number,
             settlement: Settlement {
+                follow_up: follow_up(outcome, record),
                 outcome,
                 reason,
                 record: Some(record.clone()),
-                follow_up: follow_up(&row.context, record),
                 settled_at: now,
             },
         });
@@ -297,23 +295,4 @@ impl Survey {
         }
         Ok(records)
     }
-}
-
-/// Says how a record settles a row that was never sent; `None` where its cancel is to be sent.
-fn settled_by(
-    rules: &Rules,
-    context: &RowContext,
-    record: &MachineAction,
-) -> Option<(Outcome, String)> {
-    let held = || rules.hold(record.id, &Facts::of_record(context, record));
-    ended(record).or_else(|| held().map(|reason| (Outcome::Skipped, reason)))
-}
-
-/// Returns what the machine of an action that is not cancelled still needs.
-fn follow_up(context: &RowContext, record: &MachineAction) -> Option<FollowUp> {
-    let action_type = record
-        .action_type
-        .as_ref()
-        .or(context.action_type.as_ref())?;
-    FollowUp::needed(action_type, record.status.as_ref()?, false)
 }

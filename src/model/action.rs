@@ -137,10 +137,28 @@ impl ActionType {
         }
     }
 
-    /// Returns whether cancelling this leaves a device cut off, so that it must be asked for by name.
-    pub fn is_guarded(&self) -> bool {
+    /// Returns whether cancelling this leaves a device cut off, so that it must be allowed by name.
+    pub fn is_protected(&self) -> bool {
         matches!(self, Self::Unisolate | Self::UnrestrictCodeExecution)
     }
+
+    /// Returns whether this is a type whose meaning is known: any other may be a protected one.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown | Self::Other(_))
+    }
+
+    /// Returns whether a machine stays changed once this has Succeeded, and somebody may have to undo it.
+    pub fn changes_machine(&self) -> bool {
+        Self::THAT_CHANGE_MACHINES.contains(self)
+    }
+
+    /// The types that leave a machine changed.
+    pub const THAT_CHANGE_MACHINES: [ActionType; 4] = [
+        Self::Isolate,
+        Self::RestrictCodeExecution,
+        Self::Offboard,
+        Self::StopAndQuarantineFile,
+    ];
 
     /// Returns the permission that fits this type (MDE `cancel-machine-action.md`), where one is known.
     pub fn permission(&self) -> Option<&'static str> {
@@ -247,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_two_releasing_types_are_guarded() {
-        let guarded: Vec<_> = [
+    fn only_the_two_releasing_types_are_protected() {
+        let protected: Vec<_> = [
             "Isolate",
             "Unisolate",
             "LiveResponse",
@@ -256,8 +274,8 @@ mod tests {
             "Offboard",
         ]
         .into_iter()
-        .filter(|name| ActionType::parse(name).is_guarded())
+        .filter(|name| ActionType::parse(name).is_protected())
         .collect();
-        assert_eq!(guarded, ["Unisolate", "UnrestrictCodeExecution"]);
+        assert_eq!(protected, ["Unisolate", "UnrestrictCodeExecution"]);
     }
 }

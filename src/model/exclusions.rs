@@ -1,72 +1,182 @@
-//! What must not be cancelled: named actions, and everything on named machines.
+//! What must not be touched: named actions, and everything on named machines.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::action_id::ActionId;
 use super::facts::Facts;
 
-/// Actions and machines that somebody wants left alone. Compared whole and in any case.
+/// Actions and machines that must not be touched, in the order in which they were listed.
+///
+/// A name without a dot also means the machines whose full name begins with it, and a full name also means the machine
+/// that is known by its first part alone: a list written by hand must not fail on the domain. Two full names are compared
+/// whole. Case doesn't count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExclusionList {
-    actions: HashSet<ActionId>,
-    machine_ids: HashSet<String>,
-    names: HashSet<String>,
+    file: Option<String>,
+    lines: Vec<String>,
+    actions: HashMap<ActionId, usize>,
+    machine_ids: HashMap<String, usize>,
+    names: HashMap<String, usize>,
+    /// The full names by their first part.
+    by_first_part: HashMap<String, Vec<usize>>,
+}
+
+/// A line of the list that means an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hit {
+    line: usize,
+    /// Whether only the first part of the name agreed.
+    is_by_first_part: bool,
 }
 
 impl ExclusionList {
-    /// Adds one word of a list: a GUID is an action, 40 hexadecimal digits are a machine, anything else is its name.
-    pub fn add(&mut self, word: &str) {
-        let word = word.trim();
-        if let Ok(id) = ActionId::parse(word) {
-            self.actions.insert(id);
-        } else if word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            self.machine_ids.insert(word.to_ascii_lowercase());
-        } else if !word.is_empty() {
-            self.names.insert(folded_name(word));
+    /// Makes a list that is called by its file, where it has a single one.
+    #[must_use]
+    pub fn named(self, file: Option<String>) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Adds one line: a GUID is an action, 40 hexadecimal digits are a machine id, anything else is a machine's name.
+    pub fn add(&mut self, line: &str) {
+        let (line, next) = (line.trim(), self.lines.len());
+        let is_new = if line.is_empty() {
+            false
+        } else if let Ok(id) = ActionId::parse(line) {
+            *self.actions.entry(id).or_insert(next) == next
+        } else if line.len() == 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let id = line.to_ascii_lowercase();
+            *self.machine_ids.entry(id).or_insert(next) == next
+        } else {
+            let name = normalized_name(line);
+            let is_new = *self.names.entry(name.clone()).or_insert(next) == next;
+            if let (true, Some((first, _))) = (is_new, name.split_once('.')) {
+                let same_first = self.by_first_part.entry(first.to_owned()).or_default();
+                same_first.push(next);
+            }
+            is_new
+        };
+        if is_new {
+            self.lines.push(line.to_owned());
         }
     }
 
-    /// Returns whether nothing is kept.
+    /// Returns whether nothing is excluded.
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty() && self.machine_ids.is_empty() && self.names.is_empty()
+        self.lines.is_empty()
     }
 
-    /// Returns its words, from which [`ExclusionList::add`] makes the same list again.
-    pub fn words(&self) -> Vec<String> {
-        let actions = self.actions.iter().map(ActionId::to_string);
-        let others = self.machine_ids.iter().chain(&self.names).cloned();
-        let mut words: Vec<_> = actions.chain(others).collect();
-        words.sort_unstable();
-        words
+    /// Returns its lines as they were written, each once, from which [`ExclusionList::add`] makes the same list again.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
     }
 
-    /// Says why an action must be left alone. A machine that is not known may be a kept one, once `facts` are complete.
-    pub fn keeps(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
-        if self.actions.contains(&id) {
-            return Some("the exclusion list names this action".to_owned());
+    /// Returns its file's name, where it has a single one.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Returns what it is called in texts.
+    pub fn label(&self) -> &str {
+        self.file.as_deref().unwrap_or("the exclusion files")
+    }
+
+    /// Says which excluded thing an action is or runs on: the machine's name where it is known, else an id.
+    pub fn excludes(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
+        let hits = self.hits(Some(id), facts.machine_id, facts.computer_dns_name);
+        let line = hits.first()?.line;
+        let name = facts.computer_dns_name.or(facts.machine_id);
+        Some(match (name, self.lines.get(line)) {
+            (Some(name), _) => name.trim().to_owned(),
+            (None, Some(line)) => line.clone(),
+            (None, None) => id.to_string(),
+        })
+    }
+
+    /// Returns whether an action might run on an excluded machine, for all that is known of its machine.
+    pub fn needs_machine(&self, facts: &Facts<'_>) -> bool {
+        (!self.machine_ids.is_empty() && facts.machine_id.is_none())
+            || (!self.names.is_empty() && facts.computer_dns_name.is_none())
+    }
+
+    fn hits(&self, id: Option<ActionId>, machine_id: Option<&str>, name: Option<&str>) -> Vec<Hit> {
+        let exact = |&line: &usize| Hit {
+            line,
+            is_by_first_part: false,
+        };
+        let mut hits = Vec::new();
+        hits.extend(id.and_then(|id| self.actions.get(&id)).map(exact));
+        if let (Some(id), false) = (machine_id, self.machine_ids.is_empty()) {
+            let id = id.trim().to_ascii_lowercase();
+            hits.extend(self.machine_ids.get(&id).map(exact));
         }
-        let machine_id = facts.machine_id.map(str::to_ascii_lowercase);
-        if machine_id
-            .as_ref()
-            .is_some_and(|machine_id| self.machine_ids.contains(machine_id))
-        {
-            return Some("the exclusion list names its machine's id".to_owned());
+        if let (Some(name), false) = (name, self.names.is_empty()) {
+            let name = normalized_name(name);
+            hits.extend(self.names.get(&name).map(exact));
+            let by_first_part = match name.split_once('.') {
+                Some((first, _)) => self.names.get(first).map(std::slice::from_ref),
+                None => self.by_first_part.get(&name).map(Vec::as_slice),
+            };
+            hits.extend(by_first_part.unwrap_or_default().iter().map(|&line| Hit {
+                line,
+                is_by_first_part: true,
+            }));
         }
-        let name = facts.computer_dns_name.map(folded_name);
-        if let Some(name) = &name
-            && self.names.contains(name)
-        {
-            return Some(format!("the exclusion list names its machine {name}"));
+        hits
+    }
+}
+
+/// Which lines of a list mean something in a plan or a run.
+#[derive(Clone, Debug, Default)]
+pub struct ExclusionMatches {
+    list: ExclusionList,
+    matched: BTreeSet<usize>,
+    /// Lines with the names that agree with them only in their first part.
+    by_first_part: BTreeSet<(usize, String)>,
+}
+
+impl ExclusionMatches {
+    /// Begins without a row.
+    pub fn of(list: ExclusionList) -> Self {
+        Self {
+            list,
+            ..Self::default()
         }
-        let may_be_kept = (!self.machine_ids.is_empty() && machine_id.is_none())
-            || (!self.names.is_empty() && name.is_none());
-        (facts.are_complete && may_be_kept)
-            .then(|| "its machine is not known, and the exclusion list names machines".to_owned())
+    }
+
+    /// Counts a row in.
+    pub fn add(&mut self, id: Option<ActionId>, machine_id: Option<&str>, name: Option<&str>) {
+        if self.list.is_empty() {
+            return;
+        }
+        for hit in self.list.hits(id, machine_id, name) {
+            self.matched.insert(hit.line);
+            if let (true, Some(name)) = (hit.is_by_first_part, name) {
+                self.by_first_part.insert((hit.line, name.to_owned()));
+            }
+        }
+    }
+
+    /// Returns the list.
+    pub fn list(&self) -> &ExclusionList {
+        &self.list
+    }
+
+    /// Returns the lines that mean nothing in any row, in their order.
+    pub fn unmatched(&self) -> Vec<&str> {
+        let lines = self.list.lines.iter().enumerate();
+        let unmatched = lines.filter(|(line, _)| !self.matched.contains(line));
+        unmatched.map(|(_, line)| line.as_str()).collect()
+    }
+
+    /// Returns the lines that agree with a machine's name only in its first part, each with that name.
+    pub fn by_first_part(&self) -> impl Iterator<Item = (&str, &str)> {
+        let hits = self.by_first_part.iter();
+        hits.filter_map(|(line, name)| Some((self.list.lines.get(*line)?.as_str(), name.as_str())))
     }
 }
 
 /// Returns a DNS name as it is compared: lower case, without the root's dot.
-fn folded_name(name: &str) -> String {
+fn normalized_name(name: &str) -> String {
     name.trim().trim_end_matches('.').to_lowercase()
 }
 
@@ -77,10 +187,10 @@ mod tests {
     const ONE: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
     const MACHINE: &str = "0123456789ABCDEF0123456789abcdef01234567";
 
-    fn list(words: &[&str]) -> ExclusionList {
+    fn list(lines: &[&str]) -> ExclusionList {
         let mut list = ExclusionList::default();
-        for word in words {
-            list.add(word);
+        for line in lines {
+            list.add(line);
         }
         list
     }
@@ -89,46 +199,68 @@ mod tests {
         Facts {
             machine_id,
             computer_dns_name: name,
-            are_complete: true,
             ..Facts::default()
         }
     }
 
+    fn excludes(line: &str, name: &str) -> bool {
+        let id = ActionId::from_bytes([1; 16]).unwrap();
+        list(&[line]).excludes(id, &on(None, Some(name))).is_some()
+    }
+
     #[test]
-    fn actions_machines_and_names_are_compared_whole_in_any_case() {
+    fn an_action_and_a_machine_are_excluded_by_their_ids_in_any_case() {
         let id = ActionId::parse(ONE).unwrap();
-        let other = ActionId::parse("00000000-0000-4000-8000-000000000001").unwrap();
-        let by_id = list(&[&ONE.to_uppercase()]);
-        assert!(by_id.keeps(id, &on(None, None)).is_some());
-        assert_eq!(by_id.keeps(other, &on(None, None)), None);
+        let other = ActionId::from_bytes([1; 16]).unwrap();
+        let by_action = list(&[&ONE.to_uppercase()]);
+        assert_eq!(
+            by_action.excludes(id, &on(None, Some("ws-1"))).unwrap(),
+            "ws-1"
+        );
+        assert_eq!(by_action.excludes(other, &on(None, None)), None);
         let by_machine = list(&[MACHINE]);
         let lower = MACHINE.to_lowercase();
-        assert!(by_machine.keeps(other, &on(Some(&lower), None)).is_some());
-        let by_name = list(&["DC-01.corp.example."]);
-        let named = |name| by_name.keeps(other, &on(Some(&lower), Some(name)));
-        assert!(named("dc-01.CORP.example").is_some());
-        assert_eq!(named("xdc-01.corp.example"), None);
-        assert_eq!(named("dc-01"), None);
+        assert_eq!(
+            by_machine.excludes(other, &on(Some(&lower), None)).unwrap(),
+            lower
+        );
+        assert!(by_machine.needs_machine(&on(None, Some("ws-1"))));
+        assert!(!by_machine.needs_machine(&on(Some(&lower), None)));
     }
 
     #[test]
-    fn a_list_is_made_again_of_its_words() {
-        let list_of_all = list(&[ONE, MACHINE, "DC-01.corp.example."]);
-        let words = list_of_all.words();
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        assert_eq!(list(&words), list_of_all);
+    fn a_short_name_means_every_full_name_that_begins_with_it_and_the_reverse() {
+        for (line, name, expected) in [
+            ("DC-01.contoso.com.", "dc-01.CONTOSO.com", true),
+            ("dc-01", "dc-01.contoso.com", true),
+            ("dc-01.contoso.com", "DC-01", true),
+            ("dc-01.contoso.com", "dc-01.fabrikam.com", false),
+            ("dc-01", "dc-011.contoso.com", false),
+            ("dc-01", "xdc-01", false),
+            ("dc-01.contoso", "dc-01.contoso.com", false),
+            ("srv-0O3", "srv-003", false),
+            ("srv-003", "srv-\u{43e}03", false),
+        ] {
+            assert_eq!(excludes(line, name), expected, "{line} and {name}");
+        }
     }
 
     #[test]
-    fn a_machine_that_is_not_known_is_kept_once_nothing_more_will_be_known() {
-        let id = ActionId::parse(ONE).unwrap();
-        let by_name = list(&["dc-01"]);
-        assert!(by_name.keeps(id, &on(Some(MACHINE), None)).is_some());
-        let not_read_yet = Facts {
-            are_complete: false,
-            ..on(None, None)
-        };
-        assert_eq!(by_name.keeps(id, &not_read_yet), None);
+    fn lines_that_match_nothing_keep_their_order_and_spelling() {
+        let list_of_all = list(&["SRV-0O3", "dc-01", "Laptop-Anna", "srv-0o3", MACHINE, ONE]);
+        let mut matches = ExclusionMatches::of(list_of_all);
+        matches.add(None, None, Some("dc-01.contoso.com"));
+        matches.add(ActionId::parse(ONE).ok(), None, Some("srv-003"));
+        assert_eq!(matches.unmatched(), ["SRV-0O3", "Laptop-Anna", MACHINE]);
+        let loose: Vec<_> = matches.by_first_part().collect();
+        assert_eq!(loose, [("dc-01", "dc-01.contoso.com")]);
+    }
+
+    #[test]
+    fn a_list_is_made_again_of_its_lines() {
+        let list_of_all = list(&[ONE, MACHINE, "DC-01.contoso.com.", "dc-01"]);
+        let lines = list_of_all.lines().iter().map(String::as_str);
+        assert_eq!(list(&lines.collect::<Vec<_>>()), list_of_all);
         assert!(list(&[" "]).is_empty());
     }
 }

@@ -1,31 +1,24 @@
-//! What is known of an action when a rule looks at it: from the input, from the service's record, or from both.
+//! What is known of an action when the policy judges it: from the input, or from the service's record.
 
 use jiff::Timestamp;
 
 use super::action::{ActionStatus, ActionType, MachineAction};
 use super::row::RowContext;
 
-/// One look at an action. The service's word stands before the input's.
+/// What one source says about an action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// Its type.
     pub action_type: Option<&'a ActionType>,
-    /// Its status; only ever from a record.
+    /// Only ever from a record.
     pub status: Option<&'a ActionStatus>,
-    /// Who asked for it.
     pub requestor: Option<&'a str>,
-    /// The machine's id.
     pub machine_id: Option<&'a str>,
-    /// The machine's name.
     pub computer_dns_name: Option<&'a str>,
-    /// When it was asked for.
     pub created_at: Option<Timestamp>,
-    /// Whether nothing more will be known before the action is sent.
-    pub are_complete: bool,
 }
 
 impl<'a> Facts<'a> {
-    /// Returns what the input tells; a record is to be read yet.
+    /// Takes the input's word.
     pub fn of_input(context: &'a RowContext) -> Self {
         Self {
             action_type: context.action_type.as_ref(),
@@ -34,34 +27,31 @@ impl<'a> Facts<'a> {
             machine_id: context.machine_id.as_deref(),
             computer_dns_name: context.computer_dns_name.as_deref(),
             created_at: None,
-            are_complete: false,
         }
     }
 
-    /// Returns what the input tells where nothing will be read.
-    pub fn of_input_alone(context: &'a RowContext) -> Self {
+    /// Takes the record's word, and nothing where it is silent.
+    pub fn of_record(record: &'a MachineAction) -> Self {
         Self {
-            are_complete: true,
-            ..Self::of_input(context)
-        }
-    }
-
-    /// Returns what a record tells, and the input where the record is silent.
-    pub fn of_record(context: &'a RowContext, record: &'a MachineAction) -> Self {
-        Self {
-            action_type: record.action_type.as_ref().or(context.action_type.as_ref()),
+            action_type: record.action_type.as_ref(),
             status: record.status.as_ref(),
-            requestor: record.requestor.as_deref().or(context.requestor.as_deref()),
-            machine_id: record
-                .machine_id
-                .as_deref()
-                .or(context.machine_id.as_deref()),
-            computer_dns_name: record
-                .computer_dns_name
-                .as_deref()
-                .or(context.computer_dns_name.as_deref()),
+            requestor: record.requestor.as_deref(),
+            machine_id: record.machine_id.as_deref(),
+            computer_dns_name: record.computer_dns_name.as_deref(),
             created_at: record.created_at,
-            are_complete: true,
+        }
+    }
+
+    /// Takes another source's word where this one is silent.
+    #[must_use]
+    pub fn or(self, other: &Facts<'a>) -> Self {
+        Self {
+            action_type: self.action_type.or(other.action_type),
+            status: self.status.or(other.status),
+            requestor: self.requestor.or(other.requestor),
+            machine_id: self.machine_id.or(other.machine_id),
+            computer_dns_name: self.computer_dns_name.or(other.computer_dns_name),
+            created_at: self.created_at.or(other.created_at),
         }
     }
 }

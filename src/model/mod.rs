@@ -28,7 +28,7 @@ mod standing;
 
 pub use action::{ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
-pub use exclusions::ExclusionList;
+pub use exclusions::{ExclusionList, ExclusionMatches};
 pub use facts::Facts;
 pub use figures::{Count, Number, Span, window_name};
 pub use follow_up::{FollowUp, FollowUpRow, Since};
@@ -41,7 +41,7 @@ pub use reply::{
 pub use report_row::ReportRow;
 pub use row::{InputRow, RowContext, RowNumber, Source};
 pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope};
-pub use selection::Selection;
+pub use selection::{Criterion, Mismatch, Selection, shortened};
 pub use sending::Sending;
 pub use standing::Standing;
 pub use text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};

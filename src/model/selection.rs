@@ -1,23 +1,32 @@
-//! Which actions are meant: by type, status, requestor, machine and age.
+//! Which actions are selected: by type, status, requestor, machine and age.
 //!
 //! Values inside one list are alternatives; different lists must all agree. The same selection asks the tenant and
 //! narrows an input, so that both mean the same.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
 
 use super::action::{ActionStatus, ActionType};
 use super::facts::Facts;
 
-/// What an action must be to be meant. Empty lists ask for nothing.
+/// The longest value that a reason repeats, in characters.
+const LONGEST_VALUE: usize = 80;
+
+/// What stands for a value that the record or the input doesn't give.
+const NOT_GIVEN: &str = "not given";
+
+/// What an action must be to be selected. Empty lists ask for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Any of these types.
     pub types: Vec<ActionType>,
-    /// Any of these statuses.
     pub statuses: Vec<ActionStatus>,
-    /// Asked for by any of these, whole, in any case.
+    /// Besides `statuses`, what has Succeeded of the types that leave a machine changed.
+    pub with_succeeded: bool,
+    /// Compared whole, in any case.
     pub requestors: Vec<String>,
-    /// On any of these machines, 40 hexadecimal digits in any case.
+    /// 40 hexadecimal digits in any case.
     pub machine_ids: Vec<String>,
     /// Created at or after this.
     pub since: Option<Timestamp>,
@@ -26,72 +35,162 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Returns whether everything is meant.
+    /// Returns whether everything is selected.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns whether only the service's record can tell: a status in an input is never trusted, and times are rarely
-    /// in one.
-    pub fn needs_record(&self) -> bool {
-        !self.statuses.is_empty() || self.since.is_some() || self.until.is_some()
+    /// Returns whether the input's word on the type is enough, where the record can't be read.
+    pub fn is_by_type_alone(&self) -> bool {
+        let types = self.types.clone();
+        *self
+            == Self {
+                types,
+                ..Self::default()
+            }
     }
 
-    /// Says why an action is not meant. A fact that is not known counts as missed only once `facts` are complete.
-    pub fn missed_by(&self, facts: &Facts<'_>) -> Option<String> {
-        let listed = |known: Option<&str>, wanted: &[String]| {
-            known.map(|known| wanted.iter().any(|one| same(one, known)))
-        };
-        let types: Vec<_> = self.types.iter().map(ToString::to_string).collect();
-        let statuses: Vec<_> = self.statuses.iter().map(ToString::to_string).collect();
-        let checks = [
-            (
-                "type",
-                facts.action_type.map(ActionType::as_str),
-                types.as_slice(),
-            ),
-            (
-                "status",
-                facts.status.map(ActionStatus::as_str),
-                statuses.as_slice(),
-            ),
-            ("requestor", facts.requestor, self.requestors.as_slice()),
-            ("machine", facts.machine_id, self.machine_ids.as_slice()),
-        ];
-        for (what, known, wanted) in checks {
-            if wanted.is_empty() {
-                continue;
-            }
-            match listed(known, wanted) {
-                Some(false) => {
-                    let known = known.unwrap_or_default();
-                    return Some(format!("not selected: its {what} is {known}"));
-                }
-                None if facts.are_complete => {
-                    return Some(format!("not selected: its {what} is not known"));
-                }
-                Some(true) | None => {}
-            }
+    /// Says why an action isn't selected, its status aside. What isn't known doesn't match.
+    pub fn mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
+        let is_type = |known: &ActionType| self.types.contains(known);
+        let has_name = |known: &str| self.requestors.iter().any(|name| same(name, known));
+        let has_machine = |known: &str| self.machine_ids.iter().any(|id| same(id, known));
+        if !self.types.is_empty() && !facts.action_type.is_some_and(is_type) {
+            return Some(Mismatch::of(Criterion::Type, facts.action_type));
         }
-        self.missed_in_time(facts)
-    }
-
-    fn missed_in_time(&self, facts: &Facts<'_>) -> Option<String> {
-        if self.since.is_none() && self.until.is_none() {
-            return None;
+        if !self.requestors.is_empty() && !facts.requestor.is_some_and(has_name) {
+            return Some(Mismatch::of(Criterion::Requestor, facts.requestor));
         }
-        let Some(created) = facts.created_at else {
-            return facts
-                .are_complete
-                .then(|| "not selected: when it was created is not known".to_owned());
-        };
-        if self.since.is_some_and(|since| created < since) {
-            return Some(format!("not selected: created at {created}, too early"));
+        if !self.machine_ids.is_empty() && !facts.machine_id.is_some_and(has_machine) {
+            return Some(Mismatch::of(Criterion::Machine, facts.machine_id));
         }
-        if self.until.is_some_and(|until| created > until) {
-            return Some(format!("not selected: created at {created}, too late"));
+        let created = facts.created_at;
+        if let Some(since) = self.since
+            && created.is_none_or(|created| created < since)
+        {
+            return Some(Mismatch::of(Criterion::Since, created));
+        }
+        if let Some(until) = self.until
+            && created.is_none_or(|created| created > until)
+        {
+            return Some(Mismatch::of(Criterion::Until, created));
         }
         None
+    }
+
+    /// Says why an action isn't selected for its status.
+    pub fn status_mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
+        let is_listed = |known: &ActionStatus| self.statuses.contains(known);
+        let has_succeeded = self.with_succeeded
+            && facts.status == Some(&ActionStatus::Succeeded)
+            && facts.action_type.is_some_and(ActionType::changes_machine);
+        let is_selected =
+            self.statuses.is_empty() || has_succeeded || facts.status.is_some_and(is_listed);
+        (!is_selected).then(|| Mismatch::of(Criterion::Status, facts.status))
+    }
+}
+
+/// What an action is selected by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Criterion {
+    Type,
+    Status,
+    Requestor,
+    Machine,
+    Since,
+    Until,
+    Tenant,
+}
+
+impl Criterion {
+    const ALL: [Criterion; 7] = [
+        Criterion::Type,
+        Criterion::Status,
+        Criterion::Requestor,
+        Criterion::Machine,
+        Criterion::Since,
+        Criterion::Until,
+        Criterion::Tenant,
+    ];
+
+    /// Returns the flag that sets it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Type => "--type",
+            Self::Status => "--status",
+            Self::Requestor => "--requestor",
+            Self::Machine => "--machine-id",
+            Self::Since => "--since",
+            Self::Until => "--until",
+            Self::Tenant => "--tenant-id",
+        }
+    }
+
+    /// Returns the column or field that was compared.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Status => "status",
+            Self::Requestor => "requestor",
+            Self::Machine => "machineId",
+            Self::Since | Self::Until => "creationDateTimeUtc",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Type => "type not selected",
+            Self::Status => "status not selected",
+            Self::Requestor => "requestor not selected",
+            Self::Machine => "machine not selected",
+            Self::Since => "created before --since",
+            Self::Until => "created after --until",
+            Self::Tenant => "tenant not selected",
+        }
+    }
+}
+
+/// Why an action isn't selected. Its text is journaled as the row's reason, and reads back from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    pub criterion: Criterion,
+    /// What the record or the input says instead; nothing where it says nothing.
+    pub value: Option<String>,
+}
+
+impl Mismatch {
+    /// Names the value that didn't match.
+    pub fn of(criterion: Criterion, value: Option<impl fmt::Display>) -> Self {
+        Self {
+            criterion,
+            value: value.map(|value| value.to_string()),
+        }
+    }
+
+    /// Reads a journaled reason back; `None` where it is another kind of reason.
+    pub fn parse(reason: &str) -> Option<Self> {
+        let (text, value) = reason.split_once(": ")?;
+        let mut known = Criterion::ALL.into_iter();
+        Some(Self {
+            criterion: known.find(|criterion| criterion.text() == text)?,
+            value: Some(value.to_owned()).filter(|value| value != NOT_GIVEN),
+        })
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value.as_deref().unwrap_or(NOT_GIVEN);
+        write!(f, "{}: {}", self.criterion.text(), shortened(value))
+    }
+}
+
+/// Returns a value as a reason repeats it: not more than its first 80 characters.
+pub fn shortened(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),
+        None => Cow::Borrowed(value),
     }
 }
 
@@ -107,7 +206,6 @@ mod tests {
         Facts {
             action_type: Some(action_type),
             requestor,
-            are_complete: true,
             ..Facts::default()
         }
     }
@@ -119,37 +217,83 @@ mod tests {
             requestors: vec!["o'Neil@x".to_owned()],
             ..Selection::default()
         };
-        let missed = |action_type, requestor| selection.missed_by(&facts(&action_type, requestor));
-        assert_eq!(missed(ActionType::Isolate, Some("O'NEIL@X")), None);
+        let reason = |action_type, requestor| {
+            let mismatch = selection.mismatch(&facts(&action_type, requestor));
+            mismatch.map(|mismatch| mismatch.to_string())
+        };
+        assert_eq!(reason(ActionType::Isolate, Some("O'NEIL@X")), None);
         assert_eq!(
-            missed(ActionType::Unisolate, Some("o'neil@x")).as_deref(),
-            Some("not selected: its type is Unisolate")
+            reason(ActionType::Unisolate, Some("o'neil@x")).as_deref(),
+            Some("type not selected: Unisolate")
         );
         assert_eq!(
-            missed(ActionType::LiveResponse, None).as_deref(),
-            Some("not selected: its requestor is not known")
+            reason(ActionType::LiveResponse, None).as_deref(),
+            Some("requestor not selected: not given")
         );
         assert!(Selection::default().is_all());
     }
 
     #[test]
-    fn what_is_not_known_yet_does_not_count_as_missed() {
+    fn a_time_must_lie_between_the_bounds() {
+        let at = |second| Timestamp::from_second(second).unwrap();
         let selection = Selection {
-            statuses: vec![ActionStatus::Pending],
-            until: Some(Timestamp::UNIX_EPOCH),
+            since: Some(at(10)),
+            until: Some(at(20)),
             ..Selection::default()
         };
-        assert!(selection.needs_record());
-        assert_eq!(selection.missed_by(&Facts::default()), None);
-        let late = Facts {
-            status: Some(&ActionStatus::Pending),
-            created_at: Some(Timestamp::from_second(1).unwrap()),
-            are_complete: true,
-            ..Facts::default()
+        let criterion = |created_at| {
+            let facts = Facts {
+                created_at,
+                ..Facts::default()
+            };
+            selection
+                .mismatch(&facts)
+                .map(|mismatch| mismatch.criterion)
         };
-        assert_eq!(
-            selection.missed_by(&late).as_deref(),
-            Some("not selected: created at 1970-01-01T00:00:01Z, too late")
-        );
+        assert_eq!(criterion(Some(at(10))), None);
+        assert_eq!(criterion(Some(at(9))), Some(Criterion::Since));
+        assert_eq!(criterion(Some(at(21))), Some(Criterion::Until));
+        assert_eq!(criterion(None), Some(Criterion::Since));
+    }
+
+    #[test]
+    fn what_succeeded_is_selected_only_of_types_that_leave_a_machine_changed() {
+        use ActionStatus::{Failed, Pending, Succeeded};
+        let mut selection = Selection {
+            statuses: vec![Pending],
+            with_succeeded: true,
+            ..Selection::default()
+        };
+        let is_selected = |selection: &Selection, action_type, status| {
+            let facts = Facts {
+                action_type: Some(&action_type),
+                status: Some(&status),
+                ..Facts::default()
+            };
+            selection.status_mismatch(&facts).is_none()
+        };
+        assert!(is_selected(&selection, ActionType::LiveResponse, Pending));
+        assert!(is_selected(&selection, ActionType::Isolate, Succeeded));
+        assert!(!is_selected(
+            &selection,
+            ActionType::LiveResponse,
+            Succeeded
+        ));
+        assert!(!is_selected(&selection, ActionType::Isolate, Failed));
+        selection.with_succeeded = false;
+        assert!(!is_selected(&selection, ActionType::Isolate, Succeeded));
+    }
+
+    #[test]
+    fn a_reason_reads_back() {
+        for criterion in Criterion::ALL {
+            for value in [None, Some("a: b")] {
+                let mismatch = Mismatch::of(criterion, value);
+                assert_eq!(Mismatch::parse(&mismatch.to_string()), Some(mismatch));
+            }
+        }
+        assert_eq!(Mismatch::parse("excluded by keep.txt: dc-01"), None);
+        let long = Mismatch::of(Criterion::Type, Some("x".repeat(100))).to_string();
+        assert!(long.ends_with("xx…") && long.chars().count() < 120);
     }
 }

@@ -17,4 +17,4 @@ pub use private_file::{
     make_private, open_private_file, owner, privacy,
 };
 pub use signals::{StopSignals, survive_file_size_limit};
-pub use terminal::{has_reader_left, terminal_input, terminal_output};
+pub use terminal::{forget_typed, has_reader_left, terminal_input, terminal_output};

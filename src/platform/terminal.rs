@@ -40,6 +40,26 @@ pub fn terminal_output() -> io::Result<File> {
     OpenOptions::new().write(true).open(name)
 }
 
+/// Forgets what was typed at a terminal and not read yet, so that it can't answer a question that comes later. On
+/// Windows nothing is forgotten.
+///
+/// # Errors
+/// Returns the system's error; what is no terminal has nothing to forget.
+#[cfg(unix)]
+pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
+    use rustix::termios::{QueueSelector, isatty, tcflush};
+    if isatty(&input) {
+        tcflush(input, QueueSelector::IFlush)?;
+    }
+    Ok(())
+}
+
+/// Forgets nothing.
+#[cfg(not(unix))]
+pub fn forget_typed<T>(_input: T) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,6 +195,13 @@ impl Reader {
         self.counts(sql, rusqlite::params![run.0, outcome.as_str()])
     }
 
+    /// Counts a run's skipped rows by reason.
+    pub fn skip_reasons(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql = "SELECT coalesce(reason, ''), count(*) FROM rows
+                   WHERE run = ?1 AND outcome IN ('skipped', 'held_back') GROUP BY 1";
+        self.counts(sql, rusqlite::params![run.0])
+    }
+
     /// Counts a run's rows by what their machines still need.
     ///
     /// # Errors

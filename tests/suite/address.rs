@@ -6,7 +6,7 @@ use std::time::Duration;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::Outcome::{Cancelled, NotFound};
-use mde_cancel::model::{ActionStatus, MachineAction, ReadPage, ReplyKind};
+use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReadPage, ReplyKind};
 use mde_cancel::sandbox::{CallKind, Status};
 
 use crate::support::{Asked, FakeService, History, LiveSandbox, World, nth_id, reply};
@@ -21,7 +21,7 @@ fn world(rows: u32) -> World {
     world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
     world.read_latency = Duration::from_millis(100);
     world.rules = Rules {
-        triage: Precheck::ReadFirst,
+        precheck: Precheck::ReadFirst,
         ..Rules::default()
     };
     world
@@ -157,6 +157,7 @@ fn pages(bound: usize, is_told: bool) -> World {
             .take(bound)
             .map(|&id| MachineAction {
                 status: Some(ActionStatus::Pending),
+                action_type: Some(ActionType::Isolate),
                 ..MachineAction::bare(id)
             });
         let mut page: ReadPage = records.collect();

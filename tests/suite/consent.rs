@@ -75,8 +75,13 @@ impl Place {
         command
     }
 
-    /// Runs the binary on a terminal, and types `answer` once `prompt` stands there.
+    /// Runs the binary on a terminal, and types `answer` once `prompt` is shown.
     fn ask(&self, line: &str, prompt: &str, answer: &str) -> Dialogue {
+        self.talk(line, &[(prompt, answer)])
+    }
+
+    /// Runs the binary on a terminal, and types each answer once its prompt is shown.
+    fn talk(&self, line: &str, answers: &[(&str, &str)]) -> Dialogue {
         let (mut keyboard, screen) = terminal();
         let mut child = self
             .shell(line, &["--ctty"])
@@ -85,7 +90,7 @@ impl Place {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let shown = converse(&mut keyboard, prompt, answer);
+        let shown = converse(&mut keyboard, answers);
         finish(&mut child, shown)
     }
 
@@ -128,21 +133,25 @@ fn terminal() -> (File, File) {
     (File::from(master), screen)
 }
 
-/// Reads the screen until the program has left it, and types once the prompt is seen.
-fn converse(keyboard: &mut File, prompt: &str, answer: &str) -> String {
-    let mut shown = Vec::new();
+/// Reads the screen until the program has left it, and types each answer once its prompt is shown.
+fn converse(keyboard: &mut File, answers: &[(&str, &str)]) -> String {
+    let mut shown = String::new();
+    let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
-    let mut is_answered = false;
+    let mut answers = answers.iter();
+    let mut next = answers.next();
     // The last one to close the screen makes reading fail.
     while let Ok(count @ 1..) = keyboard.read(&mut buffer) {
-        shown.extend_from_slice(&buffer[..count]);
-        if !is_answered && String::from_utf8_lossy(&shown).contains(prompt) {
+        bytes.extend_from_slice(&buffer[..count]);
+        shown = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((prompt, answer)) = next
+            && shown.contains(prompt)
+        {
             keyboard.write_all(answer.as_bytes()).unwrap();
-            is_answered = true;
+            next = answers.next();
         }
     }
-    let shown = String::from_utf8_lossy(&shown).into_owned();
-    assert!(is_answered, "`{prompt}` never came: {shown}");
+    assert_eq!(next, None, "never came: {shown}");
     shown
 }
 
@@ -160,15 +169,16 @@ fn finish(child: &mut Child, shown: String) -> Dialogue {
 #[test]
 fn a_yes_sends_what_the_question_named() {
     let place = Place::with(3);
-    let done = place.ask("run ids.csv", "[y/N] ", "y\n");
+    let done = place.ask("run ids.csv", "[y/N]: ", "y\n");
     assert_eq!(done.code, Some(0), "{}", done.shown);
     for part in [
         "3 actions to cancel · plan ",
-        "tenant      -",
-        "asked by    soc-bot 3",
+        "tenant        - (127.0.0.1",
+        "ids from      ids.csv",
+        "requested by  soc-bot 3",
         "Isolate",
-        "all now",
-        "Cancel these 3 actions? [y/N] ",
+        "duration      a few seconds",
+        "Cancel 3 actions? Type y to cancel, Enter stops [y/N]: ",
     ] {
         assert!(done.shown.contains(part), "{part} is not in {}", done.shown);
     }
@@ -178,9 +188,9 @@ fn a_yes_sends_what_the_question_named() {
 }
 
 #[test]
-fn the_question_and_the_preview_name_the_plan_alike() {
+fn the_question_and_the_preview_show_the_same_plan_id() {
     let place = Place::with(3);
-    let done = place.ask("run ids.csv", "[y/N] ", "n\n");
+    let done = place.ask("run ids.csv", "[y/N]: ", "n\n");
     let preview = place
         .command("preview --no-precheck ids.csv")
         .output()
@@ -191,15 +201,45 @@ fn the_question_and_the_preview_name_the_plan_alike() {
 }
 
 #[test]
+fn what_was_typed_before_the_question_is_no_answer() {
+    let place = Place::with(3);
+    let (mut keyboard, screen) = terminal();
+    keyboard.write_all(b"y\ny\n").unwrap();
+    let mut child = place
+        .shell("run ids.csv", &["--ctty"])
+        .stdin(screen.try_clone().unwrap())
+        .stderr(screen)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let shown = converse(&mut keyboard, &[("[y/N]: ", "n\n")]);
+    let done = finish(&mut child, shown);
+    assert_eq!(done.code, Some(2), "{}", done.shown);
+    place.assert_untouched();
+}
+
+#[test]
+fn a_wrong_answer_is_asked_about_once_more() {
+    let place = Place::with(3);
+    let again = "Please type y or n: ";
+    let done = place.talk("run ids.csv", &[("[y/N]: ", "3\n"), (again, "ja\n")]);
+    assert_eq!(done.code, Some(2), "{}", done.shown);
+    assert!(done.shown.contains("neither y nor n"), "{}", done.shown);
+    place.assert_untouched();
+    let done = place.talk("run ids.csv", &[("[y/N]: ", "3\n"), (again, "y\n")]);
+    assert_eq!(done.code, Some(0), "{}", done.shown);
+    assert_eq!(place.cancels(), 3);
+}
+
+#[test]
 fn a_no_and_a_closed_terminal_leave_no_run_and_no_report() {
     for (answer, why) in [
-        ("\n", "the answer was no"),
-        ("no\n", "the answer was no"),
-        ("3\n", "the answer was no"),
+        ("\n", "you answered no"),
+        ("no\n", "you answered no"),
         (CTRL_D, "no answer came"),
     ] {
         let place = Place::with(3);
-        let done = place.ask("run ids.csv", "[y/N] ", answer);
+        let done = place.ask("run ids.csv", "[y/N]: ", answer);
         assert_eq!(done.code, Some(2), "{answer:?}: {}", done.shown);
         assert!(done.shown.contains(why), "{answer:?}: {}", done.shown);
         place.assert_untouched();
@@ -216,7 +256,7 @@ fn ctrl_c_at_the_question_is_a_no() {
         return;
     }
     let place = Place::with(3);
-    let done = place.ask("run ids.csv", "[y/N] ", CTRL_C);
+    let done = place.ask("run ids.csv", "[y/N]: ", CTRL_C);
     assert_eq!(done.code, Some(2), "{}", done.shown);
     assert!(done.shown.contains("stopped by Ctrl-C"), "{}", done.shown);
     place.assert_untouched();
@@ -225,13 +265,13 @@ fn ctrl_c_at_the_question_is_a_no() {
 #[test]
 fn more_than_a_thousand_take_their_number() {
     let place = Place::with(1001);
-    for wrong in ["y\n", "1000\n"] {
-        let done = place.ask("run ids.csv", "type their number: ", wrong);
-        assert_eq!(done.code, Some(2), "{wrong:?}: {}", done.shown);
-        assert!(done.shown.contains("was not 1,001"), "{}", done.shown);
-        place.assert_untouched();
-    }
-    let done = place.ask("run ids.csv", "type their number: ", "1001\n");
+    let first = "To cancel 1,001 actions, type 1001 (Enter stops): ";
+    let second = "That is not 1001. Type 1001";
+    let done = place.talk("run ids.csv", &[(first, "y\n"), (second, "1000\n")]);
+    assert_eq!(done.code, Some(2), "{}", done.shown);
+    assert!(done.shown.contains("was not 1001"), "{}", done.shown);
+    place.assert_untouched();
+    let done = place.talk("run ids.csv", &[(first, "1000\n"), (second, "1001\n")]);
     assert_eq!(done.code, Some(0), "{}", done.shown);
     assert_eq!(place.cancels(), 1001);
 }
@@ -240,7 +280,7 @@ fn more_than_a_thousand_take_their_number() {
 fn where_ids_come_through_standard_input_the_terminal_behind_it_is_asked() {
     for (answer, code, cancels) in [("y\n", 0, 3), ("n\n", 2, 0)] {
         let place = Place::with(3);
-        let done = place.ask("run - < ids.csv", "[y/N] ", answer);
+        let done = place.ask("run - < ids.csv", "[y/N]: ", answer);
         assert_eq!(done.code, Some(code), "{}", done.shown);
         assert_eq!(place.cancels(), cancels);
     }
@@ -345,21 +385,21 @@ fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
     drop(mde_cancel::platform::open_private_file(&path).unwrap());
     std::fs::write(&path, token).unwrap();
     let resume = format!("resume --report r.csv --token-file token {names}");
-    let done = place.ask(&resume, "[y/N] ", "n\n");
+    let done = place.ask(&resume, "[y/N]: ", "n\n");
     assert_eq!(done.code, Some(2), "{}", done.shown);
     for part in [
         "3 actions to cancel",
-        "run         ",
-        "begun       ",
+        "run           ",
+        "begun         ",
         " ago",
-        "tenant      1111",
+        "tenant        1111",
     ] {
         assert!(done.shown.contains(part), "{part} is not in {}", done.shown);
     }
     assert_eq!(place.cancels(), refused);
     assert_eq!(place.runs().as_array().unwrap().len(), 1);
     assert_eq!(place.runs()[0]["run"], before[0]["run"]);
-    let done = place.ask(&resume, "[y/N] ", "yes\n");
+    let done = place.ask(&resume, "[y/N]: ", "yes\n");
     assert_eq!(done.code, Some(0), "{}\n{}", done.shown, done.stdout);
     assert_eq!(place.cancels(), refused + 3);
 }
@@ -368,7 +408,7 @@ fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
 fn what_has_ended_is_known_before_the_question_and_states_are_read_once() {
     let place = Place::with(3);
     place.live.isolates(2..=3, Status::Succeeded);
-    let done = place.ask("run ids.csv", "Cancel this action? [y/N] ", "y\n");
+    let done = place.ask("run ids.csv", "Cancel 1 action? ", "y\n");
     assert_eq!(
         done.code,
         Some(3),
@@ -377,9 +417,7 @@ fn what_has_ended_is_known_before_the_question_and_states_are_read_once() {
     );
     for part in [
         "1 action to cancel",
-        "already_final",
-        "Succeeded",
-        "1 read made",
+        "already final  Isolate  Succeeded        2  isolated, unless released since",
     ] {
         assert!(done.shown.contains(part), "{part} is not in {}", done.shown);
     }
@@ -429,8 +467,8 @@ fn an_input_that_cannot_be_read_is_refused_whole() {
 #[test]
 fn a_selection_from_the_tenant_takes_its_number_however_small() {
     let place = Place::with(3);
-    let prompt = "To cancel these 3 actions, type their number: ";
-    let done = place.ask("run --type Isolate", prompt, "y\n");
+    let prompt = "To cancel 3 actions, type 3 ";
+    let done = place.ask("run --type Isolate", prompt, "n\n");
     assert_eq!(done.code, Some(2), "{}", done.shown);
     place.assert_untouched();
     let done = place.ask("run --type Isolate", prompt, "3\n");
@@ -498,8 +536,8 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
             .unwrap();
         let mut shown = Vec::new();
         let mut byte = [0];
-        while !String::from_utf8_lossy(&shown).contains("Cancel these")
-            && !String::from_utf8_lossy(&shown).contains("type their number")
+        while !String::from_utf8_lossy(&shown).contains("(Enter stops)")
+            && !String::from_utf8_lossy(&shown).contains("[y/N]")
         {
             assert_eq!(keyboard.read(&mut byte).unwrap(), 1);
             shown.push(byte[0]);
@@ -514,8 +552,8 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
         assert!(told.contains(&format!("mde-cancel resume {id}")), "{told}");
         assert_eq!(place.cancels(), 0);
         let (prompt, answer) = match selection {
-            "ids.csv" => ("[y/N] ", "y\n"),
-            _ => ("type their number: ", "3\n"),
+            "ids.csv" => ("[y/N]: ", "y\n"),
+            _ => ("(Enter stops): ", "3\n"),
         };
         let done = place.ask(&format!("resume {id} --report r.csv"), prompt, answer);
         assert_eq!(done.code, Some(0), "{selection}: {}", done.shown);

@@ -28,6 +28,7 @@ mod input_types;
 mod lanes;
 mod learned_pace;
 mod list;
+mod policy;
 mod preview;
 mod proxy;
 mod quota;

@@ -56,12 +56,13 @@ fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
     assert_eq!(code, Some(3), "{stderr}");
     for part in [
         "2 actions to cancel · plan ",
-        "asked by    o'neil@x 1 · soc-bot 1",
-        "such as ws-1, ws-2",
-        "all now",
-        "1 skipped: guarded type: cancelling Unisolate",
-        "1 duplicate: the same id stands in row 1 (a.csv:5)",
-        "1 invalid: the id is not a GUID (a.csv:6)",
+        "ids from      a.csv",
+        "requested by  o'neil@x 1, soc-bot 1  (more than one requestor)",
+        "machines      ws-1, ws-2",
+        "duration      a few seconds",
+        "skipped       Unisolate     -             1  protected type",
+        "duplicate     Isolate       -             1  same id as an earlier row:",
+        "invalid       Isolate       -             1  the id is not a GUID: a.csv:6",
     ] {
         assert!(stdout.contains(part), "{part} is not in\n{stdout}");
     }
@@ -82,13 +83,17 @@ fn a_clean_plan_and_nothing_to_do_exit_with_nought() {
     let (code, stdout, _) = done(&mut binary(here, "preview --no-precheck one.txt"));
     assert_eq!(code, Some(0));
     assert!(stdout.starts_with("1 action to cancel"), "{stdout}");
-    assert!(stdout.contains("known for 0 of 1"), "{stdout}");
+    assert!(
+        stdout.contains("unchecked     no status is read"),
+        "{stdout}"
+    );
     let (code, stdout, _) = done(&mut binary(here, "preview --no-precheck -"));
-    assert_eq!((code, stdout.trim_end()), (Some(0), "nothing to cancel"));
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("nothing to cancel\n"), "{stdout}");
 }
 
 #[test]
-fn a_frozen_plan_sends_its_send_rows_alone_and_bears_the_same_name() {
+fn a_frozen_plan_sends_its_send_rows_alone_and_has_the_same_id() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     mixed(here);
@@ -192,14 +197,14 @@ fn ten_thousand_ids_cost_a_hundred_reads_and_no_cancel() {
     ids(folder.path(), 10_000);
     let mut command = with_service(folder.path(), &live, "preview ids.txt --format json");
     let (code, plan, told) = json(&mut command);
-    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(code, Some(3), "7,000 machines are isolated: {told}");
     assert_eq!(
         (&plan["send"], &plan["rows"]),
         (&3000.into(), &10_000.into())
     );
     assert_eq!(plan["types_known"], 3000);
-    assert_eq!(plan["not_sent"][0]["verdict"], "already_final");
-    assert_eq!(plan["not_sent"][0]["rows"], 7000);
+    assert_eq!(plan["counts"][1]["verdict"], "already_final");
+    assert_eq!(plan["counts"][1]["rows"], 7000);
     assert_eq!(plan["reads"], 100);
     assert_eq!(live.calls(CallKind::Cancel), 0);
     assert_eq!(live.sandbox.log().len(), 100);
@@ -311,10 +316,7 @@ fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
     let (code, plan, told) = json(&mut with_service(here, &live, words));
     assert_eq!(code, Some(0), "{told}");
     assert_eq!((&plan["send"], &plan["rows"]), (&29.into(), &30.into()));
-    assert_eq!(
-        plan["not_sent"][0]["reason"],
-        "the exclusion list names this action"
-    );
+    assert_eq!(plan["counts"][1]["reason"], "excluded by keep.txt");
     assert_eq!(plan["counts"][0]["status"], "Pending");
     assert_eq!(live.calls(CallKind::Cancel), 0);
 

@@ -95,7 +95,7 @@ impl Conversation {
             world.windows = Windows::new(vec!["3/10s".parse().unwrap(), "9/1m".parse().unwrap()]);
         }
         world.rules = Rules {
-            triage: self.triage,
+            precheck: self.triage,
             ..Rules::default()
         };
         world.until = Duration::from_secs(12 * 3600);

@@ -475,10 +475,7 @@ fn what_is_left_of_a_run_is_shown_and_nothing_is_sent_or_written() {
     let told = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains(&id), "{told}");
-    assert!(
-        told.contains("1,400") && told.contains("long.txt:"),
-        "{told}"
-    );
+    assert!(told.contains("1,400"), "{told}");
     assert_eq!(settled(here), before);
     assert!(!here.join("long.csv").exists());
 }

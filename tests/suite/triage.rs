@@ -31,7 +31,7 @@ fn world(rows: u32) -> World {
     world.latency = Box::new(|_| (millis(100), 0.5));
     world.read_latency = millis(100);
     world.rules = Rules {
-        triage: Precheck::ReadFirst,
+        precheck: Precheck::ReadFirst,
         ..Rules::default()
     };
     world
@@ -212,7 +212,7 @@ fn cancels_that_are_all_refused_stop_the_run_after_a_few() {
 }
 
 #[test]
-fn the_record_tells_a_guarded_type_that_the_input_hid() {
+fn the_record_tells_a_protected_type_that_the_input_hid() {
     let mut world = world(20);
     world.type_of = |_| Some(ActionType::Isolate);
     world.true_type_of = |row| {
@@ -224,7 +224,7 @@ fn the_record_tells_a_guarded_type_that_the_input_hid() {
     };
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 19), (Skipped, 1)]));
-    assert!(history.reasons[&RowNumber(7)].contains("guarded"));
+    assert!(history.reasons[&RowNumber(7)].starts_with("protected type"));
 }
 
 #[test]

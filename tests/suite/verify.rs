@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::Outcome::*;
-use mde_cancel::model::{ActionStatus, MachineAction, ReplyKind, RowNumber};
+use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowNumber};
 
 use crate::support::{World, id_of, reply, row_of};
 
@@ -24,7 +24,7 @@ fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World
     world.read_latency = Duration::from_millis(100);
     world.verify_for = Some(secs(120));
     world.rules = Rules {
-        triage: Precheck::ReadFirst,
+        precheck: Precheck::ReadFirst,
         ..Rules::default()
     };
     world.cancel_answer = Box::new(|id, _| {
@@ -37,6 +37,7 @@ fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World
     world.read_answer = Box::new(move |ids, now| {
         let records = ids.iter().map(|&id| MachineAction {
             status: Some(ends_as(row_of(id), now)),
+            action_type: Some(ActionType::Isolate),
             ..MachineAction::bare(id)
         });
         Some(reply(ReplyKind::Answer(records.collect()), Some(200)))
@@ -137,6 +138,7 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
         let records = ids.iter().filter(|_| now < secs(1));
         let records = records.map(|&id| MachineAction {
             status: Some(ActionStatus::Pending),
+            action_type: Some(ActionType::Isolate),
             ..MachineAction::bare(id)
         });
         Some(reply(ReplyKind::Answer(records.collect()), Some(200)))
@@ -152,7 +154,7 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
 #[test]
 fn reads_that_fail_for_one_action_alone_do_not_end_its_time() {
     let mut world = lagging(100, |_, _| ActionStatus::Cancelled);
-    world.rules.triage = Precheck::Skip;
+    world.rules.precheck = Precheck::Skip;
     // Others are answered all the while, so that each fault counts against the row.
     world.row_every = secs(1);
     let mut read = world.read_answer;

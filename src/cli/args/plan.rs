@@ -16,13 +16,12 @@ pub struct PreviewArgs {
     /// What of it is meant.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Plan to cancel this guarded type too, Unisolate or UnrestrictCodeExecution: cancelling them leaves a device cut
-    /// off
+    /// Also plan to cancel Unisolate, UnrestrictCodeExecution or `unknown` types; can leave devices cut off
     #[arg(
         long = "allow-protected",
         value_name = "TYPE",
         value_delimiter = ',',
-        value_parser = value::guarded_type,
+        value_parser = value::protected_type,
         help_heading = "What is planned"
     )]
     pub include_types: Vec<ActionType>,

@@ -91,12 +91,12 @@ pub enum InvalidValue {
         "a path is wanted, not the token itself; write the token to a file or set MDE_CANCEL_TOKEN"
     )]
     TokenItself,
-    /// Not a guarded type. Whoever names another one may believe that this narrows the run, which it does not.
+    /// Not a protected type. Whoever names another one may believe that this narrows the run.
     #[error(
-        "only Unisolate and UnrestrictCodeExecution are guarded and can be included; any other type is cancelled \
-         without this flag, which narrows nothing"
+        "protected types are Unisolate, UnrestrictCodeExecution and unknown; all others are cancelled without this flag, \
+         and --type narrows a run"
     )]
-    Unguarded,
+    NotProtected,
     /// An allowance that cannot be read.
     #[error(transparent)]
     Window(#[from] InvalidWindow),
@@ -279,16 +279,13 @@ fn count(text: &str, most: u32) -> Result<u32, InvalidValue> {
         .ok_or(InvalidValue::Count { least: 1, most })
 }
 
-/// Reads the name of a guarded action type.
-///
-/// # Errors
-/// Returns that the type is not guarded.
-pub fn guarded_type(text: &str) -> Result<ActionType, InvalidValue> {
+/// Reads the name of a protected action type; `unknown` stands for every type that isn't known.
+pub fn protected_type(text: &str) -> Result<ActionType, InvalidValue> {
     let action_type = ActionType::parse(text);
-    if action_type.is_guarded() {
+    if action_type.is_protected() || action_type == ActionType::Unknown {
         Ok(action_type)
     } else {
-        Err(InvalidValue::Unguarded)
+        Err(InvalidValue::NotProtected)
     }
 }
 
@@ -492,10 +489,15 @@ mod tests {
     }
 
     #[test]
-    fn only_guarded_types_can_be_included() {
-        assert_eq!(guarded_type(" unisolate"), Ok(ActionType::Unisolate));
-        for text in ["Isolate", "LiveResponse", "all", ""] {
-            assert_eq!(guarded_type(text), Err(InvalidValue::Unguarded), "{text}");
+    fn only_protected_types_can_be_allowed() {
+        assert_eq!(protected_type(" unisolate"), Ok(ActionType::Unisolate));
+        assert_eq!(protected_type("unknown"), Ok(ActionType::Unknown));
+        for text in ["Isolate", "LiveResponse", "all", "", "unknwon"] {
+            assert_eq!(
+                protected_type(text),
+                Err(InvalidValue::NotProtected),
+                "{text}"
+            );
         }
     }
 

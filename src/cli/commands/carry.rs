@@ -153,7 +153,7 @@ pub(super) async fn carry_out(
         id,
         run,
         is_sandbox: carrying.is_sandbox,
-        verify: order.verify,
+        order,
         lanes: names,
         outputs: carrying.outputs,
         flags: carrying.flags,

@@ -2,12 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
+
+use crate::api::Filter;
 use crate::cli::failure::{Failure, FailureKind};
-use crate::engine::ReadsError;
+use crate::engine::{Precheck, ReadsError, Skips};
 use crate::input::{Input, read_keep_file};
-use crate::model::ExclusionList;
+use crate::model::{Criterion, ExclusionList, Number};
 
 use super::carry::usage;
+
+/// Of how many values that aren't selected an error tells.
+const VALUES_NAMED: usize = 5;
 
 /// How the journal's name of a selection begins; a file's name there is absolute.
 const SELECTION: &str = "tenant: ";
@@ -48,6 +54,70 @@ pub(super) fn input_name(filter: Option<&str>) -> String {
     format!("{SELECTION}{}", filter.unwrap_or("everything"))
 }
 
+/// Says where the rows of a plan come from.
+pub(super) fn origin(inputs: &[Input], filter: &Filter) -> (&'static str, String) {
+    let name = |input: &Input| match input {
+        Input::Stdin => "standard input".to_owned(),
+        Input::File(path) => path.display().to_string(),
+    };
+    let names: Vec<_> = inputs.iter().map(name).collect();
+    match names.as_slice() {
+        [] => (
+            "selected by",
+            filter
+                .text()
+                .unwrap_or_else(|| "no filter: all actions of the tenant".to_owned()),
+        ),
+        names => ("ids from", names.join(", ")),
+    }
+}
+
+/// Says how a command ends that has read rows of which none is selected.
+pub(super) fn nothing_selected(skips: &Skips, precheck: Precheck) -> Failure {
+    let source = match precheck {
+        Precheck::ReadFirst => "the service's records",
+        Precheck::Skip => "the input",
+    };
+    let mut failed: Vec<String> = Vec::new();
+    let mut hints = Vec::new();
+    for (criterion, values) in &skips.not_selected {
+        let top = values.top();
+        let named = top.iter().take(VALUES_NAMED);
+        let named = named.map(|(value, rows)| format!("{value} ({})", Number(*rows)));
+        let mut named: Vec<_> = named.collect();
+        let more = top.len().saturating_sub(VALUES_NAMED);
+        if more > 0 {
+            named.push(format!("{more} other values"));
+        }
+        let source = match criterion {
+            Criterion::Tenant => "the input",
+            _ => source,
+        };
+        failed.push(format!(
+            "{} of {source} is {}, which {} doesn't select",
+            criterion.column(),
+            named.join(", "),
+            criterion.flag()
+        ));
+        hints.push(match criterion {
+            Criterion::Requestor => {
+                "`mde-cancel list --summary` shows requestors as the records have them"
+            }
+            Criterion::Tenant => {
+                "name the tenant of the rows with --tenant-id or --profile, or remove the column"
+            }
+            _ => "change the selection, or leave it out",
+        });
+    }
+    hints.dedup();
+    let error = anyhow!(
+        "nothing was sent: no row is selected: {}",
+        failed.join("; ")
+    );
+    let failure = Failure::new(FailureKind::Usage, error);
+    hints.into_iter().fold(failure, Failure::hint)
+}
+
 /// Returns whether a run's rows came from the tenant, by the names of its inputs.
 pub(super) fn is_selection(inputs: &[Input]) -> bool {
     let begins = |path: &Path| path.to_string_lossy().starts_with(SELECTION);
@@ -55,12 +125,17 @@ pub(super) fn is_selection(inputs: &[Input]) -> bool {
 }
 
 /// Reads the files that name what must be left alone.
-pub(super) fn read_keep(files: &[PathBuf]) -> Result<ExclusionList, Failure> {
-    let mut keep = ExclusionList::default();
+pub(super) fn read_exclusions(files: &[PathBuf]) -> Result<ExclusionList, Failure> {
+    let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
+    let only = match files {
+        [file] => name(file),
+        _ => None,
+    };
+    let mut list = ExclusionList::default().named(only);
     for file in files {
-        for word in read_keep_file(file).map_err(usage)? {
-            keep.add(&word);
+        for line in read_keep_file(file).map_err(usage)? {
+            list.add(&line);
         }
     }
-    Ok(keep)
+    Ok(list)
 }

@@ -8,20 +8,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::engine::core::StopReason;
-use crate::engine::{EngineError, LaneNames, RunEnd};
-use crate::model::{FollowUp, FollowUpRow, LaneId, Moment, Outcome, RunId, Standing};
+use crate::engine::{EngineError, LaneNames, Precheck, RunEnd, Skips};
+use crate::model::{
+    ActionId, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome, RunId, Standing,
+};
 use crate::report::{Delivery, ReportTarget, write_follow_ups};
 use crate::store::{Record, RunKey, RunState, Store, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::meter::{Ended, Meter};
+use crate::cli::plan_text::unmatched_note;
 use crate::cli::settings::Verify;
 use crate::cli::stop_reason::{describe_stop, mend};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
 use crate::cli::terminal::{Paint, print, stdout_width};
 
+use super::choosing::nothing_selected;
 use super::follow_up::LeftToDo;
+use super::order::Order;
 use super::outputs::Outputs;
 use super::reports::{follow_ups, state, write_one};
 
@@ -30,7 +35,7 @@ pub(super) struct Ending {
     pub(super) id: RunId,
     pub(super) run: RunKey,
     pub(super) is_sandbox: bool,
-    pub(super) verify: Verify,
+    pub(super) order: Order,
     pub(super) lanes: Arc<LaneNames>,
     pub(super) outputs: Outputs,
     pub(super) flags: ForwardedFlags,
@@ -81,7 +86,16 @@ impl Ending {
             .reader()
             .and_then(|reader| reader.status_counts(self.run, Outcome::AlreadyFinal))
             .map_err(Failure::from)?;
-        let exit = self.exit(&end, &outcomes, !follow_ups.is_empty());
+        let skips = self.skips(store).map_err(Failure::from)?;
+        let rows = RowsLeft {
+            outcomes: &outcomes,
+            skips: &skips,
+            has_follow_ups: !follow_ups.is_empty(),
+            is_input_lost: self.lost.is_some(),
+        };
+        let exit = rows
+            .exit(self.accepted(), self.order.triage)
+            .worst(exit_of_stop(end.stop.as_ref()));
         let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
         } else {
@@ -119,6 +133,7 @@ impl Ending {
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.final_statuses = final_statuses;
         summary.calls += late_calls;
+        summary.notes = self.exclusion_notes(store).map_err(Failure::from)?;
         let printed = self.print(&summary).map_err(Failure::of_output);
         for failure in &unwritten {
             failure.print(self.look.error_paint, &self.flags);
@@ -129,10 +144,14 @@ impl Ending {
             let failure = Failure::new(FailureKind::Usage, error);
             return Err(failure.hint("the rows before it were dealt with; the report says how"));
         }
-        Ok(unwritten
+        let exit = unwritten
             .iter()
             .map(Failure::exit)
-            .fold(exit, RunExit::worst))
+            .fold(exit, RunExit::worst);
+        if exit == RunExit::Refused {
+            return Err(nothing_selected(&skips, self.order.triage));
+        }
+        Ok(exit)
     }
 
     /// Writes what can still be written of a run whose journal failed.
@@ -254,37 +273,37 @@ impl Ending {
         Ok(target.path().map(|path| path.display().to_string()))
     }
 
-    fn exit(
-        &self,
-        end: &RunEnd,
-        outcomes: &BTreeMap<Outcome, u64>,
-        has_follow_ups: bool,
-    ) -> RunExit {
-        let is_left = outcomes.iter().any(|(&outcome, &count)| {
-            let is_enough = outcome == Outcome::Accepted && self.verify == Verify::Skip;
-            count > 0 && outcome.leaves_work() && !is_enough
-        });
-        let rows = if is_left || has_follow_ups || self.lost.is_some() {
-            RunExit::LeftOver
-        } else {
-            RunExit::Done
-        };
-        let stop = match &end.stop {
-            None => RunExit::Done,
-            Some(StopReason::Asked(_)) => RunExit::Stopped,
-            Some(
-                StopReason::SignIn(_)
-                | StopReason::Unreachable(_)
-                | StopReason::NoSuchAddress(_)
-                | StopReason::AllMissing
-                | StopReason::ReadingForbidden(_)
-                | StopReason::AllForbidden,
-            ) => RunExit::Unreachable,
-            Some(
-                StopReason::SameRefusal(_) | StopReason::GaveUp(_) | StopReason::TooManyFailures(_),
-            ) => RunExit::GaveUp,
-        };
-        rows.worst(stop)
+    fn accepted(&self) -> Accepted {
+        match self.order.verify {
+            Verify::ReadAgain(_) => Accepted::IsLeft,
+            Verify::Skip => Accepted::IsEnough,
+        }
+    }
+
+    /// Says which exclusions meant nothing in this run.
+    fn exclusion_notes(&self, store: &Store) -> Result<Vec<String>, StoreError> {
+        if self.order.keep.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut matches = ExclusionMatches::of(self.order.keep.clone());
+        for row in store.reader()?.report_rows(self.id)? {
+            let row = row?;
+            let id = ActionId::parse(&row.action_id).ok();
+            matches.add(
+                id,
+                row.machine_id.as_deref(),
+                row.computer_dns_name.as_deref(),
+            );
+        }
+        Ok(unmatched_note(&matches, true).into_iter().collect())
+    }
+
+    fn skips(&self, store: &Store) -> Result<Skips, StoreError> {
+        let mut skips = Skips::default();
+        for (reason, rows) in store.reader()?.skip_reasons(self.run)? {
+            skips.add(&reason, rows);
+        }
+        Ok(skips)
     }
 
     fn summary(
@@ -294,10 +313,6 @@ impl Ending {
         follow_ups: Vec<(FollowUp, u64)>,
         reports: Vec<String>,
     ) -> Summary {
-        let accepted = match self.verify {
-            Verify::ReadAgain(_) => Accepted::IsLeft,
-            Verify::Skip => Accepted::IsEnough,
-        };
         let report = self.input_again(&reports);
         let next_steps = self.next_steps(end, (&outcomes, &follow_ups), report);
         let next_steps = next_steps.into_iter().map(|hint| match hint {
@@ -317,7 +332,7 @@ impl Ending {
             },
             outcomes,
             final_statuses: BTreeMap::new(),
-            accepted,
+            accepted: self.accepted(),
             follow_ups,
             elapsed: self.elapsed,
             calls: end.tally.cancels + end.tally.reads,
@@ -325,6 +340,7 @@ impl Ending {
             retries: end.tally.retries,
             stop: self.stop(end),
             next_steps: next_steps.collect(),
+            notes: Vec::new(),
             reports,
         }
     }
@@ -400,5 +416,201 @@ impl Ending {
             ));
         }
         steps
+    }
+}
+
+/// What the rows of a run leave to be done.
+struct RowsLeft<'run> {
+    outcomes: &'run BTreeMap<Outcome, u64>,
+    skips: &'run Skips,
+    has_follow_ups: bool,
+    is_input_lost: bool,
+}
+
+impl RowsLeft<'_> {
+    /// Returns how a run ends that wasn't stopped.
+    fn exit(&self, accepted: Accepted, precheck: Precheck) -> RunExit {
+        let is_left = |(&outcome, &count): (&Outcome, &u64)| {
+            let is_enough = outcome == Outcome::Accepted && accepted == Accepted::IsEnough;
+            let is_unsettled = outcome == Outcome::NotAttempted;
+            count > 0 && (outcome.leaves_work() || is_unsettled) && !is_enough
+        };
+        if self.skips.is_nothing_selected(self.outcomes) && !self.is_input_lost {
+            RunExit::Refused
+        } else if self.has_follow_ups
+            || self.is_input_lost
+            || self.outcomes.iter().any(is_left)
+            || self.skips.leave_work(self.outcomes, precheck)
+        {
+            RunExit::LeftOver
+        } else {
+            RunExit::Done
+        }
+    }
+}
+
+/// Returns how a run ends that was stopped, or stopped by itself.
+fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
+    match stop {
+        None => RunExit::Done,
+        Some(StopReason::Asked(_)) => RunExit::Stopped,
+        Some(
+            StopReason::SignIn(_)
+            | StopReason::Unreachable(_)
+            | StopReason::NoSuchAddress(_)
+            | StopReason::AllMissing
+            | StopReason::ReadingForbidden(_)
+            | StopReason::AllForbidden,
+        ) => RunExit::Unreachable,
+        Some(
+            StopReason::SameRefusal(_) | StopReason::GaveUp(_) | StopReason::TooManyFailures(_),
+        ) => RunExit::GaveUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Case = (
+        &'static [(Outcome, u64)],
+        &'static str,
+        Accepted,
+        Precheck,
+        RunExit,
+    );
+
+    #[test]
+    fn the_rows_decide_how_a_run_ends_that_was_not_stopped() {
+        use Outcome as O;
+        use Precheck::{ReadFirst, Skip};
+        let (left, enough) = (Accepted::IsLeft, Accepted::IsEnough);
+        let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
+        let cases: &[Case] = &[
+            (&[], "", left, ReadFirst, RunExit::Done),
+            (&[(O::Cancelled, 1)], "", left, ReadFirst, RunExit::Done),
+            (
+                &[
+                    (O::AlreadyCancelled, 1),
+                    (O::AlreadyFinal, 1),
+                    (O::TooLate, 1),
+                ],
+                "",
+                left,
+                ReadFirst,
+                RunExit::Done,
+            ),
+            (
+                &[(O::Duplicate, 1), (O::Cancelled, 1)],
+                "",
+                left,
+                ReadFirst,
+                RunExit::Done,
+            ),
+            (&[(O::Failed, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::NotFound, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::Forbidden, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::Invalid, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::Unknown, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::Accepted, 1)], "", left, ReadFirst, RunExit::LeftOver),
+            (&[(O::Accepted, 1)], "", enough, ReadFirst, RunExit::Done),
+            (
+                &[(O::NotAttempted, 1), (O::Cancelled, 9)],
+                "",
+                left,
+                ReadFirst,
+                RunExit::LeftOver,
+            ),
+            (
+                &[(O::Skipped, 1), (O::Cancelled, 1)],
+                excluded,
+                left,
+                ReadFirst,
+                RunExit::Done,
+            ),
+            (
+                &[(O::Skipped, 1)],
+                excluded,
+                left,
+                ReadFirst,
+                RunExit::LeftOver,
+            ),
+            (
+                &[(O::Skipped, 1), (O::Cancelled, 1)],
+                no_type,
+                left,
+                ReadFirst,
+                RunExit::Done,
+            ),
+            (
+                &[(O::Skipped, 1), (O::Cancelled, 1)],
+                no_type,
+                left,
+                Skip,
+                RunExit::LeftOver,
+            ),
+            (
+                &[(O::Skipped, 1)],
+                no_type,
+                left,
+                ReadFirst,
+                RunExit::Refused,
+            ),
+            (
+                &[(O::Skipped, 1), (O::Invalid, 3)],
+                no_type,
+                left,
+                Skip,
+                RunExit::Refused,
+            ),
+            (
+                &[(O::Skipped, 1), (O::NotAttempted, 3)],
+                no_type,
+                left,
+                Skip,
+                RunExit::LeftOver,
+            ),
+        ];
+        for (outcomes, reason, accepted, precheck, expected) in cases {
+            let outcomes: BTreeMap<_, _> = outcomes.iter().copied().collect();
+            let mut skips = Skips::default();
+            if let Some(&rows) = outcomes.get(&O::Skipped) {
+                skips.add(reason, rows);
+            }
+            let rows = |has_follow_ups, is_input_lost| RowsLeft {
+                outcomes: &outcomes,
+                skips: &skips,
+                has_follow_ups,
+                is_input_lost,
+            };
+            let exit = |rows: RowsLeft<'_>| rows.exit(*accepted, *precheck);
+            assert_eq!(exit(rows(false, false)), *expected, "{outcomes:?} {reason}");
+            assert_eq!(exit(rows(false, true)), RunExit::LeftOver, "{outcomes:?}");
+            assert_eq!(
+                exit(rows(true, false)),
+                RunExit::LeftOver.worst(*expected),
+                "{outcomes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stop_decides_how_a_run_ends_over_its_rows() {
+        let why = String::new;
+        for (stop, code) in [
+            (None, 3),
+            (Some(StopReason::Asked(why())), 4),
+            (Some(StopReason::GaveUp(why())), 7),
+            (Some(StopReason::TooManyFailures(why())), 7),
+            (Some(StopReason::SameRefusal(why())), 7),
+            (Some(StopReason::SignIn(why())), 5),
+            (Some(StopReason::Unreachable(why())), 5),
+            (Some(StopReason::AllMissing), 5),
+            (Some(StopReason::ReadingForbidden(why())), 5),
+            (Some(StopReason::AllForbidden), 5),
+        ] {
+            let exit = RunExit::LeftOver.worst(exit_of_stop(stop.as_ref()));
+            assert_eq!(exit.code(), code, "{stop:?}");
+        }
     }
 }

@@ -11,12 +11,12 @@ use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::ListSettings;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
-use crate::model::{Destination, ExclusionList, Facts, MachineAction, RowContext, Selection};
+use crate::model::{Destination, ExclusionList, Facts, MachineAction, Selection};
 use crate::report::{Listing, ListingFormat};
 use crate::retry::RetrySettings;
 
 use super::carry::open_store;
-use super::choosing::{read_keep, unread};
+use super::choosing::{read_exclusions, unread};
 use super::reading::reads;
 use super::select::filter;
 use super::service::to_read;
@@ -28,7 +28,7 @@ use super::service::to_read;
 pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
-    let keep = read_keep(&settings.selection.exclude_from)?;
+    let exclude = read_exclusions(&settings.selection.exclude_from)?;
     let selection = settings.selection.selection(clock.now().wall);
     let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
     let (handles, identity) = to_read(&settings.connection, settings.timeout).await?;
@@ -44,7 +44,7 @@ pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
     let mut out = Listing::begin(io::stdout(), format).map_err(Failure::of_output)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
-        page.retain(|action| is_meant(action, &selection, &keep));
+        page.retain(|action| is_selected(action, &selection, &exclude));
         out.page(&page).map_err(Failure::of_output)?;
         count += page.len();
         tracing::info!(count, calls = reads.calls(), "actions listed so far");
@@ -53,13 +53,12 @@ pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
 }
 
 /// Looks at an action once more: what a service lets through its filter need not be what was asked for.
-fn is_meant(action: &MachineAction, selection: &Selection, keep: &ExclusionList) -> bool {
-    let context = RowContext::default();
-    let facts = Facts::of_record(&context, action);
+fn is_selected(action: &MachineAction, selection: &Selection, exclude: &ExclusionList) -> bool {
+    let facts = Facts::of_record(action);
+    let mismatch = selection
+        .mismatch(&facts)
+        .or_else(|| selection.status_mismatch(&facts));
     // What a record leaves out, the service knew when it chose it.
-    let told = Facts {
-        are_complete: false,
-        ..facts
-    };
-    selection.missed_by(&told).is_none() && keep.keeps(action.id, &facts).is_none()
+    let is_selected = mismatch.is_none_or(|mismatch| mismatch.value.is_none());
+    is_selected && exclude.excludes(action.id, &facts).is_none() && !exclude.needs_machine(&facts)
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::settings::{Consent, OutputPaths, RunSettings, Verify, World};
 use crate::engine::core::MaxFailures;
-use crate::engine::{Precheck, Rules};
+use crate::engine::{PlanId, Precheck, Rules};
 use crate::model::{ActionStatus, ActionType, ExclusionList, Selection};
 use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
@@ -76,6 +76,8 @@ struct Kept {
     selection: KeptSelection,
     #[serde(default)]
     keep: Vec<String>,
+    #[serde(default)]
+    exclude_file: Option<String>,
     quota: Vec<String>,
     read_quota: Vec<String>,
     pace: Option<String>,
@@ -111,6 +113,7 @@ struct Kept {
 struct KeptSelection {
     types: Vec<String>,
     statuses: Vec<String>,
+    with_succeeded: bool,
     requestors: Vec<String>,
     machine_ids: Vec<String>,
     since: Option<Timestamp>,
@@ -122,6 +125,7 @@ impl KeptSelection {
         Self {
             types: selection.types.iter().map(ToString::to_string).collect(),
             statuses: selection.statuses.iter().map(ToString::to_string).collect(),
+            with_succeeded: selection.with_succeeded,
             requestors: selection.requestors.clone(),
             machine_ids: selection.machine_ids.clone(),
             since: selection.since,
@@ -135,6 +139,7 @@ impl KeptSelection {
         Selection {
             types: types.collect(),
             statuses: statuses.collect(),
+            with_succeeded: self.with_succeeded,
             requestors: self.requestors,
             machine_ids: self.machine_ids,
             since: self.since,
@@ -184,10 +189,10 @@ impl Order {
     /// Returns what must not be sent.
     pub(super) fn rules(&self) -> Rules {
         Rules {
-            include_types: self.include_types.clone(),
-            triage: self.triage,
+            allow_protected: self.include_types.clone(),
+            precheck: self.triage,
             selection: self.selection.clone(),
-            keep: self.keep.clone(),
+            exclude: self.keep.clone(),
         }
     }
 
@@ -217,7 +222,8 @@ impl Order {
             include_types: self.include_types.iter().map(ToString::to_string).collect(),
             no_precheck: self.triage == Precheck::Skip,
             selection: KeptSelection::of(&self.selection),
-            keep: self.keep.words(),
+            keep: self.keep.lines().to_vec(),
+            exclude_file: self.keep.file().map(str::to_owned),
             quota: texts(&self.windows),
             read_quota: texts(&self.read_windows),
             pace: self.pace.map(|pace| pace.to_string()),
@@ -274,7 +280,7 @@ impl Order {
                 Precheck::ReadFirst
             },
             selection: kept.selection.recall(),
-            keep: exclusions(&kept.keep),
+            keep: exclusions(&kept.keep, kept.exclude_file),
             windows: windows(&kept.quota)?,
             read_windows: windows(&kept.read_quota)?,
             pace: match kept.pace {
@@ -308,23 +314,30 @@ impl Order {
     }
 }
 
-/// Returns kept settings as they are once somebody agreed to the plan; nothing else of them is touched.
-pub(super) fn agreed(kept: &str) -> String {
+/// Returns kept settings as they are once somebody agreed to the plan; nothing else of them is touched. The first plan of
+/// a run stays its plan: a resume only sends what is left of it.
+pub(super) fn agreed(kept: &str, plan: Option<PlanId>) -> String {
     let Ok(mut settings) = serde_json::from_str::<serde_json::Value>(kept) else {
         return kept.to_owned();
     };
     if let Some(settings) = settings.as_object_mut() {
         settings.remove("to_agree");
+        if let Some(plan) = plan {
+            let known = settings.entry("plan").or_insert(serde_json::Value::Null);
+            if known.is_null() {
+                *known = plan.to_string().into();
+            }
+        }
     }
     settings.to_string()
 }
 
-fn exclusions(words: &[String]) -> ExclusionList {
-    let mut keep = ExclusionList::default();
-    for word in words {
-        keep.add(word);
+fn exclusions(lines: &[String], file: Option<String>) -> ExclusionList {
+    let mut list = ExclusionList::default().named(file);
+    for line in lines {
+        list.add(line);
     }
-    keep
+    list
 }
 
 fn most_in_flight() -> u32 {
@@ -349,12 +362,13 @@ mod tests {
             selection: Selection {
                 types: vec![ActionType::Isolate],
                 statuses: vec![ActionStatus::Pending],
+                with_succeeded: true,
                 requestors: vec!["o'neil@x".to_owned()],
                 machine_ids: vec!["0".repeat(40)],
                 since: Some(Timestamp::UNIX_EPOCH),
                 until: None,
             },
-            keep: exclusions(&["dc-01".to_owned()]),
+            keep: exclusions(&["dc-01".to_owned()], Some("keep.txt".to_owned())),
             windows: Windows::documented(),
             read_windows: Windows::none(),
             pace: Pace::parse("50/s").unwrap(),
@@ -389,7 +403,7 @@ mod tests {
         let (back, reading) = Order::recall(&order.keep(&intake)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{order:?}"));
         assert_eq!(reading, intake);
-        let (agreed_to, _) = Order::recall(&agreed(&order.keep(&intake))).unwrap();
+        let (agreed_to, _) = Order::recall(&agreed(&order.keep(&intake), None)).unwrap();
         let order = Order {
             agreement: Agreement::Reached,
             ..order

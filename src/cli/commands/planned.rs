@@ -8,25 +8,28 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::plan_text::PlanText;
+use crate::cli::progress::Progress;
 use crate::cli::stop_reason::describe_stop;
 use crate::cli::text::local_zone;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{
-    Before, EngineError, Intake, Journaled, Permissions, PlanSummary, Planner, Precheck,
+    Before, EngineError, Intake, Journaled, Permissions, PlanId, PlanSummary, Planner, Precheck,
     ReadsError, Survey, SurveyError, journal, look_over,
 };
 use crate::model::{Destination, LaneId, RunId};
 use crate::store::{Record, RunKey, RunState, Store};
 
-use super::carry::{StopWishes, state, usage};
+use super::carry::{StopWishes, say, state, usage};
+use super::choosing::nothing_selected;
 use super::forecast::Spent;
 use super::lanes::{Lane, Lanes};
-use super::order::{Agreement, Order, agreed};
+use super::order::{Order, agreed};
 use super::reading::{reads, unsurveyed};
 
 /// How long states are read before the question is asked: as long as people wait without a word.
@@ -48,6 +51,8 @@ pub(super) struct Plan<'run> {
     pub(super) origin: PlanOrigin,
     /// What else is said about the run, as pairs of a word and a name.
     pub(super) about: Vec<(&'static str, String)>,
+    pub(super) notes: Vec<String>,
+    pub(super) progress: &'run Progress,
 }
 
 /// What it takes to go on.
@@ -77,8 +82,8 @@ impl Plan<'_> {
         refused: Refused,
     ) -> Result<Before, Failure> {
         match self.settle_terms(reading, terms, stop).await {
-            Ok(before) => {
-                self.note_agreed().await?;
+            Ok((before, plan)) => {
+                self.note_agreed(plan).await?;
                 Ok(before)
             }
             Err(failure) => {
@@ -88,14 +93,11 @@ impl Plan<'_> {
         }
     }
 
-    /// Journals that the plan was agreed to: a resume need not count it again.
-    async fn note_agreed(&self) -> Result<(), Failure> {
-        if self.order.agreement == Agreement::Reached {
-            return Ok(());
-        }
+    /// Journals which plan was agreed to: a resume need not count it again.
+    async fn note_agreed(&self, plan: Option<PlanId>) -> Result<(), Failure> {
         let record = Record::RunSettings {
             run: self.run,
-            settings: agreed(self.kept),
+            settings: agreed(self.kept, plan),
         };
         self.store.write(vec![record]).await.map_err(state)
     }
@@ -105,7 +107,7 @@ impl Plan<'_> {
         (intake, mut planner): (Intake, Planner),
         terms: Terms,
         stop: &mut StopWishes,
-    ) -> Result<Before, Failure> {
+    ) -> Result<(Before, Option<PlanId>), Failure> {
         let place = (self.store, self.run);
         let read = journal(intake, &mut planner, place, self.clock, stop.wishes());
         match read.await.map_err(engine)? {
@@ -119,19 +121,69 @@ impl Plan<'_> {
             Precheck::ReadFirst => self.survey(&terms, stop).await?,
             Precheck::Skip => 0,
         };
-        let (summary, before) = look_over(self.store, self.id).map_err(state)?;
+        let (summary, before) =
+            look_over(self.store, self.id, self.empty_summary()).map_err(state)?;
         if let Some(most) = terms.max_actions
             && summary.send > most
         {
             let count = summary.send;
             return Err(Refusal::TooMany { count, most }.into());
         }
-        if let Some(terminal) = terms.terminal
-            && summary.send > 0
-        {
-            self.ask(terminal, (&summary, reads), stop).await?;
+        if summary.skips.is_nothing_selected(&summary.outcomes()) {
+            return Err(nothing_selected(&summary.skips, self.order.triage));
         }
-        Ok(before)
+        let plan = (summary.send > 0).then(|| summary.id());
+        match terms.terminal {
+            Some(terminal) if summary.send > 0 => {
+                self.ask(terminal, (&summary, reads), stop).await?;
+            }
+            _ => self.say(&summary),
+        }
+        Ok((before, plan))
+    }
+
+    /// Makes the plan of the run's one tenant; of several, each row names its own.
+    fn empty_summary(&self) -> PlanSummary {
+        let tenant = match self.lanes.all.as_slice() {
+            [lane] => Some(lane.identity.true_tenant()),
+            _ => None,
+        };
+        let order = self.order;
+        PlanSummary::new(tenant, order.comment.clone(), order.keep.clone())
+    }
+
+    /// Says what somebody must see although nobody is asked.
+    fn say(&self, summary: &PlanSummary) {
+        let zone = local_zone();
+        let text = self.text(summary, 0, &[], &[], &zone);
+        say(self.progress, &text.headline());
+        for (_, note) in text.notes() {
+            say(self.progress, &note);
+        }
+    }
+
+    /// Describes the plan, as far as no call and no ledger is needed for that.
+    fn text<'a>(
+        &'a self,
+        summary: &'a PlanSummary,
+        reads: u64,
+        milestones: &'a [(u64, Timestamp)],
+        place: &'a [(&'static str, String)],
+        zone: &'a TimeZone,
+    ) -> PlanText<'a> {
+        PlanText {
+            summary,
+            milestones,
+            precheck: self.order.triage,
+            reads,
+            knows_later_actions: self.origin == PlanOrigin::Tenant,
+            permissions: None,
+            token_ends: None,
+            place,
+            notes: &self.notes,
+            now: self.clock.now().wall,
+            zone,
+        }
     }
 
     /// Reads the states of the rows: all of them where their number is bounded, else as many as one likes to wait for.
@@ -218,16 +270,11 @@ impl Plan<'_> {
             claims.and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
         let mut place = self.about.clone();
         place.extend(self.lanes.place());
+        let zone = local_zone();
         let text = PlanText {
-            summary,
-            milestones: &milestones,
-            triage: self.order.triage,
-            reads,
             permissions: permissions.as_ref(),
             token_ends: only.and_then(|identity| identity.token_ends),
-            place: &place,
-            now: now.wall,
-            zone: &local_zone(),
+            ..self.text(summary, reads, &milestones, &place, &zone)
         };
         let text = text.render(terminal.width, terminal.paint);
         let question = Question::about(summary.send, self.origin);
@@ -242,7 +289,7 @@ impl Plan<'_> {
                 anyhow!(error).context("nothing was sent: the terminal gave no answer"),
             )
         })?;
-        Ok(question.judge(answer.as_deref())?)
+        Ok(answer?)
     }
 
     /// Takes a run back to which nobody agreed.

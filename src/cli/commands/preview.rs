@@ -13,7 +13,7 @@ use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_json::plan_json;
-use crate::cli::plan_text::{PlanText, needs_a_look};
+use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::settings::PreviewSettings;
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
@@ -30,7 +30,7 @@ use crate::retry::RetrySettings;
 use crate::store::{Store, state_file};
 
 use super::carry::{open_store, usage};
-use super::choosing::{read_keep, unread};
+use super::choosing::{nothing_selected, origin, read_exclusions, unread};
 use super::ending::Look;
 use super::forecast::Spent;
 use super::reading::{reads, unsurveyed};
@@ -52,14 +52,17 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
     let rules = Arc::new(Rules {
-        include_types: settings.include_types.clone(),
+        allow_protected: settings.include_types.clone(),
         selection: settings.selection.selection(clock.now().wall),
-        keep: read_keep(&settings.selection.exclude_from)?,
-        triage: settings.triage,
+        exclude: read_exclusions(&settings.selection.exclude_from)?,
+        precheck: settings.triage,
     });
+    let filter = filter(settings.selection.filter.clone(), &rules.selection);
     let view = View::open(&settings, &clock, &rules).await?;
+    let tenant = view.identity.as_ref().map(Identity::true_tenant);
+    let exclude = rules.exclude.clone();
     let mut printing = Printing {
-        summary: PlanSummary::default(),
+        summary: PlanSummary::new(tenant, None, exclude),
         frozen: match settings.format {
             PlanFormat::Csv => {
                 let out = PlanWriter::begin(BufWriter::new(io::stdout().lock()));
@@ -78,8 +81,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
         Some(survey) if settings.inputs.is_empty() => {
-            let filter = filter(settings.selection.filter.clone(), &rules.selection);
-            list(filter, planner, (survey, &*clock), &mut printing).await?
+            list(filter.clone(), planner, (survey, &*clock), &mut printing).await?
         }
         survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
     };
@@ -95,18 +97,25 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let now = clock.now();
     let windows = &settings.allowance.cancel;
     let spent = spent(view.store.as_ref(), view.identity.as_ref(), windows, now).await;
-    let place = view.identity.as_ref().map(Identity::place);
+    let mut place: Vec<_> = match &view.identity {
+        Some(identity) => identity.place().into(),
+        None => Vec::new(),
+    };
+    place.push(origin(&settings.inputs, &filter));
+    let notes = settings.selection.notes();
     let text = PlanText {
         summary: &summary,
         milestones: &spent.milestones(summary.send, now),
-        triage: settings.triage,
+        precheck: settings.triage,
         reads: looking.as_ref().map_or(0, Survey::calls),
+        knows_later_actions: settings.inputs.is_empty(),
         permissions: permissions.as_ref(),
         token_ends: view
             .identity
             .as_ref()
             .and_then(|identity| identity.token_ends),
-        place: place.as_ref().map_or(&[], |place| place),
+        place: &place,
+        notes: &notes,
         now: now.wall,
         zone: &local_zone(),
     };
@@ -117,10 +126,12 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
     }
     .map_err(Failure::of_output)?;
-    match broken {
-        Some(failure) => Err(failure),
-        None if needs_a_look(&summary, permissions.as_ref()) => Ok(RunExit::LeftOver),
-        None => Ok(RunExit::Done),
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
+    match exit_of(&text) {
+        RunExit::Refused => Err(nothing_selected(&summary.skips, settings.triage)),
+        exit => Ok(exit),
     }
 }
 

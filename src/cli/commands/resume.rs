@@ -22,7 +22,9 @@ use crate::cli::settings::{
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Before, Beyond, Intake, LaneNames, Place, Planner, look_over, recall};
+use crate::engine::{
+    Before, Beyond, Intake, LaneNames, Place, PlanSummary, Planner, look_over, recall,
+};
 use crate::input::{Bookmark, Input, InputSettings, open};
 use crate::model::{Destination, RunId, SEVERAL, Scope};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
@@ -87,7 +89,7 @@ pub async fn resume(
     let kept = order.keep(&intake);
     order.triage = settings.triage.unwrap_or(order.triage);
     let store = open_store(&past.state_dir, order.retry().timeout_grace, &*clock)?;
-    let is_planned = terminal.is_some() || order.max_actions.is_some();
+    let is_planned = terminal.is_some() || order.max_actions.is_some() || !order.keep.is_empty();
     must_be_agreed(&past, (&inputs, &order), is_planned)?;
     let signing_in = (settings.connection, &settings.profiles);
     let lanes = tokio::select! {
@@ -119,6 +121,8 @@ pub async fn resume(
             kept: &kept,
             origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
+            notes: Vec::new(),
+            progress,
         };
         let terms = Terms {
             terminal,
@@ -165,7 +169,9 @@ async fn show_what_is_left(
     let begun = &past.record.begun;
     let (order, _) = Order::recall(&begun.settings).map_err(usage)?;
     let store = open_store(&past.state_dir, order.retry().timeout_grace, clock)?;
-    let (summary, _) = look_over(&store, begun.id).map_err(state)?;
+    let tenant = order.lanes.is_empty().then(|| begun.tenant.to_lowercase());
+    let summary = PlanSummary::new(tenant, order.comment.clone(), order.keep.clone());
+    let (summary, _) = look_over(&store, begun.id, summary).map_err(state)?;
     let now = clock.now();
     let scope = Scope {
         cloud: begun.cloud.clone(),
@@ -190,11 +196,13 @@ async fn show_what_is_left(
     let text = PlanText {
         summary: &summary,
         milestones: &milestones,
-        triage: order.triage,
+        precheck: order.triage,
         reads: 0,
+        knows_later_actions: false,
         permissions: None,
         token_ends: None,
         place: &place,
+        notes: &[],
         now: now.wall,
         zone: &local_zone(),
     };

@@ -24,7 +24,7 @@ use crate::store::NewRun;
 use super::carry::{
     Carrying, StopWishes, carry_out, open_store, say_sandbox, state, stopped_early, usage,
 };
-use super::choosing::{input_name, read_keep};
+use super::choosing::{input_name, origin, read_exclusions};
 use super::ending::Look;
 use super::lanes::Lanes;
 use super::order::Order;
@@ -55,7 +55,7 @@ pub async fn run(
     settings.world = of_input(settings.world, &settings.inputs, &settings.intake)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let keep = read_keep(&settings.selection.exclude_from)?;
+    let keep = read_exclusions(&settings.selection.exclude_from)?;
     let selection = settings.selection.selection(clock.now().wall);
     let mut order = Order::of(&settings, (selection, keep));
     let filter = filter(settings.selection.filter.clone(), &order.selection);
@@ -86,7 +86,7 @@ pub async fn run(
             run,
             order: &order,
             lanes: &lanes,
-            filter,
+            filter: filter.clone(),
         };
         (Intake::Nothing, selecting.fill(&mut stop).await?)
     } else {
@@ -111,7 +111,9 @@ pub async fn run(
             } else {
                 PlanOrigin::Input
             },
-            about: Vec::new(),
+            about: vec![origin(&settings.inputs, &filter)],
+            notes: settings.selection.notes(),
+            progress,
         };
         let reading = (intake, planner);
         before = plan
@@ -152,7 +154,10 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
         Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
         Consent::Given | Consent::NotNeeded => None,
     };
-    let is_planned = terminal.is_some() || settings.max_actions.is_some();
+    // Exclusions that match nothing are to be seen before anything is sent.
+    let is_planned = terminal.is_some()
+        || settings.max_actions.is_some()
+        || !settings.selection.exclude_from.is_empty();
     Ok(is_planned.then_some(Terms {
         terminal,
         max_actions: settings.max_actions,

@@ -105,6 +105,15 @@ impl Identity {
         }
     }
 
+    /// Returns the tenant as the token names it, else as it was typed: what a plan's id is made of.
+    pub(super) fn true_tenant(&self) -> String {
+        let claimed = self
+            .claims
+            .as_ref()
+            .and_then(|claims| claims.tenant.as_ref());
+        claimed.unwrap_or(&self.tenant).to_lowercase()
+    }
+
     /// Names where calls go, for people.
     pub(super) fn place(&self) -> [(&'static str, String); 3] {
         [

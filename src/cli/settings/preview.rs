@@ -24,7 +24,7 @@ pub struct PreviewSettings {
     pub selection: SelectionSettings,
     /// How it is read.
     pub intake: InputSettings,
-    /// The guarded types that would be cancelled all the same.
+    /// The protected types that would be cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read.
     pub triage: Precheck,

@@ -40,7 +40,7 @@ pub struct RunSettings {
     pub selection: SelectionSettings,
     /// The comment that beats a row's own.
     pub comment: Option<String>,
-    /// The guarded types that are cancelled all the same.
+    /// The protected types that are cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read before anything is sent.
     pub triage: Precheck,
@@ -165,6 +165,7 @@ impl RunSettings {
         let mut selection = SelectionSettings::resolve(typed.selection)?;
         let is_selected = inputs.is_empty();
         if is_selected {
+            selection.must_be_narrow()?;
             selection = selection.without_input(triage)?;
         } else {
             selection.check_with_input(triage)?;

@@ -15,6 +15,9 @@ use super::error::SettingsError;
 pub struct SelectionSettings {
     types: Vec<ActionType>,
     statuses: Vec<ActionStatus>,
+    with_succeeded: bool,
+    /// Whether nothing says from when on what has Succeeded is of interest.
+    leaves_out_succeeded: bool,
     requestors: Vec<String>,
     machine_ids: Vec<String>,
     since: Option<When>,
@@ -38,6 +41,8 @@ impl SelectionSettings {
         Ok(Self {
             types: typed.types,
             statuses: typed.statuses,
+            with_succeeded: false,
+            leaves_out_succeeded: false,
             requestors: typed.requestors,
             machine_ids: typed.machine_ids,
             since: typed.since,
@@ -55,19 +60,42 @@ impl SelectionSettings {
         self.check_triage(triage)
     }
 
-    /// Makes a selection from the tenant of it, where it is narrow enough for one; what is open is meant where nothing
-    /// else was said.
-    pub(super) fn without_input(mut self, triage: Precheck) -> Result<Self, SettingsError> {
+    /// Checks that a run without an input says what it means.
+    pub(super) fn must_be_narrow(&self) -> Result<(), SettingsError> {
         if self.filter.is_none() && self.types.is_empty() {
             return Err(SettingsError::NothingSelected);
         }
+        Ok(())
+    }
+
+    /// Makes a selection from the tenant of it. Without a status it means what is open, and in the span of `--since` also
+    /// what has Succeeded of the types that leave a machine changed, so that a wrong wave is seen whole.
+    pub(super) fn without_input(mut self, triage: Precheck) -> Result<Self, SettingsError> {
         if triage == Precheck::Skip {
             return Err(SettingsError::SelectionUnread);
         }
         if self.filter.is_none() && self.statuses.is_empty() {
             self.statuses = vec![ActionStatus::Pending, ActionStatus::InProgress];
+            self.with_succeeded = self.since.is_some();
+            self.leaves_out_succeeded = !self.with_succeeded && self.may_have_changed_machines();
         }
         Ok(self)
+    }
+
+    fn may_have_changed_machines(&self) -> bool {
+        self.types.is_empty() || self.types.iter().any(ActionType::changes_machine)
+    }
+
+    /// Returns what a plan says about a selection.
+    pub fn notes(&self) -> Vec<String> {
+        if !self.leaves_out_succeeded {
+            return Vec::new();
+        }
+        vec![
+            "actions that have Succeeded are left out; add --since, such as --since 2h, to include those of that time and \
+             see which machines are still isolated or restricted"
+                .to_owned(),
+        ]
     }
 
     fn check_triage(&self, triage: Precheck) -> Result<(), SettingsError> {
@@ -84,6 +112,7 @@ impl SelectionSettings {
         Selection {
             types: self.types.clone(),
             statuses: self.statuses.clone(),
+            with_succeeded: self.with_succeeded,
             requestors: self.requestors.clone(),
             machine_ids: self.machine_ids.clone(),
             since: self.since.map(|when| when.at(now)),

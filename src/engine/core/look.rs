@@ -165,6 +165,9 @@ impl Lane {
 
     /// A row's record was read.
     fn resolve_record(&mut self, now: Moment, number: RowNumber) {
+        if self.settle_if_rejected(now, number) {
+            return;
+        }
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };

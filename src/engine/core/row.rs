@@ -181,6 +181,8 @@ impl Row {
             .as_ref()
             .and_then(|record| record.status.as_ref());
         let follow_up = match (&self.action_type, status) {
+            // Nobody is asked to act on what isn't to be touched.
+            _ if outcome == Outcome::Skipped => None,
             (Some(action_type), Some(status)) => {
                 FollowUp::needed(action_type, status, self.was_in_progress)
             }

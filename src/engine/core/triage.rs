@@ -82,16 +82,17 @@ impl Lane {
         let is_young = row
             .state_at
             .is_some_and(|at| now.uptime.since(at) < self.settings.retry.stale_after);
-        self.settings.rules.triage == Precheck::ReadFirst && !row.is_unreadable && !is_young
+        self.settings.rules.precheck == Precheck::ReadFirst && !row.is_unreadable && !is_young
     }
 
     /// Returns whether reads are so slow that a row goes without, and whether it may.
     fn may_go_unread(&self, number: RowNumber) -> bool {
         let rules = &self.settings.rules;
         self.reads_are_slow
-            && self.rows.get(&number).is_some_and(|row| {
-                row.state_at.is_some() || rules.let_go_unread(row.id, &row.context)
-            })
+            && self
+                .rows
+                .get(&number)
+                .is_some_and(|row| row.state_at.is_some() || rules.may_skip_precheck(&row.context))
     }
 
     /// Looks whether reads have become slow, and lets the rows go that may.
@@ -228,9 +229,23 @@ impl Lane {
 
     fn held_by_rules(&self, number: RowNumber) -> Option<String> {
         let row = self.rows.get(&number)?;
-        let record = row.record.as_deref()?;
-        let facts = crate::model::Facts::of_record(&row.context, record);
-        self.settings.rules.hold(row.id, &facts)
+        self.settings.rules.reject_open(row.record.as_deref()?)
+    }
+
+    /// Settles a row that was never sent and whose action isn't touched, whatever its state.
+    pub(super) fn settle_if_rejected(&mut self, now: Moment, number: RowNumber) -> bool {
+        let Some(row) = self.rows.get(&number) else {
+            return false;
+        };
+        let (0, Some(record)) = (row.attempts, &row.record) else {
+            return false;
+        };
+        let Some(reason) = self.settings.rules.reject(&row.context, record) else {
+            return false;
+        };
+        self.note_state(now, number);
+        self.settle(now, number, Outcome::Skipped, reason);
+        true
     }
 
     /// Journals the state of a row that was read before it is sent.
@@ -275,7 +290,7 @@ impl Lane {
             return;
         };
         row.doubt = None;
-        if row.state_at.is_some() || row.attempts > 0 || rules.let_go_unread(row.id, &row.context) {
+        if row.state_at.is_some() || row.attempts > 0 || rules.may_skip_precheck(&row.context) {
             row.is_unreadable = true;
             self.queue.push_fresh(number);
             return;

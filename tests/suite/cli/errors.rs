@@ -152,7 +152,10 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
             "run a --rate fast",
             "pace `fast` is neither `none` nor a rate",
         ),
-        ("run a --allow-protected Isolate", "which narrows nothing"),
+        (
+            "run a --allow-protected Isolate",
+            "protected types are Unisolate",
+        ),
         (
             "run a --input-format xls",
             "[possible values: auto, csv, tsv, jsonl, json, lines]",

@@ -99,7 +99,7 @@ impl World {
             read_latency: Duration::ZERO,
             rules: Rules::default(),
             verify_for: None,
-            true_type_of: |_| None,
+            true_type_of: |_| Some(ActionType::Isolate),
             type_of: |_| None,
             max_failures: None,
             token_life: None,

@@ -95,7 +95,7 @@ impl Process {
                 otherwise: Arc::from("by the simulation"),
             },
             rules: Arc::new(Rules {
-                triage: schedule.triage,
+                precheck: schedule.triage,
                 ..Rules::default()
             }),
             verify_for: schedule.verify_for,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mde_cancel::model::{
-    ActionId, ActionStatus, CancelReply, Destination, MachineAction, ReadReply, Reply, ReplyKind,
-    RetryAfter, Throttle,
+    ActionId, ActionStatus, ActionType, CancelReply, Destination, MachineAction, ReadReply, Reply,
+    ReplyKind, RetryAfter, Throttle,
 };
 use rand::Rng as _;
 use rand::rngs::SmallRng;
@@ -165,6 +165,7 @@ impl Service {
         let action = self.actions.get(&id)?;
         Some(MachineAction {
             status: Some(action.status.clone()),
+            action_type: Some(ActionType::Isolate),
             cancellation_comment: action.comment.clone(),
             cancelled_at: action.cancelled_at,
             ..MachineAction::bare(id)

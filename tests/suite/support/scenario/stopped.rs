@@ -89,7 +89,7 @@ impl Scenario {
         let lane = self.lane(&store, start).await.unwrap();
         let mut settings = self.core(run);
         settings.rules = Arc::new(Rules {
-            triage: Precheck::ReadFirst,
+            precheck: Precheck::ReadFirst,
             ..Rules::default()
         });
         let parts = RunParts {
