@@ -60,7 +60,7 @@ start() {
   exit 2
 }
 
-doctor() { MDE_CANCEL_TIMEOUT=10s "$BIN" doctor "$@"; }
+doctor() { "$BIN" doctor "$@"; }
 
 # count PATTERN FILE
 count() { awk -v pattern="$1" '$0 ~ pattern { n++ } END { print n + 0 }' "$2"; }

@@ -144,8 +144,7 @@ Examples:
     name = "mde-cancel",
     version,
     after_help = EXAMPLES,
-    max_term_width = 100,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 pub struct Cli {
     /// What to do.
@@ -198,7 +197,7 @@ pub enum Command {
 }
 
 /// What `run` takes.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// What is read.
     #[command(flatten)]
@@ -259,9 +258,15 @@ pub struct ResumeArgs {
     /// Send what is left without reading the actions' states first
     #[arg(long, help_heading = "What is sent")]
     pub no_precheck: bool,
-    /// What is written about it.
-    #[command(flatten)]
-    pub report: ReportArgs,
+    /// Write the report to this file, as in `run`; repeatable [default: where the run wrote it]
+    #[arg(long = "report", value_name = "PATH", help_heading = "Report")]
+    pub reports: Vec<PathBuf>,
+    /// Write the machines that still need work to this .csv file [default: as in the run]
+    #[arg(long, value_name = "PATH", help_heading = "Report")]
+    pub follow_up: Option<PathBuf>,
+    /// Keep this file up to date for the textfile collector of Prometheus' node_exporter [default: as in the run]
+    #[arg(long, value_name = "PATH", help_heading = "Report")]
+    pub metrics_file: Option<PathBuf>,
     /// Stop cleanly after this time, as for a maintenance window
     #[arg(long, value_name = "DURATION", value_parser = value::bound, help_heading = "Stopping")]
     pub stop_after: Option<Duration>,
@@ -296,7 +301,7 @@ pub struct RemoveArgs {
     #[arg(value_name = "RUN", required_unless_present = "older_than")]
     pub runs: Vec<String>,
     /// Remove all that were last worked on longer ago than this, for example 30d
-    #[arg(long, value_name = "AGE", value_parser = value::age, conflicts_with = "runs")]
+    #[arg(long, value_name = "AGE", value_parser = value::duration, conflicts_with = "runs")]
     pub older_than: Option<Duration>,
     /// Remove without a question
     #[arg(short, long)]
@@ -325,7 +330,7 @@ pub struct InputArgs {
     /// Read action ids from these files, or from standard input for `-`; without any, the selection comes from the tenant
     #[arg(value_name = "INPUT", help_heading = None::<&str>)]
     pub inputs: Vec<PathBuf>,
-    /// Take the id from this column [env: MDE_CANCEL_ID_COLUMN]
+    /// Take the id from this column
     #[arg(long, value_name = "NAME", value_parser = value::words)]
     pub id_column: Option<String>,
     /// Read inputs in this format [default: auto] [env: MDE_CANCEL_INPUT_FORMAT]

@@ -168,9 +168,9 @@ impl Settings {
             Command::Quota(quota) => {
                 CommandSettings::Quota(QuotaSettings::resolve(quota, &common, around)?)
             }
-            Command::Doctor(doctor) => CommandSettings::Doctor(Box::new(DoctorSettings::resolve(
-                *doctor, &common, around,
-            )?)),
+            Command::Doctor(doctor) => {
+                CommandSettings::Doctor(Box::new(DoctorSettings::resolve(*doctor, &common, around)))
+            }
             Command::Config(config) => {
                 let ConfigCommand::Show(show) = config.command;
                 CommandSettings::ConfigShow(ConfigShowSettings::resolve(*show, &common, around)?)

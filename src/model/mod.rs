@@ -3,6 +3,7 @@
 //! Read from low to high; each file imports only earlier ones.
 
 mod action_id;
+mod duration;
 mod figures;
 mod moment;
 mod redact;
@@ -28,6 +29,7 @@ mod standing;
 
 pub use action::{ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
+pub use duration::parse_duration;
 pub use exclusions::{ExclusionList, ExclusionMatches};
 pub use facts::Facts;
 pub use figures::{Count, Number, Span, window_name};

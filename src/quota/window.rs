@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::model::parse_duration;
+
 /// So many calls in any stretch of one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -67,7 +69,7 @@ fn parse_period(text: &str) -> Option<Duration> {
         "s" | "m" | "h" | "min" | "hour" | "minute" | "second" => format!("1{text}"),
         other => other.to_owned(),
     };
-    Duration::try_from(SignedDuration::from_str(&spelled).ok()?).ok()
+    parse_duration(&spelled)
 }
 
 impl FromStr for Window {

@@ -23,11 +23,10 @@ fn command(folder: &Path, live: &LiveSandbox, words: &str) -> Command {
     command
         .args(words.split(' '))
         .args(["--report", "report.csv", "--state-dir", "state"])
-        .args(["--api-url", &live.url])
+        .args(["--api-url", &live.url, "--rate", "none"])
         .env("MDE_CANCEL_TOKEN", "any-word")
         .env("MDE_CANCEL_QUOTA", "none")
         .env("MDE_CANCEL_READ_QUOTA", "none")
-        .env("MDE_CANCEL_RATE", "none")
         .stdin(Stdio::null())
         .current_dir(folder);
     command

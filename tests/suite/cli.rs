@@ -32,6 +32,7 @@ use secrecy::ExposeSecret as _;
 const MARKER: &str = "s3cr3t-marker";
 
 /// What one test types, and the variables it sets.
+#[derive(Clone)]
 #[must_use]
 pub(super) struct Typing {
     words: Vec<OsString>,
@@ -64,6 +65,12 @@ impl Typing {
 
     pub(super) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Sets a variable in place of one of that name.
+    pub(super) fn first(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.insert(0, (name, value.into()));
         self
     }
 
@@ -139,10 +146,10 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     assert_eq!(run.inputs, [Input::File("a.csv".into())]);
     assert_eq!(run.allowance.cancel.to_string(), "100/1m, 1500/1h");
     assert_eq!(run.allowance.read.to_string(), "50/1m, 750/1h");
-    assert_eq!(run.pace.unwrap().to_string(), "50/1s");
-    assert_eq!((run.concurrency, run.max_attempts), (16, 6));
+    assert_eq!(run.pace.rate.0.unwrap().to_string(), "50/1s");
+    assert_eq!((run.pace.concurrency, run.pace.max_attempts), (16, 6));
     assert_eq!(
-        (run.timeout.as_secs(), run.timeout_grace.as_secs()),
+        (run.pace.timeout.as_secs(), run.pace.timeout_grace.as_secs()),
         (30, 120)
     );
     assert_eq!(
@@ -189,9 +196,12 @@ fn every_flag_of_a_run_arrives() {
         [PathBuf::from("one.csv"), PathBuf::from("-")]
     );
     assert_eq!(run.allowance.cancel.to_string(), "10/1m, 20/1h, 5/1s");
-    assert!(run.allowance.read.is_empty() && run.pace.is_none());
-    assert_eq!((run.concurrency, run.max_attempts), (3, 2));
-    assert_eq!((run.timeout.as_secs(), run.timeout_grace.as_secs()), (5, 0));
+    assert!(run.allowance.read.is_empty() && run.pace.rate.0.is_none());
+    assert_eq!((run.pace.concurrency, run.pace.max_attempts), (3, 2));
+    assert_eq!(
+        (run.pace.timeout.as_secs(), run.pace.timeout_grace.as_secs()),
+        (5, 0)
+    );
     assert_eq!(run.state_dir, PathBuf::from("there"));
 }
 

@@ -33,32 +33,43 @@ pub struct AllowanceArgs {
     pub read_quota: Vec<QuotaChoice>,
 }
 
-/// How calls are sent, for those who measure.
-#[derive(Args, Clone, Debug, Default)]
+/// How calls are sent, for those who measure. Flags only: neither a variable nor the config file sets any of it.
+#[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Quota and pace")]
 pub struct PaceArgs {
-    /// Keep at most so many calls under way at once [default: 16] [env: MDE_CANCEL_CONCURRENCY]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
-    pub concurrency: Option<u32>,
-    /// Keep at most so many calls of all tenants under way at once [default: 256] [env: MDE_CANCEL_TOTAL_CONCURRENCY]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::concurrency)]
-    pub total_concurrency: Option<u32>,
-    /// Spread bursts to this rate, or `none` [default: 50/s] [env: MDE_CANCEL_RATE]
-    #[arg(long, value_name = "N/DURATION", hide_short_help = true, value_parser = PaceChoice::parse)]
-    pub rate: Option<PaceChoice>,
-    /// Give up on a row after so many attempts that count against it [default: 6] [env: MDE_CANCEL_MAX_ATTEMPTS]
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = value::attempts)]
-    pub max_attempts: Option<u32>,
-    /// Give up on a call after this time [default: 30s] [env: MDE_CANCEL_TIMEOUT]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::timeout)]
-    pub timeout: Option<Duration>,
-    /// Count a call that was given up as arriving for so long [default: 2m] [env: MDE_CANCEL_TIMEOUT_GRACE]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::grace)]
-    pub timeout_grace: Option<Duration>,
+    /// Keep at most so many calls under way at once
+    #[arg(long, value_name = "N", hide_short_help = true, default_value = "16", value_parser = value::concurrency)]
+    pub concurrency: u32,
+    /// Keep at most so many calls of all tenants under way at once
+    #[arg(long, value_name = "N", hide_short_help = true, default_value = "256", value_parser = value::concurrency)]
+    pub total_concurrency: u32,
+    /// Spread bursts to this rate, or `none`: fifty a second spread the first hundred cancels over two seconds, which no
+    /// gateway takes for an attack
+    #[arg(long, value_name = "N/DURATION", hide_short_help = true, default_value = "50/s", value_parser = PaceChoice::parse)]
+    pub rate: PaceChoice,
+    /// Give up on a row after so many attempts that count against it
+    #[arg(long, value_name = "N", hide_short_help = true, default_value = "6", value_parser = value::attempts)]
+    pub max_attempts: u32,
+    /// Give up on a call after this time
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "30s", value_parser = value::timeout)]
+    pub timeout: Duration,
+    /// Count a call that was given up as arriving for so long
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "2m", value_parser = value::grace)]
+    pub timeout_grace: Duration,
+    /// Stop when no row has ended for this time, waits for the quota not counted
+    #[arg(
+        long,
+        value_name = "DURATION",
+        hide_short_help = true,
+        default_value = "90m",
+        value_parser = value::bound,
+        help_heading = "Stopping"
+    )]
+    pub give_up_after: Duration,
 }
 
 /// When a run stops before its rows are settled.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Stopping")]
 pub struct BoundsArgs {
     /// Stop cleanly after this time, as for a maintenance window [env: MDE_CANCEL_STOP_AFTER]
@@ -68,8 +79,4 @@ pub struct BoundsArgs {
     /// MDE_CANCEL_MAX_FAILURES]
     #[arg(long, value_name = "N|N%", value_parser = value::max_failures)]
     pub max_failures: Option<MaxFailures>,
-    /// Stop when no row has ended for this time, waits for the quota not counted [default: 90m] [env:
-    /// MDE_CANCEL_GIVE_UP_AFTER]
-    #[arg(long, value_name = "DURATION", hide_short_help = true, value_parser = value::bound)]
-    pub give_up_after: Option<Duration>,
 }

@@ -3,18 +3,15 @@
 //! None of it is read from the environment: what narrows or widens a run is typed each time.
 
 use std::path::PathBuf;
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::model::{ActionStatus, ActionType};
+use crate::model::{ActionStatus, ActionType, parse_duration};
 
 /// The longest age, which is longer than the service lists actions.
 const OLDEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-
-const DAY: u64 = 24 * 3600;
 
 /// Why a text selects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +34,9 @@ pub enum InvalidSelection {
     )]
     Type,
     /// Neither a time nor an age.
-    #[error("it is neither a time such as 2026-01-31T08:00:00Z nor an age such as 30m, 2h or 7d")]
+    #[error(
+        "it is neither a time such as 2026-01-31T08:00:00Z nor an age such as 30m, 2h, 7d or 2w"
+    )]
     When,
 }
 
@@ -60,7 +59,7 @@ impl When {
         if let Ok(at) = text.parse::<Timestamp>() {
             return Ok(Self::At(at));
         }
-        age(text)
+        parse_duration(text)
             .filter(|age| *age <= OLDEST)
             .map(Self::Ago)
             .ok_or(InvalidSelection::When)
@@ -73,20 +72,6 @@ impl When {
             Self::Ago(age) => now.checked_sub(age).unwrap_or(Timestamp::MIN),
         }
     }
-}
-
-/// Reads an age; days, of which durations know nothing, may stand in front.
-fn age(text: &str) -> Option<Duration> {
-    let days = text
-        .split_once('d')
-        .and_then(|(days, rest)| Some((days.trim().parse::<u64>().ok()?, rest.trim())));
-    let (days, rest) = days.unwrap_or((0, text));
-    let whole = Duration::from_secs(days.checked_mul(DAY)?);
-    if rest.is_empty() && days > 0 {
-        return Some(whole);
-    }
-    let rest = SignedDuration::from_str(rest).ok()?;
-    whole.checked_add(Duration::try_from(rest).ok()?)
 }
 
 fn action_type(text: &str) -> Result<ActionType, InvalidSelection> {
@@ -167,6 +152,7 @@ mod tests {
             (" 1h30m ", "2026-02-10T10:30:00Z"),
             ("7d", "2026-02-03T12:00:00Z"),
             ("1d12h", "2026-02-09T00:00:00Z"),
+            ("2w", "2026-01-27T12:00:00Z"),
             ("0s", "2026-02-10T12:00:00Z"),
         ] {
             assert_eq!(
@@ -180,7 +166,6 @@ mod tests {
             "yesterday",
             "2",
             "-2h",
-            "0d",
             "d",
             "99999d",
             "2026-01-31",

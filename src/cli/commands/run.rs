@@ -167,19 +167,19 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
 async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
     let (service, profile) = match &order.world {
         World::Sandbox { time_scale } => {
-            let scale = (*time_scale, order.timeout);
+            let scale = (*time_scale, order.pace.timeout);
             let inputs = (order.inputs.as_slice(), &order.intake);
             let service = Service::embedded(inputs, id, &order.state_dir, scale).await;
             (service, None)
         }
         World::Service(connection) => {
-            let service = Service::real(connection, order.timeout).await;
+            let service = Service::real(connection, order.pace.timeout).await;
             (service, connection.profile.clone())
         }
-        World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.timeout).await),
+        World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.pace.timeout).await),
         World::ByInput(_, otherwise) => {
             let connection = otherwise.as_ref().as_ref().map_err(Clone::clone)?;
-            (Service::real(connection, order.timeout).await, None)
+            (Service::real(connection, order.pace.timeout).await, None)
         }
     };
     Ok(Lanes::one(service?, profile))

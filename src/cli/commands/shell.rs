@@ -38,14 +38,14 @@ pub fn man(typed: &ManArgs) -> Result<(), Failure> {
 }
 
 fn write_pages(command: &clap::Command, dir: &Path) -> anyhow::Result<()> {
-    let pages = std::iter::once(command).chain(command.get_subcommands());
-    for command in pages.filter(|command| !command.is_hide_set()) {
-        let path = dir.join(Man::new(command.clone()).get_filename());
-        page(command)
-            .and_then(|page| fs::write(&path, page))
-            .with_context(|| format!("manual page {} cannot be written", path.display()))?;
-    }
-    Ok(())
+    let path = dir.join(Man::new(command.clone()).get_filename());
+    page(command)
+        .and_then(|page| fs::write(&path, page))
+        .with_context(|| format!("manual page {} cannot be written", path.display()))?;
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+        .try_for_each(|command| write_pages(command, dir))
 }
 
 fn page(command: &clap::Command) -> io::Result<Vec<u8>> {

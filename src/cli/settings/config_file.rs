@@ -1,7 +1,7 @@
 //! The config file: settings at its top, and named profiles that beat them.
 //!
 //! ```toml
-//! timeout = "20s"
+//! verify-timeout = "5m"
 //!
 //! [profile.contoso]
 //! tenant-id = "contoso.onmicrosoft.com"
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::config_key::{ARMING, KEYS, Key, Kind, SECRETS, is_secret_itself, nearest};
+use super::config_key::{KEYS, Key, Kind, SECRETS, is_flag_only, is_secret_itself, nearest};
 
 /// How the file is called in the platform's config folder.
 pub(super) const CONFIG_FILE: &str = "mde-cancel.toml";
@@ -70,7 +70,7 @@ enum Problem {
     TooLong,
     Syntax(String),
     UnknownKey(String),
-    Arms(String),
+    FlagOnly(String),
     Secret(String),
     SecretItself(&'static str),
     NoValue(String),
@@ -261,8 +261,8 @@ fn known(name: &str) -> Result<&'static Key, Problem> {
     }
     Err(if SECRETS.contains(&name) {
         Problem::Secret(name.to_owned())
-    } else if ARMING.contains(&name) {
-        Problem::Arms(name.to_owned())
+    } else if is_flag_only(name) {
+        Problem::FlagOnly(name.to_owned())
     } else {
         Problem::UnknownKey(name.to_owned())
     })
@@ -290,7 +290,7 @@ fn written(key: &Key, value: &Value, folder: &Path) -> Option<String> {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         return is_name.then_some(text);
     }
-    if key.kind != Kind::Path {
+    if key.kind != Kind::Path || text == "-" {
         return Some(text);
     }
     // A path is meant from where the file lies, not from wherever the program happens to be started.
@@ -309,7 +309,7 @@ impl ConfigFault {
     /// Returns what helps.
     pub fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Arms(name) => Some(format!("type --{name} where it is wanted")),
+            Problem::FlagOnly(name) => Some(format!("type --{name} where it is wanted")),
             Problem::Secret(name) => Some(format!(
                 "name a file that only its owner can read with {name}-file, or a variable with {name}-env"
             )),
@@ -340,7 +340,7 @@ impl fmt::Display for ConfigFault {
             Problem::UnknownKey(name) => {
                 write!(f, "config file {path}: there is no setting {name}")
             }
-            Problem::Arms(name) => {
+            Problem::FlagOnly(name) => {
                 write!(f, "config file {path}: {name} is never read from a file")
             }
             Problem::Secret(name) => {

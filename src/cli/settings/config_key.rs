@@ -2,7 +2,9 @@
 
 use std::ffi::OsStr;
 
-use crate::cli::args::value;
+use clap::CommandFactory as _;
+
+use crate::cli::args::{Cli, value};
 
 /// What kind of value a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +91,6 @@ pub(super) const KEYS: &[Key] = &[
     key("api-scope", "MDE_CANCEL_API_SCOPE", "the cloud's"),
     key("login-url", "AZURE_AUTHORITY_HOST", "the cloud's"),
     of(Kind::Path, key("ca-file", "MDE_CANCEL_CA_FILE", "none")),
-    key("id-column", "MDE_CANCEL_ID_COLUMN", "found by its name"),
     key("input-format", "MDE_CANCEL_INPUT_FORMAT", "auto"),
     key(
         "comment",
@@ -106,18 +107,17 @@ pub(super) const KEYS: &[Key] = &[
         Kind::List,
         key("read-quota", "MDE_CANCEL_READ_QUOTA", "50/1m,750/1h"),
     ),
-    key("concurrency", "MDE_CANCEL_CONCURRENCY", "16"),
-    key("total-concurrency", "MDE_CANCEL_TOTAL_CONCURRENCY", "256"),
-    key("rate", "MDE_CANCEL_RATE", "50/s"),
-    key("max-attempts", "MDE_CANCEL_MAX_ATTEMPTS", "6"),
-    key("timeout", "MDE_CANCEL_TIMEOUT", "30s"),
-    key("timeout-grace", "MDE_CANCEL_TIMEOUT_GRACE", "2m"),
     key("stop-after", "MDE_CANCEL_STOP_AFTER", "none"),
     key("max-failures", "MDE_CANCEL_MAX_FAILURES", "none"),
-    key("give-up-after", "MDE_CANCEL_GIVE_UP_AFTER", "90m"),
-    key("report", "MDE_CANCEL_REPORT", "./mde-cancel-<run id>.csv"),
-    key("follow-up", "MDE_CANCEL_FOLLOW_UP", "none"),
-    key("metrics-file", "MDE_CANCEL_METRICS_FILE", "none"),
+    of(
+        Kind::Path,
+        key("report", "MDE_CANCEL_REPORT", "./mde-cancel-<run id>.csv"),
+    ),
+    of(Kind::Path, key("follow-up", "MDE_CANCEL_FOLLOW_UP", "none")),
+    of(
+        Kind::Path,
+        key("metrics-file", "MDE_CANCEL_METRICS_FILE", "none"),
+    ),
     of(
         Kind::Path,
         key(
@@ -133,24 +133,16 @@ pub(super) const KEYS: &[Key] = &[
     key("color", "MDE_CANCEL_COLOR", "auto"),
 ];
 
-/// Flags that arm the tool, choose what is sent or decide which world is touched: they are typed or they do not hold.
-pub(super) const ARMING: &[&str] = &[
-    "yes",
-    "allow-protected",
-    "no-precheck",
-    "sandbox",
-    "dry-run",
-    "type",
-    "status",
-    "requestor",
-    "machine-id",
-    "since",
-    "until",
-    "filter",
-    "exclude-from",
-    "max-actions",
-    "input",
-];
+/// Returns whether a name is a flag that is typed or does not hold: what arms the tool, chooses what is sent, decides
+/// which world is touched, or is there for those who measure.
+pub(super) fn is_flag_only(name: &str) -> bool {
+    let root = Cli::command();
+    let mut commands = root.get_subcommands();
+    commands.any(|command| {
+        let mut flags = command.get_arguments();
+        flags.any(|flag| flag.get_long() == Some(name))
+    })
+}
 
 /// Names under which people write secrets down.
 pub(super) const SECRETS: &[&str] = &[
@@ -176,27 +168,11 @@ pub(super) fn is_secret_itself(key: &str, text: &OsStr) -> bool {
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let plain = name.to_ascii_lowercase().replace('_', "-");
     KEYS.iter()
-        .map(|key| (distance(&plain, key.name), key.name))
+        .map(|key| (strsim::damerau_levenshtein(&plain, key.name), key.name))
         .min()
         // Beyond a third of the word it is another word.
         .filter(|(far, near)| *far <= near.len().div_ceil(3))
         .map(|(_, near)| near)
-}
-
-/// Returns how many letters must be put in, left out or changed to make one word of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<_> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut before = line;
-        row[0] = line + 1;
-        for (column, same) in other.iter().enumerate() {
-            let change = before + usize::from(letter != *same);
-            before = row[column + 1];
-            row[column + 1] = change.min(before + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -209,7 +185,7 @@ mod tests {
             ("tenant_id", Some("tenant-id")),
             ("tenantid", Some("tenant-id")),
             ("Client-Id", Some("client-id")),
-            ("time-out", Some("timeout")),
+            ("stop-afetr", Some("stop-after")),
             ("qouta", Some("quota")),
             ("colour", Some("color")),
             ("xyzzy", None),
@@ -223,9 +199,19 @@ mod tests {
     fn no_key_arms_anything_or_holds_a_secret_and_none_stands_twice() {
         let mut names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
         let mut variables: Vec<_> = KEYS.iter().map(|key| key.variable).collect();
-        for name in ARMING.iter().chain(SECRETS) {
+        let flags = [
+            "yes",
+            "type",
+            "exclude-from",
+            "id-column",
+            "timeout",
+            "sandbox",
+        ];
+        for name in flags.iter().chain(SECRETS) {
             assert!(!names.contains(name), "{name}");
         }
+        assert!(flags.iter().all(|name| is_flag_only(name)));
+        assert!(!is_flag_only("xyzzy") && !is_flag_only(""));
         names.sort_unstable();
         names.dedup();
         variables.sort_unstable();

@@ -3,11 +3,13 @@
 //! Secrets are not among them; of a variable that holds one only its name is known here. A setting that cannot be used is
 //! refused before anything is shown, as it would be by a run.
 
+use clap::Parser as _;
+
 use crate::cli::args::cloud::{Cloud, Region};
 use crate::cli::args::config::ConfigShowArgs;
 use crate::cli::args::connection::{CredentialChoice, ScopeArgs, SignInArgs};
 use crate::cli::args::value::Veiled;
-use crate::cli::args::{CommonArgs, RunArgs};
+use crate::cli::args::{Cli, Command, CommonArgs, RunArgs};
 
 use super::config_key::{KEYS, Key, Kind, is_secret_itself};
 use super::connection::ConnectionSettings;
@@ -52,7 +54,8 @@ impl ConfigShowSettings {
             Ok(_) | Err(SettingsError::NoToken | SettingsError::Incomplete { .. }) => {}
             Err(error) => return Err(error),
         }
-        match RunSettings::resolve(anything(), common, &[], around) {
+        let run = anything().map(|run| RunSettings::resolve(run, common, &[], around));
+        match run.transpose() {
             Ok(_) | Err(SettingsError::NoStateDir) => {}
             Err(error) => return Err(error),
         }
@@ -90,13 +93,12 @@ impl ConfigShowSettings {
 }
 
 /// Returns a run that sends nothing anywhere and leaves each setting to variables and the config file.
-fn anything() -> RunArgs {
-    let mut run = RunArgs {
-        sandbox: true,
-        ..RunArgs::default()
-    };
-    run.input.inputs.push("-".into());
-    run
+fn anything() -> Option<RunArgs> {
+    let words = ["mde-cancel", "run", "--sandbox", "-"];
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Run(run) => Some(*run),
+        _ => None,
+    }
 }
 
 /// Takes out what may be a secret that was written where its file should be named, or into an address.

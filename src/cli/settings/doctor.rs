@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::config::DoctorArgs;
-use crate::cli::args::{AllowanceArgs, CommonArgs, TableFormat, value};
+use crate::cli::args::{CommonArgs, TableFormat};
+use crate::quota::Windows;
 
 use super::allowance::Allowance;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::run::CALL_TIMEOUT;
 use super::surroundings::Surroundings;
 
 /// What `doctor` looks at.
@@ -33,19 +35,22 @@ impl DoctorSettings {
         typed: DoctorArgs,
         common: &CommonArgs,
         around: &Surroundings<'_>,
-    ) -> Result<Self, SettingsError> {
-        let timeout = around.layered(None, "MDE_CANCEL_TIMEOUT", value::timeout)?;
+    ) -> Self {
         let config = around.config.as_ref().map(|config| {
             let profile = config.profile().map(str::to_owned);
             (config.path().to_owned(), profile)
         });
-        Ok(Self {
+        Self {
             connection: ConnectionSettings::resolve(typed.connection, around),
             state_dir: common::state_dir(common, around),
-            timeout: timeout.unwrap_or(Duration::from_secs(30)),
-            allowance: Allowance::resolve(AllowanceArgs::default(), around)?,
+            timeout: CALL_TIMEOUT,
+            // It has no flag for them, so no variable may set them either.
+            allowance: Allowance {
+                cancel: Windows::documented(),
+                read: Windows::half_of_documented(),
+            },
             config,
             format: typed.format,
-        })
+        }
     }
 }

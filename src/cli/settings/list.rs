@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::{AllowanceArgs, CommonArgs, ListArgs, ListFormat, value};
+use crate::cli::args::{AllowanceArgs, CommonArgs, ListArgs, ListFormat};
 use crate::quota::Windows;
 
 use super::allowance::Allowance;
 use super::common;
 use super::connection::ConnectionSettings;
 use super::error::SettingsError;
+use super::run::CALL_TIMEOUT;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
 
@@ -40,12 +41,11 @@ impl ListSettings {
             quota: Vec::new(),
             read_quota: typed.read_quota,
         };
-        let timeout = around.layered(None, "MDE_CANCEL_TIMEOUT", value::timeout)?;
         Ok(Self {
             selection: SelectionSettings::resolve(typed.selection)?,
             format: typed.format,
             read_windows: Allowance::resolve(allowance, around)?.read,
-            timeout: timeout.unwrap_or(Duration::from_secs(30)),
+            timeout: CALL_TIMEOUT,
             connection: ConnectionSettings::resolve(typed.connection, around)?,
             state_dir: common::state_dir(common, around)?,
         })

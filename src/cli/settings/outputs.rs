@@ -55,7 +55,11 @@ impl OutputPaths {
         typed: ReportArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let mut paths = Self::typed(typed)?;
+        let mut paths = Self {
+            reports: typed.reports,
+            follow_up: typed.follow_up,
+            metrics_file: typed.metrics_file,
+        };
         if paths.reports.is_empty() {
             paths
                 .reports
@@ -68,18 +72,8 @@ impl OutputPaths {
         paths.checked()
     }
 
-    /// Takes those of a resume, which asks neither the environment nor the config file: what isn't typed is as the run
-    /// was begun.
-    pub(super) fn typed(typed: ReportArgs) -> Result<Self, SettingsError> {
-        let paths = Self {
-            reports: typed.reports,
-            follow_up: typed.follow_up,
-            metrics_file: typed.metrics_file,
-        };
-        paths.checked()
-    }
-
-    fn checked(self) -> Result<Self, SettingsError> {
+    /// Refuses what cannot be written there.
+    pub(super) fn checked(self) -> Result<Self, SettingsError> {
         for path in &self.reports {
             ReportFormat::from_path(path)?;
         }

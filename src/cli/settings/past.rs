@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::{
-    CommonArgs, RemoveArgs, ReportArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
+    CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
 };
 use crate::engine::Precheck;
 
@@ -51,7 +51,13 @@ impl ResumeSettings {
             run: typed.run,
             consent: Consent::of(typed.yes),
             dry_run: typed.dry_run,
-            outputs: OutputPaths::typed(typed.report)?,
+            // Neither the environment nor the config file is asked: what isn't typed is as the run was begun.
+            outputs: OutputPaths {
+                reports: typed.reports,
+                follow_up: typed.follow_up,
+                metrics_file: typed.metrics_file,
+            }
+            .checked()?,
             triage: typed.no_precheck.then_some(Precheck::Skip),
             stop_after: typed.stop_after,
             profiles: Profiles::resolve(&typed.connection, around),
@@ -151,11 +157,12 @@ impl ReportSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
-        let mut outputs = OutputPaths::typed(ReportArgs {
+        let mut outputs = OutputPaths {
             reports: typed.reports,
             follow_up: typed.follow_up,
             metrics_file: None,
-        })?;
+        }
+        .checked()?;
         if outputs == OutputPaths::default() {
             outputs.reports.push(PathBuf::from("-"));
         }

@@ -79,7 +79,7 @@ impl PreviewSettings {
             triage,
             format: typed.format,
             allowance: Allowance::resolve(typed.allowance, around)?,
-            timeout: run::timeout(None, around)?,
+            timeout: run::CALL_TIMEOUT,
             connection,
             state_dir: match triage {
                 Precheck::ReadFirst => Some(common::state_dir(common, around)?),

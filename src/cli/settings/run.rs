@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::args::value::PaceChoice;
 use crate::cli::args::{
     CommonArgs, ConnectionArgs, ConsentArgs, InputArgs, PaceArgs, RunArgs, value,
 };
@@ -11,7 +10,6 @@ use crate::engine::Precheck;
 use crate::engine::core::MaxFailures;
 use crate::input::{BookmarkUse, Input, InputSettings};
 use crate::model::{ActionType, RunId};
-use crate::quota::Pace;
 
 use super::allowance::Allowance;
 use super::connection::ConnectionSettings;
@@ -25,6 +23,9 @@ use super::{common, tenants};
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
 /// enough to watch, and the minute window in six seconds, which is long enough to see.
 pub const SANDBOX_SCALE: u32 = 10;
+
+/// How long one call may take where no flag says it.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an accepted cancel is watched.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,22 +55,10 @@ pub struct RunSettings {
     pub outputs: OutputPaths,
     /// What the service allows.
     pub allowance: Allowance,
-    /// What bursts are spread to; none at all spreads nothing.
-    pub pace: Option<Pace>,
-    /// How many calls are under way at most.
-    pub concurrency: u32,
-    /// How many calls of all tenants are under way at most.
-    pub total_concurrency: u32,
-    /// How many attempts a row gets that count against it.
-    pub max_attempts: u32,
-    /// How long one call may take.
-    pub timeout: Duration,
-    /// How long a call that was given up counts as arriving.
-    pub timeout_grace: Duration,
+    /// How calls are sent.
+    pub pace: PaceArgs,
     /// When to stop cleanly, from the start.
     pub stop_after: Option<Duration>,
-    /// How long the run may go on without any row ending.
-    pub give_up_after: Duration,
     /// How many rows may end badly.
     pub max_failures: Option<MaxFailures>,
     /// Whom the run calls.
@@ -148,12 +137,8 @@ impl RunSettings {
         let inputs = inputs(&typed.input)?;
         let intake = intake(typed.input, around, BookmarkUse::Kept)?;
         let verify = verify(&typed.consent, around)?;
-        let pace = around.layered(typed.pace.rate, "MDE_CANCEL_RATE", PaceChoice::parse)?;
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
-        let (concurrency, max_attempts) = bounds(&typed.pace, around)?;
-        let total_concurrency = total_concurrency(&typed.pace, around)?;
-        let (timeout, timeout_grace) = waits(&typed.pace, around)?;
         let mut include_types = typed.consent.include_types;
         include_types.sort();
         include_types.dedup();
@@ -184,27 +169,12 @@ impl RunSettings {
             max_actions: typed.max_actions,
             outputs: OutputPaths::resolve(typed.report, around)?,
             allowance: Allowance::resolve(typed.allowance, around)?,
-            pace: match pace {
-                Some(PaceChoice(pace)) => pace,
-                None => default_pace(),
-            },
-            concurrency,
-            total_concurrency,
-            max_attempts,
-            timeout,
-            timeout_grace,
+            pace: typed.pace,
             stop_after: around.layered(
                 typed.bounds.stop_after,
                 "MDE_CANCEL_STOP_AFTER",
                 value::bound,
             )?,
-            give_up_after: around
-                .layered(
-                    typed.bounds.give_up_after,
-                    "MDE_CANCEL_GIVE_UP_AFTER",
-                    value::bound,
-                )?
-                .unwrap_or(Duration::from_secs(90 * 60)),
             max_failures: around.layered(
                 typed.bounds.max_failures,
                 "MDE_CANCEL_MAX_FAILURES",
@@ -300,14 +270,14 @@ pub(super) fn intake(
     around: &Surroundings<'_>,
     bookmarks: BookmarkUse,
 ) -> Result<InputSettings, SettingsError> {
-    let id_column = around.layered(typed.id_column, "MDE_CANCEL_ID_COLUMN", value::words)?;
     let format = around.layered(
         typed.input_format,
         "MDE_CANCEL_INPUT_FORMAT",
         value::input_format,
     )?;
     Ok(InputSettings {
-        id_column,
+        // Never from a file or a variable: who names the column says what is cancelled.
+        id_column: typed.id_column,
         format: format.unwrap_or_default(),
         bookmarks,
     })
@@ -338,57 +308,4 @@ fn verify(typed: &ConsentArgs, around: &Surroundings<'_>) -> Result<Verify, Sett
         Some(true) => Verify::Skip,
         _ => Verify::ReadAgain(timeout.unwrap_or(VERIFY_TIMEOUT)),
     })
-}
-
-fn bounds(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<(u32, u32), SettingsError> {
-    let concurrency = around.layered(
-        typed.concurrency,
-        "MDE_CANCEL_CONCURRENCY",
-        value::concurrency,
-    )?;
-    let max_attempts = around.layered(
-        typed.max_attempts,
-        "MDE_CANCEL_MAX_ATTEMPTS",
-        value::attempts,
-    )?;
-    Ok((concurrency.unwrap_or(16), max_attempts.unwrap_or(6)))
-}
-
-fn total_concurrency(typed: &PaceArgs, around: &Surroundings<'_>) -> Result<u32, SettingsError> {
-    let most = around.layered(
-        typed.total_concurrency,
-        "MDE_CANCEL_TOTAL_CONCURRENCY",
-        value::concurrency,
-    )?;
-    Ok(most.unwrap_or(256))
-}
-
-fn waits(
-    typed: &PaceArgs,
-    around: &Surroundings<'_>,
-) -> Result<(Duration, Duration), SettingsError> {
-    let timeout_grace = around.layered(
-        typed.timeout_grace,
-        "MDE_CANCEL_TIMEOUT_GRACE",
-        value::grace,
-    )?;
-    Ok((
-        timeout(typed.timeout, around)?,
-        timeout_grace.unwrap_or(Duration::from_secs(120)),
-    ))
-}
-
-/// Returns how long one call may take.
-pub(super) fn timeout(
-    typed: Option<Duration>,
-    around: &Surroundings<'_>,
-) -> Result<Duration, SettingsError> {
-    let timeout = around.layered(typed, "MDE_CANCEL_TIMEOUT", value::timeout)?;
-    Ok(timeout.unwrap_or(Duration::from_secs(30)))
-}
-
-/// Fifty a second spreads the first hundred cancels over two seconds, which no front door takes for an attack.
-fn default_pace() -> Option<Pace> {
-    // The text is a constant that a test reads; a mistake in it would cost the spreading, never the quota.
-    Pace::parse("50/s").ok().flatten()
 }

@@ -32,19 +32,22 @@ impl File {
 
 #[test]
 fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default() {
-    let file = File::of("timeout = \"5s\"\nconcurrency = 5\n[profile.p]\ntimeout = \"6s\"\n");
-    let timeout = |flags: &str, variable: &str| {
+    let file =
+        File::of("stop-after = \"5s\"\ncomment = \"top\"\n[profile.p]\nstop-after = \"6s\"\n");
+    let settings = |flags: &str, variable: &str| {
         let run = service(flags)
             .config(file.path())
-            .variable("MDE_CANCEL_TIMEOUT", variable)
+            .variable("MDE_CANCEL_STOP_AFTER", variable)
             .run();
-        (run.timeout.as_secs(), run.concurrency)
+        let comment = run.comment.unwrap_or_default();
+        (run.stop_after.unwrap_or_default().as_secs(), comment)
     };
-    assert_eq!(timeout("", ""), (5, 5));
-    assert_eq!(timeout("--profile p", ""), (6, 5));
-    assert_eq!(timeout("--profile p", "7s"), (7, 5));
-    assert_eq!(timeout("--profile p --timeout 8s", "7s"), (8, 5));
-    assert_eq!(service("").run().timeout.as_secs(), 30);
+    let top = |seconds| (seconds, "top".to_owned());
+    assert_eq!(settings("", ""), top(5));
+    assert_eq!(settings("--profile p", ""), top(6));
+    assert_eq!(settings("--profile p", "7s"), top(7));
+    assert_eq!(settings("--profile p --stop-after 8s", "7s"), top(8));
+    assert_eq!(service("").run().stop_after, None);
 }
 
 #[test]
@@ -59,12 +62,10 @@ fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
 
 #[test]
 fn lists_numbers_and_yes_are_written_as_toml_has_them() {
-    let file = File::of(
-        "quota = [\"3/1m\", \"30/1h\"]\nmax-attempts = 3\nno-verify = true\nmax-failures = \"7%\"\n",
-    );
+    let file = File::of("quota = [\"3/1m\", \"30/1h\"]\nmax-failures = 3\nno-verify = true\n");
     let run = service("").config(file.path()).run();
     assert_eq!(run.allowance.cancel.to_string(), "3/1m, 30/1h");
-    assert_eq!(run.max_attempts, 3);
+    assert_eq!(format!("{:?}", run.max_failures), "Some(Count(3))");
     assert_eq!(format!("{:?}", run.verify), "Skip");
 }
 
@@ -97,6 +98,27 @@ fn paths_are_meant_from_the_files_folder_and_secrets_are_named_by_file_or_variab
         panic!("no token");
     };
     assert_eq!(name, "CONTOSO_TOKEN");
+}
+
+#[test]
+fn every_path_of_the_file_counts_from_its_folder() {
+    let file = File::of(
+        "report = \"r.csv\"\nfollow-up = \"sub/f.csv\"\nmetrics-file = \"m.prom\"\nlog-file = \"l\"\n\
+         state-dir = \"st\"\nca-file = \"ca.pem\"\n",
+    );
+    let at = |name: &str| file.folder.path().join(name);
+    let settings = service("").config(file.path()).resolve().unwrap();
+    assert_eq!(settings.common.log_file, Some(at("l")));
+    let CommandSettings::Run(run) = settings.command else {
+        panic!("no run");
+    };
+    assert_eq!(run.outputs.reports, [at("r.csv")]);
+    assert_eq!(run.outputs.follow_up, Some(at("sub/f.csv")));
+    assert_eq!(run.outputs.metrics_file, Some(at("m.prom")));
+    assert_eq!(run.state_dir, at("st"));
+    let stdout = File::of("report = \"-\"\n");
+    let run = service("").config(stdout.path()).run();
+    assert_eq!(run.outputs.reports, [PathBuf::from("-")]);
 }
 
 #[test]
@@ -144,6 +166,16 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
             Some("type --allow-protected where it is wanted"),
         ),
         (
+            "timeout = \"5s\"",
+            "config file FILE: timeout is never read from a file",
+            Some("type --timeout where it is wanted"),
+        ),
+        (
+            "[profile.p]\nid-column = \"Key\"",
+            "config file FILE: id-column is never read from a file",
+            Some("type --id-column where it is wanted"),
+        ),
+        (
             "no-precheck = true",
             "config file FILE: no-precheck is never read from a file",
             Some("type --no-precheck where it is wanted"),
@@ -173,13 +205,13 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
             None,
         ),
         (
-            "timeout = 1.5",
-            "config file FILE: timeout holds no value for it",
+            "stop-after = 1.5",
+            "config file FILE: stop-after holds no value for it",
             None,
         ),
         (
-            "timeout = \" \"",
-            "config file FILE: timeout holds no value for it",
+            "stop-after = \" \"",
+            "config file FILE: stop-after holds no value for it",
             None,
         ),
         ("profile = 1", "config file FILE: profile is no table", None),
@@ -196,7 +228,7 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
             "{text}"
         );
     }
-    let broken = File::of("timeout = \"5s\"\nclient-secret = s3cr3t-marker\n")
+    let broken = File::of("stop-after = \"5s\"\nclient-secret = s3cr3t-marker\n")
         .fault(None)
         .0;
     assert!(
@@ -211,16 +243,16 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
 
 #[test]
 fn a_value_that_cannot_be_read_is_told_with_key_profile_and_file() {
-    let file = File::of("[profile.p]\ntimeout = \"fast\"\n");
+    let file = File::of("[profile.p]\nstop-after = \"fast\"\n");
     let (code, complaint) = service("--profile p").config(file.path()).complaint();
-    let place = format!("timeout of profile p in {}", file.path().display());
+    let place = format!("stop-after of profile p in {}", file.path().display());
     assert_eq!(
         (code, complaint),
         (
             2,
             format!(
                 "error: `fast` in {place} cannot be used\n\
-                 caused by: it is not a duration, for example 30s, 2m or 1h30m\n"
+                 caused by: it is not a duration, for example 30s, 1h30m, 7d or 2w\n"
             )
         )
     );
@@ -242,10 +274,10 @@ fn a_file_that_was_named_must_be_there_and_one_that_was_not_need_not() {
 
 #[test]
 fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
-    let file = File::of("timeout = \"5s\"\n[profile.p]\ntenant-id = \"contoso.example\"\n");
+    let file = File::of("stop-after = \"5s\"\n[profile.p]\ntenant-id = \"contoso.example\"\n");
     let typed = typing("config show --profile p --cloud gcc")
         .config(file.path())
-        .variable("MDE_CANCEL_CONCURRENCY", "3")
+        .variable("MDE_CANCEL_MAX_FAILURES", "3")
         .variable("MDE_CANCEL_TOKEN", MARKER)
         .variable("MDE_CANCEL_TOKEN_FILE", format!("eyJ0.{MARKER}.x"))
         .variable("MDE_CANCEL_CREDENTIAL", "azure-cli");
@@ -259,8 +291,11 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
     };
     let path = file.path().display().to_string();
     assert_eq!(of("cloud"), ("gcc", "--cloud"));
-    assert_eq!(of("concurrency"), ("3", "MDE_CANCEL_CONCURRENCY"));
-    assert_eq!(of("timeout"), ("5s", format!("timeout in {path}").as_str()));
+    assert_eq!(of("max-failures"), ("3", "MDE_CANCEL_MAX_FAILURES"));
+    assert_eq!(
+        of("stop-after"),
+        ("5s", format!("stop-after in {path}").as_str())
+    );
     assert_eq!(
         of("tenant-id"),
         (
@@ -268,7 +303,7 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
             format!("tenant-id of profile p in {path}").as_str()
         )
     );
-    assert_eq!(of("max-attempts"), ("6", "default"));
+    assert_eq!(of("verify-timeout"), ("2m", "default"));
     assert_eq!(shown.secrets, ["MDE_CANCEL_TOKEN"]);
     assert!(!format!("{shown:?}").contains(MARKER));
 }
@@ -388,8 +423,7 @@ fn past_runs_are_shown_in_spite_of_a_broken_file_that_nobody_named() {
 #[test]
 fn config_show_refuses_what_a_run_would_refuse() {
     for line in [
-        "timeout = \"5\"",
-        "concurrency = 0",
+        "stop-after = \"5\"",
         "quota = [\"none\", \"1/1m\"]",
         "report = \"r.pdf\"",
         "max-failures = \"101%\"",
@@ -432,5 +466,5 @@ fn the_shown_defaults_are_the_documented_ones() {
             compared += 1;
         }
     }
-    assert!(compared >= 14, "{compared}");
+    assert!(compared >= 8, "{compared}");
 }

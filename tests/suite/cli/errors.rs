@@ -73,10 +73,10 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
             "error: the report - is the same file as the report -\nhint: name another file\n",
         ),
         (
-            service("").variable("MDE_CANCEL_TIMEOUT", "5"),
+            service("").variable("MDE_CANCEL_STOP_AFTER", "5"),
             2,
-            "error: `5` in the environment variable MDE_CANCEL_TIMEOUT cannot be used\n\
-             caused by: it is not a duration, for example 30s, 2m or 1h30m\n",
+            "error: `5` in the environment variable MDE_CANCEL_STOP_AFTER cannot be used\n\
+             caused by: it is not a duration, for example 30s, 1h30m, 7d or 2w\n",
         ),
         (
             service("").variable("MDE_CANCEL_CLOUD", "moon"),

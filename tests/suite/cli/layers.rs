@@ -7,7 +7,7 @@ use mde_cancel::cli::settings::{CommandSettings, Consent, Settings};
 use super::{MARKER, typing};
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
     (
         "AZURE_AUTHORITY_HOST",
         "https://login.example/",
@@ -38,20 +38,13 @@ pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
     ("MDE_CANCEL_CLOUD", "gcc", "--cloud"),
     ("MDE_CANCEL_COLOR", "never", "--color"),
     ("MDE_CANCEL_COMMENT", "why", "--comment"),
-    ("MDE_CANCEL_CONCURRENCY", "3", "--concurrency"),
-    ("MDE_CANCEL_TOTAL_CONCURRENCY", "3", "--total-concurrency"),
     ("MDE_CANCEL_CREDENTIAL", "azure-cli", "--credential"),
-    ("MDE_CANCEL_TIMEOUT_GRACE", "3s", "--timeout-grace"),
     ("MDE_CANCEL_FOLLOW_UP", "todo.csv", "--follow-up"),
-    ("MDE_CANCEL_GIVE_UP_AFTER", "10m", "--give-up-after"),
     ("MDE_CANCEL_MAX_FAILURES", "7%", "--max-failures"),
     ("MDE_CANCEL_STOP_AFTER", "2h", "--stop-after"),
-    ("MDE_CANCEL_ID_COLUMN", "Key", "--id-column"),
     ("MDE_CANCEL_INPUT_FORMAT", "jsonl", "--input-format"),
     ("MDE_CANCEL_LOG_FILE", "log.txt", "--log-file"),
     ("MDE_CANCEL_LOG_FORMAT", "json", "--log-format"),
-    ("MDE_CANCEL_MAX_ATTEMPTS", "3", "--max-attempts"),
-    ("MDE_CANCEL_RATE", "3/s", "--rate"),
     ("MDE_CANCEL_PROGRESS", "never", "--progress"),
     ("MDE_CANCEL_QUOTA", "3/1m,30/1h", "--quota"),
     ("MDE_CANCEL_READ_QUOTA", "none", "--read-quota"),
@@ -59,7 +52,6 @@ pub(super) const VARIABLES: [(&str, &str, &str); 34] = [
     ("MDE_CANCEL_METRICS_FILE", "run.prom", "--metrics-file"),
     ("MDE_CANCEL_REPORT", "r.csv", "--report"),
     ("MDE_CANCEL_STATE_DIR", "there", "--state-dir"),
-    ("MDE_CANCEL_TIMEOUT", "3s", "--timeout"),
     ("MDE_CANCEL_TOKEN_FILE", "token.txt", "--token-file"),
     ("MDE_CANCEL_VERIFY_TIMEOUT", "3m", "--verify-timeout"),
 ];
@@ -126,12 +118,11 @@ fn a_flag_beats_its_variable() {
             "--client-id" => "22222222-2222-3333-4444-555555555555",
             "--cloud" => "dod",
             "--color" | "--progress" => "always",
-            "--timeout-grace" | "--give-up-after" | "--stop-after" | "--timeout"
-            | "--verify-timeout" => "9s",
+            "--stop-after" | "--verify-timeout" => "9s",
             "--input-format" => "csv",
             "--log-format" => "text",
-            "--concurrency" | "--max-attempts" | "--max-failures" | "--total-concurrency" => "9",
-            "--rate" | "--quota" | "--read-quota" => "9/s",
+            "--max-failures" => "9",
+            "--quota" | "--read-quota" => "9/s",
             "--region" => "uk",
             _ => "other.csv",
         };
@@ -178,7 +169,7 @@ fn yes_and_no_in_a_variable_are_read_as_people_write_them() {
 }
 
 #[test]
-fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
+fn no_variable_arms_a_run_tunes_it_or_decides_which_world_it_touches() {
     let nothing = shown(&resolved(None, &[]));
     for (name, value) in [
         ("MDE_CANCEL_ALLOW_PROTECTED", "Unisolate"),
@@ -190,6 +181,14 @@ fn no_variable_arms_a_run_or_decides_which_world_it_touches() {
         ("MDE_CANCEL_FILTER", "type eq 'Isolate'"),
         ("MDE_CANCEL_EXCLUDE_FROM", "keep.txt"),
         ("MDE_CANCEL_MAX_ACTIONS", "1000000"),
+        ("MDE_CANCEL_ID_COLUMN", "Key"),
+        ("MDE_CANCEL_CONCURRENCY", "3"),
+        ("MDE_CANCEL_TOTAL_CONCURRENCY", "3"),
+        ("MDE_CANCEL_RATE", "3/s"),
+        ("MDE_CANCEL_MAX_ATTEMPTS", "3"),
+        ("MDE_CANCEL_TIMEOUT", "3s"),
+        ("MDE_CANCEL_TIMEOUT_GRACE", "3s"),
+        ("MDE_CANCEL_GIVE_UP_AFTER", "10m"),
     ] {
         assert_eq!(
             shown(&resolved(Some((name, value)), &[])),

@@ -38,9 +38,16 @@ fn there_is_a_manual_page_for_the_program_and_for_each_command() {
     let pages: BTreeSet<_> = pages
         .map(|page| page.unwrap().file_name().into_string().unwrap())
         .collect();
-    for page in ["mde-cancel.1", "mde-cancel-run.1", "mde-cancel-report.1"] {
+    for page in [
+        "mde-cancel.1",
+        "mde-cancel-run.1",
+        "mde-cancel-report.1",
+        "mde-cancel-runs-rm.1",
+        "mde-cancel-config-show.1",
+    ] {
         assert!(pages.contains(page), "{pages:?}");
     }
+    assert!(pages.iter().all(|page| !page.contains("help")), "{pages:?}");
     let run = fs::read_to_string(folder.path().join("mde-cancel-run.1")).unwrap();
     assert!(run.contains("metrics\\-file"));
 }
