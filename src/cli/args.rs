@@ -173,7 +173,7 @@ pub enum Command {
     /// Go on with a run that stopped or crashed, from the journal alone
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
-    /// List past runs, newest first, or remove some
+    /// List past runs, newest first; show or remove one
     Runs(RunsArgs),
     /// Write a run's report again, also of a run that still goes on
     #[command(after_help = REPORT_EXAMPLES)]
@@ -235,7 +235,7 @@ pub struct RunArgs {
     )]
     pub sandbox: bool,
     /// Print the plan and send nothing, as `preview` does
-    #[arg(long, help_heading = "What is sent", conflicts_with = "sandbox")]
+    #[arg(long, help_heading = "What is sent")]
     pub dry_run: bool,
     /// Send nothing where the plan would cancel more than so many, once all states are known; a must with --yes on a
     /// selection from the tenant
@@ -289,9 +289,22 @@ pub struct RunsArgs {
 /// What to do with past runs.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RunsCommand {
+    /// Show one run: how it stands, where it wrote, what its rows and machines came to
+    Show(ShowArgs),
     /// Remove runs with their rows and attempts; the calls that they spent stay counted
     #[command(after_help = RM_EXAMPLES)]
     Rm(RemoveArgs),
+}
+
+/// What `runs show` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Show this run: its id, or the beginning of it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print in this format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
 }
 
 /// What `runs rm` takes.

@@ -95,7 +95,7 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
                 commands::resume(*resume, &progress, look, flags).await
             }
             CommandSettings::Runs(runs) => {
-                commands::runs(&runs, look)?;
+                commands::runs(&runs, look, flags)?;
                 Ok(RunExit::Done)
             }
             CommandSettings::RemoveRuns(remove) => {

@@ -154,13 +154,22 @@ impl Settings {
                 *resume, &common, around,
             )?)),
             Command::Runs(runs) => match runs.command {
-                Some(RunsCommand::Rm(_)) if runs.format.is_some() => {
-                    return Err(SettingsError::FormatOfRemoval);
+                Some(_) if runs.format.is_some() => {
+                    return Err(SettingsError::FormatBeforeCommand);
                 }
                 Some(RunsCommand::Rm(remove)) => {
                     CommandSettings::RemoveRuns(RemoveSettings::resolve(remove, &common, around)?)
                 }
-                None => CommandSettings::Runs(RunsSettings::resolve(&runs, &common, around)?),
+                Some(RunsCommand::Show(show)) => {
+                    let run = Some(show.run);
+                    let runs = RunsSettings::resolve(run, show.format, &common, around)?;
+                    CommandSettings::Runs(runs)
+                }
+                None => {
+                    let format = runs.format.unwrap_or_default();
+                    let runs = RunsSettings::resolve(None, format, &common, around)?;
+                    CommandSettings::Runs(runs)
+                }
             },
             Command::Report(report) => {
                 CommandSettings::Report(ReportSettings::resolve(report, &common, around)?)
@@ -292,8 +301,8 @@ fn profiles(
 /// Names the command where it looks at one tenant alone.
 fn takes_one_profile(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Run(run) if run.dry_run => Some("run --dry-run"),
         Command::Run(run) if run.sandbox => Some("run --sandbox"),
+        Command::Run(run) if run.dry_run => Some("run --dry-run"),
         Command::Preview(_) => Some("preview"),
         Command::List(_) => Some("list"),
         Command::Doctor(_) => Some("doctor"),
@@ -312,7 +321,7 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
 /// Returns whether a command shows what is in the journal and neither calls nor changes anything.
 fn only_looks_back(command: &Command) -> bool {
     match command {
-        Command::Runs(runs) => runs.command.is_none(),
+        Command::Runs(runs) => !matches!(runs.command, Some(RunsCommand::Rm(_))),
         Command::Report(_) => true,
         _ => false,
     }

@@ -7,7 +7,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use mde_cancel::sandbox::{CallKind, Faults, Status};
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::support::LiveSandbox;
 
 /// Makes a shell that sets something up and then becomes the binary.
 fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
@@ -137,4 +140,55 @@ fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
         assert!(told.contains("error: "), "{limit}: {told}");
         assert!(told.contains("state.db"), "{limit}: {told}");
     }
+}
+
+#[test]
+fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() {
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("hang@on=cancel").unwrap();
+    });
+    live.isolates(1..=3, Status::Pending);
+    let folder = tempfile::tempdir().unwrap();
+    let ids = (1..=3).map(|number| crate::support::nth_id(number).to_string());
+    std::fs::write(
+        folder.path().join("ids.txt"),
+        ids.collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let words = [
+        "run",
+        "ids.txt",
+        "--yes",
+        "--state-dir",
+        "state",
+        "--api-url",
+        &live.url,
+    ];
+    let mut child = shell(folder.path(), "export MDE_CANCEL_TOKEN=any-word", &words)
+        .spawn()
+        .unwrap();
+    let process = Pid::from_child(&child);
+    while live.calls(CallKind::Cancel) == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::yield_now();
+    }
+    kill_process(process, Signal::TERM).unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut heard = String::new();
+    while !heard.contains("no new cancel leaves") {
+        heard.clear();
+        assert!(
+            told.read_line(&mut heard).unwrap() > 0,
+            "the first signal was not heard"
+        );
+    }
+    kill_process(process, Signal::TERM).unwrap();
+    let mut last = String::new();
+    told.read_to_string(&mut last).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{last}");
+    let command = format!(" --yes --api-url {} --state-dir state", live.url);
+    let named = last
+        .lines()
+        .find(|line| line.contains("to continue: mde-cancel resume "));
+    assert!(named.is_some_and(|line| line.ends_with(&command)), "{last}");
 }

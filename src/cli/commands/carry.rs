@@ -3,7 +3,7 @@
 use std::io;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
-use crate::cli::hint::ForwardedFlags;
+use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::meter::{Both, Meter};
 use crate::cli::progress::Progress;
+use crate::cli::text::visible;
 use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::engine::core::{
@@ -36,6 +37,9 @@ use super::service::Service;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
 const READS_AT_ONCE: usize = 2;
+
+/// How long the second signal waits until the terminal has taken what is left to say.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long a host that never answered is waited for.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -308,6 +312,8 @@ pub(super) async fn gate(
 pub(super) struct StopWishes {
     wishes: mpsc::Receiver<StopReason>,
     sender: mpsc::Sender<StopReason>,
+    /// What is printed when the second signal ends the process.
+    last_words: Arc<OnceLock<String>>,
 }
 
 impl StopWishes {
@@ -321,6 +327,8 @@ impl StopWishes {
         let (sender, wishes) = mpsc::channel(2);
         let (told, listening) = oneshot::channel();
         let asked = sender.clone();
+        let last_words = Arc::new(OnceLock::new());
+        let words = Arc::clone(&last_words);
         let progress = progress.clone();
         std::thread::Builder::new()
             .name("signals".to_owned())
@@ -328,7 +336,7 @@ impl StopWishes {
                 Ok((runtime, signals)) => {
                     // Where nobody waits for this any more, the run is over.
                     told.send(Ok(())).ok();
-                    runtime.block_on(watch_signals(signals, asked, &progress));
+                    runtime.block_on(watch_signals(signals, asked, progress, words));
                 }
                 Err(error) => drop(told.send(Err(error))),
             })
@@ -337,7 +345,19 @@ impl StopWishes {
             .await
             .map_err(|error| Failure::new(FailureKind::Fault, error))?
             .map_err(fault)?;
-        Ok(Self { wishes, sender })
+        Ok(Self {
+            wishes,
+            sender,
+            last_words,
+        })
+    }
+
+    /// Names the run that a second signal would leave, and how it is continued.
+    pub(super) fn name_run(&self, run: RunId, flags: &ForwardedFlags) {
+        let why = format!("run {run} was left at once; to continue");
+        let hint = Hint::Command(why, NextCommand::Resume(run));
+        // Only the first name counts, and there is but one.
+        self.last_words.set(hint.render(flags)).ok();
     }
 
     /// Returns where the wishes come.
@@ -368,13 +388,23 @@ fn listen() -> io::Result<(Runtime, StopSignals)> {
 async fn watch_signals(
     mut signals: StopSignals,
     wishes: mpsc::Sender<StopReason>,
-    progress: &Progress,
+    progress: Progress,
+    last_words: Arc<OnceLock<String>>,
 ) {
     let first = signals.next().await;
     // A closed channel means that the run has just ended by itself.
     wishes.send(StopReason::Asked(first.to_owned())).await.ok();
     signals.next().await;
-    progress.finish();
+    let (told, waited_for) = std::sync::mpsc::channel();
+    // On a thread of its own: a terminal that was stopped with Ctrl-S takes nothing, and must not hold up the end.
+    std::thread::spawn(move || {
+        progress.finish();
+        if let Some(words) = last_words.get() {
+            say(&progress, &visible(words));
+        }
+        told.send(()).ok();
+    });
+    waited_for.recv_timeout(LAST_WORDS).ok();
     leave_at_once();
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{Hint, NextCommand};
@@ -214,6 +215,12 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Fa
 /// Returns how long ago something was; nothing where the clock was set back since.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> Span {
     Span(Duration::try_from(now.duration_since(then)).unwrap_or_default())
+}
+
+/// Shows a time of any day as people here read it.
+pub(super) fn local_time(at: Timestamp, zone: &TimeZone) -> String {
+    let at = at.to_zoned(zone.clone());
+    at.strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 fn none(state_dir: &Path) -> Failure {

@@ -9,21 +9,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
+use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
-use crate::cli::settings::PreviewSettings;
+use crate::cli::settings::{PreviewSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck, Rules, Survey,
-    SurveyError,
+    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck, ReadHandles, Rules,
+    Survey, SurveyError,
 };
 use crate::input::{OpenInput, open};
-use crate::model::{Destination, Moment};
+use crate::model::{Destination, Moment, RunId};
 use crate::quota::Windows;
 use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
@@ -35,7 +38,7 @@ use super::ending::Look;
 use super::forecast::Spent;
 use super::reading::{reads, unsurveyed};
 use super::select::filter;
-use super::service::{Identity, identity_at_hand, to_read};
+use super::service::{Identity, Service, identity_at_hand, to_read};
 
 /// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
 /// sent, more are not held.
@@ -71,6 +74,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
             PlanFormat::Table | PlanFormat::Json => None,
         },
     };
+    let _sandbox = view.sandbox;
     let mut looking = view.survey;
     let names = |identity: &Identity| {
         let connection = settings.connection.as_ref();
@@ -95,7 +99,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         .and_then(|identity| identity.claims.as_ref())
         .and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
     let now = clock.now();
-    let windows = &settings.allowance.cancel;
+    let windows = &settings.allowance.cancel.scaled_down(settings.time_scale());
     let spent = spent(view.store.as_ref(), view.identity.as_ref(), windows, now).await;
     let mut place: Vec<_> = match &view.identity {
         Some(identity) => identity.place().into(),
@@ -129,6 +133,12 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     if let Some(failure) = broken {
         return Err(failure);
     }
+    if let Some(most) = settings.max_actions
+        && summary.send > most
+    {
+        let count = summary.send;
+        return Err(Refusal::TooMany { count, most }.into());
+    }
     match exit_of(&text) {
         RunExit::Refused => Err(nothing_selected(&summary.skips, settings.triage)),
         exit => Ok(exit),
@@ -140,6 +150,8 @@ struct View {
     identity: Option<Identity>,
     store: Option<Store>,
     survey: Option<Survey>,
+    /// Keeps an embedded sandbox going.
+    sandbox: Option<Service>,
 }
 
 impl View {
@@ -148,32 +160,64 @@ impl View {
         clock: &Arc<dyn Clock>,
         rules: &Arc<Rules>,
     ) -> Result<Self, Failure> {
-        let retry = RetrySettings::default();
         let mut view = Self {
             identity: None,
             store: None,
             survey: None,
+            sandbox: None,
         };
-        let (Some(connection), Some(dir)) = (&settings.connection, &settings.state_dir) else {
+        let Some(dir) = &settings.state_dir else {
             return Ok(view);
         };
-        if settings.triage == Precheck::Skip {
-            view.identity = Some(identity_at_hand(connection, settings.timeout).await?);
-            if state_file(dir).exists() {
-                view.store = known_store(dir, retry.timeout_grace, &**clock);
+        match &settings.connection {
+            None if settings.sandbox && settings.triage == Precheck::ReadFirst => {
+                let inputs = (settings.inputs.as_slice(), &settings.intake);
+                let run = RunId::new(Uuid::now_v7());
+                let scale = (SANDBOX_SCALE, settings.timeout);
+                let service = Service::embedded(inputs, run, dir, scale).await?;
+                let (handles, identity) = (service.lane.reads(), service.identity.clone());
+                view.sandbox = Some(service);
+                view.read(settings, handles, identity, clock, rules).await?;
             }
-            return Ok(view);
+            None => {}
+            Some(connection) if settings.triage == Precheck::Skip => {
+                view.identity = Some(identity_at_hand(connection, settings.timeout).await?);
+                if state_file(dir).exists() {
+                    let grace = RetrySettings::default().timeout_grace;
+                    view.store = known_store(dir, grace, &**clock);
+                }
+            }
+            Some(connection) => {
+                let (handles, identity) = to_read(connection, settings.timeout).await?;
+                view.read(settings, handles, identity, clock, rules).await?;
+            }
         }
-        let (handles, identity) = to_read(connection, settings.timeout).await?;
+        Ok(view)
+    }
+
+    /// Reads states by these handles from now on.
+    async fn read(
+        &mut self,
+        settings: &PreviewSettings,
+        handles: Arc<ReadHandles>,
+        identity: Identity,
+        clock: &Arc<dyn Clock>,
+        rules: &Arc<Rules>,
+    ) -> Result<(), Failure> {
+        let Some(dir) = &settings.state_dir else {
+            return Ok(());
+        };
+        let scale = settings.time_scale();
+        let retry = RetrySettings::default().scaled_down(scale);
         // Reads are calls, and calls are counted where those of runs are.
         let store = open_store(dir, retry.timeout_grace, &**clock)?;
         let scope = identity.scope(Destination::List);
-        let windows = settings.allowance.read.clone();
+        let windows = settings.allowance.read.scaled_down(scale);
         let reads = reads((handles, &scope), (&store, clock), windows, retry).await?;
-        view.survey = Some(Survey::new(reads, Arc::clone(rules)));
-        view.identity = Some(identity);
-        view.store = Some(store);
-        Ok(view)
+        self.survey = Some(Survey::new(reads, Arc::clone(rules)));
+        self.identity = Some(identity);
+        self.store = Some(store);
+        Ok(())
     }
 }
 

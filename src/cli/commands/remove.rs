@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::settings::{BeforeRemoval, RemoveSettings, Wanted};
 use crate::cli::terminal::{ask, print};
-use crate::cli::text::Count;
+use crate::cli::text::{Count, local_zone};
 use crate::clock::{Clock as _, SystemClock};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
@@ -119,7 +119,7 @@ fn describe(run: &PastRun) -> String {
     format!(
         "{mark}run {}, begun {}, {}, {}{end}",
         record.begun.id,
-        record.begun.created.strftime("%Y-%m-%d %H:%MZ"),
+        past::local_time(record.begun.created, &local_zone()),
         record.standing(),
         Count::new(record.intake.rows_read, "row"),
     )

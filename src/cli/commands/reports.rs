@@ -1,14 +1,14 @@
 //! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::settings::Verify;
 use crate::model::{FollowUp, Outcome, RunId, Standing};
-use crate::quota::{Window, Windows};
+use crate::quota::Windows;
 use crate::report::{
     Accepted, Course, Delivery, FOLLOW_UP_ROWS, ReportFormat, ReportSummary, ReportTarget, Setting,
     Timeline, TimelineBuilder, World, write_follow_ups, write_report,
@@ -16,6 +16,7 @@ use crate::report::{
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
 use super::follow_up::{needs, unlooked};
+use super::order::Order;
 use super::outputs::Outputs;
 use super::past::PastRun;
 use super::service::SANDBOX_CLOUD;
@@ -51,6 +52,9 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
     let (reader, run) = (rows.reader(), rows.run());
     let settings: Map<String, Value> =
         serde_json::from_str(&run.begun.settings).unwrap_or_default();
+    let order = Order::recall(&run.begun.settings)
+        .ok()
+        .map(|(order, _)| order);
     let standing = run.standing();
     let course = Course {
         standing,
@@ -69,8 +73,8 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         course,
         inputs: serde_json::from_str(&run.begun.inputs).unwrap_or_default(),
         outcomes: reader.outcome_counts(run.key)?,
-        accepted: match settings.get("no_verify").and_then(Value::as_bool) {
-            Some(true) => Accepted::IsEnough,
+        accepted: match &order {
+            Some(order) if order.verify == Verify::Skip => Accepted::IsEnough,
             _ => Accepted::IsLeft,
         },
         final_statuses: reader.status_counts(run.key, Outcome::AlreadyFinal)?,
@@ -78,7 +82,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         follow_ups: follow_ups(&reader.follow_up_counts(run.key)?),
         follow_up_rows: reader.follow_up_rows(run, FOLLOW_UP_ROWS)?,
         answers: reader.answer_counts(run.key)?,
-        timeline: timeline(reader, run, &settings)?,
+        timeline: timeline(reader, run, order.as_ref())?,
         settings,
     })
 }
@@ -103,29 +107,18 @@ fn setting(run: &RunRecord) -> Setting {
 fn timeline(
     reader: &Reader,
     run: &RunRecord,
-    settings: &Map<String, Value>,
+    order: Option<&Order>,
 ) -> Result<Option<Timeline>, StoreError> {
     let Some(span) = reader.sending_span(run.key)? else {
         return Ok(None);
     };
-    let grace = settings.get("fate_grace_ms").and_then(Value::as_u64);
-    let grace = Duration::from_millis(grace.unwrap_or_default());
-    let mut builder = TimelineBuilder::new(&windows(settings), grace, span);
+    // On the run's own clock.
+    let windows = order.map(|order| order.windows.scaled_down(order.time_scale));
+    let grace = order.map(|order| order.timeout_grace).unwrap_or_default();
+    let mut builder = TimelineBuilder::new(&windows.unwrap_or_else(Windows::none), grace, span);
     let span = (builder.matters_from(), span.1);
     reader.sendings(run.key, span, |sending| builder.push(sending))?;
     Ok(Some(builder.finish()))
-}
-
-/// Returns the windows to which a run kept, on its own clock.
-fn windows(settings: &Map<String, Value>) -> Windows {
-    let texts = settings.get("quota").and_then(Value::as_array);
-    let windows = texts.into_iter().flatten().filter_map(Value::as_str);
-    let windows = windows
-        .filter_map(|text| Window::parse(text).ok())
-        .collect();
-    let scale = settings.get("time_scale").and_then(Value::as_u64);
-    let scale = scale.and_then(|scale| u32::try_from(scale).ok());
-    Windows::new(windows).scaled_down(scale.unwrap_or(1).max(1))
 }
 
 /// Sorts what machines need by weight, the gravest first.

@@ -102,6 +102,7 @@ pub async fn resume(
     if past.record.state == RunState::Finished {
         return finished(&past, &outputs, progress, clock.now().wall);
     }
+    stop.name_run(begun.id, flags);
     store_settings(&past, &store, &kept).await?;
     let (mut before, mut planner) = recall_rows(&past, &order, &lanes.names)?;
     let origin = if is_selection(&inputs) {
@@ -277,9 +278,9 @@ fn going_on(past: &PastRun, before: &Before, intake: &Intake, now: Timestamp) ->
         Intake::Nothing => "",
     };
     format!(
-        "going on with run {}, begun {:.0} ({} ago), tenant {}: {left} left{unread}",
+        "going on with run {}, begun {} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
-        begun.created,
+        past::local_time(begun.created, &local_zone()),
         past::age(begun.created, now),
         begun.tenant
     )

@@ -78,6 +78,7 @@ pub async fn run(
     let kept = order.keep(&settings.intake);
     let new_run = describe((kept.clone(), &names), &lanes, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
+    stop.name_run(id, flags);
     let mut planner = Planner::new(Arc::new(order.rules())).for_lanes(Arc::clone(&lanes.names));
     let (mut intake, mut before) = if settings.inputs.is_empty() {
         let selecting = Selecting {

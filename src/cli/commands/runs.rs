@@ -1,39 +1,56 @@
-//! `runs`: past runs, newest first.
+//! `runs`: past runs, newest first, or one of them with all that is known of it.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use console::measure_text_width;
+use jiff::tz::TimeZone;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
+use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::settings::RunsSettings;
 use crate::cli::terminal::print;
-use crate::cli::text::{Number, visible};
+use crate::cli::text::{Count, Number, local_zone, visible};
 use crate::model::Outcome;
 
 use super::carry::state;
 use super::ending::Look;
+use super::order::Order;
 use super::past;
 use super::past::{Found, PastRun};
+use super::reports::follow_ups;
 
-/// Prints the runs.
+/// Prints the runs, or the one that was named.
 ///
 /// # Errors
 /// Returns why the journal cannot be read, or the result not be printed.
-pub fn runs(settings: &RunsSettings, look: Look) -> Result<(), Failure> {
+pub fn runs(settings: &RunsSettings, look: Look, flags: &ForwardedFlags) -> Result<(), Failure> {
+    let zone = local_zone();
+    if let Some(name) = &settings.run {
+        let run = past::named(&settings.state_dir, name)?;
+        let text = match settings.format {
+            TableFormat::Json => format!("{:#}\n", json(&run)?),
+            TableFormat::Table => details(&run, &zone, flags)?,
+        };
+        return print(&text).map_err(Failure::of_output);
+    }
     let Found { runs, fault } = past::look(&settings.state_dir).map_err(state)?;
     let text = match settings.format {
-        TableFormat::Json => json(&runs)?,
-        TableFormat::Table => table(&runs, look.width)?,
+        TableFormat::Json => {
+            let list = runs.iter().map(json).collect::<Result<Vec<_>, _>>()?;
+            format!("{:#}\n", serde_json::Value::from(list))
+        }
+        TableFormat::Table if runs.is_empty() => {
+            format!("there is no run in {} yet\n", settings.state_dir.display())
+        }
+        TableFormat::Table => table(&runs, &zone, look.width)?,
     };
     print(&text).map_err(Failure::of_output)?;
     fault.map_or(Ok(()), |fault| Err(state(fault)))
 }
 
-fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
-    if runs.is_empty() {
-        return Ok("there is no run yet\n".to_owned());
-    }
-    let lines = runs.iter().map(Line::of).collect::<Result<Vec<_>, _>>()?;
+fn table(runs: &[PastRun], zone: &TimeZone, width: u16) -> Result<String, Failure> {
+    let lines = runs.iter().map(|run| Line::of(run, zone));
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -45,6 +62,7 @@ fn table(runs: &[PastRun], width: u16) -> Result<String, Failure> {
             "rows",
             "cancelled",
             "left",
+            "need work",
             "input",
         ]);
     for line in &lines {
@@ -67,34 +85,34 @@ struct Line {
     rows: String,
     cancelled: String,
     left: String,
+    /// Machines.
+    need_work: String,
     input: String,
 }
 
 impl Line {
-    fn of(run: &PastRun) -> Result<Self, Failure> {
-        let counts = run
-            .reader()?
-            .outcome_counts(run.record.key)
-            .map_err(state)?;
+    fn of(run: &PastRun, zone: &TimeZone) -> Result<Self, Failure> {
+        let reader = run.reader()?;
+        let counts = reader.outcome_counts(run.record.key).map_err(state)?;
         let of = |wanted: &dyn Fn(Outcome) -> bool| {
             let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
             Number(counted.map(|(_, count)| count).sum()).to_string()
         };
+        let machines = reader.follow_up_counts(run.record.key).map_err(state)?;
         let begun = &run.record.begun;
-        let inputs: Vec<String> = serde_json::from_str(&begun.inputs).unwrap_or_default();
-        let mark = if run.is_sandbox { "SANDBOX " } else { "" };
         Ok(Self {
             id: begun.id.to_string(),
-            begun: begun.created.strftime("%Y-%m-%d %H:%MZ").to_string(),
-            state: format!("{mark}{}", run.record.standing()),
+            begun: past::local_time(begun.created, zone),
+            state: format!("{}{}", sandbox_mark(run), run.record.standing()),
             rows: of(&|_| true),
             cancelled: of(&|outcome| outcome == Outcome::Cancelled),
             left: of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
-            input: visible(&inputs.join(", ")).into_owned(),
+            need_work: Number(machines.values().sum()).to_string(),
+            input: inputs(run),
         })
     }
 
-    fn cells(&self) -> [&str; 7] {
+    fn cells(&self) -> [&str; 8] {
         [
             &self.id,
             &self.begun,
@@ -102,53 +120,127 @@ impl Line {
             &self.rows,
             &self.cancelled,
             &self.left,
+            &self.need_work,
             &self.input,
         ]
     }
 
     fn paragraph(&self) -> String {
+        let machines = match self.need_work.as_str() {
+            "0" => String::new(),
+            count => format!(" · machines that need work: {count}"),
+        };
         format!(
-            "{} {}\n  {} · {} rows · {} cancelled · {} left\n  {}\n",
+            "{} {}\n  {} · {} rows · {} cancelled · {} left{machines}\n  {}\n",
             self.id, self.state, self.begun, self.rows, self.cancelled, self.left, self.input
         )
     }
 }
 
-fn json(runs: &[PastRun]) -> Result<String, Failure> {
-    let mut list = Vec::new();
-    for run in runs {
-        let counts = run
-            .reader()?
-            .outcome_counts(run.record.key)
-            .map_err(state)?;
-        let counts: serde_json::Map<_, _> = counts
-            .into_iter()
-            .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
-            .collect();
-        let record = &run.record;
-        let inputs: serde_json::Value =
-            serde_json::from_str(&record.begun.inputs).unwrap_or_default();
-        list.push(serde_json::json!({
-            "run": record.begun.id.to_string(),
-            "begun": record.begun.created,
-            "ended": record.ended_at,
-            "state": record.standing().as_str(),
-            "reason": record.reason,
-            "exit": record.exit_code,
-            "sandbox": run.is_sandbox,
-            "tenant": record.begun.tenant,
-            "app": record.begun.app,
-            "cloud": record.begun.cloud,
-            "host": record.begun.host,
-            "user": record.begun.user,
-            "version": record.begun.version,
-            "inputs": inputs,
-            "input_complete": record.intake.complete,
-            "rows": record.intake.rows_read,
-            "outcomes": counts,
-        }));
+fn sandbox_mark(run: &PastRun) -> &'static str {
+    if run.is_sandbox { "SANDBOX " } else { "" }
+}
+
+fn inputs(run: &PastRun) -> String {
+    let inputs: Vec<String> = serde_json::from_str(&run.record.begun.inputs).unwrap_or_default();
+    visible(&inputs.join(", ")).into_owned()
+}
+
+/// Shows all that is known of one run.
+fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<String, Failure> {
+    let record = &run.record;
+    let begun = &record.begun;
+    let standing = format!("{}{}", sandbox_mark(run), record.standing());
+    let standing = match (&record.holder, &record.reason) {
+        (Some(holder), _) => format!("{standing}, {holder}"),
+        (None, Some(reason)) => format!("{standing}: {reason}"),
+        (None, None) => standing,
+    };
+    let mut facts = vec![
+        ("run", begun.id.to_string()),
+        ("state", standing),
+        (
+            "begun",
+            format!(
+                "{} by {} on {}, version {}",
+                past::local_time(begun.created, zone),
+                begun.user,
+                begun.host,
+                begun.version
+            ),
+        ),
+    ];
+    let ended = record.ended_at.filter(|_| !record.is_live());
+    facts.extend(ended.map(|at| ("ended", past::local_time(at, zone))));
+    facts.extend(record.exit_code.map(|code| ("exit", code.to_string())));
+    facts.push(("tenant", begun.tenant.clone()));
+    facts.push(("app", begun.app.clone()));
+    facts.push(("cloud", begun.cloud.clone()));
+    let read = Count::new(record.intake.rows_read, "row");
+    let more = if record.intake.complete {
+        ""
+    } else {
+        ", not read to its end"
+    };
+    facts.push(("input", format!("{} ({read}{more})", inputs(run))));
+    if let Ok((order, _)) = Order::recall(&begun.settings) {
+        facts.extend(order.comment.map(|comment| ("comment", comment)));
+        let reports = order.outputs.reports.iter();
+        facts.extend(reports.map(|path| ("report", path.display().to_string())));
+        let follow_up = order.outputs.follow_up.iter();
+        facts.extend(follow_up.map(|path| ("follow-up", path.display().to_string())));
     }
-    Ok(format!("{:#}\n", serde_json::Value::from(list)))
+    let reader = run.reader()?;
+    for (outcome, count) in reader.outcome_counts(record.key).map_err(state)? {
+        facts.push((outcome.as_str(), Number(count).to_string()));
+    }
+    for (kind, count) in follow_ups(&reader.follow_up_counts(record.key).map_err(state)?) {
+        let machines = Count::new(count, "machine");
+        facts.push(("needs work", format!("{machines}: {}", kind.as_str())));
+    }
+    let width = facts.iter().map(|(name, _)| name.len()).max();
+    let width = width.unwrap_or_default();
+    let lines = facts
+        .iter()
+        .map(|(name, text)| format!("{name:width$}  {}\n", visible(text)));
+    let mut text: String = lines.collect();
+    if !run.is_finished() && !record.is_live() {
+        let command = NextCommand::Resume(begun.id);
+        let hint = Hint::Command("to continue".to_owned(), command).render(flags);
+        text.extend([visible(&hint).as_ref(), "\n"]);
+    }
+    Ok(text)
+}
+
+fn json(run: &PastRun) -> Result<serde_json::Value, Failure> {
+    let reader = run.reader()?;
+    let counts = reader.outcome_counts(run.record.key).map_err(state)?;
+    let counts: serde_json::Map<_, _> = counts
+        .into_iter()
+        .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
+        .collect();
+    let record = &run.record;
+    let inputs: serde_json::Value = serde_json::from_str(&record.begun.inputs).unwrap_or_default();
+    Ok(serde_json::json!({
+        "run": record.begun.id.to_string(),
+        "begun": record.begun.created,
+        "ended": record.ended_at,
+        "state": record.standing().as_str(),
+        "reason": record.reason,
+        "exit": record.exit_code,
+        "sandbox": run.is_sandbox,
+        "tenant": record.begun.tenant,
+        "app": record.begun.app,
+        "cloud": record.begun.cloud,
+        "host": record.begun.host,
+        "user": record.begun.user,
+        "version": record.begun.version,
+        "inputs": inputs,
+        "input_complete": record.intake.complete,
+        "rows": record.intake.rows_read,
+        "outcomes": counts,
+        "follow_ups": reader.follow_up_counts(record.key).map_err(state)?,
+    }))
 }
 
 #[cfg(test)]
@@ -163,7 +255,7 @@ mod tests {
         let runs = past::list(folder.path()).unwrap();
         let id = runs[0].record.begun.id.to_string();
         for width in [60, 80, 200] {
-            let text = table(&runs, width).unwrap();
+            let text = table(&runs, &TimeZone::UTC, width).unwrap();
             for whole in [id.as_str(), "cancelled"] {
                 assert!(text.contains(whole), "{width}: {text}");
             }
@@ -172,7 +264,7 @@ mod tests {
                 assert!(columns <= usize::from(width), "{width}: {line}");
             }
         }
-        assert_eq!(table(&runs, 80).unwrap().lines().count(), 3);
-        assert_eq!(table(&runs, 200).unwrap().lines().count(), 2);
+        let lines = |width| table(&runs, &TimeZone::UTC, width).unwrap().lines().count();
+        assert_eq!((lines(80), lines(200)), (3, 2));
     }
 }

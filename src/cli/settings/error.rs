@@ -112,9 +112,9 @@ pub enum SettingsError {
         /// The flag.
         flag: &'static str,
     },
-    /// A format for what prints no table.
-    #[error("`runs rm` prints no table, so --format says nothing there")]
-    FormatOfRemoval,
+    /// A format in front of a command that has none, or one of its own.
+    #[error("--format between `runs` and its command says nothing")]
+    FormatBeforeCommand,
     /// A geography of a cloud that has none.
     #[error("region {region} exists in the commercial cloud only, not in {cloud}")]
     RegionElsewhere {
@@ -211,7 +211,7 @@ impl SettingsError {
                 "a variable beats the config file: unset AZURE_TENANT_ID where it stands for one tenant",
             ],
             Self::SeveralProfiles { .. } => &["give the command once for each of them"],
-            Self::FormatOfRemoval => &["leave out --format"],
+            Self::FormatBeforeCommand => &["leave it out, or write it behind `runs show`"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
             Self::RegionElsewhere { .. } => &[
                 "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",

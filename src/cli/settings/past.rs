@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::{
-    CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, RunsArgs, TableFormat,
-};
+use crate::cli::args::{CommonArgs, RemoveArgs, ReportCommandArgs, ResumeArgs, TableFormat};
 use crate::engine::Precheck;
 
 use super::common;
@@ -71,6 +69,8 @@ impl ResumeSettings {
 /// What `runs` is to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunsSettings {
+    /// The one run that is shown; all where there is none.
+    pub run: Option<String>,
     /// How it is printed.
     pub format: TableFormat,
     /// Where the journal lies.
@@ -79,12 +79,14 @@ pub struct RunsSettings {
 
 impl RunsSettings {
     pub(super) fn resolve(
-        typed: &RunsArgs,
+        run: Option<String>,
+        format: TableFormat,
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         Ok(Self {
-            format: typed.format.unwrap_or_default(),
+            run,
+            format,
             state_dir: common::state_dir(common, around)?,
         })
     }

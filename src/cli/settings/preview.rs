@@ -30,6 +30,10 @@ pub struct PreviewSettings {
     pub triage: Precheck,
     /// How the plan is printed.
     pub format: PlanFormat,
+    /// A plan of more cancels than this is refused once it was printed.
+    pub max_actions: Option<u64>,
+    /// Whether the embedded sandbox is asked, and not the service.
+    pub sandbox: bool,
     /// What the service allows.
     pub allowance: Allowance,
     /// How long one call may take.
@@ -46,22 +50,36 @@ impl PreviewSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let connection = ConnectionSettings::resolve(typed.connection.clone(), around);
+        Self::resolve_with(Some(connection), typed, common, around)
+    }
+
+    /// Resolves it with this connection; none is the embedded sandbox.
+    fn resolve_with(
+        connection: Option<Result<ConnectionSettings, SettingsError>>,
+        typed: PreviewArgs,
+        common: &CommonArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let sandbox = connection.is_none();
         let triage = if typed.no_precheck {
             Precheck::Skip
         } else {
             Precheck::ReadFirst
         };
-        let connection = match ConnectionSettings::resolve(typed.connection, around) {
-            Ok(connection) => Some(connection),
-            Err(SettingsError::NoToken | SettingsError::Incomplete { .. })
+        let connection = match connection {
+            Some(Err(SettingsError::NoToken | SettingsError::Incomplete { .. }))
                 if triage == Precheck::Skip =>
             {
                 None
             }
-            Err(SettingsError::NoToken) => return Err(SettingsError::NoTokenToPreview),
-            Err(error) => return Err(error),
+            Some(Err(SettingsError::NoToken)) => return Err(SettingsError::NoTokenToPreview),
+            connection => connection.transpose()?,
         };
         let inputs = run::inputs(&typed.input)?;
+        if sandbox && inputs.is_empty() {
+            return Err(SettingsError::SandboxWithoutInput);
+        }
         let mut selection = SelectionSettings::resolve(typed.selection)?;
         if inputs.is_empty() {
             selection = selection.without_input(triage)?;
@@ -78,12 +96,15 @@ impl PreviewSettings {
             include_types,
             triage,
             format: typed.format,
+            max_actions: None,
+            sandbox,
             allowance: Allowance::resolve(typed.allowance, around)?,
             timeout: run::CALL_TIMEOUT,
             connection,
-            state_dir: match triage {
-                Precheck::ReadFirst => Some(common::state_dir(common, around)?),
-                Precheck::Skip => common::state_dir(common, around).ok(),
+            state_dir: match (triage, common::state_dir(common, around)) {
+                (_, Ok(dir)) if sandbox => Some(dir.join("sandbox")),
+                (Precheck::ReadFirst, dir) => Some(dir?),
+                (Precheck::Skip, dir) => dir.ok(),
             },
         })
     }
@@ -103,6 +124,17 @@ impl PreviewSettings {
             allowance: typed.allowance,
             connection: typed.connection,
         };
-        Self::resolve(preview, common, around)
+        let connection = || ConnectionSettings::resolve(preview.connection.clone(), around);
+        let connection = (!typed.sandbox).then(connection);
+        let settings = Self::resolve_with(connection, preview, common, around)?;
+        Ok(Self {
+            max_actions: typed.max_actions,
+            ..settings
+        })
+    }
+
+    /// Returns by what quota periods and waits are divided.
+    pub fn time_scale(&self) -> u32 {
+        if self.sandbox { run::SANDBOX_SCALE } else { 1 }
     }
 }

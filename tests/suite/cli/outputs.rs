@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use assert_cmd::Command;
+use mde_cancel::sandbox::{CancelEffect, Status};
 use serde_json::Value;
+
+use crate::support::LiveSandbox;
 
 const IDS: &str =
     "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\nno id\n8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
@@ -278,4 +282,105 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
     }
     assert_eq!(fs::read_to_string(at("target/r.csv")).unwrap(), "");
     assert!(!at("target/x.csv").exists());
+}
+
+#[test]
+fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
+    let live = LiveSandbox::start(|settings| {
+        settings.cancels.open = CancelEffect::Late(Duration::from_hours(1));
+    });
+    live.isolates(1..=3, Status::Pending);
+    let folder = tempfile::tempdir().unwrap();
+    let ids = (1..=3).map(|number| crate::support::nth_id(number).to_string());
+    fs::write(
+        folder.path().join("ids.txt"),
+        ids.collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let mut run = binary(folder.path());
+    run.env("MDE_CANCEL_TOKEN", "any-word");
+    run.args([
+        "run",
+        "ids.txt",
+        "--yes",
+        "--no-verify",
+        "--api-url",
+        &live.url,
+    ]);
+    run.args(["--report", "r.md"]).assert().code(0);
+    let mut report = binary(folder.path());
+    report
+        .args(["report", "--report", "again.md"])
+        .assert()
+        .success();
+    for name in ["r.md", "again.md"] {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        let head = text.lines().next().unwrap().to_lowercase();
+        assert!(head.contains("nothing left to do"), "{name}: {text}");
+        assert!(text.contains("| accepted | 3 |"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_dry_run_is_held_to_its_bound_and_can_be_tried_in_the_sandbox() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
+    let typed = |words: &[&str]| {
+        let mut run = binary(folder.path());
+        run.args([
+            "run",
+            "ids.txt",
+            "--input-format",
+            "lines",
+            "--sandbox",
+            "--dry-run",
+        ]);
+        run.args(words);
+        run
+    };
+    let (plan, _) = said(&mut typed(&[]), 3);
+    assert!(plan.contains("2 actions to cancel"), "{plan}");
+    let (plan, told) = said(&mut typed(&["--max-actions", "1"]), 2);
+    assert!(plan.contains("2 actions to cancel"), "{plan}");
+    assert!(
+        told.contains("nothing was sent: 2 actions to cancel"),
+        "{told}"
+    );
+    let mut runs = binary(folder.path());
+    let (none, _) = said(runs.arg("runs"), 0);
+    assert_eq!(none, "there is no run in state yet\n");
+}
+
+#[test]
+fn runs_counts_machines_that_need_work_and_show_tells_where_a_run_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (1..=60).map(|number| format!("{},Isolate\n", crate::support::nth_id(number)));
+    let wave = format!("id,type\n{}", rows.collect::<String>());
+    fs::write(folder.path().join("wave.csv"), wave).unwrap();
+    let mut run = binary(folder.path());
+    run.args(["run", "wave.csv", "--sandbox", "--report", "r.csv"])
+        .assert()
+        .code(3);
+    let (json, _) = said(binary(folder.path()).args(["runs", "--format", "json"]), 0);
+    let all: Value = serde_json::from_str(&json).unwrap();
+    let machines = all[0]["follow_ups"].as_object().unwrap().values();
+    let machines: u64 = machines.map(|count| count.as_u64().unwrap()).sum();
+    assert!(machines > 0, "{json}");
+    let (table, _) = said(binary(folder.path()).arg("runs"), 0);
+    assert!(
+        table.contains(&format!("machines that need work: {machines}\n")),
+        "{table}"
+    );
+    // A time without its zone is worth nothing.
+    assert!(table.contains(" UTC · 60 rows"), "{table}");
+    let id = all[0]["run"].as_str().unwrap();
+    let (shown, _) = said(binary(folder.path()).args(["runs", "show", &id[..8]]), 0);
+    let report = folder.path().canonicalize().unwrap().join("r.csv");
+    for part in [id, "SANDBOX finished", &report.display().to_string()] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let mut show = binary(folder.path());
+    let (shown, _) = said(show.args(["runs", "show", id, "--format", "json"]), 0);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown, all[0]);
 }
