@@ -4,12 +4,12 @@ use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::model::{ActionId, CancelReply, MachineAction};
+use crate::model::{ActionId, CancelReply, MachineAction, Redactor, ReplyKind};
 
 use super::classify::classify;
 use super::connection::Connection;
 use super::exchange::exchange;
-use super::record::record;
+use super::record::{record, redact};
 
 /// No honest answer to a cancel comes near this.
 const MAX_BODY: usize = 1024 * 1024;
@@ -45,9 +45,13 @@ impl Canceller {
             .connection
             .post(&["api", "machineactions", &id.to_string(), "cancel"])
             .json(&CancelBody { comment });
-        classify(exchange(call, token, MAX_BODY).await, |body| {
+        let mut reply = classify(exchange(call, token, MAX_BODY).await, |body| {
             read_acceptance(body, id)
-        })
+        });
+        if let ReplyKind::Answer(Some(action)) = &mut reply.kind {
+            redact(action, &Redactor::new([token.clone()]));
+        }
+        reply
     }
 }
 

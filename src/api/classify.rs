@@ -2,7 +2,7 @@
 //!
 //! No decision is made here; where two readings are possible, the one that claims less is taken.
 
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::LOCATION;
 use url::Url;
 
 use crate::model::{Reply, ReplyKind, ServiceError, Throttle};
@@ -24,6 +24,7 @@ pub(super) fn classify<T>(
         Err(fault) => return unanswered(fault),
     };
     let http_status = Some(answered.status);
+    let error_body = |body: &str| ErrorBody::read(body, &answered.headers, &answered.redactor);
     if (200..300).contains(&answered.status) {
         let good = match answered.extent {
             Extent::Whole => read(&answered.body),
@@ -38,18 +39,18 @@ pub(super) fn classify<T>(
             None => Reply {
                 kind: ReplyKind::Garbled,
                 http_status,
-                error: ErrorBody::read(head(&answered.body), &answered.headers).error,
+                error: error_body(head(&answered.body)).error,
             },
         };
     }
-    let body = ErrorBody::read(&answered.body, &answered.headers);
+    let body = error_body(&answered.body);
     let wait = || retry_after(&answered.headers);
     let kind = match answered.status {
         300..400 => ReplyKind::Redirected,
         401 => ReplyKind::Unauthorized,
         403 => ReplyKind::Forbidden,
         404 if body.is_services_own => ReplyKind::NotFound,
-        404 => ReplyKind::NoSuchAddress(answered.address),
+        404 => ReplyKind::NoSuchAddress(answered.address.clone()),
         408 | 503 => ReplyKind::NotApplied(wait()),
         429 => ReplyKind::Throttled(Throttle {
             retry_after: wait(),
@@ -61,7 +62,7 @@ pub(super) fn classify<T>(
         _ => ReplyKind::ServerFault(wait()),
     };
     let error = match kind {
-        ReplyKind::Redirected => redirection(&answered.headers).or(body.error),
+        ReplyKind::Redirected => redirection(&answered).or(body.error),
         _ => body.error,
     };
     Reply {
@@ -86,9 +87,9 @@ fn unanswered<T>(fault: Fault) -> Reply<T> {
 }
 
 /// Says where a redirect points to: the host alone, for a captive portal puts all sorts of things behind it.
-fn redirection(headers: &HeaderMap) -> Option<ServiceError> {
-    let target = Url::parse(headers.get(LOCATION)?.to_str().ok()?).ok()?;
-    let host = target.host_str()?;
+fn redirection(answered: &Answered) -> Option<ServiceError> {
+    let target = Url::parse(answered.headers.get(LOCATION)?.to_str().ok()?).ok()?;
+    let host = answered.redactor.redact(target.host_str()?);
     Some(ServiceError {
         message: format!("redirected to {host}"),
         ..ServiceError::default()
@@ -111,7 +112,7 @@ mod tests {
     use proptest::proptest;
 
     use super::*;
-    use crate::model::RetryAfter;
+    use crate::model::{Redactor, RetryAfter};
 
     const ADDRESS: &str = "https://api.example/api/machineactions";
 
@@ -125,6 +126,7 @@ mod tests {
                 .collect(),
             body: body.to_owned(),
             extent: Extent::Whole,
+            redactor: Redactor::default(),
         }
     }
 

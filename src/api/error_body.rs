@@ -5,9 +5,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::model::ServiceError;
-
-use super::text::{bounded, visible};
+use crate::model::{Redactor, ServiceError, brief};
 
 /// The longest message kept, in characters.
 const MAX_MESSAGE: usize = 300;
@@ -30,8 +28,9 @@ pub(super) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads `body`: the service's own shape, other JSON, HTML, plain text or nothing.
-    pub(super) fn read(body: &str, headers: &HeaderMap) -> Self {
+    /// Reads `body`: the service's own shape, other JSON, HTML, plain text or nothing. What `redactor` knows stays in no
+    /// text.
+    pub(super) fn read(body: &str, headers: &HeaderMap, redactor: &Redactor) -> Self {
         let json = serde_json::from_str::<Value>(body).ok();
         let own = json.as_ref().and_then(|json| json.get("error"));
         let is_services_own = own.is_some_and(|own| word(own, "code").is_some());
@@ -39,14 +38,15 @@ impl ErrorBody {
         let parts = from_json
             .filter(|parts| !parts.is_empty())
             .unwrap_or_else(|| Parts {
-                message: visible(body),
+                message: brief(body, usize::MAX),
                 ..Parts::default()
             });
         let correlation_id = parts.target.or_else(|| correlation_header(headers));
+        let kept = |text: &str, limit| brief(&redactor.redact(text), limit);
         let error = ServiceError {
-            code: bounded(&parts.code, MAX_WORD),
-            message: bounded(&parts.message, MAX_MESSAGE),
-            correlation_id: correlation_id.map(|id| bounded(&id, MAX_WORD)),
+            code: kept(&parts.code, MAX_WORD),
+            message: kept(&parts.message, MAX_MESSAGE),
+            correlation_id: correlation_id.map(|id| kept(&id, MAX_WORD)),
         };
         Self {
             error: (error != ServiceError::default()).then_some(error),
@@ -60,7 +60,7 @@ fn correlation_header(headers: &HeaderMap) -> Option<String> {
     CORRELATION_HEADERS
         .iter()
         .filter_map(|name| headers.get(*name))
-        .map(|value| visible(&String::from_utf8_lossy(value.as_bytes())))
+        .map(|value| brief(&String::from_utf8_lossy(value.as_bytes()), usize::MAX))
         .find(|id| !id.is_empty())
 }
 
@@ -110,7 +110,7 @@ fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
 /// Returns a field's text, cleaned; a number counts as its text, an empty one as absent.
 fn word(json: &Value, name: &str) -> Option<String> {
     let word = match field(json, name)? {
-        Value::String(text) => visible(text),
+        Value::String(text) => brief(text, usize::MAX),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Option<ServiceError> {
-        ErrorBody::read(body, &HeaderMap::new()).error
+        ErrorBody::read(body, &HeaderMap::new(), &Redactor::default()).error
     }
 
     fn error(code: &str, message: &str, target: Option<&str>) -> ServiceError {
@@ -192,7 +192,7 @@ mod tests {
             ("<html>404</html>", false),
             ("", false),
         ] {
-            let read = ErrorBody::read(body, &HeaderMap::new());
+            let read = ErrorBody::read(body, &HeaderMap::new(), &Redactor::default());
             assert_eq!(read.is_services_own, is_own, "{body}");
         }
     }
@@ -203,7 +203,7 @@ mod tests {
             r#"{{"error":{{"code":"x","message":"\u001b[2J{} tail"}}}}"#,
             "m".repeat(400)
         );
-        let read = ErrorBody::read(&body, &HeaderMap::new());
+        let read = ErrorBody::read(&body, &HeaderMap::new(), &Redactor::default());
         let message = read.error.unwrap().message;
         assert!(message.starts_with("\\u{1b}[2Jmm") && message.ends_with('…'));
         assert_eq!(message.chars().count(), MAX_MESSAGE);
@@ -216,7 +216,7 @@ mod tests {
         headers.insert("client-request-id", "third".parse().unwrap());
         headers.insert("x-ms-request-id", "second".parse().unwrap());
         let id = |body: &str| {
-            ErrorBody::read(body, &headers)
+            ErrorBody::read(body, &headers, &Redactor::default())
                 .error
                 .unwrap()
                 .correlation_id

@@ -12,14 +12,12 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::model::{Redactor, brief};
+
 use super::lookup::LookupError;
-use super::text::{bounded, visible};
 
 /// Bodies of answers that are no success are read up to this: only a message is taken out of them.
 const MAX_ERROR_BODY: usize = 64 * 1024;
-
-/// A token shorter than this is no real one, and its text may well stand in an honest body.
-const MIN_REDACTED: usize = 16;
 
 /// The longest description of a fault, in characters.
 const MAX_FAULT: usize = 300;
@@ -37,6 +35,8 @@ pub(super) struct Answered {
     pub(super) body: String,
     /// How far that is.
     pub(super) extent: Extent,
+    /// Takes the token out of texts that were read from all this.
+    pub(super) redactor: Redactor,
 }
 
 /// How much of a body was read.
@@ -88,8 +88,9 @@ pub(super) async fn exchange(
         address: address.into(),
         status: status.as_u16(),
         headers: std::mem::take(response.headers_mut()),
-        body: harmless(body, token),
+        body: text_of(body),
         extent,
+        redactor: Redactor::new([token.clone()]),
     })
 }
 
@@ -123,16 +124,12 @@ async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, Extent) {
     }
 }
 
-/// Makes text of a body, without a byte order mark and without our own token, should a gateway echo it.
-fn harmless(body: Vec<u8>, token: &SecretString) -> String {
+/// Makes text of a body, without a byte order mark.
+fn text_of(body: Vec<u8>) -> String {
     let mut text = String::from_utf8(body)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
-    }
-    let secret = token.expose_secret();
-    if secret.len() >= MIN_REDACTED && text.contains(secret) {
-        text = text.replace(secret, "[the token]");
     }
     text
 }
@@ -147,7 +144,7 @@ pub(super) fn fault(error: &reqwest::Error) -> Fault {
             return if lookup.is_unknown {
                 Fault::NoSuchHost(lookup.host.clone())
             } else {
-                Fault::NeverLeft(bounded(&visible(&lookup.to_string()), MAX_FAULT))
+                Fault::NeverLeft(brief(&lookup.to_string(), MAX_FAULT))
             };
         }
         let what = if error.is_timeout() {
@@ -181,7 +178,7 @@ fn describe(what: &str, error: &reqwest::Error) -> String {
         cause = Some(deeper);
     }
     let text = cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
-    bounded(&visible(&text), MAX_FAULT)
+    brief(&text, MAX_FAULT)
 }
 
 #[cfg(test)]
@@ -199,14 +196,5 @@ mod tests {
             };
             assert!(!text.contains("secret"));
         }
-    }
-
-    #[test]
-    fn an_echoed_token_does_not_stay_in_the_body() {
-        let token = SecretString::from("abcdefghijklmnopqrstuvwxyz");
-        let body = b"\xef\xbb\xbf{\"t\":\"abcdefghijklmnopqrstuvwxyz\"}\xff".to_vec();
-        assert_eq!(harmless(body, &token), "{\"t\":\"[the token]\"}\u{fffd}");
-        let short = SecretString::from("t");
-        assert_eq!(harmless(b"that".to_vec(), &short), "that");
     }
 }

@@ -6,7 +6,6 @@
 
 mod list_query;
 mod odata;
-mod text;
 
 mod record;
 mod throttle;

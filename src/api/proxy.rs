@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
-use super::text::{bounded, visible};
+use crate::model::brief;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -103,7 +103,7 @@ fn told(head: &str) -> Option<String> {
     } else {
         format!("{status} ({})", wanted.join(", "))
     };
-    Some(bounded(&visible(&text), MAX_TEXT))
+    Some(brief(&text, MAX_TEXT))
 }
 
 #[cfg(test)]

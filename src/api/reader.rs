@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use crate::model::{ActionId, ReadPage, ReadReply, Reply, ReplyKind};
+use crate::model::{ActionId, ReadPage, ReadReply, Redactor, Reply, ReplyKind};
 
 use super::classify::classify;
 use super::connection::Connection;
 use super::exchange::exchange;
 use super::list_query::{ListQuery, MAX_TOP, ORDER};
-use super::record::{Keep, page, record};
+use super::record::{Keep, page, record, redact};
 
 /// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.
 pub const MAX_BATCH: usize = 100;
@@ -115,16 +115,23 @@ impl Reader {
     }
 
     /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.
-    async fn get<T>(
+    async fn get(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         token: &SecretString,
-        body: (usize, impl FnOnce(&str) -> Option<T>),
-    ) -> Reply<T> {
+        body: (usize, impl FnOnce(&str) -> Option<ReadPage>),
+    ) -> ReadReply {
         let (limit, read) = body;
         let call = self.connection.get(path, query);
-        classify(exchange(call, token, limit).await, read)
+        let mut reply = classify(exchange(call, token, limit).await, read);
+        if let ReplyKind::Answer(page) = &mut reply.kind {
+            let redactor = Redactor::new([token.clone()]);
+            for action in &mut page.records {
+                redact(action, &redactor);
+            }
+        }
+        reply
     }
 }
 

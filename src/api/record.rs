@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::model::{ActionId, ActionStatus, ActionType, MachineAction, ReadPage};
+use crate::model::{ActionId, ActionStatus, ActionType, MachineAction, ReadPage, Redactor};
 
 /// The longest text kept of one field, in characters.
 const MAX_FIELD: usize = 1000;
@@ -44,6 +44,50 @@ pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
         command_completed: has_completed_command(&value),
         ..MachineAction::bare(id)
     })
+}
+
+/// Takes secrets out of a record's texts.
+pub(super) fn redact(action: &mut MachineAction, redactor: &Redactor) {
+    let MachineAction {
+        status,
+        action_type,
+        requestor,
+        requestor_comment,
+        request_source,
+        action_scope,
+        machine_id,
+        computer_dns_name,
+        cancellation_requestor,
+        cancellation_comment,
+        id: _,
+        created_at: _,
+        updated_at: _,
+        cancelled_at: _,
+        command_completed: _,
+    } = action;
+    let status = match status {
+        Some(ActionStatus::Other(text)) => Some(text),
+        _ => None,
+    };
+    let action_type = match action_type {
+        Some(ActionType::Other(text)) => Some(text),
+        _ => None,
+    };
+    let texts = [
+        requestor,
+        requestor_comment,
+        request_source,
+        action_scope,
+        machine_id,
+        computer_dns_name,
+        cancellation_requestor,
+        cancellation_comment,
+    ];
+    for text in texts.into_iter().flatten().chain(status).chain(action_type) {
+        if let Cow::Owned(redacted) = redactor.redact(text) {
+            *text = redacted;
+        }
+    }
 }
 
 /// Which records of a list answer are kept.

@@ -194,6 +194,11 @@ impl fmt::Display for OAuthError {
     }
 }
 
+/// Returns a text of others as one harmless line of bounded length.
+pub(super) fn clean(text: &str) -> String {
+    brief(text, MAX_TEXT)
+}
+
 fn known(number: u32) -> Option<(&'static str, &'static str)> {
     let found = KNOWN.iter().find(|(numbers, ..)| numbers.contains(&number));
     found.map(|(_, what, hint)| (*what, *hint))
@@ -221,11 +226,6 @@ fn sentence(described: &str, error: &str) -> String {
         .unwrap_or(bare.len());
     let text = clean(&bare[..end]);
     if text.is_empty() { clean(error) } else { text }
-}
-
-/// Returns `text` as one line of bounded length in which nothing can steer a terminal.
-pub(super) fn clean(text: &str) -> String {
-    brief(text, MAX_TEXT)
 }
 
 #[cfg(test)]

@@ -472,7 +472,7 @@ async fn an_error_answer_carries_its_words_and_never_our_token() {
     let error = reply.error.unwrap();
     assert_eq!(
         (error.code.as_str(), error.message.as_str()),
-        ("Forbidden", "no [the token]")
+        ("Forbidden", "no [redacted]")
     );
     assert_eq!(error.correlation_id.as_deref(), Some("c0ffee"));
     let reply = reply_to(answer("500 Oops", "Request-Id: r-1\r\n", "")).await;

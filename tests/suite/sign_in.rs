@@ -13,7 +13,7 @@ use mde_cancel::sandbox::{
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::support::nth_id;
+use super::support::{FakeService, nth_id};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const OTHER: &str = "22222222-2222-3333-4444-555555555555";
@@ -117,6 +117,8 @@ fn leaks(folder: &Path, streams: &[&[u8]]) -> Vec<String> {
     let mut needles = vec![
         SECRET.to_owned(),
         "s3cr3t~marker".to_owned(),
+        "s3cr3t/marker".to_owned(),
+        "s3cr3t\\/marker".to_owned(),
         percent,
         token,
     ];
@@ -673,4 +675,40 @@ fn a_federated_token_that_ends_in_mid_run_stops_it_resumably() {
         "{told}"
     );
     assert!(told.contains("mde-cancel resume "), "{told}");
+}
+
+#[test]
+fn a_token_that_the_service_echoes_reaches_no_report_no_log_and_no_journal() {
+    let token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.s3cr3t/marker.signature";
+    let escaped = "\\u0065yJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0\\u002es3cr3t\\/marker.signature";
+    let service = FakeService::start(move |asked| {
+        let id = nth_id(1);
+        let record = format!(
+            r#"{{"id":"{id}","type":"Isolate","status":"Pending","requestor":"{escaped}","computerDnsName":"{escaped}"}}"#
+        );
+        match asked.method.as_str() {
+            "GET" if asked.target.contains("filter") => (200, format!(r#"{{"value":[{record}]}}"#)),
+            "GET" => (200, record),
+            _ => (
+                400,
+                format!(
+                    r#"{{"error":{{"code":"{escaped}","message":"{escaped}","target":"{escaped}"}}}}"#
+                ),
+            ),
+        }
+    });
+    let place = Place::with(1, TokenSettings::default());
+    let words = "run --yes -vvv --log-file log.txt --max-attempts 1 --no-verify --report r.csv --report r.html --report r.json \
+                 --report r.md ids.txt";
+    let mut command = place.binary(words);
+    command
+        .env("MDE_CANCEL_TOKEN", token)
+        .env("MDE_CANCEL_API_URL", &service.url)
+        .env("MDE_CANCEL_LOG", "trace");
+    let (code, out, told) = ended(command);
+    assert_eq!(code, Some(3), "{out}{told}");
+    let found = leaks(place.folder.path(), &[out.as_bytes(), told.as_bytes()]);
+    assert_eq!(found, [""; 0]);
+    let report = std::fs::read_to_string(place.folder.path().join("r.csv")).unwrap();
+    assert!(report.contains("[redacted]"), "{report}");
 }

@@ -301,3 +301,52 @@ async fn a_hundred_hostile_answers_at_once_end_each_by_itself() {
     });
     futures::future::join_all(calls).await;
 }
+
+#[tokio::test]
+async fn a_token_that_comes_back_stays_in_no_text_of_a_reply_however_it_is_written() {
+    let token = token();
+    let token = secrecy::ExposeSecret::expose_secret(&token);
+    let escaped: String = token.chars().fold(String::new(), |mut text, letter| {
+        std::fmt::Write::write_fmt(&mut text, format_args!("\\u{:04x}", u32::from(letter)))
+            .unwrap();
+        text
+    });
+    let half = escaped.replacen("\\u0061", "a", 1);
+    for written in [token, &escaped, &half] {
+        let record = format!(
+            r#"{{"id":"{ID}","type":"{written}","status":"{written}","requestor":"by {written}","requestorComment":"{written}",
+            "requestSource":"{written}","scope":"{written}","machineId":"{written}","computerDnsName":"{written}",
+            "cancellationRequestor":"{written}","cancellationComment":"{}{written}"}}"#,
+            "x".repeat(980)
+        );
+        let error = format!(
+            r#"{{"error":{{"code":"{written}","message":"m {written}","target":"{written}"}}}}"#
+        );
+        let odd = format!(r#"{{"{written}":["{written}"]}}"#);
+        let cut = format!(r#"{{"error":{{"message":"{written}"#);
+        for (status, body) in [
+            ("200 OK", &record),
+            ("200 OK", &odd),
+            ("400 X", &error),
+            ("403 X", &odd),
+            ("500 X", &cut),
+            ("401 X", &String::new()),
+        ] {
+            let headers = format!("Request-Id: {token}\r\nLocation: https://{token}.example/\r\n");
+            let (cancelled, read) = replies_to(&answer(status, &headers, body)).await;
+            let told = format!("{cancelled:?} {read:?}");
+            assert!(!told.contains(token), "{status} {body}: {told}");
+            assert!(!told.contains("\\\\u006"), "{status} {body}: {told}");
+            if body == &record {
+                assert!(told.contains("by [redacted]"), "{told}");
+            }
+        }
+        let (redirected, _) = replies_to(&answer(
+            "302 X",
+            &format!("Location: https://{token}.example/\r\n"),
+            "",
+        ))
+        .await;
+        assert!(!format!("{redirected:?}").contains(token), "{redirected:?}");
+    }
+}
