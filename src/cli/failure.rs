@@ -9,7 +9,7 @@ use std::io::Write as _;
 
 use crate::store::StoreError;
 
-use super::hint::{ForwardedFlags, Hint};
+use super::hint::{ForwardedFlags, Hint, quoted};
 use super::settings::SettingsError;
 use super::terminal::{Paint, Tone};
 use super::text::visible;
@@ -181,10 +181,19 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let hint = match &error {
-            StoreError::OpenToOthers { .. } => Some(
-                "name a folder that does not exist yet with --state-dir, which is then made for you alone; or close this \
-                 one with `chmod 700`",
-            ),
+            StoreError::OpenToOthers { path, is_ours, .. } => {
+                let hint = if *is_ours {
+                    let path = quoted(&path.to_string_lossy());
+                    format!("close it (chmod 700 {path}), or choose a new folder with --state-dir")
+                } else {
+                    let inside = path.join("mde-cancel");
+                    let inside = quoted(&inside.to_string_lossy());
+                    format!(
+                        "use a new folder inside it, which is made for you alone: --state-dir {inside}"
+                    )
+                };
+                return Self::new(FailureKind::State, error).hint(hint);
+            }
             StoreError::Replaced { .. } => Some(
                 "leave the state folder alone while a run goes on; give the input to a new run, for cancelling an action \
                  twice has no further effect",
@@ -203,9 +212,9 @@ impl From<StoreError> for Failure {
             StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
                 "give yourself leave to write to the state folder and what is in it, or name another with --state-dir",
             ),
-            StoreError::NetworkFileSystem { .. } => {
-                Some("name a folder on a disk of this machine with --state-dir")
-            }
+            StoreError::UnreliableFileSystem { .. } => Some(
+                "choose a folder on a disk of this machine with --state-dir (in a container, on a named volume)",
+            ),
             StoreError::Foreign { .. } => Some("name another folder with --state-dir"),
             _ => None,
         };
@@ -355,7 +364,7 @@ mod tests {
                 path: path(),
                 holders: "pid 7".to_owned(),
             },
-            StoreError::NetworkFileSystem {
+            StoreError::UnreliableFileSystem {
                 path: path(),
                 kind: "NFS",
             },
@@ -367,6 +376,7 @@ mod tests {
             StoreError::OpenToOthers {
                 path: path(),
                 mode: 0o755,
+                is_ours: true,
             },
             StoreError::ReadOnly { path: path() },
             StoreError::Replaced { path: path() },

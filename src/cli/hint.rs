@@ -175,7 +175,7 @@ fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// Quotes a word for a shell where it needs that.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     // The one thing that cannot be quoted is a NUL, which no argument holds.
     shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
 }

@@ -17,9 +17,9 @@ pub fn default_config_dir() -> Option<PathBuf> {
     Some(base.config_dir().join("mde-cancel"))
 }
 
-/// Names the network file system that `dir` lies on, where it lies on one: SQLite's locks and WAL cannot be trusted
-/// there.
-pub fn network_file_system(dir: &Path) -> Option<&'static str> {
+/// Names the file system of `dir` where it is one on which locks and shared memory cannot be relied on: another machine
+/// may write to it, or the program that serves it decides what a lock means.
+pub fn unreliable_file_system(dir: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
     {
         // Magic numbers of statfs(2).
@@ -33,6 +33,13 @@ pub fn network_file_system(dir: &Path) -> Option<&'static str> {
             0x5346_414F => Some("AFS"),
             0x0BD0_0BD0 => Some("Lustre"),
             0x00C3_6400 => Some("Ceph"),
+            0x1983_0326 => Some("BeeGFS"),
+            0x4750_4653 => Some("GPFS"),
+            // Also virtiofs, sshfs, rclone, s3fs, gcsfuse and NTFS-3G.
+            0x6573_5546 => Some("FUSE"),
+            0x786F_4256 => Some("a VirtualBox shared folder"),
+            0xBACB_ACBC => Some("a VMware shared folder"),
+            0x7C7C_6673 => Some("a Parallels shared folder"),
             _ => None,
         }
     }
@@ -47,8 +54,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temporary_folder_lies_on_no_network() {
+    fn a_temporary_folder_is_on_a_reliable_file_system() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(network_file_system(dir.path()), None);
+        assert_eq!(unreliable_file_system(dir.path()), None);
     }
 }

@@ -10,7 +10,7 @@ mod signals;
 mod terminal;
 
 pub use file_identity::{FileIdentity, file_identity, is_same_file, lock_holders};
-pub use folders::{default_config_dir, default_state_dir, network_file_system};
+pub use folders::{default_config_dir, default_state_dir, unreliable_file_system};
 pub use names::{host_name, user_name};
 pub use private_file::{
     Exposure, Owner, Privacy, append_private_file, create_private_dir, exposure, foreign_link,

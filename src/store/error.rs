@@ -84,8 +84,8 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Locks and shared memory cannot be trusted there.
-    #[error("state folder {path} lies on a network file system ({kind})")]
-    NetworkFileSystem {
+    #[error("state folder {path} is on {kind}, where file locks and quota counts are not reliable")]
+    UnreliableFileSystem {
         /// The folder.
         path: PathBuf,
         /// For example `NFS`.
@@ -110,6 +110,8 @@ pub enum StoreError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Whether it is for us to close it.
+        is_ours: bool,
     },
     /// The file may be read but not written.
     #[error("state file {path} is read-only")]

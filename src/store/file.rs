@@ -27,8 +27,8 @@ impl Folder {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         platform::create_private_dir(dir).map_err(|error| StoreError::folder(dir, error))?;
         close_to_others(dir)?;
-        if let Some(kind) = platform::network_file_system(dir) {
-            return Err(StoreError::NetworkFileSystem {
+        if let Some(kind) = platform::unreliable_file_system(dir) {
+            return Err(StoreError::UnreliableFileSystem {
                 path: dir.to_owned(),
                 kind,
             });
@@ -114,10 +114,11 @@ fn close_to_others(dir: &Path) -> Result<(), StoreError> {
             );
             Ok(())
         }
-        Privacy::OpenAndOurs { mode } | Privacy::OpenAndShared { mode } => {
+        open @ (Privacy::OpenAndOurs { mode } | Privacy::OpenAndShared { mode }) => {
             Err(StoreError::OpenToOthers {
                 path: dir.to_owned(),
                 mode,
+                is_ours: matches!(open, Privacy::OpenAndOurs { .. }),
             })
         }
     }
