@@ -96,7 +96,8 @@ Exit codes:
 const LIST_EXAMPLES: &str = "\
 Examples:
   mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
-  mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run --yes -
+  mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run - --yes --max-actions 500
+  mde-cancel list --since 2h --summary
   mde-cancel list --type LiveResponse --format jsonl";
 
 const RESUME_EXAMPLES: &str = "\

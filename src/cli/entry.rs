@@ -90,7 +90,7 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look, flags).await,
             CommandSettings::Preview(preview) => commands::preview(*preview, look).await,
-            CommandSettings::List(list) => commands::list(*list).await,
+            CommandSettings::List(list) => commands::list(*list, look).await,
             CommandSettings::Resume(resume) => {
                 commands::resume(*resume, &progress, look, flags).await
             }

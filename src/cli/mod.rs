@@ -8,6 +8,7 @@ mod stop_reason;
 
 mod terminal;
 
+mod list_text;
 mod plan_text;
 
 mod plan_json;

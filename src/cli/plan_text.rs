@@ -404,7 +404,7 @@ fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Tone, 
 }
 
 /// Names the first of some texts and counts the rest.
-fn first_of(texts: &[&str]) -> String {
+pub(super) fn first_of(texts: &[&str]) -> String {
     let named: Vec<_> = texts
         .iter()
         .take(LINES_NAMED)

@@ -49,8 +49,14 @@ pub struct Summary {
     pub final_statuses: BTreeMap<String, u64>,
     /// What `accepted` is worth.
     pub accepted: Accepted,
-    /// How many machines still need which hand, the gravest first.
+    /// Why rows were skipped, and how many for which reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// How many machines still need what, the gravest first.
     pub follow_ups: Vec<(FollowUp, u64)>,
+    /// How many machines that are; one may need two things.
+    pub machines_left: u64,
+    /// Which excluded machines are still isolated or restricted, one line for each state.
+    pub excluded: Vec<String>,
     /// How long it took.
     pub elapsed: Duration,
     /// How many calls were sent, reads and refused ones included.
@@ -84,14 +90,34 @@ impl Summary {
             let line = paint.apply(tone, &format!("{mark}{what}"));
             push_line(&mut text, &line);
         }
-        for (position, part) in left.iter().enumerate() {
+        let machines: Vec<_> = left.iter().filter_map(|part| part.follow_up).collect();
+        let mut lines = Vec::new();
+        if machines.len() > 1 {
+            let count = Count::new(self.machines_left, "machine");
+            lines.push(("", left[0].weight, format!("{count} still need work")));
+        }
+        for part in &left {
+            let is_part = part.follow_up.is_some() && machines.len() > 1;
+            let indent = if is_part { "  " } else { "" };
+            lines.push((indent, part.weight, part.text.clone()));
+        }
+        for (position, (indent, weight, line)) in lines.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
-            let tone = match part.weight {
+            let tone = match weight {
                 Weight::Grave => Tone::Bad,
                 Weight::Some => Tone::Caution,
             };
-            for line in wrap(&format!("{mark}{}", part.text), columns, 2) {
-                push_line(&mut text, &paint.apply(tone, &line));
+            for line in wrap(
+                &format!("{mark}{line}"),
+                columns.saturating_sub(indent.len()),
+                2,
+            ) {
+                push_line(&mut text, &paint.apply(tone, &format!("{indent}{line}")));
+            }
+        }
+        for line in &self.excluded {
+            for line in wrap(&visible(line), columns, 2) {
+                push_line(&mut text, &paint.apply(Tone::Caution, &line));
             }
         }
         if !self.outcomes.values().all(|&count| count == 0) {
@@ -99,7 +125,7 @@ impl Summary {
             self.outcome_table(&mut text, width, paint);
         }
         for note in &self.notes {
-            for line in wrap(note, columns, 2) {
+            for line in wrap(&visible(note), columns, 2) {
                 push_line(&mut text, &paint.apply(Tone::Caution, &line));
             }
         }
@@ -129,10 +155,10 @@ impl Summary {
             table.add_row([
                 outcome.as_str().to_owned(),
                 Number(count).to_string(),
-                visible(&meaning(outcome, &self.final_statuses)).into_owned(),
+                visible(&self.meaning(outcome)).into_owned(),
             ]);
         }
-        table.add_row(["rows".to_owned(), Number(total).to_string(), String::new()]);
+        table.add_row(["total".to_owned(), Number(total).to_string(), String::new()]);
         // A word of the report or a number in two pieces is neither.
         if let Some(column) = table.column_mut(0) {
             column.set_constraint(ColumnConstraint::ContentWidth);
@@ -146,6 +172,24 @@ impl Summary {
         }
     }
 
+    /// Says what an outcome means; of skipped rows, why they were.
+    fn meaning(&self, outcome: Outcome) -> String {
+        if outcome != Outcome::Skipped || self.skipped.is_empty() {
+            return meaning(outcome, &self.final_statuses);
+        }
+        let mut reasons: Vec<_> = self.skipped.iter().collect();
+        reasons.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
+        let is_only = reasons.len() == 1;
+        let reasons = reasons.into_iter().map(|(reason, &rows)| {
+            if is_only {
+                reason.clone()
+            } else {
+                format!("{} {reason}", Number(rows))
+            }
+        });
+        reasons.collect::<Vec<_>>().join(", ")
+    }
+
     fn facts(&self) -> Vec<String> {
         let mut facts = Vec::new();
         if let Some(stop) = &self.stop {
@@ -156,7 +200,7 @@ impl Summary {
             Count::new(self.calls, "call").to_string(),
         ];
         if self.throttled > 0 {
-            numbers.push(format!("{} throttled", Number(self.throttled)));
+            numbers.push(format!("{} throttled (429)", Number(self.throttled)));
         }
         if self.retries > 0 {
             numbers.push(Count::new(self.retries, "retry").to_string());
@@ -182,14 +226,16 @@ impl Summary {
             }
         }
         if !self.next_steps.is_empty() {
-            push_line(text, "next");
+            push_line(text, "Next");
         }
         for step in &self.next_steps {
-            for line in wrap(&format!("- {}", visible(&step.why)), columns, 2) {
-                push_line(text, &line);
+            let end = if step.command.is_some() { ":" } else { "" };
+            let why = format!("{}{end}", visible(&step.why));
+            for line in wrap(&why, columns.saturating_sub(2), 2) {
+                push_line(text, &format!("  {line}"));
             }
             if let Some(command) = &step.command {
-                push_line(text, &format!("  {}", visible(command)));
+                push_line(text, &format!("    {}", visible(command)));
             }
         }
     }
@@ -233,7 +279,10 @@ mod tests {
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
             final_statuses: BTreeMap::new(),
             accepted: Accepted::IsEnough,
+            skipped: BTreeMap::new(),
             follow_ups: vec![(FollowUp::Unisolate, 0)],
+            machines_left: 0,
+            excluded: Vec::new(),
             elapsed: Duration::from_secs(842),
             calls: 1515,
             throttled: 0,
@@ -259,6 +308,12 @@ mod tests {
                 (FollowUp::ManualOnboard, 1),
                 (FollowUp::CheckDevice, 3),
             ],
+            machines_left: 415,
+            excluded: vec!["excluded: 1 machine is still isolated: dc-01".to_owned()],
+            skipped: [("excluded by keep.txt", 6000), ("protected type", 400)]
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .into(),
+            notes: vec!["warning: 1 line of keep.txt matches nothing: srv-0O3".to_owned()],
             elapsed: Duration::from_secs(11_040),
             throttled: 12,
             retries: 1,
@@ -285,17 +340,17 @@ mod tests {
 
     #[test]
     fn a_clean_run_says_that_nothing_is_left() {
-        insta::assert_snapshot!(clean().render(80, Paint::Plain), @r#"
+        insta::assert_snapshot!(clean().render(80, Paint::Plain), @"
         nothing left to do
 
-         cancelled  1,500  the record says Cancelled
-         rows       1,500
+         cancelled  1,500  confirmed by the service
+         total      1,500
 
         14 min 02 s · 1,515 calls
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         report
           ./mde-cancel-0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1.csv
-        "#);
+        ");
     }
 
     #[test]
@@ -314,123 +369,138 @@ mod tests {
 
     #[test]
     fn a_bad_night_at_60_columns() {
-        insta::assert_snapshot!(bad_night().render(60, Paint::Plain), @r#"
-        SANDBOX: 412 machines are isolated NOW and need release
-        1 machine is offboarded and needs onboarding by hand
-        3 machines need a check: the work may have been done before
-          the cancel
-        43,500 rows need a look
+        insta::assert_snapshot!(bad_night().render(60, Paint::Plain), @"
+        SANDBOX: 415 machines still need work
+          412 machines are isolated now and need release
+          1 machine is offboarded: onboard again by hand
+          3 machines may have been changed before the cancel: check
+            them
+        43,500 rows need attention: 400 accepted, 3,600 not_found,
+          4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400
+          unknown
         16,900 rows were not attempted
+        excluded: 1 machine is still isolated: dc-01
 
-         cancelled             100  the record says Cancelled
-         accepted              400  the service said yes; its
-                                    record was not seen to follow
-         already_cancelled     900  cancelled before, or by
-                                    somebody else
-         already_final       1,600  had ended before: 1,188
+         cancelled             100  confirmed by the service
+         accepted              400  accepted, but not seen as
+                                    Cancelled
+         already_cancelled     900  had already been cancelled
+         already_final       1,600  had already ended: 1,188
                                     Succeeded, 400 Failed, 12
                                     TimeOut
-         too_late            2,500  ended before the cancel took
-                                    effect
-         not_found           3,600  the tenant knows no such action
-         forbidden           4,900  a permission is missing
-         skipped             6,400  not sent, on purpose
-         invalid             8,100  no usable row
-         duplicate          10,000  stands in another row
-         failed             12,100  not applied, and trying again
-                                    does not help
-         unknown            14,400  may or may not be cancelled
-         not_attempted      16,900  the run stopped before its turn
-         rows               81,900
+         too_late            2,500  accepted, but the action had
+                                    completed
+         not_found           3,600  no such action in this tenant
+         forbidden           4,900  a permission is missing: see
+                                    the reason column
+         skipped             6,400  6,000 excluded by keep.txt, 400
+                                    protected type
+         invalid             8,100  unusable row: see the reason
+                                    column
+         duplicate          10,000  same id as another row
+         failed             12,100  not applied: see the reason
+                                    column
+         unknown            14,400  may or may not have been
+                                    applied
+         not_attempted      16,900  the run stopped before their
+                                    turn
+         total              81,900
+        warning: 1 line of keep.txt matches nothing: srv-0O3
 
         stopped: Ctrl-C
-        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         2 reports
           report.csv
           -
-        next
-        - release the machines that were isolated before the cancel
-          came
-        - go on with what was not attempted
-          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
-        "#);
+        Next
+          release the machines that were isolated before the cancel
+            came
+          go on with what was not attempted:
+            mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        ");
     }
 
     #[test]
     fn a_bad_night_at_80_columns() {
-        insta::assert_snapshot!(bad_night().render(80, Paint::Plain), @r#"
-        SANDBOX: 412 machines are isolated NOW and need release
-        1 machine is offboarded and needs onboarding by hand
-        3 machines need a check: the work may have been done before the cancel
-        43,500 rows need a look
+        insta::assert_snapshot!(bad_night().render(80, Paint::Plain), @"
+        SANDBOX: 415 machines still need work
+          412 machines are isolated now and need release
+          1 machine is offboarded: onboard again by hand
+          3 machines may have been changed before the cancel: check them
+        43,500 rows need attention: 400 accepted, 3,600 not_found, 4,900 forbidden,
+          8,100 invalid, 12,100 failed, 14,400 unknown
         16,900 rows were not attempted
+        excluded: 1 machine is still isolated: dc-01
 
-         cancelled             100  the record says Cancelled
-         accepted              400  the service said yes; its record was not seen to
-                                    follow
-         already_cancelled     900  cancelled before, or by somebody else
-         already_final       1,600  had ended before: 1,188 Succeeded, 400 Failed, 12
+         cancelled             100  confirmed by the service
+         accepted              400  accepted, but not seen as Cancelled
+         already_cancelled     900  had already been cancelled
+         already_final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12
                                     TimeOut
-         too_late            2,500  ended before the cancel took effect
-         not_found           3,600  the tenant knows no such action
-         forbidden           4,900  a permission is missing
-         skipped             6,400  not sent, on purpose
-         invalid             8,100  no usable row
-         duplicate          10,000  stands in another row
-         failed             12,100  not applied, and trying again does not help
-         unknown            14,400  may or may not be cancelled
-         not_attempted      16,900  the run stopped before its turn
-         rows               81,900
+         too_late            2,500  accepted, but the action had completed
+         not_found           3,600  no such action in this tenant
+         forbidden           4,900  a permission is missing: see the reason column
+         skipped             6,400  6,000 excluded by keep.txt, 400 protected type
+         invalid             8,100  unusable row: see the reason column
+         duplicate          10,000  same id as another row
+         failed             12,100  not applied: see the reason column
+         unknown            14,400  may or may not have been applied
+         not_attempted      16,900  the run stopped before their turn
+         total              81,900
+        warning: 1 line of keep.txt matches nothing: srv-0O3
 
         stopped: Ctrl-C
-        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         2 reports
           report.csv
           -
-        next
-        - release the machines that were isolated before the cancel came
-        - go on with what was not attempted
-          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
-        "#);
+        Next
+          release the machines that were isolated before the cancel came
+          go on with what was not attempted:
+            mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        ");
     }
 
     #[test]
     fn a_bad_night_at_200_columns() {
-        insta::assert_snapshot!(bad_night().render(200, Paint::Plain), @r#"
-        SANDBOX: 412 machines are isolated NOW and need release
-        1 machine is offboarded and needs onboarding by hand
-        3 machines need a check: the work may have been done before the cancel
-        43,500 rows need a look
+        insta::assert_snapshot!(bad_night().render(200, Paint::Plain), @"
+        SANDBOX: 415 machines still need work
+          412 machines are isolated now and need release
+          1 machine is offboarded: onboard again by hand
+          3 machines may have been changed before the cancel: check them
+        43,500 rows need attention: 400 accepted, 3,600 not_found, 4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400 unknown
         16,900 rows were not attempted
+        excluded: 1 machine is still isolated: dc-01
 
-         cancelled             100  the record says Cancelled
-         accepted              400  the service said yes; its record was not seen to follow
-         already_cancelled     900  cancelled before, or by somebody else
-         already_final       1,600  had ended before: 1,188 Succeeded, 400 Failed, 12 TimeOut
-         too_late            2,500  ended before the cancel took effect
-         not_found           3,600  the tenant knows no such action
-         forbidden           4,900  a permission is missing
-         skipped             6,400  not sent, on purpose
-         invalid             8,100  no usable row
-         duplicate          10,000  stands in another row
-         failed             12,100  not applied, and trying again does not help
-         unknown            14,400  may or may not be cancelled
-         not_attempted      16,900  the run stopped before its turn
-         rows               81,900
+         cancelled             100  confirmed by the service
+         accepted              400  accepted, but not seen as Cancelled
+         already_cancelled     900  had already been cancelled
+         already_final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12 TimeOut
+         too_late            2,500  accepted, but the action had completed
+         not_found           3,600  no such action in this tenant
+         forbidden           4,900  a permission is missing: see the reason column
+         skipped             6,400  6,000 excluded by keep.txt, 400 protected type
+         invalid             8,100  unusable row: see the reason column
+         duplicate          10,000  same id as another row
+         failed             12,100  not applied: see the reason column
+         unknown            14,400  may or may not have been applied
+         not_attempted      16,900  the run stopped before their turn
+         total              81,900
+        warning: 1 line of keep.txt matches nothing: srv-0O3
 
         stopped: Ctrl-C
-        3 h 04 min · 1,515 calls · 12 throttled · 1 retry
+        3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         2 reports
           report.csv
           -
-        next
-        - release the machines that were isolated before the cancel came
-        - go on with what was not attempted
-          mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
-        "#);
+        Next
+          release the machines that were isolated before the cancel came
+          go on with what was not attempted:
+            mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
+        ");
     }
 
     #[test]
@@ -458,21 +528,21 @@ mod tests {
         summary.outcomes.insert(Outcome::Accepted, 2);
         assert_eq!(first(&summary), "nothing left to do");
         summary.accepted = Accepted::IsLeft;
-        assert_eq!(first(&summary), "2 rows need a look");
+        assert_eq!(first(&summary), "2 rows need attention: 2 accepted");
         summary.outcomes.insert(Outcome::NotAttempted, 1);
-        assert_eq!(first(&summary), "2 rows need a look");
+        assert_eq!(first(&summary), "2 rows need attention: 2 accepted");
         summary.outcomes.remove(&Outcome::Accepted);
         assert_eq!(first(&summary), "1 row was not attempted");
         summary.follow_ups = vec![(FollowUp::Unisolate, 412)];
         assert_eq!(
             first(&summary),
-            "412 machines are isolated NOW and need release"
+            "412 machines are isolated now and need release"
         );
         summary.sandbox = true;
         summary.follow_ups = vec![(FollowUp::Unisolate, 1)];
         assert_eq!(
             first(&summary),
-            "SANDBOX: 1 machine is isolated NOW and needs release"
+            "SANDBOX: 1 machine is isolated now and needs release"
         );
     }
 

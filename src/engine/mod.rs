@@ -24,7 +24,7 @@ mod read_handles;
 mod executor;
 mod reads;
 
-mod aftermath;
+mod later_actions;
 mod pages;
 mod survey;
 
@@ -33,11 +33,11 @@ mod shell;
 mod journaled;
 mod tenant;
 
-pub use aftermath::{Aftermath, Need};
 pub use executor::{LaneHandles, LaneWay};
 pub use feed::Place;
 pub use journaled::{Journaled, journal, look_over, recall};
 pub use lane_names::{LaneName, LaneNames};
+pub use later_actions::{LaterActions, MachineChange};
 pub use observer::{Observer, RunView};
 pub use pages::{FIRST_PAGE, Pages};
 pub use permissions::{NeededPermission, Permissions};

@@ -20,7 +20,9 @@ use crate::store::NewRow;
 
 use super::core::words;
 use super::lane_names::{Belongs, LaneNames};
-use super::rules::Rules;
+use super::later_actions::LaterActions;
+use super::plan_summary::UNDONE_SINCE;
+use super::rules::{RELEASED_SINCE, Rules, is_excluded};
 
 /// What stands as the source of a row in place of a file.
 const TENANT: &str = "tenant";
@@ -113,24 +115,42 @@ impl Planner {
     }
 
     /// Plans the next action of a list of the tenant's; its place in the list stands in place of a line of a file.
-    pub fn plan_found(&mut self, record: &MachineAction, now: Timestamp) -> NewRow {
+    /// `later` are the later actions of the machines that the list's actions changed.
+    pub fn plan_found(
+        &mut self,
+        record: &MachineAction,
+        later: &LaterActions,
+        now: Timestamp,
+    ) -> NewRow {
         let source = Source {
             file: Arc::from(TENANT),
             line: u64::from(self.last.0) + 1,
         };
-        self.plan_read(source, record, now)
+        self.plan_read(source, record, later.has_released(record), now)
     }
 
     /// Numbers an action that was found in the tenant, and says whether it is to be sent; its record is the last word
     /// on all that the rules ask.
-    fn plan_read(&mut self, source: Source, record: &MachineAction, now: Timestamp) -> NewRow {
+    fn plan_read(
+        &mut self,
+        source: Source,
+        record: &MachineAction,
+        is_released: bool,
+        now: Timestamp,
+    ) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
         let judged = judge(&self.rules, &NOTHING, record);
         let verdict = judged.or_else(|| self.told_before(record.id, LaneId(0)));
         let settlement = verdict.map(|(outcome, reason)| Settlement {
-            follow_up: follow_up(outcome, record),
+            follow_up: follow_up(outcome, record).filter(|_| !is_released),
             outcome,
-            reason,
+            reason: match outcome {
+                Outcome::AlreadyFinal if is_released => format!("{UNDONE_SINCE}: {reason}"),
+                Outcome::Skipped if is_released && is_excluded(&reason) => {
+                    reason.replacen(": ", &format!("{RELEASED_SINCE}: "), 1)
+                }
+                _ => reason,
+            },
             record: Some(record.clone()),
             settled_at: now,
         });
@@ -347,7 +367,7 @@ mod tests {
                 ..MachineAction::bare(ActionId::from_bytes([number; 16]).unwrap())
             };
             let source = row(ONE, None).source;
-            let new = planner.plan_read(source, &record, Timestamp::UNIX_EPOCH);
+            let new = planner.plan_read(source, &record, false, Timestamp::UNIX_EPOCH);
             new.settlement.map(|end| (end.outcome, end.follow_up))
         };
         let unisolate = Some(FollowUp::Unisolate);

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::model::{ActionId, LaneId, MachineAction, Outcome, RowNumber, Settlement};
 use crate::store::{Phase, QueuedRow, Record, RunKey, Store};
 
+use super::later_actions::{LaterActions, MachineChange};
 use super::pages::Pages;
 use super::plan::{Planner, follow_up, judge};
 use super::plan_summary::Verdict;
@@ -118,8 +119,10 @@ impl Survey {
         let Some(page) = pages.next(&mut self.reads).await? else {
             return Ok(None);
         };
+        let changes: Vec<_> = page.iter().filter_map(MachineChange::of).collect();
+        let later = LaterActions::read(&mut self.reads, &changes).await?;
         let found = page.into_iter().map(|record| {
-            let row = planner.plan_found(&record, now);
+            let row = planner.plan_found(&record, &later, now);
             PlannedRow::found(row, record, now)
         });
         Ok(Some(found.collect()))

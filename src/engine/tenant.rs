@@ -11,6 +11,7 @@ use crate::model::{MachineAction, Outcome};
 use crate::store::{InputMark, NewRow, Phase, Record, RunKey, Store};
 
 use super::core::StopReason;
+use super::later_actions::{LaterActions, MachineChange};
 use super::pages::Pages;
 use super::plan::Planner;
 use super::reads::{Reads, ReadsError};
@@ -59,7 +60,14 @@ impl SelectionJournal<'_> {
                 page = pages.next(reads) => page?,
             };
             let is_end = page.is_none();
-            self.take((page.unwrap_or_default(), asked), is_end, &mut before)
+            let page = page.unwrap_or_default();
+            let changes: Vec<_> = page.iter().filter_map(MachineChange::of).collect();
+            let later = tokio::select! {
+                biased;
+                Some(reason) = stop.recv() => return Ok(Selected::Stopped(reason)),
+                later = LaterActions::read(reads, &changes) => later?,
+            };
+            self.take((page, asked), &later, is_end, &mut before)
                 .await?;
             if is_end {
                 return Ok(Selected::Whole(before));
@@ -71,11 +79,15 @@ impl SelectionJournal<'_> {
     async fn take(
         &mut self,
         (page, asked): (Vec<MachineAction>, Timestamp),
+        later: &LaterActions,
         is_end: bool,
         before: &mut Before,
     ) -> Result<(), ReadsError> {
         let now = self.clock.now().wall;
-        let rows: Vec<NewRow> = page.iter().map(|action| self.plan(action, now)).collect();
+        let planned = page
+            .iter()
+            .map(|action| self.planner.plan_found(action, later, now));
+        let rows: Vec<NewRow> = planned.collect();
         let mark = InputMark {
             rows_read: u64::from(self.planner.last().0),
             position: None,
@@ -110,9 +122,5 @@ impl SelectionJournal<'_> {
         // Two transactions: a row that a crash leaves without its record is read as any other.
         self.store.write(notes.collect()).await?;
         Ok(())
-    }
-
-    fn plan(&mut self, action: &MachineAction, now: Timestamp) -> NewRow {
-        self.planner.plan_found(action, now)
     }
 }

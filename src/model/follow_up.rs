@@ -114,33 +114,26 @@ impl FollowUp {
     }
 }
 
-/// What became of a machine since an action of it, as far as newer actions tell.
+/// What became of a machine after an action, as far as later actions tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// No newer action that matters.
+pub enum LaterActivity {
+    /// No later action that matters.
     Nothing,
-    /// Somebody has released it.
-    Released {
-        /// When that was asked for.
+    /// It has been released.
+    Released { at: Timestamp },
+    /// Its release was requested and hasn't happened yet.
+    ReleaseRequested { at: Timestamp },
+    /// The same was done to it again.
+    Repeated {
+        action_type: ActionType,
         at: Timestamp,
-    },
-    /// Somebody has asked for its release, which has yet to happen.
-    ReleaseAsked {
-        /// When.
-        at: Timestamp,
-    },
-    /// Somebody has cut it off again since.
-    CutOffAgain {
-        /// When.
-        at: Timestamp,
-        /// Who, where the record tells.
         by: Option<String>,
     },
-    /// Nobody could look.
-    NotKnown(String),
+    /// Later actions weren't read; says why.
+    NotChecked(String),
 }
 
-impl Since {
+impl LaterActivity {
     /// Judges by the newest action that cuts a machine off or releases it in the way of `action`.
     ///
     /// `others` are the machine's actions, in any order, `action` itself perhaps among them; those that came before it,
@@ -177,7 +170,8 @@ impl Since {
             return Self::Nothing;
         };
         if newest.action_type.as_ref() == Some(&cut) {
-            return Self::CutOffAgain {
+            return Self::Repeated {
+                action_type: cut,
                 at,
                 by: newest.requestor.clone(),
             };
@@ -185,25 +179,35 @@ impl Since {
         if newest.status == Some(ActionStatus::Succeeded) {
             Self::Released { at }
         } else {
-            Self::ReleaseAsked { at }
+            Self::ReleaseRequested { at }
         }
     }
 }
 
-impl fmt::Display for Since {
+impl fmt::Display for LaterActivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str("nothing"),
+            Self::Nothing => f.write_str("no later action"),
             Self::Released { at } => write!(f, "released by an action of {at:.0}"),
-            Self::ReleaseAsked { at } => {
-                write!(
-                    f,
-                    "a release was asked for at {at:.0} and has yet to happen"
-                )
+            Self::ReleaseRequested { at } => {
+                write!(f, "release requested at {at:.0}, not done yet")
             }
-            Self::CutOffAgain { at, by: Some(by) } => write!(f, "cut off again at {at:.0} by {by}"),
-            Self::CutOffAgain { at, by: None } => write!(f, "cut off again at {at:.0}"),
-            Self::NotKnown(why) => write!(f, "not known: {why}"),
+            Self::Repeated {
+                action_type,
+                at,
+                by,
+            } => {
+                let what = match action_type {
+                    ActionType::Isolate => "isolated",
+                    _ => "restricted",
+                };
+                write!(f, "{what} again at {at:.0}")?;
+                match by {
+                    Some(by) => write!(f, " by {by}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotChecked(why) => write!(f, "not checked: {why}"),
         }
     }
 }
@@ -232,7 +236,7 @@ pub struct FollowUpRow {
     /// What it needs, the gravest first; never empty.
     pub needs: Vec<FollowUp>,
     /// What became of it since, for each need.
-    pub since: Vec<Since>,
+    pub since: Vec<LaterActivity>,
     /// The actions that led to it.
     pub action_ids: Vec<String>,
     /// Whose machine it is, where that is known.
@@ -259,25 +263,27 @@ mod tests {
         use ActionStatus as S;
         use ActionType as T;
         let at = |second| Timestamp::from_second(second).unwrap();
-        let judge =
-            |others: &[MachineAction]| Since::judge(("ours", &T::Isolate, Some(at(100))), others);
+        let judge = |others: &[MachineAction]| {
+            LaterActivity::judge(("ours", &T::Isolate, Some(at(100))), others)
+        };
         let released = action(T::Unisolate, S::Succeeded, 200);
-        assert_eq!(judge(&[]), Since::Nothing);
+        assert_eq!(judge(&[]), LaterActivity::Nothing);
         assert_eq!(
             judge(&[action(T::Unisolate, S::Succeeded, 50)]),
-            Since::Nothing
+            LaterActivity::Nothing
         );
         assert_eq!(
             judge(std::slice::from_ref(&released)),
-            Since::Released { at: at(200) }
+            LaterActivity::Released { at: at(200) }
         );
         assert_eq!(
             judge(&[action(T::Unisolate, S::Pending, 200)]),
-            Since::ReleaseAsked { at: at(200) }
+            LaterActivity::ReleaseRequested { at: at(200) }
         );
         assert_eq!(
             judge(&[action(T::Isolate, S::Pending, 300), released.clone()]),
-            Since::CutOffAgain {
+            LaterActivity::Repeated {
+                action_type: T::Isolate,
                 at: at(300),
                 by: None
             }
@@ -290,15 +296,15 @@ mod tests {
         ] {
             assert_eq!(
                 judge(&[released.clone(), nothing]),
-                Since::Released { at: at(200) }
+                LaterActivity::Released { at: at(200) }
             );
         }
         assert_eq!(
-            Since::judge(
+            LaterActivity::judge(
                 ("ours", &T::Offboard, Some(at(100))),
                 std::slice::from_ref(&released)
             ),
-            Since::Nothing
+            LaterActivity::Nothing
         );
         // The journal keeps less of a second than the record.
         let own = (
@@ -307,8 +313,8 @@ mod tests {
             Some(at(100)),
         );
         assert_eq!(
-            Since::judge(own, &[action(T::Isolate, S::Succeeded, 101)]),
-            Since::Nothing
+            LaterActivity::judge(own, &[action(T::Isolate, S::Succeeded, 101)]),
+            LaterActivity::Nothing
         );
     }
 

@@ -33,7 +33,7 @@ pub use duration::parse_duration;
 pub use exclusions::{ExclusionList, ExclusionMatches};
 pub use facts::Facts;
 pub use figures::{Count, Number, Span, window_name};
-pub use follow_up::{FollowUp, FollowUpRow, Since};
+pub use follow_up::{FollowUp, FollowUpRow, LaterActivity};
 pub use moment::{BootId, Moment, Uptime};
 pub use outcome::{Outcome, Settlement};
 pub use redact::Redactor;

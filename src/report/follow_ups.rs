@@ -103,7 +103,7 @@ fn joined(parts: impl Iterator<Item = impl Display>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FollowUp, Since};
+    use crate::model::{FollowUp, LaterActivity};
 
     #[test]
     fn a_machine_that_needs_two_hands_stands_once_and_says_both() {
@@ -113,7 +113,7 @@ mod tests {
             machine_id: Some("ab".repeat(20)),
             computer_dns_name: Some("=cmd()".to_owned()),
             needs: vec![FollowUp::Unisolate, FollowUp::ManualOnboard],
-            since: vec![Since::Nothing, Since::Nothing],
+            since: vec![LaterActivity::Nothing, LaterActivity::Nothing],
             action_ids: vec!["one".to_owned(), "two".to_owned()],
             tenant: Some("contoso".to_owned()),
         };
@@ -122,7 +122,7 @@ mod tests {
         let machine = "ab".repeat(20);
         let expected = format!(
             "{machine},'=cmd(),unisolate; manual: onboard the machine again,release the machine from isolation; run the \
-             onboarding package on the machine again,Machine.Isolate,POST /api/machines/{machine}/unisolate,nothing,one; \
+             onboarding package on the machine again,Machine.Isolate,POST /api/machines/{machine}/unisolate,no later action,one; \
              two,contoso\n"
         );
         assert_eq!(text.split_once('\n').unwrap().1, expected);

@@ -12,6 +12,7 @@ mod timeline;
 mod summary;
 
 mod csv;
+mod list_summary;
 mod listing;
 mod plan;
 mod target;
@@ -32,6 +33,7 @@ pub use follow_ups::{FOLLOW_UP_COLUMNS, FollowUpsError, write_follow_ups};
 pub use format::{Delivery, ReportError, ReportFormat, UnknownFormat, write_report};
 pub use html::write_html;
 pub use json::{write_json, write_jsonl};
+pub use list_summary::{ActionGroup, ListSummary};
 pub use listing::{Listing, ListingFormat};
 pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};

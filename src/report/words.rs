@@ -27,6 +27,8 @@ pub enum Weight {
 pub struct Left {
     /// How much it weighs.
     pub weight: Weight,
+    /// Which machines it is about; none where it is about rows.
+    pub follow_up: Option<FollowUp>,
     /// A line that begins with a number.
     pub text: String,
 }
@@ -42,17 +44,35 @@ pub fn left(
 ) -> Vec<Left> {
     let machines = follow_ups.iter().filter(|(_, count)| *count > 0);
     let mut left: Vec<_> = machines
-        .map(|&(follow_up, count)| follow_up_line(follow_up, count))
+        .map(|&(follow_up, count)| Left {
+            weight: follow_up_weight(follow_up),
+            follow_up: Some(follow_up),
+            text: format!(
+                "{} {}",
+                Count::new(count, "machine"),
+                follow_up_words(follow_up, count)
+            ),
+        })
         .collect();
     let some = |text| Left {
         weight: Weight::Some,
+        follow_up: None,
         text,
     };
     let unsettled = rows_left(outcomes, accepted);
     if unsettled > 0 {
         let verb = if unsettled == 1 { "needs" } else { "need" };
+        let kinds = outcomes
+            .iter()
+            .filter(|&(&outcome, &count)| count > 0 && needs_look(outcome, accepted));
+        let kinds: Vec<_> = kinds
+            .map(|(outcome, count)| format!("{} {outcome}", Number(*count)))
+            .collect();
         let rows = Count::new(unsettled, "row");
-        left.push(some(format!("{rows} {verb} a look")));
+        left.push(some(format!(
+            "{rows} {verb} attention: {}",
+            kinds.join(", ")
+        )));
     }
     let waiting = outcomes.get(&Outcome::NotAttempted).copied();
     if let Some(waiting @ 1..) = waiting {
@@ -77,36 +97,27 @@ pub(super) fn needs_look(outcome: Outcome, accepted: Accepted) -> bool {
     outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == Accepted::IsLeft)
 }
 
-fn follow_up_line(follow_up: FollowUp, count: u64) -> Left {
-    let machines = Count::new(count, "machine");
+/// Says how so many machines are, and what they need.
+fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
     let (is, need) = if count == 1 {
         ("is", "needs")
     } else {
         ("are", "need")
     };
-    let (weight, text) = match follow_up {
-        FollowUp::Unisolate => (
-            Weight::Grave,
-            format!("{machines} {is} isolated NOW and {need} release"),
-        ),
-        FollowUp::Unrestrict => (
-            Weight::Grave,
-            format!("{machines} {is} kept from running code NOW and {need} release"),
-        ),
-        FollowUp::CheckDevice => (
-            Weight::Some,
-            format!("{machines} {need} a check: the work may have been done before the cancel"),
-        ),
-        FollowUp::ManualOnboard => (
-            Weight::Grave,
-            format!("{machines} {is} offboarded and {need} onboarding by hand"),
-        ),
-        FollowUp::ManualRestoreFile => (
-            Weight::Some,
-            format!("{machines} had a file quarantined, to be restored by hand"),
-        ),
-    };
-    Left { weight, text }
+    match follow_up {
+        FollowUp::Unisolate => format!("{is} isolated now and {need} release"),
+        FollowUp::Unrestrict => format!("{is} restricted now and {need} release"),
+        FollowUp::CheckDevice => "may have been changed before the cancel: check them".to_owned(),
+        FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
+        FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
+    }
+}
+
+fn follow_up_weight(follow_up: FollowUp) -> Weight {
+    match follow_up {
+        FollowUp::Unisolate | FollowUp::Unrestrict | FollowUp::ManualOnboard => Weight::Grave,
+        FollowUp::CheckDevice | FollowUp::ManualRestoreFile => Weight::Some,
+    }
 }
 
 /// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
@@ -132,18 +143,18 @@ pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> Stri
 
 fn short_meaning(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Cancelled => "the record says Cancelled",
-        Outcome::Accepted => "the service said yes; its record was not seen to follow",
-        Outcome::AlreadyCancelled => "cancelled before, or by somebody else",
-        Outcome::AlreadyFinal => "had ended before",
-        Outcome::TooLate => "ended before the cancel took effect",
-        Outcome::NotFound => "the tenant knows no such action",
-        Outcome::Forbidden => "a permission is missing",
-        Outcome::Skipped => "not sent, on purpose",
-        Outcome::Invalid => "no usable row",
-        Outcome::Duplicate => "stands in another row",
-        Outcome::Failed => "not applied, and trying again does not help",
-        Outcome::Unknown => "may or may not be cancelled",
-        Outcome::NotAttempted => "the run stopped before its turn",
+        Outcome::Cancelled => "confirmed by the service",
+        Outcome::Accepted => "accepted, but not seen as Cancelled",
+        Outcome::AlreadyCancelled => "had already been cancelled",
+        Outcome::AlreadyFinal => "had already ended",
+        Outcome::TooLate => "accepted, but the action had completed",
+        Outcome::NotFound => "no such action in this tenant",
+        Outcome::Forbidden => "a permission is missing: see the reason column",
+        Outcome::Skipped => "protected type, excluded, not selected or settled before",
+        Outcome::Invalid => "unusable row: see the reason column",
+        Outcome::Duplicate => "same id as another row",
+        Outcome::Failed => "not applied: see the reason column",
+        Outcome::Unknown => "may or may not have been applied",
+        Outcome::NotAttempted => "the run stopped before their turn",
     }
 }

@@ -77,7 +77,7 @@ fn accepted_cancels_end_as_their_records_do_or_stay_accepted_when_time_is_up() {
     let (code, told) = done(&mut command(folder.path(), &live, words));
     assert_eq!(code, Some(3), "{told}");
     assert!(
-        told.starts_with("1 machine is isolated NOW and needs release\n"),
+        told.starts_with("1 machine is isolated now and needs release\n"),
         "{told}"
     );
     let expected = [
@@ -117,7 +117,7 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
     assert_eq!((code, live.calls(CallKind::Cancel)), (Some(5), 0), "{told}");
     assert!(told.contains("grant Machine.Read.All"), "{told}");
     let named = told.lines().find_map(|line| {
-        line.strip_prefix("  mde-cancel ")
+        line.strip_prefix("    mde-cancel ")
             .filter(|line| line.contains("--no-precheck"))
     });
     let mut pasted = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
@@ -161,6 +161,6 @@ fn a_signal_ends_the_look_at_what_became_of_the_machines() {
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3));
     let left = std::fs::read_to_string(folder.path().join("todo.csv")).unwrap();
-    let why = "not known: stopped by SIGTERM before the answer came";
+    let why = "not checked: stopped by SIGTERM before the answer came";
     assert!(left.contains(why), "{left}");
 }

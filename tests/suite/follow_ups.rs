@@ -79,7 +79,7 @@ fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_becam
     );
     assert_eq!(output.status.code(), Some(3), "{stdout}{stderr}");
     assert!(
-        stdout.starts_with("3 machines are isolated NOW and need release\n1 machine is kept from"),
+        stdout.starts_with("3 machines still need work\n  3 machines are isolated now and need release\n  1 machine is restricted now"),
         "{stdout}"
     );
     let mut rows = csv::Reader::from_path(here.join("todo.csv")).unwrap();
@@ -92,15 +92,15 @@ fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_becam
         (
             2,
             format!(
-                "unisolate | a release was asked for at {:.0} and has yet to happen",
+                "unisolate | release requested at {:.0}, not done yet",
                 at(60)
             ),
         ),
         (
             3,
-            format!("unisolate | cut off again at {:.0} by somebody", at(120)),
+            format!("unisolate | isolated again at {:.0} by somebody", at(120)),
         ),
-        (4, "unisolate; unrestrict | nothing".to_owned()),
+        (4, "unisolate; unrestrict | no later action".to_owned()),
     ];
     let expected: BTreeMap<_, _> = expected
         .into_iter()
@@ -110,7 +110,7 @@ fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_becam
     let report = std::fs::read_to_string(here.join("report.csv")).unwrap();
     let first = report.lines().nth(1).unwrap();
     assert!(
-        first.contains("needs no hand any more: released by an action of"),
+        first.contains("needs no work any more: released by an action of"),
         "{first}"
     );
     assert!(!first.contains(",unisolate,"), "{first}");

@@ -293,3 +293,147 @@ fn an_excluded_machine_is_no_follow_up_although_its_isolation_succeeded() {
     );
     assert_eq!(place.column("r.csv", "follow_up"), ["", "unisolate"]);
 }
+
+/// A wave of two requestors: three isolations that wait, one at work, three that have Succeeded, of which one machine was
+/// released since and one is excluded, and an older one.
+fn wave() -> Place {
+    let at = |minutes: i64| {
+        let ago = jiff::SignedDuration::from_mins(minutes);
+        Timestamp::now().checked_sub(ago).unwrap()
+    };
+    let wave = [
+        (1, "Isolate", Status::Pending, "ws-1", 60),
+        (2, "Isolate", Status::Pending, "ws-2", 60),
+        (3, "Isolate", Status::Pending, "srv-003", 60),
+        (4, "Isolate", Status::InProgress, "ws-4", 60),
+        (5, "Isolate", Status::Succeeded, "ws-5", 60),
+        (6, "Isolate", Status::Succeeded, "ws-6", 60),
+        (7, "Isolate", Status::Succeeded, "dc-01", 60),
+        (8, "Isolate", Status::Succeeded, "ws-8", 600),
+        (9, "LiveResponse", Status::Succeeded, "ws-9", 60),
+    ];
+    let wave = wave.map(|(number, kind, status, host, minutes)| {
+        let mut record = record(number, kind, status, &format!("{host}.contoso.com"));
+        record.created_at = at(minutes);
+        let requestor = if number == 2 {
+            "ana@contoso.com"
+        } else {
+            "soc-automation"
+        };
+        requestor.clone_into(&mut record.requestor);
+        record
+    });
+    let mut release = record(6, "Unisolate", Status::Succeeded, "ws-6.contoso.com");
+    release.id = nth_id(106);
+    release.created_at = at(30);
+    let place = Place::with(wave.into_iter().chain([release]), "");
+    place.write("keep.txt", "dc-01\nsrv-003.contoso.com\n");
+    place
+}
+
+const TENANT: &str =
+    "--tenant-id 11111111-2222-3333-4444-555555555555 --max-actions 99 --quota none --rate none";
+
+#[test]
+fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
+    let place = wave();
+    let (code, plan) = place.run("preview --type Isolate --since 2h --exclude-from keep.txt");
+    assert_eq!(code, Some(3), "{plan}");
+    for line in [
+        "3 actions to cancel · plan ",
+        "requested by  soc-automation 2, ana@contoso.com 1  (more than one requestor)",
+        "send           Isolate  InProgress        1",
+        "send           Isolate  Pending           2",
+        "already final  Isolate  Succeeded         1  isolated now",
+        "already final  Isolate  Succeeded         1  released since",
+        "skipped        Isolate  Pending           1  excluded by keep.txt:",
+        "skipped        Isolate  Succeeded         1  excluded by keep.txt:",
+        "dc-01.contoso.com; still isolated",
+        "ids from      the tenant: Isolate, Pending or InProgress, or Succeeded of",
+    ] {
+        assert!(plan.contains(line), "{line} is not in\n{plan}");
+    }
+    let words = format!(
+        "run --type Isolate --since 2h --exclude-from keep.txt --yes --report r.csv --follow-up hands.csv {TENANT}"
+    );
+    let (code, told) = place.run(&words);
+    assert_eq!(code, Some(3), "{told}");
+    assert_eq!(place.cancels(), 3, "{told}");
+    for line in [
+        "2 machines still need work",
+        "  1 machine is isolated now and needs release",
+        "  1 machine may have been changed before the cancel: check them",
+        "excluded: 1 machine is still isolated: dc-01.contoso.com",
+        "already_final  2  had already ended: 2 Succeeded",
+        "skipped        2  excluded by keep.txt",
+    ] {
+        assert!(told.contains(line), "{line} is not in\n{told}");
+    }
+    let hands = place.read("hands.csv");
+    let mut hosts: Vec<_> = hands
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').nth(1).unwrap())
+        .collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts, ["ws-4.contoso.com", "ws-5.contoso.com"], "{hands}");
+}
+
+#[test]
+fn without_since_what_succeeded_is_left_out_and_the_plan_says_how_to_include_it() {
+    let place = wave();
+    let (code, plan) = place.run("preview --type Isolate");
+    assert_eq!(code, Some(0), "{plan}");
+    assert!(
+        plan.contains("4 actions to cancel") && !plan.contains("Succeeded  "),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("note: actions that have Succeeded are left out; add --since"),
+        "{plan}"
+    );
+    let (_, plan) = place.run("preview --type LiveResponse");
+    assert!(
+        plan.starts_with("nothing to cancel") && !plan.contains("note:"),
+        "{plan}"
+    );
+    // A status that is typed means just that.
+    let (_, plan) = place.run("preview --type Isolate --since 2h --status Pending");
+    assert!(
+        plan.contains("3 actions to cancel") && !plan.contains("Succeeded"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
+    let place = wave();
+    let (code, plan) = place.run("preview --since 2h");
+    assert_eq!(code, Some(3), "{plan}");
+    assert!(plan.contains("4 actions to cancel"), "{plan}");
+    let (code, told) = place.run(&format!("run --since 2h --yes {TENANT}"));
+    assert_eq!(code, Some(2), "{told}");
+    let (code, listed) = place.run("list --since 2h --summary");
+    assert_eq!(code, Some(0), "{listed}");
+    let counts: Vec<_> = listed
+        .lines()
+        .map(|line| line.splitn(5, ',').take(4).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        counts[..3],
+        [
+            "requestor type status actions",
+            "soc-automation Isolate Succeeded 3",
+            "soc-automation Isolate Pending 2"
+        ]
+    );
+    let (_, table) = place.run("list --since 2h --summary --format table");
+    assert!(table.contains("soc-automation  "), "{table}");
+    let (_, table) = place.run("list --since 2h --format table");
+    assert!(
+        table.ends_with("9 actions\n") && table.contains(&nth_id(1).to_string()),
+        "{table}"
+    );
+    let (_, csv) = place.run("list --since 2h");
+    assert!(csv.starts_with("id,type,status,"), "{csv}");
+}

@@ -345,13 +345,13 @@ fn assert_summary(stdout: &str, outcomes: &BTreeMap<String, u64>) {
     for line in stdout.lines() {
         let mut words = line.split_whitespace();
         let word = words.next().unwrap_or_default();
-        if line.starts_with(' ') && (Outcome::parse(word).is_some() || word == "rows") {
+        if line.starts_with(' ') && (Outcome::parse(word).is_some() || word == "total") {
             let count = words.next().unwrap().replace(',', "");
             counted.insert(word.to_owned(), count.parse().unwrap());
         }
     }
     let total: u64 = outcomes.values().sum();
-    assert_eq!(counted.remove("rows"), Some(total), "{stdout}");
+    assert_eq!(counted.remove("total"), Some(total), "{stdout}");
     assert_eq!(counted, *outcomes, "{stdout}");
 }
 
@@ -389,7 +389,7 @@ fn the_first_run_shows_what_the_readme_says() {
     assert_eq!(run.code, 3, "something is left, as the README says");
     // The world and its mishaps are the same each time; how long it took is not.
     let said = &blocks("text")[0];
-    let end = said.iter().position(|line| line.starts_with(" rows"));
+    let end = said.iter().position(|line| line.starts_with(" total"));
     let printed: Vec<_> = run.stdout.lines().collect();
     assert_eq!(said[..=end.unwrap()], printed[..=end.unwrap()]);
 }

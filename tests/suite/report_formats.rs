@@ -169,7 +169,7 @@ fn json_keeps_every_text_as_it_was_and_prints_nothing_that_acts() {
     assert_eq!(summary["app"], Value::Null);
     assert_eq!(
         summary["left"][0],
-        "2 machines are isolated NOW and need release"
+        "2 machines are isolated now and need release"
     );
     assert_eq!(summary["outcomes"]["cancelled"], 1);
     assert_eq!(summary["throttled"], 1);
@@ -354,7 +354,7 @@ fn every_row_stands_on_the_page_once_with_its_outcome() {
 fn a_ticket_begins_with_what_is_left_and_holds_every_row_of_a_short_run() {
     let rows = hostile_rows();
     let text = written(ReportFormat::Markdown, &rows, &summary(&rows, "x"));
-    assert!(text.starts_with("# 2 machines are isolated NOW and need release\n"));
+    assert!(text.starts_with("# 2 machines are isolated now and need release\n"));
     for row in &rows {
         assert_eq!(text.matches(&row.action_id).count(), 1);
     }

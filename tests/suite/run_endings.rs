@@ -62,7 +62,7 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     std::fs::remove_dir_all(here.join("gone")).unwrap();
     let (code, stdout, stderr) = finish(child);
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stdout.contains("rows"), "no summary: {stdout}");
+    assert!(stdout.contains(" total "), "no summary: {stdout}");
     assert!(stderr.contains("gone/a.csv"), "{stderr}");
     let run = stdout.lines().find_map(|line| line.strip_prefix("run "));
     let state = here.join("state").display().to_string();
@@ -164,7 +164,7 @@ fn no_two_things_of_a_run_stand_in_one_file() {
 
 /// Returns the command that the summary names for what comes next, without the program's name.
 fn next_command(stdout: &str, name: &str) -> Vec<String> {
-    let start = format!("  mde-cancel {name} ");
+    let start = format!("    mde-cancel {name} ");
     let line = stdout.lines().find(|line| line.starts_with(&start));
     let line = line.unwrap_or_else(|| panic!("no {name} in {stdout}"));
     line.split_whitespace().skip(1).map(str::to_owned).collect()
@@ -195,7 +195,7 @@ fn the_command_that_goes_on_can_be_typed_as_it_stands() {
     assert_eq!(code, Some(4), "{stderr}");
     let (code, went_on, stderr) = type_in(here, &next_command(&stdout, "resume"));
     assert!(code == Some(0) || code == Some(3), "{stderr}");
-    assert!(went_on.contains("rows"), "{went_on}");
+    assert!(went_on.contains(" total "), "{went_on}");
     let report = std::fs::read_to_string(here.join("it.csv")).unwrap();
     assert!(!report.contains("not_attempted"), "{report}");
 }

@@ -12,15 +12,12 @@ pub struct ListArgs {
     /// Which actions are meant; all are where nothing is said.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Print in this format
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub format: ListFormat,
+    /// Count actions by type, status and requestor instead of listing them
+    #[arg(long, help_heading = "Output")]
+    pub summary: bool,
+    /// Print in this format [default: table on a terminal, else csv]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Output")]
+    pub format: Option<ListFormat>,
     /// Allow so many reads in any such time, or `none`; repeatable [default: 50/1m,750/1h] [env:
     /// MDE_CANCEL_READ_QUOTA]
     #[arg(
@@ -37,10 +34,11 @@ pub struct ListArgs {
 }
 
 /// How a list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
+    /// A table for people
+    Table,
     /// A header and a line for each action, which `run` reads
-    #[default]
     Csv,
     /// A JSON object for each action, one a line, which `run` reads, too
     Jsonl,

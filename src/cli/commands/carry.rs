@@ -137,6 +137,7 @@ pub(super) async fn carry_out(
             follow_up(
                 (&store, run, id),
                 (&names, reads),
+                !order.keep.is_empty(),
                 &*clock,
                 &mut stop.wishes,
             )

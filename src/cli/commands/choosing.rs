@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use jiff::Timestamp;
 
-use crate::api::Filter;
 use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::settings::SelectionSettings;
+use crate::cli::text::{day_time, local_zone, zone_name};
 use crate::engine::{Precheck, ReadsError, Skips};
 use crate::input::{Input, read_keep_file};
-use crate::model::{Criterion, ExclusionList, Number};
+use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 
 use super::carry::usage;
 
@@ -55,20 +57,62 @@ pub(super) fn input_name(filter: Option<&str>) -> String {
 }
 
 /// Says where the rows of a plan come from.
-pub(super) fn origin(inputs: &[Input], filter: &Filter) -> (&'static str, String) {
+pub(super) fn origin(
+    inputs: &[Input],
+    typed: &SelectionSettings,
+    now: Timestamp,
+) -> (&'static str, String) {
     let name = |input: &Input| match input {
         Input::Stdin => "standard input".to_owned(),
         Input::File(path) => path.display().to_string(),
     };
     let names: Vec<_> = inputs.iter().map(name).collect();
-    match names.as_slice() {
-        [] => (
-            "selected by",
-            filter
-                .text()
-                .unwrap_or_else(|| "no filter: all actions of the tenant".to_owned()),
-        ),
-        names => ("ids from", names.join(", ")),
+    let text = match (names.as_slice(), &typed.filter) {
+        ([], Some(filter)) => format!("the tenant, by the filter {filter}"),
+        ([], None) => format!("the tenant: {}", described(&typed.selection(now), now)),
+        (names, _) => names.join(", "),
+    };
+    ("ids from", text)
+}
+
+/// Says what is selected.
+fn described(selection: &Selection, now: Timestamp) -> String {
+    let zone = local_zone();
+    let time = |at| format!("{} {}", day_time(at, now, &zone), zone_name(at, &zone));
+    let mut parts = Vec::new();
+    let texts = |texts: &mut dyn Iterator<Item = String>| texts.collect::<Vec<_>>().join(" or ");
+    if !selection.types.is_empty() {
+        parts.push(texts(&mut selection.types.iter().map(ToString::to_string)));
+    }
+    if !selection.statuses.is_empty() {
+        let mut statuses = texts(&mut selection.statuses.iter().map(ToString::to_string));
+        if selection.with_succeeded {
+            statuses.push_str(", or Succeeded of types that leave a machine changed");
+        }
+        parts.push(statuses);
+    }
+    if !selection.requestors.is_empty() {
+        let names = texts(&mut selection.requestors.iter().cloned());
+        parts.push(format!("requested by {names}"));
+    }
+    if !selection.machine_ids.is_empty() {
+        let count = Count::new(selection.machine_ids.len() as u64, "machine");
+        parts.push(format!("on {count}"));
+    }
+    parts.extend(
+        selection
+            .since
+            .map(|since| format!("created since {}", time(since))),
+    );
+    parts.extend(
+        selection
+            .until
+            .map(|until| format!("created until {}", time(until))),
+    );
+    if parts.is_empty() {
+        "all actions".to_owned()
+    } else {
+        parts.join(", ")
     }
 }
 

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, LaneNames, Precheck, RunEnd, Skips};
 use crate::model::{
-    ActionId, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome, RunId, Standing,
+    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome,
+    RunId, Standing,
 };
 use crate::report::{Delivery, ReportTarget, write_follow_ups};
 use crate::store::{Record, RunKey, RunState, Store, StoreError};
@@ -18,14 +19,14 @@ use crate::store::{Record, RunKey, RunState, Store, StoreError};
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::meter::{Ended, Meter};
-use crate::cli::plan_text::unmatched_note;
+use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::settings::Verify;
 use crate::cli::stop_reason::{describe_stop, mend};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
 use crate::cli::terminal::{Paint, print, stdout_width};
 
 use super::choosing::nothing_selected;
-use super::follow_up::LeftToDo;
+use super::follow_up::{ExcludedMachine, LeftToDo};
 use super::order::Order;
 use super::outputs::Outputs;
 use super::reports::{follow_ups, state, write_one};
@@ -86,7 +87,19 @@ impl Ending {
             .reader()
             .and_then(|reader| reader.status_counts(self.run, Outcome::AlreadyFinal))
             .map_err(Failure::from)?;
-        let skips = self.skips(store).map_err(Failure::from)?;
+        let reasons = store
+            .reader()
+            .and_then(|reader| reader.skip_reasons(self.run))
+            .map_err(Failure::from)?;
+        let mut skips = Skips::default();
+        let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
+        for (reason, &rows) in &reasons {
+            skips.add(reason, rows);
+            let shared = reason
+                .split_once(": ")
+                .map_or(&**reason, |(shared, _)| shared);
+            *skipped.entry(shared.to_owned()).or_default() += rows;
+        }
         let rows = RowsLeft {
             outcomes: &outcomes,
             skips: &skips,
@@ -113,11 +126,23 @@ impl Ending {
         let journaled = store.write(records).await.map_err(Failure::from);
         // Whatever fails from here on, the rest is still written and said.
         let (mut reports, mut unwritten) = self.write_reports(store);
-        let late_calls = left_to_do.as_ref().map_or(0, |left| left.calls);
-        match left_to_do.and_then(|left| self.write_follow_ups(&left.machines)) {
-            Ok(path) => reports.extend(path),
-            Err(failure) => unwritten.push(failure),
-        }
+        let left_to_do = match left_to_do {
+            Ok(left) => {
+                match self.write_follow_ups(&left.machines) {
+                    Ok(path) => reports.extend(path),
+                    Err(failure) => unwritten.push(failure),
+                }
+                left
+            }
+            Err(failure) => {
+                unwritten.push(failure);
+                LeftToDo::default()
+            }
+        };
+        let notes = self.exclusion_notes(store).unwrap_or_else(|error| {
+            unwritten.push(error.into());
+            Vec::new()
+        });
         if let Some((meter, now)) = meter {
             let ended = Ended {
                 standing: match run_state {
@@ -132,8 +157,11 @@ impl Ending {
         }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.final_statuses = final_statuses;
-        summary.calls += late_calls;
-        summary.notes = self.exclusion_notes(store).map_err(Failure::from)?;
+        summary.calls += left_to_do.calls;
+        summary.notes = notes;
+        summary.skipped = skipped;
+        summary.machines_left = left_to_do.machines.len() as u64;
+        summary.excluded = excluded_lines(&left_to_do.excluded);
         let printed = self.print(&summary).map_err(Failure::of_output);
         for failure in &unwritten {
             failure.print(self.look.error_paint, &self.flags);
@@ -298,14 +326,6 @@ impl Ending {
         Ok(unmatched_note(&matches, true).into_iter().collect())
     }
 
-    fn skips(&self, store: &Store) -> Result<Skips, StoreError> {
-        let mut skips = Skips::default();
-        for (reason, rows) in store.reader()?.skip_reasons(self.run)? {
-            skips.add(&reason, rows);
-        }
-        Ok(skips)
-    }
-
     fn summary(
         &self,
         end: &RunEnd,
@@ -340,6 +360,9 @@ impl Ending {
             retries: end.tally.retries,
             stop: self.stop(end),
             next_steps: next_steps.collect(),
+            skipped: BTreeMap::new(),
+            machines_left: 0,
+            excluded: Vec::new(),
             notes: Vec::new(),
             reports,
         }
@@ -417,6 +440,40 @@ impl Ending {
         }
         steps
     }
+}
+
+/// Names the excluded machines that are still as an action of the run's left them.
+fn excluded_lines(machines: &[ExcludedMachine]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (action_type, state) in [
+        (ActionType::Isolate, "isolated"),
+        (ActionType::RestrictCodeExecution, "restricted"),
+    ] {
+        for (is_checked, how) in [(true, "still "), (false, "")] {
+            let those = machines.iter().filter(|machine| {
+                machine.action_type.as_ref() == Some(&action_type)
+                    && machine.is_checked == is_checked
+            });
+            let mut names: Vec<_> = those.map(|machine| machine.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            if names.is_empty() {
+                continue;
+            }
+            let verb = if names.len() == 1 { "is" } else { "are" };
+            let unless = if is_checked {
+                ""
+            } else {
+                ", unless released since"
+            };
+            lines.push(format!(
+                "excluded: {} {verb} {how}{state}{unless}: {}",
+                Count::new(names.len() as u64, "machine"),
+                first_of(&names)
+            ));
+        }
+    }
+    lines
 }
 
 /// What the rows of a run leave to be done.

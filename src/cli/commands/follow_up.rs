@@ -1,4 +1,4 @@
-//! What a run leaves to be done on machines: looked at once more at its end, and listed machine by machine.
+//! What a run leaves to be done on machines: checked against later actions at its end, and listed machine by machine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -8,94 +8,127 @@ use tokio::sync::mpsc;
 use crate::cli::failure::Failure;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
-use crate::engine::{Aftermath, LaneNames, Need, Reads};
-use crate::model::{ActionType, FollowUp, FollowUpRow, LaneId, ReportRow, RowNumber, RunId, Since};
+use crate::engine::{LaneNames, LaterActions, MachineChange, Reads, is_excluded};
+use crate::model::{
+    ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow, RowNumber, RunId,
+};
 use crate::store::{Record, RunKey, Store, StoreError};
 
-/// Nobody waits longer than this for a list that only may shorten what is left to do.
+/// How long a list is waited for that only may shorten what is left to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run leaves to be done.
 #[derive(Debug, Default)]
 pub(super) struct LeftToDo {
-    /// The machines that still need a hand.
+    /// The machines that still need work.
     pub(super) machines: Vec<FollowUpRow>,
+    /// The excluded machines that are still isolated or restricted, or may be.
+    pub(super) excluded: Vec<ExcludedMachine>,
     /// How many calls it took to find out.
     pub(super) calls: u64,
 }
 
-/// Looks what became of the machines of a run that has ended, journals what needs no hand any more, and returns the rest.
+/// An excluded machine that an action of the run's had isolated or restricted before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExcludedMachine {
+    pub(super) name: String,
+    pub(super) action_type: Option<ActionType>,
+    /// Whether it's known that it hasn't been released since.
+    pub(super) is_checked: bool,
+}
+
+/// A row whose machine an action has changed.
+struct FollowUpItem {
+    row: RowNumber,
+    tenant: Option<String>,
+    change: MachineChange,
+    computer_dns_name: Option<String>,
+    /// What it needs; nothing for an excluded machine.
+    follow_up: Option<FollowUp>,
+}
+
+/// Reads what became of the machines of a run that has ended, journals which need nothing any more, and returns the rest.
 ///
-/// Each tenant is asked for its own; where there are no reads of it, the run stopped before anybody looked.
+/// Each tenant is asked for its own; where there are no reads of it, the run was stopped.
 pub(super) async fn follow_up(
     (store, run, id): (&Store, RunKey, RunId),
     (lanes, mut reads): (&LaneNames, impl FnMut(LaneId) -> Option<Reads>),
+    has_exclusions: bool,
     clock: &dyn Clock,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<LeftToDo, Failure> {
     let reader = store.reader()?;
-    if !reader.has_follow_ups(run)? {
+    if !has_exclusions && !reader.has_follow_ups(run)? {
         return Ok(LeftToDo::default());
     }
-    let needs = needs(reader.report_rows(id)?)?;
-    let mut calls = 0;
+    let items = items(reader.report_rows(id)?)?;
+    let mut left_to_do = LeftToDo::default();
     let until = clock.now().uptime.after(PATIENCE);
-    let mut by_lane: BTreeMap<LaneId, Vec<Need>> = BTreeMap::new();
-    for need in needs {
-        let lane = need.tenant.as_deref().and_then(|name| lanes.find(name));
+    let mut by_lane: BTreeMap<LaneId, Vec<FollowUpItem>> = BTreeMap::new();
+    for item in items {
+        let lane = item.tenant.as_deref().and_then(|name| lanes.find(name));
         by_lane
             .entry(lane.unwrap_or_default())
             .or_default()
-            .push(need);
+            .push(item);
     }
     let mut judged = Vec::new();
-    for (lane, needs) in by_lane {
-        let aftermath = match reads(lane) {
-            None => Err("the run stopped before anybody looked".to_owned()),
+    for (lane, items) in by_lane {
+        let changes: Vec<_> = items.iter().map(|item| item.change.clone()).collect();
+        let later = match reads(lane) {
+            None => Err("the run was stopped".to_owned()),
             Some(mut reads) => {
-                let aftermath = tokio::select! {
+                let later = tokio::select! {
                     biased;
                     Some(reason) = stop.recv() => Err(stopped(&reason)),
-                    aftermath = Aftermath::read(&mut reads, &needs) => aftermath.map_err(|error| error.to_string()),
+                    later = LaterActions::read(&mut reads, &changes) => later.map_err(|error| error.to_string()),
                     () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
                 };
-                calls += reads.calls();
-                aftermath
+                left_to_do.calls += reads.calls();
+                later
             }
         };
-        if let Err(why) = &aftermath {
-            tracing::info!(%why, "whether machines were released since could not be looked at");
+        if let Err(why) = &later {
+            tracing::info!(%why, "later actions of machines could not be read");
         }
-        judged.extend(needs.into_iter().map(|need| {
-            let since = match &aftermath {
-                Ok(aftermath) => aftermath.since(&need),
-                Err(why) => Since::NotKnown(why.clone()),
+        judged.extend(items.into_iter().map(|item| {
+            let activity = match &later {
+                Ok(later) => later.activity(&item.change),
+                Err(why) => LaterActivity::NotChecked(why.clone()),
             };
-            (need, since)
+            (item, activity)
         }));
     }
     // In the order of the rows, whichever tenants they belong to.
-    judged.sort_by_key(|(need, _)| need.row);
+    judged.sort_by_key(|(item, _)| item.row);
     let mut records = Vec::new();
     let mut left = Vec::new();
-    for (need, since) in judged {
-        match since {
-            since @ Since::Released { .. } => records.push(Record::FollowedUp {
-                run,
-                row: need.row,
-                follow_up: None,
-                note: format!("the machine needs no hand any more: {since}"),
+    for (item, activity) in judged {
+        match (item.follow_up, activity) {
+            (None, LaterActivity::Released { .. }) => {}
+            (None, activity) => left_to_do.excluded.push(ExcludedMachine {
+                is_checked: !matches!(activity, LaterActivity::NotChecked(_)),
+                name: (item.computer_dns_name)
+                    .or(item.change.machine_id)
+                    .unwrap_or(item.change.action_id),
+                action_type: item.change.action_type,
             }),
-            since => left.push((need, since)),
+            (Some(_), activity @ LaterActivity::Released { .. }) => {
+                records.push(Record::FollowedUp {
+                    run,
+                    row: item.row,
+                    follow_up: None,
+                    note: format!("the machine needs no work any more: {activity}"),
+                });
+            }
+            (Some(follow_up), activity) => left.push((item, follow_up, activity)),
         }
     }
     if !records.is_empty() {
         store.write(records).await?;
     }
-    Ok(LeftToDo {
-        machines: by_machine(left),
-        calls,
-    })
+    left_to_do.machines = by_machine(left);
+    Ok(left_to_do)
 }
 
 fn stopped(reason: &StopReason) -> String {
@@ -105,60 +138,78 @@ fn stopped(reason: &StopReason) -> String {
     }
 }
 
-/// Gathers the rows whose machines need a hand.
-pub(super) fn needs(
+/// Gathers the rows whose machines need work, and those of excluded machines that are isolated or restricted.
+fn items(
     rows: impl Iterator<Item = Result<ReportRow, StoreError>>,
-) -> Result<Vec<Need>, StoreError> {
-    let mut needs = Vec::new();
+) -> Result<Vec<FollowUpItem>, StoreError> {
+    let mut items = Vec::new();
     for (number, row) in (1..).zip(rows) {
         let row = row?;
-        let Some(follow_up) = row.follow_up.as_deref().and_then(FollowUp::parse) else {
+        let follow_up = row.follow_up.as_deref().and_then(FollowUp::parse);
+        let is_changed = matches!(
+            (row.action_type.as_deref(), row.action_status.as_deref()),
+            (Some("Isolate" | "RestrictCodeExecution"), Some("Succeeded"))
+        );
+        let is_excluded = row.outcome == Outcome::Skipped && is_excluded(&row.reason);
+        if follow_up.is_none() && !(is_excluded && is_changed) {
             continue;
-        };
-        needs.push(Need {
+        }
+        items.push(FollowUpItem {
             row: RowNumber(number),
             tenant: row.tenant,
-            action_id: row.action_id,
-            action_type: row.action_type.as_deref().map(ActionType::parse),
-            created_at: row.created_at,
-            machine_id: row.machine_id,
+            change: MachineChange {
+                action_id: row.action_id,
+                action_type: row.action_type.as_deref().map(ActionType::parse),
+                created_at: row.created_at,
+                machine_id: row.machine_id,
+            },
             computer_dns_name: row.computer_dns_name,
             follow_up,
         });
     }
-    Ok(needs)
+    Ok(items)
 }
 
-/// Lists what a run that has ended long ago left to be done; nobody looks again.
-pub(super) fn unlooked(needs: Vec<Need>) -> Vec<FollowUpRow> {
-    let since = || Since::NotKnown("nobody looked since the run".to_owned());
-    by_machine(needs.into_iter().map(|need| (need, since())).collect())
+/// Lists the machines that a run left to be worked on, from its rows alone.
+pub(super) fn from_journal(
+    rows: impl Iterator<Item = Result<ReportRow, StoreError>>,
+) -> Result<Vec<FollowUpRow>, StoreError> {
+    Ok(unchecked(items(rows)?))
+}
+
+fn unchecked(items: Vec<FollowUpItem>) -> Vec<FollowUpRow> {
+    let why = "the list is made from the run's journal";
+    let unchecked = items.into_iter().filter_map(|item| {
+        let follow_up = item.follow_up?;
+        Some((item, follow_up, LaterActivity::NotChecked(why.to_owned())))
+    });
+    by_machine(unchecked.collect())
 }
 
 /// Puts what one machine of a tenant needs into one row; machines stand in the order of their first row.
-fn by_machine(needs: Vec<(Need, Since)>) -> Vec<FollowUpRow> {
+fn by_machine(items: Vec<(FollowUpItem, FollowUp, LaterActivity)>) -> Vec<FollowUpRow> {
     let mut rows: Vec<FollowUpRow> = Vec::new();
     let mut places: HashMap<(Option<String>, String), usize> = HashMap::new();
-    for (need, since) in needs {
-        let machine = need.machine_id.as_deref().map(str::to_lowercase);
-        let key = machine.map(|machine| (need.tenant.clone(), machine));
+    for (item, follow_up, activity) in items {
+        let machine = item.change.machine_id.as_deref().map(str::to_lowercase);
+        let key = machine.map(|machine| (item.tenant.clone(), machine));
         let place = key.as_ref().and_then(|key| places.get(key)).copied();
         let place = place.unwrap_or_else(|| {
             places.extend(key.map(|key| (key, rows.len())));
             rows.push(FollowUpRow {
-                machine_id: need.machine_id.clone(),
-                computer_dns_name: need.computer_dns_name.clone(),
+                machine_id: item.change.machine_id.clone(),
+                computer_dns_name: item.computer_dns_name.clone(),
                 needs: Vec::new(),
                 since: Vec::new(),
                 action_ids: Vec::new(),
-                tenant: need.tenant.clone(),
+                tenant: item.tenant.clone(),
             });
             rows.len() - 1
         });
         if let Some(row) = rows.get_mut(place) {
-            row.needs.push(need.follow_up);
-            row.since.push(since);
-            row.action_ids.push(need.action_id);
+            row.needs.push(follow_up);
+            row.since.push(activity);
+            row.action_ids.push(item.change.action_id);
         }
     }
     for row in &mut rows {
@@ -174,23 +225,25 @@ mod tests {
 
     #[test]
     fn a_machine_stands_once_in_each_tenant_with_the_tenant_beside_it() {
-        let need = |number, tenant: Option<&str>| Need {
+        let item = |number, tenant: Option<&str>| FollowUpItem {
             row: RowNumber(number),
             tenant: tenant.map(str::to_owned),
-            action_id: number.to_string(),
-            action_type: Some(ActionType::Isolate),
-            created_at: None,
-            machine_id: Some("ABCD".to_owned()),
+            change: MachineChange {
+                action_id: number.to_string(),
+                action_type: Some(ActionType::Isolate),
+                created_at: None,
+                machine_id: Some("ABCD".to_owned()),
+            },
             computer_dns_name: None,
-            follow_up: FollowUp::Unisolate,
+            follow_up: Some(FollowUp::Unisolate),
         };
-        let needs = vec![
-            need(1, Some("contoso")),
-            need(2, Some("fabrikam")),
-            need(3, Some("contoso")),
-            need(4, None),
+        let items = vec![
+            item(1, Some("contoso")),
+            item(2, Some("fabrikam")),
+            item(3, Some("contoso")),
+            item(4, None),
         ];
-        let rows: Vec<_> = unlooked(needs)
+        let rows: Vec<_> = unchecked(items)
             .into_iter()
             .map(|row| (row.tenant.unwrap_or_default(), row.action_ids.join(" ")))
             .collect();

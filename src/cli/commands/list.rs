@@ -1,31 +1,35 @@
-//! `list`: finds actions in the tenant and prints them as they come, ready for `run -`.
+//! `list`: finds actions in the tenant and prints them: as a table on a terminal, else as they come, ready for `run -`.
 //!
 //! Standard output holds the list and nothing else. It has no journal; its reads are counted in the same ledger as those
 //! of runs, beside which it may go on.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 
 use crate::cli::args::ListFormat;
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::list_text::ListText;
 use crate::cli::settings::ListSettings;
+use crate::cli::terminal::print;
+use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
 use crate::model::{Destination, ExclusionList, Facts, MachineAction, Selection};
-use crate::report::{Listing, ListingFormat};
+use crate::report::{ListSummary, Listing, ListingFormat};
 use crate::retry::RetrySettings;
 
 use super::carry::open_store;
 use super::choosing::{read_exclusions, unread};
+use super::ending::Look;
 use super::reading::reads;
 use super::select::filter;
 use super::service::to_read;
 
-/// Prints the actions that are meant.
+/// Prints the actions that are selected, or counts them.
 ///
 /// # Errors
 /// Returns why they cannot be read, or not be printed; what was printed before stands.
-pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
+pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
     let exclude = read_exclusions(&settings.selection.exclude_from)?;
@@ -37,19 +41,71 @@ pub async fn list(settings: ListSettings) -> Result<RunExit, Failure> {
     let mut reads = reads((handles, &scope), place, settings.read_windows, retry).await?;
     let filter = filter(settings.selection.filter, &selection);
     let mut pages = Pages::new(filter, FIRST_PAGE);
-    let format = match settings.format {
-        ListFormat::Csv => ListingFormat::Csv,
-        ListFormat::Jsonl => ListingFormat::Jsonl,
-    };
-    let mut out = Listing::begin(io::stdout(), format).map_err(Failure::of_output)?;
+    let mut out = Out::of(settings.summary, settings.format)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
         page.retain(|action| is_selected(action, &selection, &exclude));
-        out.page(&page).map_err(Failure::of_output)?;
         count += page.len();
+        out.page(page).map_err(Failure::of_output)?;
         tracing::info!(count, calls = reads.calls(), "actions listed so far");
     }
+    let text = ListText {
+        width: look.width,
+        now: clock.now().wall,
+        zone: &local_zone(),
+    };
+    out.finish(&text).map_err(Failure::of_output)?;
     Ok(RunExit::Done)
+}
+
+/// What a list is printed as.
+enum Out {
+    /// Line by line, as the pages come.
+    Lines(Listing<io::Stdout>),
+    /// As a table, once all are there.
+    Table(Vec<MachineAction>),
+    /// In numbers; as a table where there is no format.
+    Summary(ListSummary, Option<ListingFormat>),
+}
+
+impl Out {
+    fn of(is_summary: bool, typed: Option<ListFormat>) -> Result<Self, Failure> {
+        let by_kind = if io::stdout().is_terminal() {
+            ListFormat::Table
+        } else {
+            ListFormat::Csv
+        };
+        let format = match typed.unwrap_or(by_kind) {
+            ListFormat::Table => None,
+            ListFormat::Csv => Some(ListingFormat::Csv),
+            ListFormat::Jsonl => Some(ListingFormat::Jsonl),
+        };
+        Ok(match format {
+            _ if is_summary => Self::Summary(ListSummary::default(), format),
+            None => Self::Table(Vec::new()),
+            Some(format) => {
+                Self::Lines(Listing::begin(io::stdout(), format).map_err(Failure::of_output)?)
+            }
+        })
+    }
+
+    fn page(&mut self, page: Vec<MachineAction>) -> io::Result<()> {
+        match self {
+            Self::Lines(listing) => return listing.page(&page),
+            Self::Table(actions) => actions.extend(page),
+            Self::Summary(summary, _) => page.iter().for_each(|action| summary.add(action)),
+        }
+        Ok(())
+    }
+
+    fn finish(self, text: &ListText<'_>) -> io::Result<()> {
+        match self {
+            Self::Lines(_) => Ok(()),
+            Self::Table(actions) => print(&text.actions(&actions)),
+            Self::Summary(summary, None) => print(&text.summary(&summary)),
+            Self::Summary(summary, Some(format)) => summary.write(io::stdout(), format),
+        }
+    }
 }
 
 /// Looks at an action once more: what a service lets through its filter need not be what was asked for.

@@ -85,7 +85,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
         Some(survey) if settings.inputs.is_empty() => {
-            list(filter.clone(), planner, (survey, &*clock), &mut printing).await?
+            list(filter, planner, (survey, &*clock), &mut printing).await?
         }
         survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
     };
@@ -105,7 +105,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         Some(identity) => identity.place().into(),
         None => Vec::new(),
     };
-    place.push(origin(&settings.inputs, &filter));
+    place.push(origin(&settings.inputs, &settings.selection, now.wall));
     let notes = settings.selection.notes();
     let text = PlanText {
         summary: &summary,

@@ -15,7 +15,7 @@ use crate::report::{
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
-use super::follow_up::{needs, unlooked};
+use super::follow_up::from_journal;
 use super::order::Order;
 use super::outputs::Outputs;
 use super::past::PastRun;
@@ -43,7 +43,7 @@ pub(super) fn write_all(run: &PastRun, outputs: &Outputs, now: Timestamp) -> Res
         return Ok(());
     };
     let rows = run.reader()?.report_rows(id).map_err(state)?;
-    let machines = unlooked(needs(rows).map_err(state)?);
+    let machines = from_journal(rows).map_err(state)?;
     write_follow_ups(target, &machines).map_err(|error| Failure::new(FailureKind::Report, error))
 }
 

@@ -112,7 +112,11 @@ pub async fn run(
             } else {
                 PlanOrigin::Input
             },
-            about: vec![origin(&settings.inputs, &filter)],
+            about: vec![origin(
+                &settings.inputs,
+                &settings.selection,
+                clock.now().wall,
+            )],
             notes: settings.selection.notes(),
             progress,
         };

@@ -19,8 +19,10 @@ use super::surroundings::Surroundings;
 pub struct ListSettings {
     /// Which actions are meant.
     pub selection: SelectionSettings,
-    /// How they are printed.
-    pub format: ListFormat,
+    /// Whether they are counted instead of listed.
+    pub summary: bool,
+    /// How they are printed; by the output's kind where nothing was typed.
+    pub format: Option<ListFormat>,
     /// What the service allows.
     pub read_windows: Windows,
     /// How long one call may take.
@@ -43,6 +45,7 @@ impl ListSettings {
         };
         Ok(Self {
             selection: SelectionSettings::resolve(typed.selection)?,
+            summary: typed.summary,
             format: typed.format,
             read_windows: Allowance::resolve(allowance, around)?.read,
             timeout: CALL_TIMEOUT,
