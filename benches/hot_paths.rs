@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, Effect, Event, GateSettings, LaneSettings,
 };
-use mde_cancel::input::{BookmarkUse, Input, InputFormat, InputSettings, open};
+use mde_cancel::input::{Input, InputFormat, InputSettings, open};
 use mde_cancel::model::{
     ActionId, ActionStatus, BootId, Destination, LaneId, MachineAction, Moment, Reply, ReplyKind,
     RowContext, RowNumber, RunId, Scope, Source, Uptime,
@@ -207,16 +208,18 @@ fn read_rows(bencher: Bencher<'_, '_>, written: Written) {
     std::fs::write(&path, written.bytes()).unwrap();
     let settings = InputSettings {
         format: written.format(),
-        bookmarks: BookmarkUse::Kept,
+        checkpoints: true,
         ..InputSettings::default()
     };
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        let inputs = open(&[Input::File(path.clone())], &settings).unwrap();
-        let sound = inputs
-            .into_iter()
-            .flatten()
-            .filter(|row| row.as_ref().unwrap().id.is_ok());
-        assert_eq!(sound.count(), ROWS as usize);
+        let mut inputs = open(&[Input::File(path.clone())], &settings).unwrap();
+        let mut sound = 0;
+        let read = inputs[0].read(&mut |chunk| {
+            sound += chunk.rows.iter().filter(|row| row.id.is_ok()).count();
+            ControlFlow::Continue(())
+        });
+        read.unwrap();
+        assert_eq!(sound, ROWS as usize);
     });
 }
 

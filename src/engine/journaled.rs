@@ -5,13 +5,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::input::InputError;
+use crate::input::{InputError, OpenInput};
 use crate::model::{ActionId, FollowUp, Outcome, ReportRow, RunId};
 use crate::store::{InputMark, Reader, RunKey, Store, StoreError};
 
 use super::core::StopReason;
-use super::feed;
-use super::feed::{Fed, Place};
+use super::feed::{Fed, read_inputs};
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary, Verdict};
 use super::shell::{Before, Beyond, EngineError, Intake};
@@ -41,18 +40,11 @@ pub async fn journal(
     clock: &Arc<dyn Clock>,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<Journaled, EngineError> {
-    let Intake::Read {
-        inputs,
-        first,
-        beyond,
-    } = intake
-    else {
+    let Intake::Read { inputs, beyond } = intake else {
         return Ok(Journaled::Whole);
     };
-    let mut place = inputs
-        .first()
-        .and_then(|input| Place::in_input(input, first));
-    let mut fed = feed::start(inputs, first).map_err(EngineError::Thread)?;
+    let mut checkpoint = inputs.first().and_then(OpenInput::checkpoint);
+    let mut fed = read_inputs(inputs).map_err(EngineError::Thread)?;
     let mut batch = Vec::new();
     loop {
         tokio::select! {
@@ -68,16 +60,17 @@ pub async fn journal(
         let mut end = None;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Rows(chunk, behind) => {
-                    rows.extend(chunk.into_iter().map(|row| planner.plan(row, now.wall)));
-                    place = behind;
+                Fed::Rows(chunk) => {
+                    let read = chunk.rows.into_iter();
+                    rows.extend(read.map(|row| planner.plan(row, now.wall)));
+                    checkpoint = chunk.checkpoint;
                 }
                 Fed::End(error) => end = Some(error.map_or(Journaled::Whole, Journaled::Broken)),
             }
         }
         let mark = InputMark {
             rows_read: u64::from(planner.last().0),
-            position: place.as_ref().and_then(Place::written),
+            position: checkpoint.and_then(|at| serde_json::to_string(&at).ok()),
             complete: matches!(end, Some(Journaled::Whole)) && beyond == Beyond::Nothing,
         };
         store.append_rows(run, rows, mark).await?;

@@ -34,7 +34,7 @@ mod journaled;
 mod tenant;
 
 pub use executor::{LaneHandles, LaneWay};
-pub use feed::Place;
+pub use feed::{Fed, read_inputs};
 pub use journaled::{Journaled, journal, look_over, recall};
 pub use lane_names::{LaneName, LaneNames};
 pub use later_actions::{LaterActions, MachineChange};

@@ -12,15 +12,14 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::input::{InputError, OpenInput};
+use crate::input::{InputCheckpoint, InputError, OpenInput};
 use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::quota::forecast;
 use crate::store::{Appended, InputMark, NewRow, Pending, RunKey, Store, StoreError};
 
 use super::core::{Core, Effect, Event, StopReason, Tally};
 use super::executor::{LaneWay, Performed, Performing, perform};
-use super::feed;
-use super::feed::{Fed, Place};
+use super::feed::{Fed, read_inputs};
 use super::observer::{Observer, RunView};
 use super::plan::Planner;
 
@@ -61,12 +60,10 @@ pub struct RunParts {
 
 /// What a run still has to read.
 pub enum Intake {
-    /// These, of which the first stands at a position of the run's list.
+    /// These.
     Read {
         /// Opened, and set to where reading goes on.
         inputs: Vec<OpenInput>,
-        /// The position of the first one.
-        first: usize,
         /// What the list names behind them.
         beyond: Beyond,
     },
@@ -163,19 +160,16 @@ pub async fn execute(
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
-    let (mut beyond, mut place) = (Beyond::Nothing, None);
+    let (mut beyond, mut checkpoint) = (Beyond::Nothing, None);
     let (is_stream, rows) = match parts.intake {
         Intake::Read {
             inputs,
-            first,
             beyond: behind,
         } => {
             beyond = behind;
-            place = inputs
-                .first()
-                .and_then(|input| Place::in_input(input, first));
+            checkpoint = inputs.first().and_then(OpenInput::checkpoint);
             let is_stream = inputs.iter().any(OpenInput::is_stream);
-            let rows = feed::start(inputs, first).map_err(EngineError::Thread)?;
+            let rows = read_inputs(inputs).map_err(EngineError::Thread)?;
             (is_stream, Some(rows))
         }
         Intake::Nothing => (false, None),
@@ -183,7 +177,7 @@ pub async fn execute(
     let mut shell = Shell {
         is_stream,
         beyond,
-        place,
+        checkpoint,
         rows,
         store: parts.store,
         clock: parts.clock,
@@ -237,7 +231,7 @@ struct Shell<'run> {
     is_stream: bool,
     beyond: Beyond,
     /// Behind the last row that was taken in, where there is one.
-    place: Option<Place>,
+    checkpoint: Option<InputCheckpoint>,
     store: Store,
     clock: Arc<dyn Clock>,
     run: RunKey,
@@ -365,13 +359,10 @@ impl Shell<'_> {
         let mut is_broken = is_end;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Rows(chunk, behind) => {
-                    rows.extend(
-                        chunk
-                            .into_iter()
-                            .map(|row| self.planner.plan(row, now.wall)),
-                    );
-                    self.place = behind;
+                Fed::Rows(chunk) => {
+                    let read = chunk.rows.into_iter();
+                    rows.extend(read.map(|row| self.planner.plan(row, now.wall)));
+                    self.checkpoint = chunk.checkpoint;
                 }
                 Fed::End(error) => {
                     is_end = true;
@@ -386,7 +377,9 @@ impl Shell<'_> {
         }
         let mark = InputMark {
             rows_read: u64::from(self.planner.last().0),
-            position: self.place.as_ref().and_then(Place::written),
+            position: self
+                .checkpoint
+                .and_then(|at| serde_json::to_string(&at).ok()),
             complete: is_end && !is_broken && self.beyond == Beyond::Nothing,
         };
         let mut appending = Appending {

@@ -6,12 +6,10 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// A file is not the one that was read before.
-    #[error("{name} is not what was read before: {what}")]
+    #[error("{name} does not begin with the rows that were read before")]
     Changed {
         /// The file as the user named it.
         name: String,
-        /// What differs.
-        what: String,
     },
     /// A folder stands where a file should.
     #[error("{name} is a folder, not a file of action ids")]
@@ -24,6 +22,16 @@ pub enum InputError {
     Empty {
         /// The file as the user named it.
         name: String,
+    },
+    /// A JSON document is broken. What follows cannot be told from it.
+    #[error("{name} is not valid JSON from line {line} on: {what}")]
+    Json {
+        /// The input as the user named it.
+        name: String,
+        /// The line of the fault.
+        line: u64,
+        /// What is wrong.
+        what: String,
     },
     /// The column that was asked for is not there.
     #[error("{name} has no column {column:?}; seen: {seen}")]
@@ -41,6 +49,24 @@ pub enum InputError {
         /// The input as the user named it.
         name: String,
         /// What stands in its place.
+        seen: String,
+    },
+    /// Bytes of another kind of file.
+    #[error("{name} is {what}")]
+    NoText {
+        /// The input as the user named it.
+        name: String,
+        /// What it is, and the way out.
+        what: &'static str,
+    },
+    /// Machines are named, and no actions.
+    #[error(
+        "{name} has machine ids and no action ids; select the actions of these machines with --machine-id; seen: {seen}"
+    )]
+    OnlyMachineIds {
+        /// The input as the user named it.
+        name: String,
+        /// What stands in place of an action id.
         seen: String,
     },
     /// The file cannot be opened.

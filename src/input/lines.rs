@@ -1,23 +1,19 @@
-//! Lines of text: plain lists of ids, and the line ends that JSON lines share with them.
+//! Lines of text: plain lists of ids, and the line ends that JSON Lines shares with them.
 
-use std::io;
+use std::ops::ControlFlow;
 
 use crate::model::ActionId;
 
-use super::byte_source::{ByteSource, Filled, MAX_ROW};
-use super::columns::{Columns, RowReading};
+use super::RowSink;
+use super::input_error::InputError;
+use super::row::ParsedRow;
+use super::source::{MAX_ROW, TextSource};
 
 /// How much of a line that is too long is shown.
 const HEAD: usize = 400;
 
-/// The word on a row that is longer than [`MAX_ROW`].
+/// The reason of a row that is longer than [`MAX_ROW`].
 pub(super) const TOO_LONG: &str = "line too long (more than 1 MiB)";
-
-/// The word on a row that holds bytes no text has.
-pub(super) const NO_TEXT: &str = "the row is not valid UTF-8 or UTF-16";
-
-/// The word on a row with a NUL byte.
-pub(super) const HOLDS_NUL: &str = "the row holds a NUL byte";
 
 /// Where the next line ends.
 pub(super) enum LineEnd {
@@ -30,10 +26,7 @@ pub(super) enum LineEnd {
 }
 
 /// Finds the end of the next line and reads no further than it must.
-///
-/// # Errors
-/// Returns the reader's error.
-pub(super) fn find_line_end(source: &mut ByteSource) -> io::Result<LineEnd> {
+pub(super) fn find_line_end(source: &mut TextSource) -> Result<LineEnd, InputError> {
     let mut seen = 0;
     loop {
         let unseen = &source.available()[seen..];
@@ -45,11 +38,10 @@ pub(super) fn find_line_end(source: &mut ByteSource) -> io::Result<LineEnd> {
         if end.is_some() {
             return Ok(LineEnd::At(seen));
         }
-        if source.fill()? == Filled::Ended {
-            return Ok(if seen == 0 {
-                LineEnd::Ended
-            } else {
-                LineEnd::At(seen)
+        if !source.fill()? {
+            return Ok(match seen {
+                0 => LineEnd::Ended,
+                _ => LineEnd::At(seen),
             });
         }
     }
@@ -59,87 +51,106 @@ fn is_line_end(byte: u8) -> bool {
     byte == b'\n' || byte == b'\r'
 }
 
-/// Reads lines until one is a row, and returns it with its line.
-///
-/// # Errors
-/// Returns the reader's error.
-pub(super) fn next_row(
-    source: &mut ByteSource,
-    mut read: impl FnMut(&[u8]) -> Option<RowReading>,
-) -> io::Result<Option<(u64, RowReading)>> {
-    loop {
-        let line = source.line();
-        let row = match find_line_end(source)? {
-            LineEnd::Ended => return Ok(None),
-            LineEnd::TooFar => Some(bad_row(TOO_LONG, &drop_line(source)?)),
-            LineEnd::At(end) => {
-                let row = read(&source.available()[..end]);
-                // With its line end, so that a bookmark stands between two lines.
-                source.consume(end + 1);
-                row
-            }
+/// Reads all lines as rows; `read` makes a row of a line, or none of one that is passed over.
+pub(super) fn read(
+    source: &mut TextSource,
+    read: impl Fn(&str) -> Option<ParsedRow>,
+    sink: &mut RowSink<'_>,
+) -> Result<(), InputError> {
+    while let Some(line) = next_line(source)? {
+        let row = if line.is_too_long {
+            Some(ParsedRow::bad(TOO_LONG, &line.text))
+        } else {
+            read(&line.text)
         };
-        if let Some(row) = row {
-            return Ok(Some((line, row)));
+        if let Some(row) = row
+            && sink(line.number, row) == ControlFlow::Break(())
+        {
+            break;
         }
     }
+    Ok(())
+}
+
+/// One line.
+pub(super) struct Line {
+    pub(super) number: u64,
+    /// The beginning of one that is too long.
+    pub(super) text: String,
+    pub(super) is_too_long: bool,
+}
+
+pub(super) fn next_line(source: &mut TextSource) -> Result<Option<Line>, InputError> {
+    let number = source.line();
+    let end = find_line_end(source)?;
+    let text = match end {
+        LineEnd::Ended => return Ok(None),
+        LineEnd::TooFar => drop_line(source)?,
+        LineEnd::At(end) => {
+            let text = text(&source.available()[..end]);
+            source.consume(end + 1);
+            text
+        }
+    };
+    Ok(Some(Line {
+        number,
+        text,
+        is_too_long: matches!(end, LineEnd::TooFar),
+    }))
 }
 
 /// Gives a line up as it comes, and returns its beginning.
-pub(super) fn drop_line(source: &mut ByteSource) -> io::Result<String> {
-    let head = head(source.available());
+pub(super) fn drop_line(source: &mut TextSource) -> Result<String, InputError> {
+    let available = source.available();
+    let head = text(&available[..available.len().min(HEAD)]);
     loop {
         let available = source.available();
         if let Some(at) = available.iter().position(|byte| is_line_end(*byte)) {
             source.consume(at + 1);
             return Ok(head);
         }
-        source.consume(source.available().len());
-        if source.fill()? == Filled::Ended {
+        source.consume(available.len());
+        if !source.fill()? {
             return Ok(head);
         }
     }
 }
 
-/// Returns the beginning of a row that is shown although it cannot be used.
-pub(super) fn head(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD)]).into_owned()
-}
-
-/// Returns a row that cannot be used, with what there is to show of it.
-pub(super) fn bad_row(reason: impl Into<String>, shown: &str) -> RowReading {
-    RowReading {
-        id: Err(reason.into()),
-        ..Columns::only_id(0).row(|_| Some(shown))
-    }
-}
-
-/// Returns the text of a row, or the row that says why there is none.
-pub(super) fn checked(bytes: &[u8]) -> Result<&str, Box<RowReading>> {
-    let fault = |reason| Err(Box::new(bad_row(reason, &head(bytes))));
-    match std::str::from_utf8(bytes) {
-        Ok(_) if bytes.contains(&0) => fault(HOLDS_NUL),
-        Ok(text) => Ok(text),
-        Err(_) => fault(NO_TEXT),
-    }
+/// Returns bytes of a [`TextSource`], which are UTF-8 but where they are cut.
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Reads one plain line; `None` for a blank one and for a comment.
-pub(super) fn plain_row(bytes: &[u8]) -> Option<RowReading> {
-    let text = match checked(bytes) {
-        Ok(text) => without_comment(text),
-        Err(bad) => return Some(*bad),
-    };
-    (!text.is_empty()).then(|| Columns::only_id(0).row(|_| Some(text)))
+pub(super) fn plain_row(line: &str) -> Option<ParsedRow> {
+    let text = bare(line);
+    (!text.is_empty()).then(|| ParsedRow::of_id(text))
 }
 
 /// Takes a comment off: a `#` at the start, or after a blank.
 pub(super) fn without_comment(line: &str) -> &str {
-    let comment = line
-        .match_indices('#')
-        .map(|(at, _)| at)
-        .find(|at| *at == 0 || line[..*at].ends_with([' ', '\t']));
+    let line = line.trim();
+    let comment = line.match_indices('#').map(|(at, _)| at).find(|at| {
+        line[..*at]
+            .chars()
+            .next_back()
+            .is_none_or(char::is_whitespace)
+    });
     line[..comment.unwrap_or(line.len())].trim()
+}
+
+/// Takes off what stands around an id in a list that was cut out of code or of a ticket: a bullet, quotes, commas.
+fn bare(line: &str) -> &str {
+    let line = without_comment(line);
+    let bare = line
+        .trim_start_matches(['-', '*', '•', ' '])
+        .trim_matches(['"', '\'', '`', ',', ';', ' ', '\t']);
+    // What is no id is shown as it is.
+    if ActionId::parse(bare).is_ok() {
+        bare
+    } else {
+        line
+    }
 }
 
 /// Returns whether a first line looks like one of a plain list: an id, or what somebody made of one.
@@ -154,31 +165,54 @@ pub(super) fn is_plain_id(line: &str) -> bool {
     like_an_id || ActionId::parse(line).is_ok()
 }
 
+/// Returns whether a line is an id with something around it.
+pub(super) fn is_wrapped_id(line: &str) -> bool {
+    ActionId::parse(bare(line)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+
     #[test]
     fn comments_and_blanks_are_no_rows() {
-        for line in ["", "  \t", "# all of it", "  # all of it"] {
-            assert!(plain_row(line.as_bytes()).is_none(), "{line:?}");
+        for line in [
+            "",
+            "  \t",
+            "# all of it",
+            "  # all of it",
+            "\u{b}# \0",
+            "\u{a0}",
+        ] {
+            assert!(plain_row(line).is_none(), "{line:?}");
         }
-        let row = plain_row(b" 7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\t# server 7").unwrap();
+        let row = plain_row(&format!(" {A}\t# server 7")).unwrap();
         assert!(row.id.is_ok());
-        let row = plain_row(b"7f3c2a10#1").unwrap();
+        let row = plain_row("7f3c2a10#1").unwrap();
         assert_eq!(row.id_text, "7f3c2a10#1");
         assert_eq!(row.id.unwrap_err(), "the id is not a GUID");
     }
 
     #[test]
-    fn what_is_no_text_is_shown_and_named() {
-        let row = plain_row(b"7f3c\xFF").unwrap();
-        assert_eq!(
-            (row.id.unwrap_err(), row.id_text),
-            (NO_TEXT.into(), "7f3c\u{FFFD}".into())
-        );
-        let row = plain_row(b"7f3c\0").unwrap();
-        assert_eq!(row.id.unwrap_err(), HOLDS_NUL);
+    fn what_stands_around_an_id_is_stripped() {
+        for line in [
+            format!("\"{A}\","),
+            format!("  '{A}' ,"),
+            format!("- `{A}`"),
+            format!("• {A};"),
+            format!("\"{{{A}}}\","),
+            A.replace('-', ""),
+        ] {
+            assert!(is_wrapped_id(&line), "{line}");
+            assert_eq!(
+                plain_row(&line).unwrap().id.unwrap().to_string(),
+                A,
+                "{line}"
+            );
+        }
+        assert_eq!(plain_row("\"x\",").unwrap().id_text, "\"x\",");
     }
 
     #[test]

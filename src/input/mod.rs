@@ -1,38 +1,30 @@
-//! Reads ids from files and streams and hands on rows: every line becomes a row, good or bad.
+//! Reads ids from files and streams and hands on rows: every record becomes a row, good or bad.
 //!
-//! A bad row is data and never stops the reading; an [`InputError`] means that an input as a whole cannot be used. The
-//! module decides nothing about rows but what they themselves say, and holds no more than one of them in memory.
+//! A bad row is data and never stops the reading; an [`InputError`] means that an input as a whole cannot be used, or no
+//! further. The module decides nothing about rows but what they themselves say, and holds few of them in memory.
 //!
-//! Bytes come through a byte source (byte order marks, UTF-16, short reads) to one reader a format; what a header or a
-//! key means is written down once, in the columns. The CSV reader drives `csv_core`, the parser inside the csv crate,
-//! for it alone lets a row of unbounded length be dropped without being held, and tells how many bytes a row took.
+//! `source` makes UTF-8 text of any encoding, `detect` tells the format, and one reader a format (`csv`, `json`, `lines`)
+//! gives each row to a function as it comes. What a header or a key means is written down once, in `header`; what the
+//! cells of a row say, in `row`.
 
-mod bookmark;
-mod byte_source;
-mod cells;
-mod column_name;
+mod checkpoint;
+mod csv;
+mod detect;
+mod exclusions;
+mod header;
 mod input_error;
-mod standing;
-
-mod columns;
-
+mod json;
 mod lines;
-
-mod delimited;
-mod json_record;
-mod json_scan;
-mod json_stream;
-
-mod sniff;
-
-mod settings;
-
-mod exclusion_file;
-
 mod open_input;
+mod row;
+mod settings;
+mod source;
 
-pub use bookmark::Bookmark;
-pub use exclusion_file::{KeepFileError, read_keep_file};
+pub use checkpoint::InputCheckpoint;
+pub use exclusions::{KeepFileError, read_keep_file};
 pub use input_error::InputError;
-pub use open_input::{OpenInput, open};
-pub use settings::{BookmarkUse, Input, InputFormat, InputSettings};
+pub use open_input::{InputChunk, OpenInput, open, open_from};
+pub use settings::{Input, InputFormat, InputSettings};
+
+/// Takes rows with their line, and says whether more are wanted.
+type RowSink<'s> = dyn FnMut(u64, row::ParsedRow) -> std::ops::ControlFlow<()> + 's;

@@ -1,90 +1,106 @@
-//! An input that was opened, whose header fits, and whose rows come one at a time.
+//! An input that was opened, and whose rows are handed on in chunks.
 
 use std::fs::File;
-use std::io;
-use std::io::{Read, Seek as _};
+use std::io::{self, Read, Seek as _};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::model::{InputRow, Source};
 
-use super::bookmark::{Bookmark, FileStamp};
-use super::byte_source::ByteSource;
-use super::columns::RowReading;
-use super::delimited::DelimitedRows;
+use super::checkpoint::{InputCheckpoint, RowHash};
 use super::input_error::InputError;
-use super::json_record::JsonRows;
-use super::json_stream::JsonStream;
-use super::settings::{BookmarkUse, Input, InputFormat, InputSettings};
-use super::sniff::Layout;
-use super::{cells, lines, sniff};
+use super::settings::{Input, InputFormat, InputSettings};
+use super::source::TextSource;
+use super::{csv, detect, json, lines};
 
 /// The name of standard input in sources and messages.
 const STDIN: &str = "stdin";
 
-/// How the rows are read.
-enum Rows {
-    /// The first line was not looked at yet: a stream that must not be waited for.
-    Unbegun,
-    Delimited(Box<DelimitedRows>),
-    Json(JsonStream),
-    JsonLines(JsonRows),
-    Lines,
-    Done,
+/// How many rows of a file are handed on together.
+const CHUNK: usize = 64;
+
+/// Rows of an input, good or bad.
+#[derive(Debug)]
+pub struct InputChunk {
+    /// In their order.
+    pub rows: Vec<InputRow>,
+    /// How far the input is read with them; of a file, where checkpoints are asked for.
+    pub checkpoint: Option<InputCheckpoint>,
 }
 
-/// An input whose rows can be read. Every row comes once, good or bad; after an error nothing comes any more.
+/// An input whose rows can be read.
 pub struct OpenInput {
     name: Arc<str>,
     settings: InputSettings,
-    source: ByteSource,
-    rows: Rows,
-    /// The first row, where it had to be read to know the columns.
-    first: Option<(u64, RowReading)>,
-    file: Option<(Arc<File>, FileStamp)>,
+    /// Its place in the run's list.
+    position: usize,
+    bytes: Bytes,
+    /// The rows that are passed over.
+    skipped: RowHash,
+    warning: Option<String>,
 }
 
-/// Opens every input and checks its header before anything is sent.
+enum Bytes {
+    /// A regular file, which can be read again.
+    File(File),
+    /// Anything else, until it is read.
+    Stream(Option<Box<dyn Read + Send>>),
+}
+
+/// Opens every input, and looks whether files have a header that fits.
 ///
-/// Standard input is not waited for: its header is checked when the first row is asked for. An input that is not a
-/// regular file, such as a named pipe, is waited for here until its first line is there.
+/// What is not a regular file, such as standard input or a named pipe, is not waited for: its header is checked when it
+/// is read.
 ///
 /// # Errors
 /// Returns why the first of them that cannot be used cannot.
 pub fn open(inputs: &[Input], settings: &InputSettings) -> Result<Vec<OpenInput>, InputError> {
+    open_from(0, inputs, settings)
+}
+
+/// Opens the inputs of a run's list from the one at `first` on.
+///
+/// # Errors
+/// Returns why the first of them that cannot be used cannot.
+pub fn open_from(
+    first: usize,
+    inputs: &[Input],
+    settings: &InputSettings,
+) -> Result<Vec<OpenInput>, InputError> {
     let stdin = inputs.iter().filter(|input| **input == Input::Stdin);
     if stdin.count() > 1 {
         return Err(InputError::StdinTwice);
     }
-    inputs
-        .iter()
-        .map(|input| match input {
-            Input::Stdin => Ok(OpenInput::from_reader(
-                STDIN,
-                Box::new(io::stdin()),
-                settings,
-            )),
+    let opened = inputs.iter().zip(first..).map(|(input, position)| {
+        let mut input = match input {
+            Input::Stdin => OpenInput::from_reader(STDIN, Box::new(io::stdin()), settings),
             Input::File(path) => {
-                let name = path.to_string_lossy();
-                OpenInput::from_file(&name, File::open(path), settings)
+                OpenInput::from_file(&path.to_string_lossy(), File::open(path), settings)?
             }
-        })
-        .collect()
+        };
+        input.position = position;
+        Ok(input)
+    });
+    opened.collect()
 }
 
 impl OpenInput {
-    /// Wraps a stream, from which nothing is read before the first row is asked for.
+    /// Wraps a stream, from which nothing is read yet.
     pub fn from_reader(name: &str, reader: Box<dyn Read + Send>, settings: &InputSettings) -> Self {
+        Self::new(name, Bytes::Stream(Some(reader)), settings)
+    }
+
+    fn new(name: &str, bytes: Bytes, settings: &InputSettings) -> Self {
         Self {
             name: Arc::from(name),
             settings: settings.clone(),
-            source: ByteSource::new(reader),
-            rows: Rows::Unbegun,
-            first: None,
-            file: None,
+            position: 0,
+            bytes,
+            skipped: RowHash::new(),
+            warning: None,
         }
     }
 
-    /// Takes a file over and looks at its first line.
     fn from_file(
         name: &str,
         file: io::Result<File>,
@@ -94,21 +110,18 @@ impl OpenInput {
             name: name.to_owned(),
             source,
         };
-        let file = Arc::new(file.map_err(broken)?);
+        let file = file.map_err(broken)?;
         let metadata = file.metadata().map_err(broken)?;
         if metadata.is_dir() {
             return Err(InputError::Directory {
                 name: name.to_owned(),
             });
         }
-        let mut input = Self::from_reader(name, Box::new(Arc::clone(&file)), settings);
-        if metadata.is_file() {
-            if settings.bookmarks == BookmarkUse::Kept {
-                input.source.keep_digest();
-            }
-            input.file = Some((file, FileStamp::of(&metadata)));
+        if !metadata.is_file() {
+            return Ok(Self::from_reader(name, Box::new(file), settings));
         }
-        input.begin()?;
+        let mut input = Self::new(name, Bytes::File(file), settings);
+        input.read_rows(&mut |_| ControlFlow::Break(()))?;
         Ok(input)
     }
 
@@ -119,230 +132,175 @@ impl OpenInput {
 
     /// Returns whether this is no regular file, so that nobody knows when its end will come.
     pub fn is_stream(&self) -> bool {
-        self.file.is_none()
+        matches!(self.bytes, Bytes::Stream(_))
     }
 
-    /// Returns the place behind the last row that was handed out, where the reading can be taken up there: in a
-    /// regular file, opened with [`BookmarkUse::Kept`].
-    pub fn bookmark(&self) -> Option<Bookmark> {
-        let (_, stamp) = self.file.as_ref()?;
-        if self.first.is_some() {
-            return None;
-        }
-        Some(Bookmark {
-            offset: self.source.offset(),
-            line: self.source.line(),
-            stamp: *stamp,
-            digest: self.source.digest()?,
-        })
+    /// Says what the user should know of an input that was read.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
-    /// Goes on at a bookmark of an earlier reading, instead of at the first row.
+    /// Returns how far the rows that are passed over reach.
+    pub fn checkpoint(&self) -> Option<InputCheckpoint> {
+        (self.settings.checkpoints && !self.is_stream())
+            .then(|| self.skipped.checkpoint(self.position))
+    }
+
+    /// Passes over the rows up to a checkpoint of an earlier reading.
     ///
     /// # Errors
-    /// Returns an error where this is not the file that was marked, or cannot be read.
-    pub fn resume(&mut self, bookmark: &Bookmark) -> Result<(), InputError> {
-        let changed = |what: String| InputError::Changed {
-            name: self.name.to_string(),
-            what,
-        };
-        let broken = |source| InputError::Read {
-            name: self.name.to_string(),
-            line: bookmark.line,
-            source,
-        };
-        let Some((file, stamp)) = self.file.as_ref() else {
-            return Err(changed("it is no regular file any more".to_owned()));
-        };
-        if let Some(what) = bookmark.stamp_differs(*stamp) {
-            return Err(changed(what));
-        }
-        // The row that was looked at in opening lies before every bookmark.
-        self.first = None;
-        if self.source.is_decoded() || matches!(self.rows, Rows::Json(_)) {
-            return self.read_on_to(bookmark);
-        }
-        let mut file = &**file;
-        file.rewind().map_err(broken)?;
-        let Some(digest) = bookmark.read_up_to(&mut file).map_err(broken)? else {
-            return Err(changed("its text is another".to_owned()));
-        };
-        self.source.go_on_at(bookmark.offset, bookmark.line, digest);
-        Ok(())
-    }
-
-    /// Reads the rows before a bookmark once more, where nobody can begin in the middle: in UTF-16, whose bytes are not
-    /// those that were counted, and in a JSON document, whose rows depend on what they stand in.
-    fn read_on_to(&mut self, bookmark: &Bookmark) -> Result<(), InputError> {
-        while self.source.offset() < bookmark.offset {
-            if self.next().transpose()?.is_none() {
-                break;
-            }
-        }
-        let is_there = self.source.offset() == bookmark.offset
-            && self.source.digest() == Some(bookmark.digest);
-        if is_there {
+    /// Returns an error where the file does not begin with the rows that were read then.
+    pub fn resume(&mut self, from: &InputCheckpoint) -> Result<(), InputError> {
+        self.skip(from.rows)?;
+        if self.skipped.checkpoint(from.input).hash == from.hash {
             return Ok(());
         }
         Err(InputError::Changed {
             name: self.name.to_string(),
-            what: "its text is another".to_owned(),
         })
     }
 
-    /// Looks at the first line and makes ready to read rows.
-    fn begin(&mut self) -> Result<(), InputError> {
-        let text = sniff::find_text(&mut self.source);
-        let Some(first) = text.map_err(|source| self.broken(source))? else {
-            self.rows = Rows::Done;
+    /// Passes over so many rows, or all that there are; returns how many.
+    ///
+    /// # Errors
+    /// Returns an error where they cannot be read.
+    pub fn skip(&mut self, rows: u64) -> Result<u64, InputError> {
+        let mut skipped = RowHash::new();
+        if rows > 0 {
+            self.read_rows(&mut |row| {
+                skipped.add(&row);
+                if skipped.rows < rows {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+        }
+        self.skipped = skipped;
+        Ok(self.skipped.rows)
+    }
+
+    /// Hands all rows on, in chunks, and waits for no byte behind the line end of a stream's row; `sink` says whether
+    /// more are wanted.
+    ///
+    /// # Errors
+    /// Returns why the input cannot be read to its end; the rows before were handed on.
+    pub fn read(
+        &mut self,
+        sink: &mut dyn FnMut(InputChunk) -> ControlFlow<()>,
+    ) -> Result<(), InputError> {
+        let (most, position) = (if self.is_stream() { 1 } else { CHUNK }, self.position);
+        let is_marked = self.checkpoint().is_some();
+        let skipped = self.skipped.rows;
+        let mut hash = self.skipped.clone();
+        let mut rows = Vec::new();
+        let mut seen = 0;
+        let mut hand_on = |rows: &mut Vec<InputRow>, hash: &RowHash| {
+            sink(InputChunk {
+                rows: std::mem::take(rows),
+                checkpoint: is_marked.then(|| hash.checkpoint(position)),
+            })
+        };
+        let result = self.read_rows(&mut |row| {
+            seen += 1;
+            if seen <= skipped {
+                return ControlFlow::Continue(());
+            }
+            if is_marked {
+                hash.add(&row);
+            }
+            rows.push(row);
+            if rows.len() < most {
+                return ControlFlow::Continue(());
+            }
+            hand_on(&mut rows, &hash)
+        });
+        // Where nobody wants more, none are left.
+        if !rows.is_empty() && hand_on(&mut rows, &hash).is_break() {
+            return Ok(());
+        }
+        result
+    }
+
+    /// Reads all rows from the start.
+    fn read_rows(
+        &mut self,
+        sink: &mut dyn FnMut(InputRow) -> ControlFlow<()>,
+    ) -> Result<(), InputError> {
+        let reader: Box<dyn Read + Send> = match &mut self.bytes {
+            Bytes::File(file) => Box::new(again(file).map_err(|source| InputError::Read {
+                name: self.name.to_string(),
+                line: 1,
+                source,
+            })?),
+            Bytes::Stream(reader) => match reader.take() {
+                Some(reader) => reader,
+                None => return Ok(()),
+            },
+        };
+        let mut source = TextSource::new(Arc::clone(&self.name), reader);
+        let name = &self.name;
+        let result = self.read_text(&mut source, &mut |line, row| {
+            sink(InputRow {
+                source: Source {
+                    file: Arc::clone(name),
+                    line,
+                },
+                id: row.id,
+                id_text: row.id_text,
+                context: row.context,
+                skipped: row.skipped,
+            })
+        });
+        self.warning = source.warning();
+        result
+    }
+
+    fn read_text(
+        &self,
+        source: &mut TextSource,
+        sink: &mut super::RowSink<'_>,
+    ) -> Result<(), InputError> {
+        if detect::find_text(source)?.is_none() {
             // An empty stream is nothing to do; an empty file is an export that failed.
-            return match self.file {
-                Some(_) => Err(InputError::Empty {
+            return match self.bytes {
+                Bytes::File(_) => Err(InputError::Empty {
                     name: self.name.to_string(),
                 }),
-                None => Ok(()),
+                Bytes::Stream(_) => Ok(()),
             };
+        }
+        let id_column = self.settings.id_column.as_deref();
+        let format = match self.settings.format {
+            InputFormat::Auto if self.is_named_json_lines() => InputFormat::Jsonl,
+            InputFormat::Auto => match detect::format(source, id_column)? {
+                Some(format) => format,
+                None => return Ok(()),
+            },
+            format => format,
         };
-        let layout = match self.settings.format {
-            InputFormat::Csv | InputFormat::Tsv => Layout::Delimited,
-            InputFormat::Jsonl => Layout::JsonLines,
-            InputFormat::Json => Layout::Json,
-            InputFormat::Lines => Layout::Lines,
-            InputFormat::Auto if self.is_named_json_lines() => Layout::JsonLines,
-            InputFormat::Auto => {
-                let layout = sniff::layout(&mut self.source, first);
-                match layout.map_err(|source| self.broken(source))? {
-                    None => {
-                        self.rows = Rows::Done;
-                        return Ok(());
-                    }
-                    // A column is asked for, so there must be a header.
-                    Some(Layout::Lines) if self.settings.id_column.is_some() => Layout::Delimited,
-                    Some(layout) => layout,
-                }
+        match format {
+            InputFormat::Auto | InputFormat::Csv | InputFormat::Tsv => {
+                csv::read(source, &self.settings, sink)
             }
-        };
-        match layout {
-            Layout::Delimited => self.begin_delimited(),
-            Layout::Lines => self.begin_lines(),
-            Layout::Json => {
-                let rows = JsonRows::new(self.settings.id_column.clone());
-                self.rows = Rows::Json(JsonStream::new(rows));
-                self.begin_json()
+            InputFormat::Json => json::read_documents(source, id_column, sink),
+            InputFormat::Jsonl => json::read_lines(source, id_column, sink),
+            InputFormat::Lines if id_column.is_some() => {
+                Err(detect::no_ids(&self.name, id_column, &["plain lines"]))
             }
-            Layout::JsonLines => {
-                self.rows = Rows::JsonLines(JsonRows::new(self.settings.id_column.clone()));
-                self.begin_json()
-            }
+            InputFormat::Lines => lines::read(source, lines::plain_row, sink),
         }
     }
 
     fn is_named_json_lines(&self) -> bool {
         let name = self.name.to_ascii_lowercase();
-        self.file.is_some() && [".jsonl", ".ndjson"].iter().any(|end| name.ends_with(end))
-    }
-
-    fn begin_delimited(&mut self) -> Result<(), InputError> {
-        let fixed = (self.settings.format == InputFormat::Tsv).then_some(b'\t');
-        let id_column = self.settings.id_column.as_deref();
-        self.rows = match sniff::open_delimited(&mut self.source, &self.name, id_column, fixed)? {
-            Some(opened) => {
-                self.first = opened.first;
-                Rows::Delimited(Box::new(opened.rows))
-            }
-            None => Rows::Done,
-        };
-        Ok(())
-    }
-
-    fn begin_lines(&mut self) -> Result<(), InputError> {
-        self.rows = Rows::Lines;
-        match &self.settings.id_column {
-            Some(column) => Err(InputError::NamedColumnMissing {
-                name: self.name.to_string(),
-                column: column.clone(),
-                seen: "plain lines".to_owned(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Reads the first row, for the keys of its record are this input's header.
-    fn begin_json(&mut self) -> Result<(), InputError> {
-        self.first = self.read_row().map_err(|source| self.broken(source))?;
-        let keys = match &self.rows {
-            Rows::Json(stream) => stream.useless_keys(),
-            Rows::JsonLines(rows) => rows.useless_keys(),
-            _ => None,
-        };
-        let Some(keys) = keys else {
-            return Ok(());
-        };
-        let (name, seen) = (self.name.to_string(), cells::list(keys));
-        Err(match self.settings.id_column.clone() {
-            Some(column) => InputError::NamedColumnMissing { name, column, seen },
-            None => InputError::NoIdColumn { name, seen },
-        })
-    }
-
-    fn broken(&self, source: io::Error) -> InputError {
-        InputError::Read {
-            name: self.name.to_string(),
-            line: self.source.line(),
-            source,
-        }
-    }
-
-    /// Reads the next row and the line on which it starts.
-    fn read_row(&mut self) -> io::Result<Option<(u64, RowReading)>> {
-        match &mut self.rows {
-            Rows::Unbegun | Rows::Done => Ok(None),
-            Rows::Delimited(rows) => rows.next(&mut self.source),
-            Rows::Json(stream) => stream.next(&mut self.source),
-            Rows::JsonLines(rows) => lines::next_row(&mut self.source, |bytes| {
-                let blank = bytes.iter().all(u8::is_ascii_whitespace);
-                (!blank).then(|| rows.row(bytes))
-            }),
-            Rows::Lines => lines::next_row(&mut self.source, lines::plain_row),
-        }
-    }
-
-    fn next_reading(&mut self) -> Result<Option<(u64, RowReading)>, InputError> {
-        if matches!(self.rows, Rows::Unbegun) {
-            self.begin()?;
-        }
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.read_row().map_err(|source| self.broken(source)),
-        }
+        !self.is_stream() && [".jsonl", ".ndjson"].iter().any(|end| name.ends_with(end))
     }
 }
 
-impl Iterator for OpenInput {
-    type Item = Result<InputRow, InputError>;
-
-    /// Reads the next row, and waits for no byte behind its line end.
-    fn next(&mut self) -> Option<Self::Item> {
-        match self.next_reading() {
-            Ok(Some((line, reading))) => Some(Ok(InputRow {
-                source: Source {
-                    file: Arc::clone(&self.name),
-                    line,
-                },
-                id: reading.id,
-                id_text: reading.id_text,
-                context: reading.context,
-                skipped: reading.skipped,
-            })),
-            Ok(None) => {
-                self.rows = Rows::Done;
-                None
-            }
-            Err(error) => {
-                self.rows = Rows::Done;
-                self.first = None;
-                Some(Err(error))
-            }
-        }
-    }
+/// Returns a handle that reads a file from its start.
+fn again(file: &File) -> io::Result<File> {
+    let mut again = file.try_clone()?;
+    again.rewind()?;
+    Ok(again)
 }

@@ -35,20 +35,10 @@ pub enum InputFormat {
     Tsv,
     /// One JSON object or string a line.
     Jsonl,
-    /// A JSON list, an envelope with a list, or values one after the other.
+    /// JSON lists, envelopes around lists, or values one after the other.
     Json,
     /// One id a line; `#` begins a comment.
     Lines,
-}
-
-/// Whether an input keeps what is needed to take it up again later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BookmarkUse {
-    /// No bookmark can be had, and no digest is computed.
-    #[default]
-    None,
-    /// A [`Bookmark`](super::Bookmark) can be had between any two rows of a regular file.
-    Kept,
 }
 
 /// How all inputs of a run are read.
@@ -58,10 +48,9 @@ pub struct InputSettings {
     pub id_column: Option<String>,
     /// How the inputs are written.
     pub format: InputFormat,
-    /// Whether the reading may have to be taken up again.
-    pub bookmarks: BookmarkUse,
+    /// Whether the reading may have to go on after a crash, so that chunks come with checkpoints.
+    pub checkpoints: bool,
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;

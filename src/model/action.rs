@@ -100,19 +100,36 @@ pub enum ActionType {
 }
 
 impl ActionType {
-    /// Reads a type in any case, whatever blanks, `_`, `-` and characters that nobody sees stand in it; of a word we do
-    /// not know the text stays as given.
+    /// Reads a type by its meaning: the API's words, those of the portal's pages and exports, and of the audit log, in any
+    /// case, whatever blanks, `_`, `-` and hidden characters stand in them. Of a word we do not know the text stays as
+    /// given.
     pub fn parse(text: &str) -> Self {
-        match folded(text).as_str() {
-            "runantivirusscan" => Self::RunAntiVirusScan,
-            "offboard" => Self::Offboard,
+        let folded = folded(text);
+        let word = match folded.as_str() {
+            "liveresponse" => "liveresponse",
+            "scanresponse" => "antivirusscan",
+            "forensicsresponse" => "collectinvestigationpackage",
+            // `IsolationResponse` and `RestrictExecutionResponse` stay unknown: the portal has one word for both directions.
+            word => word.strip_suffix("response").unwrap_or(word),
+        };
+        match word {
+            "runantivirusscan" | "antivirusscan" => Self::RunAntiVirusScan,
+            "offboard" | "offboarddevice" | "offboardmachine" => Self::Offboard,
             "liveresponse" => Self::LiveResponse,
             "collectinvestigationpackage" => Self::CollectInvestigationPackage,
-            "isolate" => Self::Isolate,
-            "unisolate" => Self::Unisolate,
+            "isolate" | "isolatedevice" | "isolatemachine" => Self::Isolate,
+            "unisolate"
+            | "unisolatedevice"
+            | "unisolatemachine"
+            | "releasefromisolation"
+            | "releasedevicefromisolation"
+            | "releasemachinefromisolation" => Self::Unisolate,
             "stopandquarantinefile" => Self::StopAndQuarantineFile,
-            "restrictcodeexecution" => Self::RestrictCodeExecution,
-            "unrestrictcodeexecution" => Self::UnrestrictCodeExecution,
+            "restrictcodeexecution" | "restrictappexecution" => Self::RestrictCodeExecution,
+            "unrestrictcodeexecution"
+            | "unrestrictappexecution"
+            | "removeapprestriction"
+            | "removeapprestrictions" => Self::UnrestrictCodeExecution,
             "requestsample" => Self::RequestSample,
             "unknown" => Self::Unknown,
             _ => Self::Other(text.trim().to_owned()),
@@ -252,6 +269,31 @@ mod tests {
         assert_eq!(ActionStatus::parse("INPROGRESS"), ActionStatus::InProgress);
         for word in [" isolate ", "ISO LATE", "Iso-late\u{200B}"] {
             assert_eq!(ActionType::parse(word), ActionType::Isolate, "{word:?}");
+        }
+        for (word, action_type) in [
+            ("IsolateResponse", ActionType::Isolate),
+            ("UnIsolateResponse", ActionType::Unisolate),
+            ("AntivirusScanResponse", ActionType::RunAntiVirusScan),
+            ("ScanResponse", ActionType::RunAntiVirusScan),
+            (
+                "CollectInvestigationPackageResponse",
+                ActionType::CollectInvestigationPackage,
+            ),
+            ("ForensicsResponse", ActionType::CollectInvestigationPackage),
+            ("LiveResponse", ActionType::LiveResponse),
+            ("Release from isolation", ActionType::Unisolate),
+            ("RestrictAppExecution", ActionType::RestrictCodeExecution),
+            ("RemoveAppRestrictions", ActionType::UnrestrictCodeExecution),
+        ] {
+            assert_eq!(ActionType::parse(word), action_type, "{word}");
+        }
+        for word in [
+            "IsolationResponse",
+            "RestrictExecutionResponse",
+            "Response",
+            "",
+        ] {
+            assert_eq!(ActionType::parse(word), ActionType::Other(word.to_owned()));
         }
         let odd = ActionType::parse(" Isolate\u{200B}! ");
         assert_eq!(odd, ActionType::Other("Isolate\u{200B}!".to_owned()));

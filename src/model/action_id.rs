@@ -20,13 +20,16 @@ pub enum InvalidActionId {
     /// Only a GUID may become part of a URL.
     #[error("the id is not a GUID")]
     NotAGuid,
+    /// 40 hexadecimal digits name a machine.
+    #[error("the id is a machine's; --machine-id selects actions by machine")]
+    MachineId,
     /// All zeros names no action.
     #[error("the id is the nil GUID")]
     Nil,
 }
 
 impl ActionId {
-    /// Reads an id as exports write it: any case, blanks around, braces around.
+    /// Reads an id as exports write it: any case, with or without hyphens, blanks around, braces around.
     ///
     /// # Errors
     /// Returns why `text` names no action.
@@ -40,10 +43,13 @@ impl ActionId {
         if bare.is_empty() {
             return Err(InvalidActionId::Empty);
         }
-        // The hyphenated form alone: uuid would also take `urn:uuid:` and 32 bare digits, and a 32-digit hash in an
-        // id column is more likely something else.
-        if bare.len() != 36 {
-            return Err(InvalidActionId::NotAGuid);
+        // uuid would also take `urn:uuid:`.
+        let is_hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match bare.len() {
+            36 => {}
+            32 if is_hex => {}
+            40 if is_hex => return Err(InvalidActionId::MachineId),
+            _ => return Err(InvalidActionId::NotAGuid),
         }
         match Uuid::try_parse(bare) {
             Ok(id) if id.is_nil() => Err(InvalidActionId::Nil),
@@ -89,6 +95,7 @@ mod tests {
             LOWER.to_uppercase(),
             format!("  {LOWER}\t"),
             format!("{{{LOWER}}}"),
+            LOWER.replace('-', ""),
             format!(" {{ {} }} ", LOWER.to_uppercase()),
         ] {
             assert_eq!(ActionId::parse(&text), Ok(plain), "{text}");
@@ -101,7 +108,8 @@ mod tests {
     fn whatever_is_not_a_guid_is_refused() {
         for text in [
             "../../machines/x/offboard",
-            "7f3c2a105b1e4a779a3d0c5be0a1d9f2",
+            "7f3c2a105b1e4a779a3d0c5be0a1d9f",
+            "7f3c2a105b1e4a779a3d0c5be0a1d9-2",
             "urn:uuid:7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2",
             "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2/../x",
             "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9fg",
@@ -114,6 +122,11 @@ mod tests {
                 "{text}"
             );
         }
+        let machine = "0123456789abcdef".repeat(3);
+        assert_eq!(
+            ActionId::parse(&machine[..40]),
+            Err(InvalidActionId::MachineId)
+        );
         assert_eq!(ActionId::parse(" {} "), Err(InvalidActionId::Empty));
         assert_eq!(
             ActionId::parse("00000000-0000-0000-0000-000000000000"),

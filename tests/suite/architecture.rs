@@ -36,7 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["quota"]),
     ("indicatif", &["cli"]),
     ("reqwest", &["api", "auth"]),
-    ("ring", &["auth"]),
+    ("ring", &["auth", "input"]),
     ("rusqlite", &["store"]),
     ("rustix", &["clock", "platform"]),
     ("rustls", &["api"]),

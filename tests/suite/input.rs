@@ -4,12 +4,15 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mde_cancel::input::{Input, InputError, InputFormat, InputSettings, OpenInput, open};
 use mde_cancel::model::{ActionId, ActionType, InputRow, ReportRow};
+
+use crate::support::{read_all, sound_rows};
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
@@ -27,7 +30,7 @@ fn rows_as(bytes: &[u8], format: InputFormat) -> Vec<InputRow> {
         format,
         ..InputSettings::default()
     };
-    stream(bytes, &settings).map(Result::unwrap).collect()
+    sound_rows(stream(bytes, &settings))
 }
 
 /// Writes each row as `line id` or `line ! reason`.
@@ -41,9 +44,9 @@ fn told(rows: &[InputRow]) -> Vec<String> {
 }
 
 fn fault(bytes: &[u8]) -> String {
-    let mut input = stream(bytes, &InputSettings::default());
-    let error = input.next().unwrap().unwrap_err();
-    assert!(input.next().is_none(), "nothing comes after an error");
+    let mut rows = read_all(&mut stream(bytes, &InputSettings::default()));
+    let error = rows.remove(0).unwrap_err();
+    assert!(rows.is_empty(), "nothing comes after an error");
     error.to_string()
 }
 
@@ -233,10 +236,10 @@ fn a_format_that_is_asked_for_is_not_guessed() {
 #[test]
 fn context_is_read_in_every_format() {
     let csv = format!(
-        "id,type,status,machineId,computerDnsName,requestor,comment,tenant\n{A},isolate,Pending,m,ws-1,soc,\"a, \"\"b\"\"\",t\n"
+        "id,type,status,machineId,computerDnsName,requestor,requestorComment,comment,tenant\n{A},isolate,Pending,m,ws-1,soc,x,\"a, \"\"b\"\"\",t\n"
     );
     let json = format!(
-        r#"{{"id":"{A}","type":"isolate","status":"Pending","machineId":"m","computerDnsName":"ws-1","requestor":"soc","comment":"a, \"b\"","tenant":"t"}}"#
+        r#"{{"id":"{A}","type":"isolate","status":"Pending","machineId":"m","computerDnsName":"ws-1","requestor":"soc","requestorComment":"x","comment":"a, \"b\"","tenant":"t"}}"#
     );
     let expected = rows(csv.as_bytes()).remove(0).context;
     assert_eq!(expected.action_type, Some(ActionType::Isolate));
@@ -271,7 +274,9 @@ fn an_input_without_a_column_of_ids_says_what_was_seen() {
     for (text, expected) in [
         (
             "machineId,Approval ID\n1,2\n".to_owned(),
-            "stdin has no column of action ids; seen: `machineId`, `Approval ID`".to_owned(),
+            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
+             `machineId`, `Approval ID`"
+                .to_owned(),
         ),
         ("hello\n".to_owned(), "stdin has no column of action ids; seen: `hello`".to_owned()),
         (
@@ -283,12 +288,19 @@ fn an_input_without_a_column_of_ids_says_what_was_seen() {
             format!("stdin has no header and more than one column of GUIDs; seen: `{A}`, `{B}`"),
         ),
         (
-            format!("[{{\"machineId\":\"{A}\",\"x\":1}}]"),
-            "stdin has no column of action ids; seen: `machineId`, `x`".to_owned(),
+            format!("[{{\"host\":\"{A}\",\"x\":1}}]"),
+            "stdin has no column of action ids; seen: `host`, `x`".to_owned(),
         ),
         (
-            "i\0d\0,\0x\0\n\0".to_owned(),
-            "stdin has no column of action ids; seen: `i\\0d\\0`, `\\0x\\0` (UTF-16 without a byte order mark?)"
+            format!("{{\"result\":{{\"machine\":{{\"id\":\"{A}\"}}}}}}"),
+            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
+             `result`, `result.machine`, `result.machine.id`"
+                .to_owned(),
+        ),
+        (
+            "0123456789abcdef0123456789abcdef01234567\n".to_owned(),
+            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
+             `0123456789abcdef0123456789abcdef01234567`"
                 .to_owned(),
         ),
     ] {
@@ -306,7 +318,7 @@ fn a_column_the_user_names_is_the_only_one_that_counts() {
         format!("id;Approval ID\n{A};{B}\n"),
         format!("[{{\"id\":\"{A}\",\"ApprovalId\":\"{B}\"}}]"),
     ] {
-        let row = stream(text.as_bytes(), &settings).next().unwrap().unwrap();
+        let row = sound_rows(stream(text.as_bytes(), &settings)).remove(0);
         assert_eq!(row.id.unwrap().to_string(), B);
     }
     for (text, seen) in [
@@ -314,10 +326,8 @@ fn a_column_the_user_names_is_the_only_one_that_counts() {
         (format!("{A}\n"), format!("`{A}`")),
         (format!("{{\"id\":\"{A}\"}}\n"), "`id`".to_owned()),
     ] {
-        let error = stream(text.as_bytes(), &settings)
-            .next()
-            .unwrap()
-            .unwrap_err();
+        let mut rows = read_all(&mut stream(text.as_bytes(), &settings));
+        let error = rows.remove(0).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("stdin has no column \"approval id\"; seen: {seen}")
@@ -358,6 +368,127 @@ fn our_own_report_and_plan_are_read_back() {
 }
 
 #[test]
+fn a_comment_line_is_no_row_whatever_it_holds() {
+    for comment in [
+        &b"# a\0list"[..],
+        b"# a \xFFlist",
+        b"  # a list",
+        b"\x0B# a list",
+        b"\xA0# a list",
+        b"\xC2\xA0",
+    ] {
+        let lines = [A.as_bytes(), comment, B.as_bytes()].join(&b'\n');
+        let expected = [format!("1 {A}"), format!("3 {B}")];
+        assert_eq!(told(&rows_as(&lines, InputFormat::Lines)), expected);
+    }
+}
+
+#[test]
+fn blanks_behind_a_first_document_are_read_once() {
+    let blanks = " ".repeat(16 * 1024 * 1024);
+    let text = format!("{{\"id\":\"{A}\"}}{blanks}{{\"id\":\"{B}\"}}");
+    let expected = [format!("1 {A}"), format!("1 {B}")];
+    assert_eq!(told(&rows(text.as_bytes())), expected);
+}
+
+#[test]
+fn an_object_with_an_id_is_a_row_and_nothing_inside_it_is() {
+    let other = "66666666-0000-4000-8000-00000000000d";
+    let inside = format!("[{{\"id\":\"{other}\"}}]");
+    for (text, expected) in [
+        (format!("{{\"id\":\"{A}\",\"x\":{inside}}}"), vec![A]),
+        (format!("{{\"x\":{inside},\"id\":\"{A}\"}}"), vec![A]),
+        (
+            format!("[{{\"x\":{inside},\"id\":\"{A}\"}},\n{{\"x\":{inside},\"id\":\"{B}\"}}]"),
+            vec![A, B],
+        ),
+        (
+            format!("{{\"x\":{{\"y\":{inside}}},\"id\":\"{A}\"}}"),
+            vec![A],
+        ),
+        // The id of a request is that of an envelope, if there is a list.
+        (
+            format!("{{\"requestId\":\"{A}\",\"x\":{inside}}}"),
+            vec![other],
+        ),
+        (
+            format!("{{\"x\":{inside},\"requestId\":\"{A}\"}}"),
+            vec![other],
+        ),
+        (format!("{{\"requestId\":\"{A}\",\"x\":[1]}}"), vec![A]),
+        (
+            format!("{{\"headers\":{{\"request-id\":\"{A}\"}},\"body\":{{\"value\":{inside}}}}}"),
+            vec![other],
+        ),
+        (
+            format!("{{\"ids\":[\"{A}\",\"{B}\"],\"tags\":[\"x\"]}}"),
+            vec![A, B],
+        ),
+    ] {
+        let read = rows(text.as_bytes());
+        let ids: Vec<_> = read
+            .iter()
+            .map(|row| row.id.as_ref().unwrap().to_string())
+            .collect();
+        assert_eq!(ids, expected, "{text}");
+    }
+}
+
+#[test]
+fn all_rows_of_a_document_come_from_lists_in_one_place() {
+    let text = format!("{{\"a\":[{{\"id\":\"{A}\"}},{{\"x\":1}},7],\n\"b\":[{{\"id\":\"{B}\"}}]}}");
+    let reason = "neither an object with an action id nor a string";
+    assert_eq!(
+        told(&rows(text.as_bytes())),
+        [
+            format!("1 {A}"),
+            format!("1 ! {reason}"),
+            format!("1 ! {reason}"),
+            "2 ! ids come from `a`, and this one from `b`".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn broken_json_ends_the_reading_and_keeps_what_was_complete() {
+    let broken = |text: &str| {
+        let mut read = read_all(&mut stream(text.as_bytes(), &InputSettings::default()));
+        let error = read.pop().unwrap().unwrap_err().to_string();
+        let rows: Vec<_> = read.into_iter().map(Result::unwrap).collect();
+        (told(&rows), error)
+    };
+    for (text, error) in [
+        (
+            format!("[\"{A}\",\n\"{B}"),
+            "line 2 on: it ends before it is complete",
+        ),
+        (
+            format!("[\"{A}\",\n\n{{\"id\" 1}}]"),
+            "line 3 on: expected `:`",
+        ),
+        (
+            format!("{{\"value\":[{{\"id\":\"{A}\"}},\n tru]}}"),
+            "line 2 on: expected ident",
+        ),
+        (
+            format!("[\"{A}\"]\n]"),
+            "line 2 on: expected a JSON object, list or string",
+        ),
+        (
+            format!("[\"{A}\",\n{}", "{\"x\":".repeat(1000)),
+            "line 2 on: recursion limit exceeded",
+        ),
+        (
+            format!("[\"{A}\",\"{}\"]", "y".repeat(2_000_000)),
+            "line 1 on: a value is longer than 1 MiB",
+        ),
+    ] {
+        let expected = format!("stdin is not valid JSON from {error}");
+        assert_eq!(broken(&text), (vec![format!("1 {A}")], expected));
+    }
+}
+
+#[test]
 fn a_comment_that_is_too_long_makes_its_row_invalid_and_is_never_cut() {
     let read = |comment: &str| {
         let csv = format!("id,comment\n{A},{comment}\n{B},x\n");
@@ -392,7 +523,7 @@ fn all_samples_are_read() {
         ("ids.txt", 40, 0, 4),
     ] {
         let input = open_one(&sample(name), &InputSettings::default()).unwrap();
-        let read: Vec<_> = input.map(Result::unwrap).collect();
+        let read = sound_rows(input);
         assert_eq!(read.len(), count, "{name}");
         assert_eq!(
             read.iter().filter(|row| row.id.is_err()).count(),
@@ -491,8 +622,8 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
         ],
         vec!["[".to_owned(), format!("\"{A}\""), format!(",\"{B}\"")],
         vec![
-            "{\"value\":[".to_owned(),
-            format!("{{\"id\":\"{A}\"}}"),
+            "[{\"x\":1,".to_owned(),
+            format!("\"id\":\"{A}\"}}"),
             format!(",{{\"id\":\"{B}\"}}"),
         ],
     ];
@@ -513,15 +644,19 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
             let mut input =
                 OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
             assert_eq!(asked.load(Ordering::Relaxed), 0, "opening reads nothing");
-            for (back, id) in [(1, A), (0, B)] {
-                let row = input.next().unwrap().unwrap();
-                assert_eq!(row.id.unwrap().to_string(), id);
-                assert_eq!(
-                    asked.load(Ordering::Relaxed),
-                    pieces.len() - back,
-                    "{pieces:?}"
-                );
-            }
+            let mut expected = [(A, 1), (B, 0)].into_iter();
+            let read = input.read(&mut |chunk| {
+                for row in chunk.rows {
+                    let (id, back) = expected.next().unwrap();
+                    assert_eq!(row.id.unwrap().to_string(), id);
+                    let asked = asked.load(Ordering::Relaxed);
+                    assert_eq!(asked, pieces.len() - back, "{pieces:?}");
+                }
+                ControlFlow::Continue(())
+            });
+            // The lists are cut off.
+            assert!(matches!(read, Ok(()) | Err(InputError::Json { .. })));
+            assert_eq!(expected.next(), None);
         }
     }
 }
@@ -539,15 +674,61 @@ fn a_fault_in_mid_read_ends_the_reading_and_keeps_what_came_before() {
             Ok(text.len())
         }
     }
-    let mut input = OpenInput::from_reader(
+    let input = OpenInput::from_reader(
         "stdin",
         Box::new(BreaksOff(false)),
         &InputSettings::default(),
     );
-    assert!(input.next().unwrap().unwrap().id.is_ok());
-    let error = input.next().unwrap().unwrap_err();
+    let rows = read_all(&mut { input });
+    assert_eq!(rows.len(), 2);
+    assert!(rows[0].as_ref().unwrap().id.is_ok());
+    let error = rows[1].as_ref().unwrap_err();
     assert_eq!(error.to_string(), "cannot read stdin from line 3 on");
-    assert!(input.next().is_none());
+}
+
+#[test]
+fn reading_goes_on_at_every_checkpoint_as_if_it_had_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    let settings = InputSettings {
+        checkpoints: true,
+        ..InputSettings::default()
+    };
+    for text in [
+        format!("\u{FEFF}id,comment\r\n{A},\"a\r\nb\"\r\n\r\n{B},é\r\nx,y\r\n{A},"),
+        format!("{A},1\n# c\n{B},2\n{A},3\n"),
+        format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\nx\n"),
+        format!("{{\"count\":2,\"value\":[{{\"id\":\"{A}\"}},{{\"id\":\"{B}\"}},0],\"next\":[1]}}"),
+        format!("{A}\n").repeat(200),
+    ] {
+        for bytes in [text.clone().into_bytes(), utf16(&text)] {
+            std::fs::write(&path, bytes).unwrap();
+            let whole = sound_rows(open_one(&path, &settings).unwrap());
+            for stop in [1, 2, 3, 64, 65, whole.len()] {
+                let mut first = open_one(&path, &settings).unwrap();
+                let stop = usize::try_from(first.skip(stop as u64).unwrap()).unwrap();
+                let checkpoint = first.checkpoint().unwrap();
+                assert_eq!(checkpoint.rows, stop as u64);
+                let mut again = open_one(&path, &settings).unwrap();
+                again.resume(&checkpoint).unwrap();
+                assert_eq!(again.checkpoint(), Some(checkpoint));
+                // What the chunks say in between is what a reading from the start says.
+                let mut last = None;
+                let mut rest = Vec::new();
+                let read = again.read(&mut |chunk| {
+                    last = chunk.checkpoint;
+                    rest.extend(chunk.rows);
+                    ControlFlow::Continue(())
+                });
+                read.unwrap();
+                assert_eq!(rest, whole[stop..], "after {stop} rows");
+                first.skip(whole.len() as u64).unwrap();
+                assert!(last.is_none_or(|last| Some(last) == first.checkpoint()));
+            }
+        }
+    }
+    let unmarked = open_one(&path, &InputSettings::default()).unwrap();
+    assert_eq!(unmarked.checkpoint(), None);
 }
 
 #[test]
@@ -578,9 +759,12 @@ fn many_rows_pass_through_a_small_buffer() {
     };
     let input = OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
     let id = ActionId::parse(A).unwrap();
-    let good = input
-        .filter(|row| row.as_ref().unwrap().id == Ok(id))
-        .count();
+    let mut good = 0;
+    let read = { input }.read(&mut |chunk| {
+        good += chunk.rows.iter().filter(|row| row.id == Ok(id)).count();
+        ControlFlow::Continue(())
+    });
+    read.unwrap();
     assert_eq!(good, count as usize);
     assert!(largest.load(Ordering::Relaxed) <= 64 * 1024);
 }

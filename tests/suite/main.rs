@@ -24,6 +24,7 @@ mod hard_cases;
 mod input;
 mod input_attacks;
 mod input_damage;
+mod input_field;
 mod input_types;
 mod lanes;
 mod learned_pace;

@@ -16,6 +16,8 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq};
 use proptest::prop_oneof;
 use proptest::strategy::Strategy;
 
+use crate::support::sound_rows;
+
 const FORMULA: [char; 5] = ['=', '+', '-', '@', '＝'];
 
 /// Every text names its own column, so that two swapped cells show.
@@ -111,9 +113,10 @@ fn comment_read_back(comment: &str) -> Option<String> {
     row.outcome = Outcome::NotAttempted;
     row.comment = Some(comment.to_owned());
     let bytes = io::Cursor::new(as_csv(vec![row]).into_bytes());
-    let mut rows = OpenInput::from_reader("report.csv", Box::new(bytes), &InputSettings::default());
-    let row = rows.next().unwrap().unwrap();
-    assert!(rows.next().is_none());
+    let input = OpenInput::from_reader("report.csv", Box::new(bytes), &InputSettings::default());
+    let mut rows = sound_rows(input);
+    assert_eq!(rows.len(), 1);
+    let row = rows.remove(0);
     assert_eq!((row.id.is_ok(), row.skipped), (true, None));
     row.context.comment
 }
@@ -221,8 +224,8 @@ fn a_list_is_known_to_be_ours_and_restored() {
             let mut listing = Listing::begin(&mut list, format).unwrap();
             listing.page(std::slice::from_ref(&action)).unwrap();
             let list = Box::new(io::Cursor::new(list));
-            let mut rows = OpenInput::from_reader("list", list, &InputSettings::default());
-            let context = rows.next().unwrap().unwrap().context;
+            let input = OpenInput::from_reader("list", list, &InputSettings::default());
+            let context = sound_rows(input).remove(0).context;
             assert_eq!(context.requestor.as_deref(), Some(requestor));
             assert_eq!(context.computer_dns_name.as_deref(), Some(machine));
         }

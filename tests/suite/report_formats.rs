@@ -260,7 +260,7 @@ fn a_report_of_json_lines_is_an_input_of_which_only_open_rows_go_again() {
     let text = written(ReportFormat::JsonLines, &rows, &summary(&rows, "x"));
     let bytes = io::Cursor::new(text.into_bytes());
     let input = OpenInput::from_reader("r.jsonl", Box::new(bytes), &InputSettings::default());
-    let read: Vec<_> = input.map(Result::unwrap).collect();
+    let read = crate::support::sound_rows(input);
     assert_eq!(read.len(), rows.len());
     for (read, row) in read.iter().zip(&rows) {
         let goes = matches!(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use mde_cancel::clock::{Clock as _, SystemClock};
-use mde_cancel::input::{BookmarkUse, Input, InputSettings, open};
+use mde_cancel::input::{Input, InputSettings, open};
 use mde_cancel::model::{Outcome, RunId};
 use mde_cancel::store::{NewRun, Process, Reader, Store, state_file};
 
@@ -218,16 +218,15 @@ fn die_after(folder: &Path, rows: usize) {
         .unwrap();
     let inputs: Vec<String> = serde_json::from_str(&inputs).unwrap();
     let settings = InputSettings {
-        bookmarks: BookmarkUse::Kept,
+        checkpoints: true,
         ..InputSettings::default()
     };
     let mut input = open(&[Input::parse(inputs[0].as_ref())], &settings)
         .unwrap()
         .remove(0);
-    assert_eq!(input.by_ref().take(rows).count(), rows);
+    assert_eq!(input.skip(rows as u64).unwrap(), rows as u64);
     let rows = i64::try_from(rows).unwrap();
-    let bookmark = input.bookmark().unwrap().to_string();
-    let place = serde_json::json!({ "input": 0, "bookmark": bookmark }).to_string();
+    let place = serde_json::to_string(&input.checkpoint().unwrap()).unwrap();
     for cut in ["rows WHERE number", "attempts WHERE row"] {
         file.execute(&format!("DELETE FROM {cut} > ?1"), [rows])
             .unwrap();
@@ -272,6 +271,50 @@ fn a_file_of_any_layout_is_taken_up_where_its_reading_broke_off() {
         assert!(!told.contains("never reached us"), "{name}: {told}");
         assert_eq!(reported(&here.join("b.csv")), ids, "{name}: {told}");
         assert_eq!(runs(here)[0]["input_complete"], true, "{name}");
+    }
+}
+
+#[test]
+fn a_file_is_read_on_behind_the_rows_that_are_stored_if_it_still_begins_with_them() {
+    let ids: Vec<_> = (1..=6)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    let longer = format!("{}\n{}\n", ids.join("\n"), crate::support::nth_id(7));
+    let other = ids[1..].join("\n");
+    let shorter = format!("{}\n", ids[0]);
+    // What earlier versions noted: a place in the bytes of the file.
+    let old = r#"{"input":0,"bookmark":"v1 74 3 222 1771234567000000000 00"}"#;
+    for (text, position, is_read_on) in [
+        (&longer, None, true),
+        (&other, None, false),
+        (&shorter, None, false),
+        (&longer, Some(old), true),
+        (&shorter, Some(old), false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
+        let began = command(here, &["run", "ids.txt", "--sandbox", "--report", "a.csv"]).output();
+        assert!(matches!(began.unwrap().status.code(), Some(0 | 3)));
+        die_after(here, 2);
+        std::fs::write(here.join("ids.txt"), text).unwrap();
+        if let Some(position) = position {
+            let state = state_file(&here.join("state/sandbox"));
+            let file = rusqlite::Connection::open(state).unwrap();
+            file.execute("UPDATE runs SET input_position = ?1", [position])
+                .unwrap();
+        }
+        let id = runs(here)[0]["run"].as_str().unwrap().to_owned();
+        let output = command(here, &["resume", &id, "--yes", "--report", "b.csv"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(!told.contains("never reached us"), is_read_on, "{told}");
+        let rows = reported(&here.join("b.csv"));
+        assert_eq!(rows.len(), if is_read_on { 7 } else { 2 }, "{told}");
+        assert_eq!(rows[..2], ids[..2]);
+        assert_eq!(runs(here)[0]["input_complete"], is_read_on);
     }
 }
 

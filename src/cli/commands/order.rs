@@ -265,7 +265,7 @@ impl Order {
         let intake = crate::input::InputSettings {
             id_column: kept.id_column,
             format: value::input_format(&kept.input_format)?,
-            bookmarks: crate::input::BookmarkUse::Kept,
+            checkpoints: true,
         };
         let order = Self {
             comment: kept.comment,
@@ -398,7 +398,7 @@ mod tests {
         let intake = InputSettings {
             id_column: Some("Action".to_owned()),
             format: crate::input::InputFormat::Tsv,
-            bookmarks: crate::input::BookmarkUse::Kept,
+            checkpoints: true,
         };
         let (back, reading) = Order::recall(&order.keep(&intake)).unwrap();
         assert_eq!(format!("{back:?}"), format!("{order:?}"));

@@ -22,8 +22,8 @@ use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck, ReadHandles, Rules,
-    Survey, SurveyError,
+    EngineError, Fed, LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck,
+    ReadHandles, Rules, Survey, SurveyError, read_inputs,
 };
 use crate::input::{OpenInput, open};
 use crate::model::{Destination, Moment, RunId};
@@ -281,27 +281,32 @@ async fn plan(
     };
     let mut window = Vec::new();
     let mut unread = 0;
-    let mut broken = None;
-    for row in inputs.into_iter().flatten() {
-        let row = match row {
-            Ok(row) => PlannedRow::unread(planner.plan(row, now)),
-            Err(error) => {
-                broken = Some(usage(error).hint("the plan holds the rows before it and no more"));
-                break;
+    let mut fed = read_inputs(inputs).map_err(Failure::of_output)?;
+    let broken = loop {
+        let chunk = match fed.recv().await {
+            Some(Fed::Rows(chunk)) => chunk,
+            Some(Fed::End(error)) => {
+                break error.map(|error| {
+                    usage(error).hint("the plan holds the rows before it and no more")
+                });
             }
+            None => return Err(usage(EngineError::Reading)),
         };
-        let Some(survey) = &mut survey else {
-            printing.take(&row)?;
-            continue;
-        };
-        unread += usize::from(row.to_send().is_some());
-        window.push(row);
-        if unread >= BATCH || window.len() >= WINDOW {
-            looking.sort(survey, &mut window, clock).await?;
-            window.drain(..).try_for_each(|row| printing.take(&row))?;
-            unread = 0;
+        for row in chunk.rows {
+            let row = PlannedRow::unread(planner.plan(row, now));
+            let Some(survey) = &mut survey else {
+                printing.take(&row)?;
+                continue;
+            };
+            unread += usize::from(row.to_send().is_some());
+            window.push(row);
+            if unread >= BATCH || window.len() >= WINDOW {
+                looking.sort(survey, &mut window, clock).await?;
+                window.drain(..).try_for_each(|row| printing.take(&row))?;
+                unread = 0;
+            }
         }
-    }
+    };
     if let Some(survey) = survey {
         looking.sort(survey, &mut window, clock).await?;
         window.drain(..).try_for_each(|row| printing.take(&row))?;

@@ -22,10 +22,8 @@ use crate::cli::settings::{
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{
-    Before, Beyond, Intake, LaneNames, Place, PlanSummary, Planner, look_over, recall,
-};
-use crate::input::{Bookmark, Input, InputSettings, open};
+use crate::engine::{Before, Beyond, Intake, LaneNames, PlanSummary, Planner, look_over, recall};
+use crate::input::{Input, InputCheckpoint, InputSettings, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
@@ -454,12 +452,14 @@ fn reopen(
     inputs: &[Input],
     settings: &InputSettings,
 ) -> anyhow::Result<(Intake, Option<String>)> {
-    let place: Option<Place> = match mark.position.as_deref() {
-        Some(text) => Some(serde_json::from_str(text).context("its place cannot be read")?),
-        None if mark.rows_read == 0 => None,
-        None => bail!("its place was not noted, as for a pipe"),
-    };
-    let first = place.as_ref().map_or(0, |place| place.input);
+    if mark.position.is_none() && mark.rows_read > 0 {
+        bail!("its place was not noted, as for a pipe");
+    }
+    // What earlier versions noted tells only how many rows were read.
+    let position = mark.position.as_deref();
+    let checkpoint: Option<InputCheckpoint> =
+        position.and_then(|text| serde_json::from_str(text).ok());
+    let first = checkpoint.map_or(0, |checkpoint| checkpoint.input);
     let rest = inputs.get(first..).unwrap_or_default();
     let files: Vec<Input> = rest
         .iter()
@@ -471,14 +471,20 @@ fn reopen(
         let gone = gone.context("it is not named")?;
         bail!("{} is no file now", visible(&gone));
     }
-    let mut opened = open(&files, settings)?;
-    if let (Some(place), Some(input)) = (place, opened.first_mut()) {
-        let bookmark = Bookmark::parse(&place.bookmark).context("its place cannot be read")?;
-        input.resume(&bookmark)?;
+    let mut opened = open_from(first, &files, settings)?;
+    if let (Some(checkpoint), Some(input)) = (checkpoint, opened.first_mut()) {
+        input.resume(&checkpoint)?;
+    } else {
+        let mut left = mark.rows_read;
+        for input in &mut opened {
+            left -= input.skip(left)?;
+        }
+        if left > 0 {
+            bail!("it has fewer rows now");
+        }
     }
     let intake = Intake::Read {
         inputs: opened,
-        first,
         beyond: match gone {
             Some(_) => Beyond::Lost,
             None => Beyond::Nothing,

@@ -4,6 +4,7 @@
 //! report targets proved writable, the journal opened, the token looked at.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::cli::settings::{Consent, Profiles, RunSettings, World, apart};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, Planner};
 use crate::input::{Input, InputSettings, open};
-use crate::model::RunId;
+use crate::model::{InputRow, RunId};
 use crate::platform;
 use crate::store::NewRun;
 
@@ -93,7 +94,6 @@ pub async fn run(
     } else {
         let reading = Intake::Read {
             inputs,
-            first: 0,
             beyond: Beyond::Nothing,
         };
         (reading, Before::default())
@@ -222,15 +222,14 @@ fn profiles_named(
         if !matches!(input, Input::File(path) if is_file(path)) {
             continue;
         }
-        let rows = open(std::slice::from_ref(input), intake).map_err(usage)?;
         let mut silent = 0;
-        for row in rows.into_iter().flatten().filter_map(Result::ok) {
+        let mut look = |row: InputRow| {
             let Some(word) = row.context.tenant else {
                 silent += 1;
-                if silent == SILENT_ROWS {
-                    break;
-                }
-                continue;
+                return match silent {
+                    SILENT_ROWS => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                };
             };
             // Seldom more words than tenants; a column of something else must not fill the memory.
             if told.len() < MOST_WORDS && !told.contains(&word) {
@@ -238,6 +237,12 @@ fn profiles_named(
                 named.extend(profile.filter(|name| !named.contains(name)));
                 told.insert(word);
             }
+            ControlFlow::Continue(())
+        };
+        for mut input in open(std::slice::from_ref(input), intake).map_err(usage)? {
+            // What cannot be read is told when the rows are planned.
+            let read = input.read(&mut |chunk| chunk.rows.into_iter().try_for_each(&mut look));
+            read.ok();
         }
     }
     Ok(named)

@@ -3,6 +3,7 @@
 //! It listens on a loopback address only, so nobody else's tools can take it for the service.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -72,15 +73,17 @@ fn plant(sandbox: &Sandbox, seed: Seed) -> Result<Count<'static>, Failure> {
 fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failure> {
     let unusable = |error| Failure::new(FailureKind::Usage, error);
     let mut actions = 0;
-    for open in input::open(&[input], &InputSettings::default()).map_err(unusable)? {
-        for row in open {
-            let row = row.map_err(unusable)?;
+    for mut open in input::open(&[input], &InputSettings::default()).map_err(unusable)? {
+        let read = open.read(&mut |chunk| {
             // A bad row names no action; a run that reads the same file will say so.
-            if let Ok(id) = row.id {
-                sandbox.seed_from([(id, row.context)], mix);
-                actions += 1;
-            }
-        }
+            let known = chunk.rows.into_iter();
+            let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+            let known: Vec<_> = known.collect();
+            actions += known.len() as u64;
+            sandbox.seed_from(known, mix);
+            ControlFlow::Continue(())
+        });
+        read.map_err(unusable)?;
     }
     Ok(actions)
 }

@@ -1,5 +1,6 @@
 //! Where a run's calls go: the service itself, or the sandbox that this process embeds.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -304,12 +305,20 @@ fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result
         .filter(|input| **input != Input::Stdin)
         .cloned()
         .collect();
-    let rows = open(&files, settings)
-        .map_err(anyhow::Error::from)?
-        .into_iter()
-        .flatten();
-    let known = rows.filter_map(Result::ok).take(SEEDED);
-    let seeds = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+    let mut seeds = Vec::new();
+    for mut input in open(&files, settings).map_err(anyhow::Error::from)? {
+        // What cannot be read is told by the run.
+        let read = input.read(&mut |chunk| {
+            let known = chunk.rows.into_iter();
+            seeds.extend(known.filter_map(|row| row.id.ok().map(|id| (id, row.context))));
+            if seeds.len() < SEEDED {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        read.ok();
+    }
     sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cli::args::{CommonArgs, PlanFormat, PreviewArgs, RunArgs};
 use crate::engine::Precheck;
-use crate::input::{BookmarkUse, Input, InputSettings};
+use crate::input::{Input, InputSettings};
 use crate::model::ActionType;
 
 use super::allowance::Allowance;
@@ -92,7 +92,7 @@ impl PreviewSettings {
         Ok(Self {
             inputs,
             selection,
-            intake: run::intake(typed.input, around, BookmarkUse::None)?,
+            intake: run::intake(typed.input, around, false)?,
             include_types,
             triage,
             format: typed.format,

@@ -8,7 +8,7 @@ use crate::cli::args::{
 };
 use crate::engine::Precheck;
 use crate::engine::core::MaxFailures;
-use crate::input::{BookmarkUse, Input, InputSettings};
+use crate::input::{Input, InputSettings};
 use crate::model::{ActionType, RunId};
 
 use super::allowance::Allowance;
@@ -135,7 +135,7 @@ impl RunSettings {
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
         let inputs = inputs(&typed.input)?;
-        let intake = intake(typed.input, around, BookmarkUse::Kept)?;
+        let intake = intake(typed.input, around, true)?;
         let verify = verify(&typed.consent, around)?;
         let comment =
             around.layered(typed.consent.comment, "MDE_CANCEL_COMMENT", value::comment)?;
@@ -268,7 +268,7 @@ pub(super) fn inputs(typed: &InputArgs) -> Result<Vec<Input>, SettingsError> {
 pub(super) fn intake(
     typed: InputArgs,
     around: &Surroundings<'_>,
-    bookmarks: BookmarkUse,
+    checkpoints: bool,
 ) -> Result<InputSettings, SettingsError> {
     let format = around.layered(
         typed.input_format,
@@ -279,7 +279,7 @@ pub(super) fn intake(
         // Never from a file or a variable: who names the column says what is cancelled.
         id_column: typed.id_column,
         format: format.unwrap_or_default(),
-        bookmarks,
+        checkpoints,
     })
 }
 

@@ -10,6 +10,7 @@ mod t_opt;
 
 mod judge;
 mod mortal;
+mod rows;
 mod scenario;
 
 mod fake_service;
@@ -29,6 +30,7 @@ pub(crate) use model_server::{
 pub(crate) use mortal::{End, GRACE, Schedule, Seen, play};
 pub(crate) use naive_governor::naive_governor;
 pub(crate) use queued::queued;
+pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario, nth_id};
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};
 pub(crate) use t_opt::{Departure, best_departures, t_opt};

@@ -15,7 +15,7 @@ use mde_cancel::engine::core::{
 use mde_cancel::engine::{
     Before, Beyond, Intake, LaneHandles, Observer, Planner, RunEnd, RunParts, RunView, execute,
 };
-use mde_cancel::input::{BookmarkUse, Input, InputSettings, OpenInput, open};
+use mde_cancel::input::{Input, InputSettings, OpenInput, open};
 use mde_cancel::model::{ActionId, Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
@@ -154,7 +154,6 @@ impl Scenario {
             lanes: vec![Ok(Arc::new(self.handles(&base)))],
             intake: Intake::Read {
                 inputs: self.inputs(folder.path()),
-                first: 0,
                 beyond: Beyond::Nothing,
             },
             before: Before::default(),
@@ -271,10 +270,10 @@ fn open_store(folder: &Path, options: StoreOptions) -> Store {
     Store::open_with(folder, process, clock.now(), options).unwrap()
 }
 
-/// Bookmarks are kept, so that the reading can be taken up wherever it is broken off.
+/// Checkpoints are kept, so that the reading can go on wherever it is broken off.
 fn as_a_run_reads() -> InputSettings {
     InputSettings {
-        bookmarks: BookmarkUse::Kept,
+        checkpoints: true,
         ..InputSettings::default()
     }
 }

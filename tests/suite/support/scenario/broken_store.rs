@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::Core;
-use mde_cancel::engine::{
-    Before, Beyond, EngineError, Intake, Place, Planner, RunEnd, RunParts, execute,
-};
-use mde_cancel::input::{Bookmark, Input, open};
+use mde_cancel::engine::{Before, Beyond, EngineError, Intake, Planner, RunEnd, RunParts, execute};
+use mde_cancel::input::{Input, InputCheckpoint, open};
 use mde_cancel::model::{ActionId, Outcome, ReportRow, RowNumber, RunId};
 use mde_cancel::sandbox::{CallKind, Sandbox};
 use mde_cancel::store::{Reader, RunRecord, Store, StoreOptions, state_file};
@@ -113,7 +111,6 @@ impl Scenario {
     fn all_of_it(&self, folder: &Path) -> Intake {
         Intake::Read {
             inputs: self.inputs(folder),
-            first: 0,
             beyond: Beyond::Nothing,
         }
     }
@@ -127,15 +124,12 @@ impl Scenario {
             assert_eq!(mark.rows_read, 0, "read, and no place noted");
             return self.all_of_it(folder);
         };
-        let place: Place = serde_json::from_str(position).unwrap();
+        let checkpoint: InputCheckpoint = serde_json::from_str(position).unwrap();
         let path = Input::File(folder.join("ids.csv"));
         let mut inputs = open(&[path], &as_a_run_reads()).unwrap();
-        inputs[0]
-            .resume(&Bookmark::parse(&place.bookmark).unwrap())
-            .unwrap();
+        inputs[0].resume(&checkpoint).unwrap();
         Intake::Read {
             inputs,
-            first: 0,
             beyond: Beyond::Nothing,
         }
     }

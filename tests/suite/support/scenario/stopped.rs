@@ -100,7 +100,6 @@ impl Scenario {
             lanes: vec![Ok(Arc::new(handles))],
             intake: Intake::Read {
                 inputs: self.inputs(folder.path()),
-                first: 0,
                 beyond: Beyond::Nothing,
             },
             before: Before::default(),

@@ -6,11 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::ActionId;
 
-use super::byte_source::ByteSource;
-use super::lines::{LineEnd, checked, find_line_end, without_comment};
+use super::input_error::InputError;
+use super::lines::{next_line, without_comment};
+use super::source::TextSource;
 
 /// The longest word; a DNS name has at most 253 characters.
 const LONGEST: usize = 255;
@@ -27,17 +29,9 @@ pub enum KeepFileError {
         #[source]
         source: io::Error,
     },
-    /// It broke off.
-    #[error("cannot read the exclusion list {name} from line {line} on")]
-    Read {
-        /// The file as the user named it.
-        name: String,
-        /// The line that was being read.
-        line: u64,
-        /// The system's word.
-        #[source]
-        source: io::Error,
-    },
+    /// It broke off, or is no text.
+    #[error("the exclusion list cannot be used")]
+    Read(#[from] InputError),
     /// It names nothing.
     #[error("the exclusion list {name} names nothing, so it would keep nothing")]
     Empty {
@@ -68,35 +62,27 @@ pub fn read_keep_file(path: &Path) -> Result<Vec<String>, KeepFileError> {
         name: name.clone(),
         source,
     })?;
-    let mut source = ByteSource::new(Box::new(file));
+    let mut source = TextSource::new(Arc::from(name.as_str()), Box::new(file));
     let mut words = Vec::new();
-    loop {
-        let line = source.line();
-        let bad = |what: &str| KeepFileError::Line {
+    while let Some(line) = next_line(&mut source)? {
+        let bad_at = |line, what: &str| KeepFileError::Line {
             name: name.clone(),
             line,
             what: what.to_owned(),
         };
-        let end = find_line_end(&mut source).map_err(|source| KeepFileError::Read {
-            name: name.clone(),
-            line,
-            source,
-        })?;
-        let end = match end {
-            LineEnd::Ended => break,
-            LineEnd::TooFar => return Err(bad("the line is too long")),
-            LineEnd::At(end) => end,
-        };
-        let word = match checked(&source.available()[..end]) {
-            Ok(text) => bare(text).to_owned(),
-            Err(row) => return Err(bad(&row.id.err().unwrap_or_default())),
-        };
-        source.consume(end + 1);
+        let bad = |what: &str| bad_at(line.number, what);
+        if let Some(line) = source.repaired() {
+            return Err(bad_at(line, "the line is not UTF-8"));
+        }
+        if line.is_too_long {
+            return Err(bad("the line is too long"));
+        }
+        let word = bare(&line.text);
         if word.is_empty() {
             continue;
         }
-        check(&word).map_err(bad)?;
-        words.push(word);
+        check(word).map_err(bad)?;
+        words.push(word.to_owned());
     }
     if words.is_empty() {
         return Err(KeepFileError::Empty { name });
@@ -176,7 +162,7 @@ mod tests {
                 "0123456789abcdef0123456789abcdef0123456",
                 "/keep.txt:1: it looks like an id but is none",
             ),
-            ("a\0b", "/keep.txt:1: the row holds a NUL byte"),
+            ("ab\0c", "/keep.txt:1: it is not one word"),
         ] {
             assert_eq!(
                 read(text.as_bytes()).unwrap_err(),

@@ -1,0 +1,413 @@
+//! What the cells of one row say.
+//!
+//! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
+//! only where that file says so; a word that is not known never does.
+
+use crate::model::{
+    ActionId, ActionType, InvalidActionId, LISTED_BY, Outcome, RowContext, brief, folded,
+};
+
+use super::header::Columns;
+
+/// The longest id text that is kept for the report on a bad row.
+const ID_CHARS: usize = 100;
+
+/// The longest comment that is sent, as long as one given on the command line may be; the most that is kept of any cell.
+const CELL_CHARS: usize = 4096;
+
+/// The longest name, and the most names, that a message lists.
+const NAME_CHARS: usize = 41;
+const NAMES: usize = 30;
+
+/// What one row's cells say.
+pub(super) struct ParsedRow {
+    /// The id, or why there is none.
+    pub(super) id: Result<ActionId, String>,
+    /// What stood in the id cell.
+    pub(super) id_text: String,
+    pub(super) context: RowContext,
+    /// Why the row must not go again, although its id is sound.
+    pub(super) skipped: Option<String>,
+}
+
+impl ParsedRow {
+    /// Reads a row that is one id.
+    pub(super) fn of_id(text: &str) -> Self {
+        Columns::only_id(0).row(|_| Some(text))
+    }
+
+    /// Makes a row that cannot be used, with what there is to show of it.
+    pub(super) fn bad(reason: impl Into<String>, shown: &str) -> Self {
+        Self {
+            id: Err(reason.into()),
+            id_text: bounded(shown, ID_CHARS),
+            context: RowContext::default(),
+            skipped: None,
+        }
+    }
+}
+
+impl Columns {
+    /// Reads one row, whose cells `cell` gives.
+    pub(super) fn row<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> ParsedRow {
+        let first = |columns: &[usize]| columns.iter().find_map(|at| context_text(cell(*at)?));
+        let (id, shown) = self.id(&cell);
+        let skipped = match id {
+            Ok(_) => self.origin.skipped(&cell),
+            Err(_) => None,
+        };
+        let (action_type, type_fault) = match self.action_type(&cell) {
+            Ok(action_type) => (action_type, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let comments = || self.comments.iter().filter_map(|at| cell(*at));
+        let fault = type_fault.or_else(|| comments().find_map(comment_fault));
+        let id = match (id, fault) {
+            // A row that stays back anyway keeps the better reason.
+            (Ok(_), Some(reason)) if skipped.is_none() => Err(reason),
+            (id, _) => id,
+        };
+        ParsedRow {
+            id,
+            id_text: bounded(shown, ID_CHARS),
+            skipped,
+            context: RowContext {
+                comment: first(&self.comments),
+                tenant: first(&self.tenants),
+                action_type,
+                machine_id: first(&self.machine_ids),
+                computer_dns_name: first(&self.computer_names),
+                requestor: first(&self.requestors),
+            },
+        }
+    }
+
+    /// Finds the most specific GUID of a row, and the text to show for it.
+    fn id<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> (Result<ActionId, String>, &'cells str) {
+        let mut found: Option<(u8, ActionId, &str)> = None;
+        let mut fault: Option<(InvalidActionId, &str)> = None;
+        for &(at, rank) in &self.ids {
+            if found.is_some_and(|(best, ..)| rank < best) {
+                break;
+            }
+            let text = cell(at).unwrap_or_default();
+            match (ActionId::parse(text), found) {
+                (Ok(id), Some((_, other, shown))) if id != other => {
+                    let reason = format!("two id columns disagree: {other} and {id}");
+                    return (Err(reason), shown);
+                }
+                (Ok(id), None) => found = Some((rank, id, text)),
+                (Ok(_), Some(_)) => {}
+                // The nil GUID is a GUID, and so hides less specific columns.
+                (Err(nil @ InvalidActionId::Nil), _) => return (Err(nil.to_string()), text),
+                (Err(other), _) => {
+                    if fault.is_none_or(|(known, _)| known == InvalidActionId::Empty) {
+                        fault = Some((other, text));
+                    }
+                }
+            }
+        }
+        match (found, fault) {
+            (Some((_, id, shown)), _) => (Ok(id), shown),
+            (None, Some((fault, shown))) => (Err(fault.to_string()), shown),
+            (None, None) => (Err(InvalidActionId::Empty.to_string()), ""),
+        }
+    }
+
+    /// Reads a row's type, or says why there is no telling which of two it is.
+    fn action_type<'cells>(
+        &self,
+        cell: impl Fn(usize) -> Option<&'cells str>,
+    ) -> Result<Option<ActionType>, String> {
+        let is_known = |text: &&str| !matches!(ActionType::parse(text), ActionType::Other(_));
+        let tables = self.tables.iter().filter_map(|at| cell(*at));
+        let types = self.types.iter().filter_map(|at| cell(*at));
+        let mut told = types
+            .chain(tables.filter(is_known))
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let Some(first) = told.next() else {
+            return Ok(None);
+        };
+        let first_type = ActionType::parse(first);
+        match told
+            .find(|other| folded(other) != folded(first) && ActionType::parse(other) != first_type)
+        {
+            Some(other) => Err(format!(
+                "two type columns disagree: {} and {}",
+                quoted(first),
+                quoted(other)
+            )),
+            None => Ok(match first_type {
+                ActionType::Other(other) => context_text(&other).map(ActionType::Other),
+                known => Some(known),
+            }),
+        }
+    }
+}
+
+/// Whose file it is, and what its rows say about whether they go again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum FileOrigin {
+    /// Somebody else's: nothing.
+    #[default]
+    Foreign,
+    /// Our own list of a tenant's actions: all go.
+    List,
+    /// Our own report: by outcome.
+    Report { outcome: usize, run: Option<usize> },
+    /// A frozen plan: by verdict.
+    Plan {
+        verdict: usize,
+        reason: Option<usize>,
+    },
+}
+
+impl FileOrigin {
+    /// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
+    pub(super) fn read<N: AsRef<str>>(names: &[N]) -> Self {
+        let find = |wanted: &str| {
+            names
+                .iter()
+                .position(|name| name.as_ref().trim().eq_ignore_ascii_case(wanted))
+        };
+        let reason = find("reason");
+        match (find("action_id"), find("verdict"), find("outcome"), reason) {
+            (Some(_), Some(verdict), _, _) => Self::Plan { verdict, reason },
+            (Some(_), None, Some(outcome), Some(_)) => Self::Report {
+                outcome,
+                run: find("run_id"),
+            },
+            _ if find(LISTED_BY).is_some() => Self::List,
+            _ => Self::Foreign,
+        }
+    }
+
+    /// Returns whether a name is looked at by [`FileOrigin::read`].
+    pub(super) fn uses(name: &str) -> bool {
+        [
+            "action_id",
+            "verdict",
+            "outcome",
+            "reason",
+            "run_id",
+            LISTED_BY,
+        ]
+        .iter()
+        .any(|known| name.trim().eq_ignore_ascii_case(known))
+    }
+
+    /// Returns whether this is a file of ours, whose CSV cells are encoded.
+    pub(super) fn is_ours(self) -> bool {
+        self != Self::Foreign
+    }
+
+    /// Says why a row does not go again.
+    fn skipped<'cells>(self, cell: impl Fn(usize) -> Option<&'cells str>) -> Option<String> {
+        let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
+        match self {
+            Self::Foreign | Self::List => None,
+            Self::Report { outcome, run } => {
+                let outcome = word(Some(outcome));
+                let run = match word(run) {
+                    "" => "an earlier run".to_owned(),
+                    run => format!("run {}", bounded(run, ID_CHARS)),
+                };
+                match Outcome::parse(outcome) {
+                    Some(
+                        Outcome::Failed
+                        | Outcome::Unknown
+                        | Outcome::Accepted
+                        | Outcome::NotAttempted
+                        | Outcome::Forbidden,
+                    ) => None,
+                    Some(settled) => Some(format!("was {settled} in {run}")),
+                    None => Some(format!(
+                        "its outcome in {run}, {}, is none that goes again",
+                        quoted(outcome)
+                    )),
+                }
+            }
+            Self::Plan { verdict, reason } => {
+                let verdict = word(Some(verdict));
+                if verdict.eq_ignore_ascii_case("send") {
+                    return None;
+                }
+                let said = format!("the plan says {}", quoted(verdict));
+                Some(match context_text(word(reason)) {
+                    None => said,
+                    Some(reason) => format!("{said}: {reason}"),
+                })
+            }
+        }
+    }
+}
+
+/// Returns a text without blanks around it and cut to `chars` characters.
+fn bounded(text: &str, chars: usize) -> String {
+    let trimmed = text.trim();
+    // No character takes less than a byte, so a text of few bytes needs no counting.
+    if trimmed.len() <= chars {
+        return trimmed.to_owned();
+    }
+    trimmed.chars().take(chars).collect()
+}
+
+/// Returns the text of a cell that gives context, or nothing where it is blank. What is longer than 4,096 characters
+/// is cut: of what is only shown, nobody misses the rest.
+fn context_text(text: &str) -> Option<String> {
+    let text = bounded(text, CELL_CHARS);
+    (!text.is_empty()).then_some(text)
+}
+
+/// Says why a comment cannot be sent: nobody wants half of one on the record.
+fn comment_fault(text: &str) -> Option<String> {
+    let text = text.trim();
+    (text.len() > CELL_CHARS && text.chars().count() > CELL_CHARS)
+        .then(|| "the comment has more than 4,096 characters".to_owned())
+}
+
+/// Lists names for a message.
+pub(super) fn list<N: AsRef<str>>(names: &[N]) -> String {
+    let shown = names.iter().take(NAMES).map(|name| quoted(name.as_ref()));
+    let text = shown.collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMES) {
+        None | Some(0) => text,
+        Some(more) => format!("{text} and {more} more"),
+    }
+}
+
+/// Returns a word as a message shows it.
+fn quoted(word: &str) -> String {
+    format!("`{}`", brief(word, NAME_CHARS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    const TWO: &str = "8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+    fn row(header: &[&str], cells: &[&str]) -> ParsedRow {
+        let columns = Columns::read(header, None).unwrap();
+        columns.row(|at| cells.get(at).copied())
+    }
+
+    fn id(header: &[&str], cells: &[&str]) -> Result<String, String> {
+        row(header, cells).id.map(|id| id.to_string())
+    }
+
+    #[test]
+    fn the_most_specific_guid_wins_row_by_row() {
+        let header = ["Id", "RequestGuid", "machineId"];
+        assert_eq!(id(&header, &[ONE, TWO, ONE]).unwrap(), TWO);
+        assert_eq!(id(&header, &[ONE, "", ""]).unwrap(), ONE);
+        assert_eq!(id(&header, &[ONE, "17", ""]).unwrap(), ONE);
+        assert_eq!(
+            id(&header, &[ONE, NIL, ""]).unwrap_err(),
+            "the id is the nil GUID"
+        );
+        assert_eq!(
+            id(&header, &["x", "", TWO]).unwrap_err(),
+            "the id is not a GUID"
+        );
+        assert_eq!(id(&header, &["", "", TWO]).unwrap_err(), "the id is empty");
+        assert_eq!(id(&header, &[]).unwrap_err(), "the id is empty");
+    }
+
+    #[test]
+    fn two_equally_specific_ids_that_disagree_make_the_row_invalid() {
+        let header = ["requestGuid", "request_id", "id"];
+        let upper = ONE.to_uppercase();
+        assert_eq!(id(&header, &[ONE, &upper, TWO]).unwrap(), ONE);
+        assert_eq!(id(&header, &["", TWO, ONE]).unwrap(), TWO);
+        assert_eq!(
+            id(&header, &[ONE, TWO, ONE]).unwrap_err(),
+            format!("two id columns disagree: {ONE} and {TWO}")
+        );
+        assert!(id(&header, &[ONE, NIL, ONE]).is_err());
+    }
+
+    #[test]
+    fn context_comes_from_its_columns_and_blank_cells_are_none() {
+        let header = [
+            "id",
+            "Comment",
+            "tenant",
+            "Action Type",
+            "DeviceId",
+            "Computer Name",
+            "requestor",
+            "type",
+            "requestorComment",
+        ];
+        let context = row(
+            &header,
+            &[ONE, " a ", "t", "Isolate", "m", "c", "r", "iso_late"],
+        )
+        .context;
+        assert_eq!(
+            context,
+            RowContext {
+                comment: Some("a".to_owned()),
+                tenant: Some("t".to_owned()),
+                action_type: Some(ActionType::Isolate),
+                machine_id: Some("m".to_owned()),
+                computer_dns_name: Some("c".to_owned()),
+                requestor: Some("r".to_owned()),
+            }
+        );
+        let blank = row(&header, &[ONE, " ", "", "", "", "", "\t"]).context;
+        assert_eq!(blank, RowContext::default());
+    }
+
+    fn skipped(header: &[&str], cells: &[&str]) -> Option<String> {
+        FileOrigin::read(header).skipped(|at| cells.get(at).copied())
+    }
+
+    #[test]
+    fn of_our_report_only_what_is_unsettled_goes_again() {
+        let header = ["action_id", "outcome", "reason", "run_id"];
+        let skipped = |outcome: &str| skipped(&header, &["x", outcome, "", "R"]);
+        for outcome in Outcome::ALL {
+            let expected = match outcome.as_str() {
+                "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
+                word => Some(format!("was {word} in run R")),
+            };
+            assert_eq!(skipped(outcome.as_str()), expected);
+        }
+        assert_eq!(
+            skipped("new").unwrap(),
+            "its outcome in run R, `new`, is none that goes again"
+        );
+    }
+
+    #[test]
+    fn of_a_frozen_plan_only_send_rows_go() {
+        let header = ["verdict", "action_id", "outcome", "reason"];
+        let skipped = |verdict, reason| skipped(&header, &[verdict, "x", "", reason]);
+        assert_eq!(skipped("send", "x"), None);
+        assert_eq!(skipped(" SEND ", ""), None);
+        assert_eq!(skipped("", "").unwrap(), "the plan says ``");
+        assert_eq!(
+            skipped("skipped", "guarded").unwrap(),
+            "the plan says `skipped`: guarded"
+        );
+    }
+
+    #[test]
+    fn a_list_of_somebody_elses_says_nothing() {
+        for header in [
+            ["id", "outcome", "reason"],
+            ["action_id", "outcome", "result"],
+        ] {
+            assert!(!FileOrigin::read(&header).is_ours());
+            assert_eq!(skipped(&header, &["x", "cancelled", "y"]), None);
+        }
+    }
+}
