@@ -30,8 +30,8 @@ use mde_cancel::model::{
 use mde_cancel::quota::{Calls, Decision, Windows, decide, forecast, milestones};
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::store::{
-    AttemptReply, CallId, InputMark, NewRow, NewRun, Phase, Process, Purpose, QueuedRow, Record,
-    RunKey, ScopeKey, Store, Take, Taken,
+    AttemptReply, CallId, InputMark, LoadFrom, NewRow, NewRun, Phase, Process, Purpose, QueuedRow,
+    Record, RunKey, ScopeKey, Store, Take, Taken,
 };
 
 /// How many calls the documented hour holds.
@@ -369,7 +369,7 @@ fn journal_rows(bencher: Bencher<'_, '_>) {
             (from..from + Desk::ROWS).map(new_row).collect()
         })
         .bench_local_values(|rows: Vec<NewRow>| {
-            block_on(desk.store.append_rows(desk.run, rows, InputMark::default())).unwrap()
+            block_on(desk.store.append_rows(desk.run, rows, InputMark::default())).unwrap();
         });
 }
 
@@ -416,13 +416,18 @@ fn queued(number: u32) -> QueuedRow {
         status_before: None,
         action_status: None,
         checked_at: None,
+        in_progress: None,
     }
 }
 
 /// What a store that never waits and a service that cancels everything make of an effect.
 fn answer(effect: &Effect) -> Option<Event> {
     match *effect {
-        Effect::Load { lane, after, limit } => {
+        Effect::Load {
+            lane,
+            from: LoadFrom::After(after),
+            limit,
+        } => {
             let last = ROWS.min(after.0 + u32::try_from(limit).unwrap());
             let rows = (after.0 + 1..=last).map(queued).collect();
             Some(Event::Loaded { lane, rows })
@@ -454,7 +459,7 @@ fn answer(effect: &Effect) -> Option<Event> {
             lane,
             expires_at: None,
         }),
-        Effect::Read { .. } => panic!("nothing is in doubt here"),
+        Effect::Load { .. } | Effect::Read { .. } => panic!("nothing is in doubt here"),
         Effect::Write { .. } | Effect::Tell { .. } => None,
     }
 }

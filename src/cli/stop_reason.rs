@@ -18,9 +18,7 @@ pub(super) fn describe_stop(reason: &StopReason) -> String {
         StopReason::ReadingForbidden(what) => {
             format!("states may not be read with this token: {what}")
         }
-        StopReason::AllForbidden => {
-            "no action type of the input may be cancelled with this token".to_owned()
-        }
+        StopReason::AllForbidden(why) | StopReason::LeftForLater(why) => why.clone(),
         StopReason::GaveUp(why) => format!("gave up: {why}"),
         StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
         StopReason::SameRefusal(what) => {
@@ -32,7 +30,7 @@ pub(super) fn describe_stop(reason: &StopReason) -> String {
 /// Says what to do about it, where something can be done.
 pub(super) fn mend(reason: &StopReason) -> Option<&'static str> {
     Some(match reason {
-        StopReason::Asked(_) | StopReason::GaveUp(_) => return None,
+        StopReason::Asked(_) | StopReason::GaveUp(_) | StopReason::LeftForLater(_) => return None,
         StopReason::TooManyFailures(_) => {
             "look at the reasons in the report; --max-failures sets the bound"
         }
@@ -46,8 +44,8 @@ pub(super) fn mend(reason: &StopReason) -> Option<&'static str> {
             "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token: grants show only in new \
              ones"
         }
-        StopReason::AllForbidden => {
-            "grant the permission that the report's reasons name, and get a new token: grants show only in new ones"
+        StopReason::AllForbidden(_) => {
+            "grant the permission that is named, and get a new token: grants show only in new ones"
         }
         StopReason::SameRefusal(_) => {
             "look at the answer above; nothing that is sent alike will be taken"

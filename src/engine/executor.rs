@@ -90,8 +90,8 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
     let way = |lane: LaneId| lanes.get(usize::from(lane.0));
     let handles = |lane: LaneId| way(lane).and_then(|way| way.as_ref().ok()).map(Arc::clone);
     match effect {
-        Effect::Load { lane, after, limit } => {
-            let rows = store.load_rows(run, lane, after, limit);
+        Effect::Load { lane, from, limit } => {
+            let rows = store.load_rows(run, lane, from, limit);
             Box::pin(async move {
                 let rows = rows.await?;
                 Ok(Performed::Event(Event::Loaded { lane, rows }))

@@ -390,6 +390,10 @@ impl Reads {
                 Taken::Go(call) => return Ok(call),
                 Taken::NotBefore(until) => ("the allowance of reads is used up", until),
                 Taken::CoolingDown(until) => ("the service told reads to wait", until),
+                Taken::InProgress(_) => {
+                    let soon = now.uptime.after(Duration::from_secs(1));
+                    ("another run is working on the action", soon)
+                }
             };
             if until.since(now.uptime) >= SAID {
                 tracing::warn!(until = %format_args!("{:.0}", now.wall_at(until)), "{why}");

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::input::{InputCheckpoint, InputError, OpenInput};
 use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::quota::forecast;
-use crate::store::{Appended, InputMark, NewRow, Pending, RunKey, Store, StoreError};
+use crate::store::{InputMark, NewRow, Pending, Record, RunKey, Store, StoreError};
 
 use super::core::{Core, Effect, Event, StopReason, Tally};
 use super::executor::{LaneWay, Performed, Performing, perform};
@@ -160,6 +160,12 @@ pub async fn execute(
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
+    // From here on other runs leave its rows alone.
+    let confirmed = Record::RunConfirmed {
+        run: parts.run,
+        at: parts.clock.now().wall,
+    };
+    parts.store.write(vec![confirmed]).await?;
     let (mut beyond, mut checkpoint) = (Beyond::Nothing, None);
     let (is_stream, rows) = match parts.intake {
         Intake::Read {
@@ -203,22 +209,13 @@ pub async fn execute(
 
 /// Rows on their way into the journal, and what to tell the core once they are there.
 struct Appending {
-    pending: Pending<Appended>,
+    pending: Pending<()>,
     shares: BTreeMap<LaneId, LaneShare>,
-    /// Whose row each is, from `first` on.
-    lanes: Vec<LaneId>,
-    first: RowNumber,
 }
 
 impl Appending {
-    /// Returns what the core is told of each lane, with the rows counted in that the journal settled as it took them.
-    fn events(mut self, written: &Appended) -> Vec<Event> {
-        for twin in &written.duplicates {
-            let place = twin.0.saturating_sub(self.first.0) as usize;
-            let lane = self.lanes.get(place).copied().unwrap_or_default();
-            let share = self.shares.entry(lane).or_default();
-            *share.settled.entry(Outcome::Duplicate).or_default() += 1;
-        }
+    /// Returns what the core is told of each lane.
+    fn events(self) -> Vec<Event> {
         let shares = self.shares.into_iter();
         shares.map(|(lane, share)| share.told(lane)).collect()
     }
@@ -384,8 +381,6 @@ impl Shell<'_> {
         };
         let mut appending = Appending {
             shares,
-            lanes: rows.iter().map(|row| row.lane).collect(),
-            first: rows.first().map(|row| row.number).unwrap_or_default(),
             pending: self.store.append_rows(self.run, rows, mark),
         };
         if !is_end {
@@ -393,8 +388,8 @@ impl Shell<'_> {
             return Ok(());
         }
         self.rows = None;
-        let written = (&mut appending.pending).await?;
-        for event in appending.events(&written) {
+        (&mut appending.pending).await?;
+        for event in appending.events() {
             self.step(event);
         }
         self.step(Event::InputEnded);
@@ -465,9 +460,9 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Vec<Event>, Store
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
-    let written = (&mut waiting.pending).await?;
+    (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(done.events(&written)),
+        Some(done) => Ok(done.events()),
         None => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::api::{ListQuery, MAX_TOP};
 use crate::clock::Clock;
 use crate::model::{ActionId, LaneId, MachineAction, Outcome, RowNumber, Settlement};
-use crate::store::{Phase, QueuedRow, Record, RunKey, Store};
+use crate::store::{LoadFrom, Phase, QueuedRow, Record, RunKey, Store};
 
 use super::later_actions::{LaterActions, MachineChange};
 use super::pages::Pages;
@@ -223,7 +223,8 @@ impl Survey {
             |at: Timestamp| at <= now.wall && now.uptime.since(now.uptime_at(at)) < stale_after;
         let mut unread = Vec::new();
         while unread.len() < most {
-            let rows = store.load_rows(run, self.lane, *after, most - unread.len());
+            let rows =
+                store.load_rows(run, self.lane, LoadFrom::After(*after), most - unread.len());
             let rows = rows.await.map_err(ReadsError::Store)?;
             let Some(last) = rows.last() else { break };
             *after = last.number;

@@ -3,11 +3,10 @@
 //! The record that named an action is its first reading, so it is not read a second time while it is young, unless another
 //! run has dealt with the action since.
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::model::{MachineAction, Outcome};
+use crate::model::MachineAction;
 use crate::store::{InputMark, NewRow, Phase, Record, RunKey, Store};
 
 use super::core::StopReason;
@@ -16,9 +15,6 @@ use super::pages::Pages;
 use super::plan::Planner;
 use super::reads::{Reads, ReadsError};
 use super::shell::Before;
-
-/// A list may show for so long what was so before a cancel.
-const LIST_LAG: SignedDuration = SignedDuration::from_secs(30);
 
 /// How the reading of a selection ended.
 #[derive(Debug)]
@@ -53,7 +49,6 @@ impl SelectionJournal<'_> {
     ) -> Result<Selected, ReadsError> {
         let mut before = Before::default();
         loop {
-            let asked = self.clock.now().wall;
             let page = tokio::select! {
                 biased;
                 Some(reason) = stop.recv() => return Ok(Selected::Stopped(reason)),
@@ -67,18 +62,17 @@ impl SelectionJournal<'_> {
                 Some(reason) = stop.recv() => return Ok(Selected::Stopped(reason)),
                 later = LaterActions::read(reads, &changes) => later?,
             };
-            self.take((page, asked), &later, is_end, &mut before)
-                .await?;
+            self.take(page, &later, is_end, &mut before).await?;
             if is_end {
                 return Ok(Selected::Whole(before));
             }
         }
     }
 
-    /// Journals the actions of a page that was asked for then, and what their records tell.
+    /// Journals the actions of a page, and what their records tell.
     async fn take(
         &mut self,
-        (page, asked): (Vec<MachineAction>, Timestamp),
+        page: Vec<MachineAction>,
         later: &LaterActions,
         is_end: bool,
         before: &mut Before,
@@ -102,15 +96,7 @@ impl SelectionJournal<'_> {
         }
         before.rows += rows.len() as u64;
         before.last = self.planner.last();
-        let written = self.store.append_rows(self.run, rows, mark).await?;
-        let twins = written.duplicates;
-        if !twins.is_empty() {
-            *before.settled.entry(Outcome::Duplicate).or_default() += twins.len() as u64;
-        }
-        // A twin that has been dealt with meanwhile is no duplicate any more, but this record of it is of no use.
-        let since = asked.checked_sub(LIST_LAG).unwrap_or(Timestamp::MIN);
-        let others = self.store.dealt_with_elsewhere(self.run, since).await?;
-        notes.retain(|(number, action)| !twins.contains(number) && !others.contains(&action.id));
+        self.store.append_rows(self.run, rows, mark).await?;
         let notes = notes.into_iter().map(|(row, action)| Record::Noted {
             run: self.run,
             row,

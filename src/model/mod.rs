@@ -42,7 +42,7 @@ pub use reply::{
 };
 pub use report_row::ReportRow;
 pub use row::{InputRow, RowContext, RowNumber, Source};
-pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope};
+pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope, UNNAMED};
 pub use selection::{Criterion, Mismatch, Selection, shortened};
 pub use sending::Sending;
 pub use standing::Standing;

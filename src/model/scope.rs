@@ -35,6 +35,9 @@ impl fmt::Display for Destination {
 /// What stands in place of tenant and app where a run has several.
 pub const SEVERAL: &str = "several";
 
+/// What stands in place of a tenant or an app that nobody names.
+pub const UNNAMED: &str = "-";
+
 /// What one allowance belongs to: cloud (or host and port), tenant, app and destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {

@@ -4,23 +4,28 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 
-use crate::model::{Moment, Outcome, RowNumber, Scope, Settlement};
+use crate::model::{LaneId, Moment, Scope};
 use crate::quota;
 use crate::quota::Windows;
 
+use super::conflicts::Conflicts;
 use super::error::Fault;
 use super::file::Anchor;
 use super::holds::{Granted, Holds};
 use super::journal::{Note, Sources};
 use super::ledger::{AttemptKey, Ledger};
+use super::queue::LoadFrom;
+use super::records::QueuedRow;
 use super::records::{NewRow, Record};
-use super::run_record::{Appended, InputMark, NewRun, RunState};
+use super::run_record::{InputMark, NewRun, RunState};
 use super::slots::{Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
-use super::twins::Twins;
-use super::{journal, runs, scopes};
+use super::{conflicts, journal, queue, runs, scopes};
+
+/// States that were read longer ago than this are read again anyhow.
+const STATES_LAST: SignedDuration = SignedDuration::from_mins(10);
 
 /// The writer's own things.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(super) struct Desk {
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
     pub(super) holds: Holds,
-    pub(super) twins: Twins,
+    pub(super) conflicts: Conflicts,
     /// The last wall time that anybody named: what needs a stamp and brings none gets this one.
     pub(super) told: Timestamp,
 }
@@ -42,23 +47,23 @@ impl Desk {
         run: RunKey,
         rows: &[NewRow],
         mark: &InputMark,
-    ) -> Result<Appended, Fault> {
-        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)?;
-        let mut appended = Appended::default();
-        self.twins.look(&self.conn, &self.holds, run)?;
-        if !self.twins.is_empty() {
-            for row in rows.iter().filter(|row| row.settlement.is_none()) {
-                let Ok(id) = &row.id else { continue };
-                if let Some(other) = self.twins.holder_of(&self.conn, id)? {
-                    settle_twin(&self.conn, (run, row.number), other, self.told)?;
-                    appended.duplicates.push(row.number);
-                }
-            }
+    ) -> Result<(), Fault> {
+        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)
+    }
+
+    pub(super) fn load_rows(
+        &mut self,
+        (run, lane): (RunKey, LaneId),
+        from: &LoadFrom,
+        limit: usize,
+    ) -> Result<Vec<QueuedRow>, Fault> {
+        let mut rows = queue::load_rows(&self.conn, (run, lane), from, limit)?;
+        self.conflicts.refresh(&self.conn, &self.holds, run)?;
+        // What was sent once is this run's to settle.
+        for row in rows.iter_mut().filter(|row| row.attempts == 0) {
+            row.in_progress = self.conflicts.in_progress(&self.conn, row.id)?;
         }
-        if mark.complete {
-            self.twins.forget();
-        }
-        Ok(appended)
+        Ok(rows)
     }
 
     pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, Fault> {
@@ -73,26 +78,11 @@ impl Desk {
         self.holds.let_go(&self.conn, run)
     }
 
-    pub(super) fn reopen_run(
-        &mut self,
-        run: RunKey,
-        at: Timestamp,
-    ) -> Result<Granted<Appended>, Fault> {
+    pub(super) fn reopen_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
         if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
             return Ok(Err(refusal));
         }
-        if !runs::go_on(&self.conn, run)? {
-            return Ok(Ok(Appended::default()));
-        }
-        self.twins.look(&self.conn, &self.holds, run)?;
-        let mut appended = Appended::default();
-        for (row, other) in self.twins.twins_of(&self.conn, run)? {
-            settle_twin(&self.conn, (run, row), &other, at)?;
-            appended.duplicates.push(row);
-        }
-        // Where the input is not read any further, nobody would ask again.
-        self.twins.forget();
-        Ok(Ok(appended))
+        runs::go_on(&self.conn, run).map(Ok)
     }
 
     pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {
@@ -201,6 +191,7 @@ impl Desk {
             Record::LaneStopped { run, lane, reason } => {
                 journal::stop_lane(conn, (*run, *lane), reason.as_deref())
             }
+            Record::Deferred { run, row, reason } => journal::defer(conn, (*run, row.0), reason),
             Record::FollowedUp {
                 run,
                 row,
@@ -218,6 +209,11 @@ impl Desk {
             }
             Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
             Record::Pace { scope, pace, at } => scopes::set_pace(conn, *scope, *pace, *at),
+            Record::RunConfirmed { run, at } => {
+                runs::confirm(conn, *run)?;
+                let since = at.checked_sub(STATES_LAST).unwrap_or(Timestamp::MIN);
+                conflicts::forget_states(conn, *run, since)
+            }
             Record::RunSettings { run, settings } => runs::set_settings(conn, *run, settings),
             Record::RunState {
                 run,
@@ -255,21 +251,4 @@ impl Desk {
             scope: scopes::read(&self.conn, key, self.ledger.boot(), now)?,
         })
     }
-}
-
-/// Writes the last word on a row whose id is another live run's to cancel.
-fn settle_twin(
-    conn: &Connection,
-    (run, row): (RunKey, RowNumber),
-    other: &str,
-    at: Timestamp,
-) -> Result<(), Fault> {
-    let settlement = Settlement {
-        outcome: Outcome::Duplicate,
-        reason: format!("unsettled in run {other}"),
-        record: None,
-        follow_up: None,
-        settled_at: at,
-    };
-    journal::settle(conn, (run, row.0), &settlement)
 }

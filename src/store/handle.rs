@@ -1,16 +1,15 @@
 //! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::model::{ActionId, LaneId, Moment, RowNumber, Scope};
+use crate::model::{LaneId, Moment, Scope};
 use crate::quota::Windows;
 
+use super::conflicts::Conflicts;
 use super::desk::Desk;
 use super::error::{Fault, StoreError};
 use super::file::Folder;
@@ -18,14 +17,14 @@ use super::holds::{Granted, Holds};
 use super::journal::Sources;
 use super::ledger::Ledger;
 use super::patience::Patience;
+use super::queue::LoadFrom;
 use super::reader::Reader;
 use super::records::{NewRow, Process, QueuedRow, Record, StoreOptions};
-use super::run_record::{Appended, InputMark, NewRun};
+use super::run_record::{InputMark, NewRun};
 use super::slots::{RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 use super::thread::{Pending, WriterThread};
-use super::twins::Twins;
 use super::writer::{Asked, Turn};
-use super::{processes, queue, scopes, twins};
+use super::{processes, scopes};
 
 /// The journal and the ledger of one state folder; clones share one writer.
 ///
@@ -74,7 +73,7 @@ impl Store {
             ledger,
             sources: Sources::new(),
             holds,
-            twins: Twins::default(),
+            conflicts: Conflicts::default(),
             told: now.wall,
         };
         let thread =
@@ -110,42 +109,24 @@ impl Store {
 
     /// Adds rows, and how far the input was read with them, in one transaction.
     ///
-    /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call. A row
-    /// whose id is unsettled in another live run of the same tenant is settled as a duplicate.
-    pub fn append_rows(
-        &self,
-        run: RunKey,
-        rows: Vec<NewRow>,
-        mark: InputMark,
-    ) -> Pending<Appended> {
+    /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call.
+    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputMark) -> Pending<()> {
         self.ask(Turn::Rows(rows.len()), move |desk| {
             desk.append_rows(run, &rows, &mark)
         })
     }
 
-    /// Reads at most `limit` unsettled rows of a lane that stand after `after`, in row order.
+    /// Reads at most `limit` unsettled rows of a lane, in row order, and says of each that was never sent whether another
+    /// run is working on its action.
     pub fn load_rows(
         &self,
         run: RunKey,
         lane: LaneId,
-        after: RowNumber,
+        from: LoadFrom,
         limit: usize,
     ) -> Pending<Vec<QueuedRow>> {
         self.ask(Turn::Read, move |desk| {
-            queue::load_rows(&desk.conn, (run, lane), after, limit)
-        })
-    }
-
-    /// Returns the ids that other runs of this one's tenant have settled since `since`, or have sent a cancel for and not
-    /// settled: what was read of them may be out of date. Asked once rows are appended, it misses none, for whoever
-    /// appends one of their ids from then on finds it taken.
-    pub fn dealt_with_elsewhere(
-        &self,
-        run: RunKey,
-        since: Timestamp,
-    ) -> Pending<HashSet<ActionId>> {
-        self.ask(Turn::Read, move |desk| {
-            twins::dealt_with(&desk.conn, run, since)
+            desk.load_rows((run, lane), &from, limit)
         })
     }
 
@@ -259,7 +240,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{ActionId, BootId, RowContext, RunId, Source, Uptime};
+    use crate::model::{ActionId, BootId, RowContext, RowNumber, RunId, Source, Uptime};
     use crate::quota::Window;
     use crate::store::Purpose;
 
@@ -299,7 +280,7 @@ mod tests {
     }
 
     /// Appends 100 rows, from `first` on.
-    fn append(store: &Store, run: RunKey, first: u32) -> Result<Appended, StoreError> {
+    fn append(store: &Store, run: RunKey, first: u32) -> Result<(), StoreError> {
         let rows = (first..first + 100).map(|number| NewRow {
             number: RowNumber(number),
             lane: LaneId(0),
@@ -338,7 +319,7 @@ mod tests {
         let mut next = 1;
         let full = loop {
             match append(&store, run, next) {
-                Ok(_) => next += 100,
+                Ok(()) => next += 100,
                 Err(error) => break error,
             }
             assert!(next < 100_000, "the bound does not bind");

@@ -116,6 +116,16 @@ pub(super) fn stop_lane(
     Ok(())
 }
 
+/// Says in an unsettled row why it is left for later.
+pub(super) fn defer(conn: &Connection, (run, row): RowKey, reason: &str) -> Result<(), Fault> {
+    let changed = conn
+        .prepare_cached(
+            "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![run.0, row, reason])?;
+    open_row((run, row), changed)
+}
+
 /// Writes "sent": the attempt, and what its row looks like from now on.
 pub(super) fn begin_attempt(
     conn: &Connection,

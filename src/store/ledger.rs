@@ -18,7 +18,7 @@ use super::locks::Locks;
 use super::processes::Own;
 use super::slots::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::words::{Up, Wall};
-use super::{calls, processes, scopes, waiters};
+use super::{calls, conflicts, processes, scopes, waiters};
 
 /// How often old calls are looked for.
 const PRUNING: Duration = Duration::from_secs(600);
@@ -107,10 +107,22 @@ impl Ledger {
                 self.waits.insert(take.scope);
                 Ok(Taken::NotBefore(free))
             }
-            Decision::Take => match self.left_to_another(conn, take)? {
-                Some(until) => Ok(Taken::NotBefore(until)),
-                None => self.enter(conn, take).map(Taken::Go),
-            },
+            Decision::Take => {
+                if let Some(until) = self.left_to_another(conn, take)? {
+                    return Ok(Taken::NotBefore(until));
+                }
+                if let Purpose::Cancel {
+                    run,
+                    row,
+                    number: 1,
+                    ..
+                } = take.purpose
+                    && let Some(other) = conflicts::sent_elsewhere(conn, &self.locks, (run, row))?
+                {
+                    return Ok(Taken::InProgress(other));
+                }
+                self.enter(conn, take).map(Taken::Go)
+            }
         }
     }
 

@@ -34,8 +34,8 @@ mod scopes;
 
 mod holds;
 
+mod conflicts;
 mod processes;
-mod twins;
 mod waiters;
 
 mod ledger;
@@ -60,12 +60,13 @@ mod run_hold;
 pub use error::StoreError;
 pub use figures::{AnswerCounts, TypeCounts};
 pub use handle::Store;
+pub use queue::LoadFrom;
 pub use reader::{Reader, ReportRows};
 pub use records::{
     AttemptReply, NewRow, Phase, Process, QueuedRow, Record, StoreOptions, state_file,
 };
 pub use run_hold::RunHold;
-pub use run_record::{Appended, Holder, InputMark, LaneCount, NewRun, RunRecord, RunState};
+pub use run_record::{Holder, InputMark, LaneCount, NewRun, RunRecord, RunState};
 pub use slots::{CallId, Cooldown, Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 pub use thread::Pending;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::model::{
     ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, RowContext, RowNumber,
-    Settlement, Source, Uptime,
+    RunId, Settlement, Source, Uptime,
 };
 use crate::quota::{KeptPace, Window};
 
@@ -111,6 +111,8 @@ pub struct QueuedRow {
     pub action_status: Option<ActionStatus>,
     /// When its state was last read before it was sent.
     pub checked_at: Option<Timestamp>,
+    /// The other run that is working on the action.
+    pub in_progress: Option<RunId>,
 }
 
 impl QueuedRow {
@@ -195,6 +197,15 @@ pub enum Record {
         /// The last word and what led to it.
         settlement: Settlement,
     },
+    /// An unsettled row is left for later; says why, for reports.
+    Deferred {
+        /// The run.
+        run: RunKey,
+        /// The row.
+        row: RowNumber,
+        /// Why.
+        reason: String,
+    },
     /// What a settled row's machine still needs was looked at again.
     FollowedUp {
         /// The run.
@@ -232,6 +243,13 @@ pub enum Record {
         scope: ScopeKey,
         /// The pace.
         pace: Option<KeptPace>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A run is confirmed, so that from now on its rows are in the way of runs that are confirmed later.
+    RunConfirmed {
+        /// Which run.
+        run: RunKey,
         /// When.
         at: Timestamp,
     },

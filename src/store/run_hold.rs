@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::error::StoreError;
 use super::handle::Store;
-use super::run_record::Appended;
 use super::slots::RunKey;
 use super::thread::Pending;
 use super::writer::{ROWS_AT_ONCE, Turn};
@@ -63,9 +62,9 @@ impl Store {
     /// Takes a run up again: it is going, and this process holds it, if nobody else does. One that is finished stays so, for
     /// whoever asked may have looked at it before its end.
     ///
-    /// Rows that were never sent and whose ids are meanwhile unsettled in another live run are settled as duplicates, and
-    /// named. Answers [`StoreError::RunHeld`] where another live process holds the run.
-    pub fn reopen_run(&self, run: RunKey, at: Timestamp) -> Pending<Appended> {
+    /// It is to be confirmed again: until then its rows are in nobody's way. Answers [`StoreError::RunHeld`] where another
+    /// live process holds the run.
+    pub fn reopen_run(&self, run: RunKey, at: Timestamp) -> Pending<()> {
         self.ask_for(Turn::Attempt, move |desk| desk.reopen_run(run, at))
     }
 

@@ -142,13 +142,6 @@ pub struct InputMark {
     pub complete: bool,
 }
 
-/// What became of rows that were appended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// Rows without a settlement whose id is unsettled in another live run: they were settled as duplicates.
-    pub duplicates: Vec<RowNumber>,
-}
-
 /// How many of a lane's rows have one last word, or none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneCount {

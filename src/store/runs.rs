@@ -63,19 +63,28 @@ pub(super) fn set_settings(conn: &Connection, run: RunKey, settings: &str) -> Re
     known(run, changed)
 }
 
-/// Writes that a run goes on again; a finished one stays as it is. Returns whether it goes on.
-pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<bool, Fault> {
+/// Writes that a run goes on again, not yet confirmed; a finished one stays as it is.
+pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
+         WHERE id = ?1 AND state <> ?3",
+    )?
+    .execute(params![
+        run.0,
+        RunState::Going.as_str(),
+        RunState::Finished.as_str()
+    ])?;
+    Ok(())
+}
+
+/// Writes that a run is confirmed, after all that were before.
+pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), Fault> {
     let changed = conn
         .prepare_cached(
-            "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL
-             WHERE id = ?1 AND state <> ?3",
+            "UPDATE runs SET confirmed = (SELECT coalesce(max(confirmed), 0) + 1 FROM runs) WHERE id = ?1",
         )?
-        .execute(params![
-            run.0,
-            RunState::Going.as_str(),
-            RunState::Finished.as_str()
-        ])?;
-    Ok(changed == 1)
+        .execute([run.0])?;
+    known(run, changed)
 }
 
 /// Writes how far the input was read.
@@ -133,7 +142,7 @@ pub(super) fn read_one(
     Ok(read(conn, locks, ("WHERE r.id = ?1", [run.0]))?.pop())
 }
 
-fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
+pub(super) fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
     let text: String = row.get(column)?;
     RunId::parse(&text).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(

@@ -1,7 +1,7 @@
 //! The tables, and the steps that bring an older file to them: forward only, each one never changed once released.
 //!
-//! Refused: an index on the ids of rows, also one of unsettled rows only, which on random GUIDs makes reading the input
-//! many times slower; whoever reads the input knows its duplicates.
+//! Refused: an index on the ids of all rows, or of all unsettled ones, which on random GUIDs makes reading the input many
+//! times slower; whoever reads the input knows its duplicates.
 
 use rusqlite::Connection;
 
@@ -11,10 +11,10 @@ use super::error::Fault;
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
-const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second, third, fourth];
+const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second, third, fourth, fifth];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
@@ -125,6 +125,19 @@ fn third(conn: &Connection) -> rusqlite::Result<()> {
 // tenant has lane 0 alone and pays nothing.
 fn fourth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("CREATE INDEX rows_by_lane ON rows (run, lane, number) WHERE lane > 0;")
+}
+
+// `runs.confirmed` says in which order runs were confirmed; it is NULL while a run is planned, and what it holds then is
+// nobody's. The index finds the rows that another run has sent and not settled.
+fn fifth(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        ALTER TABLE runs ADD COLUMN confirmed INTEGER;
+        UPDATE runs SET confirmed = id WHERE settings NOT LIKE '%\"to_agree\":true%';
+        CREATE UNIQUE INDEX runs_by_confirmation ON runs (confirmed) WHERE confirmed IS NOT NULL;
+        CREATE INDEX rows_in_progress ON rows (id) WHERE outcome IS NULL AND attempts > 0;
+        ",
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{Moment, RowNumber, Uptime};
+use crate::model::{Moment, RowNumber, RunId, Uptime};
 use crate::quota::{Calls, KeptPace, Usage, Windows};
 
 /// The file's short name for one run.
@@ -58,6 +58,8 @@ pub enum Taken {
     /// No slot is free, or the one that is free is left to another process for a moment; none was taken, and nothing was
     /// journaled. Ask again then.
     NotBefore(Uptime),
+    /// This run has sent a cancel for the action, and has not settled it; no slot was taken, and nothing was journaled.
+    InProgress(RunId),
     /// The service told the scope to wait until then, whoever of us heard it; no slot was taken. Begin slowly afterwards.
     CoolingDown(Uptime),
 }

@@ -166,7 +166,7 @@ fn commit(desk: &mut Desk, group: &mut [AnyErrand]) -> Result<(), Fault> {
         roll_back(desk);
         desk.ledger.forget();
         desk.sources.clear();
-        desk.twins.forget();
+        desk.conflicts.forget();
     }
     done
 }

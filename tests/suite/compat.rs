@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use mde_cancel::model::{Destination, LaneId, MachineAction, Outcome, ReportRow, RowNumber, Scope};
 use mde_cancel::store::{
-    InputMark, NewRow, Phase, Process, Reader, Record, RunRecord, RunState, Standing, Store,
-    StoreOptions, Taken, state_file,
+    InputMark, LoadFrom, NewRow, Phase, Process, Reader, Record, RunRecord, RunState, Standing,
+    Store, StoreOptions, Taken, state_file,
 };
 use uuid::Uuid;
 
@@ -227,7 +227,8 @@ fn assert_goes_on(dir: &Path) {
     let run = store.reader().unwrap().run(new_run(2).id).unwrap().unwrap();
     let hold = block_on(store.hold_run(run.key, at(91_000).wall)).unwrap();
     block_on(store.reopen_run(run.key, at(91_000).wall)).unwrap();
-    let left = block_on(store.load_rows(run.key, LaneId(0), RowNumber(0), 100)).unwrap();
+    let left =
+        block_on(store.load_rows(run.key, LaneId(0), LoadFrom::After(RowNumber(0)), 100)).unwrap();
     let phases: Vec<_> = left.iter().map(|row| (row.number.0, row.phase)).collect();
     assert_eq!(
         phases,

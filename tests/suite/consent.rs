@@ -519,6 +519,48 @@ fn a_plan_that_was_killed_before_it_was_counted_is_held_to_its_bound_when_it_is_
 }
 
 #[test]
+fn a_run_that_waits_at_its_question_or_is_stopped_there_is_in_nobodys_way() {
+    for is_stopped in [false, true] {
+        let place = Place::with(3);
+        let (mut keyboard, screen) = terminal();
+        let mut child = place
+            .shell("run ids.csv --report a.csv", &["--ctty"])
+            .stdin(screen.try_clone().unwrap())
+            .stderr(screen)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut shown = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&shown).contains("[y/N]: ") {
+            assert_eq!(keyboard.read(&mut byte).unwrap(), 1);
+            shown.push(byte[0]);
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        if is_stopped {
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        }
+        let other = place
+            .command("run ids.csv --yes --report b.csv")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&other.stdout).into_owned();
+        assert_eq!(other.status.code(), Some(0), "{told}");
+        assert_eq!(place.cancels(), 3, "{told}");
+        if is_stopped {
+            rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+        }
+        keyboard.write_all(b"y\n").unwrap();
+        let mut rest = Vec::new();
+        keyboard.read_to_end(&mut rest).ok();
+        let done = finish(&mut child, String::from_utf8_lossy(&rest).into_owned());
+        assert_eq!(done.code, Some(0), "{}{}", done.shown, done.stdout);
+        assert!(done.stdout.contains("already_cancelled"), "{}", done.stdout);
+        assert_eq!(place.cancels(), 3);
+    }
+}
+
+#[test]
 fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
     for selection in [
         "ids.csv",

@@ -262,12 +262,16 @@ fn a_403_names_the_permission_and_stays_with_its_row() {
 }
 
 #[test]
-fn ten_403s_of_a_type_settle_the_rest_of_it_unsent_and_the_run_says_so() {
+fn cancels_that_are_all_forbidden_stop_the_run_after_a_few_and_the_rest_is_not_attempted() {
     let played = Scenario::with_actions(200).faults("403@on=cancel").play();
-    assert_eq!(played.counts()[&Forbidden], 200);
-    let sent = played.rows.iter().filter(|row| row.attempts > 0).count();
-    assert!((10..=20).contains(&sent), "{sent} were sent");
-    assert_eq!(played.end.stop, Some(StopReason::AllForbidden));
+    let forbidden = played.counts()[&Forbidden];
+    assert!((10..=30).contains(&forbidden), "{forbidden}");
+    assert_eq!(played.counts()[&NotAttempted], 200 - forbidden);
+    assert_eq!(played.end.tally.cancels, forbidden as u64);
+    let Some(StopReason::AllForbidden(why)) = &played.end.stop else {
+        panic!("{:?}", played.end.stop);
+    };
+    assert!(why.contains("Machine.Isolate"), "{why}");
 }
 
 #[test]

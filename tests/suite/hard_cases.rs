@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mde_cancel::engine::Precheck;
 use mde_cancel::engine::core::{MaxFailures, StopReason};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
     ActionId, ActionStatus, ActionType, MachineAction, ReadPage, ReadReply, Reply, ReplyKind,
-    RetryAfter, RowNumber, ServiceError, Throttle,
+    RetryAfter, RowNumber, RunId, ServiceError, Throttle,
 };
 use mde_cancel::quota::{Pace, Window, Windows};
 
@@ -203,13 +204,196 @@ fn forbidden_rows_of_unknown_type_do_not_condemn_the_rest() {
     assert_eq!(history.stop, None);
 }
 
+fn forbidden(message: &str) -> Reply<Option<MachineAction>> {
+    Reply {
+        kind: ReplyKind::Forbidden,
+        http_status: Some(403),
+        error: Some(ServiceError {
+            code: "Forbidden".to_owned(),
+            message: message.to_owned(),
+            correlation_id: None,
+        }),
+    }
+}
+
+/// What the service says to a token without any role.
+const NO_ROLES: &str =
+    "Missing application roles. API required roles: Machine.Isolate, application roles: .";
+
 #[test]
-fn a_hundred_forbidden_rows_of_unknown_type_stop_the_run() {
+fn permissions_that_are_lost_in_mid_run_cost_thirty_calls_and_stop_it() {
+    for precheck in [Precheck::Skip, Precheck::ReadFirst] {
+        for (message, of_type) in [
+            (NO_ROLES, true),
+            (NO_ROLES, false),
+            ("Access to this resource is forbidden.", true),
+            ("Access to this resource is forbidden.", false),
+        ] {
+            let mut world = world(1_000);
+            world.rules.precheck = precheck;
+            if of_type {
+                world.type_of = |_| Some(ActionType::Isolate);
+            }
+            world.true_type_of = |_| Some(ActionType::Isolate);
+            let mut sent = 0;
+            world.cancel_answer = Box::new(move |_, _| {
+                sent += 1;
+                (sent > 30).then(|| forbidden(message))
+            });
+            let history = world.run();
+            let Some(StopReason::AllForbidden(why)) = &history.stop else {
+                panic!("{:?}", history.stop);
+            };
+            assert!(why.contains(message), "{why}");
+            let counts = history.counts();
+            assert_eq!(counts[&Cancelled], 30);
+            assert!(counts[&Forbidden] <= 30, "{counts:?}");
+            assert_eq!(history.posts.len(), 30 + counts[&Forbidden]);
+            assert_eq!(history.tokens, 2, "one refresh");
+            // Five of them come from all over the rest.
+            let far = history
+                .posts
+                .iter()
+                .filter(|(_, id)| *id > id_of(RowNumber(300)));
+            assert!(far.count() >= 3, "{:?}", history.posts);
+        }
+    }
+}
+
+#[test]
+fn a_type_that_is_denied_is_left_for_later_and_the_others_are_sent() {
+    for precheck in [Precheck::Skip, Precheck::ReadFirst] {
+        let mut world = world(400);
+        world.rules.precheck = precheck;
+        let type_of = |row: RowNumber| {
+            Some(if row.0.is_multiple_of(2) {
+                ActionType::Isolate
+            } else {
+                ActionType::LiveResponse
+            })
+        };
+        world.type_of = type_of;
+        world.true_type_of = type_of;
+        world.cancel_answer = Box::new(|id, now| {
+            let is_isolate = id.as_bytes()[15].is_multiple_of(2);
+            (is_isolate && now > millis(500)).then(|| forbidden("No."))
+        });
+        let history = world.run();
+        let counts = history.counts();
+        let isolates = history
+            .outcomes
+            .iter()
+            .filter(|(row, _)| row.0.is_multiple_of(2))
+            .count();
+        assert_eq!(counts[&Cancelled] - (isolates - counts[&Forbidden]), 200);
+        assert!(counts[&Forbidden] <= 30, "{counts:?}");
+        assert_eq!(history.deferred.len(), 400 - history.outcomes.len());
+        let reasons = history.deferred.values();
+        assert!(
+            reasons
+                .clone()
+                .all(|why| why.contains("grant Machine.Isolate")),
+            "{reasons:?}"
+        );
+        let Some(StopReason::LeftForLater(why)) = &history.stop else {
+            panic!("{:?}", history.stop);
+        };
+        let said = format!(
+            "{} rows not sent: cancels of Isolate",
+            history.deferred.len()
+        );
+        assert!(why.contains(&said), "{why}");
+    }
+}
+
+#[test]
+fn a_device_group_that_may_not_be_touched_costs_its_own_rows_alone() {
     let mut world = world(300);
-    world.cancel_answer = Box::new(|_, _| Some(reply(ReplyKind::Forbidden, Some(403))));
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.cancel_answer = Box::new(|id, _| is_row(id, 1..=25).then(|| forbidden("No.")));
     let history = world.run();
-    assert_eq!(history.stop, Some(StopReason::AllForbidden));
-    assert!(history.posts.len() <= 120, "{}", history.posts.len());
+    assert_eq!(
+        (history.stop.clone(), history.counts()[&Cancelled]),
+        (None, 275)
+    );
+    assert_eq!(history.counts()[&Forbidden], 25);
+}
+
+#[test]
+fn single_403s_among_successes_stay_with_their_rows() {
+    let mut world = world(500);
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.cancel_answer = Box::new(|id, _| {
+        id.as_bytes()[15]
+            .is_multiple_of(3)
+            .then(|| forbidden(NO_ROLES))
+    });
+    let history = world.run();
+    assert_eq!((history.stop.clone(), history.outcomes.len()), (None, 500));
+    assert_eq!(history.tokens, 1);
+}
+
+#[test]
+fn a_new_token_that_holds_the_permission_lets_the_run_go_on() {
+    let mut world = world(300);
+    world.type_of = |_| Some(ActionType::Isolate);
+    // The first token's permission ends, and a new one has it again.
+    world.cancel_answer =
+        Box::new(|_, now| (secs(1) < now && now < millis(1_300)).then(|| forbidden(NO_ROLES)));
+    let history = world.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(history.outcomes.len(), 300);
+    assert!(history.counts()[&Forbidden] <= 30, "{:?}", history.counts());
+    assert_eq!(history.tokens, 2);
+}
+
+fn run_id(number: u128) -> RunId {
+    RunId::new(uuid::Uuid::from_u128(number))
+}
+
+#[test]
+fn what_another_run_is_working_on_goes_last_and_is_looked_up_again() {
+    for precheck in [Precheck::Skip, Precheck::ReadFirst] {
+        let mut world = world(300);
+        world.rules.precheck = precheck;
+        world.in_progress = Box::new(|row, now| {
+            (row.0 <= 20 || (row.0 <= 40 && now < secs(60))).then(|| run_id(7))
+        });
+        let history = world.run();
+        assert_eq!(history.counts()[&Cancelled], 280);
+        let late = history.posts.iter().filter(|(_, id)| is_row(*id, 21..=40));
+        assert!(late.clone().all(|(at, _)| *at >= secs(60)), "{precheck:?}");
+        assert_eq!(late.count(), 20);
+        let left: Vec<_> = history.deferred.keys().map(|row| row.0).collect();
+        assert_eq!(left, (1..=20).collect::<Vec<_>>());
+        let why = format!("20 rows in progress in run {}", run_id(7));
+        assert_eq!(history.stop, Some(StopReason::LeftForLater(why)));
+        let row = &history.deferred[&RowNumber(1)];
+        assert_eq!(*row, format!("not sent: in progress in run {}", run_id(7)));
+    }
+}
+
+#[test]
+fn what_another_run_sends_at_the_last_moment_is_left_to_it() {
+    let mut world = world(300);
+    world.sent_elsewhere =
+        Box::new(|row, now| (row.0 == 150 && now < secs(200)).then(|| run_id(7)));
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 299);
+    assert_eq!(history.posts.len(), 299);
+    assert!(matches!(history.stop, Some(StopReason::LeftForLater(_))));
+}
+
+#[test]
+fn a_run_of_which_another_has_every_row_ends_at_once_and_says_so() {
+    let mut world = world(1_000);
+    world.in_progress = Box::new(|_, _| Some(run_id(7)));
+    let history = world.run();
+    assert!(history.posts.is_empty() && history.reads.is_empty());
+    assert_eq!(history.deferred.len(), 1_000);
+    assert!(history.elapsed < secs(1), "{:?}", history.elapsed);
+    let why = format!("1,000 rows in progress in run {}", run_id(7));
+    assert_eq!(history.stop, Some(StopReason::LeftForLater(why)));
 }
 
 #[test]
@@ -250,14 +434,13 @@ fn a_run_in_which_others_had_ended_is_not_called_all_forbidden() {
     });
     world.read_answer = Box::new(|ids, _| Some(records(ids, "Succeeded")));
     let history = world.run();
-    assert_eq!(history.stop, None);
-    assert_eq!(
-        (
-            history.counts()[&Forbidden],
-            history.counts()[&AlreadyFinal]
-        ),
-        (20, 20)
+    assert!(
+        matches!(history.stop, Some(StopReason::LeftForLater(_))),
+        "{:?}",
+        history.stop
     );
+    assert_eq!(history.counts()[&AlreadyFinal], 20);
+    assert!(history.counts()[&Forbidden] >= 15, "{:?}", history.counts());
 }
 
 #[test]

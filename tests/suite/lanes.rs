@@ -13,7 +13,7 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::store::{CallId, RunKey, ScopeKey, Taken};
+use mde_cancel::store::{CallId, LoadFrom, RunKey, ScopeKey, Taken};
 
 use super::support::{nth_id, queued};
 
@@ -130,7 +130,11 @@ impl Play {
 
     fn perform(&mut self, effect: &Effect) {
         match *effect {
-            Effect::Load { lane, after, limit } => {
+            Effect::Load {
+                lane,
+                from: LoadFrom::After(after),
+                limit,
+            } => {
                 let numbers = (after.0 + 1..=EACH).take(limit);
                 let rows = numbers
                     .map(|row| queued(RowNumber(row), nth_id(row as usize)))
@@ -165,7 +169,7 @@ impl Play {
                     reply,
                 });
             }
-            Effect::Read { .. } => panic!("nothing is to be read"),
+            Effect::Load { .. } | Effect::Read { .. } => panic!("nothing is to be read"),
             Effect::Write { .. } | Effect::Tell { .. } => {}
         }
     }

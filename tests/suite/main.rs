@@ -49,6 +49,7 @@ mod stopping;
 mod store;
 mod tenants;
 mod triage;
+mod two_runs;
 mod verify;
 
 #[test]

@@ -5,25 +5,19 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use mde_cancel::api::{ApiSettings, Connection, Filter, ListQuery, Proxies, Reader, Trust};
+use jiff::Timestamp;
+use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, Reader, Trust};
 use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::{
-    FIRST_PAGE, Pages, Planner, ReadHandles, Reads, ReadsError, ReadsSettings, SelectionJournal,
-    Survey,
-};
+use mde_cancel::engine::{ReadHandles, Reads, ReadsError, ReadsSettings, Survey};
 use mde_cancel::model::{
-    ActionId, Destination, LaneId, Moment, Outcome, RowContext, RowNumber, RunId, Scope,
-    Settlement, Source,
+    ActionId, Destination, LaneId, Moment, RowContext, RowNumber, RunId, Scope, Source,
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{Faults, QuotaSettings, Record, Sandbox, SandboxSettings, Status};
-use mde_cancel::store::{
-    InputMark, NewRow, NewRun, Process, Record as JournalRecord, RunKey, ScopeKey, Store,
-};
+use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, RunKey, ScopeKey, Store};
 use secrecy::SecretString;
 
 use crate::support::nth_id;
@@ -112,17 +106,6 @@ impl Bench {
             Arc::clone(&self.clock) as Arc<dyn mde_cancel::clock::Clock>,
             settings,
         );
-    }
-
-    /// Opens the same state as another process.
-    fn another_process(&self) -> Store {
-        let process = Process {
-            id: uuid::Uuid::new_v4(),
-            pid: 1,
-            host: "elsewhere".to_owned(),
-            boot: self.clock.boot(),
-        };
-        Store::open(self.folder.path(), process, self.clock.now()).unwrap()
     }
 
     /// Returns how many calls hold slots in the ledger.
@@ -373,7 +356,9 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     };
     assert!(!journal(Some(Duration::ZERO)).await);
     let known = async || {
-        let rows = store.load_rows(run, LaneId(0), RowNumber(0), 1000).await;
+        let rows = store
+            .load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1000)
+            .await;
         let rows = rows.unwrap();
         rows.iter().filter(|row| row.checked_at.is_some()).count()
     };
@@ -381,50 +366,4 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     assert!(journal(None).await);
     assert_eq!(known().await, 250);
     assert_eq!(bench.sandbox.log().len(), 3);
-}
-
-#[tokio::test]
-async fn what_another_run_dealt_with_while_a_selection_was_read_is_read_again_before_it_is_sent() {
-    let mut bench = Bench::with(4, "", |_| ()).await;
-    let now = bench.clock.now();
-    let elsewhere = bench.another_process();
-    let other = begin(&elsewhere, now).await;
-    append(&elsewhere, other, 3).await;
-    // The service may still show what was so before each of them. The third is open, and so the other run's.
-    let long_ago = now.wall - SignedDuration::from_hours(1);
-    let settled = [(1, now.wall), (2, long_ago)].map(|(row, settled_at)| JournalRecord::Settled {
-        run: other,
-        row: RowNumber(row),
-        settlement: Settlement {
-            outcome: Outcome::Cancelled,
-            reason: String::new(),
-            record: None,
-            follow_up: None,
-            settled_at,
-        },
-    });
-    elsewhere.write(settled.to_vec()).await.unwrap();
-    let run = begin(&bench.store, now).await;
-    let journal = SelectionJournal {
-        store: &bench.store,
-        run,
-        planner: Planner::new(Arc::default()),
-        clock: &*bench.clock,
-    };
-    let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
-    let pages = Pages::new(Filter::default(), FIRST_PAGE);
-    journal
-        .fill((pages, &mut bench.reads), &mut stop)
-        .await
-        .unwrap();
-    let queue = bench.store.load_rows(run, LaneId(0), RowNumber(0), 10);
-    let queue = queue.await.unwrap();
-    let known: Vec<_> = queue
-        .iter()
-        .map(|row| (row.id, row.checked_at.is_some()))
-        .collect();
-    assert_eq!(
-        known,
-        [(nth_id(1), false), (nth_id(2), true), (nth_id(4), true)]
-    );
 }

@@ -197,10 +197,12 @@ fn play(talk: &Conversation) -> (History, Vec<String>) {
         | StopReason::ReadingForbidden(what)
         | StopReason::Unreachable(what)
         | StopReason::NoSuchAddress(what)
+        | StopReason::AllForbidden(what)
+        | StopReason::LeftForLater(what)
         | StopReason::GaveUp(what)
         | StopReason::TooManyFailures(what)
         | StopReason::SameRefusal(what) => !what.is_empty(),
-        StopReason::AllMissing | StopReason::AllForbidden => true,
+        StopReason::AllMissing => true,
         StopReason::Asked(_) => false,
     });
     if !named {

@@ -12,18 +12,18 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::{Window, Windows};
 use mde_cancel::store::{
-    AttemptReply, CallId, InputMark, NewRow, NewRun, Phase, Process, Purpose, Record, RunKey,
-    ScopeKey, Store, StoreError, StoreOptions, Take, Taken,
+    AttemptReply, CallId, InputMark, LoadFrom, NewRow, NewRun, Phase, Process, Purpose, Record,
+    RunKey, ScopeKey, Store, StoreError, StoreOptions, Take, Taken,
 };
 use uuid::Uuid;
 
 mod clocks;
+mod conflicts;
 mod fairness;
 mod file;
 mod journal;
 mod ledger;
 mod runs;
-mod twins;
 
 /// An instant so many milliseconds after the tests' own boot.
 pub(crate) fn at(millis: i64) -> Moment {
@@ -159,7 +159,7 @@ fn take(store: &Store, take: Take) -> Taken {
 pub(crate) fn call(taken: Taken) -> CallId {
     match taken {
         Taken::Go(call) => Some(call),
-        Taken::NotBefore(_) | Taken::CoolingDown(_) => None,
+        Taken::NotBefore(_) | Taken::CoolingDown(_) | Taken::InProgress(_) => None,
     }
     .unwrap()
 }

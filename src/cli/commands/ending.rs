@@ -205,8 +205,10 @@ impl Ending {
     /// Says in the rows of each lane that stopped why they were not attempted.
     fn lane_ends(&self, end: &RunEnd) -> impl Iterator<Item = Record> {
         let run = self.run;
-        end.stops
-            .iter()
+        // Where rows are left for later, each says why.
+        let stops = end.stops.iter();
+        stops
+            .filter(|(_, reason)| !matches!(reason, StopReason::LeftForLater(_)))
             .map(move |(lane, reason)| Record::LaneStopped {
                 run,
                 lane: *lane,
@@ -412,7 +414,9 @@ impl Ending {
                     NextCommand::ResumeWithoutPrecheck(self.id),
                 ));
             }
-            return steps;
+            if !matches!(stop, StopReason::LeftForLater(_)) {
+                return steps;
+            }
         }
         if self.outputs.follow_up.is_none() && !follow_ups.is_empty() {
             steps.push(step(
@@ -510,6 +514,7 @@ impl RowsLeft<'_> {
 fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
     match stop {
         None => RunExit::Done,
+        Some(StopReason::LeftForLater(_)) => RunExit::LeftOver,
         Some(StopReason::Asked(_)) => RunExit::Stopped,
         Some(
             StopReason::SignIn(_)
@@ -517,7 +522,7 @@ fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
             | StopReason::NoSuchAddress(_)
             | StopReason::AllMissing
             | StopReason::ReadingForbidden(_)
-            | StopReason::AllForbidden,
+            | StopReason::AllForbidden(_),
         ) => RunExit::Unreachable,
         Some(
             StopReason::SameRefusal(_) | StopReason::GaveUp(_) | StopReason::TooManyFailures(_),
@@ -664,7 +669,9 @@ mod tests {
             (Some(StopReason::Unreachable(why())), 5),
             (Some(StopReason::AllMissing), 5),
             (Some(StopReason::ReadingForbidden(why())), 5),
-            (Some(StopReason::AllForbidden), 5),
+            (Some(StopReason::NoSuchAddress(why())), 5),
+            (Some(StopReason::AllForbidden(why())), 5),
+            (Some(StopReason::LeftForLater(why())), 3),
         ] {
             let exit = RunExit::LeftOver.worst(exit_of_stop(stop.as_ref()));
             assert_eq!(exit.code(), code, "{stop:?}");

@@ -22,10 +22,7 @@ use super::words;
 /// So many identical refusals without a success stop the run.
 const SAME_REFUSALS: u32 = 10;
 
-/// So many 403s without a success of their type settle the rest of that type unsent.
-const FORBIDDEN_OF_A_TYPE: u32 = 10;
-
-/// If so many rows end all alike, without one exception, the run as a whole is wrong.
+/// If so many ids are all unknown, without one exception, the run as a whole is wrong.
 const ALL_ALIKE: u32 = 100;
 
 /// So often a row of which no byte left keeps its turn.
@@ -254,9 +251,7 @@ impl Lane {
         self.found_any = true;
         self.refusal = (String::new(), 0);
         if let Some(row) = self.rows.get(&number) {
-            let of_type = self.types.entry(row.action_type.clone()).or_default();
-            of_type.allowed = true;
-            of_type.closed = false;
+            self.type_answered(row.action_type.clone());
         }
     }
 
@@ -272,11 +267,13 @@ impl Lane {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
+        let action_type = row.action_type.clone();
         row.doubt = Some(doubt);
         if let Some(record) = record {
             row.was_accepted = true;
             row.see(record);
         }
+        self.type_answered(action_type);
         if self.reading == Reading::Forbidden {
             self.resolve_unreadable(now, number);
             return;
@@ -295,27 +292,16 @@ impl Lane {
         };
         self.found_any = true;
         row.was_forbidden = true;
-        // What may be of many types cannot be judged by one of them.
-        if let Some(action_type) = &row.action_type {
-            let of_type = self.types.entry(Some(action_type.clone())).or_default();
-            of_type.forbidden += 1;
-            if !of_type.allowed && !of_type.closed && of_type.forbidden >= FORBIDDEN_OF_A_TYPE {
-                of_type.closed = true;
-                let action_type = action_type.to_string();
-                self.tell.push(RunEvent::TypeForbidden { action_type });
-            }
-        }
+        let why = row.last_words.clone();
         let in_doubt = row.fate_unknown;
         if in_doubt {
             row.doubt = Some(Doubt::Refused);
         }
+        self.type_refused(now, number, why);
         match (in_doubt, self.reading) {
             (false, _) => self.settle_refused(now, number),
             (true, Reading::Forbidden) => self.resolve_unreadable(now, number),
             (true, _) => drop(self.looks.insert((now.uptime, number))),
-        }
-        if self.forbidden == self.ended && self.forbidden >= u64::from(ALL_ALIKE) {
-            self.stop(StopReason::AllForbidden);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::model::{
     ActionId, CancelReply, Destination, LaneId, Outcome, ReadReply, RowNumber, Uptime,
 };
 use crate::quota::{KeptPace, Window};
-use crate::store::{QueuedRow, Record, Take, Taken};
+use crate::store::{LoadFrom, QueuedRow, Record, Take, Taken};
 
 use super::gate::WaitCause;
 
@@ -101,12 +101,12 @@ pub enum Event {
 /// Something the core wants done outside.
 #[derive(Debug)]
 pub enum Effect {
-    /// Look through the journal for unsettled rows after a number.
+    /// Look through the journal for unsettled rows.
     Load {
         /// Whose rows.
         lane: LaneId,
-        /// Rows with higher numbers.
-        after: RowNumber,
+        /// Which of them.
+        from: LoadFrom,
         /// At most so many.
         limit: usize,
     },
@@ -181,14 +181,16 @@ pub enum StopReason {
     Unreachable(String),
     /// Nothing but 404s that are not the service's own came from this address.
     NoSuchAddress(String),
-    /// No action type of the input may be cancelled with this token.
-    AllForbidden,
+    /// No action type of the input may be cancelled with this token; says why.
+    AllForbidden(String),
     /// Nothing ended for so long; says since when and what was last heard, or when to go on.
     GaveUp(String),
     /// More rows ended badly than `--max-failures` allows; says how many.
     TooManyFailures(String),
     /// The service refused cancel after cancel in the same way; gives the last answer.
     SameRefusal(String),
+    /// All was done that could be, and the rest is left for later; says why.
+    LeftForLater(String),
 }
 
 impl StopReason {
@@ -200,9 +202,10 @@ impl StopReason {
             | Self::ReadingForbidden(_)
             | Self::Unreachable(_)
             | Self::NoSuchAddress(_)
-            | Self::AllForbidden => 2,
-            Self::GaveUp(_) | Self::TooManyFailures(_) | Self::SameRefusal(_) => 1,
-            Self::Asked(_) => 0,
+            | Self::AllForbidden(_) => 3,
+            Self::GaveUp(_) | Self::TooManyFailures(_) | Self::SameRefusal(_) => 2,
+            Self::Asked(_) => 1,
+            Self::LeftForLater(_) => 0,
         }
     }
 }

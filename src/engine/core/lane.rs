@@ -10,10 +10,11 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
-use crate::model::{ActionType, Destination, LaneId, Moment, Outcome, RowNumber, Uptime};
+use crate::model::{ActionType, Destination, LaneId, Moment, Outcome, RowNumber, RunId, Uptime};
 use crate::retry::Doubt;
-use crate::store::{CallId, Phase, QueuedRow, Record};
+use crate::store::{CallId, LoadFrom, Phase, QueuedRow, Record};
 
+use super::denied_types::TypeRecord;
 use super::event::{Effect, RunEvent, StopReason, Ticket, Waiting};
 use super::gate::{Gate, Wait, WaitCause};
 use super::outage::{Outage, ProbeOf};
@@ -23,6 +24,7 @@ use super::settings::{CoreSettings, LaneSettings};
 use super::share::Share;
 use super::tally::Tally;
 use super::token_care::TokenCare;
+use super::words;
 
 /// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
 pub(super) const LOOKAHEAD: usize = 256;
@@ -76,12 +78,13 @@ pub(super) enum Reading {
     Forbidden,
 }
 
-/// How the service answers cancels of one action type.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TypeRecord {
-    pub(super) forbidden: u32,
-    pub(super) allowed: bool,
-    pub(super) closed: bool,
+/// What the journal was asked for.
+#[derive(Debug)]
+pub(super) enum Loading {
+    /// The next rows; it is looked through up to this number.
+    Through(RowNumber),
+    /// Rows of a type in question.
+    Sample(Option<ActionType>),
 }
 
 #[expect(
@@ -101,8 +104,8 @@ pub(super) struct Lane {
     pub(super) read_outage: Outage,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) queue: Queue,
-    /// Rows of a forbidden type whose last answers are still on the wire.
-    pub(super) shelf: Vec<RowNumber>,
+    /// Rows that wait until it is known whether their type is denied.
+    pub(super) in_question: Vec<RowNumber>,
     /// Rows whose record must be looked at, by when.
     pub(super) looks: BTreeSet<(Uptime, RowNumber)>,
     /// Rows whose record is to be read before they are sent, in input order.
@@ -138,15 +141,21 @@ pub(super) struct Lane {
     pub(super) strange_404s: u32,
     appended: RowNumber,
     loaded: RowNumber,
-    /// Up to which number the journal is being looked through.
-    loading: Option<RowNumber>,
+    pub(super) loading: Option<Loading>,
     input_ended: bool,
+    /// How often the journal was looked through before.
+    pass: u32,
+    /// Rows that were left for later in this pass because another run is working on them, by that run.
+    in_progress: BTreeMap<RunId, u64>,
+    /// Rows of unknown type that were left for later in this pass because every type is denied.
+    pub(super) deferred_unknown: u64,
+    /// The token with which a refresh after 403s ended.
+    pub(super) refreshed_after_403: Option<u32>,
     pub(super) tally: Tally,
     pub(super) types: BTreeMap<Option<ActionType>, TypeRecord>,
     /// Rows that were not found while no action of the input ever was.
     pub(super) missing: u32,
-    /// Rows that were forbidden, and rows that were sent and ended in any way.
-    pub(super) forbidden: u64,
+    /// Rows that were sent and ended in any way.
     pub(super) ended: u64,
     pub(super) found_any: bool,
     /// The last refusal that could not be mended, and how often it came in a row.
@@ -189,7 +198,7 @@ impl Lane {
             read_outage: Outage::default(),
             rows: HashMap::new(),
             queue: Queue::default(),
-            shelf: Vec::new(),
+            in_question: Vec::new(),
             looks: BTreeSet::new(),
             unread: BTreeSet::new(),
             unread_since: None,
@@ -214,10 +223,13 @@ impl Lane {
             loaded: RowNumber(0),
             loading: None,
             input_ended: false,
+            pass: 0,
+            in_progress: BTreeMap::new(),
+            deferred_unknown: 0,
+            refreshed_after_403: None,
             tally: Tally::default(),
             types: BTreeMap::new(),
             missing: 0,
-            forbidden: 0,
             ended: 0,
             found_any: false,
             refusal: (String::new(), 0),
@@ -255,67 +267,136 @@ impl Lane {
     }
 
     pub(super) fn loaded(&mut self, now: Moment, queued: Vec<QueuedRow>) {
-        let asked_through = self.loading.take().unwrap_or(self.loaded);
-        let last = queued.last().map_or(self.loaded, |row| row.number);
-        self.loaded = if queued.len() < LOOKAHEAD {
-            // The journal may have grown between the question and the answer.
-            asked_through.max(last)
-        } else {
-            last
-        };
-        for row in queued {
-            let number = row.number;
-            if self.rows.contains_key(&number) {
-                continue;
+        match self.loading.take() {
+            Some(Loading::Sample(action_type)) => {
+                let numbers = queued.into_iter().filter_map(|row| {
+                    let number = row.number;
+                    let is_here = self.rows.contains_key(&number) || self.take_in(now, row);
+                    (is_here && !self.is_under_way(number)).then_some(number)
+                });
+                let numbers = numbers.collect();
+                self.sampled(&action_type, numbers);
             }
-            // What went out once goes out again, so that the record tells our cancel from others'.
-            let comment = match &row.comment_sent {
-                Some(sent) => Arc::from(sent.as_str()),
-                None => self
-                    .settings
-                    .comment
-                    .for_row(row.context.comment.as_deref()),
-            };
-            let in_doubt = match row.phase {
-                Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
-                Phase::Accepted => Some(Doubt::Effect),
-                Phase::Fresh | Phase::Again => None,
-            };
-            let state_at = row
-                .checked_at
-                .filter(|&at| at <= now.wall)
-                .map(|at| now.uptime_at(at));
-            let mut row = Row::new(row, comment);
-            row.doubt = in_doubt;
-            row.state_at = state_at;
-            row.watch = self
-                .settings
-                .verify_for
-                .map(|verify_for| (now.uptime.after(verify_for), 0));
-            self.rows.insert(number, row);
-            if in_doubt.is_some() {
-                self.looks.insert((now.uptime, number));
-            } else {
-                self.admit(now, number);
+            Some(Loading::Through(through)) => {
+                let last = queued.last().map_or(self.loaded, |row| row.number);
+                self.loaded = if queued.len() < LOOKAHEAD {
+                    // The journal may have grown between the question and the answer.
+                    through.max(last)
+                } else {
+                    last
+                };
+                for row in queued {
+                    if !self.rows.contains_key(&row.number) {
+                        self.take_in(now, row);
+                    }
+                }
             }
+            None => {}
         }
+    }
+
+    /// Takes a row into memory. Returns whether it is there; else it was left for later.
+    fn take_in(&mut self, now: Moment, row: QueuedRow) -> bool {
+        let (number, in_progress) = (row.number, row.in_progress);
+        // What went out once goes out again, so that the record tells our cancel from others'.
+        let comment = match &row.comment_sent {
+            Some(sent) => Arc::from(sent.as_str()),
+            None => self
+                .settings
+                .comment
+                .for_row(row.context.comment.as_deref()),
+        };
+        let in_doubt = match row.phase {
+            Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
+            Phase::Accepted => Some(Doubt::Effect),
+            Phase::Fresh | Phase::Again => None,
+        };
+        // A later pass comes after whatever else was at work on the action.
+        let state_at = row
+            .checked_at
+            .filter(|&at| at <= now.wall && self.pass == 0)
+            .map(|at| now.uptime_at(at));
+        let mut row = Row::new(row, comment);
+        row.doubt = in_doubt;
+        row.state_at = state_at;
+        row.watch = self
+            .settings
+            .verify_for
+            .map(|verify_for| (now.uptime.after(verify_for), 0));
+        self.rows.insert(number, row);
+        if let Some(run) = in_progress {
+            self.defer_in_progress(number, run);
+            return false;
+        }
+        if self.defer_if_denied(number) {
+            return false;
+        }
+        if in_doubt.is_some() {
+            self.looks.insert((now.uptime, number));
+        } else {
+            self.admit(now, number);
+        }
+        true
+    }
+
+    /// Leaves a row for later on whose action another run is working.
+    pub(super) fn defer_in_progress(&mut self, number: RowNumber, run: RunId) {
+        *self.in_progress.entry(run).or_default() += 1;
+        self.defer(number, words::of_in_progress(run));
+    }
+
+    /// Leaves a row in the journal, unsettled: it is loaded again in a later pass, or by whoever resumes the run.
+    pub(super) fn defer(&mut self, number: RowNumber, reason: String) {
+        self.rows.remove(&number);
+        self.unread.remove(&number);
+        self.records.push(Record::Deferred {
+            run: self.settings.run,
+            row: number,
+            reason,
+        });
+        self.moved();
+        self.leaves_sample(number);
     }
 
     /// Asks the journal for more rows where few are left.
     pub(super) fn load_more(&mut self, out: &mut Vec<Effect>) {
+        self.load_sample(out);
+        if self.is_pass_due() {
+            self.pass += 1;
+            self.loaded = RowNumber(0);
+            self.in_progress.clear();
+            self.forget_denied();
+        }
         if self.loading.is_none() && self.wants_more() {
-            self.loading = Some(self.appended);
+            self.loading = Some(Loading::Through(self.appended));
             out.push(Effect::Load {
                 lane: self.id,
-                after: self.loaded,
+                from: LoadFrom::After(self.loaded),
                 limit: LOOKAHEAD,
             });
         }
     }
 
+    /// Returns whether all else is done, and rows that were left for later are worth another look.
+    fn is_pass_due(&self) -> bool {
+        let is_worth_it =
+            (self.pass == 0 && !self.in_progress.is_empty()) || self.may_send_deferred();
+        is_worth_it && self.is_through()
+    }
+
+    /// Says which rows are left for later, and why.
+    pub(super) fn say_deferred(&self) -> Option<String> {
+        let runs = self.in_progress.iter();
+        let mut parts: Vec<_> = runs
+            .map(|(run, &count)| format!("{} in progress in run {run}", words::rows(count)))
+            .collect();
+        parts.extend(self.say_denied());
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     /// Returns whether more rows are wanted from the journal, and it has any.
     fn wants_more(&self) -> bool {
-        let ready = self.queue.fresh_len() + self.unread.len();
+        let ready = self.queue.fresh_len() + self.unread.len() + self.in_question.len();
         ready < LOOKAHEAD / 2 && self.may_load_more()
     }
 
@@ -336,11 +417,22 @@ impl Lane {
 
     /// Returns whether no row is left, now or to come.
     pub(super) fn is_finished(&self) -> bool {
+        self.is_through() && !self.is_pass_due()
+    }
+
+    /// Returns whether no row is left in this pass.
+    fn is_through(&self) -> bool {
         self.input_ended
             && self.loaded >= self.appended
             && self.loading.is_none()
             && self.rows.is_empty()
             && self.flights.is_empty()
+    }
+
+    /// Returns whether a row's cancel is on the wire or at the ledger.
+    pub(super) fn is_under_way(&self, number: RowNumber) -> bool {
+        let mut flights = self.flights.values();
+        flights.any(|flight| matches!(flight.errand, Errand::Cancel(row) if row == number))
     }
 
     /// Returns whether no open row can still tell one row's faults from the service's: all have had their share.
@@ -349,13 +441,6 @@ impl Lane {
         self.queue.fresh_len() == 0
             && self.loaded >= self.appended
             && self.rows.values().all(|row| row.faults.len() >= bound)
-    }
-
-    /// Returns whether all that was sent was forbidden, and enough of it to say so.
-    pub(super) fn is_all_forbidden(&self) -> bool {
-        self.forbidden > 0
-            && self.forbidden == self.ended
-            && self.types.values().any(|of_type| of_type.closed)
     }
 
     /// Returns whether nothing is on the wire, at the ledger or on its way from the journal.

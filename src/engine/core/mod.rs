@@ -19,6 +19,7 @@ mod token_care;
 
 mod event;
 
+mod denied_types;
 mod lane;
 
 mod settle;

@@ -55,6 +55,13 @@ impl Queue {
         }
     }
 
+    /// Forgets the rows that are not kept.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(RowNumber) -> bool) {
+        self.head.retain(|&row| is_kept(row));
+        self.fresh.retain(|&row| is_kept(row));
+        self.retries.retain(|&(_, row)| is_kept(row));
+    }
+
     /// Returns how many fresh rows wait.
     pub(super) fn fresh_len(&self) -> usize {
         self.fresh.len()

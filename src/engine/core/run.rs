@@ -223,9 +223,13 @@ impl Core {
     /// Returns why each lane that ended before its rows were settled did so.
     pub fn stops(&self) -> Vec<(LaneId, StopReason)> {
         let stop = |lane: &Lane| {
-            let is_forbidden = lane.is_finished() && lane.is_all_forbidden();
-            let reason = lane.stop.clone();
-            reason.or(is_forbidden.then_some(StopReason::AllForbidden))
+            let is_done = lane.stop.is_none() && lane.is_finished();
+            let denied = || lane.are_all_denied().then(|| lane.why_denied()).flatten();
+            let left = || match denied() {
+                Some(why) => Some(StopReason::AllForbidden(why)),
+                None => lane.say_deferred().map(StopReason::LeftForLater),
+            };
+            lane.stop.clone().or_else(|| is_done.then(left).flatten())
         };
         let stops = self.lanes.iter();
         stops
@@ -371,6 +375,7 @@ mod tests {
             status_before: None,
             action_status: None,
             checked_at: None,
+            in_progress: None,
         };
         let rows = vec![row];
         for event in [

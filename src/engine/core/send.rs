@@ -27,7 +27,7 @@ impl Lane {
         if !self.has_token(now, out) {
             return;
         }
-        self.clear_shelf(now);
+        self.look_at_types();
         self.watch_reads(now);
         if let (Some(first), false) = (self.first_call, self.answered) {
             self.wake_at(first.after(self.settings.reach_timeout));
@@ -38,7 +38,7 @@ impl Lane {
         self.pump_looks(now, out);
         self.pump_triage(now, out);
         self.note_slow_reads(now);
-        self.clear_shelf(now);
+        self.look_at_types();
         // Rows that were settled unsent made room.
         self.flush(out);
         self.load_more(out);
@@ -195,8 +195,10 @@ impl Lane {
             if !self.rows.contains_key(&number) {
                 continue;
             }
-            if self.is_closed(number) {
-                self.shelf.push(number);
+            if self.is_type_in_question(number) {
+                self.in_question.push(number);
+            } else if self.defer_if_denied(number) {
+                // It stays in the journal.
             } else if self.is_used_up(number) {
                 self.route(now, number, now.uptime);
             } else if !self.settle_if_seen_final(now, number)
@@ -207,34 +209,13 @@ impl Lane {
         }
     }
 
-    /// Returns whether a row was never sent and is of a type that is forbidden.
-    fn is_closed(&self, number: RowNumber) -> bool {
-        self.rows.get(&number).is_some_and(|row| {
-            let of_type = self.types.get(&row.action_type);
-            row.attempts == 0 && of_type.is_some_and(|of_type| of_type.closed)
-        })
-    }
-
-    /// Settles rows of forbidden types once nothing of their type is on the wire that might open it again.
-    fn clear_shelf(&mut self, now: Moment) {
-        for number in std::mem::take(&mut self.shelf) {
-            let Some(action_type) = self.rows.get(&number).map(|row| row.action_type.clone())
-            else {
-                continue;
-            };
-            let is_out = self.flights.values().any(|flight| match &flight.errand {
-                Errand::Cancel(row) => self
-                    .rows
-                    .get(row)
-                    .is_some_and(|row| row.action_type == action_type),
-                Errand::Look(_) => false,
-            });
-            if !self.is_closed(number) {
+    /// Lets rows go whose types are in question no more.
+    fn look_at_types(&mut self) {
+        for number in std::mem::take(&mut self.in_question) {
+            if self.is_type_in_question(number) {
+                self.in_question.push(number);
+            } else if self.rows.contains_key(&number) {
                 self.queue.push_head(number);
-            } else if is_out {
-                self.shelf.push(number);
-            } else {
-                self.settle_closed_type(now, number);
             }
         }
     }
@@ -300,6 +281,13 @@ impl Lane {
                 gate.cool_down(until);
                 self.put_back(now, flight);
             }
+            Taken::InProgress(run) => {
+                self.gate(flight.destination).unasked();
+                match flight.errand {
+                    Errand::Cancel(row) => self.defer_in_progress(row, run),
+                    Errand::Look(_) => self.put_back(now, flight),
+                }
+            }
             Taken::Go(call) => {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
                 // Rows that went without their record left the read that was to bring it, and some have ended since.
@@ -308,7 +296,7 @@ impl Lane {
                         rows.retain(|row| self.rows.contains_key(row));
                         rows.is_empty()
                     }
-                    Errand::Cancel(_) => false,
+                    Errand::Cancel(row) => self.is_type_in_question(*row),
                 };
                 let blocked = is_moot
                     || self.stop.is_some()

@@ -23,9 +23,9 @@ impl Lane {
         let settlement = row.settle(outcome, reason.clone(), now.wall);
         self.tally.settle(outcome);
         self.moved();
+        self.leaves_sample(number);
         if row.attempts > 0 {
             self.ended += 1;
-            self.forbidden += u64::from(outcome == Outcome::Forbidden);
             self.count_failure(outcome);
         }
         self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
@@ -162,21 +162,6 @@ impl Lane {
             };
             self.settle(now, number, Outcome::Failed, reason);
         }
-    }
-
-    /// Settles a row unsent because its type is forbidden.
-    pub(super) fn settle_closed_type(&mut self, now: Moment, number: RowNumber) {
-        let Some(row) = self.rows.get(&number) else {
-            return;
-        };
-        let action_type = words::of_type(row.action_type.as_ref());
-        let mut reason =
-            format!("not sent: the service forbade every cancel of {action_type} before it");
-        if let Some(permission) = row.action_type.as_ref().and_then(ActionType::permission) {
-            reason.push_str("; grant ");
-            reason.push_str(permission);
-        }
-        self.settle(now, number, Outcome::Forbidden, reason);
     }
 
     /// Journals the phase of a row that waits.

@@ -62,10 +62,12 @@ impl Lane {
         self.token = TokenState::Ready;
         self.token_number += 1;
         self.care = TokenCare::of(now, expires_at);
+        self.refresh_ended();
     }
 
     /// No new token can be had, now or later.
     pub(super) fn token_refused(&mut self, now: Moment, reason: String) {
+        self.refresh_ended();
         if self.is_token_usable(now.uptime) {
             // The one at hand is good for a while; when it ends, the answer may be another one.
             self.care.renewing = false;
@@ -78,6 +80,7 @@ impl Lane {
 
     /// No new token could be had; a little later it may.
     pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
+        self.refresh_ended();
         let since = *self.care.failing_since.get_or_insert(now.uptime);
         let never = self.token_number == 0;
         if never && now.uptime.since(since) >= self.settings.reach_timeout {

@@ -162,7 +162,8 @@ impl Lane {
         if self.unread.len() >= self.batch || !self.has_read_a_batch {
             return true;
         }
-        if self.is_loading() || self.may_load_more() {
+        // While a type is in question its rows hold up the loading of others.
+        if self.is_loading() || (self.may_load_more() && self.in_question.is_empty()) {
             return false;
         }
         let since = self.unread_since.unwrap_or(now.uptime);

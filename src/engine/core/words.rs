@@ -1,6 +1,6 @@
 //! The core's phrases for reports and logs, in one place so that they agree.
 
-use crate::model::{ActionType, MachineAction, Reply, ReplyKind, Throttle};
+use crate::model::{ActionType, MachineAction, Number, Reply, ReplyKind, RunId, Throttle};
 
 /// Returns one word for a kind of reply: the journal's and the metrics' class.
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
@@ -84,6 +84,32 @@ pub(super) fn refusal<T>(reply: &Reply<T>) -> String {
 /// Names an action type, known or not.
 pub(super) fn of_type(action_type: Option<&ActionType>) -> &str {
     action_type.map_or("actions of unknown type", ActionType::as_str)
+}
+
+/// Says that cancels of a type are denied, and which permission they take.
+pub(super) fn of_denied(action_type: Option<&ActionType>, why: &str) -> String {
+    let mut text = format!(
+        "cancels of {} are forbidden with this token ({why})",
+        of_type(action_type)
+    );
+    if let Some(permission) = action_type.and_then(ActionType::permission) {
+        text.push_str("; grant ");
+        text.push_str(permission);
+    }
+    text
+}
+
+/// Says that another run is working on an action.
+pub(super) fn of_in_progress(run: RunId) -> String {
+    format!("not sent: in progress in run {run}")
+}
+
+/// Returns "1 row" or "N rows".
+pub(super) fn rows(count: u64) -> String {
+    match count {
+        1 => "1 row".to_owned(),
+        more => format!("{} rows", Number(more)),
+    }
 }
 
 /// Says what a 429 said, for the journal.

@@ -143,7 +143,7 @@ impl Machine {
                     let next = answer.map_or(until, |answer| answer.min(until));
                     self.pass(store, next);
                 }
-                Taken::CoolingDown(_) => panic!("nobody said so"),
+                Taken::CoolingDown(_) | Taken::InProgress(_) => panic!("nobody said so"),
             }
         }
         panic!("the call never leaves");

@@ -35,6 +35,7 @@ impl Asker {
                 self.sent.push(now);
                 (now + PACE, Some(call))
             }
+            Taken::InProgress(_) => panic!("only reads are made"),
             Taken::NotBefore(until) | Taken::CoolingDown(until) => {
                 // Whole milliseconds, never too early.
                 (until.as_nanos().div_euclid(1_000_000) + 1, None)

@@ -36,7 +36,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 7");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 7, and this program knows 4 at the most"
+        "state file DIR/state.db has schema version 7, and this program knows 5 at the most"
     );
 }
 
@@ -306,7 +306,10 @@ fn whichever_commit_fails_nothing_later_is_acknowledged_and_nothing_earlier_is_l
         if k < 10 {
             assert!(block_on(store.create_run(new_run(9))).is_err());
             assert!(block_on(store.write(Vec::new())).is_err());
-            assert!(block_on(store.load_rows(RunKey(1), LaneId(0), RowNumber(0), 1)).is_err());
+            assert!(
+                block_on(store.load_rows(RunKey(1), LaneId(0), LoadFrom::After(RowNumber(0)), 1))
+                    .is_err()
+            );
         }
         drop(store);
         let conn = Connection::open(state_file(dir.path())).unwrap();
@@ -367,7 +370,8 @@ fn a_damaged_table_is_told_by_whoever_meets_it_and_ends_the_writing() {
     let [Err(StoreError::Damaged { .. })] = told.as_slice() else {
         unreachable!("{told:?}")
     };
-    let read = block_on(store.load_rows(run, LaneId(0), RowNumber(0), 10)).unwrap_err();
+    let read =
+        block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10)).unwrap_err();
     assert!(matches!(read, StoreError::Damaged { .. }), "{read}");
     let written = block_on(store.write(vec![settled(run, 1, Outcome::Failed)])).unwrap_err();
     assert!(matches!(written, StoreError::Damaged { .. }), "{written}");
@@ -406,5 +410,5 @@ fn reading_brings_an_older_file_up_to_date() {
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
 }

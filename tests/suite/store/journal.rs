@@ -40,7 +40,7 @@ fn five_thousand_rows_come_back_from_queue_and_report_in_their_order() {
             .map_or(RowNumber(0), |row: &mde_cancel::store::QueuedRow| {
                 row.number
             });
-        let page = block_on(store.load_rows(run, LaneId(0), after, 700)).unwrap();
+        let page = block_on(store.load_rows(run, LaneId(0), LoadFrom::After(after), 700)).unwrap();
         if page.is_empty() {
             break;
         }
@@ -84,7 +84,7 @@ fn rows_that_are_settled_when_read_never_reach_the_queue() {
     };
     block_on(store.append_rows(run, rows, mark.clone())).unwrap();
     let numbers = |lane| -> Vec<_> {
-        block_on(store.load_rows(run, LaneId(lane), RowNumber(0), 10))
+        block_on(store.load_rows(run, LaneId(lane), LoadFrom::After(RowNumber(0)), 10))
             .unwrap()
             .iter()
             .map(|row| row.number.0)
@@ -202,7 +202,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
         checked_at: Some(at(millis).wall),
     };
     block_on(store.write(vec![note(1), note(2)])).unwrap();
-    let queued = block_on(store.load_rows(run, LaneId(0), RowNumber(0), 1))
+    let queued = block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1))
         .unwrap()
         .remove(0);
     assert_eq!(
@@ -364,7 +364,10 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
         block_on(answer).unwrap();
     }
     let taken = call(block_on(taken).unwrap());
-    let phase = || block_on(store.load_rows(run, LaneId(0), RowNumber(0), 1)).unwrap()[0].phase;
+    let phase = || {
+        block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1)).unwrap()[0]
+            .phase
+    };
     assert_eq!(phase(), Phase::Sent);
     block_on(store.write(vec![Record::Withdrawn { call: taken }])).unwrap();
     assert_eq!(phase(), Phase::Unknown);

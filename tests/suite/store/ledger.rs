@@ -46,7 +46,8 @@ fn a_withdrawn_call_frees_its_slot_and_is_no_attempt() {
         windows: Arc::clone(&one),
         ..cancel_take(key, (run, 1, number), at(5))
     };
-    let load = || block_on(store.load_rows(run, LaneId(0), RowNumber(0), 10)).unwrap();
+    let load =
+        || block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10)).unwrap();
     let first = call(take(&store, wish(1)));
     let sent = load();
     assert_eq!((sent[0].attempts, sent[0].phase), (1, Phase::Sent));
@@ -74,7 +75,7 @@ fn an_attempt_withdrawn_later_leaves_the_earlier_ones() {
     block_on(store.write(vec![replied(first, (run, 1, 1), Phase::Unknown)])).unwrap();
     let second = call(take(&store, cancel_take(key, (run, 1, 2), at(50))));
     block_on(store.write(vec![Record::Withdrawn { call: second }])).unwrap();
-    let row = block_on(store.load_rows(run, LaneId(0), RowNumber(0), 10))
+    let row = block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10))
         .unwrap()
         .remove(0);
     assert_eq!((row.attempts, row.phase), (1, Phase::Unknown));
@@ -94,7 +95,8 @@ fn a_refused_take_writes_nothing() {
     };
     call(take(&store, wish(1)));
     assert!(matches!(take(&store, wish(2)), Taken::NotBefore(_)));
-    let rows = block_on(store.load_rows(run, LaneId(0), RowNumber(1), 10)).unwrap();
+    let rows =
+        block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(1)), 10)).unwrap();
     assert_eq!((rows[0].attempts, rows[0].phase), (0, Phase::Fresh));
     assert_eq!(used(&store, key, &one, at(6)), 1);
 }

@@ -114,8 +114,7 @@ fn a_run_that_has_finished_meanwhile_is_not_taken_up() {
     block_on(first.write(vec![ended_as(run, RunState::Finished, 40)])).unwrap();
     drop(first);
     let second = open(dir.path());
-    let appended = block_on(second.reopen_run(run, at(50).wall)).unwrap();
-    assert!(appended.duplicates.is_empty());
+    block_on(second.reopen_run(run, at(50).wall)).unwrap();
     let found = runs(dir.path()).remove(0);
     assert_eq!(found.standing(), Standing::Finished);
     assert_eq!(

@@ -45,6 +45,12 @@ impl FakeService {
         Self { url, asked }
     }
 
+    /// Counts the cancels so far.
+    pub(crate) fn cancels(&self) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|asked| asked.method == "POST").count()
+    }
+
     /// Returns the calls so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()

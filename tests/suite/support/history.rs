@@ -32,6 +32,8 @@ pub(crate) struct History {
     /// How long each cooldown was when it was set.
     pub(crate) cooldowns: Vec<Duration>,
     pub(crate) reasons: BTreeMap<RowNumber, String>,
+    /// Rows that were left for later, and why.
+    pub(crate) deferred: BTreeMap<RowNumber, String>,
 }
 
 impl History {

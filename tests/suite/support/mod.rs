@@ -29,7 +29,7 @@ pub(crate) use model_server::{
 };
 pub(crate) use mortal::{End, GRACE, Schedule, Seen, play};
 pub(crate) use naive_governor::naive_governor;
-pub(crate) use queued::queued;
+pub(crate) use queued::{load, queued};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario, nth_id};
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};

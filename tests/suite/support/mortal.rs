@@ -18,7 +18,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mde_cancel::engine::core::{Effect, Event, StopReason, Ticket};
 use mde_cancel::model::{LaneId, Moment, RowNumber, Uptime};
-use mde_cancel::store::{Phase, Record, Take, Taken};
+use mde_cancel::store::{LoadFrom, Phase, Record, Take, Taken};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -47,7 +47,7 @@ enum Happening {
 enum Errand {
     Take(Ticket, Box<Take>),
     Records(Vec<Record>),
-    Load(RowNumber, usize),
+    Load(LoadFrom, usize),
     Append(RowNumber),
 }
 
@@ -286,7 +286,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Load { after, limit, .. } => self.ask(Errand::Load(after, limit)),
+            Effect::Load { from, limit, .. } => self.ask(Errand::Load(from, limit)),
             Effect::Take { ticket, take, .. } => self.ask(Errand::Take(ticket, Box::new(take))),
             Effect::Write { records, .. } => self.ask(Errand::Records(records)),
             Effect::Post {
@@ -349,8 +349,8 @@ impl World {
                     }
                 }
             }
-            Errand::Load(after, limit) => {
-                let rows = self.journal.load(after, limit);
+            Errand::Load(from, limit) => {
+                let rows = self.journal.load(&from, limit);
                 self.step(Event::Loaded { lane: LANE, rows });
             }
             Errand::Append(last) => {

@@ -14,7 +14,7 @@ use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures,
 };
 use mde_cancel::model::{
-    ActionId, ActionStatus, ActionType, CancelReply, ReadReply, Reply, ReplyKind, RowNumber,
+    ActionId, ActionStatus, ActionType, CancelReply, ReadReply, Reply, ReplyKind, RowNumber, RunId,
 };
 use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
@@ -26,6 +26,7 @@ use running::Running;
 
 type CancelAnswer = Box<dyn FnMut(ActionId, Duration) -> Option<CancelReply>>;
 type StateOf = Box<dyn FnMut(RowNumber, Duration) -> Option<ActionStatus>>;
+type InProgress = Box<dyn FnMut(RowNumber, Duration) -> Option<RunId>>;
 type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
 
 /// What the world is like.
@@ -48,6 +49,9 @@ pub(crate) struct World {
     pub(crate) state_of: StateOf,
     /// How long a read takes.
     pub(crate) read_latency: Duration,
+    /// The other run that has a row when it is loaded, and when it is about to be sent.
+    pub(crate) in_progress: InProgress,
+    pub(crate) sent_elsewhere: InProgress,
     pub(crate) rules: Rules,
     pub(crate) verify_for: Option<Duration>,
     /// What the service says of a row's type.
@@ -97,6 +101,8 @@ impl World {
             read_answer: Box::new(|_, _| None),
             state_of: Box::new(|_, _| Some(ActionStatus::Pending)),
             read_latency: Duration::ZERO,
+            in_progress: Box::new(|_, _| None),
+            sent_elsewhere: Box::new(|_, _| None),
             rules: Rules::default(),
             verify_for: None,
             true_type_of: |_| Some(ActionType::Isolate),

@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use mde_cancel::model::{Moment, Outcome, RowNumber, Uptime};
 use mde_cancel::quota::{Calls, Decision, decide};
 use mde_cancel::store::{
-    AttemptReply, CallId, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
+    AttemptReply, CallId, LoadFrom, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
 };
+
+use super::super::load;
 
 /// A row as it stands in the file.
 pub(super) struct Kept {
@@ -57,13 +59,9 @@ impl Journal {
         counts
     }
 
-    pub(super) fn load(&self, after: RowNumber, limit: usize) -> Vec<QueuedRow> {
-        self.rows
-            .range(RowNumber(after.0 + 1)..)
-            .filter(|(_, kept)| kept.outcome.is_none())
-            .take(limit)
-            .map(|(_, kept)| kept.row.clone())
-            .collect()
+    pub(super) fn load(&self, from: &LoadFrom, limit: usize) -> Vec<QueuedRow> {
+        let unsettled = self.rows.values().filter(|kept| kept.outcome.is_none());
+        load(unsettled.map(|kept| &kept.row), from, limit)
     }
 
     pub(super) fn cooldown(&self, scope: ScopeKey) -> Option<Uptime> {
@@ -184,6 +182,8 @@ impl Journal {
             Record::Limit { .. }
             | Record::Pace { .. }
             | Record::RunSettings { .. }
+            | Record::RunConfirmed { .. }
+            | Record::Deferred { .. }
             | Record::RunState { .. }
             | Record::FollowedUp { .. }
             | Record::LaneStopped { .. } => {}

@@ -11,10 +11,10 @@ use mde_cancel::model::{
     RetryAfter, RowNumber, Throttle, Uptime,
 };
 use mde_cancel::quota::{Calls, Decision, decide};
-use mde_cancel::store::{CallId, QueuedRow, Record, ScopeKey, Taken};
+use mde_cancel::store::{CallId, LoadFrom, Purpose, QueuedRow, Record, ScopeKey, Take, Taken};
 
 use super::super::model_server::ModelServer;
-use super::super::{History, RollingWindows, allowances, queued};
+use super::super::{History, RollingWindows, allowances, load, queued};
 use super::{Fault, World, id_of, reply, row_of};
 
 const LANE: LaneId = LaneId(0);
@@ -57,7 +57,7 @@ pub(super) struct Running {
 enum Happening {
     Event(Box<Event>),
     /// The journal looks rows up a moment after it was asked, when there may be more of them.
-    Load(RowNumber, usize),
+    Load(LoadFrom, usize),
     /// A row is read.
     Row(RowNumber),
     Arrival(Ticket, ActionId, Duration),
@@ -95,6 +95,7 @@ impl Running {
                 with_ended_token: 0,
                 cooldowns: Vec::new(),
                 reasons: BTreeMap::new(),
+                deferred: BTreeMap::new(),
             },
             world,
         }
@@ -192,10 +193,11 @@ impl Running {
                 }
                 self.step(*event);
             }
-            Happening::Load(after, limit) => {
-                let after = RowNumber(after.0 + 1);
-                let rows = self.rows.range(after..).take(limit);
-                let rows = rows.map(|(_, row)| row.clone()).collect();
+            Happening::Load(from, limit) => {
+                let mut rows = load(self.rows.values(), &from, limit);
+                for row in &mut rows {
+                    row.in_progress = (self.world.in_progress)(row.number, self.now);
+                }
                 self.step(Event::Loaded { lane: LANE, rows });
             }
             Happening::Row(row) => {
@@ -220,19 +222,11 @@ impl Running {
     fn perform(&mut self, effect: Effect) {
         let now = self.now;
         match effect {
-            Effect::Load { after, limit, .. } => {
-                self.later(now + JOURNAL, Happening::Load(after, limit));
+            Effect::Load { from, limit, .. } => {
+                self.later(now + JOURNAL, Happening::Load(from, limit));
             }
             Effect::Take { lane, ticket, take } => {
-                let calls = self.ledger.entry(take.scope).or_default();
-                let taken = match decide(take.now.uptime, &take.windows, calls) {
-                    Decision::NotBefore(until) => Taken::NotBefore(until),
-                    Decision::Take => {
-                        calls.send();
-                        self.calls.push(take.scope);
-                        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
-                    }
-                };
+                let taken = self.take(&take);
                 self.later(
                     now,
                     Happening::Event(Box::new(Event::Taken {
@@ -318,6 +312,21 @@ impl Running {
             }
             Effect::Tell { .. } => {}
         }
+    }
+
+    fn take(&mut self, take: &Take) -> Taken {
+        let calls = self.ledger.entry(take.scope).or_default();
+        if let Decision::NotBefore(until) = decide(take.now.uptime, &take.windows, calls) {
+            return Taken::NotBefore(until);
+        }
+        if let Purpose::Cancel { row, number: 1, .. } = take.purpose
+            && let Some(other) = (self.world.sent_elsewhere)(row, self.now)
+        {
+            return Taken::InProgress(other);
+        }
+        calls.send();
+        self.calls.push(take.scope);
+        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
     }
 
     fn fault(&self) -> Option<Fault> {
@@ -412,7 +421,11 @@ impl Running {
                 self.history.reasons.insert(row, settlement.reason);
                 let before = self.history.outcomes.insert(row, settlement.outcome);
                 assert_eq!(before, None, "row {row} was settled twice");
+                self.history.deferred.remove(&row);
                 self.rows.remove(&row);
+            }
+            Record::Deferred { row, reason, .. } => {
+                self.history.deferred.insert(row, reason);
             }
             Record::Cooldown { until, .. } => {
                 self.history

@@ -1,0 +1,144 @@
+//! Two runs on one state folder that name the same actions, and a permission that is lost in mid-run: the real binary.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mde_cancel::sandbox::{CallKind, Faults, Status};
+
+use crate::support::{FakeService, LiveSandbox, nth_id};
+
+fn command(folder: &Path, url: &str, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    command
+        .args(words.split(' '))
+        .current_dir(folder)
+        .env_clear()
+        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
+        .env("MDE_CANCEL_API_URL", url)
+        .env("MDE_CANCEL_TOKEN", "any-word")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn finish(child: Child) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    let told = [stdout, stderr].concat();
+    (status.code(), String::from_utf8_lossy(&told).into_owned())
+}
+
+fn ids(folder: &Path, name: &str, numbers: std::ops::RangeInclusive<usize>) {
+    let ids: Vec<_> = numbers.map(|number| nth_id(number).to_string()).collect();
+    std::fs::write(folder.join(name), ids.join("\n")).unwrap();
+}
+
+fn outcomes(folder: &Path, report: &str) -> Vec<(String, String)> {
+    let mut reader = csv::Reader::from_path(folder.join(report)).unwrap();
+    let rows = reader.records().map(Result::unwrap);
+    rows.map(|row| (row[1].to_owned(), row[2].to_owned()))
+        .collect()
+}
+
+/// Waits until something is so; a machine that takes longer than two minutes is not slow but stuck.
+fn wait_for(what: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !what() {
+        assert!(start.elapsed().as_secs() < 120, "it never came");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_a_live_run_is_working_on_is_left_to_it_and_taken_up_when_it_is_gone() {
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("hang@on=cancel,count=3").unwrap();
+    });
+    live.isolates(1..=5, Status::Pending);
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, "first.txt", 1..=3);
+    ids(here, "second.txt", 1..=5);
+    let words = "run first.txt --yes --report a.csv";
+    let mut first = command(here, &live.url, words).spawn().unwrap();
+    wait_for(|| live.calls(CallKind::Cancel) == 3);
+    let words = "run second.txt --yes --report b.csv";
+    let (code, told) = finish(command(here, &live.url, words).spawn().unwrap());
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("3 rows in progress in run "), "{told}");
+    let told = outcomes(here, "b.csv");
+    for (outcome, reason) in &told[..3] {
+        assert_eq!(outcome, "not_attempted");
+        assert!(
+            reason.starts_with("not sent: in progress in run "),
+            "{reason}"
+        );
+    }
+    assert!(
+        told[3..].iter().all(|(outcome, _)| outcome == "cancelled"),
+        "{told:?}"
+    );
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let runs = command(here, &live.url, "runs --format json")
+        .output()
+        .unwrap();
+    let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
+    let second = runs[0]["run"].as_str().unwrap();
+    let words = format!("resume {second} --yes --report c.csv");
+    let (code, told) = finish(command(here, &live.url, &words).spawn().unwrap());
+    assert_eq!(code, Some(0), "{told}");
+    let ended = outcomes(here, "c.csv");
+    assert!(
+        ended.iter().all(|(outcome, _)| outcome == "cancelled"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn permissions_that_are_lost_in_mid_run_end_it_with_5_and_resume_takes_it_up() {
+    let sent = AtomicUsize::new(0);
+    let service = FakeService::start(move |asked| {
+        if asked.method == "GET" {
+            return (
+                403,
+                r#"{"error":{"code":"Forbidden","message":"No reading."}}"#.to_owned(),
+            );
+        }
+        if sent.fetch_add(1, Ordering::SeqCst) < 30 {
+            return (200, String::new());
+        }
+        let message =
+            "Missing application roles. API required roles: Machine.Isolate, application roles: .";
+        let error = serde_json::json!({"error": {"code": "Forbidden", "message": message}});
+        (403, error.to_string())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, "ids.txt", 1..=300);
+    let words = "run ids.txt --yes --no-precheck --no-verify --quota none --report a.csv";
+    let (code, told) = finish(command(here, &service.url, words).spawn().unwrap());
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("Machine.Isolate"), "{told}");
+    assert!(told.contains("mde-cancel resume"), "{told}");
+    let told = outcomes(here, "a.csv");
+    let count = |word: &str| told.iter().filter(|(outcome, _)| outcome == word).count();
+    assert_eq!(count("accepted"), 30);
+    assert!(
+        (10..=30).contains(&count("forbidden")),
+        "{}",
+        count("forbidden")
+    );
+    assert_eq!(count("not_attempted"), 300 - 30 - count("forbidden"));
+    assert_eq!(service.cancels(), 30 + count("forbidden"));
+    let (_, reason) = told
+        .iter()
+        .find(|(outcome, _)| outcome == "not_attempted")
+        .unwrap();
+    assert!(reason.contains("Machine.Isolate"), "{reason}");
+}
