@@ -193,6 +193,13 @@ impl PlannedRow {
             created_at: record.and_then(|record| record.created_at),
             checked_at: self.read_at,
             comment_sent: None,
+            cancelled_by: match self.verdict {
+                Verdict::Settled(Outcome::AlreadyCancelled) => {
+                    record.and_then(MachineAction::cancelled_by)
+                }
+                _ => None,
+            },
+            plan: None,
         }
     }
 }

@@ -256,6 +256,16 @@ impl MachineAction {
             command_completed: false,
         }
     }
+
+    /// Says who cancelled it, and with which comment.
+    pub fn cancelled_by(&self) -> Option<String> {
+        match (&self.cancellation_requestor, &self.cancellation_comment) {
+            (Some(requestor), Some(comment)) => Some(format!("{requestor}: {comment}")),
+            (Some(requestor), None) => Some(requestor.clone()),
+            (None, Some(comment)) => Some(format!("unknown: {comment}")),
+            (None, None) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -85,6 +85,10 @@ report_row! {
     checked_at: Option<Timestamp>,
     /// The comment that went out.
     comment_sent: Option<String>,
+    /// Who cancelled an already_cancelled action, and with which comment.
+    cancelled_by: Option<String>,
+    /// The id of the plan that was agreed to.
+    plan: Option<String>,
 }
 
 trait Cell {

@@ -64,10 +64,15 @@ impl<W: Write> CsvWriter<W> {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+
+    /// Hands the last bytes on, and gives back what takes them.
+    pub(super) fn into_inner(self) -> io::Result<W> {
+        self.0.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
 }
 
 /// Brings out the system's own error, whose kind tells a full disk from a reader who left.
-fn system_error(error: csv::Error) -> io::Error {
+pub(super) fn system_error(error: csv::Error) -> io::Error {
     let text = error.to_string();
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,

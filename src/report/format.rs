@@ -235,6 +235,8 @@ mod tests {
             created_at: None,
             checked_at: None,
             comment_sent: None,
+            cancelled_by: None,
+            plan: None,
         };
         std::iter::repeat_n(row, 1000).map(Ok)
     }

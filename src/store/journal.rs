@@ -9,7 +9,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Statement, ToSql, params};
 
-use crate::model::{ActionStatus, ActionType, FollowUp, LaneId, MachineAction, Settlement};
+use crate::model::{
+    ActionStatus, ActionType, FollowUp, LaneId, MachineAction, Outcome, Settlement,
+};
 
 use super::error::Fault;
 use super::ledger::AttemptKey;
@@ -205,8 +207,8 @@ pub(super) fn end_last_attempt(
     write_reply(conn, reply, at)?;
     let key = (reply.run, reply.row.0);
     let mut update = conn.prepare_cached(update_row!(
-        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, phase = ?16, last_class = ?17,
-         http_status = ?18, error_code = ?19, correlation_id = ?20"
+        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16, phase = ?17,
+         last_class = ?18, http_status = ?19, error_code = ?20, correlation_id = ?21"
     ))?;
     bind_record(&mut update, key, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
@@ -217,7 +219,7 @@ pub(super) fn end_last_attempt(
         reply.error_code,
         reply.correlation_id
     ];
-    bind(&mut update, 16, cells)?;
+    bind(&mut update, 17, cells)?;
     open_row(key, update.raw_execute()?)
 }
 
@@ -268,7 +270,7 @@ pub(super) fn note(conn: &Connection, key: RowKey, note: &Note<'_>) -> Result<()
 /// Writes the last word on a row; a second one is refused.
 pub(super) fn settle(conn: &Connection, key: RowKey, settlement: &Settlement) -> Result<(), Fault> {
     let mut update = conn.prepare_cached(update_row!(
-        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15"
+        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16"
     ))?;
     bind_record(&mut update, key, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
@@ -314,11 +316,14 @@ fn bind_record(
 }
 
 fn bind_last_word(update: &mut Statement<'_>, settlement: &Settlement) -> rusqlite::Result<()> {
+    let record = settlement.record.as_ref();
+    let by_others = record.filter(|_| settlement.outcome == Outcome::AlreadyCancelled);
     let cells = params![
         settlement.outcome.as_str(),
         settlement.reason,
         settlement.follow_up.map(FollowUp::as_str),
         Wall(settlement.settled_at),
+        by_others.and_then(MachineAction::cancelled_by),
     ];
     bind(update, 12, cells)
 }

@@ -22,7 +22,7 @@ fn select(rest: &str) -> String {
         "SELECT r.number, r.id, {OUTCOME}, r.outcome IS NULL, r.reason, r.action_status, r.action_type, r.machine_id,
             r.computer_dns_name, r.follow_up, r.attempts, r.http_status, r.error_code, r.correlation_id, r.comment,
             r.first_sent, r.settled, r.tenant, s.name, r.line, r.status_before, r.requestor, r.requestor_comment,
-            r.request_source, r.action_scope, r.created, r.triaged, r.comment_sent, r.phase, r.last_class
+            r.request_source, r.action_scope, r.created, r.triaged, r.comment_sent, r.phase, r.last_class, r.cancelled_by
          FROM rows r LEFT JOIN sources s ON s.id = r.source {rest}"
     )
 }
@@ -123,6 +123,8 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         created_at: time(25)?,
         checked_at: time(26)?,
         comment_sent: text(27)?,
+        cancelled_by: text(30)?,
+        plan: run.plan.clone(),
     })
 }
 

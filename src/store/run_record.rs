@@ -83,6 +83,8 @@ pub struct RunRecord {
     pub held_at: Option<Timestamp>,
     /// The live process that holds it.
     pub holder: Option<Holder>,
+    /// The id of the plan that was agreed to.
+    pub plan: Option<String>,
 }
 
 impl RunRecord {

@@ -123,7 +123,8 @@ pub(super) fn read(
     let sql = format!(
         "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
             r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
-            r.holder, p.pid, p.host
+            r.holder, p.pid, p.host,
+            CASE WHEN json_valid(r.settings) THEN json_extract(r.settings, '$.plan') END
          FROM runs r LEFT JOIN processes p ON p.uuid = r.holder {rest}"
     );
     let runs = conn
@@ -195,6 +196,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         ended_at: time(17)?,
         held_at,
         holder,
+        plan: row.get(22)?,
     })
 }
 

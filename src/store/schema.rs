@@ -11,10 +11,11 @@ use super::error::Fault;
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
-const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] = &[first, second, third, fourth, fifth];
+const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] =
+    &[first, second, third, fourth, fifth, sixth];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
@@ -138,6 +139,11 @@ fn fifth(conn: &Connection) -> rusqlite::Result<()> {
         CREATE INDEX rows_in_progress ON rows (id) WHERE outcome IS NULL AND attempts > 0;
         ",
     )
+}
+
+// `rows.cancelled_by` says who had cancelled an action before us, and with which comment.
+fn sixth(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("ALTER TABLE rows ADD COLUMN cancelled_by TEXT;")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, Record, Status};
+use mde_cancel::sandbox::{CallKind, Cancellation, Record, Status};
 
 use crate::support::{LiveSandbox, nth_id};
 
@@ -51,13 +51,9 @@ impl Place {
         std::fs::read_to_string(self.here().join(name)).unwrap()
     }
 
-    /// Runs to the end; returns exit code and both outputs.
-    fn run(&self, words: &str) -> (Option<i32>, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        command
             .args(words.split_whitespace())
             .current_dir(self.here())
             .env_clear()
@@ -65,9 +61,17 @@ impl Place {
             .env("MDE_CANCEL_API_URL", &self.live.url)
             .env("MDE_CANCEL_TOKEN", "any-word")
             .env("MDE_CANCEL_READ_QUOTA", "none")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to the end; returns exit code and both outputs.
+    fn run(&self, words: &str) -> (Option<i32>, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(words).output().unwrap();
         let text = [stdout, stderr].concat();
         (status.code(), String::from_utf8(text).unwrap())
     }
@@ -436,4 +440,65 @@ fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
     );
     let (_, csv) = place.run("list --since 2h");
     assert!(csv.starts_with("id,type,status,"), "{csv}");
+}
+
+#[test]
+fn a_plan_has_one_id_in_its_preview_its_file_its_question_and_its_report() {
+    let records = (1..=3).map(|number| record(number, "Isolate", Status::Pending, "ws-1"));
+    let rows = input("id,comment", &[(1, "own, \"words\""), (2, ""), (3, "")])
+        .replace("own, \"words\"", "\"own, \"\"words\"\"\"");
+    let place = Place::with(records, &rows);
+    let id_in = |text: &str| {
+        let (_, rest) = text.split_once("plan ").unwrap();
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    let (_, shown) = place.run("preview ids.csv --comment CHG-1");
+    let id = id_in(&shown);
+    assert_eq!(id.len(), "961c-2524-c3ed-07b1-4e02".len());
+    assert_ne!(
+        id_in(&place.run("preview ids.csv").1),
+        id,
+        "another comment"
+    );
+    assert_ne!(id_in(&place.run("preview ids.csv --comment CHG-2").1), id);
+    let output = place
+        .command("preview ids.csv --comment CHG-1 --format csv")
+        .output()
+        .unwrap();
+    place.write("plan.csv", &String::from_utf8(output.stdout).unwrap());
+    assert_eq!(id_in(&String::from_utf8(output.stderr).unwrap()), id);
+    assert_eq!(place.column("plan.csv", "plan"), [id.as_str(); 3]);
+    assert_eq!(place.column("plan.csv", "comment"), ["CHG-1"; 3]);
+    // The file brings the comment along.
+    assert_eq!(id_in(&place.run("preview plan.csv").1), id);
+    let (code, told) = place.run("run plan.csv --yes --max-actions 3 --report r.csv");
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(id_in(&told), id);
+    assert_eq!(place.column("r.csv", "plan"), [id.as_str(); 3]);
+    assert_eq!(place.column("r.csv", "comment_sent"), ["CHG-1"; 3]);
+}
+
+#[test]
+fn a_report_names_who_had_cancelled_an_action_before() {
+    let mut by_ana = record(1, "Isolate", Status::Cancelled, "ws-1");
+    by_ana.cancellation = Some(Cancellation {
+        requestor: "ana@contoso.com".to_owned(),
+        comment: "reimaged, thanks".to_owned(),
+        at: Timestamp::from_second(1_795_000_100).unwrap(),
+    });
+    let pending = record(2, "Isolate", Status::Pending, "ws-2");
+    let rows = input("id", &[(1, ""), (2, "")]).replace(',', "");
+    let place = Place::with([by_ana, pending], &rows);
+    let (code, told) = place.run("run ids.csv --yes --report r.csv");
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        place.column("r.csv", "outcome"),
+        ["already_cancelled", "cancelled"]
+    );
+    assert_eq!(
+        place.column("r.csv", "cancelled_by"),
+        ["ana@contoso.com: reimaged, thanks", ""]
+    );
+    let plan = place.run("preview ids.csv --format csv").1;
+    assert!(plan.contains("reimaged, thanks"), "{plan}");
 }

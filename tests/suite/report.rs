@@ -51,6 +51,8 @@ fn full_row() -> ReportRow {
         created_at: at(3),
         checked_at: at(4),
         comment_sent: text("comment_sent"),
+        cancelled_by: text("cancelled_by"),
+        plan: text("plan"),
     }
 }
 
@@ -79,6 +81,8 @@ fn bare_row(action_id: &str) -> ReportRow {
         created_at: None,
         checked_at: None,
         comment_sent: None,
+        cancelled_by: None,
+        plan: None,
         ..full_row()
     }
 }
@@ -269,9 +273,9 @@ proptest::proptest! {
         row.comment_sent = Some(text.clone());
         let report = as_csv(vec![row.clone()]);
         let mut plan = Vec::new();
-        let mut writer = PlanWriter::begin(&mut plan).unwrap();
+        let mut writer = PlanWriter::begin().unwrap();
         writer.row("send", &row).unwrap();
-        writer.finish().unwrap();
+        writer.finish(&mut plan, Some("the plan")).unwrap();
         let action = MachineAction {
             requestor: Some(text.clone()),
             requestor_comment: Some(text.clone()),

@@ -62,6 +62,8 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
         created_at: Some(at(-60)),
         checked_at: Some(at(0)),
         comment_sent: some(),
+        cancelled_by: some(),
+        plan: some(),
     }
 }
 

@@ -16,6 +16,15 @@ pub struct PreviewArgs {
     /// What of it is meant.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Plan with this comment for each cancel; it beats a row's own [env: MDE_CANCEL_COMMENT]
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        value_parser = value::comment,
+        help_heading = "What is planned"
+    )]
+    pub comment: Option<String>,
     /// Also plan to cancel Unisolate, UnrestrictCodeExecution or `unknown` types; can leave devices cut off
     #[arg(
         long = "allow-protected",

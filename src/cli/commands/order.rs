@@ -42,6 +42,8 @@ pub(super) struct Order {
     /// By what quota periods and waits are divided; one but in the sandbox.
     pub(super) time_scale: u32,
     pub(super) agreement: Agreement,
+    /// The id of the plan that was agreed to.
+    pub(super) plan: Option<String>,
     /// Where it writes.
     pub(super) outputs: OutputPaths,
 }
@@ -100,6 +102,8 @@ struct Kept {
     /// Absent in runs that nobody needs to agree to, once somebody did, and in those of versions that did not say.
     #[serde(default)]
     to_agree: bool,
+    #[serde(default)]
+    plan: Option<String>,
     /// How the inputs are read, for a reading that is taken up again.
     id_column: Option<String>,
     input_format: String,
@@ -183,6 +187,7 @@ impl Order {
                 Agreement::Reached
             },
             outputs: settings.outputs.clone(),
+            plan: None,
         }
     }
 
@@ -245,6 +250,7 @@ impl Order {
             },
             time_scale: self.time_scale,
             to_agree: self.agreement == Agreement::Open,
+            plan: self.plan.clone(),
             id_column: intake.id_column.clone(),
             input_format: crate::cli::args::value::input_format_name(intake.format).to_owned(),
             outputs: self.outputs.to_store(),
@@ -309,6 +315,7 @@ impl Order {
                 Agreement::Reached
             },
             outputs: kept.outputs,
+            plan: kept.plan,
         };
         Ok((order, intake))
     }
@@ -389,6 +396,7 @@ mod tests {
             verify: Verify::ReadAgain(Duration::from_secs(90)),
             time_scale: 10,
             agreement: Agreement::Open,
+            plan: Some("961c-2524-c3ed-07b1-4e02".to_owned()),
             outputs: OutputPaths {
                 reports: vec![std::path::absolute("r.csv").unwrap(), "-".into()],
                 follow_up: Some(std::path::absolute("f.csv").unwrap()),

@@ -3,8 +3,7 @@
 //! It shares planner, rules and verdicts with a run. It has no journal and nothing that could send a cancel; a state
 //! folder it makes only where it reads states, for its reads are counted with those of runs.
 
-use std::io;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
 use crate::cli::consent::Refusal;
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::settings::{PreviewSettings, SANDBOX_SCALE};
@@ -23,7 +22,7 @@ use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
     EngineError, Fed, LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck,
-    ReadHandles, Rules, Survey, SurveyError, read_inputs,
+    ReadHandles, Rules, Survey, SurveyError, Verdict, read_inputs,
 };
 use crate::input::{OpenInput, open};
 use crate::model::{Destination, Moment, RunId};
@@ -65,12 +64,10 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let tenant = view.identity.as_ref().map(Identity::true_tenant);
     let exclude = rules.exclude.clone();
     let mut printing = Printing {
-        summary: PlanSummary::new(tenant, None, exclude),
+        summary: PlanSummary::new(tenant, settings.comment.clone(), exclude),
+        comment: settings.comment.clone(),
         frozen: match settings.format {
-            PlanFormat::Csv => {
-                let out = PlanWriter::begin(BufWriter::new(io::stdout().lock()));
-                Some(out.map_err(Failure::of_output)?)
-            }
+            PlanFormat::Csv => Some(PlanWriter::begin().map_err(spooled)?),
             PlanFormat::Table | PlanFormat::Json => None,
         },
     };
@@ -89,10 +86,14 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         }
         survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
     };
-    if let Some(out) = printing.frozen {
-        out.finish().map_err(Failure::of_output)?;
-    }
     let summary = printing.summary;
+    if let Some(frozen) = printing.frozen {
+        let id = (summary.send > 0).then(|| summary.id().to_string());
+        let out = BufWriter::new(io::stdout().lock());
+        frozen
+            .finish(out, id.as_deref())
+            .map_err(Failure::of_output)?;
+    }
     let permissions = view
         .identity
         .as_ref()
@@ -251,20 +252,34 @@ async fn spent(
 /// Where planned rows go.
 struct Printing {
     summary: PlanSummary,
+    /// Beats the rows' own comments.
+    comment: Option<String>,
     /// A frozen plan on its way to standard output.
-    frozen: Option<PlanWriter<BufWriter<io::StdoutLock<'static>>>>,
+    frozen: Option<PlanWriter>,
 }
 
 impl Printing {
     fn take(&mut self, row: &PlannedRow) -> Result<(), Failure> {
         self.summary.add(&row.line());
-        match &mut self.frozen {
-            Some(out) => out
-                .row(row.verdict().as_str(), &row.report_row())
-                .map_err(Failure::of_output),
-            None => Ok(()),
+        let Some(out) = &mut self.frozen else {
+            return Ok(());
+        };
+        let mut cells = row.report_row();
+        if self.comment.is_some() && row.verdict() == Verdict::Send {
+            // What was approved is sent, whoever gives the plan to a run.
+            cells.comment.clone_from(&self.comment);
         }
+        out.row(row.verdict().as_str(), &cells).map_err(spooled)
     }
+}
+
+/// A plan that waits in a temporary file until its id is known.
+fn spooled(error: io::Error) -> Failure {
+    let folder = std::env::temp_dir();
+    let error = anyhow::Error::new(error)
+        .context(format!("the plan cannot be kept in {}", folder.display()));
+    Failure::new(FailureKind::Fault, error)
+        .hint("free some space there, or set TMPDIR to another folder")
 }
 
 /// Plans every row; returns what broke off, where the plan is worth seeing all the same.

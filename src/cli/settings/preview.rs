@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::args::{CommonArgs, PlanFormat, PreviewArgs, RunArgs};
+use crate::cli::args::{CommonArgs, PlanFormat, PreviewArgs, RunArgs, value};
 use crate::engine::Precheck;
 use crate::input::{Input, InputSettings};
 use crate::model::ActionType;
@@ -24,6 +24,8 @@ pub struct PreviewSettings {
     pub selection: SelectionSettings,
     /// How it is read.
     pub intake: InputSettings,
+    /// The comment that beats a row's own.
+    pub comment: Option<String>,
     /// The protected types that would be cancelled all the same.
     pub include_types: Vec<ActionType>,
     /// Whether states are read.
@@ -92,6 +94,7 @@ impl PreviewSettings {
         Ok(Self {
             inputs,
             selection,
+            comment: around.layered(typed.comment, "MDE_CANCEL_COMMENT", value::comment)?,
             intake: run::intake(typed.input, around, false)?,
             include_types,
             triage,
@@ -118,6 +121,7 @@ impl PreviewSettings {
         let preview = PreviewArgs {
             input: typed.input,
             selection: typed.selection,
+            comment: typed.consent.comment,
             include_types: typed.consent.include_types,
             no_precheck: typed.consent.no_precheck,
             format: PlanFormat::Table,

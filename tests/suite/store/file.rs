@@ -36,7 +36,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 7");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 7, and this program knows 5 at the most"
+        "state file DIR/state.db has schema version 7, and this program knows 6 at the most"
     );
 }
 
@@ -410,5 +410,5 @@ fn reading_brings_an_older_file_up_to_date() {
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 5);
+    assert_eq!(version, 6);
 }
