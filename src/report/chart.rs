@@ -16,6 +16,9 @@ use super::timeline::{COLUMNS, Timeline, Wait, WaitedFor, WindowUse};
 /// How wide a bar's canvas is.
 const BAR: u64 = 1000;
 
+/// The least width of a part: some pixels on a phone.
+const VISIBLE: u64 = 14;
+
 /// Where a full window stands on a panel that is 100 high: below its upper edge, so that the line can be seen.
 const FULL: f64 = 90.0;
 
@@ -44,24 +47,26 @@ pub(super) struct Part {
     pub(super) label: String,
 }
 
-/// Returns the parts of a bar of `whole` rows, the outcomes in their order. Every part that is not empty can be seen.
-pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>, whole: u64) -> Vec<Part> {
-    let mut x = 0;
+/// Returns the parts of a bar, the outcomes in their order. Each gets a width that can be seen; they share the rest by
+/// their counts, and all of them end where the bar does.
+pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<Part> {
+    let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
+    let present = || Outcome::ALL.into_iter().filter(|outcome| count(*outcome) > 0);
+    let whole: u64 = present().map(count).sum();
+    let shared = BAR - VISIBLE * present().count() as u64;
+    let (mut x, mut so_far) = (0, 0);
     let mut parts = Vec::new();
-    for outcome in Outcome::ALL {
-        let count = outcomes.get(&outcome).copied().unwrap_or(0);
-        if count == 0 {
-            continue;
-        }
-        let share = u128::from(count) * u128::from(BAR) / u128::from(whole.max(1));
-        let width = u64::try_from(share).unwrap_or(BAR).clamp(4, BAR);
+    for (place, outcome) in (1..).zip(present()) {
+        so_far += count(outcome);
+        let share = u128::from(shared) * u128::from(so_far) / u128::from(whole);
+        let end = VISIBLE * place + u64::try_from(share).unwrap_or(shared);
         parts.push(Part {
             tone: tone(outcome),
             x,
-            width,
-            label: format!("{} {outcome}", Number(count)),
+            width: end - x,
+            label: format!("{} {outcome}", Number(count(outcome))),
         });
-        x += width;
+        x = end;
     }
     parts
 }
@@ -286,13 +291,22 @@ mod tests {
             (Outcome::Failed, 1),
             (Outcome::Unknown, 0),
         ]);
-        let parts = bar(&outcomes, 1_000_001);
-        let seen: Vec<_> = parts
-            .iter()
-            .map(|part| (part.tone, part.x, part.width))
-            .collect();
-        assert_eq!(seen, [("good", 0, 999), ("bad", 999, 4)]);
+        let seen = |outcomes| -> Vec<_> {
+            let parts = bar(outcomes).into_iter();
+            parts.map(|part| (part.tone, part.x, part.width)).collect()
+        };
+        assert_eq!(seen(&outcomes), [("good", 0, 985), ("bad", 985, 15)]);
         assert_eq!(bar_text(&outcomes), "1,000,000 cancelled, 1 failed");
+        let mut all: BTreeMap<_, _> = Outcome::ALL.map(|outcome| (outcome, 1)).into();
+        all.insert(Outcome::Cancelled, u64::MAX / 2);
+        let parts = seen(&all);
+        assert_eq!(parts.len(), Outcome::ALL.len());
+        assert!(parts.iter().all(|(_, _, width)| *width >= VISIBLE));
+        let ends: Vec<_> = parts.iter().map(|(_, x, width)| x + width).collect();
+        let begins: Vec<_> = parts.iter().skip(1).map(|(_, x, _)| *x).collect();
+        assert_eq!(ends[..ends.len() - 1], begins[..]);
+        assert_eq!(ends.last(), Some(&BAR));
+        assert!(bar(&BTreeMap::new()).is_empty());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, 
 use super::chart;
 use super::chart::{Part, Picture};
 use super::csv::RowsError;
-use super::summary::{ReportSummary, World};
+use super::summary::{CommandHint, ReportSummary, SUMMARY_ROWS, World, excluded_state};
 use super::words::{meaning, rows_left};
 
 const STYLE: &str = include_str!("html/report.css");
@@ -110,27 +110,25 @@ struct Head {
     is_running: bool,
     state: &'static str,
     written_at: String,
-    weight: &'static str,
+    severity: &'static str,
     headline: String,
     more_left: Vec<String>,
     stop_reason: Option<String>,
-    figures: Vec<Figure>,
+    work: Vec<WorkLine>,
+    commands: Vec<CommandHint>,
+    work_rows: Vec<Row>,
+    work_untold: u64,
+    excluded: Vec<ExcludedLine>,
+    excluded_untold: bool,
     rows: String,
     rows_left: String,
     outcomes: Vec<OutcomeLine>,
     outcome_bar: Vec<Part>,
     outcomes_alt: String,
+    facts: Vec<(&'static str, String)>,
+    settings: Vec<(String, String)>,
     types: Vec<TypeLine>,
     timeline: Option<Picture>,
-    follow_ups: Vec<FollowUpLine>,
-    follow_up_rows: Vec<Row>,
-    follow_ups_untold: u64,
-}
-
-struct Figure {
-    name: &'static str,
-    value: String,
-    tone: &'static str,
 }
 
 struct OutcomeLine {
@@ -147,27 +145,36 @@ struct TypeLine {
     bar: Vec<Part>,
 }
 
-struct FollowUpLine {
-    weight: &'static str,
+struct WorkLine {
+    severity: &'static str,
     count: String,
     what: &'static str,
     advice: &'static str,
 }
 
+struct ExcludedLine {
+    state: &'static str,
+    row: Row,
+}
+
 impl Head {
     fn of(summary: &ReportSummary) -> Self {
         let (setting, course) = (&summary.setting, &summary.course);
-        let mut left = summary.left();
-        let weight = match (left.is_empty(), summary.is_grave()) {
+        let left = summary.left();
+        let severity = match (left.is_empty(), summary.is_grave()) {
             (_, true) => "grave",
             (false, false) => "some",
             (true, false) => "clean",
         };
-        let more_left = left.drain(..).skip(1).map(|left| left.text).collect();
         let headline = summary.headline();
         let is_sandbox = setting.world == World::Sandbox;
         let mark = if is_sandbox { "SANDBOX: " } else { "" };
         let follow_ups: u64 = summary.follow_ups.iter().map(|(_, count)| count).sum();
+        let excluded = summary.excluded_rows.iter().map(|row| ExcludedLine {
+            state: excluded_state(row).unwrap_or_default(),
+            row: Row::of(row, false, ""),
+        });
+        let work_rows = summary.follow_up_rows.iter();
         Self {
             policy: policy(),
             style: STYLE,
@@ -177,60 +184,69 @@ impl Head {
             is_running: course.standing == Standing::Running,
             state: course.standing.as_str(),
             written_at: format!("{} UTC", second(summary.written_at)),
-            weight,
+            severity,
             headline,
-            more_left,
+            more_left: left.into_iter().skip(1).map(|left| left.text).collect(),
             stop_reason: course.stop_reason.as_deref().map(shown),
-            figures: figures(summary),
+            work: work_lines(summary),
+            commands: summary.commands.clone(),
+            work_rows: work_rows.map(|row| Row::of(row, true, "")).collect(),
+            work_untold: follow_ups.saturating_sub(summary.follow_up_rows.len() as u64),
+            excluded: excluded.collect(),
+            excluded_untold: summary.excluded_rows.len() >= SUMMARY_ROWS as usize,
             rows: Number(summary.rows()).to_string(),
             rows_left: Number(rows_left(&summary.outcomes, summary.accepted) + follow_ups)
                 .to_string(),
             outcomes: outcome_lines(summary),
-            outcome_bar: chart::bar(&summary.outcomes, summary.rows()),
+            outcome_bar: chart::bar(&summary.outcomes),
             outcomes_alt: chart::bar_text(&summary.outcomes),
+            facts: facts(summary),
+            settings: summary
+                .settings_for_people()
+                .into_iter()
+                .map(|(name, value)| (name, shown(&value)))
+                .collect(),
             types: type_lines(summary),
             timeline: summary.timeline.as_ref().map(chart::picture),
-            follow_ups: follow_up_lines(summary),
-            follow_up_rows: summary
-                .follow_up_rows
-                .iter()
-                .map(|row| Row::of(row, true, ""))
-                .collect(),
-            follow_ups_untold: follow_ups.saturating_sub(summary.follow_up_rows.len() as u64),
         }
     }
 }
 
-fn figures(summary: &ReportSummary) -> Vec<Figure> {
-    let count = |outcome| summary.outcomes.get(&outcome).copied().unwrap_or(0);
-    let machines: u64 = summary.follow_ups.iter().map(|(_, count)| count).sum();
-    let looks = rows_left(&summary.outcomes, summary.accepted);
-    let course = &summary.course;
+/// Says who ran what where and when.
+fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
+    let (setting, course) = (&summary.setting, &summary.course);
     let until = course.ended_at.unwrap_or(summary.written_at);
     let took = std::time::Duration::try_from(until.duration_since(course.begun_at));
-    let toned = |number: u64, tone| if number > 0 { tone } else { "" };
-    let figure = |name, number: u64, tone| Figure {
-        name,
-        value: Number(number).to_string(),
-        tone,
+    let when = format!("{} UTC, for {}", second(course.begun_at), Span(took.unwrap_or_default()));
+    let read = if course.input_complete {
+        ""
+    } else {
+        "; not read to its end"
     };
-    vec![
-        figure("machines left", machines, toned(machines, "bad")),
-        figure("rows left", looks, toned(looks, "wait")),
-        figure(
-            "cancelled",
-            count(Outcome::Cancelled),
-            toned(count(Outcome::Cancelled), "good"),
-        ),
-        figure("rows", summary.rows(), ""),
-        figure("cancels sent", summary.attempts(), ""),
-        figure("throttled", summary.throttled(), ""),
-        Figure {
-            name: "took",
-            value: Span(took.unwrap_or_default()).to_string(),
-            tone: "",
-        },
-    ]
+    let input = format!(
+        "{} ({}{read})",
+        summary.inputs.join(", "),
+        Count::new(course.rows_read, "row")
+    );
+    let throttled = match summary.throttled() {
+        0 => String::new(),
+        count => format!(", {} throttled (429)", Number(count)),
+    };
+    let sent = format!("{}{throttled}", Count::new(summary.attempts(), "cancel"));
+    let facts = [
+        Some(("tenant", setting.tenant.clone())),
+        Some(("app", format!("{} ({})", setting.app, setting.cloud))),
+        Some(("comment", summary.comment().unwrap_or("of each row").to_owned())),
+        summary.exclusions().map(|files| ("exclusions", files.to_owned())),
+        Some(("input", input)),
+        Some(("by", format!("{} on {}", setting.user, setting.host))),
+        Some(("when", when)),
+        Some(("sent", sent)),
+        course.exit_code.map(|code| ("exit code", code.to_string())),
+        Some(("run", format!("{}, mde-cancel {}", summary.run, setting.version))),
+    ];
+    let facts = facts.into_iter().flatten();
+    facts.map(|(name, value)| (name, shown(&value))).collect()
 }
 
 fn outcome_lines(summary: &ReportSummary) -> Vec<OutcomeLine> {
@@ -263,7 +279,7 @@ fn type_lines(summary: &ReportSummary) -> Vec<TypeLine> {
         name,
         count: Number(count).to_string(),
         alt: chart::bar_text(outcomes),
-        bar: chart::bar(outcomes, count),
+        bar: chart::bar(outcomes),
     };
     let (shown_types, rest) = types.split_at(types.len().min(TYPES));
     let mut lines: Vec<_> = shown_types
@@ -284,10 +300,10 @@ fn type_lines(summary: &ReportSummary) -> Vec<TypeLine> {
     lines
 }
 
-fn follow_up_lines(summary: &ReportSummary) -> Vec<FollowUpLine> {
+fn work_lines(summary: &ReportSummary) -> Vec<WorkLine> {
     let some = summary.follow_ups.iter().filter(|(_, count)| *count > 0);
     some.map(|&(follow_up, count)| {
-        let (weight, what, advice) = match follow_up {
+        let (severity, what, advice) = match follow_up {
             FollowUp::Unisolate => (
                 "grave",
                 "to release from isolation",
@@ -311,11 +327,11 @@ fn follow_up_lines(summary: &ReportSummary) -> Vec<FollowUpLine> {
             FollowUp::CheckDevice => (
                 "some",
                 "to check",
-                "The record says Cancelled, but the action was seen at work before: it may have been done.",
+                "The record says Cancelled, but the action was in progress before: it may have been done.",
             ),
         };
-        FollowUpLine {
-            weight,
+        WorkLine {
+            severity,
             count: Number(count).to_string(),
             what,
             advice,
@@ -395,8 +411,6 @@ fn answer(row: &ReportRow) -> String {
 #[derive(Template)]
 #[template(path = "tail.html", config = "src/report/askama.toml")]
 struct Tail {
-    facts: Vec<(&'static str, String)>,
-    settings: Vec<(String, String)>,
     script: &'static str,
     written_at: String,
     version: &'static str,
@@ -404,41 +418,7 @@ struct Tail {
 
 impl Tail {
     fn of(summary: &ReportSummary) -> Self {
-        let (setting, course) = (&summary.setting, &summary.course);
-        let ended = course
-            .ended_at
-            .map(|at| ("ended", format!("{} UTC", second(at))));
-        let exit = course.exit_code.map(|code| ("exit code", code.to_string()));
-        let read = format!(
-            "{} rows{}",
-            Number(course.rows_read),
-            if course.input_complete {
-                ""
-            } else {
-                "; not read to its end"
-            }
-        );
-        let facts = [
-            Some(("run", summary.run.to_string())),
-            Some(("begun", format!("{} UTC", second(course.begun_at)))),
-            ended,
-            exit,
-            Some(("by", format!("{} on {}", setting.user, setting.host))),
-            Some(("tenant", setting.tenant.clone())),
-            Some(("app", setting.app.clone())),
-            Some(("cloud", setting.cloud.clone())),
-            Some(("input", summary.inputs.join(", "))),
-            Some(("read", read)),
-            Some(("version", setting.version.clone())),
-        ];
-        let facts = facts.into_iter().flatten();
         Self {
-            facts: facts.map(|(name, value)| (name, shown(&value))).collect(),
-            settings: summary
-                .settings_for_people()
-                .into_iter()
-                .map(|(name, value)| (name, shown(&value)))
-                .collect(),
             script: SCRIPT,
             written_at: format!("{} UTC", second(summary.written_at)),
             version: env!("CARGO_PKG_VERSION"),

@@ -1,8 +1,8 @@
-//! The report as Markdown, for a ticket: what is left, the counts, and the rows somebody has to look at.
+//! The report as Markdown, for a ticket: what still needs work, the counts, who ran what, and the rows.
 //!
-//! A ticket is read and not loaded, so a long run shows only rows that need a hand or a look, and says how many it leaves
-//! out; up to [`ROWS`] rows all stand in it. What came from the input or the service stands in code spans: a ticket
-//! system then neither makes links of it, nor calls people who are named, nor takes it for markup.
+//! Of a long run only the rows that need work are shown, and the rest is counted; up to [`ROWS`] rows all are. What came
+//! from the input or the service is in code spans: a ticket system then neither makes links of it, nor notifies people
+//! who are named, nor takes it for markup.
 
 use std::error::Error;
 use std::io;
@@ -11,10 +11,10 @@ use std::io::Write;
 use crate::model::{Count, Number, Outcome, ReportRow, Span, visible, window_name};
 
 use super::csv::RowsError;
-use super::summary::{ReportSummary, World};
+use super::summary::{ReportSummary, World, excluded_state};
 use super::words::meaning;
 
-/// How many rows a ticket bears.
+/// How many rows of a kind a ticket has at most.
 const ROWS: u64 = 500;
 
 /// Writes the ticket, and returns how many rows the run has.
@@ -64,6 +64,7 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     if summary.left().len() > 1 {
         writeln!(out)?;
     }
+    write_work(out, summary)?;
     writeln!(out, "| outcome | rows | meaning |\n|---|--:|---|")?;
     for outcome in Outcome::ALL {
         let count = summary.outcomes.get(&outcome).copied().unwrap_or(0);
@@ -91,6 +92,13 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
         let (limit, waited) = (Number(used.window.limit.get().into()), Span(used.waited));
         writeln!(out, "- {limit} per {name} allowed; waited {waited} for it")?;
     }
+    match summary.comment() {
+        Some(comment) => writeln!(out, "- Comment {}", code(comment))?,
+        None => writeln!(out, "- Comment of each row")?,
+    }
+    if let Some(files) = summary.exclusions() {
+        writeln!(out, "- Exclusions {}", code(files))?;
+    }
     writeln!(
         out,
         "- By {} on {}, tenant {}, app {}, cloud {}, mde-cancel {}",
@@ -107,11 +115,48 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes what to type next, the machines that still need work, and the excluded ones.
+fn write_work(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
+    for command in &summary.commands {
+        writeln!(out, "{}:\n\n    {}\n", command.why, visible(&command.line))?;
+    }
+    let maybe = |text: Option<&String>| text.map(|text| code(text)).unwrap_or_default();
+    let machine = |row: &ReportRow| {
+        maybe(row.computer_dns_name.as_ref().or(row.machine_id.as_ref()))
+    };
+    if !summary.follow_up_rows.is_empty() {
+        writeln!(
+            out,
+            "| machine | needs | machine id | action |\n|---|---|---|---|"
+        )?;
+        for row in summary.follow_up_rows.iter().take(ROWS as usize) {
+            writeln!(
+                out,
+                "| {} | {} | {} | {} |",
+                machine(row),
+                maybe(row.follow_up.as_ref()),
+                maybe(row.machine_id.as_ref()),
+                code(&row.action_id)
+            )?;
+        }
+        writeln!(out)?;
+    }
+    if !summary.excluded_rows.is_empty() {
+        writeln!(out, "| excluded machine | state | reason |\n|---|---|---|")?;
+        for row in summary.excluded_rows.iter().take(ROWS as usize) {
+            let state = excluded_state(row).unwrap_or_default();
+            writeln!(out, "| {} | {state} | {} |", machine(row), code(&row.reason))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 fn write_rows_head(out: &mut impl Write, is_whole: bool) -> io::Result<()> {
     let title = if is_whole {
         "Rows"
     } else {
-        "Rows that need a hand or a look"
+        "Rows that need work"
     };
     writeln!(
         out,
@@ -142,7 +187,7 @@ fn write_tail(out: &mut impl Write, untold: u64, passed_over: u64) -> io::Result
     write!(out, "\n{rows} not shown here")?;
     if passed_over > 0 {
         let need = if passed_over == 1 { "needs" } else { "need" };
-        write!(out, ", {} of which {need} a look", Number(passed_over))?;
+        write!(out, ", {} of which {need} work", Number(passed_over))?;
     }
     writeln!(out, "; the CSV report has every row.")
 }

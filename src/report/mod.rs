@@ -38,7 +38,7 @@ pub use listing::{Listing, ListingFormat};
 pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};
 pub use plan::PlanWriter;
-pub use summary::{Course, FOLLOW_UP_ROWS, ReportSummary, Setting, World};
+pub use summary::{CommandHint, Course, ReportSummary, SUMMARY_ROWS, Setting, World};
 pub use target::{FileKind, ReportTarget, TargetError};
 pub use timeline::{Timeline, TimelineBuilder};
 pub use words::{Accepted, Left, Weight, left, meaning};

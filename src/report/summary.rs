@@ -87,14 +87,27 @@ pub struct ReportSummary {
     pub follow_ups: Vec<(FollowUp, u64)>,
     /// The first rows of these machines; bounded, for they are held in memory.
     pub follow_up_rows: Vec<ReportRow>,
+    /// The first rows that were excluded; bounded, too.
+    pub excluded_rows: Vec<ReportRow>,
+    /// What to type next, in this order.
+    pub commands: Vec<CommandHint>,
     /// The cancels sent, by status and class of the answer.
     pub answers: BTreeMap<(Option<u16>, String), u64>,
     /// How the windows were used; none where nothing was sent.
     pub timeline: Option<Timeline>,
 }
 
-/// How many rows with a follow-up a summary holds at most.
-pub const FOLLOW_UP_ROWS: u32 = 1000;
+/// How many rows of a kind a summary holds at most.
+pub const SUMMARY_ROWS: u32 = 1000;
+
+/// A command that does something about what is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandHint {
+    /// What it is good for, without a period.
+    pub why: String,
+    /// The command line, ready to be pasted.
+    pub line: String,
+}
 
 impl ReportSummary {
     /// Returns how many rows there are.
@@ -135,7 +148,32 @@ impl ReportSummary {
             };
             line.text = format!("{} still {wait} turn", Count::new(waiting, "row"));
         }
+        let still: BTreeMap<_, u64> = self.excluded_rows.iter().filter_map(excluded_state).fold(
+            BTreeMap::new(),
+            |mut counts, state| {
+                *counts.entry(state).or_default() += 1;
+                counts
+            },
+        );
+        for (state, count) in still {
+            let machines = Count::new(count, "excluded machine");
+            let are = if count == 1 { "is" } else { "are" };
+            lines.push(Left {
+                weight: Weight::Some,
+                text: format!("{machines} {are} {state}"),
+            });
+        }
         lines
+    }
+
+    /// Returns the comment that was sent, where it was one for all.
+    pub(super) fn comment(&self) -> Option<&str> {
+        self.settings.get("comment").and_then(Value::as_str)
+    }
+
+    /// Names the files that say what was to be left alone.
+    pub(super) fn exclusions(&self) -> Option<&str> {
+        self.settings.get("exclude_file").and_then(Value::as_str)
     }
 
     /// Says the same in one line: the gravest thing, or that there is none.
@@ -168,6 +206,20 @@ impl ReportSummary {
                 Some((name.replace('_', " "), value))
             })
             .collect()
+    }
+}
+
+/// Says in which state an excluded row's machine was left, where the action had changed it.
+pub(super) fn excluded_state(row: &ReportRow) -> Option<&'static str> {
+    if row.action_status.as_deref() != Some("Succeeded") || row.reason.contains("released since") {
+        return None;
+    }
+    match row.action_type.as_deref()? {
+        "Isolate" => Some("still isolated"),
+        "RestrictCodeExecution" => Some("still restricted"),
+        "Offboard" => Some("offboarded"),
+        "StopAndQuarantineFile" => Some("without a quarantined file"),
+        _ => None,
     }
 }
 

@@ -239,10 +239,7 @@ fn cancel_final(shared: &mut Arc<Record>, by: Cancellation, answer: FinalAnswer)
         FinalAnswer::Overwritten => {
             let changed = shared.status != Status::Cancelled;
             if changed {
-                let record = Arc::make_mut(shared);
-                record.status = Status::Cancelled;
-                record.updated_at = by.at;
-                record.cancellation = Some(by);
+                Arc::make_mut(shared).cancel(by);
             }
             Worked {
                 answer: Answer::Record(shared.clone()),

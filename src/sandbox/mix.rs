@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::model::{ActionId, RowContext};
 
 use super::dice;
-use super::record::{Cancellation, Record, Status};
+use super::record::{Cancellation, FAILED, Record, Status, TIMED_OUT};
 
 /// What the dice choose from, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,29 @@ const REQUESTORS: [(&str, u32); 4] = [
     ("o'neil@corp.example", 5),
 ];
 
+/// By whom actions were cancelled before, and with which words: people, apps of other tools, and cancels without a word.
+const CANCELS: [((&str, &str), u32); 4] = [
+    (("analyst1@corp.example", "cancelled in the portal"), 40),
+    (
+        (
+            "6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55",
+            "Automated clean-up of stale live response sessions",
+        ),
+        40,
+    ),
+    (
+        (
+            "e2c0a4d7-90b4-4d53-8f0b-1c6a7e5b3d21",
+            "isolated by mistake\n(\"wave 2\"), see INC0012345",
+        ),
+        15,
+    ),
+    (("e2c0a4d7-90b4-4d53-8f0b-1c6a7e5b3d21", ""), 5),
+];
+
+/// The service gives up an action that no machine took three days and some minutes after it was created.
+const TIME_OUT: Duration = Duration::from_secs((3 * 24 * 60 + 14) * 60);
+
 /// What each throw of the dice is for.
 #[derive(Clone, Copy)]
 enum Throw {
@@ -52,6 +75,7 @@ enum Throw {
     Machine,
     File,
     Generated,
+    Cancel,
 }
 
 impl Mix {
@@ -99,11 +123,15 @@ impl Mix {
             Some(known) => known.as_str(),
             None => pick(&TYPES, throw(Throw::Type)),
         };
-        let age = age(status).mul_f64(0.02 + 0.98 * dice::fraction(throw(Throw::Age)));
+        let mut age = age(status).mul_f64(0.02 + 0.98 * dice::fraction(throw(Throw::Age)));
+        if status == Status::TimeOut {
+            age += TIME_OUT;
+        }
         let created_at = earlier(now, age);
         let mut record = Record::new(id, action_type, status, created_at);
         record.updated_at = match status {
             Status::Pending => created_at,
+            Status::TimeOut => earlier(now, age - TIME_OUT),
             _ => earlier(now, age.mul_f64(dice::fraction(throw(Throw::Duration)))),
         };
         record.requestor = context
@@ -130,16 +158,16 @@ impl Mix {
             record.file_sha1 = Some(hex40(self.seed, Throw::File, id));
         }
         record.command_done = status == Status::Succeeded;
-        // E_FAIL, as the service writes it.
-        record.error_hresult = if status == Status::Failed {
-            -2_147_467_259
-        } else {
-            0
+        record.error_hresult = match status {
+            Status::Failed => FAILED,
+            Status::TimeOut => TIMED_OUT,
+            _ => 0,
         };
         if status == Status::Cancelled {
-            record.cancellation = Some(Cancellation {
-                requestor: "analyst1@corp.example".to_owned(),
-                comment: "cancelled in the portal".to_owned(),
+            let (requestor, comment) = choose(&CANCELS, throw(Throw::Cancel)).unwrap_or_default();
+            record.cancel(Cancellation {
+                requestor: requestor.to_owned(),
+                comment: comment.to_owned(),
                 at: record.updated_at,
             });
         }
@@ -249,6 +277,31 @@ mod tests {
         }
         let missing = records.iter().filter(|record| record.is_none()).count();
         assert!((5..80).contains(&missing), "{missing}");
+    }
+
+    #[test]
+    fn final_records_are_as_the_service_writes_them() {
+        let ended = records(&Mix::believable(1), 5000);
+        let of = |status: Status| {
+            let all = ended.iter().flatten();
+            all.filter(move |record| record.status == status)
+        };
+        for record in of(Status::Cancelled) {
+            let by = record.cancellation.as_ref().unwrap();
+            let later = record.updated_at.duration_since(by.at);
+            assert_eq!(later, SignedDuration::from_nanos(100));
+            assert_eq!(record.error_hresult, -2_147_467_260);
+        }
+        let is_app = |record: &&Record| {
+            let by = record.cancellation.as_ref().unwrap();
+            uuid::Uuid::parse_str(&by.requestor).is_ok()
+        };
+        assert!(of(Status::Cancelled).filter(is_app).count() > 10);
+        for record in of(Status::TimeOut) {
+            let lasted = record.updated_at.duration_since(record.created_at);
+            assert_eq!(lasted.as_mins(), 3 * 24 * 60 + 14);
+            assert_eq!(record.error_hresult, -2_145_844_840);
+        }
     }
 
     #[test]

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::ActionId;
 
 use super::field::{Field, Value};
+
+/// The service's unit of time.
+const TICK: SignedDuration = SignedDuration::from_nanos(100);
+
+/// The error numbers that the service was seen to write.
+pub(super) const CANCELLED: i64 = -2_147_467_260;
+pub(super) const TIMED_OUT: i64 = -2_145_844_840;
+pub(super) const FAILED: i64 = -2_147_467_259;
 
 /// The service's six words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,8 +176,18 @@ impl Record {
             self.status = change.to;
             self.updated_at = change.due;
             self.command_done |= change.to == Status::Succeeded;
-            self.cancellation = change.cancellation.or(self.cancellation.take());
+            if let Some(cancellation) = change.cancellation {
+                self.cancel(cancellation);
+            }
         }
+    }
+
+    /// Turns the record Cancelled, as the service writes it: its last update is a tick after the cancel.
+    pub(super) fn cancel(&mut self, by: Cancellation) {
+        self.status = Status::Cancelled;
+        self.error_hresult = CANCELLED;
+        self.updated_at = by.at.checked_add(TICK).unwrap_or(by.at);
+        self.cancellation = Some(by);
     }
 
     /// Returns one field, as a filter sees it.

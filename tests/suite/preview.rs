@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, Faults, Record, Status};
+use mde_cancel::sandbox::{CallKind, Cancellation, Faults, Record, Status};
 
 use crate::support::{LiveSandbox, nth_id};
 
@@ -341,4 +341,28 @@ fn what_is_not_selected_of_an_input_is_held_back() {
     let status = "preview --no-precheck --status Pending a.csv";
     let (code, _, told) = done(&mut binary(folder.path(), status));
     assert_eq!(code, Some(2), "{told}");
+}
+
+#[test]
+fn what_another_tool_cancelled_is_named_with_the_tool_and_its_words() {
+    let live = LiveSandbox::start(|_| ());
+    let at: Timestamp = "2026-01-31T09:12:00Z".parse().unwrap();
+    let mut record = Record::new(nth_id(1), "LiveResponse", Status::Cancelled, at);
+    record.cancellation = Some(Cancellation {
+        requestor: "6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55".to_owned(),
+        comment: "Automated clean-up\nof \"stale\" sessions".to_owned(),
+        at,
+    });
+    live.sandbox.add(record);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ids.txt"), nth_id(1).to_string()).unwrap();
+    let mut command = binary(folder.path(), "preview --format csv ids.txt");
+    command
+        .env("MDE_CANCEL_TOKEN", "any")
+        .env("MDE_CANCEL_API_URL", &live.url);
+    let (code, stdout, stderr) = done(&mut command);
+    assert_eq!(code, Some(0), "{stderr}");
+    let reason = "it was Cancelled at 2026-01-31T09:12:00Z by 6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55, with the comment: \
+                  Automated clean-up\\u{a}of \"\"stale\"\" sessions";
+    assert!(stdout.contains(reason), "{stdout}");
 }

@@ -11,7 +11,7 @@ use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{FollowUp, Outcome, ReportRow, RunId, Sending, Standing};
 use mde_cancel::quota::Windows;
 use mde_cancel::report::{
-    Accepted, Course, ReportFormat, ReportSummary, ReportTarget, Setting, Timeline,
+    Accepted, CommandHint, Course, ReportFormat, ReportSummary, ReportTarget, Setting, Timeline,
     TimelineBuilder, World, write_report,
 };
 use serde_json::Value;
@@ -119,6 +119,11 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
         outcomes,
         follow_ups: vec![(FollowUp::Unisolate, 2)],
         follow_up_rows: rows.iter().take(1).cloned().collect(),
+        excluded_rows: rows.iter().take(1).cloned().collect(),
+        commands: vec![CommandHint {
+            why: "List them".to_owned(),
+            line: format!("mde-cancel report {RUN} --follow-up machines.csv"),
+        }],
         answers: BTreeMap::from([
             ((Some(429), text.to_owned()), 1),
             ((None, String::new()), 2),

@@ -10,7 +10,7 @@ use crate::cli::settings::Verify;
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
-    Accepted, Course, Delivery, FOLLOW_UP_ROWS, ReportFormat, ReportSummary, ReportTarget, Setting,
+    Accepted, Course, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS, Setting,
     Timeline, TimelineBuilder, World, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
@@ -80,7 +80,9 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         final_statuses: reader.status_counts(run.key, Outcome::AlreadyFinal)?,
         action_types: reader.type_counts(run.key)?,
         follow_ups: follow_ups(&reader.follow_up_counts(run.key)?),
-        follow_up_rows: reader.follow_up_rows(run, FOLLOW_UP_ROWS)?,
+        follow_up_rows: reader.follow_up_rows(run, SUMMARY_ROWS)?,
+        excluded_rows: reader.excluded_rows(run, SUMMARY_ROWS)?,
+        commands: Vec::new(),
         answers: reader.answer_counts(run.key)?,
         timeline: timeline(reader, run, order.as_ref())?,
         settings,

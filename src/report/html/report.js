@@ -48,13 +48,12 @@
   const sort = () => {
     if (sorted.column < 0) return;
     const key = ({ cells: { [sorted.column]: cell } }) => cell.dataset.k ?? cell.textContent;
-    const isNumber = heads[sorted.column].classList.contains("n");
     const order = new Intl.Collator("en", { numeric: true });
     const keyed = matching.map((row) => [key(row), row]);
     // What has nothing in this column comes last, whichever way it is sorted.
     keyed.sort(([a], [b]) => {
       if (a === "" || b === "") return (a === "") - (b === "");
-      const by = isNumber ? Number(a) - Number(b) : order.compare(a, b);
+      const by = order.compare(a, b);
       return sorted.down ? -by : by;
     });
     matching = keyed.map(([, row]) => row);

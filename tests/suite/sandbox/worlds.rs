@@ -59,3 +59,23 @@ async fn a_sandbox_that_was_put_away_goes_on_where_it_stopped() {
     assert_eq!(cancel(&second, 1).await.status, 503);
     assert_eq!(cancel(&second, 1).await.header("retry-after"), Some("59"));
 }
+
+#[tokio::test]
+async fn records_have_the_odd_fields_that_the_service_writes() {
+    let (settings, _) = quiet();
+    let sandbox = Sandbox::new(settings);
+    let ids = sandbox.generate(400, &Mix::believable(7));
+    let mut odd = 0;
+    for id in ids {
+        let answer = get(&sandbox, &format!("/api/machineactions/{id}")).await;
+        if answer.status != 200 {
+            continue;
+        }
+        let record = answer.json();
+        if record["cancellationDateTimeUtc"] == "" {
+            assert_eq!(record["DecidedBy"], record["requestor"]);
+            odd += 1;
+        }
+    }
+    assert!(odd > 50, "{odd}");
+}
