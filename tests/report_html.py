@@ -128,8 +128,9 @@ class Browser:
     def __init__(self):
         self.profile = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
-            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-             "--remote-allow-origins=*", f"--user-data-dir={self.profile.name}", "--window-size=1280,900", "about:blank"],
+            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--remote-debugging-port=0", "--remote-allow-origins=*", f"--user-data-dir={self.profile.name}", "--window-size=1280,900", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.number = 0
         self.events = []
@@ -285,9 +286,19 @@ def check_page(page, table, shots):
         assert browser.ask("Array.from(document.querySelectorAll('svg')).every((svg) => svg.ariaLabel)")
         assert browser.ask("Array.from(document.querySelectorAll('button')).every("
                            "(button) => button.ariaLabel || button.textContent.trim())")
-        assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
-        browser.call("Emulation.setDeviceMetricsOverride", width=360, height=800, deviceScaleFactor=1, mobile=False)
-        assert browser.ask("document.documentElement.scrollWidth <= innerWidth"), "360 px"
+        for width in [1280, 1024, 400, 360]:
+            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+            assert browser.ask("document.documentElement.scrollWidth <= innerWidth"), f"{width} px"
+            assert browser.ask("Array.from(document.querySelectorAll('.scroll')).every("
+                               "(table) => table.scrollWidth <= table.clientWidth)"), f"a table is cut at {width} px"
+            # Every part of a bar can be seen, and is inside of it.
+            assert browser.ask("""Array.from(document.querySelectorAll('.bar')).every((bar) => {
+                const all = bar.getBoundingClientRect();
+                return Array.from(bar.querySelectorAll('rect')).every((part) => {
+                    const own = part.getBoundingClientRect();
+                    return own.width >= 2.5 && own.left >= all.left - 1 && own.right <= all.right + 1;
+                });
+            })"""), f"a part of a bar is not to be seen at {width} px"
         browser.call("Emulation.clearDeviceMetricsOverride")
         assert browser.faults() == [], browser.faults()
         assert browser.requests() == [address]
@@ -307,7 +318,7 @@ def check_page(page, table, shots):
 def take_pictures(browser, page, folder):
     folder.mkdir(parents=True, exist_ok=True)
     browser.open(page)
-    for name, scheme, width in [("light", "light", 1280), ("dark", "dark", 1280), ("narrow", "light", 390)]:
+    for name, scheme, width in [("light", "light", 1280), ("dark", "dark", 1280), ("narrow", "light", 400)]:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.call("Emulation.setEmulatedMedia", features=features)
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)

@@ -4,12 +4,13 @@
 //! where the state is, which configuration is read, how to sign in. What the environment says isn't repeated, for it
 //! applies by itself. No flag takes a secret, so a hint holds none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
 use crate::model::RunId;
+use crate::platform::default_state_dir;
 
 use super::args::ConnectionArgs;
 use super::args::config::ConfigFileArgs;
@@ -126,6 +127,14 @@ pub struct ForwardedFlags {
 }
 
 impl ForwardedFlags {
+    /// Names the state folder alone: for commands that are read later, maybe in another shell.
+    pub fn of_state(dir: &Path) -> Self {
+        Self {
+            state: state_flag(dir),
+            ..Self::default()
+        }
+    }
+
     /// Takes from what was typed what holds for the next command.
     pub fn of(typed: &ArgMatches) -> Self {
         let mut typed = typed;
@@ -144,6 +153,15 @@ impl ForwardedFlags {
             exclusions: flags(typed, &[("exclude_from", "exclude-from")]),
         }
     }
+}
+
+/// Returns the flag that names a state folder, where it isn't the one that is used without.
+fn state_flag(dir: &Path) -> Vec<String> {
+    if default_state_dir().as_deref() == Some(dir) {
+        return Vec::new();
+    }
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    vec!["--state-dir".to_owned(), dir.to_string_lossy().into_owned()]
 }
 
 /// Returns those of a group's flags that were typed.

@@ -51,7 +51,11 @@ pub(super) struct Part {
 /// their counts, and all of them end where the bar does.
 pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<Part> {
     let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
-    let present = || Outcome::ALL.into_iter().filter(|outcome| count(*outcome) > 0);
+    let present = || {
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| count(*outcome) > 0)
+    };
     let whole: u64 = present().map(count).sum();
     let shared = BAR - VISIBLE * present().count() as u64;
     let (mut x, mut so_far) = (0, 0);

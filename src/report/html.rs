@@ -217,7 +217,11 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     let (setting, course) = (&summary.setting, &summary.course);
     let until = course.ended_at.unwrap_or(summary.written_at);
     let took = std::time::Duration::try_from(until.duration_since(course.begun_at));
-    let when = format!("{} UTC, for {}", second(course.begun_at), Span(took.unwrap_or_default()));
+    let when = format!(
+        "{} UTC, for {}",
+        second(course.begun_at),
+        Span(took.unwrap_or_default())
+    );
     let read = if course.input_complete {
         ""
     } else {
@@ -236,14 +240,22 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     let facts = [
         Some(("tenant", setting.tenant.clone())),
         Some(("app", format!("{} ({})", setting.app, setting.cloud))),
-        Some(("comment", summary.comment().unwrap_or("of each row").to_owned())),
-        summary.exclusions().map(|files| ("exclusions", files.to_owned())),
+        Some((
+            "comment",
+            summary.comment().unwrap_or("of each row").to_owned(),
+        )),
+        summary
+            .exclusions()
+            .map(|files| ("exclusions", files.to_owned())),
         Some(("input", input)),
         Some(("by", format!("{} on {}", setting.user, setting.host))),
         Some(("when", when)),
         Some(("sent", sent)),
         course.exit_code.map(|code| ("exit code", code.to_string())),
-        Some(("run", format!("{}, mde-cancel {}", summary.run, setting.version))),
+        Some((
+            "run",
+            format!("{}, mde-cancel {}", summary.run, setting.version),
+        )),
     ];
     let facts = facts.into_iter().flatten();
     facts.map(|(name, value)| (name, shown(&value))).collect()
@@ -357,6 +369,8 @@ struct Row {
     status: String,
     attempts: u32,
     settled: String,
+    settled_date: String,
+    settled_time: String,
     requestor: String,
 }
 
@@ -371,6 +385,10 @@ impl Row {
         let (machine, machine_id) = match &row.computer_dns_name {
             Some(name) => (shown(name), maybe(row.machine_id.as_ref())),
             None => (maybe(row.machine_id.as_ref()), String::new()),
+        };
+        let part = |format: &str| {
+            let at = row.settled_at.map(|at| at.strftime(format).to_string());
+            at.unwrap_or_default()
         };
         Self {
             action_id: shown(&row.action_id),
@@ -387,6 +405,8 @@ impl Row {
             status,
             attempts: row.attempts,
             settled: row.settled_at.map(second).unwrap_or_default(),
+            settled_date: part("%Y-%m-%d"),
+            settled_time: part("%H:%M:%S"),
             requestor: maybe(row.requestor.as_ref()),
         }
     }

@@ -121,15 +121,14 @@ fn write_work(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
         writeln!(out, "{}:\n\n    {}\n", command.why, visible(&command.line))?;
     }
     let maybe = |text: Option<&String>| text.map(|text| code(text)).unwrap_or_default();
-    let machine = |row: &ReportRow| {
-        maybe(row.computer_dns_name.as_ref().or(row.machine_id.as_ref()))
-    };
+    let machine =
+        |row: &ReportRow| maybe(row.computer_dns_name.as_ref().or(row.machine_id.as_ref()));
     if !summary.follow_up_rows.is_empty() {
         writeln!(
             out,
             "| machine | needs | machine id | action |\n|---|---|---|---|"
         )?;
-        for row in summary.follow_up_rows.iter().take(ROWS as usize) {
+        for row in &summary.follow_up_rows {
             writeln!(
                 out,
                 "| {} | {} | {} | {} |",
@@ -143,9 +142,14 @@ fn write_work(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     }
     if !summary.excluded_rows.is_empty() {
         writeln!(out, "| excluded machine | state | reason |\n|---|---|---|")?;
-        for row in summary.excluded_rows.iter().take(ROWS as usize) {
+        for row in &summary.excluded_rows {
             let state = excluded_state(row).unwrap_or_default();
-            writeln!(out, "| {} | {state} | {} |", machine(row), code(&row.reason))?;
+            writeln!(
+                out,
+                "| {} | {state} | {} |",
+                machine(row),
+                code(&row.reason)
+            )?;
         }
         writeln!(out)?;
     }

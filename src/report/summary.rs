@@ -156,11 +156,12 @@ impl ReportSummary {
             },
         );
         for (state, count) in still {
-            let machines = Count::new(count, "excluded machine");
+            let machines = Count::new(count, "machine");
             let are = if count == 1 { "is" } else { "are" };
             lines.push(Left {
                 weight: Weight::Some,
-                text: format!("{machines} {are} {state}"),
+                follow_up: None,
+                text: format!("excluded: {machines} {are} {state}"),
             });
         }
         lines

@@ -131,7 +131,7 @@ impl Mix {
         let mut record = Record::new(id, action_type, status, created_at);
         record.updated_at = match status {
             Status::Pending => created_at,
-            Status::TimeOut => earlier(now, age - TIME_OUT),
+            Status::TimeOut => earlier(now, age.saturating_sub(TIME_OUT)),
             _ => earlier(now, age.mul_f64(dice::fraction(throw(Throw::Duration)))),
         };
         record.requestor = context

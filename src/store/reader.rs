@@ -55,6 +55,11 @@ impl Reader {
         })
     }
 
+    /// Returns the folder of the state file.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
     pub(super) fn open_file(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             conn: file::open_to_read(file, &mut Patience::of(patience::OPENING))?,
@@ -259,11 +264,7 @@ impl Reader {
     ///
     /// # Errors
     /// Returns why the file cannot be read.
-    pub fn excluded_rows(
-        &self,
-        run: &RunRecord,
-        limit: u32,
-    ) -> Result<Vec<ReportRow>, StoreError> {
+    pub fn excluded_rows(&self, run: &RunRecord, limit: u32) -> Result<Vec<ReportRow>, StoreError> {
         self.at(|conn| report::read_excluded(conn, run, limit))
     }
 

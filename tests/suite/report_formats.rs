@@ -362,8 +362,9 @@ fn a_ticket_begins_with_what_is_left_and_holds_every_row_of_a_short_run() {
     let rows = hostile_rows();
     let text = written(ReportFormat::Markdown, &rows, &summary(&rows, "x"));
     assert!(text.starts_with("# 2 machines are isolated now and need release\n"));
+    let (_, all) = text.split_once("\n## Rows\n").unwrap();
     for row in &rows {
-        assert_eq!(text.matches(&row.action_id).count(), 1);
+        assert_eq!(all.matches(&row.action_id).count(), 1);
     }
     // Whatever stands outside code spans is ours.
     for line in text.lines().filter(|line| line.starts_with("| `7f3c")) {
@@ -382,7 +383,68 @@ fn a_ticket_of_a_long_run_holds_what_needs_a_look_and_says_what_it_leaves_out() 
     assert!(text.contains("\n600 rows not shown here; the CSV report has every row.\n"));
     rows.extend(many(Outcome::Failed, 700));
     let text = written(ReportFormat::Markdown, &rows, &summary(&rows, "x"));
-    assert!(text.contains("\n802 rows not shown here, 202 of which need a look;"));
+    assert!(text.contains("\n802 rows not shown here, 202 of which need work;"));
+}
+
+/// Returns where the words begin in a text, in this order.
+fn places(text: &str, words: &[&str]) -> Vec<usize> {
+    words
+        .iter()
+        .map(|word| {
+            text.find(word)
+                .unwrap_or_else(|| panic!("no {word} in {text}"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_row() {
+    let mut rows: Vec<_> = (0..2)
+        .map(|number| row(number, Outcome::AlreadyFinal, "x"))
+        .collect();
+    rows[0].computer_dns_name = Some("host-007".to_owned());
+    rows[0].follow_up = Some("unisolate".to_owned());
+    let mut excluded = row(2, Outcome::Skipped, "excluded by keep.txt: dc-01");
+    excluded.action_type = Some("Isolate".to_owned());
+    excluded.computer_dns_name = Some("dc-01".to_owned());
+    rows.push(excluded.clone());
+    let mut told = summary(&rows, "CHG-4711");
+    told.settings
+        .insert("exclude_file".to_owned(), "keep.txt".into());
+    told.excluded_rows = vec![excluded];
+    let command = told.commands[0].line.clone();
+    let page = written(ReportFormat::Html, &rows, &told);
+    let (_, body) = page.split_once("<body>").unwrap();
+    let order = [
+        "<h1>2 machines are isolated now and need release</h1>",
+        "excluded: 1 machine is still isolated",
+        "What still needs work",
+        &command,
+        "host-007",
+        "Excluded: left alone",
+        "dc-01",
+        ">Outcomes<",
+        "<dt>comment</dt><dd>CHG-4711</dd>",
+        "<dt>exclusions</dt><dd>keep.txt</dd>",
+        ">Action types<",
+        ">Quota over time<",
+        ">Settings<",
+        ">All rows<",
+    ];
+    assert!(places(body, &order).is_sorted(), "{body}");
+    let ticket = written(ReportFormat::Markdown, &rows, &told);
+    let order = [
+        "# 2 machines are isolated now and need release",
+        "- excluded: 1 machine is still isolated",
+        &command,
+        "| `host-007` | `unisolate` |",
+        "| `dc-01` | still isolated | `excluded by keep.txt: dc-01` |",
+        "| outcome | rows |",
+        "- Comment `CHG-4711`",
+        "- Exclusions `keep.txt`",
+        "## Rows",
+    ];
+    assert!(places(&ticket, &order).is_sorted(), "{ticket}");
 }
 
 #[test]
@@ -397,5 +459,5 @@ fn a_run_that_goes_on_says_so() {
         page.contains("<h1>1 row still waits for its turn</h1>"),
         "{page}"
     );
-    assert!(page.contains("The run goes on"));
+    assert!(page.contains("The run is still going on"));
 }

@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::hint::{ForwardedFlags, NextCommand};
 use crate::cli::settings::Verify;
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
-    Accepted, Course, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS, Setting,
-    Timeline, TimelineBuilder, World, write_follow_ups, write_report,
+    Accepted, CommandHint, Course, Delivery, ReportFormat, ReportSummary, ReportTarget,
+    SUMMARY_ROWS, Setting, Timeline, TimelineBuilder, World, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
@@ -82,11 +83,29 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         follow_ups: follow_ups(&reader.follow_up_counts(run.key)?),
         follow_up_rows: reader.follow_up_rows(run, SUMMARY_ROWS)?,
         excluded_rows: reader.excluded_rows(run, SUMMARY_ROWS)?,
-        commands: Vec::new(),
+        commands: commands(reader, run),
         answers: reader.answer_counts(run.key)?,
         timeline: timeline(reader, run, order.as_ref())?,
         settings,
     })
+}
+
+/// Says what to type about the machines that still need work.
+fn commands(reader: &Reader, run: &RunRecord) -> Vec<CommandHint> {
+    let mut dir = reader.folder();
+    if run.begun.cloud == SANDBOX_CLOUD {
+        // The sandbox's folder is found by way of the one that it is in.
+        dir = dir.parent().unwrap_or(dir);
+    }
+    let list = NextCommand::FollowUp(run.begun.id, "machines.csv".into());
+    let list = CommandHint {
+        why: "To list the machines, and what each of them needs".to_owned(),
+        line: list.render(&ForwardedFlags::of_state(dir)),
+    };
+    match reader.has_follow_ups(run.key) {
+        Ok(true) => vec![list],
+        _ => Vec::new(),
+    }
 }
 
 fn setting(run: &RunRecord) -> Setting {
