@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 
 use crate::model::{
@@ -206,6 +206,9 @@ pub fn judge_record(record: &MachineAction, history: &History<'_>) -> RecordVerd
     }
 }
 
+/// Clocks that differ by more get no token.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
 /// Says whether a Cancelled record is our doing.
 fn whose_cancel(record: &MachineAction, history: &History<'_>) -> Outcome {
     let Some(first_sent_at) = history.first_sent_at else {
@@ -218,8 +221,14 @@ fn whose_cancel(record: &MachineAction, history: &History<'_>) -> Outcome {
     if is_ours {
         return Outcome::Cancelled;
     }
-    if record.cancellation_comment.is_some()
-        && record.cancelled_at.is_some_and(|at| at < first_sent_at)
+    // Other tools cancel without a comment, too; then only a time that no skew of clocks explains is proof.
+    let skew = match record.cancellation_comment {
+        Some(_) => SignedDuration::ZERO,
+        None => MAX_SKEW,
+    };
+    if record
+        .cancelled_at
+        .is_some_and(|at| at.duration_since(first_sent_at) < -skew)
     {
         return Outcome::AlreadyCancelled;
     }
@@ -458,6 +467,8 @@ mod tests {
             ),
             (by(Some("theirs"), Some(2_000)), history, Outcome::Cancelled),
             (by(None, None), history, Outcome::Cancelled),
+            (by(None, Some(10)), history, Outcome::AlreadyCancelled),
+            (by(None, Some(900)), history, Outcome::Cancelled),
             (by(None, None), refused, Outcome::AlreadyCancelled),
             (
                 by(Some("theirs"), Some(2_000)),
