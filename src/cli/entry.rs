@@ -86,6 +86,12 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
     if let Some(fault) = &settings.left_out {
         tracing::warn!("{fault}; it is left out, with whatever it says of a state folder");
     }
+    if !settings.ignored.is_empty() {
+        let names = settings.ignored.join(", ");
+        tracing::warn!(
+            "not read, because the profile says who signs in and where: {names}; flags and the profile's own keys count"
+        );
+    }
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => commands::run(*run, &progress, look, flags).await,

@@ -55,7 +55,7 @@ pub use sandbox::{Seed, ServeSettings};
 pub use selection::SelectionSettings;
 pub use sign_in::{Choice, SignIn, TokenOrigin};
 pub use surroundings::Surroundings;
-pub use tenants::{Profiles, apart};
+pub use tenants::Profiles;
 
 use std::path::PathBuf;
 
@@ -66,6 +66,9 @@ use super::args::{Cli, Command, RunsCommand};
 
 use outputs::{ensure_apart, secret_files, state_files};
 
+/// Means every profile of the config file.
+const ALL_PROFILES: &str = "all";
+
 /// All that one call of the program is to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -75,6 +78,8 @@ pub struct Settings {
     pub command: CommandSettings,
     /// What is wrong with a config file that nobody named, where the command does well without it.
     pub left_out: Option<ConfigFault>,
+    /// Variables that are set and were not read, because a profile says who signs in and where.
+    pub ignored: Vec<&'static str>,
 }
 
 /// What the one command is to do.
@@ -114,8 +119,42 @@ impl Settings {
     /// # Errors
     /// Returns the first thing that cannot be meant.
     pub fn resolve(typed: Cli, around: &Surroundings<'_>) -> Result<Self, SettingsError> {
+        let mut profiles = profiles(&typed.config, around)?;
+        let ignored = if profiles.is_empty() || !signs_in(&typed.command) {
+            Vec::new()
+        } else {
+            around.ignored_with_profile()
+        };
+        if profiles.iter().any(|name| name == ALL_PROFILES) {
+            profiles = config_layer(&typed.config, &[], around)?
+                .map(|config| config.profiles())
+                .unwrap_or_default();
+            if profiles.is_empty() {
+                return Err(SettingsError::NoProfiles);
+            }
+        }
+        match Self::resolve_with(typed, &profiles, around) {
+            Err(error @ (SettingsError::NoToken | SettingsError::Incomplete { .. }))
+                if !ignored.is_empty() =>
+            {
+                Err(SettingsError::WithProfile {
+                    error: Box::new(error),
+                    ignored,
+                })
+            }
+            settings => Ok(Self {
+                ignored,
+                ..settings?
+            }),
+        }
+    }
+
+    fn resolve_with(
+        typed: Cli,
+        profiles: &[String],
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
         let common = typed.common;
-        let profiles = profiles(&typed.config, around)?;
         if profiles.len() > 1
             && let Some(what) = takes_one_profile(&typed.command)
         {
@@ -124,7 +163,7 @@ impl Settings {
         let mut left_out = None;
         let config = match (
             &typed.command,
-            config_layer(&typed.config, &profiles, around),
+            config_layer(&typed.config, profiles, around),
         ) {
             // What only prints about the program itself needs no setting, so a broken file may not keep it from that.
             (Command::Completions(_) | Command::Man(_), _) => None,
@@ -145,7 +184,7 @@ impl Settings {
                 PreviewSettings::resolve(*preview, &common, around)?,
             )),
             Command::Run(run) => CommandSettings::Run(Box::new(RunSettings::resolve(
-                *run, &common, &profiles, around,
+                *run, &common, profiles, around,
             )?)),
             Command::List(list) => {
                 CommandSettings::List(Box::new(ListSettings::resolve(*list, &common, around)?))
@@ -204,6 +243,7 @@ impl Settings {
             common,
             command,
             left_out,
+            ignored: Vec::new(),
         })
     }
 }
@@ -224,7 +264,7 @@ impl CommandSettings {
             Self::Run(run) => vec![
                 input_files(&run.inputs),
                 excluded(&run.selection),
-                of(&mut run.world.connections()),
+                of(&mut run.world.connections().iter()),
                 state_files(&run.state_dir),
             ],
             Self::Preview(preview) => vec![
@@ -296,6 +336,19 @@ fn profiles(
         }
     }
     Ok(profiles)
+}
+
+/// Returns whether a command signs in, or shows how it would.
+fn signs_in(command: &Command) -> bool {
+    match command {
+        Command::Run(run) => !run.sandbox,
+        Command::Preview(_)
+        | Command::List(_)
+        | Command::Resume(_)
+        | Command::Doctor(_)
+        | Command::Config(_) => true,
+        _ => false,
+    }
 }
 
 /// Names the command where it looks at one tenant alone.

@@ -1,5 +1,7 @@
 //! The lanes of a run by the words that name them: what a row's `tenant` cell is compared with.
 
+use std::collections::BTreeMap;
+
 use crate::model::LaneId;
 
 /// One lane's names.
@@ -11,10 +13,11 @@ pub struct LaneName {
     pub words: Vec<String>,
 }
 
-/// The lanes of a run, in their order. A run that names none has one, which takes every row.
+/// The lanes of a run, in their order. An imitation has one that nobody names, and that takes every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneNames {
     lanes: Vec<LaneName>,
+    by_word: BTreeMap<String, Vec<LaneId>>,
 }
 
 /// Where a row belongs.
@@ -31,7 +34,16 @@ pub(super) enum Belongs {
 impl LaneNames {
     /// Takes the names of a run's lanes, in their order.
     pub fn new(lanes: Vec<LaneName>) -> Self {
-        Self { lanes }
+        let mut by_word: BTreeMap<String, Vec<LaneId>> = BTreeMap::new();
+        for (id, lane) in (0..).map(LaneId).zip(&lanes) {
+            for word in &lane.words {
+                let meant = by_word.entry(folded(word)).or_default();
+                if !meant.contains(&id) {
+                    meant.push(id);
+                }
+            }
+        }
+        Self { lanes, by_word }
     }
 
     /// Returns whether rows must say where they belong.
@@ -45,29 +57,39 @@ impl LaneNames {
         lane.shown.as_deref()
     }
 
-    /// Returns the lane that a word means, whatever its case.
+    /// Returns the lane that a word means, whatever its case; none where it could mean two.
     pub fn find(&self, word: &str) -> Option<LaneId> {
-        let is_it = |lane: &LaneName| lane.words.iter().any(|known| is_same(known, word));
-        let place = self.lanes.iter().position(is_it)?;
-        u16::try_from(place).ok().map(LaneId)
+        match self.by_word.get(&folded(word))?.as_slice() {
+            [lane] => Some(*lane),
+            _ => None,
+        }
+    }
+
+    /// Returns two lanes that one word means.
+    pub fn ambiguous(&self) -> Option<(LaneId, LaneId)> {
+        self.by_word
+            .values()
+            .find_map(|lanes| match *lanes.as_slice() {
+                [one, other, ..] => Some((one, other)),
+                _ => None,
+            })
     }
 
     /// Says where a row belongs whose tenant cell holds this.
     pub(super) fn place(&self, tenant: Option<&str>) -> Belongs {
         let tenant = tenant.map(str::trim).filter(|word| !word.is_empty());
-        let is_anybody = self.lanes.iter().all(|lane| lane.words.is_empty());
         match tenant {
             None if self.are_several() => Belongs::Unnamed,
             None => Belongs::To(LaneId(0)),
-            // A token that names nobody leaves nothing to compare with.
-            Some(_) if !self.are_several() && is_anybody => Belongs::To(LaneId(0)),
+            // An imitation takes every row.
+            Some(_) if self.lanes.is_empty() => Belongs::To(LaneId(0)),
             Some(word) => self.find(word).map_or(Belongs::Elsewhere, Belongs::To),
         }
     }
 }
 
-fn is_same(known: &str, word: &str) -> bool {
-    known.to_lowercase() == word.trim().to_lowercase()
+fn folded(word: &str) -> String {
+    word.trim().to_lowercase()
 }
 
 #[cfg(test)]
@@ -103,8 +125,20 @@ mod tests {
         assert_eq!(one.place(None), Belongs::To(LaneId(0)));
         assert_eq!(one.place(Some("Contoso")), Belongs::To(LaneId(0)));
         assert_eq!(one.place(Some("fabrikam")), Belongs::Elsewhere);
-        // Where nobody knows whose token it is, any name will do.
-        let unknown = LaneNames::default();
-        assert_eq!(unknown.place(Some("fabrikam")), Belongs::To(LaneId(0)));
+        let unknown = names(&[&[]]);
+        assert_eq!(unknown.place(Some("fabrikam")), Belongs::Elsewhere);
+        assert_eq!(unknown.place(None), Belongs::To(LaneId(0)));
+        // An imitation names no lane, and takes every row.
+        let imitation = LaneNames::default();
+        assert_eq!(imitation.place(Some("fabrikam")), Belongs::To(LaneId(0)));
+    }
+
+    #[test]
+    fn a_word_that_means_two_lanes_means_none() {
+        let two = names(&[&["contoso", "1111-aa"], &["Contoso", "2222-bb"]]);
+        assert_eq!(two.place(Some("contoso")), Belongs::Elsewhere);
+        assert_eq!(two.place(Some("2222-BB")), Belongs::To(LaneId(1)));
+        assert_eq!(two.ambiguous(), Some((LaneId(0), LaneId(1))));
+        assert_eq!(names(&[&["a", "x"], &["b"]]).ambiguous(), None);
     }
 }

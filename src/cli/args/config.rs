@@ -14,7 +14,7 @@ pub struct ConfigFileArgs {
     /// Read settings from this file [default: mde-cancel.toml in the platform's config folder] [env: MDE_CANCEL_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Use this profile of the config file; repeatable in `run`, for several tenants [env: MDE_CANCEL_PROFILE]
+    /// Use this profile of the config file; `run` takes several, or `all` [env: MDE_CANCEL_PROFILE]
     #[arg(
         long = "profile",
         global = true,

@@ -13,10 +13,11 @@ use url::Url;
 
 use crate::api::{ApiError, Connection};
 use crate::auth::{Credential, Freshness, LoginClient, Token};
-use crate::cli::settings::ConnectionSettings;
+use crate::cli::failure::Failure;
+use crate::cli::settings::{ConnectionSettings, SettingsError};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
-use crate::model::{Destination, SEVERAL, Scope};
+use crate::model::{Destination, LaneId, SEVERAL, Scope};
 
 use super::order::KeptLane;
 use super::service::{Identity, Service, connect, handles};
@@ -64,15 +65,24 @@ impl Lanes {
             identity: service.identity.clone(),
             profile,
         };
+        // Of an imitation, whatever a row says is taken for it.
+        let names = if service.is_sandbox() {
+            LaneNames::default()
+        } else {
+            LaneNames::new(vec![lane.name()])
+        };
         Self {
-            names: Arc::new(LaneNames::new(vec![lane.name()])),
+            names: Arc::new(names),
             all: vec![lane],
             service: Some(service),
         }
     }
 
     /// Signs in to several tenants side by side.
-    pub(super) async fn several(tenants: &[ConnectionSettings], timeout: Duration) -> Self {
+    pub(super) async fn several(
+        tenants: &[ConnectionSettings],
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut clients = Clients {
             timeout,
@@ -91,12 +101,22 @@ impl Lanes {
             .buffered(SIGN_INS_AT_ONCE)
             .collect()
             .await;
-        let names = all.iter().map(Lane::name).collect();
-        Self {
-            all,
-            names: Arc::new(LaneNames::new(names)),
-            service: None,
+        let names = LaneNames::new(all.iter().map(Lane::name).collect());
+        // Domain names and ids are known to be one tenant only by their tokens.
+        if let Some((one, other)) = names.ambiguous() {
+            let profile = |lane: LaneId| all[usize::from(lane.0)].profile.clone();
+            let error = SettingsError::SameTenant {
+                one: profile(one).unwrap_or_default(),
+                other: profile(other).unwrap_or_default(),
+                tenant: all[usize::from(one.0)].identity.true_tenant(),
+            };
+            return Err(error.into());
         }
+        Ok(Self {
+            all,
+            names: Arc::new(names),
+            service: None,
+        })
     }
 
     /// Returns what the journal calls tenant, app and cloud of the whole run.
@@ -240,5 +260,193 @@ fn closed(settings: &ConnectionSettings, error: &ServiceError) -> Arc<str> {
     match hint {
         Some(hint) => Arc::from(format!("{error}; {hint}")),
         None => Arc::from(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fmt::Write as _;
+
+    use clap::Parser as _;
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::cli::args::Cli;
+    use crate::cli::settings::{CommandSettings, Settings, SignIn, Surroundings, TokenOrigin};
+
+    /// Names and tenants that differ, differ by case alone, and mean each other.
+    const WORDS: [&str; 8] = [
+        "alpha",
+        "Alpha",
+        "beta",
+        "gamma",
+        "alpha.example",
+        "Beta.example",
+        "11111111-2222-3333-4444-555555555555",
+        "22222222-2222-3333-4444-55555555555A",
+    ];
+
+    /// What may be left over in the environment from somebody else's work.
+    const STRAY: [(&str, &str); 6] = [
+        ("AZURE_TENANT_ID", "stray.example"),
+        ("AZURE_CLIENT_ID", "99999999-2222-3333-4444-555555555555"),
+        ("AZURE_CLIENT_SECRET", "stray"),
+        ("MDE_CANCEL_TOKEN", "stray"),
+        ("MDE_CANCEL_API_URL", "https://stray.example"),
+        ("MDE_CANCEL_CLOUD", "gcc"),
+    ];
+
+    #[derive(Clone, Debug)]
+    struct Profile {
+        name: usize,
+        tenant: Option<usize>,
+    }
+
+    fn is_tenant(word: &str) -> bool {
+        word.contains(['.', '-'])
+    }
+
+    /// Writes a config file in which each profile has a token and a host of its own.
+    fn config(profiles: &[Profile]) -> String {
+        let mut text = String::new();
+        for (number, profile) in profiles.iter().enumerate() {
+            let name = WORDS[profile.name];
+            write!(
+                text,
+                "[profile.{name:?}]\napi-url = \"https://host-{number}.example\"\ntoken-env = \"TOKEN_{number}\"\n"
+            )
+            .unwrap();
+            if let Some(tenant) = profile
+                .tenant
+                .map(|tenant| WORDS[tenant])
+                .filter(|word| is_tenant(word))
+            {
+                writeln!(text, "tenant-id = {tenant:?}").unwrap();
+            }
+        }
+        text
+    }
+
+    /// Returns the connections of a run, unless it is refused.
+    fn connections(
+        config: &str,
+        chosen: &[usize],
+        profiles: &[Profile],
+        stray: u8,
+    ) -> Option<Vec<ConnectionSettings>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mde-cancel.toml");
+        std::fs::write(&path, config).unwrap();
+        let mut words = vec!["mde-cancel", "run", "--yes", "ids.csv"];
+        for number in chosen {
+            words.extend(["--profile", WORDS[profiles[*number].name]]);
+        }
+        let variable = |name: &str| -> Option<OsString> {
+            if let Some(number) = name.strip_prefix("TOKEN_") {
+                return Some(format!("token-{number}").into());
+            }
+            let (place, (_, value)) = STRAY
+                .iter()
+                .enumerate()
+                .find(|(_, (known, _))| *known == name)?;
+            (stray >> place & 1 == 1).then(|| value.into())
+        };
+        let around = Surroundings {
+            environment: &variable,
+            default_state_dir: Some(folder.path().join("state")),
+            default_config: Some(path),
+            config: None,
+        };
+        let settings = Settings::resolve(Cli::try_parse_from(words).unwrap(), &around).ok()?;
+        match settings.command {
+            CommandSettings::Run(run) => Some(run.world.connections().to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Returns which profile a row means: the one that is called so, or whose tenant is; none where it could be two.
+    fn meant(word: &str, chosen: &[usize], profiles: &[Profile]) -> Option<usize> {
+        let word = word.trim().to_lowercase();
+        let is_it = |profile: &Profile| {
+            let tenant = profile
+                .tenant
+                .map(|tenant| WORDS[tenant])
+                .filter(|word| is_tenant(word));
+            let names = [Some(WORDS[profile.name]), tenant];
+            names
+                .into_iter()
+                .flatten()
+                .any(|name| name.to_lowercase() == word)
+        };
+        let mut found = chosen.iter().filter(|number| is_it(&profiles[**number]));
+        found.next().copied().filter(|_| found.next().is_none())
+    }
+
+    fn token(connection: &ConnectionSettings) -> String {
+        match &connection.sign_in {
+            SignIn::Token(TokenOrigin::Environment(token, _)) => token.expose_secret().to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn profiles() -> impl Strategy<Value = Vec<Profile>> {
+        let profile = (0..WORDS.len(), proptest::option::of(0..WORDS.len()));
+        let profile = profile.prop_map(|(name, tenant)| Profile { name, tenant });
+        proptest::collection::vec(profile, 1..4).prop_map(|mut profiles| {
+            // The same name twice is no TOML.
+            let mut known = Vec::new();
+            profiles.retain(|profile| {
+                let is_new = !known.contains(&profile.name);
+                known.push(profile.name);
+                is_new
+            });
+            profiles
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 512,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(14),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn a_row_goes_to_the_tenant_that_it_means_with_that_tenants_token_or_nowhere(
+            profiles in profiles(),
+            chosen in proptest::collection::vec(any::<prop::sample::Index>(), 1..4),
+            stray in any::<u8>(),
+            rows in proptest::collection::vec((0..WORDS.len(), any::<bool>()), 8),
+        ) {
+            let mut picked: Vec<usize> = Vec::new();
+            for index in chosen {
+                let number = index.index(profiles.len());
+                if !picked.contains(&number) {
+                    picked.push(number);
+                }
+            }
+            let Some(connections) = connections(&config(&profiles), &picked, &profiles, stray) else {
+                return Ok(());
+            };
+            prop_assert_eq!(connections.len(), picked.len());
+            let names = connections.iter().map(|connection| {
+                Identity::of(connection, None, None).lane_name(connection.profile.as_deref())
+            });
+            let names = LaneNames::new(names.collect());
+            for (word, is_upper) in rows {
+                let word = WORDS[word];
+                let spelt = if is_upper { format!(" {} ", word.to_uppercase()) } else { word.to_owned() };
+                let goes_to = names.find(&spelt).map(|lane| &connections[usize::from(lane.0)]);
+                let expected = meant(&spelt, &picked, &profiles);
+                prop_assert_eq!(goes_to.is_some(), expected.is_some(), "{}", spelt);
+                if let (Some(connection), Some(number)) = (goes_to, expected) {
+                    prop_assert_eq!(token(connection), format!("token-{number}"));
+                    let host = format!("host-{number}.example");
+                    prop_assert_eq!(connection.api_url.host_str(), Some(host.as_str()));
+                }
+            }
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Order {
             verify: settings.verify,
             time_scale: match settings.world {
                 World::Sandbox { time_scale } => time_scale,
-                World::Service(_) | World::Tenants(_) | World::ByInput(..) => 1,
+                World::Service(_) | World::Tenants(_) => 1,
             },
             agreement: if settings.consent == Consent::Ask || settings.max_actions.is_some() {
                 Agreement::Open

@@ -78,7 +78,9 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         let profile = connection.and_then(|connection| connection.profile.as_deref());
         LaneNames::new(vec![identity.lane_name(profile)])
     };
-    let names = view.identity.as_ref().map(names).unwrap_or_default();
+    // Of an imitation, whatever a row says is taken for it.
+    let identity = view.identity.as_ref().filter(|_| !settings.sandbox);
+    let names = identity.map(names).unwrap_or_default();
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
         Some(survey) if settings.inputs.is_empty() => {

@@ -381,7 +381,7 @@ async fn reach_several(
 ) -> Result<Lanes, Failure> {
     let tenants = order.lanes.iter().map(|lane| profiles.of(&lane.profile));
     let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
-    let lanes = Lanes::several(&tenants, order.timeout).await;
+    let lanes = Lanes::several(&tenants, order.timeout).await?;
     for (lane, kept) in lanes.all.iter().zip(&order.lanes) {
         let identity = &lane.identity;
         let asked = [&identity.cloud, &identity.tenant, &identity.app];

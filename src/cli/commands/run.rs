@@ -3,9 +3,6 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -14,11 +11,11 @@ use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
-use crate::cli::settings::{Consent, Profiles, RunSettings, World, apart};
+use crate::cli::settings::{Consent, RunSettings, World};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, Planner};
-use crate::input::{Input, InputSettings, open};
-use crate::model::{InputRow, RunId};
+use crate::input::{Input, open};
+use crate::model::RunId;
 use crate::platform;
 use crate::store::NewRun;
 
@@ -34,18 +31,12 @@ use super::planned::{Plan, Refused, Terms};
 use super::select::{Selecting, filter};
 use super::service::Service;
 
-/// A file of which so many rows name no tenant has no such column.
-const SILENT_ROWS: u32 = 1000;
-
-/// So many different words in a tenant column are looked at.
-const MOST_WORDS: usize = 10_000;
-
 /// Runs to the end, or to a stop.
 ///
 /// # Errors
 /// Returns what kept the run from starting, or from being concluded.
 pub async fn run(
-    mut settings: RunSettings,
+    settings: RunSettings,
     progress: &Progress,
     look: Look,
     flags: &ForwardedFlags,
@@ -53,7 +44,6 @@ pub async fn run(
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = StopWishes::listen(progress).await?;
     let terms = terms(&settings, look)?;
-    settings.world = of_input(settings.world, &settings.inputs, &settings.intake)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let keep = read_exclusions(&settings.selection.exclude_from)?;
@@ -181,71 +171,9 @@ async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
             let service = Service::real(connection, order.pace.timeout).await;
             (service, connection.profile.clone())
         }
-        World::Tenants(tenants) => return Ok(Lanes::several(tenants, order.pace.timeout).await),
-        World::ByInput(_, otherwise) => {
-            let connection = otherwise.as_ref().as_ref().map_err(Clone::clone)?;
-            (Service::real(connection, order.pace.timeout).await, None)
-        }
+        World::Tenants(tenants) => return Lanes::several(tenants, order.pace.timeout).await,
     };
     Ok(Lanes::one(service?, profile))
-}
-
-/// Returns the world with the tenants that the input names.
-fn of_input(world: World, inputs: &[Input], intake: &InputSettings) -> Result<World, Failure> {
-    let World::ByInput(profiles, otherwise) = world else {
-        return Ok(world);
-    };
-    let named = profiles_named(&profiles, inputs, intake)?;
-    let tenants = named.iter().map(|name| profiles.of(name));
-    let mut tenants = apart(tenants.collect::<Result<_, _>>()?)?;
-    Ok(match (tenants.pop(), tenants.is_empty()) {
-        (None, _) => World::Service((*otherwise)?),
-        (Some(only), true) => World::Service(only),
-        (Some(last), false) => {
-            tenants.push(last);
-            World::Tenants(tenants)
-        }
-    })
-}
-
-/// Reads files through for the profiles that their rows name, in the order in which they do. What can be read but once
-/// is left alone.
-fn profiles_named(
-    profiles: &Profiles,
-    inputs: &[Input],
-    intake: &InputSettings,
-) -> Result<Vec<String>, Failure> {
-    let mut named: Vec<String> = Vec::new();
-    let mut told: HashSet<String> = HashSet::new();
-    for input in inputs {
-        let is_file = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.is_file());
-        if !matches!(input, Input::File(path) if is_file(path)) {
-            continue;
-        }
-        let mut silent = 0;
-        let mut look = |row: InputRow| {
-            let Some(word) = row.context.tenant else {
-                silent += 1;
-                return match silent {
-                    SILENT_ROWS => ControlFlow::Break(()),
-                    _ => ControlFlow::Continue(()),
-                };
-            };
-            // Seldom more words than tenants; a column of something else must not fill the memory.
-            if told.len() < MOST_WORDS && !told.contains(&word) {
-                let profile = profiles.named_by(&word).map(str::to_owned);
-                named.extend(profile.filter(|name| !named.contains(name)));
-                told.insert(word);
-            }
-            ControlFlow::Continue(())
-        };
-        for mut input in open(std::slice::from_ref(input), intake).map_err(usage)? {
-            // What cannot be read is told when the rows are planned.
-            let read = input.read(&mut |chunk| chunk.rows.into_iter().try_for_each(&mut look));
-            read.ok();
-        }
-    }
-    Ok(named)
 }
 
 /// Names what is read, for the journal.

@@ -94,7 +94,7 @@ impl Identity {
     }
 
     /// Returns the words by which a row may name this tenant. One that neither settings nor token name has its profile's
-    /// name alone, and without a profile none at all: whatever a row says is then taken for it.
+    /// name alone, and without a profile none at all: no row that names a tenant is then taken for it.
     pub(super) fn lane_name(&self, profile: Option<&str>) -> LaneName {
         let claimed = self.claims.as_ref();
         let claimed = claimed.and_then(|claims| claims.tenant.clone());

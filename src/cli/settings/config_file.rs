@@ -76,6 +76,9 @@ enum Problem {
     NoValue(String),
     NoProfile(String, Vec<String>),
     NotATable(String),
+    /// A word that could mean either of two profiles.
+    Ambiguous(String, String),
+    Reserved,
 }
 
 impl ConfigLayer {
@@ -116,6 +119,7 @@ impl ConfigLayer {
             };
             tables.push((name.clone(), entries(content, folder, true)?));
         }
+        check_names(&tables)?;
         let bare = Self {
             values: top.clone(),
             tables: Arc::new(Tables {
@@ -232,6 +236,30 @@ fn read(path: &Path) -> Result<String, Problem> {
     Ok(text)
 }
 
+/// Refuses profiles that a word could mix up: by case alone, or because one is called like another's tenant. A row goes to
+/// the tenant that its word means, so that there must be one.
+fn check_names(profiles: &[(String, Vec<Entry>)]) -> Result<(), Problem> {
+    let tenant = |entries: &[Entry]| {
+        let mut entries = entries.iter();
+        let tenant = entries.find(|entry| entry.key.name == "tenant-id");
+        tenant.map(|entry| entry.value.trim().to_lowercase())
+    };
+    for (position, (name, _)) in profiles.iter().enumerate() {
+        let word = name.trim().to_lowercase();
+        if word == super::ALL_PROFILES {
+            return Err(Problem::Reserved);
+        }
+        for (other_position, (other, entries)) in profiles.iter().enumerate() {
+            let is_other = other_position != position;
+            let is_same_name = other_position < position && other.trim().to_lowercase() == word;
+            if is_same_name || is_other && tenant(entries).as_ref() == Some(&word) {
+                return Err(Problem::Ambiguous(name.clone(), other.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Reads the settings of one table.
 fn entries(table: &Table, folder: &Path, in_profile: bool) -> Result<Vec<Entry>, Problem> {
     table
@@ -321,6 +349,7 @@ impl ConfigFault {
                 Some("write a table [profile.NAME] for it, or leave out --profile".to_owned())
             }
             Problem::NoProfile(_, names) => Some(format!("it has: {}", names.join(", "))),
+            Problem::Ambiguous(..) | Problem::Reserved => Some("rename one of them".to_owned()),
             Problem::Unreadable(_)
             | Problem::TooLong
             | Problem::Syntax(_)
@@ -357,6 +386,14 @@ impl fmt::Display for ConfigFault {
             }
             Problem::NoValue(name) => write!(f, "config file {path}: {name} holds no value for it"),
             Problem::NoProfile(name, _) => write!(f, "config file {path} has no profile {name}"),
+            Problem::Ambiguous(name, other) => write!(
+                f,
+                "config file {path}: the name of profile {name} could mean profile {other}, too"
+            ),
+            Problem::Reserved => write!(
+                f,
+                "config file {path}: no profile can be called `all`, which means every profile"
+            ),
             Problem::NotATable(name) => write!(f, "config file {path}: {name} is no table"),
         }
     }

@@ -135,6 +135,17 @@ pub enum SettingsError {
     /// Standard input can be read only once.
     #[error("standard input (`-`) is named more than once")]
     StdinTwice,
+    /// `--profile all` where there is none.
+    #[error("the config file has no profile")]
+    NoProfiles,
+    /// Something is missing that a variable holds, which is not read with a profile.
+    #[error("{error}")]
+    WithProfile {
+        /// What is missing.
+        error: Box<SettingsError>,
+        /// The variables.
+        ignored: Vec<&'static str>,
+    },
     /// Something that only one tenant can have.
     #[error("{what} cannot hold for several profiles")]
     OneOfSeveral {
@@ -203,13 +214,20 @@ impl SettingsError {
             }
             Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint().into_iter().collect(),
+            Self::WithProfile { ignored, .. } => {
+                return vec![format!(
+                    "with --profile, {} not read: write what it takes into the profile",
+                    match ignored.as_slice() {
+                        [one] => format!("{one} is"),
+                        several => format!("{} are", several.join(", ")),
+                    }
+                )];
+            }
+            Self::NoProfiles => &["write a table [profile.NAME] for each tenant"],
             Self::SameFile { .. } => &["name another file"],
             Self::NoStateDir => &["name a folder with --state-dir or MDE_CANCEL_STATE_DIR"],
             Self::OneOfSeveral { .. } => &["write it into each profile of the config file"],
-            Self::SameTenant { .. } => &[
-                "name one of them",
-                "a variable beats the config file: unset AZURE_TENANT_ID where it stands for one tenant",
-            ],
+            Self::SameTenant { .. } => &["name one of them"],
             Self::SeveralProfiles { .. } => &["give the command once for each of them"],
             Self::FormatBeforeCommand => &["leave it out, or write it behind `runs show`"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],

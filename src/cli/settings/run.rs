@@ -17,7 +17,6 @@ use super::error::SettingsError;
 use super::outputs::OutputPaths;
 use super::selection::SelectionSettings;
 use super::surroundings::Surroundings;
-use super::tenants::Profiles;
 use super::{common, tenants};
 
 /// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
@@ -78,8 +77,6 @@ pub enum World {
     Service(ConnectionSettings),
     /// The service, in several tenants; each comes from a profile.
     Tenants(Vec<ConnectionSettings>),
-    /// The service, in the tenants whose profiles the input names; where it names none, as the settings say.
-    ByInput(Profiles, Box<Result<ConnectionSettings, SettingsError>>),
     /// An embedded sandbox. Nothing in these settings is scaled yet.
     Sandbox {
         /// By how much every quota period and every wait is to be shortened.
@@ -89,14 +86,11 @@ pub enum World {
 
 impl World {
     /// Returns the connections that it may use.
-    pub(super) fn connections(&self) -> Box<dyn Iterator<Item = &ConnectionSettings> + '_> {
+    pub fn connections(&self) -> &[ConnectionSettings] {
         match self {
-            Self::Service(connection) => Box::new(std::iter::once(connection)),
-            Self::Tenants(connections) => Box::new(connections.iter()),
-            Self::ByInput(profiles, otherwise) => {
-                Box::new(otherwise.iter().chain(profiles.connections()))
-            }
-            Self::Sandbox { .. } => Box::new(std::iter::empty()),
+            Self::Service(connection) => std::slice::from_ref(connection),
+            Self::Tenants(connections) => connections,
+            Self::Sandbox { .. } => &[],
         }
     }
 }
@@ -196,7 +190,7 @@ impl RunSettings {
             let what = "a selection from the tenant";
             return Err(SettingsError::SeveralProfiles { what });
         }
-        settings.world = world(typed.connection, (profiles, &settings.inputs), around)?;
+        settings.world = world(typed.connection, profiles, around)?;
         if is_selected && typed.consent.yes {
             check_unasked_selection(settings.max_actions, names_tenant)?;
         }
@@ -211,25 +205,14 @@ impl RunSettings {
     }
 }
 
-/// Returns the service in the one tenant, or in each of several profiles'. Where nobody says which, files may.
+/// Returns the service in the one tenant, or in each of several profiles'.
 fn world(
     typed: ConnectionArgs,
-    (profiles, inputs): (&[String], &[Input]),
+    profiles: &[String],
     around: &Surroundings<'_>,
 ) -> Result<World, SettingsError> {
     if profiles.len() > 1 {
         return tenants::several(profiles, &typed, around).map(World::Tenants);
-    }
-    let are_files = !inputs.is_empty() && !inputs.contains(&Input::Stdin);
-    let is_named = !profiles.is_empty()
-        || typed.scope.tenant_id.is_some()
-        || around.raw("AZURE_TENANT_ID").is_some();
-    if are_files && !is_named {
-        let known = Profiles::resolve(&typed, around);
-        if !known.is_empty() {
-            let otherwise = ConnectionSettings::resolve(typed, around);
-            return Ok(World::ByInput(known, Box::new(otherwise)));
-        }
     }
     ConnectionSettings::resolve(typed, around).map(World::Service)
 }

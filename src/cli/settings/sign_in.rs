@@ -257,7 +257,7 @@ fn secret(
         return file(&text, path, read).map(Some);
     }
     if let Some(named) = around.text(reference)?
-        && let Some(text) = around.variable(&named)
+        && let Some(text) = around.named_variable(&named)
     {
         return variable(&named, text);
     }

@@ -14,6 +14,25 @@ use crate::platform;
 use super::config_file::{CONFIG_FILE, ConfigLayer};
 use super::error::SettingsError;
 
+/// Variables that say who signs in, and where. With a profile none of them is read: one that was left over from another
+/// tenant must not lead a run there.
+pub(super) const IDENTITY: [&str; 14] = [
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "MDE_CANCEL_API_SCOPE",
+    "MDE_CANCEL_API_URL",
+    "MDE_CANCEL_CLIENT_SECRET_FILE",
+    "MDE_CANCEL_CLOUD",
+    "MDE_CANCEL_CREDENTIAL",
+    "MDE_CANCEL_REGION",
+    "MDE_CANCEL_TOKEN",
+    "MDE_CANCEL_TOKEN_FILE",
+];
+
 /// What settings look at besides what was typed.
 pub struct Surroundings<'process> {
     /// Reads an environment variable.
@@ -55,9 +74,26 @@ impl Surroundings<'_> {
             .or_else(|| self.config.as_ref()?.value_for(name).map(OsString::from))
     }
 
-    /// Returns a variable's value; an empty one counts as none.
+    /// Returns a variable's value; an empty one counts as none, and so does one of [`IDENTITY`] with a profile.
     pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        let is_ignored = self.has_profile() && IDENTITY.contains(&name);
+        self.named_variable(name).filter(|_| !is_ignored)
+    }
+
+    /// Returns the value of a variable that the settings name.
+    pub(super) fn named_variable(&self, name: &str) -> Option<OsString> {
         (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
+    fn has_profile(&self) -> bool {
+        let config = self.config.as_ref();
+        config.is_some_and(|config| config.profile().is_some())
+    }
+
+    /// Names the variables that are set and not read with a profile.
+    pub(super) fn ignored_with_profile(&self) -> Vec<&'static str> {
+        let is_set = |name: &&str| self.named_variable(name).is_some();
+        IDENTITY.into_iter().filter(is_set).collect()
     }
 
     /// Returns whether a profile that was typed says what `name` resolves to.

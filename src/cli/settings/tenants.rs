@@ -44,22 +44,6 @@ impl Profiles {
             .filter_map(|(_, connection)| connection.as_ref().ok())
     }
 
-    /// Returns whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
-    /// Returns the profile that a word means, whatever its case: by its name or its tenant.
-    pub fn named_by(&self, word: &str) -> Option<&str> {
-        let word = word.trim().to_lowercase();
-        let is_it = |(name, connection): &&(String, Result<ConnectionSettings, SettingsError>)| {
-            let tenant = connection.as_ref().ok();
-            let tenant = tenant.and_then(|connection| connection.tenant.as_deref());
-            name.to_lowercase() == word || tenant.is_some_and(|it| it.to_lowercase() == word)
-        };
-        self.all.iter().find(is_it).map(|(name, _)| name.as_str())
-    }
-
     /// Returns a profile's connection.
     ///
     /// # Errors
@@ -94,9 +78,7 @@ pub(super) fn several(
 ///
 /// # Errors
 /// Returns two of them.
-pub fn apart(
-    connections: Vec<ConnectionSettings>,
-) -> Result<Vec<ConnectionSettings>, SettingsError> {
+fn apart(connections: Vec<ConnectionSettings>) -> Result<Vec<ConnectionSettings>, SettingsError> {
     let mut tenants: Vec<ConnectionSettings> = Vec::new();
     for connection in connections {
         let is_same = |other: &&ConnectionSettings| {

@@ -35,7 +35,7 @@ fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default
     let file =
         File::of("stop-after = \"5s\"\ncomment = \"top\"\n[profile.p]\nstop-after = \"6s\"\n");
     let settings = |flags: &str, variable: &str| {
-        let run = service(flags)
+        let run = typing(&format!("run --yes a.csv --token-file t {flags}"))
             .config(file.path())
             .variable("MDE_CANCEL_STOP_AFTER", variable)
             .run();
@@ -123,18 +123,25 @@ fn every_path_of_the_file_counts_from_its_folder() {
 
 #[test]
 fn a_selection_that_nobody_is_asked_about_takes_its_tenant_from_a_typed_profile_alone() {
-    let file = File::of("[profile.p]\ntenant-id = \"contoso.example\"\n");
-    let top = File::of("tenant-id = \"contoso.example\"\n[profile.p]\n");
+    let token = "token-env = \"CONTOSO_TOKEN\"\n";
+    let file = File::of(&format!(
+        "[profile.p]\ntenant-id = \"contoso.example\"\n{token}"
+    ));
+    let top = File::of(&format!(
+        "tenant-id = \"contoso.example\"\n[profile.p]\n{token}"
+    ));
     let select = "run --yes --type Isolate --max-actions 5";
     let typed = |words: &str, file: &File| {
         typing(&format!("{select} {words}"))
             .config(file.path())
-            .variable("MDE_CANCEL_TOKEN", MARKER)
+            .variable("CONTOSO_TOKEN", MARKER)
     };
     assert!(typed("--profile p", &file).resolve().is_ok());
+    // Left over from another tenant, and not read.
+    let left_over = typed("--profile p", &file).variable("AZURE_TENANT_ID", "other.example");
+    assert!(left_over.resolve().is_ok());
     for refused in [
         typed("", &file).variable("MDE_CANCEL_PROFILE", "p"),
-        typed("--profile p", &file).variable("AZURE_TENANT_ID", "other.example"),
         typed("--profile p", &top),
     ] {
         let complaint = refused.complaint().1;
@@ -304,8 +311,14 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
         )
     );
     assert_eq!(of("verify-timeout"), ("2m", "default"));
-    assert_eq!(shown.secrets, ["MDE_CANCEL_TOKEN"]);
+    assert!(shown.secrets.is_empty(), "a profile reads none of them");
     assert!(!format!("{shown:?}").contains(MARKER));
+    let bare = typing("config show").variable("MDE_CANCEL_TOKEN", MARKER);
+    let CommandSettings::ConfigShow(bare) = bare.resolve().unwrap().command else {
+        panic!("not shown");
+    };
+    assert_eq!(bare.secrets, ["MDE_CANCEL_TOKEN"]);
+    assert!(!format!("{bare:?}").contains(MARKER));
 }
 
 #[test]
@@ -467,4 +480,152 @@ fn the_shown_defaults_are_the_documented_ones() {
         }
     }
     assert!(compared >= 8, "{compared}");
+}
+
+/// Each variable that says who signs in and where, with a value that would lead elsewhere.
+const STRAY: [(&str, &str); 14] = [
+    ("AZURE_AUTHORITY_HOST", "https://login.fabrikam.example/"),
+    ("AZURE_CLIENT_CERTIFICATE_PATH", "fabrikam.pem"),
+    ("AZURE_CLIENT_ID", "22222222-2222-3333-4444-555555555555"),
+    ("AZURE_CLIENT_SECRET", "fabrikam-secret"),
+    ("AZURE_FEDERATED_TOKEN_FILE", "fabrikam.token"),
+    ("AZURE_TENANT_ID", "fabrikam.example"),
+    ("MDE_CANCEL_API_SCOPE", "https://fabrikam.example/.default"),
+    ("MDE_CANCEL_API_URL", "https://fabrikam.example/"),
+    ("MDE_CANCEL_CLIENT_SECRET_FILE", "fabrikam.secret"),
+    ("MDE_CANCEL_CLOUD", "gcc"),
+    ("MDE_CANCEL_CREDENTIAL", "azure-cli"),
+    ("MDE_CANCEL_REGION", "eu"),
+    ("MDE_CANCEL_TOKEN", "fabrikam-token"),
+    ("MDE_CANCEL_TOKEN_FILE", "fabrikam.token"),
+];
+
+#[test]
+fn with_a_profile_no_variable_says_who_signs_in_or_where() {
+    let app = "client-id = \"11111111-2222-3333-4444-555555555555\"\n";
+    for (profile, flags) in [
+        (
+            format!("tenant-id = \"contoso.example\"\n{app}client-secret-env = \"CONTOSO\"\n"),
+            "",
+        ),
+        (
+            "token-env = \"CONTOSO\"\n".to_owned(),
+            "--tenant-id contoso.example",
+        ),
+        (
+            "tenant-id = \"contoso.example\"\n".to_owned(),
+            "--token-file contoso.token",
+        ),
+    ] {
+        let file = File::of(&format!("[profile.contoso]\n{profile}"));
+        let typed = |words: &str| {
+            typing(&format!("{words} {flags}"))
+                .config(file.path())
+                .variable("CONTOSO", MARKER)
+        };
+        let words = "run --yes a.csv --profile contoso";
+        let plain = format!("{:?}", typed(words).connection());
+        for (name, value) in STRAY {
+            let settings = typed(words).variable(name, value);
+            assert_eq!(settings.clone().resolve().unwrap().ignored, [name]);
+            assert_eq!(format!("{:?}", settings.connection()), plain, "{name}");
+        }
+        let by_variable = typed("run --yes a.csv")
+            .variable("MDE_CANCEL_PROFILE", "contoso")
+            .variable("AZURE_TENANT_ID", "fabrikam.example");
+        assert_eq!(
+            by_variable.clone().resolve().unwrap().ignored,
+            ["AZURE_TENANT_ID"]
+        );
+        assert_eq!(
+            by_variable.connection().tenant.as_deref(),
+            Some("contoso.example")
+        );
+    }
+    let none = service("").variable("AZURE_TENANT_ID", "fabrikam.example");
+    assert_eq!(none.clone().resolve().unwrap().ignored, Vec::<&str>::new());
+    assert_eq!(
+        none.connection().tenant.as_deref(),
+        Some("fabrikam.example")
+    );
+}
+
+#[test]
+fn what_a_profile_lacks_is_asked_for_with_the_variables_that_were_not_read() {
+    let file = File::of("[profile.contoso]\ntenant-id = \"contoso.example\"\n");
+    let typed = typing("run --yes a.csv --profile contoso")
+        .config(file.path())
+        .variable("AZURE_CLIENT_SECRET", MARKER)
+        .variable("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
+    let (code, complaint) = typed.complaint();
+    assert_eq!(
+        (code, complaint.as_str()),
+        (
+            2,
+            "error: there is nothing to sign in with\n\
+             hint: with --profile, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET are not read: write what it takes into the profile\n"
+        )
+    );
+}
+
+#[test]
+fn every_variable_of_a_connection_is_among_those_that_a_profile_silences() {
+    use clap::{Args as _, Command};
+    let group = mde_cancel::cli::args::ConnectionArgs::augment_args(Command::new(""));
+    let mut named = 0;
+    for flag in group.get_arguments() {
+        let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+        let Some((_, text_behind)) = help.split_once("[env: ") else {
+            continue;
+        };
+        let name = text_behind.split(']').next().unwrap();
+        // Which authorities this machine's network needs is no matter of the tenant.
+        if name != "MDE_CANCEL_CA_FILE" {
+            assert!(STRAY.iter().any(|(known, _)| *known == name), "{name}");
+            named += 1;
+        }
+    }
+    assert_eq!(named, 10);
+}
+
+#[test]
+fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
+    let contoso = "tenant-id = \"contoso.example\"\n";
+    for (text, told) in [
+        (
+            "[profile.a]\n[profile.A]\n".to_owned(),
+            "the name of profile",
+        ),
+        (
+            format!("[profile.a]\n{contoso}[profile.\"Contoso.Example\"]\n"),
+            "the name of profile Contoso.Example could mean profile a, too",
+        ),
+        (
+            "[profile.ALL]\n".to_owned(),
+            "no profile can be called `all`",
+        ),
+    ] {
+        let complaint = File::of(&text).fault(None).0;
+        assert!(complaint.contains(told), "{text}: {complaint}");
+    }
+    // Called like its own tenant, or two apps of one tenant that are used one at a time.
+    for text in [
+        format!("[profile.\"contoso.example\"]\n{contoso}"),
+        format!("[profile.a]\n{contoso}[profile.b]\n{contoso}"),
+    ] {
+        assert!(
+            ConfigLayer::load(&File::of(&text).path(), None).is_ok(),
+            "{text}"
+        );
+    }
+    let none = service("--profile all")
+        .config(File::of("").path())
+        .complaint();
+    assert_eq!(none.0, 2);
+    assert!(
+        none.1
+            .starts_with("error: the config file has no profile\n"),
+        "{}",
+        none.1
+    );
 }
