@@ -9,14 +9,16 @@ use crate::model::{
 
 use super::header::Columns;
 
-/// The longest id text that is kept for the report on a bad row.
-const ID_CHARS: usize = 100;
+/// How much is kept of a text in place of an id. What was taken for a list of ids may be a file that holds a secret.
+const ID_CHARS: usize = 16;
 
 /// The longest comment that is sent, as long as one given on the command line may be; the most that is kept of any cell.
 const CELL_CHARS: usize = 4096;
 
-/// The longest name, and the most names, that a message lists.
-const NAME_CHARS: usize = 41;
+/// The longest name that a message shows whole, what it shows of a longer one, and the most names that it lists.
+const NAME_CHARS: usize = 24;
+const NAME_START: usize = 12;
+const NAME_END: usize = 8;
 const NAMES: usize = 30;
 
 /// What one row's cells say.
@@ -40,7 +42,7 @@ impl ParsedRow {
     pub(super) fn bad(reason: impl Into<String>, shown: &str) -> Self {
         Self {
             id: Err(reason.into()),
-            id_text: bounded(shown, ID_CHARS),
+            id_text: id_text(shown),
             context: RowContext::default(),
             skipped: None,
         }
@@ -69,7 +71,7 @@ impl Columns {
         };
         ParsedRow {
             id,
-            id_text: bounded(shown, ID_CHARS),
+            id_text: id_text(shown),
             skipped,
             context: RowContext {
                 comment: first(&self.comments),
@@ -214,7 +216,7 @@ impl FileOrigin {
                 let outcome = word(Some(outcome));
                 let run = match word(run) {
                     "" => "an earlier run".to_owned(),
-                    run => format!("run {}", bounded(run, ID_CHARS)),
+                    run => format!("run {}", bounded(run, CELL_CHARS)),
                 };
                 match Outcome::parse(outcome) {
                     Some(
@@ -256,6 +258,23 @@ fn bounded(text: &str, chars: usize) -> String {
     trimmed.chars().take(chars).collect()
 }
 
+/// Returns what stood in the id cell of a bad row, cut for the report unless it is an id.
+fn id_text(text: &str) -> String {
+    shortened(text, ID_CHARS, ID_CHARS, 0)
+}
+
+/// Returns a text, or the beginning and the end of one that is longer than `whole` characters and no id.
+fn shortened(text: &str, whole: usize, start: usize, end: usize) -> String {
+    let text = text.trim();
+    let count = text.chars().count();
+    if count <= whole || ActionId::parse(text).is_ok() {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(start).collect();
+    let end: String = text.chars().skip(count - end).collect();
+    format!("{start}…{end}")
+}
+
 /// Returns the text of a cell that gives context, or nothing where it is blank. What is longer than 4,096 characters
 /// is cut: of what is only shown, nobody misses the rest.
 fn context_text(text: &str) -> Option<String> {
@@ -272,7 +291,11 @@ fn comment_fault(text: &str) -> Option<String> {
 
 /// Lists names for a message.
 pub(super) fn list<N: AsRef<str>>(names: &[N]) -> String {
-    let shown = names.iter().take(NAMES).map(|name| quoted(name.as_ref()));
+    let shown = names.iter().take(NAMES).map(|name| match names {
+        // A lone word is more likely a value than a name.
+        [_] => backticks(&id_text(name.as_ref())),
+        _ => quoted(name.as_ref()),
+    });
     let text = shown.collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(NAMES) {
         None | Some(0) => text,
@@ -282,7 +305,11 @@ pub(super) fn list<N: AsRef<str>>(names: &[N]) -> String {
 
 /// Returns a word as a message shows it.
 fn quoted(word: &str) -> String {
-    format!("`{}`", brief(word, NAME_CHARS))
+    backticks(&shortened(word, NAME_CHARS, NAME_START, NAME_END))
+}
+
+fn backticks(word: &str) -> String {
+    format!("`{}`", brief(word, CELL_CHARS))
 }
 
 #[cfg(test)]

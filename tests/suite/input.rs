@@ -300,7 +300,7 @@ fn an_input_without_a_column_of_ids_says_what_was_seen() {
         (
             "0123456789abcdef0123456789abcdef01234567\n".to_owned(),
             "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
-             `0123456789abcdef0123456789abcdef01234567`"
+             `0123456789abcdef…`"
                 .to_owned(),
         ),
     ] {

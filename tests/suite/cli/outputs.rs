@@ -384,3 +384,33 @@ fn runs_counts_machines_that_need_work_and_show_tells_where_a_run_wrote() {
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown, all[0]);
 }
+
+#[test]
+fn a_secret_that_is_taken_for_an_input_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "abc8Q~0123456789abcdefghij-0123456789xyz";
+    let id = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+    for (text, code) in [
+        (format!("{secret}\n"), 2),
+        (format!("{id}\n{secret}\n"), 3),
+        (format!("id\n{secret}\n{id}\n"), 3),
+        (format!("{{\"{secret}\":1}}\n"), 2),
+        (format!("user,{secret}\n"), 2),
+        (format!("[\"{secret}\",\"{id}\"]"), 3),
+    ] {
+        fs::write(folder.path().join("client.secret"), &text).unwrap();
+        for format in ["table", "csv", "json"] {
+            let mut preview = binary(folder.path());
+            preview.args([
+                "preview",
+                "client.secret",
+                "--no-precheck",
+                "--format",
+                format,
+            ]);
+            let (printed, told) = said(&mut preview, code);
+            let all = format!("{printed}{told}");
+            assert!(!all.contains(secret), "{text}: {all}");
+        }
+    }
+}
