@@ -181,17 +181,22 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let hint = match &error {
-            StoreError::OpenToOthers { path, is_ours, .. } => {
-                let hint = if *is_ours {
-                    let path = quoted(&path.to_string_lossy());
-                    format!("close it (chmod 700 {path}), or choose a new folder with --state-dir")
-                } else {
-                    let inside = path.join("mde-cancel");
-                    let inside = quoted(&inside.to_string_lossy());
-                    format!(
-                        "use a new folder inside it, which is made for you alone: --state-dir {inside}"
-                    )
-                };
+            StoreError::OpenToOthers {
+                path,
+                is_ours: true,
+                ..
+            } => {
+                let path = quoted(&path.to_string_lossy());
+                let hint =
+                    format!("close it (chmod 700 {path}), or choose a new folder with --state-dir");
+                return Self::new(FailureKind::State, error).hint(hint);
+            }
+            StoreError::OpenToOthers { path, .. } | StoreError::SomebodyElses { path } => {
+                let inside = path.join("mde-cancel");
+                let inside = quoted(&inside.to_string_lossy());
+                let hint = format!(
+                    "use a new folder inside it, which is made for you alone: --state-dir {inside}"
+                );
                 return Self::new(FailureKind::State, error).hint(hint);
             }
             StoreError::Replaced { .. } => Some(
@@ -379,6 +384,7 @@ mod tests {
                 is_ours: true,
             },
             StoreError::ReadOnly { path: path() },
+            StoreError::SomebodyElses { path: path() },
             StoreError::Replaced { path: path() },
         ] {
             let failure = Failure::from(error.clone());

@@ -17,7 +17,7 @@ use crate::model::{ExclusionMatches, FollowUp, Outcome};
 
 use super::failure::RunExit;
 use super::terminal::{Paint, Tone};
-use super::text::{Count, Number, Span, day_time, visible, wrap, zone_name};
+use super::text::{Count, Number, Span, day_time, short_name, visible, wrap, zone_name};
 
 /// Requestors that are named; the rest is counted.
 const NAMED: usize = 5;
@@ -283,7 +283,7 @@ impl PlanText<'_> {
             .set_header(["", "type", "status", "actions", ""]);
         let word = |text: &str| match text {
             "" => "-".to_owned(),
-            text => visible(text).into_owned(),
+            text => short_name(text),
         };
         for cell in self.summary.cells() {
             table.add_row([
@@ -414,7 +414,7 @@ pub(super) fn first_of(texts: &[&str]) -> String {
 }
 
 fn listed(names: &[String], more: u64) -> String {
-    let names: Vec<_> = names.iter().map(|name| visible(name)).collect();
+    let names: Vec<_> = names.iter().map(|name| short_name(name)).collect();
     let names = names.join(", ");
     match more {
         0 => names,
@@ -442,7 +442,7 @@ fn names(counts: &NameCounts) -> Option<String> {
     let mut parts: Vec<_> = top
         .iter()
         .take(NAMED)
-        .map(|(name, rows)| format!("{} {}", visible(name), Number(*rows)))
+        .map(|(name, rows)| format!("{} {}", short_name(name), Number(*rows)))
         .collect();
     let rest = top.iter().skip(NAMED).map(|(_, rows)| rows).sum::<u64>() + counts.others();
     if rest > 0 {

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write};
 
 use console::{Style, Term};
 
-use crate::platform::has_reader_left;
+use crate::platform::{forget_typed, has_reader_left};
 
 /// The width where nobody tells one: a pipe, a file.
 const DEFAULT_WIDTH: u16 = 80;
@@ -110,6 +110,8 @@ pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
     if !stdin.is_terminal() || !io::stderr().is_terminal() {
         return Ok(None);
     }
+    // What was typed before the question is no answer to it.
+    forget_typed(&stdin)?;
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     stdin.read_line(&mut answer)?;

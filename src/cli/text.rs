@@ -8,6 +8,11 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::model::brief;
+
+/// How much of a name is shown, in characters: more than any real host or user takes.
+const NAME_WIDTH: usize = 64;
+
 pub use crate::model::{Count, Number, Span, visible, window_name};
 
 /// A point in time as seen at another: `14:05:09` on the same day, `2026-11-24 03:14` on another, with `UTC` where no
@@ -68,6 +73,11 @@ pub(super) fn zone_name(at: Timestamp, zone: &TimeZone) -> String {
 /// Returns the machine's time zone, or UTC where it tells none.
 pub fn local_zone() -> TimeZone {
     TimeZone::try_system().unwrap_or(TimeZone::UTC)
+}
+
+/// Returns a name that somebody else chose, cut so that it can't push the rest off the screen.
+pub(super) fn short_name(name: &str) -> String {
+    brief(name, NAME_WIDTH)
 }
 
 /// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.

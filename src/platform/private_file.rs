@@ -24,13 +24,20 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays.
+/// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays. A link is
+/// not followed.
 ///
 /// # Errors
 /// Returns the system's error.
 pub fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let no_link = rustix::fs::OFlags::NOFOLLOW.bits();
+        options.custom_flags(no_link.cast_signed());
+    }
     open_private(options, path)
 }
 
@@ -191,6 +198,8 @@ fn foreign_link_within(path: &Path, links_left: u32) -> Option<PathBuf> {
 pub enum Privacy {
     /// Nobody else may do anything with it, or the platform has no such modes.
     OwnersAlone,
+    /// Nobody but its owner may do anything with it, and that is somebody else.
+    SomebodyElses,
     /// Others may do something with it, and it is ours: we may change that.
     OpenAndOurs {
         /// The permission bits.
@@ -215,9 +224,10 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
         let mode = found.mode() & 0o7777;
         let is_open = mode & 0o077 != 0;
         let is_sticky = mode & 0o1000 != 0;
-        let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+        let is_ours = owner(&found) == Owner::Us;
         Ok(match (is_open, is_ours && !is_sticky) {
-            (false, _) => Privacy::OwnersAlone,
+            (false, _) if is_ours => Privacy::OwnersAlone,
+            (false, _) => Privacy::SomebodyElses,
             (true, true) => Privacy::OpenAndOurs { mode },
             (true, false) => Privacy::OpenAndShared { mode },
         })

@@ -103,6 +103,12 @@ pub enum StoreError {
         /// The newest version known.
         known: i64,
     },
+    /// Whoever owns the folder can look into it and change it, whatever its mode.
+    #[error("state folder {path} belongs to another user")]
+    SomebodyElses {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Others may look into the folder or change it, and it is not for us to end that.
     #[error("state folder {path} is open to other users (mode {mode:04o})")]
     OpenToOthers {

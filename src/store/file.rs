@@ -99,6 +99,9 @@ fn close_to_others(dir: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::folder(dir, error);
     match platform::privacy(dir).map_err(failed)? {
         Privacy::OwnersAlone => Ok(()),
+        Privacy::SomebodyElses => Err(StoreError::SomebodyElses {
+            path: dir.to_owned(),
+        }),
         Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
             platform::make_private(dir).map_err(failed)?;
             let file = records::state_file(dir);

@@ -12,7 +12,7 @@ use mde_cancel::sandbox::{
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::support::nth_id;
+use super::support::{nth_id, write_config};
 
 /// Each tenant's actions.
 const EACH: usize = 12;
@@ -65,7 +65,7 @@ impl Place {
             .unwrap();
         }
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        write_config(&folder.path().join("config.toml"), &config);
         Self {
             sandbox,
             folder,

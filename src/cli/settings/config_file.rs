@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
+use crate::platform::{Exposure, exposure, foreign_link};
+
 use super::config_key::{KEYS, Key, Kind, SECRETS, is_flag_only, is_secret_itself, nearest};
 
 /// How the file is called in the platform's config folder.
@@ -67,6 +69,9 @@ pub struct ConfigFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
     Unreadable(String),
+    /// Others may write what it says.
+    Exposed(Exposure),
+    ForeignLink(PathBuf),
     TooLong,
     Syntax(String),
     UnknownKey(String),
@@ -224,10 +229,17 @@ impl ConfigLayer {
 fn read(path: &Path) -> Result<String, Problem> {
     use std::io::Read as _;
     let unreadable = |error: std::io::Error| Problem::Unreadable(error.to_string());
+    if let Some(link) = foreign_link(path) {
+        return Err(Problem::ForeignLink(link));
+    }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    match exposure(&file, path).map_err(unreadable)? {
+        // It holds no secret, but says where tokens go.
+        None | Some(Exposure::Readable) => {}
+        Some(exposure) => return Err(Problem::Exposed(exposure)),
+    }
     let mut text = String::new();
-    std::fs::File::open(path)
-        .map_err(unreadable)?
-        .take(MAX_FILE + 1)
+    file.take(MAX_FILE + 1)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     if text.len() as u64 > MAX_FILE {
@@ -349,6 +361,11 @@ impl ConfigFault {
                 Some("write a table [profile.NAME] for it, or leave out --profile".to_owned())
             }
             Problem::NoProfile(_, names) => Some(format!("it has: {}", names.join(", "))),
+            Problem::Exposed(Exposure::Writable) => {
+                Some("check what is in it, then let nobody else change it (chmod go-w)".to_owned())
+            }
+            Problem::Exposed(exposure) => Some(exposure.hint().to_owned()),
+            Problem::ForeignLink(_) => Some("name the file itself".to_owned()),
             Problem::Ambiguous(..) | Problem::Reserved => Some("rename one of them".to_owned()),
             Problem::Unreadable(_)
             | Problem::TooLong
@@ -364,6 +381,12 @@ impl fmt::Display for ConfigFault {
         let path = self.path.display();
         match &self.problem {
             Problem::Unreadable(why) => write!(f, "config file {path} cannot be read: {why}"),
+            Problem::Exposed(exposure) => write!(f, "config file {path} {exposure}"),
+            Problem::ForeignLink(link) => write!(
+                f,
+                "config file {path}: the link {} belongs to somebody else",
+                link.display()
+            ),
             Problem::TooLong => write!(f, "config file {path} has more than {MAX_FILE} bytes"),
             Problem::Syntax(what) => write!(f, "config file {path} is no TOML: {what}"),
             Problem::UnknownKey(name) => {

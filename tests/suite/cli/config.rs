@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use mde_cancel::cli::settings::{CommandSettings, ConfigLayer, SignIn, TokenOrigin};
 
+use crate::support::write_config;
+
 use super::layers::VARIABLES;
 use super::{MARKER, service, typing};
 
@@ -15,8 +17,15 @@ struct File {
 impl File {
     fn of(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("mde-cancel.toml"), text).unwrap();
-        Self { folder }
+        let file = Self { folder };
+        write_config(&file.path(), text);
+        file
+    }
+
+    #[cfg(unix)]
+    fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(self.path(), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
     fn path(&self) -> PathBuf {
@@ -628,4 +637,51 @@ fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
         "{}",
         none.1
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_change_or_own_is_not_obeyed() {
+    let file = File::of("api-url = \"https://collector.example\"\n");
+    for (mode, told) in [
+        (0o600, None),
+        (0o644, None),
+        (0o602, Some("can be changed by others")),
+        (0o620, Some("can be changed by others")),
+        (0o666, Some("can be changed by others")),
+    ] {
+        file.set_mode(mode);
+        let loaded = ConfigLayer::load(&file.path(), None).map_err(|fault| fault.to_string());
+        match told {
+            None => assert!(loaded.is_ok(), "{mode:o}: {loaded:?}"),
+            Some(told) => assert!(loaded.unwrap_err().ends_with(told), "{mode:o}"),
+        }
+    }
+    file.set_mode(0o644);
+    let (code, complaint) = {
+        file.set_mode(0o664);
+        service("").config(file.path()).complaint()
+    };
+    assert_eq!(code, 2);
+    assert!(complaint.contains("chmod go-w"), "{complaint}");
+    file.set_mode(0o644);
+    let link = file.folder.path().join("link.toml");
+    std::os::unix::fs::symlink(file.path(), &link).unwrap();
+    assert!(ConfigLayer::load(&link, None).is_ok());
+    // Only the superuser can give files away.
+    if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
+        let told = ConfigLayer::load(&link, None).unwrap_err().to_string();
+        assert!(
+            told.contains("link.toml belongs to somebody else"),
+            "{told}"
+        );
+        std::os::unix::fs::chown(file.path(), Some(65_534), None).unwrap();
+        let told = ConfigLayer::load(&file.path(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("belongs to another user (uid 65534)"),
+            "{told}"
+        );
+    }
 }

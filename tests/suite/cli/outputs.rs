@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use mde_cancel::sandbox::{CancelEffect, Status};
 use serde_json::Value;
 
-use crate::support::LiveSandbox;
+use crate::support::{LiveSandbox, write_config};
 
 const IDS: &str =
     "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\nno id\n8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
@@ -92,7 +92,7 @@ fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
         fs::write(at(name), "precious").unwrap();
     }
     let config = "token-file = \"token.csv\"\nca-file = \"ca.csv\"\n";
-    fs::write(at("config.csv"), config).unwrap();
+    write_config(&at("config.csv"), config);
     fs::hard_link(at("token.csv"), at("hard.csv")).unwrap();
     let mut spellings = vec![
         "ids.csv",
@@ -412,5 +412,36 @@ fn a_secret_that_is_taken_for_an_input_is_not_printed() {
             let all = format!("{printed}{told}");
             assert!(!all.contains(secret), "{text}: {all}");
         }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_state_folder_of_somebody_else_and_a_linked_journal_are_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("ids.txt"), IDS).unwrap();
+    fs::create_dir_all(at("state/sandbox")).unwrap();
+    for dir in ["state", "state/sandbox"] {
+        fs::set_permissions(at(dir), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    std::os::unix::fs::symlink(at("elsewhere.db"), at("state/sandbox/state.db")).unwrap();
+    let run = || {
+        let mut run = binary(folder.path());
+        run.args(["run", "ids.txt", "--sandbox", "--input-format", "lines"]);
+        run
+    };
+    let (_, told) = said(&mut run(), 6);
+    assert!(told.contains("state.db"), "{told}");
+    assert!(!at("elsewhere.db").exists(), "{told}");
+    fs::remove_file(at("state/sandbox/state.db")).unwrap();
+    // Only the superuser can give a folder away.
+    if std::os::unix::fs::chown(at("state/sandbox"), Some(65_534), None).is_ok() {
+        let (_, told) = said(&mut run(), 6);
+        assert!(
+            told.contains("state/sandbox belongs to another user"),
+            "{told}"
+        );
     }
 }

@@ -36,3 +36,13 @@ pub(crate) use story::{Journey, any_pace, any_story, any_windows};
 pub(crate) use t_opt::{Departure, best_departures, t_opt};
 pub(crate) use virtual_loop::VirtualLoop;
 pub(crate) use world::{Fault, World, id_of, reply, row_of};
+
+/// Writes a config file that only its owner may change, whatever mask the tests run under.
+pub(crate) fn write_config(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+}
