@@ -1,12 +1,13 @@
 //! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::model::{LaneId, Moment, Scope};
+use crate::model::{LaneId, Moment, Scope, Uptime};
 use crate::quota::Windows;
 
 use super::conflicts::Conflicts;
@@ -22,7 +23,7 @@ use super::reader::Reader;
 use super::records::{NewRow, Process, QueuedRow, Record, StoreOptions};
 use super::run_record::{InputMark, NewRun};
 use super::slots::{RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
-use super::thread::{Pending, WriterThread};
+use super::thread::{Errands, Pending, WriterThread};
 use super::writer::{Asked, Turn};
 use super::{processes, scopes};
 
@@ -131,8 +132,19 @@ impl Store {
     }
 
     /// Takes a slot and journals the attempt in one transaction, or says when to ask again.
-    pub fn take(&self, take: Take) -> Pending<Taken> {
-        self.ask(Turn::Attempt, move |desk| desk.take(&take))
+    ///
+    /// # Cancel safety
+    /// Safe: a slot that nobody hears of is given back.
+    pub fn take(
+        &self,
+        take: Take,
+    ) -> impl Future<Output = Result<Taken, StoreError>> + Send + use<> {
+        let errands = self.thread.errands().clone();
+        let taken = self.ask(Turn::Attempt, move |desk| {
+            let taken = desk.take(&take)?;
+            Ok(Unheard { taken, errands })
+        });
+        async move { taken.await.map(Unheard::hear) }
     }
 
     /// Writes records, all or none, in the order in which calls of this and of [`Store::take`] are made.
@@ -191,8 +203,38 @@ impl Store {
             value: None,
             reply,
         });
-        self.thread.send(errand);
+        self.thread.errands().send(errand);
         Pending::new(answer)
+    }
+}
+
+/// The answer to a wish for a slot until somebody has heard it. Dropped before that, with whoever asked, it gives the slot
+/// back.
+struct Unheard {
+    taken: Taken,
+    errands: Errands,
+}
+
+impl Unheard {
+    fn hear(mut self) -> Taken {
+        // Only a slot is given back.
+        std::mem::replace(&mut self.taken, Taken::NotBefore(Uptime::MIN))
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Taken::Go(call) = self.taken {
+            let (reply, _) = oneshot::channel();
+            self.errands.send(Box::new(Asked {
+                turn: Turn::Attempt,
+                deed: Some(move |desk: &mut Desk| {
+                    desk.write(&[Record::Withdrawn { call }]).map(Ok)
+                }),
+                value: None,
+                reply,
+            }));
+        }
     }
 }
 
@@ -240,7 +282,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{ActionId, BootId, RowContext, RowNumber, RunId, Source, Uptime};
+    use crate::model::{ActionId, BootId, RowContext, RowNumber, RunId, Source};
     use crate::quota::Window;
     use crate::store::Purpose;
 

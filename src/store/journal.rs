@@ -15,6 +15,7 @@ use crate::model::{
 
 use super::error::Fault;
 use super::ledger::AttemptKey;
+use super::queue::rows_of;
 use super::records::{AttemptReply, NewRow, Phase};
 use super::run_record::InputMark;
 use super::runs;
@@ -110,10 +111,11 @@ pub(super) fn stop_lane(
     (run, lane): (RunKey, LaneId),
     reason: Option<&str>,
 ) -> Result<(), Fault> {
-    conn.prepare_cached(
-        "UPDATE rows SET reason = ?3 WHERE run = ?1 AND lane = ?2 AND outcome IS NULL AND attempts = 0
-            AND reason IS NOT ?3",
-    )?
+    let (table, only) = rows_of(lane);
+    conn.prepare_cached(&format!(
+        "UPDATE {table} SET reason = ?3 WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL AND attempts = 0
+            AND reason IS NOT ?3"
+    ))?
     .execute(params![run.0, lane.0, reason])?;
     Ok(())
 }

@@ -39,8 +39,11 @@ pub(super) fn enter(conn: &Connection, process: &Process, now: Moment) -> Result
         [process.boot.as_str()],
         |row| row.get(0),
     )?;
+    // Never the number of a dead process: its calls are still counted as that number's.
     conn.execute(
-        "INSERT INTO processes (uuid, pid, host, boot, started) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO processes (id, uuid, pid, host, boot, started)
+         SELECT 1 + max(coalesce((SELECT max(id) FROM processes), 0), coalesce((SELECT max(process) FROM calls), 0)),
+            ?1, ?2, ?3, ?4, ?5",
         params![
             process.id.to_string(),
             process.pid,

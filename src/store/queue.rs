@@ -59,7 +59,7 @@ fn read_rows(
 
 /// Returns the table with the index by which a lane's rows are found, and the condition that lets it be taken: it knows no
 /// row of the first lane.
-fn rows_of(lane: LaneId) -> (&'static str, &'static str) {
+pub(super) fn rows_of(lane: LaneId) -> (&'static str, &'static str) {
     if lane.0 == 0 {
         ("rows", "")
     } else {

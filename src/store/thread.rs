@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::{fmt, io};
@@ -17,11 +17,33 @@ use super::locks::Held;
 use super::writer;
 use super::writer::{AnyErrand, Broken};
 
+/// The way to the writer; closed when the store is.
+///
+/// Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full channel
+/// could only block them.
+#[derive(Clone)]
+pub(super) struct Errands(Arc<Mutex<Option<Sender<AnyErrand>>>>);
+
+impl Errands {
+    /// Sends an errand. Where the writer is gone, it is dropped with its way back, and that is the answer.
+    pub(super) fn send(&self, errand: AnyErrand) {
+        if let Some(errands) = &*self.lock() {
+            drop(errands.send(errand));
+        }
+    }
+
+    fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sender<AnyErrand>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The writer at work; dropping this waits until everything sent is done.
 pub(super) struct WriterThread {
-    // Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full
-    // channel could only block them.
-    errands: Option<Sender<AnyErrand>>,
+    errands: Errands,
     thread: Option<JoinHandle<()>>,
     file: PathBuf,
     broken: Arc<Broken>,
@@ -38,7 +60,7 @@ impl WriterThread {
             .name("store".to_owned())
             .spawn(move || writer::serve(desk, &waiting, lock, &told))?;
         Ok(Self {
-            errands: Some(errands),
+            errands: Errands(Arc::new(Mutex::new(Some(errands)))),
             thread: Some(thread),
             file,
             broken,
@@ -55,12 +77,9 @@ impl WriterThread {
         self.broken.get()
     }
 
-    /// Sends an errand.
-    pub(super) fn send(&self, errand: AnyErrand) {
-        if let Some(errands) = &self.errands {
-            // Where the writer is gone, the errand is dropped with its way back, and that is the answer.
-            drop(errands.send(errand));
-        }
+    /// Returns the way to it, which may outlast it.
+    pub(super) fn errands(&self) -> &Errands {
+        &self.errands
     }
 }
 
@@ -74,7 +93,7 @@ impl fmt::Debug for WriterThread {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        self.errands = None;
+        self.errands.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -444,3 +444,51 @@ fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
         call(answered.recv().unwrap().unwrap());
     });
 }
+
+#[test]
+fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    let run = run_of(&store, 2);
+    let minute = windows(&["3/1m"]);
+    let wish = |row| Take {
+        windows: Arc::clone(&minute),
+        ..cancel_take(key, (run, row, 1), at(10))
+    };
+    // One caller goes away before the writer has come to its wish, and one when the answer is there.
+    drop(store.take(wish(1)));
+    let answered = store.take(wish(2));
+    block_on(store.write(Vec::new())).unwrap();
+    drop(answered);
+    for _ in 0..2 {
+        block_on(store.write(Vec::new())).unwrap();
+    }
+    let used = block_on(store.usage(key, Arc::clone(&minute), at(20))).unwrap();
+    assert_eq!(used.windows[0].taken, 0);
+    let rows = store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10);
+    let rows = block_on(rows).unwrap();
+    assert!(rows.iter().all(|row| row.attempts == 0), "{rows:?}");
+}
+
+#[test]
+fn no_process_gets_the_number_under_which_a_dead_one_made_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let dying = open_failing_at(dir.path(), 3);
+    let key = scope(&dying);
+    let minute = windows(&["3/1m"]);
+    take(&dying, read_take(key, &minute, at(10)));
+    block_on(dying.write(Vec::new())).unwrap_err();
+    drop(dying);
+    // The first one to come puts its calls in order and strikes it out.
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    call(take(&store, read_take(key, &minute, at(20))));
+    let file = rusqlite::Connection::open(mde_cancel::store::state_file(dir.path())).unwrap();
+    let numbers: u32 = file
+        .query_row("SELECT count(DISTINCT process) FROM calls", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(numbers, 2);
+}
