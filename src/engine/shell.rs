@@ -15,9 +15,9 @@ use crate::clock::Clock;
 use crate::input::{InputCheckpoint, InputError, OpenInput};
 use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::quota::forecast;
-use crate::store::{InputMark, NewRow, Pending, Record, RunKey, Store, StoreError};
+use crate::store::{InputMark, NewRow, Pending, Record, RunKey, ScopeUse, Store, StoreError};
 
-use super::core::{Core, Effect, Event, StopReason, Tally};
+use super::core::{Core, Effect, Event, LaneView, StopReason, Tally};
 use super::executor::{LaneWay, Performed, Performing, perform};
 use super::feed::{Fed, read_inputs};
 use super::observer::{Observer, RunView};
@@ -196,6 +196,8 @@ pub async fn execute(
         appending: None,
         intake: None,
         observer,
+        used: BTreeMap::new(),
+        asked: None,
     };
     shell.begin(parts.before);
     shell.serve(stop).await?;
@@ -211,14 +213,16 @@ pub async fn execute(
 struct Appending {
     pending: Pending<()>,
     shares: BTreeMap<LaneId, LaneShare>,
+    /// Whether they are the last.
+    is_end: bool,
+    /// Whether the reading thread ended without a word.
+    is_broken_off: bool,
 }
 
-impl Appending {
-    /// Returns what the core is told of each lane.
-    fn events(self) -> Vec<Event> {
-        let shares = self.shares.into_iter();
-        shares.map(|(lane, share)| share.told(lane)).collect()
-    }
+/// What the ledger is asked for the display, and of which lanes.
+struct Asked {
+    pending: Pending<Vec<ScopeUse>>,
+    places: Vec<usize>,
 }
 
 struct Shell<'run> {
@@ -242,6 +246,10 @@ struct Shell<'run> {
     appending: Option<Appending>,
     intake: Option<InputError>,
     observer: &'run mut dyn Observer,
+    /// How far the busiest lanes' windows are used, as the ledger last said.
+    used: BTreeMap<usize, ScopeUse>,
+    /// The loop never waits for this: the display shows what was said last.
+    asked: Option<Asked>,
 }
 
 impl Shell<'_> {
@@ -284,22 +292,45 @@ impl Shell<'_> {
                 },
                 Some(performed) = self.work.next() => self.performed(performed?),
                 Some(performed) = self.reads.next() => self.performed(performed?),
-                written = appended(&mut self.appending) => {
-                    for event in written? {
-                        self.step(event);
-                    }
-                }
+                done = appended(&mut self.appending) => self.appended(done?)?,
                 () = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
-                    self.received(&mut batch).await?;
+                    self.received(&mut batch);
+                }
+                used = used(&mut self.asked) => {
+                    self.used = used?;
+                    self.show();
                 }
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
             if clock.now().uptime >= next_view {
-                let pause = self.show().await?;
+                if self.asked.is_some() {
+                    // The state file is busy.
+                    self.show();
+                } else {
+                    self.ask_for_use();
+                }
+                let is_waiting = self.core.view().iter().all(|lane| lane.in_flight == 0);
+                let pause = if is_waiting { VIEW_WAITING } else { VIEW_EVERY };
                 next_view = clock.now().uptime.after(pause);
             }
         }
-        self.show().await.map(drop)
+        self.ask_for_use();
+        self.used = used(&mut self.asked).await?;
+        self.show();
+        Ok(())
+    }
+
+    fn appended(&mut self, done: Appending) -> Result<(), EngineError> {
+        for (lane, share) in done.shares {
+            self.step(share.told(lane));
+        }
+        if done.is_end {
+            self.step(Event::InputEnded);
+        }
+        if done.is_broken_off {
+            return Err(EngineError::Reading);
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -342,12 +373,11 @@ impl Shell<'_> {
                     self.observer.happened(now, lane, event);
                 }
             }
-            Performed::Nothing => {}
         }
     }
 
     /// Takes in what the reading thread handed on.
-    async fn received(&mut self, batch: &mut Vec<Fed>) -> Result<(), EngineError> {
+    fn received(&mut self, batch: &mut Vec<Fed>) {
         let now = self.now();
         let mut rows = Vec::new();
         // Nothing at all means that the channel closed without an end: by us, or because the thread broke off.
@@ -379,61 +409,57 @@ impl Shell<'_> {
                 .and_then(|at| serde_json::to_string(&at).ok()),
             complete: is_end && !is_broken && self.beyond == Beyond::Nothing,
         };
-        let mut appending = Appending {
+        if is_end {
+            self.rows = None;
+        }
+        self.appending = Some(Appending {
             shares,
             pending: self.store.append_rows(self.run, rows, mark),
-        };
-        if !is_end {
-            self.appending = Some(appending);
-            return Ok(());
-        }
-        self.rows = None;
-        (&mut appending.pending).await?;
-        for event in appending.events() {
-            self.step(event);
-        }
-        self.step(Event::InputEnded);
-        if is_broken && self.intake.is_none() && !was_given_up {
-            return Err(EngineError::Reading);
-        }
-        Ok(())
+            is_end,
+            is_broken_off: is_broken && self.intake.is_none() && !was_given_up,
+        });
     }
 
-    /// Shows the eyes how things stand, and returns how long that may last them.
-    async fn show(&mut self) -> Result<Duration, EngineError> {
-        let now = self.now();
+    /// Returns how many rows a lane has left.
+    fn left(lane: &LaneView) -> u64 {
+        lane.tally.rows.saturating_sub(lane.tally.settled())
+    }
+
+    /// Asks the ledger how far the busiest lanes' windows are used: in one job, for each wakes the writer.
+    fn ask_for_use(&mut self) {
         let lanes = self.core.view();
-        let is_waiting = lanes.iter().all(|lane| lane.in_flight == 0);
-        let input_ended = self.rows.is_none();
-        let mut usage = vec![Vec::new(); lanes.len()];
-        let mut finish = None;
         let scopes = self.core.cancel_scopes();
-        let left = |place: usize| {
-            lanes[place]
-                .tally
-                .rows
-                .saturating_sub(lanes[place].tally.settled())
-        };
         let stopped = self.core.stops();
         let is_going = |place: &usize| {
             stopped
                 .iter()
                 .all(|(lane, _)| usize::from(lane.0) != *place)
         };
-        let mut busiest: Vec<_> = (0..lanes.len()).filter(is_going).collect();
-        busiest.sort_by_key(|&place| std::cmp::Reverse(left(place)));
-        busiest.truncate(LANES_LOOKED_AT);
-        let asked = busiest.iter().map(|&place| scopes[place].clone()).collect();
-        // In one errand, for each wakes the writer.
-        let used = self.store.usages(asked, now).await?;
-        for (place, used) in busiest.into_iter().zip(used) {
-            if input_ended && left(place) > 0 {
+        let mut places: Vec<_> = (0..lanes.len()).filter(is_going).collect();
+        places.sort_by_key(|&place| std::cmp::Reverse(Self::left(&lanes[place])));
+        places.truncate(LANES_LOOKED_AT);
+        let asked = places.iter().map(|&place| scopes[place].clone()).collect();
+        let pending = self.store.usages(asked, self.now());
+        self.asked = Some(Asked { pending, places });
+    }
+
+    /// Shows the eyes how things stand.
+    fn show(&mut self) {
+        let now = self.now();
+        let lanes = self.core.view();
+        let scopes = self.core.cancel_scopes();
+        let input_ended = self.rows.is_none();
+        let mut usage = vec![Vec::new(); lanes.len()];
+        let mut finish = None;
+        for (&place, used) in &self.used {
+            let left = Self::left(&lanes[place]);
+            if input_ended && left > 0 {
                 let pace = lanes[place].learned.map(|kept| kept.pace());
                 let rule = (&*scopes[place].1, pace);
-                let last = forecast(now.uptime, rule, &used.calls, left(place), ROUND_TRIP);
+                let last = forecast(now.uptime, rule, &used.calls, left, ROUND_TRIP);
                 finish = finish.max(Some(last));
             }
-            usage[place] = used.windows;
+            usage[place].clone_from(&used.windows);
         }
         let view = RunView {
             now,
@@ -443,7 +469,6 @@ impl Shell<'_> {
             finish,
         };
         self.observer.looked(&view);
-        Ok(if is_waiting { VIEW_WAITING } else { VIEW_EVERY })
     }
 }
 
@@ -456,13 +481,23 @@ async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
 }
 
 /// Waits until the rows that are being appended are on disk.
-async fn appended(appending: &mut Option<Appending>) -> Result<Vec<Event>, StoreError> {
+async fn appended(appending: &mut Option<Appending>) -> Result<Appending, StoreError> {
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
     (&mut waiting.pending).await?;
     match appending.take() {
-        Some(done) => Ok(done.events()),
+        Some(done) => Ok(done),
         None => std::future::pending().await,
     }
+}
+
+/// Waits for the ledger's answer, where it was asked.
+async fn used(asked: &mut Option<Asked>) -> Result<BTreeMap<usize, ScopeUse>, StoreError> {
+    let Some(waiting) = asked else {
+        return std::future::pending().await;
+    };
+    let used = (&mut waiting.pending).await?;
+    let places = asked.take().map(|asked| asked.places).unwrap_or_default();
+    Ok(places.into_iter().zip(used).collect())
 }
