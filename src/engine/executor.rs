@@ -32,8 +32,6 @@ pub(super) enum Performed {
     Event(Event),
     /// Records are on disk; observers may be told.
     Written(LaneId, Vec<RunEvent>),
-    /// Nothing more.
-    Nothing,
 }
 
 /// An effect under way; fails only where the journal does.
@@ -128,10 +126,10 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
             let (handles, store) = (handles(lane), store.clone());
             Box::pin(async move {
                 store.check()?;
-                let Some(handles) = handles else {
-                    return Ok(Performed::Nothing);
+                let reply = match handles {
+                    Some(handles) => handles.cancel(id, &comment).await,
+                    None => never_left(),
                 };
-                let reply = handles.cancel(id, &comment).await;
                 Ok(Performed::Event(Event::Replied {
                     lane,
                     ticket,
@@ -148,10 +146,10 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
             let (handles, store) = (handles(lane), store.clone());
             Box::pin(async move {
                 store.check()?;
-                let Some(handles) = handles else {
-                    return Ok(Performed::Nothing);
+                let reply = match handles {
+                    Some(handles) => handles.reads.look(destination, &ids).await,
+                    None => never_left(),
                 };
-                let reply = handles.reads.look(destination, &ids).await;
                 Ok(Performed::Event(Event::Read {
                     lane,
                     ticket,
@@ -163,7 +161,10 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
             let way = way(lane).cloned();
             Box::pin(async move {
                 let event = match way {
-                    None => return Ok(Performed::Nothing),
+                    None => Event::TokenRefused {
+                        lane,
+                        reason: "there is no such tenant in this run".to_owned(),
+                    },
                     Some(Ok(handles)) => handles.sign_in(lane, refresh).await,
                     Some(Err(reason)) => Event::TokenRefused {
                         lane,
@@ -202,6 +203,35 @@ mod tests {
             ..StoreOptions::default()
         };
         Store::open_with(dir, process, clock.now(), options).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_for_a_tenant_that_is_not_there_is_answered_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = failing(folder.path());
+        let (lane, ticket) = (LaneId(7), Ticket(1));
+        let id = ActionId::from_bytes([1; 16]).unwrap();
+        let post = Effect::Post {
+            lane,
+            ticket,
+            id,
+            comment: "x".into(),
+        };
+        let Ok(Performed::Event(Event::Replied { reply, .. })) =
+            perform(post, &store, RunKey(1), &[]).await
+        else {
+            panic!("it is not answered");
+        };
+        assert!(matches!(reply.kind, crate::model::ReplyKind::NeverLeft(_)));
+        let token = Effect::Token {
+            lane,
+            refresh: false,
+        };
+        let refused = perform(token, &store, RunKey(1), &[]).await;
+        assert!(matches!(
+            refused,
+            Ok(Performed::Event(Event::TokenRefused { .. }))
+        ));
     }
 
     #[tokio::test]

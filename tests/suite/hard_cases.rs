@@ -497,6 +497,36 @@ fn a_call_of_unknown_fate_may_have_worked_although_the_record_was_open_at_first(
 }
 
 #[test]
+fn a_refusal_of_an_open_action_after_a_call_of_unknown_fate_leaves_nothing_unknown() {
+    let mut sent = 0;
+    let mut world = world(1);
+    world.cancel_answer = Box::new(move |_, _| {
+        sent += 1;
+        Some(match sent {
+            1 => reply(ReplyKind::ServerFault(None), Some(500)),
+            _ => reply(ReplyKind::Refused, Some(400)),
+        })
+    });
+    // The first read, after the fault, brings nothing.
+    let mut reads = 0;
+    world.read_answer = Box::new(move |ids, _| {
+        reads += 1;
+        Some(if reads <= 6 {
+            reply(ReplyKind::ServerFault(None), Some(500))
+        } else {
+            records(ids, "Pending")
+        })
+    });
+    let history = world.run();
+    assert_eq!(
+        history.outcomes[&RowNumber(1)],
+        Failed,
+        "{:?}",
+        history.reasons
+    );
+}
+
+#[test]
 fn nobody_says_never_applied_of_a_call_whose_fate_was_unknown() {
     let mut world = one_row(|_| ReplyKind::ServerFault(None));
     world.read_answer = Box::new(|ids, _| Some(records(ids, "Pending")));

@@ -180,31 +180,26 @@ impl Lane {
             return;
         }
         let doubt = row.doubt.take();
+        // The record is open, so nothing that left was applied so far.
+        let was_unknown = std::mem::replace(&mut row.fate_unknown, false);
+        let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
+        if doubt == Some(Doubt::Missing) {
+            row.not_found_but_open += 1;
+        }
+        let is_refused = row.not_found_but_open >= NOT_FOUND_BUT_OPEN;
+        if was_unknown || doubt == Some(Doubt::Evidence) {
+            self.note_phase(number);
+        }
         match doubt {
             Some(Doubt::Unread) => self.triaged(now, number),
             Some(Doubt::Effect) => self.watch_again(now, number),
-            Some(Doubt::Refused) => self.settle_refused(now, number),
             Some(Doubt::FinalAnswer) => self.accepted(now, number),
-            Some(Doubt::Missing) => {
-                row.not_found_but_open += 1;
-                if row.not_found_but_open >= NOT_FOUND_BUT_OPEN {
-                    self.settle_refused(now, number);
-                } else {
-                    self.queue.push_retry(now.uptime, number);
-                }
-            }
-            Some(Doubt::Fate | Doubt::Evidence) | None => {
-                // The record is open, so nothing that left was applied so far.
-                row.fate_unknown = false;
-                let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
+            Some(Doubt::Missing) if !is_refused => self.queue.push_retry(now.uptime, number),
+            Some(Doubt::Refused | Doubt::Missing) => self.settle_refused(now, number),
+            // The service is up and answers about this very action: its faults are its own.
+            Some(Doubt::Evidence) => self.give_up(now, number),
+            Some(Doubt::Fate) | None => {
                 let wait = backoff(&self.settings.retry, faults, &mut self.dice);
-                let is_proven = doubt == Some(Doubt::Evidence);
-                self.note_phase(number);
-                if is_proven {
-                    // The service is up and answers about this very action: its faults are its own.
-                    self.give_up(now, number);
-                    return;
-                }
                 self.route(now, number, now.uptime.after(wait));
             }
         }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_cancel::engine::core::{Core, Effect, Event, Tally, Ticket};
 use mde_cancel::model::{
-    ActionId, ActionStatus, CancelReply, LaneId, MachineAction, Moment, ReadReply, ReplyKind,
-    RetryAfter, RowNumber, Throttle, Uptime,
+    ActionId, ActionStatus, CancelReply, LaneId, MachineAction, Moment, Outcome, ReadReply,
+    ReplyKind, RetryAfter, RowNumber, Throttle, Uptime,
 };
 use mde_cancel::quota::{Calls, Decision, decide};
-use mde_cancel::store::{CallId, LoadFrom, Purpose, QueuedRow, Record, ScopeKey, Take, Taken};
+use mde_cancel::store::{
+    CallId, LoadFrom, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
+};
 
 use super::super::model_server::ModelServer;
 use super::super::{History, RollingWindows, allowances, load, queued};
@@ -46,6 +48,8 @@ pub(super) struct Running {
     ledger: BTreeMap<ScopeKey, Calls>,
     calls: Vec<ScopeKey>,
     rows: BTreeMap<RowNumber, QueuedRow>,
+    /// How far the journal says that each unsettled row has come.
+    phases: BTreeMap<RowNumber, Phase>,
     statuses: BTreeMap<ActionId, ActionStatus>,
     posted: usize,
     /// When the token at hand ends, and the one that is on its way.
@@ -75,6 +79,7 @@ impl Running {
             ledger: BTreeMap::new(),
             calls: Vec::new(),
             rows: BTreeMap::new(),
+            phases: BTreeMap::new(),
             statuses: BTreeMap::new(),
             posted: 0,
             token_ends: None,
@@ -402,7 +407,12 @@ impl Running {
 
     fn write(&mut self, record: Record) {
         match record {
-            Record::Replied { call, ended, .. } => {
+            Record::Replied {
+                call, ended, row, ..
+            } => {
+                if let Some(reply) = row {
+                    self.phases.insert(reply.row, reply.phase);
+                }
                 let scope = self.calls[usize::try_from(call.0).unwrap()];
                 self.ledger.entry(scope).or_default().end(ended);
                 if scope == CANCELS {
@@ -415,9 +425,15 @@ impl Running {
                 let scope = self.calls[usize::try_from(call.0).unwrap()];
                 self.ledger.entry(scope).or_default().withdraw();
             }
+            Record::Noted { row, phase, .. } => drop(self.phases.insert(row, phase)),
             Record::Settled {
                 row, settlement, ..
             } => {
+                let phase = self.phases.remove(&row);
+                assert!(
+                    settlement.outcome != Outcome::Failed || phase != Some(Phase::Unknown),
+                    "row {row} failed although what became of a cancel is unknown"
+                );
                 self.history.reasons.insert(row, settlement.reason);
                 let before = self.history.outcomes.insert(row, settlement.outcome);
                 assert_eq!(before, None, "row {row} was settled twice");
