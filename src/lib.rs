@@ -38,3 +38,8 @@ pub mod store;
 pub mod engine;
 
 pub mod cli;
+
+// For the unit tests, which cannot see those beside the suite.
+#[cfg(test)]
+#[path = "../tests/suite/support/proptest_config.rs"]
+mod proptest_config;

@@ -113,6 +113,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Redactor, RetryAfter};
+    use crate::proptest_config::proptest_config;
 
     const ADDRESS: &str = "https://api.example/api/machineactions";
 
@@ -216,6 +217,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest_config(256))]
+
         #[test]
         fn no_answer_makes_it_panic(
             status in 100_u16..1000,

@@ -235,6 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::proptest_config::proptest_config;
 
     fn read(body: &str) -> Option<OAuthError> {
         OAuthError::read(body, &Redactor::default())
@@ -316,6 +317,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest_config(256))]
+
         #[test]
         fn no_body_makes_it_panic_or_breaks_the_line(text in any::<String>()) {
             read(&text);

@@ -145,7 +145,7 @@ fn find_delimiter(
 
 /// Returns whether a line only draws a table: `|---|---|` or `+----+`.
 fn is_rule(line: &[u8]) -> bool {
-    line.contains(&b'-')
+    line.windows(3).any(|dashes| dashes == b"---")
         && line
             .iter()
             .all(|byte| matches!(byte, b'|' | b'-' | b'+' | b':' | b' ' | b'\t'))

@@ -249,6 +249,7 @@ fn one_or(mut terms: Vec<Filter>, wrap: fn(Vec<Filter>) -> Filter) -> Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proptest_config::proptest_config;
     use proptest::prelude::*;
 
     fn sample(field: Field) -> Value {
@@ -346,6 +347,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest_config(256))]
+
         #[test]
         fn no_text_makes_the_parser_panic(text in ".{0,200}") {
             if let Ok(filter) = Filter::parse(&text) {

@@ -203,6 +203,7 @@ fn unknown_property(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proptest_config::proptest_config;
     use crate::sandbox::record::Status;
     use proptest::prelude::*;
 
@@ -263,6 +264,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest_config(256))]
+
         #[test]
         fn no_query_makes_the_reader_panic(raw in ".{0,120}") {
             drop(ListQuery::parse(&raw));

@@ -547,7 +547,7 @@ fn whatever_a_server_says_is_some_reply() {
         any::<Vec<u8>>(),
         any::<bool>(),
     );
-    let mut runner = TestRunner::new(proptest::test_runner::Config::with_cases(64));
+    let mut runner = TestRunner::new(crate::support::proptest_config(64));
     runner
         .run(&said, |(status, header, body, is_head_whole)| {
             let end = if is_head_whole { "\r\n\r\n" } else { "\r\n" };

@@ -252,6 +252,23 @@ fn nothing_is_left_over_and_no_glob_is_imported() {
 }
 
 #[test]
+fn property_tests_run_the_same_cases_each_time() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    collect(&root.join("tests"), &mut files);
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let has = |word: &str| text.contains(word);
+        if (has("proptest! {") || has("TestRunner::new(")) && !path.ends_with("architecture.rs") {
+            let path = path.display();
+            assert!(has("proptest_config("), "{path}: cases differ each time");
+            assert!(!has("with_cases(") && !has("Config {"), "{path}");
+        }
+    }
+}
+
+#[test]
 fn the_reader_of_paths_finds_what_it_should() {
     assert_eq!(
         words_after("use crate::store::Store;", "crate::"),

@@ -1,7 +1,5 @@
 //! Thousands of made-up runs in virtual time, whose processes die between any two effects and whose wall clocks are set: no
 //! window is exceeded, no row is lost or settled twice, nothing leaves that was not written down.
-//!
-//! `PROPTEST_CASES=20000 cargo test deaths` tries more of them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,9 +9,9 @@ use mde_cancel::quota::{Pace, Window, Windows};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof};
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 
-use crate::support::{End, GRACE, Schedule, Seen, play};
+use crate::support::{End, GRACE, Schedule, Seen, play, proptest_config};
 
 /// One or two windows that a few dozen calls fill.
 fn any_windows() -> impl Strategy<Value = Windows> {
@@ -79,14 +77,8 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
 
 #[test]
 fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    let config = Config {
-        // Seconds in a debug build.
-        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(3_000),
-        // So that the seed of a failure is kept, and tried first from then on.
-        source_file: Some(file!()),
-        ..Config::default()
-    };
+    // Seconds in a debug build.
+    let config = proptest_config(3_000);
     let played = TestRunner::new(config).run(&any_schedule(), |schedule| {
         let seen = play(schedule);
         prop_assert_eq!(seen.exceeded, Vec::<String>::new());
@@ -95,6 +87,64 @@ fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
     if let Err(failed) = played {
         panic!("{failed}");
     }
+}
+
+fn assert_all_is_well(schedule: Schedule) {
+    let seen = play(schedule);
+    assert_eq!(seen.exceeded, Vec::<String>::new());
+}
+
+/// Reads are made first; nothing else is special.
+fn schedule(seed: u64, rows: u32, limit: u32, seconds: u64, mishaps: u32) -> Schedule {
+    Schedule {
+        seed,
+        rows,
+        windows: Windows::new(vec![Window {
+            limit: NonZeroU32::new(limit).unwrap(),
+            period: Duration::from_secs(seconds),
+        }]),
+        pace: None,
+        concurrency: 6,
+        readable: true,
+        triage: Precheck::ReadFirst,
+        verify_for: None,
+        mishaps,
+        ends: Vec::new(),
+        steps: Vec::new(),
+        grace_of_ledger: GRACE,
+    }
+}
+
+#[test]
+fn one_call_in_36_seconds_is_kept_to_while_calls_go_wrong() {
+    assert_all_is_well(Schedule {
+        pace: Pace::parse("3/s").unwrap(),
+        concurrency: 2,
+        ..schedule(7_885_630_604_687_689_246, 29, 1, 36, 12)
+    });
+}
+
+#[test]
+fn a_process_that_dies_with_calls_in_flight_leaves_their_slots_taken() {
+    assert_all_is_well(Schedule {
+        pace: Pace::parse("50/s").unwrap(),
+        concurrency: 3,
+        ends: vec![(78, End::Death, Duration::ZERO)],
+        ..schedule(2_643_488_651_203_286_543, 21, 5, 26, 58)
+    });
+}
+
+#[test]
+fn six_processes_that_die_one_after_the_other_break_no_window() {
+    let ends = [2, 62, 8, 44, 7].map(|effects| (effects, End::Death, Duration::ZERO));
+    assert_all_is_well(Schedule {
+        ends: [
+            &ends[..],
+            &[(66, End::Death, Duration::from_millis(34_206))],
+        ]
+        .concat(),
+        ..schedule(13_353_379_213_411_431_202, 26, 2, 41, 58)
+    });
 }
 
 /// Plays the same few hundred schedules each time, changed by `change`, and adds up what was seen.

@@ -368,6 +368,17 @@ fn our_own_report_and_plan_are_read_back() {
 }
 
 #[test]
+fn only_what_draws_a_table_is_passed_over_as_a_line_of_it() {
+    let text = format!("|id|type|\n|:--:|---|\n|{A}|x|\n|---|---|\n-\n|{B}|x|\n");
+    let expected = [
+        format!("3 {A}"),
+        "5 ! the id is empty".to_owned(),
+        format!("6 {B}"),
+    ];
+    assert_eq!(told(&rows(text.as_bytes())), expected);
+}
+
+#[test]
 fn a_comment_line_is_no_row_whatever_it_holds() {
     for comment in [
         &b"# a\0list"[..],

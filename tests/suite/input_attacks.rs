@@ -13,7 +13,7 @@ use proptest::sample::select;
 use mde_cancel::input::{InputFormat, InputSettings, OpenInput};
 use mde_cancel::model::InputRow;
 
-use crate::support::read_all;
+use crate::support::{proptest_config, read_all};
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
@@ -448,10 +448,7 @@ fn as_json(rows: &[MadeUp]) -> Vec<serde_json::Value> {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig {
-        failure_persistence: None,
-        ..proptest::prelude::ProptestConfig::default()
-    })]
+    #![proptest_config(proptest_config(256))]
 
     #[test]
     fn any_bytes_are_read_to_their_end_and_alike_however_they_arrive(

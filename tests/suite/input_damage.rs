@@ -1,7 +1,5 @@
 //! Sound files of every format, damaged: each record is accounted for once, what stands before the damage is read as
 //! before, and nothing comes out that does not stand in the file.
-//!
-//! `PROPTEST_CASES=20000 cargo test intake_damage` tries more of them.
 
 use std::io;
 use std::io::Read;
@@ -9,12 +7,12 @@ use std::io::Read;
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 
 use mde_cancel::input::{InputFormat, InputSettings, OpenInput};
 use mde_cancel::model::InputRow;
 
-use crate::support::read_all;
+use crate::support::{proptest_config, read_all};
 
 /// How the records stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,13 +308,7 @@ fn read_whole(bytes: &[u8], format: InputFormat) -> Vec<Result<InputRow, String>
 }
 
 fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), String>) {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    let config = Config {
-        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(400),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let tested = TestRunner::new(config).run(strategy, |value| {
+    let tested = TestRunner::new(proptest_config(400)).run(strategy, |value| {
         test(value).map_err(proptest::test_runner::TestCaseError::fail)
     });
     if let Err(failed) = tested {
@@ -380,7 +372,9 @@ fn damage_changes_nothing_before_itself_and_invents_nothing() {
         let whole = sound.ends().iter().filter(|end| **end <= first).count();
         // A row that ends where the damage begins may have been joined to it.
         let whole = whole.saturating_sub(1);
-        if before[..whole] != after[..whole.min(after.len())] {
+        // An envelope that turns out to have an id itself was none.
+        let is_decided = sound.shape != Shape::Envelope;
+        if is_decided && before[..whole] != after[..whole.min(after.len())] {
             return Err(format!("the first {whole} rows changed:\n{text}"));
         }
         let lower = text.to_lowercase();

@@ -6,13 +6,13 @@ use std::time::Duration;
 use mde_cancel::model::Uptime;
 use mde_cancel::quota::{Calls, Pace, Window, Windows, forecast, milestones};
 use proptest::collection::vec;
-use proptest::prelude::{ProptestConfig, any};
+use proptest::prelude::any;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use super::support::{
     Allowance, Departure, FixedWindows, Journey, RollingWindows, TokenBuckets, VirtualLoop,
     allowances, any_pace, any_story, any_windows, best_departures, first_refused, most_in_any,
-    naive_governor, t_opt,
+    naive_governor, proptest_config, t_opt,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -176,7 +176,7 @@ fn milestones_of_the_designs_example_agree_with_the_run() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(proptest_config(1000))]
 
     #[test]
     fn no_model_of_the_service_ever_sees_its_allowance_exceeded(

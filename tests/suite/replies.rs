@@ -1,7 +1,6 @@
 //! Whatever the service answers, a run comes to its end, waits as it is told or stops for a reason that it names, and says
 //! of no row what no record said: whole runs in virtual time, against a service that answers anything.
 //!
-//! `PROPTEST_CASES=20000 cargo test replies` tries more of them.
 
 mod saying;
 
@@ -18,12 +17,12 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::api::{any_answer, replies_to};
-use crate::support::{History, World, id_of};
+use crate::support::{History, World, id_of, proptest_config};
 use saying::{Saying, any_saying};
 
 /// One run and all that is said to it.
@@ -221,15 +220,6 @@ fn play(talk: &Conversation) -> (History, Vec<String>) {
     (history, wrong)
 }
 
-fn config(cases: u32) -> Config {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    Config {
-        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(cases),
-        source_file: Some(file!()),
-        ..Config::default()
-    }
-}
-
 /// Plays conversations, and fails with the shortest one that ends wrongly.
 fn all_go_well(runner: &mut TestRunner, talks: &impl Strategy<Value = Conversation>) {
     let played = runner.run(talks, |talk| {
@@ -245,9 +235,30 @@ fn all_go_well(runner: &mut TestRunner, talks: &impl Strategy<Value = Conversati
 #[test]
 fn whatever_is_answered_a_run_ends_and_says_nothing_that_no_record_said() {
     all_go_well(
-        &mut TestRunner::new(config(1_500)),
+        &mut TestRunner::new(proptest_config(1_500)),
         &any_conversation(any_saying()),
     );
+}
+
+#[test]
+fn redirects_and_garbled_answers_to_nearly_all_calls_end_a_run_truly() {
+    let saying = |kind| Saying {
+        kind,
+        http_status: None,
+        error: None,
+    };
+    let (_, wrong) = play(&Conversation {
+        seed: 13_465_256_128_378_738_204,
+        rows: 4,
+        sayings: vec![saying(ReplyKind::Redirected), saying(ReplyKind::Garbled)],
+        odd: (96, 8),
+        few: false,
+        triage: Precheck::ReadFirst,
+        verify: false,
+        small_windows: false,
+        latency: 5001,
+    });
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
@@ -256,7 +267,7 @@ fn what_the_client_makes_of_hostile_bytes_ends_a_run_as_truly() {
         .enable_all()
         .build()
         .unwrap();
-    let mut runner = TestRunner::new(config(150));
+    let mut runner = TestRunner::new(proptest_config(150));
     let mut sayings = Vec::new();
     for _ in 0..60 {
         let bytes = any_answer().new_tree(&mut runner).unwrap().current();

@@ -16,7 +16,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq};
 use proptest::prop_oneof;
 use proptest::strategy::Strategy;
 
-use crate::support::sound_rows;
+use crate::support::{proptest_config, sound_rows};
 
 const FORMULA: [char; 5] = ['=', '+', '-', '@', '＝'];
 
@@ -246,6 +246,8 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest_config(256))]
+
     #[test]
     fn what_our_writers_write_our_reader_restores(text in any_text()) {
         let shown = Some(text.trim()).filter(|comment| !comment.is_empty());

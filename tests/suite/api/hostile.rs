@@ -7,7 +7,7 @@ use mde_cancel::retry::{CancelVerdict, Fate, judge_cancel};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 
 use super::gzip::gzip_of;
 use super::server::{Server, Then};
@@ -255,7 +255,7 @@ fn whatever_headers_and_body_come_they_are_one_reply_whose_words_are_bounded_and
         .enable_all()
         .build()
         .unwrap();
-    let mut runner = TestRunner::new(Config::with_cases(256));
+    let mut runner = TestRunner::new(crate::support::proptest_config(256));
     runner
         .run(&any_answer(), |bytes| {
             let (reply, read) = runtime.block_on(replies_to(&bytes));

@@ -86,6 +86,8 @@ async fn a_storm_tells_its_wait_where_it_was_told_to_and_is_no_violation() {
 }
 
 proptest! {
+    #![proptest_config(crate::support::proptest_config(256))]
+
     #[test]
     fn any_script_reads_back_as_it_was_written(rules in proptest::collection::vec(any_rule(), 0..5)) {
         let faults = Faults::new(rules);

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -224,13 +224,8 @@ fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
 
 #[test]
 fn clocks_that_are_set_and_machines_that_start_anew_let_no_call_too_many_through() {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    let config = Config {
-        // A few seconds: each call is a commit.
-        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(24),
-        failure_persistence: None,
-        ..Config::default()
-    };
+    // A few seconds: each call is a commit.
+    let config = crate::support::proptest_config(24);
     let made = std::cell::Cell::new(0);
     let played = TestRunner::new(config).run(&any_story(), |story| {
         let (exceeded, count) = play(&story, GRACE);

@@ -5,6 +5,7 @@
 
 mod model_server;
 mod naive_governor;
+mod proptest_config;
 mod queued;
 mod t_opt;
 
@@ -29,6 +30,7 @@ pub(crate) use model_server::{
 };
 pub(crate) use mortal::{End, GRACE, Schedule, Seen, play};
 pub(crate) use naive_governor::naive_governor;
+pub(crate) use proptest_config::proptest_config;
 pub(crate) use queued::{load, queued};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario, nth_id};
