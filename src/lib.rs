@@ -1,6 +1,6 @@
 //! Cancels Microsoft Defender for Endpoint machine actions in bulk.
 //!
-//! The house stands on floors; a module names only modules on a strictly lower one, and `tests/suite/architecture.rs`
+//! The house stands on floors; a module names only modules on a strictly lower one, and `tests/lib/architecture.rs`
 //! proves it. Read from the ground up:
 //!
 //! | floor | modules | what lives there |
@@ -41,5 +41,5 @@ pub mod cli;
 
 // For the unit tests, which cannot see those beside the suite.
 #[cfg(test)]
-#[path = "../tests/suite/support/proptest_config.rs"]
+#[path = "../tests/lib/support/proptest_config.rs"]
 mod proptest_config;

@@ -229,9 +229,8 @@ oauth() {
   # A service that is there: the sandbox, which takes any token.
   serve --actions 1
   local at=(--login-url "$login" --api-url "$url")
-  AZURE_CLIENT_SECRET=$SECRET expect "a secret" "ok    sign-in " doctor "${at[@]}"
-  AZURE_CLIENT_SECRET=$SECRET expect "the claims of a token of theirs" "ok    claims        tenant $TENANT, app $APP" \
-    doctor "${at[@]}"
+  AZURE_CLIENT_SECRET=$SECRET expect "a secret, and a token that says whose it is" \
+    "ok    sign-in     tenant $TENANT, app $APP" doctor "${at[@]}"
   AZURE_CLIENT_SECRET=wrong expect "a wrong secret" "refused: " doctor "${at[@]}"
   (umask 077; printf '%s\n' "$SECRET" >"$work/secret")
   expect "a secret file" "ok    sign-in " doctor --client-secret-file "$work/secret" "${at[@]}"

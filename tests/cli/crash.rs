@@ -1,0 +1,372 @@
+//! The real binary, killed at random moments of a run against a service that fails in many ways, and resumed until it is
+//! done. Judged by the service's own log and final state, and by the report.
+//!
+//! `tests/kill.sh` does the same by hand, some hundreds of times. `cargo test crash -- --nocapture` prints the figures.
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are for people who want to see them"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use mde_cancel::model::{ActionId, Outcome, RowContext};
+use mde_cancel::quota::Windows;
+use mde_cancel::sandbox::{
+    CallEnd, CallKind, Faults, Latency, LoggedCall, Mix, QuotaSettings, Sandbox, SandboxSettings,
+};
+use mde_cancel::store::Reader;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::support::{Told, assert_agrees, most_in_any, nth_id};
+
+const ACTIONS: usize = 300;
+
+/// Actions of a second run on the same scope, whose process is never killed; it finds the dead ones of the first.
+const OTHERS: usize = 120;
+
+/// Bad rows before each good one, so that the input takes a while to read.
+const BAD_ROWS: usize = 20;
+
+/// Kills of one run at most, and of the whole suite where nobody asks for more.
+const KILLS: usize = 36;
+
+/// A process lives so many milliseconds at most, of which it needs some for its start and for reading.
+const LONGEST: u64 = 900;
+
+const CONCURRENCY: usize = 16;
+
+/// The flags and the service's own quota say the same.
+const WINDOWS: [&str; 2] = ["40/1s", "150/5s"];
+
+/// How long a call of a killed process may be in coming: much longer than a socket of this machine takes.
+const GRACE: &str = "2s";
+
+/// What goes wrong with cancels, in one call of five.
+const FAULTS: &str = "503@on=cancel,p=0.04;applied-reset@on=cancel,p=0.04;reset@on=cancel,p=0.02;\
+    applied-502@on=cancel,p=0.03;500@on=cancel,p=0.03;applied-html@on=cancel,p=0.02;\
+    broken-json@on=cancel,p=0.02;applied-hang@on=cancel,p=0.01;429-storm:1s@on=cancel,after=150,count=3";
+
+const NO_READING: &str = ";403@on=get;403@on=list";
+
+struct World {
+    folder: tempfile::TempDir,
+    sandbox: Sandbox,
+    /// Serves until it is dropped.
+    _runtime: tokio::runtime::Runtime,
+    url: String,
+    windows: Windows,
+    /// Whether records may be read; where not, nothing is read first.
+    reads: bool,
+}
+
+impl World {
+    fn new(faults: &str) -> Self {
+        let windows = Windows::new(WINDOWS.iter().map(|text| text.parse().unwrap()).collect());
+        let sandbox = Sandbox::new(SandboxSettings {
+            quota: QuotaSettings::same_for_all(windows.clone()),
+            latency: Latency::between(Duration::from_millis(5), Duration::from_millis(60)),
+            faults: Faults::parse(faults).unwrap(),
+            seed: 1,
+            ..SandboxSettings::default()
+        });
+        // A missing action would be looked for again after half a minute.
+        let mix = Mix {
+            missing: 0,
+            ..Mix::believable(3)
+        };
+        let ids = (1..=ACTIONS + OTHERS).map(|number| (nth_id(number), RowContext::default()));
+        sandbox.seed_from(ids, &mix);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(mde_cancel::sandbox::serve(
+            listener,
+            sandbox.clone(),
+            std::future::pending::<()>(),
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        let rows = (1..=ACTIONS).map(|number| {
+            let bad = (1..=BAD_ROWS).map(|bad| format!("row {number}.{bad} holds no id\n"));
+            format!("{}{}\n", bad.collect::<String>(), nth_id(number))
+        });
+        let text = format!("id\n{}", rows.collect::<String>());
+        std::fs::write(folder.path().join("ids.csv"), text).unwrap();
+        let others = (1..=OTHERS).map(|number| nth_id(ACTIONS + number).to_string());
+        let others: Vec<_> = std::iter::once("id".to_owned()).chain(others).collect();
+        std::fs::write(folder.path().join("others.csv"), others.join("\n")).unwrap();
+        Self {
+            folder,
+            sandbox,
+            _runtime: runtime,
+            url,
+            windows,
+            reads: !faults.contains(NO_READING),
+        }
+    }
+
+    /// Starts the run of an input, or goes on with it where the journal knows one already.
+    fn start(&self, input: &str) -> Child {
+        let here = self.folder.path();
+        let report = format!("report-{input}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        command.env_clear().env("MDE_CANCEL_TOKEN", "any-word");
+        match run_id(&here.join("state"), input) {
+            Some(id) => command.args(["resume", &id]),
+            None => command
+                .args(["run", input])
+                .args((!self.reads).then_some("--no-precheck"))
+                .args(flags()),
+        };
+        command
+            .args(["--yes", "--api-url", &self.url, "--state-dir", "state"])
+            .args(["--report", &report, "--progress", "never"])
+            .current_dir(here)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(here.join(format!("told-{input}.txt"))).unwrap());
+        command.spawn().unwrap()
+    }
+
+    /// Returns the words of the last process of an input, for a failure.
+    fn told(&self, input: &str) -> String {
+        let path = self.folder.path().join(format!("told-{input}.txt"));
+        std::fs::read_to_string(path).unwrap()
+    }
+}
+
+fn flags() -> Vec<String> {
+    let mut flags: Vec<String> = WINDOWS
+        .iter()
+        .flat_map(|window| {
+            [
+                format!("--quota={window}"),
+                format!("--read-quota={window}"),
+            ]
+        })
+        .collect();
+    flags.extend([
+        format!("--timeout-grace={GRACE}"),
+        format!("--concurrency={CONCURRENCY}"),
+        "--rate=none".to_owned(),
+        "--timeout=2s".to_owned(),
+    ]);
+    flags
+}
+
+fn run_id(state: &Path, input: &str) -> Option<String> {
+    let runs = Reader::open(state).ok()?.runs().ok()?;
+    let of_input = runs.iter().find(|run| run.begun.inputs.contains(input))?;
+    Some(of_input.begun.id.to_string())
+}
+
+/// Kills a process after a while, unless it ends by itself before that; returns its exit then.
+fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let status = child.wait().unwrap();
+        ended.send(()).ok();
+        status
+    });
+    let killed = end.recv_timeout(span) == Err(RecvTimeoutError::Timeout);
+    if killed {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    let status = waiter.join().unwrap();
+    (!killed).then_some(status)
+}
+
+/// How many kills are asked for in all, and where the dice start.
+struct Asked {
+    kills: usize,
+    seed: u64,
+}
+
+impl Asked {
+    fn new(seed: u64) -> Self {
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let kills = number("CRASH_KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
+        Self {
+            // Two tests share them.
+            kills: kills.div_ceil(2),
+            seed: number("CRASH_SEED").map_or(seed, |start| start + seed),
+        }
+    }
+}
+
+/// Whether another run shares scope and folder with the one that is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Alone,
+    Another,
+}
+
+/// Kills so many processes, in as many worlds as that takes, and lets each run come to its end; judges each.
+fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&Told)) {
+    let asked = Asked::new(seed);
+    let mut kills = 0;
+    for seed in asked.seed.. {
+        if kills >= asked.kills {
+            break;
+        }
+        let world = World::new(faults);
+        let most = (asked.kills - kills).min(KILLS);
+        let other = (company == Company::Another).then(|| world.start("others.csv"));
+        let repeats = crash_and_resume(&world, seed, most);
+        kills += repeats.len() - 1;
+        let mut told = report(&world, "ids.csv");
+        assert_eq!(told.len(), ACTIONS);
+        if let Some(mut other) = other {
+            let status = other.wait().unwrap();
+            assert!(
+                matches!(status.code(), Some(0 | 3)),
+                "{}",
+                world.told("others.csv")
+            );
+            told.extend(report(&world, "others.csv"));
+            assert_eq!(told.len(), ACTIONS + OTHERS);
+        }
+        assert_agrees(&world.sandbox, &told);
+        assert_quotas_kept(&world.sandbox, &world.windows);
+        assert!(
+            repeats.iter().all(|&count| count <= CONCURRENCY),
+            "more cancels were repeated than were under way: {repeats:?}"
+        );
+        told.iter().for_each(&judge);
+    }
+    println!("{kills} kills");
+}
+
+/// Kills at most so many processes, then lets one go on to the end. Returns how many cancels of each process were
+/// repeated by a later one.
+fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
+    let mut dice = SmallRng::seed_from_u64(seed);
+    let began = Instant::now();
+    let mut starts = Vec::new();
+    let status = loop {
+        starts.push(began.elapsed());
+        let mut child = world.start("ids.csv");
+        if starts.len() > most {
+            break child.wait().unwrap();
+        }
+        let span = Duration::from_millis(dice.random_range(0..LONGEST));
+        if let Some(status) = kill_after(child, span) {
+            break status;
+        }
+    };
+    assert!(
+        matches!(status.code(), Some(0 | 3)),
+        "seed {seed}, process {}: {status:?} {}",
+        starts.len(),
+        world.told("ids.csv")
+    );
+    let repeats = repeated(&world.sandbox.log(), &starts);
+    println!(
+        "seed {seed}: {} kills in {:.1} s, {} calls, cancels repeated: {repeats:?}",
+        starts.len() - 1,
+        began.elapsed().as_secs_f64(),
+        world.sandbox.log().len()
+    );
+    repeats
+}
+
+/// Reads a report: each row of the input stands in it once.
+fn report(world: &World, input: &str) -> Vec<Told> {
+    let path = world.folder.path().join(format!("report-{input}"));
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let mut told = Vec::new();
+    let mut lines = BTreeSet::new();
+    for row in reader.records().map(Result::unwrap) {
+        assert!(
+            lines.insert(row[16].to_owned()),
+            "{} stands twice",
+            &row[16]
+        );
+        let outcome = Outcome::parse(&row[1]).unwrap();
+        if let Ok(id) = ActionId::parse(&row[0]) {
+            told.push(Told {
+                id,
+                outcome,
+                attempts: row[8].parse().unwrap(),
+                reason: row[2].to_owned(),
+            });
+        } else {
+            assert_eq!(outcome, Outcome::Invalid, "{row:?}");
+        }
+    }
+    let given = std::fs::read_to_string(world.folder.path().join(input)).unwrap();
+    assert_eq!(lines.len(), given.lines().count() - 1);
+    let ids: BTreeSet<_> = told.iter().map(|row| row.id).collect();
+    assert_eq!(ids.len(), told.len(), "an id stands twice");
+    assert!(ids.iter().all(|id| given.contains(&id.to_string())));
+    told
+}
+
+#[test]
+fn a_run_killed_at_random_moments_loses_no_row_and_keeps_the_quota() {
+    kill_and_resume(FAULTS, Company::Another, 11, |row| {
+        let is_open = matches!(row.outcome, Outcome::NotAttempted | Outcome::Unknown);
+        assert!(!is_open, "{row:?}");
+    });
+}
+
+#[test]
+fn the_same_where_no_record_may_be_read() {
+    let faults = format!("{FAULTS}{NO_READING}");
+    kill_and_resume(&faults, Company::Alone, 5_012, |row| {
+        assert_ne!(row.outcome, Outcome::NotAttempted, "{row:?}");
+    });
+}
+
+/// Asserts that no window was exceeded by any kind of call, by the stamps of the service.
+fn assert_quotas_kept(sandbox: &Sandbox, windows: &Windows) {
+    let log = sandbox.log();
+    for kind in [CallKind::Cancel, CallKind::Get, CallKind::List] {
+        let of_kind = log.iter().filter(|call| call.kind == kind);
+        let mut arrivals: Vec<_> = of_kind.map(|call| call.since_start).collect();
+        arrivals.sort_unstable();
+        for window in windows.as_slice() {
+            let most = most_in_any(window.period, &arrivals);
+            let allowed = window.limit.get() as usize;
+            assert!(
+                most <= allowed,
+                "{most} calls of {kind} within {:?}",
+                window.period
+            );
+        }
+    }
+    assert_eq!(sandbox.violations(), 0);
+}
+
+/// Returns for each process, of those that began at `starts`, how many of its cancels were answered well and sent again
+/// all the same by a later one.
+fn repeated(log: &[LoggedCall], starts: &[Duration]) -> Vec<usize> {
+    let mut counts = vec![0; starts.len()];
+    let mut last: BTreeMap<ActionId, &LoggedCall> = BTreeMap::new();
+    for call in log.iter().filter(|call| call.kind == CallKind::Cancel) {
+        for &id in &call.ids {
+            let Some(before) = last.insert(id, call) else {
+                continue;
+            };
+            let was_good = before.fault.is_none()
+                && matches!(before.end, CallEnd::Answered | CallEnd::Abandoned);
+            if was_good {
+                let began = starts.partition_point(|start| *start <= before.since_start);
+                counts[began.saturating_sub(1)] += 1;
+            }
+        }
+    }
+    counts
+}

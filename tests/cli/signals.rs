@@ -1,0 +1,194 @@
+//! What the shell that starts the real binary says holds: what it ignores stays ignored, and its limit on file sizes is
+//! a full disk and no sudden end.
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use mde_cancel::sandbox::{CallKind, Faults, Status};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::LiveSandbox;
+
+/// Makes a shell that sets something up and then becomes the binary.
+fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{set_up}; exec \"$0\" \"$@\""))
+        .arg(env!("CARGO_BIN_EXE_mde-cancel"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A sandbox that listens, and so has taken over the signals that it wants.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(folder: &Path, set_up: &str) -> Self {
+        let mut child = shell(folder, set_up, &["sandbox", "--actions", "1"])
+            .spawn()
+            .unwrap();
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut greeting)
+            .unwrap();
+        let address = greeting.trim().rsplit('/').next().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ignores(&self, signal: Signal) -> bool {
+        mask_holds(self.child.id(), "SigIgn:", signal)
+    }
+
+    fn catches(&self, signal: Signal) -> bool {
+        mask_holds(self.child.id(), "SigCgt:", signal)
+    }
+
+    fn answers(&self) -> bool {
+        let mut line = TcpStream::connect(&self.address).unwrap();
+        line.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 ")
+    }
+
+    fn exit(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+    }
+}
+
+/// Returns whether a mask of a process holds a signal.
+fn mask_holds(process: u32, mask: &str, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(mask));
+    let bits = u128::from_str_radix(line.unwrap().trim(), 16).unwrap();
+    bits >> (signal.as_raw() - 1) & 1 == 1
+}
+
+#[test]
+fn signals_that_the_parent_set_to_be_ignored_stay_ignored_and_the_others_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), "trap '' HUP INT");
+    for ignored in [Signal::HUP, Signal::INT] {
+        assert!(serving.ignores(ignored), "{ignored:?}");
+        serving.send(ignored);
+    }
+    assert!(serving.answers());
+    assert!(serving.catches(Signal::TERM));
+    serving.send(Signal::TERM);
+    assert_eq!(serving.exit(), Some(0));
+}
+
+#[test]
+fn a_signal_that_nobody_ignores_ends_it_well() {
+    let folder = tempfile::tempdir().unwrap();
+    // A shell cannot give back what is ignored already, as it is where the tests run under nohup.
+    let own = std::process::id();
+    let heard = [Signal::TERM, Signal::HUP, Signal::INT]
+        .into_iter()
+        .filter(|signal| !mask_holds(own, "SigIgn:", *signal));
+    for signal in heard {
+        let serving = Serving::start(folder.path(), ":");
+        assert!(serving.catches(signal), "{signal:?}");
+        serving.send(signal);
+        assert_eq!(serving.exit(), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: Vec<_> = (1..=300)
+        .map(|number| crate::support::nth_id(number).to_string())
+        .collect();
+    std::fs::write(folder.path().join("ids.txt"), ids.join("\n")).unwrap();
+    // In units of 512 bytes: too little for the first page of the journal, for its tables, and for the rows.
+    for limit in [1, 40, 200] {
+        let state = format!("state-{limit}");
+        let arguments = ["run", "ids.txt", "--sandbox", "--state-dir", &state];
+        let output = shell(folder.path(), &format!("ulimit -f {limit}"), &arguments)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(6),
+            "{limit}: {:?} {told}",
+            output.status
+        );
+        assert!(told.contains("error: "), "{limit}: {told}");
+        assert!(told.contains("state.db"), "{limit}: {told}");
+    }
+}
+
+#[test]
+fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() {
+    let live = LiveSandbox::start(|settings| {
+        settings.faults = Faults::parse("hang@on=cancel").unwrap();
+    });
+    live.isolates(1..=3, Status::Pending);
+    let folder = tempfile::tempdir().unwrap();
+    let ids = (1..=3).map(|number| crate::support::nth_id(number).to_string());
+    std::fs::write(
+        folder.path().join("ids.txt"),
+        ids.collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let words = [
+        "run",
+        "ids.txt",
+        "--yes",
+        "--state-dir",
+        "state",
+        "--api-url",
+        &live.url,
+    ];
+    let mut child = shell(folder.path(), "export MDE_CANCEL_TOKEN=any-word", &words)
+        .spawn()
+        .unwrap();
+    let process = Pid::from_child(&child);
+    while live.calls(CallKind::Cancel) == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::yield_now();
+    }
+    kill_process(process, Signal::TERM).unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut heard = String::new();
+    while !heard.contains("no new cancel leaves") {
+        heard.clear();
+        assert!(
+            told.read_line(&mut heard).unwrap() > 0,
+            "the first signal was not heard"
+        );
+    }
+    kill_process(process, Signal::TERM).unwrap();
+    let mut last = String::new();
+    told.read_to_string(&mut last).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{last}");
+    let command = format!(" --yes --api-url {} --state-dir state", live.url);
+    let named = last
+        .lines()
+        .find(|line| line.contains("to continue: mde-cancel resume "));
+    assert!(named.is_some_and(|line| line.ends_with(&command)), "{last}");
+}
