@@ -407,11 +407,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: 512,
-            rng_seed: proptest::test_runner::RngSeed::Fixed(14),
-            ..ProptestConfig::default()
-        })]
+        #![proptest_config(crate::proptest_config::proptest_config(512))]
 
         #[test]
         fn a_row_goes_to_the_tenant_that_it_means_with_that_tenants_token_or_nowhere(
