@@ -84,6 +84,9 @@ impl Summary {
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         if left.is_empty() {
             let (tone, what) = match self.input {
+                InputRead::Whole if self.all_skipped() => {
+                    (Tone::Caution, "nothing was sent: every row was skipped")
+                }
                 InputRead::Whole => (Tone::Good, "nothing left to do"),
                 InputRead::CutShort => (Tone::Caution, "part of the input never reached us"),
             };
@@ -137,6 +140,13 @@ impl Summary {
         }
         self.ways_on(&mut text, columns);
         text
+    }
+
+    fn all_skipped(&self) -> bool {
+        let mut rows = self.outcomes.iter().filter(|&(_, &count)| count > 0);
+        rows.next()
+            .is_some_and(|(&outcome, _)| outcome == Outcome::Skipped)
+            && rows.next().is_none()
     }
 
     fn outcome_table(&self, text: &mut String, width: u16, paint: Paint) {
@@ -513,6 +523,15 @@ mod tests {
             assert_eq!(console::strip_ansi_codes(&colored), plain);
             assert!(colored.contains('\u{1b}'));
         }
+    }
+
+    #[test]
+    fn a_run_that_skipped_every_row_does_not_read_as_a_success() {
+        let mut summary = clean();
+        summary.outcomes = BTreeMap::from([(Outcome::Skipped, 3), (Outcome::Cancelled, 0)]);
+        let text = summary.render(80, Paint::Plain);
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, "nothing was sent: every row was skipped");
     }
 
     #[test]
