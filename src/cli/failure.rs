@@ -215,7 +215,7 @@ impl From<StoreError> for Failure {
             ),
             StoreError::Full { .. } => Some("make room on the disk"),
             StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
-                "give yourself leave to write to the state folder and what is in it, or name another with --state-dir",
+                "make the state folder and its files writable, or name another folder with --state-dir",
             ),
             StoreError::UnreliableFileSystem { .. } => Some(
                 "choose a folder on a disk of this machine with --state-dir (in a container, on a named volume)",

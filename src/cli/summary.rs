@@ -84,6 +84,9 @@ impl Summary {
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         if left.is_empty() {
             let (tone, what) = match self.input {
+                InputRead::Whole if self.outcomes.values().all(|&count| count == 0) => {
+                    (Tone::Caution, "nothing was sent: there are no rows")
+                }
                 InputRead::Whole if self.all_skipped() => {
                     (Tone::Caution, "nothing was sent: every row was skipped")
                 }
@@ -526,12 +529,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_skipped_every_row_does_not_read_as_a_success() {
-        let mut summary = clean();
-        summary.outcomes = BTreeMap::from([(Outcome::Skipped, 3), (Outcome::Cancelled, 0)]);
-        let text = summary.render(80, Paint::Plain);
-        let first = text.lines().next().unwrap();
-        assert_eq!(first, "nothing was sent: every row was skipped");
+    fn a_run_that_sent_nothing_does_not_read_as_a_success() {
+        let first = |outcomes: &[(Outcome, u64)]| -> String {
+            let mut summary = clean();
+            summary.outcomes = outcomes.iter().copied().collect();
+            let text = summary.render(80, Paint::Plain);
+            text.lines().next().unwrap().to_owned()
+        };
+        let skipped = first(&[(Outcome::Skipped, 3), (Outcome::Cancelled, 0)]);
+        assert_eq!(skipped, "nothing was sent: every row was skipped");
+        assert_eq!(first(&[]), "nothing was sent: there are no rows");
     }
 
     #[test]
