@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A long run amid mishaps of every kind: twenty thousand actions, one call in twenty met by each kind of fault that the
+# A long run amid faults of every kind: twenty thousand actions, one call in twenty met by each kind of fault that the
 # sandbox knows, so that four calls in ten do not go well; quotas scaled down, tokens that end after twenty seconds.
 #
 #   tests/soak.sh [ACTIONS]      20000 where nothing is said; about ten minutes with a release build

@@ -1,57 +1,269 @@
-//! The actions that the imitation knows, and what reads and cancels do to them.
+//! The actions that the service knows, and what reads and cancels do to them.
 //!
 //! Records are shared with the answers that show them and copied only when they change, so a list holds the lock no
 //! longer than it takes to find its records.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::model::{ActionId, RowContext};
 
-use super::answer::{Answer, Problem};
-use super::mix::Mix;
+use super::generate::Generator;
 use super::query::ListQuery;
-use super::record::{CancelEffect, Cancellation, Change, Record, Status};
+use super::response::{Answer, Problem};
 use super::settings::{CancelSettings, FinalAnswer};
+
+/// The service's unit of time.
+const TICK: SignedDuration = SignedDuration::from_nanos(100);
+
+/// The error numbers that the service was seen to write.
+pub(super) const CANCELLED: i64 = -2_147_467_260;
+pub(super) const TIMED_OUT: i64 = -2_145_844_840;
+pub(super) const FAILED: i64 = -2_147_467_259;
+
+/// The service's six words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Waits for the machine.
+    Pending,
+    /// The machine works on it.
+    InProgress,
+    /// Done.
+    Succeeded,
+    /// Not done.
+    Failed,
+    /// Nobody answered.
+    TimeOut,
+    /// Cancelled.
+    Cancelled,
+}
+
+impl Status {
+    /// Returns the service's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::TimeOut => "TimeOut",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+
+    /// Returns whether nothing more will happen to the action.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::InProgress)
+    }
+}
+
+/// What a cancel does to an open action. What the service does is not documented beyond the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CancelEffect {
+    /// The record turns Cancelled at once, and the answer shows it.
+    #[default]
+    AtOnce,
+    /// The answer shows the record still open; it turns Cancelled so much later.
+    Late(Duration),
+    /// The answer shows the record still open; it turns Succeeded so much later.
+    TooLate(Duration),
+    /// The record turns Cancelled although the work was done.
+    DoneAnyway,
+}
+
+/// Who cancelled an action, why and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// The app or the user.
+    pub requestor: String,
+    /// The comment that came with the cancel.
+    pub comment: String,
+    /// When it took effect.
+    pub at: Timestamp,
+}
+
+/// A change that was decided and shows later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When it shows.
+    pub due: Timestamp,
+    /// What the status becomes.
+    pub to: Status,
+    /// The cancel that it comes from; none where the action outran its cancel.
+    pub cancellation: Option<Cancellation>,
+}
+
+/// One machine action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id.
+    #[serde(with = "id_text")]
+    pub id: ActionId,
+    /// Its type, in the service's spelling.
+    pub action_type: String,
+    /// Its status.
+    pub status: Status,
+    /// Who asked for it.
+    pub requestor: String,
+    /// What they wrote.
+    pub requestor_comment: Option<String>,
+    /// `PublicApi` or `Portal`.
+    pub request_source: Option<String>,
+    /// `Full`, `Selective` or `Quick`, where the type has such a thing.
+    pub scope: Option<String>,
+    /// The machine, 40 hexadecimal digits.
+    pub machine_id: Option<String>,
+    /// Its name.
+    pub computer_dns_name: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Timestamp,
+    /// Its cancel, where one took effect.
+    pub cancellation: Option<Cancellation>,
+    /// The service's error number; 0 is none.
+    pub error_hresult: i64,
+    /// The caller's own correlation id.
+    pub external_id: Option<String>,
+    /// The SHA-1 of the file that it is about.
+    pub file_sha1: Option<String>,
+    /// Whether its live-response command is done; of no meaning for other types.
+    pub command_done: bool,
+    /// What is decided and does not show yet.
+    pub change: Option<Change>,
+    /// What a cancel does to this one; as the settings say where there is none.
+    pub on_cancel: Option<CancelEffect>,
+    /// How many cancels the service worked on, whether they changed anything or not.
+    pub cancels: u32,
+}
+
+impl Record {
+    /// Returns a plain record, asked for through the API.
+    pub fn new(id: ActionId, action_type: &str, status: Status, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            action_type: action_type.to_owned(),
+            status,
+            requestor: "soc-bot".to_owned(),
+            requestor_comment: None,
+            request_source: Some("PublicApi".to_owned()),
+            scope: None,
+            machine_id: None,
+            computer_dns_name: None,
+            created_at,
+            updated_at: created_at,
+            cancellation: None,
+            error_hresult: 0,
+            external_id: None,
+            file_sha1: None,
+            command_done: false,
+            change: None,
+            on_cancel: None,
+            cancels: 0,
+        }
+    }
+
+    /// Returns whether a change is due that the record does not show yet.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.change.as_ref().is_some_and(|change| change.due <= now)
+    }
+
+    /// Lets a due change show.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        if !self.is_due(now) {
+            return;
+        }
+        if let Some(change) = self.change.take() {
+            self.status = change.to;
+            self.updated_at = change.due;
+            self.command_done |= change.to == Status::Succeeded;
+            if let Some(cancellation) = change.cancellation {
+                self.cancel(cancellation);
+            }
+        }
+    }
+
+    /// Turns the record Cancelled, as the service writes it: its last update is a tick after the cancel.
+    pub(super) fn cancel(&mut self, by: Cancellation) {
+        self.status = Status::Cancelled;
+        self.error_hresult = CANCELLED;
+        self.updated_at = by.at.checked_add(TICK).unwrap_or(by.at);
+        self.cancellation = Some(by);
+    }
+
+    /// Does what a cancel does to an open action; returns whether the cancel is what changes it.
+    fn apply(&mut self, by: Cancellation, effect: CancelEffect) -> bool {
+        let now = by.at;
+        let later = |lag| {
+            let due = SignedDuration::try_from(lag).ok();
+            let due = due.and_then(|lag| now.checked_add(lag).ok());
+            due.unwrap_or(Timestamp::MAX)
+        };
+        let (due, to, at) = match effect {
+            CancelEffect::AtOnce | CancelEffect::DoneAnyway => (now, Status::Cancelled, now),
+            CancelEffect::Late(lag) => (later(lag), Status::Cancelled, later(lag)),
+            CancelEffect::TooLate(lag) => (later(lag), Status::Succeeded, now),
+        };
+        let is_cancelled = to == Status::Cancelled;
+        self.command_done |= effect == CancelEffect::DoneAnyway;
+        self.change = Some(Change {
+            due,
+            to,
+            cancellation: is_cancelled.then_some(Cancellation { at, ..by }),
+        });
+        if is_cancelled {
+            self.settle(now);
+        }
+        is_cancelled
+    }
+}
+
+/// An action id as its text, for records that are stored.
+pub(super) mod id_text {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::model::ActionId;
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        id: &ActionId,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ActionId, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        ActionId::parse(&text).map_err(D::Error::custom)
+    }
+}
 
 /// All actions, seeded or made up on first sight.
 pub(super) struct Actions {
     records: HashMap<ActionId, Arc<Record>>,
-    /// Ids that a mix has declared unknown, so that no other mix makes them up later.
+    /// Ids that a generator left out, so that no other one makes them up later.
     absent: HashSet<ActionId>,
-    unknown_ids: Option<Mix>,
-    /// When the made-up world is as its mix says.
+    unknown_ids: Option<Generator>,
+    /// When made-up actions are as their generator says.
     epoch: Timestamp,
-}
-
-/// What a call came to, and whether it changed an action.
-pub(super) struct Worked {
-    pub(super) answer: Answer,
-    pub(super) changed: bool,
-}
-
-impl Worked {
-    pub(super) fn only(answer: Answer) -> Self {
-        Self {
-            answer,
-            changed: false,
-        }
-    }
-
-    pub(super) fn refused(problem: Problem) -> Self {
-        Self::only(Answer::Problem(problem))
-    }
+    /// How many cancels changed an action, or made it certain to change.
+    pub(super) changes: u64,
 }
 
 impl Actions {
-    pub(super) fn new(unknown_ids: Option<Mix>, epoch: Timestamp) -> Self {
+    pub(super) fn new(unknown_ids: Option<Generator>, epoch: Timestamp) -> Self {
         Self {
             records: HashMap::new(),
             absent: HashSet::new(),
             unknown_ids,
             epoch,
+            changes: 0,
         }
     }
 
@@ -61,93 +273,75 @@ impl Actions {
         self.records.insert(record.id, Arc::new(record));
     }
 
-    /// Forgets an action: from now on the service does not know it.
-    pub(super) fn remove(&mut self, id: ActionId) {
-        self.records.remove(&id);
+    /// Makes an id unknown to the service for good.
+    pub(super) fn leave_out(&mut self, id: ActionId) {
         self.absent.insert(id);
     }
 
     /// Makes up the record of an id that the input names, unless there is one already.
-    pub(super) fn seed(&mut self, id: ActionId, context: &RowContext, mix: &Mix) {
+    pub(super) fn seed(&mut self, id: ActionId, context: &RowContext, generator: &Generator) {
         if self.records.contains_key(&id) || self.absent.contains(&id) {
             return;
         }
-        match mix.make(id, context, self.epoch) {
+        match generator.make(id, context, self.epoch) {
             Some(record) => self.put(record),
-            None => self.remove(id),
+            None => self.leave_out(id),
         }
     }
 
-    /// Returns every record as it stands.
-    pub(super) fn all(&mut self, now: Timestamp) -> Vec<Arc<Record>> {
-        self.records
-            .values_mut()
-            .map(|record| shown(record, now).clone())
+    /// Returns every record as of `now`.
+    pub(super) fn all(&mut self, now: Timestamp) -> Vec<Record> {
+        let records = self.records.values_mut();
+        records
+            .map(|record| Record::clone(shown(record, now)))
             .collect()
     }
 
-    /// Returns when the made-up world is as its mix says.
     pub(super) fn epoch(&self) -> Timestamp {
         self.epoch
     }
 
     /// Returns the ids that the service is known not to know.
-    pub(super) fn absent(&self) -> impl Iterator<Item = ActionId> + '_ {
-        self.absent.iter().copied()
+    pub(super) fn absent(&self) -> impl Iterator<Item = &ActionId> {
+        self.absent.iter()
     }
 
-    /// Returns one record as it stands.
+    /// Returns one record as of `now`.
     pub(super) fn find(&mut self, id: ActionId, now: Timestamp) -> Option<&mut Arc<Record>> {
         if !self.records.contains_key(&id)
-            && let Some(mix) = self.unknown_ids.take()
+            && let Some(generator) = self.unknown_ids.take()
         {
-            self.seed(id, &RowContext::default(), &mix);
-            self.unknown_ids = Some(mix);
+            self.seed(id, &RowContext::default(), &generator);
+            self.unknown_ids = Some(generator);
         }
         self.records.get_mut(&id).map(|record| shown(record, now))
     }
 
     /// Reads one action.
-    pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Worked {
+    pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Answer {
         match self.find(id, now) {
-            Some(record) => Worked::only(Answer::Record(record.clone())),
-            None => Worked::refused(Problem::unknown_action()),
+            Some(record) => Answer::Record(record.clone()),
+            None => Answer::Problem(Problem::unknown_action()),
         }
     }
 
     /// Finds what a list shows.
     pub(super) fn list(&mut self, query: &ListQuery, now: Timestamp) -> Vec<Arc<Record>> {
-        let shows = |record: &Record| {
-            record.listed_from.is_none_or(|from| from <= now) && query.passes(record)
-        };
+        let passes = |record: &Arc<Record>| query.passes(record);
         match query.ids() {
             Some(ids) => ids
                 .into_iter()
                 .filter_map(|id| self.find(id, now).cloned())
-                .filter(|record| shows(record))
+                .filter(passes)
                 .collect(),
             None => self
                 .records
                 .values_mut()
-                .map(|record| shown(record, now))
-                .filter(|record| shows(record))
-                .map(|record| record.clone())
+                .map(|record| &*shown(record, now))
+                .filter(|record| passes(record))
+                .cloned()
                 .collect(),
         }
-    }
-
-    /// Returns a machine that some action is about.
-    pub(super) fn machine(&self, id: &str) -> Option<serde_json::Value> {
-        let record = self
-            .records
-            .values()
-            .find(|record| record.machine_id.as_deref() == Some(id))?;
-        Some(serde_json::json!({
-            "@odata.context": "https://api.security.microsoft.com/api/$metadata#Machines/$entity",
-            "id": id, "computerDnsName": record.computer_dns_name, "osPlatform": "Windows11",
-            "healthStatus": "Active", "rbacGroupId": 0, "rbacGroupName": null, "machineTags": [],
-            "lastSeen": format!("{:.7}", record.updated_at),
-        }))
     }
 
     /// Cancels one action, as far as the settings and its state let it.
@@ -156,23 +350,27 @@ impl Actions {
         id: ActionId,
         by: Cancellation,
         settings: CancelSettings,
-    ) -> Worked {
-        let now = by.at;
-        let Some(shared) = self.find(id, now) else {
-            return Worked::refused(Problem::unknown_action());
+    ) -> Answer {
+        let Some(shared) = self.find(id, by.at) else {
+            return Answer::Problem(Problem::unknown_action());
         };
         let record = Arc::make_mut(shared);
         record.cancels = record.cancels.saturating_add(1);
         if record.status.is_final() {
-            return cancel_final(shared, by, settings.of_final);
+            return match settings.of_final {
+                FinalAnswer::Record => Answer::Record(shared.clone()),
+                FinalAnswer::Empty => Answer::Empty,
+                FinalAnswer::NotFound => Answer::Problem(Problem::unknown_action()),
+                FinalAnswer::BadRequest => Answer::Problem(Problem::final_action(400, record)),
+                FinalAnswer::Conflict => Answer::Problem(Problem::final_action(409, record)),
+            };
         }
         // A second cancel of an action that is about to turn changes nothing any more.
         let changed =
-            record.change.is_none() && apply(record, by, record.on_cancel.unwrap_or(settings.open));
-        Worked {
-            answer: Answer::Record(shared.clone()),
-            changed,
-        }
+            record.change.is_none() && record.apply(by, record.on_cancel.unwrap_or(settings.open));
+        let answer = Answer::Record(shared.clone());
+        self.changes += u64::from(changed);
+        answer
     }
 }
 
@@ -181,70 +379,4 @@ fn shown(record: &mut Arc<Record>, now: Timestamp) -> &mut Arc<Record> {
         Arc::make_mut(record).settle(now);
     }
     record
-}
-
-/// Does to an open record what a cancel does; returns whether the cancel is what changes it.
-fn apply(record: &mut Record, by: Cancellation, effect: CancelEffect) -> bool {
-    let now = by.at;
-    let later = |lag| {
-        SignedDuration::try_from(lag)
-            .ok()
-            .and_then(|lag| now.checked_add(lag).ok())
-            .unwrap_or(Timestamp::MAX)
-    };
-    let cancelled = |due, by| Change {
-        due,
-        to: Status::Cancelled,
-        cancellation: Some(by),
-    };
-    match effect {
-        CancelEffect::AtOnce => record.change = Some(cancelled(now, by)),
-        CancelEffect::DoneAnyway => {
-            record.change = Some(cancelled(now, by));
-            record.command_done = true;
-        }
-        CancelEffect::Late(lag) => {
-            let due = later(lag);
-            record.change = Some(cancelled(due, Cancellation { at: due, ..by }));
-        }
-        CancelEffect::TooLate(lag) => {
-            record.change = Some(Change {
-                due: later(lag),
-                to: Status::Succeeded,
-                cancellation: None,
-            });
-            return false;
-        }
-    }
-    record.settle(now);
-    true
-}
-
-fn cancel_final(shared: &mut Arc<Record>, by: Cancellation, answer: FinalAnswer) -> Worked {
-    let status = shared.status.as_str();
-    match answer {
-        FinalAnswer::Record => Worked::only(Answer::Record(shared.clone())),
-        FinalAnswer::Empty => Worked::only(Answer::Empty),
-        FinalAnswer::BadRequest => Worked::refused(Problem::new(
-            400,
-            "BadRequest",
-            format!("The action cannot be cancelled in status {status}."),
-        )),
-        FinalAnswer::NotFound => Worked::refused(Problem::unknown_action()),
-        FinalAnswer::Conflict => Worked::refused(Problem::new(
-            409,
-            "Conflict",
-            format!("The action is already in the final status {status}."),
-        )),
-        FinalAnswer::Overwritten => {
-            let changed = shared.status != Status::Cancelled;
-            if changed {
-                Arc::make_mut(shared).cancel(by);
-            }
-            Worked {
-                answer: Answer::Record(shared.clone()),
-                changed,
-            }
-        }
-    }
 }

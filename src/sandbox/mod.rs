@@ -4,62 +4,30 @@
 //! the client's is shared, so a mistake in the one shows in the other. What the service's documents leave open is a
 //! setting here. It never decides what a client should do, and it must never be reachable from elsewhere than the
 //! caller's listener.
-//!
-//! A call is stamped, counted against the quotas, met by the script of mishaps, worked on and logged in one step under
-//! one lock ([`Sandbox`]); only then is it delayed, spoilt or answered. So what happened to an action does not depend
-//! on whether its caller stayed for the answer.
 
+mod action_json;
+mod actions;
 mod call;
-mod dice;
-mod time;
-
-mod field;
-mod span;
-
-mod fault;
-mod filter;
-mod record;
-
-mod mix;
-mod rule;
-mod wire;
-
-mod script;
+mod connection;
+mod faults;
+mod generate;
+mod oauth;
+mod query;
+mod random;
+mod rate_limit;
+mod response;
+mod routes;
+mod server;
 mod settings;
 
-mod allowance;
-mod query;
-mod token;
-
-mod answer;
-mod line;
-mod log;
-mod sign_in;
-
-mod actions;
-
-mod state;
-
-mod server;
-
-mod routes;
-
-mod serve;
-
-pub use allowance::WorstCount;
-pub use call::CallKind;
-pub use fault::{Fault, FaultKind, Tells, Work};
-pub use line::Severed;
-pub use log::{CallEnd, LoggedCall};
-pub use mix::Mix;
-pub use record::{CancelEffect, Cancellation, Change, Record, Status};
-pub use rule::{Faults, InvalidFaults, Rule, Turn};
-pub use serve::serve;
-pub use server::Sandbox;
+pub use actions::{CancelEffect, Cancellation, Change, Record, Status};
+pub use call::{CallEnd, CallKind, LoggedCall};
+pub use connection::{Severed, serve};
+pub use faults::{Faults, InvalidFaults};
+pub use generate::Generator;
+pub use response::Body;
+pub use server::{Sandbox, SavedSandbox};
 pub use settings::{
-    CallMemory, CancelSettings, FinalAnswer, ListSettings, QuotaSettings, RefusedCalls,
-    RetryAfterForm, SandboxSettings, Sharing, TokenCheck, TokenSettings,
+    CancelSettings, FinalAnswer, InvalidLatency, Latency, SandboxClock, SandboxSettings,
+    TokenSettings, parse_quota,
 };
-pub use span::{InvalidLatency, Latency};
-pub use state::SavedSandbox;
-pub use time::SandboxClock;

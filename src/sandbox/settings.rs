@@ -1,44 +1,63 @@
 //! How one sandbox behaves, resolved before it starts.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
+use crate::clock::{Clock as _, ManualClock};
+use crate::model::{Moment, Uptime, parse_duration};
 use crate::quota::{InvalidWindow, Window, Windows};
 
-use super::call::CallKind;
-use super::mix::Mix;
-use super::record::CancelEffect;
-use super::rule::Faults;
-use super::span::Latency;
-use super::time::SandboxClock;
+use super::actions::CancelEffect;
+use super::faults::Faults;
+use super::generate::Generator;
+use super::random;
 
 /// Everything that can be chosen. The default is a service that knows no action, enforces the documented quotas and
 /// never fails.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// The allowances.
-    pub quota: QuotaSettings,
+    /// What each endpoint allows each tenant and app.
+    pub quota: Windows,
     /// How long each answer takes.
     pub latency: Latency,
     /// What goes wrong.
     pub faults: Faults,
-    /// What the dice of latency and faults start from.
+    /// What latency and faults are drawn from.
     pub seed: u64,
     /// Who may call, and what tokens are handed out.
     pub tokens: TokenSettings,
     /// What a cancel does.
     pub cancels: CancelSettings,
-    /// How lists behave.
-    pub lists: ListSettings,
-    /// What an id is that nobody seeded; without a mix it is unknown to the service.
-    pub unknown_ids: Option<Mix>,
-    /// Whether calls are remembered.
-    pub memory: CallMemory,
+    /// The most records on a page of a list.
+    pub page: usize,
+    /// The longest path and query that is read; 414 beyond.
+    pub url_limit: Option<usize>,
+    /// Makes up actions that nobody seeded; without it the service doesn't know them.
+    pub unknown_ids: Option<Generator>,
+    /// Whether every call is kept for [`Sandbox::log`](super::Sandbox::log), in memory that grows with each.
+    pub keeps_calls: bool,
     /// The time.
     pub clock: SandboxClock,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            quota: Windows::documented(),
+            latency: Latency::NONE,
+            faults: Faults::default(),
+            seed: 0,
+            tokens: TokenSettings::default(),
+            cancels: CancelSettings::default(),
+            page: 10_000,
+            url_limit: None,
+            unknown_ids: None,
+            keeps_calls: true,
+            clock: SandboxClock::Real(Instant::now()),
+        }
+    }
 }
 
 impl SandboxSettings {
@@ -48,160 +67,88 @@ impl SandboxSettings {
         let faults = "503@on=cancel,nth=9;503:1s@on=cancel,nth=31;applied-reset@on=cancel,nth=23;\
                       429-storm:2s@on=cancel,after=60,count=4";
         Self {
-            quota: QuotaSettings::same_for_all(Windows::documented().scaled_down(factor)),
+            quota: Windows::documented().scaled_down(factor),
             latency: Latency::between(Duration::from_millis(40), Duration::from_millis(120)),
-            // The text is a constant that a test reads; a mistake in it would cost the demo its mishaps, no more.
+            // A test reads this constant.
             faults: Faults::parse(faults).unwrap_or_default(),
             seed,
-            unknown_ids: Some(Mix::believable(seed)),
+            unknown_ids: Some(Generator::believable(seed)),
+            keeps_calls: false,
             ..Self::default()
         }
     }
 }
 
-/// Whether calls are remembered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CallMemory {
-    /// Every call, until the sandbox ends.
-    #[default]
-    Kept,
-    /// None: for measuring and for long runs.
-    Off,
+/// Reads `none`, or windows separated by commas (`100/1m,1500/1h`).
+///
+/// # Errors
+/// Returns the window that cannot be used.
+pub fn parse_quota(text: &str) -> Result<Windows, InvalidWindow> {
+    if text.trim() == "none" {
+        return Ok(Windows::none());
+    }
+    let windows: Result<_, _> = text.split(',').map(Window::parse).collect();
+    Ok(Windows::new(windows?))
 }
 
-/// Whether reading single actions has an allowance of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// It has.
-    #[default]
-    Separate,
-    /// Reads of one action take room in the cancels' windows.
-    GetWithCancel,
+/// How long an answer takes: at least the first, at most the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    least: Duration,
+    most: Duration,
 }
 
-/// Whether a refused call takes room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RefusedCalls {
-    /// It takes none.
-    #[default]
-    Free,
-    /// It takes room as any other.
-    Counted,
-}
+/// A text that is no latency.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a latency, for example 50ms, 50ms..150ms or none")]
+pub struct InvalidLatency(String);
 
-/// In what form a 429 says when to come back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RetryAfterForm {
-    /// In whole seconds, at least one.
-    #[default]
-    Seconds,
-    /// As a date.
-    HttpDate,
-    /// Not at all; the text still has its hint.
-    Absent,
-    /// In a thousand million seconds, as a broken gateway might.
-    Absurd,
-}
+impl Latency {
+    /// No latency at all.
+    pub const NONE: Latency = Latency {
+        least: Duration::ZERO,
+        most: Duration::ZERO,
+    };
 
-/// The allowances.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuotaSettings {
-    /// For cancels.
-    pub cancel: Windows,
-    /// For reads of one action, and of machines.
-    pub get: Windows,
-    /// For lists.
-    pub list: Windows,
-    /// Which of them are one.
-    pub sharing: Sharing,
-    /// What refused calls cost.
-    pub refused_calls: RefusedCalls,
-    /// How a refusal says when to come back.
-    pub retry_after: RetryAfterForm,
-}
-
-impl QuotaSettings {
-    /// Returns the same windows for every endpoint, each counted apart.
-    pub fn same_for_all(windows: Windows) -> Self {
+    /// Returns a latency between the two, whichever is the longer.
+    pub fn between(one: Duration, other: Duration) -> Self {
         Self {
-            cancel: windows.clone(),
-            get: windows.clone(),
-            list: windows,
-            sharing: Sharing::Separate,
-            refused_calls: RefusedCalls::Free,
-            retry_after: RetryAfterForm::Seconds,
+            least: one.min(other),
+            most: one.max(other),
         }
     }
 
-    /// Reads `none`, or windows parted by commas (`100/1m,1500/1h`) that hold for every endpoint.
+    /// Reads `none`, `50ms` or `50ms..150ms`.
     ///
     /// # Errors
-    /// Returns the window that cannot be used.
-    pub fn parse(text: &str) -> Result<Self, InvalidWindow> {
-        let windows = match text.trim() {
-            "none" => Windows::none(),
-            list => Windows::new(
-                list.split(',')
-                    .map(Window::parse)
-                    .collect::<Result<_, _>>()?,
-            ),
-        };
-        Ok(Self::same_for_all(windows))
-    }
-
-    pub(super) fn windows(&self, kind: CallKind) -> &[Window] {
-        match kind {
-            CallKind::Cancel => self.cancel.as_slice(),
-            CallKind::Get | CallKind::Machine => self.get.as_slice(),
-            CallKind::List => self.list.as_slice(),
-            CallKind::Token => &[],
+    /// Returns the text where it is none of these.
+    pub fn parse(text: &str) -> Result<Self, InvalidLatency> {
+        if text.trim() == "none" {
+            return Ok(Self::NONE);
+        }
+        let (least, most) = text.split_once("..").unwrap_or((text, text));
+        match (parse_duration(least), parse_duration(most)) {
+            (Some(least), Some(most)) if least <= most => Ok(Self { least, most }),
+            _ => Err(InvalidLatency(text.to_owned())),
         }
     }
-}
 
-impl Default for QuotaSettings {
-    fn default() -> Self {
-        Self::same_for_all(Windows::documented())
-    }
-}
-
-impl FromStr for QuotaSettings {
-    type Err = InvalidWindow;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text)
-    }
-}
-
-impl fmt::Display for QuotaSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.get == self.cancel && self.list == self.cancel {
-            self.cancel.fmt(f)
-        } else {
-            write!(
-                f,
-                "cancel {}; get {}; list {}",
-                self.cancel, self.get, self.list
-            )
+    /// Returns the latency that random `bits` choose.
+    pub(super) fn draw(self, bits: u64) -> Duration {
+        if self.least == self.most {
+            return self.least;
         }
+        let spread = self.most.saturating_sub(self.least);
+        self.least + spread.mul_f64(random::fraction(bits))
     }
-}
-
-/// Which tokens are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokenCheck {
-    /// Any text.
-    #[default]
-    Any,
-    /// Only what this sandbox handed out, while it is valid, for the right audience, with the right roles.
-    Strict,
 }
 
 /// Who may call, and what tokens are handed out.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// Which tokens are taken.
-    pub check: TokenCheck,
+    /// Takes only tokens that this sandbox handed out, while they are valid, for the right audience and with the right
+    /// roles; else any text will do.
+    pub strict: bool,
     /// How long a token is valid.
     pub lifetime: Duration,
     /// The one client secret that is right; any is where there is none.
@@ -225,13 +172,22 @@ impl Default for TokenSettings {
             "Machine.StopAndQuarantine",
         ];
         Self {
-            check: TokenCheck::Any,
+            strict: false,
             lifetime: Duration::from_secs(3599),
             secret: None,
             tenants: Vec::new(),
             roles: roles.map(str::to_owned).to_vec(),
         }
     }
+}
+
+/// What a cancel does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CancelSettings {
+    /// To an open action.
+    pub open: CancelEffect,
+    /// To a final one.
+    pub of_final: FinalAnswer,
 }
 
 /// What a cancel of a final action answers.
@@ -248,39 +204,26 @@ pub enum FinalAnswer {
     NotFound,
     /// 409.
     Conflict,
-    /// 200 with the record turned Cancelled, whatever it was.
-    Overwritten,
 }
 
-/// What a cancel does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CancelSettings {
-    /// To an open action.
-    pub open: CancelEffect,
-    /// To a final one.
-    pub of_final: FinalAnswer,
+/// The clock by which the sandbox counts windows, delays and stamps.
+#[derive(Clone, Debug)]
+pub enum SandboxClock {
+    /// The machine's clocks; uptimes count from the given instant.
+    // Not the program's own clock: a fault in that one would then cancel itself out.
+    Real(Instant),
+    /// A clock that a test moves.
+    Manual(ManualClock),
 }
 
-/// How lists behave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListSettings {
-    /// How long an action that was just added is missing from lists.
-    pub lag: Duration,
-    /// How many records a page holds at most.
-    pub page: usize,
-    /// The longest path and query that is read; 414 beyond.
-    pub url_limit: Option<usize>,
-    /// The host to which a `nextLink` points, with its scheme; the caller's own where there is none.
-    pub next_link_host: Option<String>,
-}
-
-impl Default for ListSettings {
-    fn default() -> Self {
-        Self {
-            lag: Duration::ZERO,
-            page: 10_000,
-            url_limit: None,
-            next_link_host: None,
+impl SandboxClock {
+    pub(super) fn now(&self) -> Moment {
+        match self {
+            Self::Real(start) => Moment {
+                uptime: Uptime::from_nanos(0).after(start.elapsed()),
+                wall: Timestamp::now(),
+            },
+            Self::Manual(clock) => clock.now(),
         }
     }
 }
@@ -290,19 +233,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_goes_wrong_in_all_the_ways_it_promises() {
+    fn the_demo_has_its_faults_and_quotas_read_as_people_write_them() {
         let demo = SandboxSettings::demo(10, 1);
-        assert_eq!(demo.faults.as_slice().len(), 4);
+        assert_eq!(demo.faults.len(), 4);
         assert_eq!(demo.quota.to_string(), "100/6s, 1500/6m");
+        let quota = parse_quota("100/1m,1500/1h").unwrap();
+        assert_eq!(quota, Windows::documented());
+        assert!(parse_quota("none").unwrap().is_empty());
+        assert!(parse_quota("100/1m,").is_err());
     }
 
     #[test]
-    fn quotas_read_as_people_write_them() {
-        assert_eq!(
-            QuotaSettings::parse("100/1m,1500/1h").unwrap(),
-            QuotaSettings::default()
-        );
-        assert!(QuotaSettings::parse("none").unwrap().cancel.is_empty());
-        assert!(QuotaSettings::parse("100/1m,").is_err());
+    fn a_latency_is_a_time_or_a_range_and_is_drawn_from_within() {
+        for text in ["", "x", "150ms..50ms", "-5ms", "5", "1s..", "..1s"] {
+            assert!(Latency::parse(text).is_err(), "{text}");
+        }
+        let fixed = Latency::parse("50ms").unwrap();
+        assert_eq!(fixed.draw(u64::MAX), Duration::from_millis(50));
+        assert_eq!(Latency::parse("none").unwrap(), Latency::NONE);
+        let range = Latency::parse("50ms..150ms").unwrap();
+        for bits in [0, 1, u64::MAX / 2, u64::MAX] {
+            assert!((range.least..=range.most).contains(&range.draw(bits)));
+        }
     }
 }

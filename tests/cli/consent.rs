@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mde_cancel::sandbox::{CallKind, Faults, Status, TokenCheck};
+use mde_cancel::sandbox::{CallKind, Faults, Status};
 use rustix::pty::OpenptFlags;
 
 use crate::support::{LiveSandbox, nth_id};
@@ -371,7 +371,7 @@ fn where_nothing_is_to_be_sent_nobody_is_asked() {
 
 #[test]
 fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
-    let live = LiveSandbox::start(|settings| settings.tokens.check = TokenCheck::Strict);
+    let live = LiveSandbox::start(|settings| settings.tokens.strict = true);
     live.isolates(1..=3, Status::Pending);
     let token = live.sandbox.token(TENANT, APP);
     let place = Place::of(live, 3);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use mde_cancel::model::{ActionId, Outcome, RowContext};
 use mde_cancel::quota::Windows;
 use mde_cancel::sandbox::{
-    CallEnd, CallKind, Faults, Latency, LoggedCall, Mix, QuotaSettings, Sandbox, SandboxSettings,
+    CallEnd, CallKind, Faults, Generator, Latency, LoggedCall, Sandbox, SandboxSettings,
 };
 use mde_cancel::store::Reader;
 use rand::rngs::SmallRng;
@@ -69,19 +69,19 @@ impl World {
     fn new(faults: &str) -> Self {
         let windows = Windows::new(WINDOWS.iter().map(|text| text.parse().unwrap()).collect());
         let sandbox = Sandbox::new(SandboxSettings {
-            quota: QuotaSettings::same_for_all(windows.clone()),
+            quota: windows.clone(),
             latency: Latency::between(Duration::from_millis(5), Duration::from_millis(60)),
             faults: Faults::parse(faults).unwrap(),
             seed: 1,
             ..SandboxSettings::default()
         });
         // A missing action would be looked for again after half a minute.
-        let mix = Mix {
+        let generator = Generator {
             missing: 0,
-            ..Mix::believable(3)
+            ..Generator::believable(3)
         };
         let ids = (1..=ACTIONS + OTHERS).map(|number| (nth_id(number), RowContext::default()));
-        sandbox.seed_from(ids, &mix);
+        sandbox.seed_from(ids, &generator);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -342,7 +342,7 @@ fn assert_quotas_kept(sandbox: &Sandbox, windows: &Windows) {
             let allowed = window.limit.get() as usize;
             assert!(
                 most <= allowed,
-                "{most} calls of {kind} within {:?}",
+                "{most} calls of {kind:?} within {:?}",
                 window.period
             );
         }

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mde_cancel::model::ActionId;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{
-    CallKind, Faults, LoggedCall, QuotaSettings, Record, Sandbox, SandboxSettings, Status,
-};
+use mde_cancel::sandbox::{CallKind, Faults, LoggedCall, Record, Sandbox, SandboxSettings, Status};
 
 use crate::support::nth_id;
 
@@ -27,11 +25,11 @@ impl Tenant {
     /// gives out `bound` records at once.
     fn with(count: usize, bound: usize, faults: &str) -> Self {
         let mut settings = SandboxSettings {
-            quota: QuotaSettings::same_for_all(Windows::none()),
+            quota: Windows::none(),
             faults: Faults::parse(faults).unwrap(),
             ..SandboxSettings::default()
         };
-        settings.lists.page = bound;
+        settings.page = bound;
         let sandbox = Sandbox::new(settings);
         for number in 1..=count {
             sandbox.add(action(number));
@@ -48,7 +46,7 @@ impl Tenant {
         let served = sandbox.clone();
         runtime.spawn(async move {
             let never = std::future::pending::<()>();
-            mde_cancel::sandbox::serve(listener, served, never).await
+            mde_cancel::sandbox::serve(listener, served, never).await;
         });
         Self {
             sandbox,

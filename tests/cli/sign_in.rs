@@ -7,9 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mde_cancel::model::RowContext;
-use mde_cancel::sandbox::{
-    CallKind, Mix, QuotaSettings, Sandbox, SandboxSettings, TokenCheck, TokenSettings, serve,
-};
+use mde_cancel::quota::Windows;
+use mde_cancel::sandbox::{CallKind, Generator, Sandbox, SandboxSettings, TokenSettings, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -37,15 +36,15 @@ impl Place {
     fn with(actions: usize, tokens: TokenSettings) -> Self {
         let sandbox = Sandbox::new(SandboxSettings {
             tokens: TokenSettings {
-                check: TokenCheck::Strict,
+                strict: true,
                 ..tokens
             },
-            quota: QuotaSettings::parse("none").unwrap(),
+            quota: Windows::none(),
             ..SandboxSettings::default()
         });
         let ids: Vec<_> = (1..=actions).map(nth_id).collect();
         let rows = ids.iter().map(|&id| (id, RowContext::default()));
-        sandbox.seed_from(rows, &Mix::all_pending(1));
+        sandbox.seed_from(rows, &Generator::all_pending(1));
         let folder = tempfile::tempdir().unwrap();
         let texts: Vec<_> = ids.iter().map(ToString::to_string).collect();
         std::fs::write(folder.path().join("ids.txt"), texts.join("\n")).unwrap();

@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 
 use mde_cancel::model::{ActionType, RowContext};
 use mde_cancel::quota::{Window, Windows};
-use mde_cancel::sandbox::{
-    CallKind, Mix, QuotaSettings, Sandbox, SandboxSettings, TokenCheck, TokenSettings, serve,
-};
+use mde_cancel::sandbox::{CallKind, Generator, Sandbox, SandboxSettings, TokenSettings, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -36,15 +34,15 @@ impl Place {
     fn with(tenants: usize) -> Self {
         let sandbox = Sandbox::new(SandboxSettings {
             tokens: TokenSettings {
-                check: TokenCheck::Strict,
+                strict: true,
                 secret: Some(SECRET.into()),
                 ..TokenSettings::default()
             },
-            quota: QuotaSettings::same_for_all(Windows::new(vec![Window::parse("5/1s").unwrap()])),
+            quota: Windows::new(vec![Window::parse("5/1s").unwrap()]),
             ..SandboxSettings::default()
         });
         let rows = (1..=tenants * EACH).map(|number| (nth_id(number), isolate()));
-        sandbox.seed_from(rows, &Mix::all_pending(1));
+        sandbox.seed_from(rows, &Generator::all_pending(1));
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -24,7 +24,6 @@ const FLOORS: &[(&str, u8)] = &[
 /// The only places that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
     ("askama", &["report"]),
-    ("axum", &["sandbox"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
@@ -34,9 +33,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("csv_core", &["input"]),
     ("etcetera", &["platform"]),
     ("governor", &["quota"]),
+    ("http_body_util", &["sandbox"]),
+    ("hyper", &["sandbox"]),
+    ("hyper_util", &["api", "sandbox"]),
     ("indicatif", &["cli"]),
     ("reqwest", &["api", "auth"]),
-    ("ring", &["auth", "input"]),
+    ("ring", &["auth", "input", "sandbox"]),
     ("rusqlite", &["store"]),
     ("rustix", &["clock", "platform"]),
     ("rustls", &["api"]),

@@ -16,7 +16,7 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::{Faults, QuotaSettings, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxSettings, Status};
 use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, RunKey, ScopeKey, Store};
 use secrecy::SecretString;
 
@@ -38,7 +38,7 @@ impl Bench {
     /// `faults` says, on a clock a hundred times as fast as the real one.
     async fn with(count: usize, faults: &str, change: impl FnOnce(&mut SandboxSettings)) -> Self {
         let mut settings = SandboxSettings {
-            quota: QuotaSettings::same_for_all(Windows::none()),
+            quota: Windows::none(),
             faults: Faults::parse(faults).unwrap(),
             ..SandboxSettings::default()
         };
@@ -276,7 +276,7 @@ async fn no_wait_for_another_try_outlasts_the_patience() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_is_too_long_is_halved_and_one_that_is_wrong_is_refused() {
-    let mut bench = Bench::with(90, "", |settings| settings.lists.url_limit = Some(1_500)).await;
+    let mut bench = Bench::with(90, "", |settings| settings.url_limit = Some(1_500)).await;
     assert_eq!(bench.reads.by_ids(&ids(1..=90)).await.unwrap().len(), 90);
     let statuses = bench.statuses();
     assert_eq!(statuses[..2], [Some(414), Some(414)]);

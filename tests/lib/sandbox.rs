@@ -1,21 +1,19 @@
 //! The imitation of the service, by its addresses and over real sockets: what it answers, counts, spoils and records.
 
 mod cancels;
-mod mishaps;
+mod faults;
 mod quotas;
 mod sockets;
 mod worlds;
 
-use axum::body::Body;
-use axum::http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
 use mde_cancel::clock::ManualClock;
 use mde_cancel::model::{ActionId, Moment, Uptime};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{
-    Faults, QuotaSettings, Record, Sandbox, SandboxClock, SandboxSettings, Status,
-};
+use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxClock, SandboxSettings, Status};
 use serde_json::Value;
-use tower::ServiceExt as _;
 
 const START: &str = "2026-02-03T04:05:06.1234567Z";
 
@@ -34,7 +32,7 @@ fn quiet() -> (SandboxSettings, ManualClock) {
         wall: START.parse().unwrap(),
     });
     let settings = SandboxSettings {
-        quota: QuotaSettings::same_for_all(Windows::none()),
+        quota: Windows::none(),
         clock: SandboxClock::Manual(clock.clone()),
         ..SandboxSettings::default()
     };
@@ -72,10 +70,10 @@ impl Answered {
     }
 }
 
-async fn send(sandbox: &Sandbox, request: Request<Body>) -> Answered {
-    let response = sandbox.router().oneshot(request).await.unwrap();
+async fn send(sandbox: &Sandbox, request: Request<Full<Bytes>>) -> Answered {
+    let response = sandbox.respond(request).await.unwrap();
     let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let bytes = body.collect().await.unwrap().to_bytes();
     Answered {
         status: parts.status.as_u16(),
         body: String::from_utf8(bytes.to_vec()).unwrap(),
@@ -83,14 +81,14 @@ async fn send(sandbox: &Sandbox, request: Request<Body>) -> Answered {
     }
 }
 
-fn request(method: &str, path: &str, token: &str, body: &str) -> Request<Body> {
+fn request(method: &str, path: &str, token: &str, body: &str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(path)
         .header("host", "127.0.0.1:1")
         .header("authorization", format!("Bearer {token}"))
         .header("content-type", "application/json")
-        .body(Body::from(body.to_owned()))
+        .body(body.to_owned().into())
         .unwrap()
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::sandbox::{Faults, Latency, QuotaSettings as SandboxQuota};
+use crate::quota::Windows;
+use crate::sandbox::{Faults, Latency, parse_quota};
 
 use super::value;
 
@@ -28,8 +29,8 @@ pub struct SandboxArgs {
     )]
     pub actions: u32,
     /// Enforce these windows for each endpoint, or `none`
-    #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = SandboxQuota::parse)]
-    pub quota: SandboxQuota,
+    #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
+    pub quota: Windows,
     /// Take so long for each answer: a time, a range such as 50ms..150ms, or `none`
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
     pub latency: Latency,

@@ -15,7 +15,7 @@ use crate::cli::text::Count;
 use crate::input;
 use crate::input::{Input, InputSettings};
 use crate::sandbox;
-use crate::sandbox::{Mix, Sandbox};
+use crate::sandbox::{Generator, Sandbox};
 
 /// What made-up actions are thrown from: the same command shows the same world each time.
 const SEED: u64 = 1;
@@ -53,24 +53,23 @@ pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result
         .local_addr()
         .map_err(|error| Failure::new(FailureKind::Fault, error))?;
     print(&greeting(address, &seeded)).map_err(Failure::of_output)?;
-    sandbox::serve(listener, sandbox, stop)
-        .await
-        .map_err(|error| Failure::new(FailureKind::Fault, error))
+    sandbox::serve(listener, sandbox, stop).await;
+    Ok(())
 }
 
 /// Makes up the actions that there are at the start, and returns what they were made from.
 fn plant(sandbox: &Sandbox, seed: Seed) -> Result<Count<'static>, Failure> {
-    let mix = Mix::believable(SEED);
+    let generator = Generator::believable(SEED);
     match seed {
         Seed::Generated(count) => {
-            let ids = sandbox.generate(count.into(), &mix);
+            let ids = sandbox.generate(count.into(), &generator);
             Ok(Count::new(ids.len() as u64, "action"))
         }
-        Seed::Input(input) => Ok(Count::new(plant_input(sandbox, input, &mix)?, "row")),
+        Seed::Input(input) => Ok(Count::new(plant_input(sandbox, input, &generator)?, "row")),
     }
 }
 
-fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failure> {
+fn plant_input(sandbox: &Sandbox, input: Input, generator: &Generator) -> Result<u64, Failure> {
     let unusable = |error| Failure::new(FailureKind::Usage, error);
     let mut actions = 0;
     for mut open in input::open(&[input], &InputSettings::default()).map_err(unusable)? {
@@ -80,7 +79,7 @@ fn plant_input(sandbox: &Sandbox, input: Input, mix: &Mix) -> Result<u64, Failur
             let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
             let known: Vec<_> = known.collect();
             actions += known.len() as u64;
-            sandbox.seed_from(known, mix);
+            sandbox.seed_from(known, generator);
             ControlFlow::Continue(())
         });
         read.map_err(unusable)?;

@@ -19,7 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
 use crate::input::{Input, InputSettings, open};
 use crate::model::{Destination, RunId, Scope};
-use crate::sandbox::{Mix, Sandbox, SandboxSettings, serve};
+use crate::sandbox::{Generator, Sandbox, SandboxSettings, serve};
 
 use super::service_error::ServiceError;
 use super::sign_in::{credential, first_token, trust, user_agent};
@@ -203,7 +203,7 @@ impl Service {
         let (keep, stopped) = oneshot::channel::<()>();
         tokio::spawn(serve(listener, sandbox, async {
             // An error means that the run is over, too.
-            drop(stopped.await);
+            stopped.await.ok();
         }));
         let base =
             Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
@@ -319,7 +319,7 @@ fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result
         });
         read.ok();
     }
-    sandbox.seed_from(seeds, &Mix::believable(SANDBOX_SEED));
+    sandbox.seed_from(seeds, &Generator::believable(SANDBOX_SEED));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::args::SandboxArgs;
 use crate::input::Input;
-use crate::sandbox::{SandboxSettings, TokenCheck};
+use crate::sandbox::SandboxSettings;
 
 /// How the `sandbox` command serves.
 #[derive(Clone, Debug)]
@@ -35,12 +35,11 @@ impl ServeSettings {
             quota: typed.quota,
             latency: typed.latency,
             faults: typed.faults.unwrap_or_default(),
+            keeps_calls: false,
             ..SandboxSettings::default()
         };
         sandbox.tokens.lifetime = typed.token_lifetime;
-        if typed.strict_tokens {
-            sandbox.tokens.check = TokenCheck::Strict;
-        }
+        sandbox.tokens.strict = typed.strict_tokens;
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, typed.port)),
             seed: match typed.seed {

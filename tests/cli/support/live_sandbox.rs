@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{CallKind, QuotaSettings, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{CallKind, Record, Sandbox, SandboxSettings, Status};
 use tokio::runtime::Runtime;
 
 use super::nth_id;
@@ -19,7 +19,7 @@ impl LiveSandbox {
     /// Starts one that has no quota, no delay and no action.
     pub(crate) fn start(change: impl FnOnce(&mut SandboxSettings)) -> Self {
         let mut settings = SandboxSettings {
-            quota: QuotaSettings::same_for_all(Windows::none()),
+            quota: Windows::none(),
             ..SandboxSettings::default()
         };
         change(&mut settings);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use mde_cancel::cli::commands::serve_sandbox;
 use mde_cancel::cli::settings::{CommandSettings, Seed, ServeSettings};
 use mde_cancel::input::Input;
+use mde_cancel::sandbox::Latency;
 
 use super::{Typing, typing};
 
@@ -21,23 +22,22 @@ fn a_sandbox_listens_on_a_loopback_address_and_needs_no_state_folder() {
     assert_eq!(serve.address, SocketAddr::from(([127, 0, 0, 1], 0)));
     assert_eq!(serve.seed, Seed::Generated(1000));
     assert_eq!(serve.sandbox.quota.to_string(), "100/1m, 1500/1h");
-    assert_eq!(serve.sandbox.latency.to_string(), "none");
-    assert!(serve.sandbox.faults.as_slice().is_empty() && serve.log.is_none());
+    assert_eq!(serve.sandbox.latency, Latency::NONE);
+    assert!(serve.sandbox.faults.is_empty() && serve.log.is_none());
 }
 
 #[test]
 fn every_flag_of_the_sandbox_arrives() {
-    use mde_cancel::sandbox::TokenCheck;
     let serve = settings(typing(
         "sandbox --port 8642 --seed - --quota none --latency 5ms --faults 503@every=7;hang@nth=12 \
          --strict-tokens --log calls.jsonl",
     ));
     assert_eq!(serve.address.port(), 8642);
     assert_eq!(serve.seed, Seed::Input(Input::Stdin));
-    assert!(serve.sandbox.quota.cancel.is_empty());
-    assert_eq!(serve.sandbox.latency.to_string(), "5ms");
-    assert_eq!(serve.sandbox.faults.as_slice().len(), 2);
-    assert_eq!(serve.sandbox.tokens.check, TokenCheck::Strict);
+    assert!(serve.sandbox.quota.is_empty());
+    assert_eq!(serve.sandbox.latency, Latency::parse("5ms").unwrap());
+    assert_eq!(serve.sandbox.faults.len(), 2);
+    assert!(serve.sandbox.tokens.strict && !serve.sandbox.keeps_calls);
     assert_eq!(serve.log.unwrap().to_str(), Some("calls.jsonl"));
     let few = settings(typing("sandbox --actions 3"));
     assert_eq!(few.seed, Seed::Generated(3));

@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use mde_cancel::sandbox::{
-    CancelEffect, CancelSettings, FinalAnswer, Sandbox, SandboxSettings, Status, TokenCheck,
-    TokenSettings,
+    CancelEffect, CancelSettings, FinalAnswer, Sandbox, SandboxSettings, Status, TokenSettings,
 };
 
 use super::{cancel, get, id, quiet, record, request, send};
 
 #[tokio::test]
-async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing_unless_told_to() {
+async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing() {
     for (choice, status) in [
         (FinalAnswer::Record, 200),
         (FinalAnswer::Empty, 200),
         (FinalAnswer::BadRequest, 400),
         (FinalAnswer::NotFound, 404),
         (FinalAnswer::Conflict, 409),
-        (FinalAnswer::Overwritten, 200),
     ] {
         for before in [
             Status::Succeeded,
@@ -36,20 +34,14 @@ async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing_unless
             sandbox.add(record(1, before));
             let answer = cancel(&sandbox, 1).await;
             assert_eq!(answer.status, status, "{choice:?} {before:?}");
-            let after = match choice {
-                FinalAnswer::Overwritten => Status::Cancelled,
-                _ => before,
-            };
             assert_eq!(
                 sandbox.action(id(1)).unwrap().status,
-                after,
+                before,
                 "{choice:?} {before:?}"
             );
-            assert_eq!(sandbox.log()[0].changed, after != before);
+            assert!(!sandbox.log()[0].changed);
             match choice {
-                FinalAnswer::Record | FinalAnswer::Overwritten => {
-                    assert_eq!(answer.json()["status"], after.as_str());
-                }
+                FinalAnswer::Record => assert_eq!(answer.json()["status"], before.as_str()),
                 FinalAnswer::Empty => assert_eq!(answer.body, ""),
                 _ => assert!(!answer.code().is_empty()),
             }
@@ -161,7 +153,6 @@ async fn a_call_that_lacks_what_the_service_needs_is_refused_in_its_words() {
     );
     assert_eq!(get(&sandbox, "/api/machineactions/x").await.status, 400);
     assert_eq!(cancel(&sandbox, 2).await.code(), "ResourceNotFound");
-    assert_eq!(get(&sandbox, "/api/machines/0").await.status, 404);
     assert_eq!(get(&sandbox, "/elsewhere").await.status, 404);
     assert_eq!(sandbox.action(id(1)).unwrap().status, Status::Pending);
     assert_eq!(sandbox.cancels_of(id(1)), 0);
@@ -172,7 +163,7 @@ async fn strict_tokens_are_ours_valid_and_carry_the_role() {
     let (settings, clock) = quiet();
     let sandbox = Sandbox::new(SandboxSettings {
         tokens: TokenSettings {
-            check: TokenCheck::Strict,
+            strict: true,
             lifetime: Duration::from_secs(60),
             roles: vec!["Machine.Scan".to_owned()],
             ..TokenSettings::default()
@@ -205,22 +196,8 @@ async fn strict_tokens_are_ours_valid_and_carry_the_role() {
         send(&sandbox, cancelling()).await.json()["cancellationRequestor"],
         "app1"
     );
-    assert_eq!(sandbox.log()[1].party, "t1/app1");
+    assert_eq!(sandbox.log()[1].client, "t1/app1");
     clock.advance(Duration::from_secs(60));
     assert_eq!(send(&sandbox, cancelling()).await.status, 401);
     assert_eq!(cancel(&sandbox, 1).await.status, 401);
-    let wrong = send(
-        &sandbox,
-        request(
-            "POST",
-            "/t1/oauth2/token",
-            "",
-            "grant_type=client_credentials",
-        ),
-    )
-    .await;
-    assert_eq!(
-        (wrong.status, wrong.json()["error"].as_str()),
-        (400, Some("invalid_request"))
-    );
 }

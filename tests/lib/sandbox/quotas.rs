@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_cancel::quota::{Window, Windows};
-use mde_cancel::sandbox::{
-    CallKind, ListSettings, QuotaSettings, RetryAfterForm, Sandbox, SandboxSettings, Status,
-};
+use mde_cancel::sandbox::{Sandbox, SandboxSettings, Status};
 
 use super::{cancel, get, id, list, listed, quiet, record, request, send};
 
@@ -14,7 +12,7 @@ use super::{cancel, get, id, list, listed, quiet, record, request, send};
 async fn both_documented_windows_are_kept_to_the_nanosecond_and_named_in_the_refusal() {
     let (settings, clock) = quiet();
     let sandbox = Sandbox::new(SandboxSettings {
-        quota: QuotaSettings::default(),
+        quota: Windows::documented(),
         ..settings
     });
     sandbox.add(record(1, Status::Pending));
@@ -53,38 +51,6 @@ async fn both_documented_windows_are_kept_to_the_nanosecond_and_named_in_the_ref
     assert_eq!(refused.header("retry-after"), Some("2700"));
     assert_eq!(get(&sandbox, "/api/machineactions").await.status, 200);
     assert_eq!(sandbox.violations(), 3);
-    let worst = sandbox.worst_counts();
-    let of_cancels: Vec<_> = worst
-        .iter()
-        .filter(|worst| worst.kind == CallKind::Cancel)
-        .map(|worst| worst.count)
-        .collect();
-    assert_eq!(of_cancels, [102, 1503]);
-}
-
-#[tokio::test]
-async fn a_refusal_tells_when_to_come_back_in_the_form_that_was_chosen() {
-    for (form, expected) in [
-        (RetryAfterForm::Seconds, Some("60")),
-        (
-            RetryAfterForm::HttpDate,
-            Some("Tue, 03 Feb 2026 04:06:07 GMT"),
-        ),
-        (RetryAfterForm::Absent, None),
-        (RetryAfterForm::Absurd, Some("1000000000")),
-    ] {
-        let (settings, _) = quiet();
-        let windows = Windows::new(vec![Window::parse("1/1m").unwrap()]);
-        let sandbox = Sandbox::new(SandboxSettings {
-            quota: QuotaSettings {
-                retry_after: form,
-                ..QuotaSettings::same_for_all(windows)
-            },
-            ..settings
-        });
-        cancel(&sandbox, 1).await;
-        assert_eq!(cancel(&sandbox, 1).await.header("retry-after"), expected);
-    }
 }
 
 #[tokio::test]
@@ -92,7 +58,7 @@ async fn quotas_are_counted_by_the_tenant_and_app_of_the_token() {
     let (settings, _) = quiet();
     let windows = Windows::new(vec![Window::parse("1/1m").unwrap()]);
     let sandbox = Sandbox::new(SandboxSettings {
-        quota: QuotaSettings::same_for_all(windows),
+        quota: windows,
         ..settings
     });
     let path = format!("/api/machineactions/{}", id(1));
@@ -109,7 +75,7 @@ async fn quotas_are_counted_by_the_tenant_and_app_of_the_token() {
 }
 
 #[tokio::test]
-async fn lists_filter_order_count_and_select_as_asked() {
+async fn lists_filter_and_order_as_asked() {
     let (settings, _) = quiet();
     let sandbox = Sandbox::new(settings);
     for number in 1..=5_u8 {
@@ -128,11 +94,11 @@ async fn lists_filter_order_count_and_select_as_asked() {
             vec![("$filter", "requestor eq 'o''neil@corp.example'")],
             vec!["03"],
         ),
-        (vec![("$filter", "status ne 'Pending'")], vec!["03"]),
         (
-            vec![("$filter", ids.as_str()), ("$orderby", "id")],
-            vec!["02", "04"],
+            vec![("$filter", "(status eq 'Succeeded' or id eq 'x')")],
+            vec!["03"],
         ),
+        (vec![("$filter", ids.as_str())], vec!["04", "02"]),
         (
             vec![(
                 "$filter",
@@ -153,18 +119,6 @@ async fn lists_filter_order_count_and_select_as_asked() {
         assert_eq!(listed(&answer), expected, "{options:?}");
         assert!(answer.json().get("@odata.nextLink").is_none());
     }
-    let answer = list(
-        &sandbox,
-        &[("$count", "true"), ("$top", "1"), ("$select", "id,status")],
-    )
-    .await;
-    assert_eq!(
-        answer.json(),
-        serde_json::json!({
-            "@odata.context": "https://api.security.microsoft.com/api/$metadata#MachineActions(id,status)",
-            "@odata.count": 5, "value": [{"id": id(5).to_string(), "status": "Pending"}],
-        })
-    );
     let refused = list(&sandbox, &[("$stop", "5")]).await;
     assert_eq!(
         (refused.status, refused.code().as_str()),
@@ -173,26 +127,18 @@ async fn lists_filter_order_count_and_select_as_asked() {
 }
 
 #[tokio::test]
-async fn pages_link_to_the_next_url_limits_hold_and_new_actions_come_late() {
-    let (settings, clock) = quiet();
+async fn pages_link_to_the_next_and_url_limits_hold() {
+    let (settings, _) = quiet();
     let sandbox = Sandbox::new(SandboxSettings {
-        lists: ListSettings {
-            lag: Duration::from_secs(5),
-            page: 2,
-            url_limit: Some(200),
-            next_link_host: None,
-        },
+        page: 2,
+        url_limit: Some(200),
         ..settings
     });
     (1..=3).for_each(|number| sandbox.add(record(number, Status::Pending)));
-    assert!(listed(&list(&sandbox, &[]).await).is_empty());
-    let one = get(&sandbox, &format!("/api/v1.0/machineactions/{}", id(1))).await;
-    assert_eq!(one.status, 200);
-    clock.advance(Duration::from_secs(5));
-    let first = list(&sandbox, &[("$count", "true")]).await.json();
-    let link = first["@odata.nextLink"].as_str().unwrap().to_owned();
-    let path = link.strip_prefix("http://127.0.0.1:1").unwrap();
-    assert_eq!(listed(&get(&sandbox, path).await), ["03"]);
+    let first = list(&sandbox, &[]).await.json();
+    let link = first["@odata.nextLink"].as_str().unwrap();
+    let path = link.strip_prefix("https://api.security.microsoft.com");
+    assert_eq!(listed(&get(&sandbox, path.unwrap()).await), ["03"]);
     let long = format!("status eq '{}'", "x".repeat(200));
     assert_eq!(list(&sandbox, &[("$filter", &long)]).await.status, 414);
 }

@@ -13,7 +13,7 @@ struct Served {
     sandbox: Sandbox,
     address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    server: tokio::task::JoinHandle<()>,
 }
 
 impl Served {
@@ -56,7 +56,7 @@ impl Served {
 
     async fn stop(self) -> Sandbox {
         self.stop.send(()).unwrap();
-        self.server.await.unwrap().unwrap();
+        self.server.await.unwrap();
         self.sandbox
     }
 }

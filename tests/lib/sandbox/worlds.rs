@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use mde_cancel::model::RowContext;
 use mde_cancel::quota::{Window, Windows};
-use mde_cancel::sandbox::{Faults, Mix, QuotaSettings, Sandbox, SandboxSettings};
+use mde_cancel::sandbox::{Faults, Generator, Sandbox, SandboxSettings};
 
 use super::{cancel, get, id, quiet};
 
 #[tokio::test]
 async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_call() {
-    let mix = Mix::believable(7);
+    let generator = Generator::believable(7);
     let (settings, _) = quiet();
     let lazy = Sandbox::new(SandboxSettings {
-        unknown_ids: Some(mix.clone()),
+        unknown_ids: Some(generator.clone()),
         ..settings.clone()
     });
     let seeded = Sandbox::new(settings);
-    let ids = seeded.generate(400, &mix);
+    let ids = seeded.generate(400, &generator);
     for id in ids.iter().rev() {
         let path = format!("/api/machineactions/{id}");
         let (one, other) = (get(&lazy, &path).await, get(&seeded, &path).await);
@@ -30,7 +30,7 @@ async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_ca
         computer_dns_name: Some("srv-1".to_owned()),
         ..RowContext::default()
     };
-    seeded.seed_from([(id(9), row)], &Mix::all_pending(1));
+    seeded.seed_from([(id(9), row)], &Generator::all_pending(1));
     assert_eq!(
         seeded.action(id(9)).unwrap().computer_dns_name.as_deref(),
         Some("srv-1")
@@ -41,13 +41,18 @@ async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_ca
 async fn a_sandbox_that_was_put_away_goes_on_where_it_stopped() {
     let (settings, clock) = quiet();
     let settings = SandboxSettings {
-        quota: QuotaSettings::same_for_all(Windows::new(vec![Window::parse("3/1m").unwrap()])),
+        quota: Windows::new(vec![Window::parse("3/1m").unwrap()]),
         faults: Faults::parse("503@nth=3").unwrap(),
-        unknown_ids: Some(Mix::all_pending(1)),
+        unknown_ids: Some(Generator::all_pending(1)),
         ..settings
     };
     let first = Sandbox::new(settings.clone());
-    first.remove(id(2));
+    let nothing = Generator {
+        statuses: Vec::new(),
+        missing: 1,
+        ..Generator::all_pending(1)
+    };
+    first.seed_from([(id(2), RowContext::default())], &nothing);
     assert_eq!(cancel(&first, 1).await.status, 200);
     assert_eq!(cancel(&first, 2).await.status, 404);
     let stored = serde_json::to_string(&first.save()).unwrap();
@@ -64,7 +69,7 @@ async fn a_sandbox_that_was_put_away_goes_on_where_it_stopped() {
 async fn records_have_the_odd_fields_that_the_service_writes() {
     let (settings, _) = quiet();
     let sandbox = Sandbox::new(settings);
-    let ids = sandbox.generate(400, &Mix::believable(7));
+    let ids = sandbox.generate(400, &Generator::believable(7));
     let mut odd = 0;
     for id in ids {
         let answer = get(&sandbox, &format!("/api/machineactions/{id}")).await;

@@ -74,8 +74,10 @@ impl Scenario {
                 Timestamp::from_second(1_790_000_000).unwrap(),
             )
         });
-        let mut sandbox = SandboxSettings::default();
-        sandbox.quota = mde_cancel::sandbox::QuotaSettings::same_for_all(Windows::none());
+        let sandbox = SandboxSettings {
+            quota: Windows::none(),
+            ..SandboxSettings::default()
+        };
         Self {
             sandbox,
             records: records.collect(),

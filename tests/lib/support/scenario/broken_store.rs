@@ -47,8 +47,12 @@ impl Scenario {
         };
         let first = self.go_on(folder.path(), &base, options).await;
         let log = sandbox.log();
-        let allowed = [CallKind::Cancel, CallKind::Get, CallKind::List].map(|kind| {
-            let name = kind.as_str();
+        let kinds = [
+            (CallKind::Cancel, "cancel"),
+            (CallKind::Get, "get"),
+            (CallKind::List, "list"),
+        ];
+        let allowed = kinds.map(|(kind, name)| {
             let arrived = log.iter().filter(|call| call.kind == kind).count();
             (name, (calls_in_ledger(folder.path(), name), arrived))
         });

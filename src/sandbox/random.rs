@@ -1,4 +1,4 @@
-//! Chance without a generator: the same seed and the same subject always fall the same way, in whatever order asked.
+//! Random values by hash: the same seed and subject always give the same bits, in whatever order they are asked for.
 
 /// Returns sixty-four bits that depend on every bit of all arguments.
 pub(super) fn roll(seed: u64, salt: u64, subject: &[u8]) -> u64 {

@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{ActionId, RowContext};
 
-use super::dice;
-use super::record::{Cancellation, FAILED, Record, Status, TIMED_OUT};
+use super::actions::{Cancellation, FAILED, Record, Status, TIMED_OUT};
+use super::random;
 
 /// What the dice choose from, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mix {
+pub struct Generator {
     /// What the dice start from.
     pub seed: u64,
     /// How many shares of the actions stand at each status.
@@ -66,7 +66,7 @@ const TIME_OUT: Duration = Duration::from_secs((3 * 24 * 60 + 14) * 60);
 
 /// What each throw of the dice is for.
 #[derive(Clone, Copy)]
-enum Throw {
+enum Draw {
     Status = 1,
     Type,
     Requestor,
@@ -78,7 +78,7 @@ enum Throw {
     Cancel,
 }
 
-impl Mix {
+impl Generator {
     /// Returns a world as it is found in the field: mostly open, a few final, very few missing.
     pub fn believable(seed: u64) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Mix {
 
     /// Returns the `number`th id of the actions that this mix makes up by itself.
     pub(super) fn id(&self, number: u64) -> Option<ActionId> {
-        let guid = dice::guid(self.seed, Throw::Generated as u64, &number.to_le_bytes());
+        let guid = random::guid(self.seed, Draw::Generated as u64, &number.to_le_bytes());
         ActionId::from_bytes(guid.into_bytes())
     }
 
@@ -117,13 +117,13 @@ impl Mix {
         context: &RowContext,
         now: Timestamp,
     ) -> Option<Record> {
-        let throw = |throw: Throw| dice::roll(self.seed, throw as u64, id.as_bytes());
-        let status = self.status(throw(Throw::Status))?;
+        let draw = |draw: Draw| random::roll(self.seed, draw as u64, id.as_bytes());
+        let status = self.status(draw(Draw::Status))?;
         let action_type = match &context.action_type {
             Some(known) => known.as_str(),
-            None => pick(&TYPES, throw(Throw::Type)),
+            None => pick(&TYPES, draw(Draw::Type)),
         };
-        let mut age = age(status).mul_f64(0.02 + 0.98 * dice::fraction(throw(Throw::Age)));
+        let mut age = age(status).mul_f64(0.02 + 0.98 * random::fraction(draw(Draw::Age)));
         if status == Status::TimeOut {
             age += TIME_OUT;
         }
@@ -132,21 +132,21 @@ impl Mix {
         record.updated_at = match status {
             Status::Pending => created_at,
             Status::TimeOut => earlier(now, age.saturating_sub(TIME_OUT)),
-            _ => earlier(now, age.mul_f64(dice::fraction(throw(Throw::Duration)))),
+            _ => earlier(now, age.mul_f64(random::fraction(draw(Draw::Duration)))),
         };
         record.requestor = context
             .requestor
             .clone()
-            .unwrap_or_else(|| pick(&REQUESTORS, throw(Throw::Requestor)).to_owned());
+            .unwrap_or_else(|| pick(&REQUESTORS, draw(Draw::Requestor)).to_owned());
         record.request_source = Some(source_of(&record.requestor).to_owned());
         record.requestor_comment = Some("opened by the playbook".to_owned());
         record.scope = scope_of(action_type).map(str::to_owned);
-        let machine = throw(Throw::Machine);
+        let machine = draw(Draw::Machine);
         record.machine_id = Some(
             context
                 .machine_id
                 .clone()
-                .unwrap_or_else(|| hex40(self.seed, Throw::Machine, id)),
+                .unwrap_or_else(|| hex40(self.seed, Draw::Machine, id)),
         );
         record.computer_dns_name = Some(
             context
@@ -155,7 +155,7 @@ impl Mix {
                 .unwrap_or_else(|| format!("ws-{:05}.corp.example", machine % 100_000)),
         );
         if action_type == "StopAndQuarantineFile" {
-            record.file_sha1 = Some(hex40(self.seed, Throw::File, id));
+            record.file_sha1 = Some(hex40(self.seed, Draw::File, id));
         }
         record.command_done = status == Status::Succeeded;
         record.error_hresult = match status {
@@ -164,7 +164,7 @@ impl Mix {
             _ => 0,
         };
         if status == Status::Cancelled {
-            let (requestor, comment) = choose(&CANCELS, throw(Throw::Cancel)).unwrap_or_default();
+            let (requestor, comment) = choose(&CANCELS, draw(Draw::Cancel)).unwrap_or_default();
             record.cancel(Cancellation {
                 requestor: requestor.to_owned(),
                 comment: comment.to_owned(),
@@ -235,9 +235,9 @@ fn scope_of(action_type: &str) -> Option<&'static str> {
     }
 }
 
-fn hex40(seed: u64, throw: Throw, id: ActionId) -> String {
+fn hex40(seed: u64, draw: Draw, id: ActionId) -> String {
     let [one, two, three] =
-        [0, 1, 2].map(|round| dice::roll(seed + round, throw as u64, id.as_bytes()));
+        [0, 1, 2].map(|round| random::roll(seed + round, draw as u64, id.as_bytes()));
     format!("{one:016x}{two:016x}{:08x}", three >> 32)
 }
 
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::model::ActionType;
 
-    fn records(mix: &Mix, count: u64) -> Vec<Option<Record>> {
+    fn records(mix: &Generator, count: u64) -> Vec<Option<Record>> {
         (0..count)
             .map(|number| {
                 let id = mix.id(number).unwrap();
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_believable_world_is_mostly_open_with_a_few_of_everything_else() {
-        let records = records(&Mix::believable(1), 5000);
+        let records = records(&Generator::believable(1), 5000);
         let share = |status: Status| {
             let found = records
                 .iter()
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn final_records_are_as_the_service_writes_them() {
-        let ended = records(&Mix::believable(1), 5000);
+        let ended = records(&Generator::believable(1), 5000);
         let of = |status: Status| {
             let all = ended.iter().flatten();
             all.filter(move |record| record.status == status)
@@ -306,9 +306,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_world_and_another_does_not() {
-        let mix = Mix::believable(1);
+        let mix = Generator::believable(1);
         assert_eq!(records(&mix, 50), records(&mix, 50));
-        assert_ne!(records(&mix, 50), records(&Mix::believable(2), 50));
+        assert_ne!(records(&mix, 50), records(&Generator::believable(2), 50));
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
             requestor: Some("bot".to_owned()),
             ..RowContext::default()
         };
-        let mix = Mix::all_pending(3);
+        let mix = Generator::all_pending(3);
         let record = mix
             .make(mix.id(0).unwrap(), &context, Timestamp::UNIX_EPOCH)
             .unwrap();
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_mix_without_shares_makes_pending_actions_and_machines_have_forty_digits() {
-        let mix = Mix {
+        let mix = Generator {
             seed: 0,
             statuses: vec![],
             missing: 0,

@@ -1,4 +1,4 @@
-//! The exact words in which a machine action goes over the wire (MDE `machineaction.md`).
+//! A machine action as JSON, in the service's exact words (MDE `machineaction.md`).
 //!
 //! These types are the sandbox's own: were they shared with the client, one mistake would hide in both.
 
@@ -7,10 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::ActionId;
 
-use super::record::{Record, Status};
-
-/// Where the service's metadata stands, whatever host was asked.
-const METADATA: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions";
+use super::actions::{Record, Status, id_text};
 
 impl Record {
     /// Returns the record as it goes over the wire alone.
@@ -29,7 +26,7 @@ impl Record {
         let has_odd_fields = self.request_source.as_deref() == Some("Portal");
         Entity {
             context,
-            id: Shown(self.id),
+            id: self.id,
             action_type: &self.action_type,
             title: None,
             requestor: &self.requestor,
@@ -95,47 +92,16 @@ impl Record {
     }
 }
 
-/// The envelope's first field for a list.
-pub(super) fn list_context(select: Option<&[String]>) -> String {
-    match select {
-        Some(fields) => format!("{METADATA}({})", fields.join(",")),
-        None => METADATA.to_owned(),
-    }
-}
-
-/// What stands in a single record's envelope.
+/// What a single record's envelope begins with.
 const SINGLE: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions/$entity";
-
-/// Every field that `$select` may name.
-pub(super) const FIELDS: [&str; 20] = [
-    "id",
-    "type",
-    "title",
-    "requestor",
-    "requestSource",
-    "requestorComment",
-    "scope",
-    "status",
-    "machineId",
-    "computerDnsName",
-    "creationDateTimeUtc",
-    "lastUpdateDateTimeUtc",
-    "cancellationRequestor",
-    "cancellationComment",
-    "cancellationDateTimeUtc",
-    "errorHResult",
-    "externalId",
-    "relatedFileInfo",
-    "commands",
-    "troubleshootInfo",
-];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entity<'record> {
     #[serde(rename = "@odata.context", skip_serializing_if = "Option::is_none")]
     context: Option<&'static str>,
-    id: Shown,
+    #[serde(with = "id_text")]
+    id: ActionId,
     #[serde(rename = "type")]
     action_type: &'record str,
     title: Option<&'record str>,
@@ -223,18 +189,10 @@ impl Serialize for Ticks {
     }
 }
 
-struct Shown(ActionId);
-
-impl Serialize for Shown {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::record::{Cancellation, Change};
+    use crate::sandbox::actions::{Cancellation, Change};
 
     #[test]
     fn a_cancelled_record_reads_as_the_service_writes_it() {
@@ -273,23 +231,5 @@ mod tests {
                 "relatedFileInfo": null, "commands": [], "troubleshootInfo": null,
             })
         );
-    }
-
-    #[test]
-    fn every_field_of_the_wire_can_be_selected() {
-        let id = ActionId::from_bytes([7; 16]).unwrap();
-        let record = Record::new(
-            id,
-            "LiveResponse",
-            Status::InProgress,
-            Timestamp::UNIX_EPOCH,
-        );
-        let wire = serde_json::to_value(record.listed()).unwrap();
-        let names: Vec<_> = wire.as_object().unwrap().keys().cloned().collect();
-        let mut known = FIELDS.map(str::to_owned).to_vec();
-        known.sort();
-        assert_eq!(names, known);
-        assert_eq!(wire["commands"][0]["commandStatus"], "Created");
-        assert_eq!(wire["commands"][0]["command"]["type"], "RunScript");
     }
 }

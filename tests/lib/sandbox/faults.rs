@@ -1,16 +1,13 @@
 //! What goes wrong by script.
 
-use std::num::NonZeroU64;
-use std::time::Duration;
-
-use mde_cancel::sandbox::{CallKind, Fault, Faults, Rule, Severed, Status, Turn};
+use mde_cancel::sandbox::{Faults, Severed, Status};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{cancel, id, with_faults};
+use super::{cancel, id, request, with_faults};
 
 #[tokio::test]
-async fn every_mishap_shows_and_does_the_work_only_where_it_says_so() {
+async fn every_fault_shows_and_does_the_work_only_where_it_says_so() {
     for (script, status, applied) in [
         ("400", 400, false),
         ("401", 401, false),
@@ -89,63 +86,15 @@ proptest! {
     #![proptest_config(crate::support::proptest_config(256))]
 
     #[test]
-    fn any_script_reads_back_as_it_was_written(rules in proptest::collection::vec(any_rule(), 0..5)) {
-        let faults = Faults::new(rules);
-        prop_assert_eq!(Faults::parse(&faults.to_string()).unwrap(), faults);
-    }
-
-    #[test]
     fn no_text_makes_the_reader_of_scripts_panic(text in "[a-z0-9@=,;:.\\- ]{0,60}|.{0,60}") {
         drop(Faults::parse(&text));
     }
 }
 
-fn any_rule() -> impl Strategy<Value = Rule> {
-    let fault = prop_oneof![
-        Just("hang"),
-        Just("applied-reset"),
-        Just("503"),
-        Just("500:3s"),
-        Just("429-storm:8s:hint"),
-        Just("429-storm"),
-        Just("latency:1ms..2ms"),
-        Just("slow:1s"),
-        Just("unapplied-empty"),
-        Just("close"),
-        Just("html"),
-    ];
-    let kind = prop_oneof![
-        Just(None),
-        Just(Some(CallKind::Cancel)),
-        Just(Some(CallKind::Token)),
-        Just(Some(CallKind::List)),
-    ];
-    let turn = prop_oneof![
-        Just(Turn::Each),
-        (1..u64::MAX).prop_map(|n| Turn::Nth(NonZeroU64::new(n).unwrap())),
-        (1..u64::MAX).prop_map(|n| Turn::Every(NonZeroU64::new(n).unwrap())),
-        (0.0..=1.0).prop_map(Turn::Share),
-    ];
-    let span = || proptest::option::of((0..100_000_000_u64).prop_map(Duration::from_micros));
-    let named = proptest::option::of((1..=255_u8).prop_map(id));
-    let bounds = (any::<u64>(), proptest::option::of(any::<u64>()));
-    (fault, kind, named, (span(), span()), turn, bounds).prop_map(
-        |(fault, on, id, (from, until), turn, (after, count))| Rule {
-            on,
-            id,
-            from,
-            until,
-            after,
-            turn,
-            count,
-            ..Rule::always(Fault::parse(fault).unwrap())
-        },
-    )
-}
-
 #[tokio::test]
-async fn called_directly_a_severed_call_says_so() {
+async fn a_severed_call_has_no_response_but_says_how_its_connection_ends() {
     let sandbox = with_faults("reset");
-    let answer = cancel(&sandbox, 1).await;
-    assert_eq!(answer.response.extensions().get(), Some(&Severed::Reset));
+    let path = format!("/api/machineactions/{}", id(1));
+    let severed = sandbox.respond(request("GET", &path, "x", "")).await;
+    assert_eq!(severed.unwrap_err(), Severed::Reset);
 }

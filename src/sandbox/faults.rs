@@ -1,0 +1,477 @@
+//! What goes wrong, and with which calls.
+//!
+//! A script is a list of rules, separated by `;`: `503@every=7;hang@nth=12;applied-reset@p=0.05;429-storm:8s@after=40,count=5`.
+//! A rule is a fault and, after `@`, conditions separated by commas, all of which must hold.
+//!
+//! | fault | what the caller sees |
+//! |---|---|
+//! | `latency:50ms..150ms` | the answer, later; other faults may come on top |
+//! | `hang` | no answer, ever |
+//! | `reset`, `close` | the connection ends without an answer (RST, FIN) |
+//! | `503`, `503:8s`, any 4xx or 5xx but 429 | that status, with `Retry-After` where a wait is given |
+//! | `429-storm`, `429-storm:8s`, `…:header`, `…:hint` | 429 for no quota's sake; the wait is in header and text, or in one |
+//! | `html`, `broken-json`, `empty` | a 200 with a portal's page, half a record, nothing |
+//! | `202`, `302` | accepted without a body; a redirect to a sign-in page |
+//! | `slow:2s` | the body, in pieces over that time |
+//!
+//! `applied-` in front (`applied-reset`) says that the work was done before the fault, `unapplied-` that it was not.
+//! Without either, `broken-json`, `empty` and `202` come after the work, the others instead of it.
+//!
+//! | condition | the call is |
+//! |---|---|
+//! | `on=cancel` (`get`, `list`, `token`) | of that kind; without it any but a sign-in |
+//! | `id=GUID` | about that action |
+//! | `from=10s`, `until=20s` | so long after the sandbox started |
+//! | `after=40` | not among the first 40 of these |
+//! | `nth=12`, `every=7`, `p=0.05` | the 12th of the rest, each 7th, one in twenty by the hash of its id |
+//! | `count=5` | among the first five that the rule matches |
+//!
+//! The first rule that matches a call decides; latencies add up. Calls that a quota refused are not counted.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{ActionId, parse_duration};
+
+use super::call::CallKind;
+use super::random;
+use super::settings::Latency;
+
+/// Why a text is no script of faults.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFaults {
+    /// The part before `@`.
+    #[error("`{0}` names no fault")]
+    Fault(String),
+    /// A condition of an unknown name, or without a value.
+    #[error("`{0}` is no condition of a fault")]
+    Condition(String),
+    /// A condition's value.
+    #[error("the condition `{0}` has a value that cannot be used")]
+    Value(String),
+    /// One condition twice, or two of `nth`, `every` and `p`.
+    #[error("the condition `{0}` contradicts an earlier one")]
+    Twice(String),
+}
+
+/// A script of faults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Faults(Vec<Rule>);
+
+impl Faults {
+    /// Reads a script; `none` and a blank text are the empty one.
+    ///
+    /// # Errors
+    /// Returns the part that cannot be used.
+    pub fn parse(text: &str) -> Result<Self, InvalidFaults> {
+        if text.trim() == "none" {
+            return Ok(Self::default());
+        }
+        let rules = text.split(';').filter(|part| !part.trim().is_empty());
+        rules.map(Rule::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns the number of rules.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether nothing goes wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A fault, with what becomes of the work behind the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// As the script spells it.
+    pub(super) text: Arc<str>,
+    pub(super) kind: FaultKind,
+    /// Whether the record changes as if nothing had gone wrong.
+    pub(super) is_applied: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    Latency(Latency),
+    Hang,
+    Reset,
+    Close,
+    /// An error, with a wait in `Retry-After` where one is given.
+    Status(u16, Option<Duration>),
+    /// A 429 that no quota caused, with a wait in these places.
+    Storm {
+        wait: Option<Duration>,
+        in_header: bool,
+        in_text: bool,
+    },
+    Html,
+    BrokenJson,
+    Empty,
+    Accepted,
+    Redirect,
+    Slow(Duration),
+}
+
+impl Fault {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (said, rest) = if let Some(rest) = text.strip_prefix("applied-") {
+            (Some(true), rest)
+        } else if let Some(rest) = text.strip_prefix("unapplied-") {
+            (Some(false), rest)
+        } else {
+            (None, text)
+        };
+        let kind = FaultKind::parse(rest)?;
+        // What only delays an answer cannot undo it.
+        let delays = matches!(kind, FaultKind::Latency(_) | FaultKind::Slow(_));
+        if delays && said.is_some() {
+            return None;
+        }
+        let usually = delays || matches!(rest, "broken-json" | "empty" | "202");
+        Some(Self {
+            text: text.into(),
+            kind,
+            is_applied: said.unwrap_or(usually),
+        })
+    }
+}
+
+impl FaultKind {
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<_> = text.split(':').map(str::trim).collect();
+        Some(match parts[..] {
+            ["latency", range] => Self::Latency(Latency::parse(range).ok()?),
+            ["slow", span] => Self::Slow(parse_duration(span)?),
+            ["429-storm" | "429", ref told @ ..] => {
+                let (wait, place) = match *told {
+                    [] => (None, None),
+                    [wait] => (Some(parse_duration(wait)?), None),
+                    [wait, place @ ("header" | "hint")] => {
+                        (Some(parse_duration(wait)?), Some(place))
+                    }
+                    _ => return None,
+                };
+                Self::Storm {
+                    wait,
+                    in_header: place != Some("hint"),
+                    in_text: place != Some("header"),
+                }
+            }
+            ["hang"] => Self::Hang,
+            ["reset"] => Self::Reset,
+            ["close"] => Self::Close,
+            ["html"] => Self::Html,
+            ["broken-json"] => Self::BrokenJson,
+            ["empty"] => Self::Empty,
+            ["202"] => Self::Accepted,
+            ["302"] => Self::Redirect,
+            [code] => Self::Status(error_status(code)?, None),
+            [code, wait] => Self::Status(error_status(code)?, Some(parse_duration(wait)?)),
+            _ => return None,
+        })
+    }
+}
+
+fn error_status(text: &str) -> Option<u16> {
+    let code: u16 = text.parse().ok()?;
+    (text.len() == 3 && (400..600).contains(&code)).then_some(code)
+}
+
+/// A fault and the calls that it meets.
+#[derive(Clone, Debug, PartialEq)]
+struct Rule {
+    fault: Fault,
+    /// Any kind but a sign-in where there is none.
+    on: Option<CallKind>,
+    id: Option<ActionId>,
+    /// Since the sandbox's start.
+    from: Duration,
+    until: Duration,
+    /// So many calls are let through first.
+    after: u64,
+    turn: Turn,
+    /// How often at most.
+    count: u64,
+}
+
+/// Which of the calls that fulfil the other conditions a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Turn {
+    Each,
+    Nth(NonZeroU64),
+    Every(NonZeroU64),
+    /// So large a share, by hash; between 0 and 1.
+    Share(f64),
+}
+
+impl Rule {
+    fn parse(text: &str) -> Result<Self, InvalidFaults> {
+        let (name, conditions) = match text.split_once('@') {
+            Some((name, conditions)) => (name, Some(conditions)),
+            None => (text, None),
+        };
+        let fault =
+            Fault::parse(name).ok_or_else(|| InvalidFaults::Fault(name.trim().to_owned()))?;
+        let mut rule = Self {
+            fault,
+            on: None,
+            id: None,
+            from: Duration::ZERO,
+            until: Duration::MAX,
+            after: 0,
+            turn: Turn::Each,
+            count: u64::MAX,
+        };
+        let mut seen = Vec::new();
+        for condition in conditions.into_iter().flat_map(|all| all.split(',')) {
+            let condition = condition.trim();
+            let Some((key, value)) = condition.split_once('=') else {
+                return Err(InvalidFaults::Condition(condition.to_owned()));
+            };
+            let (key, value) = (key.trim(), value.trim());
+            let slot = match key {
+                "nth" | "every" | "p" => "turn",
+                key => key,
+            };
+            if seen.contains(&slot) {
+                return Err(InvalidFaults::Twice(condition.to_owned()));
+            }
+            seen.push(slot);
+            let set = match key {
+                "on" => CallKind::parse(value).map(|kind| rule.on = Some(kind)),
+                "id" => ActionId::parse(value).ok().map(|id| rule.id = Some(id)),
+                "from" => parse_duration(value).map(|from| rule.from = from),
+                "until" => parse_duration(value).map(|until| rule.until = until),
+                "after" => read(value).map(|after| rule.after = after),
+                "count" => read(value).map(|count| rule.count = count),
+                "nth" => read(value).map(|nth| rule.turn = Turn::Nth(nth)),
+                "every" => read(value).map(|every| rule.turn = Turn::Every(every)),
+                "p" => read(value)
+                    .filter(|share| (0.0..=1.0).contains(share))
+                    .map(|share| rule.turn = Turn::Share(share)),
+                _ => return Err(InvalidFaults::Condition(condition.to_owned())),
+            };
+            set.ok_or_else(|| InvalidFaults::Value(condition.to_owned()))?;
+        }
+        Ok(rule)
+    }
+}
+
+fn read<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+/// What the script does to one call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Injected {
+    /// On top of the usual latency.
+    pub(super) delay: Duration,
+    pub(super) fault: Option<Fault>,
+}
+
+/// A script in play: counts the calls that each rule fits.
+pub(super) struct FaultInjector {
+    seed: u64,
+    rules: Vec<CountedRule>,
+}
+
+struct CountedRule {
+    rule: Rule,
+    fitting: u64,
+    matched: u64,
+    // By id, so that the order in which concurrent calls arrive doesn't decide which are hit.
+    by_id: HashMap<ActionId, u64>,
+}
+
+impl FaultInjector {
+    pub(super) fn new(faults: &Faults, seed: u64) -> Self {
+        let rules = faults.0.iter().map(|rule| CountedRule {
+            rule: rule.clone(),
+            fitting: 0,
+            matched: 0,
+            by_id: HashMap::new(),
+        });
+        let rules = rules.collect();
+        Self { seed, rules }
+    }
+
+    /// Counts a call about `ids` that arrived `since` the start, and returns what happens to it.
+    pub(super) fn inject(&mut self, kind: CallKind, ids: &[ActionId], since: Duration) -> Injected {
+        let mut injected = Injected::default();
+        for (position, counted) in self.rules.iter_mut().enumerate() {
+            if !counted.matches(kind, ids, since, self.seed ^ position as u64) {
+                continue;
+            }
+            let fault = &counted.rule.fault;
+            if let FaultKind::Latency(latency) = fault.kind {
+                let bits = random::roll(self.seed, counted.matched, b"latency");
+                injected.delay = injected.delay.saturating_add(latency.draw(bits));
+            } else if injected.fault.is_none() {
+                injected.fault = Some(fault.clone());
+            }
+        }
+        injected
+    }
+
+    /// Returns each rule's counts, for [`FaultInjector::restore`].
+    pub(super) fn counts(&self) -> Vec<(u64, u64)> {
+        let counts = self.rules.iter();
+        counts.map(|rule| (rule.fitting, rule.matched)).collect()
+    }
+
+    /// Continues with counts of the same rules.
+    pub(super) fn restore(&mut self, counts: &[(u64, u64)]) {
+        for (counted, &(fitting, matched)) in self.rules.iter_mut().zip(counts) {
+            (counted.fitting, counted.matched) = (fitting, matched);
+        }
+    }
+}
+
+impl CountedRule {
+    fn matches(&mut self, kind: CallKind, ids: &[ActionId], since: Duration, seed: u64) -> bool {
+        let rule = &self.rule;
+        let is_of_kind = match rule.on {
+            Some(on) => on == kind,
+            None => kind != CallKind::Token,
+        };
+        let fits = is_of_kind
+            && rule.id.is_none_or(|id| ids.contains(&id))
+            && (rule.from..rule.until).contains(&since);
+        if !fits {
+            return false;
+        }
+        self.fitting += 1;
+        let Some(place) = self.fitting.checked_sub(rule.after).filter(|n| *n > 0) else {
+            return false;
+        };
+        let is_its_turn = match rule.turn {
+            Turn::Each => true,
+            Turn::Nth(nth) => place == nth.get(),
+            Turn::Every(every) => place % every == 0,
+            Turn::Share(share) => {
+                let bits = match ids {
+                    [id] => {
+                        let times = self.by_id.entry(*id).or_default();
+                        *times += 1;
+                        random::roll(seed, *times, id.as_bytes())
+                    }
+                    _ => random::roll(seed, place, b"call"),
+                };
+                random::fraction(bits) < share
+            }
+        };
+        let matches = is_its_turn && self.matched < rule.count;
+        self.matched += u64::from(matches);
+        matches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn hit(text: &str, calls: u64) -> Vec<u64> {
+        let mut injector = FaultInjector::new(&Faults::parse(text).unwrap(), 1);
+        let mut hit = |_: &u64| injector.inject(CallKind::Cancel, &[], NOW).fault.is_some();
+        (1..=calls).filter(|call| hit(call)).collect()
+    }
+
+    #[test]
+    fn what_names_no_fault_is_refused() {
+        for text in [
+            "",
+            "boom",
+            "200",
+            "399",
+            "600",
+            "+503",
+            "503:x",
+            "503:1s:hint",
+            "hang:1s",
+            "latency",
+            "applied-latency:1s",
+            "429-storm:1s:both",
+            "429-storm:1s:hint:x",
+            "applied-applied-hang",
+        ] {
+            assert_eq!(Fault::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_follows_the_work_has_done_it() {
+        let applied = |text: &str| Fault::parse(text).unwrap().is_applied;
+        for text in ["empty", "202", "broken-json", "applied-503", "slow:2s"] {
+            assert!(applied(text), "{text}");
+        }
+        for text in ["503", "html", "reset", "unapplied-202", "429-storm:8s:hint"] {
+            assert!(!applied(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_error_names_the_part_that_is_wrong() {
+        use InvalidFaults::{Condition, Fault, Twice, Value};
+        assert_eq!(Faults::parse(" ; ").unwrap(), Faults::default());
+        for (text, expected) in [
+            ("503;boom@nth=1", Fault("boom".into())),
+            ("503@x=1", Condition("x=1".into())),
+            ("503@", Condition(String::new())),
+            ("503@nth=0", Value("nth=0".into())),
+            ("503@p=1.5", Value("p=1.5".into())),
+            ("503@p=NaN", Value("p=NaN".into())),
+            ("503@nth=1,every=2", Twice("every=2".into())),
+            ("503@on=get,on=list", Twice("on=list".into())),
+        ] {
+            assert_eq!(Faults::parse(text).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn rules_count_as_their_table_says() {
+        assert_eq!(hit("503@nth=3", 10), [3]);
+        assert_eq!(hit(" 503 @ every = 4 ; ", 10), [4, 8]);
+        assert_eq!(hit("503@after=6,count=2", 10), [7, 8]);
+        assert_eq!(hit("503@after=2,every=3,count=2", 20), [5, 8]);
+        assert!(hit("503@on=get", 10).is_empty());
+        assert!(hit("503@on=token", 10).is_empty());
+        assert!(hit("503@from=4s,until=5s", 3).is_empty());
+        assert_eq!(hit("503@from=5s,until=6s", 3), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_first_rule_decides_and_latencies_add_up() {
+        let faults = Faults::parse("latency:1s;503;hang;latency:2s").unwrap();
+        let injected = FaultInjector::new(&faults, 1).inject(CallKind::Get, &[], NOW);
+        assert_eq!(injected.delay, Duration::from_secs(3));
+        assert_eq!(injected.fault, Fault::parse("503"));
+    }
+
+    #[test]
+    fn a_share_falls_by_id_whatever_the_order() {
+        let faults = Faults::parse("503@p=0.5").unwrap();
+        let ids: Vec<_> = (1..=200_u8)
+            .map(|n| ActionId::from_bytes([n; 16]).unwrap())
+            .collect();
+        let hit = |injector: &mut FaultInjector, id: &ActionId| {
+            let injected = injector.inject(CallKind::Cancel, &[*id], NOW);
+            injected.fault.is_some()
+        };
+        let mut forward = FaultInjector::new(&faults, 9);
+        let one: Vec<_> = ids.iter().map(|id| hit(&mut forward, id)).collect();
+        let mut backward = FaultInjector::new(&faults, 9);
+        let mut other: Vec<_> = ids.iter().rev().map(|id| hit(&mut backward, id)).collect();
+        other.reverse();
+        assert_eq!(one, other);
+        let hits = one.iter().filter(|hit| **hit).count();
+        assert!((60..140).contains(&hits), "{hits}");
+    }
+}
