@@ -39,6 +39,7 @@ fn records(ids: &[ActionId], status: &str) -> ReadReply {
 fn record(id: ActionId, status: &str) -> MachineAction {
     MachineAction {
         status: Some(ActionStatus::parse(status)),
+        action_type: Some(ActionType::Isolate),
         ..MachineAction::bare(id)
     }
 }

@@ -12,7 +12,7 @@ use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
-    ActionStatus, ActionType, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
+    ActionStatus, ActionType, MachineAction, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
 };
 
 use crate::support::{Fault, History, World, id_of, reply};
@@ -389,6 +389,71 @@ fn an_outage_of_everything_costs_time_and_not_rows() {
             );
             assert!(history.slots_in_outage <= 40, "{}", history.slots_in_outage);
             assert!(first_minute >= 50 || rows < 400, "{first_minute}");
+        }
+    }
+}
+
+/// What is sent again is held to the record that is read before it, and not to the one before the first attempt.
+#[test]
+fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
+    let turned = |kind: ActionType, machine: &str| {
+        let machine = machine.to_owned();
+        move |ids: &[_]| {
+            let records = ids.iter().map(|id| MachineAction {
+                status: Some(ActionStatus::Pending),
+                action_type: Some(kind.clone()),
+                computer_dns_name: Some(machine.clone()),
+                ..MachineAction::bare(*id)
+            });
+            reply(ReplyKind::Answer(records.collect()), Some(200))
+        }
+    };
+    let unanswered = || reply(ReplyKind::ServerFault(None), Some(500));
+    let throttled = || {
+        reply(
+            ReplyKind::Throttled(Throttle {
+                retry_after: Some(RetryAfter::Wait(secs(600))),
+                ..Throttle::default()
+            }),
+            Some(429),
+        )
+    };
+    for (kind, machine, reason) in [
+        (
+            ActionType::Unisolate,
+            "ws-1",
+            "not sent again: protected type",
+        ),
+        (
+            ActionType::Isolate,
+            "DC-01.contoso.com",
+            "not sent again: excluded by",
+        ),
+        (
+            ActionType::Other("Uniso1ate".to_owned()),
+            "ws-1",
+            "not sent again: type unknown",
+        ),
+    ] {
+        for (answer, outcome) in [(unanswered(), Failed), (throttled(), Skipped)] {
+            let mut world = world(2);
+            world.rules.exclude.add("dc-01");
+            let before = turned(ActionType::Isolate, "ws-1");
+            let after = turned(kind.clone(), machine);
+            world.read_answer = Box::new(move |ids, at| {
+                Some(if at < secs(1) {
+                    before(ids)
+                } else {
+                    after(ids)
+                })
+            });
+            world.latency = Box::new(|_| (secs(2), 0.5));
+            world.cancel_answer = Box::new(move |_, _| Some(answer.clone()));
+            let history = world.run();
+            assert_eq!(history.counts(), counts([(outcome, 2)]), "{kind:?}");
+            assert_eq!(history.posts.len(), 2, "{kind:?}");
+            let told = &history.reasons[&RowNumber(1)];
+            assert!(told.starts_with(reason), "{told}");
         }
     }
 }

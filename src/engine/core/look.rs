@@ -190,6 +190,18 @@ impl Lane {
         if was_unknown || doubt == Some(Doubt::Evidence) {
             self.note_phase(number);
         }
+        let may_send = matches!(
+            doubt,
+            Some(Doubt::Unread | Doubt::Missing | Doubt::Fate) | None
+        );
+        if may_send && let Some(reason) = self.rejected_meanwhile(number) {
+            self.note_state(now, number);
+            return if was_unknown {
+                self.settle(now, number, Outcome::Failed, reason);
+            } else {
+                self.settle(now, number, Outcome::Skipped, reason);
+            };
+        }
         match doubt {
             Some(Doubt::Unread) => self.triaged(now, number),
             Some(Doubt::Effect) => self.watch_again(now, number),

@@ -228,6 +228,15 @@ impl Lane {
         }
     }
 
+    /// Says why a row that was sent before must not be sent again: its record may have another type or machine by now.
+    pub(super) fn rejected_meanwhile(&self, number: RowNumber) -> Option<String> {
+        let row = self.rows.get(&number).filter(|row| row.attempts > 0)?;
+        let (rules, record) = (&self.settings.rules, row.record.as_deref()?);
+        let reason = rules.reject(&row.context, record);
+        let reason = reason.or_else(|| rules.reject_open(record))?;
+        Some(format!("not sent again: {reason}"))
+    }
+
     fn held_by_rules(&self, number: RowNumber) -> Option<String> {
         let row = self.rows.get(&number)?;
         self.settings.rules.reject_open(row.record.as_deref()?)
