@@ -239,7 +239,7 @@ impl TextSource {
                 break;
             }
             self.repaired
-                .get_or_insert(self.line + count_lines(&self.text));
+                .get_or_insert_with(|| self.line + count_lines(&self.text));
             for byte in bad {
                 let letter = match byte {
                     0x80..=0x9F => WINDOWS_1252[usize::from(byte - 0x80)],
@@ -269,7 +269,7 @@ impl TextSource {
             };
             if letter.is_none() {
                 self.repaired
-                    .get_or_insert(self.line + count_lines(&self.text));
+                    .get_or_insert_with(|| self.line + count_lines(&self.text));
             }
             let letter = letter.unwrap_or(char::REPLACEMENT_CHARACTER);
             let mut room = [0; 4];
@@ -411,6 +411,15 @@ mod tests {
             ("a\u{FFFD}".to_owned(), Some(1))
         );
         assert_eq!(read_all(b"\xFF\xFE", 1), (String::new(), None));
+    }
+
+    /// Where each bad byte costs a look at all before it, this takes an hour.
+    #[test]
+    fn a_file_full_of_bytes_that_are_not_text_is_read_as_fast_as_any_other() {
+        let (text, line) = read_all(&[0xFC; 1 << 20], usize::MAX);
+        assert_eq!((text.chars().count(), line), (1 << 20, Some(1)));
+        let (text, line) = read_all(&[&[0xFE, 0xFF][..], &[0xD8; 1 << 20]].concat(), usize::MAX);
+        assert_eq!((text.chars().count(), line), (1 << 19, Some(1)));
     }
 
     #[test]
