@@ -21,25 +21,23 @@ impl Redactor {
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
         let mut secrets: Vec<_> = secrets.into_iter().collect();
         secrets.retain(|secret| secret.expose_secret().len() >= SHORTEST);
-        // One secret may be the start of another.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         Self(secrets)
     }
 
     pub fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
         let mut kept = String::new();
-        let mut copied = 0;
-        let mut at = 0;
-        while let Some(letter) = text[at..].chars().next() {
-            match self.matched(&text[at..]) {
-                Some(length) => {
-                    kept.push_str(&text[copied..at]);
-                    kept.push_str(REPLACEMENT);
-                    at += length;
-                    copied = at;
-                }
-                None => at += letter.len_utf8(),
+        // Matches may overlap, where a secret's beginning repeats in it.
+        let (mut copied, mut matched) = (0, 0);
+        for (at, _) in text.char_indices() {
+            let Some(length) = self.matched(&text[at..]) else {
+                continue;
+            };
+            if at >= matched {
+                kept.push_str(&text[copied..at]);
+                kept.push_str(REPLACEMENT);
             }
+            matched = matched.max(at + length);
+            copied = matched;
         }
         if copied == 0 {
             return Cow::Borrowed(text);
@@ -50,18 +48,28 @@ impl Redactor {
 
     /// Returns the length of the secret that `text` begins with.
     fn matched(&self, text: &str) -> Option<usize> {
-        self.0.iter().find_map(|secret| {
+        let lengths = self.0.iter().filter_map(|secret| {
             let secret = secret.expose_secret();
-            let (mut length, mut agreed) = (0, 0);
-            for letter in secret.chars() {
-                let Some(written) = length_of(letter, &text[length..]) else {
-                    break;
-                };
-                length += written;
+            let mut letters = secret.chars();
+            let first = letters.next()?;
+            // Where an escape stands for its own first character, as in `%25`, both readings are followed.
+            let mut ends: Vec<_> = lengths_of(first, text).collect();
+            let mut agreed = usize::from(!ends.is_empty());
+            let mut length = ends.iter().copied().max()?;
+            for letter in letters {
+                ends = ends
+                    .iter()
+                    .flat_map(|end| lengths_of(letter, &text[*end..]).map(move |more| end + more))
+                    .collect();
+                ends.sort_unstable();
+                ends.dedup();
+                let Some(longest) = ends.last() else { break };
+                length = *longest;
                 agreed += 1;
             }
             (agreed >= ENOUGH || agreed == secret.chars().count()).then_some(length)
-        })
+        });
+        lengths.max()
     }
 }
 
@@ -71,12 +79,11 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// Returns how many bytes of `text` write `letter`, plain or escaped; `None` where it begins with something else.
-fn length_of(letter: char, text: &str) -> Option<usize> {
-    match escaped(text) {
-        Some((code, length)) if code == u32::from(letter) => Some(length),
-        _ => text.starts_with(letter).then(|| letter.len_utf8()),
-    }
+/// Returns how many bytes at the start of `text` write `letter`, plain and escaped.
+fn lengths_of(letter: char, text: &str) -> impl Iterator<Item = usize> {
+    let plain = text.starts_with(letter).then(|| letter.len_utf8());
+    let escape = escaped(text).filter(|(code, _)| *code == u32::from(letter));
+    plain.into_iter().chain(escape.map(|(_, length)| length))
 }
 
 /// Returns the character that an escape at the start of `text` stands for, and the escape's length.
@@ -146,6 +153,32 @@ mod tests {
         assert_eq!(redact("eyJ0/x+z is no secret"), "eyJ0/x+z is no secret");
         let short = Redactor::new([SecretString::from("sandbox")]);
         assert_eq!(short.redact("the sandbox"), "the sandbox");
+    }
+
+    #[test]
+    fn what_looks_like_an_escape_in_a_secret_does_not_hide_it() {
+        for secret in [
+            r"a\\b%25c&#38;d.0123456789",
+            r"\\q5q||||7%A&amp;",
+            "%%25%%25%%25%%25",
+        ] {
+            let redactor = Redactor::new([SecretString::from(secret)]);
+            let json = secret.replace('\\', r"\\");
+            let percent: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            for written in [secret, &json, &percent] {
+                assert_eq!(redactor.redact(written), "[redacted]", "{secret}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_beginning_of_a_secret_before_the_secret_hides_nothing_of_it() {
+        let secret = format!("{}-the-end", "ab".repeat(15));
+        let redactor = Redactor::new([SecretString::from(secret.as_str())]);
+        assert_eq!(
+            redactor.redact(&format!("x ab{secret} y")),
+            "x [redacted] y"
+        );
     }
 
     #[test]
