@@ -1,9 +1,11 @@
 //! What must not be touched: named actions, and everything on named machines.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::action_id::ActionId;
 use super::facts::Facts;
+use super::text::is_hidden;
 
 /// Actions and machines that must not be touched, in the order in which they were listed.
 ///
@@ -38,7 +40,7 @@ impl ExclusionList {
 
     /// Adds one line: a GUID is an action, 40 hexadecimal digits are a machine id, anything else is a machine's name.
     pub fn add(&mut self, line: &str) {
-        let (line, next) = (line.trim(), self.lines.len());
+        let (line, next) = (&*seen(line), self.lines.len());
         let is_new = if line.is_empty() {
             false
         } else if let Ok(id) = ActionId::parse(line) {
@@ -106,7 +108,7 @@ impl ExclusionList {
         let mut hits = Vec::new();
         hits.extend(id.and_then(|id| self.actions.get(&id)).map(exact));
         if let (Some(id), false) = (machine_id, self.machine_ids.is_empty()) {
-            let id = id.trim().to_ascii_lowercase();
+            let id = seen(id).to_ascii_lowercase();
             hits.extend(self.machine_ids.get(&id).map(exact));
         }
         if let (Some(name), false) = (name, self.names.is_empty()) {
@@ -177,7 +179,17 @@ impl ExclusionMatches {
 
 /// Returns a DNS name as it is compared: lower case, without the root's dot.
 fn normalized_name(name: &str) -> String {
-    name.trim().trim_end_matches('.').to_lowercase()
+    seen(name).trim_end_matches('.').to_lowercase()
+}
+
+/// Returns what a reader sees of a text: a name that was copied from a page may bring characters along that nobody sees.
+fn seen(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let seen: String = text.chars().filter(|letter| !is_hidden(*letter)).collect();
+    Cow::Owned(seen.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -243,6 +255,24 @@ mod tests {
         ] {
             assert_eq!(excludes(line, name), expected, "{line} and {name}");
         }
+    }
+
+    #[test]
+    fn characters_that_nobody_sees_change_no_name_and_no_id() {
+        for (line, name) in [
+            ("dc-01\u{200b}", "dc-01.contoso.com"),
+            ("\u{feff}dc-01", "DC-01"),
+            ("dc-01.contoso.com", "dc-01\u{ad}.contoso.com\0"),
+            ("dc\u{2060}-01.contoso.com\u{a0}", "dc-01"),
+        ] {
+            assert!(excludes(line, name), "{line:?} and {name:?}");
+        }
+        let id = ActionId::parse(ONE).unwrap();
+        let lines = list(&[&format!("\u{200e}{MACHINE}"), &format!("{ONE}\u{200b}")]);
+        let machine = format!("{}\u{200b}", MACHINE.to_lowercase());
+        let other = ActionId::from_bytes([1; 16]).unwrap();
+        assert!(lines.excludes(other, &on(Some(&machine), None)).is_some());
+        assert!(lines.excludes(id, &on(None, None)).is_some());
     }
 
     #[test]
