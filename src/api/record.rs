@@ -212,13 +212,13 @@ struct Word<'json>(#[serde(borrow)] Cow<'json, str>);
 struct Object<'json>(Vec<(Cow<'json, str>, &'json RawValue)>);
 
 impl<'json> Object<'json> {
-    /// Returns a field; of several with one name it is the last.
+    /// Returns a field; none where several of that name contradict each other, for readers differ in which one counts.
     fn get(&self, name: &str) -> Option<&'json RawValue> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, json)| *json)
+        let mut found = self.0.iter().filter(|(key, _)| key == name);
+        let (_, json) = found.next()?;
+        found
+            .all(|(_, other)| other.get() == json.get())
+            .then_some(*json)
     }
 }
 
@@ -372,6 +372,21 @@ mod tests {
         assert_eq!(action.cancellation_comment.as_deref(), Some("CHG-4711"));
         assert_eq!(action.cancelled_at, time("2026-02-03T04:09:09.5Z"));
         assert!(!action.command_completed);
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_counts_only_where_both_agree() {
+        let twice = |one: &str, other: &str| {
+            let json = format!(r#"{{"id":"{ID}","type":{one},"status":"Pending","type":{other}}}"#);
+            let json: &RawValue = serde_json::from_str(&json).unwrap();
+            record(json).unwrap().action_type
+        };
+        assert_eq!(twice(r#""Unisolate""#, r#""Isolate""#), None);
+        assert_eq!(twice(r#""Isolate""#, "null"), None);
+        assert_eq!(
+            twice(r#""Isolate""#, r#""Isolate""#),
+            Some(ActionType::Isolate)
+        );
     }
 
     #[test]
