@@ -2,6 +2,8 @@
 //!
 //! Every token passes the tenant check here before anybody can use it.
 
+use std::sync::OnceLock;
+
 use super::entra::EntraSignIn;
 use super::ready_token::ReadyToken;
 use super::token::{AuthError, Token};
@@ -30,6 +32,8 @@ pub struct Credential {
     tenant: Option<String>,
     // tokio's Mutex, held over a sign-in: whoever comes meanwhile takes what it brings.
     held: tokio::sync::Mutex<Option<Token>>,
+    /// The first one, to which all later ones are held.
+    first: OnceLock<Token>,
 }
 
 impl Credential {
@@ -39,6 +43,7 @@ impl Credential {
             source,
             tenant,
             held: tokio::sync::Mutex::new(None),
+            first: OnceLock::new(),
         }
     }
 
@@ -53,7 +58,8 @@ impl Credential {
     /// Returns a token for the tenant that was asked for.
     ///
     /// # Errors
-    /// Returns why there is none; [`AuthError::WrongTenant`] where the token contradicts the tenant.
+    /// Returns why there is none; [`AuthError::WrongTenant`] where the token contradicts the tenant, and
+    /// [`AuthError::AnotherIdentity`] where it contradicts the first one.
     ///
     /// # Cancel safety
     /// Safe: the token at hand stays.
@@ -67,9 +73,12 @@ impl Credential {
             (TokenSource::Ready(ready), Freshness::New) => ready.refresh().await?,
             (TokenSource::SignIn(sign_in), _) => sign_in.token().await?,
         };
-        if let Some(asked) = &self.tenant
-            && let Err(error) = token.check_tenant(asked)
-        {
+        let checked = match &self.tenant {
+            Some(asked) => token.check_tenant(asked),
+            None => Ok(()),
+        };
+        let first = self.first.get_or_init(|| token.clone());
+        if let Err(error) = checked.and_then(|()| token.check_same_as(first)) {
             *held = None;
             return Err(error);
         }
@@ -178,6 +187,36 @@ mod tests {
         for freshness in [Freshness::New, Freshness::AtHand] {
             let error = credential.token(freshness).await.unwrap_err();
             assert!(matches!(error, AuthError::WrongTenant { .. }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_token_is_for_the_tenant_and_the_app_of_the_first_whoever_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let token = |tenant: &str, app: &str| {
+            let claims = serde_json::json!({ "tid": tenant, "appid": app }).to_string();
+            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+        };
+        let first = token(TENANT, "app-1");
+        for (second, told) in [
+            (token("contoso", "app-1"), Some("tenant contoso")),
+            (token(TENANT, "app-2"), Some("app app-2")),
+            (token(&TENANT.to_uppercase(), "app-1"), None),
+            (jwt(TENANT), None),
+        ] {
+            write(&path, first.as_bytes());
+            let ready = ReadyToken::from_file(&path).unwrap();
+            let credential = Credential::new(TokenSource::Ready(ready), None);
+            assert_eq!(text_of(&credential, Freshness::AtHand).await, first);
+            write(&path, second.as_bytes());
+            for freshness in [Freshness::New, Freshness::AtHand] {
+                let got = credential.token(freshness).await;
+                match told {
+                    Some(told) => assert!(got.unwrap_err().to_string().contains(told)),
+                    None => assert_eq!(got.unwrap().secret.expose_secret(), second),
+                }
+            }
         }
     }
 

@@ -87,6 +87,8 @@ pub enum AuthError {
         audience: String,
         wanted: String,
     },
+    #[error("the new token is for {got}, but the one before it was for {had}")]
+    AnotherIdentity { had: String, got: String },
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
 }
@@ -127,6 +129,9 @@ impl AuthError {
             Self::WrongAudience { wanted, .. } => {
                 let command = format!("az account get-access-token --resource {wanted}");
                 return Some(command.into());
+            }
+            Self::AnotherIdentity { .. } => {
+                "see who writes the token, and sign in as at the beginning"
             }
             Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
             Self::Empty { .. }
@@ -233,6 +238,35 @@ impl Token {
             Err(_) if left < SOON => AuthError::Ending { origin, end },
             Err(_) => AuthError::RefusedToken { origin },
         }
+    }
+
+    /// Checks that the token is for the tenant and the app of an earlier one, as far as both tell.
+    ///
+    /// Quotas are counted by both, and nobody agreed to another tenant.
+    pub(super) fn check_same_as(&self, first: &Self) -> Result<(), AuthError> {
+        let (Some(had), Some(got)) = (&first.claims, &self.claims) else {
+            return Ok(());
+        };
+        let differs = |had: &Option<String>, got: &Option<String>| match (had, got) {
+            (Some(had), Some(got)) => !had.eq_ignore_ascii_case(got),
+            _ => false,
+        };
+        let what = if differs(&had.tenant, &got.tenant) {
+            |claims: &Claims| ("tenant", claims.tenant.clone())
+        } else if differs(&had.app, &got.app) {
+            |claims: &Claims| ("app", claims.app.clone())
+        } else {
+            return Ok(());
+        };
+        let name = |claims| {
+            let (what, id) = what(claims);
+            let id: String = id.unwrap_or_default().chars().flat_map(shown).collect();
+            format!("{what} {id}")
+        };
+        Err(AuthError::AnotherIdentity {
+            had: name(had),
+            got: name(got),
+        })
     }
 
     /// Checks that the token does not contradict the tenant that was asked for.
