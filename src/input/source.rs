@@ -416,9 +416,12 @@ mod tests {
     /// Where each bad byte costs a look at all before it, this takes an hour.
     #[test]
     fn a_file_full_of_bytes_that_are_not_text_is_read_as_fast_as_any_other() {
-        let (text, line) = read_all(&[0xFC; 1 << 20], usize::MAX);
+        let (text, line) = read_all(&vec![0xFC; 1 << 20], usize::MAX);
         assert_eq!((text.chars().count(), line), (1 << 20, Some(1)));
-        let (text, line) = read_all(&[&[0xFE, 0xFF][..], &[0xD8; 1 << 20]].concat(), usize::MAX);
+        let (text, line) = read_all(
+            &[vec![0xFE, 0xFF], vec![0xD8; 1 << 20]].concat(),
+            usize::MAX,
+        );
         assert_eq!((text.chars().count(), line), (1 << 19, Some(1)));
     }
 
