@@ -67,12 +67,16 @@ pub fn write_jsonl<E: Error + 'static>(
 }
 
 fn write_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(out, Harmless);
+    let mut serializer = harmless(out);
     value.serialize(&mut serializer).map_err(io::Error::from)
 }
 
-/// Compact JSON that nothing obeys.
-struct Harmless;
+/// Returns what writes compact JSON that nothing obeys, and that is one line to every reader.
+pub(super) fn harmless<W: Write>(out: W) -> serde_json::Serializer<W, Harmless> {
+    serde_json::Serializer::with_formatter(out, Harmless)
+}
+
+pub(super) struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(

@@ -9,6 +9,7 @@ use serde::Serializer as _;
 use crate::model::{ActionStatus, ActionType, MachineAction, encode};
 
 use super::csv::CsvWriter;
+use super::json::harmless;
 use super::listing::ListingFormat;
 
 /// Groups that are told apart; what comes beyond them is counted together.
@@ -95,8 +96,7 @@ impl ListSummary {
                         time(group.oldest).map(Into::into),
                         time(group.newest).map(Into::into),
                     ];
-                    serde_json::Serializer::new(&mut text)
-                        .collect_map(COLUMNS.into_iter().zip(values))?;
+                    harmless(&mut text).collect_map(COLUMNS.into_iter().zip(values))?;
                     text.push(b'\n');
                 }
                 out.write_all(&text)?;

@@ -12,6 +12,7 @@ use serde::Serializer as _;
 use crate::model::{ActionStatus, ActionType, LISTED_BY, MachineAction, encode};
 
 use super::csv::CsvWriter;
+use super::json::harmless;
 
 /// The service's names, of what a run reads first.
 const COLUMNS: [&str; 14] = [
@@ -80,8 +81,7 @@ impl<W: Write> Listing<W> {
                 let mut text = Vec::new();
                 for action in actions {
                     // Not by way of a map of its own, which would order the names by the alphabet.
-                    let mut json = serde_json::Serializer::new(&mut text);
-                    json.collect_map(COLUMNS.into_iter().zip(&cells(action)))?;
+                    harmless(&mut text).collect_map(COLUMNS.into_iter().zip(&cells(action)))?;
                     text.push(b'\n');
                 }
                 self.out.write_all(&text)?;
@@ -145,6 +145,19 @@ mod tests {
              07070707-0707-0707-0707-070707070707,Isolate,Pending,o'neil@x,\"'=1+1, \"\"two\"\"\",,,,,\
              2026-02-03T04:05:06.1234567Z,,,,,mde-cancel\n"
         );
+    }
+
+    #[test]
+    fn a_json_line_is_one_line_to_every_reader() {
+        let mut action = action();
+        action.requestor = Some("a\u{2028}b\u{85}c\u{2029}d\n\u{202e}".to_owned());
+        let mut out = Vec::new();
+        let mut listing = Listing::begin(&mut out, ListingFormat::Jsonl).unwrap();
+        listing.page(&[action]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(crate::model::is_hidden), "{line}");
+        assert!(line.contains(r"a\u2028b\u0085c\u2029d\n\u202e"), "{line}");
     }
 
     #[test]
