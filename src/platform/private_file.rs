@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 /// How many links are followed before a path counts as endless.
 const MAX_LINKS: u32 = 40;
 
-/// Creates `dir` and its parents; what is made new is open to its owner only (0700).
+/// Creates `dir` and its parents; what is made new is open to its owner only (0700). A link of somebody else is not followed.
 ///
 /// # Errors
 /// Returns the system's error where a folder can neither be found nor made.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    refuse_foreign_link(dir)?;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -42,11 +43,12 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Creates a file that only its owner may touch (0600), or opens it, for writing at its end: what several processes
-/// write then never overlaps.
+/// write then never overlaps. A link of somebody else is not followed.
 ///
 /// # Errors
 /// Returns the system's error.
 pub fn append_private_file(path: &Path) -> io::Result<File> {
+    refuse_foreign_link(path)?;
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     open_private(options, path)
@@ -170,6 +172,16 @@ fn owner_among(uid: u32, us: u32) -> Owner {
 /// Returns the first link on the way to a file that belongs to somebody else: who can plant it decides where the file is.
 pub fn foreign_link(path: &Path) -> Option<PathBuf> {
     foreign_link_within(path, MAX_LINKS)
+}
+
+fn refuse_foreign_link(path: &Path) -> io::Result<()> {
+    match foreign_link(path) {
+        None => Ok(()),
+        Some(link) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("the link {} belongs to somebody else", link.display()),
+        )),
+    }
 }
 
 fn foreign_link_within(path: &Path, links_left: u32) -> Option<PathBuf> {

@@ -239,6 +239,13 @@ pub(super) fn replace<T, E: Error + 'static>(
     fill: impl FnOnce(&mut dyn Write) -> Result<T, RowsError<E>>,
 ) -> Result<T, ReplaceError<E>> {
     let folder = folder_of(path);
+    // Once more: a run takes hours.
+    if let Some(link) = platform::foreign_link(path) {
+        return Err(ReplaceError::Target(TargetError::ForeignLink {
+            path: path.to_owned(),
+            link,
+        }));
+    }
     // Whoever could read an earlier report of ours can read this one, and nobody else, not even while it is written.
     let earlier = path.metadata().ok();
     let earlier = earlier.filter(|found| platform::owner(found) == Owner::Us);

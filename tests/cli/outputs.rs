@@ -270,10 +270,16 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
     }
     fs::write(at("target/r.csv"), "").unwrap();
     for path in ["shared/r.csv", "shared/dir/x.csv"] {
-        for flag in ["--report", "--follow-up", "--metrics-file"] {
+        for (flag, exit) in [
+            ("--report", 2),
+            ("--follow-up", 2),
+            ("--metrics-file", 2),
+            ("--log-file", 2),
+            ("--state-dir", 6),
+        ] {
             let mut run = binary(folder.path());
             run.args(["run", "ids.txt", "--sandbox", flag, path]);
-            let (_, told) = said(&mut run, 2);
+            let (_, told) = said(&mut run, exit);
             assert!(
                 told.contains("belongs to somebody else"),
                 "{flag} {path}: {told}"

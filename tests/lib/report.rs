@@ -444,6 +444,27 @@ fn links_are_followed_and_the_earlier_reports_mode_is_kept() {
     ));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_that_is_planted_after_the_proof_is_not_followed() {
+    use std::os::unix::fs::{lchown, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("out")).unwrap();
+    fs::create_dir(at("private")).unwrap();
+    let target = ReportTarget::prove(&at("out/report.csv")).unwrap();
+    fs::rename(at("out"), at("moved")).unwrap();
+    symlink(at("private"), at("out")).unwrap();
+    // Only the superuser can give a link away.
+    if lchown(at("out"), Some(65_534), None).is_err() {
+        return;
+    }
+    let written = write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none);
+    let told = format!("{:?}", written.unwrap_err());
+    assert!(told.contains("ForeignLink"), "{told}");
+    assert!(names_in(&at("private")).is_empty());
+}
+
 #[test]
 fn a_dash_is_standard_output_whatever_files_there_are() {
     assert_eq!(
