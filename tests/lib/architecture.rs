@@ -297,3 +297,24 @@ fn tests_of_the_library_start_no_process() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    collect(&root.join("tests"), &mut files);
+    let code: String = files
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<_> = rows
+        .flat_map(|row| row.split('|').nth(3).unwrap().split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 30, "{}", named.len());
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "{name}");
+    }
+}
