@@ -17,7 +17,7 @@ cp ../Cargo.lock Cargo.lock
 found=0
 for target in "${targets[@]}"; do
   seeds=(seeds/"$target")
-  [ "$target" != input ] || seeds=(../tests/data/field ../samples)
+  [ "$target" != input ] || seeds=(../tests/data/field)
   mkdir -p corpus/"$target"
   echo "== $target, $seconds s"
   log=$(mktemp)
