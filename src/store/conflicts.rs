@@ -21,9 +21,11 @@ use super::runs;
 use super::slots::RunKey;
 use super::words::{IdCell, Wall};
 
-/// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it.
+/// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it, or only by a
+/// domain name, as where its token is opaque.
 const SAME_TENANT: &str =
-    "o.cloud = r.cloud AND (o.tenant = r.tenant OR o.tenant IN (?2, ?3) OR r.tenant IN (?2, ?3))";
+    "o.cloud = r.cloud AND (o.tenant = r.tenant OR o.tenant IN (?2, ?3) OR r.tenant IN (?2, ?3)
+        OR instr(o.tenant, '.') OR instr(r.tenant, '.'))";
 
 /// The unsettled ids of the live runs that were confirmed before this one.
 #[derive(Debug, Default)]

@@ -142,3 +142,85 @@ fn permissions_that_are_lost_in_mid_run_end_it_with_5_and_resume_takes_it_up() {
         .unwrap();
     assert!(reason.contains("Machine.Isolate"), "{reason}");
 }
+
+/// Returns how many cancels each scope of the folder counts, by tenant and app.
+fn counted(folder: &Path, url: &str) -> Vec<(String, String, u64)> {
+    let quota = command(folder, url, "quota --format json")
+        .output()
+        .unwrap();
+    let scopes: Vec<serde_json::Value> = serde_json::from_slice(&quota.stdout).unwrap();
+    let of = |scope: &serde_json::Value, name: &str| scope[name].as_str().unwrap().to_owned();
+    let cancels = scopes
+        .iter()
+        .filter(|scope| scope["destination"] == "cancel");
+    cancels
+        .map(|scope| {
+            let used = scope["windows"][0]["used"].as_u64().unwrap();
+            (of(scope, "tenant"), of(scope, "app"), used)
+        })
+        .collect()
+}
+
+#[test]
+fn calls_of_one_tenant_are_counted_together_however_the_tenant_is_named() {
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+    const APP: &str = "99999999-2222-3333-4444-555555555555";
+    let live = LiveSandbox::start(|_| {});
+    live.isolates(1..=4, Status::Pending);
+    for (token, names, expected) in [
+        (
+            live.sandbox.token(TENANT, APP),
+            ["contoso.onmicrosoft.com", TENANT],
+            (TENANT.to_owned(), APP.to_owned(), 2),
+        ),
+        (
+            "any-word".to_owned(),
+            ["contoso.onmicrosoft.com", "fabrikam.example"],
+            ("-".to_owned(), "-".to_owned(), 2),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        for (number, name) in (1..).zip(names) {
+            ids(here, "ids.txt", number..=number);
+            let words = format!("run ids.txt --yes --no-precheck --no-verify --tenant-id {name}");
+            let mut run = command(here, &live.url, &words);
+            let (code, told) = finish(run.env("MDE_CANCEL_TOKEN", &token).spawn().unwrap());
+            assert!(matches!(code, Some(0 | 3)), "{told}");
+        }
+        assert_eq!(counted(here, &live.url), [expected]);
+    }
+}
+
+#[test]
+fn a_run_is_not_continued_with_the_token_of_another_tenant() {
+    let live = LiveSandbox::start(|_| {});
+    live.isolates(1..=2, Status::Pending);
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, "ids.txt", 1..=2);
+    let app = "99999999-2222-3333-4444-555555555555";
+    let token = |tenant| live.sandbox.token(tenant, app);
+    let contoso = token("11111111-2222-3333-4444-555555555555");
+    let fabrikam = token("22222222-2222-3333-4444-555555555555");
+    let begin =
+        "run ids.txt --yes --quota 1/1h --stop-after 1s --tenant-id contoso.onmicrosoft.com";
+    let mut run = command(here, &live.url, begin);
+    let (code, told) = finish(run.env("MDE_CANCEL_TOKEN", &contoso).spawn().unwrap());
+    assert_eq!(code, Some(4), "{told}");
+    let again = "resume --yes --stop-after 1s --tenant-id contoso.onmicrosoft.com";
+    for (token, code, expected) in [
+        (
+            &fabrikam,
+            2,
+            "was begun for tenant 11111111-2222-3333-4444-555555555555, and this would go to 22222222",
+        ),
+        (&contoso, 4, "contoso"),
+    ] {
+        let mut resumed = command(here, &live.url, again);
+        let (ended, told) = finish(resumed.env("MDE_CANCEL_TOKEN", token).spawn().unwrap());
+        assert_eq!(ended, Some(code), "{told}");
+        assert!(told.contains(expected) || code == 4, "{told}");
+    }
+    assert_eq!(live.calls(CallKind::Cancel), 1);
+}

@@ -293,6 +293,8 @@ fn a_typed_address_of_the_service_is_counted_with_its_cloud_and_any_other_by_hos
     for (url, cloud) in [
         ("https://api.securitycenter.microsoft.com", "commercial"),
         ("https://API.Security.Microsoft.com/", "commercial"),
+        ("https://api.security.microsoft.com./", "commercial"),
+        ("https://gateway.example.:8443", "gateway.example:8443"),
         ("https://eu.api.security.microsoft.com", "commercial"),
         ("https://api-uk.securitycenter.microsoft.com", "commercial"),
         ("https://api-gcc.securitycenter.microsoft.us", "gcc"),
@@ -395,7 +397,8 @@ fn quota_shows_the_scopes_that_flags_name_and_lets_no_variable_hide_one() {
         ("--cloud commercial", false),
         ("--tenant-id contoso.example", true),
         ("--tenant-id other.example", false),
-        ("--client-id 11111111-2222-3333-4444-555555555555", false),
+        // Calls with an opaque token may be of any app.
+        ("--client-id 11111111-2222-3333-4444-555555555555", true),
     ] {
         let typed = typing(&format!("quota {flags}")).variable("AZURE_TENANT_ID", "other.example");
         let CommandSettings::Quota(quota) = typed.resolve().unwrap().command else {

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use url::Url;
 
 use crate::api::{ApiError, Connection};
-use crate::auth::{Credential, Freshness, LoginClient, Token};
+use crate::auth::{Credential, Freshness, LoginClient};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{ConnectionSettings, SettingsError};
 use crate::clock::{Clock, SystemClock};
@@ -234,12 +234,10 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
         () = clock.sleep_until(until) => None,
     };
     match token {
-        Some(Ok(Token {
-            claims, expires_at, ..
-        })) => {
-            let token_ends = expires_at.filter(|_| !credential.is_renewable());
+        Some(Ok(token)) => {
+            let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
             Lane {
-                identity: Identity::of(settings, claims, token_ends),
+                identity: Identity::of(settings, Some(token), token_ends),
                 way: Ok(Arc::new(handles(connection, credential))),
                 profile,
             }

@@ -24,7 +24,7 @@ use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, LaneNames, PlanSummary, Planner, look_over, recall};
 use crate::input::{Input, InputCheckpoint, InputSettings, open_from};
-use crate::model::{Destination, RunId, SEVERAL, Scope};
+use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
 use super::carry::{
@@ -40,7 +40,7 @@ use super::past;
 use super::past::PastRun;
 use super::planned::{Plan, Refused, Terms};
 use super::reports::write_all;
-use super::service::Service;
+use super::service::{Identity, Service};
 
 /// What a run is begun for, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
@@ -355,20 +355,13 @@ async fn reach(
     }
     let connection = connection?;
     let service = Service::real(&connection, order.timeout).await?;
-    let asked = [
-        &service.identity.cloud,
-        &service.identity.tenant,
-        &service.identity.app,
-    ];
     let was = [&begun.cloud, &begun.tenant, &begun.app];
-    for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
-        if asked != was {
-            let error = anyhow!(
-                "run {} was begun for {name} {was}, and this would go to {asked}",
-                begun.id
-            );
-            return Err(usage(error).hint("give the connection flags with which it was begun"));
-        }
+    if let Some((name, was, asked)) = elsewhere(&service.identity, was).next() {
+        let error = anyhow!(
+            "run {} was begun for {name} {was}, and this would go to {asked}",
+            begun.id
+        );
+        return Err(usage(error).hint("give the connection flags with which it was begun"));
     }
     Ok(Lanes::one(service, connection.profile))
 }
@@ -383,22 +376,36 @@ async fn reach_several(
     let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
     let lanes = Lanes::several(&tenants, order.timeout).await?;
     for (lane, kept) in lanes.all.iter().zip(&order.lanes) {
-        let identity = &lane.identity;
-        let asked = [&identity.cloud, &identity.tenant, &identity.app];
         let was = [&kept.cloud, &kept.tenant, &kept.app];
-        for ((name, asked), was) in PARTIES.into_iter().zip(asked).zip(was) {
-            // A tenant that could not be signed in to may not be known by more than its profile.
-            if asked != was && asked != "-" && was != "-" {
-                let error = anyhow!(
-                    "run {} was begun with profile {} for {name} {was}, and this would go to {asked}",
-                    past.record.begun.id,
-                    kept.profile
-                );
-                return Err(usage(error).hint("mend the profile in the config file"));
-            }
+        // A tenant that could not be signed in to may not be known by more than its profile.
+        let mut parties = elsewhere(&lane.identity, was);
+        if let Some((name, was, asked)) =
+            parties.find(|(_, was, asked)| *was != UNNAMED && *asked != UNNAMED)
+        {
+            let error = anyhow!(
+                "run {} was begun with profile {} for {name} {was}, and this would go to {asked}",
+                past.record.begun.id,
+                kept.profile
+            );
+            return Err(usage(error).hint("fix the profile in the config file"));
         }
     }
     Ok(lanes)
+}
+
+/// Returns where calls would go now that the run was not begun for: whether it is the cloud, the tenant or the app, its old
+/// name and the new one.
+fn elsewhere<'a>(
+    now: &'a Identity,
+    was: [&'a String; 3],
+) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+    let asked = [&now.cloud, &now.tenant, &now.app];
+    let parties = PARTIES.into_iter().zip(was).zip(asked);
+    parties.filter_map(|((name, was), asked)| {
+        // Runs of earlier versions name the tenant as it was typed.
+        let is_same = asked == was || (name == "tenant" && now.is_tenant(was));
+        (!is_same).then_some((name, was.as_str(), asked.as_str()))
+    })
 }
 
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.

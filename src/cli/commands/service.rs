@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use url::Url;
 
 use crate::api::{ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
-use crate::auth::{Claims, Credential, ReadyToken, TokenSource};
+use crate::auth::{Claims, Credential, ReadyToken, Token, TokenSource};
 use crate::cli::settings::{ConnectionSettings, SignIn};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
 use crate::input::{Input, InputSettings, open};
-use crate::model::{Destination, RunId, Scope};
+use crate::model::{Destination, RunId, Scope, UNNAMED};
 use crate::sandbox::{Generator, Sandbox, SandboxSettings, serve};
 
 use super::service_error::ServiceError;
@@ -47,10 +47,15 @@ pub(super) struct Service {
 pub(super) struct Identity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
-    /// The tenant, or `-`.
+    /// The tenant as the token names it, else as it was typed, or `-`.
     pub(super) tenant: String,
-    /// The app, or `-`.
+    /// The app, likewise.
     pub(super) app: String,
+    /// The tenant as it was typed.
+    typed_tenant: Option<String>,
+    /// What calls are counted by: tenant and app as the token names them, however they were typed. All opaque tokens of one
+    /// cloud may be of one tenant and app, so they share one ledger.
+    counted: [String; 2],
     /// The token's claims; none where it is opaque.
     pub(super) claims: Option<Claims>,
     /// When the token ends, where no newer one can be had then.
@@ -58,26 +63,41 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Names the parties: as the settings do, and where they name nobody, as the token does.
+    /// Names the parties: as the token does, and where there is none yet or it is opaque, as the settings do.
     pub(super) fn of(
         settings: &ConnectionSettings,
-        claims: Option<Claims>,
+        token: Option<Token>,
         token_ends: Option<Timestamp>,
     ) -> Self {
-        let of_token =
-            |claim: fn(&Claims) -> Option<&String>| claims.as_ref().and_then(claim).cloned();
+        let has_token = token.is_some();
+        let claims = token.and_then(|token| token.claims);
+        let claimed = claims.as_ref().map(|claims| (&claims.tenant, &claims.app));
+        let (tenant, app) = claimed.map_or((None, None), |(tenant, app)| {
+            (
+                tenant.as_ref().map(|id| id.to_lowercase()),
+                app.as_ref().map(|id| id.to_lowercase()),
+            )
+        });
+        let or_typed = |claimed: &Option<String>, typed: &Option<String>| {
+            let known = claimed.clone().or_else(|| typed.clone());
+            known.unwrap_or_else(unnamed)
+        };
+        let parties = [
+            or_typed(&tenant, &settings.tenant),
+            or_typed(&app, &settings.client_id),
+        ];
+        let counted = if has_token {
+            [tenant, app].map(|claimed| claimed.unwrap_or_else(unnamed))
+        } else {
+            parties.clone()
+        };
+        let [tenant, app] = parties;
         Self {
             cloud: settings.cloud.clone(),
-            tenant: settings
-                .tenant
-                .clone()
-                .or_else(|| of_token(|claims| claims.tenant.as_ref()))
-                .unwrap_or_else(unnamed),
-            app: settings
-                .client_id
-                .clone()
-                .or_else(|| of_token(|claims| claims.app.as_ref()))
-                .unwrap_or_else(unnamed),
+            tenant,
+            app,
+            typed_tenant: settings.tenant.clone(),
+            counted,
             claims,
             token_ends,
         }
@@ -85,41 +105,49 @@ impl Identity {
 
     /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
+        let [tenant, app] = self.counted.clone();
         Scope {
             cloud: self.cloud.clone(),
-            tenant: self.tenant.clone(),
-            app: self.app.clone(),
+            tenant,
+            app,
             destination,
         }
+    }
+
+    /// Returns whether `tenant` is this one, by any of its names.
+    pub(super) fn is_tenant(&self, tenant: &str) -> bool {
+        self.tenant == tenant || self.typed_tenant.as_deref() == Some(tenant)
     }
 
     /// Returns the words by which a row may name this tenant. One that neither settings nor token name has its profile's
     /// name alone, and without a profile none at all: no row that names a tenant is then taken for it.
     pub(super) fn lane_name(&self, profile: Option<&str>) -> LaneName {
-        let claimed = self.claims.as_ref();
-        let claimed = claimed.and_then(|claims| claims.tenant.clone());
         let tenant = Some(self.tenant.clone()).filter(|tenant| *tenant != unnamed());
         let profile = profile.map(str::to_owned);
+        let typed = self.typed_tenant.clone();
         LaneName {
-            shown: tenant.clone().or_else(|| profile.clone()),
-            words: [profile, tenant, claimed].into_iter().flatten().collect(),
+            shown: typed
+                .clone()
+                .or_else(|| tenant.clone())
+                .or_else(|| profile.clone()),
+            words: [profile, typed, tenant].into_iter().flatten().collect(),
         }
     }
 
     /// Returns the tenant as the token names it, else as it was typed: what a plan's id is made of.
     pub(super) fn true_tenant(&self) -> String {
-        let claimed = self
-            .claims
-            .as_ref()
-            .and_then(|claims| claims.tenant.as_ref());
-        claimed.unwrap_or(&self.tenant).to_lowercase()
+        self.tenant.to_lowercase()
     }
 
     /// Names where calls go, for people.
     pub(super) fn place(&self) -> [(&'static str, String); 3] {
+        let tenant = match &self.typed_tenant {
+            Some(typed) if *typed != self.tenant => format!("{typed} ({})", self.tenant),
+            _ => self.tenant.clone(),
+        };
         [
             ("cloud", self.cloud.clone()),
-            ("tenant", self.tenant.clone()),
+            ("tenant", tenant),
             ("app", self.app.clone()),
         ]
     }
@@ -134,7 +162,7 @@ pub(super) async fn sign_in(
     let credential = credential(settings, timeout, &clock)?;
     let token = first_token(&credential, &*clock).await?;
     let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
-    let identity = Identity::of(settings, token.claims, token_ends);
+    let identity = Identity::of(settings, Some(token), token_ends);
     Ok((credential, identity))
 }
 
@@ -225,6 +253,8 @@ impl Service {
                 tenant: unnamed(),
                 // Each run has an imitation of its own, with an allowance of its own.
                 app: run.to_string(),
+                typed_tenant: None,
+                counted: [unnamed(), run.to_string()],
                 claims: None,
                 token_ends: None,
             },
@@ -333,5 +363,5 @@ pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHan
 }
 
 fn unnamed() -> String {
-    "-".to_owned()
+    UNNAMED.to_owned()
 }

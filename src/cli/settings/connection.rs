@@ -203,7 +203,13 @@ fn variable_address(around: &Surroundings<'_>) -> Result<Option<Url>, SettingsEr
 fn check_address(text: &OsStr, origin: &'static str) -> Result<Url, SettingsError> {
     let wrong = || SettingsError::Address { origin };
     let text = text.to_str().ok_or_else(wrong)?;
-    let url = Url::parse(text.trim()).map_err(|_| wrong())?;
+    let mut url = Url::parse(text.trim()).map_err(|_| wrong())?;
+    // A name with a dot at its end is the same host, whose calls are counted together.
+    if let Some(Host::Domain(name)) = url.host()
+        && let Some(bare) = name.strip_suffix('.').map(str::to_owned)
+    {
+        url.set_host(Some(&bare)).map_err(|_| wrong())?;
+    }
     let (Some(host), "http" | "https") = (url.host(), url.scheme()) else {
         return Err(wrong());
     };

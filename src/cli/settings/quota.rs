@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::args::{CommonArgs, QuotaArgs, TableFormat};
-use crate::model::Scope;
+use crate::model::{Scope, UNNAMED};
 
 use super::allowance::Allowance;
 use super::common;
@@ -35,12 +35,13 @@ pub struct ScopeFilter {
 }
 
 impl ScopeFilter {
-    /// Returns whether a scope is shown.
+    /// Returns whether a scope is shown. One of opaque tokens may be of any tenant and app.
     pub fn admits(&self, scope: &Scope) -> bool {
         let agrees = |asked: &Option<String>, is: &str| {
-            asked
-                .as_ref()
-                .is_none_or(|asked| asked.eq_ignore_ascii_case(is))
+            is == UNNAMED
+                || asked
+                    .as_ref()
+                    .is_none_or(|asked| asked.eq_ignore_ascii_case(is))
         };
         agrees(&self.cloud, &scope.cloud)
             && agrees(&self.tenant, &scope.tenant)
