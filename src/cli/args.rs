@@ -411,20 +411,39 @@ pub struct ReportArgs {
 
 /// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct QuotaArgs {
+    /// What to do with the scopes, if not to show them.
+    #[command(subcommand)]
+    pub command: Option<QuotaCommand>,
     /// Print in this format
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: TableFormat,
     /// What is allowed.
     #[command(flatten)]
     pub allowance: AllowanceArgs,
-    /// Show the scopes of this cloud only
+    /// Which scopes.
+    #[command(flatten)]
+    pub scope: ScopeFilterArgs,
+}
+
+/// What to do with the scopes of the ledger.
+#[derive(Clone, Debug, Subcommand)]
+pub enum QuotaCommand {
+    /// Forget the limits, rates and pauses that the service's 429s taught; the calls that were spent stay counted
+    Reset(ScopeFilterArgs),
+}
+
+/// Which scopes of the ledger are meant.
+#[derive(Args, Clone, Debug)]
+pub struct ScopeFilterArgs {
+    /// Only the scopes of this cloud
     #[arg(long, value_name = "CLOUD", value_enum, help_heading = "Connection")]
     pub cloud: Option<Cloud>,
-    /// Show the scopes of this tenant only
+    /// Only the scopes of this tenant
     #[arg(long, value_name = "TENANT", value_parser = value::tenant, help_heading = "Connection")]
     pub tenant_id: Option<String>,
-    /// Show the scopes of this application only
+    /// Only the scopes of this application
     #[arg(long, value_name = "GUID", value_parser = value::client, help_heading = "Connection")]
     pub client_id: Option<String>,
 }

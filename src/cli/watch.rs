@@ -192,6 +192,7 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
         until,
         unforeseen,
         hint_ignored,
+        limit_ignored,
     } = event
     else {
         return;
@@ -207,6 +208,12 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
     }
     if *hint_ignored {
         tracing::warn!(run, tenant, "a Retry-After of over 24 hours is ignored");
+    }
+    if *limit_ignored {
+        tracing::warn!(
+            run, tenant, destination = %destination,
+            "the limit named in a 429 is ignored: it is below a tenth of the documented one, or for more than an hour"
+        );
     }
 }
 

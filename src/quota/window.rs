@@ -33,10 +33,14 @@ pub enum InvalidWindow {
 }
 
 impl Window {
-    /// Returns the allowance that a service names in a refusal, where it can be one.
+    /// Returns the allowance that a service names in a refusal, where it can be believed: for an hour at most, and not below a
+    /// tenth of what is documented for that time. One odd text must not bring runs to a stand for a day.
     pub fn named(limit: u32, period: Duration) -> Option<Self> {
+        let hour = Duration::from_secs(3600);
         let limit = NonZeroU32::new(limit)?;
-        (period >= Duration::from_millis(1) && period <= Duration::from_secs(24 * 3600))
+        let documented = (period.as_secs_f64() / 60.0 * 100.0).min(1500.0);
+        let is_believable = f64::from(limit.get()) * 10.0 >= documented;
+        (period >= Duration::from_millis(1) && period <= hour && is_believable)
             .then_some(Self { limit, period })
     }
 
@@ -212,6 +216,22 @@ mod tests {
             "", "100", "x/1m", "100/", "100/x", "-1/1m", "100/0s", "100/25h", "100/-1m", "0/1m",
         ] {
             assert!(Window::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_far_below_the_documented_one_or_for_more_than_an_hour_is_not_believed() {
+        let named = |text: &str| {
+            let window = Window::parse(text).unwrap();
+            Window::named(window.limit.get(), window.period) == Some(window)
+        };
+        for text in [
+            "10/1m", "45/1m", "1/1s", "5/10s", "150/1h", "100/10m", "2000/1h",
+        ] {
+            assert!(named(text), "{text}");
+        }
+        for text in ["9/1m", "1/1m", "149/1h", "99/10m", "1/24h", "1500/2h"] {
+            assert!(!named(text), "{text}");
         }
     }
 

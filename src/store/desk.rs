@@ -207,6 +207,10 @@ impl Desk {
                 self.ledger.forget_cooldown(*scope);
                 scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
             }
+            Record::ScopeReset { scope } => {
+                self.ledger.forget_cooldown(*scope);
+                scopes::reset(conn, *scope)
+            }
             Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
             Record::Pace { scope, pace, at } => scopes::set_pace(conn, *scope, *pace, *at),
             Record::RunConfirmed { run, at } => {

@@ -246,6 +246,11 @@ pub enum Record {
         /// When.
         at: Timestamp,
     },
+    /// Limits, pace and cooldown of a scope are forgotten: somebody knows better.
+    ScopeReset {
+        /// Which scope.
+        scope: ScopeKey,
+    },
     /// A run is confirmed, so that from now on its rows are in the way of runs that are confirmed later.
     RunConfirmed {
         /// Which run.

@@ -155,21 +155,33 @@ pub(super) fn adopt(
 
 /// Returns the allowances that the service named in the last [`KEPT_FOR`], the shortest period first.
 fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, Fault> {
-    let windows = conn
+    let windows: Vec<_> = conn
         .prepare_cached(
             "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period",
         )?
         .query_map(params![key.0, Wall(outdated(now))], |row| {
             let period = row.get(1)?;
-            Ok(Window {
-                limit: row.get(0)?,
-                period: u64::try_from(period)
-                    .map(Duration::from_nanos)
-                    .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, period))?,
-            })
+            let period = u64::try_from(period)
+                .map(Duration::from_nanos)
+                .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, period))?;
+            // Earlier versions believed any.
+            Ok(Window::named(row.get(0)?, period))
         })?
+        .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     Ok(Windows::new(windows))
+}
+
+/// Forgets what the service's refusals taught about a scope: allowances, pace and cooldown.
+pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), Fault> {
+    conn.execute("DELETE FROM allowances WHERE scope = ?1", [key.0])?;
+    conn.execute(
+        "UPDATE scopes SET pace = NULL, cooldown_up = NULL, cooldown_wall = NULL, cooldown_boot = NULL,
+            cooldown_cause = NULL
+         WHERE id = ?1",
+        [key.0],
+    )?;
+    Ok(())
 }
 
 /// Writes down the pace that a scope's refusals taught, or that there is none any more.
@@ -219,7 +231,10 @@ fn read_pace(text: &str) -> Option<(KeptPace, Timestamp)> {
     };
     let period = Duration::from_nanos(period.parse().ok()?);
     let pace = KeptPace {
-        window: Window::named(limit.parse().ok()?, period)?,
+        window: Window {
+            limit: limit.parse().ok()?,
+            period,
+        },
         share: share.parse().ok()?,
         patience: patience.parse().ok()?,
     };

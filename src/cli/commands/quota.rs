@@ -1,6 +1,6 @@
 //! `quota`: what is spent and left in each window, as this state folder saw it.
 //!
-//! It sends nothing, and makes no state folder where there is none. What others spent with the same app it cannot
+//! What is allowed is what the newest run of a scope was allowed, unless a flag says otherwise. It sends nothing, and makes no state folder where there is none. What others spent with the same app it cannot
 //! know.
 
 use std::collections::BTreeMap;
@@ -14,17 +14,18 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
-use crate::cli::settings::{Allowance, QuotaSettings, SANDBOX_SCALE};
+use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
-use crate::cli::text::{ClockTime, Number, local_zone, visible, window_name};
+use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{Destination, Moment, Scope};
+use crate::model::{Destination, Moment, SEVERAL, Scope, UNNAMED};
 use crate::quota::{Usage, Window, Windows};
 use crate::retry::RetrySettings;
-use crate::store::{Store, StoreError, state_file};
+use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
 use super::carry::open_store;
 use super::ending::Look;
+use super::order::Order;
 use super::service::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.
@@ -33,6 +34,17 @@ use super::service::SANDBOX_CLOUD;
 /// Returns why the ledger cannot be read, or the result not be printed.
 pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
     let (scopes, now) = gather(&settings).await?;
+    if settings.reset {
+        let taught = scopes.iter().filter(|state| state.was_taught).count();
+        let text = match taught {
+            0 => "nothing to forget: no limit, rate or pause of the service is kept\n".to_owned(),
+            _ => format!(
+                "forgotten: what the service's 429s taught of {}\n",
+                Count::new(taught as u64, "scope")
+            ),
+        };
+        return print(&text).map_err(Failure::of_output);
+    }
     let text = match settings.format {
         TableFormat::Json => json(&scopes, now),
         TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
@@ -70,6 +82,10 @@ struct ScopeState {
     pause_until: Option<Timestamp>,
     /// The even rate that the service's refusals taught.
     learned: Option<Window>,
+    /// The limits that the service named.
+    named: Windows,
+    /// Whether any of it is kept.
+    was_taught: bool,
 }
 
 impl ScopeState {
@@ -89,6 +105,7 @@ async fn read(
     now: Moment,
 ) -> Result<Vec<ScopeState>, StoreError> {
     let mut states = Vec::new();
+    let runs = store.reader()?.runs()?;
     let mut known = store.scopes().await?;
     known.sort_by(|(_, one), (_, other)| one.cmp(other));
     for (key, scope) in known {
@@ -96,13 +113,25 @@ async fn read(
             continue;
         }
         let record = store.scope(&scope, now).await?;
-        let windows = windows_in_force(&settings.allowance, &scope, &record.adopted);
+        let was_taught =
+            record.cooldown.is_some() || record.pace.is_some() || !record.adopted.is_empty();
+        if settings.reset && was_taught {
+            store.write(vec![Record::ScopeReset { scope: key }]).await?;
+        }
+        let allowed = match scope.destination {
+            Destination::Cancel => settings.cancel.clone(),
+            Destination::Get | Destination::List => settings.read.clone(),
+        };
+        let allowed = allowed.unwrap_or_else(|| allowed_to_runs(&runs, &scope));
+        let windows = windows_in_force(&allowed, &scope, &record.adopted);
         let used = store.usage(key, Arc::new(windows), now).await?;
         let state = ScopeState {
             scope,
             windows: used.windows,
             pause_until: record.cooldown.map(|cooldown| cooldown.wall),
             learned: record.pace.map(|pace| pace.as_rate()),
+            named: record.adopted,
+            was_taught,
         };
         // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
         if !state.is_sandbox() || !state.is_at_rest() {
@@ -112,12 +141,28 @@ async fn read(
     Ok(states)
 }
 
+/// Returns what the newest run that counted by this scope was allowed; what is documented, where there is none.
+fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
+    let is_cancel = scope.destination == Destination::Cancel;
+    let may_be = |named: &str, is: &str| is == UNNAMED || named == SEVERAL || named == is;
+    let of_scope = runs.iter().filter(|run| {
+        let begun = &run.begun;
+        may_be(&begun.cloud, &scope.cloud)
+            && may_be(&begun.tenant, &scope.tenant)
+            && may_be(&begun.app, &scope.app)
+    });
+    let newest = of_scope.max_by_key(|run| run.last_seen());
+    let order = newest.and_then(|run| Order::recall(&run.begun.settings).ok());
+    match order {
+        Some((order, _)) if is_cancel => order.windows,
+        Some((order, _)) => order.read_windows,
+        None if is_cancel => Windows::documented(),
+        None => Windows::half_of_documented(),
+    }
+}
+
 /// Returns what a run would count by: what is allowed, or less where the service named less.
-fn windows_in_force(allowance: &Allowance, scope: &Scope, adopted: &Windows) -> Windows {
-    let allowed = match scope.destination {
-        Destination::Cancel => &allowance.cancel,
-        Destination::Get | Destination::List => &allowance.read,
-    };
+fn windows_in_force(allowed: &Windows, scope: &Scope, adopted: &Windows) -> Windows {
     let scale = if scope.cloud == SANDBOX_CLOUD {
         SANDBOX_SCALE
     } else {
@@ -166,6 +211,7 @@ fn json(scopes: &[ScopeState], now: Moment) -> String {
                 "app": state.scope.app,
                 "destination": state.scope.destination.as_str(),
                 "pause_until": stamp(state.pause_until),
+                "named_limits": state.named.as_slice().iter().map(Window::to_string).collect::<Vec<_>>(),
                 "learned_pace": state.learned.map(|pace| pace.to_string()),
                 "windows": windows,
             })
@@ -200,6 +246,14 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         text.push_str(&rows(&states, now, zone, width));
         for state in states {
             let destination = state.scope.destination;
+            if !state.named.is_empty() {
+                writeln!(
+                    text,
+                    "  {destination}: the service named a limit of {}",
+                    state.named
+                )
+                .unwrap_or_default();
+            }
             if let Some(pace) = state.learned {
                 // Writing to a string cannot fail.
                 writeln!(
@@ -269,7 +323,7 @@ mod tests {
     use super::*;
     use crate::cli::settings::ScopeFilter;
     use crate::model::Uptime;
-    use crate::store::{Purpose, Record, Take};
+    use crate::store::{Purpose, Take};
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -308,12 +362,16 @@ mod tests {
                 ],
                 pause_until: Some("2026-11-24T03:14:00Z".parse().unwrap()),
                 learned: Some("95/1m".parse().unwrap()),
+                named: Windows::new(vec!["45/1m".parse().unwrap()]),
+                was_taught: true,
             },
             ScopeState {
                 scope: scope("commercial", Destination::List),
                 windows: Vec::new(),
                 pause_until: None,
                 learned: None,
+                named: Windows::none(),
+                was_taught: false,
             },
             ScopeState {
                 scope: Scope {
@@ -323,12 +381,16 @@ mod tests {
                 windows: vec![usage("50/6s", 2, None, 3)],
                 pause_until: None,
                 learned: None,
+                named: Windows::none(),
+                was_taught: false,
             },
             ScopeState {
                 scope: scope("evil\u{1b}[2J:443", Destination::Get),
                 windows: vec![usage("50/1m", 0, None, 0)],
                 pause_until: None,
                 learned: None,
+                named: Windows::none(),
+                was_taught: false,
             },
         ]
     }
@@ -343,6 +405,7 @@ mod tests {
           cancel  minute        100/100     0  14:00:12 UTC  14:00:55 UTC
           cancel  hour      1,204/1,500   296  now           14:58:20 UTC
           list    no bound
+          cancel: the service named a limit of 45/1m
           cancel: 95/1m, spread evenly: bursts were refused
           cancel: paused by the service until 2026-11-24 03:14 UTC
 
@@ -424,10 +487,9 @@ mod tests {
         }
         let mut settings = QuotaSettings {
             format: TableFormat::Table,
-            allowance: Allowance {
-                cancel: Windows::documented(),
-                read: Windows::half_of_documented(),
-            },
+            cancel: None,
+            read: None,
+            reset: false,
             filter: ScopeFilter::default(),
             state_dir: folder.path().to_owned(),
         };
@@ -480,10 +542,9 @@ mod tests {
         }
         let settings = QuotaSettings {
             format: TableFormat::Table,
-            allowance: Allowance {
-                cancel: Windows::documented(),
-                read: Windows::half_of_documented(),
-            },
+            cancel: None,
+            read: None,
+            reset: false,
             filter: ScopeFilter::default(),
             state_dir: folder.path().to_owned(),
         };
@@ -501,10 +562,9 @@ mod tests {
         let missing = folder.path().join("none");
         let settings = QuotaSettings {
             format: TableFormat::Json,
-            allowance: Allowance {
-                cancel: Windows::none(),
-                read: Windows::none(),
-            },
+            cancel: None,
+            read: None,
+            reset: false,
             filter: ScopeFilter::default(),
             state_dir: missing.clone(),
         };

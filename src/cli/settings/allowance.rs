@@ -21,16 +21,28 @@ impl Allowance {
         typed: AllowanceArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let [cancel, read] = Self::chosen(typed, around)?;
+        Ok(Self {
+            cancel: cancel.unwrap_or_else(Windows::documented),
+            read: read.unwrap_or_else(Windows::half_of_documented),
+        })
+    }
+
+    /// Returns the windows for cancels and for reads, as far as anybody chose them.
+    pub(super) fn chosen(
+        typed: AllowanceArgs,
+        around: &Surroundings<'_>,
+    ) -> Result<[Option<Windows>; 2], SettingsError> {
         let cancel = around.layered_list(typed.quota, "MDE_CANCEL_QUOTA", QuotaChoice::parse)?;
         let read = around.layered_list(
             typed.read_quota,
             "MDE_CANCEL_READ_QUOTA",
             QuotaChoice::parse,
         )?;
-        Ok(Self {
-            cancel: windows(&cancel, "--quota")?.unwrap_or_else(Windows::documented),
-            read: windows(&read, "--read-quota")?.unwrap_or_else(Windows::half_of_documented),
-        })
+        Ok([
+            windows(&cancel, "--quota")?,
+            windows(&read, "--read-quota")?,
+        ])
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::cli::args::{CommonArgs, QuotaArgs, TableFormat};
+use crate::cli::args::{CommonArgs, QuotaArgs, QuotaCommand, TableFormat};
 use crate::model::{Scope, UNNAMED};
+use crate::quota::Windows;
 
 use super::allowance::Allowance;
 use super::common;
@@ -15,8 +16,12 @@ use super::surroundings::Surroundings;
 pub struct QuotaSettings {
     /// How it is printed.
     pub format: TableFormat,
-    /// What is allowed, where the service named nothing smaller.
-    pub allowance: Allowance,
+    /// What is allowed for cancels, where that was said; else as the newest run of a scope was allowed.
+    pub cancel: Option<Windows>,
+    /// The same for reads.
+    pub read: Option<Windows>,
+    /// Whether what the service taught is forgotten.
+    pub reset: bool,
     /// Which scopes are shown.
     pub filter: ScopeFilter,
     /// Where the ledger lies.
@@ -55,13 +60,21 @@ impl QuotaSettings {
         common: &CommonArgs,
         around: &Surroundings<'_>,
     ) -> Result<Self, SettingsError> {
+        let [cancel, read] = Allowance::chosen(typed.allowance, around)?;
+        let reset = typed.command.is_some();
+        let scope = match typed.command {
+            Some(QuotaCommand::Reset(scope)) => scope,
+            None => typed.scope,
+        };
         Ok(Self {
             format: typed.format,
-            allowance: Allowance::resolve(typed.allowance, around)?,
+            cancel,
+            read,
+            reset,
             filter: ScopeFilter {
-                cloud: typed.cloud.map(|cloud| cloud.as_str().to_owned()),
-                tenant: typed.tenant_id,
-                app: typed.client_id,
+                cloud: scope.cloud.map(|cloud| cloud.as_str().to_owned()),
+                tenant: scope.tenant_id,
+                app: scope.client_id,
             },
             state_dir: common::state_dir(common, around)?,
         })

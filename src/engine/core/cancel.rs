@@ -341,7 +341,13 @@ impl Lane {
         let unforeseen = !std::mem::replace(&mut gate.throttle_told, true);
         let (throttles, scope) = (gate.throttles, gate.scope);
         let own = backoff(&self.settings.retry, throttles, &mut self.dice);
-        let verdict = judge_throttle(now, &throttle, own, &self.settings.retry);
+        let counted = adoptable(&throttle);
+        let limit_ignored = throttle.allowance.is_some() && counted.is_none();
+        let believed = Throttle {
+            allowance: throttle.allowance.filter(|_| !limit_ignored),
+            ..throttle
+        };
+        let verdict = judge_throttle(now, &believed, own, &self.settings.retry);
         let wait = verdict.until.since(now.uptime);
         if wait > self.settings.give_up_after {
             let until = now.wall_at(verdict.until);
@@ -349,7 +355,6 @@ impl Lane {
                 "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"
             )));
         }
-        let counted = adoptable(&throttle);
         let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
         let gate = self.gate(destination);
         // A smaller allowance explains the refusal, and the windows keep to it from now on.
@@ -370,6 +375,7 @@ impl Lane {
             until,
             unforeseen,
             hint_ignored: verdict.hint_ignored,
+            limit_ignored,
         });
         self.note_pace(now, destination);
     }

@@ -249,6 +249,8 @@ pub enum RunEvent {
         unforeseen: bool,
         /// Whether a hint was too long to be believed.
         hint_ignored: bool,
+        /// Whether it named a limit that cannot be believed.
+        limit_ignored: bool,
     },
     /// The service named a smaller allowance than ours, and we keep to it.
     Adopted {

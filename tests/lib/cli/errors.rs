@@ -198,7 +198,7 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
             "'--sandbox' cannot be used with '--client-id",
         ),
         ("run a -v -q", "cannot be used with '--quiet'"),
-        ("quota a", "unexpected argument 'a'"),
+        ("quota a", "unrecognized subcommand 'a'"),
         ("sandbox --seed a --actions 5", "cannot be used with"),
         ("sandbox --port 65536", "65536 is not in 0..=65535"),
         ("sandbox --actions 1000001", "1000001 is not in 0..=1000000"),

@@ -180,6 +180,7 @@ impl Journal {
                 *kept = (*kept).max(*until);
             }
             Record::Limit { .. }
+            | Record::ScopeReset { .. }
             | Record::Pace { .. }
             | Record::RunSettings { .. }
             | Record::RunConfirmed { .. }
