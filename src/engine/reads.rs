@@ -90,6 +90,8 @@ pub enum ReadsError {
         what: String,
         /// For how long.
         lasted: Duration,
+        /// Whether anything was ever heard from the service.
+        was_heard: bool,
     },
     /// The ledger.
     #[error("reads stopped because the ledger cannot be written")]
@@ -406,12 +408,16 @@ impl Reads {
     fn throttled(&mut self, now: Moment, throttle: &Throttle, records: &mut Vec<Record>) {
         self.throttles = self.throttles.saturating_add(1);
         let own = backoff(&self.retry, self.throttles, &mut self.dice);
-        let verdict = judge_throttle(now, throttle, own, &self.retry);
+        let named = throttle.allowance;
+        let counted = named.and_then(|(limit, period)| Window::named(limit, period));
+        let believed = Throttle {
+            allowance: named.filter(|_| counted.is_some()),
+            ..*throttle
+        };
+        let verdict = judge_throttle(now, &believed, own, &self.retry);
         if verdict.hint_ignored {
             tracing::warn!("a Retry-After of over 24 hours is ignored");
         }
-        let named = throttle.allowance;
-        let counted = named.and_then(|(limit, period)| Window::named(limit, period));
         let is_adopted = counted.is_some_and(|window| {
             records.push(Record::Limit {
                 scope: self.scope,
@@ -467,7 +473,12 @@ impl Reads {
         // The last try leaves soon enough to be answered in time.
         let last = self.patience / 12 * 11;
         if lasted >= last {
-            return Err(ReadsError::GaveUp { what, lasted });
+            let was_heard = self.has_answered;
+            return Err(ReadsError::GaveUp {
+                what,
+                lasted,
+                was_heard,
+            });
         }
         if self.faults == 1 {
             tracing::warn!(%what, patience = ?self.patience, "a read brought no answer; it is tried again");

@@ -232,7 +232,10 @@ impl Plan<'_> {
         match survey.journal(place, &**self.clock, patience).await {
             Ok(_) => {}
             Err(SurveyError::Reads(
-                error @ (ReadsError::GaveUp { .. } | ReadsError::Refused { .. }),
+                error @ (ReadsError::GaveUp {
+                    was_heard: true, ..
+                }
+                | ReadsError::Refused { .. }),
             )) => {
                 tracing::warn!(%error, "not all states could be read before the plan was counted");
             }
@@ -326,6 +329,7 @@ fn stopped(reason: &StopReason) -> Refusal {
 fn engine(error: EngineError) -> Failure {
     match error {
         EngineError::Store(error) => state(error),
+        EngineError::RowsMissing { .. } => Failure::new(FailureKind::State, error),
         EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
     }
 }
