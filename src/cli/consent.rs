@@ -62,6 +62,10 @@ pub(super) enum Refusal {
     #[error("nothing was sent: {} to cancel, which is more than the {} of --max-actions", Count::new(*.count, "action"), Number(*.most))]
     TooMany { count: u64, most: u64 },
     #[error(
+        "nothing was sent: at least {count} actions are selected, and --max-actions allows {most}; the rest was not read"
+    )]
+    TooManySelected { count: u64, most: u64 },
+    #[error(
         "nothing was sent: nobody agreed to this run, and there is no terminal to ask on, so add --yes"
     )]
     NoTerminal,
@@ -74,7 +78,7 @@ impl From<Refusal> for Failure {
                 "look at the plan with `mde-cancel preview`, then give the same command with --yes",
                 "to try it on an imitation of the service, use --sandbox instead",
             ],
-            Refusal::TooMany { .. } => {
+            Refusal::TooMany { .. } | Refusal::TooManySelected { .. } => {
                 &["look at the plan with `mde-cancel preview`, and narrow it or raise the bound"]
             }
             _ => &[],

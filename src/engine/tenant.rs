@@ -23,6 +23,11 @@ pub enum Selected {
     Whole(Before),
     /// Somebody wished to stop; the journal holds what had been read.
     Stopped(StopReason),
+    /// More of what was read would be sent than may be; the rest was not read.
+    TooMany {
+        /// How many of what was read.
+        count: u64,
+    },
 }
 
 /// Where the rows of a selection go.
@@ -35,6 +40,8 @@ pub struct SelectionJournal<'run> {
     pub planner: Planner,
     /// Time.
     pub clock: &'run dyn Clock,
+    /// How many may be sent.
+    pub max_actions: Option<u64>,
 }
 
 impl SelectionJournal<'_> {
@@ -55,6 +62,10 @@ impl SelectionJournal<'_> {
                 page = pages.next(reads) => page?,
             };
             let is_end = page.is_none();
+            let count = before.rows - before.settled.values().sum::<u64>();
+            if !is_end && self.max_actions.is_some_and(|most| count > most) {
+                return Ok(Selected::TooMany { count });
+            }
             let page = page.unwrap_or_default();
             let changes: Vec<_> = page.iter().filter_map(MachineChange::of).collect();
             let later = tokio::select! {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 
 use crate::api::Filter;
+use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
@@ -67,6 +68,7 @@ impl Selecting<'_> {
             run: self.run,
             planner: Planner::new(Arc::new(self.order.rules())),
             clock: &**self.clock,
+            max_actions: self.order.max_actions,
         };
         // Nothing is sent before the last page is there, so the first need not be small.
         let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
@@ -74,6 +76,10 @@ impl Selecting<'_> {
         match selected.await.map_err(unread)? {
             Selected::Whole(before) => Ok(before),
             Selected::Stopped(reason) => Err(stopped(&reason)),
+            Selected::TooMany { count } => {
+                let most = self.order.max_actions.unwrap_or_default();
+                Err(Refusal::TooManySelected { count, most }.into())
+            }
         }
     }
 }
