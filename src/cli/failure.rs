@@ -14,6 +14,10 @@ use super::settings::SettingsError;
 use super::terminal::{Paint, Tone};
 use super::text::visible;
 
+/// What to do about a journal that was damaged.
+pub(super) const DAMAGED: &str = "put the folder aside and name a new one with --state-dir; what runs there had sent is then not known, \
+     but cancelling an action twice has no further effect";
+
 /// How the program ended, from the best to the worst: of two that both happened, the later one in this list wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunExit {
@@ -209,10 +213,7 @@ impl From<StoreError> for Failure {
             StoreError::NewerSchema { .. } => Some(
                 "use the newer version of mde-cancel that wrote it, or name another folder with --state-dir",
             ),
-            StoreError::Damaged { .. } => Some(
-                "put the folder aside and name a new one with --state-dir; what runs there had sent is then not known, \
-                 but cancelling an action twice has no further effect",
-            ),
+            StoreError::Damaged { .. } => Some(DAMAGED),
             StoreError::Full { .. } => Some("make room on the disk"),
             StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
                 "make the state folder and its files writable, or name another folder with --state-dir",

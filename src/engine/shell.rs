@@ -114,6 +114,10 @@ impl LaneShare {
         }
     }
 
+    fn unsettled(&self) -> u64 {
+        self.rows - self.settled.values().sum::<u64>()
+    }
+
     fn told(self, lane: LaneId) -> Event {
         Event::Appended {
             lane,
@@ -146,6 +150,14 @@ pub enum EngineError {
     /// The thread that reads the input ended without a word.
     #[error("reading the input broke off")]
     Reading,
+    /// Rows that the journal counts and never handed out.
+    #[error(
+        "the journal counts {missing} rows of the run that it does not hand out: it is damaged"
+    )]
+    RowsMissing {
+        /// How many.
+        missing: u64,
+    },
     /// No thread for reading the input.
     #[error("no thread can be started to read the input")]
     Thread(#[source] std::io::Error),
@@ -199,10 +211,22 @@ pub async fn execute(
         used: BTreeMap::new(),
         asked: None,
     };
+    let lanes = shell.lanes.len();
+    let elsewhere = parts.before.shares.iter();
+    let elsewhere = elsewhere.filter(|(lane, _)| usize::from(lane.0) >= lanes);
+    let mut missing: u64 = elsewhere.map(|(_, share)| share.unsettled()).sum();
     shell.begin(parts.before);
     shell.serve(stop).await?;
+    let tally = shell.core.tally();
+    if shell.core.stop_reason().is_none() {
+        missing += tally.rows - tally.settled();
+    }
+    // Nothing is left unsettled without a reason, so this must not look like success.
+    if missing > 0 {
+        return Err(EngineError::RowsMissing { missing });
+    }
     Ok(RunEnd {
-        tally: shell.core.tally(),
+        tally,
         stop: shell.core.stop_reason(),
         stops: shell.core.stops(),
         intake: shell.intake,

@@ -212,7 +212,9 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
             looked => break looked.map_err(|fault| fault.at(file))?,
         }
     };
-    if header.tables > 0 && header.application != schema::APPLICATION {
+    let is_foreign = header.tables > 0 && header.application != schema::APPLICATION;
+    // No version of ours makes a view or a trigger, which could answer anything, or for ever.
+    if is_foreign || header.has_code {
         return Err(StoreError::Foreign {
             path: file.to_owned(),
         });
@@ -257,6 +259,8 @@ struct Header {
     application: i64,
     version: i64,
     tables: i64,
+    /// Whether it holds anything but tables and indexes.
+    has_code: bool,
 }
 
 impl Header {
@@ -265,8 +269,10 @@ impl Header {
         let snapshot = conn.unchecked_transaction()?;
         let pragma = |name: &str| snapshot.pragma_query_value(None, name, |row| row.get(0));
         let tables = "SELECT count(*) FROM sqlite_schema";
+        let code = "SELECT count(*) > 0 FROM sqlite_schema WHERE type IN ('view', 'trigger')";
         let header = Self {
             tables: snapshot.query_row(tables, [], |row| row.get(0))?,
+            has_code: snapshot.query_row(code, [], |row| row.get(0))?,
             application: pragma("application_id")?,
             version: pragma("user_version")?,
         };

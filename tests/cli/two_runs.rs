@@ -224,3 +224,132 @@ fn a_run_is_not_continued_with_the_token_of_another_tenant() {
     }
     assert_eq!(live.calls(CallKind::Cancel), 1);
 }
+
+#[test]
+fn a_limit_that_cannot_be_believed_holds_nothing_up_and_what_was_taught_is_forgotten_on_request() {
+    let sent = AtomicUsize::new(0);
+    let service = FakeService::start(move |_| match sent.fetch_add(1, Ordering::SeqCst) {
+        1 => {
+            let text = "API calls quota exceeded! maximum allowed 1 per 23:59:59";
+            (
+                429,
+                serde_json::json!({"error": {"code": "TooManyRequests", "message": text}})
+                    .to_string(),
+            )
+        }
+        2 => {
+            let text =
+                "API calls quota exceeded! maximum allowed 45 per 00:01:00, try again in 1 seconds";
+            (
+                429,
+                serde_json::json!({"error": {"code": "TooManyRequests", "message": text}})
+                    .to_string(),
+            )
+        }
+        _ => (200, String::new()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    ids(here, "ids.txt", 1..=4);
+    let words = "run ids.txt --yes --no-precheck --no-verify --concurrency 1 --quota 80/1m";
+    let (code, told) = finish(command(here, &service.url, words).spawn().unwrap());
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("the limit named in a 429 is ignored"),
+        "{told}"
+    );
+    let cancel = |words: &str| {
+        let quota = command(here, &service.url, words).output().unwrap();
+        let scopes: Vec<serde_json::Value> = serde_json::from_slice(&quota.stdout).unwrap();
+        let mut cancels = scopes
+            .into_iter()
+            .filter(|scope| scope["destination"] == "cancel");
+        cancels.next().unwrap()
+    };
+    let windows = |scope: &serde_json::Value| scope["windows"][0]["window"].clone();
+    let taught = cancel("quota --format json");
+    assert_eq!(taught["named_limits"], serde_json::json!(["45/1m"]));
+    assert_eq!(windows(&taught), "45/1m");
+    let (code, told) = finish(command(here, &service.url, "quota reset").spawn().unwrap());
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(
+        told,
+        "forgotten: what the service's 429s taught of 1 scope\n"
+    );
+    let reset = cancel("quota --format json");
+    assert_eq!(reset["named_limits"], serde_json::json!([]));
+    assert_eq!(reset["pause_until"], serde_json::Value::Null);
+    // As the run was allowed, unless a flag says otherwise.
+    assert_eq!(windows(&reset), "80/1m");
+    assert_eq!(windows(&cancel("quota --format json --quota 7/1m")), "7/1m");
+    let (_, told) = finish(command(here, &service.url, "quota reset").spawn().unwrap());
+    assert_eq!(
+        told,
+        "nothing to forget: no limit, rate or pause of the service is kept\n"
+    );
+}
+
+#[test]
+fn a_journal_that_hides_rows_or_answers_by_code_never_looks_like_success() {
+    let live = LiveSandbox::start(|_| {});
+    live.isolates(1..=3, Status::Pending);
+    for (damage, expected) in [
+        ("UPDATE rows SET lane = 60000 WHERE outcome IS NULL", "is damaged"),
+        (
+            "UPDATE rows SET id = '7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2' WHERE outcome IS NULL",
+            "is damaged",
+        ),
+        (
+            "ALTER TABLE rows RENAME TO kept; CREATE VIEW rows AS
+             WITH RECURSIVE more(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more) SELECT kept.* FROM kept, more",
+            "is the database of another program",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        ids(here, "ids.txt", 1..=3);
+        let begin = "run ids.txt --yes --no-precheck --no-verify --quota 1/1h --stop-after 1s";
+        let (code, told) = finish(command(here, &live.url, begin).spawn().unwrap());
+        assert_eq!(code, Some(4), "{told}");
+        let file = rusqlite::Connection::open(here.join("state/state.db")).unwrap();
+        file.execute_batch(damage).unwrap();
+        drop(file);
+        let again = "resume --yes --stop-after 5s";
+        let (code, told) = finish(command(here, &live.url, again).spawn().unwrap());
+        assert_eq!(code, Some(6), "{told}");
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_selection_without_end_is_read_no_further_than_its_bound() {
+    let service = FakeService::start(|asked| {
+        if asked.option("$top").as_deref() == Some("1") {
+            return (200, r#"{"value":[]}"#.to_owned());
+        }
+        let skip: usize = asked.option("$skip").unwrap().parse().unwrap();
+        let records = (skip + 1..=skip + 100).map(|number| {
+            let created = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(60);
+            serde_json::json!({
+                "id": nth_id(number).to_string(), "type": "Isolate", "status": "Pending",
+                "machineId": format!("{number:040x}"), "creationDateTimeUtc": created.to_string(),
+            })
+        });
+        (
+            200,
+            serde_json::json!({"value": records.collect::<Vec<_>>(), "@odata.nextLink": "more"})
+                .to_string(),
+        )
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let words = "run --type Isolate --yes --max-actions 150 --tenant-id 11111111-2222-3333-4444-555555555555";
+    let (code, told) = finish(command(here, &service.url, words).spawn().unwrap());
+    assert_eq!(code, Some(2), "{told}");
+    assert!(
+        told.contains("are selected, and --max-actions allows 150"),
+        "{told}"
+    );
+    assert_eq!(service.cancels(), 0);
+    assert!(service.asked().len() < 6, "{:?}", service.asked());
+}

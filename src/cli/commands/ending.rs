@@ -190,6 +190,10 @@ impl Ending {
         }
         let failure = match error {
             EngineError::Store(error) => Failure::from(error),
+            EngineError::RowsMissing { .. } => {
+                let failure = Failure::new(FailureKind::State, error);
+                return failure.hint(crate::cli::failure::DAMAGED);
+            }
             EngineError::Reading | EngineError::Thread(_) => {
                 Failure::new(FailureKind::Fault, error)
             }
