@@ -68,17 +68,6 @@ impl Calls {
         self.ended.range(free..).copied()
     }
 
-    /// Returns the ends of calls whose slots have come free by `now` in a window that holds them for `hold`, the latest
-    /// first. Those that were pruned are not among them.
-    pub(super) fn released(
-        &self,
-        now: Uptime,
-        hold: Duration,
-    ) -> impl Iterator<Item = Uptime> + '_ {
-        let free = self.ended.partition_point(|at| at.after(hold) <= now);
-        self.ended.range(..free).rev().copied()
-    }
-
     /// Returns how many of those [`holding`](Self::holding) had ended by `now`; the others were given up, and their grace
     /// is not over.
     pub(super) fn ended_by(&self, now: Uptime, hold: Duration) -> usize {

@@ -54,31 +54,6 @@ fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
     end.map(|end| end.after(hold))
 }
 
-/// Returns since when the slot is free that a call taken at `now` would get, and in which window it came free last;
-/// `None` where every window has a slot that `calls` do not tell to have been taken, or has none at all.
-///
-/// Slots are used in the order in which they come free.
-pub fn freed(now: Uptime, windows: &Windows, calls: &Calls) -> Option<(Uptime, Window)> {
-    windows
-        .as_slice()
-        .iter()
-        .filter_map(|window| Some((freed_in(now, window, calls)?, *window)))
-        .max_by_key(|&(since, _)| since)
-}
-
-fn freed_in(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
-    let hold = window.hold();
-    let taken = calls.in_flight() as usize + calls.holding(now, hold).len();
-    let free = (window.limit.get() as usize)
-        .checked_sub(taken)
-        .filter(|&free| free > 0)?;
-    // So many slots have come free since the window was full; the first of them is next.
-    calls
-        .released(now, hold)
-        .nth(free - 1)
-        .map(|end| end.after(hold))
-}
-
 /// How far one window is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -216,25 +191,6 @@ mod tests {
         );
         calls.end(at(500));
         assert_eq!(decide(at(1501), &windows, &calls), Decision::Take);
-    }
-
-    #[test]
-    fn a_slot_is_free_since_the_release_that_no_later_call_has_used() {
-        let windows = windows(&["2/1s", "100/1h"]);
-        let mut calls = Calls::new();
-        assert_eq!(freed(at(0), &windows, &calls), None);
-        calls.record_end(at(0));
-        calls.record_end(at(200));
-        // Full.
-        assert_eq!(freed(at(900), &windows, &calls), None);
-        let since = |now, calls: &Calls| freed(at(now), &windows, calls).map(|(since, _)| since);
-        assert_eq!(since(1_100, &calls), Some(at(1_001)));
-        // Two are free, and the older one goes first.
-        assert_eq!(since(1_300, &calls), Some(at(1_001)));
-        calls.send();
-        assert_eq!(since(1_300, &calls), Some(at(1_201)));
-        let (_, window) = freed(at(1_300), &windows, &calls).unwrap();
-        assert_eq!(window, windows.as_slice()[0]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod pacer;
 
 pub use calls::Calls;
 pub use cooldown::Cooldown;
-pub use decide::{Decision, Usage, decide, freed, usage};
+pub use decide::{Decision, Usage, decide, usage};
 pub use forecast::{Milestone, forecast, milestones};
 pub use learned::{KeptPace, LearnedPace};
 pub use pace::{InvalidPace, Pace};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use crate::model::Moment;
+use crate::model::{BootId, Moment};
 use crate::quota::Calls;
 
 use super::error::Fault;
@@ -19,6 +19,25 @@ const KEPT: Duration = Duration::from_secs(25 * 3600);
 
 /// How many calls are looked at each time, so that an old heap does not hold up an attempt.
 const PRUNED_AT_ONCE: i64 = 20_000;
+
+/// Returns the key of this process's boot. Boots of which nothing is left are forgotten where nobody else is at work, who
+/// may be about to name one.
+pub(super) fn enter_boot(conn: &Connection, boot: &BootId, is_alone: bool) -> Result<i64, Fault> {
+    if is_alone {
+        conn.execute(
+            "DELETE FROM boots WHERE name <> ?1
+             AND NOT EXISTS (SELECT 1 FROM calls WHERE scope IN (SELECT id FROM scopes) AND boot = boots.id)
+             AND NOT EXISTS (SELECT 1 FROM scopes WHERE cooldown_boot = boots.id)",
+            [boot.as_str()],
+        )?;
+    }
+    conn.execute(
+        "INSERT INTO boots (name) VALUES (?1) ON CONFLICT (name) DO NOTHING",
+        [boot.as_str()],
+    )?;
+    let sql = "SELECT id FROM boots WHERE name = ?1";
+    Ok(conn.query_row(sql, [boot.as_str()], |row| row.get(0))?)
+}
 
 /// Reads the calls of a scope that ended at most `reach` ago, and those in flight.
 ///

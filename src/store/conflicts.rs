@@ -52,8 +52,8 @@ impl Conflicts {
     ) -> Result<(), Fault> {
         let found: Vec<(RunKey, RunId, String)> = conn
             .prepare_cached(&format!(
-                "SELECT o.id, o.uuid, o.holder FROM runs o, runs r
-                 WHERE r.id = ?1 AND o.id <> r.id AND o.holder IS NOT NULL AND o.state = 'going'
+                "SELECT o.id, o.uuid, o.lock FROM runs o, runs r
+                 WHERE r.id = ?1 AND o.id <> r.id AND o.lock IS NOT NULL AND o.state = 'going'
                     AND o.confirmed IS NOT NULL AND (r.confirmed IS NULL OR o.confirmed < r.confirmed)
                     AND {SAME_TENANT}"
             ))?
@@ -115,11 +115,11 @@ pub(super) fn sent_elsewhere(
     (run, row): (RunKey, RowNumber),
 ) -> Result<Option<RunId>, Fault> {
     let mut found = conn.prepare_cached(&format!(
-        "SELECT o.uuid, o.holder FROM rows mine
+        "SELECT o.uuid, o.lock FROM rows mine
             JOIN rows w INDEXED BY rows_in_progress ON w.id = mine.id AND w.outcome IS NULL AND w.attempts > 0
             JOIN runs o ON o.id = w.run JOIN runs r ON r.id = mine.run
          WHERE mine.run = ?1 AND mine.number = ?4 AND w.run <> ?1
-            AND o.holder IS NOT NULL AND o.state = 'going' AND o.confirmed IS NOT NULL AND {SAME_TENANT}"
+            AND o.lock IS NOT NULL AND o.state = 'going' AND o.confirmed IS NOT NULL AND {SAME_TENANT}"
     ))?;
     let mut found = found.query(params![run.0, SEVERAL, UNNAMED, row.0])?;
     while let Some(other) = found.next()? {

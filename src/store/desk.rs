@@ -20,7 +20,7 @@ use super::ledger::{AttemptKey, Ledger};
 use super::queue::LoadFrom;
 use super::records::QueuedRow;
 use super::records::{NewRow, Record};
-use super::run_record::{InputMark, NewRun, RunState};
+use super::run_record::{InputMark, NewRun};
 use super::slots::{Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 use super::{conflicts, journal, queue, runs, scopes};
 
@@ -225,12 +225,7 @@ impl Desk {
                 exit,
                 reason,
                 at,
-            } => {
-                if *state != RunState::Going {
-                    self.ledger.stop_waiting(conn)?;
-                }
-                runs::set_state(conn, *run, (*state, *exit), reason.as_deref(), *at)
-            }
+            } => runs::set_state(conn, *run, (*state, *exit), reason.as_deref(), *at),
         }
     }
 

@@ -11,9 +11,19 @@ use crate::platform;
 use crate::platform::{FileIdentity, Privacy};
 
 use super::error::{Fault, StoreError};
-use super::locks::Locks;
+use super::locks::{Held, Locks};
 use super::patience::{BUSY_SLICE, Patience};
 use super::{patience, records, schema};
+
+/// The file, opened for writing.
+pub(super) struct OpenFile {
+    pub(super) conn: Connection,
+    pub(super) anchor: Anchor,
+    /// The lock of this process.
+    pub(super) lock: Held,
+    /// Whether no other process had it open.
+    pub(super) is_alone: bool,
+}
 
 /// A folder that may hold state.
 #[derive(Debug)]
@@ -39,27 +49,42 @@ impl Folder {
         })
     }
 
-    /// Opens the file for writing, makes it where there is none, and brings it up to date.
+    /// Opens the file for writing, makes it where there is none, brings it up to date, and takes the lock of the process
+    /// `name`.
     pub(super) fn open_file(
         &self,
+        name: &str,
         patience: &mut Patience,
-    ) -> Result<(Connection, Anchor), StoreError> {
+    ) -> Result<OpenFile, StoreError> {
         let opening = self.locks.wait_to_open(patience)?;
+        let is_alone = self.locks.sweep(&opening);
         // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
         // has it open yet, so that closing this descriptor drops no lock.
         if !self.file.exists() {
             platform::open_private_file(&self.file)
                 .map_err(|error| StoreError::folder(&self.file, error))?;
         }
-        drop(open_to_read(&self.file, patience)?);
-        let opened = loop {
+        let found = open_to_read(&self.file, patience)?;
+        let is_older = is_older(&found).map_err(|fault| fault.at(&self.file))?;
+        if is_older && !is_alone {
+            // Whoever is at work on it would not know its new tables.
+            return Err(StoreError::held(self.file.clone()));
+        }
+        drop(found);
+        let (conn, anchor) = loop {
             match self.connect() {
                 Err(fault) if patience.bears(&fault, &self.file) => {}
                 opened => break opened.map_err(|fault| fault.at(&self.file))?,
             }
         };
+        let lock = self.locks.hold(name)?;
         drop(opening);
-        Ok(opened)
+        Ok(OpenFile {
+            conn,
+            anchor,
+            lock,
+            is_alone,
+        })
     }
 
     fn connect(&self) -> Result<(Connection, Anchor), Fault> {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::model::{LaneId, Moment, Scope, Uptime};
@@ -13,7 +13,7 @@ use crate::quota::Windows;
 use super::conflicts::Conflicts;
 use super::desk::Desk;
 use super::error::{Fault, StoreError};
-use super::file::Folder;
+use super::file::{Folder, OpenFile};
 use super::holds::{Granted, Holds};
 use super::journal::Sources;
 use super::ledger::Ledger;
@@ -25,7 +25,7 @@ use super::run_record::{InputMark, NewRun};
 use super::slots::{RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
 use super::thread::{Errands, Pending, WriterThread};
 use super::writer::{Asked, Turn};
-use super::{processes, scopes};
+use super::{calls, scopes};
 
 /// The journal and the ledger of one state folder; clones share one writer.
 ///
@@ -57,16 +57,14 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let folder = Folder::open(dir)?;
         let mut patience = Patience::of(options.patience);
-        let (mut conn, anchor) = folder.open_file(&mut patience)?;
-        let lock = folder.locks.hold(&process.id.to_string())?;
-        let holds = Holds::new(process.id.to_string(), folder.locks.clone());
-        let ledger = enter(
-            (&mut conn, &mut patience),
-            &folder,
-            (process, now),
-            &options,
-        )
-        .map_err(|fault| fault.at(&folder.file))?;
+        let name: Arc<str> = process.id.to_string().into();
+        let mut file = folder.open_file(&name, &mut patience)?;
+        let ledger = enter(&mut file, &mut patience, &folder, &process, now, &options)
+            .map_err(|fault| fault.at(&folder.file))?;
+        let holds = Holds::new(process, name, folder.locks.clone());
+        let OpenFile {
+            conn, anchor, lock, ..
+        } = file;
         let desk = Desk {
             conn,
             file: folder.file.clone(),
@@ -238,13 +236,16 @@ impl Drop for Unheard {
     }
 }
 
-/// Enters this process and ends the calls of dead ones. Faults are injected only after that.
+/// Makes the ledger of this process and ends the calls of dead ones. Faults are injected only after that.
 fn enter(
-    (conn, patience): (&mut Connection, &mut Patience),
+    file: &mut OpenFile,
+    patience: &mut Patience,
     folder: &Folder,
-    (process, now): (Process, Moment),
+    process: &Process,
+    now: Moment,
     options: &StoreOptions,
 ) -> Result<Ledger, Fault> {
+    let (conn, is_alone) = (&mut file.conn, file.is_alone);
     let transaction = loop {
         match Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
             Ok(transaction) => break transaction,
@@ -256,8 +257,9 @@ fn enter(
             }
         }
     };
-    let own = processes::enter(&transaction, &process, now)?;
-    let mut ledger = Ledger::new(own, folder.locks.clone(), options.grace);
+    let boot = calls::enter_boot(&transaction, &process.boot, is_alone)?;
+    let name = process.id.to_string().into();
+    let mut ledger = Ledger::new(name, boot, folder.locks.clone(), options.grace);
     ledger.look_for_dead(&transaction, now)?;
     transaction.commit()?;
     if let Some(fatal) = options.fail_at_commit {
@@ -279,6 +281,7 @@ mod tests {
 
     use futures::executor::block_on;
     use jiff::Timestamp;
+    use rusqlite::Connection;
     use uuid::Uuid;
 
     use super::*;

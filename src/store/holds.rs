@@ -1,19 +1,19 @@
-//! Who executes a run: the process whose id stands in the run's line, as long as its lock is held.
+//! Who executes a run: the process whose lock the run names, as long as that lock is held.
 //!
-//! Chosen: the holder's name is written in the transaction that looked for another one, and alive or dead is told by the
-//! OS lock of that process, which it took before anybody could know its name. Refused: a lock file for each run. To look
-//! at such a lock is to take it for an instant, so that a mere list of runs would make a resume fail; its file could
-//! never be removed safely; and the name of its holder would be a second truth beside it.
+//! Refused: a lock file for each run. To look at such a lock is to take it for an instant, so that a mere list of runs
+//! would make a resume fail; its file could never be removed safely; and its holder's name would be a second truth.
 //!
 //! Invariant: two live processes never hold one run, unless somebody removes lock files by hand.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::error::Fault;
 use super::locks::Locks;
+use super::records::Process;
 use super::runs;
 use super::slots::RunKey;
 use super::words::Wall;
@@ -21,8 +21,9 @@ use super::words::Wall;
 /// The holds of one process.
 #[derive(Debug)]
 pub(super) struct Holds {
-    /// The id of this process, as it stands in the file.
-    me: String,
+    me: Process,
+    /// The name of its lock.
+    lock: Arc<str>,
     locks: Locks,
     /// The runs for which somebody in this process has a hold in hand.
     in_hand: HashSet<RunKey>,
@@ -32,22 +33,23 @@ pub(super) struct Holds {
 pub(super) type Granted<T> = Result<T, Fault>;
 
 impl Holds {
-    pub(super) fn new(me: String, locks: Locks) -> Self {
+    pub(super) fn new(me: Process, lock: Arc<str>, locks: Locks) -> Self {
         Self {
             me,
+            lock,
             locks,
             in_hand: HashSet::new(),
         }
     }
 
-    /// Returns the name of this process.
-    pub(super) fn me(&self) -> &str {
+    /// Returns this process.
+    pub(super) fn me(&self) -> &Process {
         &self.me
     }
 
     /// Returns whether the process `name` lives.
     pub(super) fn is_live(&self, name: &str) -> bool {
-        name == self.me || !self.locks.is_free(name)
+        *name == *self.lock || !self.locks.is_free(name)
     }
 
     /// Makes this process the holder of a run, unless another live one is.
@@ -64,8 +66,16 @@ impl Holds {
         if let Err(refusal) = self.must_be_free(conn, run)? {
             return Ok(Err(refusal));
         }
-        conn.prepare_cached("UPDATE runs SET holder = ?2, held = ?3 WHERE id = ?1")?
-            .execute(params![run.0, self.me, Wall(at)])?;
+        conn.prepare_cached(
+            "UPDATE runs SET lock = ?2, held = ?3, holder_pid = ?4, holder_host = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            run.0,
+            self.lock,
+            Wall(at),
+            self.me.pid,
+            self.me.host
+        ])?;
         Ok(Ok(()))
     }
 
@@ -91,8 +101,8 @@ impl Holds {
     /// Lets a run go.
     pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), Fault> {
         self.in_hand.remove(&run);
-        conn.prepare_cached("UPDATE runs SET holder = NULL WHERE id = ?1 AND holder = ?2")?
-            .execute(params![run.0, self.me])?;
+        conn.prepare_cached("UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2")?
+            .execute(params![run.0, self.lock])?;
         Ok(())
     }
 
@@ -116,15 +126,8 @@ impl Holds {
 
     fn is_mine(&self, conn: &Connection, run: RunKey) -> Result<bool, Fault> {
         Ok(conn
-            .prepare_cached("SELECT count(*) FROM runs WHERE id = ?1 AND holder = ?2")?
-            .query_row(params![run.0, self.me], |row| row.get::<_, i64>(0))?
+            .prepare_cached("SELECT count(*) FROM runs WHERE id = ?1 AND lock = ?2")?
+            .query_row(params![run.0, self.lock], |row| row.get::<_, i64>(0))?
             == 1)
     }
-}
-
-/// Lets every run of a process go, which leaves or has died.
-pub(super) fn let_all_go(conn: &Connection, holder: &str) -> Result<(), Fault> {
-    conn.prepare_cached("UPDATE runs SET holder = NULL WHERE holder = ?1")?
-        .execute([holder])?;
-    Ok(())
 }

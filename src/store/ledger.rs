@@ -4,7 +4,9 @@
 //! transactions and are thrown away as soon as another process has committed anything, so that a decision never rests
 //! on an old picture. Time is an argument; nothing here reads a clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -15,10 +17,9 @@ use crate::quota::{Calls, Decision, Windows};
 
 use super::error::Fault;
 use super::locks::Locks;
-use super::processes::Own;
 use super::slots::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::words::{Up, Wall};
-use super::{calls, conflicts, processes, scopes, waiters};
+use super::{calls, conflicts, scopes};
 
 /// How often old calls are looked for.
 const PRUNING: Duration = Duration::from_secs(600);
@@ -26,10 +27,20 @@ const PRUNING: Duration = Duration::from_secs(600);
 /// How often a waiting process looks whether another one died.
 const LOOKING: Duration = Duration::from_secs(1);
 
+/// Whoever committed so shortly ago may be waiting for the same slot.
+const CONTENDED: Duration = Duration::from_secs(2);
+
+/// Processes that wait for one slot ask up to so much later than they might, each by its own chance, so that one that always
+/// wakes up a little later gets its share.
+const JITTER: Duration = Duration::from_millis(20);
+
 /// The picture of the ledger that one writer keeps.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    own: Own,
+    /// The name of this process's lock.
+    lock: Arc<str>,
+    /// The key of the boot whose uptimes this process shows.
+    boot: i64,
     locks: Locks,
     grace: Duration,
     books: HashMap<ScopeKey, Book>,
@@ -37,15 +48,15 @@ pub(super) struct Ledger {
     cooldowns: HashMap<ScopeKey, Uptime>,
     /// Our calls in flight.
     sent: HashMap<CallId, ScopeKey>,
-    /// The scopes for which this process stands among those who wait.
-    waits: HashSet<ScopeKey>,
     version: i64,
+    /// Whether another process has committed since the last slot was asked for, and when that was last so.
+    has_company: bool,
+    company: Option<Uptime>,
     looked: Option<Uptime>,
     pruned: Option<Uptime>,
 }
 
-/// The calls of one scope that ended at most `reach` ago, and those in flight. The reach goes a little beyond the longest
-/// hold, so that they also tell since when a slot is free.
+/// The calls of one scope that ended at most `reach` ago, and those in flight.
 #[derive(Debug)]
 struct Book {
     calls: Calls,
@@ -61,16 +72,18 @@ pub(super) struct AttemptKey {
 }
 
 impl Ledger {
-    pub(super) fn new(own: Own, locks: Locks, grace: Duration) -> Self {
+    pub(super) fn new(lock: Arc<str>, boot: i64, locks: Locks, grace: Duration) -> Self {
         Self {
-            own,
+            lock,
+            boot,
             locks,
             grace,
             books: HashMap::new(),
             cooldowns: HashMap::new(),
             sent: HashMap::new(),
-            waits: HashSet::new(),
             version: 0,
+            has_company: false,
+            company: None,
             looked: None,
             pruned: None,
         }
@@ -80,6 +93,7 @@ impl Ledger {
     pub(super) fn see_version(&mut self, version: i64) {
         if version != self.version {
             self.forget();
+            self.has_company = self.version != 0;
             self.version = version;
         }
     }
@@ -102,15 +116,8 @@ impl Ledger {
             decision = self.decide(conn, take)?;
         }
         match decision {
-            Decision::NotBefore(free) => {
-                waiters::wait(conn, self.own, take.scope, free)?;
-                self.waits.insert(take.scope);
-                Ok(Taken::NotBefore(free))
-            }
+            Decision::NotBefore(free) => Ok(Taken::NotBefore(free.after(self.jitter(take.now)))),
             Decision::Take => {
-                if let Some(until) = self.left_to_another(conn, take)? {
-                    return Ok(Taken::NotBefore(until));
-                }
                 if let Purpose::Cancel {
                     run,
                     row,
@@ -126,29 +133,6 @@ impl Ledger {
         }
     }
 
-    /// Returns until when the free slot is left to another process that waits and holds less.
-    fn left_to_another(&mut self, conn: &Connection, take: &Take) -> Result<Option<Uptime>, Fault> {
-        if take.windows.is_empty() {
-            return Ok(None);
-        }
-        let (own, scope, now) = (self.own, take.scope, take.now);
-        let mut others = waiters::others(conn, own, scope, now.uptime)?;
-        if !others.is_empty() && self.look_for_dead(conn, now)? {
-            others = waiters::others(conn, own, scope, now.uptime)?;
-        }
-        if others.is_empty() {
-            return Ok(None);
-        }
-        let calls = &self.book(conn, scope, &take.windows, now)?.calls;
-        waiters::leave_until(
-            conn,
-            (own, &others),
-            (scope, &take.windows),
-            calls,
-            now.uptime,
-        )
-    }
-
     fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, Fault> {
         if take.windows.is_empty() {
             return Ok(Decision::Take);
@@ -158,9 +142,6 @@ impl Ledger {
     }
 
     fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, Fault> {
-        if self.waits.remove(&take.scope) {
-            waiters::got(conn, self.own, take.scope)?;
-        }
         let attempt = match &take.purpose {
             Purpose::Cancel {
                 run, row, number, ..
@@ -168,13 +149,13 @@ impl Ledger {
             Purpose::Read => None,
         };
         conn.prepare_cached(
-            "INSERT INTO calls (scope, process, boot, sent_up, sent_wall, run, row, attempt)
+            "INSERT INTO calls (scope, lock, boot, sent_up, sent_wall, run, row, attempt)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             take.scope.0,
-            self.own.process,
-            self.own.boot,
+            self.lock,
+            self.boot,
             Up(take.now.uptime),
             Wall(take.now.wall),
             attempt.map(|(run, _, _)| run),
@@ -235,7 +216,7 @@ impl Ledger {
                 Up(ended),
                 Wall(at.wall),
                 grace,
-                self.own.boot
+                self.boot
             ])?;
         if changed == 0 {
             return Err(unknown_call(call));
@@ -296,13 +277,13 @@ impl Ledger {
         windows: &Windows,
         now: Moment,
     ) -> Result<&Book, Fault> {
-        let reach = windows.longest_hold() + waiters::MEMORY;
+        let reach = windows.longest_hold();
         let fits = self
             .books
             .get(&scope)
             .is_some_and(|book| book.reach >= reach);
         if !fits {
-            let calls = calls::read(conn, self.own.boot, (scope, reach), now)?;
+            let calls = calls::read(conn, self.boot, (scope, reach), now)?;
             self.books.insert(scope, Book { calls, reach });
         }
         let book = self.books.entry(scope).or_insert_with(|| Book {
@@ -322,7 +303,7 @@ impl Ledger {
         if let Some(until) = self.cooldowns.get(&scope) {
             return Ok(*until);
         }
-        let until = scopes::cooldown(conn, scope, self.own.boot, now)?
+        let until = scopes::cooldown(conn, scope, self.boot, now)?
             .map_or(Uptime::MIN, |cooldown| cooldown.until);
         self.cooldowns.insert(scope, until);
         Ok(until)
@@ -333,23 +314,9 @@ impl Ledger {
         self.cooldowns.remove(&scope);
     }
 
-    /// Takes this process from among those who wait: its run has ended.
-    pub(super) fn stop_waiting(&mut self, conn: &Connection) -> Result<(), Fault> {
-        if self.waits.is_empty() {
-            return Ok(());
-        }
-        self.waits.clear();
-        processes::stop_waiting(conn, self.own.process)
-    }
-
-    /// Returns the file's short names for this process.
-    pub(super) fn own(&self) -> Own {
-        self.own
-    }
-
     /// Returns the key of the boot whose uptimes this process shows.
     pub(super) fn boot(&self) -> i64 {
-        self.own.boot
+        self.boot
     }
 
     /// Ends the calls of processes that died, at most once a second. Returns whether there were any.
@@ -361,11 +328,66 @@ impl Ledger {
             return Ok(false);
         }
         self.looked = Some(now.uptime);
-        let ended = processes::end_calls_of_dead(conn, self.own, &self.locks, (now, self.grace))?;
+        let mut ended = false;
+        for lock in self.others_in_flight(conn)? {
+            if self.locks.is_free(&lock) {
+                self.end_calls_of_dead(conn, &lock, now)?;
+                ended = true;
+            }
+        }
         if ended {
             self.forget();
         }
         Ok(ended)
+    }
+
+    /// Returns the locks of other processes that have calls in flight. The scopes and boots are named, here and below, so
+    /// that the index leads to these calls without reading them all.
+    fn others_in_flight(&self, conn: &Connection) -> Result<Vec<String>, Fault> {
+        let others = conn
+            .prepare_cached(
+                "SELECT DISTINCT lock FROM calls
+                 WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
+                    AND lock <> ?1",
+            )?
+            .query_map([&self.lock], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(others)
+    }
+
+    /// Ends the calls in flight of a process that died: now, and one grace for what a kernel may still deliver.
+    fn end_calls_of_dead(&self, conn: &Connection, lock: &str, now: Moment) -> Result<(), Fault> {
+        let ended = conn
+            .prepare_cached(
+                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5
+                 WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
+                    AND lock = ?1",
+            )?
+            .execute(params![
+                lock,
+                Up(now.uptime.after(self.grace)),
+                Wall(now.wall),
+                i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX),
+                self.boot,
+            ])?;
+        tracing::info!(process = %lock, calls = ended, "a process died with calls in flight");
+        Ok(())
+    }
+
+    /// Returns how much later to ask again, where another process may be waiting for the same slot.
+    fn jitter(&mut self, now: Moment) -> Duration {
+        if std::mem::take(&mut self.has_company) {
+            self.company = Some(now.uptime);
+        }
+        let is_contended = |at: Uptime| now.uptime.since(at) < CONTENDED;
+        if !self.company.is_some_and(is_contended) {
+            return Duration::ZERO;
+        }
+        // By name and time, so that no two processes draw alike and a simulation always plays the same.
+        let mut hasher = DefaultHasher::new();
+        (&self.lock, now.uptime.as_nanos()).hash(&mut hasher);
+        let chance = u32::try_from(hasher.finish() % 1024).unwrap_or(0);
+        JITTER * chance / 1024
     }
 
     fn prune(&mut self, conn: &Connection, now: Moment) -> Result<(), Fault> {
@@ -376,7 +398,7 @@ impl Ledger {
             return Ok(());
         }
         self.pruned = Some(now.uptime);
-        calls::prune(conn, self.own.boot, now)
+        calls::prune(conn, self.boot, now)
     }
 }
 

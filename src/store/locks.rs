@@ -1,7 +1,8 @@
 //! Who is alive: each process holds an OS lock on `locks/<its id>` for its life.
 //!
-//! Never told by pid or heartbeat: a stopped process is alive, and the pid of every container's first process is 1.
-//! A lock file is removed only by whoever holds its lock or has found it free and put that on record.
+//! Never told by pid or heartbeat: a stopped process is alive, and the pid of every container's first process is 1. A file
+//! that is free or gone is of a dead process. Files are made, locked and swept under one more lock, `opening`, so that nobody
+//! takes one for free that is just being made.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -11,6 +12,9 @@ use crate::platform;
 
 use super::error::StoreError;
 use super::patience::Patience;
+
+/// The lock under which files are opened, made and swept.
+const OPENING: &str = "opening";
 
 /// The folder of the lock files.
 #[derive(Clone, Debug)]
@@ -43,7 +47,7 @@ impl Locks {
     /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
     /// to WAL that does not bear company.
     pub(super) fn wait_to_open(&self, patience: &mut Patience) -> Result<Held, StoreError> {
-        let path = self.dir.join("opening");
+        let path = self.dir.join(OPENING);
         let file =
             platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
         loop {
@@ -78,10 +82,22 @@ impl Locks {
         }
     }
 
-    /// Removes the file of `name`.
-    pub(super) fn remove(&self, name: &str) {
-        // A file that stays costs nothing: no record speaks of it.
-        drop(std::fs::remove_file(self.dir.join(name)));
+    /// Removes the files of dead processes. Returns whether no live one is left.
+    pub(super) fn sweep(&self, _opening: &Held) -> bool {
+        let mut is_alone = true;
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name == OPENING {
+                continue;
+            }
+            if self.is_free(&name.to_string_lossy()) {
+                // One that stays costs nothing.
+                drop(std::fs::remove_file(entry.path()));
+            } else {
+                is_alone = false;
+            }
+        }
+        is_alone
     }
 }
 
@@ -109,5 +125,20 @@ mod tests {
         assert!(locks.is_free("a"));
         locks.hold("a").unwrap().remove();
         assert!(!dir.path().join("locks/a").exists());
+    }
+
+    #[test]
+    fn only_files_of_dead_processes_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = Locks::open(dir.path()).unwrap();
+        let opening = locks.wait_to_open(&mut Patience::endless()).unwrap();
+        drop(locks.hold("dead").unwrap());
+        assert!(locks.sweep(&opening));
+        let live = locks.hold("live").unwrap();
+        drop(locks.hold("dead").unwrap());
+        assert!(!locks.sweep(&opening));
+        let exists = |name: &str| dir.path().join("locks").join(name).exists();
+        assert!(exists("live") && !exists("dead") && exists("opening"));
+        drop(live);
     }
 }

@@ -35,8 +35,6 @@ mod scopes;
 mod holds;
 
 mod conflicts;
-mod processes;
-mod waiters;
 
 mod ledger;
 

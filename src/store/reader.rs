@@ -43,7 +43,9 @@ impl Reader {
         let conn = file::open_to_read(&file, &mut patience)?;
         let conn = if file::is_older(&conn).map_err(|fault| fault.at(&file))? {
             drop(conn);
-            drop(Folder::open(dir)?.open_file(&mut patience)?);
+            let name = uuid::Uuid::new_v4().to_string();
+            let migrated = Folder::open(dir)?.open_file(&name, &mut patience)?;
+            migrated.lock.remove();
             file::open_to_read(&file, &mut patience)?
         } else {
             conn

@@ -10,16 +10,17 @@ use crate::model::RunId;
 
 use super::error::Fault;
 use super::locks::Locks;
+use super::records::Process;
 use super::run_record::{Holder, InputMark, NewRun, RunRecord, RunState};
 use super::slots::RunKey;
 use super::words::Wall;
 
 /// Enters a run that goes on, held by the process `holder`.
-pub(super) fn create(conn: &Connection, holder: &str, run: &NewRun) -> Result<RunKey, Fault> {
+pub(super) fn create(conn: &Connection, holder: &Process, run: &NewRun) -> Result<RunKey, Fault> {
     conn.prepare_cached(
-        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, holder,
-            held)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?2)",
+        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, lock,
+            held, holder_pid, holder_host)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?2, ?13, ?14)",
     )?
     .execute(params![
         run.id.to_string(),
@@ -33,7 +34,9 @@ pub(super) fn create(conn: &Connection, holder: &str, run: &NewRun) -> Result<Ru
         run.user,
         run.version,
         RunState::Going.as_str(),
-        holder,
+        holder.id.to_string(),
+        holder.pid,
+        holder.host,
     ])?;
     Ok(RunKey(conn.last_insert_rowid()))
 }
@@ -123,9 +126,9 @@ pub(super) fn read(
     let sql = format!(
         "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
             r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
-            r.holder, p.pid, p.host,
+            r.lock, r.holder_pid, r.holder_host,
             CASE WHEN json_valid(r.settings) THEN json_extract(r.settings, '$.plan') END
-         FROM runs r LEFT JOIN processes p ON p.uuid = r.holder {rest}"
+         FROM runs r {rest}"
     );
     let runs = conn
         .prepare_cached(&sql)?
@@ -163,10 +166,11 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
     let held_at = time(18)?;
     let holder: Option<String> = row.get(19)?;
     let pid: Option<u32> = row.get(20)?;
-    let holder = match (holder, pid) {
-        (Some(name), Some(pid)) if !locks.is_free(&name) => Some(Holder {
-            pid,
-            host: row.get(21)?,
+    let host: Option<String> = row.get(21)?;
+    let holder = match holder {
+        Some(lock) if !locks.is_free(&lock) => Some(Holder {
+            pid: pid.unwrap_or_default(),
+            host: host.unwrap_or_default(),
             since: held_at.unwrap_or(created),
         }),
         _ => None,

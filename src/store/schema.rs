@@ -12,10 +12,10 @@ pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
 const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] =
-    &[first, second, third, fourth, fifth, sixth];
+    &[first, second, third, fourth, fifth, sixth, seventh];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
@@ -144,6 +144,24 @@ fn fifth(conn: &Connection) -> rusqlite::Result<()> {
 // `rows.cancelled_by` says who had cancelled an action before us, and with which comment.
 fn sixth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("ALTER TABLE rows ADD COLUMN cancelled_by TEXT;")
+}
+
+// Calls in flight and runs name the lock of their process, which tells whether it is alive. One that nobody knows is dead.
+fn seventh(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        ALTER TABLE calls ADD COLUMN lock TEXT;
+        UPDATE calls SET lock = coalesce((SELECT uuid FROM processes WHERE id = calls.process), 'nobody')
+            WHERE ended_up IS NULL;
+        ALTER TABLE calls DROP COLUMN process;
+        DROP INDEX runs_by_holder;
+        ALTER TABLE runs RENAME COLUMN holder TO lock;
+        ALTER TABLE runs ADD COLUMN holder_pid INTEGER;
+        ALTER TABLE runs ADD COLUMN holder_host TEXT;
+        DROP TABLE processes;
+        DROP TABLE waiters;
+        ",
+    )
 }
 
 #[cfg(test)]

@@ -55,8 +55,7 @@ pub enum Purpose {
 pub enum Taken {
     /// The slot is taken and the attempt journaled, both on disk: the bytes may leave.
     Go(CallId),
-    /// No slot is free, or the one that is free is left to another process for a moment; none was taken, and nothing was
-    /// journaled. Ask again then.
+    /// No slot is free; none was taken, and nothing was journaled. Ask again then.
     NotBefore(Uptime),
     /// This run has sent a cancel for the action, and has not settled it; no slot was taken, and nothing was journaled.
     InProgress(RunId),

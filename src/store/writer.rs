@@ -15,7 +15,6 @@ use super::error::{Fault, StoreError};
 use super::holds::Granted;
 use super::locks::Held;
 use super::patience::Patience;
-use super::processes;
 
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
@@ -225,22 +224,18 @@ fn try_begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
     }
 }
 
-/// Strikes this process out, empties the write-ahead log into the file, and lets the lock go.
-///
-/// A broken store leaves everything as a crash would: the next one to look puts it in order.
-fn leave(mut desk: Desk, lock: Held, broken: bool) {
+/// Empties the write-ahead log into the file, and lets the lock go: from then on this process is dead to others, who end what
+/// it left in flight.
+fn leave(desk: Desk, lock: Held, broken: bool) {
     if broken {
         return;
     }
     // Not waited for: a busy file is tidied by whoever uses it last.
-    let struck = strike_out(&mut desk).unwrap_or(false);
     if let Err(error) = empty_log(&desk) {
         tracing::debug!(%error, "the write-ahead log stays");
     }
     drop(desk);
-    if struck {
-        lock.remove();
-    }
+    lock.remove();
 }
 
 /// Moves the write-ahead log into the file and leaves it empty, unless somebody still reads from it.
@@ -252,22 +247,6 @@ fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
         tracing::debug!("the write-ahead log is in use and stays");
     }
     Ok(())
-}
-
-fn strike_out(desk: &mut Desk) -> Result<bool, Fault> {
-    try_begin(desk, "BEGIN IMMEDIATE")?;
-    let own = (desk.ledger.own(), desk.holds.me());
-    let struck = processes::leave(&desk.conn, own);
-    match struck {
-        Ok(struck) => {
-            desk.conn.execute_batch("COMMIT")?;
-            Ok(struck)
-        }
-        Err(fault) => {
-            roll_back(desk);
-            Err(fault)
-        }
-    }
 }
 
 #[cfg(test)]
