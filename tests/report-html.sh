@@ -22,7 +22,7 @@ echo "== a run with hostile rows, every format at once"
   >"$work/summary" 2>"$work/errors" || [ $? -eq 3 ]
 
 echo "== written again from the journal they are the same"
-"$BIN" report --state-dir "$work/state" --report "$work/again.csv" --report "$work/again.jsonl"
+"$BIN" report --state-dir "$work/state" -o "$work/again.csv" -o "$work/again.jsonl"
 cmp "$work/r.csv" "$work/again.csv"
 cmp "$work/r.jsonl" "$work/again.jsonl"
 

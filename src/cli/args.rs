@@ -1,115 +1,113 @@
-//! What can be typed: commands, flags and their help, one struct per concern.
+//! The command line: commands, flags, their defaults and their help, all in one place.
 //!
-//! It says what was typed and no more: no default, no environment, no look at the machine. Every flag that has a
-//! default elsewhere is therefore an `Option`, so that settings can tell what was typed from what was not. The
-//! environment is read by settings and not by clap, so that no test needs variables of its own process; the help
-//! texts name the variables, and a test proves that they do.
-
-pub mod cloud;
-
-pub mod selection;
-
-pub mod shell;
-
-pub mod value;
-
-pub mod connection;
-
-pub mod config;
-
-mod pace;
-
-mod list;
-mod plan;
-mod sandbox;
+//! `env_or_config` says that a variable and the config file may set a flag, too; see `settings`. A flag without it is
+//! accepted on the command line only. No flag takes a secret: every user of the machine can read a command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use jiff::Timestamp;
 
-use crate::input::InputFormat;
-use crate::model::ActionType;
+use crate::engine::Precheck;
+use crate::engine::core::MaxFailures;
+use crate::input::{InputFormat, InputSettings};
+use crate::model::{ActionStatus, ActionType, Selection};
+use crate::quota::Windows;
+use crate::sandbox::{Faults, Latency, parse_quota};
 
 use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
+use super::values::{self, QuotaChoice, RateChoice, Sensitive, When};
 
-pub use list::{ListArgs, ListFormat};
-pub use pace::{AllowanceArgs, BoundsArgs, PaceArgs};
-pub use sandbox::SandboxArgs;
+const ENV_MARK: &str = "[env: ";
 
-use cloud::Cloud;
-use config::{ConfigCommandArgs, ConfigFileArgs, DoctorArgs};
-use selection::SelectionArgs;
-use shell::{CompletionsArgs, ManArgs};
+/// Lets a variable and the config file set a flag, too. The file's key is the flag's name.
+pub trait EnvOrConfig {
+    #[must_use]
+    fn env_or_config(self, variable: &'static str) -> Self;
+}
 
-pub use connection::ConnectionArgs;
+impl EnvOrConfig for Arg {
+    /// Notes the variable in the long help, where [`variable_of`] finds it.
+    fn env_or_config(self, variable: &'static str) -> Self {
+        let help = self.get_long_help().or(self.get_help());
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        self.long_help(format!("{help} {ENV_MARK}{variable}]"))
+    }
+}
 
-pub use plan::{PlanFormat, PreviewArgs};
+pub(super) fn variable_of(flag: &Arg) -> Option<String> {
+    let help = flag.get_long_help()?.to_string();
+    let (_, variable) = help.rsplit_once(ENV_MARK)?;
+    Some(variable.trim_end_matches(']').to_owned())
+}
 
 const EXAMPLES: &str = "\
-Examples:
-  mde-cancel run --sandbox actions.csv            Try it: no tenant, no sign-in, nothing real
-  mde-cancel preview actions.csv                  See what would be cancelled, and what not and why
-  mde-cancel run actions.csv                      Cancel what the file lists, once you have agreed
-  some-export | mde-cancel run --yes -            Cancel what comes from a pipe
-  mde-cancel quota                                See what is left of the quota windows";
+Start here:
+  mde-cancel run actions.csv --sandbox    Try it: nothing real happens
+  mde-cancel doctor                       Check sign-in, permissions and network
+  mde-cancel preview actions.csv          See what would be cancelled
+  mde-cancel run actions.csv              Cancel it, after asking you
+
+Most flags can also be set by a variable or in a config file: `mde-cancel help run` names them.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  mde-cancel run --sandbox actions.csv
+  mde-cancel run actions.csv --sandbox
   mde-cancel run actions.csv
-  mde-cancel run --yes --max-actions 500 -c \"CHG-4711: wrong wave\" actions.csv
-  mde-cancel run --yes --report result.csv --follow-up hands.csv servers.csv laptops.csv
+  mde-cancel run actions.csv --yes --max-actions 500 -c \"CHG-4711: wrong wave\"
+  mde-cancel run servers.csv laptops.csv --yes --report result.csv --follow-up machines.csv
   mde-cancel run --type LiveResponse --until 3d
-  jq -r '.[].id' export.json | mde-cancel run --yes --input-format lines -";
+  jq -r '.[].id' export.json | mde-cancel run - --yes --input-format lines";
 
 const RUN_EXITS: &str = "\
 Exit codes:
   0    Every row ended as asked, nothing is left to do
   1    Unexpected fault
-  2    Usage, input or settings that cannot be used, or consent refused
+  2    Wrong usage, unusable input or settings, or nobody agreed
   3    Finished, but something is left: see the report
-  4    Stopped as asked; can be taken up again
-  5    Sign-in, permission or reach
-  6    State folder or journal cannot be used
-  7    Gave up; can be taken up again
+  4    Stopped as asked; `resume` continues
+  5    Sign-in, permission or network; `resume` continues
+  6    State folder or journal unusable
+  7    Gave up; `resume` continues
   130  Interrupted twice";
 
 const PREVIEW_EXAMPLES: &str = "\
 Examples:
   mde-cancel preview actions.csv
-  mde-cancel preview --no-precheck actions.csv
+  mde-cancel preview actions.csv --no-precheck
   mde-cancel preview --type LiveResponse --until 3d
-  mde-cancel preview --format csv actions.csv > plan.csv
+  mde-cancel preview actions.csv --format csv > plan.csv
   mde-cancel run plan.csv";
 
 const PREVIEW_EXITS: &str = "\
 Exit codes:
-  0  The plan holds no row that needs a look, or nothing to send at all
-  2  Usage, input or settings that cannot be used
+  0  Nothing in the plan needs attention
+  2  Wrong usage, or unusable input or settings
   3  Rows are invalid, missing or forbidden
-  5  Sign-in, permission or reach";
+  5  Sign-in, permission or network";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
+  mde-cancel list --since 2h --summary
   mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
   mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run - --yes --max-actions 500
-  mde-cancel list --since 2h --summary
   mde-cancel list --type LiveResponse --format jsonl";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
   mde-cancel resume
   mde-cancel resume --dry-run
-  mde-cancel resume --yes 019a2b3c --token-file token";
+  mde-cancel resume 019a2b3c --yes --token-file token";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
   mde-cancel report > report.csv
-  mde-cancel report --report report.html --report ticket.md 019a2b3c
+  mde-cancel report 019a2b3c -o report.html -o ticket.md
   mde-cancel report --follow-up machines.csv";
 
 const QUOTA_EXAMPLES: &str = "\
@@ -138,317 +136,564 @@ Examples:
   mde-cancel sandbox --latency 50ms..150ms --faults '503@every=7;hang@nth=12'
   MDE_CANCEL_TOKEN=any-word mde-cancel run --yes --api-url http://127.0.0.1:8642 actions.csv";
 
-/// Cancel Microsoft Defender for Endpoint machine actions in bulk, as fast as the service's quotas allow and not one
-/// call faster
+/// Cancel Microsoft Defender for Endpoint machine actions in bulk, as fast as the service allows
 #[derive(Clone, Debug, Parser)]
-#[command(
-    name = "mde-cancel",
-    version,
-    after_help = EXAMPLES,
-    max_term_width = 100
-)]
+#[command(name = "mde-cancel", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What holds for every command.
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Which configuration is read.
-    #[command(flatten)]
-    pub config: ConfigFileArgs,
 }
 
-/// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Cancel the machine actions that the inputs name
+    /// Cancel the actions in a file, or those selected from the tenant
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
-    /// Print what a run would cancel and what not, and why; this sends no cancel
+    /// Show what a run would cancel, and why; sends nothing
     #[command(after_help = PREVIEW_EXAMPLES, after_long_help = format!("{PREVIEW_EXAMPLES}\n\n{PREVIEW_EXITS}"))]
     Preview(Box<PreviewArgs>),
-    /// Find actions in the tenant and print them as they come, ready for `run -`
+    /// Find actions in the tenant and print them
     #[command(after_help = LIST_EXAMPLES)]
     List(Box<ListArgs>),
-    /// Go on with a run that stopped or crashed, from the journal alone
+    /// Continue a run that was stopped or interrupted
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
-    /// List past runs, newest first; show or remove one
+    /// List past runs; show or delete one
     Runs(RunsArgs),
-    /// Write a run's report again, also of a run that still goes on
+    /// Write the report of a run again, in any format
     #[command(after_help = REPORT_EXAMPLES)]
-    Report(ReportCommandArgs),
-    /// Show what is spent and left in each quota window, as seen by this state folder
+    Report(ReportArgs),
+    /// Show the used and free quota in each window
     #[command(after_help = QUOTA_EXAMPLES)]
     Quota(QuotaArgs),
-    /// Check settings, state folder, sign-in, permissions and reach, and say what mends what fails
+    /// Check settings, state, sign-in, permissions and network; say how to fix what fails
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Box<DoctorArgs>),
-    /// Show the configuration
-    Config(ConfigCommandArgs),
-    /// Serve an imitation of the service on a loopback address until stopped
+    /// Show the settings in effect and where each comes from
+    Config(ConfigArgs),
+    /// Serve the built-in imitation of the service on this machine
     #[command(after_help = SANDBOX_EXAMPLES)]
     Sandbox(Box<SandboxArgs>),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page
     Man(ManArgs),
 }
 
-/// What `run` takes.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// What is read.
     #[command(flatten)]
-    pub input: InputArgs,
-    /// What of it is meant.
+    pub plan: PlanArgs,
+    /// Send without asking
+    #[arg(short, long, help_heading = "Safety", display_order = 0)]
+    pub yes: bool,
+    /// Print the plan and send nothing
+    #[arg(long, help_heading = "Safety", display_order = 0)]
+    pub dry_run: bool,
+    /// Abort if the plan would cancel more than N actions (required with --yes when selecting from the tenant)
+    #[arg(long, value_name = "N", help_heading = "Safety", display_order = 0)]
+    pub max_actions: Option<u64>,
+    /// Don't check that accepted cancels took effect
+    #[arg(
+        long,
+        help_heading = "Sending",
+        value_parser = BoolishValueParser::new(),
+        conflicts_with = "verify_timeout",
+    )]
+    #[arg(env_or_config = "MDE_CANCEL_NO_VERIFY")]
+    pub no_verify: bool,
+    /// Wait this long for accepted cancels to take effect
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = values::bound, help_heading = "Sending")]
+    #[arg(env_or_config = "MDE_CANCEL_VERIFY_TIMEOUT")]
+    pub verify_timeout: Duration,
     #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// What may be sent.
+    pub tuning: TuningArgs,
+    /// Stop cleanly after this time; `resume` continues
+    #[arg(long, value_name = "DURATION", value_parser = values::bound, help_heading = "Limits")]
+    #[arg(env_or_config = "MDE_CANCEL_STOP_AFTER")]
+    pub stop_after: Option<Duration>,
+    /// Stop after N failures, or after N% failed of 50 or more sent
+    #[arg(long, value_name = "N|N%", value_parser = values::max_failures, help_heading = "Limits")]
+    #[arg(env_or_config = "MDE_CANCEL_MAX_FAILURES")]
+    pub max_failures: Option<MaxFailures>,
     #[command(flatten)]
-    pub consent: ConsentArgs,
-    /// What is written about it.
-    #[command(flatten)]
-    pub report: ReportArgs,
-    /// How fast it may go.
-    #[command(flatten)]
-    pub allowance: AllowanceArgs,
-    /// How it is sent.
-    #[command(flatten)]
-    pub pace: PaceArgs,
-    /// When it stops.
-    #[command(flatten)]
-    pub bounds: BoundsArgs,
-    /// Where it is sent.
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
-    /// Run against an embedded sandbox seeded from the input: no tenant, no sign-in, no question; quota periods and
-    /// waits are ten times shorter
+    pub output: OutputArgs,
+    /// Run against a built-in imitation of the service: nothing real, 10 times faster
     #[arg(
         long,
         help_heading = "Connection",
         conflicts_with_all = [
             "tenant_id", "client_id", "cloud", "region", "api_url", "token_file", "credential", "client_secret_file",
-            "login_url", "api_scope", "ca_file",
+            "client_certificate_file", "federated_token_file", "login_url", "api_scope", "ca_file",
         ]
     )]
     pub sandbox: bool,
-    /// Print the plan and send nothing, as `preview` does
-    #[arg(long, help_heading = "What is sent")]
-    pub dry_run: bool,
-    /// Send nothing where the plan would cancel more than so many, once all states are known; a must with --yes on a
-    /// selection from the tenant
-    #[arg(long, value_name = "N", help_heading = "What is sent")]
-    pub max_actions: Option<u64>,
-}
-
-/// What `resume` takes.
-#[derive(Args, Clone, Debug)]
-pub struct ResumeArgs {
-    /// Go on with this run: its id, or the beginning of it [default: the one unfinished run of the last 24 hours]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-    /// Send without a question
-    #[arg(short, long, help_heading = "What is sent")]
-    pub yes: bool,
-    /// Show what is left and send nothing
-    #[arg(long, help_heading = "What is sent")]
-    pub dry_run: bool,
-    /// Send what is left without reading the actions' states first
-    #[arg(long, help_heading = "What is sent")]
-    pub no_precheck: bool,
-    /// Write the report to this file, as in `run`; repeatable [default: where the run wrote it]
-    #[arg(long = "report", value_name = "PATH", help_heading = "Report")]
-    pub reports: Vec<PathBuf>,
-    /// Write the machines that still need work to this .csv file [default: as in the run]
-    #[arg(long, value_name = "PATH", help_heading = "Report")]
-    pub follow_up: Option<PathBuf>,
-    /// Keep this file up to date for the textfile collector of Prometheus' node_exporter [default: as in the run]
-    #[arg(long, value_name = "PATH", help_heading = "Report")]
-    pub metrics_file: Option<PathBuf>,
-    /// Stop cleanly after this time, as for a maintenance window
-    #[arg(long, value_name = "DURATION", value_parser = value::bound, help_heading = "Stopping")]
-    pub stop_after: Option<Duration>,
-    /// Where it is sent.
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
-/// What `runs` takes.
+/// What a run and its preview share: what is read, what of it is meant, and how it would be sent.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Also cancel Unisolate, UnrestrictCodeExecution or unknown types; can leave devices cut off
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_delimiter = ',',
+        value_parser = values::protected_type,
+        help_heading = "Safety",
+    )]
+    pub allow_protected: Vec<ActionType>,
+    /// Send without reading each action's current status first
+    #[arg(long, help_heading = "Safety")]
+    pub no_precheck: bool,
+    /// Comment stored with each cancel [default: the row's own, or one that names the run]
+    #[arg(short, long, value_name = "TEXT", value_parser = values::comment, help_heading = "Sending")]
+    #[arg(env_or_config = "MDE_CANCEL_COMMENT")]
+    pub comment: Option<String>,
+    #[command(flatten)]
+    pub quota: QuotaWindowArgs,
+}
+
+impl PlanArgs {
+    /// Returns which actions are meant by a command that began at `now`.
+    pub fn selection(&self, now: Timestamp) -> Selection {
+        if self.input.inputs.is_empty() {
+            self.selection.selection_of_tenant(now)
+        } else {
+            self.selection.selection(now)
+        }
+    }
+
+    /// Says what a selection from the tenant leaves out.
+    pub fn notes(&self) -> Vec<String> {
+        if self.input.inputs.is_empty() {
+            self.selection.notes()
+        } else {
+            Vec::new()
+        }
+    }
+
+    pub fn precheck(&self) -> Precheck {
+        if self.no_precheck {
+            Precheck::Skip
+        } else {
+            Precheck::ReadFirst
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PreviewArgs {
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Output: table, csv (a frozen plan for `run`) or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub format: PlanFormat,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Its sums, for people
+    #[default]
+    Table,
+    /// Every row, as a frozen plan
+    Csv,
+    /// Its sums, for programs
+    Json,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Count actions by type, status and requestor instead of listing them
+    #[arg(long, help_heading = "Output")]
+    pub summary: bool,
+    /// Output: table, csv or jsonl [default: table on a terminal, else csv]
+    #[arg(long, value_name = "FORMAT", value_enum, help_heading = "Output")]
+    pub format: Option<ListFormat>,
+    #[command(flatten)]
+    pub read_quota: ReadQuotaArgs,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A table for people
+    Table,
+    /// A header and a line for each action, which `run` reads
+    Csv,
+    /// A JSON object for each action, one a line, which `run` reads, too
+    Jsonl,
+}
+
+/// What isn't typed is as the run was begun, so that no variable sets any of it.
+#[derive(Args, Clone, Debug)]
+pub struct ResumeArgs {
+    /// Run to continue: its id, or the first characters of it [default: the only unfinished run of the last 24 hours]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Send without asking
+    #[arg(short, long, help_heading = "Safety")]
+    pub yes: bool,
+    /// Show what is left and send nothing
+    #[arg(long, help_heading = "Safety")]
+    pub dry_run: bool,
+    /// Send without reading each action's current status first
+    #[arg(long, help_heading = "Safety")]
+    pub no_precheck: bool,
+    /// Stop cleanly after this time; `resume` continues
+    #[arg(long, value_name = "DURATION", value_parser = values::bound, help_heading = "Limits")]
+    pub stop_after: Option<Duration>,
+    /// Report file: .csv, .jsonl, .json, .html, .md, or `-` for stdout; repeatable [default: as in the run]
+    #[arg(long = "report", value_name = "PATH", help_heading = "Output")]
+    pub reports: Vec<PathBuf>,
+    /// Write the machines that still need work to this CSV file [default: as in the run]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub follow_up: Option<PathBuf>,
+    /// Update this file for the Prometheus node_exporter [default: as in the run]
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub metrics_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct RunsArgs {
-    /// What to do with them, if not to list them.
     #[command(subcommand)]
     pub command: Option<RunsCommand>,
-    /// Print in this format [default: table]
+    /// Output: table or json [default: table]
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub format: Option<TableFormat>,
 }
 
-/// What to do with past runs.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RunsCommand {
-    /// Show one run: how it stands, where it wrote, what its rows and machines came to
+    /// Show one run: its state, its files, and what became of its rows and machines
     Show(ShowArgs),
-    /// Remove runs with their rows and attempts; the calls that they spent stay counted
+    /// Delete runs from the journal; the calls that they made stay counted
     #[command(after_help = RM_EXAMPLES)]
     Rm(RemoveArgs),
 }
 
-/// What `runs show` takes.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
-    /// Show this run: its id, or the beginning of it
+    /// Run to show: its id, or the first characters of it
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Print in this format
+    /// Output: table or json
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: TableFormat,
 }
 
-/// What `runs rm` takes.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct RemoveArgs {
-    /// Remove these runs: their ids, or the beginnings of them
+    /// Runs to delete: their ids, or the first characters of them
     #[arg(value_name = "RUN", required_unless_present = "older_than")]
     pub runs: Vec<String>,
-    /// Remove all that were last worked on longer ago than this, for example 30d
-    #[arg(long, value_name = "AGE", value_parser = value::duration, conflicts_with = "runs")]
+    /// Delete all runs that were last worked on longer ago than this, such as 30d
+    #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "runs")]
     pub older_than: Option<Duration>,
-    /// Remove without a question
+    /// Delete without asking
     #[arg(short, long)]
     pub yes: bool,
 }
 
-/// What `report` takes.
 #[derive(Args, Clone, Debug)]
-pub struct ReportCommandArgs {
-    /// Report on this run: its id, or the beginning of it [default: the newest]
+pub struct ReportArgs {
+    /// Run to report on: its id, or the first characters of it [default: the newest run]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
-    /// Write to this file, whose ending picks the format (.csv, .jsonl, .json, .html, .md), or CSV to standard output
-    /// for `-`; repeatable [default: -, unless --follow-up is given]
-    #[arg(long = "report", value_name = "PATH")]
-    pub reports: Vec<PathBuf>,
-    /// Write the machines that still need work to this CSV file
+    /// Write to this file: .csv, .jsonl, .json, .html or .md; `-` is CSV on stdout; repeatable [default: -, unless
+    /// --follow-up is given]
+    #[arg(short, long = "output", value_name = "PATH")]
+    pub outputs: Vec<PathBuf>,
+    /// Also write the machines that still need work to this CSV file
     #[arg(long, value_name = "PATH")]
     pub follow_up: Option<PathBuf>,
 }
 
-/// What is read, and how.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// Read action ids from these files, or from standard input for `-`; without any, the selection comes from the tenant
+    /// Files with action ids, or `-` for standard input. Without INPUT, the flags of Selection choose actions from the
+    /// tenant
     #[arg(value_name = "INPUT", help_heading = None::<&str>)]
     pub inputs: Vec<PathBuf>,
-    /// Take the id from this column
-    #[arg(long, value_name = "NAME", value_parser = value::words)]
+    /// Column with the action id, if its name isn't recognized
+    #[arg(long, value_name = "NAME", value_parser = values::not_blank)]
     pub id_column: Option<String>,
-    /// Read inputs in this format [default: auto] [env: MDE_CANCEL_INPUT_FORMAT]
+    /// Input format: auto, csv, tsv, jsonl, json or lines
     #[arg(
         long,
         value_name = "FORMAT",
-        value_parser = PossibleValuesParser::new(value::INPUT_FORMATS)
-            .try_map(|word| value::input_format(&word))
+        default_value = "auto",
+        ignore_case = true,
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(values::INPUT_FORMATS.map(|(word, _)| word))
+            .try_map(|word| values::input_format(&word)),
+        env_or_config = "MDE_CANCEL_INPUT_FORMAT",
     )]
-    pub input_format: Option<InputFormat>,
+    pub input_format: InputFormat,
 }
 
-/// What may be sent, and what goes along.
+impl InputArgs {
+    /// Returns how the inputs are read; with checkpoints, a reading can be continued after a crash.
+    pub fn settings(&self, checkpoints: bool) -> InputSettings {
+        InputSettings {
+            id_column: self.id_column.clone(),
+            format: self.input_format,
+            checkpoints,
+        }
+    }
+}
+
+/// Which actions are meant. None of it comes from a variable or the config file: what narrows or widens a run is typed
+/// each time.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What is sent")]
-pub struct ConsentArgs {
-    /// Send this comment with each cancel; it beats a row's own [default: the row's own, or one that names the run]
-    /// [env: MDE_CANCEL_COMMENT]
-    #[arg(short, long, value_name = "TEXT", value_parser = value::comment)]
-    pub comment: Option<String>,
-    /// Also cancel Unisolate, UnrestrictCodeExecution or `unknown` types; can leave devices cut off
+#[command(next_help_heading = "Selection")]
+pub struct SelectionArgs {
+    /// Only these action types, such as Isolate,LiveResponse
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = values::action_type)]
+    pub types: Vec<ActionType>,
+    /// Only these statuses, such as Pending,InProgress
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = values::status)]
+    pub statuses: Vec<ActionStatus>,
+    /// Only actions requested by these users or apps, spelled as in the records
+    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = values::trimmed)]
+    pub requestors: Vec<String>,
+    /// Only actions on these machines
+    #[arg(long = "machine-id", value_name = "ID", value_delimiter = ',', value_parser = values::machine_id)]
+    pub machine_ids: Vec<String>,
+    /// Only actions created after this time, or at most this long ago: 2026-01-31T08:00:00Z, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub since: Option<When>,
+    /// Only actions created before this time, or longer ago than this
+    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    pub until: Option<When>,
+    /// Select with this OData filter instead of the flags above
     #[arg(
-        long = "allow-protected",
-        value_name = "TYPE",
-        value_delimiter = ',',
-        value_parser = value::protected_type
+        long,
+        value_name = "ODATA",
+        value_parser = values::trimmed,
+        conflicts_with_all = ["types", "statuses", "requestors", "machine_ids", "since", "until"]
     )]
-    pub include_types: Vec<ActionType>,
-    /// Send without reading the actions' states first; rows without a type then go out blind
-    #[arg(long)]
-    pub no_precheck: bool,
-    /// Send without a question
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Do not read accepted actions again to see them turn Cancelled [env: MDE_CANCEL_NO_VERIFY]
-    #[arg(long)]
-    pub no_verify: bool,
-    /// Read accepted actions again for at most this time [default: 2m] [env: MDE_CANCEL_VERIFY_TIMEOUT]
-    #[arg(long, value_name = "DURATION", value_parser = value::bound, conflicts_with = "no_verify")]
-    pub verify_timeout: Option<Duration>,
+    pub filter: Option<String>,
+    /// Never touch what this file lists: one action id, machine id or host name per line; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub exclude_from: Vec<PathBuf>,
 }
 
-/// What is written about a run.
+impl SelectionArgs {
+    /// Returns what is meant by a command that began at `now`.
+    pub fn selection(&self, now: Timestamp) -> Selection {
+        Selection {
+            types: self.types.clone(),
+            statuses: self.statuses.clone(),
+            with_succeeded: false,
+            requestors: self.requestors.clone(),
+            machine_ids: self.machine_ids.clone(),
+            since: self.since.map(|when| when.at(now)),
+            until: self.until.map(|when| when.at(now)),
+        }
+    }
+
+    /// Returns what is meant where the actions come from the tenant. Without a status that is what is open, and in the
+    /// span of `--since` also what has Succeeded of the types that leave a machine changed, so that a wrong wave is seen
+    /// whole.
+    pub fn selection_of_tenant(&self, now: Timestamp) -> Selection {
+        let selection = self.selection(now);
+        if self.filter.is_some() || !self.statuses.is_empty() {
+            return selection;
+        }
+        Selection {
+            statuses: vec![ActionStatus::Pending, ActionStatus::InProgress],
+            with_succeeded: self.since.is_some(),
+            ..selection
+        }
+    }
+
+    /// Says what a selection from the tenant leaves out.
+    pub fn notes(&self) -> Vec<String> {
+        let may_have_changed_machines =
+            self.types.is_empty() || self.types.iter().any(ActionType::changes_machine);
+        let is_told = self.filter.is_some() || !self.statuses.is_empty() || self.since.is_some();
+        if is_told || !may_have_changed_machines {
+            return Vec::new();
+        }
+        vec![
+            "actions that have Succeeded are left out; add --since, such as --since 2h, to include those of that time and \
+             see which machines are still isolated or restricted"
+                .to_owned(),
+        ]
+    }
+}
+
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Report")]
-pub struct ReportArgs {
-    /// Where reports go; empty for the default.
+#[command(next_help_heading = "Limits")]
+pub struct QuotaWindowArgs {
+    /// Send at most N cancels per period; `none` for no limit
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        default_value = "100/1m,1500/1h",
+        value_parser = values::quota,
+        env_or_config = "MDE_CANCEL_QUOTA",
+    )]
+    pub quota: Vec<QuotaChoice>,
+    #[command(flatten)]
+    pub reads: ReadQuotaArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits")]
+pub struct ReadQuotaArgs {
+    /// Send at most N reads per period; `none` for no limit
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        default_value = "50/1m,750/1h",
+        value_parser = values::quota,
+        env_or_config = "MDE_CANCEL_READ_QUOTA",
+    )]
+    pub read_quota: Vec<QuotaChoice>,
+}
+
+/// For those who measure: flags only, and hidden from the short help.
+#[derive(Args, Clone, Debug, PartialEq)]
+#[command(next_help_heading = "Limits")]
+pub struct TuningArgs {
+    /// Send at most N calls of one tenant at once
+    #[arg(
+        long,
+        value_name = "N",
+        hide_short_help = true,
+        default_value = "16",
+        value_parser = clap::value_parser!(u32).range(1..=1024),
+    )]
+    pub concurrency: u32,
+    /// Send at most N calls of all tenants at once
+    #[arg(
+        long,
+        value_name = "N",
+        hide_short_help = true,
+        default_value = "256",
+        value_parser = clap::value_parser!(u32).range(1..=1024),
+    )]
+    pub total_concurrency: u32,
+    /// Spread bursts to this rate, or `none`; 50/s spreads the first 100 cancels over 2 s
+    #[arg(long, value_name = "N/DURATION", hide_short_help = true, default_value = "50/s", value_parser = values::rate)]
+    pub rate: RateChoice,
+    /// Give up on a row after N attempts that count against it
+    #[arg(
+        long,
+        value_name = "N",
+        hide_short_help = true,
+        default_value = "6",
+        value_parser = clap::value_parser!(u32).range(1..=100),
+    )]
+    pub max_attempts: u32,
+    /// Give up on a call after this time
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "30s", value_parser = values::timeout)]
+    pub timeout: Duration,
+    /// Count a call that was given up as still arriving for this long
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "2m", value_parser = values::grace)]
+    pub timeout_grace: Duration,
+    /// Stop when no row has ended for this time, not counting waits for the quota
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "90m", value_parser = values::bound)]
+    pub give_up_after: Duration,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Report file: .csv, .jsonl, .json, .html, .md, or `-` for stdout; repeatable [default: ./mde-cancel-RUN.csv]
     #[arg(
         long = "report",
         value_name = "PATH",
-        // Apart from the line above, which no angle brackets may enter.
-        help = "Write the report to this file, whose ending picks the format (.csv, .jsonl, .json, .html, \
-                .md), or CSV to standard output for `-`; repeatable [default: ./mde-cancel-<run id>.csv] [env: MDE_CANCEL_REPORT]"
+        env_or_config = "MDE_CANCEL_REPORT"
     )]
     pub reports: Vec<PathBuf>,
-    /// Write the machines that still need a hand to this .csv file, one line each [env: MDE_CANCEL_FOLLOW_UP]
-    #[arg(long, value_name = "PATH")]
+    /// Write the machines that still need work to this CSV file
+    #[arg(long, value_name = "PATH", env_or_config = "MDE_CANCEL_FOLLOW_UP")]
     pub follow_up: Option<PathBuf>,
-    /// Keep this file up to date for the textfile collector of Prometheus' node_exporter [env:
-    /// MDE_CANCEL_METRICS_FILE]
-    #[arg(long, value_name = "PATH")]
+    /// Update this file for the Prometheus node_exporter
+    #[arg(long, value_name = "PATH", env_or_config = "MDE_CANCEL_METRICS_FILE")]
     pub metrics_file: Option<PathBuf>,
 }
 
-/// What `quota` takes. Scopes are narrowed by flags alone: a variable that was set for runs must not hide others.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct QuotaArgs {
-    /// What to do with the scopes, if not to show them.
     #[command(subcommand)]
     pub command: Option<QuotaCommand>,
-    /// Print in this format
+    /// Output: table or json
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: TableFormat,
-    /// What is allowed.
-    #[command(flatten)]
-    pub allowance: AllowanceArgs,
-    /// Which scopes.
+    /// Count by these limits for cancels [default: those of the newest run]
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        value_parser = values::quota,
+        help_heading = "Limits",
+        env_or_config = "MDE_CANCEL_QUOTA",
+    )]
+    pub quota: Vec<QuotaChoice>,
+    /// Count by these limits for reads [default: those of the newest run]
+    #[arg(
+        long,
+        value_name = "N/DURATION",
+        value_delimiter = ',',
+        value_parser = values::quota,
+        help_heading = "Limits",
+        env_or_config = "MDE_CANCEL_READ_QUOTA",
+    )]
+    pub read_quota: Vec<QuotaChoice>,
     #[command(flatten)]
     pub scope: ScopeFilterArgs,
 }
 
-/// What to do with the scopes of the ledger.
 #[derive(Clone, Debug, Subcommand)]
 pub enum QuotaCommand {
-    /// Forget the limits, rates and pauses that the service's 429s taught; the calls that were spent stay counted
+    /// Forget the limits, rates and pauses that the service's 429s taught; the calls that were made stay counted
     Reset(ScopeFilterArgs),
 }
 
-/// Which scopes of the ledger are meant.
-#[derive(Args, Clone, Debug)]
+/// Which scopes of the ledger are meant. Flags alone say that: a variable that was set for runs must not hide others.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Connection")]
 pub struct ScopeFilterArgs {
-    /// Only the scopes of this cloud
-    #[arg(long, value_name = "CLOUD", value_enum, help_heading = "Connection")]
+    /// Only this cloud
+    #[arg(long, value_name = "CLOUD", value_enum)]
     pub cloud: Option<Cloud>,
-    /// Only the scopes of this tenant
-    #[arg(long, value_name = "TENANT", value_parser = value::tenant, help_heading = "Connection")]
+    /// Only this tenant
+    #[arg(long, value_name = "TENANT", value_parser = values::tenant)]
     pub tenant_id: Option<String>,
-    /// Only the scopes of this application
-    #[arg(long, value_name = "GUID", value_parser = value::client, help_heading = "Connection")]
+    /// Only this application
+    #[arg(long, value_name = "GUID", value_parser = values::client)]
     pub client_id: Option<String>,
 }
 
-/// How a table is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
     /// For people
@@ -458,29 +703,311 @@ pub enum TableFormat {
     Json,
 }
 
-/// What holds for every command.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Common")]
+pub struct DoctorArgs {
+    /// Output: table or json
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show the settings of `run` and where each comes from; secrets are never shown
+    Show(Box<ConfigShowArgs>),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConfigShowArgs {
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// None of it comes from a variable or the config file: it describes one sandbox, and its quota is the imitation's.
+#[derive(Args, Clone, Debug)]
+pub struct SandboxArgs {
+    /// Listen on this port of 127.0.0.1; 0 picks a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+    /// Make the actions that this file names, in any format that `run` reads
+    #[arg(long, value_name = "FILE", conflicts_with = "actions")]
+    pub seed: Option<PathBuf>,
+    /// Make N actions
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+    )]
+    pub actions: u32,
+    /// Enforce these windows for each endpoint, or `none`
+    #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
+    pub quota: Windows,
+    /// Take this long for each answer: a time, a range such as 50ms..150ms, or `none`
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
+    pub latency: Latency,
+    /// Let calls go wrong by this script, such as '503@every=7;hang@nth=12'
+    #[arg(long, value_name = "SCRIPT", value_parser = Faults::parse)]
+    pub faults: Option<Faults>,
+    /// Accept only tokens that this sandbox issued
+    #[arg(long)]
+    pub strict_tokens: bool,
+    /// Let issued tokens expire after this time
+    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = values::bound)]
+    pub token_lifetime: Duration,
+    /// Append each call to this file, one JSON line each
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct CompletionsArgs {
+    /// Shell to complete for
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ManArgs {
+    /// Write one page for the program and one for each command into this folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Where calls go, and who signs in.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Tenant: a GUID or domain name [default: the token's]
+    #[arg(long, value_name = "TENANT", value_parser = values::tenant, env_or_config = "AZURE_TENANT_ID")]
+    pub tenant_id: Option<String>,
+    /// App (client) id [default: the token's]
+    #[arg(long, value_name = "GUID", value_parser = values::client, env_or_config = "AZURE_CLIENT_ID")]
+    pub client_id: Option<String>,
+    #[arg(
+        long,
+        help = "Sign-in method: client-secret, azure-cli, device-code, token and more, see --help",
+        long_help = "Sign-in method: `auto` takes the first that is set up of token, client-secret, certificate, \
+                     workload-identity, managed-identity and azure-cli; device-code must be named. A token may also be in \
+                     MDE_CANCEL_TOKEN, the app's secret in AZURE_CLIENT_SECRET",
+        value_name = "METHOD",
+        value_enum,
+        default_value_t,
+        ignore_case = true,
+        hide_possible_values = true,
+        env_or_config = "MDE_CANCEL_CREDENTIAL"
+    )]
+    pub credential: CredentialMethod,
+    /// File with the app's secret; only you may read it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "token_file")]
+    #[arg(env_or_config = "MDE_CANCEL_CLIENT_SECRET_FILE")]
+    pub client_secret_file: Option<Sensitive>,
+    /// PEM file with the app's certificate and key; only you may read it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    #[arg(env_or_config = "AZURE_CLIENT_CERTIFICATE_PATH")]
+    pub client_certificate_file: Option<Sensitive>,
+    /// File with the app's federated token, as in Kubernetes
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    #[arg(env_or_config = "AZURE_FEDERATED_TOKEN_FILE")]
+    pub federated_token_file: Option<Sensitive>,
+    /// File with an access token; read again when a new token is needed
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, env_or_config = "MDE_CANCEL_TOKEN_FILE")]
+    pub token_file: Option<Sensitive>,
+    /// Cloud: commercial, gcc, gcc-high or dod
+    #[arg(
+        long,
+        value_name = "CLOUD",
+        value_enum,
+        default_value_t,
+        ignore_case = true,
+        hide_possible_values = true,
+        env_or_config = "MDE_CANCEL_CLOUD"
+    )]
+    pub cloud: Cloud,
+    /// Regional API host of the commercial cloud: us, eu, uk, au, swa, ina or aea
+    #[arg(
+        long,
+        value_name = "REGION",
+        value_enum,
+        ignore_case = true,
+        hide_possible_values = true,
+        conflicts_with = "api_url"
+    )]
+    #[arg(env_or_config = "MDE_CANCEL_REGION")]
+    pub region: Option<Region>,
+    /// Call the service at this address; plain http for loopback only [default: the cloud's]
+    #[arg(
+        long,
+        value_name = "URL",
+        hide_short_help = true,
+        env_or_config = "MDE_CANCEL_API_URL"
+    )]
+    pub api_url: Option<Sensitive>,
+    /// Sign in at this address [default: the cloud's]
+    #[arg(
+        long,
+        value_name = "URL",
+        hide_short_help = true,
+        env_or_config = "AZURE_AUTHORITY_HOST"
+    )]
+    pub login_url: Option<Sensitive>,
+    /// Ask for tokens of this scope [default: the cloud's]
+    #[arg(long, value_name = "SCOPE", hide_short_help = true, value_parser = values::api_scope)]
+    #[arg(env_or_config = "MDE_CANCEL_API_SCOPE")]
+    pub api_scope: Option<String>,
+    /// Also trust the certificates in this file (PEM or DER), as for a proxy that opens TLS
+    #[arg(
+        long,
+        value_name = "PATH",
+        hide_short_help = true,
+        env_or_config = "MDE_CANCEL_CA_FILE"
+    )]
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CredentialMethod {
+    /// The first that is set up
+    #[default]
+    Auto,
+    /// An app, by its secret
+    ClientSecret,
+    /// An app, by a certificate
+    Certificate,
+    /// An app, by a federated token, as in Kubernetes
+    WorkloadIdentity,
+    /// The Azure machine's own identity
+    ManagedIdentity,
+    /// The Azure CLI's login
+    AzureCli,
+    /// A person, by a code that is entered in a browser
+    DeviceCode,
+    /// An access token
+    Token,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Cloud {
+    #[default]
+    Commercial,
+    Gcc,
+    GccHigh,
+    Dod,
+}
+
+/// A geography of the commercial cloud with a host of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Region {
+    Us,
+    Eu,
+    Uk,
+    Au,
+    Swa,
+    Ina,
+    Aea,
+}
+
+/// Returns the word by which a value is typed.
+pub fn word_of(value: impl ValueEnum) -> String {
+    let word = value.to_possible_value();
+    word.map(|word| word.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
 pub struct CommonArgs {
-    /// Keep journal and ledger in this folder [default: the platform's state folder] [env: MDE_CANCEL_STATE_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Read settings from this file [default: mde-cancel.toml in the user's config folder]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        hide_short_help = true,
+        env_or_config = "MDE_CANCEL_CONFIG"
+    )]
+    pub config: Option<PathBuf>,
+    /// Use this profile of the config file; `run` takes several, or `all`
+    #[arg(
+        long = "profile",
+        global = true,
+        value_name = "NAME",
+        value_delimiter = ',',
+        env_or_config = "MDE_CANCEL_PROFILE"
+    )]
+    pub profiles: Vec<String>,
+    /// Folder for past runs and quota counts [default: the user's state folder]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env_or_config = "MDE_CANCEL_STATE_DIR"
+    )]
     pub state_dir: Option<PathBuf>,
-    /// Write log lines in this form [default: text] [env: MDE_CANCEL_LOG_FORMAT]
-    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
-    pub log_format: Option<LogFormat>,
-    /// Append log lines to this file too [env: MDE_CANCEL_LOG_FILE]
-    #[arg(long, global = true, value_name = "PATH")]
+    /// Also append the log to this file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env_or_config = "MDE_CANCEL_LOG_FILE"
+    )]
     pub log_file: Option<PathBuf>,
-    /// Say more; repeat for still more
+    /// Log form: text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        ignore_case = true,
+        hide_short_help = true,
+        hide_possible_values = true,
+        env_or_config = "MDE_CANCEL_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// Log by these directives instead of -v and -q, such as warn,mde_cancel::store=trace
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIRECTIVES",
+        hide_short_help = true,
+        env_or_config = "MDE_CANCEL_LOG"
+    )]
+    pub log_filter: Option<String>,
+    /// Print more; repeat for even more
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say errors and results only
+    /// Print only errors and results
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Show progress on standard error [default: auto] [env: MDE_CANCEL_PROGRESS]
-    #[arg(long, global = true, value_name = "WHEN", value_enum)]
-    pub progress: Option<ProgressMode>,
-    /// Colour the output [default: auto] [env: MDE_CANCEL_COLOR, NO_COLOR]
-    #[arg(long, global = true, value_name = "WHEN", value_enum)]
-    pub color: Option<ColorMode>,
+    /// Show progress: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        ignore_case = true,
+        hide_possible_values = true,
+        env_or_config = "MDE_CANCEL_PROGRESS"
+    )]
+    pub progress: ProgressMode,
+    /// Use color: auto, always or never; NO_COLOR counts, too
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        ignore_case = true,
+        hide_possible_values = true,
+        env_or_config = "MDE_CANCEL_COLOR"
+    )]
+    pub color: ColorMode,
 }

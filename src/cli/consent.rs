@@ -5,8 +5,7 @@
 //! was typed before the question was asked is no answer, and a wrong answer is asked about once more.
 
 use std::fs::File;
-use std::io;
-use std::io::{IsTerminal as _, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 
 use tokio::sync::oneshot;
 
@@ -166,9 +165,6 @@ pub(super) struct Terminal {
 impl Terminal {
     /// Finds the terminal: standard input and standard error where they are one, else the one that this process was
     /// started from, where ids take standard input.
-    ///
-    /// # Errors
-    /// Returns [`Refusal::NoTerminal`] where nobody can be asked.
     pub(super) fn find(stdin: StdinUse, paint: Paint) -> Result<Self, Refusal> {
         let open = |file: io::Result<File>| file.map_err(|_| Refusal::NoTerminal);
         let input: Box<dyn Answers + Send> = match stdin {
@@ -190,9 +186,6 @@ impl Terminal {
     }
 
     /// Shows `text` and the question, and says whether the answer agrees.
-    ///
-    /// # Errors
-    /// Returns what the terminal said.
     ///
     /// # Cancel safety
     /// The question stays asked, and an answer that comes later is nobody's.

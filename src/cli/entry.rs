@@ -1,57 +1,51 @@
-//! The way in: what was typed, what it means, the log and the eyes, the command, the exit code.
+//! The way in: the command line, the log, the command, the exit code.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::CommandFactory as _;
 use tokio::runtime::Builder;
 
 use crate::platform::{StopSignals, survive_file_size_limit};
 
 use super::args::Cli;
-use super::commands;
-use super::commands::Look;
+use super::commands::{self, Look};
 use super::failure::{Failure, FailureKind, RunExit, print_typing_error};
 use super::hint::ForwardedFlags;
-use super::logging::start_logging;
+use super::logging::{LogSettings, start_logging};
 use super::progress::Progress;
-use super::settings::{CommandSettings, CommonSettings, Settings, Surroundings};
+use super::settings::{CommandSettings, Settings, SettingsError, Sources};
 use super::terminal::{ColorMode, stdout_width};
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let exit = match parse(arguments) {
-        Ok((typed, words)) => perform(typed, &ForwardedFlags::of(&words)),
-        Err(error) => print_typing_error(&error),
+    let words: Vec<_> = arguments.into_iter().collect();
+    let sources = Sources::of_process();
+    let typed = Cli::command().try_get_matches_from(&words);
+    let flags = typed.as_ref().map(ForwardedFlags::of).unwrap_or_default();
+    let exit = match Settings::resolve(words, &sources) {
+        Err(SettingsError::Typing(error)) => print_typing_error(&error),
+        Ok(settings) => {
+            let look = look(settings.common.color, &sources);
+            conclude(command(settings, look, &flags), look, &flags)
+        }
+        // Without settings, what is typed is all that is known about colours.
+        Err(error) => {
+            let typed = typed.ok();
+            let color = typed.and_then(|typed| typed.get_one::<ColorMode>("color").copied());
+            let look = look(color.unwrap_or_default(), &sources);
+            conclude(Err(error.into()), look, &flags)
+        }
     };
     ExitCode::from(exit.code())
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Cli, ArgMatches), clap::Error> {
-    let words = Cli::command().try_get_matches_from(arguments)?;
-    let typed = Cli::from_arg_matches(&words).map_err(|error| error.format(&mut Cli::command()))?;
-    Ok((typed, words))
-}
-
-fn perform(typed: Cli, flags: &ForwardedFlags) -> RunExit {
-    let around = Surroundings::of_process();
-    let typed_color = typed.common.color.unwrap_or_default();
-    match Settings::resolve(typed, &around) {
-        Ok(settings) => {
-            let look = look(settings.common.color, &around);
-            conclude(command(settings, look, flags), look, flags)
-        }
-        // Where the settings cannot be had, what was typed is all that is known about colours.
-        Err(error) => conclude(Err(error.into()), look(typed_color, &around), flags),
-    }
-}
-
-fn look(color: ColorMode, around: &Surroundings<'_>) -> Look {
+fn look(color: ColorMode, sources: &Sources<'_>) -> Look {
     Look {
         width: stdout_width(),
-        paint: color.resolve(std::io::stdout().is_terminal(), around.environment),
-        error_paint: color.resolve(std::io::stderr().is_terminal(), around.environment),
+        paint: color.resolve(std::io::stdout().is_terminal(), sources.environment),
+        error_paint: color.resolve(std::io::stderr().is_terminal(), sources.environment),
     }
 }
 
@@ -63,10 +57,10 @@ fn conclude(done: Result<RunExit, Failure>, look: Look, flags: &ForwardedFlags) 
 }
 
 fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<RunExit, Failure> {
+    let fault = |error| Failure::new(FailureKind::Fault, error);
     let mut runtime = match settings.command {
-        // One thread sends and receives: the quotas need no more, and where none holds a run, handing each call from
-        // thread to thread costs a quarter of its processor time. Reading, the journal and signals have threads of
-        // their own.
+        // One thread sends and receives: the quotas need no more, and without them, handing each call from thread to
+        // thread costs a quarter of its processor time. Reading, the journal and signals have threads of their own.
         CommandSettings::Sandbox(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
@@ -74,78 +68,59 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
         .worker_threads(2)
         .enable_all()
         .build()
-        .and_then(|runtime| {
-            let entered = runtime.enter();
-            survive_file_size_limit()?;
-            drop(entered);
-            Ok(runtime)
-        })
-        .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+        .map_err(fault)?;
+    let entered = runtime.enter();
+    survive_file_size_limit().map_err(fault)?;
+    drop(entered);
     // The log may be a file, so only now.
-    let progress = watch(&settings.common, look)?;
+    let common = &settings.common;
+    let progress = Progress::open(common.progress_mode(), look.error_paint);
+    let log = LogSettings {
+        format: common.log_format,
+        verbosity: common.verbosity(),
+        filter: common.log_filter.clone(),
+        paint: look.error_paint,
+        file: common.log_file.clone(),
+    };
+    start_logging(&log, &progress).map_err(|error| Failure::new(FailureKind::Usage, error))?;
     if let Some(fault) = &settings.left_out {
-        tracing::warn!("{fault}; it is left out, with whatever it says of a state folder");
+        tracing::warn!("{fault}; the file is ignored, with any state folder that it names");
     }
     if !settings.ignored.is_empty() {
         let names = settings.ignored.join(", ");
-        tracing::warn!(
-            "not read, because the profile says who signs in and where: {names}; flags and the profile's own keys count"
-        );
+        tracing::warn!("not read, because a profile says who signs in and where: {names}");
     }
     let exit = runtime.block_on(async {
         match settings.command {
-            CommandSettings::Run(run) => commands::run(*run, &progress, look, flags).await,
-            CommandSettings::Preview(preview) => commands::preview(*preview, look).await,
-            CommandSettings::List(list) => commands::list(*list, look).await,
+            CommandSettings::Run(run) => return commands::run(*run, &progress, look, flags).await,
+            CommandSettings::Preview(preview) => return commands::preview(*preview, look).await,
+            CommandSettings::List(list) => return commands::list(*list, look).await,
             CommandSettings::Resume(resume) => {
-                commands::resume(*resume, &progress, look, flags).await
+                return commands::resume(*resume, &progress, look, flags).await;
             }
-            CommandSettings::Runs(runs) => {
-                commands::runs(&runs, look, flags)?;
-                Ok(RunExit::Done)
+            CommandSettings::Doctor(doctor) => return commands::doctor(*doctor, look).await,
+            CommandSettings::Runs(run, format, state_dir) => {
+                commands::runs(run.as_deref(), format, &state_dir, look, flags)?;
             }
-            CommandSettings::RemoveRuns(remove) => {
-                commands::remove_runs(&remove).await?;
-                Ok(RunExit::Done)
+            CommandSettings::RemoveRuns(remove, state_dir) => {
+                commands::remove_runs(&remove, &state_dir).await?;
             }
-            CommandSettings::Report(report) => {
-                commands::report(&report)?;
-                Ok(RunExit::Done)
+            CommandSettings::Report(run, outputs, state_dir) => {
+                commands::report(run.as_deref(), &outputs, &state_dir)?;
             }
-            CommandSettings::Quota(quota) => {
-                commands::quota(quota, look).await?;
-                Ok(RunExit::Done)
-            }
-            CommandSettings::Doctor(doctor) => commands::doctor(*doctor, look).await,
-            CommandSettings::ConfigShow(shown) => {
-                commands::config_show(&shown)?;
-                Ok(RunExit::Done)
-            }
+            CommandSettings::Quota(quota) => commands::quota(quota, look).await?,
+            CommandSettings::ConfigShow(shown) => commands::config_show(&shown)?,
             CommandSettings::Sandbox(sandbox) => {
-                let mut signals = StopSignals::listen()
-                    .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+                let mut signals = StopSignals::listen().map_err(fault)?;
                 commands::serve_sandbox(*sandbox, signals.next()).await?;
-                Ok(RunExit::Done)
             }
-            CommandSettings::Completions(typed) => {
-                commands::completions(&typed)?;
-                Ok(RunExit::Done)
-            }
-            CommandSettings::Man(typed) => {
-                commands::man(&typed)?;
-                Ok(RunExit::Done)
-            }
+            CommandSettings::Completions(typed) => commands::completions(&typed)?,
+            CommandSettings::Man(typed) => commands::man(&typed)?,
         }
+        Ok(RunExit::Done)
     });
     progress.finish();
     // A thread that is blocked on a silent pipe must not keep the process.
     runtime.shutdown_background();
     exit
-}
-
-fn watch(common: &CommonSettings, look: Look) -> Result<Progress, Failure> {
-    let progress = Progress::open(common.progress, look.error_paint);
-    start_logging(&common.log(look.error_paint), &progress)
-        .map_err(|error| Failure::new(FailureKind::Usage, error))?;
-    Ok(progress)
 }

@@ -4,8 +4,7 @@
 //! meet in one table of codes.
 
 use std::fmt::Write as _;
-use std::io;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use crate::store::StoreError;
 

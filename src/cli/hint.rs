@@ -4,6 +4,7 @@
 //! where the state is, which configuration is read, how to sign in. What the environment says isn't repeated, for it
 //! applies by itself. No flag takes a secret, so a hint holds none.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -12,8 +13,7 @@ use clap::{ArgMatches, Args, Command};
 use crate::model::RunId;
 use crate::platform::default_state_dir;
 
-use super::args::ConnectionArgs;
-use super::args::config::ConfigFileArgs;
+use super::args::{CommonArgs, ConnectionArgs};
 
 /// What the user can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl NextCommand {
         let (words, forward): (Vec<String>, _) = match self {
             Self::Doctor => (words(&["doctor"]), Forward::Connection),
             Self::Report(run, to) => (
-                words(&["report", &id(run), "--report", &path(to)]),
+                words(&["report", &id(run), "-o", &path(to)]),
                 Forward::State,
             ),
             Self::FollowUp(run, to) => (
@@ -127,6 +127,16 @@ pub struct ForwardedFlags {
 }
 
 impl ForwardedFlags {
+    /// Returns the flags that say where calls go and what every command has, without what sets no value.
+    pub(super) fn settings(typed: &ArgMatches) -> Vec<OsString> {
+        let typed = leaf(typed);
+        let words = [
+            flags_of::<ConnectionArgs>(typed),
+            flags_of::<CommonArgs>(typed),
+        ];
+        words.into_iter().flatten().map(OsString::from).collect()
+    }
+
     /// Names the state folder alone: for commands that are read later, maybe in another shell.
     pub fn of_state(dir: &Path) -> Self {
         Self {
@@ -137,12 +147,13 @@ impl ForwardedFlags {
 
     /// Takes from what was typed what holds for the next command.
     pub fn of(typed: &ArgMatches) -> Self {
-        let mut typed = typed;
-        while let Some((_, inner)) = typed.subcommand() {
-            typed = inner;
-        }
-        let mut state = flags(typed, &[("state_dir", "state-dir")]);
-        state.extend(flags_of::<ConfigFileArgs>(typed));
+        let typed = leaf(typed);
+        let names = [
+            ("state_dir", "state-dir"),
+            ("config", "config"),
+            ("profiles", "profile"),
+        ];
+        let state = flags(typed, &names);
         Self {
             state,
             connection: flags_of::<ConnectionArgs>(typed),
@@ -153,6 +164,10 @@ impl ForwardedFlags {
             exclusions: flags(typed, &[("exclude_from", "exclude-from")]),
         }
     }
+}
+
+fn leaf(typed: &ArgMatches) -> &ArgMatches {
+    typed.subcommand().map_or(typed, |(_, inner)| leaf(inner))
 }
 
 /// Returns the flag that names a state folder, where it isn't the one that is used without.
@@ -169,6 +184,7 @@ fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
     let group = A::augment_args(Command::new(""));
     let names: Vec<_> = group
         .get_arguments()
+        .filter(|flag| flag.get_action().takes_values())
         .filter_map(|flag| Some((flag.get_id().as_str(), flag.get_long()?)))
         .collect();
     flags(typed, &names)
@@ -252,7 +268,7 @@ mod tests {
                 Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
             let folder = parsed.common.state_dir.unwrap();
             assert_eq!(folder.to_str(), Some("it's $HERE\n"), "{line}");
-            assert_eq!(parsed.config.profiles, ["p", "q"], "{line}");
+            assert_eq!(parsed.common.profiles, ["p", "q"], "{line}");
             assert!(
                 !line.contains("--report r.csv") && !line.contains("--comment"),
                 "{line}"

@@ -3,8 +3,7 @@
 //! Pure. Whatever the fields hold, the result is one line and no terminal obeys any of it.
 
 use std::error::Error;
-use std::fmt;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;

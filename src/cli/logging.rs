@@ -113,9 +113,6 @@ pub enum LoggingError {
 }
 
 /// Sets the log of this process up, once.
-///
-/// # Errors
-/// Returns why lines of the log would not arrive.
 pub fn start_logging(settings: &LogSettings, progress: &Progress) -> Result<(), LoggingError> {
     let mut writer = progress.writer();
     let stderr = move |line: &str| {

@@ -33,11 +33,15 @@ mod watch;
 
 mod meter;
 
+mod values;
+
 pub mod args;
+
+pub mod hint;
 
 pub mod settings;
 
-pub mod hint;
+mod run_config;
 
 pub mod failure;
 

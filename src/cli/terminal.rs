@@ -1,8 +1,7 @@
 //! Whether anything is coloured, how wide the terminal is, and the one way text reaches standard output.
 
 use std::ffi::OsString;
-use std::io;
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use console::{Style, Term};
 
@@ -90,9 +89,6 @@ pub(super) fn stderr_width() -> Option<u16> {
 }
 
 /// Writes `text` to standard output; a reader who left (`| head`, a closed terminal) is no fault.
-///
-/// # Errors
-/// Returns what the system said of any other fault.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -102,9 +98,6 @@ pub fn print(text: &str) -> io::Result<()> {
 }
 
 /// Asks a question on standard error that only `y` or `yes` agrees to. Returns `None` where nobody sits there to answer.
-///
-/// # Errors
-/// Returns what the system said while the question was put or the answer read.
 pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {

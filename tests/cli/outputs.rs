@@ -48,13 +48,7 @@ fn one_run_writes_every_format_and_report_writes_the_same_again() {
     assert!(figures.contains("mde_cancel_actions{outcome=\"invalid\"} 1\n"));
 
     let mut report = binary(folder.path());
-    report.args([
-        "report",
-        "--report",
-        "again.jsonl",
-        "--report",
-        "again.html",
-    ]);
+    report.args(["report", "-o", "again.jsonl", "-o", "again.html"]);
     report.assert().success();
     assert_eq!(read("again.jsonl"), read("r.jsonl"));
     assert_eq!(read("again.html").matches("<tr data-o=").count(), 3);
@@ -315,10 +309,7 @@ fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
     ]);
     run.args(["--report", "r.md"]).assert().code(0);
     let mut report = binary(folder.path());
-    report
-        .args(["report", "--report", "again.md"])
-        .assert()
-        .success();
+    report.args(["report", "-o", "again.md"]).assert().success();
     for name in ["r.md", "again.md"] {
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
         let head = text.lines().next().unwrap().to_lowercase();

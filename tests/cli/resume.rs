@@ -371,7 +371,10 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
             &["runs", "rm", "0123", "--older-than", "3d"][..],
             "cannot be used",
         ),
-        (&["runs", "rm", "--older-than", "3"][..], "not a duration"),
+        (
+            &["runs", "rm", "--older-than", "3"][..],
+            "expected a duration",
+        ),
         (&["runs", "--format", "json", "rm", "0123"][..], "--format"),
     ] {
         let output = command(folder.path(), arguments).output().unwrap();

@@ -67,7 +67,7 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     let run = stdout.lines().find_map(|line| line.strip_prefix("run "));
     let state = here.join("state").display().to_string();
     let way_on = format!(
-        ": mde-cancel report {} --report report.csv --state-dir {state}",
+        ": mde-cancel report {} -o report.csv --state-dir {state}",
         run.unwrap()
     );
     assert!(stderr.contains(&way_on), "{stderr}");

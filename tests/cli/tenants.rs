@@ -251,7 +251,7 @@ fn what_only_one_tenant_can_have_is_refused_for_several() {
     for (words, told) in [
         (
             format!("run --yes ids.csv --tenant-id x.example {two}"),
-            "--tenant-id cannot hold",
+            "--tenant-id can't be used",
         ),
         (
             format!("preview ids.csv {two}"),
@@ -263,7 +263,7 @@ fn what_only_one_tenant_can_have_is_refused_for_several() {
         ),
         (
             "run --yes ids.csv --profile t1 --profile t9".to_owned(),
-            "no profile t9",
+            "there is no profile t9",
         ),
     ] {
         let (code, said) = place.run(&words, &[1, 2]);

@@ -12,13 +12,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser as _;
 use mde_cancel::cli::args::Cli;
 use mde_cancel::cli::failure::Failure;
 use mde_cancel::cli::hint::ForwardedFlags;
 use mde_cancel::cli::settings::{
-    CommandSettings, ConnectionSettings, Consent, RunSettings, Settings, SettingsError, SignIn,
-    Surroundings, TokenOrigin, Verify, World,
+    CommandSettings, ConnectionSettings, RunSettings, Settings, SettingsError, SignIn, Sources,
+    Target, TokenOrigin, default_outputs,
 };
 use mde_cancel::engine::Precheck;
 use mde_cancel::input::Input;
@@ -82,14 +81,8 @@ impl Typing {
         self
     }
 
-    pub(super) fn parse(&self) -> Result<Cli, clap::Error> {
-        let name = OsString::from("mde-cancel");
-        Cli::try_parse_from(std::iter::once(&name).chain(&self.words))
-    }
-
     pub(super) fn resolve(self) -> Result<Settings, SettingsError> {
-        let typed = self.parse().unwrap();
-        let around = Surroundings {
+        let sources = Sources {
             environment: &|name| {
                 let mut all = self.variables.iter();
                 let found = all.find(|(known, _)| *known == name);
@@ -97,9 +90,9 @@ impl Typing {
             },
             default_state_dir: self.default_state_dir.clone(),
             default_config: self.default_config.clone(),
-            config: None,
         };
-        Settings::resolve(typed, &around)
+        let name = OsString::from("mde-cancel");
+        Settings::resolve(std::iter::once(name).chain(self.words.clone()), &sources)
     }
 
     pub(super) fn run(self) -> RunSettings {
@@ -110,18 +103,18 @@ impl Typing {
     }
 
     pub(super) fn connection(self) -> ConnectionSettings {
-        match self.run().world {
-            World::Service(connection) => connection,
+        match self.run().target {
+            Target::Service(connection) => *connection,
             other => panic!("no connection: {other:?}"),
         }
     }
 
     /// Returns all that the user sees of the error, typing errors included.
     pub(super) fn complaint(self) -> (u8, String) {
-        if let Err(error) = self.parse() {
-            return (2, error.to_string());
-        }
-        let failure = Failure::from(self.resolve().unwrap_err());
+        let failure = match self.resolve().unwrap_err() {
+            SettingsError::Typing(error) => return (2, error.to_string()),
+            error => Failure::from(error),
+        };
         let text = failure.render(mde_cancel::cli::Paint::Plain, &ForwardedFlags::default());
         (failure.exit().code(), text)
     }
@@ -143,23 +136,24 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     assert_eq!(run.inputs, [Input::File("a.csv".into())]);
     assert_eq!(run.allowance.cancel.to_string(), "100/1m, 1500/1h");
     assert_eq!(run.allowance.read.to_string(), "50/1m, 750/1h");
-    assert_eq!(run.pace.rate.0.unwrap().to_string(), "50/1s");
-    assert_eq!((run.pace.concurrency, run.pace.max_attempts), (16, 6));
+    assert_eq!(run.args.tuning.rate.0.unwrap().to_string(), "50/1s");
     assert_eq!(
-        (run.pace.timeout.as_secs(), run.pace.timeout_grace.as_secs()),
+        (run.args.tuning.concurrency, run.args.tuning.max_attempts),
+        (16, 6)
+    );
+    assert_eq!(
+        (
+            run.args.tuning.timeout.as_secs(),
+            run.args.tuning.timeout_grace.as_secs()
+        ),
         (30, 120)
     );
-    assert_eq!(
-        (run.triage, run.verify),
-        (
-            Precheck::ReadFirst,
-            Verify::ReadAgain(Duration::from_secs(120))
-        )
-    );
-    assert_eq!(run.consent, Consent::Given);
+    assert_eq!(run.args.plan.precheck(), Precheck::ReadFirst);
+    assert!(!run.args.no_verify && !run.asks());
+    assert_eq!(run.args.verify_timeout, Duration::from_secs(120));
     assert_eq!(run.state_dir, PathBuf::from("state"));
-    assert!(run.comment.is_none() && run.include_types.is_empty());
-    let World::Service(connection) = run.world else {
+    assert!(run.args.plan.comment.is_none() && run.args.plan.allow_protected.is_empty());
+    let Target::Service(connection) = run.target else {
         panic!("a sandbox");
     };
     assert_eq!(
@@ -180,23 +174,37 @@ fn every_flag_of_a_run_arrives() {
     )
     .run();
     assert_eq!(run.inputs[1..], [Input::Stdin, Input::File("b.csv".into())]);
-    assert_eq!(run.comment.as_deref(), Some("why"));
-    assert_eq!(run.intake.id_column.as_deref(), Some("Id"));
-    assert_eq!(run.intake.format, mde_cancel::input::InputFormat::Jsonl);
-    assert_eq!((run.triage, run.verify), (Precheck::Skip, Verify::Skip));
+    assert_eq!(run.args.plan.comment.as_deref(), Some("why"));
+    assert_eq!(run.args.plan.input.id_column.as_deref(), Some("Id"));
     assert_eq!(
-        run.include_types,
-        [ActionType::Unisolate, ActionType::UnrestrictCodeExecution]
+        run.args.plan.input.input_format,
+        mde_cancel::input::InputFormat::Jsonl
+    );
+    assert_eq!(run.args.plan.precheck(), Precheck::Skip);
+    assert!(run.args.no_verify);
+    assert_eq!(
+        run.args.plan.allow_protected,
+        [
+            ActionType::Unisolate,
+            ActionType::Unisolate,
+            ActionType::UnrestrictCodeExecution
+        ]
     );
     assert_eq!(
         run.outputs.reports,
         [PathBuf::from("one.csv"), PathBuf::from("-")]
     );
     assert_eq!(run.allowance.cancel.to_string(), "10/1m, 20/1h, 5/1s");
-    assert!(run.allowance.read.is_empty() && run.pace.rate.0.is_none());
-    assert_eq!((run.pace.concurrency, run.pace.max_attempts), (3, 2));
+    assert!(run.allowance.read.is_empty() && run.args.tuning.rate.0.is_none());
     assert_eq!(
-        (run.pace.timeout.as_secs(), run.pace.timeout_grace.as_secs()),
+        (run.args.tuning.concurrency, run.args.tuning.max_attempts),
+        (3, 2)
+    );
+    assert_eq!(
+        (
+            run.args.tuning.timeout.as_secs(),
+            run.args.tuning.timeout_grace.as_secs()
+        ),
         (5, 0)
     );
     assert_eq!(run.state_dir, PathBuf::from("there"));
@@ -205,22 +213,20 @@ fn every_flag_of_a_run_arrives() {
 #[test]
 fn a_sandbox_run_needs_no_consent_no_token_and_has_a_folder_and_a_name_of_its_own() {
     let run = typing("run --sandbox a.csv").run();
-    let World::Sandbox { time_scale } = run.world else {
-        panic!("the service");
-    };
-    assert_eq!(time_scale, 10);
-    assert_eq!(run.consent, Consent::NotNeeded);
+    assert!(matches!(run.target, Target::Sandbox));
+    assert_eq!(run.target.time_scale(), 10);
+    assert!(!run.asks());
     assert_eq!(run.state_dir, PathBuf::from("state").join("sandbox"));
     let id = RunId::parse("0190b2c4-0000-7000-8000-000000000001").unwrap();
-    let name = |run: &RunSettings| {
-        let paths = run.output_paths(id).reports;
+    let name = |is_sandbox| {
+        let paths = default_outputs(id, is_sandbox).reports;
         assert_eq!(paths.len(), 1);
         paths[0].to_str().unwrap().replace('\\', "/")
     };
-    assert_eq!(name(&run), format!("./mde-cancel-SANDBOX-{id}.csv"));
-    assert_eq!(name(&service("").run()), format!("./mde-cancel-{id}.csv"));
+    assert_eq!(name(true), format!("./mde-cancel-SANDBOX-{id}.csv"));
+    assert_eq!(name(false), format!("./mde-cancel-{id}.csv"));
     let named = typing("run --sandbox a.csv --report x.csv").run();
-    assert_eq!(named.output_paths(id).reports, [PathBuf::from("x.csv")]);
+    assert_eq!(named.outputs.reports, [PathBuf::from("x.csv")]);
 }
 
 #[test]
@@ -349,7 +355,13 @@ fn no_debug_output_shows_a_secret() {
         .word(format!("eyJ0.{MARKER}.sig"))
         .word("--api-url")
         .word(format!("https://user:{MARKER}@host"));
-    let shown = format!("{:?}", typed.parse().unwrap());
+    let command = <Cli as clap::CommandFactory>::command();
+    let words = std::iter::once(OsString::from("mde-cancel")).chain(typed.words);
+    let matches = command.try_get_matches_from(words).unwrap();
+    let shown = format!(
+        "{:?}",
+        <Cli as clap::FromArgMatches>::from_arg_matches(&matches)
+    );
     assert!(!shown.contains(MARKER), "{shown}");
     let shown = format!("{:?}", service("").resolve().unwrap());
     assert!(
@@ -376,34 +388,17 @@ fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() 
     ] {
         for words in [format!("quota {flags}"), format!("{flags} quota")] {
             let common = typing(&words).resolve().unwrap().common;
-            assert_eq!(common.verbosity, verbosity, "{words}");
-            assert_eq!(common.progress, progress, "{words}");
+            assert_eq!(common.verbosity(), verbosity, "{words}");
+            assert_eq!(common.progress_mode(), progress, "{words}");
         }
     }
 }
 
 #[test]
-fn quota_shows_the_scopes_that_flags_name_and_lets_no_variable_hide_one() {
-    use mde_cancel::model::{Destination, Scope};
-    let scope = Scope {
-        cloud: "gcc".to_owned(),
-        tenant: "Contoso.example".to_owned(),
-        app: "-".to_owned(),
-        destination: Destination::Cancel,
+fn no_variable_hides_a_scope_from_quota() {
+    let typed = typing("quota").variable("AZURE_TENANT_ID", "other.example");
+    let CommandSettings::Quota(quota) = typed.resolve().unwrap().command else {
+        panic!("no quota");
     };
-    for (flags, admitted) in [
-        ("", true),
-        ("--cloud gcc", true),
-        ("--cloud commercial", false),
-        ("--tenant-id contoso.example", true),
-        ("--tenant-id other.example", false),
-        // Calls with an opaque token may be of any app.
-        ("--client-id 11111111-2222-3333-4444-555555555555", true),
-    ] {
-        let typed = typing(&format!("quota {flags}")).variable("AZURE_TENANT_ID", "other.example");
-        let CommandSettings::Quota(quota) = typed.resolve().unwrap().command else {
-            panic!("no quota");
-        };
-        assert_eq!(quota.filter.admits(&scope), admitted, "{flags}");
-    }
+    assert_eq!(quota.scope.tenant_id, None);
 }

@@ -1,7 +1,6 @@
 //! Carries a run out, whether it is new or resumed: gates from the ledger, core, shell, ending.
 
-use std::io;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,17 +22,16 @@ use crate::engine::core::{
 };
 use crate::engine::{Before, Intake, Planner, Reads, ReadsSettings, RunParts, execute};
 use crate::model::{Destination, LaneId, RunId, Scope, Uptime};
-use crate::platform;
-use crate::platform::StopSignals;
+use crate::platform::{self, StopSignals};
 use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
 use super::ending::{Ending, Look};
 use super::follow_up::{LeftToDo, follow_up};
 use super::lanes::{Lane, Lanes};
-use super::order::Order;
 use super::outputs::Outputs;
 use super::service::Service;
+use crate::cli::run_config::RunConfig;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
 const READS_AT_ONCE: usize = 2;
@@ -48,7 +46,7 @@ pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Carrying {
     pub(super) id: RunId,
     pub(super) run: RunKey,
-    pub(super) order: Order,
+    pub(super) config: RunConfig,
     pub(super) is_sandbox: bool,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
@@ -73,7 +71,7 @@ pub(super) async fn carry_out(
     let Carrying {
         id,
         run,
-        order,
+        config,
         store,
         clock,
         mut stop,
@@ -90,16 +88,16 @@ pub(super) async fn carry_out(
     // All at once, so that the ledger answers them together.
     let gates = lanes
         .iter()
-        .map(|lane| gates(&order, lane, (&store, &*clock)));
+        .map(|lane| gates(&config, lane, (&store, &*clock)));
     let gates = try_join_all(gates).await.map_err(state)?;
     let ways: Vec<_> = lanes.into_iter().map(|lane| lane.way).collect();
-    let core = core_settings(&order, run, id);
-    let late_reads: Vec<_> = gates.iter().map(|lane| late_reads(&order, lane)).collect();
+    let core = core_settings(&config, run, id);
+    let late_reads: Vec<_> = gates.iter().map(|lane| late_reads(&config, lane)).collect();
     let parts = RunParts {
         store: store.clone(),
         clock: Arc::clone(&clock),
         run,
-        core: Core::new(core, gates).with_most_in_flight(order.total_concurrency as usize),
+        core: Core::new(core, gates).with_most_in_flight(config.total_concurrency as usize),
         lanes: ways.clone(),
         intake: carrying.intake,
         before: carrying.before,
@@ -137,7 +135,7 @@ pub(super) async fn carry_out(
             follow_up(
                 (&store, run, id),
                 (&names, reads),
-                !order.keep.is_empty(),
+                !config.exclude.is_empty(),
                 &*clock,
                 &mut stop.wishes,
             )
@@ -158,7 +156,7 @@ pub(super) async fn carry_out(
         id,
         run,
         is_sandbox: carrying.is_sandbox,
-        order,
+        config,
         lanes: names,
         outputs: carrying.outputs,
         flags: carrying.flags,
@@ -172,29 +170,29 @@ pub(super) async fn carry_out(
 }
 
 /// Returns how a lane reads what became of machines, once its run is over.
-fn late_reads(order: &Order, lane: &LaneSettings) -> ReadsSettings {
+fn late_reads(config: &RunConfig, lane: &LaneSettings) -> ReadsSettings {
     ReadsSettings {
         gate: lane.list.clone(),
-        retry: order.retry(),
-        patience: REACH_TIMEOUT / order.time_scale,
+        retry: config.retry(),
+        patience: REACH_TIMEOUT / config.time_scale,
         seed: Uuid::new_v4().as_u64_pair().0,
     }
 }
 
 /// Returns what the core must know.
-fn core_settings(order: &Order, run: RunKey, id: RunId) -> CoreSettings {
+fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
     CoreSettings {
         run,
-        retry: order.retry(),
+        retry: config.retry(),
         comment: CommentRule {
-            always: order.comment.as_deref().map(Arc::from),
+            always: config.comment.as_deref().map(Arc::from),
             otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
         },
-        rules: Arc::new(order.rules()),
-        verify_for: order.verify_for(),
-        reach_timeout: REACH_TIMEOUT / order.time_scale,
-        give_up_after: order.give_up_after / order.time_scale,
-        max_failures: order.max_failures,
+        rules: Arc::new(config.rules()),
+        verify_for: config.verify_for(),
+        reach_timeout: REACH_TIMEOUT / config.time_scale,
+        give_up_after: config.give_up_after / config.time_scale,
+        max_failures: config.max_failures,
         seed: Uuid::new_v4().as_u64_pair().0,
     }
 }
@@ -254,24 +252,24 @@ pub(super) fn open_store(
 
 /// Looks the three scopes up in the ledger.
 async fn gates(
-    order: &Order,
+    config: &RunConfig,
     lane: &Lane,
     (store, clock): (&Store, &dyn Clock),
 ) -> Result<LaneSettings, StoreError> {
     let gate = async |destination, windows: &Windows, concurrency| {
-        let windows = windows.scaled_down(order.time_scale);
+        let windows = windows.scaled_down(config.time_scale);
         let scope = lane.scope(destination);
-        gate((store, clock), &scope, windows, (order.pace, concurrency)).await
+        gate((store, clock), &scope, windows, (config.rate, concurrency)).await
     };
     Ok(LaneSettings {
         cancel: gate(
             Destination::Cancel,
-            &order.windows,
-            order.concurrency as usize,
+            &config.quota,
+            config.concurrency as usize,
         )
         .await?,
-        get: gate(Destination::Get, &order.read_windows, READS_AT_ONCE).await?,
-        list: gate(Destination::List, &order.read_windows, READS_AT_ONCE).await?,
+        get: gate(Destination::Get, &config.read_quota, READS_AT_ONCE).await?,
+        list: gate(Destination::List, &config.read_quota, READS_AT_ONCE).await?,
     })
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::settings::SelectionSettings;
 use crate::cli::text::{day_time, local_zone, zone_name};
 use crate::engine::{Precheck, ReadsError, Skips};
 use crate::input::{Input, read_keep_file};
@@ -58,18 +58,18 @@ pub(super) fn input_name(filter: Option<&str>) -> String {
 
 /// Says where the rows of a plan come from.
 pub(super) fn origin(
-    inputs: &[Input],
-    typed: &SelectionSettings,
+    typed: &PlanArgs,
+    selection: &Selection,
     now: Timestamp,
 ) -> (&'static str, String) {
-    let name = |input: &Input| match input {
+    let name = |path: &PathBuf| match Input::parse(path.as_os_str()) {
         Input::Stdin => "standard input".to_owned(),
         Input::File(path) => path.display().to_string(),
     };
-    let names: Vec<_> = inputs.iter().map(name).collect();
-    let text = match (names.as_slice(), &typed.filter) {
+    let names: Vec<_> = typed.input.inputs.iter().map(name).collect();
+    let text = match (names.as_slice(), &typed.selection.filter) {
         ([], Some(filter)) => format!("the tenant, by the filter {filter}"),
-        ([], None) => format!("the tenant: {}", described(&typed.selection(now), now)),
+        ([], None) => format!("the tenant: {}", described(selection, now)),
         (names, _) => names.join(", "),
     };
     ("ids from", text)

@@ -11,16 +11,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Connection, Proxy, Reader, load_roots};
 use crate::auth::{Claims, Credential, Freshness, Token};
-use crate::cli::args::TableFormat;
-use crate::cli::args::connection::CredentialChoice;
+use crate::cli::args::{CredentialMethod, TableFormat, word_of};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
-use crate::cli::settings::{ConnectionSettings, DoctorSettings};
+use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::{Paint, Tone, print};
 use crate::cli::text::{ClockTime, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{NeededPermission, Permissions};
 use crate::model::{ActionType, Destination, ReadReply, ReplyKind, Scope};
+use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
@@ -156,11 +156,7 @@ pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Fai
     let store = check_state(&settings, &*clock, &mut checks);
     match &settings.connection {
         Ok(connection) => {
-            let doctor = Doctor {
-                settings: &settings,
-                connection,
-                clock,
-            };
+            let doctor = Doctor { connection, clock };
             doctor.check_service(store.as_ref(), &mut checks).await;
         }
         Err(error) => {
@@ -168,7 +164,7 @@ pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Fai
             checks.fail("sign-in", error.to_string(), fix);
         }
     }
-    let text = match settings.format {
+    let text = match settings.args.format {
         TableFormat::Table => checks.table(look.paint),
         TableFormat::Json => checks.json(),
     };
@@ -222,7 +218,6 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
 
 /// Where the checks of sign-in and service look.
 struct Doctor<'run> {
-    settings: &'run DoctorSettings,
     connection: &'run ConnectionSettings,
     clock: Arc<dyn Clock>,
 }
@@ -242,10 +237,10 @@ impl Doctor<'_> {
 
     fn check_choice(&self, checks: &mut Checks) {
         let choice = &self.connection.choice;
-        let mut text = format!("{} ({})", choice.means.as_str(), choice.because);
-        for (means, why_not) in &choice.passed_over {
+        let mut text = format!("{} ({})", word_of(choice.method), choice.reason);
+        for (method, why_not) in &choice.skipped {
             // Writing to a string cannot fail.
-            write!(text, "\nnot {}: {why_not}", means.as_str()).unwrap_or_default();
+            write!(text, "\nnot {}: {why_not}", word_of(*method)).unwrap_or_default();
         }
         checks.ok("credential", text);
     }
@@ -271,7 +266,7 @@ impl Doctor<'_> {
                 "check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR",
             );
         }
-        let opened = match connect(connection, self.settings.timeout) {
+        let opened = match connect(connection, CALL_TIMEOUT) {
             Ok(opened) => opened,
             Err(error) => {
                 checks.fail("network", full(&error), error.hint());
@@ -330,7 +325,7 @@ impl Doctor<'_> {
 
     async fn check_sign_in(&self, checks: &mut Checks) -> Option<(Credential, Token)> {
         let signed_in = async {
-            let credential = credential(self.connection, self.settings.timeout, &self.clock)?;
+            let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
             let token = credential.token(Freshness::AtHand).await?;
             Ok::<_, ServiceError>((credential, token))
         };
@@ -417,7 +412,7 @@ impl Doctor<'_> {
     ) -> Result<Option<ReadReply>, StoreError> {
         let clock = &*self.clock;
         let known = store.scope(&self.scope(token), clock.now()).await?;
-        let mut windows = self.settings.allowance.read.clone();
+        let mut windows = Windows::half_of_documented();
         for window in known.adopted.as_slice() {
             windows.adopt(window.limit, window.period);
         }
@@ -555,7 +550,7 @@ impl Doctor<'_> {
     }
 
     fn fix_of_grants(&self, permission: &str, claims: &Claims) -> String {
-        if self.connection.choice.means != CredentialChoice::ManagedIdentity {
+        if self.connection.choice.method != CredentialMethod::ManagedIdentity {
             return format!("grant {permission} to the app, consent, and get a new token");
         }
         let now = self.clock.now().wall;

@@ -20,23 +20,22 @@ use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::meter::{Ended, Meter};
 use crate::cli::plan_text::{first_of, unmatched_note};
-use crate::cli::settings::Verify;
 use crate::cli::stop_reason::{describe_stop, mend};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
 use crate::cli::terminal::{Paint, print, stdout_width};
 
 use super::choosing::nothing_selected;
 use super::follow_up::{ExcludedMachine, LeftToDo};
-use super::order::Order;
 use super::outputs::Outputs;
 use super::reports::{follow_ups, state, write_one};
+use crate::cli::run_config::RunConfig;
 
 /// What is known of a run that has come to its end or to a stop.
 pub(super) struct Ending {
     pub(super) id: RunId,
     pub(super) run: RunKey,
     pub(super) is_sandbox: bool,
-    pub(super) order: Order,
+    pub(super) config: RunConfig,
     pub(super) lanes: Arc<LaneNames>,
     pub(super) outputs: Outputs,
     pub(super) flags: ForwardedFlags,
@@ -107,7 +106,7 @@ impl Ending {
             is_input_lost: self.lost.is_some(),
         };
         let exit = rows
-            .exit(self.accepted(), self.order.triage)
+            .exit(self.accepted(), self.config.precheck)
             .worst(exit_of_stop(end.stop.as_ref()));
         let run_state = if end.stop.is_some() || end.intake.is_some() {
             RunState::Stopped
@@ -177,7 +176,7 @@ impl Ending {
             .map(Failure::exit)
             .fold(exit, RunExit::worst);
         if exit == RunExit::Refused {
-            return Err(nothing_selected(&skips, self.order.triage));
+            return Err(nothing_selected(&skips, self.config.precheck));
         }
         Ok(exit)
     }
@@ -308,18 +307,18 @@ impl Ending {
     }
 
     fn accepted(&self) -> Accepted {
-        match self.order.verify {
-            Verify::ReadAgain(_) => Accepted::IsLeft,
-            Verify::Skip => Accepted::IsEnough,
+        match self.config.verify {
+            Some(_) => Accepted::IsLeft,
+            None => Accepted::IsEnough,
         }
     }
 
     /// Says which exclusions meant nothing in this run.
     fn exclusion_notes(&self, store: &Store) -> Result<Vec<String>, StoreError> {
-        if self.order.keep.is_empty() {
+        if self.config.exclude.is_empty() {
             return Ok(Vec::new());
         }
-        let mut matches = ExclusionMatches::of(self.order.keep.clone());
+        let mut matches = ExclusionMatches::of(self.config.exclude.clone());
         for row in store.reader()?.report_rows(self.id)? {
             let row = row?;
             let id = ActionId::parse(&row.action_id).ok();

@@ -19,10 +19,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
 use crate::model::{Destination, LaneId, SEVERAL, Scope};
 
-use super::order::KeptLane;
 use super::service::{Identity, Service, connect, handles};
 use super::service_error::ServiceError;
 use super::sign_in::{credential_over, login_client};
+use crate::cli::run_config::StoredTenant;
 
 /// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;
@@ -143,11 +143,11 @@ impl Lanes {
     }
 
     /// Returns what the journal keeps of several tenants, so that a resume finds them again.
-    pub(super) fn kept(&self) -> Vec<KeptLane> {
+    pub(super) fn kept(&self) -> Vec<StoredTenant> {
         if !self.names.are_several() {
             return Vec::new();
         }
-        let kept = self.all.iter().map(|lane| KeptLane {
+        let kept = self.all.iter().map(|lane| StoredTenant {
             profile: lane.profile.clone().unwrap_or_default(),
             cloud: lane.identity.cloud.clone(),
             tenant: lane.identity.tenant.clone(),
@@ -266,13 +266,11 @@ mod tests {
     use std::ffi::OsString;
     use std::fmt::Write as _;
 
-    use clap::Parser as _;
     use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::cli::args::Cli;
-    use crate::cli::settings::{CommandSettings, Settings, SignIn, Surroundings, TokenOrigin};
+    use crate::cli::settings::{CommandSettings, Settings, SignIn, Sources, TokenOrigin};
 
     /// Names and tenants that differ, differ by case alone, and mean each other.
     const WORDS: [&str; 8] = [
@@ -351,15 +349,15 @@ mod tests {
                 .find(|(_, (known, _))| *known == name)?;
             (stray >> place & 1 == 1).then(|| value.into())
         };
-        let around = Surroundings {
+        let sources = Sources {
             environment: &variable,
             default_state_dir: Some(folder.path().join("state")),
             default_config: Some(path),
-            config: None,
         };
-        let settings = Settings::resolve(Cli::try_parse_from(words).unwrap(), &around).ok()?;
+        let words = words.into_iter().map(OsString::from);
+        let settings = Settings::resolve(words, &sources).ok()?;
         match settings.command {
-            CommandSettings::Run(run) => Some(run.world.connections().to_vec()),
+            CommandSettings::Run(run) => Some(run.target.connections().to_vec()),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::cli::args::ListFormat;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::list_text::ListText;
-use crate::cli::settings::ListSettings;
+use crate::cli::settings::{CALL_TIMEOUT, ListSettings};
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
@@ -26,22 +26,20 @@ use super::select::filter;
 use super::service::to_read;
 
 /// Prints the actions that are selected, or counts them.
-///
-/// # Errors
-/// Returns why they cannot be read, or not be printed; what was printed before stands.
 pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
-    let exclude = read_exclusions(&settings.selection.exclude_from)?;
-    let selection = settings.selection.selection(clock.now().wall);
+    let typed = settings.args.selection;
+    let exclude = read_exclusions(&typed.exclude_from)?;
+    let selection = typed.selection(clock.now().wall);
     let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
-    let (handles, identity) = to_read(&settings.connection, settings.timeout).await?;
+    let (handles, identity) = to_read(&settings.connection, CALL_TIMEOUT).await?;
     let scope = identity.scope(Destination::List);
     let place = (&store, &clock);
     let mut reads = reads((handles, &scope), place, settings.read_windows, retry).await?;
-    let filter = filter(settings.selection.filter, &selection);
+    let filter = filter(typed.filter, &selection);
     let mut pages = Pages::new(filter, FIRST_PAGE);
-    let mut out = Out::of(settings.summary, settings.format)?;
+    let mut out = Out::of(settings.args.summary, settings.args.format)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
         page.retain(|action| is_selected(action, &selection, &exclude));

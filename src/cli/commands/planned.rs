@@ -29,8 +29,8 @@ use super::carry::{StopWishes, say, state, usage};
 use super::choosing::nothing_selected;
 use super::forecast::Spent;
 use super::lanes::{Lane, Lanes};
-use super::order::{Order, agreed};
 use super::reading::{reads, unsurveyed};
+use crate::cli::run_config::{RunConfig, confirmed};
 
 /// How long states are read before the question is asked: as long as people wait without a word.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,8 +45,8 @@ pub(super) struct Plan<'run> {
     pub(super) store: &'run Store,
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) lanes: &'run Lanes,
-    pub(super) order: &'run Order,
-    /// The order as the journal keeps it.
+    pub(super) config: &'run RunConfig,
+    /// As the journal keeps it.
     pub(super) kept: &'run str,
     pub(super) origin: PlanOrigin,
     /// What else is said about the run, as pairs of a word and a name.
@@ -97,7 +97,7 @@ impl Plan<'_> {
     async fn note_agreed(&self, plan: Option<PlanId>) -> Result<(), Failure> {
         let record = Record::RunSettings {
             run: self.run,
-            settings: agreed(self.kept, plan),
+            settings: confirmed(self.kept, plan),
         };
         self.store.write(vec![record]).await.map_err(state)
     }
@@ -117,7 +117,7 @@ impl Plan<'_> {
                 return Err(usage(error).hint("nothing was sent"));
             }
         }
-        let reads = match self.order.triage {
+        let reads = match self.config.precheck {
             Precheck::ReadFirst => self.survey(&terms, stop).await?,
             Precheck::Skip => 0,
         };
@@ -130,7 +130,7 @@ impl Plan<'_> {
             return Err(Refusal::TooMany { count, most }.into());
         }
         if summary.skips.is_nothing_selected(&summary.outcomes()) {
-            return Err(nothing_selected(&summary.skips, self.order.triage));
+            return Err(nothing_selected(&summary.skips, self.config.precheck));
         }
         let plan = (summary.send > 0).then(|| summary.id());
         match terms.terminal {
@@ -148,8 +148,8 @@ impl Plan<'_> {
             [lane] => Some(lane.identity.true_tenant()),
             _ => None,
         };
-        let order = self.order;
-        PlanSummary::new(tenant, order.comment.clone(), order.keep.clone())
+        let config = self.config;
+        PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
     }
 
     /// Says what somebody must see although nobody is asked.
@@ -174,7 +174,7 @@ impl Plan<'_> {
         PlanText {
             summary,
             milestones,
-            precheck: self.order.triage,
+            precheck: self.config.precheck,
             reads,
             knows_later_actions: self.origin == PlanOrigin::Tenant,
             permissions: None,
@@ -219,14 +219,14 @@ impl Plan<'_> {
             return Ok(0);
         };
         let scope = lane.scope(Destination::List);
-        let windows = self.order.read_windows.scaled_down(self.order.time_scale);
+        let windows = self.config.read_quota.scaled_down(self.config.time_scale);
         let reads = reads(
             (way.reads(), &scope),
             (self.store, self.clock),
             windows,
-            self.order.retry(),
+            self.config.retry(),
         );
-        let rules = Arc::new(self.order.rules());
+        let rules = Arc::new(self.config.rules());
         let mut survey = Survey::new(reads.await?, rules).of_lane(number);
         let place = (self.store, self.run);
         match survey.journal(place, &**self.clock, patience).await {
@@ -264,7 +264,7 @@ impl Plan<'_> {
         let mut milestones = Vec::new();
         if let Some(identity) = only {
             let scope = identity.scope(Destination::Cancel);
-            let windows = self.order.windows.scaled_down(self.order.time_scale);
+            let windows = self.config.quota.scaled_down(self.config.time_scale);
             let spent = Spent::read(self.store, &scope, &windows, now);
             milestones = spent.await.map_err(state)?.milestones(summary.send, now);
         }

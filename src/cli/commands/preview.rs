@@ -16,7 +16,7 @@ use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
-use crate::cli::settings::{PreviewSettings, SANDBOX_SCALE};
+use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
@@ -47,25 +47,23 @@ const WINDOW: usize = 2000;
 const BATCH: usize = 100;
 
 /// Prints what a run would do.
-///
-/// # Errors
-/// Returns why the plan cannot be made, or not be printed.
 pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
+    let typed = &settings.plan;
+    let inputs = open(&settings.inputs, &typed.input.settings(false)).map_err(usage)?;
     let rules = Arc::new(Rules {
-        allow_protected: settings.include_types.clone(),
-        selection: settings.selection.selection(clock.now().wall),
-        exclude: read_exclusions(&settings.selection.exclude_from)?,
-        precheck: settings.triage,
+        allow_protected: typed.allow_protected.clone(),
+        selection: typed.selection(clock.now().wall),
+        exclude: read_exclusions(&typed.selection.exclude_from)?,
+        precheck: typed.precheck(),
     });
-    let filter = filter(settings.selection.filter.clone(), &rules.selection);
+    let filter = filter(typed.selection.filter.clone(), &rules.selection);
     let view = View::open(&settings, &clock, &rules).await?;
     let tenant = view.identity.as_ref().map(Identity::true_tenant);
     let exclude = rules.exclude.clone();
     let mut printing = Printing {
-        summary: PlanSummary::new(tenant, settings.comment.clone(), exclude),
-        comment: settings.comment.clone(),
+        summary: PlanSummary::new(tenant, typed.comment.clone(), exclude),
+        comment: typed.comment.clone(),
         frozen: match settings.format {
             PlanFormat::Csv => Some(PlanWriter::begin().map_err(spooled)?),
             PlanFormat::Table | PlanFormat::Json => None,
@@ -79,7 +77,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         LaneNames::new(vec![identity.lane_name(profile)])
     };
     // Of an imitation, whatever a row says is taken for it.
-    let identity = view.identity.as_ref().filter(|_| !settings.sandbox);
+    let identity = view.identity.as_ref().filter(|_| !settings.is_sandbox);
     let names = identity.map(names).unwrap_or_default();
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let broken = match &mut looking {
@@ -108,12 +106,12 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         Some(identity) => identity.place().into(),
         None => Vec::new(),
     };
-    place.push(origin(&settings.inputs, &settings.selection, now.wall));
-    let notes = settings.selection.notes();
+    place.push(origin(typed, &rules.selection, now.wall));
+    let notes = typed.notes();
     let text = PlanText {
         summary: &summary,
         milestones: &spent.milestones(summary.send, now),
-        precheck: settings.triage,
+        precheck: typed.precheck(),
         reads: looking.as_ref().map_or(0, Survey::calls),
         knows_later_actions: settings.inputs.is_empty(),
         permissions: permissions.as_ref(),
@@ -143,7 +141,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         return Err(Refusal::TooMany { count, most }.into());
     }
     match exit_of(&text) {
-        RunExit::Refused => Err(nothing_selected(&summary.skips, settings.triage)),
+        RunExit::Refused => Err(nothing_selected(&summary.skips, typed.precheck())),
         exit => Ok(exit),
     }
 }
@@ -173,25 +171,26 @@ impl View {
             return Ok(view);
         };
         match &settings.connection {
-            None if settings.sandbox && settings.triage == Precheck::ReadFirst => {
-                let inputs = (settings.inputs.as_slice(), &settings.intake);
+            None if settings.is_sandbox && rules.precheck == Precheck::ReadFirst => {
+                let intake = settings.plan.input.settings(false);
+                let inputs = (settings.inputs.as_slice(), &intake);
                 let run = RunId::new(Uuid::now_v7());
-                let scale = (SANDBOX_SCALE, settings.timeout);
+                let scale = (SANDBOX_SCALE, CALL_TIMEOUT);
                 let service = Service::embedded(inputs, run, dir, scale).await?;
                 let (handles, identity) = (service.lane.reads(), service.identity.clone());
                 view.sandbox = Some(service);
                 view.read(settings, handles, identity, clock, rules).await?;
             }
             None => {}
-            Some(connection) if settings.triage == Precheck::Skip => {
-                view.identity = Some(identity_at_hand(connection, settings.timeout).await?);
+            Some(connection) if rules.precheck == Precheck::Skip => {
+                view.identity = Some(identity_at_hand(connection, CALL_TIMEOUT).await?);
                 if state_file(dir).exists() {
                     let grace = RetrySettings::default().timeout_grace;
                     view.store = known_store(dir, grace, &**clock);
                 }
             }
             Some(connection) => {
-                let (handles, identity) = to_read(connection, settings.timeout).await?;
+                let (handles, identity) = to_read(connection, CALL_TIMEOUT).await?;
                 view.read(settings, handles, identity, clock, rules).await?;
             }
         }

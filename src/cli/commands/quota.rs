@@ -1,7 +1,7 @@
 //! `quota`: what is spent and left in each window, as this state folder saw it.
 //!
-//! What is allowed is what the newest run of a scope was allowed, unless a flag says otherwise. It sends nothing, and makes no state folder where there is none. What others spent with the same app it cannot
-//! know.
+//! What is allowed is what the newest run of a scope was allowed, unless a flag says otherwise. It sends nothing, and
+//! makes no state folder where there is none. What others spent with the same app it cannot know.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,8 +12,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::args::TableFormat;
+use crate::cli::args::{ScopeFilterArgs, TableFormat, word_of};
 use crate::cli::failure::Failure;
+use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
 use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
@@ -25,13 +26,9 @@ use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
 use super::carry::open_store;
 use super::ending::Look;
-use super::order::Order;
 use super::service::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.
-///
-/// # Errors
-/// Returns why the ledger cannot be read, or the result not be printed.
 pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
     let (scopes, now) = gather(&settings).await?;
     if settings.reset {
@@ -109,7 +106,7 @@ async fn read(
     let mut known = store.scopes().await?;
     known.sort_by(|(_, one), (_, other)| one.cmp(other));
     for (key, scope) in known {
-        if !settings.filter.admits(&scope) {
+        if !is_shown(&scope, &settings.scope) {
             continue;
         }
         let record = store.scope(&scope, now).await?;
@@ -152,13 +149,23 @@ fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
             && may_be(&begun.app, &scope.app)
     });
     let newest = of_scope.max_by_key(|run| run.last_seen());
-    let order = newest.and_then(|run| Order::recall(&run.begun.settings).ok());
-    match order {
-        Some((order, _)) if is_cancel => order.windows,
-        Some((order, _)) => order.read_windows,
+    let config = newest.and_then(|run| RunConfig::from_json(&run.begun.settings).ok());
+    match config {
+        Some(config) if is_cancel => config.quota,
+        Some(config) => config.read_quota,
         None if is_cancel => Windows::documented(),
         None => Windows::half_of_documented(),
     }
+}
+
+/// Returns whether a scope agrees with all that is typed. One of opaque tokens may be of any tenant and app.
+fn is_shown(scope: &Scope, typed: &ScopeFilterArgs) -> bool {
+    let agrees = |typed: Option<&str>, is: &str| {
+        is == UNNAMED || typed.is_none_or(|typed| typed.eq_ignore_ascii_case(is))
+    };
+    agrees(typed.cloud.map(word_of).as_deref(), &scope.cloud)
+        && agrees(typed.tenant_id.as_deref(), &scope.tenant)
+        && agrees(typed.client_id.as_deref(), &scope.app)
 }
 
 /// Returns what a run would count by: what is allowed, or less where the service named less.
@@ -320,8 +327,18 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
-    use crate::cli::settings::ScopeFilter;
+    use crate::cli::args::{Cli, Command};
+
+    fn typed(words: &[&str]) -> ScopeFilterArgs {
+        let words = ["mde-cancel", "quota"].iter().chain(words);
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Quota(quota) => quota.scope,
+            other => panic!("no quota: {other:?}"),
+        }
+    }
     use crate::model::Uptime;
     use crate::store::{Purpose, Take};
 
@@ -490,7 +507,7 @@ mod tests {
             cancel: None,
             read: None,
             reset: false,
-            filter: ScopeFilter::default(),
+            scope: ScopeFilterArgs::default(),
             state_dir: folder.path().to_owned(),
         };
         let seen = |states: &[ScopeState]| -> Vec<String> {
@@ -511,7 +528,7 @@ mod tests {
                 "2 of 1500/6m"
             ]
         );
-        settings.filter.cloud = Some("gcc".to_owned());
+        settings.scope = typed(&["--cloud", "gcc"]);
         let one = read(&store, &settings, now).await.unwrap();
         assert_eq!(seen(&one), ["1 of 100/1m", "1 of 1500/1h"]);
     }
@@ -545,7 +562,7 @@ mod tests {
             cancel: None,
             read: None,
             reset: false,
-            filter: ScopeFilter::default(),
+            scope: ScopeFilterArgs::default(),
             state_dir: folder.path().to_owned(),
         };
         let (found, now) = gather(&settings).await.unwrap();
@@ -565,7 +582,7 @@ mod tests {
             cancel: None,
             read: None,
             reset: false,
-            filter: ScopeFilter::default(),
+            scope: ScopeFilterArgs::default(),
             state_dir: missing.clone(),
         };
         let look = Look {
@@ -575,5 +592,27 @@ mod tests {
         };
         quota(settings, look).await.unwrap();
         assert!(!missing.exists());
+    }
+
+    #[test]
+    fn the_scopes_that_are_shown_agree_with_all_that_is_typed() {
+        let scope = Scope {
+            tenant: "Contoso.example".to_owned(),
+            ..scope("gcc", Destination::Cancel)
+        };
+        for (words, shown) in [
+            (&[][..], true),
+            (&["--cloud", "gcc"], true),
+            (&["--cloud", "commercial"], false),
+            (&["--tenant-id", "contoso.example"], true),
+            (&["--tenant-id", "other.example"], false),
+            (
+                // Calls with an opaque token may be of any app.
+                &["--client-id", "11111111-2222-3333-4444-555555555555"],
+                true,
+            ),
+        ] {
+            assert_eq!(is_shown(&scope, &typed(words)), shown, "{words:?}");
+        }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::args::RemoveArgs;
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::settings::{BeforeRemoval, RemoveSettings, Wanted};
 use crate::cli::terminal::{ask, print};
 use crate::cli::text::{Count, local_zone};
 use crate::clock::{Clock as _, SystemClock};
@@ -16,22 +17,17 @@ use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
 use super::carry::{open_store, state};
-use super::past;
-use super::past::PastRun;
+use super::past::{self, PastRun};
 use super::service::imitation_file;
 
 /// Removes the runs that are meant, each whole or not at all.
-///
-/// # Errors
-/// Returns that a run is not there or goes on, that nobody agreed, or why the journal cannot be used. Nothing is removed
-/// then, unless a run was taken up again after the look at it.
-pub async fn remove_runs(settings: &RemoveSettings) -> Result<(), Failure> {
+pub async fn remove_runs(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Failure> {
     let clock = SystemClock::new();
-    let runs = find(settings, clock.now().wall)?;
+    let runs = find(typed, state_dir, clock.now().wall)?;
     if runs.is_empty() {
         return print("there is no such run\n").map_err(Failure::of_output);
     }
-    if settings.consent == BeforeRemoval::Ask {
+    if !typed.yes {
         agree(&runs)?;
     }
     let mut stores = BTreeMap::new();
@@ -53,30 +49,26 @@ pub async fn remove_runs(settings: &RemoveSettings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn find(settings: &RemoveSettings, now: Timestamp) -> Result<Vec<PastRun>, Failure> {
-    match &settings.wanted {
-        Wanted::Named(names) => {
-            let mut runs: Vec<PastRun> = Vec::new();
-            for name in names {
-                let run = past::named(&settings.state_dir, name)?;
-                let id = run.record.begun.id;
-                if let Some(holder) = run.record.holder {
-                    return Err(state(StoreError::RunHeld { run: id, holder })
-                        .hint("stop it first, with Ctrl-C or SIGTERM"));
-                }
-                if runs.iter().all(|known| known.record.begun.id != id) {
-                    runs.push(run);
-                }
-            }
-            Ok(runs)
+fn find(typed: &RemoveArgs, state_dir: &Path, now: Timestamp) -> Result<Vec<PastRun>, Failure> {
+    if let Some(age) = typed.older_than {
+        let before = now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        let mut runs = past::list(state_dir).map_err(state)?;
+        runs.retain(|run| !run.record.is_live() && run.record.last_seen() < before);
+        return Ok(runs);
+    }
+    let mut runs: Vec<PastRun> = Vec::new();
+    for name in &typed.runs {
+        let run = past::named(state_dir, name)?;
+        let id = run.record.begun.id;
+        if let Some(holder) = run.record.holder {
+            return Err(state(StoreError::RunHeld { run: id, holder })
+                .hint("stop it first, with Ctrl-C or SIGTERM"));
         }
-        Wanted::OlderThan(age) => {
-            let before = now.checked_sub(*age).unwrap_or(Timestamp::MIN);
-            let mut runs = past::list(&settings.state_dir).map_err(state)?;
-            runs.retain(|run| !run.record.is_live() && run.record.last_seen() < before);
-            Ok(runs)
+        if runs.iter().all(|known| known.record.begun.id != id) {
+            runs.push(run);
         }
     }
+    Ok(runs)
 }
 
 /// Shows what would be removed, and has somebody agree.
@@ -127,7 +119,6 @@ fn describe(run: &PastRun) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Duration;
 
     use uuid::Uuid;
@@ -137,14 +128,6 @@ mod tests {
     use crate::model::{Destination, RunId, Scope};
     use crate::quota::Windows;
     use crate::store::{Purpose, Take};
-
-    fn settings(dir: &Path, wanted: Wanted, consent: BeforeRemoval) -> RemoveSettings {
-        RemoveSettings {
-            wanted,
-            consent,
-            state_dir: dir.to_owned(),
-        }
-    }
 
     fn days_left(dir: &Path) -> Vec<u128> {
         let runs = past::list(dir).unwrap();
@@ -186,14 +169,17 @@ mod tests {
         let live = store(dir);
         begin(&live, 70).await;
 
-        let month = Wanted::OlderThan(Duration::from_secs(30 * 24 * 3600));
-        let wish = settings(dir, month.clone(), BeforeRemoval::Nothing);
-        remove_runs(&wish).await.unwrap();
+        let wish = RemoveArgs {
+            runs: Vec::new(),
+            older_than: Some(Duration::from_secs(30 * 24 * 3600)),
+            yes: true,
+        };
+        remove_runs(&wish, dir).await.unwrap();
         assert_eq!(days_left(dir), [1, 70]);
         assert!(!imitation.exists());
         let used = live.usage(key, windows, now).await.unwrap();
         assert_eq!(used.windows[0].taken, 1);
-        remove_runs(&wish).await.unwrap();
+        remove_runs(&wish, dir).await.unwrap();
     }
 
     #[tokio::test]
@@ -207,8 +193,12 @@ mod tests {
         begin(&going, 2).await;
         let both = past::list(dir).unwrap();
         let names = both.iter().map(|run| run.record.begun.id.to_string());
-        let wish = settings(dir, Wanted::Named(names.collect()), BeforeRemoval::Nothing);
-        let refused = remove_runs(&wish).await.unwrap_err();
+        let wish = RemoveArgs {
+            runs: names.collect(),
+            older_than: None,
+            yes: true,
+        };
+        let refused = remove_runs(&wish, dir).await.unwrap_err();
         assert_eq!(refused.kind, FailureKind::State);
         assert!(refused.error.to_string().contains("is held by"));
         assert_eq!(days_left(dir), [1, 2]);

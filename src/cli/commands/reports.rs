@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
-use crate::cli::settings::Verify;
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
@@ -17,10 +16,10 @@ use crate::report::{
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
 use super::follow_up::from_journal;
-use super::order::Order;
 use super::outputs::Outputs;
 use super::past::PastRun;
 use super::service::SANDBOX_CLOUD;
+use crate::cli::run_config::RunConfig;
 
 /// Writes one report of the run `id`, and tells whether all of it arrived.
 pub(super) fn write_one(
@@ -53,9 +52,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
     let (reader, run) = (rows.reader(), rows.run());
     let settings: Map<String, Value> =
         serde_json::from_str(&run.begun.settings).unwrap_or_default();
-    let order = Order::recall(&run.begun.settings)
-        .ok()
-        .map(|(order, _)| order);
+    let config = RunConfig::from_json(&run.begun.settings).ok();
     let standing = run.standing();
     let course = Course {
         standing,
@@ -74,8 +71,8 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         course,
         inputs: serde_json::from_str(&run.begun.inputs).unwrap_or_default(),
         outcomes: reader.outcome_counts(run.key)?,
-        accepted: match &order {
-            Some(order) if order.verify == Verify::Skip => Accepted::IsEnough,
+        accepted: match &config {
+            Some(config) if config.verify.is_none() => Accepted::IsEnough,
             _ => Accepted::IsLeft,
         },
         final_statuses: reader.status_counts(run.key, Outcome::AlreadyFinal)?,
@@ -85,7 +82,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         excluded_rows: reader.excluded_rows(run, SUMMARY_ROWS)?,
         commands: commands(reader, run),
         answers: reader.answer_counts(run.key)?,
-        timeline: timeline(reader, run, order.as_ref())?,
+        timeline: timeline(reader, run, config.as_ref())?,
         settings,
     })
 }
@@ -128,14 +125,16 @@ fn setting(run: &RunRecord) -> Setting {
 fn timeline(
     reader: &Reader,
     run: &RunRecord,
-    order: Option<&Order>,
+    config: Option<&RunConfig>,
 ) -> Result<Option<Timeline>, StoreError> {
     let Some(span) = reader.sending_span(run.key)? else {
         return Ok(None);
     };
     // On the run's own clock.
-    let windows = order.map(|order| order.windows.scaled_down(order.time_scale));
-    let grace = order.map(|order| order.timeout_grace).unwrap_or_default();
+    let windows = config.map(|config| config.quota.scaled_down(config.time_scale));
+    let grace = config
+        .map(|config| config.timeout_grace)
+        .unwrap_or_default();
     let mut builder = TimelineBuilder::new(&windows.unwrap_or_else(Windows::none), grace, span);
     let span = (builder.matters_from(), span.1);
     reader.sendings(run.key, span, |sending| builder.push(sending))?;

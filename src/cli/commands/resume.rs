@@ -16,13 +16,15 @@ use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
 use crate::cli::settings::{
-    ConnectionSettings, Consent, NamedFile, OutputPaths, Profiles, ResumeSettings, SettingsError,
-    default_outputs, input_files,
+    ConnectionSettings, NamedFile, OutputPaths, ResumeSettings, SettingsError, default_outputs,
+    input_files,
 };
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Before, Beyond, Intake, LaneNames, PlanSummary, Planner, look_over, recall};
+use crate::engine::{
+    Before, Beyond, Intake, LaneNames, PlanSummary, Planner, Precheck, look_over, recall,
+};
 use crate::input::{Input, InputCheckpoint, InputSettings, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
@@ -34,21 +36,19 @@ use super::choosing::is_selection;
 use super::ending::Look;
 use super::forecast::Spent;
 use super::lanes::Lanes;
-use super::order::{Agreement, Order};
 use super::outputs::Outputs;
-use super::past;
-use super::past::PastRun;
+use super::past::{self, PastRun};
 use super::planned::{Plan, Refused, Terms};
 use super::reports::write_all;
 use super::service::{Identity, Service};
+use crate::cli::run_config::{RunConfig, StoredTenant};
+
+type Profiles = [(String, Result<ConnectionSettings, SettingsError>)];
 
 /// What a run is begun for, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
 /// Goes on with a run.
-///
-/// # Errors
-/// Returns what kept it from going on.
 pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,
@@ -57,18 +57,19 @@ pub async fn resume(
 ) -> Result<RunExit, Failure> {
     let mut stop = StopWishes::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let past = match &settings.run {
+    let typed = &settings.args;
+    let past = match &typed.run {
         Some(text) => past::named(&settings.state_dir, text)?,
         None => past::unfinished(&settings.state_dir, clock.now().wall)?,
     };
-    if settings.dry_run {
+    if typed.dry_run {
         return show_what_is_left(&past, &*clock, look).await;
     }
     let begun = &past.record.begun;
     let inputs = past::inputs_of(&past.record);
-    let recalled = Order::recall(&begun.settings).map_err(usage);
-    let stored = recalled.as_ref().ok().map(|(order, _)| &order.outputs);
-    let paths = output_paths((settings.outputs, settings.kept), &past, stored)?;
+    let recalled = RunConfig::from_json(&begun.settings).map_err(usage);
+    let stored = recalled.as_ref().ok().map(|config| &config.outputs);
+    let paths = output_paths((settings.outputs, settings.protected), &past, stored)?;
     let outputs = Outputs::prove(&paths, begun.id)?;
     if past.record.state == RunState::Finished {
         return finished(&past, &outputs, progress, clock.now().wall);
@@ -77,23 +78,26 @@ pub async fn resume(
         // Nobody shall sign in and read a plan for that.
         return Err(held(begun.id, holder));
     }
-    let terminal = if past.is_sandbox || settings.consent != Consent::Ask {
+    let terminal = if past.is_sandbox || typed.yes {
         None
     } else {
         Some(Terminal::find(StdinUse::Free, look.error_paint)?)
     };
-    let (mut order, intake) = recalled?;
-    order.outputs = paths;
-    let kept = order.keep(&intake);
-    order.triage = settings.triage.unwrap_or(order.triage);
-    let store = open_store(&past.state_dir, order.retry().timeout_grace, &*clock)?;
-    let is_planned = terminal.is_some() || order.max_actions.is_some() || !order.keep.is_empty();
-    must_be_agreed(&past, (&inputs, &order), is_planned)?;
-    let signing_in = (settings.connection, &settings.profiles);
+    let mut config = recalled?;
+    config.outputs = paths;
+    let kept = config.to_json();
+    if typed.no_precheck {
+        config.precheck = Precheck::Skip;
+    }
+    let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
+    let is_planned =
+        terminal.is_some() || config.max_actions.is_some() || !config.exclude.is_empty();
+    must_be_agreed(&past, (&inputs, &config), is_planned)?;
+    let signing_in = (settings.connection, settings.profiles.as_slice());
     let lanes = tokio::select! {
         biased;
         Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&past, &order, (&inputs, &intake), signing_in) => lanes?,
+        lanes = reach(&past, &config, &inputs, signing_in) => lanes?,
     };
     let past = take_over(past, &store, clock.now().wall).await?;
     let begun = &past.record.begun;
@@ -102,13 +106,13 @@ pub async fn resume(
     }
     stop.name_run(begun.id, flags);
     store_settings(&past, &store, &kept).await?;
-    let (mut before, mut planner) = recall_rows(&past, &order, &lanes.names)?;
+    let (mut before, mut planner) = recall_rows(&past, &config, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
     } else {
         PlanOrigin::Input
     };
-    let (mut intake, lost) = take_up(&past, &inputs, &intake);
+    let (mut intake, lost) = take_up(&past, &inputs, &config.input_settings());
     if is_planned {
         let plan = Plan {
             id: begun.id,
@@ -116,7 +120,7 @@ pub async fn resume(
             store: &store,
             clock: &clock,
             lanes: &lanes,
-            order: &order,
+            config: &config,
             kept: &kept,
             origin,
             about: about(&past, lost.as_ref(), clock.now().wall),
@@ -125,7 +129,7 @@ pub async fn resume(
         };
         let terms = Terms {
             terminal,
-            max_actions: order.max_actions,
+            max_actions: config.max_actions,
         };
         let reading = (intake, planner);
         before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;
@@ -133,7 +137,7 @@ pub async fn resume(
         (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
     }
     if past.is_sandbox {
-        say_sandbox(progress, order.time_scale);
+        say_sandbox(progress, config.time_scale);
     }
     say(
         progress,
@@ -152,9 +156,9 @@ pub async fn resume(
         outputs,
         flags: flags.clone(),
         stop,
-        stop_after: settings.stop_after,
+        stop_after: settings.args.stop_after,
         lost,
-        order,
+        config,
     };
     carry_out(carrying, progress, look).await
 }
@@ -166,10 +170,13 @@ async fn show_what_is_left(
     look: Look,
 ) -> Result<RunExit, Failure> {
     let begun = &past.record.begun;
-    let (order, _) = Order::recall(&begun.settings).map_err(usage)?;
-    let store = open_store(&past.state_dir, order.retry().timeout_grace, clock)?;
-    let tenant = order.lanes.is_empty().then(|| begun.tenant.to_lowercase());
-    let summary = PlanSummary::new(tenant, order.comment.clone(), order.keep.clone());
+    let config = RunConfig::from_json(&begun.settings).map_err(usage)?;
+    let store = open_store(&past.state_dir, config.retry().timeout_grace, clock)?;
+    let tenant = config
+        .tenants
+        .is_empty()
+        .then(|| begun.tenant.to_lowercase());
+    let summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone());
     let (summary, _) = look_over(&store, begun.id, summary).map_err(state)?;
     let now = clock.now();
     let scope = Scope {
@@ -178,8 +185,8 @@ async fn show_what_is_left(
         app: begun.app.clone(),
         destination: Destination::Cancel,
     };
-    let windows = order.windows.scaled_down(order.time_scale);
-    let milestones = if order.lanes.is_empty() {
+    let windows = config.quota.scaled_down(config.time_scale);
+    let milestones = if config.tenants.is_empty() {
         let spent = Spent::read(&store, &scope, &windows, now).await;
         spent.map_err(state)?.milestones(summary.send, now)
     } else {
@@ -195,7 +202,7 @@ async fn show_what_is_left(
     let text = PlanText {
         summary: &summary,
         milestones: &milestones,
-        precheck: order.triage,
+        precheck: config.precheck,
         reads: 0,
         knows_later_actions: false,
         permissions: None,
@@ -212,13 +219,13 @@ async fn show_what_is_left(
 /// Refuses what nobody has agreed to, and nobody is asked about now.
 fn must_be_agreed(
     past: &PastRun,
-    (inputs, order): (&[Input], &Order),
+    (inputs, config): (&[Input], &RunConfig),
     is_planned: bool,
 ) -> Result<(), Failure> {
     if is_selection(inputs) && !past.record.intake.complete {
         return Err(never_agreed(past));
     }
-    if order.agreement == Agreement::Open && !is_planned {
+    if config.needs_confirmation && !is_planned {
         return Err(nobody_asked(past));
     }
     Ok(())
@@ -340,21 +347,22 @@ fn finished(
 
 async fn reach(
     past: &PastRun,
-    order: &Order,
-    reading: (&[Input], &InputSettings),
+    config: &RunConfig,
+    inputs: &[Input],
     (connection, profiles): (Result<ConnectionSettings, SettingsError>, &Profiles),
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        let scale = (order.time_scale, order.timeout);
+        let scale = (config.time_scale, config.timeout);
+        let reading = (inputs, &config.input_settings());
         let service = Service::embedded(reading, begun.id, &past.state_dir, scale).await?;
         return Ok(Lanes::one(service, None));
     }
-    if !order.lanes.is_empty() {
-        return reach_several(past, order, profiles).await;
+    if !config.tenants.is_empty() {
+        return reach_several(past, config, profiles).await;
     }
     let connection = connection?;
-    let service = Service::real(&connection, order.timeout).await?;
+    let service = Service::real(&connection, config.timeout).await?;
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     if let Some((name, was, asked)) = elsewhere(&service.identity, was).next() {
         let error = anyhow!(
@@ -369,13 +377,20 @@ async fn reach(
 /// Signs in to the tenants of a run of several, as their profiles say now.
 async fn reach_several(
     past: &PastRun,
-    order: &Order,
+    config: &RunConfig,
     profiles: &Profiles,
 ) -> Result<Lanes, Failure> {
-    let tenants = order.lanes.iter().map(|lane| profiles.of(&lane.profile));
+    let connection = |tenant: &StoredTenant| {
+        let found = profiles.iter().find(|(name, _)| *name == tenant.profile);
+        found.map_or_else(
+            || Err(SettingsError::NoProfile(tenant.profile.clone())),
+            |(_, connection)| connection.clone(),
+        )
+    };
+    let tenants = config.tenants.iter().map(connection);
     let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
-    let lanes = Lanes::several(&tenants, order.timeout).await?;
-    for (lane, kept) in lanes.all.iter().zip(&order.lanes) {
+    let lanes = Lanes::several(&tenants, config.timeout).await?;
+    for (lane, kept) in lanes.all.iter().zip(&config.tenants) {
         let was = [&kept.cloud, &kept.tenant, &kept.app];
         // A tenant that could not be signed in to may not be known by more than its profile.
         let mut parties = elsewhere(&lane.identity, was);
@@ -411,7 +426,7 @@ fn elsewhere<'a>(
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.
 fn recall_rows(
     past: &PastRun,
-    order: &Order,
+    config: &RunConfig,
     lanes: &Arc<LaneNames>,
 ) -> Result<(Before, Planner), Failure> {
     let mut known = Vec::new();
@@ -420,7 +435,7 @@ fn recall_rows(
         .known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))
         .map_err(state)?;
     let before = recall(&reader, past.record.key).map_err(state)?;
-    let planner = Planner::new(Arc::new(order.rules()));
+    let planner = Planner::new(Arc::new(config.rules()));
     let planner = planner
         .for_lanes(Arc::clone(lanes))
         .behind(known, before.last);

@@ -11,7 +11,7 @@ use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
-use crate::cli::settings::{Consent, RunSettings, World};
+use crate::cli::settings::{RunSettings, Target, default_outputs};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, Planner};
 use crate::input::{Input, open};
@@ -25,16 +25,13 @@ use super::carry::{
 use super::choosing::{input_name, origin, read_exclusions};
 use super::ending::Look;
 use super::lanes::Lanes;
-use super::order::Order;
 use super::outputs::Outputs;
 use super::planned::{Plan, Refused, Terms};
 use super::select::{Selecting, filter};
 use super::service::Service;
+use crate::cli::run_config::RunConfig;
 
 /// Runs to the end, or to a stop.
-///
-/// # Errors
-/// Returns what kept the run from starting, or from being concluded.
 pub async fn run(
     settings: RunSettings,
     progress: &Progress,
@@ -46,37 +43,37 @@ pub async fn run(
     let terms = terms(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let keep = read_exclusions(&settings.selection.exclude_from)?;
-    let selection = settings.selection.selection(clock.now().wall);
-    let mut order = Order::of(&settings, (selection, keep));
-    let filter = filter(settings.selection.filter.clone(), &order.selection);
-    order.outputs = settings.output_paths(id);
-    let outputs = Outputs::prove(&order.outputs, id)?;
-    let inputs = open(&settings.inputs, &settings.intake).map_err(usage)?;
-    let store = open_store(&settings.state_dir, order.retry().timeout_grace, &*clock)?;
+    let typed = &settings.args.plan.selection;
+    let exclude = read_exclusions(&typed.exclude_from)?;
+    let mut config = RunConfig::new(&settings, clock.now().wall, exclude);
+    let filter = filter(typed.filter.clone(), &config.selection);
+    let is_sandbox = matches!(settings.target, Target::Sandbox);
+    config.outputs = config.outputs.or(default_outputs(id, is_sandbox));
+    let outputs = Outputs::prove(&config.outputs, id)?;
+    let inputs = open(&settings.inputs, &config.input_settings()).map_err(usage)?;
+    let store = open_store(&settings.state_dir, config.retry().timeout_grace, &*clock)?;
     let lanes = tokio::select! {
         biased;
         // A sign-in may wait for a person, or for a login service that is down.
         Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&settings, id) => lanes?,
+        lanes = reach(&settings, &config, id) => lanes?,
     };
-    order.lanes = lanes.kept();
-    let is_sandbox = matches!(settings.world, World::Sandbox { .. });
+    config.tenants = lanes.kept();
     if is_sandbox {
-        say_sandbox(progress, order.time_scale);
+        say_sandbox(progress, config.time_scale);
     }
     let names = input_names(&settings.inputs, filter.text().as_deref());
-    let kept = order.keep(&settings.intake);
+    let kept = config.to_json();
     let new_run = describe((kept.clone(), &names), &lanes, id, clock.now().wall);
     let run = store.create_run(new_run).await.map_err(state)?;
     stop.name_run(id, flags);
-    let mut planner = Planner::new(Arc::new(order.rules())).for_lanes(Arc::clone(&lanes.names));
+    let mut planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
     let (mut intake, mut before) = if settings.inputs.is_empty() {
         let selecting = Selecting {
             store: &store,
             clock: &clock,
             run,
-            order: &order,
+            config: &config,
             lanes: &lanes,
             filter: filter.clone(),
         };
@@ -95,7 +92,7 @@ pub async fn run(
             store: &store,
             clock: &clock,
             lanes: &lanes,
-            order: &order,
+            config: &config,
             kept: &kept,
             origin: if settings.inputs.is_empty() {
                 PlanOrigin::Tenant
@@ -103,11 +100,11 @@ pub async fn run(
                 PlanOrigin::Input
             },
             about: vec![origin(
-                &settings.inputs,
-                &settings.selection,
+                &settings.args.plan,
+                &config.selection,
                 clock.now().wall,
             )],
-            notes: settings.selection.notes(),
+            notes: settings.args.plan.notes(),
             progress,
         };
         let reading = (intake, planner);
@@ -130,9 +127,9 @@ pub async fn run(
         outputs,
         flags: flags.clone(),
         stop,
-        stop_after: settings.stop_after,
+        stop_after: settings.args.stop_after,
         lost: None,
-        order,
+        config,
     };
     carry_out(carrying, progress, look).await
 }
@@ -145,33 +142,34 @@ fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
     } else {
         StdinUse::Free
     };
-    let terminal = match settings.consent {
-        Consent::Ask => Some(Terminal::find(stdin, look.error_paint)?),
-        Consent::Given | Consent::NotNeeded => None,
+    let terminal = if settings.asks() {
+        Some(Terminal::find(stdin, look.error_paint)?)
+    } else {
+        None
     };
     // Exclusions that match nothing are to be seen before anything is sent.
     let is_planned = terminal.is_some()
-        || settings.max_actions.is_some()
-        || !settings.selection.exclude_from.is_empty();
+        || settings.args.max_actions.is_some()
+        || !settings.args.plan.selection.exclude_from.is_empty();
     Ok(is_planned.then_some(Terms {
         terminal,
-        max_actions: settings.max_actions,
+        max_actions: settings.args.max_actions,
     }))
 }
 
-async fn reach(order: &RunSettings, id: RunId) -> Result<Lanes, Failure> {
-    let (service, profile) = match &order.world {
-        World::Sandbox { time_scale } => {
-            let scale = (*time_scale, order.pace.timeout);
-            let inputs = (order.inputs.as_slice(), &order.intake);
-            let service = Service::embedded(inputs, id, &order.state_dir, scale).await;
+async fn reach(settings: &RunSettings, config: &RunConfig, id: RunId) -> Result<Lanes, Failure> {
+    let (service, profile) = match &settings.target {
+        Target::Sandbox => {
+            let inputs = (settings.inputs.as_slice(), &config.input_settings());
+            let scale = (config.time_scale, config.timeout);
+            let service = Service::embedded(inputs, id, &settings.state_dir, scale).await;
             (service, None)
         }
-        World::Service(connection) => {
-            let service = Service::real(connection, order.pace.timeout).await;
+        Target::Service(connection) => {
+            let service = Service::real(connection, config.timeout).await;
             (service, connection.profile.clone())
         }
-        World::Tenants(tenants) => return Lanes::several(tenants, order.pace.timeout).await,
+        Target::Tenants(tenants) => return Lanes::several(tenants, config.timeout).await,
     };
     Ok(Lanes::one(service?, profile))
 }

@@ -1,5 +1,7 @@
 //! `runs`: past runs, newest first, or one of them with all that is known of it.
 
+use std::path::Path;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use console::measure_text_width;
 use jiff::tz::TimeZone;
@@ -7,40 +9,41 @@ use jiff::tz::TimeZone;
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
-use crate::cli::settings::RunsSettings;
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Number, local_zone, visible};
 use crate::model::Outcome;
 
 use super::carry::state;
 use super::ending::Look;
-use super::order::Order;
-use super::past;
-use super::past::{Found, PastRun};
+use super::past::{self, Found, PastRun};
 use super::reports::follow_ups;
+use crate::cli::run_config::RunConfig;
 
 /// Prints the runs, or the one that was named.
-///
-/// # Errors
-/// Returns why the journal cannot be read, or the result not be printed.
-pub fn runs(settings: &RunsSettings, look: Look, flags: &ForwardedFlags) -> Result<(), Failure> {
+pub fn runs(
+    run: Option<&str>,
+    format: TableFormat,
+    state_dir: &Path,
+    look: Look,
+    flags: &ForwardedFlags,
+) -> Result<(), Failure> {
     let zone = local_zone();
-    if let Some(name) = &settings.run {
-        let run = past::named(&settings.state_dir, name)?;
-        let text = match settings.format {
+    if let Some(name) = run {
+        let run = past::named(state_dir, name)?;
+        let text = match format {
             TableFormat::Json => format!("{:#}\n", json(&run)?),
             TableFormat::Table => details(&run, &zone, flags)?,
         };
         return print(&text).map_err(Failure::of_output);
     }
-    let Found { runs, fault } = past::look(&settings.state_dir).map_err(state)?;
-    let text = match settings.format {
+    let Found { runs, fault } = past::look(state_dir).map_err(state)?;
+    let text = match format {
         TableFormat::Json => {
             let list = runs.iter().map(json).collect::<Result<Vec<_>, _>>()?;
             format!("{:#}\n", serde_json::Value::from(list))
         }
         TableFormat::Table if runs.is_empty() => {
-            format!("there is no run in {} yet\n", settings.state_dir.display())
+            format!("there is no run in {} yet\n", state_dir.display())
         }
         TableFormat::Table => table(&runs, &zone, look.width)?,
     };
@@ -183,11 +186,11 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
         ", not read to its end"
     };
     facts.push(("input", format!("{} ({read}{more})", inputs(run))));
-    if let Ok((order, _)) = Order::recall(&begun.settings) {
-        facts.extend(order.comment.map(|comment| ("comment", comment)));
-        let reports = order.outputs.reports.iter();
+    if let Ok(config) = RunConfig::from_json(&begun.settings) {
+        facts.extend(config.comment.map(|comment| ("comment", comment)));
+        let reports = config.outputs.reports.iter();
         facts.extend(reports.map(|path| ("report", path.display().to_string())));
-        let follow_up = order.outputs.follow_up.iter();
+        let follow_up = config.outputs.follow_up.iter();
         facts.extend(follow_up.map(|path| ("follow-up", path.display().to_string())));
     }
     let reader = run.reader()?;

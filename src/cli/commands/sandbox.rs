@@ -2,49 +2,46 @@
 //!
 //! It listens on a loopback address only, so nobody else's tools can take it for the service.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use crate::cli::args::SandboxArgs;
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::settings::{Seed, ServeSettings};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
-use crate::input;
-use crate::input::{Input, InputSettings};
-use crate::sandbox;
-use crate::sandbox::{Generator, Sandbox};
+use crate::input::{self, Input, InputSettings};
+use crate::sandbox::{self, Generator, Sandbox, SandboxSettings};
 
 /// What made-up actions are thrown from: the same command shows the same world each time.
 const SEED: u64 = 1;
 
 /// Serves an imitation of the service until `stop` is ready; prints its address once callers can reach it.
-///
-/// # Errors
-/// Returns what kept it from serving.
-pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result<(), Failure> {
-    let sandbox = Sandbox::new(settings.sandbox);
-    if let Some(path) = &settings.log {
+pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), Failure> {
+    let sandbox = Sandbox::new(settings(&typed));
+    if let Some(path) = &typed.log {
         sandbox
             .log_to(path)
             .with_context(|| format!("log file {} cannot be opened", path.display()))
             .map_err(|error| Failure::new(FailureKind::Usage, error))?;
     }
-    let seed = settings.seed;
+    let (seed, actions) = (typed.seed, typed.actions);
     let ground = sandbox.clone();
     // Reading a file, or a pipe that trickles, must not hold up the stop.
-    let seeding = tokio::task::spawn_blocking(move || plant(&ground, seed));
+    let seeding = tokio::task::spawn_blocking(move || plant(&ground, seed, actions));
     let mut stop = std::pin::pin!(stop);
     let seeded = tokio::select! {
         planted = seeding => planted
             .map_err(|error| Failure::new(FailureKind::Fault, error))??,
         _ = &mut stop => return Ok(()),
     };
-    let listener = TcpListener::bind(settings.address)
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, typed.port));
+    let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {}", settings.address))
+        .with_context(|| format!("cannot listen on {address}"))
         .map_err(|error| {
             Failure::new(FailureKind::Usage, error)
                 .hint("choose another port with --port, or 0 for a free one")
@@ -58,15 +55,31 @@ pub async fn serve_sandbox(settings: ServeSettings, stop: impl Future) -> Result
 }
 
 /// Makes up the actions that there are at the start, and returns what they were made from.
-fn plant(sandbox: &Sandbox, seed: Seed) -> Result<Count<'static>, Failure> {
+fn plant(
+    sandbox: &Sandbox,
+    seed: Option<PathBuf>,
+    actions: u32,
+) -> Result<Count<'static>, Failure> {
     let generator = Generator::believable(SEED);
-    match seed {
-        Seed::Generated(count) => {
-            let ids = sandbox.generate(count.into(), &generator);
-            Ok(Count::new(ids.len() as u64, "action"))
-        }
-        Seed::Input(input) => Ok(Count::new(plant_input(sandbox, input, &generator)?, "row")),
-    }
+    let Some(path) = seed else {
+        let ids = sandbox.generate(actions.into(), &generator);
+        return Ok(Count::new(ids.len() as u64, "action"));
+    };
+    let input = Input::parse(path.as_os_str());
+    Ok(Count::new(plant_input(sandbox, input, &generator)?, "row"))
+}
+
+fn settings(typed: &SandboxArgs) -> SandboxSettings {
+    let mut settings = SandboxSettings {
+        quota: typed.quota.clone(),
+        latency: typed.latency.clone(),
+        faults: typed.faults.clone().unwrap_or_default(),
+        keeps_calls: false,
+        ..SandboxSettings::default()
+    };
+    settings.tokens.lifetime = typed.token_lifetime;
+    settings.tokens.strict = typed.strict_tokens;
+    settings
 }
 
 fn plant_input(sandbox: &Sandbox, input: Input, generator: &Generator) -> Result<u64, Failure> {

@@ -16,15 +16,15 @@ use crate::store::{RunKey, Store};
 use super::carry::{StopWishes, state};
 use super::choosing::unread;
 use super::lanes::Lanes;
-use super::order::Order;
 use super::reading::reads;
+use crate::cli::run_config::RunConfig;
 
 /// A selection on its way into the journal.
 pub(super) struct Selecting<'run> {
     pub(super) store: &'run Store,
     pub(super) clock: &'run Arc<dyn Clock>,
     pub(super) run: RunKey,
-    pub(super) order: &'run Order,
+    pub(super) config: &'run RunConfig,
     pub(super) lanes: &'run Lanes,
     /// What the tenant is asked with.
     pub(super) filter: Filter,
@@ -59,16 +59,16 @@ impl Selecting<'_> {
         let mut reads = reads(
             (way.reads(), &scope),
             (self.store, self.clock),
-            self.order.read_windows.clone(),
-            self.order.retry(),
+            self.config.read_quota.clone(),
+            self.config.retry(),
         )
         .await?;
         let journal = SelectionJournal {
             store: self.store,
             run: self.run,
-            planner: Planner::new(Arc::new(self.order.rules())),
+            planner: Planner::new(Arc::new(self.config.rules())),
             clock: &**self.clock,
-            max_actions: self.order.max_actions,
+            max_actions: self.config.max_actions,
         };
         // Nothing is sent before the last page is there, so the first need not be small.
         let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
@@ -77,7 +77,7 @@ impl Selecting<'_> {
             Selected::Whole(before) => Ok(before),
             Selected::Stopped(reason) => Err(stopped(&reason)),
             Selected::TooMany { count } => {
-                let most = self.order.max_actions.unwrap_or_default();
+                let most = self.config.max_actions.unwrap_or_default();
                 Err(Refusal::TooManySelected { count, most }.into())
             }
         }

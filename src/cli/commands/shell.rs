@@ -7,15 +7,11 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use crate::cli::args::Cli;
-use crate::cli::args::shell::{CompletionsArgs, ManArgs};
+use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::terminal::print;
 
 /// Prints a completion script.
-///
-/// # Errors
-/// Returns that standard output cannot be written.
 pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     let mut command = Cli::command();
@@ -24,9 +20,6 @@ pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
 }
 
 /// Prints the manual page, or writes one for each command into a folder.
-///
-/// # Errors
-/// Returns what cannot be written.
 pub fn man(typed: &ManArgs) -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();

@@ -9,312 +9,299 @@
 //! client-secret-file = "contoso.secret"
 //! ```
 //!
-//! Each key is a flag's name and stands in for the flag's variable, so that values are read in one place whichever layer
-//! they come from. What arms the tool has no key, and a secret is named by its file or its variable, never written down.
+//! Each key is the name of a flag that has a variable, too. A secret is named by its file or its variable.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use clap::{Arg, Command, CommandFactory as _, ValueHint};
 use toml::{Table, Value};
 
+use crate::cli::args::{Cli, variable_of};
+use crate::cli::values::is_secret_itself;
 use crate::platform::{Exposure, exposure, foreign_link};
 
-use super::config_key::{KEYS, Key, Kind, SECRETS, is_flag_only, is_secret_itself, nearest};
+use super::{ALL_PROFILES, Origin};
 
-/// How the file is called in the platform's config folder.
+/// The file's name in the user's config folder.
 pub(super) const CONFIG_FILE: &str = "mde-cancel.toml";
 
-/// The table that holds the profiles.
+/// Keys that name the variable of a secret; no flag does that.
+pub(super) const SECRET_KEYS: [&str; 2] = ["client-secret-env", "token-env"];
+
+/// Names under which people write secrets down.
+const SECRETS: [&str; 5] = [
+    "client-secret",
+    "token",
+    "secret",
+    "password",
+    "access-token",
+];
+
 const PROFILES: &str = "profile";
 
-/// The largest file that is read. A real one has some kilobytes.
+/// A real file has some kilobytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// What the config file says, with one profile laid over its top.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigLayer {
-    tables: Arc<Tables>,
-    profile: Option<String>,
-    /// Whether that was typed, and not left in a variable.
-    is_typed: bool,
-    values: Vec<Entry>,
-}
+/// What is written in a table, by key, as a variable would hold it.
+type Values = BTreeMap<String, OsString>;
 
-/// What stands in the file.
-#[derive(Debug, PartialEq, Eq)]
-struct Tables {
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
     path: PathBuf,
-    top: Vec<Entry>,
-    profiles: Vec<(String, Vec<Entry>)>,
+    top: Values,
+    profiles: Vec<(String, Values)>,
 }
 
-/// One setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    key: &'static Key,
-    /// As a variable would hold it.
-    value: String,
-    /// Whether it stands in the profile.
-    in_profile: bool,
-}
-
-/// What is wrong with a config file. It holds no value of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is wrong with a config file. It repeats no value of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", .path.display())]
 pub struct ConfigFault {
     path: PathBuf,
-    problem: Problem,
+    problem: String,
+    pub hint: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Problem {
-    Unreadable(String),
-    /// Others may write what it says.
-    Exposed(Exposure),
-    ForeignLink(PathBuf),
-    TooLong,
-    Syntax(String),
-    UnknownKey(String),
-    FlagOnly(String),
-    Secret(String),
-    SecretItself(&'static str),
-    NoValue(String),
-    NoProfile(String, Vec<String>),
-    NotATable(String),
-    /// A word that could mean either of two profiles.
-    Ambiguous(String, String),
-    Reserved,
-}
-
-impl ConfigLayer {
-    /// Reads a file and lays `profile` over it.
-    ///
-    /// # Errors
-    /// Returns what the file must not or cannot say; the whole of it is checked, other profiles too.
-    pub fn load(path: &Path, profile: Option<&str>) -> Result<Self, ConfigFault> {
-        let fault = |problem| ConfigFault {
-            path: path.to_owned(),
-            problem,
-        };
-        let text = read(path).map_err(fault)?;
-        Self::parse(&text, path, profile).map_err(fault)
-    }
-
-    fn parse(text: &str, path: &Path, profile: Option<&str>) -> Result<Self, Problem> {
-        let mut top: Table = text.trim_start_matches('\u{feff}').parse().map_err(
-            // The parser's own report repeats the line, in which a secret may stand.
-            |error: toml::de::Error| {
-                let line = error.span().map_or(1, |span| {
-                    1 + text[..span.start.min(text.len())].matches('\n').count()
-                });
-                Problem::Syntax(format!("line {line}: {}", error.message()))
-            },
-        )?;
-        let profiles = match top.remove(PROFILES) {
-            None => Table::new(),
-            Some(Value::Table(profiles)) => profiles,
-            Some(_) => return Err(Problem::NotATable(PROFILES.to_owned())),
-        };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let top = entries(&top, folder, false)?;
-        let mut tables = Vec::new();
-        for (name, content) in &profiles {
-            let Value::Table(content) = content else {
-                return Err(Problem::NotATable(format!("{PROFILES}.{name}")));
-            };
-            tables.push((name.clone(), entries(content, folder, true)?));
-        }
-        check_names(&tables)?;
-        let bare = Self {
-            values: top.clone(),
-            tables: Arc::new(Tables {
-                path: path.to_owned(),
-                top,
-                profiles: tables,
-            }),
-            profile: None,
-            is_typed: false,
-        };
-        match profile {
-            None => Ok(bare),
-            Some(name) => bare.under(name),
-        }
-    }
-
-    /// Returns the file's top with another profile laid over it.
-    fn under(&self, profile: &str) -> Result<Self, Problem> {
-        let tables = &self.tables;
-        let found = tables.profiles.iter().find(|(name, _)| name == profile);
-        let Some((_, content)) = found else {
-            return Err(Problem::NoProfile(profile.to_owned(), self.profiles()));
-        };
-        let kept = tables
-            .top
-            .iter()
-            .filter(|entry| content.iter().all(|other| other.key != entry.key));
-        Ok(Self {
-            values: kept.chain(content).cloned().collect(),
-            tables: Arc::clone(tables),
-            profile: Some(profile.to_owned()),
-            is_typed: self.is_typed,
-        })
-    }
-
-    /// Returns the file's top with another profile laid over it.
-    ///
-    /// # Errors
-    /// Returns that the file has no such profile.
-    pub(super) fn with_profile(&self, profile: &str) -> Result<Self, ConfigFault> {
-        self.under(profile).map_err(|problem| ConfigFault {
-            path: self.tables.path.clone(),
-            problem,
-        })
-    }
-
-    /// Returns the names of all profiles of the file.
-    pub(super) fn profiles(&self) -> Vec<String> {
-        let names = self.tables.profiles.iter();
-        names.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Returns what stands in for a variable.
-    pub(super) fn value_for(&self, variable: &str) -> Option<&str> {
-        self.entry(variable).map(|entry| entry.value.as_str())
-    }
-
-    /// Names the place where a variable's stand-in is written.
-    pub(super) fn place_of(&self, variable: &str) -> String {
-        let path = self.tables.path.display();
-        match (self.entry(variable), &self.profile) {
-            (Some(entry), Some(profile)) if entry.in_profile => {
-                format!("{} of profile {profile} in {path}", entry.key.name)
-            }
-            (Some(entry), _) => format!("{} in {path}", entry.key.name),
-            (None, _) => path.to_string(),
-        }
-    }
-
-    /// Notes that the profile was typed.
-    #[must_use]
-    pub(super) fn typed(self) -> Self {
+impl ConfigFault {
+    fn new(problem: impl Into<String>) -> Self {
         Self {
-            is_typed: true,
+            path: PathBuf::from(CONFIG_FILE),
+            problem: problem.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
             ..self
         }
     }
 
-    /// Returns whether it is a profile that was typed, and not the top of the file, that stands in for a variable.
-    pub(super) fn is_of_typed_profile(&self, variable: &str) -> bool {
-        let entry = self.entry(variable);
-        self.is_typed && entry.is_some_and(|entry| entry.in_profile)
+    fn at(self, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..self
+        }
     }
 
-    /// Returns where the file lies.
-    pub fn path(&self) -> &Path {
-        &self.tables.path
-    }
-
-    /// Returns which profile is laid over it.
-    pub fn profile(&self) -> Option<&str> {
-        self.profile.as_deref()
-    }
-
-    fn entry(&self, variable: &str) -> Option<&Entry> {
-        self.values
-            .iter()
-            .find(|entry| entry.key.variable == variable)
+    /// Says that a profile is missing; without a path there is no config file.
+    pub(super) fn no_profile(path: Option<&Path>, name: &str, known: &[String]) -> Self {
+        let hint = if known.is_empty() {
+            format!("add a table [profile.{name}], or leave out --profile")
+        } else {
+            format!("it has: {}", known.join(", "))
+        };
+        let fault = Self::new(format!("there is no profile {name}")).hint(hint);
+        path.map_or_else(|| fault.clone(), |path| fault.clone().at(path))
     }
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
-    use std::io::Read as _;
-    let unreadable = |error: std::io::Error| Problem::Unreadable(error.to_string());
+impl ConfigFile {
+    pub fn load(path: &Path) -> Result<Self, ConfigFault> {
+        let read = read(path).and_then(|text| Self::parse(&text, path));
+        read.map_err(|fault| fault.at(path))
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigFault> {
+        let mut top: Table = text.trim_start_matches('\u{feff}').parse().map_err(
+            // The parser's own report repeats the line, in which a secret may be.
+            |error: toml::de::Error| {
+                let start = error.span().map_or(0, |span| span.start.min(text.len()));
+                let line = 1 + text[..start].matches('\n').count();
+                ConfigFault::new(format!("not TOML: line {line}: {}", error.message()))
+            },
+        )?;
+        let not_a_table = |name: &str| ConfigFault::new(format!("`{name}` is not a table"));
+        let tables = match top.remove(PROFILES) {
+            None => Table::new(),
+            Some(Value::Table(profiles)) => profiles,
+            Some(_) => return Err(not_a_table(PROFILES)),
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let root = Cli::command();
+        let mut profiles = Vec::new();
+        for (name, table) in tables {
+            let Value::Table(table) = table else {
+                return Err(not_a_table(&format!("{PROFILES}.{name}")));
+            };
+            profiles.push((name, values(&table, &root, folder)?));
+        }
+        check_names(&profiles)?;
+        Ok(Self {
+            path: path.to_owned(),
+            top: values(&top, &root, folder)?,
+            profiles,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn profiles(&self) -> Vec<String> {
+        let names = self.profiles.iter();
+        names.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn profile(&self, name: &str) -> Option<&Values> {
+        let mut profiles = self.profiles.iter();
+        profiles
+            .find(|(known, _)| known == name)
+            .map(|(_, values)| values)
+    }
+
+    pub fn check_profile(&self, name: &str) -> Result<(), ConfigFault> {
+        match self.profile(name) {
+            Some(_) => Ok(()),
+            None => Err(ConfigFault::no_profile(
+                Some(&self.path),
+                name,
+                &self.profiles(),
+            )),
+        }
+    }
+
+    /// Returns what a key says, with this profile over the top of the file.
+    pub(super) fn get(&self, key: &str, profile: Option<&str>) -> Option<(OsString, Origin)> {
+        let path = self.path.display();
+        let in_profile = profile.and_then(|name| {
+            let value = self.profile(name)?.get(key)?;
+            let place = format!("{key} of profile {name} in {path}");
+            Some((value.clone(), Origin::Config(place, true)))
+        });
+        in_profile.or_else(|| {
+            let place = format!("{key} in {path}");
+            Some((self.top.get(key)?.clone(), Origin::Config(place, false)))
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigFault> {
+    let unreadable = |error: std::io::Error| ConfigFault::new(format!("cannot be read: {error}"));
     if let Some(link) = foreign_link(path) {
-        return Err(Problem::ForeignLink(link));
+        let link = link.display();
+        return Err(
+            ConfigFault::new(format!("the link {link} belongs to another user"))
+                .hint("name the file itself with --config"),
+        );
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     match exposure(&file, path).map_err(unreadable)? {
         // It holds no secret, but says where tokens go.
         None | Some(Exposure::Readable) => {}
-        Some(exposure) => return Err(Problem::Exposed(exposure)),
+        Some(exposed) => {
+            let hint = match exposed {
+                Exposure::Writable => {
+                    "check its content, then make it writable for you only (chmod go-w)"
+                }
+                other => other.hint(),
+            };
+            return Err(ConfigFault::new(format!("it {exposed}")).hint(hint));
+        }
     }
     let mut text = String::new();
     file.take(MAX_FILE + 1)
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(Problem::TooLong);
+        return Err(ConfigFault::new(format!(
+            "it has more than {MAX_FILE} bytes"
+        )));
     }
     Ok(text)
 }
 
-/// Refuses profiles that a word could mix up: by case alone, or because one is called like another's tenant. A row goes to
-/// the tenant that its word means, so that there must be one.
-fn check_names(profiles: &[(String, Vec<Entry>)]) -> Result<(), Problem> {
-    let tenant = |entries: &[Entry]| {
-        let mut entries = entries.iter();
-        let tenant = entries.find(|entry| entry.key.name == "tenant-id");
-        tenant.map(|entry| entry.value.trim().to_lowercase())
-    };
+/// Refuses profiles that a word could mix up: by case alone, or because one has the name of another's tenant. A row goes
+/// to the tenant that its word means, so there must be one.
+fn check_names(profiles: &[(String, Values)]) -> Result<(), ConfigFault> {
+    let word = |name: &str| name.trim().to_lowercase();
+    let tenant = |values: &Values| Some(word(&values.get("tenant-id")?.to_string_lossy()));
     for (position, (name, _)) in profiles.iter().enumerate() {
-        let word = name.trim().to_lowercase();
-        if word == super::ALL_PROFILES {
-            return Err(Problem::Reserved);
+        if word(name) == ALL_PROFILES {
+            let fault =
+                ConfigFault::new("no profile can be called `all`, which means every profile");
+            return Err(fault.hint("rename it"));
         }
-        for (other_position, (other, entries)) in profiles.iter().enumerate() {
-            let is_other = other_position != position;
-            let is_same_name = other_position < position && other.trim().to_lowercase() == word;
-            if is_same_name || is_other && tenant(entries).as_ref() == Some(&word) {
-                return Err(Problem::Ambiguous(name.clone(), other.clone()));
+        for (other_position, (other, values)) in profiles.iter().enumerate() {
+            let is_same_name = other_position < position && word(other) == word(name);
+            let is_tenant = other_position != position && tenant(values) == Some(word(name));
+            if is_same_name || is_tenant {
+                let fault = format!("the name of profile {name} could mean profile {other}, too");
+                return Err(ConfigFault::new(fault).hint("rename one of them"));
             }
         }
     }
     Ok(())
 }
 
-/// Reads the settings of one table.
-fn entries(table: &Table, folder: &Path, in_profile: bool) -> Result<Vec<Entry>, Problem> {
-    table
-        .iter()
-        .map(|(name, value)| {
-            let key = known(name)?;
-            if value
-                .as_str()
-                .is_some_and(|text| is_secret_itself(key.name, text.as_ref()))
-            {
-                return Err(Problem::SecretItself(key.name));
-            }
-            let value =
-                written(key, value, folder).ok_or_else(|| Problem::NoValue(name.clone()))?;
-            Ok(Entry {
-                key,
-                value,
-                in_profile,
-            })
-        })
-        .collect()
+/// Returns every flag of every command, of one name maybe several.
+fn flags(command: &Command) -> Vec<&Arg> {
+    let inner = command.get_subcommands().flat_map(flags);
+    command.get_arguments().chain(inner).collect()
 }
 
-fn known(name: &str) -> Result<&'static Key, Problem> {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return Ok(key);
+fn values(table: &Table, root: &Command, folder: &Path) -> Result<Values, ConfigFault> {
+    let flags = flags(root);
+    let is_key = |flag: &&Arg| {
+        variable_of(flag).is_some() && !["config", "profile"].map(Some).contains(&flag.get_long())
+    };
+    let keys = || flags.iter().copied().filter(is_key);
+    let mut values = Values::new();
+    for (key, value) in table {
+        let found = keys().find(|flag| flag.get_long() == Some(key));
+        let value = match found {
+            Some(flag) => written(flag, value, folder),
+            None if SECRET_KEYS.contains(&key.as_str()) => variable_name(value),
+            None => return Err(unknown_key(key, &flags, keys().filter_map(Arg::get_long))),
+        };
+        let value =
+            value.ok_or_else(|| ConfigFault::new(format!("`{key}` has no usable value")))?;
+        let is_secret_file = ["-secret-file", "token-file", "-certificate-file"];
+        if is_secret_file.iter().any(|ending| key.ends_with(ending)) && is_secret_itself(&value) {
+            let fault = format!("`{key}` must name a file, but holds the secret itself");
+            return Err(ConfigFault::new(fault)
+                .hint("write the secret to a file that only you can read, and name that"));
+        }
+        values.insert(key.clone(), value);
     }
-    Err(if SECRETS.contains(&name) {
-        Problem::Secret(name.to_owned())
-    } else if is_flag_only(name) {
-        Problem::FlagOnly(name.to_owned())
-    } else {
-        Problem::UnknownKey(name.to_owned())
-    })
+    Ok(values)
 }
 
-/// Writes a value as the variable would hold it; the parts of a list stand between commas there.
-fn written(key: &Key, value: &Value, folder: &Path) -> Option<String> {
+fn unknown_key<'a>(key: &str, flags: &[&Arg], keys: impl Iterator<Item = &'a str>) -> ConfigFault {
+    if SECRETS.contains(&key) {
+        return ConfigFault::new(format!("`{key}`: a secret can't be written here")).hint(format!(
+            "name a file that only you can read with {key}-file, or a variable with {key}-env"
+        ));
+    }
+    if flags.iter().any(|flag| flag.get_long() == Some(key)) {
+        return ConfigFault::new(format!("`{key}` can't be set in a file"))
+            .hint(format!("type --{key} where you want it"));
+    }
+    let plain = key.to_ascii_lowercase().replace('_', "-");
+    let nearest = keys
+        .chain(SECRET_KEYS)
+        .map(|key| (strsim::damerau_levenshtein(&plain, key), key))
+        .min()
+        // Beyond a third of the word it is another word.
+        .filter(|(distance, near)| *distance <= near.len().div_ceil(3));
+    let fault = ConfigFault::new(format!("unknown setting `{key}`"));
+    match nearest {
+        Some((_, near)) => fault.hint(format!("did you mean `{near}`?")),
+        None => fault,
+    }
+}
+
+/// Returns a value as a variable would hold it: the parts of a list between commas, a path from the file's folder and not
+/// from wherever the program is started.
+fn written(flag: &Arg, value: &Value, folder: &Path) -> Option<OsString> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         Value::Boolean(yes) => yes.to_string(),
-        Value::Array(parts) if key.kind == Kind::List => {
+        Value::Array(parts) if flag.get_value_delimiter().is_some() => {
             let parts: Option<Vec<_>> = parts.iter().map(Value::as_str).collect();
             parts?.join(",")
         }
@@ -323,101 +310,24 @@ fn written(key: &Key, value: &Value, folder: &Path) -> Option<String> {
     if text.trim().is_empty() {
         return None;
     }
-    if key.kind == Kind::SecretVariable {
-        // Anything else may be the secret itself, and must not be shown.
-        let is_name = text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        return is_name.then_some(text);
-    }
-    if key.kind != Kind::Path || text == "-" {
-        return Some(text);
-    }
-    // A path is meant from where the file lies, not from wherever the program happens to be started.
-    folder.join(text).to_str().map(str::to_owned)
+    let is_path = matches!(
+        flag.get_value_hint(),
+        ValueHint::AnyPath | ValueHint::FilePath
+    );
+    Some(
+        if is_path && text != "-" && !is_secret_itself(text.as_ref()) {
+            folder.join(text).into_os_string()
+        } else {
+            text.into()
+        },
+    )
 }
 
-impl ConfigFault {
-    /// Makes the fault of a profile that is asked for where no file is.
-    pub(super) fn no_file(path: Option<&Path>, profile: &str) -> Self {
-        Self {
-            path: path.map_or_else(|| PathBuf::from(CONFIG_FILE), Path::to_owned),
-            problem: Problem::NoProfile(profile.to_owned(), Vec::new()),
-        }
-    }
-
-    /// Returns what helps.
-    pub fn hint(&self) -> Option<String> {
-        match &self.problem {
-            Problem::FlagOnly(name) => Some(format!("type --{name} where it is wanted")),
-            Problem::Secret(name) => Some(format!(
-                "name a file that only its owner can read with {name}-file, or a variable with {name}-env"
-            )),
-            Problem::SecretItself(_) => {
-                Some("write it to a file that only its owner can read, and name that".to_owned())
-            }
-            Problem::UnknownKey(name) => nearest(name).map(|near| format!("did you mean {near}?")),
-            Problem::NoProfile(_, names) if names.is_empty() => {
-                Some("write a table [profile.NAME] for it, or leave out --profile".to_owned())
-            }
-            Problem::NoProfile(_, names) => Some(format!("it has: {}", names.join(", "))),
-            Problem::Exposed(Exposure::Writable) => {
-                Some("check what is in it, then let nobody else change it (chmod go-w)".to_owned())
-            }
-            Problem::Exposed(exposure) => Some(exposure.hint().to_owned()),
-            Problem::ForeignLink(_) => Some("name the file itself".to_owned()),
-            Problem::Ambiguous(..) | Problem::Reserved => Some("rename one of them".to_owned()),
-            Problem::Unreadable(_)
-            | Problem::TooLong
-            | Problem::Syntax(_)
-            | Problem::NoValue(_)
-            | Problem::NotATable(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for ConfigFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.problem {
-            Problem::Unreadable(why) => write!(f, "config file {path} cannot be read: {why}"),
-            Problem::Exposed(exposure) => write!(f, "config file {path} {exposure}"),
-            Problem::ForeignLink(link) => write!(
-                f,
-                "config file {path}: the link {} belongs to somebody else",
-                link.display()
-            ),
-            Problem::TooLong => write!(f, "config file {path} has more than {MAX_FILE} bytes"),
-            Problem::Syntax(what) => write!(f, "config file {path} is no TOML: {what}"),
-            Problem::UnknownKey(name) => {
-                write!(f, "config file {path}: there is no setting {name}")
-            }
-            Problem::FlagOnly(name) => {
-                write!(f, "config file {path}: {name} is never read from a file")
-            }
-            Problem::Secret(name) => {
-                write!(
-                    f,
-                    "config file {path}: no secret may stand there, as in {name}"
-                )
-            }
-            Problem::SecretItself(name) => {
-                write!(
-                    f,
-                    "config file {path}: {name} is to name a file, and holds the secret itself"
-                )
-            }
-            Problem::NoValue(name) => write!(f, "config file {path}: {name} holds no value for it"),
-            Problem::NoProfile(name, _) => write!(f, "config file {path} has no profile {name}"),
-            Problem::Ambiguous(name, other) => write!(
-                f,
-                "config file {path}: the name of profile {name} could mean profile {other}, too"
-            ),
-            Problem::Reserved => write!(
-                f,
-                "config file {path}: no profile can be called `all`, which means every profile"
-            ),
-            Problem::NotATable(name) => write!(f, "config file {path}: {name} is no table"),
-        }
-    }
+/// Anything but a name may be the secret itself, and must not be shown.
+fn variable_name(value: &Value) -> Option<OsString> {
+    let name = value.as_str()?;
+    let mut bytes = name.bytes();
+    let is_name =
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then(|| name.into())
 }

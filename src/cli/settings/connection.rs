@@ -1,99 +1,118 @@
-//! Where calls go, what the service counts them by, and by whose leave they go.
+//! Where calls go, what the service counts them by, and who signs in.
 //!
-//! An address is accepted here only if the client would take it: https, or plain http to this machine, and nothing in
-//! it that could leak. The client looks again; here the message can name the flag.
+//! An address is accepted here only if the client would take it: https, or plain http to this machine, and nothing in it
+//! that could leak. One method of signing in is chosen before anything is sent, and no other is tried after it failed: a
+//! run must never act as somebody else because a secret had expired.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use url::{Host, Url};
 
-use crate::cli::args::cloud::{Cloud, Region};
-use crate::cli::args::value::Veiled;
-use crate::cli::args::{ConnectionArgs, value};
+use crate::cli::args::{Cloud, ConnectionArgs, CredentialMethod, Region, word_of};
+use crate::cli::values::{Sensitive, is_secret_itself};
 
-use super::error::SettingsError;
-use super::sign_in::{Choice, SignIn};
-use super::surroundings::Surroundings;
+use super::{Layers, Origin, SettingsError};
 
 /// Where the service is and how to sign in.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
     /// The profile of the config file that they come from.
     pub profile: Option<String>,
-    /// The address of the service; it holds no secret.
+    /// It holds no secret.
     pub api_url: Url,
     /// The cloud in the ledger's scopes: the preset's name, or `host:port` of an address that no preset knows.
     pub cloud: String,
-    /// The tenant, where one was named: a GUID in lower case, or a domain name.
+    /// A GUID or a domain name in lower case.
     pub tenant: Option<String>,
-    /// The application, where one was named, in lower case.
     pub client_id: Option<String>,
-    /// The address of the login service; it holds no secret.
+    /// It holds no secret.
     pub login_url: Url,
-    /// What tokens are asked for.
     pub api_scope: String,
     /// Certificates that are trusted besides the public ones.
     pub ca_file: Option<PathBuf>,
     /// Where a virtual machine's managed identity is asked for in place of its own address.
     pub imds_url: Option<Url>,
-    /// By which means to sign in. Where it takes a tenant or an application, that is named.
+    /// Where it takes a tenant or an application, that is named.
     pub sign_in: SignIn,
-    /// How that came to be chosen.
     pub choice: Choice,
+}
+
+/// A method of signing in, with what it needs of its own.
+#[derive(Clone, Debug)]
+pub enum SignIn {
+    Token(TokenOrigin),
+    ClientSecret(TokenOrigin),
+    Certificate(PathBuf),
+    WorkloadIdentity(PathBuf),
+    ManagedIdentity,
+    AzureCli,
+    DeviceCode,
+}
+
+/// Where a token or a secret comes from.
+#[derive(Clone, Debug)]
+pub enum TokenOrigin {
+    /// A variable, and its name.
+    Environment(SecretString, String),
+    /// Read again when it is needed again.
+    File(PathBuf),
+}
+
+/// How a method was chosen, for `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub method: CredentialMethod,
+    pub reason: String,
+    /// The methods that `auto` skipped before, and why.
+    pub skipped: Vec<(CredentialMethod, &'static str)>,
 }
 
 impl ConnectionSettings {
     pub(super) fn resolve(
-        typed: ConnectionArgs,
-        around: &Surroundings<'_>,
+        typed: &ConnectionArgs,
+        origins: &BTreeMap<String, Origin>,
+        layers: Layers<'_>,
     ) -> Result<Self, SettingsError> {
-        let scope = typed.scope;
-        // An address of which any part was typed is not mixed with parts from variables, which would win over it.
-        let is_typed = scope.cloud.is_some() || scope.region.is_some() || scope.api_url.is_some();
-        let cloud = around
-            .layered_word(
-                scope.cloud,
-                "MDE_CANCEL_CLOUD",
-                &["commercial", "gcc", "gcc-high", "dod"],
-            )?
-            .unwrap_or_default();
-        let (region, custom) = if is_typed {
-            (scope.region, typed_address(scope.api_url.as_ref())?)
-        } else {
-            let regions = &["us", "eu", "uk", "au", "swa", "ina", "aea"];
-            let region = around.layered_word(None, "MDE_CANCEL_REGION", regions)?;
-            (region, variable_address(around)?)
+        let flags = Flags {
+            typed,
+            origins,
+            layers,
         };
-        let (api_url, label, cloud) = match custom {
-            // A host of the service that was typed out is still the service: its calls must be counted with those of
-            // the preset, and it takes the preset's tokens.
+        let (api_url, label, cloud) = match &typed.api_url {
+            // A host of the service that is typed out is still the service: its calls must be counted with those of the
+            // preset, and it takes the preset's tokens.
             Some(url) => {
-                let known = known_cloud(&url, cloud);
-                let label =
-                    known.map_or_else(|| host_and_port(&url), |known| known.as_str().to_owned());
-                (url, label, known.unwrap_or(cloud))
+                let url = flags.address(url, "api_url")?;
+                let known = known_cloud(&url, typed.cloud);
+                let label = known.map_or_else(|| host_and_port(&url), word_of);
+                (url, label, known.unwrap_or(typed.cloud))
             }
-            None => (preset(cloud, region)?, cloud.as_str().to_owned(), cloud),
+            None => (
+                preset(typed.cloud, typed.region)?,
+                word_of(typed.cloud),
+                typed.cloud,
+            ),
         };
-        let (sign_in, choice) = SignIn::resolve(&typed.sign_in, around)?;
-        let profile = around.config.as_ref().and_then(|config| config.profile());
+        let (sign_in, choice) = flags.sign_in()?;
         let settings = Self {
-            profile: profile.map(str::to_owned),
+            profile: layers.profile.map(str::to_owned),
             api_url,
             cloud: label,
-            tenant: around.layered(scope.tenant_id, "AZURE_TENANT_ID", value::tenant)?,
-            client_id: around.layered(scope.client_id, "AZURE_CLIENT_ID", value::client)?,
-            login_url: login_address(typed.sign_in.login_url.as_ref(), cloud, around)?,
-            api_scope: around
-                .layered(
-                    typed.sign_in.api_scope,
-                    "MDE_CANCEL_API_SCOPE",
-                    value::api_scope,
-                )?
+            tenant: typed.tenant_id.clone(),
+            client_id: typed.client_id.clone(),
+            login_url: match &typed.login_url {
+                Some(url) => flags.address(url, "login_url")?,
+                None => login_url(cloud)?,
+            },
+            api_scope: typed
+                .api_scope
+                .clone()
                 .unwrap_or_else(|| default_scope(cloud).to_owned()),
-            ca_file: around.layered_path(typed.sign_in.ca_file, "MDE_CANCEL_CA_FILE"),
-            imds_url: imds_address(around)?,
+            ca_file: typed.ca_file.clone(),
+            imds_url: imds_url(layers)?,
             sign_in,
             choice,
         };
@@ -101,7 +120,7 @@ impl ConnectionSettings {
         Ok(settings)
     }
 
-    /// Refuses a means of signing in that does not know for whom.
+    /// Refuses a method of signing in that doesn't know for whom.
     fn check_parties(&self) -> Result<(), SettingsError> {
         let needs_app = matches!(
             self.sign_in,
@@ -110,16 +129,252 @@ impl ConnectionSettings {
                 | SignIn::WorkloadIdentity(_)
                 | SignIn::DeviceCode
         );
-        let means = self.choice.means.as_str();
-        if needs_app && self.tenant.is_none() {
-            let what = "a tenant: give --tenant-id or set AZURE_TENANT_ID";
-            return Err(SettingsError::Incomplete { means, what });
+        let what = match (&self.tenant, &self.client_id) {
+            (None, _) if needs_app => "a tenant: use --tenant-id or set AZURE_TENANT_ID",
+            (_, None) if needs_app => "an app: use --client-id or set AZURE_CLIENT_ID",
+            _ => return Ok(()),
+        };
+        Err(incomplete(self.choice.method, what))
+    }
+}
+
+fn incomplete(method: CredentialMethod, what: &'static str) -> SettingsError {
+    SettingsError::Incomplete {
+        method: word_of(method),
+        what,
+    }
+}
+
+/// The connection flags and where each comes from.
+struct Flags<'a> {
+    typed: &'a ConnectionArgs,
+    origins: &'a BTreeMap<String, Origin>,
+    layers: Layers<'a>,
+}
+
+impl Flags<'_> {
+    fn origin(&self, id: &str) -> &Origin {
+        self.origins.get(id).unwrap_or(&Origin::Default)
+    }
+
+    fn address(&self, text: &Sensitive, id: &str) -> Result<Url, SettingsError> {
+        let is_login = id == "login_url";
+        let origin = self.origin(id).to_string();
+        let text = text.expose();
+        // Azure's own tools take the bare host of a login service, too.
+        let bare = text
+            .to_str()
+            .filter(|text| is_login && !text.contains("://"));
+        match bare {
+            Some(host) => check_address(format!("https://{host}").as_ref(), &origin),
+            None => check_address(text, &origin),
         }
-        if needs_app && self.client_id.is_none() {
-            let what = "an application: give --client-id or set AZURE_CLIENT_ID";
-            return Err(SettingsError::Incomplete { means, what });
+    }
+
+    fn sign_in(&self) -> Result<(SignIn, Choice), SettingsError> {
+        use CredentialMethod as Method;
+        let choice = self.choose()?;
+        let method = choice.method;
+        let sign_in = match method {
+            Method::Token => SignIn::Token(self.token()?.ok_or_else(|| {
+                incomplete(method, "a token: set MDE_CANCEL_TOKEN or use --token-file")
+            })?),
+            Method::ClientSecret => {
+                SignIn::ClientSecret(self.client_secret()?.ok_or_else(|| {
+                    incomplete(
+                        method,
+                        "a secret: set AZURE_CLIENT_SECRET or use --client-secret-file",
+                    )
+                })?)
+            }
+            Method::Certificate => {
+                let file = &self.typed.client_certificate_file;
+                let file = self.path(file.as_ref(), "client_certificate_file")?;
+                SignIn::Certificate(file.ok_or_else(|| {
+                    incomplete(
+                        method,
+                        "a PEM file with certificate and key: use --client-certificate-file or set AZURE_CLIENT_CERTIFICATE_PATH",
+                    )
+                })?)
+            }
+            Method::WorkloadIdentity => {
+                let file = &self.typed.federated_token_file;
+                let file = self.path(file.as_ref(), "federated_token_file")?;
+                SignIn::WorkloadIdentity(file.ok_or_else(|| {
+                    incomplete(
+                        method,
+                        "a federated token: use --federated-token-file or set AZURE_FEDERATED_TOKEN_FILE",
+                    )
+                })?)
+            }
+            Method::ManagedIdentity => SignIn::ManagedIdentity,
+            Method::AzureCli => SignIn::AzureCli,
+            Method::DeviceCode => SignIn::DeviceCode,
+            Method::Auto => return Err(SettingsError::NoToken),
+        };
+        Ok((sign_in, choice))
+    }
+
+    /// Chooses the method: the one that is typed; the one whose file a flag names; the one that a variable or the config
+    /// file names; else the first that is set up. A person is asked only where that was said: nobody watches a timer.
+    fn choose(&self) -> Result<Choice, SettingsError> {
+        use CredentialMethod as Method;
+        let named = self.typed.credential;
+        let origin = self.origin("credential");
+        let is_typed = |id: &str| matches!(self.origin(id), Origin::Flag(_));
+        let by_file = [
+            ("token_file", Method::Token),
+            ("client_secret_file", Method::ClientSecret),
+            ("client_certificate_file", Method::Certificate),
+            ("federated_token_file", Method::WorkloadIdentity),
+        ];
+        let by_file = by_file.into_iter().find(|(id, _)| is_typed(id));
+        let chosen = match by_file {
+            Some((id, method)) if named == Method::Auto || !is_typed("credential") => {
+                Some((method, self.origin(id)))
+            }
+            _ if named != Method::Auto => Some((named, origin)),
+            _ => None,
+        };
+        if let Some((method, origin)) = chosen {
+            return Ok(Choice {
+                method,
+                reason: origin.to_string(),
+                skipped: Vec::new(),
+            });
         }
-        Ok(())
+        let mut skipped = Vec::new();
+        for method in [
+            Method::Token,
+            Method::ClientSecret,
+            Method::Certificate,
+            Method::WorkloadIdentity,
+            Method::ManagedIdentity,
+            Method::AzureCli,
+        ] {
+            match self.detect(method) {
+                Ok(reason) => {
+                    return Ok(Choice {
+                        method,
+                        reason,
+                        skipped,
+                    });
+                }
+                Err(why_not) => skipped.push((method, why_not)),
+            }
+        }
+        Err(SettingsError::NoToken)
+    }
+
+    /// Says which setting shows that a method is set up, or why it seems not to be.
+    fn detect(&self, method: CredentialMethod) -> Result<String, &'static str> {
+        use CredentialMethod as Method;
+        let is_set = |name: &str| self.layers.variable(name).map(|_| name.to_owned());
+        let by = |id: &str| self.origins.get(id).map(ToString::to_string);
+        let by_key = |key: &str| {
+            let (_, origin) = self.layers.config(key)?;
+            Some(origin.to_string())
+        };
+        match method {
+            Method::Token => is_set("MDE_CANCEL_TOKEN")
+                .or_else(|| by("token_file"))
+                .or_else(|| by_key("token-env"))
+                .ok_or("there is no MDE_CANCEL_TOKEN and no token file"),
+            Method::ClientSecret => is_set("AZURE_CLIENT_SECRET")
+                .or_else(|| by("client_secret_file"))
+                .or_else(|| by_key("client-secret-env"))
+                .ok_or("there is no AZURE_CLIENT_SECRET and no secret file"),
+            Method::Certificate => {
+                by("client_certificate_file").ok_or("there is no certificate file")
+            }
+            Method::WorkloadIdentity => {
+                by("federated_token_file").ok_or("there is no federated token file")
+            }
+            // A virtual machine's has no setting; asking for it off Azure would only cost time.
+            Method::ManagedIdentity => is_set("IDENTITY_ENDPOINT")
+                .ok_or("IDENTITY_ENDPOINT is not set; on a virtual machine, name the method"),
+            Method::AzureCli => self
+                .has_az()
+                .then(|| "az is on PATH".to_owned())
+                .ok_or("az is not on PATH"),
+            Method::DeviceCode | Method::Auto => Err("it must be named"),
+        }
+    }
+
+    fn has_az(&self) -> bool {
+        let names: &[&str] = if cfg!(windows) {
+            &["az.cmd", "az.exe"]
+        } else {
+            &["az"]
+        };
+        let path = self.layers.variable("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .any(|folder| names.iter().any(|name| folder.join(name).is_file()))
+    }
+
+    fn token(&self) -> Result<Option<TokenOrigin>, SettingsError> {
+        let is_set = self.layers.variable("MDE_CANCEL_TOKEN").is_some();
+        if is_set && matches!(self.origin("token_file"), Origin::Variable(_)) {
+            return Err(SettingsError::TwoTokens);
+        }
+        let file = self.typed.token_file.as_ref();
+        self.secret("MDE_CANCEL_TOKEN", (file, "token_file"), "token-env")
+    }
+
+    fn client_secret(&self) -> Result<Option<TokenOrigin>, SettingsError> {
+        let file = self.typed.client_secret_file.as_ref();
+        let key = "client-secret-env";
+        self.secret("AZURE_CLIENT_SECRET", (file, "client_secret_file"), key)
+    }
+
+    /// Finds a secret: in the file that a flag names, its variable, the file that a variable names, the variable or the
+    /// file that the config file names.
+    fn secret(
+        &self,
+        variable: &str,
+        (file, id): (Option<&Sensitive>, &str),
+        key: &str,
+    ) -> Result<Option<TokenOrigin>, SettingsError> {
+        let value = |name: &str| -> Result<Option<TokenOrigin>, SettingsError> {
+            let Some(text) = self.layers.sources.variable(name) else {
+                return Ok(None);
+            };
+            let text = text.into_string().map_err(|_| SettingsError::NotText {
+                origin: Origin::Variable(name.to_owned()),
+            })?;
+            Ok(Some(TokenOrigin::Environment(
+                SecretString::from(text),
+                name.to_owned(),
+            )))
+        };
+        let file = || Ok(self.path(file, id)?.map(TokenOrigin::File));
+        let of_config = self.layers.config(key);
+        match self.origin(id) {
+            Origin::Flag(_) => file(),
+            _ if self.layers.variable(variable).is_some() => value(variable),
+            Origin::Variable(_) => file(),
+            _ => match of_config {
+                Some((name, _)) => match value(&name.to_string_lossy())? {
+                    None => file(),
+                    found => Ok(found),
+                },
+                None => file(),
+            },
+        }
+    }
+
+    fn path(&self, text: Option<&Sensitive>, id: &str) -> Result<Option<PathBuf>, SettingsError> {
+        let Some(text) = text.map(Sensitive::expose) else {
+            return Ok(None);
+        };
+        let origin = self.origin(id).to_string();
+        if text.is_empty() {
+            return Err(SettingsError::EmptyPath { origin });
+        }
+        if is_secret_itself(text) {
+            return Err(SettingsError::SecretItself { origin });
+        }
+        Ok(Some(PathBuf::from(text)))
     }
 }
 
@@ -133,75 +388,44 @@ fn default_scope(cloud: Cloud) -> &'static str {
     }
 }
 
-fn login_address(
-    typed: Option<&Veiled>,
-    cloud: Cloud,
-    around: &Surroundings<'_>,
-) -> Result<Url, SettingsError> {
-    if let Some(typed) = typed {
-        return check_address(typed.expose(), "--login-url");
-    }
-    let name = "AZURE_AUTHORITY_HOST";
-    if let Some(text) = around.text(name)? {
-        // Azure's own tools take the bare host, too.
-        let text = if text.contains("://") {
-            text
-        } else {
-            format!("https://{text}")
-        };
-        return check_address(text.as_ref(), name);
-    }
-    let address = match cloud {
+fn login_url(cloud: Cloud) -> Result<Url, SettingsError> {
+    known_address(match cloud {
         Cloud::Commercial | Cloud::Gcc => "https://login.microsoftonline.com",
         Cloud::GccHigh | Cloud::Dod => "https://login.microsoftonline.us",
-    };
-    Url::parse(address).map_err(|_| SettingsError::Address { origin: "--cloud" })
+    })
 }
 
-fn imds_address(around: &Surroundings<'_>) -> Result<Option<Url>, SettingsError> {
+fn imds_url(layers: Layers<'_>) -> Result<Option<Url>, SettingsError> {
     let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-    around
-        .variable(name)
-        .map(|text| check_address(&text, name))
-        .transpose()
+    let text = layers.variable(name);
+    text.map(|text| check_address(&text, name)).transpose()
 }
 
 fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, SettingsError> {
-    let address = match (cloud, region) {
-        (Cloud::Commercial, None) => "https://api.security.microsoft.com".to_owned(),
+    known_address(match (cloud, region) {
+        (Cloud::Commercial, None) => "https://api.security.microsoft.com",
         (Cloud::Commercial, Some(region)) => {
-            format!("https://{}.api.security.microsoft.com", region.as_str())
+            let region = word_of(region);
+            return known_address(&format!("https://{region}.api.security.microsoft.com"));
         }
-        (Cloud::Gcc, None) => "https://api-gcc.securitycenter.microsoft.us".to_owned(),
-        (Cloud::GccHigh | Cloud::Dod, None) => {
-            "https://api-gov.securitycenter.microsoft.us".to_owned()
-        }
+        (Cloud::Gcc, None) => "https://api-gcc.securitycenter.microsoft.us",
+        (Cloud::GccHigh | Cloud::Dod, None) => "https://api-gov.securitycenter.microsoft.us",
         (cloud, Some(region)) => {
             return Err(SettingsError::RegionElsewhere {
-                region: region.as_str(),
-                cloud: cloud.as_str(),
+                region: word_of(region),
+                cloud: word_of(cloud),
             });
         }
-    };
-    Url::parse(&address).map_err(|_| SettingsError::Address { origin: "--cloud" })
+    })
 }
 
-fn typed_address(typed: Option<&Veiled>) -> Result<Option<Url>, SettingsError> {
-    typed
-        .map(|text| check_address(text.expose(), "--api-url"))
-        .transpose()
+fn known_address(text: &str) -> Result<Url, SettingsError> {
+    check_address(text.as_ref(), "--cloud")
 }
 
-fn variable_address(around: &Surroundings<'_>) -> Result<Option<Url>, SettingsError> {
-    let name = "MDE_CANCEL_API_URL";
-    around
-        .raw(name)
-        .map(|text| check_address(&text, name))
-        .transpose()
-}
-
-fn check_address(text: &OsStr, origin: &'static str) -> Result<Url, SettingsError> {
-    let wrong = || SettingsError::Address { origin };
+fn check_address(text: &OsStr, origin: &str) -> Result<Url, SettingsError> {
+    let origin = || origin.to_owned();
+    let wrong = || SettingsError::Address { origin: origin() };
     let text = text.to_str().ok_or_else(wrong)?;
     let mut url = Url::parse(text.trim()).map_err(|_| wrong())?;
     // A name with a dot at its end is the same host, whose calls are counted together.
@@ -223,11 +447,11 @@ fn check_address(text: &OsStr, origin: &'static str) -> Result<Url, SettingsErro
         || url.query().is_some()
         || url.fragment().is_some();
     if has_surplus {
-        return Err(SettingsError::AddressSurplus { origin });
+        return Err(SettingsError::AddressSurplus { origin: origin() });
     }
     if url.scheme() == "http" && !is_loopback {
         return Err(SettingsError::PlainHttp {
-            origin,
+            origin: origin(),
             host: host.to_string(),
         });
     }
@@ -246,7 +470,7 @@ fn known_cloud(url: &Url, cloud: Cloud) -> Option<Cloud> {
         | "api-uk.securitycenter.microsoft.com"
         | "api-au.securitycenter.microsoft.com" => Cloud::Commercial,
         "api-gcc.securitycenter.microsoft.us" => Cloud::Gcc,
-        // Two clouds share this host, so the address alone does not tell them apart.
+        // Two clouds share this host, so the address alone doesn't tell them apart.
         "api-gov.securitycenter.microsoft.us" if cloud == Cloud::Dod => Cloud::Dod,
         "api-gov.securitycenter.microsoft.us" => Cloud::GccHigh,
         _ if host.ends_with(".api.security.microsoft.com") => Cloud::Commercial,

@@ -4,16 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::args::ReportArgs;
 use crate::input::Input;
+use crate::model::RunId;
 use crate::platform::is_same_file;
 use crate::report::ReportFormat;
 use crate::store::state_file;
 
-use super::connection::ConnectionSettings;
-use super::error::SettingsError;
-use super::sign_in::{SignIn, TokenOrigin};
-use super::surroundings::Surroundings;
+use super::{ConnectionSettings, SettingsError, SignIn, TokenOrigin};
 
 /// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,28 +47,6 @@ impl NamedFile {
 }
 
 impl OutputPaths {
-    /// Resolves those of a new run.
-    pub(super) fn resolve(
-        typed: ReportArgs,
-        around: &Surroundings<'_>,
-    ) -> Result<Self, SettingsError> {
-        let mut paths = Self {
-            reports: typed.reports,
-            follow_up: typed.follow_up,
-            metrics_file: typed.metrics_file,
-        };
-        if paths.reports.is_empty() {
-            paths
-                .reports
-                .extend(around.raw("MDE_CANCEL_REPORT").map(PathBuf::from));
-        }
-        let or_else =
-            |typed: Option<PathBuf>, name| typed.or_else(|| around.layered_path(None, name));
-        paths.follow_up = or_else(paths.follow_up, "MDE_CANCEL_FOLLOW_UP");
-        paths.metrics_file = or_else(paths.metrics_file, "MDE_CANCEL_METRICS_FILE");
-        paths.checked()
-    }
-
     /// Refuses what cannot be written there.
     pub(super) fn checked(self) -> Result<Self, SettingsError> {
         for path in &self.reports {
@@ -128,9 +103,6 @@ impl OutputPaths {
     }
 
     /// Refuses an output that would overwrite a file of `kept`, or another output.
-    ///
-    /// # Errors
-    /// Returns which two are one file.
     pub fn check(&self, kept: &[NamedFile]) -> Result<(), SettingsError> {
         let mut taken: Vec<_> = kept.to_vec();
         for output in self.files() {
@@ -167,6 +139,17 @@ pub(super) fn check_follow_up(path: &Path) -> Result<(), SettingsError> {
         Err(SettingsError::FollowUpFormat {
             path: path.to_owned(),
         })
+    }
+}
+
+/// Returns where a run writes if nothing is named: a CSV report in the current folder, whose name says where nothing of it
+/// is real.
+pub fn default_outputs(run: RunId, is_sandbox: bool) -> OutputPaths {
+    let mark = if is_sandbox { "SANDBOX-" } else { "" };
+    let name = format!("mde-cancel-{mark}{run}.csv");
+    OutputPaths {
+        reports: vec![Path::new(".").join(name)],
+        ..OutputPaths::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::{CommandSettings, ConfigLayer, SignIn, TokenOrigin};
+use mde_cancel::cli::settings::{CommandSettings, ConfigFile, ShownSetting, SignIn, TokenOrigin};
 
 use crate::support::write_config;
 
@@ -32,10 +32,10 @@ impl File {
         self.folder.path().join("mde-cancel.toml")
     }
 
-    fn fault(&self, profile: Option<&str>) -> (String, Option<String>) {
-        let fault = ConfigLayer::load(&self.path(), profile).unwrap_err();
+    fn fault(&self) -> (String, Option<String>) {
+        let fault = ConfigFile::load(&self.path()).unwrap_err();
         let path = self.path().display().to_string();
-        (fault.to_string().replace(&path, "FILE"), fault.hint())
+        (fault.to_string().replace(&path, "FILE"), fault.hint)
     }
 }
 
@@ -48,15 +48,15 @@ fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default
             .config(file.path())
             .variable("MDE_CANCEL_STOP_AFTER", variable)
             .run();
-        let comment = run.comment.unwrap_or_default();
-        (run.stop_after.unwrap_or_default().as_secs(), comment)
+        let comment = run.args.plan.comment.unwrap_or_default();
+        (run.args.stop_after.unwrap_or_default().as_secs(), comment)
     };
     let top = |seconds| (seconds, "top".to_owned());
     assert_eq!(settings("", ""), top(5));
     assert_eq!(settings("--profile p", ""), top(6));
     assert_eq!(settings("--profile p", "7s"), top(7));
     assert_eq!(settings("--profile p --stop-after 8s", "7s"), top(8));
-    assert_eq!(service("").run().stop_after, None);
+    assert_eq!(service("").run().args.stop_after, None);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
     for (variable, value, flag) in VARIABLES {
         let key = flag.trim_start_matches("--");
         let file = File::of(&format!("{key} = {value:?}\n"));
-        let layer = ConfigLayer::load(&file.path(), None);
+        let layer = ConfigFile::load(&file.path());
         assert!(layer.is_ok(), "{variable}: {layer:?}");
     }
 }
@@ -74,8 +74,8 @@ fn lists_numbers_and_yes_are_written_as_toml_has_them() {
     let file = File::of("quota = [\"3/1m\", \"30/1h\"]\nmax-failures = 3\nno-verify = true\n");
     let run = service("").config(file.path()).run();
     assert_eq!(run.allowance.cancel.to_string(), "3/1m, 30/1h");
-    assert_eq!(format!("{:?}", run.max_failures), "Some(Count(3))");
-    assert_eq!(format!("{:?}", run.verify), "Skip");
+    assert_eq!(format!("{:?}", run.args.max_failures), "Some(Count(3))");
+    assert!(run.args.no_verify);
 }
 
 #[test]
@@ -163,81 +163,73 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
     for (text, told, hint) in [
         (
             "tenant_id = \"x\"",
-            "config file FILE: there is no setting tenant_id",
-            Some("did you mean tenant-id?"),
+            "FILE: unknown setting `tenant_id`",
+            Some("did you mean `tenant-id`?"),
         ),
-        (
-            "xyzzy = 1",
-            "config file FILE: there is no setting xyzzy",
-            None,
-        ),
+        ("xyzzy = 1", "FILE: unknown setting `xyzzy`", None),
         (
             "yes = true",
-            "config file FILE: yes is never read from a file",
-            Some("type --yes where it is wanted"),
+            "FILE: `yes` can\'t be set in a file",
+            Some("type --yes where you want it"),
         ),
         (
             "allow-protected = \"Unisolate\"",
-            "config file FILE: allow-protected is never read from a file",
-            Some("type --allow-protected where it is wanted"),
+            "FILE: `allow-protected` can\'t be set in a file",
+            Some("type --allow-protected where you want it"),
         ),
         (
             "timeout = \"5s\"",
-            "config file FILE: timeout is never read from a file",
-            Some("type --timeout where it is wanted"),
+            "FILE: `timeout` can\'t be set in a file",
+            Some("type --timeout where you want it"),
         ),
         (
             "[profile.p]\nid-column = \"Key\"",
-            "config file FILE: id-column is never read from a file",
-            Some("type --id-column where it is wanted"),
+            "FILE: `id-column` can\'t be set in a file",
+            Some("type --id-column where you want it"),
         ),
         (
             "no-precheck = true",
-            "config file FILE: no-precheck is never read from a file",
-            Some("type --no-precheck where it is wanted"),
+            "FILE: `no-precheck` can\'t be set in a file",
+            Some("type --no-precheck where you want it"),
         ),
         (
             "[profile.p]\ntype = \"Isolate\"",
-            "config file FILE: type is never read from a file",
-            Some("type --type where it is wanted"),
+            "FILE: `type` can\'t be set in a file",
+            Some("type --type where you want it"),
         ),
         (
             "client-secret = \"s3cr3t-marker\"",
-            "config file FILE: no secret may stand there, as in client-secret",
+            "FILE: `client-secret`: a secret can't be written here",
             Some(
-                "name a file that only its owner can read with client-secret-file, or a variable with client-secret-env",
+                "name a file that only you can read with client-secret-file, or a variable with client-secret-env",
             ),
         ),
         (
             "[profile.p]\ntoken = \"s3cr3t-marker\"",
-            "config file FILE: no secret may stand there, as in token",
+            "FILE: `token`: a secret can't be written here",
             Some(
-                "name a file that only its owner can read with token-file, or a variable with token-env",
+                "name a file that only you can read with token-file, or a variable with token-env",
             ),
         ),
         (
             "token-env = \"s3cr3t-marker\"",
-            "config file FILE: token-env holds no value for it",
+            "FILE: `token-env` has no usable value",
             None,
         ),
         (
             "stop-after = 1.5",
-            "config file FILE: stop-after holds no value for it",
+            "FILE: `stop-after` has no usable value",
             None,
         ),
         (
             "stop-after = \" \"",
-            "config file FILE: stop-after holds no value for it",
+            "FILE: `stop-after` has no usable value",
             None,
         ),
-        ("profile = 1", "config file FILE: profile is no table", None),
-        (
-            "[profile]\np = 1",
-            "config file FILE: profile.p is no table",
-            None,
-        ),
+        ("profile = 1", "FILE: `profile` is not a table", None),
+        ("[profile]\np = 1", "FILE: `profile.p` is not a table", None),
     ] {
-        let (complaint, help) = File::of(text).fault(None);
+        let (complaint, help) = File::of(text).fault();
         assert_eq!(
             (complaint.as_str(), help.as_deref()),
             (told, hint),
@@ -245,16 +237,17 @@ fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
         );
     }
     let broken = File::of("stop-after = \"5s\"\nclient-secret = s3cr3t-marker\n")
-        .fault(None)
+        .fault()
         .0;
-    assert!(
-        broken.starts_with("config file FILE is no TOML: line 2: "),
-        "{broken}"
-    );
+    assert!(broken.starts_with("FILE: not TOML: line 2: "), "{broken}");
     assert!(!broken.contains(MARKER), "{broken}");
-    let named = File::of("[profile.a]\n[profile.b]\n").fault(Some("c"));
-    assert_eq!(named.0, "config file FILE has no profile c");
-    assert_eq!(named.1.as_deref(), Some("it has: a, b"));
+    let two = File::of("[profile.a]\n[profile.b]\n");
+    let complaint = service("--profile c").config(two.path()).complaint().1;
+    let path = two.path().display().to_string();
+    assert_eq!(
+        complaint.replace(&path, "FILE"),
+        "error: FILE: there is no profile c\nhint: it has: a, b\n"
+    );
 }
 
 #[test]
@@ -267,8 +260,7 @@ fn a_value_that_cannot_be_read_is_told_with_key_profile_and_file() {
         (
             2,
             format!(
-                "error: `fast` in {place} cannot be used\n\
-                 caused by: it is not a duration, for example 30s, 1h30m, 7d or 2w\n"
+                "error: `fast` in {place} cannot be used: expected a duration such as 30s, 1h30m, 7d or 2w\n"
             )
         )
     );
@@ -281,11 +273,17 @@ fn a_file_that_was_named_must_be_there_and_one_that_was_not_need_not() {
     let (code, complaint) = service("--config no-such-folder/x.toml").complaint();
     assert_eq!(code, 2);
     assert!(
-        complaint.starts_with("error: config file no-such-folder/x.toml cannot be read: "),
+        complaint.starts_with("error: no-such-folder/x.toml: cannot be read: "),
         "{complaint}"
     );
     let (_, complaint) = service("--profile p").config(&nowhere).complaint();
-    assert!(complaint.contains("has no profile p"), "{complaint}");
+    assert!(complaint.contains("there is no profile p"), "{complaint}");
+}
+
+/// Returns the secrets among what is shown, by their variables.
+fn secrets(shown: &[ShownSetting]) -> Vec<&str> {
+    let secrets = shown.iter().filter(|shown| shown.value == "[redacted]");
+    secrets.map(|shown| shown.key.as_str()).collect()
 }
 
 #[test]
@@ -301,7 +299,7 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
         panic!("not shown");
     };
     let of = |key: &str| {
-        let found = shown.settings.iter().find(|shown| shown.key == key);
+        let found = shown.iter().find(|shown| shown.key == key);
         let found = found.unwrap_or_else(|| panic!("{key} is not shown"));
         (found.value.as_str(), found.origin.as_str())
     };
@@ -320,13 +318,17 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
         )
     );
     assert_eq!(of("verify-timeout"), ("2m", "default"));
-    assert!(shown.secrets.is_empty(), "a profile reads none of them");
+    assert_eq!(
+        secrets(&shown),
+        Vec::<&str>::new(),
+        "a profile reads none of them"
+    );
     assert!(!format!("{shown:?}").contains(MARKER));
     let bare = typing("config show").variable("MDE_CANCEL_TOKEN", MARKER);
     let CommandSettings::ConfigShow(bare) = bare.resolve().unwrap().command else {
         panic!("not shown");
     };
-    assert_eq!(bare.secrets, ["MDE_CANCEL_TOKEN"]);
+    assert_eq!(secrets(&bare), ["MDE_CANCEL_TOKEN"]);
     assert!(!format!("{bare:?}").contains(MARKER));
 }
 
@@ -396,11 +398,7 @@ fn where_any_part_of_the_address_is_typed_variables_say_nothing_of_it() {
     let CommandSettings::ConfigShow(shown) = typed.resolve().unwrap().command else {
         panic!("not shown");
     };
-    let url = shown
-        .settings
-        .iter()
-        .find(|shown| shown.key == "api-url")
-        .unwrap();
+    let url = shown.iter().find(|shown| shown.key == "api-url").unwrap();
     assert_eq!(
         (url.value.as_str(), url.origin.as_str()),
         ("the cloud's", "default")
@@ -424,7 +422,7 @@ fn past_runs_are_shown_in_spite_of_a_broken_file_that_nobody_named() {
     for command in ["runs", "report"] {
         let settings = typing(command).config(broken.path()).resolve().unwrap();
         let told = settings.left_out.unwrap().to_string();
-        assert!(told.contains("is no TOML"), "{command}: {told}");
+        assert!(told.contains("not TOML"), "{command}: {told}");
     }
     let named = broken.path().display().to_string();
     for command in [
@@ -474,19 +472,15 @@ fn the_shown_defaults_are_the_documented_ones() {
     root.build();
     let run = root.find_subcommand("run").unwrap();
     let mut compared = 0;
-    for setting in &shown.settings {
+    for setting in &shown {
         let flag = run
             .get_arguments()
-            .find(|flag| flag.get_long() == Some(setting.key));
-        let help = flag
-            .and_then(|flag| flag.get_help())
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        if let Some((_, rest)) = help.split_once("[default: ") {
-            let documented = rest.split(']').next().unwrap();
-            assert_eq!(setting.value, documented, "{}", setting.key);
-            compared += 1;
-        }
+            .find(|flag| flag.get_long() == Some(&setting.key));
+        let Some(documented) = flag.and_then(super::help::documented_default) else {
+            continue;
+        };
+        assert_eq!(setting.value, documented, "{}", setting.key);
+        compared += 1;
     }
     assert!(compared >= 8, "{compared}");
 }
@@ -572,7 +566,7 @@ fn what_a_profile_lacks_is_asked_for_with_the_variables_that_were_not_read() {
         (
             2,
             "error: there is nothing to sign in with\n\
-             hint: with --profile, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET are not read: write what it takes into the profile\n"
+             hint: with --profile, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET are not read: write what is needed into the profile\n"
         )
     );
 }
@@ -583,8 +577,11 @@ fn every_variable_of_a_connection_is_among_those_that_a_profile_silences() {
     let group = mde_cancel::cli::args::ConnectionArgs::augment_args(Command::new(""));
     let mut named = 0;
     for flag in group.get_arguments() {
-        let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-        let Some((_, text_behind)) = help.split_once("[env: ") else {
+        let help = flag
+            .get_long_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let Some((_, text_behind)) = help.rsplit_once("[env: ") else {
             continue;
         };
         let name = text_behind.split(']').next().unwrap();
@@ -594,7 +591,7 @@ fn every_variable_of_a_connection_is_among_those_that_a_profile_silences() {
             named += 1;
         }
     }
-    assert_eq!(named, 10);
+    assert_eq!(named, 12);
 }
 
 #[test]
@@ -614,7 +611,7 @@ fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
             "no profile can be called `all`",
         ),
     ] {
-        let complaint = File::of(&text).fault(None).0;
+        let complaint = File::of(&text).fault().0;
         assert!(complaint.contains(told), "{text}: {complaint}");
     }
     // Called like its own tenant, or two apps of one tenant that are used one at a time.
@@ -622,10 +619,7 @@ fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
         format!("[profile.\"contoso.example\"]\n{contoso}"),
         format!("[profile.a]\n{contoso}[profile.b]\n{contoso}"),
     ] {
-        assert!(
-            ConfigLayer::load(&File::of(&text).path(), None).is_ok(),
-            "{text}"
-        );
+        assert!(ConfigFile::load(&File::of(&text).path()).is_ok(), "{text}");
     }
     let none = service("--profile all")
         .config(File::of("").path())
@@ -651,7 +645,7 @@ fn a_file_that_others_may_change_or_own_is_not_obeyed() {
         (0o666, Some("can be changed by others")),
     ] {
         file.set_mode(mode);
-        let loaded = ConfigLayer::load(&file.path(), None).map_err(|fault| fault.to_string());
+        let loaded = ConfigFile::load(&file.path()).map_err(|fault| fault.to_string());
         match told {
             None => assert!(loaded.is_ok(), "{mode:o}: {loaded:?}"),
             Some(told) => assert!(loaded.unwrap_err().ends_with(told), "{mode:o}"),
@@ -667,18 +661,13 @@ fn a_file_that_others_may_change_or_own_is_not_obeyed() {
     file.set_mode(0o644);
     let link = file.folder.path().join("link.toml");
     std::os::unix::fs::symlink(file.path(), &link).unwrap();
-    assert!(ConfigLayer::load(&link, None).is_ok());
+    assert!(ConfigFile::load(&link).is_ok());
     // Only the superuser can give files away.
     if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
-        let told = ConfigLayer::load(&link, None).unwrap_err().to_string();
-        assert!(
-            told.contains("link.toml belongs to somebody else"),
-            "{told}"
-        );
+        let told = ConfigFile::load(&link).unwrap_err().to_string();
+        assert!(told.contains("link.toml belongs to another user"), "{told}");
         std::os::unix::fs::chown(file.path(), Some(65_534), None).unwrap();
-        let told = ConfigLayer::load(&file.path(), None)
-            .unwrap_err()
-            .to_string();
+        let told = ConfigFile::load(&file.path()).unwrap_err().to_string();
         assert!(
             told.contains("belongs to another user (uid 65534)"),
             "{told}"

@@ -9,15 +9,16 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
             typing("run --yes a.csv"),
             2,
             "error: there is nothing to sign in with\n\
-             hint: for an app: --tenant-id, --client-id and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH\n\
-             hint: for a token that you have: MDE_CANCEL_TOKEN or --token-file; else choose a --credential\n\
+             hint: as an app, use --tenant-id and --client-id with AZURE_CLIENT_SECRET or --client-secret-file\n\
+             hint: with a token of your own, set MDE_CANCEL_TOKEN or use --token-file\n\
+             hint: as yourself, use --credential azure-cli or device-code\n\
              hint: to try it without a tenant, use --sandbox\n",
         ),
         (
             typing("preview a.csv"),
             2,
-            "error: there is nothing to sign in with, and without that no states can be read\n\
-             hint: give what a run would take: an app with a secret or certificate, a token, or a --credential\n\
+            "error: there is nothing to sign in with, so the actions' status can't be read\n\
+             hint: sign in as for `run`: with an app, a token, or --credential azure-cli\n\
              hint: to look at the input alone, add --no-precheck\n",
         ),
         (
@@ -26,19 +27,19 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
                 .variable("MDE_CANCEL_TOKEN_FILE", "t"),
             2,
             "error: both MDE_CANCEL_TOKEN and MDE_CANCEL_TOKEN_FILE are set\n\
-             hint: unset one of them, or name the file with --token-file\n",
+             hint: unset one of them, or use --token-file\n",
         ),
         (
             service("--token-file").word(format!("eyJ0.{MARKER}.x")),
             2,
-            "error: --token-file cannot be used\n\
-             caused by: a path is wanted, not the token itself; write the token to a file or set \
-             MDE_CANCEL_TOKEN\n",
+            "error: --token-file must name a file, but holds the secret itself\n\
+             hint: write the secret to a file that only you can read, and name that; or set MDE_CANCEL_TOKEN or \
+             AZURE_CLIENT_SECRET\n",
         ),
         (
             service("--token-file").word(""),
             2,
-            "error: --token-file cannot be used\ncaused by: it is empty\n",
+            "error: --token-file is empty\n",
         ),
         (
             service("- -"),
@@ -54,7 +55,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         (
             service("--quota none,1/1m"),
             2,
-            "error: --quota is both `none` and a window\nhint: leave out `none`, or the windows\n",
+            "error: --quota has both `none` and a window\nhint: leave out `none`, or the windows\n",
         ),
         (
             service("--cloud gcc --region eu"),
@@ -75,14 +76,12 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         (
             service("").variable("MDE_CANCEL_STOP_AFTER", "5"),
             2,
-            "error: `5` in the environment variable MDE_CANCEL_STOP_AFTER cannot be used\n\
-             caused by: it is not a duration, for example 30s, 1h30m, 7d or 2w\n",
+            "error: `5` in MDE_CANCEL_STOP_AFTER cannot be used: expected a duration such as 30s, 1h30m, 7d or 2w\n",
         ),
         (
             service("").variable("MDE_CANCEL_CLOUD", "moon"),
             2,
-            "error: `moon` in the environment variable MDE_CANCEL_CLOUD cannot be used\n\
-             caused by: it is none of: commercial, gcc, gcc-high, dod\n",
+            "error: `moon` in MDE_CANCEL_CLOUD cannot be used: expected commercial, gcc, gcc-high, dod\n",
         ),
     ];
     for (typed, code, text) in cases {
@@ -94,7 +93,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
 #[test]
 fn an_address_is_refused_by_the_name_of_its_flag_and_never_repeated() {
     let plain = "plain http is accepted for loopback addresses only, not for";
-    let surplus = "must not hold a user name, a password, a query or a fragment";
+    let surplus = "must not have a user name, a password, a query or a fragment";
     let none = "is not an address that starts with https://";
     for (url, text) in [
         ("http://h.example", format!("--api-url: {plain} h.example")),
@@ -130,21 +129,18 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
         ("run a --token x", "unexpected argument '--token'"),
         (
             "run a --timeout 5",
-            "'--timeout <DURATION>': it is not a duration",
+            "'--timeout <DURATION>': expected a duration",
         ),
-        ("run a --timeout 0s", "it must be between 100 ms and 24 h"),
+        (
+            "run a --timeout 0s",
+            "expected a duration between 100 ms and 24 h",
+        ),
         (
             "run a --timeout-grace 25h",
-            "it must be between 0 s and 24 h",
+            "expected a duration between 0 s and 24 h",
         ),
-        (
-            "run a --concurrency 0",
-            "it is not a whole number from 1 to 1024",
-        ),
-        (
-            "run a --max-attempts 0",
-            "it is not a whole number from 1 to 100",
-        ),
+        ("run a --concurrency 0", "0 is not in 1..=1024"),
+        ("run a --max-attempts 0", "0 is not in 1..=100"),
         ("run a --quota 5", "`5` is not of the form N/DURATION"),
         ("run a --quota 0/1m", "`0/1m` allows no call at all"),
         ("run a --read-quota 1/25h", "the period of `1/25h`"),
@@ -154,7 +150,7 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
         ),
         (
             "run a --allow-protected Isolate",
-            "protected types are Unisolate",
+            "the protected types are Unisolate",
         ),
         (
             "run a --input-format xls",
@@ -232,7 +228,7 @@ fn what_is_no_text_is_refused_where_text_is_wanted_and_taken_where_a_path_is() {
             _ => typed,
         };
         let (code, complaint) = typed.variable(name, bytes()).complaint();
-        let text = format!("error: the environment variable {name} is not UTF-8\n");
+        let text = format!("error: {name} is not UTF-8\n");
         assert_eq!((code, complaint), (2, text));
     }
     let run = service("")

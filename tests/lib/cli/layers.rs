@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::{CommandSettings, Consent, Settings};
+use mde_cancel::cli::settings::{CommandSettings, Settings};
 
 use super::{MARKER, typing};
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
-pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
+pub(super) const VARIABLES: [(&str, &str, &str); 29] = [
     (
         "AZURE_AUTHORITY_HOST",
         "https://login.example/",
@@ -17,6 +17,16 @@ pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
         "AZURE_CLIENT_ID",
         "11111111-2222-3333-4444-555555555555",
         "--client-id",
+    ),
+    (
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "app.pem",
+        "--client-certificate-file",
+    ),
+    (
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "federated",
+        "--federated-token-file",
     ),
     ("AZURE_TENANT_ID", "contoso.example", "--tenant-id"),
     (
@@ -43,6 +53,7 @@ pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
     ("MDE_CANCEL_MAX_FAILURES", "7%", "--max-failures"),
     ("MDE_CANCEL_STOP_AFTER", "2h", "--stop-after"),
     ("MDE_CANCEL_INPUT_FORMAT", "jsonl", "--input-format"),
+    ("MDE_CANCEL_LOG", "off", "--log-filter"),
     ("MDE_CANCEL_LOG_FILE", "log.txt", "--log-file"),
     ("MDE_CANCEL_LOG_FORMAT", "json", "--log-format"),
     ("MDE_CANCEL_PROGRESS", "never", "--progress"),
@@ -57,7 +68,22 @@ pub(super) const VARIABLES: [(&str, &str, &str); 26] = [
 ];
 
 /// Variables that name a file for a secret: a token beside them would be taken, or refused, in its place.
-const FILES: [&str; 2] = ["MDE_CANCEL_TOKEN_FILE", "MDE_CANCEL_CLIENT_SECRET_FILE"];
+const FILES: [&str; 4] = [
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "MDE_CANCEL_TOKEN_FILE",
+    "MDE_CANCEL_CLIENT_SECRET_FILE",
+];
+
+/// What is nothing without its app.
+pub(super) const OF_APP: [&str; 6] = [
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "MDE_CANCEL_CLIENT_SECRET_FILE",
+    "--client-certificate-file",
+    "--federated-token-file",
+    "--client-secret-file",
+];
 
 /// Shows all but how the credential came to be chosen, which names the layer.
 fn shown(settings: &Settings) -> String {
@@ -75,10 +101,8 @@ fn resolved(variable: Option<(&'static str, &str)>, flags: &[&str]) -> Settings 
     if variable.is_none_or(|(name, _)| !FILES.contains(&name)) {
         typed = typed.variable("MDE_CANCEL_TOKEN", MARKER);
     }
-    // A secret is nothing without its app.
-    if flags.contains(&"--client-secret-file")
-        || variable.is_some_and(|(name, _)| name == "MDE_CANCEL_CLIENT_SECRET_FILE")
-    {
+    let mut words = flags.iter().copied().chain(variable.map(|(name, _)| name));
+    if words.any(|word| OF_APP.contains(&word)) {
         typed = typed
             .variable("AZURE_TENANT_ID", "contoso.example")
             .variable("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
@@ -201,7 +225,7 @@ fn no_variable_arms_a_run_tunes_it_or_decides_which_world_it_touches() {
         .variable("MDE_CANCEL_YES", "1")
         .variable("MDE_CANCEL_MAX_ACTIONS", "1")
         .run();
-    assert_eq!((unarmed.consent, unarmed.max_actions), (Consent::Ask, None));
+    assert_eq!((unarmed.asks(), unarmed.args.max_actions), (true, None));
     let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
     assert!(without_input.resolve().is_err());
 }

@@ -19,7 +19,7 @@ fn a_selection_narrows_an_input_as_it_is_typed() {
     let words = "--type isolate,LiveResponse --type Offboard --status pending --requestor a@x,b@x --since 2h \
                  --until 2026-02-10T11:30:00Z";
     let run = service(words).run();
-    let selection = run.selection.selection(now);
+    let selection = run.args.plan.selection(now);
     assert_eq!(
         selection.types,
         [
@@ -32,7 +32,7 @@ fn a_selection_narrows_an_input_as_it_is_typed() {
     assert_eq!(selection.requestors, ["a@x", "b@x"]);
     assert_eq!(selection.since.unwrap().to_string(), "2026-02-10T10:00:00Z");
     assert_eq!(selection.until.unwrap().to_string(), "2026-02-10T11:30:00Z");
-    assert!(service("").run().selection.selection(now).is_all());
+    assert!(service("").run().args.plan.selection(now).is_all());
 }
 
 #[test]
@@ -40,14 +40,14 @@ fn without_an_input_what_is_open_comes_from_the_tenant() {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let run = selecting("--type Isolate").run();
     assert!(run.inputs.is_empty());
-    assert_eq!(run.max_actions, Some(9));
+    assert_eq!(run.args.max_actions, Some(9));
     assert_eq!(
-        run.selection.selection(now).statuses,
+        run.args.plan.selection(now).statuses,
         [ActionStatus::Pending, ActionStatus::InProgress]
     );
     let named = selecting("--type Isolate --status TimeOut").run();
     assert_eq!(
-        named.selection.selection(now).statuses,
+        named.args.plan.selection(now).statuses,
         [ActionStatus::TimeOut]
     );
     let filtered = selecting("")
@@ -55,10 +55,10 @@ fn without_an_input_what_is_open_comes_from_the_tenant() {
         .word("requestor eq 'o''neil@x'")
         .run();
     assert_eq!(
-        filtered.selection.filter.as_deref(),
+        filtered.args.plan.selection.filter.as_deref(),
         Some("requestor eq 'o''neil@x'")
     );
-    assert!(filtered.selection.selection(now).is_all());
+    assert!(filtered.args.plan.selection(now).is_all());
 }
 
 #[test]
@@ -71,7 +71,8 @@ fn a_list_may_mean_everything() {
         panic!("no list");
     };
     assert!(
-        list.selection
+        list.args
+            .selection
             .selection(jiff::Timestamp::UNIX_EPOCH)
             .is_all()
     );
@@ -85,19 +86,19 @@ fn what_cannot_be_meant_together_is_refused() {
     for (typed, what) in [
         (
             service("--filter x"),
-            "--filter asks the tenant and cannot narrow an input",
+            "--filter selects from the tenant and can't narrow an input",
         ),
         (
             service("--status Pending --no-precheck"),
-            "what is selected by status or time must be read first",
+            "a selection by status or time needs the actions' records",
         ),
         (
             service("--until 2h --no-precheck"),
-            "what is selected by status or time must be read first",
+            "a selection by status or time needs the actions' records",
         ),
         (
             selecting("--type Isolate --no-precheck"),
-            "what is selected by status or time must be read first",
+            "a selection by status or time needs the actions' records",
         ),
         (
             service("--since 1h --until 2h"),
@@ -113,24 +114,24 @@ fn what_cannot_be_meant_together_is_refused() {
         ),
         (
             token(&format!("run --yes --type Isolate {tenant}")),
-            "a selection from the tenant needs a bound",
+            "a selection from the tenant needs --max-actions",
         ),
         (
             token("run --yes --type Isolate --max-actions 9"),
-            "a selection from the tenant needs the tenant's name",
+            "a selection from the tenant needs a tenant",
         ),
         (
             typing("run --sandbox --type Isolate"),
             "--sandbox needs an INPUT",
         ),
         (service("--filter x --type Isolate"), "cannot be used with"),
-        (service("--type Isolte"), "it is none of: RunAntiVirusScan"),
-        (service("--status open"), "it is none of: Pending"),
+        (service("--type Isolte"), "expected RunAntiVirusScan"),
+        (service("--status open"), "expected Pending"),
         (
             service("--machine-id dc-01"),
             "a machine id is 40 hexadecimal digits",
         ),
-        (service("--since yesterday"), "it is neither a time such as"),
+        (service("--since yesterday"), "expected a time such as"),
     ] {
         let (code, text) = typed.complaint();
         assert_eq!(code, 2, "{text}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::args::connection::CredentialChoice;
+use mde_cancel::cli::args::CredentialMethod;
 use mde_cancel::cli::settings::{SignIn, TokenOrigin};
 
 use super::{MARKER, Typing, service, typing};
@@ -19,17 +19,17 @@ fn app() -> Typing {
 #[test]
 fn auto_takes_the_first_means_whose_settings_are_there() {
     let all = [
-        ("MDE_CANCEL_TOKEN", CredentialChoice::Token),
-        ("AZURE_CLIENT_SECRET", CredentialChoice::ClientSecret),
+        ("MDE_CANCEL_TOKEN", CredentialMethod::Token),
+        ("AZURE_CLIENT_SECRET", CredentialMethod::ClientSecret),
         (
             "AZURE_CLIENT_CERTIFICATE_PATH",
-            CredentialChoice::Certificate,
+            CredentialMethod::Certificate,
         ),
         (
             "AZURE_FEDERATED_TOKEN_FILE",
-            CredentialChoice::WorkloadIdentity,
+            CredentialMethod::WorkloadIdentity,
         ),
-        ("IDENTITY_ENDPOINT", CredentialChoice::ManagedIdentity),
+        ("IDENTITY_ENDPOINT", CredentialMethod::ManagedIdentity),
     ];
     for first in 0..all.len() {
         let mut typed = app();
@@ -37,11 +37,11 @@ fn auto_takes_the_first_means_whose_settings_are_there() {
             typed = typed.variable(name, "x");
         }
         let choice = typed.connection().choice;
-        assert_eq!(choice.means, all[first].1);
-        assert_eq!(choice.because, all[first].0);
-        let passed_over: Vec<_> = choice.passed_over.iter().map(|(means, _)| *means).collect();
-        let before: Vec<_> = all[..first].iter().map(|(_, means)| *means).collect();
-        assert_eq!(passed_over, before);
+        assert_eq!(choice.method, all[first].1);
+        assert_eq!(choice.reason, all[first].0);
+        let skipped: Vec<_> = choice.skipped.iter().map(|(method, _)| *method).collect();
+        let before: Vec<_> = all[..first].iter().map(|(_, method)| *method).collect();
+        assert_eq!(skipped, before);
     }
 }
 
@@ -62,9 +62,9 @@ fn the_azure_cli_is_taken_last_and_only_where_it_is_installed() {
         .variable("PATH", path())
         .connection()
         .choice;
-    assert_eq!(choice.means, CredentialChoice::AzureCli);
-    assert_eq!(choice.because, "az is on PATH");
-    assert_eq!(choice.passed_over.len(), 5);
+    assert_eq!(choice.method, CredentialMethod::AzureCli);
+    assert_eq!(choice.reason, "az is on PATH");
+    assert_eq!(choice.skipped.len(), 5);
 }
 
 #[test]
@@ -108,33 +108,33 @@ fn a_means_without_what_it_needs_is_refused_by_name_and_nothing_else_is_tried() 
     for (typed, text) in [
         (
             bare().variable("AZURE_CLIENT_SECRET", MARKER),
-            "signing in by client-secret needs a tenant: give --tenant-id or set AZURE_TENANT_ID",
+            "signing in by client-secret needs a tenant: use --tenant-id or set AZURE_TENANT_ID",
         ),
         (
             bare()
                 .variable("AZURE_CLIENT_SECRET", MARKER)
                 .variable("AZURE_TENANT_ID", "a.b"),
-            "signing in by client-secret needs an application: give --client-id or set AZURE_CLIENT_ID",
+            "signing in by client-secret needs an app: use --client-id or set AZURE_CLIENT_ID",
         ),
         (
             app().word("--credential=client-secret"),
-            "signing in by client-secret needs a secret: set AZURE_CLIENT_SECRET, or name a file with --client-secret-file",
+            "signing in by client-secret needs a secret: set AZURE_CLIENT_SECRET or use --client-secret-file",
         ),
         (
             app().word("--credential=certificate"),
-            "signing in by certificate needs a PEM file with certificate and key: set AZURE_CLIENT_CERTIFICATE_PATH",
+            "signing in by certificate needs a PEM file with certificate and key: use --client-certificate-file or set AZURE_CLIENT_CERTIFICATE_PATH",
         ),
         (
             app().word("--credential=workload-identity"),
-            "signing in by workload-identity needs a federated token: set AZURE_FEDERATED_TOKEN_FILE",
+            "signing in by workload-identity needs a federated token: use --federated-token-file or set AZURE_FEDERATED_TOKEN_FILE",
         ),
         (
             app().word("--credential=token"),
-            "signing in by token needs a token: set MDE_CANCEL_TOKEN, or name a file with --token-file",
+            "signing in by token needs a token: set MDE_CANCEL_TOKEN or use --token-file",
         ),
         (
             bare().word("--credential=device-code"),
-            "signing in by device-code needs a tenant: give --tenant-id or set AZURE_TENANT_ID",
+            "signing in by device-code needs a tenant: use --tenant-id or set AZURE_TENANT_ID",
         ),
     ] {
         let (code, complaint) = typed.complaint();
@@ -148,7 +148,7 @@ fn a_secret_where_its_file_should_be_named_is_refused_unseen() {
     let typed = app().word("--client-secret-file").word(&secret);
     let (code, complaint) = typed.complaint();
     assert_eq!(code, 2);
-    assert!(complaint.contains("not the secret itself"), "{complaint}");
+    assert!(complaint.contains("holds the secret itself"), "{complaint}");
     assert!(!complaint.contains(MARKER), "{complaint}");
 }
 
@@ -202,7 +202,7 @@ fn each_cloud_has_its_login_service_and_its_audience_and_both_can_be_set() {
         ),
         (
             "--login-url https://u:s3cr3t-marker@login.example",
-            "--login-url must not hold a user name",
+            "--login-url must not have a user name",
         ),
         ("--api-scope a?b", "a scope is the service's address or id"),
     ] {
