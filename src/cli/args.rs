@@ -184,6 +184,7 @@ pub enum Command {
 }
 
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct RunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -915,7 +916,7 @@ pub enum Region {
 }
 
 /// Returns the word by which a value is typed.
-pub fn word_of(value: impl ValueEnum) -> String {
+pub fn word_of(value: impl ValueEnum + Copy) -> String {
     let word = value.to_possible_value();
     word.map(|word| word.get_name().to_owned())
         .unwrap_or_default()

@@ -19,8 +19,6 @@ mod progress_line;
 
 mod progress_view;
 
-mod progress_screen;
-
 mod progress;
 
 mod log_line;

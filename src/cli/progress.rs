@@ -5,8 +5,7 @@
 //! and there is no thread that ticks, so a run that waits an hour is drawn only as often as somebody calls
 //! [`Progress::update`].
 
-use std::io;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,6 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use super::progress_screen::ProgressScreen;
 use super::progress_view::{Present, ProgressView};
 use super::terminal::Paint;
 use super::text::local_zone;
@@ -71,8 +69,7 @@ impl Progress {
         let face = if is_hidden {
             Face::Lines(Mutex::new(Lines::new(Box::new(io::stderr()))))
         } else {
-            let screen = Box::new(ProgressScreen::new(term.clone()));
-            let target = ProgressDrawTarget::term_like_with_hz(screen, LIBRARY_HZ);
+            let target = ProgressDrawTarget::term(term.clone(), LIBRARY_HZ);
             let width = Box::new(move || term.size().1);
             Face::Bars(Bars::new(target, width, paint, Instant::now()))
         };
@@ -259,17 +256,123 @@ impl Write for ProgressWriter {
 
 #[cfg(test)]
 mod tests {
-    use indicatif::TermLike as _;
+    use indicatif::TermLike;
     use jiff::tz::TimeZone;
 
-    use crate::cli::progress_screen::tests::Screen;
     use crate::cli::progress_view::{LaneView, Waiting};
 
     use super::*;
 
+    /// A terminal that wraps as real ones do: when the next letter comes, not when the line is full.
+    #[derive(Clone, Debug)]
+    struct Screen {
+        columns: u16,
+        state: Arc<Mutex<State>>,
+    }
+
+    #[derive(Debug, Default)]
+    struct State {
+        rows: Vec<Vec<char>>,
+        row: usize,
+        column: usize,
+        flushes: usize,
+    }
+
+    impl State {
+        fn row(&mut self) -> &mut Vec<char> {
+            let needed = self.rows.len().max(self.row + 1);
+            self.rows.resize(needed, Vec::new());
+            &mut self.rows[self.row]
+        }
+    }
+
+    impl Screen {
+        fn new(columns: u16) -> Self {
+            let state = Arc::default();
+            Self { columns, state }
+        }
+
+        fn put(&self, text: &str) {
+            let mut state = self.state.lock().unwrap();
+            for letter in text.chars() {
+                if letter == '\n' || (state.column == usize::from(self.columns) && letter != '\r') {
+                    (state.row, state.column) = (state.row + 1, 0);
+                }
+                match letter {
+                    '\n' => {}
+                    '\r' => state.column = 0,
+                    _ => {
+                        let column = state.column;
+                        let row = state.row();
+                        row.resize(row.len().max(column + 1), ' ');
+                        row[column] = letter;
+                        state.column += 1;
+                    }
+                }
+            }
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let state = self.state.lock().unwrap();
+            let rows = state.rows.iter().map(|row| row.iter().collect());
+            let rows = rows.map(|row: String| row.trim_end().to_owned());
+            rows.filter(|row| !row.is_empty()).collect()
+        }
+
+        fn flushes(&self) -> usize {
+            self.state.lock().unwrap().flushes
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            self.columns
+        }
+
+        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+            let mut state = self.state.lock().unwrap();
+            state.row = state.row.saturating_sub(n);
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+            self.state.lock().unwrap().row += n;
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.put(&format!("{text}\n"));
+            Ok(())
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.put(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            let mut state = self.state.lock().unwrap();
+            state.row().clear();
+            state.column = 0;
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            self.state.lock().unwrap().flushes += 1;
+            Ok(())
+        }
+    }
+
     fn bars(screen: &Screen, opened: Instant) -> Progress {
-        let target = Box::new(ProgressScreen::new(screen.clone()));
-        let target = ProgressDrawTarget::term_like(target);
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
         let width = screen.clone();
         let width = Box::new(move || width.width());
         let bars = Bars::new(target, width, Paint::Plain, opened);
@@ -346,45 +449,6 @@ mod tests {
             }
             assert!(screen.rows().len() <= 2, "{:?}", screen.rows());
         }
-    }
-
-    #[test]
-    fn a_window_that_changes_its_width_in_mid_run_keeps_no_old_line_and_loses_none_of_the_log() {
-        for columns in [8, 21, 40, 60, 61, 119, 120, 200] {
-            let screen = Screen::new(120);
-            let start = Instant::now();
-            let progress = bars(&screen, start);
-            screen.put("a line of the log\n");
-            let mut two = view(
-                50,
-                Some("waiting for the minute window, as it was told to do"),
-            );
-            two.lanes.push(two.lanes[0].clone());
-            draw(&progress, start, 1000, &two);
-            screen.resize(columns);
-            progress.suspend(|| screen.put("more\n"));
-            screen.resize(120);
-            draw(&progress, start, 2000, &two);
-            assert_eq!(screen.rows().len(), 5, "{columns}: {:?}", screen.rows());
-            screen.resize(columns);
-            progress.finish();
-            screen.resize(120);
-            assert_eq!(screen.rows(), ["a line of the log", "more"], "{columns}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_is_pressed_meanwhile_leaves_no_old_line() {
-        let screen = Screen::new(60);
-        let start = Instant::now();
-        let progress = bars(&screen, start);
-        let reason = "a reason that is so long that it fills the whole window, and more";
-        draw(&progress, start, 1000, &view(50, Some(reason)));
-        screen.put("^C");
-        draw(&progress, start, 2000, &view(51, Some(reason)));
-        assert_eq!(screen.rows().len(), 2, "{:?}", screen.rows());
-        progress.finish();
-        assert!(screen.rows().is_empty(), "{:?}", screen.rows());
     }
 
     #[test]

@@ -577,8 +577,8 @@ impl Settings {
                 })
             }
             settings => Ok(Self {
-                ignored,
                 left_out,
+                ignored,
                 ..settings?
             }),
         }

@@ -72,7 +72,7 @@ fn plant(
 fn settings(typed: &SandboxArgs) -> SandboxSettings {
     let mut settings = SandboxSettings {
         quota: typed.quota.clone(),
-        latency: typed.latency.clone(),
+        latency: typed.latency,
         faults: typed.faults.clone().unwrap_or_default(),
         keeps_calls: false,
         ..SandboxSettings::default()
