@@ -11,9 +11,7 @@
 mod window;
 
 mod calls;
-mod cooldown;
 mod pace;
-mod slow_start;
 
 mod decide;
 mod forecast;
@@ -21,11 +19,9 @@ mod learned;
 mod pacer;
 
 pub use calls::Calls;
-pub use cooldown::Cooldown;
 pub use decide::{Decision, Usage, decide, usage};
 pub use forecast::{Milestone, forecast, milestones};
 pub use learned::{KeptPace, LearnedPace};
 pub use pace::{InvalidPace, Pace};
 pub use pacer::Pacer;
-pub use slow_start::SlowStart;
 pub use window::{InvalidWindow, Window, Windows};

@@ -10,7 +10,7 @@ use crate::model::{
 use crate::quota::Window;
 use crate::retry::{
     CancelVerdict, Doubt, Fate, MAX_STRANGE_404S, RecordVerdict, backoff, judge_cancel,
-    judge_record, judge_throttle, wait_of,
+    judge_record, judge_throttle, probe_pause, wait_of,
 };
 use crate::store::{AttemptReply, Record, RunKey};
 
@@ -38,7 +38,7 @@ impl Lane {
             return;
         };
         let number = *number;
-        let is_news = self.cancel.is_present(flight.generation);
+        let is_news = self.cancel.breaker.is_present(flight.generation);
         self.hear(now, &flight, reply);
         let verdict = judge_cancel(reply);
         if verdict == CancelVerdict::NoAttempt {
@@ -117,37 +117,30 @@ impl Lane {
             self.proper_answers += 1;
             self.cancel_answers += u64::from(is_cancel);
             self.token_doubted = false;
-            if self.outage_of(flight.destination).proper() {
-                let destinations: &[Destination] = if is_cancel {
-                    &[Destination::Cancel]
-                } else {
-                    &[Destination::Get, Destination::List]
-                };
-                for &destination in destinations {
-                    self.gate(destination).start_slowly();
-                }
+            let breaker = &mut self.gate(flight.destination).breaker;
+            if breaker.answered(flight.generation) && (is_cancel || !self.are_reads_down()) {
                 self.tell.push(RunEvent::Up { reads: !is_cancel });
             }
             return;
         }
         if matches!(kind, ReplyKind::Throttled(_) | ReplyKind::Unauthorized) {
-            if let Some(probe) = flight.probe {
-                self.outage_of(flight.destination)
-                    .probe_tells_nothing(probe);
-            }
+            let breaker = &mut self.gate(flight.destination).breaker;
+            breaker.told_nothing(flight.generation);
             return;
         }
         let what = words::of_fault(reply);
-        let outage = match flight.destination {
-            Destination::Cancel => &mut self.outage,
-            Destination::Get | Destination::List => &mut self.read_outage,
-        };
         let mut retry = self.settings.retry;
         if !self.answered {
             // Nobody waits for long for a service that was never heard, so it is tried often.
             retry.probe_cap = retry.probe_cap.min(self.settings.reach_timeout / 6);
         }
-        if let Some(until) = outage.fault(now.uptime, flight.probe, (&retry, &mut self.dice)) {
+        let gate = match flight.destination {
+            Destination::Cancel => &mut self.cancel,
+            Destination::Get => &mut self.get,
+            Destination::List => &mut self.list,
+        };
+        let pause = |probes| probe_pause(&retry, probes, &mut self.dice);
+        if let Some(until) = gate.breaker.failed(now.uptime, flight.generation, pause) {
             self.tell.push(RunEvent::Down {
                 reads: !is_cancel,
                 until,
@@ -167,6 +160,10 @@ impl Lane {
             }
             _ => {}
         }
+    }
+
+    fn are_reads_down(&self) -> bool {
+        self.get.breaker.is_open() || self.list.breaker.is_open()
     }
 
     fn obey(

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use crate::model::Uptime;
-use crate::quota::{Cooldown, KeptPace, Pace, Pacer, SlowStart, Window, Windows};
+use crate::quota::{KeptPace, Pace, Pacer, Window, Windows};
 use crate::store::ScopeKey;
+
+use super::breaker::Breaker;
 
 /// Why nothing leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +66,15 @@ pub(super) struct Gate {
     pub(super) windows: Arc<Windows>,
     concurrency: usize,
     pub(super) pacer: Pacer,
-    cooldown: Cooldown,
-    slow: SlowStart,
+    /// When the service lets calls of the scope leave again; only ever moved later.
+    cooldown: Uptime,
+    pub(super) breaker: Breaker,
     /// The ledger's last "not before".
     not_before: Uptime,
     /// How many questions to the ledger may be open at once: one after a refusal, then doubling.
     width: usize,
     asking: usize,
     in_flight: usize,
-    /// Those of them that belong to the present slow start.
-    in_flight_since: usize,
     /// 429s since the last good reply: the exponent of our own backoff.
     pub(super) throttles: u32,
     /// Whether it was said that somebody else uses this quota.
@@ -82,25 +83,22 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(settings: GateSettings) -> Self {
-        let mut cooldown = Cooldown::new();
-        let mut slow = SlowStart::off();
         let concurrency = settings.concurrency.max(1);
-        if let Some(until) = settings.cooldown {
-            cooldown.extend(until);
-            slow.begin(concurrency);
+        let mut breaker = Breaker::new(concurrency);
+        if settings.cooldown.is_some() {
+            breaker.cooled_down();
         }
         Self {
             scope: settings.scope,
             windows: settings.windows,
             concurrency,
             pacer: Pacer::new(settings.pace, settings.learned),
-            cooldown,
-            slow,
+            cooldown: settings.cooldown.unwrap_or(Uptime::MIN),
+            breaker,
             not_before: Uptime::MIN,
             width: 1,
             asking: 0,
             in_flight: 0,
-            in_flight_since: 0,
             throttles: 0,
             throttle_told: false,
         }
@@ -108,9 +106,17 @@ impl Gate {
 
     /// Says whether the ledger may be asked for a slot now. The pacer is not asked: its answer would spend a cell.
     pub(super) fn look(&self, now: Uptime) -> Result<(), Wait> {
-        if let Some(until) = self.cooldown.holds(now) {
+        self.breaker.admit(now).map_err(|until| Wait {
+            until,
+            cause: if self.breaker.is_open() {
+                WaitCause::Outage
+            } else {
+                WaitCause::Window
+            },
+        })?;
+        if self.cooldown > now {
             return Err(Wait {
-                until: Some(until),
+                until: Some(self.cooldown),
                 cause: WaitCause::Cooldown,
             });
         }
@@ -121,8 +127,7 @@ impl Gate {
             });
         }
         let under_way = self.asking + self.in_flight;
-        let since = self.asking + self.in_flight_since;
-        if under_way >= self.concurrency || self.asking >= self.width || !self.slow.allows(since) {
+        if under_way >= self.concurrency || self.asking >= self.width {
             return Err(Wait {
                 until: None,
                 cause: WaitCause::Window,
@@ -131,28 +136,25 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes the pacer's cell and opens a question to the ledger.
-    pub(super) fn ask(&mut self, now: Uptime) -> Result<(), Wait> {
+    /// Takes the pacer's cell and opens a question to the ledger. Returns the generation of the call.
+    pub(super) fn ask(&mut self, now: Uptime) -> Result<u32, Wait> {
         self.look(now)?;
         self.pacer.check(now).map_err(|until| Wait {
             until: Some(until),
             cause: WaitCause::Pace,
         })?;
         self.asking += 1;
-        Ok(())
+        Ok(self.breaker.leaves(now))
     }
 
-    /// The ledger gave a slot. Returns the slow start that the call belongs to; `None` where a cooldown came first, so
-    /// that it must be withdrawn.
-    pub(super) fn granted(&mut self, now: Uptime) -> Option<u32> {
+    /// The ledger gave a slot to a call of this generation. Returns whether it may leave; else it must be withdrawn, for a
+    /// cooldown or an outage came first.
+    pub(super) fn granted(&mut self, now: Uptime, generation: u32) -> bool {
         self.asking = self.asking.saturating_sub(1);
         self.width = (self.width * 2).min(self.concurrency);
-        if self.cooldown.holds(now).is_some() {
-            return None;
-        }
-        self.in_flight += 1;
-        self.in_flight_since += 1;
-        Some(self.slow.generation())
+        let may_leave = self.cooldown <= now && self.breaker.is_present(generation);
+        self.in_flight += usize::from(may_leave);
+        may_leave
     }
 
     /// The ledger refused.
@@ -172,49 +174,28 @@ impl Gate {
         self.asking = self.asking.saturating_sub(1);
     }
 
-    /// Returns whether a call of the slow start `generation` is of the present one: older ones say nothing new.
-    pub(super) fn is_present(&self, generation: u32) -> bool {
-        generation == self.slow.generation()
-    }
-
-    /// A call of the slow start `generation` came back.
+    /// A call came back.
     pub(super) fn ended(&mut self, generation: u32, good: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if good {
             self.throttles = 0;
-        }
-        if generation != self.slow.generation() {
-            return;
-        }
-        self.in_flight_since = self.in_flight_since.saturating_sub(1);
-        if good {
-            self.slow.on_good_reply();
-            self.pacer.passed();
-        } else {
-            self.slow.on_bad_reply();
-            if generation != self.slow.generation() {
-                self.in_flight_since = 0;
+            if self.breaker.is_present(generation) {
+                self.pacer.passed();
             }
         }
     }
 
     /// The service told us to wait until `until`. Returns whether that moved the cooldown.
     pub(super) fn cool_down(&mut self, until: Uptime) -> bool {
-        self.start_slowly();
-        let before = self.cooldown.until();
-        self.cooldown.extend(until);
-        self.cooldown.until() != before
+        self.breaker.cooled_down();
+        let moves = until > self.cooldown;
+        self.cooldown = self.cooldown.max(until);
+        moves
     }
 
     /// The service refused although every window had a slot; `counted` is the window that it named.
     pub(super) fn learn_pace(&mut self, counted: Option<Window>) {
         self.pacer.refused(&self.windows, counted);
-    }
-
-    /// Begins again with one call, after a cooldown or an outage.
-    pub(super) fn start_slowly(&mut self) {
-        self.slow.begin(self.concurrency);
-        self.in_flight_since = 0;
     }
 
     /// Returns how many calls are on the wire.

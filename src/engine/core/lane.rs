@@ -17,7 +17,6 @@ use crate::store::{CallId, LoadFrom, Phase, QueuedRow, Record};
 use super::denied_types::TypeRecord;
 use super::event::{Effect, RunEvent, StopReason, Ticket, Waiting};
 use super::gate::{Gate, Wait, WaitCause};
-use super::outage::{Outage, ProbeOf};
 use super::queue::Queue;
 use super::row::Row;
 use super::settings::{CoreSettings, LaneSettings};
@@ -54,11 +53,9 @@ pub(super) struct Flight {
     pub(super) errand: Errand,
     pub(super) destination: Destination,
     pub(super) call: Option<CallId>,
-    /// The pause of which it is the one probe.
-    pub(super) probe: Option<ProbeOf>,
     /// Which token it carries.
     pub(super) token: u32,
-    /// Which slow start of its gate it belongs to.
+    /// Which generation of its gate's breaker it belongs to.
     pub(super) generation: u32,
 }
 
@@ -98,10 +95,6 @@ pub(super) struct Lane {
     pub(super) cancel: Gate,
     pub(super) get: Gate,
     pub(super) list: Gate,
-    /// Whether cancels get proper answers.
-    pub(super) outage: Outage,
-    /// Whether reads do.
-    pub(super) read_outage: Outage,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) queue: Queue,
     /// Rows that wait until it is known whether their type is denied.
@@ -194,8 +187,6 @@ impl Lane {
             cancel: Gate::new(lane.cancel),
             get: Gate::new(lane.get),
             list: Gate::new(lane.list),
-            outage: Outage::default(),
-            read_outage: Outage::default(),
             rows: HashMap::new(),
             queue: Queue::default(),
             in_question: Vec::new(),

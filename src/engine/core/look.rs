@@ -28,7 +28,10 @@ impl Lane {
             return;
         };
         let Some(call) = flight.call else { return };
-        let is_news = self.gate(flight.destination).is_present(flight.generation);
+        let is_news = {
+            let breaker = &self.gate(flight.destination).breaker;
+            breaker.is_present(flight.generation)
+        };
         self.hear(now, &flight, &reply);
         if reply.is_proper() {
             self.read_answers += 1;
@@ -347,7 +350,7 @@ impl Lane {
 
     /// Returns whether cancels are down, too, so that another one would tell nothing either.
     fn read_outage_hides_all(&self) -> bool {
-        self.outage.is_down()
+        self.cancel.breaker.is_open()
     }
 
     fn reading_forbidden(&mut self, now: Moment, rows: Vec<RowNumber>, what: String) {

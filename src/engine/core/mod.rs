@@ -4,14 +4,14 @@
 //! a model of the store. The shell performs the same effects on the real ones.
 //!
 //! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
-//! at stop, outage and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
+//! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
 
 mod settings;
 mod tally;
 pub(in crate::engine) mod words;
 
+mod breaker;
 mod gate;
-mod outage;
 mod queue;
 mod row;
 mod share;

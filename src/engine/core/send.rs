@@ -9,7 +9,6 @@ use crate::store::{Purpose, Record, Take, Taken};
 use super::event::{Effect, Ticket};
 use super::gate::{Wait, WaitCause};
 use super::lane::{Errand, Flight, Lane, Reading};
-use super::outage::{Outage, Passage};
 use super::row::Missed;
 
 impl Lane {
@@ -53,10 +52,6 @@ impl Lane {
                 });
                 return;
             }
-            let is_probe = match passage(&self.outage, now) {
-                Ok(is_probe) => is_probe,
-                Err(wait) => return self.note_wait(wait),
-            };
             if let Err(wait) = self.cancel.look(now.uptime) {
                 return self.note_wait(wait);
             }
@@ -66,10 +61,13 @@ impl Lane {
             let Some(row) = self.pop_sendable(now) else {
                 continue;
             };
-            if let Err(wait) = self.cancel.ask(now.uptime) {
-                self.queue.push_head(row);
-                return self.note_wait(wait);
-            }
+            let generation = match self.cancel.ask(now.uptime) {
+                Ok(generation) => generation,
+                Err(wait) => {
+                    self.queue.push_head(row);
+                    return self.note_wait(wait);
+                }
+            };
             let Some(held) = self.rows.get(&row) else {
                 continue;
             };
@@ -79,13 +77,8 @@ impl Lane {
                 number: held.attempts + 1,
                 comment: Arc::clone(&held.comment),
             };
-            self.ask_ledger(
-                now,
-                Destination::Cancel,
-                Errand::Cancel(row),
-                (purpose, is_probe),
-                out,
-            );
+            let flight = self.flight(Destination::Cancel, Errand::Cancel(row), generation);
+            self.ask_ledger(now, flight, purpose, out);
         }
     }
 
@@ -98,10 +91,6 @@ impl Lane {
                     cause,
                 });
             }
-            let is_probe = match passage(&self.read_outage, now) {
-                Ok(is_probe) => is_probe,
-                Err(wait) => return self.note_read_wait(wait),
-            };
             let soon = self.soon(now);
             let count = self
                 .looks
@@ -113,11 +102,13 @@ impl Lane {
             if !self.share.has_room() {
                 return;
             }
-            if let Err(wait) = self.gate(destination).ask(now.uptime) {
-                return self.note_read_wait(wait);
-            }
+            let generation = match self.gate(destination).ask(now.uptime) {
+                Ok(generation) => generation,
+                Err(wait) => return self.note_read_wait(wait),
+            };
             let rows = self.take_looks(soon, self.most_at(destination));
-            self.ask_to_read(now, destination, (rows, is_probe), out);
+            let flight = self.flight(destination, Errand::Look(rows), generation);
+            self.ask_ledger(now, flight, Purpose::Read, out);
         }
     }
 
@@ -176,16 +167,20 @@ impl Lane {
         }
     }
 
-    /// Opens the question to the ledger whether these rows' records may be read.
-    pub(super) fn ask_to_read(
-        &mut self,
-        now: Moment,
+    /// Makes ready a call that its gate has let ask.
+    pub(super) fn flight(
+        &self,
         destination: Destination,
-        (rows, is_probe): (Vec<RowNumber>, bool),
-        out: &mut Vec<Effect>,
-    ) {
-        let errand = Errand::Look(rows);
-        self.ask_ledger(now, destination, errand, (Purpose::Read, is_probe), out);
+        errand: Errand,
+        generation: u32,
+    ) -> Flight {
+        Flight {
+            errand,
+            destination,
+            call: None,
+            token: self.token_number,
+            generation,
+        }
     }
 
     /// Takes the next row out that is still worth sending; settles those that are not.
@@ -220,35 +215,21 @@ impl Lane {
         }
     }
 
-    fn ask_ledger(
+    pub(super) fn ask_ledger(
         &mut self,
         now: Moment,
-        destination: Destination,
-        errand: Errand,
-        (purpose, is_probe): (Purpose, bool),
+        flight: Flight,
+        purpose: Purpose,
         out: &mut Vec<Effect>,
     ) {
-        let probe = if is_probe {
-            self.outage_of(destination).probe_leaves(now.uptime)
-        } else {
-            None
-        };
         let ticket = self.new_ticket();
         self.share.take();
-        let gate = self.gate(destination);
+        let gate = self.gate(flight.destination);
         let take = Take {
             scope: gate.scope,
             windows: Arc::clone(&gate.windows),
             now,
             purpose,
-        };
-        let flight = Flight {
-            errand,
-            destination,
-            call: None,
-            probe,
-            token: self.token_number,
-            generation: 0,
         };
         self.flights.insert(ticket, flight);
         out.push(Effect::Take {
@@ -298,25 +279,21 @@ impl Lane {
                     }
                     Errand::Cancel(row) => self.is_type_in_question(*row),
                 };
-                let blocked = is_moot
-                    || self.stop.is_some()
-                    || !self.is_token_usable(now.uptime)
-                    || (self.outage_of(flight.destination).is_down() && flight.probe.is_none());
+                let blocked = is_moot || self.stop.is_some() || !self.is_token_usable(now.uptime);
                 let gate = self.gate(flight.destination);
-                let generation = if blocked {
+                let may_leave = if blocked {
                     gate.unasked();
-                    None
+                    false
                 } else {
-                    gate.granted(now.uptime)
+                    gate.granted(now.uptime, flight.generation)
                 };
-                let Some(generation) = generation else {
+                if !may_leave {
                     gate.slot_returned();
                     self.records.push(Record::Withdrawn { call });
                     self.put_back(now, flight);
                     return;
-                };
+                }
                 flight.call = Some(call);
-                flight.generation = generation;
                 flight.token = self.token_number;
                 self.leave(now, ticket, flight, out);
             }
@@ -332,7 +309,8 @@ impl Lane {
                     // Every row at the ledger is held; should one be gone, its slot must not be.
                     self.records
                         .extend(flight.call.map(|call| Record::Withdrawn { call }));
-                    self.cancel.ended(flight.generation, true);
+                    self.cancel.ended(flight.generation, false);
+                    self.cancel.breaker.told_nothing(flight.generation);
                     return;
                 };
                 row.attempts += 1;
@@ -368,10 +346,8 @@ impl Lane {
 
     /// Puts the rows of a call that did not leave back where they were.
     pub(super) fn put_back(&mut self, now: Moment, flight: Flight) {
-        if let Some(probe) = flight.probe {
-            self.outage_of(flight.destination)
-                .probe_tells_nothing(probe);
-        }
+        let breaker = &mut self.gate(flight.destination).breaker;
+        breaker.told_nothing(flight.generation);
         match flight.errand {
             Errand::Cancel(row) => self.queue.push_head(row),
             Errand::Look(rows) => self.look_soon(now, rows),
@@ -390,13 +366,6 @@ impl Lane {
             } else {
                 self.looks.insert((now.uptime, number));
             }
-        }
-    }
-
-    pub(super) fn outage_of(&mut self, destination: Destination) -> &mut Outage {
-        match destination {
-            Destination::Cancel => &mut self.outage,
-            Destination::Get | Destination::List => &mut self.read_outage,
         }
     }
 
@@ -435,17 +404,5 @@ impl Lane {
         // Where nothing can be read and no other row is left to tell, every fault counts.
         let unreadable = self.reading == Reading::Forbidden || row.is_unreadable;
         unreadable && row.faults.len() >= bound as usize && self.nobody_else_can_tell()
-    }
-}
-
-/// Says whether a call may leave as far as outages go, and whether it would be the probe.
-pub(super) fn passage(outage: &Outage, now: Moment) -> Result<bool, Wait> {
-    match outage.passage(now.uptime) {
-        Passage::Open => Ok(false),
-        Passage::Probe => Ok(true),
-        Passage::Wait(until) => Err(Wait {
-            until,
-            cause: WaitCause::Outage,
-        }),
     }
 }

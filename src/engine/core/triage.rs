@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use crate::model::{Moment, Outcome, RowNumber};
 use crate::retry::{Doubt, RecordVerdict, judge_record};
-use crate::store::Record;
+use crate::store::{Purpose, Record};
 
 use super::event::{Effect, RunEvent, StopReason, Waiting};
 use super::gate::{Wait, WaitCause};
 use super::lane::{Errand, Lane};
 use super::row::Missed;
-use super::send::passage;
 use crate::engine::rules::Precheck;
 
 /// Reads that have brought no proper answer for so long hold up no row that may go without its record.
@@ -137,23 +136,21 @@ impl Lane {
             if !self.is_batch_complete(now) {
                 return;
             }
-            let is_probe = match passage(&self.read_outage, now) {
-                Ok(is_probe) => is_probe,
-                Err(wait) => return self.note_read_wait(wait),
-            };
             let destination = self.reading_place(now, self.unread.len());
             if !self.share.has_room() {
                 return;
             }
-            if let Err(wait) = self.gate(destination).ask(now.uptime) {
-                return self.note_read_wait(wait);
-            }
+            let generation = match self.gate(destination).ask(now.uptime) {
+                Ok(generation) => generation,
+                Err(wait) => return self.note_read_wait(wait),
+            };
             let most = self.most_at(destination);
             let rows = std::iter::from_fn(|| self.unread.pop_first());
             let rows = rows.take(most).collect();
             self.unread_since = (!self.unread.is_empty()).then_some(now.uptime);
             self.has_read_a_batch = true;
-            self.ask_to_read(now, destination, (rows, is_probe), out);
+            let flight = self.flight(destination, Errand::Look(rows), generation);
+            self.ask_ledger(now, flight, Purpose::Read, out);
         }
     }
 

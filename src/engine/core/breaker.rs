@@ -1,0 +1,311 @@
+//! The circuit breaker of one scope: tells a service that is down from a row that is bad, and lets work come back gently.
+//!
+//! A transient fault alone proves nothing about a row. After a few in a row with no proper answer between, calls pause and one
+//! at a time probes, so that an outage costs time and hardly any allowance. After a pause or a cooldown calls leave in rounds of
+//! 1, 2, 4 and so on. A round is over once all of it came back good. Refused: a width that grows with each good answer, which
+//! lets the third call leave before the second one has proved anything.
+
+use std::time::Duration;
+
+use crate::model::Uptime;
+
+/// So many transient faults in a row are an outage.
+const FAULTS: u32 = 5;
+
+/// Whether calls may leave, as far as their answers go.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    /// How many calls a round must reach to be none any more.
+    bound: usize,
+    /// Raised whenever calls are held back anew. A call carries that of its time; what left before tells nothing new.
+    generation: u32,
+    faults_in_row: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed,
+    /// The service is down: one call may leave at `until`, after so many before it.
+    Open {
+        until: Uptime,
+        probes: u32,
+        /// When the one left that is under way.
+        probing: Option<Uptime>,
+    },
+    /// A round of calls, of which so many are under way and so many came back good.
+    HalfOpen {
+        width: usize,
+        out: usize,
+        good: usize,
+        probes: u32,
+    },
+}
+
+impl Breaker {
+    /// Lets everything leave until something goes wrong; rounds are over once they are `bound` wide.
+    pub(super) fn new(bound: usize) -> Self {
+        Self {
+            bound,
+            generation: 0,
+            faults_in_row: 0,
+            state: State::Closed,
+        }
+    }
+
+    /// Says whether a call may leave.
+    ///
+    /// # Errors
+    /// Returns when it may; nothing where an answer that is on its way decides.
+    pub(super) fn admit(&self, now: Uptime) -> Result<(), Option<Uptime>> {
+        match self.state {
+            State::Open { until, probing, .. } => match probing {
+                Some(_) => Err(None),
+                None if until > now => Err(Some(until)),
+                None => Ok(()),
+            },
+            State::HalfOpen {
+                width, out, good, ..
+            } if out + good >= width => Err(None),
+            State::Closed | State::HalfOpen { .. } => Ok(()),
+        }
+    }
+
+    /// A call is about to leave. Returns the generation that it carries.
+    pub(super) fn leaves(&mut self, now: Uptime) -> u32 {
+        match &mut self.state {
+            State::Closed => {}
+            State::Open { probing, .. } => *probing = Some(now),
+            State::HalfOpen { out, .. } => *out += 1,
+        }
+        self.generation
+    }
+
+    /// A call did not leave, or came back with what tells nothing: another takes its place.
+    pub(super) fn told_nothing(&mut self, generation: u32) {
+        if generation != self.generation {
+            return;
+        }
+        match &mut self.state {
+            State::Closed => {}
+            State::Open { probing, .. } => *probing = None,
+            State::HalfOpen { out, .. } => *out = out.saturating_sub(1),
+        }
+    }
+
+    /// A call got a proper answer. Returns whether that ended an outage.
+    pub(super) fn answered(&mut self, generation: u32) -> bool {
+        self.faults_in_row = 0;
+        let is_present = self.is_present(generation);
+        match &mut self.state {
+            State::Open { .. } => {
+                self.half_open(0);
+                return true;
+            }
+            State::HalfOpen {
+                width, out, good, ..
+            } if is_present => {
+                *out = out.saturating_sub(1);
+                *good += 1;
+                if *good >= *width {
+                    (*width, *good) = (*width * 2, 0);
+                    if *width >= self.bound {
+                        self.state = State::Closed;
+                    }
+                }
+            }
+            State::Closed | State::HalfOpen { .. } => {}
+        }
+        false
+    }
+
+    /// A call came back with a transient fault; `pause` says for how long probe number so many waits. Returns until when calls
+    /// pause, where a pause begins or goes on because of it.
+    pub(super) fn failed(
+        &mut self,
+        now: Uptime,
+        generation: u32,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> Option<Uptime> {
+        // Calls that left before the pause come back with faults, too.
+        if !self.is_present(generation) {
+            return None;
+        }
+        let (probes, from) = match self.state {
+            State::Closed => {
+                self.faults_in_row += 1;
+                if self.faults_in_row < FAULTS {
+                    return None;
+                }
+                (0, now)
+            }
+            // From its leaving, so that a probe that hangs does not lengthen the pause.
+            State::Open {
+                probes, probing, ..
+            } => (probes, probing?),
+            State::HalfOpen { probes, .. } => (probes, now),
+        };
+        if !matches!(self.state, State::Open { .. }) {
+            self.generation = self.generation.wrapping_add(1);
+        }
+        let until = from.after(pause(probes)).max(now);
+        self.state = State::Open {
+            until,
+            probes: probes.saturating_add(1),
+            probing: None,
+        };
+        Some(until)
+    }
+
+    /// The service asked for a cooldown: what comes after it begins with one call.
+    pub(super) fn cooled_down(&mut self) {
+        match &mut self.state {
+            State::Open { probing, .. } => *probing = None,
+            State::HalfOpen { probes, .. } => {
+                let probes = *probes;
+                self.half_open(probes);
+            }
+            State::Closed => self.half_open(0),
+        }
+    }
+
+    fn half_open(&mut self, probes: u32) {
+        self.generation = self.generation.wrapping_add(1);
+        self.state = State::HalfOpen {
+            width: 1,
+            out: 0,
+            good: 0,
+            probes,
+        };
+        if self.bound <= 1 {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Returns whether a call of this generation tells something new.
+    pub(super) fn is_present(&self, generation: u32) -> bool {
+        generation == self.generation
+    }
+
+    /// Returns whether the service is down.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+    use crate::retry::{RetrySettings, probe_pause};
+
+    fn at(seconds: i64) -> Uptime {
+        Uptime::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn fail(breaker: &mut Breaker, now: Uptime, generation: u32) -> Option<Uptime> {
+        breaker.failed(now, generation, |_| Duration::from_secs(1))
+    }
+
+    /// Opens it at `now`, and returns the generation of the calls before.
+    fn open(breaker: &mut Breaker, now: Uptime) -> u32 {
+        let before = breaker.leaves(now);
+        let pauses: Vec<_> = (0..16).filter_map(|_| fail(breaker, now, before)).collect();
+        assert_eq!(pauses, [now.after(Duration::from_secs(1))]);
+        before
+    }
+
+    /// Lets whatever may leave leave, and answers all of it well; returns how many left.
+    fn one_good_round(breaker: &mut Breaker, now: Uptime) -> usize {
+        let mut left = Vec::new();
+        while left.len() < 100 && breaker.admit(now).is_ok() {
+            left.push(breaker.leaves(now));
+        }
+        for call in &left {
+            breaker.answered(*call);
+        }
+        left.len()
+    }
+
+    #[test]
+    fn a_ten_minute_outage_costs_few_probes() {
+        let settings = RetrySettings::default();
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut breaker = Breaker::new(16);
+        let (mut now, mut calls) = (at(0), 0);
+        while now < at(600) {
+            if let Err(until) = breaker.admit(now) {
+                now = until.unwrap();
+                continue;
+            }
+            let call = breaker.leaves(now);
+            assert!(!breaker.is_open() || breaker.admit(now) == Err(None));
+            calls += 1;
+            breaker.failed(now, call, |probes| probe_pause(&settings, probes, &mut rng));
+        }
+        assert!((10..=25).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn after_an_outage_rounds_double_until_the_bound_and_then_nothing_is_held_back() {
+        let mut breaker = Breaker::new(16);
+        open(&mut breaker, at(0));
+        assert_eq!(breaker.admit(at(0)), Err(Some(at(1))));
+        let probe = breaker.leaves(at(1));
+        assert_eq!(breaker.admit(at(1)), Err(None));
+        assert!(breaker.answered(probe));
+        let rounds: Vec<_> = (0..5)
+            .map(|_| one_good_round(&mut breaker, at(1)))
+            .collect();
+        assert_eq!(rounds, [1, 2, 4, 8, 100]);
+    }
+
+    #[test]
+    fn only_the_probe_lengthens_a_pause_and_any_proper_answer_ends_it() {
+        let mut breaker = Breaker::new(16);
+        let before = open(&mut breaker, at(0));
+        let probe = breaker.leaves(at(2));
+        assert_eq!(fail(&mut breaker, at(2), before), None);
+        assert_eq!(breaker.admit(at(2)), Err(None), "the probe is still out");
+        breaker.told_nothing(probe);
+        assert_eq!(breaker.admit(at(2)), Ok(()));
+        let probe = breaker.leaves(at(2));
+        assert_eq!(fail(&mut breaker, at(9), probe), Some(at(9)));
+        assert!(breaker.answered(before));
+        assert!(!breaker.answered(before));
+        assert_eq!(fail(&mut breaker, at(9), before), None, "a late fault");
+        assert_eq!(one_good_round(&mut breaker, at(9)), 1);
+    }
+
+    #[test]
+    fn a_round_lets_no_other_call_leave_until_all_of_it_came_back() {
+        let mut breaker = Breaker::new(16);
+        breaker.cooled_down();
+        one_good_round(&mut breaker, at(0));
+        let calls = [breaker.leaves(at(0)), breaker.leaves(at(0))];
+        breaker.answered(calls[0]);
+        assert_eq!(breaker.admit(at(0)), Err(None));
+        breaker.told_nothing(calls[1]);
+        assert_eq!(breaker.admit(at(0)), Ok(()));
+        let call = breaker.leaves(at(0));
+        assert!(
+            fail(&mut breaker, at(0), call).is_some(),
+            "a fault in a round opens it again"
+        );
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn a_proper_answer_between_faults_keeps_calls_going() {
+        let mut breaker = Breaker::new(16);
+        for round in 0..100 {
+            let call = breaker.leaves(at(round));
+            assert_eq!(fail(&mut breaker, at(round), call), None);
+            if round % 4 == 3 {
+                assert!(!breaker.answered(call));
+            }
+        }
+    }
+}
