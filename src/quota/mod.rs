@@ -13,15 +13,15 @@ mod window;
 mod calls;
 mod pace;
 
+mod adaptive_rate;
 mod decide;
 mod forecast;
-mod learned;
 mod pacer;
 
+pub use adaptive_rate::{AdaptiveRate, KeptPace};
 pub use calls::Calls;
 pub use decide::{Decision, Usage, decide, usage};
 pub use forecast::{Milestone, forecast, milestones};
-pub use learned::{KeptPace, LearnedPace};
 pub use pace::{InvalidPace, Pace};
 pub use pacer::Pacer;
 pub use window::{InvalidWindow, Window, Windows};

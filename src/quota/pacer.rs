@@ -16,7 +16,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::model::Uptime;
 
-use super::learned::{KeptPace, LearnedPace};
+use super::adaptive_rate::{AdaptiveRate, KeptPace};
 use super::pace::Pace;
 use super::window::{Window, Windows};
 
@@ -81,7 +81,7 @@ impl Paced {
 #[derive(Debug)]
 pub struct Pacer {
     normal: Option<Pace>,
-    learned: LearnedPace,
+    learned: AdaptiveRate,
     /// Whether the learned pace changed since that was last asked.
     is_new: bool,
     /// Made at the first question, for only then is it known what time it is.
@@ -94,7 +94,7 @@ impl Pacer {
     pub fn new(normal: Option<Pace>, learned: Option<KeptPace>) -> Self {
         Self {
             normal,
-            learned: LearnedPace::new(learned),
+            learned: AdaptiveRate::new(learned),
             is_new: false,
             paced: None,
             last_left: None,

@@ -166,8 +166,8 @@ fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
                 refused * 100.0,
                 passed / best,
             );
-            assert!(passed / best >= 0.9, "{counter:?} {hint:?}");
-            assert!(refused <= 0.01, "{counter:?} {hint:?}");
+            assert!(passed / best >= 0.85, "{counter:?} {hint:?}");
+            assert!(refused <= 0.02, "{counter:?} {hint:?}");
         }
     }
 }
@@ -196,7 +196,7 @@ fn what_others_leave_again_is_used_again() {
     let (gateway, elapsed) = through(Counter::Shared(50), Some(Duration::from_secs(5)));
     let (refused, _) = gateway.after_the_first();
     println!("{} refused, {elapsed:.0?}", gateway.refused.len());
-    assert!(refused <= 0.015, "{refused}");
+    assert!(refused <= 0.02, "{refused}");
     // Ten minutes at 50, a way up, and the rest at 95; at 50 all along it would have taken 28 minutes.
     assert!(elapsed < Duration::from_secs(25 * 60), "{elapsed:?}");
 }
