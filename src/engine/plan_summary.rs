@@ -9,11 +9,13 @@ use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
-use crate::model::{ActionId, ExclusionList, ExclusionMatches, FollowUp, Outcome};
+use crate::model::{
+    ActionId, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
+};
 
-use super::plan_id::{PlanHash, PlanId};
-use super::skips::Skips;
+use super::rules::{Precheck, is_excluded, is_unknown_type};
 
 /// Lines of the table that are told apart; real tenants show some dozens.
 const MAX_LINES: usize = 200;
@@ -391,6 +393,133 @@ impl PlanSummary {
     }
 }
 
+/// Skipped rows by their reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skips {
+    /// Rows that aren't selected, by the value that didn't match.
+    pub not_selected: BTreeMap<Criterion, NameCounts>,
+    pub excluded: u64,
+    unselected: u64,
+    /// Rows of which a record might have told otherwise, where none was read.
+    by_word: u64,
+}
+
+impl Skips {
+    /// Counts rows that were skipped for one reason.
+    pub fn add(&mut self, reason: &str, rows: u64) {
+        if let Some(mismatch) = Mismatch::parse(reason) {
+            self.unselected += rows;
+            self.by_word += match mismatch.criterion {
+                Criterion::Tenant => 0,
+                _ => rows,
+            };
+            let values = self.not_selected.entry(mismatch.criterion).or_default();
+            values.add(mismatch.value.as_deref().unwrap_or("none"), rows);
+        }
+        self.excluded += if is_excluded(reason) { rows } else { 0 };
+        self.by_word += if is_unknown_type(reason) { rows } else { 0 };
+    }
+
+    /// Returns whether there were rows, and the selection or the tenant means none of them.
+    pub fn is_nothing_selected(&self, outcomes: &BTreeMap<Outcome, u64>) -> bool {
+        let unusable = count(outcomes, Outcome::Invalid) + count(outcomes, Outcome::Duplicate);
+        let rows: u64 = outcomes.values().sum();
+        self.unselected > 0 && self.unselected + unusable == rows
+    }
+
+    /// Returns whether the skipped rows alone leave something to look at: every row was skipped, or a word of the input
+    /// settled some that their records might have told otherwise.
+    pub fn leave_work(&self, outcomes: &BTreeMap<Outcome, u64>, precheck: Precheck) -> bool {
+        let skipped = count(outcomes, Outcome::Skipped);
+        let rows: u64 = outcomes.values().sum();
+        let are_all = skipped > 0 && skipped + count(outcomes, Outcome::Duplicate) == rows;
+        are_all || (precheck == Precheck::Skip && self.by_word > 0)
+    }
+}
+
+fn count(outcomes: &BTreeMap<Outcome, u64>, outcome: Outcome) -> u64 {
+    outcomes.get(&outcome).copied().unwrap_or_default()
+}
+
+/// 80 bits.
+const BYTES: usize = 10;
+
+/// Names what a plan sends: `961c-2524-c3ed-07b1-4e02`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanId([u8; BYTES]);
+
+impl PlanId {
+    /// Reads an id, with or without its dashes, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = text
+            .trim()
+            .chars()
+            .filter(|&letter| letter != '-')
+            .map(|letter| {
+                letter
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            })
+            .collect::<Option<_>>()?;
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect();
+        (digits.len() == 2 * BYTES).then_some(())?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, pair) in self.0.chunks(2).enumerate() {
+            let dash = if position == 0 { "" } else { "-" };
+            write!(f, "{dash}{:02x}{:02x}", pair[0], pair[1])?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the rows of a plan in, one after the other.
+#[derive(Clone, Debug)]
+pub struct PlanHash(Sha256);
+
+impl PlanHash {
+    /// Begins a plan of this operation.
+    pub fn of(operation: &str) -> Self {
+        let mut hash = Self(Sha256::new());
+        hash.text(operation);
+        hash
+    }
+
+    /// Adds a row that would be sent: in which tenant, which action, and with which comment of its own or the run's.
+    pub fn add(&mut self, tenant: &str, id: ActionId, comment: &str) {
+        self.text(tenant);
+        self.0.update(id.as_bytes());
+        self.text(comment);
+    }
+
+    /// Returns the id of the rows so far.
+    pub fn id(&self) -> PlanId {
+        let hash: [u8; 32] = self.0.clone().finalize().into();
+        let mut bytes = [0; BYTES];
+        bytes.copy_from_slice(&hash[..BYTES]);
+        PlanId(bytes)
+    }
+
+    /// Its length goes first, so that no two lists of texts are hashed alike.
+    fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_be_bytes());
+        self.0.update(text);
+    }
+}
+
+impl Default for PlanHash {
+    fn default() -> Self {
+        Self::of("cancel")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -552,5 +681,135 @@ mod tests {
             id(&rows_own, None, Some("a")),
             id(&rows_own, None, Some("b"))
         );
+    }
+}
+
+#[cfg(test)]
+mod skips_tests {
+    use super::*;
+
+    fn skips(reasons: &[(&str, u64)]) -> Skips {
+        let mut skips = Skips::default();
+        for &(reason, rows) in reasons {
+            skips.add(reason, rows);
+        }
+        skips
+    }
+
+    #[test]
+    fn nothing_is_selected_where_no_usable_row_matches() {
+        let of_type = skips(&[("type not selected: LiveResponse", 3)]);
+        let two = skips(&[
+            ("type not selected: LiveResponse", 2),
+            ("tenant not selected: fabrikam", 1),
+        ]);
+        let excluded = skips(&[("excluded by keep.txt: dc-01", 3)]);
+        let three = [(Outcome::Skipped, 3)];
+        for (skips, outcomes, expected) in [
+            (&of_type, &three[..], true),
+            (&two, &three[..], true),
+            (&excluded, &three[..], false),
+            (
+                &of_type,
+                &[
+                    (Outcome::Skipped, 3),
+                    (Outcome::Invalid, 1),
+                    (Outcome::Duplicate, 2),
+                ],
+                true,
+            ),
+            (
+                &of_type,
+                &[(Outcome::Skipped, 3), (Outcome::Cancelled, 1)],
+                false,
+            ),
+            (&of_type, &[(Outcome::Skipped, 4)], false),
+            (&Skips::default(), &[], false),
+        ] {
+            let outcomes = outcomes.iter().copied().collect();
+            assert_eq!(
+                skips.is_nothing_selected(&outcomes),
+                expected,
+                "{outcomes:?}"
+            );
+        }
+        let values = two.not_selected[&Criterion::Tenant].top();
+        assert_eq!(values, [("fabrikam", 1)]);
+    }
+
+    #[test]
+    fn rows_that_a_word_of_the_input_skipped_leave_work() {
+        let mixed = [(Outcome::Skipped, 1), (Outcome::Cancelled, 1)].into();
+        for (reason, by_word) in [
+            ("requestor not selected: soc-tools", true),
+            (
+                "type unknown, so it may be protected (--allow-protected unknown sends it): x",
+                true,
+            ),
+            (
+                "protected type (--allow-protected Unisolate sends it)",
+                false,
+            ),
+            ("excluded by keep.txt: dc-01", false),
+            ("tenant not selected: fabrikam", false),
+        ] {
+            let skips = skips(&[(reason, 1)]);
+            assert_eq!(
+                skips.leave_work(&mixed, Precheck::Skip),
+                by_word,
+                "{reason}"
+            );
+            assert!(!skips.leave_work(&mixed, Precheck::ReadFirst), "{reason}");
+            let all = [(Outcome::Skipped, 1), (Outcome::Duplicate, 1)].into();
+            assert!(skips.leave_work(&all, Precheck::ReadFirst), "{reason}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod plan_id_tests {
+    use super::*;
+
+    fn id_of(rows: &[(&str, u128, &str)]) -> String {
+        let mut hash = PlanHash::default();
+        for &(tenant, number, comment) in rows {
+            let id = ActionId::from_bytes(number.to_be_bytes()).unwrap();
+            hash.add(tenant, id, comment);
+        }
+        hash.id().to_string()
+    }
+
+    #[test]
+    fn every_part_of_every_row_counts() {
+        let base = id_of(&[("contoso", 1, "a"), ("contoso", 2, "b")]);
+        for other in [
+            &[("contoso", 1, "a")][..],
+            &[("contoso", 2, "b"), ("contoso", 1, "a")],
+            &[("contoso", 1, "a"), ("contoso", 2, "c")],
+            &[("fabrikam", 1, "a"), ("contoso", 2, "b")],
+            &[("contoso", 1, "ab"), ("contoso", 2, "")],
+            &[("contoso", 1, "a"), ("contoso", 2, "b"), ("contoso", 3, "")],
+        ] {
+            assert_ne!(id_of(other), base, "{other:?}");
+        }
+        assert_ne!(PlanHash::of("release").id(), PlanHash::of("cancel").id());
+    }
+
+    #[test]
+    fn it_reads_the_same_in_every_version_and_reads_back() {
+        let text = id_of(&[("contoso", 1, ""), ("contoso", 2, "CHG-4711")]);
+        insta::assert_snapshot!(text, @"dba2-e8ad-f0bf-b716-5b76");
+        let id = PlanId::parse(&text);
+        assert_eq!(id.unwrap().to_string(), text);
+        assert_eq!(PlanId::parse(&text.replace('-', "").to_uppercase()), id);
+        for bad in [
+            "",
+            "961c",
+            "961c-2524-c3ed-07b1-4e0",
+            "961c-2524-c3ed-07b1-4e021",
+            "zzzz-2524-c3ed-07b1-4e02",
+        ] {
+            assert_eq!(PlanId::parse(bad), None, "{bad}");
+        }
     }
 }

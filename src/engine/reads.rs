@@ -27,7 +27,7 @@ use crate::retry::{
 use crate::store::{CallId, Purpose, Record, ScopeKey, Store, StoreError, Take, Taken};
 
 use super::core::{GateSettings, words};
-use super::read_handles::ReadHandles;
+use super::executor::ReadHandles;
 
 /// A wait for the allowance that is longer than this is said, so that nobody takes it for a hang.
 const SAID: Duration = Duration::from_secs(2);

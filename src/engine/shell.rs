@@ -4,6 +4,8 @@
 //! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +14,13 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::input::{InputCheckpoint, InputError, OpenInput};
+use crate::input::{InputCheckpoint, InputChunk, InputError, OpenInput};
 use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
-use crate::quota::forecast;
+use crate::quota::{Usage, forecast};
 use crate::store::{InputMark, NewRow, Pending, Record, RunKey, ScopeUse, Store, StoreError};
 
-use super::core::{Core, Effect, Event, LaneView, StopReason, Tally};
+use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
 use super::executor::{LaneWay, Performed, Performing, perform};
-use super::feed::{Fed, read_inputs};
-use super::observer::{Observer, RunView};
 use super::plan::Planner;
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
@@ -524,4 +524,72 @@ async fn used(asked: &mut Option<Asked>) -> Result<BTreeMap<usize, ScopeUse>, St
     let used = (&mut waiting.pending).await?;
     let places = asked.take().map(|asked| asked.places).unwrap_or_default();
     Ok(places.into_iter().zip(used).collect())
+}
+
+/// Chunks that may wait between the reader and the journal: enough that neither waits for the other, and a bound on
+/// memory.
+const WAITING: usize = 32;
+
+/// What the reading thread hands on.
+pub enum Fed {
+    /// Rows, good or bad.
+    Rows(InputChunk),
+    /// The inputs ended, or could not be read any further. A channel that closes without this means that the thread
+    /// broke off.
+    End(Option<InputError>),
+}
+
+/// Begins to read.
+///
+/// # Errors
+/// Returns the system's error where no thread can be started.
+pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
+    let (fed, receiver) = mpsc::channel(WAITING);
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || {
+            for mut input in inputs {
+                let read = input.read(&mut |chunk| match fed.blocking_send(Fed::Rows(chunk)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    // Nobody wants more.
+                    Err(_) => ControlFlow::Break(()),
+                });
+                if let Some(warning) = input.warning() {
+                    tracing::warn!("{warning}");
+                }
+                if let Err(error) = read {
+                    fed.blocking_send(Fed::End(Some(error))).ok();
+                    return;
+                }
+                if fed.is_closed() {
+                    return;
+                }
+            }
+            fed.blocking_send(Fed::End(None)).ok();
+        })?;
+    Ok(receiver)
+}
+
+/// What can be seen of a run at one moment.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// When.
+    pub now: Moment,
+    /// Whether the input was read to its end, so that the number of rows is known.
+    pub input_ended: bool,
+    /// Each lane.
+    pub lanes: Vec<LaneView>,
+    /// How far each lane's windows for cancels are used; nothing of lanes that have little left where others have more.
+    pub usage: Vec<Vec<Usage>>,
+    /// When the last cancel may leave at the earliest, where that can be told.
+    pub finish: Option<Uptime>,
+}
+
+/// Watches a run. Neither call may fail or wait: a run goes on whether anybody sees it or not.
+pub trait Observer {
+    /// Something happened in a lane; where it is about a row, the journal holds it already.
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent);
+
+    /// Some time has passed.
+    fn looked(&mut self, view: &RunView);
 }

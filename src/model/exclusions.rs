@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use super::action::Facts;
 use super::action_id::ActionId;
-use super::facts::Facts;
 use super::text::is_hidden;
 
 /// Actions and machines that must not be touched, in the order in which they were listed.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// A point on the suspend-counting clock of one boot, in nanoseconds since that boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +113,14 @@ impl fmt::Display for BootId {
     }
 }
 
+/// Reads a duration such as `90s`, `1h30m`, `7d` or `2w`; a day has 24 hours, whatever the clocks do. `None` for anything
+/// else, and for what is negative.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let span: Span = text.trim().parse().ok()?;
+    let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(span).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,5 +147,44 @@ mod tests {
         assert_eq!(now.uptime_at(later.wall), later.uptime);
         assert_eq!(now.wall_at(Uptime::MAX), now.wall_at(Uptime::MAX));
         assert_eq!(now.after(Duration::MAX).wall, Timestamp::MAX);
+    }
+}
+
+#[cfg(test)]
+mod duration_tests {
+    use super::*;
+
+    #[test]
+    fn seconds_to_weeks_are_read_and_nothing_longer_or_negative() {
+        for (text, seconds) in [
+            ("30s", 30),
+            (" 2m ", 120),
+            ("1h30m", 5400),
+            ("1h 30m", 5400),
+            ("PT1M", 60),
+            ("1d", 86_400),
+            ("1d12h", 129_600),
+            ("2w", 1_209_600),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_secs(seconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "30",
+            "fast",
+            "-5s",
+            "-1d",
+            "1mo",
+            "1 year",
+            "\u{0}",
+            "99999999999999999999h",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
     }
 }

@@ -8,8 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::action::{ActionStatus, ActionType};
-use super::facts::Facts;
+use super::action::{ActionStatus, ActionType, Facts};
 
 /// The longest value that a reason repeats, in characters.
 const LONGEST_VALUE: usize = 80;

@@ -12,8 +12,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::pace::Pace;
-use super::window::{Window, Windows};
+use super::window::{Pace, Window, Windows};
 
 /// A window's own rate, in the unit of shares.
 const WHOLE: u32 = 1000;

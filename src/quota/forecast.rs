@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use crate::model::Uptime;
 
-use super::calls::Calls;
-use super::pace::Pace;
-use super::window::{Window, Windows};
+use super::decide::Calls;
+use super::window::{Pace, Window, Windows};
 
 /// How many calls will have left by when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,20 +8,14 @@
 //! the allowance all stay within bounds, whatever the latency. GCRA cannot be that rule: with a burst it lets nearly
 //! twice the allowance through, without one it needs four times as long.
 
-mod window;
-
-mod calls;
-mod pace;
-
 mod adaptive_rate;
 mod decide;
 mod forecast;
 mod pacer;
+mod window;
 
 pub use adaptive_rate::{AdaptiveRate, KeptPace};
-pub use calls::Calls;
-pub use decide::{Decision, Usage, decide, usage};
+pub use decide::{Calls, Decision, Usage, decide, usage};
 pub use forecast::{Milestone, forecast, milestones};
-pub use pace::{InvalidPace, Pace};
 pub use pacer::Pacer;
-pub use window::{InvalidWindow, Window, Windows};
+pub use window::{InvalidPace, InvalidWindow, Pace, Window, Windows};

@@ -17,8 +17,7 @@ use governor::{Quota, RateLimiter};
 use crate::model::Uptime;
 
 use super::adaptive_rate::{AdaptiveRate, KeptPace};
-use super::pace::Pace;
-use super::window::{Window, Windows};
+use super::window::{Pace, Window, Windows};
 
 /// How many calls may leave back to back. One: a larger burst would let calls of one instant reach the service
 /// together, which is what a pace is there to prevent.

@@ -15,10 +15,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::model::{ActionId, RowNumber, RunId, SEVERAL, UNNAMED};
 
 use super::error::Fault;
-use super::holds::Holds;
 use super::locks::Locks;
+use super::records::RunKey;
 use super::runs;
-use super::slots::RunKey;
+use super::runs::Holds;
 use super::words::{IdCell, Wall};
 
 /// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it, or only by a

@@ -12,60 +12,32 @@
 //! share it, and reports are queries. Refused: a log of lines (no sharing), a key-value store (locks its file to one
 //! process).
 
-mod slots;
-
-mod run_record;
-
-mod error;
-
-mod patience;
-
-mod records;
-mod schema;
-
-mod words;
-
-mod locks;
-
-mod calls;
-mod file;
-mod runs;
-mod scopes;
-
-mod holds;
-
 mod conflicts;
-
-mod ledger;
-
+mod error;
+mod file;
+mod handle;
 mod journal;
-mod queue;
-mod report;
-
-mod figures;
-
-mod desk;
+mod ledger;
+mod locks;
+mod patience;
 mod reader;
-
+mod records;
+mod report;
+mod runs;
+mod schema;
+mod scopes;
+mod words;
 mod writer;
 
-mod thread;
-
-mod handle;
-
-mod run_hold;
-
 pub use error::StoreError;
-pub use figures::{AnswerCounts, TypeCounts};
-pub use handle::Store;
-pub use queue::LoadFrom;
-pub use reader::{Reader, ReportRows};
+pub use handle::{RunHold, Store};
+pub use journal::LoadFrom;
+pub use reader::{AnswerCounts, Reader, ReportRows, TypeCounts};
 pub use records::{
-    AttemptReply, NewRow, Phase, Process, QueuedRow, Record, StoreOptions, state_file,
+    AttemptReply, CallId, Cooldown, Holder, InputMark, LaneCount, NewRow, NewRun, Phase, Process,
+    Purpose, QueuedRow, Record, RunKey, RunRecord, RunState, ScopeKey, ScopeRecord, ScopeUse,
+    StoreOptions, Take, Taken, state_file,
 };
-pub use run_hold::RunHold;
-pub use run_record::{Holder, InputMark, LaneCount, NewRun, RunRecord, RunState};
-pub use slots::{CallId, Cooldown, Purpose, RunKey, ScopeKey, ScopeRecord, ScopeUse, Take, Taken};
-pub use thread::Pending;
+pub use writer::Pending;
 
 pub use crate::model::Standing;

@@ -1,20 +1,20 @@
 //! What is written and what is read back, as plain values. Nothing here touches the file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::model::{
-    ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, RowContext, RowNumber,
-    RunId, Settlement, Source, Uptime,
+    ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, Outcome, RowContext,
+    RowNumber, RunId, Settlement, Source, Standing, Uptime,
 };
-use crate::quota::{KeptPace, Window};
+use crate::quota::{Calls, KeptPace, Usage, Window, Windows};
 
 use super::patience;
-use super::run_record::RunState;
-use super::slots::{CallId, RunKey, ScopeKey};
 
 /// Who writes: one per opened store. Alive or dead is told by a lock on the id, the rest is text for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,6 +308,246 @@ pub fn state_file(dir: &Path) -> PathBuf {
     dir.join("state.db")
 }
 
+/// The file's short name for one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunKey(pub i64);
+
+/// The file's short name for one scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeKey(pub i64);
+
+/// The file's short name for one call; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub i64);
+
+/// The wish to send one call now.
+#[derive(Clone, Debug)]
+pub struct Take {
+    /// What the service counts it by.
+    pub scope: ScopeKey,
+    /// The windows in force.
+    pub windows: Arc<Windows>,
+    /// Both clocks, read just before.
+    pub now: Moment,
+    /// What the call is for.
+    pub purpose: Purpose,
+}
+
+/// What a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An attempt to cancel.
+    Cancel {
+        /// The run.
+        run: RunKey,
+        /// The row.
+        row: RowNumber,
+        /// Which attempt it is; 1 is the first.
+        number: u32,
+        /// The comment that goes out with it.
+        comment: Arc<str>,
+    },
+    /// A read; it belongs to no row.
+    Read,
+}
+
+/// The answer to a [`Take`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The slot is taken and the attempt journaled, both on disk: the bytes may leave.
+    Go(CallId),
+    /// No slot is free; none was taken, and nothing was journaled. Ask again then.
+    NotBefore(Uptime),
+    /// This run has sent a cancel for the action, and has not settled it; no slot was taken, and nothing was journaled.
+    InProgress(RunId),
+    /// The service told the scope to wait until then, whoever of us heard it; no slot was taken. Begin slowly afterwards.
+    CoolingDown(Uptime),
+}
+
+/// A wait that the service asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooldown {
+    /// Until when, on the clock of the asking process.
+    pub until: Uptime,
+    /// The same by wall clock.
+    pub wall: Timestamp,
+    /// Why.
+    pub cause: String,
+}
+
+/// What the file knows about one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeRecord {
+    /// Its key.
+    pub key: ScopeKey,
+    /// The cooldown that still lasts.
+    pub cooldown: Option<Cooldown>,
+    /// The allowances that the service named in the last 24 hours; none where it did not.
+    pub adopted: Windows,
+    /// The pace that the service's refusals taught in the last 24 hours.
+    pub pace: Option<KeptPace>,
+}
+
+/// How far a scope's windows are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeUse {
+    /// One entry a window.
+    pub windows: Vec<Usage>,
+    /// The calls themselves, for forecasts.
+    pub calls: Calls,
+    /// The scope's cooldown and adopted allowances.
+    pub scope: ScopeRecord,
+}
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It goes on, or its process died.
+    Going,
+    /// It stopped and can be resumed.
+    Stopped,
+    /// Every row is settled.
+    Finished,
+}
+
+impl RunState {
+    /// Returns the word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Going => "going",
+            Self::Stopped => "stopped",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Going, Self::Stopped, Self::Finished]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// A run as it begins. No field may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// Its public name.
+    pub id: RunId,
+    /// When it began.
+    pub created: Timestamp,
+    /// Its resolved settings as JSON.
+    pub settings: String,
+    /// Its inputs as JSON.
+    pub inputs: String,
+    /// The tenant, or `-`.
+    pub tenant: String,
+    /// The app, or `-`.
+    pub app: String,
+    /// The cloud's name, or host and port.
+    pub cloud: String,
+    /// The machine it runs on.
+    pub host: String,
+    /// The user who runs it.
+    pub user: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// A run as the file knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its key.
+    pub key: RunKey,
+    /// What it began with.
+    pub begun: NewRun,
+    /// How far its input was read.
+    pub intake: InputMark,
+    /// Whether it goes on.
+    pub state: RunState,
+    /// Why it stopped, where it did.
+    pub reason: Option<String>,
+    /// What the program said on leaving.
+    pub exit_code: Option<u8>,
+    /// When it stopped or finished.
+    pub ended_at: Option<Timestamp>,
+    /// When a process last took it up.
+    pub held_at: Option<Timestamp>,
+    /// The live process that holds it.
+    pub holder: Option<Holder>,
+    /// The id of the plan that was agreed to.
+    pub plan: Option<String>,
+}
+
+impl RunRecord {
+    /// Returns whether a live process holds it.
+    pub fn is_live(&self) -> bool {
+        self.holder.is_some()
+    }
+
+    /// Says how it stands.
+    pub fn standing(&self) -> Standing {
+        match self.state {
+            RunState::Finished => Standing::Finished,
+            RunState::Stopped => Standing::Stopped,
+            RunState::Going if self.is_live() => Standing::Running,
+            RunState::Going => Standing::Crashed,
+        }
+    }
+
+    /// Returns the latest instant at which it is known to have been worked on: its end, its taking up, or its beginning.
+    pub fn last_seen(&self) -> Timestamp {
+        self.begun
+            .created
+            .max(self.held_at.unwrap_or(Timestamp::MIN))
+            .max(self.ended_at.unwrap_or(Timestamp::MIN))
+    }
+}
+
+/// A live process that holds a run; text for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The system's number for it.
+    pub pid: u32,
+    /// The machine it runs on.
+    pub host: String,
+    /// Since when it holds the run.
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pid {} on {} since {:.0}",
+            self.pid, self.host, self.since
+        )
+    }
+}
+
+/// How far the input was read; written in one transaction with the rows that were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputMark {
+    /// How many rows were read in all.
+    pub rows_read: u64,
+    /// Where to go on, in the reader's own words; `None` where that is not possible.
+    pub position: Option<String>,
+    /// Whether the input was read to its end.
+    pub complete: bool,
+}
+
+/// How many of a lane's rows have one last word, or none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneCount {
+    /// Whose rows.
+    pub lane: LaneId,
+    /// The word; nothing while there is none.
+    pub outcome: Option<Outcome>,
+    /// How many.
+    pub rows: u64,
+    /// The highest number among them.
+    pub last: RowNumber,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,5 +558,31 @@ mod tests {
             assert_eq!(Phase::parse(phase.as_str()), Some(phase));
         }
         assert_eq!(Phase::parse("queued"), None);
+    }
+}
+
+#[cfg(test)]
+mod run_record_tests {
+    use super::*;
+
+    #[test]
+    fn run_states_read_back_from_their_words() {
+        for state in [RunState::Going, RunState::Stopped, RunState::Finished] {
+            assert_eq!(RunState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(RunState::parse(""), None);
+    }
+
+    #[test]
+    fn a_holder_reads_as_people_say_it() {
+        let holder = Holder {
+            pid: 123,
+            host: "jump-host".to_owned(),
+            since: "2026-03-01T12:00:00.123456Z".parse().unwrap(),
+        };
+        assert_eq!(
+            holder.to_string(),
+            "pid 123 on jump-host since 2026-03-01T12:00:00Z"
+        );
     }
 }

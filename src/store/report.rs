@@ -7,8 +7,7 @@ use rusqlite::{Connection, Row, params};
 use crate::model::{FollowUp, Outcome, ReportRow, SEVERAL};
 
 use super::error::Fault;
-use super::records::Phase;
-use super::run_record::{RunRecord, RunState};
+use super::records::{Phase, RunRecord, RunState};
 use super::words::{IdCell, OutcomeWord, Wall};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.

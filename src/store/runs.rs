@@ -3,6 +3,9 @@
 //! Everything that writes runs inside the writer's transaction. Invariant: a run is there with all its rows or not at
 //! all.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
 
@@ -10,9 +13,7 @@ use crate::model::RunId;
 
 use super::error::Fault;
 use super::locks::Locks;
-use super::records::Process;
-use super::run_record::{Holder, InputMark, NewRun, RunRecord, RunState};
-use super::slots::RunKey;
+use super::records::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 use super::words::Wall;
 
 /// Enters a run that goes on, held by the process `holder`.
@@ -223,5 +224,119 @@ pub(super) fn unknown(run: RunKey) -> Fault {
     Fault::Unknown {
         what: "run",
         key: run.0.to_string(),
+    }
+}
+
+/// The holds of one process.
+#[derive(Debug)]
+pub(super) struct Holds {
+    me: Process,
+    /// The name of its lock.
+    lock: Arc<str>,
+    locks: Locks,
+    /// The runs for which somebody in this process has a hold in hand.
+    in_hand: HashSet<RunKey>,
+}
+
+/// What became of a wish that may be refused with nothing written, so that the store goes on.
+pub(super) type Granted<T> = Result<T, Fault>;
+
+impl Holds {
+    pub(super) fn new(me: Process, lock: Arc<str>, locks: Locks) -> Self {
+        Self {
+            me,
+            lock,
+            locks,
+            in_hand: HashSet::new(),
+        }
+    }
+
+    /// Returns this process.
+    pub(super) fn me(&self) -> &Process {
+        &self.me
+    }
+
+    /// Returns whether the process `name` lives.
+    pub(super) fn is_live(&self, name: &str) -> bool {
+        *name == *self.lock || !self.locks.is_free(name)
+    }
+
+    /// Makes this process the holder of a run, unless another live one is.
+    pub(super) fn take(
+        &self,
+        conn: &Connection,
+        run: RunKey,
+        at: Timestamp,
+    ) -> Result<Granted<()>, Fault> {
+        let mine = self.is_mine(conn, run)?;
+        if mine {
+            return Ok(Ok(()));
+        }
+        if let Err(refusal) = self.must_be_free(conn, run)? {
+            return Ok(Err(refusal));
+        }
+        conn.prepare_cached(
+            "UPDATE runs SET lock = ?2, held = ?3, holder_pid = ?4, holder_host = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            run.0,
+            self.lock,
+            Wall(at),
+            self.me.pid,
+            self.me.host
+        ])?;
+        Ok(Ok(()))
+    }
+
+    /// As [`Holds::take`], and nobody else in this process gets it before it is [let go](Holds::let_go).
+    pub(super) fn take_in_hand(
+        &mut self,
+        conn: &Connection,
+        run: RunKey,
+        at: Timestamp,
+    ) -> Result<Granted<()>, Fault> {
+        if self.in_hand.contains(&run)
+            && let Err(refusal) = self.must_be_free(conn, run)?
+        {
+            return Ok(Err(refusal));
+        }
+        let taken = self.take(conn, run, at)?;
+        if taken.is_ok() {
+            self.in_hand.insert(run);
+        }
+        Ok(taken)
+    }
+
+    /// Lets a run go.
+    pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), Fault> {
+        self.in_hand.remove(&run);
+        conn.prepare_cached("UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2")?
+            .execute(params![run.0, self.lock])?;
+        Ok(())
+    }
+
+    /// Refuses where a live process holds the run, this one included.
+    pub(super) fn must_be_free(
+        &self,
+        conn: &Connection,
+        run: RunKey,
+    ) -> Result<Granted<()>, Fault> {
+        let Some(found) = read_one(conn, &self.locks, run)? else {
+            return Ok(Err(unknown(run)));
+        };
+        Ok(match found.holder {
+            Some(holder) => Err(Fault::RunHeld {
+                run: found.begun.id,
+                holder,
+            }),
+            None => Ok(()),
+        })
+    }
+
+    fn is_mine(&self, conn: &Connection, run: RunKey) -> Result<bool, Fault> {
+        Ok(conn
+            .prepare_cached("SELECT count(*) FROM runs WHERE id = ?1 AND lock = ?2")?
+            .query_row(params![run.0, self.lock], |row| row.get::<_, i64>(0))?
+            == 1)
     }
 }

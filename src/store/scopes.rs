@@ -10,7 +10,7 @@ use crate::model::{Destination, Moment, Scope, Uptime};
 use crate::quota::{KeptPace, Window, Windows};
 
 use super::error::Fault;
-use super::slots::{Cooldown, ScopeKey, ScopeRecord};
+use super::records::{Cooldown, ScopeKey, ScopeRecord};
 use super::words::{Up, Wall};
 
 /// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for

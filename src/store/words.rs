@@ -8,8 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 
 use crate::model::{ActionId, Outcome, Uptime};
 
-use super::records::Phase;
-use super::run_record::RunState;
+use super::records::{Phase, RunState};
 
 /// A wall time as a cell.
 #[derive(Clone, Copy)]

@@ -5,16 +5,36 @@
 //! ever is again, so that a run stops before another byte leaves. Busy is not failed: it waits.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
-use std::sync::mpsc::Receiver;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::{fmt, io};
 
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::desk::Desk;
+use crate::model::{LaneId, Moment, Scope};
+use crate::quota;
+use crate::quota::Windows;
+
+use super::conflicts::Conflicts;
 use super::error::{Fault, StoreError};
-use super::holds::Granted;
+use super::file::Anchor;
+use super::journal::{LoadFrom, Note, Sources};
+use super::ledger::{AttemptKey, Ledger};
 use super::locks::Held;
 use super::patience::Patience;
+use super::records::{
+    InputMark, NewRow, NewRun, Purpose, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
+    Take, Taken,
+};
+use super::runs::{Granted, Holds};
+use super::{conflicts, journal, runs, scopes};
 
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
@@ -247,6 +267,343 @@ fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
         tracing::debug!("the write-ahead log is in use and stays");
     }
     Ok(())
+}
+
+/// The way to the writer; closed when the store is.
+///
+/// Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full channel
+/// could only block them.
+#[derive(Clone)]
+pub(super) struct Errands(Arc<Mutex<Option<Sender<AnyErrand>>>>);
+
+impl Errands {
+    /// Sends an errand. Where the writer is gone, it is dropped with its way back, and that is the answer.
+    pub(super) fn send(&self, errand: AnyErrand) {
+        if let Some(errands) = &*self.lock() {
+            drop(errands.send(errand));
+        }
+    }
+
+    fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Sender<AnyErrand>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writer at work; dropping this waits until everything sent is done.
+pub(super) struct WriterThread {
+    errands: Errands,
+    thread: Option<JoinHandle<()>>,
+    file: PathBuf,
+    broken: Arc<Broken>,
+}
+
+impl WriterThread {
+    /// Starts it.
+    pub(super) fn start(desk: Desk, lock: Held) -> io::Result<Self> {
+        let file = desk.file.clone();
+        let (errands, waiting) = mpsc::channel();
+        let broken = Arc::new(Broken::new());
+        let told = Arc::clone(&broken);
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || serve(desk, &waiting, lock, &told))?;
+        Ok(Self {
+            errands: Errands(Arc::new(Mutex::new(Some(errands)))),
+            thread: Some(thread),
+            file,
+            broken,
+        })
+    }
+
+    /// Returns the file that it writes.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Returns why nothing is written any more, where that is so.
+    pub(super) fn broken(&self) -> Option<&StoreError> {
+        self.broken.get()
+    }
+
+    /// Returns the way to it, which may outlast it.
+    pub(super) fn errands(&self) -> &Errands {
+        &self.errands
+    }
+}
+
+impl fmt::Debug for WriterThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterThread")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.errands.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(file = %self.file.display(), "the writer of the state file broke off");
+        }
+    }
+}
+
+/// The answer to something that is already on its way to the writer.
+///
+/// # Cancel safety
+/// Dropping it drops the answer only; what was sent is done all the same.
+#[derive(Debug)]
+#[must_use = "what was sent is not on disk before the answer is there"]
+pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
+
+impl<T> Pending<T> {
+    pub(super) fn new(answer: oneshot::Receiver<Result<T, StoreError>>) -> Self {
+        Self(answer)
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+/// States that were read longer ago than this are read again anyhow.
+const STATES_LAST: SignedDuration = SignedDuration::from_mins(10);
+
+/// The writer's own things.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) conn: Connection,
+    pub(super) file: PathBuf,
+    pub(super) anchor: Anchor,
+    pub(super) ledger: Ledger,
+    pub(super) sources: Sources,
+    pub(super) holds: Holds,
+    pub(super) conflicts: Conflicts,
+    /// The last wall time that anybody named: what needs a stamp and brings none gets this one.
+    pub(super) told: Timestamp,
+}
+
+impl Desk {
+    pub(super) fn append_rows(
+        &mut self,
+        run: RunKey,
+        rows: &[NewRow],
+        mark: &InputMark,
+    ) -> Result<(), Fault> {
+        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)
+    }
+
+    pub(super) fn load_rows(
+        &mut self,
+        (run, lane): (RunKey, LaneId),
+        from: &LoadFrom,
+        limit: usize,
+    ) -> Result<Vec<QueuedRow>, Fault> {
+        let mut rows = journal::load_rows(&self.conn, (run, lane), from, limit)?;
+        self.conflicts.refresh(&self.conn, &self.holds, run)?;
+        // What was sent once is this run's to settle.
+        for row in rows.iter_mut().filter(|row| row.attempts == 0) {
+            row.in_progress = self.conflicts.in_progress(&self.conn, row.id)?;
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, Fault> {
+        runs::create(&self.conn, self.holds.me(), run)
+    }
+
+    pub(super) fn hold_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
+        self.holds.take_in_hand(&self.conn, run, at)
+    }
+
+    pub(super) fn let_run_go(&mut self, run: RunKey) -> Result<(), Fault> {
+        self.holds.let_go(&self.conn, run)
+    }
+
+    pub(super) fn reopen_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
+        if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
+            return Ok(Err(refusal));
+        }
+        runs::go_on(&self.conn, run).map(Ok)
+    }
+
+    pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {
+        if let Err(refusal) = self.holds.must_be_free(&self.conn, run)? {
+            return Ok(Err(refusal));
+        }
+        self.sources.retain(|(known, _), _| *known != run);
+        runs::remove(&self.conn, run).map(Ok)
+    }
+
+    pub(super) fn take(&mut self, take: &Take) -> Result<Taken, Fault> {
+        self.told = take.now.wall;
+        let taken = self.ledger.take(&self.conn, take)?;
+        if let (
+            Taken::Go(_),
+            Purpose::Cancel {
+                run,
+                row,
+                number,
+                comment,
+            },
+        ) = (taken, &take.purpose)
+        {
+            let attempt = AttemptKey {
+                run: *run,
+                row: row.0,
+                number: *number,
+            };
+            journal::begin_attempt(&self.conn, attempt, comment, take.now.wall)?;
+        }
+        Ok(taken)
+    }
+
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Fault> {
+        let mut rest = records;
+        while let Some((record, behind)) = rest.split_first() {
+            rest = behind;
+            match (record, behind.split_first()) {
+                // The common end of an attempt, written in one go.
+                (
+                    Record::Replied {
+                        call,
+                        at,
+                        ended,
+                        row: Some(reply),
+                    },
+                    Some((
+                        Record::Settled {
+                            run,
+                            row,
+                            settlement,
+                        },
+                        behind,
+                    )),
+                ) if (reply.run, reply.row) == (*run, *row) => {
+                    self.ledger.end(&self.conn, *call, *at, *ended)?;
+                    journal::end_last_attempt(&self.conn, reply, at.wall, settlement)?;
+                    rest = behind;
+                }
+                _ => self.write_one(record)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_one(&mut self, record: &Record) -> Result<(), Fault> {
+        let conn = &self.conn;
+        match record {
+            Record::Replied {
+                call,
+                at,
+                ended,
+                row,
+            } => {
+                self.ledger.end(conn, *call, *at, *ended)?;
+                match row {
+                    Some(reply) => journal::end_attempt(conn, reply, at.wall),
+                    None => Ok(()),
+                }
+            }
+            Record::Withdrawn { call } => match self.ledger.withdraw(conn, *call)? {
+                Some(attempt) => journal::strike_attempt(conn, attempt),
+                None => Ok(()),
+            },
+            Record::Noted {
+                run,
+                row,
+                phase,
+                record,
+                status_before,
+                checked_at,
+            } => {
+                let note = Note {
+                    phase: *phase,
+                    record: record.as_ref(),
+                    status_before: status_before.as_ref(),
+                    checked_at: *checked_at,
+                };
+                journal::note(conn, (*run, row.0), &note)
+            }
+            Record::Settled {
+                run,
+                row,
+                settlement,
+            } => journal::settle(conn, (*run, row.0), settlement),
+            Record::LaneStopped { run, lane, reason } => {
+                journal::stop_lane(conn, (*run, *lane), reason.as_deref())
+            }
+            Record::Deferred { run, row, reason } => journal::defer(conn, (*run, row.0), reason),
+            Record::FollowedUp {
+                run,
+                row,
+                follow_up,
+                note,
+            } => journal::follow_up(conn, (*run, row.0), (*follow_up, note)),
+            Record::Cooldown {
+                scope,
+                until,
+                wall,
+                cause,
+            } => {
+                self.ledger.forget_cooldown(*scope);
+                scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
+            }
+            Record::ScopeReset { scope } => {
+                self.ledger.forget_cooldown(*scope);
+                scopes::reset(conn, *scope)
+            }
+            Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
+            Record::Pace { scope, pace, at } => scopes::set_pace(conn, *scope, *pace, *at),
+            Record::RunConfirmed { run, at } => {
+                runs::confirm(conn, *run)?;
+                let since = at.checked_sub(STATES_LAST).unwrap_or(Timestamp::MIN);
+                conflicts::forget_states(conn, *run, since)
+            }
+            Record::RunSettings { run, settings } => runs::set_settings(conn, *run, settings),
+            Record::RunState {
+                run,
+                state,
+                exit,
+                reason,
+                at,
+            } => runs::set_state(conn, *run, (*state, *exit), reason.as_deref(), *at),
+        }
+    }
+
+    pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, Fault> {
+        self.told = now.wall;
+        let key = scopes::enter(&self.conn, scope)?;
+        scopes::age_allowances(&self.conn, key, now.wall)?;
+        scopes::read(&self.conn, key, self.ledger.boot(), now)
+    }
+
+    pub(super) fn usage(
+        &mut self,
+        key: ScopeKey,
+        windows: &Windows,
+        now: Moment,
+    ) -> Result<ScopeUse, Fault> {
+        self.told = now.wall;
+        let calls = self.ledger.calls(&self.conn, key, windows, now)?;
+        Ok(ScopeUse {
+            windows: quota::usage(now.uptime, windows, &calls),
+            calls,
+            scope: scopes::read(&self.conn, key, self.ledger.boot(), now)?,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -6,40 +6,23 @@
 //! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
 //! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
 
-mod settings;
-mod tally;
-pub(in crate::engine) mod words;
-
 mod breaker;
-mod gate;
-mod queue;
-mod row;
-mod share;
-mod token_care;
-
-mod event;
-
-mod denied_types;
-mod lane;
-
-mod settle;
-
-mod verify;
-
-mod token;
-
-mod send;
-
-mod drain;
-mod triage;
-
 mod cancel;
+mod denied_types;
+mod event;
+mod gate;
+mod lane;
 mod look;
-
+mod row;
 mod run;
+mod send;
+mod settings;
+mod settle;
+mod token;
+mod triage;
+pub(in crate::engine) mod words;
 
 pub use event::{Effect, Event, RunEvent, StopReason, Ticket, Waiting};
 pub use gate::{GateSettings, WaitCause};
 pub use run::{Core, LaneView};
-pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures};
-pub use tally::Tally;
+pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures, Tally};
