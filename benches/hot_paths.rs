@@ -97,7 +97,8 @@ fn forecast_from_a_full_hour(bencher: Bencher<'_, '_>, remaining: u64) {
     bencher.bench_local(|| {
         forecast(
             now,
-            (&windows, None),
+            &windows,
+            None,
             &calls,
             black_box(remaining),
             round_trip,
@@ -113,7 +114,8 @@ fn milestones_from_empty(bencher: Bencher<'_, '_>, remaining: u64) {
     bencher.bench_local(|| {
         let found = milestones(
             at(0),
-            (&windows, None),
+            &windows,
+            None,
             &calls,
             black_box(remaining),
             round_trip,

@@ -38,7 +38,8 @@ pub enum Journaled {
 pub async fn journal(
     intake: Intake,
     planner: &mut Planner,
-    (store, run): (&Store, RunKey),
+    store: &Store,
+    run: RunKey,
     clock: &Arc<dyn Clock>,
     stop: &mut mpsc::Receiver<StopReason>,
 ) -> Result<Journaled, EngineError> {
@@ -180,7 +181,8 @@ impl SelectionJournal<'_> {
     /// Returns why it cannot be read, or not be written down; what was journaled before stays.
     pub async fn fill(
         mut self,
-        (mut pages, reads): (Pages, &mut Reads),
+        mut pages: Pages,
+        reads: &mut Reads,
         stop: &mut mpsc::Receiver<StopReason>,
     ) -> Result<Selected, ReadsError> {
         let mut before = Before::default();

@@ -79,8 +79,12 @@ impl LaterActions {
         };
         let others = change.machine();
         let others = others.and_then(|machine| self.actions.get(&machine));
-        let ours = (change.action_id.as_str(), action_type, change.created_at);
-        LaterActivity::judge(ours, others.into_iter().flatten())
+        LaterActivity::judge(
+            &change.action_id,
+            action_type,
+            change.created_at,
+            others.into_iter().flatten(),
+        )
     }
 
     /// Returns whether a listed action's machine has been released since.

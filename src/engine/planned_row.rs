@@ -62,7 +62,8 @@ impl PlannedRow {
     pub(super) fn read(
         &mut self,
         record: Option<MachineAction>,
-        (verdict, reason): (Verdict, String),
+        verdict: Verdict,
+        reason: String,
         at: Timestamp,
     ) {
         self.record = record;

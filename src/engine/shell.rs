@@ -479,8 +479,8 @@ impl Shell<'_> {
             let left = Self::left(&lanes[place]);
             if input_ended && left > 0 {
                 let pace = lanes[place].learned.map(|kept| kept.pace());
-                let rule = (&*scopes[place].1, pace);
-                let last = forecast(now.uptime, rule, &used.calls, left, ROUND_TRIP);
+                let windows = &scopes[place].1;
+                let last = forecast(now.uptime, windows, pace, &used.calls, left, ROUND_TRIP);
                 finish = finish.max(Some(last));
             }
             usage[place].clone_from(&used.windows);

@@ -100,7 +100,7 @@ impl Survey {
                     None => (Verdict::Send, String::new()),
                 },
             };
-            row.read(found, (verdict, reason), now);
+            row.read(found, verdict, reason, now);
         }
         Ok(())
     }
@@ -137,11 +137,12 @@ impl Survey {
     /// Returns why the rows cannot be read, or the journal not be written.
     pub async fn journal(
         &mut self,
-        (store, run): (&Store, RunKey),
+        store: &Store,
+        run: RunKey,
         clock: &dyn Clock,
         patience: Option<Duration>,
     ) -> Result<bool, SurveyError> {
-        let read = self.read_all((store, run), clock);
+        let read = self.read_all(store, run, clock);
         let Some(patience) = patience else {
             return read.await.map(|()| true);
         };
@@ -155,25 +156,24 @@ impl Survey {
 
     async fn read_all(
         &mut self,
-        (store, run): (&Store, RunKey),
+        store: &Store,
+        run: RunKey,
         clock: &dyn Clock,
     ) -> Result<(), SurveyError> {
         let mut after = RowNumber(0);
-        let first = self.unread((store, run), (&mut after, MANY), clock).await?;
+        let first = self.unread(store, run, &mut after, MANY, clock).await?;
         if first.len() == MANY {
-            self.read_open((store, run), clock).await?;
+            self.read_open(store, run, clock).await?;
         }
         after = RowNumber(0);
         loop {
-            let rows = self
-                .unread((store, run), (&mut after, BATCH), clock)
-                .await?;
+            let rows = self.unread(store, run, &mut after, BATCH, clock).await?;
             if rows.is_empty() {
                 return Ok(());
             }
             let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
             let records = self.read(&ids).await?;
-            self.note((store, run), (&rows, &records), clock).await?;
+            self.note(store, run, &rows, &records, clock).await?;
         }
     }
 
@@ -181,7 +181,8 @@ impl Survey {
     /// hundred.
     async fn read_open(
         &mut self,
-        (store, run): (&Store, RunKey),
+        store: &Store,
+        run: RunKey,
         clock: &dyn Clock,
     ) -> Result<(), SurveyError> {
         let query = ListQuery {
@@ -198,12 +199,12 @@ impl Survey {
         let open: HashMap<_, _> = open.into_iter().map(|record| (record.id, record)).collect();
         let mut after = RowNumber(0);
         loop {
-            let rows = self.unread((store, run), (&mut after, MANY), clock).await?;
+            let rows = self.unread(store, run, &mut after, MANY, clock).await?;
             if rows.is_empty() {
                 return Ok(());
             }
             self.has_found_any |= rows.iter().any(|row| open.contains_key(&row.id));
-            self.note((store, run), (&rows, &open), clock).await?;
+            self.note(store, run, &rows, &open, clock).await?;
         }
     }
 
@@ -213,8 +214,10 @@ impl Survey {
     /// second look.
     async fn unread(
         &self,
-        (store, run): (&Store, RunKey),
-        (after, most): (&mut RowNumber, usize),
+        store: &Store,
+        run: RunKey,
+        after: &mut RowNumber,
+        most: usize,
         clock: &dyn Clock,
     ) -> Result<Vec<QueuedRow>, SurveyError> {
         let now = clock.now();
@@ -239,8 +242,10 @@ impl Survey {
     /// Journals what records say about rows.
     async fn note(
         &self,
-        (store, run): (&Store, RunKey),
-        (rows, records): (&[QueuedRow], &HashMap<ActionId, MachineAction>),
+        store: &Store,
+        run: RunKey,
+        rows: &[QueuedRow],
+        records: &HashMap<ActionId, MachineAction>,
         clock: &dyn Clock,
     ) -> Result<(), SurveyError> {
         let now = clock.now().wall;

@@ -139,7 +139,9 @@ impl LaterActivity {
     /// `others` are the machine's actions, in any order, `action` itself perhaps among them; those that came before it,
     /// and those that failed or were cancelled, tell nothing.
     pub fn judge<'a>(
-        (id, action, created_at): (&str, &ActionType, Option<Timestamp>),
+        id: &str,
+        action: &ActionType,
+        created_at: Option<Timestamp>,
         others: impl IntoIterator<Item = &'a MachineAction>,
     ) -> Self {
         let Some((cut, release)) = opposites(action) else {
@@ -264,7 +266,7 @@ mod tests {
         use ActionType as T;
         let at = |second| Timestamp::from_second(second).unwrap();
         let judge = |others: &[MachineAction]| {
-            LaterActivity::judge(("ours", &T::Isolate, Some(at(100))), others)
+            LaterActivity::judge("ours", &T::Isolate, Some(at(100)), others)
         };
         let released = action(T::Unisolate, S::Succeeded, 200);
         assert_eq!(judge(&[]), LaterActivity::Nothing);
@@ -301,19 +303,18 @@ mod tests {
         }
         assert_eq!(
             LaterActivity::judge(
-                ("ours", &T::Offboard, Some(at(100))),
+                "ours",
+                &T::Offboard,
+                Some(at(100)),
                 std::slice::from_ref(&released)
             ),
             LaterActivity::Nothing
         );
         // The journal keeps less of a second than the record.
-        let own = (
-            "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2",
-            &T::Isolate,
-            Some(at(100)),
-        );
+        let own = "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+        let others = [action(T::Isolate, S::Succeeded, 101)];
         assert_eq!(
-            LaterActivity::judge(own, &[action(T::Isolate, S::Succeeded, 101)]),
+            LaterActivity::judge(own, &T::Isolate, Some(at(100)), &others),
             LaterActivity::Nothing
         );
     }

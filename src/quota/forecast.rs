@@ -24,7 +24,8 @@ pub struct Milestone {
 /// Within the windows they follow each other at `pace` where there is one.
 pub fn forecast(
     now: Uptime,
-    (windows, pace): (&Windows, Option<Pace>),
+    windows: &Windows,
+    pace: Option<Pace>,
     calls: &Calls,
     remaining: u64,
     round_trip: Duration,
@@ -32,7 +33,7 @@ pub fn forecast(
     if windows.is_empty() {
         return now;
     }
-    let mut schedule = Schedule::new(now, (windows, pace), calls, round_trip);
+    let mut schedule = Schedule::new(now, windows, pace, calls, round_trip);
     for _ in 0..remaining {
         schedule.next_call();
         // Nothing comes after the end of time, so the count need not be finished.
@@ -48,13 +49,14 @@ pub fn forecast(
 /// than a window, that window makes none wait.
 pub fn milestones(
     now: Uptime,
-    (windows, pace): (&Windows, Option<Pace>),
+    windows: &Windows,
+    pace: Option<Pace>,
     calls: &Calls,
     remaining: u64,
     round_trip: Duration,
 ) -> Vec<Milestone> {
     let mut found: Vec<Milestone> = Vec::new();
-    let mut schedule = Schedule::new(now, (windows, pace), calls, round_trip);
+    let mut schedule = Schedule::new(now, windows, pace, calls, round_trip);
     for sent in 0..remaining {
         if windows.is_empty() || schedule.at == Uptime::MAX {
             break;
@@ -91,7 +93,8 @@ struct Schedule {
 impl Schedule {
     fn new(
         now: Uptime,
-        (windows, pace): (&Windows, Option<Pace>),
+        windows: &Windows,
+        pace: Option<Pace>,
         calls: &Calls,
         round_trip: Duration,
     ) -> Self {
@@ -185,7 +188,8 @@ mod tests {
     fn from_empty(count: u64) -> Uptime {
         forecast(
             at(0),
-            (&Windows::documented(), None),
+            &Windows::documented(),
+            None,
             &Calls::new(),
             count,
             Duration::ZERO,
@@ -207,7 +211,8 @@ mod tests {
         let all = |count| {
             milestones(
                 at(0),
-                (&Windows::documented(), None),
+                &Windows::documented(),
+                None,
                 &Calls::new(),
                 count,
                 Duration::ZERO,
@@ -229,12 +234,12 @@ mod tests {
     fn a_pace_below_a_window_takes_its_place() {
         let windows = Windows::documented();
         let pace = Pace::parse("50/1m").unwrap();
-        let found = milestones(at(0), (&windows, pace), &Calls::new(), 1600, Duration::ZERO);
+        let found = milestones(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);
         let found: Vec<_> = found.iter().map(|m| (m.calls, m.at)).collect();
         // Half an hour at 50 a minute, and the rest as the first ones' hour is over, one every 1.2 s.
         let all = at(3_603_600 + 99 * 1200);
         assert_eq!(found, [(1500, at(1499 * 1200)), (1600, all)]);
-        let last = forecast(at(0), (&windows, pace), &Calls::new(), 1600, Duration::ZERO);
+        let last = forecast(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);
         assert_eq!(last, all);
     }
 
@@ -244,7 +249,8 @@ mod tests {
         (0..1500).for_each(|_| calls.record_end(at(0)));
         let found = milestones(
             at(600_000),
-            (&Windows::documented(), None),
+            &Windows::documented(),
+            None,
             &calls,
             150,
             Duration::ZERO,
@@ -259,21 +265,9 @@ mod tests {
     #[test]
     fn without_windows_all_leave_now() {
         let none = Windows::none();
-        let far = forecast(
-            at(3),
-            (&none, None),
-            &Calls::new(),
-            u64::MAX,
-            Duration::ZERO,
-        );
+        let far = forecast(at(3), &none, None, &Calls::new(), u64::MAX, Duration::ZERO);
         assert_eq!(far, at(3));
-        let found = milestones(
-            at(3),
-            (&none, None),
-            &Calls::new(),
-            u64::MAX,
-            Duration::ZERO,
-        );
+        let found = milestones(at(3), &none, None, &Calls::new(), u64::MAX, Duration::ZERO);
         assert_eq!(
             found,
             [Milestone {
@@ -292,7 +286,8 @@ mod tests {
         let leave = |count| {
             forecast(
                 at(0),
-                (&windows, None),
+                &windows,
+                None,
                 &calls,
                 count,
                 Duration::from_millis(100),
@@ -307,7 +302,8 @@ mod tests {
         let windows = Windows::new(vec![Window::parse("1/24h").unwrap()]);
         let forever = forecast(
             at(0),
-            (&windows, None),
+            &windows,
+            None,
             &Calls::new(),
             u64::MAX,
             Duration::from_secs(u64::MAX),

@@ -112,7 +112,8 @@ impl Conflicts {
 pub(super) fn sent_elsewhere(
     conn: &Connection,
     locks: &Locks,
-    (run, row): (RunKey, RowNumber),
+    run: RunKey,
+    row: RowNumber,
 ) -> Result<Option<RunId>, Fault> {
     let mut found = conn.prepare_cached(&format!(
         "SELECT o.uuid, o.lock FROM rows mine

@@ -124,7 +124,7 @@ impl Store {
         limit: usize,
     ) -> Pending<Vec<QueuedRow>> {
         self.ask(Turn::Read, move |desk| {
-            desk.load_rows((run, lane), &from, limit)
+            desk.load_rows(run, lane, &from, limit)
         })
     }
 

@@ -23,9 +23,6 @@ use super::words::{IdCell, Wall, wall};
 /// The keys of the inputs' names, so that a row costs one number for its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
 
-/// A row by its run and number.
-pub(super) type RowKey = (RunKey, u32);
-
 /// Changes a row and keeps what the service's record tells, for which [`bind_record`] has the cells; what the record
 /// leaves out stays as it was known. One statement: each finds its row anew and writes all of it.
 macro_rules! update_row {
@@ -74,7 +71,7 @@ pub(super) fn append_rows(
             row.context.requestor,
         ])?;
         if let Some(settlement) = &row.settlement {
-            settle(conn, (run, row.number.0), settlement)?;
+            settle(conn, run, row.number.0, settlement)?;
         }
     }
     Ok(())
@@ -106,7 +103,8 @@ fn source_key(
 /// Says in a lane's rows that were never sent why they were not.
 pub(super) fn stop_lane(
     conn: &Connection,
-    (run, lane): (RunKey, LaneId),
+    run: RunKey,
+    lane: LaneId,
     reason: Option<&str>,
 ) -> Result<(), Fault> {
     let (table, only) = rows_of(lane);
@@ -119,13 +117,13 @@ pub(super) fn stop_lane(
 }
 
 /// Says in an unsettled row why it is left for later.
-pub(super) fn defer(conn: &Connection, (run, row): RowKey, reason: &str) -> Result<(), Fault> {
+pub(super) fn defer(conn: &Connection, run: RunKey, row: u32, reason: &str) -> Result<(), Fault> {
     let changed = conn
         .prepare_cached(
             "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![run.0, row, reason])?;
-    open_row((run, row), changed)
+    open_row(run, row, changed)
 }
 
 /// Writes "sent": the attempt, and what its row looks like from now on.
@@ -142,7 +140,7 @@ pub(super) fn begin_attempt(
              SELECT run, number, ?3, phase, ?4 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![run.0, row, number, Wall(sent)])?;
-    open_row((run, row), entered)?;
+    open_row(run, row, entered)?;
     conn.prepare_cached(
         "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
             comment_sent = ?5
@@ -170,7 +168,7 @@ pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(
              WHERE run = ?1 AND number = ?2",
         )?
         .execute(params![run.0, row, before])?;
-    open_row((run, row), changed)
+    open_row(run, row, changed)
 }
 
 /// Writes "replied" on an attempt and its row.
@@ -194,7 +192,7 @@ pub(super) fn end_attempt(
             reply.error_code,
             reply.correlation_id
         ])?;
-    open_row((reply.run, reply.row.0), changed)
+    open_row(reply.run, reply.row.0, changed)
 }
 
 /// Writes "replied" on an attempt whose reply brought its row the last word, and both on the row.
@@ -205,12 +203,12 @@ pub(super) fn end_last_attempt(
     settlement: &Settlement,
 ) -> Result<(), Fault> {
     write_reply(conn, reply, at)?;
-    let key = (reply.run, reply.row.0);
+    let (run, row) = (reply.run, reply.row.0);
     let mut update = conn.prepare_cached(update_row!(
         "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16, phase = ?17,
          last_class = ?18, http_status = ?19, error_code = ?20, correlation_id = ?21"
     ))?;
-    bind_record(&mut update, key, settlement.record.as_ref())?;
+    bind_record(&mut update, run, row, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
     let cells = params![
         reply.phase,
@@ -220,7 +218,7 @@ pub(super) fn end_last_attempt(
         reply.correlation_id
     ];
     bind(&mut update, 17, cells)?;
-    open_row(key, update.raw_execute()?)
+    open_row(run, row, update.raw_execute()?)
 }
 
 /// Writes "replied" on an attempt alone.
@@ -240,7 +238,7 @@ fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result
             reply.error_code,
             reply.correlation_id
         ])?;
-    open_row((reply.run, reply.row.0), changed)
+    open_row(reply.run, reply.row.0, changed)
 }
 
 /// What a reading told about an unsettled row.
@@ -253,35 +251,42 @@ pub(super) struct Note<'note> {
 }
 
 /// Writes what a reading told.
-pub(super) fn note(conn: &Connection, key: RowKey, note: &Note<'_>) -> Result<(), Fault> {
+pub(super) fn note(conn: &Connection, run: RunKey, row: u32, note: &Note<'_>) -> Result<(), Fault> {
     let mut update = conn.prepare_cached(update_row!(
         "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged)"
     ))?;
-    bind_record(&mut update, key, note.record)?;
+    bind_record(&mut update, run, row, note.record)?;
     let cells = params![
         note.phase,
         note.status_before.map(ActionStatus::as_str),
         wall(note.checked_at),
     ];
     bind(&mut update, 12, cells)?;
-    open_row(key, update.raw_execute()?)
+    open_row(run, row, update.raw_execute()?)
 }
 
 /// Writes the last word on a row; a second one is refused.
-pub(super) fn settle(conn: &Connection, key: RowKey, settlement: &Settlement) -> Result<(), Fault> {
+pub(super) fn settle(
+    conn: &Connection,
+    run: RunKey,
+    row: u32,
+    settlement: &Settlement,
+) -> Result<(), Fault> {
     let mut update = conn.prepare_cached(update_row!(
         "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16"
     ))?;
-    bind_record(&mut update, key, settlement.record.as_ref())?;
+    bind_record(&mut update, run, row, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
-    open_row(key, update.raw_execute()?)
+    open_row(run, row, update.raw_execute()?)
 }
 
 /// Writes what a settled row's machine still needs, and why that is another word than before.
 pub(super) fn follow_up(
     conn: &Connection,
-    (run, row): RowKey,
-    (follow_up, note): (Option<FollowUp>, &str),
+    run: RunKey,
+    row: u32,
+    follow_up: Option<FollowUp>,
+    note: &str,
 ) -> Result<(), Fault> {
     let changed = conn
         .prepare_cached(
@@ -289,13 +294,14 @@ pub(super) fn follow_up(
              WHERE run = ?1 AND number = ?2 AND outcome IS NOT NULL",
         )?
         .execute(params![run.0, row, follow_up.map(FollowUp::as_str), note])?;
-    open_row((run, row), changed)
+    open_row(run, row, changed)
 }
 
 /// Binds which row it is, and what the service's record tells about it.
 fn bind_record(
     update: &mut Statement<'_>,
-    (run, row): RowKey,
+    run: RunKey,
+    row: u32,
     record: Option<&MachineAction>,
 ) -> rusqlite::Result<()> {
     let text = |of: fn(&MachineAction) -> Option<&str>| record.and_then(of);
@@ -334,7 +340,7 @@ fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusql
         .try_for_each(|(place, cell)| update.raw_bind_parameter(place, cell))
 }
 
-fn open_row((run, row): RowKey, changed: usize) -> Result<(), Fault> {
+fn open_row(run: RunKey, row: u32, changed: usize) -> Result<(), Fault> {
     if changed == 1 {
         Ok(())
     } else {
@@ -354,22 +360,26 @@ pub enum LoadFrom {
 /// Reads at most `limit` unsettled rows of a lane, in row order.
 pub(super) fn load_rows(
     conn: &Connection,
-    key: (RunKey, LaneId),
+    run: RunKey,
+    lane: LaneId,
     from: &LoadFrom,
     limit: usize,
 ) -> Result<Vec<QueuedRow>, Fault> {
     match from {
-        LoadFrom::After(after) => read_rows(conn, key, (after.0, limit), ("", &[])),
-        LoadFrom::Sample(action_type) => sample(conn, key, action_type.as_ref(), limit),
+        LoadFrom::After(after) => read_rows(conn, run, lane, after.0, limit, "", &[]),
+        LoadFrom::Sample(action_type) => sample(conn, run, lane, action_type.as_ref(), limit),
     }
 }
 
 /// Reads rows behind `after` to which `rest` applies, a condition with its cells from the fifth on.
 fn read_rows(
     conn: &Connection,
-    (run, lane): (RunKey, LaneId),
-    (after, limit): (u32, usize),
-    (rest, cells): (&str, &[&dyn ToSql]),
+    run: RunKey,
+    lane: LaneId,
+    after: u32,
+    limit: usize,
+    rest: &str,
+    cells: &[&dyn ToSql],
 ) -> Result<Vec<QueuedRow>, Fault> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A row without a GUID is settled when it is read; should one not be, it is never sent either.
@@ -403,7 +413,8 @@ pub(super) fn rows_of(lane: LaneId) -> (&'static str, &'static str) {
 /// Takes the first row behind each of `count` points that divide the lane's unsent rows evenly.
 fn sample(
     conn: &Connection,
-    (run, lane): (RunKey, LaneId),
+    run: RunKey,
+    lane: LaneId,
     action_type: Option<&ActionType>,
     count: usize,
 ) -> Result<Vec<QueuedRow>, Fault> {
@@ -430,7 +441,7 @@ fn sample(
         let point = first + u32::try_from(step).unwrap_or(0);
         let known = rows.last().map_or(0, |row| row.number.0);
         let after = known.max(point.saturating_sub(1));
-        rows.extend(read_rows(conn, (run, lane), (after, 1), (rest, cells))?);
+        rows.extend(read_rows(conn, run, lane, after, 1, rest, cells)?);
     }
     Ok(rows)
 }

@@ -125,7 +125,7 @@ impl Ledger {
                     number: 1,
                     ..
                 } = take.purpose
-                    && let Some(other) = conflicts::sent_elsewhere(conn, &self.locks, (run, row))?
+                    && let Some(other) = conflicts::sent_elsewhere(conn, &self.locks, run, row)?
                 {
                     return Ok(Taken::InProgress(other));
                 }
@@ -188,7 +188,7 @@ impl Ledger {
             .execute(params![call.0, Up(ended), Wall(at.wall), grace])?;
         let scope = self.sent.remove(&call);
         if changed == 0 {
-            return self.end_again(conn, call, (at, ended), grace);
+            return self.end_again(conn, call, at, ended, grace);
         }
         match scope.map(|scope| self.books.get_mut(&scope)) {
             Some(book) => book.into_iter().for_each(|book| book.calls.end(ended)),
@@ -204,7 +204,8 @@ impl Ledger {
         &mut self,
         conn: &Connection,
         call: CallId,
-        (at, ended): (Moment, Uptime),
+        at: Moment,
+        ended: Uptime,
         grace: i64,
     ) -> Result<(), Fault> {
         self.forget();
@@ -284,7 +285,7 @@ impl Ledger {
             .get(&scope)
             .is_some_and(|book| book.reach >= reach);
         if !fits {
-            let calls = read(conn, self.boot, (scope, reach), now)?;
+            let calls = read(conn, self.boot, scope, reach, now)?;
             self.books.insert(scope, Book { calls, reach });
         }
         let book = self.books.entry(scope).or_insert_with(|| Book {
@@ -442,7 +443,8 @@ pub(super) fn enter_boot(conn: &Connection, boot: &BootId, is_alone: bool) -> Re
 pub(super) fn read(
     conn: &Connection,
     own: i64,
-    (scope, reach): (ScopeKey, Duration),
+    scope: ScopeKey,
+    reach: Duration,
     now: Moment,
 ) -> Result<Calls, Fault> {
     let mut calls = Calls::new();
@@ -467,7 +469,7 @@ pub(super) fn read(
                 calls.record_end(row.get::<_, Up>(0)?.0);
             }
         } else {
-            read_other_boot(conn, (scope, boot), now, &mut calls)?;
+            read_other_boot(conn, scope, boot, now, &mut calls)?;
         }
     }
     Ok(calls)
@@ -475,7 +477,8 @@ pub(super) fn read(
 
 fn read_other_boot(
     conn: &Connection,
-    (scope, boot): (ScopeKey, i64),
+    scope: ScopeKey,
+    boot: i64,
     now: Moment,
     calls: &mut Calls,
 ) -> Result<(), Fault> {

@@ -77,13 +77,7 @@ impl Reader {
         if !self.has_tables()? {
             return Ok(Vec::new());
         }
-        self.at(|conn| {
-            runs::read(
-                conn,
-                &self.locks,
-                ("ORDER BY r.created DESC, r.id DESC", []),
-            )
-        })
+        self.at(|conn| runs::read(conn, &self.locks, "ORDER BY r.created DESC, r.id DESC", []))
     }
 
     /// Returns whether whoever makes the file has got as far as its tables.
@@ -110,8 +104,8 @@ impl Reader {
     /// Returns why the file cannot be read.
     pub fn run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.at(|conn| {
-            let rest = ("WHERE r.uuid = ?1", [id.to_string()]);
-            Ok(runs::read(conn, &self.locks, rest)?.pop())
+            let found = runs::read(conn, &self.locks, "WHERE r.uuid = ?1", [id.to_string()])?;
+            Ok(found.into_iter().next())
         })
     }
 
@@ -284,10 +278,11 @@ impl Reader {
     pub fn sendings(
         &self,
         run: RunKey,
-        span: (Timestamp, Timestamp),
+        from: Timestamp,
+        to: Timestamp,
         visit: impl FnMut(Sending),
     ) -> Result<(), StoreError> {
-        self.at(|conn| sendings(conn, run, span, visit))
+        self.at(|conn| sendings(conn, run, from, to, visit))
     }
 
     /// Says whether any machine of a run still needs a hand, without making report rows of all others.
@@ -428,7 +423,8 @@ pub(super) fn sending_span(
 pub(super) fn sendings(
     conn: &Connection,
     run: RunKey,
-    (from, to): (Timestamp, Timestamp),
+    from: Timestamp,
+    to: Timestamp,
     mut visit: impl FnMut(Sending),
 ) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached(

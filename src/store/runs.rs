@@ -46,7 +46,8 @@ pub(super) fn create(conn: &Connection, holder: &Process, run: &NewRun) -> Resul
 pub(super) fn set_state(
     conn: &Connection,
     run: RunKey,
-    (state, exit): (RunState, Option<u8>),
+    state: RunState,
+    exit: Option<u8>,
     reason: Option<&str>,
     at: Timestamp,
 ) -> Result<(), Fault> {
@@ -122,7 +123,8 @@ pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), Fault> {
 pub(super) fn read(
     conn: &Connection,
     locks: &Locks,
-    (rest, cells): (&str, impl Params),
+    rest: &str,
+    cells: impl Params,
 ) -> Result<Vec<RunRecord>, Fault> {
     let sql = format!(
         "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
@@ -144,7 +146,7 @@ pub(super) fn read_one(
     locks: &Locks,
     run: RunKey,
 ) -> Result<Option<RunRecord>, Fault> {
-    Ok(read(conn, locks, ("WHERE r.id = ?1", [run.0]))?.pop())
+    Ok(read(conn, locks, "WHERE r.id = ?1", [run.0])?.pop())
 }
 
 pub(super) fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {

@@ -121,7 +121,9 @@ pub(super) fn cool_down(
     conn: &Connection,
     key: ScopeKey,
     boot: i64,
-    (until, wall, cause): (Uptime, Timestamp, &str),
+    until: Uptime,
+    wall: Timestamp,
+    cause: &str,
 ) -> Result<(), Fault> {
     conn.prepare_cached(
         "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5

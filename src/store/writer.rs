@@ -407,11 +407,12 @@ impl Desk {
 
     pub(super) fn load_rows(
         &mut self,
-        (run, lane): (RunKey, LaneId),
+        run: RunKey,
+        lane: LaneId,
         from: &LoadFrom,
         limit: usize,
     ) -> Result<Vec<QueuedRow>, Fault> {
-        let mut rows = journal::load_rows(&self.conn, (run, lane), from, limit)?;
+        let mut rows = journal::load_rows(&self.conn, run, lane, from, limit)?;
         self.conflicts.refresh(&self.conn, &self.holds, run)?;
         // What was sent once is this run's to settle.
         for row in rows.iter_mut().filter(|row| row.attempts == 0) {
@@ -535,23 +536,23 @@ impl Desk {
                     status_before: status_before.as_ref(),
                     checked_at: *checked_at,
                 };
-                journal::note(conn, (*run, row.0), &note)
+                journal::note(conn, *run, row.0, &note)
             }
             Record::Settled {
                 run,
                 row,
                 settlement,
-            } => journal::settle(conn, (*run, row.0), settlement),
+            } => journal::settle(conn, *run, row.0, settlement),
             Record::LaneStopped { run, lane, reason } => {
-                journal::stop_lane(conn, (*run, *lane), reason.as_deref())
+                journal::stop_lane(conn, *run, *lane, reason.as_deref())
             }
-            Record::Deferred { run, row, reason } => journal::defer(conn, (*run, row.0), reason),
+            Record::Deferred { run, row, reason } => journal::defer(conn, *run, row.0, reason),
             Record::FollowedUp {
                 run,
                 row,
                 follow_up,
                 note,
-            } => journal::follow_up(conn, (*run, row.0), (*follow_up, note)),
+            } => journal::follow_up(conn, *run, row.0, *follow_up, note),
             Record::Cooldown {
                 scope,
                 until,
@@ -559,7 +560,7 @@ impl Desk {
                 cause,
             } => {
                 self.ledger.forget_cooldown(*scope);
-                scopes::cool_down(conn, *scope, self.ledger.boot(), (*until, *wall, cause))
+                scopes::cool_down(conn, *scope, self.ledger.boot(), *until, *wall, cause)
             }
             Record::ScopeReset { scope } => {
                 self.ledger.forget_cooldown(*scope);
@@ -579,7 +580,7 @@ impl Desk {
                 exit,
                 reason,
                 at,
-            } => runs::set_state(conn, *run, (*state, *exit), reason.as_deref(), *at),
+            } => runs::set_state(conn, *run, *state, *exit, reason.as_deref(), *at),
         }
     }
 

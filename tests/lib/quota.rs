@@ -167,7 +167,7 @@ fn milestones_of_the_designs_example_agree_with_the_run() {
     let round_trip = Duration::from_millis(100);
     let run = VirtualLoop::new(&windows, Calls::new(), None).run(5000, |_| round_trip);
     let start = Uptime::from_nanos(0);
-    let found = milestones(start, (&windows, None), &Calls::new(), 5000, round_trip);
+    let found = milestones(start, &windows, None, &Calls::new(), 5000, round_trip);
     let said: Vec<_> = found.iter().map(|m| (m.calls, m.at.since(start))).collect();
     assert_eq!(
         said,
@@ -270,9 +270,9 @@ proptest! {
         let run = VirtualLoop::new(&windows, all_ended, pace).run(count, |_| round_trip);
         let sent = |calls: u64| run[usize::try_from(calls).unwrap() - 1].sent;
         let remaining = count as u64;
-        let said = forecast(now, (&windows, pace), &calls, remaining, round_trip);
+        let said = forecast(now, &windows, pace, &calls, remaining, round_trip);
         prop_assert_eq!(said.since(now), sent(remaining));
-        let found = milestones(now, (&windows, pace), &calls, remaining, round_trip);
+        let found = milestones(now, &windows, pace, &calls, remaining, round_trip);
         prop_assert!(found.is_sorted_by(|one, next| one.calls < next.calls));
         prop_assert_eq!(found.last().map(|last| last.calls), Some(remaining));
         for milestone in found {

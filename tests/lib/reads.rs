@@ -357,9 +357,8 @@ async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
     append(store, run, 250).await;
     let mut survey = Survey::new(bench.reads, Arc::default());
     let mut journal = async |patience| {
-        let place = (store, run);
         survey
-            .journal(place, &*bench.clock, patience)
+            .journal(store, run, &*bench.clock, patience)
             .await
             .unwrap()
     };

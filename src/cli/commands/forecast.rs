@@ -66,11 +66,17 @@ impl Spent {
             Some(until) => now.uptime_at(until).max(now.uptime),
             None => now.uptime,
         };
-        let rule = (&self.windows, self.pace);
-        milestones(start, rule, &self.calls, count, ROUND_TRIP)
-            .into_iter()
-            .map(|milestone| (milestone.calls, now.wall_at(milestone.at)))
-            .collect()
+        milestones(
+            start,
+            &self.windows,
+            self.pace,
+            &self.calls,
+            count,
+            ROUND_TRIP,
+        )
+        .into_iter()
+        .map(|milestone| (milestone.calls, now.wall_at(milestone.at)))
+        .collect()
     }
 }
 

@@ -108,8 +108,15 @@ impl Plan<'_> {
         terms: Terms,
         stop: &mut StopWishes,
     ) -> Result<(Before, Option<PlanId>), Failure> {
-        let place = (self.store, self.run);
-        let read = journal(intake, &mut planner, place, self.clock, stop.wishes());
+        let wishes = stop.wishes();
+        let read = journal(
+            intake,
+            &mut planner,
+            self.store,
+            self.run,
+            self.clock,
+            wishes,
+        );
         match read.await.map_err(engine)? {
             Journaled::Whole => {}
             Journaled::Stopped(reason) => return Err(stopped(&reason).into()),
@@ -228,8 +235,8 @@ impl Plan<'_> {
         );
         let rules = Arc::new(self.config.rules());
         let mut survey = Survey::new(reads.await?, rules).of_lane(number);
-        let place = (self.store, self.run);
-        match survey.journal(place, &**self.clock, patience).await {
+        let journaled = survey.journal(self.store, self.run, &**self.clock, patience);
+        match journaled.await {
             Ok(_) => {}
             Err(SurveyError::Reads(
                 error @ (ReadsError::GaveUp {

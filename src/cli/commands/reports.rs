@@ -136,8 +136,8 @@ fn timeline(
         .map(|config| config.timeout_grace)
         .unwrap_or_default();
     let mut builder = TimelineBuilder::new(&windows.unwrap_or_else(Windows::none), grace, span);
-    let span = (builder.matters_from(), span.1);
-    reader.sendings(run.key, span, |sending| builder.push(sending))?;
+    let from = builder.matters_from();
+    reader.sendings(run.key, from, span.1, |sending| builder.push(sending))?;
     Ok(Some(builder.finish()))
 }
 

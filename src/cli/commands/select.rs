@@ -72,7 +72,7 @@ impl Selecting<'_> {
         };
         // Nothing is sent before the last page is there, so the first need not be small.
         let pages = Pages::new(self.filter.clone(), crate::api::MAX_TOP);
-        let selected = journal.fill((pages, &mut reads), stop.wishes());
+        let selected = journal.fill(pages, &mut reads, stop.wishes());
         match selected.await.map_err(unread)? {
             Selected::Whole(before) => Ok(before),
             Selected::Stopped(reason) => Err(stopped(&reason)),

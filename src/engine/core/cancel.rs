@@ -69,7 +69,7 @@ impl Lane {
             ended,
             row,
         });
-        self.obey(now, number, (&flight, is_news), verdict);
+        self.obey(now, number, &flight, is_news, verdict);
     }
 
     /// No byte of a cancel left: its slot is free, and it was no attempt.
@@ -170,7 +170,8 @@ impl Lane {
         &mut self,
         now: Moment,
         number: RowNumber,
-        (flight, is_news): (&Flight, bool),
+        flight: &Flight,
+        is_news: bool,
         verdict: CancelVerdict,
     ) {
         match verdict {
@@ -216,7 +217,7 @@ impl Lane {
                 self.route(now, number, now.uptime.after(own.max(asked)));
             }
             CancelVerdict::Throttled(throttle) => {
-                self.throttled(now, flight.destination, (throttle, is_news));
+                self.throttled(now, flight.destination, throttle, is_news);
                 self.queue.push_head(number);
             }
             CancelVerdict::SignInAgain => self.sign_in_again(number, flight),
@@ -327,7 +328,8 @@ impl Lane {
         &mut self,
         now: Moment,
         destination: Destination,
-        (throttle, is_news): (Throttle, bool),
+        throttle: Throttle,
+        is_news: bool,
     ) {
         self.tally.throttled += 1;
         let gate = self.gate(destination);

@@ -84,7 +84,7 @@ impl Lane {
             }
             ReplyKind::Forbidden => self.reading_forbidden(now, rows, what),
             ReplyKind::Throttled(throttle) => {
-                self.throttled(now, flight.destination, (throttle, is_news));
+                self.throttled(now, flight.destination, throttle, is_news);
                 self.look_soon(now, rows);
             }
             ReplyKind::Unauthorized => {
@@ -305,11 +305,11 @@ impl Lane {
         let wait = backoff(&self.settings.retry, tries, &mut self.dice);
         let is_alone = rows.len() == 1;
         for number in rows {
-            self.read_failed(now, number, (now.uptime.after(wait), is_alone));
+            self.read_failed(now, number, now.uptime.after(wait), is_alone);
         }
     }
 
-    fn read_failed(&mut self, now: Moment, number: RowNumber, (due, is_alone): (Uptime, bool)) {
+    fn read_failed(&mut self, now: Moment, number: RowNumber, due: Uptime, is_alone: bool) {
         let bound = self.settings.retry.max_attempts;
         let Some(row) = self.rows.get_mut(&number) else {
             return;
