@@ -59,7 +59,7 @@ impl Credential {
     ///
     /// # Errors
     /// Returns why there is none; [`AuthError::WrongTenant`] where the token contradicts the tenant, and
-    /// [`AuthError::AnotherIdentity`] where it contradicts the first one.
+    /// [`AuthError::AnotherIdentity`] or [`AuthError::OpaqueSuccessor`] where it is not for the same as the first one.
     ///
     /// # Cancel safety
     /// Safe: the token at hand stays.
@@ -202,6 +202,7 @@ mod tests {
         for (second, told) in [
             (token("contoso", "app-1"), Some("tenant contoso")),
             (token(TENANT, "app-2"), Some("app app-2")),
+            ("opaque".to_owned(), Some("cannot be read")),
             (token(&TENANT.to_uppercase(), "app-1"), None),
             (jwt(TENANT), None),
         ] {

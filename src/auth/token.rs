@@ -89,6 +89,8 @@ pub enum AuthError {
     },
     #[error("the new token is for {got}, but the one before it was for {had}")]
     AnotherIdentity { had: String, got: String },
+    #[error("the new token cannot be read, so it may be for another tenant than the one before it")]
+    OpaqueSuccessor,
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
 }
@@ -130,7 +132,7 @@ impl AuthError {
                 let command = format!("az account get-access-token --resource {wanted}");
                 return Some(command.into());
             }
-            Self::AnotherIdentity { .. } => {
+            Self::AnotherIdentity { .. } | Self::OpaqueSuccessor => {
                 "see who writes the token, and sign in as at the beginning"
             }
             Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
@@ -244,8 +246,11 @@ impl Token {
     ///
     /// Quotas are counted by both, and nobody agreed to another tenant.
     pub(super) fn check_same_as(&self, first: &Self) -> Result<(), AuthError> {
-        let (Some(had), Some(got)) = (&first.claims, &self.claims) else {
+        let Some(had) = &first.claims else {
             return Ok(());
+        };
+        let Some(got) = &self.claims else {
+            return Err(AuthError::OpaqueSuccessor);
         };
         let differs = |had: &Option<String>, got: &Option<String>| match (had, got) {
             (Some(had), Some(got)) => !had.eq_ignore_ascii_case(got),
