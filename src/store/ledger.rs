@@ -33,7 +33,7 @@ const CONTENDED: Duration = Duration::from_secs(2);
 
 /// Processes that wait for one slot ask up to so much later than they might, each by its own chance, so that one that always
 /// wakes up a little later gets its share.
-const JITTER: Duration = Duration::from_millis(20);
+const JITTER: Duration = Duration::from_millis(40);
 
 /// The picture of the ledger that one writer keeps.
 #[derive(Debug)]
