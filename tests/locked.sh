@@ -80,7 +80,7 @@ until_cancels 60 "$work/log-2"
 hold "$state"
 sleep 3
 kill -INT "$run_pid"
-check "seconds until the first Ctrl-C is heard" "$(seconds_until 'no new cancel leaves' "$work/err-2")" "x <= 1"
+check "seconds until the first Ctrl-C is heard" "$(seconds_until 'no new cancels' "$work/err-2")" "x <= 1"
 code=0
 wait "$run_pid" || code=$?
 run_pid=

@@ -56,36 +56,35 @@ pub(super) enum Refusal {
     WrongCount { count: u64 },
     #[error("nothing was sent: no answer came")]
     NoAnswer,
-    #[error("nothing was sent: stopped by {signal} before anybody agreed")]
+    #[error("nothing was sent: stopped by {signal} before you answered")]
     Stopped { signal: String },
-    #[error("nothing was sent: {} to cancel, which is more than the {} of --max-actions", Count::new(*.count, "action"), Number(*.most))]
+    #[error("nothing was sent: the plan has {}, --max-actions allows {}", Count::new(*.count, "action"), Number(*.most))]
     TooMany { count: u64, most: u64 },
     #[error(
-        "nothing was sent: at least {count} actions are selected, and --max-actions allows {most}; the rest was not read"
+        "nothing was sent: the selection has at least {count} actions, --max-actions allows {most}; the rest was not read"
     )]
     TooManySelected { count: u64, most: u64 },
-    #[error(
-        "nothing was sent: nobody agreed to this run, and there is no terminal to ask on, so add --yes"
-    )]
+    #[error("nothing was sent: there is no terminal to ask on")]
     NoTerminal,
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let hints: &[&str] = match &refusal {
-            Refusal::NoTerminal => &[
-                "look at the plan with `mde-cancel preview`, then give the same command with --yes",
-                "to try it on an imitation of the service, use --sandbox instead",
+        let hints = match &refusal {
+            Refusal::NoTerminal => vec![
+                "add --dry-run to see the plan, then run it with --yes".to_owned(),
+                "to try it on an imitation of the service, use --sandbox instead".to_owned(),
             ],
-            Refusal::TooMany { .. } | Refusal::TooManySelected { .. } => {
-                &["look at the plan with `mde-cancel preview`, and narrow it or raise the bound"]
+            Refusal::TooMany { count, .. } => vec![format!(
+                "narrow the selection, or allow more with --max-actions {count}"
+            )],
+            Refusal::TooManySelected { .. } => {
+                vec!["narrow the selection, or allow more with --max-actions".to_owned()]
             }
-            _ => &[],
+            _ => Vec::new(),
         };
         let failure = Self::new(FailureKind::Refused, refusal);
-        hints
-            .iter()
-            .fold(failure, |failure, hint| failure.hint(*hint))
+        hints.into_iter().fold(failure, Failure::hint)
     }
 }
 

@@ -259,7 +259,10 @@ mod tests {
                 Eyes::Stream(east()),
                 "2026-11-23T13:28:01+01:00 WARN  it waits run=r1 row=7\n",
             ),
-            (Eyes::Screen(east(), 60), "13:28:01 WARN  it waits row=7\n"),
+            (
+                Eyes::Screen(east(), 60),
+                "13:28:01 +01 WARN  it waits row=7\n",
+            ),
         ] {
             assert_eq!(text(&fields, &eyes, Paint::Plain), line);
         }
@@ -267,12 +270,12 @@ mod tests {
 
     #[test]
     fn no_word_is_broken_on_a_terminal() {
-        let message = "429 although our ledger had room: somebody else uses this quota";
+        let message = "throttled (429) with quota left: another client shares this quota";
         let fields = warning(message, &[("wait", Value::from("2 s"))]);
         let eyes = Eyes::Screen(east(), 40);
         insta::assert_snapshot!(text(&fields, &eyes, Paint::Plain), @r#"
-        13:28:01 WARN  429 although our ledger
-          had room: somebody else uses this
+        13:28:01 +01 WARN  throttled (429) with
+          quota left: another client shares this
           quota wait="2 s"
         "#);
         let colored = text(&fields, &eyes, Paint::Colored);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use console::{Alignment, measure_text_width, pad_str};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -30,6 +30,9 @@ const AT_ONCE: i64 = 5;
 
 /// Below so many columns the table stands close together.
 const NARROW: u16 = 70;
+
+/// A note with fewer columns beside the numbers is below them.
+const NOTE: usize = 30;
 
 /// The width of the words in front of the facts and of the table's first column.
 const LABEL: usize = 14;
@@ -274,43 +277,64 @@ impl PlanText<'_> {
 
     fn table(&self, width: u16) -> String {
         let gap = if width < NARROW { 1 } else { 2 };
-        let label = LABEL - usize::from(gap);
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width)
-            .set_header(["", "type", "status", "actions", ""]);
         let word = |text: &str| match text {
             "" => "-".to_owned(),
             text => short_name(text),
         };
-        for cell in self.summary.cells() {
-            table.add_row([
-                format!("{:<label$}", cell.verdict.as_str().replace('_', " ")),
+        let mut rows = vec![(
+            ["", "type", "status", "actions"].map(str::to_owned),
+            String::new(),
+        )];
+        rows.extend(self.summary.cells().into_iter().map(|cell| {
+            let cells = [
+                cell.verdict.as_str().replace('_', " "),
                 word(&cell.action_type),
                 word(&cell.status),
                 Number(cell.rows).to_string(),
-                self.note(cell),
-            ]);
+            ];
+            (cells, self.note(cell))
+        }));
+        let total = ["total", "", "", &Number(self.summary.rows).to_string()];
+        rows.push((total.map(str::to_owned), String::new()));
+        let widest = |column: usize| {
+            let widths = rows
+                .iter()
+                .map(|(cells, _)| measure_text_width(&cells[column]));
+            widths.max().unwrap_or_default()
+        };
+        let widths = [widest(0).max(LABEL - gap), widest(1), widest(2), widest(3)];
+        let indent = widths.iter().map(|width| width + gap).sum();
+        let room = usize::from(width).saturating_sub(indent);
+        let mut text = String::new();
+        for (cells, note) in &rows {
+            for (column, cell) in cells.iter().enumerate() {
+                let alignment = if column == 3 {
+                    Alignment::Right
+                } else {
+                    Alignment::Left
+                };
+                text.push_str(&pad_str(cell, widths[column], alignment, None));
+                text.push_str(&" ".repeat(gap));
+            }
+            let lines = if room < NOTE {
+                wrap(note, usize::from(width) - LABEL, 0)
+            } else {
+                wrap(note, room, 0)
+            };
+            for (number, line) in lines.iter().filter(|line| !line.is_empty()).enumerate() {
+                // A word in two pieces is none: a note without room beside the numbers is below them.
+                let before = match number {
+                    _ if room < NOTE => format!("\n{:LABEL$}", ""),
+                    0 => String::new(),
+                    _ => format!("\n{:indent$}", ""),
+                };
+                text.push_str(&before);
+                text.push_str(line);
+            }
+            text.truncate(text.trim_end().len());
+            text.push('\n');
         }
-        table.add_row(["total", "", "", &Number(self.summary.rows).to_string(), ""]);
-        // A word or a number in two pieces is neither.
-        for column in table.column_iter_mut().take(4) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        if let Some(column) = table.column_mut(3) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        // The longest words there are fit into sixty columns where they stand close together.
-        for column in table.column_iter_mut() {
-            column.set_padding((0, gap));
-        }
-        let lines: Vec<String> = table
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect();
-        lines.concat()
+        text
     }
 
     /// Says why the rows of a line aren't sent, or what their machines need.
@@ -589,8 +613,7 @@ mod tests {
         send           Isolate  Pending      1,204
         already final  Isolate  Succeeded        4  isolated now
         skipped        Isolate  Pending          1  excluded by keep.txt: dc-01.contoso.com
-        skipped        Isolate  Succeeded        1  excluded by keep.txt: dc-01.contoso.com; still
-                                                    isolated
+        skipped        Isolate  Succeeded        1  excluded by keep.txt: dc-01.contoso.com; still isolated
         invalid        -        -                1  the id is not a GUID: wave.csv:7
         total                                1,211
         warning: 2 lines of keep.txt match nothing: srv-0O3, laptop-anna

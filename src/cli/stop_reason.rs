@@ -1,4 +1,4 @@
-//! Why a run stopped, in words, and what to do about it.
+//! Why a run stopped, in words, and how to fix it.
 
 use crate::engine::core::StopReason;
 
@@ -7,48 +7,40 @@ pub(super) fn describe_stop(reason: &StopReason) -> String {
     match reason {
         StopReason::Asked(what) => format!("by {what}"),
         StopReason::SignIn(why) => format!("sign-in: {why}"),
-        StopReason::Unreachable(why) => format!("the API host never answered: {why}"),
+        StopReason::Unreachable(why) => format!("the service never answered: {why}"),
         StopReason::NoSuchAddress(address) => {
-            format!("{address} answers 404 without the service's own error body")
+            format!("{address} answers 404, but not as the service does")
         }
         StopReason::AllMissing => {
-            "the service knows none of the first 100 ids: wrong tenant, or the wrong column"
-                .to_owned()
+            "the tenant has none of the first 100 ids: wrong tenant or wrong column".to_owned()
         }
         StopReason::ReadingForbidden(what) => {
-            format!("states may not be read with this token: {what}")
+            format!("this token may not read actions: {what}")
         }
         StopReason::AllForbidden(why) | StopReason::LeftForLater(why) => why.clone(),
         StopReason::GaveUp(why) => format!("gave up: {why}"),
         StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
         StopReason::SameRefusal(what) => {
-            format!("ten cancels in a row were refused alike, none taken, the last with: {what}")
+            format!("ten cancels in a row were refused for the same reason: {what}")
         }
     }
 }
 
-/// Says what to do about it, where something can be done.
-pub(super) fn mend(reason: &StopReason) -> Option<&'static str> {
+/// Says how to fix it, where that can be done.
+pub(super) fn fix(reason: &StopReason) -> Option<&'static str> {
     Some(match reason {
         StopReason::Asked(_) | StopReason::GaveUp(_) | StopReason::LeftForLater(_) => return None,
         StopReason::TooManyFailures(_) => {
-            "look at the reasons in the report; --max-failures sets the bound"
+            "see the reasons in the report; --max-failures sets the limit"
         }
-        StopReason::SignIn(_) => "mend what the reason above says",
+        StopReason::SignIn(_) => "fix what the reason above names",
         StopReason::Unreachable(_) => "check --api-url, the network and the proxy",
-        StopReason::NoSuchAddress(_) => "check --api-url: what answers there is not the service",
-        StopReason::AllMissing => {
-            "look at --tenant-id and --id-column, and at where the ids came from"
-        }
+        StopReason::NoSuchAddress(_) => "check --api-url: another server answers there",
+        StopReason::AllMissing => "check --tenant-id, --id-column, and where the ids came from",
         StopReason::ReadingForbidden(_) => {
-            "grant Machine.Read.All (application) or Machine.Read (delegated) and get a new token: grants show only in new \
-             ones"
+            "grant Machine.Read.All (application) or Machine.Read (delegated), then get a new token"
         }
-        StopReason::AllForbidden(_) => {
-            "grant the permission that is named, and get a new token: grants show only in new ones"
-        }
-        StopReason::SameRefusal(_) => {
-            "look at the answer above; nothing that is sent alike will be taken"
-        }
+        StopReason::AllForbidden(_) => "grant the permission that is named, then get a new token",
+        StopReason::SameRefusal(_) => "see the answer above; the same call will be refused again",
     })
 }

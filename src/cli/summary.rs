@@ -91,7 +91,7 @@ impl Summary {
                     (Tone::Caution, "nothing was sent: every row was skipped")
                 }
                 InputRead::Whole => (Tone::Good, "nothing left to do"),
-                InputRead::CutShort => (Tone::Caution, "part of the input never reached us"),
+                InputRead::CutShort => (Tone::Caution, "part of the input was not read"),
             };
             let line = paint.apply(tone, &format!("{mark}{what}"));
             push_line(&mut text, &line);
@@ -549,7 +549,7 @@ mod tests {
         };
         let mut summary = clean();
         summary.input = InputRead::CutShort;
-        assert_eq!(first(&summary), "part of the input never reached us");
+        assert_eq!(first(&summary), "part of the input was not read");
         summary.input = InputRead::Whole;
         summary.outcomes.insert(Outcome::Accepted, 2);
         assert_eq!(first(&summary), "nothing left to do");

@@ -15,8 +15,7 @@ const NAME_WIDTH: usize = 64;
 
 pub use crate::model::{Count, Number, Span, visible, window_name};
 
-/// A point in time as seen at another: `14:05:09` on the same day, `2026-11-24 03:14` on another, with `UTC` where no
-/// local time zone is known.
+/// A point in time as seen at another: `14:05:09 CET` on the same day, `2026-11-24 03:14 CET` on another.
 #[derive(Clone, Debug)]
 pub struct ClockTime<'zone> {
     at: Timestamp,
@@ -47,10 +46,7 @@ impl fmt::Display for ClockTime<'_> {
         } else {
             write!(f, "{} {:02}:{:02}", at.date(), time.hour(), time.minute())?;
         }
-        if *self.zone == TimeZone::UTC {
-            f.write_str(" UTC")?;
-        }
-        Ok(())
+        write!(f, " {}", zone_name(self.at, self.zone))
     }
 }
 
@@ -113,10 +109,10 @@ mod tests {
             "14:05:09 UTC"
         );
         let east = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(ClockTime::new(now, now, &east).to_string(), "16:05:09");
+        assert_eq!(ClockTime::new(now, now, &east).to_string(), "16:05:09 +02");
         assert_eq!(
             ClockTime::new(later, now, &east).to_string(),
-            "2026-11-24 01:30"
+            "2026-11-24 01:30 +02"
         );
     }
 

@@ -67,8 +67,8 @@ impl<'run> Watch<'run> {
             self.token_ends = None;
             tracing::warn!(
                 run = self.run.as_str(),
-                "the token ends at {end:.0} and cannot be renewed, but the run needs until about {finish:.0}: it will stop \
-                 then, and can be resumed with a new token"
+                "the token expires at {end:.0} and can't be renewed, but the run ends about {finish:.0}: it will stop then, and \
+                 can be resumed with a new token"
             );
         }
     }
@@ -115,18 +115,18 @@ impl Observer for Watch<'_> {
                 destination,
                 window,
             } => {
-                tracing::warn!(run, tenant, destination = %destination, window = %window, "the service names a smaller allowance, which is kept from now on");
+                tracing::warn!(run, tenant, destination = %destination, window = %window, "the service names a lower limit, which is kept from now on");
             }
             RunEvent::Paced { destination, pace } => match pace {
                 // The way from there on is told to those who ask for more.
                 Some(pace) if pace.is_first() => {
-                    tracing::warn!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread evenly, for the service refuses bursts that its allowance permits");
+                    tracing::warn!(run, tenant, destination = %destination, pace = %pace.as_rate(), "the service refuses bursts within the limit, so calls are spread evenly");
                 }
                 Some(pace) => {
-                    tracing::info!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread at another pace");
+                    tracing::info!(run, tenant, destination = %destination, pace = %pace.as_rate(), "calls are spread at another rate");
                 }
                 None => {
-                    tracing::info!(run, tenant, destination = %destination, "calls leave as the allowance permits again");
+                    tracing::info!(run, tenant, destination = %destination, "calls are sent as the limit permits again");
                 }
             },
             RunEvent::Down { reads, until, what } => {
@@ -145,7 +145,7 @@ impl Observer for Watch<'_> {
                 tracing::warn!(
                     run,
                     tenant,
-                    "records may not be read with this token; grant Machine.Read.All to have doubts cleared ({what})"
+                    "this token may not read actions; grant Machine.Read.All so that unknown results can be looked up ({what})"
                 );
             }
             RunEvent::ReadsSlow { go, wait } => {
@@ -154,14 +154,14 @@ impl Observer for Watch<'_> {
                     tenant,
                     rows_that_go = go,
                     rows_that_wait = wait,
-                    "reads have not answered for 5 s: rows whose type the input gives go without, the others wait"
+                    "no answer to reads for 5 s: rows whose type the input gives are sent unchecked, the others wait"
                 );
             }
             RunEvent::TypeForbidden { action_type } => {
                 tracing::warn!(
                     run,
                     tenant,
-                    "ten cancels of {action_type} were forbidden; the rest of that type is not sent"
+                    "ten cancels of {action_type} were forbidden; no more of that type are sent"
                 );
             }
             RunEvent::Stopping(StopReason::Asked(_)) if told_stop => {}
@@ -185,7 +185,7 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Tells that the service said 429.
+/// Tells that throttled (429).
 fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent) {
     let RunEvent::Throttled {
         destination,
@@ -201,10 +201,10 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
     if *unforeseen {
         tracing::warn!(
             run, tenant, destination = %destination, wait,
-            "429 although our ledger had room: somebody else uses this quota, or its limit is lower"
+            "throttled (429) with quota left: another client shares this quota, or its limit is lower"
         );
     } else {
-        tracing::info!(run, tenant, destination = %destination, wait, "the service said 429");
+        tracing::info!(run, tenant, destination = %destination, wait, "throttled (429)");
     }
     if *hint_ignored {
         tracing::warn!(run, tenant, "a Retry-After of over 24 hours is ignored");
@@ -222,13 +222,13 @@ fn stopping((run, tenant): (&str, Option<&str>), reason: &StopReason) {
     match reason {
         StopReason::Asked(what) => tracing::warn!(
             run,
-            "{what}: no new cancel leaves; waiting for those on the wire (again to leave at once)"
+            "{what}: no new cancels; waiting for calls in flight (again to leave at once)"
         ),
         reason if tenant.is_some() => {
             tracing::warn!(
                 run,
                 tenant,
-                "rows of this tenant are no longer sent: {}",
+                "no more rows of this tenant are sent: {}",
                 describe_stop(reason)
             );
         }
@@ -241,7 +241,7 @@ fn down_text(reads: bool, what: &str, seen: Seen) -> String {
     if seen.stopping {
         format!("{kind} get no proper answer ({what})")
     } else {
-        format!("{kind} get no proper answer ({what}); one call at a time tries the service")
+        format!("{kind} get no proper answer ({what}); trying one call at a time")
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
         seen.note(&RunEvent::Stopping(StopReason::Asked("Ctrl-C".to_owned())));
         assert_eq!(
             down_text(false, "503", Seen::default()),
-            "cancels get no proper answer (503); one call at a time tries the service"
+            "cancels get no proper answer (503); trying one call at a time"
         );
         assert_eq!(
             down_text(true, "no answer in time", seen),

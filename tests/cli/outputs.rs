@@ -161,7 +161,7 @@ fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
         let beside = beside.unwrap_or_else(|| panic!("nothing beside {name}"));
         let flat = summary.split_whitespace().collect::<Vec<_>>().join(" ");
         let note =
-            format!("{name} is no {what} of ours and stays as it is; the {what} is {beside}");
+            format!("{name} is not a {what} of mde-cancel and is kept; the {what} is {beside}");
         assert!(flat.contains(&note), "{note}: {summary}");
         assert!(warned.contains(&note), "{note}: {warned}");
     }
@@ -169,7 +169,7 @@ fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
     metrics.args(["run", "ids.txt", "--sandbox", "--metrics-file", "m.prom"]);
     let (_, told) = said(&mut metrics, 2);
     assert!(
-        told.contains("m.prom exists and is no metrics file of ours"),
+        told.contains("m.prom exists and is not a metrics file of mde-cancel"),
         "{told}"
     );
 }
@@ -340,7 +340,7 @@ fn a_dry_run_is_held_to_its_bound_and_can_be_tried_in_the_sandbox() {
     let (plan, told) = said(&mut typed(&["--max-actions", "1"]), 2);
     assert!(plan.contains("2 actions to cancel"), "{plan}");
     assert!(
-        told.contains("nothing was sent: 2 actions to cancel"),
+        told.contains("nothing was sent: the plan has 2 actions"),
         "{told}"
     );
     let mut runs = binary(folder.path());

@@ -292,7 +292,7 @@ fn a_ready_token_that_ends_before_the_run_can_is_warned_of() {
     command.env("MDE_CANCEL_TOKEN", place.sandbox.token(TENANT, APP));
     let (code, _, told) = ended(command);
     assert_eq!(code, Some(4), "{told}");
-    assert_eq!(told.matches("and cannot be renewed").count(), 1, "{told}");
+    assert_eq!(told.matches("and can't be renewed").count(), 1, "{told}");
     let mut renewable =
         place.with_secret("run --yes --quota 5/1h --stop-after 2s --no-verify ids.txt");
     renewable.env("MDE_CANCEL_STATE_DIR", "other");

@@ -213,7 +213,7 @@ fn a_run_is_not_continued_with_the_token_of_another_tenant() {
         (
             &fabrikam,
             2,
-            "was begun for tenant 11111111-2222-3333-4444-555555555555, and this would go to 22222222",
+            "was begun for tenant 11111111-2222-3333-4444-555555555555, but this would go to 22222222",
         ),
         (&contoso, 4, "contoso"),
     ] {
@@ -346,10 +346,7 @@ fn a_selection_without_end_is_read_no_further_than_its_bound() {
     let words = "run --type Isolate --yes --max-actions 150 --tenant-id 11111111-2222-3333-4444-555555555555";
     let (code, told) = finish(command(here, &service.url, words).spawn().unwrap());
     assert_eq!(code, Some(2), "{told}");
-    assert!(
-        told.contains("are selected, and --max-actions allows 150"),
-        "{told}"
-    );
+    assert!(told.contains("--max-actions allows 150"), "{told}");
     assert_eq!(service.cancels(), 0);
     assert!(service.asked().len() < 6, "{:?}", service.asked());
 }

@@ -12,7 +12,7 @@ use crate::engine::{Precheck, ReadsError, Skips};
 use crate::input::{Input, read_keep_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 
-use super::carry::usage;
+use super::execute::usage;
 
 /// Of how many values that aren't selected an error tells.
 const VALUES_NAMED: usize = 5;

@@ -24,8 +24,8 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
-use super::carry::open_store;
-use super::ending::Look;
+use super::execute::open_store;
+use super::finish::Look;
 use super::service::connect;
 use super::service_error::ServiceError;
 use super::sign_in::credential;
@@ -349,8 +349,20 @@ impl Doctor<'_> {
         let zone = local_zone();
         let valid = match token.expires_at {
             None => "token expiry unknown".to_owned(),
-            Some(end) => format!("token valid until {}", ClockTime::new(end, now, &zone)),
+            Some(end) => {
+                let word = if end <= now {
+                    "expired at"
+                } else {
+                    "valid until"
+                };
+                format!("token {word} {}", ClockTime::new(end, now, &zone))
+            }
         };
+        if token.expires_at.is_some_and(|end| end <= now) && !credential.is_renewable() {
+            let fix = "get a new token, or use a method that renews it: --credential azure-cli";
+            checks.fail("sign-in", format!("{who}, {valid}"), Some(fix));
+            return None;
+        }
         let is_short = token
             .expires_at
             .is_some_and(|end| end.duration_since(now) < SHORT_LIFE);

@@ -82,7 +82,7 @@ impl Spent {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::commands::carry::open_store;
+    use crate::cli::commands::execute::open_store;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::Destination;
     use crate::quota::KeptPace;

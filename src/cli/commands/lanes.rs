@@ -403,7 +403,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::proptest_config::proptest_config(512))]
+        #![proptest_config(crate::proptest_config::proptest_config(128))]
 
         #[test]
         fn a_row_goes_to_the_tenant_that_it_means_with_that_tenants_token_or_nowhere(

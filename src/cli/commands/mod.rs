@@ -11,11 +11,14 @@ mod outputs;
 
 mod reports;
 
-mod ending;
+mod prepared_run;
+
+mod finish;
 
 mod lanes;
 
-mod carry;
+mod execute;
+mod shutdown;
 
 mod choosing;
 mod forecast;
@@ -23,8 +26,7 @@ mod forecast;
 mod past;
 mod reading;
 
-mod planned;
-mod select;
+mod confirm_plan;
 
 mod list;
 mod remove;
@@ -44,7 +46,7 @@ mod shell;
 
 pub use config_show::config_show;
 pub use doctor::doctor;
-pub use ending::Look;
+pub use finish::Look;
 pub use list::list;
 pub use preview::preview;
 pub use quota::quota;

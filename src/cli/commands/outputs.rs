@@ -7,7 +7,7 @@ use crate::cli::settings::OutputPaths;
 use crate::model::RunId;
 use crate::report::{FileKind, ReportFormat, ReportTarget};
 
-use super::carry::usage;
+use super::execute::usage;
 
 /// Where a run writes.
 #[derive(Clone, Debug, Default)]
@@ -58,11 +58,14 @@ impl Outputs {
             FileKind::Metrics => "metrics file",
         };
         if kind == FileKind::Metrics || !kind.may_replace(&beside) {
-            let error = anyhow::anyhow!("{} exists and is no {what} of ours", path.display());
-            return Err(usage(error).hint("name another file, or move that one away"));
+            let error = anyhow::anyhow!(
+                "{} exists and is not a {what} of mde-cancel",
+                path.display()
+            );
+            return Err(usage(error).hint("name another file, or move it away"));
         }
         self.notes.push(format!(
-            "{} is no {what} of ours and stays as it is; the {what} is {}",
+            "{} is not a {what} of mde-cancel and is kept; the {what} is {}",
             path.display(),
             beside.display()
         ));

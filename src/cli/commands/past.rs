@@ -13,8 +13,8 @@ use crate::cli::text::{Count, Span};
 use crate::input::Input;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
 
-use super::carry::state;
 use super::choosing::is_selection;
+use super::execute::state;
 
 /// An unfinished run that is older than this must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
@@ -244,7 +244,7 @@ pub(super) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cli::commands::carry::open_store;
+    use crate::cli::commands::execute::open_store;
     use crate::cli::hint::ForwardedFlags;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::RunId;

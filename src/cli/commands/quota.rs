@@ -24,8 +24,8 @@ use crate::quota::{Usage, Window, Windows};
 use crate::retry::RetrySettings;
 use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
-use super::carry::open_store;
-use super::ending::Look;
+use super::execute::open_store;
+use super::finish::Look;
 use super::service::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.

@@ -12,7 +12,7 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::carry::{REACH_TIMEOUT, gate, state};
+use super::execute::{REACH_TIMEOUT, gate, state};
 
 /// Makes reads of a way to the service; `windows` is what it allows for lists.
 pub(super) async fn reads(

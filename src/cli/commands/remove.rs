@@ -16,7 +16,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
-use super::carry::{open_store, state};
+use super::execute::{open_store, state};
 use super::past::{self, PastRun};
 use super::service::imitation_file;
 

@@ -15,6 +15,7 @@ use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
+use crate::cli::run_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{
     ConnectionSettings, NamedFile, OutputPaths, ResumeSettings, SettingsError, default_outputs,
     input_files,
@@ -29,19 +30,18 @@ use crate::input::{Input, InputCheckpoint, InputSettings, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
-use super::carry::{
-    Carrying, StopWishes, carry_out, open_store, say, say_sandbox, state, stopped_early, usage,
-};
 use super::choosing::is_selection;
-use super::ending::Look;
+use super::confirm_plan::{Confirmation, OnDecline};
+use super::execute::{open_store, say, say_sandbox, state, stopped_early, usage};
+use super::finish::Look;
 use super::forecast::Spent;
 use super::lanes::Lanes;
 use super::outputs::Outputs;
 use super::past::{self, PastRun};
-use super::planned::{Plan, Refused, Terms};
+use super::prepared_run::PreparedRun;
 use super::reports::write_all;
 use super::service::{Identity, Service};
-use crate::cli::run_config::{RunConfig, StoredTenant};
+use super::shutdown::Shutdown;
 
 type Profiles = [(String, Result<ConnectionSettings, SettingsError>)];
 
@@ -55,7 +55,7 @@ pub async fn resume(
     look: Look,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
-    let mut stop = StopWishes::listen(progress).await?;
+    let mut stop = Shutdown::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.args;
     let past = match &typed.run {
@@ -85,7 +85,7 @@ pub async fn resume(
     };
     let mut config = recalled?;
     config.outputs = paths;
-    let kept = config.to_json();
+    let stored = config.to_json();
     if typed.no_precheck {
         config.precheck = Precheck::Skip;
     }
@@ -96,7 +96,7 @@ pub async fn resume(
     let signing_in = (settings.connection, settings.profiles.as_slice());
     let lanes = tokio::select! {
         biased;
-        Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
+        Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
         lanes = reach(&past, &config, &inputs, signing_in) => lanes?,
     };
     let past = take_over(past, &store, clock.now().wall).await?;
@@ -105,47 +105,26 @@ pub async fn resume(
         return finished(&past, &outputs, progress, clock.now().wall);
     }
     stop.name_run(begun.id, flags);
-    store_settings(&past, &store, &kept).await?;
-    let (mut before, mut planner) = recall_rows(&past, &config, &lanes.names)?;
+    store_settings(&past, &store, &stored).await?;
+    let (before, planner) = recall_rows(&past, &config, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
     } else {
         PlanOrigin::Input
     };
-    let (mut intake, lost) = take_up(&past, &inputs, &config.input_settings());
-    if is_planned {
-        let plan = Plan {
-            id: begun.id,
-            run: past.record.key,
-            store: &store,
-            clock: &clock,
-            lanes: &lanes,
-            config: &config,
-            kept: &kept,
-            origin,
-            about: about(&past, lost.as_ref(), clock.now().wall),
-            notes: Vec::new(),
-            progress,
-        };
-        let terms = Terms {
-            terminal,
-            max_actions: config.max_actions,
-        };
-        let reading = (intake, planner);
-        before = plan.agree(reading, terms, &mut stop, Refused::Keep).await?;
-        // All of it is in the journal, and nothing is added to what was agreed to.
-        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
-    }
-    if past.is_sandbox {
-        say_sandbox(progress, config.time_scale);
-    }
-    say(
-        progress,
-        &going_on(&past, &before, &intake, clock.now().wall),
-    );
-    let carrying = Carrying {
+    let (intake, lost) = take_up(&past, &inputs, &config.input_settings());
+    let confirmation = is_planned.then(|| Confirmation {
+        terminal,
+        origin,
+        about: about(&past, lost.as_ref(), clock.now().wall),
+        notes: Vec::new(),
+        on_decline: OnDecline::Keep,
+    });
+    let mut run = PreparedRun {
         id: begun.id,
-        run: past.record.key,
+        key: past.record.key,
+        config,
+        stored,
         is_sandbox: past.is_sandbox,
         store,
         clock,
@@ -154,13 +133,20 @@ pub async fn resume(
         planner,
         before,
         outputs,
-        flags: flags.clone(),
-        stop,
-        stop_after: settings.args.stop_after,
+        stop_after: typed.stop_after,
         lost,
-        config,
+        flags: flags.clone(),
+        progress: progress.clone(),
+        look,
     };
-    carry_out(carrying, progress, look).await
+    if let Some(confirmation) = confirmation {
+        run.confirm(confirmation, &mut stop).await?;
+    }
+    if past.is_sandbox {
+        say_sandbox(progress, run.config.time_scale);
+    }
+    say(progress, &going_on(&past, &run));
+    Box::pin(run.execute(stop)).await
 }
 
 /// Prints the plan of what is left, from the journal alone.
@@ -270,20 +256,20 @@ async fn store_settings(past: &PastRun, store: &Store, settings: &str) -> Result
 /// A run that a live process executes.
 fn held(run: RunId, holder: Holder) -> Failure {
     state(StoreError::RunHeld { run, holder })
-        .hint("wait for its end, or stop it first, with Ctrl-C or SIGTERM")
+        .hint("wait until it ends, or stop it with Ctrl-C or SIGTERM")
 }
 
 /// Says which run goes on, and how much of it is left.
-fn going_on(past: &PastRun, before: &Before, intake: &Intake, now: Timestamp) -> String {
-    let begun = &past.record.begun;
-    let settled: u64 = before.settled.values().sum();
-    let left = Count::new(before.rows.saturating_sub(settled), "row");
-    let unread = match intake {
+fn going_on(past: &PastRun, run: &PreparedRun) -> String {
+    let (begun, now) = (&past.record.begun, run.clock.now().wall);
+    let settled: u64 = run.before.settled.values().sum();
+    let left = Count::new(run.before.rows.saturating_sub(settled), "row");
+    let unread = match &run.intake {
         Intake::Read { .. } => ", and the rest of its input",
         Intake::Nothing => "",
     };
     format!(
-        "going on with run {}, begun {} ({} ago), tenant {}: {left} left{unread}",
+        "continuing run {}, begun {} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
         past::local_time(begun.created, &local_zone()),
         past::age(begun.created, now),
@@ -306,24 +292,24 @@ fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static
 /// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
 fn never_agreed(past: &PastRun) -> Failure {
     let error = anyhow!(
-        "run {} broke off while its selection was read from the tenant, so nothing of it was agreed to or sent",
+        "run {} was interrupted while it read its selection from the tenant; nothing was sent",
         past.record.begun.id
     );
-    Failure::new(FailureKind::Refused, error).hint("give the command again with which it was begun")
+    Failure::new(FailureKind::Refused, error).hint("run the first command again")
 }
 
 /// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
 fn nobody_asked(past: &PastRun) -> Failure {
     let id = past.record.begun.id;
     let error = anyhow!(
-        "run {id} broke off before anybody agreed to it, and --yes does not say to how many cancels"
+        "run {id} was interrupted before anybody agreed to it, and --yes doesn't say to how many cancels"
     );
     Failure::new(FailureKind::Refused, error)
         .hint(Hint::Command(
             "to see what is left".to_owned(),
             NextCommand::ResumeDryRun(id),
         ))
-        .hint("at a terminal, resume without --yes shows the plan and asks; or give the first command again")
+        .hint("at a terminal, resume without --yes to see the plan and be asked; or run the first command again")
 }
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
@@ -337,7 +323,7 @@ fn finished(
     write_all(past, outputs, now)?;
     say(
         progress,
-        &format!("run {id} is finished; its reports are written again"),
+        &format!("run {id} is finished; its reports were written again"),
     );
     Ok(match past.record.exit_code {
         Some(0) | None => RunExit::Done,
@@ -366,10 +352,10 @@ async fn reach(
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     if let Some((name, was, asked)) = elsewhere(&service.identity, was).next() {
         let error = anyhow!(
-            "run {} was begun for {name} {was}, and this would go to {asked}",
+            "run {} was begun for {name} {was}, but this would go to {asked}",
             begun.id
         );
-        return Err(usage(error).hint("give the connection flags with which it was begun"));
+        return Err(usage(error).hint("use the connection flags of the first command"));
     }
     Ok(Lanes::one(service, connection.profile))
 }
@@ -398,7 +384,7 @@ async fn reach_several(
             parties.find(|(_, was, asked)| *was != UNNAMED && *asked != UNNAMED)
         {
             let error = anyhow!(
-                "run {} was begun with profile {} for {name} {was}, and this would go to {asked}",
+                "run {} was begun with profile {} for {name} {was}, but this would go to {asked}",
                 past.record.begun.id,
                 kept.profile
             );
@@ -453,16 +439,15 @@ fn take_up(past: &PastRun, inputs: &[Input], settings: &InputSettings) -> (Intak
         Ok((intake, gone)) => {
             let lost = gone.map(|gone| {
                 format!(
-                    "{read} of the input had been read, and {} and what follows it never reached us, for it is no file now",
+                    "{read} of the input had been read; the rest was not read, because {} is not a file now",
                     visible(&gone)
                 )
             });
             (intake, lost)
         }
         Err(error) => {
-            let lost = format!(
-                "{read} of the input had been read, and the rest never reached us ({error:#})"
-            );
+            let lost =
+                format!("{read} of the input had been read; the rest was not read ({error:#})");
             (Intake::Nothing, Some(lost))
         }
     }
@@ -547,7 +532,7 @@ mod tests {
         let refused = take_over(looked(), &store(dir), at).await;
         let refused = refused.map(drop).unwrap_err();
         assert!(
-            matches!(&refused.hints[0], Hint::Text(text) if text.starts_with("wait for its end")),
+            matches!(&refused.hints[0], Hint::Text(text) if text.starts_with("wait until it ends")),
             "{refused:?}"
         );
         let mark = InputMark {

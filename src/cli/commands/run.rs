@@ -11,6 +11,7 @@ use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
+use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{RunSettings, Target, default_outputs};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, Planner};
@@ -19,17 +20,15 @@ use crate::model::RunId;
 use crate::platform;
 use crate::store::NewRun;
 
-use super::carry::{
-    Carrying, StopWishes, carry_out, open_store, say_sandbox, state, stopped_early, usage,
-};
 use super::choosing::{input_name, origin, read_exclusions};
-use super::ending::Look;
+use super::confirm_plan::{Confirmation, OnDecline};
+use super::execute::{open_store, say_sandbox, state, stopped_early, usage};
+use super::finish::Look;
 use super::lanes::Lanes;
 use super::outputs::Outputs;
-use super::planned::{Plan, Refused, Terms};
-use super::select::{Selecting, filter};
+use super::prepared_run::{PreparedRun, filter};
 use super::service::Service;
-use crate::cli::run_config::RunConfig;
+use super::shutdown::Shutdown;
 
 /// Runs to the end, or to a stop.
 pub async fn run(
@@ -39,8 +38,8 @@ pub async fn run(
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
-    let mut stop = StopWishes::listen(progress).await?;
-    let terms = terms(&settings, look)?;
+    let mut stop = Shutdown::listen(progress).await?;
+    let terminal = terminal(&settings, look)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let typed = &settings.args.plan.selection;
@@ -55,7 +54,7 @@ pub async fn run(
     let lanes = tokio::select! {
         biased;
         // A sign-in may wait for a person, or for a login service that is down.
-        Some(reason) = stop.wishes().recv() => return Ok(stopped_early(progress, &reason)),
+        Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
         lanes = reach(&settings, &config, id) => lanes?,
     };
     config.tenants = lanes.kept();
@@ -63,98 +62,72 @@ pub async fn run(
         say_sandbox(progress, config.time_scale);
     }
     let names = input_names(&settings.inputs, filter.text().as_deref());
-    let kept = config.to_json();
-    let new_run = describe((kept.clone(), &names), &lanes, id, clock.now().wall);
-    let run = store.create_run(new_run).await.map_err(state)?;
+    let stored = config.to_json();
+    let new_run = describe((stored.clone(), &names), &lanes, id, clock.now().wall);
+    let key = store.create_run(new_run).await.map_err(state)?;
     stop.name_run(id, flags);
-    let mut planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
-    let (mut intake, mut before) = if settings.inputs.is_empty() {
-        let selecting = Selecting {
-            store: &store,
-            clock: &clock,
-            run,
-            config: &config,
-            lanes: &lanes,
-            filter: filter.clone(),
-        };
-        (Intake::Nothing, selecting.fill(&mut stop).await?)
-    } else {
-        let reading = Intake::Read {
-            inputs,
-            beyond: Beyond::Nothing,
-        };
-        (reading, Before::default())
-    };
-    if let Some(terms) = terms {
-        let plan = Plan {
-            id,
-            run,
-            store: &store,
-            clock: &clock,
-            lanes: &lanes,
-            config: &config,
-            kept: &kept,
-            origin: if settings.inputs.is_empty() {
-                PlanOrigin::Tenant
-            } else {
-                PlanOrigin::Input
-            },
-            about: vec![origin(
-                &settings.args.plan,
-                &config.selection,
-                clock.now().wall,
-            )],
-            notes: settings.args.plan.notes(),
-            progress,
-        };
-        let reading = (intake, planner);
-        before = plan
-            .agree(reading, terms, &mut stop, Refused::Forget)
-            .await?;
-        // All of it is in the journal, and nothing is added to what was agreed to.
-        (intake, planner) = (Intake::Nothing, Planner::new(Arc::default()));
-    }
-    let carrying = Carrying {
+    let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
+    let plan = &settings.args.plan;
+    // Exclusions that match nothing are to be seen before anything is sent.
+    let is_planned = terminal.is_some()
+        || settings.args.max_actions.is_some()
+        || !plan.selection.exclude_from.is_empty();
+    let confirmation = is_planned.then(|| Confirmation {
+        terminal,
+        origin: if settings.inputs.is_empty() {
+            PlanOrigin::Tenant
+        } else {
+            PlanOrigin::Input
+        },
+        about: vec![origin(plan, &config.selection, clock.now().wall)],
+        notes: plan.notes(),
+        on_decline: OnDecline::Forget,
+    });
+    let mut run = PreparedRun {
         id,
-        run,
+        key,
+        config,
+        stored,
         is_sandbox,
         store,
         clock,
         lanes,
-        intake,
+        intake: Intake::Nothing,
         planner,
-        before,
+        before: Before::default(),
         outputs,
-        flags: flags.clone(),
-        stop,
         stop_after: settings.args.stop_after,
         lost: None,
-        config,
+        flags: flags.clone(),
+        progress: progress.clone(),
+        look,
     };
-    carry_out(carrying, progress, look).await
+    if settings.inputs.is_empty() {
+        run.collect_from_tenant(filter, &mut stop).await?;
+    } else {
+        run.intake = Intake::Read {
+            inputs,
+            beyond: Beyond::Nothing,
+        };
+    }
+    if let Some(confirmation) = confirmation {
+        run.confirm(confirmation, &mut stop).await?;
+    }
+    Box::pin(run.execute(stop)).await
 }
 
-/// Returns what it takes to go on, where the run is planned as a whole. Whoever cannot be asked is refused here, before
-/// anything is opened.
-fn terms(settings: &RunSettings, look: Look) -> Result<Option<Terms>, Failure> {
+/// Returns who is asked; nobody where somebody agreed before. Whoever cannot be asked is refused here, before anything is
+/// opened.
+fn terminal(settings: &RunSettings, look: Look) -> Result<Option<Terminal>, Failure> {
     let stdin = if settings.inputs.contains(&Input::Stdin) {
         StdinUse::Ids
     } else {
         StdinUse::Free
     };
-    let terminal = if settings.asks() {
-        Some(Terminal::find(stdin, look.error_paint)?)
-    } else {
-        None
-    };
-    // Exclusions that match nothing are to be seen before anything is sent.
-    let is_planned = terminal.is_some()
-        || settings.args.max_actions.is_some()
-        || !settings.args.plan.selection.exclude_from.is_empty();
-    Ok(is_planned.then_some(Terms {
-        terminal,
-        max_actions: settings.args.max_actions,
-    }))
+    if settings.asks() {
+        return Ok(Some(Terminal::find(stdin, look.error_paint)?));
+    }
+    Ok(None)
 }
 
 async fn reach(settings: &RunSettings, config: &RunConfig, id: RunId) -> Result<Lanes, Failure> {

@@ -13,8 +13,8 @@ use crate::cli::terminal::print;
 use crate::cli::text::{Count, Number, local_zone, visible};
 use crate::model::Outcome;
 
-use super::carry::state;
-use super::ending::Look;
+use super::execute::state;
+use super::finish::Look;
 use super::past::{self, Found, PastRun};
 use super::reports::follow_ups;
 use crate::cli::run_config::RunConfig;

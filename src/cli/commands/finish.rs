@@ -2,49 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::engine::core::StopReason;
-use crate::engine::{EngineError, LaneNames, Precheck, RunEnd, Skips};
+use crate::engine::{EngineError, Precheck, RunEnd, Skips};
 use crate::model::{
     ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome,
-    RunId, Standing,
+    Standing,
 };
 use crate::report::{Delivery, ReportTarget, write_follow_ups};
-use crate::store::{Record, RunKey, RunState, Store, StoreError};
+use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
-use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::meter::{Ended, Meter};
 use crate::cli::plan_text::{first_of, unmatched_note};
-use crate::cli::stop_reason::{describe_stop, mend};
+use crate::cli::stop_reason::{describe_stop, fix};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
 use crate::cli::terminal::{Paint, print, stdout_width};
 
 use super::choosing::nothing_selected;
 use super::follow_up::{ExcludedMachine, LeftToDo};
-use super::outputs::Outputs;
+use super::prepared_run::PreparedRun;
 use super::reports::{follow_ups, state, write_one};
-use crate::cli::run_config::RunConfig;
-
-/// What is known of a run that has come to its end or to a stop.
-pub(super) struct Ending {
-    pub(super) id: RunId,
-    pub(super) run: RunKey,
-    pub(super) is_sandbox: bool,
-    pub(super) config: RunConfig,
-    pub(super) lanes: Arc<LaneNames>,
-    pub(super) outputs: Outputs,
-    pub(super) flags: ForwardedFlags,
-    pub(super) elapsed: Duration,
-    pub(super) at: Timestamp,
-    /// What of the input never reached us, in words.
-    pub(super) lost: Option<String>,
-    pub(super) look: Look,
-}
 
 /// Of how many tenants a summary says why they stopped.
 const STOPS_SHOWN: usize = 5;
@@ -63,32 +45,35 @@ pub struct Look {
     pub error_paint: Paint,
 }
 
-impl Ending {
-    /// Concludes the run and returns its exit code.
-    pub(super) async fn conclude(
+impl PreparedRun {
+    /// Journals the end, writes the reports, prints the summary and returns the exit code.
+    pub(super) async fn finish(
         self,
-        store: &Store,
+        started: Moment,
         end: Result<RunEnd, EngineError>,
-        (left_to_do, meter): (Result<LeftToDo, Failure>, Option<(Meter, Moment)>),
+        left_to_do: Result<LeftToDo, Failure>,
+        meter: Option<Meter>,
     ) -> Result<RunExit, Failure> {
+        let store = &self.store;
+        let now = self.clock.now();
         let end = match end {
             Ok(end) => end,
             Err(error) => {
-                let failure = self.conclude_broken(store, error);
-                if let Some((meter, now)) = meter {
+                let failure = self.finish_broken(now.wall, error);
+                if let Some(meter) = meter {
                     meter.break_off(now, failure.exit().code());
                 }
                 return Err(failure);
             }
         };
-        let (outcomes, follow_ups) = self.counts(store).map_err(Failure::from)?;
+        let (outcomes, follow_ups) = self.counts().map_err(Failure::from)?;
         let final_statuses = store
             .reader()
-            .and_then(|reader| reader.status_counts(self.run, Outcome::AlreadyFinal))
+            .and_then(|reader| reader.status_counts(self.key, Outcome::AlreadyFinal))
             .map_err(Failure::from)?;
         let reasons = store
             .reader()
-            .and_then(|reader| reader.skip_reasons(self.run))
+            .and_then(|reader| reader.skip_reasons(self.key))
             .map_err(Failure::from)?;
         let mut skips = Skips::default();
         let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
@@ -114,17 +99,17 @@ impl Ending {
             RunState::Finished
         };
         let record = Record::RunState {
-            run: self.run,
+            run: self.key,
             state: run_state,
             exit: Some(exit.code()),
             reason: self.stop(&end),
-            at: self.at,
+            at: now.wall,
         };
         let mut records: Vec<_> = self.lane_ends(&end).collect();
         records.push(record);
         let journaled = store.write(records).await.map_err(Failure::from);
         // Whatever fails from here on, the rest is still written and said.
-        let (mut reports, mut unwritten) = self.write_reports(store);
+        let (mut reports, mut unwritten) = self.write_reports(now.wall);
         let left_to_do = match left_to_do {
             Ok(left) => {
                 match self.write_follow_ups(&left.machines) {
@@ -138,11 +123,11 @@ impl Ending {
                 LeftToDo::default()
             }
         };
-        let notes = self.exclusion_notes(store).unwrap_or_else(|error| {
+        let notes = self.exclusion_notes().unwrap_or_else(|error| {
             unwritten.push(error.into());
             Vec::new()
         });
-        if let Some((meter, now)) = meter {
+        if let Some(meter) = meter {
             let ended = Ended {
                 standing: match run_state {
                     RunState::Finished => Standing::Finished,
@@ -155,6 +140,7 @@ impl Ending {
             meter.finish(now, ended);
         }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
+        summary.elapsed = now.uptime.since(started.uptime);
         summary.final_statuses = final_statuses;
         summary.calls += left_to_do.calls;
         summary.notes = notes;
@@ -169,7 +155,7 @@ impl Ending {
         printed?;
         if let Some(error) = end.intake {
             let failure = Failure::new(FailureKind::Usage, error);
-            return Err(failure.hint("the rows before it were dealt with; the report says how"));
+            return Err(failure.hint("the rows before it were processed; see the report"));
         }
         let exit = unwritten
             .iter()
@@ -182,8 +168,8 @@ impl Ending {
     }
 
     /// Writes what can still be written of a run whose journal failed.
-    fn conclude_broken(&self, store: &Store, error: EngineError) -> Failure {
-        let (reports, unwritten) = self.write_reports(store);
+    fn finish_broken(&self, at: Timestamp, error: EngineError) -> Failure {
+        let (reports, unwritten) = self.write_reports(at);
         for failure in &unwritten {
             failure.print(self.look.error_paint, &self.flags);
         }
@@ -200,14 +186,14 @@ impl Ending {
         let again = NextCommand::Resume(self.id);
         let failure = failure.hint(Hint::Command("then continue the run".to_owned(), again));
         match reports.first() {
-            Some(report) => failure.hint(format!("what became of its rows stands in {report}")),
+            Some(report) => failure.hint(format!("see {report} for what became of its rows")),
             None => failure,
         }
     }
 
     /// Says in the rows of each lane that stopped why they were not attempted.
     fn lane_ends(&self, end: &RunEnd) -> impl Iterator<Item = Record> {
-        let run = self.run;
+        let run = self.key;
         // Where rows are left for later, each says why.
         let stops = end.stops.iter();
         stops
@@ -225,14 +211,14 @@ impl Ending {
     /// Says why the run stopped: of several tenants, why each did that stopped by itself.
     fn stop(&self, end: &RunEnd) -> Option<String> {
         let stop = end.stop.as_ref()?;
-        if !self.lanes.are_several() {
+        if !self.lanes.names.are_several() {
             return Some(describe_stop(stop));
         }
         let alone = |(_, reason): &&(LaneId, StopReason)| !matches!(reason, StopReason::Asked(_));
         let named = end.stops.iter().filter(alone);
         let mut texts: Vec<_> = named
             .map(|(lane, reason)| {
-                let name = self.lanes.shown(*lane).unwrap_or("-");
+                let name = self.lanes.names.shown(*lane).unwrap_or("-");
                 format!("{name}: {}", describe_stop(reason))
             })
             .collect();
@@ -247,10 +233,10 @@ impl Ending {
         Some(texts.join("; "))
     }
 
-    fn counts(&self, store: &Store) -> Result<Counts, StoreError> {
-        let reader = store.reader()?;
-        let outcomes = reader.outcome_counts(self.run)?;
-        Ok((outcomes, follow_ups(&reader.follow_up_counts(self.run)?)))
+    fn counts(&self) -> Result<Counts, StoreError> {
+        let reader = self.store.reader()?;
+        let outcomes = reader.outcome_counts(self.key)?;
+        Ok((outcomes, follow_ups(&reader.follow_up_counts(self.key)?)))
     }
 
     fn print(&self, summary: &Summary) -> std::io::Result<()> {
@@ -269,13 +255,13 @@ impl Ending {
     }
 
     /// Writes every report that can be written; returns their paths, and why the others could not be.
-    fn write_reports(&self, store: &Store) -> (Vec<String>, Vec<Failure>) {
+    fn write_reports(&self, at: Timestamp) -> (Vec<String>, Vec<Failure>) {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
         for (format, target) in &self.outputs.reports {
-            let reader = store.reader().map_err(state);
+            let reader = self.store.reader().map_err(state);
             let delivery =
-                reader.and_then(|reader| write_one(reader, self.id, (*format, target), self.at));
+                reader.and_then(|reader| write_one(reader, self.id, (*format, target), at));
             match (delivery, target.path()) {
                 (Ok(Delivery::Whole { .. }), Some(path)) => {
                     written.push(path.display().to_string());
@@ -314,12 +300,12 @@ impl Ending {
     }
 
     /// Says which exclusions meant nothing in this run.
-    fn exclusion_notes(&self, store: &Store) -> Result<Vec<String>, StoreError> {
+    fn exclusion_notes(&self) -> Result<Vec<String>, StoreError> {
         if self.config.exclude.is_empty() {
             return Ok(Vec::new());
         }
         let mut matches = ExclusionMatches::of(self.config.exclude.clone());
-        for row in store.reader()?.report_rows(self.id)? {
+        for row in self.store.reader()?.report_rows(self.id)? {
             let row = row?;
             let id = ActionId::parse(&row.action_id).ok();
             matches.add(
@@ -359,7 +345,7 @@ impl Ending {
             final_statuses: BTreeMap::new(),
             accepted: self.accepted(),
             follow_ups,
-            elapsed: self.elapsed,
+            elapsed: Duration::ZERO,
             calls: end.tally.cancels + end.tally.reads,
             throttled: end.tally.throttled,
             retries: end.tally.retries,
@@ -395,17 +381,13 @@ impl Ending {
         let notes = self.outputs.notes.iter();
         let mut steps: Vec<Hint> = notes.map(Hint::from).collect();
         if let Some(lost) = &self.lost {
-            steps.push(
-                format!(
-                    "{lost}; give the input to a new run: what was cancelled is not cancelled again"
-                )
-                .into(),
-            );
+            steps
+                .push(format!("{lost}; run the input again: what was cancelled is skipped").into());
         }
-        steps.extend(end.stop.as_ref().and_then(mend).map(Hint::from));
+        steps.extend(end.stop.as_ref().and_then(fix).map(Hint::from));
         if let Some(stop) = &end.stop {
-            if matches!(stop, StopReason::SignIn(_)) && !self.lanes.are_several() {
-                steps.push(step("to check the sign-in alone", NextCommand::Doctor));
+            if matches!(stop, StopReason::SignIn(_)) && !self.lanes.names.are_several() {
+                steps.push(step("to check only the sign-in", NextCommand::Doctor));
             }
             steps.push(step(
                 "to continue where it stopped",
@@ -413,7 +395,7 @@ impl Ending {
             ));
             if let StopReason::ReadingForbidden(_) = stop {
                 steps.push(step(
-                    "or to send what is left without knowing states",
+                    "or to send what is left without reading statuses first",
                     NextCommand::ResumeWithoutPrecheck(self.id),
                 ));
             }
@@ -429,9 +411,8 @@ impl Ending {
         }
         let count = |outcome| outcomes.get(&outcome).copied().unwrap_or_default();
         if count(Outcome::Forbidden) > 0 {
-            let why = "grant the permission that the reasons of the `forbidden` rows name, and get a new token, for \
-                       grants show only in new ones";
-            steps.push(if self.lanes.are_several() {
+            let why = "grant the permission that the `forbidden` rows name, then get a new token";
+            steps.push(if self.lanes.names.are_several() {
                 why.into()
             } else {
                 step(&format!("{why}; to see what it has"), NextCommand::Doctor)
@@ -441,7 +422,7 @@ impl Ending {
         let rows: u64 = again.into_iter().map(count).sum();
         if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
             steps.push(step(
-                "to try the rows that are left once more, give the report back; settled rows are skipped",
+                "to try the remaining rows again, run the report; settled rows are skipped",
                 NextCommand::RunAgain(report.into()),
             ));
         }

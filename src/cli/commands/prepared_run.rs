@@ -1,0 +1,127 @@
+//! A run between its command line and its end: prepare, confirm, execute, finish.
+//!
+//! `run` and `resume` differ only in how they prepare it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::api::Filter;
+use crate::cli::consent::Refusal;
+use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::hint::ForwardedFlags;
+use crate::cli::progress::Progress;
+use crate::cli::run_config::RunConfig;
+use crate::clock::Clock;
+use crate::engine::core::StopReason;
+use crate::engine::{Before, Intake, Pages, Planner, Selected, SelectionJournal};
+use crate::model::{Destination, RunId, Selection};
+use crate::store::{RunKey, Store};
+
+use super::choosing::unread;
+use super::execute::state;
+use super::finish::Look;
+use super::lanes::Lanes;
+use super::outputs::Outputs;
+use super::reading::reads;
+use super::shutdown::Shutdown;
+
+/// A run that is in the journal and signed in.
+pub(super) struct PreparedRun {
+    pub(super) id: RunId,
+    pub(super) key: RunKey,
+    pub(super) config: RunConfig,
+    /// The configuration as the journal keeps it.
+    pub(super) stored: String,
+    pub(super) is_sandbox: bool,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lanes: Lanes,
+    pub(super) intake: Intake,
+    pub(super) planner: Planner,
+    pub(super) before: Before,
+    pub(super) outputs: Outputs,
+    pub(super) stop_after: Option<Duration>,
+    /// What of the input never reached us, in words; the run cannot end well then.
+    pub(super) lost: Option<String>,
+    pub(super) flags: ForwardedFlags,
+    pub(super) progress: Progress,
+    pub(super) look: Look,
+}
+
+/// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.
+pub(super) fn filter(typed: Option<String>, selection: &Selection) -> Filter {
+    typed.map_or_else(|| Filter::of(selection), Filter::typed)
+}
+
+impl PreparedRun {
+    /// Finds the rows of a selection from the tenant and journals them to the last; where that can't be done, the run never
+    /// was.
+    pub(super) async fn collect_from_tenant(
+        &mut self,
+        filter: Filter,
+        stop: &mut Shutdown,
+    ) -> Result<(), Failure> {
+        match self.select(filter, stop).await {
+            Ok(before) => {
+                self.before = before;
+                Ok(())
+            }
+            Err(failure) => {
+                self.forget().await?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes the run out of the journal.
+    pub(super) async fn forget(&self) -> Result<(), Failure> {
+        // A run that is held cannot be removed.
+        let held = self.store.hold_run(self.key, self.clock.now().wall);
+        drop(held.await.map_err(state)?);
+        self.store.remove_run(self.key).await.map_err(state)
+    }
+
+    async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<Before, Failure> {
+        let unselected = |why: &str| Failure::new(FailureKind::SignIn, anyhow!("{why}"));
+        // Several tenants are never selected from.
+        let lane = self.lanes.all.first();
+        let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
+        let way = lane.way.as_ref().map_err(|why| unselected(why))?;
+        let scope = lane.scope(Destination::List);
+        let mut reads = reads(
+            (way.reads(), &scope),
+            (&self.store, &self.clock),
+            self.config.read_quota.clone(),
+            self.config.retry(),
+        )
+        .await?;
+        let journal = SelectionJournal {
+            store: &self.store,
+            run: self.key,
+            planner: Planner::new(Arc::new(self.config.rules())),
+            clock: &*self.clock,
+            max_actions: self.config.max_actions,
+        };
+        // Nothing is sent before the last page is there, so the first need not be small.
+        let pages = Pages::new(filter, crate::api::MAX_TOP);
+        let selected = journal.fill(pages, &mut reads, stop.reasons());
+        match selected.await.map_err(unread)? {
+            Selected::Whole(before) => Ok(before),
+            Selected::TooMany { count } => {
+                let most = self.config.max_actions.unwrap_or_default();
+                Err(Refusal::TooManySelected { count, most }.into())
+            }
+            Selected::Stopped(reason) => {
+                let why = match &reason {
+                    StopReason::Asked(what) => what.as_str(),
+                    _ => "asked to stop",
+                };
+                let error =
+                    anyhow!("nothing was sent: stopped by {why} before the selection was read");
+                Err(Failure::new(FailureKind::Refused, error))
+            }
+        }
+    }
+}
