@@ -77,8 +77,7 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
     let progress = Progress::open(common.progress_mode(), look.error_paint);
     let log = LogSettings {
         format: common.log_format,
-        verbosity: common.verbosity(),
-        filter: common.log_filter.clone(),
+        filter: common.log_directives(),
         paint: look.error_paint,
         file: common.log_file.clone(),
     };

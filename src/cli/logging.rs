@@ -1,16 +1,22 @@
-//! Sets the log up: what is said, in which form, and where it goes.
+//! The log: what is said, in which form, and where it goes.
 //!
-//! Lines go to standard error through the progress, so that they never tear the bars, and to a file where one is
-//! named. A line that cannot be written is lost: the log is for eyes, and may neither fail nor stop a run. What the
-//! run must not lose is in the journal.
+//! Lines go to standard error through the progress, so that they never tear the bars, and to a file where one is named. A
+//! line that cannot be written is lost: the log may neither fail nor stop a run. What the run must not lose is in the
+//! journal. Whatever the fields hold, a line is one line, and no terminal obeys any of it.
 
+use std::error::Error;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -19,12 +25,10 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::platform;
 
-use super::log_line::{Eyes, Fields, LogLine};
 use super::progress::Progress;
-use super::terminal::{Paint, stderr_width};
-use super::text::local_zone;
+use super::terminal::{Paint, Tone, stderr_width};
+use super::text::{ClockTime, Span, local_zone, visible, wrap};
 
-/// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -34,114 +38,72 @@ pub enum LogFormat {
     Json,
 }
 
-/// How much is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verbosity {
-    /// Errors only.
-    Quiet,
-    /// Warnings too.
-    #[default]
-    Normal,
-    /// What we do.
-    Info,
-    /// Why we do it.
-    Debug,
-    /// All of it, and what the libraries do.
-    Trace,
-}
-
-impl Verbosity {
-    /// Reads `-q` and the number of `-v`; the latter wins where both are given.
-    pub fn from_flags(verbose: u8, quiet: bool) -> Self {
-        match verbose {
-            0 if quiet => Self::Quiet,
-            0 => Self::Normal,
-            1 => Self::Info,
-            2 => Self::Debug,
-            _ => Self::Trace,
-        }
-    }
-
-    fn directives(self) -> &'static str {
-        match self {
-            Self::Quiet => "error",
-            Self::Normal => "warn",
-            Self::Info => "warn,mde_cancel=info",
-            Self::Debug => "warn,mde_cancel=debug",
-            Self::Trace => "debug,mde_cancel=trace",
-        }
+/// Returns the filter directives for `-q` and the number of `-v`; the latter wins where both are given.
+pub(super) fn directives(verbose: u8, quiet: bool) -> &'static str {
+    match verbose {
+        0 if quiet => "error",
+        0 => "warn",
+        1 => "warn,mde_cancel=info",
+        2 => "warn,mde_cancel=debug",
+        _ => "debug,mde_cancel=trace",
     }
 }
 
-/// How to log.
 #[derive(Clone, Debug)]
-pub struct LogSettings {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// How much is said.
-    pub verbosity: Verbosity,
-    /// Filter directives as in MDE_CANCEL_LOG (`warn,mde_cancel::store=trace`), instead of the verbosity.
-    pub filter: Option<String>,
+pub(super) struct LogSettings {
+    pub(super) format: LogFormat,
+    /// Filter directives such as `warn,mde_cancel::store=trace`.
+    pub(super) filter: String,
     /// Whether text lines on standard error are coloured.
-    pub paint: Paint,
-    /// Where the same lines go too; appended to, and its owner's alone when made new.
-    pub file: Option<PathBuf>,
+    pub(super) paint: Paint,
+    /// Where the same lines go, too; appended to, and its owner's alone when made new.
+    pub(super) file: Option<PathBuf>,
 }
 
-/// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
-    /// Something in this process logs already.
+pub(super) enum LoggingError {
     #[error("the log is set up already")]
     Again(#[source] TryInitError),
-    /// The log file cannot be opened.
     #[error("log file {} cannot be opened", .path.display())]
     File {
-        /// The path as given.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
-    /// The filter is not one.
     #[error("log filter `{text}` is not understood")]
-    Filter {
-        /// The directives as given.
-        text: String,
-        /// What is wrong with them.
-        source: ParseError,
-    },
+    Filter { text: String, source: ParseError },
 }
 
 /// Sets the log of this process up, once.
-pub fn start_logging(settings: &LogSettings, progress: &Progress) -> Result<(), LoggingError> {
+pub(super) fn start_logging(
+    settings: &LogSettings,
+    progress: &Progress,
+) -> Result<(), LoggingError> {
     let mut writer = progress.writer();
     let stderr = move |line: &str| {
         writer.write_all(line.as_bytes()).ok();
     };
-    subscriber(settings, eyes, stderr)?
+    subscriber(settings, stderr_target, stderr)?
         .try_init()
         .map_err(LoggingError::Again)
 }
 
-/// Returns who reads standard error now: a window may have changed its width, and the zone its offset.
-fn eyes() -> Eyes {
+/// Returns where standard error goes now: a window may have changed its width, and the zone its offset.
+fn stderr_target() -> LogTarget {
     match stderr_width() {
         // The last column is left free: what stands in it makes some terminals wrap.
-        Some(columns) => Eyes::Screen(local_zone(), usize::from(columns.saturating_sub(1))),
-        None => Eyes::Stream(local_zone()),
+        Some(columns) => LogTarget::Screen(local_zone(), usize::from(columns.saturating_sub(1))),
+        None => LogTarget::Stream(local_zone()),
     }
 }
 
 fn subscriber(
     settings: &LogSettings,
-    eyes: impl Fn() -> Eyes + Send + Sync + 'static,
+    target: impl Fn() -> LogTarget + Send + Sync + 'static,
     stderr: impl FnMut(&str) + Clone + Send + Sync + 'static,
 ) -> Result<impl Subscriber + Send + Sync, LoggingError> {
-    let directives = settings.filter.as_deref();
-    let directives = directives.unwrap_or_else(|| settings.verbosity.directives());
-    // Not by spans and their fields too: that takes a library of regular expressions along.
-    let filter: Targets = directives.parse().map_err(|source| LoggingError::Filter {
-        text: directives.to_owned(),
+    // Not by spans and their fields, too: that takes a library of regular expressions along.
+    let filter: Targets = (settings.filter.parse()).map_err(|source| LoggingError::Filter {
+        text: settings.filter.clone(),
         source,
     })?;
     let open = |path: &PathBuf| {
@@ -153,7 +115,7 @@ fn subscriber(
     let lines = Lines {
         format: settings.format,
         paint: settings.paint,
-        eyes,
+        target,
         stderr,
         file: settings.file.as_ref().map(open).transpose()?,
     };
@@ -164,22 +126,22 @@ fn subscriber(
 struct Lines<E, W> {
     format: LogFormat,
     paint: Paint,
-    eyes: E,
+    target: E,
     stderr: W,
     file: Option<File>,
 }
 
-impl<E: Fn() -> Eyes, W: FnMut(&str) + Clone> Lines<E, W> {
+impl<E: Fn() -> LogTarget, W: FnMut(&str) + Clone> Lines<E, W> {
     fn write(&self, line: &LogLine<'_>) {
-        let form = |eyes: &Eyes, paint| match self.format {
+        let form = |to: &LogTarget, paint| match self.format {
             LogFormat::Json => line.json(),
-            LogFormat::Text => line.text(eyes, paint),
+            LogFormat::Text => line.text(to, paint),
         };
         let mut stderr = self.stderr.clone();
-        stderr(&form(&(self.eyes)(), self.paint));
+        stderr(&form(&(self.target)(), self.paint));
         if let Some(mut file) = self.file.as_ref() {
             // One call a line: the file is opened for appending, so that lines of two processes never mix.
-            file.write_all(form(&Eyes::File, Paint::Plain).as_bytes())
+            file.write_all(form(&LogTarget::File, Paint::Plain).as_bytes())
                 .ok();
         }
     }
@@ -187,7 +149,7 @@ impl<E: Fn() -> Eyes, W: FnMut(&str) + Clone> Lines<E, W> {
 
 impl<S, E, W> Layer<S> for Lines<E, W>
 where
-    E: Fn() -> Eyes + Send + Sync + 'static,
+    E: Fn() -> LogTarget + Send + Sync + 'static,
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: FnMut(&str) + Clone + Send + Sync + 'static,
 {
@@ -230,6 +192,206 @@ where
     }
 }
 
+/// What stands at the top of each JSON object besides the fields; a field of such a name gets a `_` at its end.
+const RESERVED: [&str; 4] = ["time", "level", "message", "target"];
+
+/// The named values of one event, or of a span around it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Fields {
+    message: String,
+    /// What a library that speaks `log` calls its target.
+    target: Option<String>,
+    values: Vec<(String, Value)>,
+}
+
+impl Fields {
+    /// Takes over the values of `inner`, which win over ours of the same name.
+    fn extend(&mut self, inner: &Fields) {
+        for (name, value) in &inner.values {
+            self.put(name, value.clone());
+        }
+    }
+
+    /// Puts the values of what is `around` before ours, which win over them.
+    fn within(self, mut around: Fields) -> Fields {
+        around.extend(&self);
+        Fields {
+            values: around.values,
+            ..self
+        }
+    }
+
+    fn put(&mut self, name: &str, value: Value) {
+        match self.values.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => self.values.push((name.to_owned(), value)),
+        }
+    }
+
+    fn record(&mut self, field: &Field, value: Value) {
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        match field.name() {
+            "message" => self.message = text(value),
+            "log.target" => self.target = Some(text(value)),
+            // Where in a library's source a line was written tells our users nothing.
+            name if name.starts_with("log.") => {}
+            name if RESERVED.contains(&name) => self.put(&format!("{name}_"), value),
+            name => self.put(name, value),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field, Value::from(visible(&format!("{value:?}"))));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field, Value::from(visible(value)));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.record(field, Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record(field, Value::from(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record(field, Value::from(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.record(field, Value::from(value));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            // Writing to a String cannot fail.
+            write!(text, ": {error}").ok();
+            cause = error.source();
+        }
+        self.record_str(field, &text);
+    }
+}
+
+/// Where a line of text goes.
+#[derive(Clone, Debug)]
+enum LogTarget {
+    /// A file: whole stamps in UTC, for it is read later and elsewhere.
+    File,
+    /// A program that collects our standard error: whole stamps, in the time that the machine's own log shows.
+    Stream(TimeZone),
+    /// Somebody at a terminal of so many columns: the time as the bars show it, nothing that is known anyway, and no
+    /// word broken.
+    Screen(TimeZone, usize),
+}
+
+/// The field that names the run: a terminal shows only one.
+const RUN: &str = "run";
+
+/// The field that holds a wait in seconds: a number for programs, a span for people.
+const WAIT: &str = "wait";
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+struct LogLine<'event> {
+    time: Timestamp,
+    level: Level,
+    target: &'event str,
+    fields: &'event Fields,
+}
+
+impl LogLine<'_> {
+    /// Returns one JSON object and a line feed.
+    fn json(&self) -> String {
+        let target = self.target();
+        let head = [
+            ("time", Value::from(self.time.to_string())),
+            ("level", Value::from(self.level.as_str())),
+            ("message", Value::from(self.fields.message.as_str())),
+            ("target", Value::from(target)),
+        ];
+        let rest = self.fields.values.iter();
+        let rest = rest.map(|(name, value)| (name.as_str(), value.clone()));
+        // By hand, for the library's map would sort the names, and people read the time first.
+        let members: Vec<_> = head
+            .into_iter()
+            .chain(rest)
+            .map(|(name, value)| format!("{}:{value}", Value::from(name)))
+            .collect();
+        format!("{{{}}}\n", members.join(","))
+    }
+
+    /// Returns `time LEVEL message name=value`, and a line feed.
+    fn text(&self, to: &LogTarget, paint: Paint) -> String {
+        let time = match to {
+            LogTarget::File => format!("{:.0}", self.time),
+            LogTarget::Stream(zone) => {
+                let time = self.time.to_zoned(zone.clone());
+                time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+            }
+            LogTarget::Screen(zone, _) => ClockTime::new(self.time, self.time, zone).to_string(),
+        };
+        let level = format!("{:<5}", self.level.as_str());
+        let mut line = format!("{time} {level} {}", self.fields.message);
+        for (name, value) in &self.fields.values {
+            if name == RUN && matches!(to, LogTarget::Screen(..)) {
+                continue;
+            }
+            let value = match value {
+                Value::String(text) => quoted(text),
+                Value::Number(seconds) if name == WAIT => wait(seconds),
+                other => other.to_string(),
+            };
+            // Writing to a String cannot fail.
+            write!(line, " {name}={value}").ok();
+        }
+        let mut line = match to {
+            LogTarget::Screen(_, columns) => wrap(&line, *columns, 2).join("\n"),
+            LogTarget::File | LogTarget::Stream(_) => line,
+        };
+        line.push('\n');
+        // After the layout, which would count the colours as width. The time holds no such word.
+        line.replacen(&level, &paint.apply(self.tone(), &level), 1)
+    }
+
+    fn tone(&self) -> Tone {
+        match self.level {
+            Level::ERROR => Tone::Bad,
+            Level::WARN => Tone::Caution,
+            Level::INFO => Tone::Good,
+            Level::DEBUG | Level::TRACE => Tone::Faint,
+        }
+    }
+
+    fn target(&self) -> &str {
+        self.fields.target.as_deref().unwrap_or(self.target)
+    }
+}
+
+/// Spells a wait, which is in seconds for programs, as people read it.
+fn wait(seconds: &serde_json::Number) -> String {
+    let seconds = seconds.as_f64().unwrap_or_default();
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    quoted(&Span(span).to_string())
+}
+
+/// Puts quotes around a value that would otherwise read as several.
+fn quoted(text: &str) -> String {
+    if text.is_empty() || text.contains([' ', '"', '=']) {
+        format!("\"{}\"", text.replace('"', "\\\""))
+    } else {
+        text.to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -242,8 +404,7 @@ mod tests {
     fn settings() -> LogSettings {
         LogSettings {
             format: LogFormat::Text,
-            verbosity: Verbosity::Normal,
-            filter: None,
+            filter: directives(0, false).to_owned(),
             paint: Paint::Plain,
             file: None,
         }
@@ -254,8 +415,8 @@ mod tests {
         let heard = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&heard);
         let stderr = move |line: &str| sink.lock().unwrap().push_str(line);
-        let eyes = || Eyes::Stream(TimeZone::UTC);
-        tracing::subscriber::with_default(subscriber(settings, eyes, stderr).unwrap(), speak);
+        let target = || LogTarget::Stream(TimeZone::UTC);
+        tracing::subscriber::with_default(subscriber(settings, target, stderr).unwrap(), speak);
         std::mem::take(&mut *heard.lock().unwrap())
     }
 
@@ -286,7 +447,7 @@ mod tests {
             (3, false, vec!["e", "w", "i", "d", "t", "hw", "hi", "hd"]),
         ] {
             let settings = LogSettings {
-                verbosity: Verbosity::from_flags(verbose, quiet),
+                filter: directives(verbose, quiet).to_owned(),
                 ..settings()
             };
             let lines = without_times(&heard(&settings, all_levels));
@@ -298,12 +459,14 @@ mod tests {
     #[test]
     fn a_filter_takes_the_place_of_the_flags_and_a_bad_one_is_named() {
         let mut settings = LogSettings {
-            filter: Some("off,hyper=info".to_owned()),
+            filter: "off,hyper=info".to_owned(),
             ..settings()
         };
         assert_eq!(heard(&settings, all_levels).lines().count(), 2);
-        settings.filter = Some("mde_cancel=loud".to_owned());
-        let error = subscriber(&settings, eyes, |_: &str| {}).err().unwrap();
+        settings.filter = "mde_cancel=loud".to_owned();
+        let error = subscriber(&settings, stderr_target, |_: &str| {})
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("mde_cancel=loud"), "{error}");
     }
 
@@ -394,7 +557,7 @@ mod tests {
             file: Some(folder.path().join("missing/log")),
             ..settings
         };
-        let error = subscriber(&missing, eyes, |_: &str| {}).err().unwrap();
+        let error = subscriber(&missing, stderr_target, |_: &str| {}).err().unwrap();
         assert!(error.to_string().contains("missing"), "{error}");
     }
 
@@ -410,5 +573,70 @@ mod tests {
         };
         heard(&settings, || tracing::warn!("x"));
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    fn warning(message: &str, values: &[(&str, Value)]) -> Fields {
+        let mut fields = Fields {
+            message: message.to_owned(),
+            ..Fields::default()
+        };
+        for (name, value) in values {
+            fields.put(name, value.clone());
+        }
+        fields
+    }
+
+    fn text(fields: &Fields, target: &LogTarget, paint: Paint) -> String {
+        let line = LogLine {
+            time: "2026-11-23T12:28:01.75Z".parse().unwrap(),
+            level: Level::WARN,
+            target: "mde_cancel",
+            fields,
+        };
+        line.text(target, paint)
+    }
+
+    fn east() -> TimeZone {
+        TimeZone::fixed(jiff::tz::offset(1))
+    }
+
+    #[test]
+    fn a_terminal_shows_the_time_of_the_bars_and_not_the_run() {
+        let fields = warning(
+            "it waits",
+            &[("run", Value::from("r1")), ("row", Value::from(7))],
+        );
+        for (target, line) in [
+            (
+                LogTarget::File,
+                "2026-11-23T12:28:01Z WARN  it waits run=r1 row=7\n",
+            ),
+            (
+                LogTarget::Stream(east()),
+                "2026-11-23T13:28:01+01:00 WARN  it waits run=r1 row=7\n",
+            ),
+            (
+                LogTarget::Screen(east(), 60),
+                "13:28:01 +01 WARN  it waits row=7\n",
+            ),
+        ] {
+            assert_eq!(text(&fields, &target, Paint::Plain), line);
+        }
+    }
+
+    #[test]
+    fn no_word_is_broken_on_a_terminal() {
+        let message = "throttled (429) with quota left: another client shares this quota";
+        let fields = warning(message, &[("wait", Value::from("2 s"))]);
+        let target = LogTarget::Screen(east(), 40);
+        insta::assert_snapshot!(text(&fields, &target, Paint::Plain), @r#"
+        13:28:01 +01 WARN  throttled (429) with
+          quota left: another client shares this
+          quota wait="2 s"
+        "#);
+        let colored = text(&fields, &target, Paint::Colored);
+        assert!(colored.contains("\u{1b}["));
+        let plain = text(&fields, &target, Paint::Plain);
+        assert_eq!(console::strip_ansi_codes(&colored), plain);
     }
 }

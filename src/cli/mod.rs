@@ -15,13 +15,9 @@ mod plan_json;
 
 mod summary;
 
-mod progress_line;
-
 mod progress_view;
 
 mod progress;
-
-mod log_line;
 
 mod logging;
 
@@ -50,7 +46,7 @@ pub mod commands;
 mod entry;
 
 pub use entry::main;
-pub use logging::{LogFormat, LogSettings, LoggingError, Verbosity, start_logging};
+pub use logging::LogFormat;
 pub use progress::{Progress, ProgressMode, ProgressWriter};
 pub use progress_view::{LaneView, ProgressView, Waiting, WindowView};
 pub use summary::{Accepted, NextStep, Summary};

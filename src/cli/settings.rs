@@ -29,7 +29,7 @@ use super::args::{
     RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, variable_of,
 };
 use super::hint::ForwardedFlags;
-use super::logging::Verbosity;
+use super::logging::directives;
 use super::progress::ProgressMode;
 use super::values::{QuotaChoice, When, is_secret_itself};
 
@@ -476,8 +476,10 @@ pub struct ShownSetting {
 }
 
 impl CommonArgs {
-    pub fn verbosity(&self) -> Verbosity {
-        Verbosity::from_flags(self.verbose, self.quiet)
+    /// Returns what is logged, as the log's filter has it.
+    pub fn log_directives(&self) -> String {
+        let typed = self.log_filter.clone();
+        typed.unwrap_or_else(|| directives(self.verbose, self.quiet).to_owned())
     }
 
     pub fn progress_mode(&self) -> ProgressMode {

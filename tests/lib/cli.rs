@@ -372,23 +372,19 @@ fn no_debug_output_shows_a_secret() {
 
 #[test]
 fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() {
-    use mde_cancel::cli::{ProgressMode, Verbosity};
-    for (flags, verbosity, progress) in [
-        ("", Verbosity::Normal, ProgressMode::Auto),
-        ("-v", Verbosity::Info, ProgressMode::Auto),
-        ("-vv", Verbosity::Debug, ProgressMode::Auto),
-        ("-vvvv", Verbosity::Trace, ProgressMode::Auto),
-        ("-q", Verbosity::Quiet, ProgressMode::Never),
-        (
-            "-q --progress always",
-            Verbosity::Quiet,
-            ProgressMode::Always,
-        ),
-        ("--progress never", Verbosity::Normal, ProgressMode::Never),
+    use mde_cancel::cli::ProgressMode;
+    for (flags, directives, progress) in [
+        ("", "warn", ProgressMode::Auto),
+        ("-v", "warn,mde_cancel=info", ProgressMode::Auto),
+        ("-vv", "warn,mde_cancel=debug", ProgressMode::Auto),
+        ("-vvvv", "debug,mde_cancel=trace", ProgressMode::Auto),
+        ("-q", "error", ProgressMode::Never),
+        ("-q --progress always", "error", ProgressMode::Always),
+        ("--progress never", "warn", ProgressMode::Never),
     ] {
         for words in [format!("quota {flags}"), format!("{flags} quota")] {
             let common = typing(&words).resolve().unwrap().common;
-            assert_eq!(common.verbosity(), verbosity, "{words}");
+            assert_eq!(common.log_directives(), directives, "{words}");
             assert_eq!(common.progress_mode(), progress, "{words}");
         }
     }

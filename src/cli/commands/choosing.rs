@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::text::{day_time, local_zone, zone_name};
-use crate::engine::{Precheck, ReadsError, Skips};
+use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_keep_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 
@@ -19,37 +19,6 @@ const VALUES_NAMED: usize = 5;
 
 /// How the journal's name of a selection begins; a file's name there is absolute.
 const SELECTION: &str = "tenant: ";
-
-/// Says how a command ends that cannot read what it was to find.
-pub(super) fn unread(error: ReadsError) -> Failure {
-    if let ReadsError::SignIn(source) = &error
-        && let Some(hint) = source.hint()
-    {
-        return Failure::new(FailureKind::SignIn, error).hint(hint);
-    }
-    let (kind, hint) = match &error {
-        ReadsError::Forbidden { .. } => (
-            FailureKind::SignIn,
-            "get a new token after that, for grants show only in new ones",
-        ),
-        ReadsError::SignIn(_) | ReadsError::TokenRefused { .. } => (
-            FailureKind::SignIn,
-            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",
-        ),
-        ReadsError::GaveUp { .. }
-        | ReadsError::NoSuchHost { .. }
-        | ReadsError::NoSuchAddress { .. } => (
-            FailureKind::Reach,
-            "check --api-url, the network and the proxy",
-        ),
-        ReadsError::Refused { .. } => (
-            FailureKind::Usage,
-            "look at the selection: the service does not take it",
-        ),
-        ReadsError::Store(_) => return Failure::new(FailureKind::State, error),
-    };
-    Failure::new(kind, error).hint(hint)
-}
 
 /// Names a selection from the tenant where inputs are named.
 pub(super) fn input_name(filter: Option<&str>) -> String {

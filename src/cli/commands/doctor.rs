@@ -26,8 +26,7 @@ use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
 use super::execute::open_store;
 use super::finish::Look;
-use super::service::connect;
-use super::service_error::ServiceError;
+use super::service::{ServiceError, connect};
 use super::sign_in::credential;
 
 /// Entra and the service forgive five minutes; less than this isn't worth a word.

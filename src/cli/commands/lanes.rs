@@ -19,8 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
 use crate::model::{Destination, LaneId, SEVERAL, Scope};
 
-use super::service::{Identity, Service, connect, handles};
-use super::service_error::ServiceError;
+use super::service::{Identity, Service, ServiceError, connect, handles};
 use super::sign_in::{credential_over, login_client};
 use crate::cli::run_config::StoredTenant;
 

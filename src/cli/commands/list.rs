@@ -18,11 +18,11 @@ use crate::model::{Destination, ExclusionList, Facts, MachineAction, Selection};
 use crate::report::{ListSummary, Listing, ListingFormat};
 use crate::retry::RetrySettings;
 
-use super::choosing::{read_exclusions, unread};
+use super::choosing::read_exclusions;
 use super::execute::open_store;
 use super::finish::Look;
 use super::prepared_run::filter;
-use super::reading::reads;
+use super::reading::{reads, unread};
 use super::service::to_read;
 
 /// Prints the actions that are selected, or counts them.

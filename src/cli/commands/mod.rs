@@ -1,7 +1,6 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
 mod follow_up;
-mod service_error;
 
 mod sign_in;
 

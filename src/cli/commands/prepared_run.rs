@@ -19,12 +19,11 @@ use crate::engine::{Before, Intake, Pages, Planner, Selected, SelectionJournal};
 use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
-use super::choosing::unread;
 use super::execute::state;
 use super::finish::Look;
 use super::lanes::Lanes;
 use super::outputs::Outputs;
-use super::reading::reads;
+use super::reading::{reads, unread};
 use super::shutdown::Shutdown;
 
 /// A run that is in the journal and signed in.

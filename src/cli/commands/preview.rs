@@ -31,12 +31,12 @@ use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
 use crate::store::{Store, state_file};
 
-use super::choosing::{nothing_selected, origin, read_exclusions, unread};
+use super::choosing::{nothing_selected, origin, read_exclusions};
 use super::execute::{open_store, usage};
 use super::finish::Look;
 use super::forecast::Spent;
 use super::prepared_run::filter;
-use super::reading::{reads, unsurveyed};
+use super::reading::{reads, unread, unsurveyed};
 use super::service::{Identity, Service, identity_at_hand, to_read};
 
 /// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be

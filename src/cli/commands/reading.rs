@@ -36,34 +36,46 @@ pub(super) async fn reads(
     ))
 }
 
-/// Says how a command ends that cannot read the states of planned rows.
-pub(super) fn unsurveyed(error: SurveyError) -> Failure {
-    let (kind, hint) = match error {
-        SurveyError::AllMissing => (
-            FailureKind::Reach,
-            "look at --tenant-id and --id-column, and at where the ids came from",
-        ),
-        SurveyError::Reads(ReadsError::Store(error)) => return state(error),
-        SurveyError::Reads(ReadsError::SignIn(ref source)) if let Some(hint) = source.hint() => {
-            return Failure::new(FailureKind::SignIn, error).hint(hint);
-        }
-        SurveyError::Reads(ReadsError::SignIn(_) | ReadsError::TokenRefused { .. }) => (
+/// Says how a command ends that cannot read what it was to find.
+pub(super) fn unread(error: ReadsError) -> Failure {
+    if let ReadsError::SignIn(source) = &error
+        && let Some(hint) = source.hint()
+    {
+        return Failure::new(FailureKind::SignIn, error).hint(hint);
+    }
+    let (kind, hint) = match &error {
+        ReadsError::Forbidden { .. } => (FailureKind::SignIn, "then get a new token"),
+        ReadsError::SignIn(_) | ReadsError::TokenRefused { .. } => (
             FailureKind::SignIn,
-            "put a fresh token into MDE_CANCEL_TOKEN or the file of --token-file",
+            "get a new token and set MDE_CANCEL_TOKEN or the --token-file",
         ),
-        SurveyError::Reads(ReadsError::Forbidden { .. }) => (
-            FailureKind::SignIn,
-            "get a new token after that, for grants show only in new ones; or go on with --no-precheck, which knows no states",
-        ),
-        SurveyError::Reads(
-            ReadsError::GaveUp { .. }
-            | ReadsError::Refused { .. }
-            | ReadsError::NoSuchHost { .. }
-            | ReadsError::NoSuchAddress { .. },
-        ) => (
+        ReadsError::GaveUp { .. }
+        | ReadsError::NoSuchHost { .. }
+        | ReadsError::NoSuchAddress { .. } => (
             FailureKind::Reach,
             "check --api-url, the network and the proxy",
         ),
+        ReadsError::Refused { .. } => (
+            FailureKind::Usage,
+            "change the selection: the service refuses it",
+        ),
+        ReadsError::Store(_) => return Failure::new(FailureKind::State, error),
     };
     Failure::new(kind, error).hint(hint)
+}
+
+/// Says how a command ends that cannot read the states of planned rows.
+pub(super) fn unsurveyed(error: SurveyError) -> Failure {
+    match error {
+        SurveyError::AllMissing => Failure::new(FailureKind::Reach, error)
+            .hint("check --tenant-id, --id-column, and where the ids came from"),
+        SurveyError::Reads(error @ ReadsError::Refused { .. }) => {
+            Failure::new(FailureKind::Reach, error)
+                .hint("check --api-url, the network and the proxy")
+        }
+        SurveyError::Reads(error @ ReadsError::Forbidden { .. }) => {
+            unread(error).hint("or send without these reads: --no-precheck")
+        }
+        SurveyError::Reads(error) => unread(error),
+    }
 }

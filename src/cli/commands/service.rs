@@ -1,5 +1,6 @@
 //! Where a run's calls go: the service itself, or the sandbox that this process embeds.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::{ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
-use crate::auth::{Claims, Credential, ReadyToken, Token, TokenSource};
+use crate::api::{ApiError, ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
+use crate::auth::{AuthError, Claims, Credential, ReadyToken, Token, TokenSource};
+use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::settings::{ConnectionSettings, SignIn};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
@@ -21,7 +23,6 @@ use crate::input::{Input, InputSettings, open};
 use crate::model::{Destination, RunId, Scope, UNNAMED};
 use crate::sandbox::{Generator, Sandbox, SandboxSettings, serve};
 
-use super::service_error::ServiceError;
 use super::sign_in::{credential, first_token, trust, user_agent};
 
 /// The cloud in the scopes of an embedded sandbox.
@@ -32,6 +33,51 @@ const SANDBOX_SEED: u64 = 7;
 
 /// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
 const SEEDED: usize = 100_000;
+
+/// Why the service cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServiceError {
+    /// The credential.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The address or the client.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The embedded sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] anyhow::Error),
+}
+
+impl ServiceError {
+    /// Returns what to do about it, as an imperative without a period.
+    pub(super) fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Auth(error) => error.hint(),
+            Self::Api(ApiError::CaFile(error)) => error.hint().map(Cow::from),
+            Self::Api(_) | Self::Sandbox(_) => None,
+        }
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let kind = match error {
+            ServiceError::Auth(_) => FailureKind::SignIn,
+            ServiceError::Api(_) => FailureKind::Usage,
+            ServiceError::Sandbox(_) => FailureKind::Fault,
+        };
+        let hint = error.hint().map(Cow::into_owned);
+        let failure = match error {
+            ServiceError::Auth(error) => Self::new(kind, error),
+            ServiceError::Api(error) => Self::new(kind, error),
+            ServiceError::Sandbox(error) => Self::new(kind, error),
+        };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
 
 /// A service that can be called, and what its allowances belong to.
 pub(super) struct Service {

@@ -13,7 +13,7 @@ use crate::cli::settings::{ConnectionSettings, SignIn, TokenOrigin};
 use crate::cli::text::Span;
 use crate::clock::Clock;
 
-use super::service_error::ServiceError;
+use super::service::ServiceError;
 
 /// How long a login service that never answered is waited for.
 const REACH_TIMEOUT: Duration = Duration::from_secs(60);
