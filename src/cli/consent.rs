@@ -18,7 +18,6 @@ use super::text::{Count, Number};
 /// Above this the number must be typed.
 const TYPE_COUNT_ABOVE: u64 = 1000;
 
-/// How often somebody is asked.
 const QUESTIONS: u32 = 2;
 
 /// The longest answer that is looked at; nobody means more.
@@ -30,7 +29,6 @@ const DEFAULT_WIDTH: u16 = 80;
 /// What standard input is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdinUse {
-    /// Ids are read from it.
     Ids,
     /// Nothing is: an answer may come from it.
     Free,
@@ -39,13 +37,11 @@ pub(super) enum StdinUse {
 /// What is to be agreed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Few enough for a word.
     YesOrNo(u64),
     /// So many that their number must be typed.
     TypeTheCount(u64),
 }
 
-/// Why nobody agreed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("nothing was sent: you answered no")]
@@ -91,7 +87,6 @@ impl From<Refusal> for Failure {
 /// Where the rows of a plan come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlanOrigin {
-    /// From what somebody gave us.
     Input,
     /// From a selection in the tenant.
     Tenant,
@@ -155,9 +150,7 @@ impl Question {
 pub(super) struct Terminal {
     input: Box<dyn Answers + Send>,
     output: Box<dyn Write + Send>,
-    /// How many columns it has.
     pub(super) width: u16,
-    /// Whether it is painted.
     pub(super) paint: Paint,
 }
 
@@ -212,7 +205,6 @@ impl Terminal {
     }
 }
 
-/// Where answers come from.
 pub(super) trait Answers: Read {
     /// Forgets what was typed before the question.
     fn forget_typed(&self) -> io::Result<()>;

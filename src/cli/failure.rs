@@ -23,17 +23,13 @@ pub enum RunExit {
     /// Every row ended as asked and nothing is left to do.
     #[default]
     Done,
-    /// Finished, but something is left.
     LeftOver,
-    /// Stopped as asked, resumable.
     Stopped,
-    /// Gave up, resumable.
     GaveUp,
     /// Sign-in, permission or reach kept a lane from starting or from going on; resumable.
     Unreachable,
     /// What was asked cannot be done, or nobody agreed to it.
     Refused,
-    /// Nobody expected this.
     Fault,
     /// The state folder or the journal cannot be used.
     State,
@@ -42,7 +38,6 @@ pub enum RunExit {
 }
 
 impl RunExit {
-    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -67,7 +62,6 @@ impl RunExit {
 /// What kind of failure kept the program from its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Nobody expected this.
     Fault,
     /// Usage, input or settings that cannot be used.
     Usage,
@@ -75,11 +69,9 @@ pub enum FailureKind {
     Refused,
     /// No token, or one that is not taken.
     SignIn,
-    /// The service cannot be reached.
     Reach,
     /// The state folder or the journal cannot be used.
     State,
-    /// A report cannot be written.
     Report,
     /// Whoever read our standard output went away, as `head` does. That is their right, and nothing is printed.
     ReaderLeft,
@@ -101,16 +93,13 @@ impl FailureKind {
 /// What kept the program from its work, with what may help.
 #[derive(Debug)]
 pub struct Failure {
-    /// Decides the exit code.
     pub kind: FailureKind,
     /// What happened, and what caused it.
     pub error: anyhow::Error,
-    /// What the user can do.
     pub hints: Vec<Hint>,
 }
 
 impl Failure {
-    /// Makes a failure without hints.
     pub fn new(kind: FailureKind, error: impl Into<anyhow::Error>) -> Self {
         Self {
             kind,

@@ -15,7 +15,6 @@ use crate::platform::default_state_dir;
 
 use super::args::{CommonArgs, ConnectionArgs};
 
-/// What the user can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// Words, as an imperative without a period.
@@ -40,16 +39,13 @@ impl Hint {
     }
 }
 
-/// A command to type next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextCommand {
     /// Check the sign-in and the permissions.
     Doctor,
-    /// Write a run's report.
     Report(RunId, PathBuf),
     /// Write the list of machines that still need work.
     FollowUp(RunId, PathBuf),
-    /// Continue a run.
     Resume(RunId),
     /// Continue a run without reading states first.
     ResumeWithoutPrecheck(RunId),
@@ -57,7 +53,6 @@ pub enum NextCommand {
     ResumeDryRun(RunId),
     /// Send what a report says is unsettled.
     RunAgain(PathBuf),
-    /// List past runs.
     Runs,
 }
 
@@ -68,7 +63,6 @@ enum Forward {
     Connection,
     /// The connection, and `--yes` where it was typed.
     Consent,
-    /// All that, and the exclusions.
     Exclusions,
 }
 

@@ -9,7 +9,6 @@ use crate::report::ListSummary;
 
 use super::text::{Count, Number, day_time, visible, zone_name};
 
-/// Draws lists for a terminal.
 pub(super) struct ListText<'zone> {
     pub(super) width: u16,
     pub(super) now: Timestamp,

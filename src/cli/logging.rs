@@ -31,10 +31,8 @@ use super::text::{ClockTime, Span, local_zone, visible, wrap};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -299,7 +297,6 @@ const RUN: &str = "run";
 /// The field that holds a wait in seconds: a number for programs, a span for people.
 const WAIT: &str = "wait";
 
-/// One line of the log.
 #[derive(Clone, Debug)]
 struct LogLine<'event> {
     time: Timestamp,
@@ -557,7 +554,9 @@ mod tests {
             file: Some(folder.path().join("missing/log")),
             ..settings
         };
-        let error = subscriber(&missing, stderr_target, |_: &str| {}).err().unwrap();
+        let error = subscriber(&missing, stderr_target, |_: &str| {})
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("missing"), "{error}");
     }
 

@@ -179,7 +179,6 @@ fn write_all(path: &Path, texts: &Receiver<String>) {
 
 /// Lets two pairs of eyes see a run.
 pub(super) struct Both<'eyes, A, B> {
-    /// Who is told first.
     pub(super) first: &'eyes mut A,
     /// Who is told then, where there is anybody.
     pub(super) second: Option<&'eyes mut B>,

@@ -40,7 +40,6 @@ pub enum ProgressMode {
     Auto,
     /// Bars on a terminal, plain lines elsewhere.
     Always,
-    /// Not at all.
     Never,
 }
 
@@ -78,7 +77,6 @@ impl Progress {
         }
     }
 
-    /// Shows nothing.
     pub fn hidden() -> Self {
         Self {
             face: Arc::new(Face::Hidden),
@@ -141,7 +139,6 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The bars on a terminal.
 struct Bars {
     // One bar of several lines, not several bars: it is drawn at once, and never half old and half new.
     bar: ProgressBar,

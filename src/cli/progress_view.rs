@@ -38,13 +38,10 @@ const FIRST: [Outcome; 7] = [
 pub struct WindowView {
     /// Its name, as it follows "per": `minute`, or `6 s`.
     pub name: String,
-    /// Slots taken.
     pub used: u64,
-    /// Slots there are.
     pub limit: u64,
 }
 
-/// What a lane waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// What happens meanwhile, as it precedes "until": `waiting for the minute window`.
@@ -66,24 +63,19 @@ pub struct LaneView {
     pub waiting: Option<Waiting>,
 }
 
-/// One look at a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgressView {
     /// Whether it runs against the imitation.
     pub sandbox: bool,
     /// How many rows there are; unknown while the input is read.
     pub total: Option<u64>,
-    /// How many have their outcome.
     pub done: u64,
-    /// How many ended how.
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// Every lane.
     pub lanes: Vec<LaneView>,
     /// When the run will have ended, where that can be told.
     pub finish: Option<Timestamp>,
 }
 
-/// When and where somebody looks.
 #[derive(Clone, Debug)]
 pub(super) struct Present {
     pub(super) now: Timestamp,

@@ -156,7 +156,6 @@ impl RunConfig {
         }
     }
 
-    /// Returns what the journal keeps.
     pub(super) fn to_json(&self) -> String {
         let stored = Self {
             outputs: self.outputs.to_store(),
@@ -166,7 +165,6 @@ impl RunConfig {
         serde_json::to_string(&stored).unwrap_or_default()
     }
 
-    /// Reads what the journal keeps.
     pub(super) fn from_json(text: &str) -> anyhow::Result<Self> {
         serde_json::from_str(text).context("the journal's settings of the run cannot be read")
     }

@@ -82,7 +82,6 @@ impl fmt::Display for Origin {
 
 /// What settings are read from besides the command line.
 pub struct Sources<'process> {
-    /// Reads an environment variable.
     pub environment: &'process dyn Fn(&str) -> Option<OsString>,
     pub default_state_dir: Option<PathBuf>,
     /// Where the config file is if none is named; it need not exist.
@@ -90,7 +89,6 @@ pub struct Sources<'process> {
 }
 
 impl Sources<'static> {
-    /// Returns those of this process.
     pub fn of_process() -> Self {
         Self {
             environment: &|name| std::env::var_os(name),
@@ -336,7 +334,6 @@ impl RunSettings {
     }
 }
 
-/// Whom a run calls.
 #[derive(Clone, Debug)]
 pub enum Target {
     Service(Box<ConnectionSettings>),
@@ -441,7 +438,6 @@ pub struct ResumeSettings {
     /// The profiles of the config file, for a run of several tenants.
     pub profiles: Vec<(String, Result<ConnectionSettings, SettingsError>)>,
     pub state_dir: PathBuf,
-    /// What no output may overwrite.
     pub protected: Vec<NamedFile>,
 }
 

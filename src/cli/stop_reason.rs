@@ -2,7 +2,6 @@
 
 use crate::engine::core::StopReason;
 
-/// Says why a run stopped.
 pub(super) fn describe_stop(reason: &StopReason) -> String {
     match reason {
         StopReason::Asked(what) => format!("by {what}"),

@@ -25,7 +25,6 @@ pub enum InputRead {
     CutShort,
 }
 
-/// One thing to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextStep {
     /// What it is good for, in words.
@@ -37,7 +36,6 @@ pub struct NextStep {
 /// How a run ended, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Which run.
     pub run: RunId,
     /// Whether it ran against the imitation, which the first line then says.
     pub sandbox: bool,
@@ -57,7 +55,6 @@ pub struct Summary {
     pub machines_left: u64,
     /// Which excluded machines are still isolated or restricted, one line for each state.
     pub excluded: Vec<String>,
-    /// How long it took.
     pub elapsed: Duration,
     /// How many calls were sent, reads and refused ones included.
     pub calls: u64,
@@ -69,9 +66,7 @@ pub struct Summary {
     pub stop: Option<String>,
     /// What else somebody should see, one line each.
     pub notes: Vec<String>,
-    /// Where the reports are.
     pub reports: Vec<String>,
-    /// What to do next.
     pub next_steps: Vec<NextStep>,
 }
 

@@ -16,9 +16,7 @@ pub enum ColorMode {
     /// On a terminal that can, unless NO_COLOR is set.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 
@@ -39,16 +37,12 @@ impl ColorMode {
     }
 }
 
-/// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// Not a single escape sequence.
     Plain,
-    /// With colours.
     Colored,
 }
 
-/// What a colour says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,

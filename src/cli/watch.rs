@@ -20,7 +20,6 @@ pub(super) struct Watch<'run> {
     /// When the token ends, where no newer one can be had then; nothing once that was said.
     token_ends: Option<Timestamp>,
     lanes: Arc<LaneNames>,
-    /// By lane.
     seen: Vec<Seen>,
     /// Whether it was said that somebody wishes to stop.
     told_stop: bool,
@@ -185,7 +184,6 @@ impl Observer for Watch<'_> {
     }
 }
 
-/// Tells that throttled (429).
 fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent) {
     let RunEvent::Throttled {
         destination,
@@ -217,7 +215,6 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
     }
 }
 
-/// Tells that nothing new leaves.
 fn stopping((run, tenant): (&str, Option<&str>), reason: &StopReason) {
     match reason {
         StopReason::Asked(what) => tracing::warn!(

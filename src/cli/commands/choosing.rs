@@ -44,7 +44,6 @@ pub(super) fn origin(
     ("ids from", text)
 }
 
-/// Says what is selected.
 fn described(selection: &Selection, now: Timestamp) -> String {
     let zone = local_zone();
     let time = |at| format!("{} {}", day_time(at, now, &zone), zone_name(at, &zone));

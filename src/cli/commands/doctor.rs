@@ -47,7 +47,6 @@ const TYPES: [ActionType; 9] = [
     ActionType::Offboard,
 ];
 
-/// How wide the names are.
 const NAME: usize = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

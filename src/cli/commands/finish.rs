@@ -34,14 +34,10 @@ const STOPS_SHOWN: usize = 5;
 /// Rows by outcome, and machines by what they need.
 type Counts = (BTreeMap<Outcome, u64>, Vec<(FollowUp, u64)>);
 
-/// How the summary is drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// The columns of the terminal.
     pub width: u16,
-    /// The colours of standard output.
     pub paint: Paint,
-    /// The colours of standard error.
     pub error_paint: Paint,
 }
 

@@ -24,7 +24,6 @@ pub(super) struct Spent {
 }
 
 impl Spent {
-    /// Takes an allowance as untouched.
     pub(super) fn nothing(windows: &Windows) -> Self {
         Self {
             windows: windows.clone(),

@@ -29,7 +29,6 @@ const SIGN_INS_AT_ONCE: usize = 32;
 /// A sign-in that takes longer is left to the run, so that one slow login service keeps no other tenant waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One tenant of a run.
 pub(super) struct Lane {
     pub(super) way: LaneWay,
     pub(super) identity: Identity,
@@ -37,7 +36,6 @@ pub(super) struct Lane {
     pub(super) profile: Option<String>,
 }
 
-/// Every tenant of a run.
 pub(super) struct Lanes {
     pub(super) all: Vec<Lane>,
     pub(super) names: Arc<LaneNames>,

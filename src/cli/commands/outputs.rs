@@ -9,13 +9,11 @@ use crate::report::{FileKind, ReportFormat, ReportTarget};
 
 use super::execute::usage;
 
-/// Where a run writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outputs {
     pub(super) reports: Vec<(ReportFormat, ReportTarget)>,
     /// Where the machines are listed that still need work.
     pub(super) follow_up: Option<ReportTarget>,
-    /// Where the run's figures go.
     pub(super) metrics_file: Option<PathBuf>,
     /// What was written beside a file that isn't ours, in words.
     pub(super) notes: Vec<String>,

@@ -150,7 +150,6 @@ pub(super) fn named(state_dir: &Path, text: &str) -> Result<PastRun, Failure> {
     }
 }
 
-/// Finds the newest run.
 pub(super) fn newest(state_dir: &Path) -> Result<PastRun, Failure> {
     let runs = list(state_dir).map_err(state)?;
     runs.into_iter().next().ok_or_else(|| none(state_dir))

@@ -43,7 +43,6 @@ use super::service::{Identity, Service, identity_at_hand, to_read};
 /// sent, more are not held.
 const WINDOW: usize = 2000;
 
-/// Ids of a batch.
 const BATCH: usize = 100;
 
 /// Prints what a run would do.
@@ -250,7 +249,6 @@ async fn spent(
     })
 }
 
-/// Where planned rows go.
 struct Printing {
     summary: PlanSummary,
     /// Beats the rows' own comments.
@@ -353,11 +351,8 @@ async fn list(
     }
 }
 
-/// How reading states goes.
 struct Looking {
-    /// Whether any were read.
     is_begun: bool,
-    /// Why no more are.
     broken: Option<SurveyError>,
 }
 

@@ -10,7 +10,6 @@ use super::outputs::Outputs;
 use super::past;
 use super::reports::write_all;
 
-/// Writes the report.
 pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Result<(), Failure> {
     let run = match run {
         Some(text) => past::named(state_dir, text)?,

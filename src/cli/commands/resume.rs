@@ -48,7 +48,6 @@ type Profiles = [(String, Result<ConnectionSettings, SettingsError>)];
 /// What a run is begun for, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
-/// Goes on with a run.
 pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,

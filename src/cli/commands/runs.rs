@@ -88,7 +88,6 @@ struct Line {
     rows: String,
     cancelled: String,
     left: String,
-    /// Machines.
     need_work: String,
     input: String,
 }

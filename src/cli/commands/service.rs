@@ -37,13 +37,10 @@ const SEEDED: usize = 100_000;
 /// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServiceError {
-    /// The credential.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The address or the client.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The embedded sandbox.
     #[error(transparent)]
     Sandbox(#[from] anyhow::Error),
 }
@@ -223,7 +220,6 @@ pub(super) async fn identity_at_hand(
     }
 }
 
-/// The sandbox in this process.
 struct Embedded {
     sandbox: Sandbox,
     /// Where its state is put away, so that a resume meets the same world.

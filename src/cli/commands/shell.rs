@@ -11,7 +11,6 @@ use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::terminal::print;
 
-/// Prints a completion script.
 pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     let mut command = Cli::command();

@@ -73,7 +73,6 @@ impl Shutdown {
         self.last_words.set(hint.render(flags)).ok();
     }
 
-    /// Returns where the reasons come.
     pub(super) fn reasons(&mut self) -> &mut mpsc::Receiver<StopReason> {
         &mut self.reasons
     }

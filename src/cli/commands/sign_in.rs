@@ -76,7 +76,6 @@ pub(super) async fn first_token(
     }
 }
 
-/// Returns whose certificates are trusted.
 pub(super) fn trust(settings: &ConnectionSettings) -> Trust {
     settings
         .ca_file
@@ -88,7 +87,6 @@ pub(super) fn user_agent() -> String {
     format!("mde-cancel/{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Makes the clients of sign-ins.
 pub(super) fn login_client(
     settings: &ConnectionSettings,
     timeout: Duration,

@@ -21,14 +21,12 @@ use super::{Layers, Origin, SettingsError};
 pub struct ConnectionSettings {
     /// The profile of the config file that they come from.
     pub profile: Option<String>,
-    /// It holds no secret.
     pub api_url: Url,
     /// The cloud in the ledger's scopes: the preset's name, or `host:port` of an address that no preset knows.
     pub cloud: String,
     /// A GUID or a domain name in lower case.
     pub tenant: Option<String>,
     pub client_id: Option<String>,
-    /// It holds no secret.
     pub login_url: Url,
     pub api_scope: String,
     /// Certificates that are trusted besides the public ones.
@@ -55,7 +53,6 @@ pub enum SignIn {
 /// Where a token or a secret comes from.
 #[derive(Clone, Debug)]
 pub enum TokenOrigin {
-    /// A variable, and its name.
     Environment(SecretString, String),
     /// Read again when it is needed again.
     File(PathBuf),

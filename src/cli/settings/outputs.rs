@@ -32,12 +32,10 @@ pub struct OutputPaths {
 pub struct NamedFile {
     /// What it is, such as "the input".
     pub what: &'static str,
-    /// Where it is.
     pub path: PathBuf,
 }
 
 impl NamedFile {
-    /// Names a file.
     pub fn new(what: &'static str, path: impl Into<PathBuf>) -> Self {
         Self {
             what,
@@ -153,7 +151,6 @@ pub fn default_outputs(run: RunId, is_sandbox: bool) -> OutputPaths {
     }
 }
 
-/// Names the files among inputs.
 pub fn input_files(inputs: &[Input]) -> Vec<NamedFile> {
     let files = inputs.iter().filter_map(|input| match input {
         Input::File(path) => Some(NamedFile::new("the input", path)),
