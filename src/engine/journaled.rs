@@ -84,9 +84,6 @@ pub async fn journal(
 }
 
 /// Adds what the journal holds of a run to an empty summary, and says what a core must know of it before it goes on.
-///
-/// # Errors
-/// Returns why the journal cannot be read.
 pub fn look_over(
     store: &Store,
     run: RunId,
@@ -101,9 +98,6 @@ pub fn look_over(
 }
 
 /// Says what a core must know of a run that the journal holds already.
-///
-/// # Errors
-/// Returns why the journal cannot be read.
 pub fn recall(reader: &Reader, run: RunKey) -> Result<Before, StoreError> {
     let mut before = Before::default();
     for count in reader.lane_counts(run)? {
@@ -154,23 +148,15 @@ pub enum Selected {
     /// Somebody wished to stop; the journal holds what had been read.
     Stopped(StopReason),
     /// More of what was read would be sent than may be; the rest was not read.
-    TooMany {
-        /// How many of what was read.
-        count: u64,
-    },
+    TooMany { count: u64 },
 }
 
 /// Where the rows of a selection go.
 pub struct SelectionJournal<'run> {
-    /// The journal.
     pub store: &'run Store,
-    /// The run in it.
     pub run: RunKey,
-    /// Sorts what was found.
     pub planner: Planner,
-    /// Time.
     pub clock: &'run dyn Clock,
-    /// How many may be sent.
     pub max_actions: Option<u64>,
 }
 

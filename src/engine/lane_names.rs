@@ -23,7 +23,6 @@ pub struct LaneNames {
 /// Where a row belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Belongs {
-    /// To this lane.
     To(LaneId),
     /// There are several lanes, and the row names none.
     Unnamed,

@@ -64,9 +64,6 @@ impl Pages {
 
     /// Reads the next page, and returns those of its actions that did not come before, newest first; `None` at the end.
     /// A filter that is asked for in parts begins anew with each.
-    ///
-    /// # Errors
-    /// Returns why it cannot be read.
     pub async fn next(
         &mut self,
         reads: &mut Reads,

@@ -17,7 +17,6 @@ const READING: [&str; 4] = [
 /// A permission that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeededPermission {
-    /// Its name.
     pub name: &'static str,
     /// The types that need it, each with its rows.
     pub types: Vec<(ActionType, u64)>,

@@ -37,7 +37,6 @@ pub(super) const UNDONE_SINCE: &str = "released since";
 pub enum Verdict {
     /// A cancel is sent.
     Send,
-    /// Its record couldn't be read.
     Unread,
     /// It is settled already, and nothing is sent.
     Settled(Outcome),
@@ -80,7 +79,6 @@ pub struct PlanLine<'row> {
     /// `file:line`.
     pub source: &'row dyn fmt::Display,
     pub tenant: Option<&'row str>,
-    /// The row's own comment.
     pub comment: Option<&'row str>,
     pub action_type: Option<&'row str>,
     /// Only where its record was read.
@@ -135,7 +133,6 @@ pub struct PlanCell {
     pub names: Vec<String>,
     /// How many rows have another name than those.
     pub more: u64,
-    /// What their machines still need.
     pub follow_up: Option<FollowUp>,
     pub rows: u64,
 }

@@ -37,7 +37,6 @@ const SAID: Duration = Duration::from_secs(2);
 pub struct ReadsSettings {
     /// The gate of lists: scope, windows and pace count here; one call at a time leaves, and the ledger knows cooldowns.
     pub gate: GateSettings,
-    /// The rules of retrying.
     pub retry: RetrySettings,
     /// How long a service may answer nothing but transient faults, or nothing at all, before we give up.
     pub patience: Duration,
@@ -52,43 +51,26 @@ pub enum ReadsError {
     #[error(
         "reading machine actions is forbidden ({what}); grant the app Machine.Read.All, or the signed-in user Machine.Read"
     )]
-    Forbidden {
-        /// What the service said.
-        what: String,
-    },
+    Forbidden { what: String },
     /// The service read the call and refused it for good.
     #[error("the service refused the read: {what}")]
-    Refused {
-        /// What the service said.
-        what: String,
-    },
+    Refused { what: String },
     /// There is no token.
     #[error("sign-in failed")]
     SignIn(#[source] AuthError),
     /// The token is not taken, and a fresh one is not either (401).
     #[error("the service refused a fresh token, too ({what})")]
-    TokenRefused {
-        /// What the service said.
-        what: String,
-    },
+    TokenRefused { what: String },
     /// DNS says so, and nothing was ever heard from the service.
     #[error("the host name {host} does not exist")]
-    NoSuchHost {
-        /// Which host.
-        host: String,
-    },
+    NoSuchHost { host: String },
     /// Whatever answers there is not the service, which was never heard.
     #[error("there is no such address: {address} answers 404 without the service's own error body")]
-    NoSuchAddress {
-        /// Which address.
-        address: String,
-    },
+    NoSuchAddress { address: String },
     /// Nothing but transient faults for too long.
     #[error("no answer to a read for {} s; last: {what}", .lasted.as_secs())]
     GaveUp {
-        /// What came last.
         what: String,
-        /// For how long.
         lasted: Duration,
         /// Whether anything was ever heard from the service.
         was_heard: bool,

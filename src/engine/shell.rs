@@ -40,19 +40,14 @@ const ROUND_TRIP: Duration = Duration::from_millis(150);
 
 /// Everything that a run is made of.
 pub struct RunParts {
-    /// The journal and the ledger.
     pub store: Store,
-    /// Time.
     pub clock: Arc<dyn Clock>,
     /// The run, in the journal.
     pub run: RunKey,
-    /// The deciding half.
     pub core: Core,
     /// One per lane of the core, in its order.
     pub lanes: Vec<LaneWay>,
-    /// What to read.
     pub intake: Intake,
-    /// Sorts what was read.
     pub planner: Planner,
     /// What the journal holds of the run already; nothing for a new one.
     pub before: Before,
@@ -60,11 +55,9 @@ pub struct RunParts {
 
 /// What a run still has to read.
 pub enum Intake {
-    /// These.
     Read {
         /// Opened, and set to where reading goes on.
         inputs: Vec<OpenInput>,
-        /// What the list names behind them.
         beyond: Beyond,
     },
     /// Nothing: all was read, or the rest cannot be had any more.
@@ -85,7 +78,6 @@ pub enum Beyond {
 pub struct Before {
     /// The highest row number.
     pub last: RowNumber,
-    /// Rows.
     pub rows: u64,
     /// Those that have their last word.
     pub settled: BTreeMap<Outcome, u64>,
@@ -98,7 +90,6 @@ pub struct Before {
 pub struct LaneShare {
     /// The highest row number.
     pub last: RowNumber,
-    /// Rows.
     pub rows: u64,
     /// Those that have their last word.
     pub settled: BTreeMap<Outcome, u64>,
@@ -131,7 +122,6 @@ impl LaneShare {
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunEnd {
-    /// The counts.
     pub tally: Tally,
     /// Why it stopped, where rows may be left: the gravest of its lanes' reasons.
     pub stop: Option<StopReason>,
@@ -154,10 +144,7 @@ pub enum EngineError {
     #[error(
         "the journal counts {missing} rows of the run that it does not hand out: it is damaged"
     )]
-    RowsMissing {
-        /// How many.
-        missing: u64,
-    },
+    RowsMissing { missing: u64 },
     /// No thread for reading the input.
     #[error("no thread can be started to read the input")]
     Thread(#[source] std::io::Error),
@@ -573,11 +560,9 @@ pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
 /// What can be seen of a run at one moment.
 #[derive(Clone, Debug)]
 pub struct RunView {
-    /// When.
     pub now: Moment,
     /// Whether the input was read to its end, so that the number of rows is known.
     pub input_ended: bool,
-    /// Each lane.
     pub lanes: Vec<LaneView>,
     /// How far each lane's windows for cancels are used; nothing of lanes that have little left where others have more.
     pub usage: Vec<Vec<Usage>>,

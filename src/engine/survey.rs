@@ -107,9 +107,6 @@ impl Survey {
 
     /// Reads the next page of a selection from the tenant, and says what becomes of each of its actions; `None` at the
     /// end.
-    ///
-    /// # Errors
-    /// Returns why it cannot be read.
     pub async fn select(
         &mut self,
         pages: &mut Pages,

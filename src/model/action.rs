@@ -204,15 +204,12 @@ impl fmt::Display for ActionType {
 /// One record as the service sent it; every field but the id may be absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineAction {
-    /// Which action.
     pub id: ActionId,
     /// Its status; absent in some bodies.
     pub status: Option<ActionStatus>,
-    /// Its type.
     pub action_type: Option<ActionType>,
     /// Who asked for it: a user name, or an app's name or id.
     pub requestor: Option<String>,
-    /// What the requestor wrote.
     pub requestor_comment: Option<String>,
     /// Where it was asked for, for example `Portal` or `PublicApi`.
     pub request_source: Option<String>,
@@ -220,17 +217,11 @@ pub struct MachineAction {
     pub action_scope: Option<String>,
     /// The machine, 40 hexadecimal digits.
     pub machine_id: Option<String>,
-    /// The machine's name.
     pub computer_dns_name: Option<String>,
-    /// When it was asked for.
     pub created_at: Option<Timestamp>,
-    /// When the record last changed.
     pub updated_at: Option<Timestamp>,
-    /// Who cancelled it.
     pub cancellation_requestor: Option<String>,
-    /// The comment of that cancel.
     pub cancellation_comment: Option<String>,
-    /// When it was cancelled.
     pub cancelled_at: Option<Timestamp>,
     /// Whether a live-response command had completed: the work was done although the record may say Cancelled.
     pub command_completed: bool,

@@ -30,9 +30,6 @@ pub enum InvalidActionId {
 
 impl ActionId {
     /// Reads an id as exports write it: any case, with or without hyphens, blanks around, braces around.
-    ///
-    /// # Errors
-    /// Returns why `text` names no action.
     pub fn parse(text: &str) -> Result<Self, InvalidActionId> {
         let trimmed = text.trim();
         let bare = trimmed

@@ -11,7 +11,6 @@ use super::action::{ActionStatus, ActionType, MachineAction};
 pub enum FollowUp {
     /// The isolation had succeeded: release the machine.
     Unisolate,
-    /// The restriction had succeeded: lift it.
     Unrestrict,
     /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
     CheckDevice,
@@ -233,13 +232,11 @@ fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
 pub struct FollowUpRow {
     /// The machine, where the record told.
     pub machine_id: Option<String>,
-    /// Its name.
     pub computer_dns_name: Option<String>,
     /// What it needs, the gravest first; never empty.
     pub needs: Vec<FollowUp>,
     /// What became of it since, for each need.
     pub since: Vec<LaterActivity>,
-    /// The actions that led to it.
     pub action_ids: Vec<String>,
     /// Whose machine it is, where that is known.
     pub tenant: Option<String>,

@@ -27,7 +27,6 @@ pub enum Outcome {
     Forbidden,
     /// Not sent on purpose; the reason says why.
     Skipped,
-    /// A bad row.
     Invalid,
     /// The same tenant and id stand earlier in this run, or unsettled in another live one.
     Duplicate,
@@ -35,7 +34,6 @@ pub enum Outcome {
     Failed,
     /// The fate of at least one attempt is unknown and could not be re-read.
     Unknown,
-    /// The run stopped before its turn.
     NotAttempted,
 }
 
@@ -115,13 +113,11 @@ impl fmt::Display for Outcome {
 /// A row's outcome with everything that led to it and is worth keeping.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// The last word.
     pub outcome: Outcome,
     /// Why, in words for the report; empty where the outcome says it all.
     pub reason: String,
     /// The newest record seen, if any.
     pub record: Option<MachineAction>,
-    /// What the machine still needs.
     pub follow_up: Option<FollowUp>,
     /// When it was settled, by the wall clock.
     pub settled_at: Timestamp,

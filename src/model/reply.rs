@@ -12,11 +12,9 @@ use super::action::MachineAction;
 /// The classified answer to one call, whose good answer carries a `T`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply<T> {
-    /// Which of all things came back.
     pub kind: ReplyKind<T>,
     /// The HTTP status, where one was read.
     pub http_status: Option<u16>,
-    /// What the body said went wrong.
     pub error: Option<ServiceError>,
 }
 
@@ -78,7 +76,6 @@ pub enum RetryAfter {
 /// Everything a 429 tells about waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
-    /// The header.
     pub retry_after: Option<RetryAfter>,
     /// The body's "in N seconds".
     pub body_wait: Option<Duration>,

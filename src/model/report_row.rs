@@ -39,55 +39,38 @@ macro_rules! report_row {
 report_row! {
     /// The GUID, or what stood in the id cell of a bad row.
     action_id: String,
-    /// The last word.
     outcome: Outcome,
-    /// Why.
     reason: String,
     /// The newest status seen.
     action_status: Option<String>,
-    /// The action's type.
     action_type: Option<String>,
-    /// The machine.
     machine_id: Option<String>,
-    /// Its name.
     computer_dns_name: Option<String>,
-    /// What the machine still needs.
     follow_up: Option<String>,
     /// How often the cancel was sent, 429s included.
     attempts: u32,
-    /// The status of the last reply.
     http_status: Option<u16>,
     /// The error code of the last reply.
     error_code: Option<String>,
     /// The correlation id of the last reply.
     correlation_id: Option<String>,
-    /// The row's own comment.
     comment: Option<String>,
-    /// When the first attempt was sent.
     first_sent_at: Option<Timestamp>,
-    /// When the row was settled.
     settled_at: Option<Timestamp>,
-    /// The tenant.
     tenant: Option<String>,
     /// `file:line`.
     source: String,
-    /// The run.
     run_id: String,
     /// The status seen before the first sending.
     status_before: Option<String>,
-    /// Who asked for the action.
     requestor: Option<String>,
-    /// What they wrote.
     requestor_comment: Option<String>,
     /// Where they asked.
     request_source: Option<String>,
     /// The action's own scope, for example `Full`.
     action_scope: Option<String>,
-    /// When the action was asked for.
     created_at: Option<Timestamp>,
-    /// When its state was first read.
     checked_at: Option<Timestamp>,
-    /// The comment that went out.
     comment_sent: Option<String>,
     /// Who cancelled an already_cancelled action, and with which comment.
     cancelled_by: Option<String>,
@@ -132,13 +115,11 @@ cells_of_numbers!(u16, u32, Timestamp);
 /// One attempt as the journal knows it, for whoever draws how the quota windows were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// When its slot was taken.
     pub sent_at: Timestamp,
     /// When its answer was read or it was given up; none where neither happened.
     pub replied_at: Option<Timestamp>,
     /// Whether we gave it up, so that it may have reached the service later still.
     pub is_given_up: bool,
-    /// The status of the answer.
     pub http_status: Option<u16>,
     /// Whether it belongs to the run that is looked at, and not to another one that shares its quota.
     pub is_own: bool,
@@ -174,7 +155,6 @@ impl fmt::Display for Source {
 pub struct RowContext {
     /// The comment to send with this row's cancel.
     pub comment: Option<String>,
-    /// The tenant id or profile name.
     pub tenant: Option<String>,
     /// The action's type, which never changes and so may satisfy a guard.
     pub action_type: Option<ActionType>,
@@ -189,13 +169,11 @@ pub struct RowContext {
 /// One row as intake hands it on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRow {
-    /// Where it stands.
     pub source: Source,
     /// The id, or why the row cannot be used, in words for the report.
     pub id: Result<ActionId, String>,
     /// What stood in the id cell, bounded, for a report on a bad row.
     pub id_text: String,
-    /// What else the row told.
     pub context: RowContext,
     /// Why the row must not be sent although its id is sound: settled in an earlier run, or not a `send` row of a
     /// frozen plan.

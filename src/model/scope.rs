@@ -47,7 +47,6 @@ pub struct Scope {
     pub tenant: String,
     /// The app (client) id, or `-`.
     pub app: String,
-    /// Which endpoint.
     pub destination: Destination,
 }
 

@@ -38,7 +38,6 @@ const MOST_PATIENCE: u32 = 64;
 /// What the state keeps of an adapted rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptPace {
-    /// The window whose calls are spread.
     pub window: Window,
     /// How much of the window's rate, in thousandths.
     pub share: u32,

@@ -57,7 +57,6 @@ fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
 /// How far one window is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Which window.
     pub window: Window,
     /// Slots taken, calls in flight included.
     pub taken: u32,

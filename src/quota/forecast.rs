@@ -14,9 +14,7 @@ use super::window::{Pace, Window, Windows};
 /// How many calls will have left by when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Milestone {
-    /// How many of those that waited.
     pub calls: u64,
-    /// When the last of them leaves.
     pub at: Uptime,
 }
 
@@ -80,7 +78,6 @@ pub fn milestones(
 
 /// The calls as they leave one after the other, each as early as it may.
 struct Schedule {
-    /// When the last one left.
     at: Uptime,
     /// Before this the pace lets none leave.
     paced_until: Uptime,

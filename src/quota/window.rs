@@ -12,9 +12,7 @@ use crate::model::parse_duration;
 /// So many calls in any stretch of one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// How many calls.
     pub limit: NonZeroU32,
-    /// In how long.
     pub period: Duration,
 }
 
@@ -202,7 +200,6 @@ pub enum InvalidPace {
     /// Neither the word nor a rate.
     #[error("pace `{text}` is neither `none` nor a rate such as 50/s")]
     NotARate {
-        /// What was written.
         text: String,
         /// What is wrong with it as a rate.
         #[source]

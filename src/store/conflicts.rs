@@ -38,7 +38,6 @@ struct Other {
     id: RunId,
     /// Those that were unsettled when they were read.
     ids: HashMap<[u8; 16], u32>,
-    /// The last row read.
     last: u32,
 }
 

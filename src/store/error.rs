@@ -21,7 +21,6 @@ pub enum StoreError {
     /// Bytes that this program did not write so.
     #[error("state file {path} is damaged")]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What SQLite or the reader of a cell says.
         #[source]
@@ -30,7 +29,6 @@ pub enum StoreError {
     /// Anything else that SQLite reports.
     #[error("state file {path} cannot be used")]
     Failed {
-        /// The file.
         path: PathBuf,
         /// What SQLite says.
         #[source]
@@ -39,7 +37,6 @@ pub enum StoreError {
     /// The folder, or a file that must be made in it.
     #[error("state folder {path} cannot be used")]
     Folder {
-        /// The folder or file.
         path: PathBuf,
         /// What the system says.
         #[source]
@@ -47,14 +44,10 @@ pub enum StoreError {
     },
     /// A database, but somebody else's.
     #[error("{path} is the database of another program")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
+    Foreign { path: PathBuf },
     /// No room is left for another record.
     #[error("the disk under state file {path} is full")]
     Full {
-        /// The file.
         path: PathBuf,
         /// What SQLite says.
         #[source]
@@ -63,7 +56,6 @@ pub enum StoreError {
     /// Somebody holds a lock that should be free soon, and did not let go.
     #[error("state file {path} is held by {holders}")]
     Held {
-        /// The file.
         path: PathBuf,
         /// By whom, where the platform tells.
         holders: String,
@@ -71,7 +63,6 @@ pub enum StoreError {
     /// The disk or the file system failed.
     #[error("state file {path} cannot be read or written")]
     Io {
-        /// The file.
         path: PathBuf,
         /// What SQLite says.
         #[source]
@@ -79,14 +70,10 @@ pub enum StoreError {
     },
     /// There is no state yet.
     #[error("there is no state file {path}")]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// Locks and shared memory cannot be trusted there.
     #[error("state folder {path} is on {kind}, where file locks and quota counts are not reliable")]
     UnreliableFileSystem {
-        /// The folder.
         path: PathBuf,
         /// For example `NFS`.
         kind: &'static str,
@@ -96,67 +83,40 @@ pub enum StoreError {
         "state file {path} has schema version {found}, and this program knows {known} at the most"
     )]
     NewerSchema {
-        /// The file.
         path: PathBuf,
-        /// The version found.
         found: i64,
         /// The newest version known.
         known: i64,
     },
     /// Whoever owns the folder can look into it and change it, whatever its mode.
     #[error("state folder {path} belongs to another user")]
-    SomebodyElses {
-        /// The folder.
-        path: PathBuf,
-    },
+    SomebodyElses { path: PathBuf },
     /// Others may look into the folder or change it, and it is not for us to end that.
     #[error("state folder {path} is open to other users (mode {mode:04o})")]
     OpenToOthers {
-        /// The folder.
         path: PathBuf,
-        /// Its permission bits.
         mode: u32,
         /// Whether it is for us to close it.
         is_ours: bool,
     },
     /// The file may be read but not written.
     #[error("state file {path} is read-only")]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-    },
+    ReadOnly { path: PathBuf },
     /// Whoever looks for the file, or for the log beside it, finds none or another one.
     #[error("state file {path} was removed or replaced while it was in use")]
-    Replaced {
-        /// The file.
-        path: PathBuf,
-    },
+    Replaced { path: PathBuf },
     /// A record speaks of a row that is settled or does not exist, so two writers disagree about the run.
     #[error("row {row} of run {run} in {path} is settled already or does not exist")]
-    RowNotOpen {
-        /// The file.
-        path: PathBuf,
-        /// The run's key.
-        run: i64,
-        /// The row's number.
-        row: u32,
-    },
+    RowNotOpen { path: PathBuf, run: i64, row: u32 },
     /// A live process executes the run, or is about to.
     #[error("run {run} is held by {holder}")]
-    RunHeld {
-        /// The run.
-        run: RunId,
-        /// By whom.
-        holder: Holder,
-    },
+    RunHeld { run: RunId, holder: Holder },
     /// No run, scope or call has this key.
     #[error("state file {path} holds no {what} {key}")]
     Unknown {
-        /// The file.
         path: PathBuf,
         /// `run`, `scope` or `call`.
         what: &'static str,
-        /// The key or name asked for.
         key: String,
     },
 }

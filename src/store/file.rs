@@ -19,7 +19,6 @@ use super::{patience, records, schema};
 pub(super) struct OpenFile {
     pub(super) conn: Connection,
     pub(super) anchor: Anchor,
-    /// The lock of this process.
     pub(super) lock: Held,
     /// Whether no other process had it open.
     pub(super) is_alone: bool,

@@ -82,18 +82,12 @@ impl Store {
     }
 
     /// Opens a reader on the same file.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Reader::open_file(self.thread.file())
     }
 
     /// Says at once whether a commit has failed, also to those whom no answer tells: what was allowed by an earlier one must
     /// not leave any more.
-    ///
-    /// # Errors
-    /// Returns why nothing is written any more.
     pub fn check(&self) -> Result<(), StoreError> {
         self.thread
             .broken()

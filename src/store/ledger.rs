@@ -38,7 +38,6 @@ const JITTER: Duration = Duration::from_millis(40);
 /// The picture of the ledger that one writer keeps.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// The name of this process's lock.
     lock: Arc<str>,
     /// The key of the boot whose uptimes this process shows.
     boot: i64,

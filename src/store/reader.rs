@@ -70,9 +70,6 @@ impl Reader {
     }
 
     /// Lists the runs, newest first, each with the live process that holds it.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, StoreError> {
         if !self.has_tables()? {
             return Ok(Vec::new());
@@ -89,9 +86,6 @@ impl Reader {
 
     /// Reads the whole file through and returns the first thing that is wrong with it; some kinds of damage are errors
     /// already to whoever looks. Takes half a second for a hundred megabytes.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn damage(&self) -> Result<Option<String>, StoreError> {
         let told: String =
             self.at(|conn| Ok(conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?;
@@ -99,9 +93,6 @@ impl Reader {
     }
 
     /// Finds a run by its id.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.at(|conn| {
             let found = runs::read(conn, &self.locks, "WHERE r.uuid = ?1", [id.to_string()])?;
@@ -111,9 +102,6 @@ impl Reader {
 
     /// Shows every row of a run whose id makes a later equal one a duplicate, in their order: those that were not settled
     /// as they were read.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn known_ids(
         &self,
         run: RunKey,
@@ -138,9 +126,6 @@ impl Reader {
     }
 
     /// Counts a run's rows by outcome, derived ones included.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn outcome_counts(&self, run: RunKey) -> Result<BTreeMap<Outcome, u64>, StoreError> {
         self.at(|conn| {
             let sql = format!(
@@ -158,9 +143,6 @@ impl Reader {
     }
 
     /// Counts a run's rows by lane and last word, with the highest number of each kind.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn lane_counts(&self, run: RunKey) -> Result<Vec<LaneCount>, StoreError> {
         self.at(|conn| {
             let counts = conn
@@ -182,9 +164,6 @@ impl Reader {
     }
 
     /// Counts a run's rows of one outcome by the newest status seen.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn status_counts(
         &self,
         run: RunKey,
@@ -203,9 +182,6 @@ impl Reader {
     }
 
     /// Counts a run's rows by what their machines still need.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn follow_up_counts(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
         // A machine that stands in several rows needs the same hand once.
         let sql = "SELECT follow_up, count(DISTINCT coalesce(lower(machine_id), number)) FROM rows
@@ -228,25 +204,16 @@ impl Reader {
     }
 
     /// Counts a run's rows by action type and outcome, derived ones included.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn type_counts(&self, run: RunKey) -> Result<TypeCounts, StoreError> {
         self.at(|conn| types(conn, run))
     }
 
     /// Counts a run's attempts by what came back.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn answer_counts(&self, run: RunKey) -> Result<AnswerCounts, StoreError> {
         self.at(|conn| answers(conn, run))
     }
 
     /// Reads the first `limit` rows of a run whose machines still need a hand, the gravest first.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn follow_up_rows(
         &self,
         run: &RunRecord,
@@ -256,25 +223,16 @@ impl Reader {
     }
 
     /// Reads the first `limit` rows that were excluded.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn excluded_rows(&self, run: &RunRecord, limit: u32) -> Result<Vec<ReportRow>, StoreError> {
         self.at(|conn| report::read_excluded(conn, run, limit))
     }
 
     /// Returns when a run sent its first cancel, and when it last sent or heard anything; none where it sent nothing.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn sending_span(&self, run: RunKey) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
         self.at(|conn| sending_span(conn, run))
     }
 
     /// Shows, in order, every cancel sent between two instants on the quota that a run used, also by other runs.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn sendings(
         &self,
         run: RunKey,
@@ -286,9 +244,6 @@ impl Reader {
     }
 
     /// Says whether any machine of a run still needs a hand, without making report rows of all others.
-    ///
-    /// # Errors
-    /// Returns why the file cannot be read.
     pub fn has_follow_ups(&self, run: RunKey) -> Result<bool, StoreError> {
         self.at(|conn| {
             let found =

@@ -21,9 +21,7 @@ use super::patience;
 pub struct Process {
     /// A new id for each start of the program.
     pub id: Uuid,
-    /// The system's number for it.
     pub pid: u32,
-    /// The machine's name.
     pub host: String,
     /// The boot whose uptimes this process shows.
     pub boot: BootId,
@@ -32,7 +30,6 @@ pub struct Process {
 /// How far an unsettled row has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Never sent.
     Fresh,
     /// An attempt is in flight, or was when its process died.
     Sent,
@@ -45,7 +42,6 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Every phase.
     pub const ALL: [Phase; 5] = [
         Phase::Fresh,
         Phase::Sent,
@@ -74,15 +70,11 @@ impl Phase {
 /// One row on its way into the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewRow {
-    /// Its place in the run.
     pub number: RowNumber,
-    /// Whose share it belongs to.
     pub lane: LaneId,
-    /// Where it stands in the input.
     pub source: Source,
     /// The id, or the text of a cell that holds none; such a row must bring its settlement.
     pub id: Result<ActionId, String>,
-    /// What else the input told.
     pub context: RowContext,
     /// The last word, where there is one already (invalid, duplicate, held back).
     pub settlement: Option<Settlement>,
@@ -91,19 +83,13 @@ pub struct NewRow {
 /// One unsettled row as the queue hands it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedRow {
-    /// Its place in the run.
     pub number: RowNumber,
-    /// The action.
     pub id: ActionId,
     /// What the input told, with the service's word in its place where a record was seen.
     pub context: RowContext,
-    /// How often it was sent.
     pub attempts: u32,
-    /// How far it has come.
     pub phase: Phase,
-    /// When the first attempt was sent.
     pub first_sent_at: Option<Timestamp>,
-    /// The comment that went out.
     pub comment_sent: Option<String>,
     /// The status seen before the first sending.
     pub status_before: Option<ActionStatus>,
@@ -127,19 +113,14 @@ impl QueuedRow {
 /// What an attempt came back with, for its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptReply {
-    /// The run.
     pub run: RunKey,
-    /// The row.
     pub row: RowNumber,
-    /// Which attempt.
     pub number: u32,
     /// The class of the reply, in a word.
     pub class: String,
     /// The HTTP status, where one was read.
     pub http_status: Option<u16>,
-    /// The service's error code.
     pub error_code: Option<String>,
-    /// The GUID to quote to support.
     pub correlation_id: Option<String>,
     /// How far the row has come by it.
     pub phase: Phase,
@@ -150,9 +131,7 @@ pub struct AttemptReply {
 pub enum Record {
     /// The reply to a call was read, or the call was given up.
     Replied {
-        /// Which call.
         call: CallId,
-        /// When.
         at: Moment,
         /// From when the period counts: `at`, or later by a grace where the call may still be delivered.
         ended: Uptime,
@@ -160,26 +139,18 @@ pub enum Record {
         row: Option<AttemptReply>,
     },
     /// No byte of the call left: its slot is free at once, and it is no attempt.
-    Withdrawn {
-        /// Which call.
-        call: CallId,
-    },
+    Withdrawn { call: CallId },
     /// A lane came to its end. Its rows that were never sent say why; with no reason, that it was not their turn.
     LaneStopped {
-        /// The run.
         run: RunKey,
-        /// Which lane.
         lane: LaneId,
         /// Why, where it is more than that somebody wished so.
         reason: Option<String>,
     },
     /// Something was learned about an unsettled row.
     Noted {
-        /// The run.
         run: RunKey,
-        /// The row.
         row: RowNumber,
-        /// How far it has come.
         phase: Phase,
         /// The service's record, where one was seen.
         record: Option<MachineAction>,
@@ -190,92 +161,59 @@ pub enum Record {
     },
     /// The last word on a row; a second one is refused.
     Settled {
-        /// The run.
         run: RunKey,
-        /// The row.
         row: RowNumber,
         /// The last word and what led to it.
         settlement: Settlement,
     },
     /// An unsettled row is left for later; says why, for reports.
     Deferred {
-        /// The run.
         run: RunKey,
-        /// The row.
         row: RowNumber,
-        /// Why.
         reason: String,
     },
     /// What a settled row's machine still needs was looked at again.
     FollowedUp {
-        /// The run.
         run: RunKey,
-        /// The row.
         row: RowNumber,
-        /// What it still needs.
         follow_up: Option<FollowUp>,
         /// Why that has changed, for the reason in the report.
         note: String,
     },
     /// The service told a scope to wait. Only ever moved later.
     Cooldown {
-        /// Which scope.
         scope: ScopeKey,
         /// Until when, on the clock of this boot.
         until: Uptime,
         /// The same by wall clock, for other boots.
         wall: Timestamp,
-        /// Why.
         cause: String,
     },
     /// The service named an allowance for a scope. It counts for 24 hours from the last time that it was named.
     Limit {
-        /// Which scope.
         scope: ScopeKey,
         /// The allowance; one of the same period is replaced.
         window: Window,
-        /// When.
         at: Timestamp,
     },
     /// The pace of a scope was learned, changed or, with none, lifted. It counts for 24 hours.
     Pace {
-        /// Which scope.
         scope: ScopeKey,
-        /// The pace.
         pace: Option<KeptPace>,
-        /// When.
         at: Timestamp,
     },
     /// Limits, pace and cooldown of a scope are forgotten: somebody knows better.
-    ScopeReset {
-        /// Which scope.
-        scope: ScopeKey,
-    },
+    ScopeReset { scope: ScopeKey },
     /// A run is confirmed, so that from now on its rows are in the way of runs that are confirmed later.
-    RunConfirmed {
-        /// Which run.
-        run: RunKey,
-        /// When.
-        at: Timestamp,
-    },
+    RunConfirmed { run: RunKey, at: Timestamp },
     /// What a run is to keep to was settled anew; no field of it may hold a secret.
-    RunSettings {
-        /// Which run.
-        run: RunKey,
-        /// Its resolved settings as JSON.
-        settings: String,
-    },
+    RunSettings { run: RunKey, settings: String },
     /// A run goes on again, stopped, or finished.
     RunState {
-        /// Which run.
         run: RunKey,
-        /// What became of it.
         state: RunState,
-        /// What the program says on leaving.
         exit: Option<u8>,
-        /// Why it stopped.
         reason: Option<String>,
-        /// When.
         at: Timestamp,
     },
 }
@@ -323,24 +261,18 @@ pub struct CallId(pub i64);
 /// The wish to send one call now.
 #[derive(Clone, Debug)]
 pub struct Take {
-    /// What the service counts it by.
     pub scope: ScopeKey,
-    /// The windows in force.
     pub windows: Arc<Windows>,
     /// Both clocks, read just before.
     pub now: Moment,
-    /// What the call is for.
     pub purpose: Purpose,
 }
 
 /// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// An attempt to cancel.
     Cancel {
-        /// The run.
         run: RunKey,
-        /// The row.
         row: RowNumber,
         /// Which attempt it is; 1 is the first.
         number: u32,
@@ -369,18 +301,14 @@ pub enum Taken {
 pub struct Cooldown {
     /// Until when, on the clock of the asking process.
     pub until: Uptime,
-    /// The same by wall clock.
     pub wall: Timestamp,
-    /// Why.
     pub cause: String,
 }
 
 /// What the file knows about one scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeRecord {
-    /// Its key.
     pub key: ScopeKey,
-    /// The cooldown that still lasts.
     pub cooldown: Option<Cooldown>,
     /// The allowances that the service named in the last 24 hours; none where it did not.
     pub adopted: Windows,
@@ -395,7 +323,6 @@ pub struct ScopeUse {
     pub windows: Vec<Usage>,
     /// The calls themselves, for forecasts.
     pub calls: Calls,
-    /// The scope's cooldown and adopted allowances.
     pub scope: ScopeRecord,
 }
 
@@ -431,13 +358,9 @@ impl RunState {
 /// A run as it begins. No field may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRun {
-    /// Its public name.
     pub id: RunId,
-    /// When it began.
     pub created: Timestamp,
-    /// Its resolved settings as JSON.
     pub settings: String,
-    /// Its inputs as JSON.
     pub inputs: String,
     /// The tenant, or `-`.
     pub tenant: String,
@@ -445,34 +368,25 @@ pub struct NewRun {
     pub app: String,
     /// The cloud's name, or host and port.
     pub cloud: String,
-    /// The machine it runs on.
     pub host: String,
-    /// The user who runs it.
     pub user: String,
-    /// The version of this program.
     pub version: String,
 }
 
 /// A run as the file knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {
-    /// Its key.
     pub key: RunKey,
-    /// What it began with.
     pub begun: NewRun,
-    /// How far its input was read.
     pub intake: InputMark,
     /// Whether it goes on.
     pub state: RunState,
     /// Why it stopped, where it did.
     pub reason: Option<String>,
-    /// What the program said on leaving.
     pub exit_code: Option<u8>,
-    /// When it stopped or finished.
     pub ended_at: Option<Timestamp>,
     /// When a process last took it up.
     pub held_at: Option<Timestamp>,
-    /// The live process that holds it.
     pub holder: Option<Holder>,
     /// The id of the plan that was agreed to.
     pub plan: Option<String>,
@@ -506,9 +420,7 @@ impl RunRecord {
 /// A live process that holds a run; text for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The system's number for it.
     pub pid: u32,
-    /// The machine it runs on.
     pub host: String,
     /// Since when it holds the run.
     pub since: Timestamp,
@@ -538,11 +450,9 @@ pub struct InputMark {
 /// How many of a lane's rows have one last word, or none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneCount {
-    /// Whose rows.
     pub lane: LaneId,
     /// The word; nothing while there is none.
     pub outcome: Option<Outcome>,
-    /// How many.
     pub rows: u64,
     /// The highest number among them.
     pub last: RowNumber,

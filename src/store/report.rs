@@ -152,7 +152,6 @@ struct Left {
     attempts: u32,
     http_status: Option<u16>,
     class: Option<String>,
-    /// Why its lane stopped.
     why: Option<String>,
 }
 

@@ -233,7 +233,6 @@ pub(super) fn unknown(run: RunKey) -> Fault {
 #[derive(Debug)]
 pub(super) struct Holds {
     me: Process,
-    /// The name of its lock.
     lock: Arc<str>,
     locks: Locks,
     /// The runs for which somebody in this process has a hold in hand.

@@ -26,11 +26,9 @@ pub struct Ticket(pub u64);
 pub enum Event {
     /// Rows are in the journal up to `last`; `settled` are the outcomes of those that need no sending.
     Appended {
-        /// Whose rows.
         lane: LaneId,
         /// The highest number among them.
         last: RowNumber,
-        /// How many there were.
         count: u64,
         /// The outcomes of those that were settled as they were read.
         settled: BTreeMap<Outcome, u64>,
@@ -39,62 +37,42 @@ pub enum Event {
     InputEnded,
     /// The journal handed out rows, in order; fewer than asked for where there are no more yet.
     Loaded {
-        /// Whose rows.
         lane: LaneId,
-        /// The rows.
         rows: Vec<QueuedRow>,
     },
-    /// A token is ready.
     TokenReady {
-        /// Whose token.
         lane: LaneId,
         /// When it ends, where that is known and a newer one can be had then.
         expires_at: Option<Timestamp>,
     },
     /// No token could be had; a little later it may.
     TokenUnavailable {
-        /// Whose token.
         lane: LaneId,
-        /// For the operator.
         reason: String,
     },
     /// No token can be had; says why and what to do.
     TokenRefused {
-        /// Whose token.
         lane: LaneId,
-        /// For the operator.
         reason: String,
     },
-    /// The ledger answered.
     Taken {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
-        /// The answer.
         taken: Taken,
     },
     /// A cancel was answered, or ended without an answer.
     Replied {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
-        /// What came back.
         reply: CancelReply,
     },
     /// A read was answered, or ended without an answer.
     Read {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
-        /// What came back.
         reply: ReadReply,
     },
-    /// No new attempt from now on.
     Stop(StopReason),
-    /// Time has passed.
     Tick,
 }
 
@@ -103,63 +81,43 @@ pub enum Event {
 pub enum Effect {
     /// Look through the journal for unsettled rows.
     Load {
-        /// Whose rows.
         lane: LaneId,
-        /// Which of them.
         from: LoadFrom,
         /// At most so many.
         limit: usize,
     },
     /// Ask the ledger for a slot; for a cancel the same transaction journals the attempt.
     Take {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
-        /// The question.
         take: Take,
     },
     /// Send a cancel. Its slot is taken and its attempt is journaled.
     Post {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
-        /// Which action.
         id: ActionId,
-        /// What goes with it.
         comment: Arc<str>,
     },
     /// Read records: one by its own address, several by a filter.
     Read {
-        /// Whose call.
         lane: LaneId,
-        /// Which call.
         ticket: Ticket,
         /// Where the slot was taken: the address of one record, or the list.
         destination: Destination,
-        /// Which actions.
         ids: Vec<ActionId>,
     },
     /// Journal records as one transaction, and tell the observers once it is committed.
     Write {
         /// Whose rows they are about, for the observers.
         lane: LaneId,
-        /// What to journal.
         records: Vec<Record>,
-        /// What to tell then.
         tell: Vec<RunEvent>,
     },
     /// Tell the observers at once.
-    Tell {
-        /// Whose event.
-        lane: LaneId,
-        /// What happened.
-        event: RunEvent,
-    },
+    Tell { lane: LaneId, event: RunEvent },
     /// Get a token; `refresh` where the service no longer takes the one we have.
     Token {
-        /// Whose token.
         lane: LaneId,
         /// Whether the present one is of no use.
         refresh: bool,
@@ -215,33 +173,23 @@ impl StopReason {
 pub enum RunEvent {
     /// A cancel was answered, or ended without an answer.
     Replied {
-        /// Which row.
         row: RowNumber,
-        /// Which action.
         id: ActionId,
-        /// The how-manieth sending.
         attempt: u32,
         /// The HTTP status, where there was one.
         http_status: Option<u16>,
         /// What came back, in a word or two.
         what: String,
-        /// The id to quote to support.
         correlation_id: Option<String>,
     },
     /// A row has its last word.
     Settled {
-        /// Which row.
         row: RowNumber,
-        /// Which action.
         id: ActionId,
-        /// The word.
         outcome: Outcome,
-        /// Why.
         reason: String,
     },
-    /// The service told us to wait.
     Throttled {
-        /// What we called.
         destination: Destination,
         /// Nothing leaves before this.
         until: Uptime,
@@ -254,49 +202,35 @@ pub enum RunEvent {
     },
     /// The service named a smaller allowance than ours, and we keep to it.
     Adopted {
-        /// What we called.
         destination: Destination,
-        /// The allowance.
         window: Window,
     },
     /// The service's refusals taught us a pace, or a learned one is lifted.
     Paced {
-        /// What we called.
         destination: Destination,
-        /// What is kept from now on.
         pace: Option<KeptPace>,
     },
     /// The service seems to be down; the next probe leaves then.
     Down {
         /// Whether it is reads that fail, not cancels.
         reads: bool,
-        /// The next probe.
         until: Uptime,
-        /// The last fault.
         what: String,
     },
-    /// The service answers again.
     Up {
         /// Whether it is reads that failed.
         reads: bool,
     },
     /// Records may not be read with this token.
-    ReadingForbidden {
-        /// What the service said.
-        what: String,
-    },
+    ReadingForbidden { what: String },
     /// Reads have brought no proper answer for a while.
     ReadsSlow {
         /// So many rows go without: the input gives their type.
         go: usize,
-        /// So many wait.
         wait: usize,
     },
     /// So many cancels of a type were forbidden that the rest of it is not sent.
-    TypeForbidden {
-        /// Which type.
-        action_type: String,
-    },
+    TypeForbidden { action_type: String },
     /// No new attempt leaves from now on.
     Stopping(StopReason),
 }
@@ -304,8 +238,6 @@ pub enum RunEvent {
 /// What a lane waits for, for the progress display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Why.
     pub cause: WaitCause,
-    /// Until when.
     pub until: Uptime,
 }

@@ -16,7 +16,6 @@ use super::breaker::Breaker;
 pub enum WaitCause {
     /// Every slot of a quota window is taken.
     Window,
-    /// The service told us to wait.
     Cooldown,
     /// The service is down; the next probe is due then.
     Outage,
@@ -48,7 +47,6 @@ pub(super) struct Wait {
 pub struct GateSettings {
     /// Which scope, in the ledger.
     pub scope: ScopeKey,
-    /// The scope's windows.
     pub windows: Arc<Windows>,
     /// How calls are spread within them.
     pub pace: Option<Pace>,

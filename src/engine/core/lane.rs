@@ -51,7 +51,6 @@ pub(super) struct Flight {
     pub(super) errand: Errand,
     pub(super) destination: Destination,
     pub(super) call: Option<CallId>,
-    /// Which token it carries.
     pub(super) token: u32,
     /// Which generation of its gate's breaker it belongs to.
     pub(super) generation: u32,
@@ -124,7 +123,6 @@ pub(super) struct Lane {
     pub(super) cancel_answers: u64,
     /// Whether anything was ever heard from the service.
     pub(super) answered: bool,
-    /// When the first call left.
     pub(super) first_call: Option<Uptime>,
     /// What kept the last call from being answered.
     pub(super) last_fault: String,
@@ -159,7 +157,6 @@ pub(super) struct Lane {
     pub(super) good_batches: u32,
     /// Rows that were sent and ended badly.
     pub(super) failures: u64,
-    /// When the core was last asked.
     stepped: Option<Uptime>,
     /// For how long no row has ended although calls could leave.
     stuck: Duration,

@@ -24,9 +24,7 @@ pub(super) struct ReadFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missed {
     Never,
-    /// The page may have been cut.
     Unclear,
-    /// The service does not know it.
     Proven,
 }
 
@@ -40,13 +38,11 @@ pub(super) struct Row {
     pub(super) id: ActionId,
     /// From the input or, better, from a record.
     pub(super) action_type: Option<ActionType>,
-    /// What the input told.
     pub(super) context: RowContext,
     /// When its record was last read, where it was.
     pub(super) state_at: Option<Uptime>,
     /// Until when an accepted cancel is watched, and how often it was looked at.
     pub(super) watch: Option<(Uptime, u32)>,
-    /// What goes out with the cancel.
     pub(super) comment: Arc<str>,
     /// Sendings so far, 429s included.
     pub(super) attempts: u32,

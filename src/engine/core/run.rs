@@ -17,7 +17,6 @@ pub struct Core {
     lanes: Vec<Lane>,
     /// How many calls all lanes together may have under way.
     most: usize,
-    /// How many they have.
     open: usize,
     /// Lanes that would open a call, in the order in which they found no room.
     crowded: VecDeque<usize>,
@@ -26,13 +25,11 @@ pub struct Core {
 /// What the progress display may know of one lane.
 #[derive(Clone, Debug)]
 pub struct LaneView {
-    /// What was counted so far.
     pub tally: Tally,
     /// Cancels on the wire.
     pub in_flight: usize,
     /// Why nothing leaves, while nothing does.
     pub waiting: Option<Waiting>,
-    /// The pace that refused cancels taught.
     pub learned: Option<KeptPace>,
 }
 

@@ -59,9 +59,7 @@ impl MaxFailures {
 pub struct CoreSettings {
     /// The run, in the journal.
     pub run: RunKey,
-    /// The rules of retrying.
     pub retry: RetrySettings,
-    /// What goes out with each cancel.
     pub comment: CommentRule,
     /// What must not be sent, and whether states are read first.
     pub rules: Arc<Rules>,
@@ -72,7 +70,6 @@ pub struct CoreSettings {
     pub reach_timeout: Duration,
     /// How long the run may go on without any row ending, not counting time in which the quota holds everything back.
     pub give_up_after: Duration,
-    /// How many rows may end badly.
     pub max_failures: Option<MaxFailures>,
     /// Where the dice start.
     pub seed: u64,
@@ -81,9 +78,7 @@ pub struct CoreSettings {
 /// What one lane's part of the core must know.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
-    /// The gate of cancels.
     pub cancel: GateSettings,
-    /// The gate of single reads.
     pub get: GateSettings,
     /// The gate of batch reads and lists.
     pub list: GateSettings,
@@ -97,7 +92,6 @@ pub struct Tally {
     pub rows: u64,
     /// Cancels sent, those answered by 429 included.
     pub cancels: u64,
-    /// Reads sent.
     pub reads: u64,
     /// Calls of either kind that were answered by 429.
     pub throttled: u64,

@@ -143,7 +143,6 @@ pub(super) struct TokenCare {
     pub(super) failures: u32,
     /// Since when they fail.
     pub(super) failing_since: Option<Uptime>,
-    /// When the next one is due.
     pub(super) again_at: Option<Uptime>,
 }
 
