@@ -434,13 +434,18 @@ fn answer(effect: &Effect) -> Option<Event> {
             let rows = (after.0 + 1..=last).map(queued).collect();
             Some(Event::Loaded { lane, rows })
         }
-        Effect::Take { lane, ticket, .. } => Some(Event::Taken {
+        Effect::Take {
+            lane, call_token, ..
+        } => Some(Event::Taken {
             lane,
-            ticket,
+            call_token,
             taken: Taken::Go(CallId(0)),
         }),
         Effect::Post {
-            lane, ticket, id, ..
+            lane,
+            call_token,
+            id,
+            ..
         } => {
             let record = MachineAction {
                 status: Some(ActionStatus::Cancelled),
@@ -453,7 +458,7 @@ fn answer(effect: &Effect) -> Option<Event> {
             };
             Some(Event::Replied {
                 lane,
-                ticket,
+                call_token,
                 reply,
             })
         }

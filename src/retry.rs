@@ -1,4 +1,4 @@
-//! What a reply means for a row, and how long to wait: pure verdicts, with time and dice as arguments.
+//! What a reply means for a row, and how long to wait: pure verdicts, with time and chance as arguments.
 //!
 //! Exactly one layer retries, and this is its rule book. Nothing here knows of queues, gates or attempts in flight.
 
@@ -97,21 +97,21 @@ pub enum Fate {
 
 /// Why a row's record must be looked at before anything is said about the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doubt {
+pub enum RereadReason {
     /// Its state was not read yet, or too long ago: nobody knows whether it is worth a cancel.
-    Unread,
+    Precheck,
     /// The service accepted the cancel while the action was open: it has yet to take effect.
-    Effect,
+    Verify,
     /// An attempt's fate is unknown.
-    Fate,
+    UnknownResult,
     /// The service refused the cancel (400, 409 or another 4xx).
     Refused,
     /// The service did not find the action (404).
-    Missing,
+    NotFound,
     /// The service accepted the cancel and called the action final in the same answer.
     FinalAnswer,
     /// The row's faults may be the service's: an answer to a read tells which.
-    Evidence,
+    FaultCheck,
 }
 
 /// What the answer to one cancel means, before the row's history is looked at.
@@ -122,7 +122,7 @@ pub enum CancelVerdict {
     /// 200, and the record is open or was not sent along.
     Accepted(Option<Box<MachineAction>>),
     /// The record must be looked at first.
-    LookFirst(Doubt, Option<Box<MachineAction>>),
+    RereadFirst(RereadReason, Option<Box<MachineAction>>),
     /// A transient fault; send again later, no earlier than the service asks.
     Fault(Fate, Option<RetryAfter>),
     /// No byte left: a fault of the way, and no attempt.
@@ -144,7 +144,7 @@ pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
             match &record.status {
                 Some(ActionStatus::Cancelled) => CancelVerdict::Cancelled(boxed),
                 Some(status) if status.is_final() => {
-                    CancelVerdict::LookFirst(Doubt::FinalAnswer, Some(boxed))
+                    CancelVerdict::RereadFirst(RereadReason::FinalAnswer, Some(boxed))
                 }
                 _ => CancelVerdict::Accepted(Some(boxed)),
             }
@@ -152,8 +152,8 @@ pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
         ReplyKind::Throttled(throttle) => CancelVerdict::Throttled(*throttle),
         ReplyKind::Unauthorized => CancelVerdict::SignInAgain,
         ReplyKind::Forbidden => CancelVerdict::Forbidden,
-        ReplyKind::NotFound => CancelVerdict::LookFirst(Doubt::Missing, None),
-        ReplyKind::Refused => CancelVerdict::LookFirst(Doubt::Refused, None),
+        ReplyKind::NotFound => CancelVerdict::RereadFirst(RereadReason::NotFound, None),
+        ReplyKind::Refused => CancelVerdict::RereadFirst(RereadReason::Refused, None),
         ReplyKind::NotApplied(wait) => CancelVerdict::Fault(Fate::NotApplied, *wait),
         // Something answers in the service's place: the service never saw the call.
         ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
@@ -273,13 +273,13 @@ pub fn judge_absence(page: &ReadPage, asked: usize, known_size: usize) -> Absenc
 }
 
 /// Draws the wait before the next try after `faults` faults: full jitter, exponential, bounded.
-pub fn backoff(settings: &RetrySettings, faults: u32, dice: &mut impl Rng) -> Duration {
+pub fn backoff(settings: &RetrySettings, faults: u32, rng: &mut impl Rng) -> Duration {
     let doublings = faults.saturating_sub(1).min(20);
     let ceiling = settings
         .base
         .saturating_mul(1_u32 << doublings)
         .min(settings.cap);
-    ceiling.mul_f64(dice.random_range(0.0..=1.0))
+    ceiling.mul_f64(rng.random_range(0.0..=1.0))
 }
 
 /// Returns the pause before look number `look` (from 0) at a record whose cancel was accepted: 5, 10, 20, 30, 30 … s.
@@ -289,11 +289,11 @@ pub fn watch_pause(settings: &RetrySettings, look: u32) -> Duration {
 }
 
 /// Returns the pause before probe number `probe` (from 0) of a service that is down: 1, 2, 4 … 45 s, ±10 %.
-pub fn probe_pause(settings: &RetrySettings, probe: u32, dice: &mut impl Rng) -> Duration {
+pub fn probe_pause(settings: &RetrySettings, probe: u32, rng: &mut impl Rng) -> Duration {
     let doubled = settings.base.saturating_mul(1_u32 << probe.min(20));
     doubled
         .min(settings.probe_cap)
-        .mul_f64(dice.random_range(0.9..=1.1))
+        .mul_f64(rng.random_range(0.9..=1.1))
 }
 
 /// Until when a scope cools down, and whether a hint was too long to be believed.
@@ -386,7 +386,10 @@ mod tests {
             ),
             (
                 ReplyKind::Answer(Some(record("Failed"))),
-                CancelVerdict::LookFirst(Doubt::FinalAnswer, Some(Box::new(record("Failed")))),
+                CancelVerdict::RereadFirst(
+                    RereadReason::FinalAnswer,
+                    Some(Box::new(record("Failed"))),
+                ),
             ),
             (
                 ReplyKind::Garbled,
@@ -417,11 +420,11 @@ mod tests {
             (ReplyKind::Forbidden, CancelVerdict::Forbidden),
             (
                 ReplyKind::NotFound,
-                CancelVerdict::LookFirst(Doubt::Missing, None),
+                CancelVerdict::RereadFirst(RereadReason::NotFound, None),
             ),
             (
                 ReplyKind::Refused,
-                CancelVerdict::LookFirst(Doubt::Refused, None),
+                CancelVerdict::RereadFirst(RereadReason::Refused, None),
             ),
             (
                 ReplyKind::Throttled(Throttle::default()),
@@ -572,15 +575,15 @@ mod tests {
     #[test]
     fn backoff_grows_is_jittered_and_bounded() {
         let settings = RetrySettings::default();
-        let mut dice = SmallRng::seed_from_u64(7);
+        let mut rng = SmallRng::seed_from_u64(7);
         for faults in 0_u32..200 {
             let ceiling = Duration::from_secs(1_u64 << (faults.clamp(1, 7) - 1)).min(settings.cap);
             for _ in 0..20 {
-                assert!(backoff(&settings, faults, &mut dice) <= ceiling, "{faults}");
+                assert!(backoff(&settings, faults, &mut rng) <= ceiling, "{faults}");
             }
         }
         let longest = (0..1000)
-            .map(|_| backoff(&settings, 7, &mut dice))
+            .map(|_| backoff(&settings, 7, &mut rng))
             .max()
             .unwrap();
         assert!(longest > Duration::from_secs(50), "full jitter reaches far");
@@ -589,9 +592,9 @@ mod tests {
     #[test]
     fn probes_come_ever_more_rarely_up_to_the_cap() {
         let settings = RetrySettings::default();
-        let mut dice = SmallRng::seed_from_u64(7);
+        let mut rng = SmallRng::seed_from_u64(7);
         for (probe, seconds) in [(0, 1.0), (1, 2.0), (5, 32.0), (6, 45.0), (60, 45.0)] {
-            let pause = probe_pause(&settings, probe, &mut dice).as_secs_f64();
+            let pause = probe_pause(&settings, probe, &mut rng).as_secs_f64();
             assert!(
                 (seconds * 0.9..=seconds * 1.1).contains(&pause),
                 "{probe}: {pause}"

@@ -188,7 +188,7 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
     let RunEvent::Throttled {
         destination,
         until,
-        unforeseen,
+        unexpected,
         hint_ignored,
         limit_ignored,
     } = event
@@ -196,7 +196,7 @@ fn throttled((run, tenant): (&str, Option<&str>), now: Moment, event: &RunEvent)
         return;
     };
     let wait = until.since(now.uptime).as_secs_f64();
-    if *unforeseen {
+    if *unexpected {
         tracing::warn!(
             run, tenant, destination = %destination, wait,
             "throttled (429) with quota left: another client shares this quota, or its limit is lower"

@@ -15,7 +15,7 @@ use super::pages::Pages;
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary, Verdict};
 use super::reads::{Reads, ReadsError};
-use super::shell::{Before, Beyond, EngineError, Fed, Intake, read_inputs};
+use super::runner::{Before, Beyond, EngineError, Fed, Intake, read_inputs};
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
 const BATCH: usize = 16;

@@ -18,7 +18,7 @@ use crate::model::{
 use crate::retry::{History, RecordVerdict, judge_record};
 use crate::store::NewRow;
 
-use super::core::words;
+use super::core::reasons;
 use super::lane_names::{Belongs, LaneNames};
 use super::later_actions::LaterActions;
 use super::plan_summary::UNDONE_SINCE;
@@ -256,7 +256,7 @@ fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
         RecordVerdict::Open => None,
         RecordVerdict::Settle(Outcome::AlreadyCancelled) => Some((
             Outcome::AlreadyCancelled,
-            words::of_cancellation(Some(record)),
+            reasons::of_cancellation(Some(record)),
         )),
         RecordVerdict::Settle(outcome) => {
             let status = record

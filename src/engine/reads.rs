@@ -26,8 +26,8 @@ use crate::retry::{
 };
 use crate::store::{CallId, Purpose, Record, ScopeKey, Store, StoreError, Take, Taken};
 
-use super::core::{GateSettings, words};
-use super::executor::ReadHandles;
+use super::core::{GateSettings, reasons};
+use super::effects::ReadHandles;
 
 /// A wait for the allowance that is longer than this is said, so that nobody takes it for a hang.
 const SAID: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub struct ReadsSettings {
     pub retry: RetrySettings,
     /// How long a service may answer nothing but transient faults, or nothing at all, before we give up.
     pub patience: Duration,
-    /// Where the dice start.
+    /// The seed of all chance.
     pub seed: u64,
 }
 
@@ -90,7 +90,7 @@ pub struct Reads {
     pacer: Pacer,
     retry: RetrySettings,
     patience: Duration,
-    dice: SmallRng,
+    rng: SmallRng,
     /// At most so many ids in one call; halved where the service does not take that many.
     batch: usize,
     /// Pages of so many records are known to be given out.
@@ -134,7 +134,7 @@ impl Reads {
             windows: settings.gate.windows,
             retry: settings.retry,
             patience: settings.patience,
-            dice: SmallRng::seed_from_u64(settings.seed),
+            rng: SmallRng::seed_from_u64(settings.seed),
             batch: MAX_BATCH,
             known_size: 0,
             throttles: 0,
@@ -256,12 +256,12 @@ impl Reads {
                 }
                 ReplyKind::Forbidden => {
                     return Err(ReadsError::Forbidden {
-                        what: words::of_reply(&reply),
+                        what: reasons::of_reply(&reply),
                     });
                 }
                 ReplyKind::Unauthorized if self.token_doubted => {
                     return Err(ReadsError::TokenRefused {
-                        what: words::of_reply(&reply),
+                        what: reasons::of_reply(&reply),
                     });
                 }
                 ReplyKind::Unauthorized => {
@@ -389,7 +389,7 @@ impl Reads {
     /// Takes in a 429: the cooldown that all of the scope keep to, and the allowance that it may name.
     fn throttled(&mut self, now: Moment, throttle: &Throttle, records: &mut Vec<Record>) {
         self.throttles = self.throttles.saturating_add(1);
-        let own = backoff(&self.retry, self.throttles, &mut self.dice);
+        let own = backoff(&self.retry, self.throttles, &mut self.rng);
         let named = throttle.allowance;
         let counted = named.and_then(|(limit, period)| Window::named(limit, period));
         let believed = Throttle {
@@ -417,7 +417,7 @@ impl Reads {
             scope: self.scope,
             until,
             wall: now.wall_at(until),
-            cause: words::of_throttle(throttle),
+            cause: reasons::of_throttle(throttle),
         });
     }
 
@@ -451,7 +451,7 @@ impl Reads {
         let since = *self.silent_since.get_or_insert(now.uptime);
         self.faults = self.faults.saturating_add(1);
         let lasted = now.uptime.since(since);
-        let what = words::of_fault(reply);
+        let what = reasons::of_fault(reply);
         // The last try leaves soon enough to be answered in time.
         let last = self.patience / 12 * 11;
         if lasted >= last {
@@ -471,7 +471,7 @@ impl Reads {
             .map(|hint| wait_of(now, hint))
             .filter(|&wait| wait <= self.retry.hint_bound)
             .unwrap_or_default();
-        let own = backoff(&self.retry, self.faults, &mut self.dice);
+        let own = backoff(&self.retry, self.faults, &mut self.rng);
         let wait = own.min(last.saturating_sub(lasted)).max(asked);
         self.clock.sleep_until(now.uptime.after(wait)).await;
         Ok(())
@@ -509,6 +509,6 @@ fn replied(call: CallId, now: Moment, grace: Duration) -> Record {
 
 fn refused(reply: &ReadReply) -> ReadsError {
     ReadsError::Refused {
-        what: words::of_reply(reply),
+        what: reasons::of_reply(reply),
     }
 }

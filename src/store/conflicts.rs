@@ -14,12 +14,12 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::model::{ActionId, RowNumber, RunId, SEVERAL, UNNAMED};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::locks::Locks;
 use super::records::RunKey;
 use super::runs;
 use super::runs::Holds;
-use super::words::{IdCell, Wall};
+use super::sql_types::{IdCell, Wall};
 
 /// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it, or only by a
 /// domain name, as where its token is opaque.
@@ -48,7 +48,7 @@ impl Conflicts {
         conn: &Connection,
         holds: &Holds,
         run: RunKey,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreFault> {
         let found: Vec<(RunKey, RunId, String)> = conn
             .prepare_cached(&format!(
                 "SELECT o.id, o.uuid, o.lock FROM runs o, runs r
@@ -86,7 +86,7 @@ impl Conflicts {
         &mut self,
         conn: &Connection,
         id: ActionId,
-    ) -> Result<Option<RunId>, Fault> {
+    ) -> Result<Option<RunId>, StoreFault> {
         for (key, other) in &mut self.others {
             let Some(number) = other.ids.get(id.as_bytes()) else {
                 continue;
@@ -113,7 +113,7 @@ pub(super) fn sent_elsewhere(
     locks: &Locks,
     run: RunKey,
     row: RowNumber,
-) -> Result<Option<RunId>, Fault> {
+) -> Result<Option<RunId>, StoreFault> {
     let mut found = conn.prepare_cached(&format!(
         "SELECT o.uuid, o.lock FROM rows mine
             JOIN rows w INDEXED BY rows_in_progress ON w.id = mine.id AND w.outcome IS NULL AND w.attempts > 0
@@ -133,7 +133,11 @@ pub(super) fn sent_elsewhere(
 
 /// Forgets when states of a run's unsent rows were read that other runs of the tenant, live or not, have settled since
 /// `since`: they may be out of date.
-pub(super) fn forget_states(conn: &Connection, run: RunKey, since: Timestamp) -> Result<(), Fault> {
+pub(super) fn forget_states(
+    conn: &Connection,
+    run: RunKey,
+    since: Timestamp,
+) -> Result<(), StoreFault> {
     conn.execute(
         &format!(
             "UPDATE rows SET triaged = NULL
@@ -148,7 +152,7 @@ pub(super) fn forget_states(conn: &Connection, run: RunKey, since: Timestamp) ->
 }
 
 impl Other {
-    fn read_on(&mut self, conn: &Connection, run: RunKey) -> Result<(), Fault> {
+    fn read_on(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
         let mut rows = conn.prepare_cached(
             "SELECT number, id FROM rows
              WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND typeof(id) = 'blob' ORDER BY number",

@@ -123,7 +123,7 @@ pub enum StoreError {
 
 /// What goes wrong below the place that knows the file's path.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum StoreFault {
     Sqlite(rusqlite::Error),
     ReadOnly,
     Replaced,
@@ -132,14 +132,14 @@ pub(super) enum Fault {
     Unknown { what: &'static str, key: String },
 }
 
-// Nothing is lost by this conversion: there is one file, and its path is added by `Fault::at`.
-impl From<rusqlite::Error> for Fault {
+// Nothing is lost by this conversion: there is one file, and its path is added by `StoreFault::at`.
+impl From<rusqlite::Error> for StoreFault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl Fault {
+impl StoreFault {
     /// Adds the path.
     pub(super) fn at(self, path: &Path) -> StoreError {
         let path = path.to_owned();
@@ -208,7 +208,9 @@ mod tests {
 
     fn read(code: i32) -> String {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-        Fault::from(error).at(Path::new("/s/state.db")).to_string()
+        StoreFault::from(error)
+            .at(Path::new("/s/state.db"))
+            .to_string()
     }
 
     #[test]

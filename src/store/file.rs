@@ -10,8 +10,8 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 use crate::platform;
 use crate::platform::{FileIdentity, Privacy};
 
-use super::error::{Fault, StoreError};
-use super::locks::{Held, Locks};
+use super::error::{StoreError, StoreFault};
+use super::locks::{HeldLock, Locks};
 use super::patience::{BUSY_SLICE, Patience};
 use super::{patience, records, schema};
 
@@ -19,7 +19,7 @@ use super::{patience, records, schema};
 pub(super) struct OpenFile {
     pub(super) conn: Connection,
     pub(super) anchor: Anchor,
-    pub(super) lock: Held,
+    pub(super) lock: HeldLock,
     /// Whether no other process had it open.
     pub(super) is_alone: bool,
 }
@@ -86,18 +86,18 @@ impl Folder {
         })
     }
 
-    fn connect(&self) -> Result<(Connection, Anchor), Fault> {
+    fn connect(&self) -> Result<(Connection, Anchor), StoreFault> {
         let meant = Anchor::of_file(&self.file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&self.file, flags)?;
         conn.busy_timeout(BUSY_SLICE)?;
         if conn.is_readonly(MAIN_DB)? {
-            return Err(Fault::ReadOnly);
+            return Err(StoreFault::ReadOnly);
         }
         let mode: String =
             conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
-            return Err(Fault::Unknown {
+            return Err(StoreFault::Unknown {
                 what: "write-ahead log, but journal mode",
                 key: mode,
             });
@@ -182,32 +182,36 @@ pub(super) struct Anchor {
 }
 
 impl Anchor {
-    fn of_file(file: &Path) -> Result<Self, Fault> {
+    fn of_file(file: &Path) -> Result<Self, StoreFault> {
         Self::of([file.to_owned()])
     }
 
     /// SQLite makes the other two with the first transaction, and keeps all three as long as anybody has them open.
-    fn of_all(file: &Path) -> Result<Self, Fault> {
+    fn of_all(file: &Path) -> Result<Self, StoreFault> {
         Self::of([file.to_owned(), side(file, "-wal"), side(file, "-shm")])
     }
 
-    fn of<const N: usize>(files: [PathBuf; N]) -> Result<Self, Fault> {
+    fn of<const N: usize>(files: [PathBuf; N]) -> Result<Self, StoreFault> {
         let files = files
             .into_iter()
             .map(|file| {
-                let identity = platform::file_identity(&file).map_err(|_| Fault::Replaced)?;
+                let identity = platform::file_identity(&file).map_err(|_| StoreFault::Replaced)?;
                 Ok((file, identity))
             })
-            .collect::<Result<_, Fault>>()?;
+            .collect::<Result<_, StoreFault>>()?;
         Ok(Self { files })
     }
 
     /// Looks whether all of them are still where they were: a few microseconds, without opening any.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), StoreFault> {
         let stays = self.files.iter().all(|(file, identity)| {
             platform::file_identity(file).is_ok_and(|found| found == *identity)
         });
-        if stays { Ok(()) } else { Err(Fault::Replaced) }
+        if stays {
+            Ok(())
+        } else {
+            Err(StoreFault::Replaced)
+        }
     }
 }
 
@@ -218,7 +222,7 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
             path: file.to_owned(),
         });
     }
-    let look = || -> Result<(Connection, Header), Fault> {
+    let look = || -> Result<(Connection, Header), StoreFault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(file, flags)?;
         conn.busy_timeout(BUSY_SLICE)?;
@@ -230,7 +234,7 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
     let (conn, header) = loop {
         match look() {
             Err(fault) if patience.bears(&fault, file) => {}
-            Err(Fault::Sqlite(error)) if is_half_made(&error) => {
+            Err(StoreFault::Sqlite(error)) if is_half_made(&error) => {
                 take_back(file).map_err(|fault| fault.at(file))?;
             }
             looked => break looked.map_err(|fault| fault.at(file))?,
@@ -264,18 +268,18 @@ fn is_half_made(error: &rusqlite::Error) -> bool {
 }
 
 /// Has SQLite take back what a dead process had begun, which it does at the first look.
-fn take_back(file: &Path) -> Result<(), Fault> {
+fn take_back(file: &Path) -> Result<(), StoreFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
     conn.busy_timeout(patience::OPENING)?;
     if conn.is_readonly(MAIN_DB)? {
-        return Err(Fault::ReadOnly);
+        return Err(StoreFault::ReadOnly);
     }
     Header::read(&conn).map(drop)
 }
 
 /// Returns whether the file was written by an older version, or by none yet.
-pub(super) fn is_older(conn: &Connection) -> Result<bool, Fault> {
+pub(super) fn is_older(conn: &Connection) -> Result<bool, StoreFault> {
     Ok(Header::read(conn)?.version < schema::VERSION)
 }
 
@@ -288,7 +292,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(conn: &Connection) -> Result<Self, Fault> {
+    fn read(conn: &Connection) -> Result<Self, StoreFault> {
         // One snapshot: whoever makes the file writes all three in one transaction, which must not come in between.
         let snapshot = conn.unchecked_transaction()?;
         let pragma = |name: &str| snapshot.pragma_query_value(None, name, |row| row.get(0));

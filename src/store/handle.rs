@@ -1,4 +1,4 @@
-//! The handle that everybody else holds: it sends errands to the writer and waits for nothing.
+//! The handle that everybody else holds: it sends jobs to the writer and waits for nothing.
 
 use std::future::Future;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::model::{LaneId, Moment, Scope, Uptime};
 use crate::quota::Windows;
 
 use super::conflicts::Conflicts;
-use super::error::{Fault, StoreError};
+use super::error::{StoreError, StoreFault};
 use super::file::{Folder, OpenFile};
 use super::journal::{LoadFrom, Sources};
 use super::ledger::Ledger;
@@ -23,7 +23,9 @@ use super::records::{
     StoreOptions, Take, Taken,
 };
 use super::runs::{Granted, Holds};
-use super::writer::{Asked, Desk, Errands, Pending, ROWS_AT_ONCE, Turn, WriterThread};
+use super::writer::{
+    ClosureJob, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread,
+};
 use super::{ledger, scopes};
 
 /// The journal and the ledger of one state folder; clones share one writer.
@@ -64,7 +66,7 @@ impl Store {
         let OpenFile {
             conn, anchor, lock, ..
         } = file;
-        let desk = Desk {
+        let writer = WriterState {
             conn,
             file: folder.file.clone(),
             anchor,
@@ -75,7 +77,7 @@ impl Store {
             told: now.wall,
         };
         let thread =
-            WriterThread::start(desk, lock).map_err(|error| StoreError::folder(dir, error))?;
+            WriterThread::start(writer, lock).map_err(|error| StoreError::folder(dir, error))?;
         Ok(Self {
             thread: Arc::new(thread),
         })
@@ -96,15 +98,15 @@ impl Store {
 
     /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
-        self.ask(Turn::Attempt, move |desk| desk.create_run(&run))
+        self.ask(Priority::Attempt, move |writer| writer.create_run(&run))
     }
 
     /// Adds rows, and how far the input was read with them, in one transaction.
     ///
     /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call.
     pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputMark) -> Pending<()> {
-        self.ask(Turn::Rows(rows.len()), move |desk| {
-            desk.append_rows(run, &rows, &mark)
+        self.ask(Priority::Rows(rows.len()), move |writer| {
+            writer.append_rows(run, &rows, &mark)
         })
     }
 
@@ -117,8 +119,8 @@ impl Store {
         from: LoadFrom,
         limit: usize,
     ) -> Pending<Vec<QueuedRow>> {
-        self.ask(Turn::Read, move |desk| {
-            desk.load_rows(run, lane, &from, limit)
+        self.ask(Priority::Read, move |writer| {
+            writer.load_rows(run, lane, &from, limit)
         })
     }
 
@@ -130,22 +132,24 @@ impl Store {
         &self,
         take: Take,
     ) -> impl Future<Output = Result<Taken, StoreError>> + Send + use<> {
-        let errands = self.thread.errands().clone();
-        let taken = self.ask(Turn::Attempt, move |desk| {
-            let taken = desk.take(&take)?;
-            Ok(Unheard { taken, errands })
+        let jobs = self.thread.jobs().clone();
+        let taken = self.ask(Priority::Attempt, move |writer| {
+            let taken = writer.take(&take)?;
+            Ok(Unheard { taken, jobs })
         });
         async move { taken.await.map(Unheard::hear) }
     }
 
     /// Writes records, all or none, in the order in which calls of this and of [`Store::take`] are made.
     pub fn write(&self, records: Vec<Record>) -> Pending<()> {
-        self.ask(Turn::Attempt, move |desk| desk.write(&records))
+        self.ask(Priority::Attempt, move |writer| writer.write(&records))
     }
 
     /// Says how far a scope's windows are used.
     pub fn usage(&self, scope: ScopeKey, windows: Arc<Windows>, now: Moment) -> Pending<ScopeUse> {
-        self.ask(Turn::Attempt, move |desk| desk.usage(scope, &windows, now))
+        self.ask(Priority::Attempt, move |writer| {
+            writer.usage(scope, &windows, now)
+        })
     }
 
     /// Says the same of several scopes in one go, in their order.
@@ -154,47 +158,47 @@ impl Store {
         scopes: Vec<(ScopeKey, Arc<Windows>)>,
         now: Moment,
     ) -> Pending<Vec<ScopeUse>> {
-        self.ask(Turn::Attempt, move |desk| {
+        self.ask(Priority::Attempt, move |writer| {
             scopes
                 .iter()
-                .map(|(scope, windows)| desk.usage(*scope, windows, now))
+                .map(|(scope, windows)| writer.usage(*scope, windows, now))
                 .collect()
         })
     }
 
     /// Lists every scope that this folder knows.
     pub fn scopes(&self) -> Pending<Vec<(ScopeKey, Scope)>> {
-        self.ask(Turn::Read, |desk| scopes::all(&desk.conn))
+        self.ask(Priority::Read, |writer| scopes::all(&writer.conn))
     }
 
     /// Looks a scope up, and enters it where it is new.
     pub fn scope(&self, scope: &Scope, now: Moment) -> Pending<ScopeRecord> {
         let scope = scope.clone();
-        self.ask(Turn::Attempt, move |desk| desk.scope(&scope, now))
+        self.ask(Priority::Attempt, move |writer| writer.scope(&scope, now))
     }
 
-    pub(super) fn ask<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    pub(super) fn ask<T, F>(&self, priority: Priority, work: F) -> Pending<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Desk) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&mut WriterState) -> Result<T, StoreFault> + Send + 'static,
     {
-        self.ask_for(turn, move |desk| deed(desk).map(Ok))
+        self.ask_for(priority, move |writer| work(writer).map(Ok))
     }
 
     /// As [`Store::ask`], for what may be refused without breaking the store.
-    pub(super) fn ask_for<T, F>(&self, turn: Turn, deed: F) -> Pending<T>
+    pub(super) fn ask_for<T, F>(&self, priority: Priority, work: F) -> Pending<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Desk) -> Result<Granted<T>, Fault> + Send + 'static,
+        F: FnOnce(&mut WriterState) -> Result<Granted<T>, StoreFault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let errand = Box::new(Asked {
-            turn,
-            deed: Some(deed),
+        let job = Box::new(ClosureJob {
+            priority,
+            work: Some(work),
             value: None,
             reply,
         });
-        self.thread.errands().send(errand);
+        self.thread.jobs().send(job);
         Pending::new(answer)
     }
 }
@@ -203,7 +207,7 @@ impl Store {
 /// back.
 struct Unheard {
     taken: Taken,
-    errands: Errands,
+    jobs: JobSender,
 }
 
 impl Unheard {
@@ -217,10 +221,10 @@ impl Drop for Unheard {
     fn drop(&mut self) {
         if let Taken::Go(call) = self.taken {
             let (reply, _) = oneshot::channel();
-            self.errands.send(Box::new(Asked {
-                turn: Turn::Attempt,
-                deed: Some(move |desk: &mut Desk| {
-                    desk.write(&[Record::Withdrawn { call }]).map(Ok)
+            self.jobs.send(Box::new(ClosureJob {
+                priority: Priority::Attempt,
+                work: Some(move |writer: &mut WriterState| {
+                    writer.write(&[Record::Withdrawn { call }]).map(Ok)
                 }),
                 value: None,
                 reply,
@@ -237,13 +241,13 @@ fn enter(
     process: &Process,
     now: Moment,
     options: &StoreOptions,
-) -> Result<Ledger, Fault> {
+) -> Result<Ledger, StoreFault> {
     let (conn, is_alone) = (&mut file.conn, file.is_alone);
     let transaction = loop {
         match Transaction::new_unchecked(conn, TransactionBehavior::Immediate) {
             Ok(transaction) => break transaction,
             Err(error) => {
-                let fault = Fault::from(error);
+                let fault = StoreFault::from(error);
                 if !patience.bears(&fault, &folder.file) {
                     return Err(fault);
                 }
@@ -287,7 +291,7 @@ impl Drop for RunHold {
         // Not waited for: a broken store cannot write it, and then the end of this process lets the run go.
         drop(
             self.store
-                .ask(Turn::Attempt, move |desk| desk.let_run_go(run)),
+                .ask(Priority::Attempt, move |writer| writer.let_run_go(run)),
         );
     }
 }
@@ -307,7 +311,7 @@ impl Store {
         at: Timestamp,
     ) -> impl Future<Output = Result<RunHold, StoreError>> + use<> {
         let store = self.clone();
-        let held = store.ask_for(Turn::Attempt, move |desk| desk.hold_run(run, at));
+        let held = store.ask_for(Priority::Attempt, move |writer| writer.hold_run(run, at));
         async move {
             held.await?;
             Ok(RunHold { store, run })
@@ -320,7 +324,7 @@ impl Store {
     /// It is to be confirmed again: until then its rows are in nobody's way. Answers [`StoreError::RunHeld`] where another
     /// live process holds the run.
     pub fn reopen_run(&self, run: RunKey, at: Timestamp) -> Pending<()> {
-        self.ask_for(Turn::Attempt, move |desk| desk.reopen_run(run, at))
+        self.ask_for(Priority::Attempt, move |writer| writer.reopen_run(run, at))
     }
 
     /// Removes a run with its rows and attempts, whole or not at all; the calls that it spent stay in the ledger.
@@ -328,7 +332,9 @@ impl Store {
     /// The file does not shrink: what comes free is used again by later runs. Answers [`StoreError::RunHeld`] where a live
     /// process holds the run, this one included.
     pub fn remove_run(&self, run: RunKey) -> Pending<()> {
-        self.ask_for(Turn::Rows(ROWS_AT_ONCE), move |desk| desk.remove_run(run))
+        self.ask_for(Priority::Rows(ROWS_AT_ONCE), move |writer| {
+            writer.remove_run(run)
+        })
     }
 }
 
@@ -406,10 +412,10 @@ mod tests {
     }
 
     fn pragma(store: &Store, name: &'static str, value: i64) {
-        block_on(store.ask(Turn::Attempt, move |desk| {
+        block_on(store.ask(Priority::Attempt, move |writer| {
             // Some answer with a row, some do not.
             let set = format!("PRAGMA {name} = {value}");
-            Ok(desk.conn.prepare(&set)?.query([])?.next().map(drop)?)
+            Ok(writer.conn.prepare(&set)?.query([])?.next().map(drop)?)
         }))
         .unwrap();
     }
@@ -539,7 +545,7 @@ mod tests {
         let store = open(dir.path());
         let run = begin(&store);
         let (sender, told) = mpsc::channel();
-        let listening = store.ask(Turn::Attempt, move |_| {
+        let listening = store.ask(Priority::Attempt, move |_| {
             listen(sender);
             Ok(())
         });

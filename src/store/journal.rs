@@ -14,11 +14,11 @@ use crate::model::{
     Settlement,
 };
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::ledger::AttemptKey;
 use super::records::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 use super::runs;
-use super::words::{IdCell, Wall, wall};
+use super::sql_types::{IdCell, Wall, wall};
 
 /// The keys of the inputs' names, so that a row costs one number for its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
@@ -46,7 +46,7 @@ pub(super) fn append_rows(
     run: RunKey,
     rows: &[NewRow],
     mark: &InputMark,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     runs::set_mark(conn, run, mark)?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO rows (run, number, lane, id, source, line, phase, comment, tenant, action_type, machine_id,
@@ -82,7 +82,7 @@ fn source_key(
     sources: &mut Sources,
     run: RunKey,
     name: &Arc<str>,
-) -> Result<i64, Fault> {
+) -> Result<i64, StoreFault> {
     let known = (run, Arc::clone(name));
     if let Some(key) = sources.get(&known) {
         return Ok(*key);
@@ -106,7 +106,7 @@ pub(super) fn stop_lane(
     run: RunKey,
     lane: LaneId,
     reason: Option<&str>,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let (table, only) = rows_of(lane);
     conn.prepare_cached(&format!(
         "UPDATE {table} SET reason = ?3 WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL AND attempts = 0
@@ -117,7 +117,12 @@ pub(super) fn stop_lane(
 }
 
 /// Says in an unsettled row why it is left for later.
-pub(super) fn defer(conn: &Connection, run: RunKey, row: u32, reason: &str) -> Result<(), Fault> {
+pub(super) fn defer(
+    conn: &Connection,
+    run: RunKey,
+    row: u32,
+    reason: &str,
+) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
             "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
@@ -132,7 +137,7 @@ pub(super) fn begin_attempt(
     attempt: AttemptKey,
     comment: &str,
     sent: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let AttemptKey { run, row, number } = attempt;
     let entered = conn
         .prepare_cached(
@@ -151,7 +156,7 @@ pub(super) fn begin_attempt(
 }
 
 /// Strikes an attempt out of which no byte left: the row looks as it did before it.
-pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(), Fault> {
+pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(), StoreFault> {
     let AttemptKey { run, row, number } = attempt;
     let before: Option<Phase> = conn
         .prepare_cached(
@@ -159,7 +164,7 @@ pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(
         )?
         .query_row(params![run.0, row, number], |cells| cells.get(0))
         .optional()?;
-    let before = before.ok_or(Fault::RowNotOpen { run: run.0, row })?;
+    let before = before.ok_or(StoreFault::RowNotOpen { run: run.0, row })?;
     let changed = conn
         .prepare_cached(
             "UPDATE rows SET attempts = attempts - 1, phase = ?3,
@@ -176,7 +181,7 @@ pub(super) fn end_attempt(
     conn: &Connection,
     reply: &AttemptReply,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     write_reply(conn, reply, at)?;
     let changed = conn
         .prepare_cached(
@@ -201,7 +206,7 @@ pub(super) fn end_last_attempt(
     reply: &AttemptReply,
     at: Timestamp,
     settlement: &Settlement,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     write_reply(conn, reply, at)?;
     let (run, row) = (reply.run, reply.row.0);
     let mut update = conn.prepare_cached(update_row!(
@@ -222,7 +227,7 @@ pub(super) fn end_last_attempt(
 }
 
 /// Writes "replied" on an attempt alone.
-fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result<(), Fault> {
+fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
             "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
@@ -251,7 +256,12 @@ pub(super) struct Note<'note> {
 }
 
 /// Writes what a reading told.
-pub(super) fn note(conn: &Connection, run: RunKey, row: u32, note: &Note<'_>) -> Result<(), Fault> {
+pub(super) fn note(
+    conn: &Connection,
+    run: RunKey,
+    row: u32,
+    note: &Note<'_>,
+) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
         "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged)"
     ))?;
@@ -271,7 +281,7 @@ pub(super) fn settle(
     run: RunKey,
     row: u32,
     settlement: &Settlement,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
         "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16"
     ))?;
@@ -287,7 +297,7 @@ pub(super) fn follow_up(
     row: u32,
     follow_up: Option<FollowUp>,
     note: &str,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
             "UPDATE rows SET follow_up = ?3, reason = CASE WHEN reason = '' THEN ?4 ELSE reason || '; ' || ?4 END
@@ -340,11 +350,11 @@ fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusql
         .try_for_each(|(place, cell)| update.raw_bind_parameter(place, cell))
 }
 
-fn open_row(run: RunKey, row: u32, changed: usize) -> Result<(), Fault> {
+fn open_row(run: RunKey, row: u32, changed: usize) -> Result<(), StoreFault> {
     if changed == 1 {
         Ok(())
     } else {
-        Err(Fault::RowNotOpen { run: run.0, row })
+        Err(StoreFault::RowNotOpen { run: run.0, row })
     }
 }
 
@@ -364,7 +374,7 @@ pub(super) fn load_rows(
     lane: LaneId,
     from: &LoadFrom,
     limit: usize,
-) -> Result<Vec<QueuedRow>, Fault> {
+) -> Result<Vec<QueuedRow>, StoreFault> {
     match from {
         LoadFrom::After(after) => read_rows(conn, run, lane, after.0, limit, "", &[]),
         LoadFrom::Sample(action_type) => sample(conn, run, lane, action_type.as_ref(), limit),
@@ -380,7 +390,7 @@ fn read_rows(
     limit: usize,
     rest: &str,
     cells: &[&dyn ToSql],
-) -> Result<Vec<QueuedRow>, Fault> {
+) -> Result<Vec<QueuedRow>, StoreFault> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A row without a GUID is settled when it is read; should one not be, it is never sent either.
     let (table, only) = rows_of(lane);
@@ -417,7 +427,7 @@ fn sample(
     lane: LaneId,
     action_type: Option<&ActionType>,
     count: usize,
-) -> Result<Vec<QueuedRow>, Fault> {
+) -> Result<Vec<QueuedRow>, StoreFault> {
     let word = action_type.map(ActionType::as_str);
     let rest = "AND attempts = 0 AND (action_type IS ?5 OR action_type IS NULL)";
     let cells: &[&dyn ToSql] = &[&word];

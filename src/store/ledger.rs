@@ -16,10 +16,10 @@ use crate::model::{BootId, Moment, Uptime};
 use crate::quota;
 use crate::quota::{Calls, Decision, Windows};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::locks::Locks;
 use super::records::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
-use super::words::{Up, Wall};
+use super::sql_types::{Up, Wall};
 use super::{conflicts, scopes};
 
 /// How often old calls are looked for.
@@ -105,7 +105,7 @@ impl Ledger {
     }
 
     /// Takes a slot if the windows and the scope's cooldown allow one, and writes the call down.
-    pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, Fault> {
+    pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, StoreFault> {
         self.prune(conn, take.now)?;
         let cooldown = self.cooldown(conn, take.scope, take.now)?;
         if cooldown > take.now.uptime {
@@ -133,7 +133,7 @@ impl Ledger {
         }
     }
 
-    fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, Fault> {
+    fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, StoreFault> {
         if take.windows.is_empty() {
             return Ok(Decision::Take);
         }
@@ -141,7 +141,7 @@ impl Ledger {
         Ok(quota::decide(take.now.uptime, &take.windows, &book.calls))
     }
 
-    fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, Fault> {
+    fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, StoreFault> {
         let attempt = match &take.purpose {
             Purpose::Cancel {
                 run, row, number, ..
@@ -177,7 +177,7 @@ impl Ledger {
         call: CallId,
         at: Moment,
         ended: Uptime,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreFault> {
         let grace = i64::try_from(ended.since(at.uptime).as_nanos()).unwrap_or(i64::MAX);
         let changed = conn
             .prepare_cached(
@@ -206,7 +206,7 @@ impl Ledger {
         at: Moment,
         ended: Uptime,
         grace: i64,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreFault> {
         self.forget();
         let changed = conn
             .prepare_cached(
@@ -230,7 +230,7 @@ impl Ledger {
         &mut self,
         conn: &Connection,
         call: CallId,
-    ) -> Result<Option<AttemptKey>, Fault> {
+    ) -> Result<Option<AttemptKey>, StoreFault> {
         // The line stays until it is old, so that its number is never given again.
         let found = conn
             .prepare_cached(
@@ -265,7 +265,7 @@ impl Ledger {
         scope: ScopeKey,
         windows: &Windows,
         now: Moment,
-    ) -> Result<Calls, Fault> {
+    ) -> Result<Calls, StoreFault> {
         self.look_for_dead(conn, now)?;
         self.book(conn, scope, windows, now)
             .map(|book| book.calls.clone())
@@ -277,7 +277,7 @@ impl Ledger {
         scope: ScopeKey,
         windows: &Windows,
         now: Moment,
-    ) -> Result<&Book, Fault> {
+    ) -> Result<&Book, StoreFault> {
         let reach = windows.longest_hold();
         let fits = self
             .books
@@ -300,7 +300,7 @@ impl Ledger {
         conn: &Connection,
         scope: ScopeKey,
         now: Moment,
-    ) -> Result<Uptime, Fault> {
+    ) -> Result<Uptime, StoreFault> {
         if let Some(until) = self.cooldowns.get(&scope) {
             return Ok(*until);
         }
@@ -321,7 +321,11 @@ impl Ledger {
     }
 
     /// Ends the calls of processes that died, at most once a second. Returns whether there were any.
-    pub(super) fn look_for_dead(&mut self, conn: &Connection, now: Moment) -> Result<bool, Fault> {
+    pub(super) fn look_for_dead(
+        &mut self,
+        conn: &Connection,
+        now: Moment,
+    ) -> Result<bool, StoreFault> {
         if self
             .looked
             .is_some_and(|looked| now.uptime < looked.after(LOOKING))
@@ -344,7 +348,7 @@ impl Ledger {
 
     /// Returns the locks of other processes that have calls in flight. The scopes and boots are named, here and below, so
     /// that the index leads to these calls without reading them all.
-    fn others_in_flight(&self, conn: &Connection) -> Result<Vec<String>, Fault> {
+    fn others_in_flight(&self, conn: &Connection) -> Result<Vec<String>, StoreFault> {
         let others = conn
             .prepare_cached(
                 "SELECT DISTINCT lock FROM calls
@@ -357,7 +361,12 @@ impl Ledger {
     }
 
     /// Ends the calls in flight of a process that died: now, and one grace for what a kernel may still deliver.
-    fn end_calls_of_dead(&self, conn: &Connection, lock: &str, now: Moment) -> Result<(), Fault> {
+    fn end_calls_of_dead(
+        &self,
+        conn: &Connection,
+        lock: &str,
+        now: Moment,
+    ) -> Result<(), StoreFault> {
         let ended = conn
             .prepare_cached(
                 "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5
@@ -391,7 +400,7 @@ impl Ledger {
         JITTER * chance / 1024
     }
 
-    fn prune(&mut self, conn: &Connection, now: Moment) -> Result<(), Fault> {
+    fn prune(&mut self, conn: &Connection, now: Moment) -> Result<(), StoreFault> {
         if self
             .pruned
             .is_some_and(|pruned| now.uptime < pruned.after(PRUNING))
@@ -403,8 +412,8 @@ impl Ledger {
     }
 }
 
-fn unknown_call(call: CallId) -> Fault {
-    Fault::Unknown {
+fn unknown_call(call: CallId) -> StoreFault {
+    StoreFault::Unknown {
         what: "call in flight",
         key: call.0.to_string(),
     }
@@ -418,7 +427,11 @@ const PRUNED_AT_ONCE: i64 = 20_000;
 
 /// Returns the key of this process's boot. Boots of which nothing is left are forgotten where nobody else is at work, who
 /// may be about to name one.
-pub(super) fn enter_boot(conn: &Connection, boot: &BootId, is_alone: bool) -> Result<i64, Fault> {
+pub(super) fn enter_boot(
+    conn: &Connection,
+    boot: &BootId,
+    is_alone: bool,
+) -> Result<i64, StoreFault> {
     if is_alone {
         conn.execute(
             "DELETE FROM boots WHERE name <> ?1
@@ -445,7 +458,7 @@ pub(super) fn read(
     scope: ScopeKey,
     reach: Duration,
     now: Moment,
-) -> Result<Calls, Fault> {
+) -> Result<Calls, StoreFault> {
     let mut calls = Calls::new();
     let boots: Vec<i64> = conn
         .prepare_cached("SELECT id FROM boots ORDER BY id = ?1, id")?
@@ -480,7 +493,7 @@ fn read_other_boot(
     boot: i64,
     now: Moment,
     calls: &mut Calls,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     conn.prepare_cached(
         "UPDATE calls SET ended_wall = ?3
          WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL AND ended_wall > ?3",
@@ -500,7 +513,7 @@ fn read_other_boot(
 }
 
 /// Forgets old calls, the oldest first and not all at once; those in flight stay.
-pub(super) fn prune(conn: &Connection, own: i64, now: Moment) -> Result<(), Fault> {
+pub(super) fn prune(conn: &Connection, own: i64, now: Moment) -> Result<(), StoreFault> {
     let wall = SignedDuration::try_from(KEPT)
         .ok()
         .and_then(|kept| now.wall.checked_sub(kept).ok())

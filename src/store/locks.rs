@@ -24,7 +24,7 @@ pub(super) struct Locks {
 
 /// A lock that lasts until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldLock {
     _file: File,
     path: PathBuf,
 }
@@ -46,13 +46,13 @@ impl Locks {
 
     /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
     /// to WAL that does not bear company.
-    pub(super) fn wait_to_open(&self, patience: &mut Patience) -> Result<Held, StoreError> {
+    pub(super) fn wait_to_open(&self, patience: &mut Patience) -> Result<HeldLock, StoreError> {
         let path = self.dir.join(OPENING);
         let file =
             platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Held { _file: file, path }),
+                Ok(()) => return Ok(HeldLock { _file: file, path }),
                 Err(TryLockError::WouldBlock) if patience.wait(&path) => {}
                 Err(TryLockError::WouldBlock) => return Err(StoreError::held(path)),
                 Err(TryLockError::Error(error)) => return Err(StoreError::folder(&path, error)),
@@ -61,12 +61,12 @@ impl Locks {
     }
 
     /// Takes the lock of `name`, which nobody else may hold.
-    pub(super) fn hold(&self, name: &str) -> Result<Held, StoreError> {
+    pub(super) fn hold(&self, name: &str) -> Result<HeldLock, StoreError> {
         let path = self.dir.join(name);
         let file =
             platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Held { _file: file, path }),
+            Ok(()) => Ok(HeldLock { _file: file, path }),
             Err(TryLockError::WouldBlock) => Err(StoreError::held(path)),
             Err(TryLockError::Error(error)) => Err(StoreError::folder(&path, error)),
         }
@@ -83,7 +83,7 @@ impl Locks {
     }
 
     /// Removes the files of dead processes. Returns whether no live one is left.
-    pub(super) fn sweep(&self, _opening: &Held) -> bool {
+    pub(super) fn sweep(&self, _opening: &HeldLock) -> bool {
         let mut is_alone = true;
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -101,7 +101,7 @@ impl Locks {
     }
 }
 
-impl Held {
+impl HeldLock {
     /// Lets go, and removes the file.
     pub(super) fn remove(self) {
         // As above.

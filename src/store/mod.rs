@@ -26,7 +26,7 @@ mod report;
 mod runs;
 mod schema;
 mod scopes;
-mod words;
+mod sql_types;
 mod writer;
 
 pub use error::StoreError;

@@ -1,11 +1,11 @@
-//! Waiting for a file that somebody else holds: busy is not failed, and whoever waits for long is told for whom.
+//! JobQueue for a file that somebody else holds: busy is not failed, and whoever waits for long is told for whom.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
-use super::error::{Fault, holders};
+use super::error::{StoreFault, holders};
 
 /// How long opening waits for whoever writes or opens: the longest transaction takes well under a second.
 pub(super) const OPENING: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ const WARN_AFTER: Duration = Duration::from_secs(2);
 
 /// What is done after so much waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum NextStep {
     Wait,
     Warn,
     GiveUp,
@@ -55,34 +55,34 @@ impl Patience {
     }
 
     /// Waits a little where `fault` says that `file` is busy. Returns whether to try again.
-    pub(super) fn bears(&mut self, fault: &Fault, file: &Path) -> bool {
-        matches!(fault, Fault::Sqlite(error) if is_busy(error)) && self.wait(file)
+    pub(super) fn bears(&mut self, fault: &StoreFault, file: &Path) -> bool {
+        matches!(fault, StoreFault::Sqlite(error) if is_busy(error)) && self.wait(file)
     }
 
     /// Waits a little for whoever holds `file`. Returns whether to try again.
     pub(super) fn wait(&mut self, file: &Path) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
-        match self.verdict(since.elapsed()) {
-            Verdict::GiveUp => return false,
-            Verdict::Warn => tracing::warn!(
+        match self.next_step(since.elapsed()) {
+            NextStep::GiveUp => return false,
+            NextStep::Warn => tracing::warn!(
                 file = %file.display(),
                 "the state file is busy: waiting for {}; nothing is sent meanwhile",
                 holders(file)
             ),
-            Verdict::Wait => {}
+            NextStep::Wait => {}
         }
         std::thread::sleep(PAUSE);
         true
     }
 
-    fn verdict(&mut self, waited: Duration) -> Verdict {
+    fn next_step(&mut self, waited: Duration) -> NextStep {
         if self.most.is_some_and(|most| waited >= most) {
-            Verdict::GiveUp
+            NextStep::GiveUp
         } else if !self.warned && waited >= WARN_AFTER {
             self.warned = true;
-            Verdict::Warn
+            NextStep::Warn
         } else {
-            Verdict::Wait
+            NextStep::Wait
         }
     }
 }
@@ -96,19 +96,19 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::*;
+    use super::NextStep::*;
     use super::*;
 
     #[test]
     fn one_warning_comes_after_two_seconds_and_the_end_after_the_bound() {
         let waits = [0, 1_999, 2_000, 2_001, 29_999, 30_000, 31_000].map(Duration::from_millis);
-        let verdicts = |mut patience: Patience| waits.map(|waited| patience.verdict(waited));
+        let steps = |mut patience: Patience| waits.map(|waited| patience.next_step(waited));
         assert_eq!(
-            verdicts(Patience::of(OPENING)),
+            steps(Patience::of(OPENING)),
             [Wait, Wait, Warn, Wait, Wait, GiveUp, GiveUp]
         );
         assert_eq!(
-            verdicts(Patience::endless()),
+            steps(Patience::endless()),
             [Wait, Wait, Warn, Wait, Wait, Wait, Wait]
         );
     }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn only_a_busy_file_is_waited_for_and_not_beyond_the_bound() {
         let fault = |code| {
-            Fault::Sqlite(rusqlite::Error::SqliteFailure(
+            StoreFault::Sqlite(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(code),
                 None,
             ))
@@ -125,7 +125,7 @@ mod tests {
         let busy = fault(rusqlite::ffi::SQLITE_BUSY);
         assert!(Patience::endless().bears(&busy, file));
         assert!(!Patience::of(Duration::ZERO).bears(&busy, file));
-        for other in [fault(rusqlite::ffi::SQLITE_FULL), Fault::ReadOnly] {
+        for other in [fault(rusqlite::ffi::SQLITE_FULL), StoreFault::ReadOnly] {
             assert!(!Patience::endless().bears(&other, file));
         }
     }

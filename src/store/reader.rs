@@ -11,13 +11,13 @@ use rusqlite::{Connection, params};
 
 use crate::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId, Sending};
 
-use super::error::{Fault, StoreError};
+use super::error::{StoreError, StoreFault};
 use super::file::Folder;
 use super::locks::Locks;
 use super::patience::Patience;
 use super::records::{LaneCount, RunKey, RunRecord};
 use super::report::OUTCOME;
-use super::words::{IdCell, OutcomeWord, Wall};
+use super::sql_types::{IdCell, OutcomeWord, Wall};
 use super::{file, patience, records, report, runs};
 
 /// How many rows are read at once: enough to make the walk cheap, few enough to forget.
@@ -81,7 +81,7 @@ impl Reader {
     fn has_tables(&self) -> Result<bool, StoreError> {
         let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
         let found = self.conn.query_row(query, [], |row| row.get(0));
-        found.map_err(|error| Fault::from(error).at(&self.file))
+        found.map_err(|error| StoreFault::from(error).at(&self.file))
     }
 
     /// Reads the whole file through and returns the first thing that is wrong with it; some kinds of damage are errors
@@ -272,7 +272,10 @@ impl Reader {
         })
     }
 
-    fn at<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn at<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreFault>,
+    ) -> Result<T, StoreError> {
         read(&self.conn).map_err(|fault| fault.at(&self.file))
     }
 }
@@ -330,7 +333,7 @@ pub type TypeCounts = BTreeMap<String, BTreeMap<Outcome, u64>>;
 /// Attempts by what came back: the status, where there was one, and the class in a word.
 pub type AnswerCounts = BTreeMap<(Option<u16>, String), u64>;
 
-pub(super) fn types(conn: &Connection, run: RunKey) -> Result<TypeCounts, Fault> {
+pub(super) fn types(conn: &Connection, run: RunKey) -> Result<TypeCounts, StoreFault> {
     let sql = format!(
         "SELECT coalesce(r.action_type, ''), {OUTCOME}, count(*) FROM rows r WHERE r.run = ?1 GROUP BY 1, 2"
     );
@@ -347,7 +350,7 @@ pub(super) fn types(conn: &Connection, run: RunKey) -> Result<TypeCounts, Fault>
     Ok(counts)
 }
 
-pub(super) fn answers(conn: &Connection, run: RunKey) -> Result<AnswerCounts, Fault> {
+pub(super) fn answers(conn: &Connection, run: RunKey) -> Result<AnswerCounts, StoreFault> {
     let sql = "SELECT http_status, coalesce(class, ''), count(*) FROM attempts WHERE run = ?1 GROUP BY 1, 2";
     let counts = conn
         .prepare_cached(sql)?
@@ -362,7 +365,7 @@ pub(super) fn answers(conn: &Connection, run: RunKey) -> Result<AnswerCounts, Fa
 pub(super) fn sending_span(
     conn: &Connection,
     run: RunKey,
-) -> Result<Option<(Timestamp, Timestamp)>, Fault> {
+) -> Result<Option<(Timestamp, Timestamp)>, StoreFault> {
     let sql =
         "SELECT min(sent), max(max(sent, coalesce(replied, sent))) FROM attempts WHERE run = ?1";
     let span = conn.prepare_cached(sql)?.query_row([run.0], |row| {
@@ -381,7 +384,7 @@ pub(super) fn sendings(
     from: Timestamp,
     to: Timestamp,
     mut visit: impl FnMut(Sending),
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let mut statement = conn.prepare_cached(
         "SELECT a.sent, a.replied, a.http_status, a.run = ?1, coalesce(a.class, '') = 'timed_out' FROM attempts a
          WHERE a.sent BETWEEN ?2 AND ?3 AND a.run IN (

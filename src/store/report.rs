@@ -6,9 +6,9 @@ use rusqlite::{Connection, Row, params};
 
 use crate::model::{FollowUp, Outcome, ReportRow, SEVERAL};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::records::{Phase, RunRecord, RunState};
-use super::words::{IdCell, OutcomeWord, Wall};
+use super::sql_types::{IdCell, OutcomeWord, Wall};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
 pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 THEN 'not_attempted'
@@ -32,7 +32,7 @@ pub(super) fn read_page(
     run: &RunRecord,
     after: u32,
     limit: usize,
-) -> Result<(Vec<ReportRow>, u32), Fault> {
+) -> Result<(Vec<ReportRow>, u32), StoreFault> {
     let sql = select("WHERE r.run = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = conn.prepare_cached(&sql)?;
@@ -51,7 +51,7 @@ pub(super) fn read_follow_ups(
     conn: &Connection,
     run: &RunRecord,
     limit: u32,
-) -> Result<Vec<ReportRow>, Fault> {
+) -> Result<Vec<ReportRow>, StoreFault> {
     let mut gravity = String::from("CASE r.follow_up");
     for (rank, need) in FollowUp::ALL.into_iter().enumerate() {
         // Writing to a string cannot fail.
@@ -66,7 +66,7 @@ pub(super) fn read_excluded(
     conn: &Connection,
     run: &RunRecord,
     limit: u32,
-) -> Result<Vec<ReportRow>, Fault> {
+) -> Result<Vec<ReportRow>, StoreFault> {
     let excluded = "r.outcome = 'skipped' AND r.reason LIKE 'excluded by %' ORDER BY r.number";
     read_some(conn, run, excluded, limit)
 }
@@ -76,7 +76,7 @@ fn read_some(
     run: &RunRecord,
     condition: &str,
     limit: u32,
-) -> Result<Vec<ReportRow>, Fault> {
+) -> Result<Vec<ReportRow>, StoreFault> {
     let sql = select(&format!("WHERE r.run = ?1 AND {condition} LIMIT ?2"));
     let rows = conn
         .prepare_cached(&sql)?
@@ -97,7 +97,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
     let http_status: Option<u16> = row.get(11)?;
     let derived: bool = row.get(3)?;
     let reason = if derived {
-        let left = Left {
+        let left = UnsettledRow {
             state: run.state,
             phase: row.get(28)?,
             attempts,
@@ -146,7 +146,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
 }
 
 /// A row as the run left it.
-struct Left {
+struct UnsettledRow {
     state: RunState,
     phase: Phase,
     attempts: u32,
@@ -155,7 +155,7 @@ struct Left {
     why: Option<String>,
 }
 
-impl Left {
+impl UnsettledRow {
     /// Says why the row has no last word.
     fn reason(&self, outcome: Outcome) -> String {
         let stopped = self.state != RunState::Going;
@@ -214,7 +214,7 @@ mod tests {
         use Outcome as O;
         use RunState::{Going, Stopped};
         let left = |state, phase, attempts, outcome| {
-            Left {
+            UnsettledRow {
                 state,
                 phase,
                 attempts,

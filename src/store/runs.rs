@@ -11,13 +11,17 @@ use rusqlite::{Connection, Params, Row, params};
 
 use crate::model::RunId;
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::locks::Locks;
 use super::records::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
-use super::words::Wall;
+use super::sql_types::Wall;
 
 /// Enters a run that goes on, held by the process `holder`.
-pub(super) fn create(conn: &Connection, holder: &Process, run: &NewRun) -> Result<RunKey, Fault> {
+pub(super) fn create(
+    conn: &Connection,
+    holder: &Process,
+    run: &NewRun,
+) -> Result<RunKey, StoreFault> {
     conn.prepare_cached(
         "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, lock,
             held, holder_pid, holder_host)
@@ -50,7 +54,7 @@ pub(super) fn set_state(
     exit: Option<u8>,
     reason: Option<&str>,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let ended = (state != RunState::Going).then_some(Wall(at));
     let changed = conn
         .prepare_cached(
@@ -61,7 +65,11 @@ pub(super) fn set_state(
 }
 
 /// Writes what a run is to keep to from here on.
-pub(super) fn set_settings(conn: &Connection, run: RunKey, settings: &str) -> Result<(), Fault> {
+pub(super) fn set_settings(
+    conn: &Connection,
+    run: RunKey,
+    settings: &str,
+) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached("UPDATE runs SET settings = ?2 WHERE id = ?1")?
         .execute(params![run.0, settings])?;
@@ -69,7 +77,7 @@ pub(super) fn set_settings(conn: &Connection, run: RunKey, settings: &str) -> Re
 }
 
 /// Writes that a run goes on again, not yet confirmed; a finished one stays as it is.
-pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), Fault> {
+pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     conn.prepare_cached(
         "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
          WHERE id = ?1 AND state <> ?3",
@@ -83,7 +91,7 @@ pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), Fault> {
 }
 
 /// Writes that a run is confirmed, after all that were before.
-pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), Fault> {
+pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
             "UPDATE runs SET confirmed = (SELECT coalesce(max(confirmed), 0) + 1 FROM runs) WHERE id = ?1",
@@ -93,7 +101,7 @@ pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), Fault> {
 }
 
 /// Writes how far the input was read.
-pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), Fault> {
+pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
             "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
@@ -111,7 +119,7 @@ pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Resu
 ///
 /// The file does not shrink: its free pages are what the next run is written to. Refused: VACUUM, which writes the whole
 /// file anew and holds up every other process meanwhile.
-pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), Fault> {
+pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     for table in ["attempts", "rows", "sources"] {
         conn.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run.0])?;
     }
@@ -125,7 +133,7 @@ pub(super) fn read(
     locks: &Locks,
     rest: &str,
     cells: impl Params,
-) -> Result<Vec<RunRecord>, Fault> {
+) -> Result<Vec<RunRecord>, StoreFault> {
     let sql = format!(
         "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
             r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
@@ -145,7 +153,7 @@ pub(super) fn read_one(
     conn: &Connection,
     locks: &Locks,
     run: RunKey,
-) -> Result<Option<RunRecord>, Fault> {
+) -> Result<Option<RunRecord>, StoreFault> {
     Ok(read(conn, locks, "WHERE r.id = ?1", [run.0])?.pop())
 }
 
@@ -213,7 +221,7 @@ pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
-fn known(run: RunKey, changed: usize) -> Result<(), Fault> {
+fn known(run: RunKey, changed: usize) -> Result<(), StoreFault> {
     if changed == 1 {
         Ok(())
     } else {
@@ -222,8 +230,8 @@ fn known(run: RunKey, changed: usize) -> Result<(), Fault> {
 }
 
 /// Says that there is no such run.
-pub(super) fn unknown(run: RunKey) -> Fault {
-    Fault::Unknown {
+pub(super) fn unknown(run: RunKey) -> StoreFault {
+    StoreFault::Unknown {
         what: "run",
         key: run.0.to_string(),
     }
@@ -240,7 +248,7 @@ pub(super) struct Holds {
 }
 
 /// What became of a wish that may be refused with nothing written, so that the store goes on.
-pub(super) type Granted<T> = Result<T, Fault>;
+pub(super) type Granted<T> = Result<T, StoreFault>;
 
 impl Holds {
     pub(super) fn new(me: Process, lock: Arc<str>, locks: Locks) -> Self {
@@ -268,7 +276,7 @@ impl Holds {
         conn: &Connection,
         run: RunKey,
         at: Timestamp,
-    ) -> Result<Granted<()>, Fault> {
+    ) -> Result<Granted<()>, StoreFault> {
         let mine = self.is_mine(conn, run)?;
         if mine {
             return Ok(Ok(()));
@@ -295,7 +303,7 @@ impl Holds {
         conn: &Connection,
         run: RunKey,
         at: Timestamp,
-    ) -> Result<Granted<()>, Fault> {
+    ) -> Result<Granted<()>, StoreFault> {
         if self.in_hand.contains(&run)
             && let Err(refusal) = self.must_be_free(conn, run)?
         {
@@ -309,7 +317,7 @@ impl Holds {
     }
 
     /// Lets a run go.
-    pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), Fault> {
+    pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
         self.in_hand.remove(&run);
         conn.prepare_cached("UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2")?
             .execute(params![run.0, self.lock])?;
@@ -321,12 +329,12 @@ impl Holds {
         &self,
         conn: &Connection,
         run: RunKey,
-    ) -> Result<Granted<()>, Fault> {
+    ) -> Result<Granted<()>, StoreFault> {
         let Some(found) = read_one(conn, &self.locks, run)? else {
             return Ok(Err(unknown(run)));
         };
         Ok(match found.holder {
-            Some(holder) => Err(Fault::RunHeld {
+            Some(holder) => Err(StoreFault::RunHeld {
                 run: found.begun.id,
                 holder,
             }),
@@ -334,7 +342,7 @@ impl Holds {
         })
     }
 
-    fn is_mine(&self, conn: &Connection, run: RunKey) -> Result<bool, Fault> {
+    fn is_mine(&self, conn: &Connection, run: RunKey) -> Result<bool, StoreFault> {
         Ok(conn
             .prepare_cached("SELECT count(*) FROM runs WHERE id = ?1 AND lock = ?2")?
             .query_row(params![run.0, self.lock], |row| row.get::<_, i64>(0))?

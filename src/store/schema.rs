@@ -5,7 +5,7 @@
 
 use rusqlite::Connection;
 
-use super::error::Fault;
+use super::error::StoreFault;
 
 /// Marks a file as ours (`mdec` in ASCII), so that another program's database is not taken for an old state file.
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
@@ -18,7 +18,7 @@ const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] =
 pub(super) const VERSION: i64 = 7;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
-pub(super) fn migrate(conn: &Connection) -> Result<(), Fault> {
+pub(super) fn migrate(conn: &Connection) -> Result<(), StoreFault> {
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(found).unwrap_or(0);
     for step in STEPS.iter().skip(done) {

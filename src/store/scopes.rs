@@ -9,16 +9,16 @@ use jiff::Timestamp;
 use crate::model::{Destination, Moment, Scope, Uptime};
 use crate::quota::{KeptPace, Window, Windows};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::records::{Cooldown, ScopeKey, ScopeRecord};
-use super::words::{Up, Wall};
+use super::sql_types::{Up, Wall};
 
 /// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for
 /// it each time, and one that was lifted again, or misread, does not slow anybody down for good.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the scope's key; a scope never heard of before is entered.
-pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, Fault> {
+pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
     let name = params![
         scope.cloud,
         scope.tenant,
@@ -39,7 +39,7 @@ pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, Fault>
 }
 
 /// Returns every scope, in order of its name.
-pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, Fault> {
+pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFault> {
     let scopes = conn
         .prepare_cached(
             "SELECT id, cloud, tenant, app, destination FROM scopes ORDER BY cloud, tenant, app, destination",
@@ -74,7 +74,7 @@ pub(super) fn read(
     key: ScopeKey,
     boot: i64,
     now: Moment,
-) -> Result<ScopeRecord, Fault> {
+) -> Result<ScopeRecord, StoreFault> {
     Ok(ScopeRecord {
         key,
         cooldown: cooldown(conn, key, boot, now)?,
@@ -89,7 +89,7 @@ pub(super) fn cooldown(
     key: ScopeKey,
     boot: i64,
     now: Moment,
-) -> Result<Option<Cooldown>, Fault> {
+) -> Result<Option<Cooldown>, StoreFault> {
     let read = |row: &Row<'_>| -> rusqlite::Result<Option<Cooldown>> {
         let Some(Up(until)) = row.get(0)? else {
             return Ok(None);
@@ -124,7 +124,7 @@ pub(super) fn cool_down(
     until: Uptime,
     wall: Timestamp,
     cause: &str,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     conn.prepare_cached(
         "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5
          WHERE id = ?1 AND (cooldown_up IS NULL
@@ -140,7 +140,7 @@ pub(super) fn adopt(
     key: ScopeKey,
     window: Window,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let period = i64::try_from(window.period.as_nanos()).unwrap_or(i64::MAX);
     let changed = conn
         .prepare_cached(
@@ -156,7 +156,7 @@ pub(super) fn adopt(
 }
 
 /// Returns the allowances that the service named in the last [`KEPT_FOR`], the shortest period first.
-fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, Fault> {
+fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, StoreFault> {
     let windows: Vec<_> = conn
         .prepare_cached(
             "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period",
@@ -175,7 +175,7 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
 }
 
 /// Forgets what the service's refusals taught about a scope: allowances, pace and cooldown.
-pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), Fault> {
+pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> {
     conn.execute("DELETE FROM allowances WHERE scope = ?1", [key.0])?;
     conn.execute(
         "UPDATE scopes SET pace = NULL, cooldown_up = NULL, cooldown_wall = NULL, cooldown_boot = NULL,
@@ -192,7 +192,7 @@ pub(super) fn set_pace(
     key: ScopeKey,
     pace: Option<KeptPace>,
     at: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let text = pace.map(|pace| pace_text(pace, at));
     conn.prepare_cached("UPDATE scopes SET pace = ?2 WHERE id = ?1")?
         .execute(params![key.0, text])?;
@@ -200,7 +200,7 @@ pub(super) fn set_pace(
 }
 
 /// Returns the pace that was learned less than [`KEPT_FOR`] ago, by a clock that may have been set since.
-fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, Fault> {
+fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, StoreFault> {
     let text: Option<String> = conn
         .prepare_cached("SELECT pace FROM scopes WHERE id = ?1")?
         .query_row([key.0], |row| row.get(0))
@@ -248,7 +248,7 @@ pub(super) fn age_allowances(
     conn: &Connection,
     key: ScopeKey,
     now: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     conn.prepare_cached("DELETE FROM allowances WHERE scope = ?1 AND confirmed <= ?2")?
         .execute(params![key.0, Wall(outdated(now))])?;
     conn.prepare_cached(
@@ -262,8 +262,8 @@ fn outdated(now: Timestamp) -> Timestamp {
     now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN)
 }
 
-fn unknown(key: ScopeKey) -> Fault {
-    Fault::Unknown {
+fn unknown(key: ScopeKey) -> StoreFault {
+    StoreFault::Unknown {
         what: "scope",
         key: key.0.to_string(),
     }

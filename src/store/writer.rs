@@ -23,11 +23,11 @@ use crate::quota;
 use crate::quota::Windows;
 
 use super::conflicts::Conflicts;
-use super::error::{Fault, StoreError};
+use super::error::{StoreError, StoreFault};
 use super::file::Anchor;
 use super::journal::{LoadFrom, Note, Sources};
 use super::ledger::{AttemptKey, Ledger};
-use super::locks::Held;
+use super::locks::HeldLock;
 use super::patience::Patience;
 use super::records::{
     InputMark, NewRow, NewRun, Purpose, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
@@ -39,9 +39,9 @@ use super::{conflicts, journal, runs, scopes};
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
 
-/// In which order errands are done.
+/// In which order jobs are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Priority {
     /// First, in the order in which they came.
     Attempt,
     /// After those: so many rows of input.
@@ -51,36 +51,36 @@ pub(super) enum Turn {
 }
 
 /// One wish, with the way back to whoever has it.
-pub(super) trait Errand: Send {
+pub(super) trait Job: Send {
     /// Says when it is to be done.
-    fn turn(&self) -> Turn;
+    fn priority(&self) -> Priority;
     /// Does it inside the transaction, and keeps the result.
-    fn perform(&mut self, desk: &mut Desk) -> Result<(), Fault>;
+    fn perform(&mut self, writer: &mut WriterState) -> Result<(), StoreFault>;
     /// Hands the result over, or says why there is none.
     fn answer(self: Box<Self>, ended: Result<(), StoreError>);
 }
 
-/// An errand made of a closure.
-pub(super) struct Asked<T, F> {
-    pub(super) turn: Turn,
-    pub(super) deed: Option<F>,
+/// A job made of a closure.
+pub(super) struct ClosureJob<T, F> {
+    pub(super) priority: Priority,
+    pub(super) work: Option<F>,
     pub(super) value: Option<Result<T, StoreError>>,
     pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Errand for Asked<T, F>
+impl<T, F> Job for ClosureJob<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Desk) -> Result<Granted<T>, Fault> + Send,
+    F: FnOnce(&mut WriterState) -> Result<Granted<T>, StoreFault> + Send,
 {
-    fn turn(&self) -> Turn {
-        self.turn
+    fn priority(&self) -> Priority {
+        self.priority
     }
 
-    fn perform(&mut self, desk: &mut Desk) -> Result<(), Fault> {
-        if let Some(deed) = self.deed.take() {
-            let granted = deed(desk)?;
-            self.value = Some(granted.map_err(|refusal| refusal.at(&desk.file)));
+    fn perform(&mut self, writer: &mut WriterState) -> Result<(), StoreFault> {
+        if let Some(work) = self.work.take() {
+            let granted = work(writer)?;
+            self.value = Some(granted.map_err(|refusal| refusal.at(&writer.file)));
         }
         Ok(())
     }
@@ -93,22 +93,22 @@ where
     }
 }
 
-pub(super) type AnyErrand = Box<dyn Errand>;
+pub(super) type AnyJob = Box<dyn Job>;
 
 /// What is waiting to be done.
 #[derive(Default)]
-struct Waiting {
-    attempts: VecDeque<AnyErrand>,
-    rows: VecDeque<AnyErrand>,
-    reads: VecDeque<AnyErrand>,
+struct JobQueue {
+    attempts: VecDeque<AnyJob>,
+    rows: VecDeque<AnyJob>,
+    reads: VecDeque<AnyJob>,
 }
 
-impl Waiting {
-    fn add(&mut self, errand: AnyErrand) {
-        match errand.turn() {
-            Turn::Attempt => self.attempts.push_back(errand),
-            Turn::Rows(_) => self.rows.push_back(errand),
-            Turn::Read => self.reads.push_back(errand),
+impl JobQueue {
+    fn add(&mut self, job: AnyJob) {
+        match job.priority() {
+            Priority::Attempt => self.attempts.push_back(job),
+            Priority::Rows(_) => self.rows.push_back(job),
+            Priority::Read => self.reads.push_back(job),
         }
     }
 
@@ -117,10 +117,10 @@ impl Waiting {
     }
 
     /// Takes the next group: every attempt, then row batches up to the bound, of which one always fits.
-    fn next_group(&mut self) -> Vec<AnyErrand> {
+    fn next_group(&mut self) -> Vec<AnyJob> {
         let mut group: Vec<_> = self.attempts.drain(..).collect();
         let mut total = 0;
-        while let Some(Turn::Rows(rows)) = self.rows.front().map(|errand| errand.turn()) {
+        while let Some(Priority::Rows(rows)) = self.rows.front().map(|job| job.priority()) {
             if total > 0 && total + rows > ROWS_AT_ONCE {
                 break;
             }
@@ -135,79 +135,90 @@ impl Waiting {
 pub(super) type Broken = OnceLock<StoreError>;
 
 /// Serves until the last sender is gone and everything sent is done, then leaves the file tidy.
-pub(super) fn serve(mut desk: Desk, errands: &Receiver<AnyErrand>, lock: Held, broken: &Broken) {
-    let mut waiting = Waiting::default();
+pub(super) fn serve(
+    mut writer: WriterState,
+    jobs: &Receiver<AnyJob>,
+    lock: HeldLock,
+    broken: &Broken,
+) {
+    let mut waiting = JobQueue::default();
     loop {
         if waiting.is_empty() {
-            match errands.recv() {
-                Ok(errand) => waiting.add(errand),
+            match jobs.recv() {
+                Ok(job) => waiting.add(job),
                 Err(_) => break,
             }
         }
-        while let Ok(errand) = errands.try_recv() {
-            waiting.add(errand);
+        while let Ok(job) = jobs.try_recv() {
+            waiting.add(job);
         }
         let group = waiting.next_group();
         if !group.is_empty() {
-            serve_group(&mut desk, group, broken);
+            serve_group(&mut writer, group, broken);
         }
         while let Some(read) = waiting.reads.pop_front() {
-            serve_read(&mut desk, read, broken.get());
+            serve_read(&mut writer, read, broken.get());
         }
     }
-    leave(desk, lock, broken.get().is_some());
+    leave(writer, lock, broken.get().is_some());
 }
 
-fn serve_group(desk: &mut Desk, mut group: Vec<AnyErrand>, broken: &Broken) {
+fn serve_group(writer: &mut WriterState, mut group: Vec<AnyJob>, broken: &Broken) {
     let ended = match broken.get() {
         Some(error) => Err(error.clone()),
-        None => commit(desk, &mut group).map_err(|fault| fault.at(&desk.file)),
+        None => commit(writer, &mut group).map_err(|fault| fault.at(&writer.file)),
     };
     if let Err(error) = &ended
         && broken.set(error.clone()).is_ok()
     {
         tracing::error!(%error, "nothing more is written");
     }
-    for errand in group {
-        errand.answer(ended.clone());
+    for job in group {
+        job.answer(ended.clone());
     }
 }
 
-fn commit(desk: &mut Desk, group: &mut [AnyErrand]) -> Result<(), Fault> {
-    begin(desk, "BEGIN IMMEDIATE")?;
+fn commit(writer: &mut WriterState, group: &mut [AnyJob]) -> Result<(), StoreFault> {
+    begin(writer, "BEGIN IMMEDIATE")?;
     let done = group
         .iter_mut()
-        .try_for_each(|errand| errand.perform(desk))
+        .try_for_each(|job| job.perform(writer))
         // What is committed to a file that nobody finds any more is on no disk.
-        .and_then(|()| desk.anchor.check())
-        .and_then(|()| Ok(desk.conn.prepare_cached("COMMIT")?.execute([]).map(drop)?));
+        .and_then(|()| writer.anchor.check())
+        .and_then(|()| {
+            Ok(writer
+                .conn
+                .prepare_cached("COMMIT")?
+                .execute([])
+                .map(drop)?)
+        });
     if done.is_err() {
-        roll_back(desk);
-        desk.ledger.forget();
-        desk.sources.clear();
-        desk.conflicts.forget();
+        roll_back(writer);
+        writer.ledger.forget();
+        writer.sources.clear();
+        writer.conflicts.forget();
     }
     done
 }
 
-fn serve_read(desk: &mut Desk, mut read: AnyErrand, broken: Option<&StoreError>) {
+fn serve_read(writer: &mut WriterState, mut read: AnyJob, broken: Option<&StoreError>) {
     let ended = match broken {
         Some(error) => Err(error.clone()),
-        None => begin(desk, "BEGIN")
+        None => begin(writer, "BEGIN")
             .and_then(|()| {
-                let done = read.perform(desk);
-                roll_back(desk);
+                let done = read.perform(writer);
+                roll_back(writer);
                 done
             })
-            .map_err(|fault| fault.at(&desk.file)),
+            .map_err(|fault| fault.at(&writer.file)),
     };
     read.answer(ended);
 }
 
 /// Ends a transaction without a trace.
-fn roll_back(desk: &Desk) {
-    if !desk.conn.is_autocommit()
-        && let Err(error) = desk.conn.execute_batch("ROLLBACK")
+fn roll_back(writer: &WriterState) {
+    if !writer.conn.is_autocommit()
+        && let Err(error) = writer.conn.execute_batch("ROLLBACK")
     {
         // The transaction is gone with the connection at the latest.
         tracing::debug!(%error, "rolling back");
@@ -215,30 +226,30 @@ fn roll_back(desk: &Desk) {
 }
 
 /// Begins a transaction, and waits for that as long as it takes: another process may be writing, or stopped in mid-write.
-fn begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
+fn begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
     let mut patience = Patience::endless();
     loop {
-        match try_begin(desk, sql) {
-            Err(fault) if patience.bears(&fault, &desk.file) => {}
+        match try_begin(writer, sql) {
+            Err(fault) if patience.bears(&fault, &writer.file) => {}
             other => return other,
         }
     }
 }
 
-fn try_begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
-    desk.conn.prepare_cached(sql)?.execute([])?;
+fn try_begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
+    writer.conn.prepare_cached(sql)?.execute([])?;
     // Reading this takes the snapshot too, so that a plain BEGIN cannot be found busy later.
-    let version = desk
+    let version = writer
         .conn
         .prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0));
     match version {
         Ok(version) => {
-            desk.ledger.see_version(version);
+            writer.ledger.see_version(version);
             Ok(())
         }
         Err(error) => {
-            roll_back(desk);
+            roll_back(writer);
             Err(error.into())
         }
     }
@@ -246,21 +257,21 @@ fn try_begin(desk: &mut Desk, sql: &str) -> Result<(), Fault> {
 
 /// Empties the write-ahead log into the file, and lets the lock go: from then on this process is dead to others, who end what
 /// it left in flight.
-fn leave(desk: Desk, lock: Held, broken: bool) {
+fn leave(writer: WriterState, lock: HeldLock, broken: bool) {
     if broken {
         return;
     }
     // Not waited for: a busy file is tidied by whoever uses it last.
-    if let Err(error) = empty_log(&desk) {
+    if let Err(error) = empty_log(&writer) {
         tracing::debug!(%error, "the write-ahead log stays");
     }
-    drop(desk);
+    drop(writer);
     lock.remove();
 }
 
 /// Moves the write-ahead log into the file and leaves it empty, unless somebody still reads from it.
-fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
-    let is_busy: bool = desk
+fn empty_log(writer: &WriterState) -> rusqlite::Result<()> {
+    let is_busy: bool = writer
         .conn
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if is_busy {
@@ -274,13 +285,13 @@ fn empty_log(desk: &Desk) -> rusqlite::Result<()> {
 /// Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full channel
 /// could only block them.
 #[derive(Clone)]
-pub(super) struct Errands(Arc<Mutex<Option<Sender<AnyErrand>>>>);
+pub(super) struct JobSender(Arc<Mutex<Option<Sender<AnyJob>>>>);
 
-impl Errands {
-    /// Sends an errand. Where the writer is gone, it is dropped with its way back, and that is the answer.
-    pub(super) fn send(&self, errand: AnyErrand) {
-        if let Some(errands) = &*self.lock() {
-            drop(errands.send(errand));
+impl JobSender {
+    /// Sends a job. Where the writer is gone, it is dropped with its way back, and that is the answer.
+    pub(super) fn send(&self, job: AnyJob) {
+        if let Some(jobs) = &*self.lock() {
+            drop(jobs.send(job));
         }
     }
 
@@ -288,14 +299,14 @@ impl Errands {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Sender<AnyErrand>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Sender<AnyJob>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The writer at work; dropping this waits until everything sent is done.
 pub(super) struct WriterThread {
-    errands: Errands,
+    jobs: JobSender,
     thread: Option<JoinHandle<()>>,
     file: PathBuf,
     broken: Arc<Broken>,
@@ -303,16 +314,16 @@ pub(super) struct WriterThread {
 
 impl WriterThread {
     /// Starts it.
-    pub(super) fn start(desk: Desk, lock: Held) -> io::Result<Self> {
-        let file = desk.file.clone();
-        let (errands, waiting) = mpsc::channel();
+    pub(super) fn start(writer: WriterState, lock: HeldLock) -> io::Result<Self> {
+        let file = writer.file.clone();
+        let (jobs, waiting) = mpsc::channel();
         let broken = Arc::new(Broken::new());
         let told = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || serve(desk, &waiting, lock, &told))?;
+            .spawn(move || serve(writer, &waiting, lock, &told))?;
         Ok(Self {
-            errands: Errands(Arc::new(Mutex::new(Some(errands)))),
+            jobs: JobSender(Arc::new(Mutex::new(Some(jobs)))),
             thread: Some(thread),
             file,
             broken,
@@ -330,8 +341,8 @@ impl WriterThread {
     }
 
     /// Returns the way to it, which may outlast it.
-    pub(super) fn errands(&self) -> &Errands {
-        &self.errands
+    pub(super) fn jobs(&self) -> &JobSender {
+        &self.jobs
     }
 }
 
@@ -345,7 +356,7 @@ impl fmt::Debug for WriterThread {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        self.errands.close();
+        self.jobs.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -383,7 +394,7 @@ const STATES_LAST: SignedDuration = SignedDuration::from_mins(10);
 
 /// The writer's own things.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct WriterState {
     pub(super) conn: Connection,
     pub(super) file: PathBuf,
     pub(super) anchor: Anchor,
@@ -395,13 +406,13 @@ pub(super) struct Desk {
     pub(super) told: Timestamp,
 }
 
-impl Desk {
+impl WriterState {
     pub(super) fn append_rows(
         &mut self,
         run: RunKey,
         rows: &[NewRow],
         mark: &InputMark,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreFault> {
         journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)
     }
 
@@ -411,7 +422,7 @@ impl Desk {
         lane: LaneId,
         from: &LoadFrom,
         limit: usize,
-    ) -> Result<Vec<QueuedRow>, Fault> {
+    ) -> Result<Vec<QueuedRow>, StoreFault> {
         let mut rows = journal::load_rows(&self.conn, run, lane, from, limit)?;
         self.conflicts.refresh(&self.conn, &self.holds, run)?;
         // What was sent once is this run's to settle.
@@ -421,26 +432,34 @@ impl Desk {
         Ok(rows)
     }
 
-    pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, Fault> {
+    pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, StoreFault> {
         runs::create(&self.conn, self.holds.me(), run)
     }
 
-    pub(super) fn hold_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
+    pub(super) fn hold_run(
+        &mut self,
+        run: RunKey,
+        at: Timestamp,
+    ) -> Result<Granted<()>, StoreFault> {
         self.holds.take_in_hand(&self.conn, run, at)
     }
 
-    pub(super) fn let_run_go(&mut self, run: RunKey) -> Result<(), Fault> {
+    pub(super) fn let_run_go(&mut self, run: RunKey) -> Result<(), StoreFault> {
         self.holds.let_go(&self.conn, run)
     }
 
-    pub(super) fn reopen_run(&mut self, run: RunKey, at: Timestamp) -> Result<Granted<()>, Fault> {
+    pub(super) fn reopen_run(
+        &mut self,
+        run: RunKey,
+        at: Timestamp,
+    ) -> Result<Granted<()>, StoreFault> {
         if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
             return Ok(Err(refusal));
         }
         runs::go_on(&self.conn, run).map(Ok)
     }
 
-    pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, Fault> {
+    pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, StoreFault> {
         if let Err(refusal) = self.holds.must_be_free(&self.conn, run)? {
             return Ok(Err(refusal));
         }
@@ -448,7 +467,7 @@ impl Desk {
         runs::remove(&self.conn, run).map(Ok)
     }
 
-    pub(super) fn take(&mut self, take: &Take) -> Result<Taken, Fault> {
+    pub(super) fn take(&mut self, take: &Take) -> Result<Taken, StoreFault> {
         self.told = take.now.wall;
         let taken = self.ledger.take(&self.conn, take)?;
         if let (
@@ -471,7 +490,7 @@ impl Desk {
         Ok(taken)
     }
 
-    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), Fault> {
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), StoreFault> {
         let mut rest = records;
         while let Some((record, behind)) = rest.split_first() {
             rest = behind;
@@ -503,7 +522,7 @@ impl Desk {
         Ok(())
     }
 
-    fn write_one(&mut self, record: &Record) -> Result<(), Fault> {
+    fn write_one(&mut self, record: &Record) -> Result<(), StoreFault> {
         let conn = &self.conn;
         match record {
             Record::Replied {
@@ -584,7 +603,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, Fault> {
+    pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, StoreFault> {
         self.told = now.wall;
         let key = scopes::enter(&self.conn, scope)?;
         scopes::age_allowances(&self.conn, key, now.wall)?;
@@ -596,7 +615,7 @@ impl Desk {
         key: ScopeKey,
         windows: &Windows,
         now: Moment,
-    ) -> Result<ScopeUse, Fault> {
+    ) -> Result<ScopeUse, StoreFault> {
         self.told = now.wall;
         let calls = self.ledger.calls(&self.conn, key, windows, now)?;
         Ok(ScopeUse {
@@ -611,47 +630,47 @@ impl Desk {
 mod tests {
     use super::*;
 
-    struct Named(Turn);
+    struct Named(Priority);
 
-    impl Errand for Named {
-        fn turn(&self) -> Turn {
+    impl Job for Named {
+        fn priority(&self) -> Priority {
             self.0
         }
-        fn perform(&mut self, _desk: &mut Desk) -> Result<(), Fault> {
+        fn perform(&mut self, _desk: &mut WriterState) -> Result<(), StoreFault> {
             Ok(())
         }
         fn answer(self: Box<Self>, _ended: Result<(), StoreError>) {}
     }
 
-    fn sizes(group: &[AnyErrand]) -> Vec<Turn> {
-        group.iter().map(|errand| errand.turn()).collect()
+    fn sizes(group: &[AnyJob]) -> Vec<Priority> {
+        group.iter().map(|job| job.priority()).collect()
     }
 
     #[test]
     fn attempts_go_before_rows_and_rows_are_bounded() {
-        let mut waiting = Waiting::default();
-        for turn in [
-            Turn::Rows(600),
-            Turn::Attempt,
-            Turn::Rows(400),
-            Turn::Read,
-            Turn::Rows(1),
-            Turn::Attempt,
-            Turn::Rows(5_000),
+        let mut waiting = JobQueue::default();
+        for priority in [
+            Priority::Rows(600),
+            Priority::Attempt,
+            Priority::Rows(400),
+            Priority::Read,
+            Priority::Rows(1),
+            Priority::Attempt,
+            Priority::Rows(5_000),
         ] {
-            waiting.add(Box::new(Named(turn)));
+            waiting.add(Box::new(Named(priority)));
         }
         assert_eq!(
             sizes(&waiting.next_group()),
             [
-                Turn::Attempt,
-                Turn::Attempt,
-                Turn::Rows(600),
-                Turn::Rows(400)
+                Priority::Attempt,
+                Priority::Attempt,
+                Priority::Rows(600),
+                Priority::Rows(400)
             ]
         );
-        assert_eq!(sizes(&waiting.next_group()), [Turn::Rows(1)]);
-        assert_eq!(sizes(&waiting.next_group()), [Turn::Rows(5_000)]);
+        assert_eq!(sizes(&waiting.next_group()), [Priority::Rows(1)]);
+        assert_eq!(sizes(&waiting.next_group()), [Priority::Rows(5_000)]);
         assert!(waiting.next_group().is_empty() && !waiting.is_empty());
     }
 }

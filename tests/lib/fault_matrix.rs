@@ -320,16 +320,16 @@ fn a_429_is_waited_out_and_costs_no_row_whatever_it_hints() {
             let throttled = |event: &&RunEvent| matches!(event, RunEvent::Throttled { .. });
             let told: Vec<_> = played.events.iter().filter(throttled).collect();
             assert_eq!(told.len(), 3, "{storm}: {told:?}");
-            let unforeseen = |event: &&&RunEvent| {
+            let unexpected = |event: &&&RunEvent| {
                 matches!(
                     event,
                     RunEvent::Throttled {
-                        unforeseen: true,
+                        unexpected: true,
                         ..
                     }
                 )
             };
-            assert_eq!(told.iter().filter(unforeseen).count(), 1, "said once");
+            assert_eq!(told.iter().filter(unexpected).count(), 1, "said once");
             assert_eq!(played.counts()[&Cancelled], 20, "{storm}");
             assert_eq!(played.end.tally.throttled, 3, "{storm}");
             assert_eq!(played.end.tally.cancels, 23, "{storm}");

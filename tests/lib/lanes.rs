@@ -149,23 +149,27 @@ impl Play {
                 lane,
                 expires_at: None,
             }),
-            Effect::Take { lane, ticket, .. } => {
+            Effect::Take {
+                lane, call_token, ..
+            } => {
                 self.calls += 1;
                 let taken = Taken::Go(CallId(self.calls));
                 self.step(Event::Taken {
                     lane,
-                    ticket,
+                    call_token,
                     taken,
                 });
             }
-            Effect::Post { lane, ticket, .. } => {
+            Effect::Post {
+                lane, call_token, ..
+            } => {
                 self.open += 1;
                 self.most_open = self.most_open.max(self.open);
                 self.open -= 1;
                 let reply = self.reply(lane);
                 self.step(Event::Replied {
                     lane,
-                    ticket,
+                    call_token,
                     reply,
                 });
             }

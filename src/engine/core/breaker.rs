@@ -20,11 +20,11 @@ pub(super) struct Breaker {
     /// Raised whenever calls are held back anew. A call carries that of its time; what left before tells nothing new.
     generation: u32,
     faults_in_row: u32,
-    state: State,
+    state: BreakerState,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum BreakerState {
     Closed,
     /// The service is down: one call may leave at `until`, after so many before it.
     Open {
@@ -49,7 +49,7 @@ impl Breaker {
             bound,
             generation: 0,
             faults_in_row: 0,
-            state: State::Closed,
+            state: BreakerState::Closed,
         }
     }
 
@@ -59,24 +59,24 @@ impl Breaker {
     /// Returns when it may; nothing where an answer that is on its way decides.
     pub(super) fn admit(&self, now: Uptime) -> Result<(), Option<Uptime>> {
         match self.state {
-            State::Open { until, probing, .. } => match probing {
+            BreakerState::Open { until, probing, .. } => match probing {
                 Some(_) => Err(None),
                 None if until > now => Err(Some(until)),
                 None => Ok(()),
             },
-            State::HalfOpen {
+            BreakerState::HalfOpen {
                 width, out, good, ..
             } if out + good >= width => Err(None),
-            State::Closed | State::HalfOpen { .. } => Ok(()),
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => Ok(()),
         }
     }
 
     /// A call is about to leave. Returns the generation that it carries.
     pub(super) fn leaves(&mut self, now: Uptime) -> u32 {
         match &mut self.state {
-            State::Closed => {}
-            State::Open { probing, .. } => *probing = Some(now),
-            State::HalfOpen { out, .. } => *out += 1,
+            BreakerState::Closed => {}
+            BreakerState::Open { probing, .. } => *probing = Some(now),
+            BreakerState::HalfOpen { out, .. } => *out += 1,
         }
         self.generation
     }
@@ -87,9 +87,9 @@ impl Breaker {
             return;
         }
         match &mut self.state {
-            State::Closed => {}
-            State::Open { probing, .. } => *probing = None,
-            State::HalfOpen { out, .. } => *out = out.saturating_sub(1),
+            BreakerState::Closed => {}
+            BreakerState::Open { probing, .. } => *probing = None,
+            BreakerState::HalfOpen { out, .. } => *out = out.saturating_sub(1),
         }
     }
 
@@ -98,11 +98,11 @@ impl Breaker {
         self.faults_in_row = 0;
         let is_present = self.is_present(generation);
         match &mut self.state {
-            State::Open { .. } => {
+            BreakerState::Open { .. } => {
                 self.half_open(0);
                 return true;
             }
-            State::HalfOpen {
+            BreakerState::HalfOpen {
                 width, out, good, ..
             } if is_present => {
                 *out = out.saturating_sub(1);
@@ -110,11 +110,11 @@ impl Breaker {
                 if *good >= *width {
                     (*width, *good) = (*width * 2, 0);
                     if *width >= self.bound {
-                        self.state = State::Closed;
+                        self.state = BreakerState::Closed;
                     }
                 }
             }
-            State::Closed | State::HalfOpen { .. } => {}
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => {}
         }
         false
     }
@@ -132,7 +132,7 @@ impl Breaker {
             return None;
         }
         let (probes, from) = match self.state {
-            State::Closed => {
+            BreakerState::Closed => {
                 self.faults_in_row += 1;
                 if self.faults_in_row < FAULTS {
                     return None;
@@ -140,16 +140,16 @@ impl Breaker {
                 (0, now)
             }
             // From its leaving, so that a probe that hangs does not lengthen the pause.
-            State::Open {
+            BreakerState::Open {
                 probes, probing, ..
             } => (probes, probing?),
-            State::HalfOpen { probes, .. } => (probes, now),
+            BreakerState::HalfOpen { probes, .. } => (probes, now),
         };
-        if !matches!(self.state, State::Open { .. }) {
+        if !matches!(self.state, BreakerState::Open { .. }) {
             self.generation = self.generation.wrapping_add(1);
         }
         let until = from.after(pause(probes)).max(now);
-        self.state = State::Open {
+        self.state = BreakerState::Open {
             until,
             probes: probes.saturating_add(1),
             probing: None,
@@ -160,25 +160,25 @@ impl Breaker {
     /// The service asked for a cooldown: what comes after it begins with one call.
     pub(super) fn cooled_down(&mut self) {
         match &mut self.state {
-            State::Open { probing, .. } => *probing = None,
-            State::HalfOpen { probes, .. } => {
+            BreakerState::Open { probing, .. } => *probing = None,
+            BreakerState::HalfOpen { probes, .. } => {
                 let probes = *probes;
                 self.half_open(probes);
             }
-            State::Closed => self.half_open(0),
+            BreakerState::Closed => self.half_open(0),
         }
     }
 
     fn half_open(&mut self, probes: u32) {
         self.generation = self.generation.wrapping_add(1);
-        self.state = State::HalfOpen {
+        self.state = BreakerState::HalfOpen {
             width: 1,
             out: 0,
             good: 0,
             probes,
         };
         if self.bound <= 1 {
-            self.state = State::Closed;
+            self.state = BreakerState::Closed;
         }
     }
 
@@ -189,7 +189,7 @@ impl Breaker {
 
     /// Returns whether the service is down.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+        matches!(self.state, BreakerState::Open { .. })
     }
 }
 

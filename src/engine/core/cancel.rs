@@ -9,15 +9,15 @@ use crate::model::{
 };
 use crate::quota::Window;
 use crate::retry::{
-    CancelVerdict, Doubt, Fate, MAX_STRANGE_404S, RecordVerdict, backoff, judge_cancel,
+    CancelVerdict, Fate, MAX_STRANGE_404S, RecordVerdict, RereadReason, backoff, judge_cancel,
     judge_record, judge_throttle, probe_pause, wait_of,
 };
 use crate::store::{AttemptReply, Record, RunKey};
 
-use super::event::{RunEvent, StopReason, Ticket};
-use super::lane::{Errand, Flight, Lane, Reading};
+use super::event::{CallToken, RunEvent, StopReason};
+use super::lane::{CallKind, InFlight, Lane, Reading};
+use super::reasons;
 use super::row::Row;
-use super::words;
 
 /// So many identical refusals without a success stop the run.
 const SAME_REFUSALS: u32 = 10;
@@ -30,16 +30,16 @@ const KEEPS_ITS_TURN: u32 = 2;
 
 impl Lane {
     /// A cancel came back.
-    pub(super) fn replied(&mut self, now: Moment, ticket: Ticket, reply: &CancelReply) {
-        let Some(flight) = self.flights.remove(&ticket) else {
+    pub(super) fn replied(&mut self, now: Moment, call_token: CallToken, reply: &CancelReply) {
+        let Some(flight) = self.calls.remove(&call_token) else {
             return;
         };
-        let (Errand::Cancel(number), Some(call)) = (&flight.errand, flight.call) else {
+        let (CallKind::Cancel(number), Some(call)) = (&flight.kind, flight.call) else {
             return;
         };
         let number = *number;
-        let is_news = self.cancel.breaker.is_present(flight.generation);
-        self.hear(now, &flight, reply);
+        let is_current = self.cancel.breaker.is_present(flight.generation);
+        self.on_response(now, &flight, reply);
         let verdict = judge_cancel(reply);
         if verdict == CancelVerdict::NoAttempt {
             self.records.push(Record::Withdrawn { call });
@@ -69,7 +69,7 @@ impl Lane {
             ended,
             row,
         });
-        self.obey(now, number, &flight, is_news, verdict);
+        self.apply(now, number, &flight, is_current, verdict);
     }
 
     /// No byte of a cancel left: its slot is free, and it was no attempt.
@@ -90,7 +90,7 @@ impl Lane {
             self.queue.push_head(number);
         } else {
             // It may be this row's own fault: others get their turn.
-            let wait = backoff(&self.settings.retry, row.never_left, &mut self.dice);
+            let wait = backoff(&self.settings.retry, row.never_left, &mut self.rng);
             self.queue.push_retry(now.uptime.after(wait), number);
         }
     }
@@ -105,7 +105,7 @@ impl Lane {
     }
 
     /// Takes in what any answer says about the service, before anything is said about a row.
-    pub(super) fn hear<T>(&mut self, now: Moment, flight: &Flight, reply: &Reply<T>) {
+    pub(super) fn on_response<T>(&mut self, now: Moment, flight: &InFlight, reply: &Reply<T>) {
         let (proper, kind) = (reply.is_proper(), &reply.kind);
         self.gate(flight.destination)
             .ended(flight.generation, proper);
@@ -128,7 +128,7 @@ impl Lane {
             breaker.told_nothing(flight.generation);
             return;
         }
-        let what = words::of_fault(reply);
+        let what = reasons::of_fault(reply);
         let mut retry = self.settings.retry;
         if !self.answered {
             // Nobody waits for long for a service that was never heard, so it is tried often.
@@ -139,7 +139,7 @@ impl Lane {
             Destination::Get => &mut self.get,
             Destination::List => &mut self.list,
         };
-        let pause = |probes| probe_pause(&retry, probes, &mut self.dice);
+        let pause = |probes| probe_pause(&retry, probes, &mut self.rng);
         if let Some(until) = gate.breaker.failed(now.uptime, flight.generation, pause) {
             self.tell.push(RunEvent::Down {
                 reads: !is_cancel,
@@ -150,7 +150,7 @@ impl Lane {
         self.last_fault = what;
         match kind {
             ReplyKind::NoSuchHost(host) if !was_answered => {
-                self.stop(StopReason::Unreachable(words::of_unknown_host(host)));
+                self.stop(StopReason::Unreachable(reasons::of_unknown_host(host)));
             }
             ReplyKind::NoSuchAddress(address) if self.proper_answers == 0 => {
                 self.strange_404s += 1;
@@ -166,12 +166,12 @@ impl Lane {
         self.get.breaker.is_open() || self.list.breaker.is_open()
     }
 
-    fn obey(
+    fn apply(
         &mut self,
         now: Moment,
         number: RowNumber,
-        flight: &Flight,
-        is_news: bool,
+        flight: &InFlight,
+        is_current: bool,
         verdict: CancelVerdict,
     ) {
         match verdict {
@@ -198,7 +198,9 @@ impl Lane {
                 }
                 self.accepted(now, number);
             }
-            CancelVerdict::LookFirst(doubt, record) => self.doubt(now, number, doubt, record),
+            CancelVerdict::RereadFirst(doubt, record) => {
+                self.reread_first(now, number, doubt, record);
+            }
             CancelVerdict::Fault(_, wait) => {
                 let cancel_answers = self.cancel_answers;
                 let Some(row) = self.rows.get_mut(&number) else {
@@ -208,7 +210,7 @@ impl Lane {
                 let own = backoff(
                     &self.settings.retry,
                     as_count(row.faults.len()),
-                    &mut self.dice,
+                    &mut self.rng,
                 );
                 let asked = wait
                     .map(|hint| wait_of(now, hint))
@@ -217,7 +219,7 @@ impl Lane {
                 self.route(now, number, now.uptime.after(own.max(asked)));
             }
             CancelVerdict::Throttled(throttle) => {
-                self.throttled(now, flight.destination, throttle, is_news);
+                self.throttled(now, flight.destination, throttle, is_current);
                 self.queue.push_head(number);
             }
             CancelVerdict::SignInAgain => self.sign_in_again(number, flight),
@@ -226,7 +228,7 @@ impl Lane {
         }
     }
 
-    fn sign_in_again(&mut self, number: RowNumber, flight: &Flight) {
+    fn sign_in_again(&mut self, number: RowNumber, flight: &InFlight) {
         self.queue.push_head(number);
         let Some(row) = self.rows.get_mut(&number) else {
             return;
@@ -253,20 +255,20 @@ impl Lane {
         }
     }
 
-    fn doubt(
+    fn reread_first(
         &mut self,
         now: Moment,
         number: RowNumber,
-        doubt: Doubt,
+        doubt: RereadReason,
         record: Option<Box<crate::model::MachineAction>>,
     ) {
-        self.found_any |= doubt != Doubt::Missing;
+        self.found_any |= doubt != RereadReason::NotFound;
         let again = self.settings.retry.missing_again;
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
         let action_type = row.action_type.clone();
-        row.doubt = Some(doubt);
+        row.reread = Some(doubt);
         if let Some(record) = record {
             row.was_accepted = true;
             row.see(record);
@@ -276,12 +278,12 @@ impl Lane {
             self.resolve_unreadable(now, number);
             return;
         }
-        let due = if doubt == Doubt::Missing {
+        let due = if doubt == RereadReason::NotFound {
             now.uptime.after(again)
         } else {
             now.uptime
         };
-        self.looks.insert((due, number));
+        self.rereads.insert((due, number));
     }
 
     fn forbidden(&mut self, now: Moment, number: RowNumber) {
@@ -293,13 +295,13 @@ impl Lane {
         let why = row.last_words.clone();
         let in_doubt = row.fate_unknown;
         if in_doubt {
-            row.doubt = Some(Doubt::Refused);
+            row.reread = Some(RereadReason::Refused);
         }
         self.type_refused(now, number, why);
         match (in_doubt, self.reading) {
             (false, _) => self.settle_refused(now, number),
             (true, Reading::Forbidden) => self.resolve_unreadable(now, number),
-            (true, _) => drop(self.looks.insert((now.uptime, number))),
+            (true, _) => drop(self.rereads.insert((now.uptime, number))),
         }
     }
 
@@ -329,17 +331,17 @@ impl Lane {
         now: Moment,
         destination: Destination,
         throttle: Throttle,
-        is_news: bool,
+        is_current: bool,
     ) {
         self.tally.throttled += 1;
         let gate = self.gate(destination);
         // The calls of one burst are refused together: that is one refusal.
-        if is_news || gate.throttles == 0 {
+        if is_current || gate.throttles == 0 {
             gate.throttles = gate.throttles.saturating_add(1);
         }
-        let unforeseen = !std::mem::replace(&mut gate.throttle_told, true);
+        let unexpected = !std::mem::replace(&mut gate.throttle_told, true);
         let (throttles, scope) = (gate.throttles, gate.scope);
-        let own = backoff(&self.settings.retry, throttles, &mut self.dice);
+        let own = backoff(&self.settings.retry, throttles, &mut self.rng);
         let counted = adoptable(&throttle);
         let limit_ignored = throttle.allowance.is_some() && counted.is_none();
         let believed = Throttle {
@@ -357,7 +359,7 @@ impl Lane {
         let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
         let gate = self.gate(destination);
         // A smaller allowance explains the refusal, and the windows keep to it from now on.
-        if is_news && !is_adopted {
+        if is_current && !is_adopted {
             gate.learn_pace(counted);
         }
         let until = verdict.until.max(now.uptime.after(gate.pacer.rest()));
@@ -366,13 +368,13 @@ impl Lane {
                 scope,
                 until,
                 wall: now.wall_at(until),
-                cause: words::of_throttle(&throttle),
+                cause: reasons::of_throttle(&throttle),
             });
         }
         self.tell.push(RunEvent::Throttled {
             destination,
             until,
-            unforeseen,
+            unexpected,
             hint_ignored: verdict.hint_ignored,
             limit_ignored,
         });
@@ -416,8 +418,8 @@ impl Lane {
 /// Takes in what a reply says about its row.
 fn take_in(row: &mut Row, reply: &CancelReply, verdict: &CancelVerdict) {
     row.never_left = 0;
-    row.last_words = words::of_reply(reply);
-    row.refusal = words::refusal(reply);
+    row.last_words = reasons::of_reply(reply);
+    row.refusal = reasons::refusal(reply);
     match verdict {
         CancelVerdict::Fault(Fate::Unknown, _) => {
             row.fate_unknown = true;
@@ -435,7 +437,7 @@ fn answer_of(run: RunKey, number: RowNumber, row: &Row, reply: &CancelReply) -> 
         run,
         row: number,
         number: row.attempts,
-        class: words::class(&reply.kind).to_owned(),
+        class: reasons::class(&reply.kind).to_owned(),
         http_status: reply.http_status,
         error_code: (!error.code.is_empty()).then_some(error.code),
         correlation_id: error.correlation_id,

@@ -14,7 +14,7 @@ use crate::store::LoadFrom;
 
 use super::event::{Effect, RunEvent, StopReason};
 use super::lane::{Lane, Loading};
-use super::words;
+use super::reasons;
 
 /// So many 403s in a row put a type in question.
 const IN_A_ROW: u32 = 10;
@@ -95,8 +95,8 @@ impl Lane {
                 record.status = if self.refreshed_after_403 == Some(self.token_number) {
                     TypeStatus::Sampling(Sample::default())
                 } else {
-                    self.care.renew_at = Some(now.uptime);
-                    self.care.again_at = None;
+                    self.expiry.renew_at = Some(now.uptime);
+                    self.expiry.again_at = None;
                     TypeStatus::Refreshing
                 };
             }
@@ -184,10 +184,10 @@ impl Lane {
             return;
         }
         for (key, why) in denied {
-            let action_type = words::of_type(key.as_ref()).to_owned();
+            let action_type = reasons::of_type(key.as_ref()).to_owned();
             self.tell.push(RunEvent::TypeForbidden { action_type });
             if names_no_role(&why) {
-                let reason = words::of_denied(key.as_ref(), &why);
+                let reason = reasons::of_denied(key.as_ref(), &why);
                 self.stop(StopReason::AllForbidden(reason));
             }
         }
@@ -203,7 +203,7 @@ impl Lane {
             }
         }
         let rows = &self.rows;
-        self.looks.retain(|(_, number)| rows.contains_key(number));
+        self.rereads.retain(|(_, number)| rows.contains_key(number));
         self.in_question.retain(|number| rows.contains_key(number));
         self.queue.retain(|number| rows.contains_key(&number));
     }
@@ -219,7 +219,7 @@ impl Lane {
         let reason = match self.types.get_mut(&key) {
             Some(record) if record.is_denied() => {
                 record.deferred += 1;
-                words::of_denied(key.as_ref(), &record.why)
+                reasons::of_denied(key.as_ref(), &record.why)
             }
             None if key.is_none() && are_all_denied => {
                 self.deferred_unknown += 1;
@@ -251,7 +251,7 @@ impl Lane {
     pub(super) fn why_denied(&self) -> Option<String> {
         let mut denied = self.types.iter().filter(|(_, record)| record.is_denied());
         let (key, record) = denied.next()?;
-        Some(words::of_denied(key.as_ref(), &record.why))
+        Some(reasons::of_denied(key.as_ref(), &record.why))
     }
 
     /// Returns whether rows were left for later that may be sent now.
@@ -266,8 +266,8 @@ impl Lane {
         let denied = self.types.iter().filter(|(_, record)| record.deferred > 0);
         denied
             .map(|(key, record)| {
-                let why = words::of_denied(key.as_ref(), &record.why);
-                format!("{} not sent: {why}", words::rows(record.deferred))
+                let why = reasons::of_denied(key.as_ref(), &record.why);
+                format!("{} not sent: {why}", reasons::rows(record.deferred))
             })
             .collect()
     }

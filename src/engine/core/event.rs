@@ -15,7 +15,7 @@ use super::gate::WaitCause;
 
 /// Names one call from the question to the ledger until its answer is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+pub struct CallToken(pub u64);
 
 /// Something that happened outside the core.
 #[derive(Debug)]
@@ -57,19 +57,19 @@ pub enum Event {
     },
     Taken {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         taken: Taken,
     },
     /// A cancel was answered, or ended without an answer.
     Replied {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         reply: CancelReply,
     },
     /// A read was answered, or ended without an answer.
     Read {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         reply: ReadReply,
     },
     Stop(StopReason),
@@ -89,20 +89,20 @@ pub enum Effect {
     /// Ask the ledger for a slot; for a cancel the same transaction journals the attempt.
     Take {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         take: Take,
     },
     /// Send a cancel. Its slot is taken and its attempt is journaled.
     Post {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         id: ActionId,
         comment: Arc<str>,
     },
     /// Read records: one by its own address, several by a filter.
     Read {
         lane: LaneId,
-        ticket: Ticket,
+        call_token: CallToken,
         /// Where the slot was taken: the address of one record, or the list.
         destination: Destination,
         ids: Vec<ActionId>,
@@ -194,7 +194,7 @@ pub enum RunEvent {
         /// Nothing leaves before this.
         until: Uptime,
         /// Whether this is the first time although our ledger had room.
-        unforeseen: bool,
+        unexpected: bool,
         /// Whether a hint was too long to be believed.
         hint_ignored: bool,
         /// Whether it named a limit that cannot be believed.

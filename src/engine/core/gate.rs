@@ -37,7 +37,7 @@ pub enum WaitCause {
 
 /// When to ask again; `None` where an answer that is on its way decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
+pub(super) struct GateWait {
     pub(super) until: Option<Uptime>,
     pub(super) cause: WaitCause,
 }
@@ -103,8 +103,8 @@ impl Gate {
     }
 
     /// Says whether the ledger may be asked for a slot now. The pacer is not asked: its answer would spend a cell.
-    pub(super) fn look(&self, now: Uptime) -> Result<(), Wait> {
-        self.breaker.admit(now).map_err(|until| Wait {
+    pub(super) fn look(&self, now: Uptime) -> Result<(), GateWait> {
+        self.breaker.admit(now).map_err(|until| GateWait {
             until,
             cause: if self.breaker.is_open() {
                 WaitCause::Outage
@@ -113,20 +113,20 @@ impl Gate {
             },
         })?;
         if self.cooldown > now {
-            return Err(Wait {
+            return Err(GateWait {
                 until: Some(self.cooldown),
                 cause: WaitCause::Cooldown,
             });
         }
         if self.not_before > now {
-            return Err(Wait {
+            return Err(GateWait {
                 until: Some(self.not_before),
                 cause: WaitCause::Window,
             });
         }
         let under_way = self.asking + self.in_flight;
         if under_way >= self.concurrency || self.asking >= self.width {
-            return Err(Wait {
+            return Err(GateWait {
                 until: None,
                 cause: WaitCause::Window,
             });
@@ -135,9 +135,9 @@ impl Gate {
     }
 
     /// Takes the pacer's cell and opens a question to the ledger. Returns the generation of the call.
-    pub(super) fn ask(&mut self, now: Uptime) -> Result<u32, Wait> {
+    pub(super) fn ask(&mut self, now: Uptime) -> Result<u32, GateWait> {
         self.look(now)?;
-        self.pacer.check(now).map_err(|until| Wait {
+        self.pacer.check(now).map_err(|until| GateWait {
             until: Some(until),
             cause: WaitCause::Pace,
         })?;

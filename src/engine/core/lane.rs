@@ -11,17 +11,17 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use crate::model::{ActionType, Destination, LaneId, Moment, Outcome, RowNumber, RunId, Uptime};
-use crate::retry::Doubt;
+use crate::retry::RereadReason;
 use crate::store::{CallId, LoadFrom, Phase, QueuedRow, Record};
 
 use super::denied_types::TypeRecord;
-use super::event::{Effect, RunEvent, StopReason, Ticket, Waiting};
-use super::gate::{Gate, Wait, WaitCause};
+use super::event::{CallToken, Effect, RunEvent, StopReason, Waiting};
+use super::gate::{Gate, GateWait, WaitCause};
+use super::reasons;
 use super::row::Row;
 use super::run::Share;
 use super::settings::{CoreSettings, LaneSettings, Tally};
-use super::token::TokenCare;
-use super::words;
+use super::token::TokenExpiry;
 
 /// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
 pub(super) const LOOKAHEAD: usize = 256;
@@ -38,17 +38,17 @@ const LONGEST_STEP: Duration = Duration::from_secs(60);
 
 /// What a call that is under way is for.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(super) enum CallKind {
     /// To cancel this row's action.
     Cancel(RowNumber),
     /// To look at these rows' records.
-    Look(Vec<RowNumber>),
+    Reread(Vec<RowNumber>),
 }
 
 /// A call from the question to the ledger until its answer is judged.
 #[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) errand: Errand,
+pub(super) struct InFlight {
+    pub(super) kind: CallKind,
     pub(super) destination: Destination,
     pub(super) call: Option<CallId>,
     pub(super) token: u32,
@@ -88,7 +88,7 @@ pub(super) enum Loading {
 pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) settings: Arc<CoreSettings>,
-    pub(super) dice: SmallRng,
+    pub(super) rng: SmallRng,
     pub(super) cancel: Gate,
     pub(super) get: Gate,
     pub(super) list: Gate,
@@ -97,7 +97,7 @@ pub(super) struct Lane {
     /// Rows that wait until it is known whether their type is denied.
     pub(super) in_question: Vec<RowNumber>,
     /// Rows whose record must be looked at, by when.
-    pub(super) looks: BTreeSet<(Uptime, RowNumber)>,
+    pub(super) rereads: BTreeSet<(Uptime, RowNumber)>,
     /// Rows whose record is to be read before they are sent, in input order.
     pub(super) unread: BTreeSet<RowNumber>,
     /// Since when there are any.
@@ -106,10 +106,10 @@ pub(super) struct Lane {
     /// Since when reads that left have brought no proper answer.
     pub(super) reads_since: Option<Uptime>,
     pub(super) reads_are_slow: bool,
-    pub(super) flights: HashMap<Ticket, Flight>,
+    pub(super) calls: HashMap<CallToken, InFlight>,
     next_ticket: u64,
     pub(super) token: TokenState,
-    pub(super) care: TokenCare,
+    pub(super) expiry: TokenExpiry,
     /// Counts tokens, so that an old one's 401 is told from a new one's.
     pub(super) token_number: u32,
     /// Whether a token was refused and nothing good came since.
@@ -174,27 +174,27 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(id: LaneId, settings: Arc<CoreSettings>, lane: LaneSettings) -> Self {
-        let dice = SmallRng::seed_from_u64(settings.seed.wrapping_add(u64::from(id.0)));
+        let rng = SmallRng::seed_from_u64(settings.seed.wrapping_add(u64::from(id.0)));
         Self {
             id,
             settings,
-            dice,
+            rng,
             cancel: Gate::new(lane.cancel),
             get: Gate::new(lane.get),
             list: Gate::new(lane.list),
             rows: HashMap::new(),
             queue: Queue::default(),
             in_question: Vec::new(),
-            looks: BTreeSet::new(),
+            rereads: BTreeSet::new(),
             unread: BTreeSet::new(),
             unread_since: None,
             has_read_a_batch: false,
             reads_since: None,
             reads_are_slow: false,
-            flights: HashMap::new(),
+            calls: HashMap::new(),
             next_ticket: 0,
             token: TokenState::Absent,
-            care: TokenCare::default(),
+            expiry: TokenExpiry::default(),
             token_number: 0,
             token_doubted: false,
             reading: Reading::Untried,
@@ -293,8 +293,8 @@ impl Lane {
                 .for_row(row.context.comment.as_deref()),
         };
         let in_doubt = match row.phase {
-            Phase::Unknown | Phase::Sent => Some(Doubt::Fate),
-            Phase::Accepted => Some(Doubt::Effect),
+            Phase::Unknown | Phase::Sent => Some(RereadReason::UnknownResult),
+            Phase::Accepted => Some(RereadReason::Verify),
             Phase::Fresh | Phase::Again => None,
         };
         // A later pass comes after whatever else was at work on the action.
@@ -303,7 +303,7 @@ impl Lane {
             .filter(|&at| at <= now.wall && self.pass == 0)
             .map(|at| now.uptime_at(at));
         let mut row = Row::new(row, comment);
-        row.doubt = in_doubt;
+        row.reread = in_doubt;
         row.state_at = state_at;
         row.watch = self
             .settings
@@ -318,7 +318,7 @@ impl Lane {
             return false;
         }
         if in_doubt.is_some() {
-            self.looks.insert((now.uptime, number));
+            self.rereads.insert((now.uptime, number));
         } else {
             self.admit(now, number);
         }
@@ -328,7 +328,7 @@ impl Lane {
     /// Leaves a row for later on whose action another run is working.
     pub(super) fn defer_in_progress(&mut self, number: RowNumber, run: RunId) {
         *self.in_progress.entry(run).or_default() += 1;
-        self.defer(number, words::of_in_progress(run));
+        self.defer(number, reasons::of_in_progress(run));
     }
 
     /// Leaves a row in the journal, unsettled: it is loaded again in a later pass, or by whoever resumes the run.
@@ -374,7 +374,7 @@ impl Lane {
     pub(super) fn say_deferred(&self) -> Option<String> {
         let runs = self.in_progress.iter();
         let mut parts: Vec<_> = runs
-            .map(|(run, &count)| format!("{} in progress in run {run}", words::rows(count)))
+            .map(|(run, &count)| format!("{} in progress in run {run}", reasons::rows(count)))
             .collect();
         parts.extend(self.say_denied());
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -412,13 +412,13 @@ impl Lane {
             && self.loaded >= self.appended
             && self.loading.is_none()
             && self.rows.is_empty()
-            && self.flights.is_empty()
+            && self.calls.is_empty()
     }
 
     /// Returns whether a row's cancel is on the wire or at the ledger.
     pub(super) fn is_under_way(&self, number: RowNumber) -> bool {
-        let mut flights = self.flights.values();
-        flights.any(|flight| matches!(flight.errand, Errand::Cancel(row) if row == number))
+        let mut calls = self.calls.values();
+        calls.any(|flight| matches!(flight.kind, CallKind::Cancel(row) if row == number))
     }
 
     /// Returns whether no open row can still tell one row's faults from the service's: all have had their share.
@@ -431,7 +431,7 @@ impl Lane {
 
     /// Returns whether nothing is on the wire, at the ledger or on its way from the journal.
     pub(super) fn is_drained(&self) -> bool {
-        self.flights.is_empty() && self.loading.is_none()
+        self.calls.is_empty() && self.loading.is_none()
     }
 
     pub(super) fn gate(&mut self, destination: Destination) -> &mut Gate {
@@ -442,9 +442,9 @@ impl Lane {
         }
     }
 
-    pub(super) fn new_ticket(&mut self) -> Ticket {
+    pub(super) fn new_ticket(&mut self) -> CallToken {
         self.next_ticket += 1;
-        Ticket(self.next_ticket)
+        CallToken(self.next_ticket)
     }
 
     /// Writes down what one event led to.
@@ -463,8 +463,8 @@ impl Lane {
         }
     }
 
-    /// Remembers that something has to wait, so that the shell wakes us then.
-    pub(super) fn note_wait(&mut self, wait: Wait) {
+    /// Remembers that something has to wait, so that the runner wakes us then.
+    pub(super) fn note_wait(&mut self, wait: GateWait) {
         if let Some(until) = wait.until {
             self.wake_at(until);
             self.waiting.get_or_insert(Waiting {
@@ -474,7 +474,7 @@ impl Lane {
         }
     }
 
-    /// Sees to it that the shell wakes us at `at` at the latest.
+    /// Sees to it that the runner wakes us at `at` at the latest.
     pub(super) fn wake_at(&mut self, at: Uptime) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
@@ -498,7 +498,7 @@ impl Lane {
                     | WaitCause::ReadCooldown
             )
         );
-        if self.rows.is_empty() || (skipped && self.flights.is_empty()) {
+        if self.rows.is_empty() || (skipped && self.calls.is_empty()) {
             return;
         }
         self.stuck += passed;

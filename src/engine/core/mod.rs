@@ -1,7 +1,7 @@
 //! The core: `step(now, event)` returns the effects to perform. Synchronous, holding no handle, reading no clock.
 //!
 //! That is what makes the hard cases testable: a simulation drives it in virtual time with a model of the service and
-//! a model of the store. The shell performs the same effects on the real ones.
+//! a model of the store. The runner performs the same effects on the real ones.
 //!
 //! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
 //! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
@@ -9,20 +9,20 @@
 mod breaker;
 mod cancel;
 mod denied_types;
+mod dispatch;
 mod event;
 mod gate;
 mod lane;
-mod look;
+mod precheck;
+pub(in crate::engine) mod reasons;
+mod reread;
 mod row;
 mod run;
-mod send;
 mod settings;
 mod settle;
 mod token;
-mod triage;
-pub(in crate::engine) mod words;
 
-pub use event::{Effect, Event, RunEvent, StopReason, Ticket, Waiting};
+pub use event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
 pub use gate::{GateSettings, WaitCause};
 pub use run::{Core, LaneView};
 pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures, Tally};

@@ -8,7 +8,7 @@ use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Outcome, RowContext, Settlement,
     Uptime,
 };
-use crate::retry::{Doubt, History};
+use crate::retry::{History, RereadReason};
 use crate::store::{Phase, QueuedRow};
 
 /// What the lane had heard when a read of a row failed.
@@ -58,7 +58,7 @@ pub(super) struct Row {
     pub(super) fate_was_unknown: bool,
     pub(super) was_forbidden: bool,
     /// Why the record must be looked at, while it must.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) reread: Option<RereadReason>,
     /// For each transient fault of its cancels, how many cancels of the lane had been answered properly by then.
     pub(super) faults: Vec<u64>,
     /// The transient faults of its reads since the last record.
@@ -98,7 +98,7 @@ impl Row {
             fate_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
             fate_was_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
             was_forbidden: false,
-            doubt: None,
+            reread: None,
             faults: Vec::new(),
             read_faults: Vec::new(),
             is_unreadable: false,

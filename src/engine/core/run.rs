@@ -113,23 +113,23 @@ impl Core {
             }
             Event::Taken {
                 lane,
-                ticket,
+                call_token,
                 taken,
             } => {
-                self.with(lane, |lane| lane.taken(now, ticket, taken, out));
+                self.with(lane, |lane| lane.taken(now, call_token, taken, out));
             }
             Event::Replied {
                 lane,
-                ticket,
+                call_token,
                 reply,
             } => {
-                self.with(lane, |lane| lane.replied(now, ticket, &reply));
+                self.with(lane, |lane| lane.replied(now, call_token, &reply));
             }
             Event::Read {
                 lane,
-                ticket,
+                call_token,
                 reply,
-            } => self.with(lane, |lane| lane.read(now, ticket, reply)),
+            } => self.with(lane, |lane| lane.read(now, call_token, reply)),
         }
     }
 
@@ -162,13 +162,13 @@ impl Core {
     fn serve(&mut self, place: usize, now: Moment, room: usize, out: &mut Vec<Effect>) {
         let lane = &mut self.lanes[place];
         lane.flush(out);
-        self.open = self.open - lane.share.counted + lane.flights.len();
+        self.open = self.open - lane.share.counted + lane.calls.len();
         lane.share.room = self.most.saturating_sub(self.open).min(room);
         lane.share.is_crowded = false;
-        self.open -= lane.flights.len();
-        lane.pump(now, out);
-        lane.share.counted = lane.flights.len();
-        self.open += lane.flights.len();
+        self.open -= lane.calls.len();
+        lane.poll(now, out);
+        lane.share.counted = lane.calls.len();
+        self.open += lane.calls.len();
         if lane.share.is_crowded && !lane.share.is_queued {
             lane.share.is_queued = true;
             self.crowded.push_back(place);

@@ -71,7 +71,7 @@ pub struct CoreSettings {
     /// How long the run may go on without any row ending, not counting time in which the quota holds everything back.
     pub give_up_after: Duration,
     pub max_failures: Option<MaxFailures>,
-    /// Where the dice start.
+    /// The seed of all chance.
     pub seed: u64,
 }
 

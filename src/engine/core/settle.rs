@@ -1,13 +1,13 @@
 //! Last words, and the reasons that stand beside them in the report.
 
 use crate::model::{ActionStatus, ActionType, Moment, Outcome, RowNumber};
-use crate::retry::{Doubt, watch_pause};
+use crate::retry::{RereadReason, watch_pause};
 use crate::store::Record;
 
 use super::event::RunEvent;
 use super::lane::{Lane, Reading};
+use super::reasons;
 use super::row::Missed;
-use super::words;
 
 impl Lane {
     /// Settles a row; every last word goes through here.
@@ -62,7 +62,7 @@ impl Lane {
             .map(ActionStatus::as_str);
         let status = status.unwrap_or("unknown");
         let mut reason = match outcome {
-            Outcome::AlreadyCancelled => words::of_cancellation(row.record.as_deref()),
+            Outcome::AlreadyCancelled => reasons::of_cancellation(row.record.as_deref()),
             Outcome::AlreadyFinal if row.attempts > 0 && row.was_open => format!(
                 "it was still open when its state was first read, and then ended as {status}, not by a cancel"
             ),
@@ -141,7 +141,7 @@ impl Lane {
         let Some(row) = self.rows.get(&number) else {
             return;
         };
-        let sent = words::times(row.attempts);
+        let sent = reasons::times(row.attempts);
         let last = &row.last_words;
         if row.fate_unknown {
             let why = if self.reading == Reading::Forbidden {
@@ -208,10 +208,10 @@ impl Lane {
             return self.settle_accepted(now, number);
         };
         if let Some(row) = self.rows.get_mut(&number) {
-            row.doubt = Some(Doubt::Effect);
+            row.reread = Some(RereadReason::Verify);
             row.watch = Some((until, looks + 1));
         }
         let next = now.uptime.after(watch_pause(&self.settings.retry, looks));
-        self.looks.insert((next.min(until), number));
+        self.rereads.insert((next.min(until), number));
     }
 }

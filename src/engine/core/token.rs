@@ -11,8 +11,8 @@ use crate::model::{Moment, Uptime};
 use crate::retry::probe_pause;
 
 use super::event::{Effect, StopReason};
-use super::gate::{Wait, WaitCause};
-use super::lane::{Flight, Lane, TokenState};
+use super::gate::{GateWait, WaitCause};
+use super::lane::{InFlight, Lane, TokenState};
 
 impl Lane {
     /// Returns whether calls may carry a token now, and asks for a new one where it is time.
@@ -23,11 +23,11 @@ impl Lane {
         let is_due = match self.token {
             TokenState::Asked => return false,
             TokenState::Absent => Some(now.uptime),
-            TokenState::Ready if self.care.renewing => None,
-            TokenState::Ready => self.care.renew_at,
+            TokenState::Ready if self.expiry.renewing => None,
+            TokenState::Ready => self.expiry.renew_at,
         };
         let is_ready = self.token == TokenState::Ready;
-        let Some(due) = is_due.map(|due| self.care.again_at.map_or(due, |again| due.max(again)))
+        let Some(due) = is_due.map(|due| self.expiry.again_at.map_or(due, |again| due.max(again)))
         else {
             return is_ready;
         };
@@ -35,7 +35,7 @@ impl Lane {
             if is_ready {
                 self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
             } else {
-                self.note_wait(Wait {
+                self.note_wait(GateWait {
                     until: Some(due),
                     cause: WaitCause::Outage,
                 });
@@ -43,7 +43,7 @@ impl Lane {
             return is_ready;
         }
         if is_ready {
-            self.care.renewing = true;
+            self.expiry.renewing = true;
         } else {
             self.token = TokenState::Asked;
         }
@@ -56,13 +56,13 @@ impl Lane {
 
     /// Returns whether a call that leaves now may carry the token at hand.
     pub(super) fn is_token_usable(&self, now: Uptime) -> bool {
-        self.token == TokenState::Ready && self.care.ends_at.is_none_or(|end| end > now)
+        self.token == TokenState::Ready && self.expiry.ends_at.is_none_or(|end| end > now)
     }
 
     pub(super) fn token_ready(&mut self, now: Moment, expires_at: Option<Timestamp>) {
         self.token = TokenState::Ready;
         self.token_number += 1;
-        self.care = TokenCare::of(now, expires_at);
+        self.expiry = TokenExpiry::of(now, expires_at);
         self.refresh_ended();
     }
 
@@ -71,8 +71,8 @@ impl Lane {
         self.refresh_ended();
         if self.is_token_usable(now.uptime) {
             // The one at hand is good for a while; when it ends, the answer may be another one.
-            self.care.renewing = false;
-            self.care.renew_at = None;
+            self.expiry.renewing = false;
+            self.expiry.renew_at = None;
             return;
         }
         self.token = TokenState::Absent;
@@ -82,22 +82,22 @@ impl Lane {
     /// No new token could be had; a little later it may.
     pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
         self.refresh_ended();
-        let since = *self.care.failing_since.get_or_insert(now.uptime);
+        let since = *self.expiry.failing_since.get_or_insert(now.uptime);
         let never = self.token_number == 0;
         if never && now.uptime.since(since) >= self.settings.reach_timeout {
             return self.stop(StopReason::SignIn(reason));
         }
-        let pause = probe_pause(&self.settings.retry, self.care.failures, &mut self.dice);
-        self.care.failures = self.care.failures.saturating_add(1);
-        self.care.again_at = Some(now.uptime.after(pause));
-        self.care.renewing = false;
+        let pause = probe_pause(&self.settings.retry, self.expiry.failures, &mut self.rng);
+        self.expiry.failures = self.expiry.failures.saturating_add(1);
+        self.expiry.again_at = Some(now.uptime.after(pause));
+        self.expiry.renewing = false;
         if self.token == TokenState::Asked {
             self.token = TokenState::Absent;
         }
     }
 
     /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
-    pub(super) fn refused_token(&mut self, flight: &Flight, what: &str) {
+    pub(super) fn refused_token(&mut self, flight: &InFlight, what: &str) {
         if flight.token != self.token_number || self.token != TokenState::Ready {
             // An older token's refusal; a newer one is at work or on its way already.
             return;
@@ -114,12 +114,12 @@ impl Lane {
 
     /// The token at hand is carried no more; one that is on its way already is waited for.
     fn token_is_gone(&mut self) {
-        self.token = if self.care.renewing {
+        self.token = if self.expiry.renewing {
             TokenState::Asked
         } else {
             TokenState::Absent
         };
-        self.care.renewing = false;
+        self.expiry.renewing = false;
     }
 }
 
@@ -132,7 +132,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// What is known of the end of the token at hand.
 #[derive(Debug, Default)]
-pub(super) struct TokenCare {
+pub(super) struct TokenExpiry {
     /// From when on a new one is asked for.
     pub(super) renew_at: Option<Uptime>,
     /// From when on no call carries it.
@@ -146,7 +146,7 @@ pub(super) struct TokenCare {
     pub(super) again_at: Option<Uptime>,
 }
 
-impl TokenCare {
+impl TokenExpiry {
     pub(super) fn of(now: Moment, expires_at: Option<Timestamp>) -> Self {
         let end = expires_at.map(|at| now.uptime_at(at));
         // One that seems to have ended already is carried until the service refuses it: our own clock may be wrong.
@@ -166,28 +166,28 @@ impl TokenCare {
 mod tests {
     use super::*;
 
-    fn care(life: i64) -> (Option<u64>, Option<u64>) {
+    fn expiry(life: i64) -> (Option<u64>, Option<u64>) {
         let now = Moment {
             uptime: Uptime::from_nanos(0),
             wall: Timestamp::UNIX_EPOCH,
         };
-        let care = TokenCare::of(now, Timestamp::from_second(life).ok());
+        let expiry = TokenExpiry::of(now, Timestamp::from_second(life).ok());
         let millis = |at: Option<Uptime>| {
             at.map(|at| u64::try_from(at.since(now.uptime).as_millis()).unwrap_or(u64::MAX))
         };
-        (millis(care.renew_at), millis(care.ends_at))
+        (millis(expiry.renew_at), millis(expiry.ends_at))
     }
 
     #[test]
     fn a_new_token_is_asked_for_before_the_old_one_is_carried_no_more() {
-        assert_eq!(care(3600), (Some(3_300_000), Some(3_570_000)));
-        assert_eq!(care(600), (Some(540_000), Some(570_000)));
-        assert_eq!(care(3), (Some(2_700), Some(2_850)));
+        assert_eq!(expiry(3600), (Some(3_300_000), Some(3_570_000)));
+        assert_eq!(expiry(600), (Some(540_000), Some(570_000)));
+        assert_eq!(expiry(3), (Some(2_700), Some(2_850)));
     }
 
     #[test]
     fn a_token_that_seems_to_have_ended_is_carried_until_the_service_refuses_it() {
-        assert_eq!(care(0), (None, None));
-        assert_eq!(care(-7200), (None, None));
+        assert_eq!(expiry(0), (None, None));
+        assert_eq!(expiry(-7200), (None, None));
     }
 }

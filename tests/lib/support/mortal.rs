@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mde_cancel::engine::core::{Effect, Event, StopReason, Ticket};
+use mde_cancel::engine::core::{CallToken, Effect, Event, StopReason};
 use mde_cancel::model::{LaneId, Moment, RowNumber, Uptime};
 use mde_cancel::store::{LoadFrom, Phase, Record, Take, Taken};
 use rand::rngs::SmallRng;
@@ -45,7 +45,7 @@ enum Happening {
 }
 
 enum Errand {
-    Take(Ticket, Box<Take>),
+    Take(CallToken, Box<Take>),
     Records(Vec<Record>),
     Load(LoadFrom, usize),
     Append(RowNumber),
@@ -202,7 +202,7 @@ impl World {
             let Some(Happening::Arrival(mut call)) = happenings.remove(&number) else {
                 continue;
             };
-            let at = if call.ticket.take().is_some() && call.reply_at > self.now {
+            let at = if call.waits.take().is_some() && call.reply_at > self.now {
                 self.between(self.now, self.now + GRACE)
             } else {
                 at
@@ -287,20 +287,22 @@ impl World {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Load { from, limit, .. } => self.ask(Errand::Load(from, limit)),
-            Effect::Take { ticket, take, .. } => self.ask(Errand::Take(ticket, Box::new(take))),
+            Effect::Take {
+                call_token, take, ..
+            } => self.ask(Errand::Take(call_token, Box::new(take))),
             Effect::Write { records, .. } => self.ask(Errand::Records(records)),
             Effect::Post {
-                ticket,
+                call_token,
                 id,
                 comment,
                 ..
-            } => self.post(ticket, id, comment),
+            } => self.post(call_token, id, comment),
             Effect::Read {
-                ticket,
+                call_token,
                 destination,
                 ids,
                 ..
-            } => self.send_read(ticket, destination, ids),
+            } => self.send_read(call_token, destination, ids),
             Effect::Token { .. } => {
                 let at = self.now + Duration::from_millis(self.dice.random_range(0..300));
                 self.later(
@@ -330,14 +332,14 @@ impl World {
 
     fn write(&mut self, errand: Errand) {
         match errand {
-            Errand::Take(ticket, take) => {
+            Errand::Take(call_token, take) => {
                 let taken = self.journal.take(&take);
                 if let Taken::Go(call) = taken {
-                    self.process.granted.insert(ticket, call);
+                    self.process.granted.insert(call_token, call);
                 }
                 self.step(Event::Taken {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     taken,
                 });
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mde_cancel::engine::core::{
-    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, Ticket,
+    CallToken, CommentRule, Core, CoreSettings, GateSettings, LaneSettings,
 };
 use mde_cancel::engine::{Precheck, Rules};
 use mde_cancel::model::RowNumber;
@@ -61,7 +61,7 @@ pub(crate) struct Seen {
 /// What dies with a process.
 pub(super) struct Process {
     pub(super) core: Core,
-    pub(super) granted: BTreeMap<Ticket, CallId>,
+    pub(super) granted: BTreeMap<CallToken, CallId>,
     pub(super) stopping: bool,
     pub(super) effects: u32,
     /// Rows whose cancel was answered well to this process.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::engine::core::{Event, Ticket};
+use mde_cancel::engine::core::{CallToken, Event};
 use mde_cancel::model::{ActionId, Destination, ReplyKind, RowNumber};
 use rand::Rng as _;
 
@@ -24,7 +24,7 @@ pub(super) struct Call {
     /// Until when its sender waits for an answer.
     pub(super) reply_at: Duration,
     /// Who waits for the answer; nobody where the process is dead.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) waits: Option<CallToken>,
 }
 
 pub(super) enum What {
@@ -34,9 +34,9 @@ pub(super) enum What {
 
 impl World {
     /// Asserts that a call may leave: its slot is on disk, and nobody asked to stop.
-    fn must_be_granted(&mut self, ticket: Ticket) {
-        let Some(call) = self.process.granted.remove(&ticket) else {
-            panic!("{ticket:?} leaves, and no slot was taken for it");
+    fn must_be_granted(&mut self, call_token: CallToken) {
+        let Some(call) = self.process.granted.remove(&call_token) else {
+            panic!("{call_token:?} leaves, and no slot was taken for it");
         };
         assert!(
             self.journal.is_in_flight(call),
@@ -59,8 +59,8 @@ impl World {
         (self.between(self.now, reply_at), reply_at)
     }
 
-    pub(super) fn post(&mut self, ticket: Ticket, id: ActionId, comment: Arc<str>) {
-        self.must_be_granted(ticket);
+    pub(super) fn post(&mut self, call_token: CallToken, id: ActionId, comment: Arc<str>) {
+        self.must_be_granted(call_token);
         let rows = self.journal.rows.iter();
         let row = *rows.clone().find(|(_, kept)| kept.row.id == id).unwrap().0;
         assert!(
@@ -69,25 +69,25 @@ impl World {
         );
         self.seen.repeated += usize::from(self.unheard.remove(&row));
         let call = What::Cancel(row, comment);
-        if self.send(ticket, call) == Mishap::Silent {
+        if self.send(call_token, call) == Mishap::Silent {
             self.late.insert(row);
         }
     }
 
     pub(super) fn send_read(
         &mut self,
-        ticket: Ticket,
+        call_token: CallToken,
         destination: Destination,
         ids: Vec<ActionId>,
     ) {
-        self.must_be_granted(ticket);
+        self.must_be_granted(call_token);
         assert!(!ids.is_empty(), "a read of nothing");
         self.seen.reads += 1;
-        self.send(ticket, What::Read(destination, ids));
+        self.send(call_token, What::Read(destination, ids));
     }
 
     /// Puts a call on the wire. Returns what goes wrong with it.
-    fn send(&mut self, ticket: Ticket, what: What) -> Mishap {
+    fn send(&mut self, call_token: CallToken, what: What) -> Mishap {
         let wall = self.true_moment().wall;
         let mishap = Mishap::draw(&mut self.dice, self.schedule.mishaps, wall);
         let (arrives, reply_at) = self.way(mishap);
@@ -95,19 +95,19 @@ impl World {
             what,
             mishap,
             reply_at,
-            ticket: Some(ticket),
+            waits: Some(call_token),
         };
         if matches!(mishap, Mishap::NoName | Mishap::Silent) {
             // Known without the service.
             let event = match call.what {
                 What::Cancel(..) => spoilt(mishap).map(|reply| Event::Replied {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     reply,
                 }),
                 What::Read(..) => spoilt(mishap).map(|reply| Event::Read {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     reply,
                 }),
             };
@@ -121,14 +121,14 @@ impl World {
     }
 
     /// Lets the service work on a call, and returns what its sender hears.
-    fn answer(&mut self, call: &Call, ticket: Ticket) -> Event {
+    fn answer(&mut self, call: &Call, call_token: CallToken) -> Event {
         match &call.what {
             What::Cancel(row, comment) => {
                 let wall = self.true_moment().wall;
                 let reply = self.service.cancel(id_of(*row), comment, call.mishap, wall);
                 Event::Replied {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     reply,
                 }
             }
@@ -137,7 +137,7 @@ impl World {
                 let reply = self.service.read(ids, single, call.mishap);
                 Event::Read {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     reply,
                 }
             }
@@ -151,8 +151,8 @@ impl World {
         };
         self.service.arrive(destination, self.now);
         // Worked on whether anybody waits for the answer or not.
-        let event = self.answer(call, call.ticket.unwrap_or(Ticket(0)));
-        if call.ticket.is_none() || call.mishap == Mishap::Silent {
+        let event = self.answer(call, call.waits.unwrap_or(CallToken(0)));
+        if call.waits.is_none() || call.mishap == Mishap::Silent {
             return;
         }
         if let (What::Cancel(row, _), Event::Replied { reply, .. }) = (&call.what, &event)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::engine::core::{Core, Effect, Event, Tally, Ticket};
+use mde_cancel::engine::core::{CallToken, Core, Effect, Event, Tally};
 use mde_cancel::model::{
     ActionId, ActionStatus, CancelReply, LaneId, MachineAction, Moment, Outcome, ReadReply,
     ReplyKind, RetryAfter, RowNumber, Throttle, Uptime,
@@ -64,7 +64,7 @@ enum Happening {
     Load(LoadFrom, usize),
     /// A row is read.
     Row(RowNumber),
-    Arrival(Ticket, ActionId, Duration),
+    Arrival(CallToken, ActionId, Duration),
 }
 
 impl Running {
@@ -212,11 +212,11 @@ impl Running {
                     self.later(next, Happening::Row(RowNumber(row.0 + 1)));
                 }
             }
-            Happening::Arrival(ticket, id, reply_at) => {
+            Happening::Arrival(call_token, id, reply_at) => {
                 let reply = self.serve(id);
                 let event = Event::Replied {
                     lane: LANE,
-                    ticket,
+                    call_token,
                     reply,
                 };
                 self.later(reply_at, Happening::Event(Box::new(event)));
@@ -230,19 +230,26 @@ impl Running {
             Effect::Load { from, limit, .. } => {
                 self.later(now + JOURNAL, Happening::Load(from, limit));
             }
-            Effect::Take { lane, ticket, take } => {
+            Effect::Take {
+                lane,
+                call_token,
+                take,
+            } => {
                 let taken = self.take(&take);
                 self.later(
                     now,
                     Happening::Event(Box::new(Event::Taken {
                         lane,
-                        ticket,
+                        call_token,
                         taken,
                     })),
                 );
             }
             Effect::Post {
-                lane, ticket, id, ..
+                lane,
+                call_token,
+                id,
+                ..
             } => {
                 let (latency, part) = (self.world.latency)(self.posted);
                 self.posted += 1;
@@ -256,22 +263,28 @@ impl Running {
                             now,
                             Happening::Event(Box::new(Event::Replied {
                                 lane,
-                                ticket,
+                                call_token,
                                 reply,
                             })),
                         );
                     }
                     Some(Fault::Silent) => {
-                        self.later(now + latency, Happening::Arrival(ticket, id, now + TIMEOUT));
+                        self.later(
+                            now + latency,
+                            Happening::Arrival(call_token, id, now + TIMEOUT),
+                        );
                     }
                     _ => {
                         let arrives = now + latency.mul_f64(part);
-                        self.later(arrives, Happening::Arrival(ticket, id, now + latency));
+                        self.later(arrives, Happening::Arrival(call_token, id, now + latency));
                     }
                 }
             }
             Effect::Read {
-                lane, ticket, ids, ..
+                lane,
+                call_token,
+                ids,
+                ..
             } => {
                 assert!(!ids.is_empty(), "a read of nothing");
                 self.history.reads.push(now);
@@ -283,7 +296,7 @@ impl Running {
                     now + self.world.read_latency,
                     Happening::Event(Box::new(Event::Read {
                         lane,
-                        ticket,
+                        call_token,
                         reply,
                     })),
                 );

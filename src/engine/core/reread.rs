@@ -6,13 +6,13 @@ use crate::model::{
     ActionId, Destination, MachineAction, Moment, Outcome, ReadPage, ReadReply, ReplyKind,
     RowNumber, Uptime,
 };
-use crate::retry::{Absence, Doubt, RecordVerdict, backoff, judge_absence, judge_record};
+use crate::retry::{Absence, RecordVerdict, RereadReason, backoff, judge_absence, judge_record};
 use crate::store::Record;
 
-use super::event::{RunEvent, Ticket};
-use super::lane::{Errand, Lane, MAX_BATCH, Reading};
+use super::event::{CallToken, RunEvent};
+use super::lane::{CallKind, Lane, MAX_BATCH, Reading};
+use super::reasons;
 use super::row::{Missed, ReadFault};
-use super::words;
 
 /// A cancel that finds nothing while a read does is sent once more, for the service's halves may disagree for a
 /// moment; not for ever.
@@ -23,25 +23,25 @@ const GOOD_BATCHES: u32 = 8;
 
 impl Lane {
     /// A read came back.
-    pub(super) fn read(&mut self, now: Moment, ticket: Ticket, reply: ReadReply) {
-        let Some(mut flight) = self.flights.remove(&ticket) else {
+    pub(super) fn read(&mut self, now: Moment, call_token: CallToken, reply: ReadReply) {
+        let Some(mut flight) = self.calls.remove(&call_token) else {
             return;
         };
         let Some(call) = flight.call else { return };
-        let is_news = {
+        let is_current = {
             let breaker = &self.gate(flight.destination).breaker;
             breaker.is_present(flight.generation)
         };
-        self.hear(now, &flight, &reply);
+        self.on_response(now, &flight, &reply);
         if reply.is_proper() {
             self.read_answers += 1;
-            let others = self.flights.values();
+            let others = self.calls.values();
             let mut others = others.filter(|other| other.destination != Destination::Cancel);
             self.reads_since = others
                 .any(|other| other.call.is_some())
                 .then_some(now.uptime);
         }
-        let Errand::Look(rows) = &mut flight.errand else {
+        let CallKind::Reread(rows) = &mut flight.kind else {
             return;
         };
         let rows = std::mem::take(rows);
@@ -49,7 +49,7 @@ impl Lane {
             self.tally.reads = self.tally.reads.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
             self.gate(flight.destination).slot_returned();
-            self.look_soon(now, rows);
+            self.reread_soon(now, rows);
             return;
         }
         self.records.push(Record::Replied {
@@ -58,7 +58,7 @@ impl Lane {
             ended: self.end_of(now, &reply.kind),
             row: None,
         });
-        let what = words::of_reply(&reply);
+        let what = reasons::of_reply(&reply);
         match reply.kind {
             ReplyKind::Answer(page) => {
                 self.reading = Reading::Permitted;
@@ -69,7 +69,7 @@ impl Lane {
             {
                 // The service does not take a filter of this length: halves, down to single reads.
                 self.shorten_batch(rows.len());
-                self.look_soon(now, rows);
+                self.reread_soon(now, rows);
             }
             ReplyKind::NotFound => {
                 self.reading = Reading::Permitted;
@@ -84,11 +84,11 @@ impl Lane {
             }
             ReplyKind::Forbidden => self.reading_forbidden(now, rows, what),
             ReplyKind::Throttled(throttle) => {
-                self.throttled(now, flight.destination, throttle, is_news);
-                self.look_soon(now, rows);
+                self.throttled(now, flight.destination, throttle, is_current);
+                self.reread_soon(now, rows);
             }
             ReplyKind::Unauthorized => {
-                self.look_soon(now, rows);
+                self.reread_soon(now, rows);
                 self.refused_token(&flight, &what);
             }
             _ => self.reads_failed(now, rows),
@@ -151,19 +151,19 @@ impl Lane {
                 Absence::Proven => self.missing(now, number),
                 Absence::Unclear => {
                     row.missed = row.missed.max(Missed::Unclear);
-                    self.look_for_again(now, number);
+                    self.reread_later(now, number);
                 }
                 Absence::Cut | Absence::Unrelated => again.push(number),
             }
         }
-        self.look_soon(now, again);
+        self.reread_soon(now, again);
     }
 
     /// Looks for a row's action again, late enough to be another word of the service's even if it goes along with
     /// others that are due a little later.
-    fn look_for_again(&mut self, now: Moment, number: RowNumber) {
+    fn reread_later(&mut self, now: Moment, number: RowNumber) {
         let due = self.soon(now).after(self.settings.retry.missing_again);
-        self.looks.insert((due, number));
+        self.rereads.insert((due, number));
     }
 
     /// A row's record was read.
@@ -176,26 +176,27 @@ impl Lane {
         };
         let Some(record) = &row.record else { return };
         if let RecordVerdict::Settle(outcome) = judge_record(record, &row.history()) {
-            if row.doubt == Some(Doubt::Unread) {
+            if row.reread == Some(RereadReason::Precheck) {
                 self.note_state(now, number);
             }
             self.settle_seen(now, number, outcome);
             return;
         }
-        let doubt = row.doubt.take();
+        let doubt = row.reread.take();
         // The record is open, so nothing that left was applied so far.
         let was_unknown = std::mem::replace(&mut row.fate_unknown, false);
         let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
-        if doubt == Some(Doubt::Missing) {
+        if doubt == Some(RereadReason::NotFound) {
             row.not_found_but_open += 1;
         }
         let is_refused = row.not_found_but_open >= NOT_FOUND_BUT_OPEN;
-        if was_unknown || doubt == Some(Doubt::Evidence) {
+        if was_unknown || doubt == Some(RereadReason::FaultCheck) {
             self.note_phase(number);
         }
         let may_send = matches!(
             doubt,
-            Some(Doubt::Unread | Doubt::Missing | Doubt::Fate) | None
+            Some(RereadReason::Precheck | RereadReason::NotFound | RereadReason::UnknownResult)
+                | None
         );
         if may_send && let Some(reason) = self.rejected_meanwhile(number) {
             self.note_state(now, number);
@@ -206,15 +207,19 @@ impl Lane {
             };
         }
         match doubt {
-            Some(Doubt::Unread) => self.triaged(now, number),
-            Some(Doubt::Effect) => self.watch_again(now, number),
-            Some(Doubt::FinalAnswer) => self.accepted(now, number),
-            Some(Doubt::Missing) if !is_refused => self.queue.push_retry(now.uptime, number),
-            Some(Doubt::Refused | Doubt::Missing) => self.settle_refused(now, number),
+            Some(RereadReason::Precheck) => self.prechecked(now, number),
+            Some(RereadReason::Verify) => self.watch_again(now, number),
+            Some(RereadReason::FinalAnswer) => self.accepted(now, number),
+            Some(RereadReason::NotFound) if !is_refused => {
+                self.queue.push_retry(now.uptime, number);
+            }
+            Some(RereadReason::Refused | RereadReason::NotFound) => {
+                self.settle_refused(now, number);
+            }
             // The service is up and answers about this very action: its faults are its own.
-            Some(Doubt::Evidence) => self.give_up(now, number),
-            Some(Doubt::Fate) | None => {
-                let wait = backoff(&self.settings.retry, faults, &mut self.dice);
+            Some(RereadReason::FaultCheck) => self.give_up(now, number),
+            Some(RereadReason::UnknownResult) | None => {
+                let wait = backoff(&self.settings.retry, faults, &mut self.rng);
                 self.route(now, number, now.uptime.after(wait));
             }
         }
@@ -226,15 +231,15 @@ impl Lane {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        let is_first = row.missed != Missed::Proven && row.doubt != Some(Doubt::Missing);
+        let is_first = row.missed != Missed::Proven && row.reread != Some(RereadReason::NotFound);
         row.missed = Missed::Proven;
         let was_seen = row.was_accepted || row.record.is_some();
         if is_first {
-            self.look_for_again(now, number);
+            self.reread_later(now, number);
         } else if was_seen && row.attempts == 0 {
             let reason = "the service knew this id a while ago, but two more looks did not find it";
             self.settle(now, number, Outcome::NotFound, reason.to_owned());
-        } else if was_seen && row.doubt == Some(Doubt::Missing) {
+        } else if was_seen && row.reread == Some(RereadReason::NotFound) {
             let reason = format!(
                 "{}; the service knew this id a while ago, but another look did not find it",
                 row.last_words
@@ -244,7 +249,7 @@ impl Lane {
             // The service answered about it before; a list that lacks it proves nothing.
             self.resolve_unreadable(now, number);
         } else {
-            let reason = words::of_missing(row.context.tenant.as_deref());
+            let reason = reasons::of_missing(row.context.tenant.as_deref());
             self.settle(now, number, Outcome::NotFound, reason);
             self.count_missing();
         }
@@ -255,13 +260,13 @@ impl Lane {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        let doubt = row.doubt.take();
+        let doubt = row.reread.take();
         match doubt {
-            Some(Doubt::Unread) => self.unread_for_good(now, number),
-            Some(Doubt::Effect) => self.settle_accepted(now, number),
-            Some(Doubt::Refused) if row.fate_unknown => self.give_up(now, number),
-            Some(Doubt::Refused) => self.settle_refused(now, number),
-            Some(Doubt::Missing) => {
+            Some(RereadReason::Precheck) => self.unread_for_good(now, number),
+            Some(RereadReason::Verify) => self.settle_accepted(now, number),
+            Some(RereadReason::Refused) if row.fate_unknown => self.give_up(now, number),
+            Some(RereadReason::Refused) => self.settle_refused(now, number),
+            Some(RereadReason::NotFound) => {
                 let reason = format!(
                     "unconfirmed: {}; its record could not be read",
                     row.last_words
@@ -269,7 +274,7 @@ impl Lane {
                 self.settle(now, number, Outcome::NotFound, reason);
                 self.count_missing();
             }
-            Some(Doubt::FinalAnswer) => {
+            Some(RereadReason::FinalAnswer) => {
                 let verdict = row
                     .record
                     .as_ref()
@@ -279,11 +284,11 @@ impl Lane {
                     _ => self.settle_accepted(now, number),
                 }
             }
-            Some(Doubt::Fate | Doubt::Evidence) | None => {
+            Some(RereadReason::UnknownResult | RereadReason::FaultCheck) | None => {
                 let faults = u32::try_from(row.faults.len()).unwrap_or(u32::MAX);
                 // Marked, so that it is sent again and not looked at again.
                 row.is_unreadable = true;
-                let wait = backoff(&self.settings.retry, faults, &mut self.dice);
+                let wait = backoff(&self.settings.retry, faults, &mut self.rng);
                 self.route(now, number, now.uptime.after(wait));
             }
         }
@@ -302,7 +307,7 @@ impl Lane {
         });
         let tries = u32::try_from(faults.max().unwrap_or(0)).unwrap_or(u32::MAX);
         // One wait for all, so that they stay together.
-        let wait = backoff(&self.settings.retry, tries, &mut self.dice);
+        let wait = backoff(&self.settings.retry, tries, &mut self.rng);
         let is_alone = rows.len() == 1;
         for number in rows {
             self.read_failed(now, number, now.uptime.after(wait), is_alone);
@@ -314,7 +319,7 @@ impl Lane {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        let is_unread = row.doubt == Some(Doubt::Unread);
+        let is_unread = row.reread == Some(RereadReason::Precheck);
         let counted = if is_unread {
             // Nothing else can be done with it, so only reads tell; and it may be another of its batch that is at fault.
             u32::from(is_alone) * row.faults_of_its_own(self.read_answers)
@@ -324,9 +329,9 @@ impl Lane {
         // An accepted cancel has its time, however many reads of its record fail in it.
         let watched = row.watch.map(|(until, _)| until);
         let watched =
-            watched.filter(|&until| row.doubt == Some(Doubt::Effect) && until > now.uptime);
+            watched.filter(|&until| row.reread == Some(RereadReason::Verify) && until > now.uptime);
         if let Some(until) = watched {
-            self.looks.insert((due.min(until), number));
+            self.rereads.insert((due.min(until), number));
             return;
         }
         if counted >= bound {
@@ -334,17 +339,20 @@ impl Lane {
             return;
         }
         let tries = u32::try_from(row.read_faults.len()).unwrap_or(u32::MAX);
-        let may_send = matches!(row.doubt, Some(Doubt::Fate | Doubt::Evidence));
+        let may_send = matches!(
+            row.reread,
+            Some(RereadReason::UnknownResult | RereadReason::FaultCheck)
+        );
         if tries >= bound && may_send && !self.read_outage_hides_all() {
             // Nothing tells whether the row or the service is at fault. A cancel may: sent twice, it has no further
             // effect.
             if let Some(row) = self.rows.get_mut(&number) {
                 row.read_faults.clear();
-                row.doubt = None;
+                row.reread = None;
             }
             self.queue.push_retry(due, number);
         } else {
-            self.looks.insert((due, number));
+            self.rereads.insert((due, number));
         }
     }
 
@@ -361,9 +369,9 @@ impl Lane {
         }
         let is_unread = |number: &RowNumber| {
             let row = self.rows.get(number);
-            row.is_some_and(|row| row.doubt == Some(Doubt::Unread))
+            row.is_some_and(|row| row.reread == Some(RereadReason::Precheck))
         };
-        let waiting = std::mem::take(&mut self.looks);
+        let waiting = std::mem::take(&mut self.rereads);
         let (unread, rows): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .chain(waiting.into_iter().map(|(_, row)| row))

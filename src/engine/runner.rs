@@ -20,7 +20,7 @@ use crate::quota::{Usage, forecast};
 use crate::store::{InputMark, NewRow, Pending, Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
-use super::executor::{LaneWay, Performed, Performing, perform};
+use super::effects::{EffectOutput, LaneWay, RunningEffect, run_effect};
 use super::plan::Planner;
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
@@ -179,7 +179,7 @@ pub async fn execute(
         }
         Intake::Nothing => (false, None),
     };
-    let mut shell = Shell {
+    let mut runner = Runner {
         is_stream,
         beyond,
         checkpoint,
@@ -198,14 +198,14 @@ pub async fn execute(
         used: BTreeMap::new(),
         asked: None,
     };
-    let lanes = shell.lanes.len();
+    let lanes = runner.lanes.len();
     let elsewhere = parts.before.shares.iter();
     let elsewhere = elsewhere.filter(|(lane, _)| usize::from(lane.0) >= lanes);
     let mut missing: u64 = elsewhere.map(|(_, share)| share.unsettled()).sum();
-    shell.begin(parts.before);
-    shell.serve(stop).await?;
-    let tally = shell.core.tally();
-    if shell.core.stop_reason().is_none() {
+    runner.begin(parts.before);
+    runner.serve(stop).await?;
+    let tally = runner.core.tally();
+    if runner.core.stop_reason().is_none() {
         missing += tally.rows - tally.settled();
     }
     // Nothing is left unsettled without a reason, so this must not look like success.
@@ -214,9 +214,9 @@ pub async fn execute(
     }
     Ok(RunEnd {
         tally,
-        stop: shell.core.stop_reason(),
-        stops: shell.core.stops(),
-        intake: shell.intake,
+        stop: runner.core.stop_reason(),
+        stops: runner.core.stops(),
+        intake: runner.intake,
     })
 }
 
@@ -231,12 +231,12 @@ struct Appending {
 }
 
 /// What the ledger is asked for the display, and of which lanes.
-struct Asked {
+struct UsageRequest {
     pending: Pending<Vec<ScopeUse>>,
     places: Vec<usize>,
 }
 
-struct Shell<'run> {
+struct Runner<'run> {
     /// `None` once the input has ended, or nobody waits for more of it.
     rows: Option<mpsc::Receiver<Fed>>,
     /// Whether the input's end is somebody else's to decide.
@@ -250,9 +250,9 @@ struct Shell<'run> {
     core: Core,
     lanes: Vec<LaneWay>,
     planner: Planner,
-    work: FuturesUnordered<Performing>,
+    work: FuturesUnordered<RunningEffect>,
     /// Reads and sign-ins. The end does not wait for those that the core no longer waits for.
-    reads: FuturesUnordered<Performing>,
+    reads: FuturesUnordered<RunningEffect>,
     /// One at a time: what is read faster than it can be written waits in the channel.
     appending: Option<Appending>,
     intake: Option<InputError>,
@@ -260,10 +260,10 @@ struct Shell<'run> {
     /// How far the busiest lanes' windows are used, as the ledger last said.
     used: BTreeMap<usize, ScopeUse>,
     /// The loop never waits for this: the display shows what was said last.
-    asked: Option<Asked>,
+    asked: Option<UsageRequest>,
 }
 
-impl Shell<'_> {
+impl Runner<'_> {
     /// Tells the core what the journal holds already.
     fn begin(&mut self, before: Before) {
         let mut shares = before.shares;
@@ -369,16 +369,16 @@ impl Shell<'_> {
                         Effect::Read { .. } | Effect::Token { .. } => &self.reads,
                         _ => &self.work,
                     };
-                    works.push(perform(effect, &self.store, self.run, &self.lanes));
+                    works.push(run_effect(effect, &self.store, self.run, &self.lanes));
                 }
             }
         }
     }
 
-    fn performed(&mut self, performed: Performed) {
+    fn performed(&mut self, performed: EffectOutput) {
         match performed {
-            Performed::Event(event) => self.step(event),
-            Performed::Written(lane, events) => {
+            EffectOutput::Event(event) => self.step(event),
+            EffectOutput::Written(lane, events) => {
                 let now = self.now();
                 for event in &events {
                     self.observer.happened(now, lane, event);
@@ -451,7 +451,7 @@ impl Shell<'_> {
         places.truncate(LANES_LOOKED_AT);
         let asked = places.iter().map(|&place| scopes[place].clone()).collect();
         let pending = self.store.usages(asked, self.now());
-        self.asked = Some(Asked { pending, places });
+        self.asked = Some(UsageRequest { pending, places });
     }
 
     /// Shows the eyes how things stand.
@@ -504,7 +504,7 @@ async fn appended(appending: &mut Option<Appending>) -> Result<Appending, StoreE
 }
 
 /// Waits for the ledger's answer, where it was asked.
-async fn used(asked: &mut Option<Asked>) -> Result<BTreeMap<usize, ScopeUse>, StoreError> {
+async fn used(asked: &mut Option<UsageRequest>) -> Result<BTreeMap<usize, ScopeUse>, StoreError> {
     let Some(waiting) = asked else {
         return std::future::pending().await;
     };

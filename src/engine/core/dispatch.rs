@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Destination, Moment, RowNumber, Uptime};
-use crate::retry::Doubt;
+use crate::retry::RereadReason;
 use crate::store::{Purpose, Record, Take, Taken};
 
-use super::event::{Effect, Ticket};
-use super::gate::{Wait, WaitCause};
-use super::lane::{Errand, Flight, Lane, Reading};
+use super::event::{CallToken, Effect};
+use super::gate::{GateWait, WaitCause};
+use super::lane::{CallKind, InFlight, Lane, Reading};
 use super::row::Missed;
 
 impl Lane {
     /// Lets everything leave that may leave now, and notes when to look again.
-    pub(super) fn pump(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn poll(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.wake = None;
         self.waiting = None;
         if self.stop.is_some() {
@@ -32,11 +32,11 @@ impl Lane {
         if let (Some(first), false) = (self.first_call, self.answered) {
             self.wake_at(first.after(self.settings.reach_timeout));
         }
-        self.pump_cancels(now, out);
+        self.pump_sends(now, out);
         // After the cancels, for their turn may show that a row is to be looked at instead, and nothing else would wake us
         // for it.
-        self.pump_looks(now, out);
-        self.pump_triage(now, out);
+        self.pump_rereads(now, out);
+        self.pump_prechecks(now, out);
         self.note_slow_reads(now);
         self.look_at_types();
         // Rows that were settled unsent made room.
@@ -44,10 +44,10 @@ impl Lane {
         self.load_more(out);
     }
 
-    fn pump_cancels(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn pump_sends(&mut self, now: Moment, out: &mut Vec<Effect>) {
         while let Some(due) = self.queue.next_due(now.uptime) {
             if due > now.uptime {
-                self.note_wait(Wait {
+                self.note_wait(GateWait {
                     until: Some(due),
                     cause: WaitCause::Retry,
                 });
@@ -78,23 +78,23 @@ impl Lane {
                 number: held.attempts + 1,
                 comment: Arc::clone(&held.comment),
             };
-            let flight = self.flight(Destination::Cancel, Errand::Cancel(row), generation);
+            let flight = self.flight(Destination::Cancel, CallKind::Cancel(row), generation);
             self.ask_ledger(now, flight, purpose, out);
         }
     }
 
-    fn pump_looks(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        while let Some(&(due, _)) = self.looks.first() {
+    fn pump_rereads(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        while let Some(&(due, _)) = self.rereads.first() {
             if due > now.uptime {
-                let cause = self.look_cause();
-                return self.note_wait(Wait {
+                let cause = self.reread_cause();
+                return self.note_wait(GateWait {
                     until: Some(due),
                     cause,
                 });
             }
             let soon = self.soon(now);
             let count = self
-                .looks
+                .rereads
                 .iter()
                 .take(2)
                 .filter(|&&(due, _)| due <= soon)
@@ -107,8 +107,8 @@ impl Lane {
                 Ok(generation) => generation,
                 Err(wait) => return self.note_read_wait(wait),
             };
-            let rows = self.take_looks(soon, self.most_at(destination));
-            let flight = self.flight(destination, Errand::Look(rows), generation);
+            let rows = self.take_rereads(soon, self.most_at(destination));
+            let flight = self.flight(destination, CallKind::Reread(rows), generation);
             self.ask_ledger(now, flight, Purpose::Read, out);
         }
     }
@@ -120,9 +120,9 @@ impl Lane {
 
     /// Takes out up to `most` rows whose look is due by `soon`. Rows that have shared faulty reads while others were
     /// answered share ever smaller ones, until the one that is at fault stands alone.
-    fn take_looks(&mut self, soon: Uptime, mut most: usize) -> Vec<RowNumber> {
+    fn take_rereads(&mut self, soon: Uptime, mut most: usize) -> Vec<RowNumber> {
         let mut rows = Vec::new();
-        while let Some(&(due, number)) = self.looks.first() {
+        while let Some(&(due, number)) = self.rereads.first() {
             let faults = self
                 .rows
                 .get(&number)
@@ -131,18 +131,18 @@ impl Lane {
             if due > soon || rows.len() >= most {
                 break;
             }
-            self.looks.pop_first();
+            self.rereads.pop_first();
             rows.push(number);
         }
         rows
     }
 
     /// Says what the next look that is due later is for.
-    fn look_cause(&self) -> WaitCause {
-        let next = self.looks.first().and_then(|(_, row)| self.rows.get(row));
-        match next.and_then(|row| row.doubt) {
-            Some(Doubt::Effect) => WaitCause::Effect,
-            Some(Doubt::Unread) if next.is_some_and(|row| row.missed != Missed::Never) => {
+    fn reread_cause(&self) -> WaitCause {
+        let next = self.rereads.first().and_then(|(_, row)| self.rows.get(row));
+        match next.and_then(|row| row.reread) {
+            Some(RereadReason::Verify) => WaitCause::Effect,
+            Some(RereadReason::Precheck) if next.is_some_and(|row| row.missed != Missed::Never) => {
                 WaitCause::Missing
             }
             _ => WaitCause::Retry,
@@ -172,11 +172,11 @@ impl Lane {
     pub(super) fn flight(
         &self,
         destination: Destination,
-        errand: Errand,
+        kind: CallKind,
         generation: u32,
-    ) -> Flight {
-        Flight {
-            errand,
+    ) -> InFlight {
+        InFlight {
+            kind,
             destination,
             call: None,
             token: self.token_number,
@@ -219,11 +219,11 @@ impl Lane {
     pub(super) fn ask_ledger(
         &mut self,
         now: Moment,
-        flight: Flight,
+        flight: InFlight,
         purpose: Purpose,
         out: &mut Vec<Effect>,
     ) {
-        let ticket = self.new_ticket();
+        let call_token = self.new_ticket();
         self.share.take();
         let gate = self.gate(flight.destination);
         let take = Take {
@@ -232,10 +232,10 @@ impl Lane {
             now,
             purpose,
         };
-        self.flights.insert(ticket, flight);
+        self.calls.insert(call_token, flight);
         out.push(Effect::Take {
             lane: self.id,
-            ticket,
+            call_token,
             take,
         });
     }
@@ -244,11 +244,11 @@ impl Lane {
     pub(super) fn taken(
         &mut self,
         now: Moment,
-        ticket: Ticket,
+        call_token: CallToken,
         taken: Taken,
         out: &mut Vec<Effect>,
     ) {
-        let Some(mut flight) = self.flights.remove(&ticket) else {
+        let Some(mut flight) = self.calls.remove(&call_token) else {
             return;
         };
         match taken {
@@ -265,20 +265,20 @@ impl Lane {
             }
             Taken::InProgress(run) => {
                 self.gate(flight.destination).unasked();
-                match flight.errand {
-                    Errand::Cancel(row) => self.defer_in_progress(row, run),
-                    Errand::Look(_) => self.put_back(now, flight),
+                match flight.kind {
+                    CallKind::Cancel(row) => self.defer_in_progress(row, run),
+                    CallKind::Reread(_) => self.put_back(now, flight),
                 }
             }
             Taken::Go(call) => {
                 // The look again at stop, outage and cooldown, after the transaction and before the bytes.
                 // Rows that went without their record left the read that was to bring it, and some have ended since.
-                let is_moot = match &mut flight.errand {
-                    Errand::Look(rows) => {
+                let is_moot = match &mut flight.kind {
+                    CallKind::Reread(rows) => {
                         rows.retain(|row| self.rows.contains_key(row));
                         rows.is_empty()
                     }
-                    Errand::Cancel(row) => self.is_type_in_question(*row),
+                    CallKind::Cancel(row) => self.is_type_in_question(*row),
                 };
                 let blocked = is_moot || self.stop.is_some() || !self.is_token_usable(now.uptime);
                 let gate = self.gate(flight.destination);
@@ -296,16 +296,22 @@ impl Lane {
                 }
                 flight.call = Some(call);
                 flight.token = self.token_number;
-                self.leave(now, ticket, flight, out);
+                self.send(now, call_token, flight, out);
             }
         }
     }
 
-    fn leave(&mut self, now: Moment, ticket: Ticket, flight: Flight, out: &mut Vec<Effect>) {
+    fn send(
+        &mut self,
+        now: Moment,
+        call_token: CallToken,
+        flight: InFlight,
+        out: &mut Vec<Effect>,
+    ) {
         let lane = self.id;
         self.first_call.get_or_insert(now.uptime);
-        match &flight.errand {
-            Errand::Cancel(number) => {
+        match &flight.kind {
+            CallKind::Cancel(number) => {
                 let Some(row) = self.rows.get_mut(number) else {
                     // Every row at the ledger is held; should one be gone, its slot must not be.
                     self.records
@@ -321,12 +327,12 @@ impl Lane {
                 let comment = Arc::clone(&row.comment);
                 out.push(Effect::Post {
                     lane,
-                    ticket,
+                    call_token,
                     id: row.id,
                     comment,
                 });
             }
-            Errand::Look(rows) => {
+            CallKind::Reread(rows) => {
                 self.tally.reads += 1;
                 self.reads_since.get_or_insert(now.uptime);
                 let ids = rows
@@ -336,36 +342,35 @@ impl Lane {
                     .collect();
                 out.push(Effect::Read {
                     lane,
-                    ticket,
+                    call_token,
                     destination: flight.destination,
                     ids,
                 });
             }
         }
-        self.flights.insert(ticket, flight);
+        self.calls.insert(call_token, flight);
     }
 
     /// Puts the rows of a call that did not leave back where they were.
-    pub(super) fn put_back(&mut self, now: Moment, flight: Flight) {
+    pub(super) fn put_back(&mut self, now: Moment, flight: InFlight) {
         let breaker = &mut self.gate(flight.destination).breaker;
         breaker.told_nothing(flight.generation);
-        match flight.errand {
-            Errand::Cancel(row) => self.queue.push_head(row),
-            Errand::Look(rows) => self.look_soon(now, rows),
+        match flight.kind {
+            CallKind::Cancel(row) => self.queue.push_head(row),
+            CallKind::Reread(rows) => self.reread_soon(now, rows),
         }
     }
 
     /// Lets rows wait for the next read.
-    pub(super) fn look_soon(&mut self, now: Moment, rows: Vec<RowNumber>) {
+    pub(super) fn reread_soon(&mut self, now: Moment, rows: Vec<RowNumber>) {
         for number in rows {
-            let is_unread = self
-                .rows
-                .get(&number)
-                .is_some_and(|row| row.doubt == Some(Doubt::Unread) && row.missed == Missed::Never);
+            let is_unread = self.rows.get(&number).is_some_and(|row| {
+                row.reread == Some(RereadReason::Precheck) && row.missed == Missed::Never
+            });
             if is_unread {
                 self.unread.insert(number);
             } else {
-                self.looks.insert((now.uptime, number));
+                self.rereads.insert((now.uptime, number));
             }
         }
     }
@@ -381,14 +386,14 @@ impl Lane {
         };
         let is_readable = may_read && !row.is_unreadable;
         if row.fate_unknown && is_readable {
-            row.doubt = Some(Doubt::Fate);
-            self.looks.insert((now.uptime, number));
+            row.reread = Some(RereadReason::UnknownResult);
+            self.rereads.insert((now.uptime, number));
         } else if used_up {
             self.give_up(now, number);
         } else if row.faults.len() >= bound && nobody_else && is_readable {
             // No other row can tell this one's faults from the service's; a read of it can.
-            row.doubt = Some(Doubt::Evidence);
-            self.looks.insert((due, number));
+            row.reread = Some(RereadReason::FaultCheck);
+            self.rereads.insert((due, number));
         } else {
             self.queue.push_retry(due, number);
         }
@@ -419,7 +424,7 @@ impl Lane {
     pub(super) fn drain(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let since = *self.stopping_since.get_or_insert(now.uptime);
         let (cancels, reads): (Vec<_>, Vec<_>) = self
-            .flights
+            .calls
             .iter()
             .partition(|(_, flight)| flight.destination == Destination::Cancel);
         // As long as a cancel is waited for, reads hold up nothing.
@@ -429,14 +434,14 @@ impl Lane {
         let left = reads
             .into_iter()
             .filter(|(_, flight)| flight.call.is_some());
-        let left: Vec<_> = left.map(|(&ticket, _)| ticket).collect();
+        let left: Vec<_> = left.map(|(&call_token, _)| call_token).collect();
         let ends = since.after(READS_DRAIN);
         if now.uptime < ends {
             return self.wake_at(ends);
         }
         let ended = now.uptime.after(self.settings.retry.timeout_grace);
-        for ticket in left {
-            let Some(flight) = self.flights.remove(&ticket) else {
+        for call_token in left {
+            let Some(flight) = self.calls.remove(&call_token) else {
                 continue;
             };
             self.gate(flight.destination)

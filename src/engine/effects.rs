@@ -28,7 +28,7 @@ pub type LaneWay = Result<Arc<LaneHandles>, Arc<str>>;
     clippy::large_enum_variant,
     reason = "the large one is the frequent one, and each is moved once"
 )]
-pub(super) enum Performed {
+pub(super) enum EffectOutput {
     /// Something for the core.
     Event(Event),
     /// Records are on disk; observers may be told.
@@ -36,7 +36,7 @@ pub(super) enum Performed {
 }
 
 /// An effect under way; fails only where the journal does.
-pub(super) type Performing = BoxFuture<'static, Result<Performed, StoreError>>;
+pub(super) type RunningEffect = BoxFuture<'static, Result<EffectOutput, StoreError>>;
 
 impl LaneHandles {
     /// Binds the two halves of the service's client and a way to a token.
@@ -85,7 +85,12 @@ impl LaneHandles {
 
 /// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
 /// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
-pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneWay]) -> Performing {
+pub(super) fn run_effect(
+    effect: Effect,
+    store: &Store,
+    run: RunKey,
+    lanes: &[LaneWay],
+) -> RunningEffect {
     let way = |lane: LaneId| lanes.get(usize::from(lane.0));
     let handles = |lane: LaneId| way(lane).and_then(|way| way.as_ref().ok()).map(Arc::clone);
     match effect {
@@ -93,16 +98,20 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
             let rows = store.load_rows(run, lane, from, limit);
             Box::pin(async move {
                 let rows = rows.await?;
-                Ok(Performed::Event(Event::Loaded { lane, rows }))
+                Ok(EffectOutput::Event(Event::Loaded { lane, rows }))
             })
         }
-        Effect::Take { lane, ticket, take } => {
+        Effect::Take {
+            lane,
+            call_token,
+            take,
+        } => {
             let taken = store.take(take);
             Box::pin(async move {
                 let taken = taken.await?;
-                Ok(Performed::Event(Event::Taken {
+                Ok(EffectOutput::Event(Event::Taken {
                     lane,
-                    ticket,
+                    call_token,
                     taken,
                 }))
             })
@@ -115,12 +124,12 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
             let written = store.write(records);
             Box::pin(async move {
                 written.await?;
-                Ok(Performed::Written(lane, tell))
+                Ok(EffectOutput::Written(lane, tell))
             })
         }
         Effect::Post {
             lane,
-            ticket,
+            call_token,
             id,
             comment,
         } => {
@@ -131,16 +140,16 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
                     Some(handles) => handles.cancel(id, &comment).await,
                     None => never_left(),
                 };
-                Ok(Performed::Event(Event::Replied {
+                Ok(EffectOutput::Event(Event::Replied {
                     lane,
-                    ticket,
+                    call_token,
                     reply,
                 }))
             })
         }
         Effect::Read {
             lane,
-            ticket,
+            call_token,
             destination,
             ids,
         } => {
@@ -151,9 +160,9 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
                     Some(handles) => handles.reads.look(destination, &ids).await,
                     None => never_left(),
                 };
-                Ok(Performed::Event(Event::Read {
+                Ok(EffectOutput::Event(Event::Read {
                     lane,
-                    ticket,
+                    call_token,
                     reply,
                 }))
             })
@@ -172,11 +181,11 @@ pub(super) fn perform(effect: Effect, store: &Store, run: RunKey, lanes: &[LaneW
                         reason: reason.to_string(),
                     },
                 };
-                Ok(Performed::Event(event))
+                Ok(EffectOutput::Event(event))
             })
         }
         Effect::Tell { lane, event } => {
-            Box::pin(async move { Ok(Performed::Written(lane, vec![event])) })
+            Box::pin(async move { Ok(EffectOutput::Written(lane, vec![event])) })
         }
     }
 }
@@ -190,12 +199,12 @@ pub struct ReadHandles {
     reader: Reader,
     credential: Credential,
     // std Mutex: nothing awaits while it is held.
-    token: Mutex<Option<Held>>,
+    token: Mutex<Option<HeldToken>>,
 }
 
 /// The token at hand.
 #[derive(Clone, Debug)]
-struct Held {
+struct HeldToken {
     secret: SecretString,
     /// When it ends, where that is known and a newer one can be had then.
     ends: Option<Timestamp>,
@@ -222,7 +231,7 @@ impl ReadHandles {
         end.is_some_and(|end| end.duration_since(now) <= LAST_MOMENT)
     }
 
-    fn held(&self) -> Option<Held> {
+    fn held(&self) -> Option<HeldToken> {
         self.token
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -237,7 +246,7 @@ impl ReadHandles {
     ) -> Result<Option<Timestamp>, AuthError> {
         let token = self.credential.token(freshness).await?;
         let ends = token.expires_at.filter(|_| self.credential.is_renewable());
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(Held {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(HeldToken {
             secret: token.secret,
             ends,
         });
@@ -278,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
-    use crate::engine::core::Ticket;
+    use crate::engine::core::CallToken;
     use crate::model::Destination;
     use crate::store::{Process, StoreOptions};
 
@@ -301,16 +310,16 @@ mod tests {
     async fn a_call_for_a_tenant_that_is_not_there_is_answered_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let store = failing(folder.path());
-        let (lane, ticket) = (LaneId(7), Ticket(1));
+        let (lane, call_token) = (LaneId(7), CallToken(1));
         let id = ActionId::from_bytes([1; 16]).unwrap();
         let post = Effect::Post {
             lane,
-            ticket,
+            call_token,
             id,
             comment: "x".into(),
         };
-        let Ok(Performed::Event(Event::Replied { reply, .. })) =
-            perform(post, &store, RunKey(1), &[]).await
+        let Ok(EffectOutput::Event(Event::Replied { reply, .. })) =
+            run_effect(post, &store, RunKey(1), &[]).await
         else {
             panic!("it is not answered");
         };
@@ -319,10 +328,10 @@ mod tests {
             lane,
             refresh: false,
         };
-        let refused = perform(token, &store, RunKey(1), &[]).await;
+        let refused = run_effect(token, &store, RunKey(1), &[]).await;
         assert!(matches!(
             refused,
-            Ok(Performed::Event(Event::TokenRefused { .. }))
+            Ok(EffectOutput::Event(Event::TokenRefused { .. }))
         ));
     }
 
@@ -330,28 +339,28 @@ mod tests {
     async fn a_call_that_was_allowed_before_a_commit_failed_does_not_leave_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = failing(folder.path());
-        let (lane, ticket) = (LaneId(0), Ticket(1));
+        let (lane, call_token) = (LaneId(0), CallToken(1));
         let id = ActionId::from_bytes([1; 16]).unwrap();
         let calls = || {
             let post = Effect::Post {
                 lane,
-                ticket,
+                call_token,
                 id,
                 comment: "x".into(),
             };
             let read = Effect::Read {
                 lane,
-                ticket,
+                call_token,
                 destination: Destination::Get,
                 ids: vec![id],
             };
-            [post, read].map(|effect| perform(effect, &store, RunKey(1), &[]))
+            [post, read].map(|effect| run_effect(effect, &store, RunKey(1), &[]))
         };
         for allowed in calls() {
             assert!(allowed.await.is_ok());
         }
         let begun = calls();
-        // The answer is dropped, as where the shell has not come to it yet.
+        // The answer is dropped, as where the runner has not come to it yet.
         drop(store.write(Vec::new()));
         store.write(Vec::new()).await.unwrap_err();
         for call in begun {

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use crate::model::{Moment, Outcome, RowNumber};
-use crate::retry::{Doubt, RecordVerdict, judge_record};
+use crate::retry::{RecordVerdict, RereadReason, judge_record};
 use crate::store::{Purpose, Record};
 
 use super::event::{Effect, RunEvent, StopReason, Waiting};
-use super::gate::{Wait, WaitCause};
-use super::lane::{Errand, Lane};
+use super::gate::{GateWait, WaitCause};
+use super::lane::{CallKind, Lane};
 use super::row::Missed;
 use crate::engine::rules::Precheck;
 
@@ -43,7 +43,7 @@ impl Lane {
     /// Marks a row whose record must be read before it is sent.
     fn read_first(&mut self, now: Moment, number: RowNumber) {
         if let Some(row) = self.rows.get_mut(&number) {
-            row.doubt = Some(Doubt::Unread);
+            row.reread = Some(RereadReason::Precheck);
             self.unread.insert(number);
             self.unread_since.get_or_insert(now.uptime);
         }
@@ -61,12 +61,12 @@ impl Lane {
         }
         // An answer that is on its way must not be taken for one to a question that comes up later.
         if let Some(row) = self.rows.get_mut(&number) {
-            row.doubt = None;
+            row.reread = None;
         }
         self.unread.remove(&number);
-        self.looks.retain(|&(_, row)| row != number);
-        for flight in self.flights.values_mut() {
-            if let Errand::Look(rows) = &mut flight.errand {
+        self.rereads.retain(|&(_, row)| row != number);
+        for flight in self.calls.values_mut() {
+            if let CallKind::Reread(rows) = &mut flight.kind {
                 rows.retain(|&row| row != number);
             }
         }
@@ -108,7 +108,7 @@ impl Lane {
         let unread: Vec<_> = self
             .rows
             .iter()
-            .filter(|(_, row)| row.doubt == Some(Doubt::Unread))
+            .filter(|(_, row)| row.reread == Some(RereadReason::Precheck))
             .map(|(&number, _)| number)
             .collect();
         let (go, wait): (Vec<_>, Vec<_>) = unread
@@ -127,7 +127,7 @@ impl Lane {
     }
 
     /// Reads the records that are wanted next.
-    pub(super) fn pump_triage(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn pump_prechecks(&mut self, now: Moment, out: &mut Vec<Effect>) {
         while !self.unread.is_empty() && !self.waits_for_missing() {
             let ready = self.queue.fresh_len() + self.being_read();
             if ready >= AHEAD && !self.reads_are_slow {
@@ -149,7 +149,7 @@ impl Lane {
             let rows = rows.take(most).collect();
             self.unread_since = (!self.unread.is_empty()).then_some(now.uptime);
             self.has_read_a_batch = true;
-            let flight = self.flight(destination, Errand::Look(rows), generation);
+            let flight = self.flight(destination, CallKind::Reread(rows), generation);
             self.ask_ledger(now, flight, Purpose::Read, out);
         }
     }
@@ -183,29 +183,29 @@ impl Lane {
 
     /// Returns how many rows' records are being read.
     fn being_read(&self) -> usize {
-        let looks = self.flights.values().map(|flight| match &flight.errand {
-            Errand::Look(rows) => rows.len(),
-            Errand::Cancel(_) => 0,
+        let looks = self.calls.values().map(|flight| match &flight.kind {
+            CallKind::Reread(rows) => rows.len(),
+            CallKind::Cancel(_) => 0,
         });
         looks.sum()
     }
 
     /// Says what reads wait for, in words that cannot be taken for the wait of cancels.
-    pub(super) fn note_read_wait(&mut self, wait: Wait) {
+    pub(super) fn note_read_wait(&mut self, wait: GateWait) {
         let cause = match wait.cause {
             WaitCause::Window | WaitCause::Pace => WaitCause::Reads,
             WaitCause::Cooldown => WaitCause::ReadCooldown,
             WaitCause::Outage => WaitCause::SlowReads,
             other => other,
         };
-        self.note_wait(Wait { cause, ..wait });
+        self.note_wait(GateWait { cause, ..wait });
     }
 
     /// Says that rows wait for reads that are on the wire and slow, where nothing else is waited for.
     pub(super) fn note_slow_reads(&mut self, now: Moment) {
         let waits = || {
             let mut rows = self.rows.values();
-            rows.any(|row| row.doubt == Some(Doubt::Unread))
+            rows.any(|row| row.reread == Some(RereadReason::Precheck))
         };
         if self.reads_are_slow && self.waiting.is_none() && waits() {
             self.waiting = Some(Waiting {
@@ -216,7 +216,7 @@ impl Lane {
     }
 
     /// A record was read that says nothing against a cancel: the rules have the last word.
-    pub(super) fn triaged(&mut self, now: Moment, number: RowNumber) {
+    pub(super) fn prechecked(&mut self, now: Moment, number: RowNumber) {
         let held = self.held_by_rules(number);
         self.note_state(now, number);
         match held {
@@ -296,7 +296,7 @@ impl Lane {
         let Some(row) = self.rows.get_mut(&number) else {
             return;
         };
-        row.doubt = None;
+        row.reread = None;
         if row.state_at.is_some() || row.attempts > 0 || rules.may_skip_precheck(&row.context) {
             row.is_unreadable = true;
             self.queue.push_fresh(number);
