@@ -1,10 +1,41 @@
-//! The run: a synchronous core that decides, and a shell that performs.
+//! The run: a synchronous core that decides, and a runner that performs.
 //!
-//! `core` holds every decision and no handle. `shell` owns the handles (journal, clock, service, input) and turns
+//! `core` holds every decision and no handle. `runner` owns the handles (journal, clock, service, input) and turns
 //! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
+//!
+//! # A row's way
+//!
+//! ```text
+//! journal ─ load ─► precheck ──────────► ready ─► ledger ─► on the wire ─► answered
+//!                   read before it        ▲        │ slot and "sent"         │
+//!                   is sent, and again    │        │ in one commit           │
+//!                   after 5 minutes       │        ▼                         │
+//!                                         ├── no slot, cooldown, stop        │
+//!                                         ├── 401, 429, no byte left ────────┤
+//!                                         ├── retry after a backoff ◄────────┤ fault that surely changed nothing
+//!                                         │                                  │
+//!                                      reread ◄──────────────────────────────┤ accepted (verify), fault of unknown
+//!                                         │    one queue, with a reason      │ result, 400, 404, 409
+//!                                         ▼                                  ▼
+//!                                      settled ◄─────────────────────── the answer is the last word
+//! ```
+//!
+//! A row that cannot be sent now (another run works on its action, its type is forbidden) leaves memory unsettled and is loaded
+//! again in a later pass, or by whoever resumes the run.
+//!
+//! # What happens
+//!
+//! - **429**: the scope cools down for all processes, for as long as the service asks. The row keeps its turn and is not blamed.
+//!   Afterwards calls leave in rounds of 1, 2, 4, and so on. Where the ledger had a slot, the rate adapts.
+//! - **Time-out, reset, 5xx**: the result of the call is unknown. Its slot is held for a grace, its record is read, and only then
+//!   the row is settled or sent again. Five such faults in a row open the gate's breaker: one probe at a time, then rounds.
+//! - **Ctrl-C**: no new attempt. Cancels on the wire are waited for and journaled; reads are given up after two seconds.
+//! - **Crash**: the journal holds "sent" for every call that may have left. The next process ends these calls in the ledger, with
+//!   a grace, once the dead one's lock is free; a resume reads the records of the rows that they were for.
+//! - **A write that fails**: the run ends before another byte leaves.
 
 pub mod core;
-mod executor;
+mod effects;
 mod journaled;
 mod lane_names;
 mod later_actions;
@@ -15,10 +46,10 @@ mod plan_summary;
 mod planned_row;
 mod reads;
 mod rules;
-mod shell;
+mod runner;
 mod survey;
 
-pub use executor::{LaneHandles, LaneWay, ReadHandles};
+pub use effects::{LaneHandles, LaneWay, ReadHandles};
 pub use journaled::{Journaled, Selected, SelectionJournal, journal, look_over, recall};
 pub use lane_names::{LaneName, LaneNames};
 pub use later_actions::{LaterActions, MachineChange};
@@ -31,7 +62,7 @@ pub use plan_summary::{
 pub use planned_row::PlannedRow;
 pub use reads::{Reads, ReadsError, ReadsSettings};
 pub use rules::{Precheck, RELEASED_SINCE, Rules, is_excluded};
-pub use shell::{
+pub use runner::{
     Before, Beyond, EngineError, Fed, Intake, LaneShare, Observer, RunEnd, RunParts, RunView,
     execute, read_inputs,
 };

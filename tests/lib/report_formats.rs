@@ -432,7 +432,7 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
         ">All rows<",
     ];
     assert!(places(body, &order).is_sorted(), "{body}");
-    let call_token = written(ReportFormat::Markdown, &rows, &told);
+    let ticket = written(ReportFormat::Markdown, &rows, &told);
     let order = [
         "# 2 machines are isolated now and need release",
         "- excluded: 1 machine is still isolated",
@@ -444,7 +444,7 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
         "- Exclusions `keep.txt`",
         "## Rows",
     ];
-    assert!(places(&call_token, &order).is_sorted(), "{call_token}");
+    assert!(places(&ticket, &order).is_sorted(), "{ticket}");
 }
 
 #[test]
