@@ -8,7 +8,7 @@ export LC_ALL=C TZ=UTC
 
 BIN=${BIN:-}
 if [ -z "$BIN" ]; then
-  for built in target/release/mde-cancel target/debug/mde-cancel; do
+  for built in target/dist/mde-cancel target/release/mde-cancel target/debug/mde-cancel; do
     if [ -x "$built" ]; then BIN=$PWD/$built && break; fi
   done
 fi

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
 use crate::model::{
     ActionId, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
@@ -478,13 +478,13 @@ impl fmt::Display for PlanId {
 }
 
 /// Takes the rows of a plan in, one after the other.
-#[derive(Clone, Debug)]
-pub struct PlanHash(Sha256);
+#[derive(Clone)]
+pub struct PlanHash(Context);
 
 impl PlanHash {
     /// Begins a plan of this operation.
     pub fn of(operation: &str) -> Self {
-        let mut hash = Self(Sha256::new());
+        let mut hash = Self(Context::new(&SHA256));
         hash.text(operation);
         hash
     }
@@ -498,16 +498,22 @@ impl PlanHash {
 
     /// Returns the id of the rows so far.
     pub fn id(&self) -> PlanId {
-        let hash: [u8; 32] = self.0.clone().finalize().into();
+        let hash = self.0.clone().finish();
         let mut bytes = [0; BYTES];
-        bytes.copy_from_slice(&hash[..BYTES]);
+        bytes.copy_from_slice(&hash.as_ref()[..BYTES]);
         PlanId(bytes)
     }
 
     /// Its length goes first, so that no two lists of texts are hashed alike.
     fn text(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_be_bytes());
-        self.0.update(text);
+        self.0.update(&(text.len() as u64).to_be_bytes());
+        self.0.update(text.as_bytes());
+    }
+}
+
+impl fmt::Debug for PlanHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanHash({})", self.id())
     }
 }
 

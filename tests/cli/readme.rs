@@ -16,7 +16,7 @@ use mde_cancel::sandbox::Faults;
 
 const README: &str = include_str!("../../README.md");
 
-const TRY_IT: &str = "cargo run --release -- run samples/actions.csv --sandbox";
+const TRY_IT: &str = "cargo run -- run samples/actions.csv --sandbox";
 
 /// Every way in which the program ends.
 const EXITS: [RunExit; 9] = [
@@ -124,7 +124,7 @@ fn every_command_of_the_readme_can_be_typed() {
     let lines: Vec<_> = blocks("sh").concat();
     let mut typed = 0;
     for line in lines {
-        let command = line.replace("cargo run --release --", "mde-cancel");
+        let command = line.replace("cargo run --", "mde-cancel");
         let Some(at) = command.find("mde-cancel ") else {
             assert_eq!(line, "cargo test");
             continue;

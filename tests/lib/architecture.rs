@@ -38,7 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "sandbox"]),
     ("indicatif", &["cli"]),
     ("reqwest", &["api", "auth"]),
-    ("ring", &["auth", "input", "sandbox"]),
+    ("ring", &["auth", "engine", "input", "report", "sandbox"]),
     ("rusqlite", &["store"]),
     ("rustix", &["clock", "platform"]),
     ("rustls", &["api"]),

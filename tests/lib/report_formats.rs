@@ -15,7 +15,7 @@ use mde_cancel::report::{
     TimelineBuilder, World, write_report,
 };
 use serde_json::Value;
-use sha2::Digest as _;
+use ring::digest::{SHA256, digest};
 
 const RUN: &str = "0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1";
 
@@ -306,7 +306,7 @@ fn the_page_is_one_file_whose_policy_knows_its_own_script_and_style() {
     let (script, rest) = cut(&page, "<script>", "</script>");
     let (style, rest) = cut(&rest, "<style>", "</style>");
     for (text, name) in [(script, "script-src"), (style, "style-src")] {
-        let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(text));
+        let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
         assert!(
             policy.contains(&format!("{name} 'sha256-{hash}'")),
             "{policy}"
