@@ -38,9 +38,6 @@ pub struct Connection {
 
 impl Connection {
     /// Checks the address and builds the client; nothing is sent yet.
-    ///
-    /// # Errors
-    /// Returns why the address is refused, or why there can be no client.
     pub fn open(settings: ApiSettings) -> Result<Self, ApiError> {
         check_address(&settings.base, &settings.trust)?;
         let scheme = match settings.base.scheme() {
@@ -65,9 +62,6 @@ impl Connection {
     }
 
     /// Calls the address without a token, and returns the time that the answer tells. Any answer will do.
-    ///
-    /// # Errors
-    /// Returns what kept an answer away.
     pub async fn reach(&self) -> Result<Option<Timestamp>, String> {
         match self.client.get(self.base.clone()).send().await {
             Ok(response) => Ok(date(response.headers())),

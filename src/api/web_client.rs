@@ -70,38 +70,21 @@ pub enum ApiError {
     CaFile(#[from] CaFileError),
     #[error("the HTTP client cannot be set up")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Not an address of the web.
     #[error("an API address starts with https://, not with {scheme}:")]
-    NoWebAddress {
-        /// What it starts with.
-        scheme: String,
-    },
+    NoWebAddress { scheme: String },
     /// A token must not travel in the clear.
     #[error("plain http is accepted for loopback addresses only, not for {host}")]
-    PlainHttp {
-        /// Which host.
-        host: String,
-    },
+    PlainHttp { host: String },
     /// Parts that an API address has no use for, or that would leak.
     #[error(
         "the API address of {host} must not hold a user name, a password, a query or a fragment"
     )]
-    Surplus {
-        /// Which host.
-        host: String,
-    },
-    /// The sandbox has no certificate.
+    Surplus { host: String },
     #[error("a connection that trusts no certificate cannot reach {host} over https")]
-    Untrusted {
-        /// Which host.
-        host: String,
-    },
+    Untrusted { host: String },
 }
 
 /// Builds a client; nothing is sent yet.
-///
-/// # Errors
-/// Returns why there can be none: in most cases a CA file that cannot be used.
 pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
     let store = match &settings.trust {
         Trust::Public => load_roots(None)?.store,

@@ -34,9 +34,6 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads a PEM file that holds both, in any order; of several certificates the first one counts.
-    ///
-    /// # Errors
-    /// Returns why nothing can be signed with it.
     pub fn from_file(path: &Path) -> Result<Self, AuthError> {
         let pem = read_private(path, "certificate file")?;
         Self::parse(pem.expose_secret()).map_err(|problem| AuthError::Certificate {

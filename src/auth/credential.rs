@@ -57,10 +57,6 @@ impl Credential {
 
     /// Returns a token for the tenant that was asked for.
     ///
-    /// # Errors
-    /// Returns why there is none; [`AuthError::WrongTenant`] where the token contradicts the tenant, and
-    /// [`AuthError::AnotherIdentity`] or [`AuthError::OpaqueSuccessor`] where it is not for the same as the first one.
-    ///
     /// # Cancel safety
     /// Safe: the token at hand stays.
     pub async fn token(&self, freshness: Freshness) -> Result<Token, AuthError> {

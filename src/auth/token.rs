@@ -41,10 +41,8 @@ pub enum AuthError {
     Empty { origin: String },
     #[error("the managed identity's endpoint {address} is not on this machine")]
     ForeignEndpoint { address: String },
-    /// A word that could mean something else to the program that it is passed to.
     #[error("{name} {value:?} has characters that cannot be passed to the Azure CLI")]
     NoArgument { name: &'static str, value: String },
-    /// Blanks inside, control characters or anything else that no header may carry.
     #[error("{origin} holds something that is no token")]
     NotAToken { origin: String },
     /// A file that somebody else may read or change is no place for a secret.
@@ -54,13 +52,10 @@ pub enum AuthError {
         path: PathBuf,
         exposure: Exposure,
     },
-    /// The system gives no random numbers.
     #[error("nothing can be signed: the system gives no random numbers")]
     NoRandomness,
-    /// The service took a token no longer, or never, and its claims don't say why.
     #[error("the service refused {origin}")]
     RefusedToken { origin: String },
-    /// The login service, or whoever is in its place, said no.
     #[error("{place} refused: {error}")]
     Refused { place: String, error: OAuthError },
     #[error("{origin} holds more than the {MAX_TOKEN} bytes that a token may have")]
@@ -167,9 +162,6 @@ pub struct Token {
 impl Token {
     /// Takes the token that stands in `text`, which came from `origin`. Blanks around it, a byte order mark, a pair of
     /// quotes and the word `Bearer` are what people and tools leave there.
-    ///
-    /// # Errors
-    /// Returns why there is none.
     pub(super) fn parse(text: &str, origin: &str) -> Result<Self, AuthError> {
         let origin = || origin.to_owned();
         if text.len() > MAX_TOKEN {
@@ -199,9 +191,6 @@ impl Token {
     }
 
     /// Takes a token that a sign-in received, with what was said about its end.
-    ///
-    /// # Errors
-    /// Returns that it is none.
     pub(super) fn received(
         text: &str,
         expires_at: Option<Timestamp>,
@@ -277,9 +266,6 @@ impl Token {
     /// Checks that the token does not contradict the tenant that was asked for.
     ///
     /// A tenant asked for by its domain name, and a token without a `tid`, cannot be compared and pass.
-    ///
-    /// # Errors
-    /// Returns both tenants where they differ.
     pub fn check_tenant(&self, asked: &str) -> Result<(), AuthError> {
         let got = self
             .claims

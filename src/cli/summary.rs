@@ -9,7 +9,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::model::{FollowUp, Outcome, RunId};
-use crate::report::{Weight, left, meaning};
+use crate::report::{Severity, left, meaning};
 
 pub use crate::report::Accepted;
 
@@ -95,18 +95,18 @@ impl Summary {
         let mut lines = Vec::new();
         if machines.len() > 1 {
             let count = Count::new(self.machines_left, "machine");
-            lines.push(("", left[0].weight, format!("{count} still need work")));
+            lines.push(("", left[0].severity, format!("{count} still need work")));
         }
         for part in &left {
             let is_part = part.follow_up.is_some() && machines.len() > 1;
             let indent = if is_part { "  " } else { "" };
-            lines.push((indent, part.weight, part.text.clone()));
+            lines.push((indent, part.severity, part.text.clone()));
         }
-        for (position, (indent, weight, line)) in lines.iter().enumerate() {
+        for (position, (indent, severity, line)) in lines.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
-            let tone = match weight {
-                Weight::Grave => Tone::Bad,
-                Weight::Some => Tone::Caution,
+            let tone = match severity {
+                Severity::Critical => Tone::Bad,
+                Severity::Warning => Tone::Caution,
             };
             for line in wrap(
                 &format!("{mark}{line}"),

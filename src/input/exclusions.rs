@@ -20,42 +20,27 @@ const LONGEST: usize = 255;
 /// Why a file of what must be left alone cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepFileError {
-    /// It cannot be opened.
     #[error("cannot open the exclusion list {name}")]
     Open {
-        /// The file as the user named it.
         name: String,
-        /// The system's word.
         #[source]
         source: io::Error,
     },
-    /// It broke off, or is no text.
     #[error("the exclusion list cannot be used")]
     Read(#[from] InputError),
-    /// It names nothing.
     #[error("the exclusion list {name} names nothing, so it would keep nothing")]
-    Empty {
-        /// The file as the user named it.
-        name: String,
-    },
-    /// A line names nothing that can be told.
+    Empty { name: String },
     #[error(
         "{name}:{line}: {what}; the exclusion list holds one action id, machine id or DNS name a line"
     )]
     Line {
-        /// The file as the user named it.
         name: String,
-        /// Which line.
         line: u64,
-        /// What is wrong with it.
         what: String,
     },
 }
 
 /// Reads the words of the exclusion list.
-///
-/// # Errors
-/// Returns the first thing for which it cannot be used, with the line.
 pub fn read_keep_file(path: &Path) -> Result<Vec<String>, KeepFileError> {
     let name = path.to_string_lossy().into_owned();
     let file = File::open(path).map_err(|source| KeepFileError::Open {

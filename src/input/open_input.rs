@@ -51,17 +51,11 @@ enum Bytes {
 ///
 /// What is not a regular file, such as standard input or a named pipe, is not waited for: its header is checked when it
 /// is read.
-///
-/// # Errors
-/// Returns why the first of them that cannot be used cannot.
 pub fn open(inputs: &[Input], settings: &InputSettings) -> Result<Vec<OpenInput>, InputError> {
     open_from(0, inputs, settings)
 }
 
 /// Opens the inputs of a run's list from the one at `first` on.
-///
-/// # Errors
-/// Returns why the first of them that cannot be used cannot.
 pub fn open_from(
     first: usize,
     inputs: &[Input],
@@ -147,9 +141,6 @@ impl OpenInput {
     }
 
     /// Passes over the rows up to a checkpoint of an earlier reading.
-    ///
-    /// # Errors
-    /// Returns an error where the file does not begin with the rows that were read then.
     pub fn resume(&mut self, from: &InputCheckpoint) -> Result<(), InputError> {
         self.skip(from.rows)?;
         if self.skipped.checkpoint(from.input).hash == from.hash {
@@ -161,9 +152,6 @@ impl OpenInput {
     }
 
     /// Passes over so many rows, or all that there are; returns how many.
-    ///
-    /// # Errors
-    /// Returns an error where they cannot be read.
     pub fn skip(&mut self, rows: u64) -> Result<u64, InputError> {
         let mut skipped = RowHash::new();
         if rows > 0 {
@@ -182,9 +170,6 @@ impl OpenInput {
 
     /// Hands all rows on, in chunks, and waits for no byte behind the line end of a stream's row; `sink` says whether
     /// more are wanted.
-    ///
-    /// # Errors
-    /// Returns why the input cannot be read to its end; the rows before were handed on.
     pub fn read(
         &mut self,
         sink: &mut dyn FnMut(InputChunk) -> ControlFlow<()>,

@@ -12,9 +12,6 @@ pub struct FileIdentity {
 }
 
 /// Tells which file `path` leads to, without opening it.
-///
-/// # Errors
-/// Returns the system's error, above all where there is no such file.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     let found = std::fs::metadata(path)?;
     #[cfg(unix)]

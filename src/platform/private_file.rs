@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 const MAX_LINKS: u32 = 40;
 
 /// Creates `dir` and its parents; what is made new is open to its owner only (0700). A link of somebody else is not followed.
-///
-/// # Errors
-/// Returns the system's error where a folder can neither be found nor made.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     refuse_foreign_link(dir)?;
     let mut builder = std::fs::DirBuilder::new();
@@ -27,9 +24,6 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 
 /// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays. A link is
 /// not followed.
-///
-/// # Errors
-/// Returns the system's error.
 pub fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -44,9 +38,6 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
 
 /// Creates a file that only its owner may touch (0600), or opens it, for writing at its end: what several processes
 /// write then never overlaps. A link of somebody else is not followed.
-///
-/// # Errors
-/// Returns the system's error.
 pub fn append_private_file(path: &Path) -> io::Result<File> {
     refuse_foreign_link(path)?;
     let mut options = OpenOptions::new();
@@ -95,9 +86,6 @@ impl fmt::Display for Exposure {
 }
 
 /// Returns the worst exposure of `file`, which was opened from `path`; always `None` where the platform has no modes.
-///
-/// # Errors
-/// Returns the system's error where the file cannot be looked at.
 pub fn exposure(file: &File, path: &Path) -> io::Result<Option<Exposure>> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     exposure_beside(file, path, credentials.as_deref())
@@ -213,21 +201,12 @@ pub enum Privacy {
     /// Nobody but its owner may do anything with it, and that is somebody else.
     SomebodyElses,
     /// Others may do something with it, and it is ours: we may change that.
-    OpenAndOurs {
-        /// The permission bits.
-        mode: u32,
-    },
+    OpenAndOurs { mode: u32 },
     /// Others may do something with it, and it is somebody else's, or meant to be shared (sticky, as `/tmp` is).
-    OpenAndShared {
-        /// The permission bits.
-        mode: u32,
-    },
+    OpenAndShared { mode: u32 },
 }
 
 /// Looks who may do something with `path`.
-///
-/// # Errors
-/// Returns the system's error where it cannot be looked at.
 pub fn privacy(path: &Path) -> io::Result<Privacy> {
     let found = std::fs::metadata(path)?;
     #[cfg(unix)]
@@ -252,9 +231,6 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
 }
 
 /// Takes from everybody but the owner what they may do with `path`; what the owner may do stays.
-///
-/// # Errors
-/// Returns the system's error where that is not for us to change.
 pub fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

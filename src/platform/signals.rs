@@ -25,9 +25,6 @@ pub struct StopSignals {
 
 impl StopSignals {
     /// Takes the signals over from their default, which would end the process at once.
-    ///
-    /// # Errors
-    /// Returns the system's error where a handler cannot be set.
     pub fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -77,9 +74,6 @@ impl StopSignals {
 /// in the middle of it.
 ///
 /// To be called inside a runtime, before anything is written.
-///
-/// # Errors
-/// Returns the system's error where the signal cannot be taken over.
 pub fn survive_file_size_limit() -> io::Result<()> {
     #[cfg(unix)]
     {

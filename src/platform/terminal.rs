@@ -23,18 +23,12 @@ fn is_hung_up(error: &io::Error, output: impl std::os::fd::AsFd) -> bool {
 }
 
 /// Opens the terminal that this process was started from, for reading, whatever standard input is.
-///
-/// # Errors
-/// Returns the system's error where there is none.
 pub fn terminal_input() -> io::Result<File> {
     let name = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
     OpenOptions::new().read(true).open(name)
 }
 
 /// Opens the terminal that this process was started from, for writing, whatever standard error is.
-///
-/// # Errors
-/// Returns the system's error where there is none.
 pub fn terminal_output() -> io::Result<File> {
     let name = if cfg!(windows) { "CONOUT$" } else { "/dev/tty" };
     OpenOptions::new().write(true).open(name)
@@ -42,9 +36,6 @@ pub fn terminal_output() -> io::Result<File> {
 
 /// Forgets what was typed at a terminal and not read yet, so that it can't answer a question that comes later. On
 /// Windows nothing is forgotten.
-///
-/// # Errors
-/// Returns the system's error; what is no terminal has nothing to forget.
 #[cfg(unix)]
 pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     use rustix::termios::{QueueSelector, isatty, tcflush};

@@ -40,7 +40,7 @@ pub(super) fn tone(outcome: Outcome) -> &'static str {
 }
 
 /// One part of a bar.
-pub(super) struct Part {
+pub(super) struct BarSegment {
     pub(super) tone: &'static str,
     pub(super) x: u64,
     pub(super) width: u64,
@@ -49,7 +49,7 @@ pub(super) struct Part {
 
 /// Returns the parts of a bar, the outcomes in their order. Each gets a width that can be seen; they share the rest by
 /// their counts, and all of them end where the bar does.
-pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<Part> {
+pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<BarSegment> {
     let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
     let present = || {
         Outcome::ALL
@@ -64,7 +64,7 @@ pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<Part> {
         so_far += count(outcome);
         let share = u128::from(shared) * u128::from(so_far) / u128::from(whole);
         let end = VISIBLE * place + u64::try_from(share).unwrap_or(shared);
-        parts.push(Part {
+        parts.push(BarSegment {
             tone: tone(outcome),
             x,
             width: end - x,
@@ -87,15 +87,15 @@ pub(super) fn bar_text(outcomes: &BTreeMap<Outcome, u64>) -> String {
 }
 
 /// The time line as the page shows it.
-pub(super) struct Picture {
+pub(super) struct TimelineChart {
     pub(super) note: String,
-    pub(super) panels: Vec<Panel>,
-    pub(super) waits: Vec<Band>,
+    pub(super) panels: Vec<ChartPanel>,
+    pub(super) waits: Vec<WaitSpan>,
     pub(super) axis: Vec<String>,
 }
 
 /// One panel of the time line.
-pub(super) struct Panel {
+pub(super) struct ChartPanel {
     pub(super) title: String,
     pub(super) note: String,
     pub(super) alt: String,
@@ -106,7 +106,7 @@ pub(super) struct Panel {
 }
 
 /// A wait behind the panels.
-pub(super) struct Band {
+pub(super) struct WaitSpan {
     pub(super) tone: &'static str,
     pub(super) x: usize,
     pub(super) width: usize,
@@ -114,13 +114,17 @@ pub(super) struct Band {
 }
 
 /// Draws a time line.
-pub(super) fn picture(line: &Timeline) -> Picture {
+pub(super) fn timeline_chart(line: &Timeline) -> TimelineChart {
     let refused = refused(line);
     let mut panels = vec![sent_panel(line, &refused)];
     let windows = line.windows.iter();
     panels.extend(windows.map(|used| window_panel(used, line, &refused)));
-    let waits = line.waits.iter().map(|wait| band(wait, line)).collect();
-    Picture {
+    let waits = line
+        .waits
+        .iter()
+        .map(|wait| wait_span(wait, line))
+        .collect();
+    TimelineChart {
         note: note(line),
         panels,
         waits,
@@ -150,7 +154,7 @@ fn note(line: &Timeline) -> String {
     text
 }
 
-fn sent_panel(line: &Timeline, refused: &str) -> Panel {
+fn sent_panel(line: &Timeline, refused: &str) -> ChartPanel {
     let bars: Vec<u32> = line
         .sent
         .chunks(COLUMNS_A_BAR)
@@ -178,7 +182,7 @@ fn sent_panel(line: &Timeline, refused: &str) -> Panel {
     if !line.cooled_down.is_zero() {
         write!(note, ", paused {} for it", Span(line.cooled_down)).ok();
     }
-    Panel {
+    ChartPanel {
         alt: format!("Cancels sent over time: {note}"),
         title: "Cancels sent".to_owned(),
         note,
@@ -188,7 +192,7 @@ fn sent_panel(line: &Timeline, refused: &str) -> Panel {
     }
 }
 
-fn window_panel(used: &WindowUse, line: &Timeline, refused: &str) -> Panel {
+fn window_panel(used: &WindowUse, line: &Timeline, refused: &str) -> ChartPanel {
     let limit = used.window.limit.get();
     let name = window_name(used.window.period);
     let most = used.peaks.iter().copied().max().unwrap_or(0);
@@ -212,7 +216,7 @@ fn window_panel(used: &WindowUse, line: &Timeline, refused: &str) -> Panel {
         )
     };
     let throttled: u64 = line.throttled.iter().map(|&count| u64::from(count)).sum();
-    Panel {
+    ChartPanel {
         alt: format!(
             "Slots taken of {of} per {name} over time: {note}; {} answered by 429",
             Number(throttled)
@@ -234,7 +238,7 @@ fn refused(line: &Timeline) -> String {
     path
 }
 
-fn band(wait: &Wait, line: &Timeline) -> Band {
+fn wait_span(wait: &Wait, line: &Timeline) -> WaitSpan {
     let width = (wait.to - wait.from).max(1);
     let span = Span(columns_span(line, width));
     let (tone, why) = match wait.cause {
@@ -246,7 +250,7 @@ fn band(wait: &Wait, line: &Timeline) -> Band {
         WaitedFor::Cooldown => ("cooldown", "paused after a 429".to_owned()),
         WaitedFor::Other => ("pause", "nothing sent".to_owned()),
     };
-    Band {
+    WaitSpan {
         tone,
         x: wait.from,
         width,

@@ -1,25 +1,23 @@
-//! CSV as all of ours is written: UTF-8, line feeds, and one physical line a record.
+//! CSV as all of ours is written: UTF-8, line feeds, and one physical line a record. Reports and frozen plans.
 
+use std::borrow::Cow;
 use std::error::Error;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek as _, Write};
+use std::iter;
 
 use crate::model::ReportRow;
 
 /// Why rows could not be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError<E: Error + 'static> {
-    /// The rows themselves could not be had.
     #[error("the rows of the report cannot be read")]
     Rows(#[source] E),
-    /// What takes the bytes refused them.
     #[error("the rows of the report cannot be written")]
     Write(#[source] io::Error),
 }
 
 /// Writes the header and all rows, and returns how many rows there were.
-///
-/// # Errors
-/// Returns the first fault of the rows or of `out`; what was written until then is no report.
 pub fn write_csv<E: Error + 'static>(
     out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
@@ -66,16 +64,58 @@ impl<W: Write> CsvWriter<W> {
     }
 
     /// Hands the last bytes on, and gives back what takes them.
-    pub(super) fn into_inner(self) -> io::Result<W> {
+    fn into_inner(self) -> io::Result<W> {
         self.0.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 
 /// Brings out the system's own error, whose kind tells a full disk from a reader who left.
-pub(super) fn system_error(error: csv::Error) -> io::Error {
+fn system_error(error: csv::Error) -> io::Error {
     let text = error.to_string();
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         _ => io::Error::other(text),
+    }
+}
+
+/// Takes the rows of a frozen plan: the column `verdict`, then the columns of the report, the plan's id among them.
+///
+/// `input` reads it back: only the rows whose verdict is `send` go, so that a plan can only shrink. The id is known once
+/// all rows are there, so they wait in a file that nobody else sees.
+pub struct PlanWriter {
+    rows: CsvWriter<BufWriter<File>>,
+}
+
+impl PlanWriter {
+    /// Begins a plan.
+    pub fn begin() -> io::Result<Self> {
+        let file = tempfile::tempfile()?;
+        Ok(Self {
+            rows: CsvWriter::new(BufWriter::new(file)),
+        })
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, verdict: &str, row: &ReportRow) -> io::Result<()> {
+        let verdict = iter::once(Cow::Borrowed(verdict));
+        self.rows.record(verdict.chain(row.cells()))
+    }
+
+    /// Writes the whole plan to `out`, with its id in every row; none where nothing is sent.
+    pub fn finish(self, out: impl Write, plan: Option<&str>) -> io::Result<()> {
+        let mut file = self.rows.into_inner()?.into_inner()?;
+        file.rewind()?;
+        let mut rows = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(BufReader::new(file));
+        let mut writer = CsvWriter::new(out);
+        writer.record(iter::once(&"verdict").chain(ReportRow::COLUMNS))?;
+        let mut row = csv::StringRecord::new();
+        while rows.read_record(&mut row).map_err(system_error)? {
+            // The id's column is the last one.
+            let known = row.iter().take(ReportRow::COLUMNS.len());
+            writer.record(known.chain([plan.unwrap_or_default()]))?;
+        }
+        writer.flush()
     }
 }

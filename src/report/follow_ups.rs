@@ -6,7 +6,7 @@ use std::fmt::Display;
 use crate::model::{FollowUpRow, encode};
 
 use super::csv::{CsvWriter, RowsError};
-use super::target::{ReplaceError, ReportTarget, TargetError, replace};
+use super::output::{OutputError, ReportTarget, replace};
 
 /// The columns, in their order; new ones only at the end.
 pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
@@ -25,12 +25,12 @@ pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
 const AND: &str = "; ";
 
 /// Writes the list to a file, which is replaced whole or not at all.
-///
-/// # Errors
-/// Returns why there is no new list; standard output is no place for it, for the report or the summary goes there.
-pub fn write_follow_ups(target: &ReportTarget, rows: &[FollowUpRow]) -> Result<(), FollowUpsError> {
-    let path = target.path().ok_or(FollowUpsError::Stdout)?;
-    let written = replace(path, |out| {
+pub fn write_follow_ups(
+    target: &ReportTarget,
+    rows: &[FollowUpRow],
+) -> Result<(), OutputError<Infallible>> {
+    let path = target.path().ok_or(OutputError::Stdout)?;
+    replace(path, |out| {
         let mut writer = CsvWriter::new(out);
         let mut fill = || {
             writer.record(FOLLOW_UP_COLUMNS)?;
@@ -38,33 +38,7 @@ pub fn write_follow_ups(target: &ReportTarget, rows: &[FollowUpRow]) -> Result<(
             writer.flush()
         };
         fill().map_err(RowsError::Write)
-    });
-    written.map_err(|error| match error {
-        ReplaceError::Target(error) => FollowUpsError::Target(error),
-        ReplaceError::Fill(source) => FollowUpsError::Rows {
-            name: path.display().to_string(),
-            source,
-        },
     })
-}
-
-/// Why there is no list of machines.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowUpsError {
-    /// It would mix with what goes there.
-    #[error("the follow-up list cannot go to standard output; name a file with --follow-up")]
-    Stdout,
-    /// It could not be written.
-    #[error("follow-up list {name} was not written")]
-    Rows {
-        /// The path.
-        name: String,
-        /// What failed.
-        source: RowsError<Infallible>,
-    },
-    /// The target failed.
-    #[error(transparent)]
-    Target(TargetError),
 }
 
 fn cells(row: &FollowUpRow) -> [String; FOLLOW_UP_COLUMNS.len()] {
@@ -117,7 +91,7 @@ mod tests {
             action_ids: vec!["one".to_owned(), "two".to_owned()],
             tenant: Some("contoso".to_owned()),
         };
-        write_follow_ups(&ReportTarget::prove(&path).unwrap(), &[row]).unwrap();
+        write_follow_ups(&ReportTarget::check_writable(&path).unwrap(), &[row]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let machine = "ab".repeat(20);
         let expected = format!(
@@ -127,6 +101,6 @@ mod tests {
         );
         assert_eq!(text.split_once('\n').unwrap().1, expected);
         let error = write_follow_ups(&ReportTarget::Stdout, &[]).unwrap_err();
-        assert!(matches!(error, FollowUpsError::Stdout));
+        assert!(matches!(error, OutputError::Stdout));
     }
 }

@@ -13,8 +13,8 @@ use super::csv::{RowsError, write_csv};
 use super::html::write_html;
 use super::json::{write_json, write_jsonl};
 use super::markdown::write_markdown;
+use super::output::{OutputError, ReportTarget, replace};
 use super::summary::ReportSummary;
-use super::target::{ReplaceError, ReportTarget, TargetError, replace};
 
 /// The shape of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,6 @@ impl ReportFormat {
     ];
 
     /// Picks the format by the ending of `path`, in any case; `-` is CSV.
-    ///
-    /// # Errors
-    /// Returns what is supported where the ending is not.
     pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
         if path.as_os_str() == "-" {
             return Ok(Self::Csv);
@@ -111,28 +108,9 @@ impl ReportFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// All of it arrived.
-    Whole {
-        /// How many rows stand in it.
-        rows: u64,
-    },
+    Whole { rows: u64 },
     /// Whoever read standard output had enough (`| head`), which is no fault.
-    ReaderLeft,
-}
-
-/// Why there is no report, or no new one.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError<E: Error + 'static> {
-    /// The rows failed in mid-way; an earlier report is untouched.
-    #[error("report {name} was not written")]
-    Rows {
-        /// The path, or `-`.
-        name: String,
-        /// What failed.
-        source: RowsError<E>,
-    },
-    /// The target failed; an earlier report is untouched.
-    #[error(transparent)]
-    Target(TargetError),
+    BrokenPipe,
 }
 
 /// The rows of a report, one by one.
@@ -142,31 +120,15 @@ impl<E, R: Iterator<Item = Result<ReportRow, E>>> Rows<E> for R {}
 
 /// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
 /// shows one, and before the first row.
-///
-/// # Errors
-/// Returns why there is no new report; a broken pipe on standard output is none.
 pub fn write_report<E: Error + 'static, R: Rows<E>>(
     format: ReportFormat,
     target: &ReportTarget,
     rows: R,
     summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
-) -> Result<Delivery, ReportError<E>> {
-    deliver(target, |out| format.write(out, rows, summarize))
-}
-
-fn deliver<E: Error + 'static>(
-    target: &ReportTarget,
-    fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
-) -> Result<Delivery, ReportError<E>> {
+) -> Result<Delivery, OutputError<E>> {
+    let fill = |out: &mut dyn Write| format.write(out, rows, summarize);
     match target {
-        ReportTarget::File(path) => match replace(path, fill) {
-            Ok(rows) => Ok(Delivery::Whole { rows }),
-            Err(ReplaceError::Target(error)) => Err(ReportError::Target(error)),
-            Err(ReplaceError::Fill(source)) => Err(ReportError::Rows {
-                name: path.display().to_string(),
-                source,
-            }),
-        },
+        ReportTarget::File(path) => replace(path, fill).map(|rows| Delivery::Whole { rows }),
         ReportTarget::Stdout => stream(&mut io::stdout().lock(), fill),
     }
 }
@@ -174,14 +136,14 @@ fn deliver<E: Error + 'static>(
 fn stream<E: Error + 'static>(
     out: &mut dyn Write,
     fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
-) -> Result<Delivery, ReportError<E>> {
+) -> Result<Delivery, OutputError<E>> {
     let written = fill(out).and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
     match written {
         Ok(rows) => Ok(Delivery::Whole { rows }),
         Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(Delivery::ReaderLeft)
+            Ok(Delivery::BrokenPipe)
         }
-        Err(source) => Err(ReportError::Rows {
+        Err(source) => Err(OutputError::Rows {
             name: "-".to_owned(),
             source,
         }),
@@ -246,12 +208,12 @@ mod tests {
         let mut pipe = Refusing(io::ErrorKind::BrokenPipe);
         assert_eq!(
             stream(&mut pipe, |out| write_csv(out, many_rows())).unwrap(),
-            Delivery::ReaderLeft
+            Delivery::BrokenPipe
         );
         let mut disk = Refusing(io::ErrorKind::StorageFull);
         assert!(matches!(
             stream(&mut disk, |out| write_csv(out, many_rows())),
-            Err(ReportError::Rows {
+            Err(OutputError::Rows {
                 source: RowsError::Write(_),
                 ..
             })

@@ -2,15 +2,14 @@
 //!
 //! A strict content security policy names the hashes of the one style and the one script; the page has no inline style
 //! and no handler besides. The rows are a plain table; the script takes it up where there is one that runs: it searches,
-//! filters, sorts and turns pages, so that twenty thousand rows stay light. Text of the input and the service is spelled
-//! out where it would act on a screen, and escaped by the templates: nothing of it can become markup.
+//! filters, sorts and turns pages, so that twenty thousand rows stay light. Only a literal can be
+//! markup; every other text is spelled out where it would act on a screen, and escaped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{self, Write};
 
-use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -18,46 +17,479 @@ use ring::digest::{SHA256, digest};
 
 use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, visible};
 
-use super::chart;
-use super::chart::{Part, Picture};
+use super::chart::{self, TimelineChart};
 use super::csv::RowsError;
-use super::summary::{CommandHint, ReportSummary, SUMMARY_ROWS, World, excluded_state};
-use super::words::{meaning, rows_left};
+use super::summary::{ReportSummary, SUMMARY_ROWS, excluded_state, meaning, rows_left};
 
 const STYLE: &str = include_str!("html/report.css");
+
+const SCRIPT: &str = include_str!("html/report.js");
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How many action types have a bar of their own: the service knows nine, but an input may name anything.
 const TYPES: usize = 12;
 
-const SCRIPT: &str = include_str!("html/report.js");
-
 /// Writes the page, and returns how many rows there were.
-///
-/// # Errors
-/// Returns the first fault of the rows or of `out`; what was written until then is no report.
 pub fn write_html<E: Error + 'static>(
-    mut out: impl Write,
+    out: impl Write,
     summary: &ReportSummary,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    fill(&Head::of(summary), &mut out).map_err(RowsError::Write)?;
+    let mut page = Page(out);
+    page.head(summary).map_err(RowsError::Write)?;
     let folder = folder(&summary.inputs);
     let mut count = 0;
     for row in rows {
         let row = row.map_err(RowsError::Rows)?;
         let is_left = summary.is_left(&row);
-        fill(&Row::of(&row, is_left, folder), &mut out).map_err(RowsError::Write)?;
+        page.row(&row, is_left, folder).map_err(RowsError::Write)?;
         count += 1;
     }
-    fill(&Tail::of(summary), &mut out).map_err(RowsError::Write)?;
+    page.tail(summary).map_err(RowsError::Write)?;
     Ok(count)
 }
 
-fn fill(template: &impl Template, out: &mut impl Write) -> io::Result<()> {
-    Template::write_into(template, out)
+struct Page<W>(W);
+
+/// Writes literals as markup, and the values of expressions as text.
+macro_rules! html {
+    ($page:expr $(,)?) => {};
+    ($page:expr, $markup:literal $(, $($rest:tt)*)?) => {
+        $page.markup($markup)?;
+        html!($page, $($($rest)*)?);
+    };
+    ($page:expr, $text:expr $(, $($rest:tt)*)?) => {
+        $page.text(&$text)?;
+        html!($page, $($($rest)*)?);
+    };
 }
 
-/// Returns what the page may do: run what stands in it, and nothing else.
+impl<W: Write> Page<W> {
+    fn markup(&mut self, markup: &'static str) -> io::Result<()> {
+        self.0.write_all(markup.as_bytes())
+    }
+
+    fn text(&mut self, text: &impl Display) -> io::Result<()> {
+        let text = text.to_string();
+        let text = visible(&text);
+        let mut rest = &*text;
+        while let Some(at) = rest.find(['<', '>', '&', '"', '\'']) {
+            let (plain, special) = rest.split_at(at);
+            write!(self.0, "{plain}&#{};", special.as_bytes()[0])?;
+            rest = &special[1..];
+        }
+        self.0.write_all(rest.as_bytes())
+    }
+
+    fn head(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        let left = summary.left();
+        let severity = match (left.is_empty(), summary.is_grave()) {
+            (_, true) => "grave",
+            (false, false) => "some",
+            (true, false) => "clean",
+        };
+        let headline = summary.headline();
+        let state = summary.standing.as_str();
+        let mark = if summary.is_sandbox { "SANDBOX: " } else { "" };
+        html! {
+            self,
+            r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content=""#,
+            policy(),
+            r#"">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="mde-cancel "#,
+            VERSION, "\">\n<title>", mark, headline, " · run ", summary.run, "</title>\n<style>",
+        }
+        self.markup(STYLE)?;
+        html! {
+            self,
+            r##"</style>
+</head>
+<body>
+<a class="skip" href="#all-rows">Skip to the rows</a>
+<header class="page top">
+<p class="kind"><span class="name">mde-cancel</span> run report"##,
+        }
+        if summary.is_sandbox {
+            self.markup(r#" <span class="tag sandbox">SANDBOX: nothing here was real</span>"#)?;
+        }
+        html! {
+            self, " <span class=\"tag state-", state, "\">", state, "</span></p>\n<div class=\"left ", severity,
+            "\">\n<h1>", headline, "</h1>\n",
+        }
+        if left.len() > 1 {
+            self.markup("<ul>")?;
+            for item in left.iter().skip(1) {
+                html! { self, "<li>", item.text, "</li>" }
+            }
+            self.markup("</ul>\n")?;
+        }
+        if let Some(reason) = &summary.stop_reason {
+            html! {
+                self, r#"<p class="stopped">The run stopped "#, reason, ". Nothing is lost: it can be resumed.</p>\n",
+            }
+        }
+        if summary.standing == Standing::Running {
+            html! {
+                self, r#"<p class="stopped">The run is still going on; this is its state at "#,
+                second(summary.written_at), " UTC.</p>\n",
+            }
+        }
+        self.markup("</div>\n</header>\n<main class=\"page\">\n")?;
+        self.work(summary)?;
+        self.outcomes(summary)?;
+        self.facts("run", &facts(summary))?;
+        self.markup("</div>\n")?;
+        self.types(summary)?;
+        self.timeline(summary)?;
+        self.facts("settings", &summary.settings_for_people())?;
+        self.rows_head(summary)
+    }
+
+    fn work(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        let work: Vec<_> = summary
+            .follow_ups
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        if work.is_empty() && summary.commands.is_empty() && summary.excluded_rows.is_empty() {
+            return Ok(());
+        }
+        self.markup(
+            "<section aria-labelledby=\"work\">\n<h2 id=\"work\">What still needs work</h2>\n",
+        )?;
+        if !work.is_empty() {
+            self.markup("<ul class=\"work\">")?;
+            for &&(follow_up, count) in &work {
+                let (severity, what, advice) = advice(follow_up);
+                html! {
+                    self, "<li class=\"", severity, "\"><b>", Number(count), "</b> ", what, "<small>", advice,
+                    "</small></li>",
+                }
+            }
+            self.markup("</ul>\n")?;
+        }
+        for command in &summary.commands {
+            html! { self, "<p class=\"command\">", command.why, ":<code>", command.line, "</code></p>\n" }
+        }
+        if !summary.follow_up_rows.is_empty() {
+            self.markup(
+                r#"<div class="scroll" role="region" aria-label="Machines that still need work" tabindex="0">
+<table class="wide">
+<thead><tr><th scope="col">Machine</th><th scope="col">Needs</th><th scope="col">Action</th><th scope="col">Outcome</th></tr></thead>
+<tbody>
+"#,
+            )?;
+            for row in &summary.follow_up_rows {
+                self.machine_cells(row, row.follow_up.as_deref().unwrap_or_default())?;
+                html! {
+                    self, "<td><span class=\"o ", chart::tone(row.outcome), "\">", row.outcome.as_str(),
+                    "</span></td></tr>\n",
+                }
+            }
+            self.markup("</tbody>\n</table>\n</div>\n")?;
+            let told = summary.follow_up_rows.len() as u64;
+            let machines: u64 = work.iter().map(|(_, count)| count).sum();
+            if machines > told {
+                html! { self, "<p class=\"note\">", machines - told, " more are among the rows below.</p>\n" }
+            }
+        }
+        if !summary.excluded_rows.is_empty() {
+            self.markup(
+                r#"<h3>Excluded: left alone, on purpose</h3>
+<div class="scroll" role="region" aria-label="Excluded machines" tabindex="0">
+<table class="wide">
+<thead><tr><th scope="col">Machine</th><th scope="col">State</th><th scope="col">Action</th><th scope="col">Reason</th></tr></thead>
+<tbody>
+"#,
+            )?;
+            for row in &summary.excluded_rows {
+                self.machine_cells(row, excluded_state(row).unwrap_or_default())?;
+                html! { self, "<td>", row.reason, "</td></tr>\n" }
+            }
+            self.markup("</tbody>\n</table>\n</div>\n")?;
+            if summary.excluded_rows.len() >= SUMMARY_ROWS as usize {
+                self.markup("<p class=\"note\">More are among the rows below.</p>\n")?;
+            }
+        }
+        self.markup("</section>\n")
+    }
+
+    /// Writes the first three cells of a row about a machine.
+    fn machine_cells(&mut self, row: &ReportRow, state: &str) -> io::Result<()> {
+        self.markup("<tr>")?;
+        self.machine(row)?;
+        html! {
+            self, "<td class=\"need\">", state, "</td><td>", or_empty(row.action_type.as_ref()), "<small><code>",
+            row.action_id, "</code></small></td>",
+        }
+        Ok(())
+    }
+
+    fn machine(&mut self, row: &ReportRow) -> io::Result<()> {
+        let name = row.computer_dns_name.as_ref();
+        html! { self, "<td class=\"m\">", or_empty(name.or(row.machine_id.as_ref())) }
+        if let (Some(_), Some(id)) = (name, &row.machine_id) {
+            html! { self, "<small>", id, "</small>" }
+        }
+        self.markup("</td>")
+    }
+
+    fn outcomes(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        self.markup(
+            "<div class=\"pair\">\n<section aria-labelledby=\"outcomes\">\n<h2 id=\"outcomes\">Outcomes</h2>\n",
+        )?;
+        if present(summary).next().is_none() {
+            return self.markup("<p class=\"note\">No row was read.</p>\n</section>\n");
+        }
+        self.bar("tall", &summary.outcomes)?;
+        self.markup(
+            "<table class=\"plain\">\n<thead><tr><th scope=\"col\">Outcome</th><th scope=\"col\" class=\"n\">Rows</th>\
+             <th scope=\"col\">Meaning</th></tr></thead>\n<tbody>\n",
+        )?;
+        for (outcome, count) in present(summary) {
+            let meaning = match (outcome, summary.standing) {
+                (Outcome::NotAttempted, Standing::Running) => {
+                    "its turn has not come yet".to_owned()
+                }
+                _ => meaning(outcome, &summary.final_statuses),
+            };
+            html! {
+                self, "<tr><th scope=\"row\"><span class=\"o ", chart::tone(outcome), "\">", outcome.as_str(),
+                "</span></th><td class=\"n\">", Number(count), "</td><td>", meaning, "</td></tr>\n",
+            }
+        }
+        html! {
+            self, "</tbody>\n<tfoot><tr><th scope=\"row\">rows</th><td class=\"n\">", Number(summary.rows()),
+            "</td><td></td></tr></tfoot>\n</table>\n</section>\n",
+        }
+        Ok(())
+    }
+
+    fn bar(&mut self, class: &str, outcomes: &BTreeMap<Outcome, u64>) -> io::Result<()> {
+        html! {
+            self, "<svg class=\"bar ", class,
+            "\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"",
+            chart::bar_text(outcomes), "\">",
+        }
+        for part in chart::bar(outcomes) {
+            html! {
+                self, "<rect class=\"", part.tone, "\" x=\"", part.x, "\" width=\"", part.width,
+                "\" height=\"10\"><title>", part.label, "</title></rect>",
+            }
+        }
+        self.markup("</svg>\n")
+    }
+
+    fn facts(&mut self, section: &'static str, facts: &[(impl Display, String)]) -> io::Result<()> {
+        let (title, class) = match section {
+            "run" => ("Run", "facts"),
+            _ => ("Settings", "facts two"),
+        };
+        html! {
+            self, "<section aria-labelledby=\"", section, "\">\n<h2 id=\"", section, "\">", title,
+            "</h2>\n<dl class=\"", class, "\">\n",
+        }
+        for (name, value) in facts {
+            html! { self, "<div><dt>", name, "</dt><dd>", value, "</dd></div>\n" }
+        }
+        self.markup("</dl>\n</section>\n")
+    }
+
+    fn types(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        self.markup("<section aria-labelledby=\"types\">\n<h2 id=\"types\">Action types</h2>\n")?;
+        let whole = |outcomes: &BTreeMap<Outcome, u64>| -> u64 { outcomes.values().sum() };
+        let types = summary.action_types.iter();
+        let mut types: Vec<_> = types
+            .map(|(name, outcomes)| match name.as_str() {
+                "" => ("type not known".to_owned(), outcomes.clone()),
+                name => (name.to_owned(), outcomes.clone()),
+            })
+            .collect();
+        if types.is_empty() {
+            return self.markup("<p class=\"note\">No row was read.</p>\n</section>\n");
+        }
+        types.sort_by_key(|(_, outcomes)| std::cmp::Reverse(whole(outcomes)));
+        let rest = types.split_off(types.len().min(TYPES));
+        if !rest.is_empty() {
+            let mut sum = BTreeMap::new();
+            for (outcome, count) in rest.iter().flat_map(|(_, outcomes)| outcomes) {
+                *sum.entry(*outcome).or_default() += count;
+            }
+            let others = Count::new(rest.len() as u64, "type");
+            types.push((format!("others, {others}"), sum));
+        }
+        self.markup("<ul class=\"types\">\n")?;
+        for (name, outcomes) in &types {
+            html! {
+                self, "<li><span class=\"label\">", name, "</span><span class=\"count\">", Number(whole(outcomes)),
+                "</span>\n",
+            }
+            self.bar("", outcomes)?;
+            self.markup("</li>\n")?;
+        }
+        self.markup(
+            r#"</ul>
+<p class="legend"><span><i class="good"></i>cancelled</span><span><i class="calm"></i>nothing to do</span><span><i class="wait"></i>open or too late</span><span><i class="bad"></i>needs attention</span></p>
+</section>
+"#,
+        )
+    }
+
+    fn timeline(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        self.markup(
+            "<section aria-labelledby=\"timeline\">\n<h2 id=\"timeline\">Quota over time</h2>\n",
+        )?;
+        match &summary.timeline {
+            Some(line) => self.chart(&chart::timeline_chart(line))?,
+            None => self.markup("<p class=\"note\">No cancel was sent.</p>\n")?,
+        }
+        self.markup("</section>\n")
+    }
+
+    fn chart(&mut self, chart: &TimelineChart) -> io::Result<()> {
+        html! { self, "<p class=\"note\">", chart.note, "</p>\n" }
+        for panel in &chart.panels {
+            html! {
+                self, "<figure class=\"panel\">\n<figcaption><b>", panel.title, "</b> <span>", panel.note,
+                "</span></figcaption>\n<svg viewBox=\"0 0 480 100\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"",
+                panel.alt, "\">",
+            }
+            for wait in &chart.waits {
+                html! {
+                    self, "<rect class=\"", wait.tone, "\" x=\"", wait.x, "\" width=\"", wait.width,
+                    "\" height=\"100\"><title>", wait.label, "</title></rect>",
+                }
+            }
+            html! { self, "<path class=\"use\" d=\"", panel.path, "\"/>" }
+            if !panel.refused.is_empty() {
+                html! { self, "<path class=\"refused\" d=\"", panel.refused, "\"/>" }
+            }
+            if panel.has_limit {
+                self.markup("<path class=\"limit\" d=\"M0 10H480\"/>")?;
+            }
+            self.markup("<path class=\"floor\" d=\"M0 100H480\"/></svg>\n</figure>\n")?;
+        }
+        self.markup("<ol class=\"axis\" aria-label=\"Time, UTC\">")?;
+        for mark in &chart.axis {
+            html! { self, "<li>", mark, "</li>" }
+        }
+        self.markup(
+            r#"</ol>
+<p class="legend"><span><i class="use"></i>calls counted</span><span><i class="limit"></i>quota</span><span><i class="quota"></i>waiting for the quota</span><span><i class="cooldown"></i>paused after a 429</span><span><i class="pause"></i>nothing sent</span><span><i class="refused"></i>answered by 429</span></p>
+"#,
+        )
+    }
+
+    fn rows_head(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        html! {
+            self,
+            r#"<section class="all" aria-labelledby="all-rows">
+<h2 id="all-rows">All rows</h2>
+<div id="tools" class="tools" hidden>
+<label class="search">Search <input id="search" type="search" autocomplete="off" spellcheck="false" placeholder="id, machine, reason, requestor…"></label>
+<div class="chips" role="group" aria-label="Filter by outcome">
+<button type="button" data-show="" aria-pressed="true">all <span>"#,
+            Number(summary.rows()), "</span></button>\n",
+        }
+        let is_left = summary.follow_ups.iter().any(|(_, count)| *count > 0);
+        if is_left || rows_left(&summary.outcomes, summary.accepted) > 0 {
+            self.markup(
+                "<button type=\"button\" data-show=\"left\" aria-pressed=\"false\">needs work</button>\n",
+            )?;
+        }
+        for (outcome, count) in present(summary) {
+            let word = outcome.as_str();
+            html! {
+                self, "<button type=\"button\" data-show=\"", word, "\" aria-pressed=\"false\">", word, " <span>",
+                Number(count), "</span></button>\n",
+            }
+        }
+        self.markup(
+            r#"</div>
+<p id="shown" class="shown" role="status"></p>
+<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Page before">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
+</div>
+<div class="scroll rows" role="region" aria-label="All rows" tabindex="0">
+<table id="rows" class="wide">
+<thead><tr><th scope="col">Action</th><th scope="col">Outcome and reason</th><th scope="col">Machine</th><th scope="col">Type and status</th><th scope="col">Requestor</th><th scope="col">Settled</th></tr></thead>
+<tbody>
+"#,
+        )
+    }
+
+    fn row(&mut self, row: &ReportRow, is_left: bool, folder: &str) -> io::Result<()> {
+        let outcome = row.outcome.as_str();
+        let source = row.source.strip_prefix(folder).unwrap_or(&row.source);
+        html! { self, "<tr data-o=\"", outcome, "\"" }
+        if is_left {
+            self.markup(" data-left")?;
+        }
+        html! {
+            self, "><td><code>", row.action_id, "</code><small>", source, "</small></td><td class=\"end\" data-k=\"",
+            outcome, "\"><span class=\"o ", chart::tone(row.outcome), "\">", outcome, "</span>",
+        }
+        if let Some(follow_up) = &row.follow_up {
+            html! { self, " <b class=\"need\">", follow_up, "</b>" }
+        }
+        if !row.reason.is_empty() {
+            html! { self, "<p>", row.reason, "</p>" }
+        }
+        let answer = answer(row);
+        if !answer.is_empty() {
+            html! { self, "<small>", answer, "</small>" }
+        }
+        self.markup("</td>")?;
+        self.machine(row)?;
+        let status = match (&row.status_before, &row.action_status) {
+            (Some(before), Some(now)) if before != now => format!("{before} \u{2192} {now}"),
+            (before, now) => now
+                .as_ref()
+                .or(before.as_ref())
+                .cloned()
+                .unwrap_or_default(),
+        };
+        let settled = |format: &str| {
+            let at = row.settled_at.map(|at| at.strftime(format).to_string());
+            at.unwrap_or_default()
+        };
+        html! {
+            self, "<td>", or_empty(row.action_type.as_ref()), "<small>", status, "</small></td><td>",
+            or_empty(row.requestor.as_ref()), "</td><td data-k=\"", settled("%Y-%m-%d %H:%M:%S"), "\">", settled("%H:%M:%S"),
+            "<small>", settled("%Y-%m-%d"), "</small>",
+        }
+        if row.attempts > 0 {
+            html! { self, "<small>sent ", row.attempts, "×</small>" }
+        }
+        self.markup("</td></tr>\n")
+    }
+
+    fn tail(&mut self, summary: &ReportSummary) -> io::Result<()> {
+        html! {
+            self,
+            r#"</tbody>
+</table>
+</div>
+<p class="note">Every row of the input is here once; times are UTC. The CSV and JSON reports have more columns.</p>
+</section>
+</main>
+<footer class="page"><p>Written "#,
+            second(summary.written_at), " UTC by mde-cancel ", VERSION,
+            ". This file loads nothing and sends nothing.</p></footer>\n<script>",
+        }
+        self.markup(SCRIPT)?;
+        self.markup("</script>\n</body>\n</html>\n")
+    }
+}
+
+/// Returns what the page may do: run its own script, and nothing else.
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
@@ -65,10 +497,6 @@ fn policy() -> String {
         hash(SCRIPT),
         hash(STYLE)
     )
-}
-
-fn shown(text: &str) -> String {
-    visible(text).into_owned()
 }
 
 /// Returns the folder that all inputs lie in, with its separator: it stands among the facts, and need not in every row.
@@ -91,138 +519,32 @@ fn folder(inputs: &[String]) -> &str {
     }
 }
 
-fn maybe(text: Option<&String>) -> String {
-    text.map(|text| shown(text)).unwrap_or_default()
+fn or_empty(text: Option<&String>) -> &str {
+    text.map_or("", String::as_str)
 }
 
 fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-#[derive(Template)]
-#[template(path = "head.html", config = "src/report/askama.toml")]
-struct Head {
-    policy: String,
-    style: &'static str,
-    version: &'static str,
-    title: String,
-    is_sandbox: bool,
-    is_running: bool,
-    state: &'static str,
-    written_at: String,
-    severity: &'static str,
-    headline: String,
-    more_left: Vec<String>,
-    stop_reason: Option<String>,
-    work: Vec<WorkLine>,
-    commands: Vec<CommandHint>,
-    work_rows: Vec<Row>,
-    work_untold: u64,
-    excluded: Vec<ExcludedLine>,
-    excluded_untold: bool,
-    rows: String,
-    rows_left: String,
-    outcomes: Vec<OutcomeLine>,
-    outcome_bar: Vec<Part>,
-    outcomes_alt: String,
-    facts: Vec<(&'static str, String)>,
-    settings: Vec<(String, String)>,
-    types: Vec<TypeLine>,
-    timeline: Option<Picture>,
-}
-
-struct OutcomeLine {
-    word: &'static str,
-    tone: &'static str,
-    count: String,
-    meaning: String,
-}
-
-struct TypeLine {
-    name: String,
-    count: String,
-    alt: String,
-    bar: Vec<Part>,
-}
-
-struct WorkLine {
-    severity: &'static str,
-    count: String,
-    what: &'static str,
-    advice: &'static str,
-}
-
-struct ExcludedLine {
-    state: &'static str,
-    row: Row,
-}
-
-impl Head {
-    fn of(summary: &ReportSummary) -> Self {
-        let (setting, course) = (&summary.setting, &summary.course);
-        let left = summary.left();
-        let severity = match (left.is_empty(), summary.is_grave()) {
-            (_, true) => "grave",
-            (false, false) => "some",
-            (true, false) => "clean",
-        };
-        let headline = summary.headline();
-        let is_sandbox = setting.world == World::Sandbox;
-        let mark = if is_sandbox { "SANDBOX: " } else { "" };
-        let follow_ups: u64 = summary.follow_ups.iter().map(|(_, count)| count).sum();
-        let excluded = summary.excluded_rows.iter().map(|row| ExcludedLine {
-            state: excluded_state(row).unwrap_or_default(),
-            row: Row::of(row, false, ""),
-        });
-        let work_rows = summary.follow_up_rows.iter();
-        Self {
-            policy: policy(),
-            style: STYLE,
-            version: env!("CARGO_PKG_VERSION"),
-            title: format!("{mark}{headline} · run {}", summary.run),
-            is_sandbox,
-            is_running: course.standing == Standing::Running,
-            state: course.standing.as_str(),
-            written_at: format!("{} UTC", second(summary.written_at)),
-            severity,
-            headline,
-            more_left: left.into_iter().skip(1).map(|left| left.text).collect(),
-            stop_reason: course.stop_reason.as_deref().map(shown),
-            work: work_lines(summary),
-            commands: summary.commands.clone(),
-            work_rows: work_rows.map(|row| Row::of(row, true, "")).collect(),
-            work_untold: follow_ups.saturating_sub(summary.follow_up_rows.len() as u64),
-            excluded: excluded.collect(),
-            excluded_untold: summary.excluded_rows.len() >= SUMMARY_ROWS as usize,
-            rows: Number(summary.rows()).to_string(),
-            rows_left: Number(rows_left(&summary.outcomes, summary.accepted) + follow_ups)
-                .to_string(),
-            outcomes: outcome_lines(summary),
-            outcome_bar: chart::bar(&summary.outcomes),
-            outcomes_alt: chart::bar_text(&summary.outcomes),
-            facts: facts(summary),
-            settings: summary
-                .settings_for_people()
-                .into_iter()
-                .map(|(name, value)| (name, shown(&value)))
-                .collect(),
-            types: type_lines(summary),
-            timeline: summary.timeline.as_ref().map(chart::picture),
-        }
-    }
+/// Returns the outcomes that rows have, in their order.
+fn present(summary: &ReportSummary) -> impl Iterator<Item = (Outcome, u64)> {
+    let count = |outcome| summary.outcomes.get(&outcome).copied().unwrap_or(0);
+    let all = Outcome::ALL.into_iter();
+    all.map(move |outcome| (outcome, count(outcome)))
+        .filter(|(_, count)| *count > 0)
 }
 
 /// Says who ran what where and when.
 fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
-    let (setting, course) = (&summary.setting, &summary.course);
-    let until = course.ended_at.unwrap_or(summary.written_at);
-    let took = std::time::Duration::try_from(until.duration_since(course.begun_at));
+    let until = summary.ended_at.unwrap_or(summary.written_at);
+    let took = std::time::Duration::try_from(until.duration_since(summary.begun_at));
     let when = format!(
         "{} UTC, for {}",
-        second(course.begun_at),
+        second(summary.begun_at),
         Span(took.unwrap_or_default())
     );
-    let read = if course.input_complete {
+    let read = if summary.input_complete {
         ""
     } else {
         "; not read to its end"
@@ -230,7 +552,7 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     let input = format!(
         "{} ({}{read})",
         summary.inputs.join(", "),
-        Count::new(course.rows_read, "row")
+        Count::new(summary.rows_read, "row")
     );
     let throttled = match summary.throttled() {
         0 => String::new(),
@@ -238,8 +560,8 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     };
     let sent = format!("{}{throttled}", Count::new(summary.attempts(), "cancel"));
     let facts = [
-        Some(("tenant", setting.tenant.clone())),
-        Some(("app", format!("{} ({})", setting.app, setting.cloud))),
+        Some(("tenant", summary.tenant.clone())),
+        Some(("app", format!("{} ({})", summary.app, summary.cloud))),
         Some((
             "comment",
             summary.comment().unwrap_or("of each row").to_owned(),
@@ -248,167 +570,48 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
             .exclusions()
             .map(|files| ("exclusions", files.to_owned())),
         Some(("input", input)),
-        Some(("by", format!("{} on {}", setting.user, setting.host))),
+        Some(("by", format!("{} on {}", summary.user, summary.host))),
         Some(("when", when)),
         Some(("sent", sent)),
-        course.exit_code.map(|code| ("exit code", code.to_string())),
+        summary
+            .exit_code
+            .map(|code| ("exit code", code.to_string())),
         Some((
             "run",
-            format!("{}, mde-cancel {}", summary.run, setting.version),
+            format!("{}, mde-cancel {}", summary.run, summary.version),
         )),
     ];
-    let facts = facts.into_iter().flatten();
-    facts.map(|(name, value)| (name, shown(&value))).collect()
+    facts.into_iter().flatten().collect()
 }
 
-fn outcome_lines(summary: &ReportSummary) -> Vec<OutcomeLine> {
-    let all = Outcome::ALL.into_iter();
-    all.filter_map(|outcome| Some((outcome, *summary.outcomes.get(&outcome)?)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(outcome, count)| OutcomeLine {
-            word: outcome.as_str(),
-            tone: chart::tone(outcome),
-            count: Number(count).to_string(),
-            meaning: match (outcome, summary.course.standing) {
-                (Outcome::NotAttempted, Standing::Running) => {
-                    "its turn has not come yet".to_owned()
-                }
-                _ => shown(&meaning(outcome, &summary.final_statuses)),
-            },
-        })
-        .collect()
-}
-
-fn type_lines(summary: &ReportSummary) -> Vec<TypeLine> {
-    let whole = |outcomes: &BTreeMap<Outcome, u64>| outcomes.values().sum();
-    let mut types: Vec<(&String, u64, _)> = summary
-        .action_types
-        .iter()
-        .map(|(name, outcomes)| (name, whole(outcomes), outcomes))
-        .collect();
-    types.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
-    let line = |name: String, count: u64, outcomes: &BTreeMap<Outcome, u64>| TypeLine {
-        name,
-        count: Number(count).to_string(),
-        alt: chart::bar_text(outcomes),
-        bar: chart::bar(outcomes),
-    };
-    let (shown_types, rest) = types.split_at(types.len().min(TYPES));
-    let mut lines: Vec<_> = shown_types
-        .iter()
-        .map(|(name, count, outcomes)| match name.as_str() {
-            "" => line("type not known".to_owned(), *count, outcomes),
-            name => line(shown(name), *count, outcomes),
-        })
-        .collect();
-    if !rest.is_empty() {
-        let mut sum = BTreeMap::new();
-        for (outcome, count) in rest.iter().flat_map(|(_, _, outcomes)| outcomes.iter()) {
-            *sum.entry(*outcome).or_default() += count;
-        }
-        let name = format!("others, {}", Count::new(rest.len() as u64, "type"));
-        lines.push(line(name, whole(&sum), &sum));
-    }
-    lines
-}
-
-fn work_lines(summary: &ReportSummary) -> Vec<WorkLine> {
-    let some = summary.follow_ups.iter().filter(|(_, count)| *count > 0);
-    some.map(|&(follow_up, count)| {
-        let (severity, what, advice) = match follow_up {
-            FollowUp::Unisolate => (
-                "grave",
-                "to release from isolation",
-                "The isolation had succeeded, so there was nothing to cancel: release the machine.",
-            ),
-            FollowUp::Unrestrict => (
-                "grave",
-                "to let run code again",
-                "The restriction had succeeded, so there was nothing to cancel: lift it.",
-            ),
-            FollowUp::ManualOnboard => (
-                "grave",
-                "to onboard again",
-                "The machine was offboarded; nothing reverses that from here.",
-            ),
-            FollowUp::ManualRestoreFile => (
-                "some",
-                "with a quarantined file",
-                "Restore the file by hand where it is needed.",
-            ),
-            FollowUp::CheckDevice => (
-                "some",
-                "to check",
-                "The record says Cancelled, but the action was in progress before: it may have been done.",
-            ),
-        };
-        WorkLine {
-            severity,
-            count: Number(count).to_string(),
-            what,
-            advice,
-        }
-    })
-    .collect()
-}
-
-#[derive(Template)]
-#[template(path = "row.html", config = "src/report/askama.toml")]
-struct Row {
-    action_id: String,
-    source: String,
-    outcome: &'static str,
-    tone: &'static str,
-    is_left: bool,
-    reason: String,
-    answer: String,
-    action_type: String,
-    machine: String,
-    machine_id: String,
-    follow_up: String,
-    status: String,
-    attempts: u32,
-    settled: String,
-    settled_date: String,
-    settled_time: String,
-    requestor: String,
-}
-
-impl Row {
-    fn of(row: &ReportRow, is_left: bool, folder: &str) -> Self {
-        let status = match (&row.status_before, &row.action_status) {
-            (Some(before), Some(now)) if before != now => {
-                format!("{} \u{2192} {}", shown(before), shown(now))
-            }
-            (before, now) => maybe(now.as_ref().or(before.as_ref())),
-        };
-        let (machine, machine_id) = match &row.computer_dns_name {
-            Some(name) => (shown(name), maybe(row.machine_id.as_ref())),
-            None => (maybe(row.machine_id.as_ref()), String::new()),
-        };
-        let part = |format: &str| {
-            let at = row.settled_at.map(|at| at.strftime(format).to_string());
-            at.unwrap_or_default()
-        };
-        Self {
-            action_id: shown(&row.action_id),
-            source: shown(row.source.strip_prefix(folder).unwrap_or(&row.source)),
-            outcome: row.outcome.as_str(),
-            tone: chart::tone(row.outcome),
-            is_left,
-            reason: shown(&row.reason),
-            answer: answer(row),
-            action_type: maybe(row.action_type.as_ref()),
-            machine,
-            machine_id,
-            follow_up: maybe(row.follow_up.as_ref()),
-            status,
-            attempts: row.attempts,
-            settled: row.settled_at.map(second).unwrap_or_default(),
-            settled_date: part("%Y-%m-%d"),
-            settled_time: part("%H:%M:%S"),
-            requestor: maybe(row.requestor.as_ref()),
-        }
+/// Returns how urgent a follow-up is, what it is, and what to do.
+fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
+    match follow_up {
+        FollowUp::Unisolate => (
+            "grave",
+            "to release from isolation",
+            "The isolation had succeeded, so there was nothing to cancel: release the machine.",
+        ),
+        FollowUp::Unrestrict => (
+            "grave",
+            "to let run code again",
+            "The restriction had succeeded, so there was nothing to cancel: lift it.",
+        ),
+        FollowUp::ManualOnboard => (
+            "grave",
+            "to onboard again",
+            "The machine was offboarded; nothing reverses that from here.",
+        ),
+        FollowUp::ManualRestoreFile => (
+            "some",
+            "with a quarantined file",
+            "Restore the file by hand where it is needed.",
+        ),
+        FollowUp::CheckDevice => (
+            "some",
+            "to check",
+            "The record says Cancelled, but the action was in progress before: it may have been done.",
+        ),
     }
 }
 
@@ -420,28 +623,10 @@ fn answer(row: &ReportRow) -> String {
     let status = row.http_status.map(|status| format!("HTTP {status}"));
     let parts = [
         status,
-        row.error_code.as_deref().map(shown),
+        row.error_code.clone(),
         row.correlation_id
-            .as_deref()
-            .map(|id| format!("correlation {}", shown(id))),
+            .as_ref()
+            .map(|id| format!("correlation {id}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-#[derive(Template)]
-#[template(path = "tail.html", config = "src/report/askama.toml")]
-struct Tail {
-    script: &'static str,
-    written_at: String,
-    version: &'static str,
-}
-
-impl Tail {
-    fn of(summary: &ReportSummary) -> Self {
-        Self {
-            script: SCRIPT,
-            written_at: format!("{} UTC", second(summary.written_at)),
-            version: env!("CARGO_PKG_VERSION"),
-        }
-    }
 }

@@ -10,23 +10,19 @@ use std::error::Error;
 use std::io;
 use std::io::Write;
 
-use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use serde_json::ser::Formatter;
-use serde_json::{Map, Value};
 
 use crate::model::{Outcome, ReportRow, is_hidden};
 
 use super::csv::RowsError;
-use super::summary::{ReportSummary, World};
+use super::summary::ReportSummary;
 
 /// Raised when a reader of the document would have to change.
 const SCHEMA_VERSION: u32 = 1;
 
 /// Writes one document, one row a line in it, and returns how many rows there were.
-///
-/// # Errors
-/// Returns the first fault of the rows or of `out`; what was written until then is no report.
 pub fn write_json<E: Error + 'static>(
     mut out: impl Write,
     summary: &ReportSummary,
@@ -34,7 +30,7 @@ pub fn write_json<E: Error + 'static>(
 ) -> Result<u64, RowsError<E>> {
     out.write_all(b"{\n\"summary\": ")
         .map_err(RowsError::Write)?;
-    write_value(&mut out, &Summary::of(summary)).map_err(RowsError::Write)?;
+    write_value(&mut out, &Summary(summary)).map_err(RowsError::Write)?;
     out.write_all(b",\n\"rows\": [").map_err(RowsError::Write)?;
     let mut count = 0;
     for row in rows {
@@ -49,9 +45,6 @@ pub fn write_json<E: Error + 'static>(
 }
 
 /// Writes one object a line, and returns how many there were.
-///
-/// # Errors
-/// Returns the first fault of the rows or of `out`; what was written until then is no report.
 pub fn write_jsonl<E: Error + 'static>(
     mut out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
@@ -103,132 +96,77 @@ impl Formatter for Harmless {
     }
 }
 
-/// The summary as it stands in the document.
-#[derive(Serialize)]
-struct Summary<'run> {
-    schema_version: u32,
-    run_id: String,
-    sandbox: bool,
-    state: &'static str,
-    stop_reason: &'run Option<String>,
-    exit_code: Option<u8>,
-    begun_at: Timestamp,
-    ended_at: Option<Timestamp>,
-    written_at: Timestamp,
-    user: &'run str,
-    host: &'run str,
-    tenant: Option<&'run str>,
-    app: Option<&'run str>,
-    cloud: &'run str,
-    version: &'run str,
-    inputs: &'run [String],
-    rows_read: u64,
-    input_complete: bool,
-    rows: u64,
-    left: Vec<String>,
-    outcomes: BTreeMap<&'static str, u64>,
-    already_final: &'run BTreeMap<String, u64>,
-    action_types: Vec<TypeCount<'run>>,
-    follow_ups: BTreeMap<&'static str, u64>,
-    attempts: u64,
-    throttled: u64,
-    answers: Vec<AnswerCount<'run>>,
-    quota: Vec<Quota>,
-    cooldown_seconds: f64,
-    settings: &'run Map<String, Value>,
-}
+/// The summary as it is in the document, its fields in this order.
+struct Summary<'run>(&'run ReportSummary);
 
-#[derive(Serialize)]
-struct TypeCount<'run> {
-    action_type: Option<&'run str>,
-    outcomes: BTreeMap<&'static str, u64>,
-}
-
-#[derive(Serialize)]
-struct AnswerCount<'run> {
-    http_status: Option<u16>,
-    class: Option<&'run str>,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct Quota {
-    limit: u32,
-    period_seconds: f64,
-    most_taken: u32,
-    waited_seconds: f64,
-}
-
-impl<'run> Summary<'run> {
-    fn of(summary: &'run ReportSummary) -> Self {
-        let (setting, course) = (&summary.setting, &summary.course);
-        let named = |name: &'run String| Some(name.as_str()).filter(|name| *name != "-");
-        let timeline = summary.timeline.as_ref();
-        Self {
-            schema_version: SCHEMA_VERSION,
-            run_id: summary.run.to_string(),
-            sandbox: setting.world == World::Sandbox,
-            state: course.standing.as_str(),
-            stop_reason: &course.stop_reason,
-            exit_code: course.exit_code,
-            begun_at: course.begun_at,
-            ended_at: course.ended_at,
-            written_at: summary.written_at,
-            user: &setting.user,
-            host: &setting.host,
-            tenant: named(&setting.tenant),
-            app: named(&setting.app),
-            cloud: &setting.cloud,
-            version: &setting.version,
-            inputs: &summary.inputs,
-            rows_read: course.rows_read,
-            input_complete: course.input_complete,
-            rows: summary.rows(),
-            left: summary.left().into_iter().map(|left| left.text).collect(),
-            outcomes: every(&summary.outcomes),
-            already_final: &summary.final_statuses,
-            action_types: summary.action_types.iter().map(TypeCount::of).collect(),
-            follow_ups: summary
-                .follow_ups
-                .iter()
-                .map(|&(follow_up, count)| (follow_up.as_str(), count))
-                .collect(),
-            attempts: summary.attempts(),
-            throttled: summary.throttled(),
-            answers: summary
-                .answers
-                .iter()
-                .map(|((http_status, class), &count)| AnswerCount {
-                    http_status: *http_status,
-                    class: Some(class.as_str()).filter(|class| !class.is_empty()),
-                    count,
-                })
-                .collect(),
-            quota: timeline.map_or_else(Vec::new, |line| {
-                let used = line.windows.iter();
-                used.map(|used| Quota {
-                    limit: used.window.limit.get(),
-                    period_seconds: used.window.period.as_secs_f64(),
-                    most_taken: used.peaks.iter().copied().max().unwrap_or(0),
-                    waited_seconds: used.waited.as_secs_f64(),
-                })
+impl Serialize for Summary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let run = self.0;
+        let named = |name: &String| (name != "-").then(|| name.clone());
+        let left: Vec<_> = run.left().into_iter().map(|left| left.text).collect();
+        let counts = |outcomes: &BTreeMap<Outcome, u64>| -> BTreeMap<_, _> {
+            let counts = outcomes.iter();
+            counts
+                .map(|(outcome, count)| (outcome.as_str(), *count))
                 .collect()
-            }),
-            cooldown_seconds: timeline.map_or(0.0, |line| line.cooled_down.as_secs_f64()),
-            settings: &summary.settings,
-        }
-    }
-}
-
-impl<'run> TypeCount<'run> {
-    fn of((name, outcomes): (&'run String, &BTreeMap<Outcome, u64>)) -> Self {
-        Self {
-            action_type: Some(name.as_str()).filter(|name| !name.is_empty()),
-            outcomes: outcomes
-                .iter()
-                .map(|(outcome, &count)| (outcome.as_str(), count))
-                .collect(),
-        }
+        };
+        let types = run.action_types.iter().map(|(name, outcomes)| {
+            let name = (!name.is_empty()).then_some(name);
+            json!({ "action_type": name, "outcomes": counts(outcomes) })
+        });
+        let follow_ups = run.follow_ups.iter();
+        let follow_ups: BTreeMap<_, _> = follow_ups
+            .map(|(follow_up, count)| (follow_up.as_str(), *count))
+            .collect();
+        let answers = run.answers.iter().map(|((http_status, class), count)| {
+            let class = (!class.is_empty()).then_some(class);
+            json!({ "http_status": http_status, "class": class, "count": count })
+        });
+        let windows = run.timeline.iter().flat_map(|line| &line.windows);
+        let quota = windows.map(|used| {
+            json!({
+                "limit": used.window.limit,
+                "period_seconds": used.window.period.as_secs_f64(),
+                "most_taken": used.peaks.iter().max().unwrap_or(&0),
+                "waited_seconds": used.waited.as_secs_f64(),
+            })
+        });
+        let cooled_down = run.timeline.as_ref().map(|line| line.cooled_down);
+        serializer.collect_map([
+            ("schema_version", json!(SCHEMA_VERSION)),
+            ("run_id", json!(run.run.to_string())),
+            ("sandbox", json!(run.is_sandbox)),
+            ("state", json!(run.standing.as_str())),
+            ("stop_reason", json!(run.stop_reason)),
+            ("exit_code", json!(run.exit_code)),
+            ("begun_at", json!(run.begun_at)),
+            ("ended_at", json!(run.ended_at)),
+            ("written_at", json!(run.written_at)),
+            ("user", json!(run.user)),
+            ("host", json!(run.host)),
+            ("tenant", json!(named(&run.tenant))),
+            ("app", json!(named(&run.app))),
+            ("cloud", json!(run.cloud)),
+            ("version", json!(run.version)),
+            ("inputs", json!(run.inputs)),
+            ("rows_read", json!(run.rows_read)),
+            ("input_complete", json!(run.input_complete)),
+            ("rows", json!(run.rows())),
+            ("left", json!(left)),
+            ("outcomes", json!(every(&run.outcomes))),
+            ("already_final", json!(run.final_statuses)),
+            ("action_types", types.collect()),
+            ("follow_ups", json!(follow_ups)),
+            ("attempts", json!(run.attempts())),
+            ("throttled", json!(run.throttled())),
+            ("answers", answers.collect()),
+            ("quota", quota.collect()),
+            (
+                "cooldown_seconds",
+                json!(cooled_down.unwrap_or_default().as_secs_f64()),
+            ),
+            ("settings", json!(run.settings)),
+        ])
     }
 }
 

@@ -11,16 +11,12 @@ use std::io::Write;
 use crate::model::{Count, Number, Outcome, ReportRow, Span, visible, window_name};
 
 use super::csv::RowsError;
-use super::summary::{ReportSummary, World, excluded_state};
-use super::words::meaning;
+use super::summary::{ReportSummary, excluded_state, meaning};
 
 /// How many rows of a kind a ticket has at most.
 const ROWS: u64 = 500;
 
 /// Writes the ticket, and returns how many rows the run has.
-///
-/// # Errors
-/// Returns the first fault of the rows or of `out`; what was written until then is no report.
 pub fn write_markdown<E: Error + 'static>(
     mut out: impl Write,
     summary: &ReportSummary,
@@ -52,11 +48,7 @@ pub fn write_markdown<E: Error + 'static>(
 }
 
 fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
-    let (setting, course) = (&summary.setting, &summary.course);
-    let mark = match setting.world {
-        World::Service => "",
-        World::Sandbox => "SANDBOX: ",
-    };
+    let mark = if summary.is_sandbox { "SANDBOX: " } else { "" };
     writeln!(out, "# {mark}{}\n", summary.headline())?;
     for left in summary.left().iter().skip(1) {
         writeln!(out, "- {}", left.text)?;
@@ -77,12 +69,16 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
         }
     }
     writeln!(out, "| **rows** | {} | |\n", Number(summary.rows()))?;
-    let when = match course.ended_at {
-        Some(ended) => format!("{:.0} to {ended:.0}", course.begun_at),
-        None => format!("since {:.0}", course.begun_at),
+    let when = match summary.ended_at {
+        Some(ended) => format!("{:.0} to {ended:.0}", summary.begun_at),
+        None => format!("since {:.0}", summary.begun_at),
     };
-    writeln!(out, "- Run `{}` ({}), {when}", summary.run, course.standing)?;
-    if let Some(reason) = &course.stop_reason {
+    writeln!(
+        out,
+        "- Run `{}` ({}), {when}",
+        summary.run, summary.standing
+    )?;
+    if let Some(reason) = &summary.stop_reason {
         writeln!(out, "- Stopped: {}", code(reason))?;
     }
     let sent = Count::new(summary.attempts(), "cancel");
@@ -102,12 +98,12 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     writeln!(
         out,
         "- By {} on {}, tenant {}, app {}, cloud {}, mde-cancel {}",
-        code(&setting.user),
-        code(&setting.host),
-        code(&setting.tenant),
-        code(&setting.app),
-        code(&setting.cloud),
-        setting.version
+        code(&summary.user),
+        code(&summary.host),
+        code(&summary.tenant),
+        code(&summary.app),
+        code(&summary.cloud),
+        summary.version
     )?;
     for input in &summary.inputs {
         writeln!(out, "- Input {}", code(input))?;

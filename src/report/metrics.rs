@@ -4,8 +4,8 @@
 //! collector may read at any moment.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::model::{Outcome, RunId, Standing};
 use crate::quota::Window;
 
 use super::csv::RowsError;
-use super::target::{ReplaceError, TargetError, replace};
+use super::output::{OutputError, replace};
 
 /// What the run waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub struct Metrics {
 impl Metrics {
     /// Returns the text in Prometheus' exposition format.
     pub fn render(&self) -> String {
-        let mut text = Families(String::new());
+        let mut text = Exposition(String::new());
         let (run, version) = (self.run.to_string(), env!("CARGO_PKG_VERSION"));
         let sandbox = if self.sandbox { "true" } else { "false" };
         let labels = [("run", &*run), ("version", version), ("sandbox", sandbox)];
@@ -153,7 +153,7 @@ impl Metrics {
         text.0
     }
 
-    fn times(&self, text: &mut Families) {
+    fn times(&self, text: &mut Exposition) {
         let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
         let help = "When this process took the run up.";
         text.one(
@@ -183,7 +183,7 @@ impl Metrics {
         );
     }
 
-    fn quota(&self, text: &mut Families) {
+    fn quota(&self, text: &mut Exposition) {
         text.family(
             "quota_used",
             "gauge",
@@ -216,10 +216,10 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// Families of samples, one after the other.
-struct Families(String);
+/// Exposition of samples, one after the other.
+struct Exposition(String);
 
-impl Families {
+impl Exposition {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail, here and below.
         writeln!(
@@ -254,22 +254,9 @@ fn escaped(text: &str) -> String {
 }
 
 /// Replaces the file at `path`, whole or not at all.
-///
-/// # Errors
-/// Returns why the earlier file still stands there.
-pub fn write_metrics(path: &Path, text: &str) -> Result<(), TargetError> {
-    let written = replace(path, |out| {
-        out.write_all(text.as_bytes())
-            .map_err(RowsError::<io::Error>::Write)
-    });
-    written.map_err(|error| match error {
-        ReplaceError::Target(error) => error,
-        ReplaceError::Fill(RowsError::Rows(source) | RowsError::Write(source)) => {
-            TargetError::Replace {
-                path: path.to_owned(),
-                source,
-            }
-        }
+pub fn write_metrics(path: &Path, text: &str) -> Result<(), OutputError<Infallible>> {
+    replace(path, |out| {
+        out.write_all(text.as_bytes()).map_err(RowsError::Write)
     })
 }
 

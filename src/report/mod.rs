@@ -2,43 +2,30 @@
 //!
 //! Rows come in as an iterator and go out one by one, so that memory stays flat however long the run was. A target is
 //! proved writable before the first call, and an old report stays as it was until the new one is whole and on disk.
-//!
-//! Read from low to high; each file imports only earlier ones.
-
-mod words;
-
-mod timeline;
-
-mod summary;
-
-mod csv;
-mod list_summary;
-mod listing;
-mod plan;
-mod target;
-
-mod follow_ups;
-mod json;
-mod markdown;
-mod metrics;
 
 mod chart;
-
-mod html;
-
+mod csv;
+mod follow_ups;
 mod format;
+mod html;
+mod json;
+mod list;
+mod markdown;
+mod metrics;
+mod output;
+mod summary;
+mod timeline;
 
-pub use csv::{RowsError, write_csv};
-pub use follow_ups::{FOLLOW_UP_COLUMNS, FollowUpsError, write_follow_ups};
-pub use format::{Delivery, ReportError, ReportFormat, UnknownFormat, write_report};
+pub use csv::{PlanWriter, RowsError, write_csv};
+pub use follow_ups::{FOLLOW_UP_COLUMNS, write_follow_ups};
+pub use format::{Delivery, ReportFormat, UnknownFormat, write_report};
 pub use html::write_html;
 pub use json::{write_json, write_jsonl};
-pub use list_summary::{ActionGroup, ListSummary};
-pub use listing::{Listing, ListingFormat};
+pub use list::{ActionGroup, ActionListWriter, ListSummary, ListingFormat};
 pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};
-pub use plan::PlanWriter;
-pub use summary::{CommandHint, Course, ReportSummary, SUMMARY_ROWS, Setting, World};
-pub use target::{FileKind, ReportTarget, TargetError};
+pub use output::{FileKind, OutputError, ReportTarget, TargetError};
+pub use summary::{
+    Accepted, ActionItem, CommandHint, ReportSummary, SUMMARY_ROWS, Severity, left, meaning,
+};
 pub use timeline::{Timeline, TimelineBuilder};
-pub use words::{Accepted, Left, Weight, left, meaning};

@@ -1,4 +1,4 @@
-//! A run as its report describes it: who ran what where, how it ended, and in what numbers.
+//! A run as its report and the terminal describe it: who ran what where, how it ended, in what numbers, what is left.
 //!
 //! Values only, gathered by whoever reads the journal. Texts of the input and the service are as received; each format
 //! makes them harmless in its own way.
@@ -11,89 +11,51 @@ use serde_json::{Map, Value};
 use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, RunId, Span, Standing};
 
 use super::timeline::Timeline;
-use super::words::{Accepted, Left, Weight, left, needs_look};
 
-/// Against what a run went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum World {
-    /// The service.
-    Service,
-    /// The imitation; every report then says SANDBOX.
-    Sandbox,
-}
-
-/// Where a run was started, by whom, and against what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// Against what it went.
-    pub world: World,
-    /// The user of the operating system.
+/// A run's report without its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportSummary {
+    pub run: RunId,
+    pub written_at: Timestamp,
+    /// Whether it went against the sandbox; every report then says so.
+    pub is_sandbox: bool,
+    /// The user and the machine that began it.
     pub user: String,
-    /// The machine it ran on.
     pub host: String,
-    /// The tenant, or `-`.
+    /// The tenant and the app, or `-`.
     pub tenant: String,
-    /// The app, or `-`.
     pub app: String,
     /// The cloud, or host and port.
     pub cloud: String,
     /// The version of this program that began it.
     pub version: String,
-}
-
-/// How far a run has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Course {
-    /// How it stands.
     pub standing: Standing,
-    /// Why it stopped, where it did.
     pub stop_reason: Option<String>,
-    /// What the program said on leaving.
     pub exit_code: Option<u8>,
-    /// When it began.
     pub begun_at: Timestamp,
-    /// When it stopped or finished.
     pub ended_at: Option<Timestamp>,
-    /// How many rows were read.
     pub rows_read: u64,
-    /// Whether the input was read to its end.
     pub input_complete: bool,
-}
-
-/// A run's report without its rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReportSummary {
-    /// Which run.
-    pub run: RunId,
-    /// When this report was written.
-    pub written_at: Timestamp,
-    /// Where, by whom, against what.
-    pub setting: Setting,
-    /// How far it has come.
-    pub course: Course,
-    /// Its inputs.
     pub inputs: Vec<String>,
     /// Its settings, as the journal keeps them; no secret is among them.
     pub settings: Map<String, Value>,
-    /// How many rows ended how; their sum is the number of rows.
+    /// The sum is the number of rows.
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// What `accepted` is worth.
     pub accepted: Accepted,
     /// The statuses of the rows that are `already_final`.
     pub final_statuses: BTreeMap<String, u64>,
-    /// The same by action type; unknown types stand under an empty name.
+    /// By action type; unknown types are under an empty name.
     pub action_types: BTreeMap<String, BTreeMap<Outcome, u64>>,
-    /// How many machines still need which hand, the gravest first.
+    /// How many machines still need which follow-up, the most urgent first.
     pub follow_ups: Vec<(FollowUp, u64)>,
-    /// The first rows of these machines; bounded, for they are held in memory.
+    /// The first rows of these machines, at most [`SUMMARY_ROWS`].
     pub follow_up_rows: Vec<ReportRow>,
-    /// The first rows that were excluded; bounded, too.
+    /// The first rows that were excluded, as many.
     pub excluded_rows: Vec<ReportRow>,
-    /// What to type next, in this order.
     pub commands: Vec<CommandHint>,
     /// The cancels sent, by status and class of the answer.
     pub answers: BTreeMap<(Option<u16>, String), u64>,
-    /// How the windows were used; none where nothing was sent.
+    /// None where nothing was sent.
     pub timeline: Option<Timeline>,
 }
 
@@ -103,9 +65,8 @@ pub const SUMMARY_ROWS: u32 = 1000;
 /// A command that does something about what is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHint {
-    /// What it is good for, without a period.
+    /// What it does, without a period.
     pub why: String,
-    /// The command line, ready to be pasted.
     pub line: String,
 }
 
@@ -135,11 +96,11 @@ impl ReportSummary {
     }
 
     /// Says what is left, the gravest first. While the run goes on, rows that have not had their turn are no loss yet.
-    pub(super) fn left(&self) -> Vec<Left> {
+    pub(super) fn left(&self) -> Vec<ActionItem> {
         let mut lines = left(&self.outcomes, self.accepted, &self.follow_ups);
         let waiting = self.outcomes.get(&Outcome::NotAttempted).copied();
         if let (Standing::Running, Some(waiting @ 1..), Some(line)) =
-            (self.course.standing, waiting, lines.last_mut())
+            (self.standing, waiting, lines.last_mut())
         {
             let wait = if waiting == 1 {
                 "waits for its"
@@ -158,8 +119,8 @@ impl ReportSummary {
         for (state, count) in still {
             let machines = Count::new(count, "machine");
             let are = if count == 1 { "is" } else { "are" };
-            lines.push(Left {
-                weight: Weight::Some,
+            lines.push(ActionItem {
+                severity: Severity::Warning,
                 follow_up: None,
                 text: format!("excluded: {machines} {are} {state}"),
             });
@@ -188,7 +149,7 @@ impl ReportSummary {
     /// Returns whether a machine is cut off, or lost, at this moment.
     pub(super) fn is_grave(&self) -> bool {
         let left = self.left();
-        left.iter().any(|left| left.weight == Weight::Grave)
+        left.iter().any(|left| left.severity == Severity::Critical)
     }
 
     /// Returns the settings as names and values for people, in alphabetical order; those that are not set are
@@ -248,6 +209,160 @@ fn plain(value: &Value) -> Option<String> {
                 .collect();
             (!parts.is_empty()).then(|| parts.join("; "))
         }
+    }
+}
+
+/// Whether an `accepted` row leaves something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Verification was wanted and did not come.
+    IsLeft,
+    /// Nobody asked for verification.
+    IsEnough,
+}
+
+/// How urgent something that is left is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// A machine is cut off, or lost to the tenant, at this moment.
+    Critical,
+    /// Somebody should have a look.
+    Warning,
+}
+
+/// One thing that is left to do, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionItem {
+    pub severity: Severity,
+    /// Which machines it is about; none where it is about rows.
+    pub follow_up: Option<FollowUp>,
+    /// A line that begins with a number.
+    pub text: String,
+}
+
+/// The statuses of an action that ended by itself, in the order in which they are counted; others come before them.
+const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
+
+/// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
+pub fn left(
+    outcomes: &BTreeMap<Outcome, u64>,
+    accepted: Accepted,
+    follow_ups: &[(FollowUp, u64)],
+) -> Vec<ActionItem> {
+    let machines = follow_ups.iter().filter(|(_, count)| *count > 0);
+    let mut left: Vec<_> = machines
+        .map(|&(follow_up, count)| ActionItem {
+            severity: follow_up_severity(follow_up),
+            follow_up: Some(follow_up),
+            text: format!(
+                "{} {}",
+                Count::new(count, "machine"),
+                follow_up_words(follow_up, count)
+            ),
+        })
+        .collect();
+    let some = |text| ActionItem {
+        severity: Severity::Warning,
+        follow_up: None,
+        text,
+    };
+    let unsettled = rows_left(outcomes, accepted);
+    if unsettled > 0 {
+        let verb = if unsettled == 1 { "needs" } else { "need" };
+        let kinds = outcomes
+            .iter()
+            .filter(|&(&outcome, &count)| count > 0 && needs_look(outcome, accepted));
+        let kinds: Vec<_> = kinds
+            .map(|(outcome, count)| format!("{} {outcome}", Number(*count)))
+            .collect();
+        let rows = Count::new(unsettled, "row");
+        left.push(some(format!(
+            "{rows} {verb} attention: {}",
+            kinds.join(", ")
+        )));
+    }
+    let waiting = outcomes.get(&Outcome::NotAttempted).copied();
+    if let Some(waiting @ 1..) = waiting {
+        let verb = if waiting == 1 { "was" } else { "were" };
+        let rows = Count::new(waiting, "row");
+        left.push(some(format!("{rows} {verb} not attempted")));
+    }
+    left
+}
+
+/// Counts the rows that ended so that somebody must look at them.
+pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: Accepted) -> u64 {
+    outcomes
+        .iter()
+        .filter(|&(&outcome, _)| needs_look(outcome, accepted))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+/// Returns whether a row that ended so needs a look.
+fn needs_look(outcome: Outcome, accepted: Accepted) -> bool {
+    outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == Accepted::IsLeft)
+}
+
+/// Says how so many machines are, and what they need.
+fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
+    let (is, need) = if count == 1 {
+        ("is", "needs")
+    } else {
+        ("are", "need")
+    };
+    match follow_up {
+        FollowUp::Unisolate => format!("{is} isolated now and {need} release"),
+        FollowUp::Unrestrict => format!("{is} restricted now and {need} release"),
+        FollowUp::CheckDevice => "may have been changed before the cancel: check them".to_owned(),
+        FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
+        FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
+    }
+}
+
+fn follow_up_severity(follow_up: FollowUp) -> Severity {
+    match follow_up {
+        FollowUp::Unisolate | FollowUp::Unrestrict | FollowUp::ManualOnboard => Severity::Critical,
+        FollowUp::CheckDevice | FollowUp::ManualRestoreFile => Severity::Warning,
+    }
+}
+
+/// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
+/// Succeeded did. The statuses are as the service spells them.
+pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> String {
+    let text = short_meaning(outcome);
+    let statuses = final_statuses.iter().filter(|(_, count)| **count > 0);
+    let mut statuses: Vec<_> = statuses.collect();
+    if outcome != Outcome::AlreadyFinal || statuses.is_empty() {
+        return text.to_owned();
+    }
+    // What succeeded first, for that is what may need a hand.
+    statuses.sort_by_key(|(status, _)| FINAL.iter().position(|known| known == status));
+    let statuses: Vec<_> = statuses
+        .into_iter()
+        .map(|(status, &count)| match status.as_str() {
+            "" => format!("{} of unknown status", Number(count)),
+            status => format!("{} {status}", Number(count)),
+        })
+        .collect();
+    format!("{text}: {}", statuses.join(", "))
+}
+
+fn short_meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled => "confirmed by the service",
+        Outcome::Accepted => "accepted, but not seen as Cancelled",
+        Outcome::AlreadyCancelled => "had already been cancelled",
+        Outcome::AlreadyFinal => "had already ended",
+        Outcome::TooLate => "accepted, but the action had completed",
+        Outcome::NotFound => "no such action in this tenant",
+        Outcome::Forbidden => "a permission is missing: see the reason column",
+        Outcome::Skipped => "protected type, excluded, not selected or settled before",
+        Outcome::Invalid => "unusable row: see the reason column",
+        Outcome::Duplicate => "same id as another row",
+        Outcome::Failed => "not applied: see the reason column",
+        Outcome::Unknown => "may or may not have been applied",
+        Outcome::NotAttempted => "the run stopped before their turn",
     }
 }
 

@@ -43,16 +43,12 @@ use super::settings::Latency;
 /// Why a text is no script of faults.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFaults {
-    /// The part before `@`.
     #[error("`{0}` names no fault")]
     Fault(String),
-    /// A condition of an unknown name, or without a value.
     #[error("`{0}` is no condition of a fault")]
     Condition(String),
-    /// A condition's value.
     #[error("the condition `{0}` has a value that cannot be used")]
     Value(String),
-    /// One condition twice, or two of `nth`, `every` and `p`.
     #[error("the condition `{0}` contradicts an earlier one")]
     Twice(String),
 }
@@ -63,9 +59,6 @@ pub struct Faults(Vec<Rule>);
 
 impl Faults {
     /// Reads a script; `none` and a blank text are the empty one.
-    ///
-    /// # Errors
-    /// Returns the part that cannot be used.
     pub fn parse(text: &str) -> Result<Self, InvalidFaults> {
         if text.trim() == "none" {
             return Ok(Self::default());

@@ -25,9 +25,6 @@ const MAX_BODY: usize = 1024 * 1024;
 
 impl Sandbox {
     /// Answers a request as the service would.
-    ///
-    /// # Errors
-    /// Says how the connection ends where a fault leaves the request unanswered.
     pub async fn respond(
         &self,
         request: Request<impl body::Body<Error: Error + Send + Sync + 'static>>,

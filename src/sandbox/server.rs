@@ -202,9 +202,6 @@ impl Sandbox {
     }
 
     /// Writes every call that ends from now on to the end of a file, one JSON line each. Only the first file counts.
-    ///
-    /// # Errors
-    /// Returns the system's error where the file cannot be opened.
     pub fn log_to(&self, path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         self.0.log_file.set(file).ok();

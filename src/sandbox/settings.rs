@@ -80,9 +80,6 @@ impl SandboxSettings {
 }
 
 /// Reads `none`, or windows separated by commas (`100/1m,1500/1h`).
-///
-/// # Errors
-/// Returns the window that cannot be used.
 pub fn parse_quota(text: &str) -> Result<Windows, InvalidWindow> {
     if text.trim() == "none" {
         return Ok(Windows::none());
@@ -119,9 +116,6 @@ impl Latency {
     }
 
     /// Reads `none`, `50ms` or `50ms..150ms`.
-    ///
-    /// # Errors
-    /// Returns the text where it is none of these.
     pub fn parse(text: &str) -> Result<Self, InvalidLatency> {
         if text.trim() == "none" {
             return Ok(Self::NONE);

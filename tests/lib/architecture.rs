@@ -23,7 +23,6 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// The only places that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
-    ("askama", &["report"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

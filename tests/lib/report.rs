@@ -9,8 +9,8 @@ use mde_cancel::model::{
     ActionId, ActionStatus, MachineAction, Outcome, ReportRow, decode, encode, is_hidden,
 };
 use mde_cancel::report::{
-    Delivery, Listing, ListingFormat, PlanWriter, ReportError, ReportFormat, ReportSummary,
-    ReportTarget, TargetError, write_csv, write_report,
+    ActionListWriter, Delivery, ListingFormat, OutputError, PlanWriter, ReportFormat,
+    ReportSummary, ReportTarget, TargetError, write_csv, write_report,
 };
 use proptest::prelude::{any, prop_assert, prop_assert_eq};
 use proptest::prop_oneof;
@@ -225,7 +225,7 @@ fn a_list_is_known_to_be_ours_and_restored() {
         };
         for format in [ListingFormat::Csv, ListingFormat::Jsonl] {
             let mut list = Vec::new();
-            let mut listing = Listing::begin(&mut list, format).unwrap();
+            let mut listing = ActionListWriter::begin(&mut list, format).unwrap();
             listing.page(std::slice::from_ref(&action)).unwrap();
             let list = Box::new(io::Cursor::new(list));
             let input = OpenInput::from_reader("list", list, &InputSettings::default());
@@ -285,7 +285,7 @@ proptest::proptest! {
             ..MachineAction::bare(ActionId::from_bytes([7; 16]).unwrap())
         };
         let mut list = Vec::new();
-        let mut listing = Listing::begin(&mut list, ListingFormat::Csv).unwrap();
+        let mut listing = ActionListWriter::begin(&mut list, ListingFormat::Csv).unwrap();
         listing.page(&[action]).unwrap();
         for file in [report.into_bytes(), plan, list] {
             let file = String::from_utf8(file).unwrap();
@@ -301,7 +301,7 @@ proptest::proptest! {
 fn a_report_replaces_the_earlier_one_and_nothing_else_stays_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.csv");
-    let target = ReportTarget::prove(&path).unwrap();
+    let target = ReportTarget::check_writable(&path).unwrap();
     assert_eq!(target.path(), Some(path.as_path()));
     assert!(
         names_in(folder.path()).is_empty(),
@@ -326,14 +326,14 @@ fn rows_that_fail_in_mid_way_leave_the_earlier_report_and_no_litter() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.csv");
     fs::write(&path, "the earlier report").unwrap();
-    let target = ReportTarget::prove(&path).unwrap();
+    let target = ReportTarget::check_writable(&path).unwrap();
     let rows = (0..5000).map(|number| match number {
         4999 => Err(io::Error::other("the disk is gone")),
         _ => Ok(full_row()),
     });
     let error = write_report(ReportFormat::Csv, &target, rows, none).unwrap_err();
     assert!(error.to_string().contains("report.csv"), "{error}");
-    assert!(matches!(error, ReportError::Rows { .. }));
+    assert!(matches!(error, OutputError::Rows { .. }));
     assert_eq!(fs::read_to_string(&path).unwrap(), "the earlier report");
     assert_eq!(names_in(folder.path()), ["report.csv"]);
 }
@@ -343,12 +343,12 @@ fn a_folder_that_vanished_after_the_proof_is_an_error_that_names_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
-    let target = ReportTarget::prove(&inner.join("report.csv")).unwrap();
+    let target = ReportTarget::check_writable(&inner.join("report.csv")).unwrap();
     fs::remove_dir(&inner).unwrap();
     let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap_err();
     assert!(matches!(
         error,
-        ReportError::Target(TargetError::Unwritable { .. })
+        OutputError::Target(TargetError::Unwritable { .. })
     ));
     assert!(error.to_string().contains("report.csv"), "{error}");
 }
@@ -357,12 +357,12 @@ fn a_folder_that_vanished_after_the_proof_is_an_error_that_names_the_report() {
 fn a_target_that_became_a_folder_keeps_it_and_leaves_no_litter() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.csv");
-    let target = ReportTarget::prove(&path).unwrap();
+    let target = ReportTarget::check_writable(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let error = write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap_err();
     assert!(matches!(
         error,
-        ReportError::Target(TargetError::Replace { .. })
+        OutputError::Target(TargetError::Replace { .. })
     ));
     assert_eq!(names_in(folder.path()), ["report.csv"]);
 }
@@ -372,7 +372,7 @@ fn what_cannot_hold_a_report_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let refused = |path: &Path| ReportTarget::prove(path).unwrap_err();
+    let refused = |path: &Path| ReportTarget::check_writable(path).unwrap_err();
 
     assert!(matches!(refused(folder.path()), TargetError::Folder { .. }));
     assert!(matches!(
@@ -404,14 +404,14 @@ fn what_cannot_hold_a_report_is_refused_before_anything_is_sent() {
 #[test]
 fn devices_and_folders_that_take_no_files_are_refused() {
     // Not even the superuser can make a file there.
-    let error = ReportTarget::prove(Path::new("/proc/self/report.csv")).unwrap_err();
+    let error = ReportTarget::check_writable(Path::new("/proc/self/report.csv")).unwrap_err();
     assert!(
         error.to_string().contains("/proc/self/report.csv"),
         "{error}"
     );
     assert!(matches!(error, TargetError::Unwritable { .. }));
     assert!(matches!(
-        ReportTarget::prove(Path::new("/dev/null")),
+        ReportTarget::check_writable(Path::new("/dev/null")),
         Err(TargetError::NotRegular { .. })
     ));
 }
@@ -427,7 +427,7 @@ fn links_are_followed_and_the_earlier_reports_mode_is_kept() {
     fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
     let link = folder.path().join("report.csv");
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let target = ReportTarget::prove(&link).unwrap();
+    let target = ReportTarget::check_writable(&link).unwrap();
     write_report(ReportFormat::Csv, &target, good(vec![full_row()]), none).unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(read_back(&fs::read_to_string(&real).unwrap()).len(), 2);
@@ -439,7 +439,7 @@ fn links_are_followed_and_the_earlier_reports_mode_is_kept() {
     let astray = folder.path().join("astray.csv");
     std::os::unix::fs::symlink(folder.path().join("nothing"), &astray).unwrap();
     assert!(matches!(
-        ReportTarget::prove(&astray),
+        ReportTarget::check_writable(&astray),
         Err(TargetError::Link { .. })
     ));
 }
@@ -452,7 +452,7 @@ fn a_link_that_is_planted_after_the_proof_is_not_followed() {
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("out")).unwrap();
     fs::create_dir(at("private")).unwrap();
-    let target = ReportTarget::prove(&at("out/report.csv")).unwrap();
+    let target = ReportTarget::check_writable(&at("out/report.csv")).unwrap();
     fs::rename(at("out"), at("moved")).unwrap();
     symlink(at("private"), at("out")).unwrap();
     // Only the superuser can give a link away.
@@ -468,7 +468,7 @@ fn a_link_that_is_planted_after_the_proof_is_not_followed() {
 #[test]
 fn a_dash_is_standard_output_whatever_files_there_are() {
     assert_eq!(
-        ReportTarget::prove(Path::new("-")).unwrap(),
+        ReportTarget::check_writable(Path::new("-")).unwrap(),
         ReportTarget::Stdout
     );
 }

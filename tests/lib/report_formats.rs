@@ -11,11 +11,11 @@ use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{FollowUp, Outcome, ReportRow, RunId, Sending, Standing};
 use mde_cancel::quota::Windows;
 use mde_cancel::report::{
-    Accepted, CommandHint, Course, ReportFormat, ReportSummary, ReportTarget, Setting, Timeline,
-    TimelineBuilder, World, write_report,
+    Accepted, CommandHint, ReportFormat, ReportSummary, ReportTarget, Timeline, TimelineBuilder,
+    write_report,
 };
-use serde_json::Value;
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 const RUN: &str = "0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1";
 
@@ -90,24 +90,20 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
     ReportSummary {
         run: RunId::parse(RUN).unwrap(),
         written_at: at(100),
-        setting: Setting {
-            world: World::Service,
-            user: text.to_owned(),
-            host: text.to_owned(),
-            tenant: text.to_owned(),
-            app: "-".to_owned(),
-            cloud: "commercial".to_owned(),
-            version: "0.1.0".to_owned(),
-        },
-        course: Course {
-            standing: Standing::Stopped,
-            stop_reason: Some(text.to_owned()),
-            exit_code: Some(4),
-            begun_at: at(0),
-            ended_at: Some(at(90)),
-            rows_read: rows.len() as u64,
-            input_complete: true,
-        },
+        is_sandbox: false,
+        user: text.to_owned(),
+        host: text.to_owned(),
+        tenant: text.to_owned(),
+        app: "-".to_owned(),
+        cloud: "commercial".to_owned(),
+        version: "0.1.0".to_owned(),
+        standing: Standing::Stopped,
+        stop_reason: Some(text.to_owned()),
+        exit_code: Some(4),
+        begun_at: at(0),
+        ended_at: Some(at(90)),
+        rows_read: rows.len() as u64,
+        input_complete: true,
         inputs: vec![text.to_owned()],
         settings: settings.as_object().unwrap().clone(),
         accepted: Accepted::IsLeft,
@@ -136,7 +132,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
 fn written(format: ReportFormat, rows: &[ReportRow], summary: &ReportSummary) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("r.{}", format.ending()));
-    let target = ReportTarget::prove(&path).unwrap();
+    let target = ReportTarget::check_writable(&path).unwrap();
     let rows = rows.iter().cloned().map(Ok::<_, io::Error>);
     write_report(format, &target, rows, |_| Ok(summary.clone())).unwrap();
     fs::read_to_string(&path).unwrap()
@@ -306,7 +302,8 @@ fn the_page_is_one_file_whose_policy_knows_its_own_script_and_style() {
     let (script, rest) = cut(&page, "<script>", "</script>");
     let (style, rest) = cut(&rest, "<style>", "</style>");
     for (text, name) in [(script, "script-src"), (style, "style-src")] {
-        let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
+        let hash =
+            base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, text.as_bytes()));
         assert!(
             policy.contains(&format!("{name} 'sha256-{hash}'")),
             "{policy}"
@@ -451,8 +448,8 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
 fn a_run_that_goes_on_says_so() {
     let rows = [row(1, Outcome::NotAttempted, "")];
     let mut summary = summary(&rows, "x");
-    summary.course.standing = Standing::Running;
-    summary.course.ended_at = None;
+    summary.standing = Standing::Running;
+    summary.ended_at = None;
     summary.follow_ups.clear();
     let page = written(ReportFormat::Html, &rows, &summary);
     assert!(

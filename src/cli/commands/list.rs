@@ -15,7 +15,7 @@ use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
 use crate::model::{Destination, ExclusionList, Facts, MachineAction, Selection};
-use crate::report::{ListSummary, Listing, ListingFormat};
+use crate::report::{ActionListWriter, ListSummary, ListingFormat};
 use crate::retry::RetrySettings;
 
 use super::choosing::read_exclusions;
@@ -59,7 +59,7 @@ pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure
 /// What a list is printed as.
 enum Out {
     /// Line by line, as the pages come.
-    Lines(Listing<io::Stdout>),
+    Lines(ActionListWriter<io::Stdout>),
     /// As a table, once all are there.
     Table(Vec<MachineAction>),
     /// In numbers; as a table where there is no format.
@@ -81,9 +81,9 @@ impl Out {
         Ok(match format {
             _ if is_summary => Self::Summary(ListSummary::default(), format),
             None => Self::Table(Vec::new()),
-            Some(format) => {
-                Self::Lines(Listing::begin(io::stdout(), format).map_err(Failure::of_output)?)
-            }
+            Some(format) => Self::Lines(
+                ActionListWriter::begin(io::stdout(), format).map_err(Failure::of_output)?,
+            ),
         })
     }
 

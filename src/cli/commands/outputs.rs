@@ -42,7 +42,7 @@ impl Outputs {
     }
 
     fn target(&mut self, path: &Path, kind: FileKind, run: RunId) -> Result<ReportTarget, Failure> {
-        let target = ReportTarget::prove(path).map_err(usage)?;
+        let target = ReportTarget::check_writable(path).map_err(usage)?;
         let Some(place) = target.path() else {
             return Ok(target);
         };
@@ -67,7 +67,7 @@ impl Outputs {
             path.display(),
             beside.display()
         ));
-        ReportTarget::prove(&beside).map_err(usage)
+        ReportTarget::check_writable(&beside).map_err(usage)
     }
 }
 

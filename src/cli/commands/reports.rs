@@ -10,8 +10,8 @@ use crate::cli::hint::{ForwardedFlags, NextCommand};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
-    Accepted, CommandHint, Course, Delivery, ReportFormat, ReportSummary, ReportTarget,
-    SUMMARY_ROWS, Setting, Timeline, TimelineBuilder, World, write_follow_ups, write_report,
+    Accepted, CommandHint, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS,
+    Timeline, TimelineBuilder, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
@@ -54,21 +54,25 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         serde_json::from_str(&run.begun.settings).unwrap_or_default();
     let config = RunConfig::from_json(&run.begun.settings).ok();
     let standing = run.standing();
-    let course = Course {
+    let begun = &run.begun;
+    Ok(ReportSummary {
+        run: begun.id,
+        written_at: now,
+        is_sandbox: begun.cloud == SANDBOX_CLOUD,
+        user: begun.user.clone(),
+        host: begun.host.clone(),
+        tenant: begun.tenant.clone(),
+        app: begun.app.clone(),
+        cloud: begun.cloud.clone(),
+        version: begun.version.clone(),
         standing,
         stop_reason: run.reason.clone(),
         exit_code: run.exit_code,
-        begun_at: run.begun.created,
+        begun_at: begun.created,
         // While it goes on, what it ended with before it was taken up again means nothing.
         ended_at: run.ended_at.filter(|_| standing != Standing::Running),
         rows_read: run.intake.rows_read,
         input_complete: run.intake.complete,
-    };
-    Ok(ReportSummary {
-        run: run.begun.id,
-        written_at: now,
-        setting: setting(run),
-        course,
         inputs: serde_json::from_str(&run.begun.inputs).unwrap_or_default(),
         outcomes: reader.outcome_counts(run.key)?,
         accepted: match &config {
@@ -102,23 +106,6 @@ fn commands(reader: &Reader, run: &RunRecord) -> Vec<CommandHint> {
     match reader.has_follow_ups(run.key) {
         Ok(true) => vec![list],
         _ => Vec::new(),
-    }
-}
-
-fn setting(run: &RunRecord) -> Setting {
-    let begun = &run.begun;
-    Setting {
-        world: if begun.cloud == SANDBOX_CLOUD {
-            World::Sandbox
-        } else {
-            World::Service
-        },
-        user: begun.user.clone(),
-        host: begun.host.clone(),
-        tenant: begun.tenant.clone(),
-        app: begun.app.clone(),
-        cloud: begun.cloud.clone(),
-        version: begun.version.clone(),
     }
 }
 

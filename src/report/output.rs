@@ -37,72 +37,31 @@ pub enum ReportTarget {
 /// Why a report cannot go where it was asked to go.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// A folder stands where the file should.
     #[error("report {} is a folder; name a file in it", .path.display())]
-    Folder {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// A link leads nowhere, or it cannot be followed.
+    Folder { path: PathBuf },
     #[error("report {} is a link that cannot be followed", .path.display())]
-    Link {
-        /// The path as given.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Whoever can plant a link decides where the report goes.
+    Link { path: PathBuf, source: io::Error },
     #[error("report {}: the link {} belongs to somebody else", .path.display(), .link.display())]
-    ForeignLink {
-        /// The path as given.
-        path: PathBuf,
-        /// The link.
-        link: PathBuf,
-    },
-    /// The path does not end in a name.
+    ForeignLink { path: PathBuf, link: PathBuf },
     #[error("report path `{}` does not name a file", .path.display())]
-    NoName {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// Neither a file nor a folder; to replace a device or a pipe would do harm.
+    NoName { path: PathBuf },
     #[error("report {} is not a regular file; use `-` for standard output", .path.display())]
-    NotRegular {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// Somebody protected the earlier report.
+    NotRegular { path: PathBuf },
     #[error("report {} exists and is read-only", .path.display())]
-    ReadOnly {
-        /// The path as given.
-        path: PathBuf,
-    },
-    /// The new report could not take its name; an earlier one is untouched.
+    ReadOnly { path: PathBuf },
     #[error("report {} cannot be put in place", .path.display())]
-    Replace {
-        /// The path as given.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No file can be made in the folder.
+    Replace { path: PathBuf, source: io::Error },
     #[error("report {} cannot be written: no file can be made in folder {}", .path.display(), .folder.display())]
     Unwritable {
-        /// The path as given.
         path: PathBuf,
-        /// Its folder.
         folder: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
 }
 
 impl ReportTarget {
     /// Proves that a report can be written to `path`, and leaves no trace there; `-` is standard output.
-    ///
-    /// # Errors
-    /// Returns what stands in the way.
-    pub fn prove(path: &Path) -> Result<Self, TargetError> {
+    pub fn check_writable(path: &Path) -> Result<Self, TargetError> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
@@ -224,50 +183,54 @@ impl FileKind {
     }
 }
 
-/// Why a file was not replaced.
-#[derive(Debug)]
-pub(super) enum ReplaceError<E: Error + 'static> {
-    /// What was to stand in it could not be had or written.
-    Fill(RowsError<E>),
-    /// It could not be made, or could not take its name.
-    Target(TargetError),
+/// Why there is no new file; an earlier one is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError<E: Error + 'static> {
+    #[error("{name} was not written")]
+    Rows { name: String, source: RowsError<E> },
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("the follow-up list cannot go to standard output; name a file with --follow-up")]
+    Stdout,
 }
 
 /// Writes what `fill` gives to a file beside `path` and gives it that name once it is whole and on disk.
 pub(super) fn replace<T, E: Error + 'static>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, RowsError<E>>,
-) -> Result<T, ReplaceError<E>> {
+) -> Result<T, OutputError<E>> {
     let folder = folder_of(path);
     // Once more: a run takes hours.
     if let Some(link) = platform::foreign_link(path) {
-        return Err(ReplaceError::Target(TargetError::ForeignLink {
+        return Err(TargetError::ForeignLink {
             path: path.to_owned(),
             link,
-        }));
+        }
+        .into());
     }
     // Whoever could read an earlier report of ours can read this one, and nobody else, not even while it is written.
     let earlier = path.metadata().ok();
     let earlier = earlier.filter(|found| platform::owner(found) == Owner::Us);
-    let mut temporary = temporary_file(folder, earlier.is_some()).map_err(|source| {
-        ReplaceError::Target(TargetError::Unwritable {
+    let mut temporary =
+        temporary_file(folder, earlier.is_some()).map_err(|source| TargetError::Unwritable {
             path: path.to_owned(),
             folder: folder.to_owned(),
             source,
-        })
-    })?;
+        })?;
     let filled = {
         let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file_mut());
-        let filled = fill(&mut out).map_err(ReplaceError::Fill)?;
-        out.flush()
-            .map_err(|error| ReplaceError::Fill(RowsError::Write(error)))?;
-        filled
-    };
-    put_at(temporary, path, earlier).map_err(|source| {
-        ReplaceError::Target(TargetError::Replace {
-            path: path.to_owned(),
+        let filled = fill(&mut out).and_then(|filled| {
+            out.flush().map_err(RowsError::Write)?;
+            Ok(filled)
+        });
+        filled.map_err(|source| OutputError::Rows {
+            name: path.display().to_string(),
             source,
-        })
+        })?
+    };
+    put_at(temporary, path, earlier).map_err(|source| TargetError::Replace {
+        path: path.to_owned(),
+        source,
     })?;
     Ok(filled)
 }
