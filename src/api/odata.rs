@@ -3,6 +3,8 @@
 //! Text stands in single quotes, with a quote in it doubled; times stand bare. Nothing is escaped for a URL here: that is
 //! done once, where the URL is made.
 
+use std::num::NonZeroU32;
+
 use jiff::Timestamp;
 
 use crate::model::{ActionStatus, ActionType, Selection};
@@ -129,6 +131,27 @@ fn one_of(field: &str, values: &[String]) -> String {
 
 fn created(comparison: &str, at: Timestamp) -> String {
     format!("creationDateTimeUtc {comparison} {at}")
+}
+
+/// The most records that the service takes as a page (MDE `get-machineactions-collection.md`).
+pub const MAX_TOP: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
+
+/// Newest first, which no document promises without it. A second key would make the order of equals repeatable, but
+/// nobody has seen the service take one; equals to a tenth of a microsecond are rare, and pages overlap.
+pub(super) const ORDER: &str = "creationDateTimeUtc desc";
+
+/// One page of the tenant's machine actions, newest first.
+///
+/// The service keeps no cursor: a page is counted off from the newest action at the moment of the call. What comes in
+/// or drops out between two calls moves the edges, so pages should overlap, and their records be told apart by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// The OData filter, as people write it; all actions are meant where there is none.
+    pub filter: Option<String>,
+    /// How many records at most; more than [`MAX_TOP`] is asked for as that.
+    pub top: NonZeroU32,
+    /// How many of the newest are left out.
+    pub skip: u32,
 }
 
 #[cfg(test)]

@@ -4,26 +4,18 @@
 //! the place a token came from, not what stood there. Claims are read without being verified, so they may stop a lane
 //! and may be shown, but permit nothing.
 
-mod claims;
-
-mod oauth_error;
-
-mod token;
-
-mod secret_file;
-
-mod ready_token;
-
-mod login_client;
-
-mod certificate;
-
 mod azure_cli;
+mod certificate;
+mod claims;
+mod credential;
 mod device_code;
 mod entra;
+mod login_client;
 mod managed_identity;
-
-mod credential;
+mod oauth_error;
+mod ready_token;
+mod secret_file;
+mod token;
 
 pub use certificate::Certificate;
 pub use claims::Claims;

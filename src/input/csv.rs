@@ -15,8 +15,8 @@ use super::header::{self, Columns};
 use super::input_error::InputError;
 use super::lines::{self, LineEnd, find_line_end};
 use super::row::{self, ParsedRow};
-use super::settings::{InputFormat, InputSettings};
 use super::source::{MAX_ROW, TextSource};
+use super::{InputFormat, InputSettings};
 use super::{RowSink, detect};
 
 /// What may stand between cells; an earlier one wins where two do equally well.

@@ -5,10 +5,10 @@
 
 use crate::model::InvalidActionId;
 
+use super::InputFormat;
 use super::csv::{self, DELIMITERS};
 use super::input_error::InputError;
 use super::lines::{self, LineEnd, find_line_end};
-use super::settings::InputFormat;
 use super::source::{MAX_ROW, TextSource};
 use super::{header, row};
 
