@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use libfuzzer_sys::fuzz_target;
 use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{ActionId, MachineAction, Outcome, ReportRow, RowContext, decode, encode, is_hidden};
-use mde_cancel::report::{Listing, ListingFormat, PlanWriter};
+use mde_cancel::report::{ActionListWriter, ListingFormat, PlanWriter};
 
 /// Reads a file of ours and returns the context of its one row.
 fn read_back(file: &[u8]) -> RowContext {
@@ -77,7 +77,7 @@ fuzz_target!(|texts: [String; 3]| {
     };
     for format in [ListingFormat::Csv, ListingFormat::Jsonl] {
         let mut file = Vec::new();
-        let mut listing = Listing::begin(&mut file, format).expect("memory takes it");
+        let mut listing = ActionListWriter::begin(&mut file, format).expect("memory takes it");
         listing.page(std::slice::from_ref(&action)).expect("memory takes it");
         let lines = if format == ListingFormat::Csv { 2 } else { 1 };
         assert_eq!(file.iter().filter(|byte| **byte == b'\n').count(), lines);
