@@ -1,6 +1,6 @@
 # For scripts that run the real binary against a sandbox process of its own; read in by them, not run.
 #
-# Gives them BIN, the binary: the one that is named, else the release build, else the debug build; work, a folder that
+# Gives them BIN, the binary: the one that is named, else that of dist, release or debug; work, a folder that
 # goes when the script ends, unless KEEP is set; serve and stop_serving; and ids of actions that the sandbox has open.
 # shellcheck shell=bash
 

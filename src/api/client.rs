@@ -112,7 +112,7 @@ impl Reader {
                 .filter(|action| action.id == id)
                 .map(|action| std::iter::once(action).collect())
         };
-        self.get(&path, &[], token, (MAX_RECORD, read)).await
+        self.get(&path, &[], token, MAX_RECORD, read).await
     }
 
     /// Reads the records of up to [`MAX_BATCH`] actions with one call. Actions that the service does not know are
@@ -130,7 +130,7 @@ impl Reader {
         let top = ids.len().to_string();
         let query = [("$filter", filter.as_str()), ("$top", top.as_str())];
         let read = |body: &str| page(body, Keep::Ids(ids));
-        self.list_call(&query, token, (MAX_RECORDS, read)).await
+        self.list_call(&query, token, MAX_RECORDS, read).await
     }
 
     /// Reads one page of the tenant's actions. A link to a next page is ignored, for it may lead to another host.
@@ -145,7 +145,7 @@ impl Reader {
         let filter = query.filter.as_deref().map(|filter| ("$filter", filter));
         let mut options: Vec<(&str, &str)> = filter.into_iter().collect();
         options.extend([("$orderby", ORDER), ("$top", &top), ("$skip", &skip)]);
-        self.list_call(&options, token, (MAX_PAGE, read)).await
+        self.list_call(&options, token, MAX_PAGE, read).await
     }
 
     /// Reads the newest record, or learns why that is not possible.
@@ -155,7 +155,7 @@ impl Reader {
     pub async fn probe(&self, token: &SecretString) -> ReadReply {
         let query = [("$top", "1")];
         let read = |body: &str| page(body, Keep::First(1));
-        self.list_call(&query, token, (MAX_RECORD, read)).await
+        self.list_call(&query, token, MAX_RECORD, read).await
     }
 
     /// Performs one GET of the list. It exists whatever it is asked for, so that a 404 never speaks of an action.
@@ -163,10 +163,11 @@ impl Reader {
         &self,
         query: &[(&str, &str)],
         token: &SecretString,
-        body: (usize, impl FnOnce(&str) -> Option<ReadPage>),
+        limit: usize,
+        read: impl FnOnce(&str) -> Option<ReadPage>,
     ) -> ReadReply {
         let path = ["api", "machineactions"];
-        let mut reply = self.get(&path, query, token, body).await;
+        let mut reply = self.get(&path, query, token, limit, read).await;
         if reply.kind == ReplyKind::NotFound {
             let address = self.connection.address(&path);
             reply.kind = ReplyKind::NoSuchAddress(address);
@@ -174,15 +175,15 @@ impl Reader {
         reply
     }
 
-    /// Performs one GET; `body` says how much of a success is read, and what is taken out of it.
+    /// Performs one GET; at most `limit` bytes of a success are read, and `read` takes its records.
     async fn get(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         token: &SecretString,
-        body: (usize, impl FnOnce(&str) -> Option<ReadPage>),
+        limit: usize,
+        read: impl FnOnce(&str) -> Option<ReadPage>,
     ) -> ReadReply {
-        let (limit, read) = body;
         let call = self.connection.get(path, query);
         let mut reply = classify(exchange(call, token, limit).await, read);
         if let ReplyKind::Answer(page) = &mut reply.kind {

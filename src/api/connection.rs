@@ -11,7 +11,7 @@ use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, RequestBuilder};
 use url::{Host, Url};
 
-use super::exchange::{Fault, fault};
+use super::exchange::{SendError, fault};
 use super::web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
 
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
@@ -66,9 +66,9 @@ impl Connection {
         match self.client.get(self.base.clone()).send().await {
             Ok(response) => Ok(date(response.headers())),
             Err(error) => Err(match fault(&error.without_url()) {
-                Fault::NeverLeft(what) | Fault::Broken(what) => what,
-                Fault::NoSuchHost(host) => format!("the host name {host} does not exist"),
-                Fault::TimedOut => "no answer in time".to_owned(),
+                SendError::NotSent(what) | SendError::Broken(what) => what,
+                SendError::NoSuchHost(host) => format!("the host name {host} does not exist"),
+                SendError::TimedOut => "no answer in time".to_owned(),
             }),
         }
     }

@@ -1,10 +1,10 @@
 //! Performs one call: sends it once and reads the answer, or tells how it failed.
 //!
-//! The one rule that matters: [`Fault::NeverLeft`] is said only where no byte of the call can have left this machine.
+//! The one rule that matters: [`SendError::NotSent`] is said only where no byte of the call can have left this machine.
 //! The HTTP client's `is_connect` is that proof: its pool makes such errors of name look-up, TCP connect, proxy tunnel
 //! and TLS handshake alone (all under the connect timeout, which ends before the whole call's), so before it has a
 //! connection that the call could be written to. A call that was handed to an idle connection which the peer closed in
-//! the same moment is sent on a new one only if not one byte of it was written; in doubt it is [`Fault::Broken`].
+//! the same moment is sent on a new one only if not one byte of it was written; in doubt it is [`SendError::Broken`].
 
 use std::error::Error as _;
 
@@ -24,35 +24,24 @@ const MAX_FAULT: usize = 300;
 
 /// What came back, not yet judged.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct RawResponse {
     /// What was called, without its query.
     pub(super) address: String,
-    /// The HTTP status.
     pub(super) status: u16,
-    /// The headers.
     pub(super) headers: HeaderMap,
     /// The body, as far as it was read.
     pub(super) body: String,
-    /// How far that is.
-    pub(super) extent: Extent,
+    /// Whether that is all: the rest may have been cut off, be no valid encoding, come too slowly or go over the bound.
+    pub(super) is_whole: bool,
     /// Takes the token out of texts that were read from all this.
     pub(super) redactor: Redactor,
 }
 
-/// How much of a body was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// All of it.
-    Whole,
-    /// Not all: it was cut off, was no valid encoding, came too slowly or went over the bound.
-    Part,
-}
-
 /// Why nothing came back.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum SendError {
     /// No byte of the call left this machine.
-    NeverLeft(String),
+    NotSent(String),
     /// The same, because there is no host of this name.
     NoSuchHost(String),
     /// We ended the call.
@@ -69,7 +58,7 @@ pub(super) async fn exchange(
     call: RequestBuilder,
     token: &SecretString,
     limit: usize,
-) -> Result<Answered, Fault> {
+) -> Result<RawResponse, SendError> {
     let call = call.header(AUTHORIZATION, authorization(token)?);
     let mut response = call
         .send()
@@ -81,23 +70,23 @@ pub(super) async fn exchange(
     } else {
         MAX_ERROR_BODY
     };
-    let (body, extent) = read_body(&mut response, limit).await;
+    let (body, is_whole) = read_body(&mut response, limit).await;
     let mut address = response.url().clone();
     address.set_query(None);
-    Ok(Answered {
+    Ok(RawResponse {
         address: address.into(),
         status: status.as_u16(),
         headers: std::mem::take(response.headers_mut()),
         body: text_of(body),
-        extent,
+        is_whole,
         redactor: Redactor::new([token.clone()]),
     })
 }
 
-fn authorization(token: &SecretString) -> Result<HeaderValue, Fault> {
+fn authorization(token: &SecretString) -> Result<HeaderValue, SendError> {
     let text = format!("Bearer {}", token.expose_secret());
     let Ok(mut value) = HeaderValue::try_from(text) else {
-        return Err(Fault::NeverLeft(
+        return Err(SendError::NotSent(
             "the token holds characters that no header may carry".to_owned(),
         ));
     };
@@ -106,7 +95,7 @@ fn authorization(token: &SecretString) -> Result<HeaderValue, Fault> {
 }
 
 /// Reads a body piece by piece, so that one without an end, or one that unpacks to gigabytes, costs `limit` bytes.
-async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, Extent) {
+async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -114,12 +103,12 @@ async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, Extent) {
                 let room = limit - body.len();
                 if piece.len() > room {
                     body.extend_from_slice(&piece[..room]);
-                    return (body, Extent::Part);
+                    return (body, false);
                 }
                 body.extend_from_slice(&piece);
             }
-            Ok(None) => return (body, Extent::Whole),
-            Err(_) => return (body, Extent::Part),
+            Ok(None) => return (body, true),
+            Err(_) => return (body, false),
         }
     }
 }
@@ -135,16 +124,16 @@ fn text_of(body: Vec<u8>) -> String {
 }
 
 /// Tells how a call failed that brought no answer.
-pub(super) fn fault(error: &reqwest::Error) -> Fault {
+pub(super) fn fault(error: &reqwest::Error) -> SendError {
     if error.is_builder() {
-        return Fault::NeverLeft(describe("the call could not be built", error));
+        return SendError::NotSent(describe("the call could not be built", error));
     }
     if error.is_connect() {
         if let Some(lookup) = failed_lookup(error) {
             return if lookup.is_unknown {
-                Fault::NoSuchHost(lookup.host.clone())
+                SendError::NoSuchHost(lookup.host.clone())
             } else {
-                Fault::NeverLeft(brief(&lookup.to_string(), MAX_FAULT))
+                SendError::NotSent(brief(&lookup.to_string(), MAX_FAULT))
             };
         }
         let what = if error.is_timeout() {
@@ -152,12 +141,12 @@ pub(super) fn fault(error: &reqwest::Error) -> Fault {
         } else {
             "no connection"
         };
-        return Fault::NeverLeft(describe(what, error));
+        return SendError::NotSent(describe(what, error));
     }
     if error.is_timeout() {
-        return Fault::TimedOut;
+        return SendError::TimedOut;
     }
-    Fault::Broken(describe("the call broke", error))
+    SendError::Broken(describe("the call broke", error))
 }
 
 fn failed_lookup(error: &reqwest::Error) -> Option<&LookupError> {
@@ -191,7 +180,7 @@ mod tests {
         assert_eq!(value.as_bytes(), b"Bearer secret-token");
         assert!(!format!("{value:?}").contains("secret"));
         for bad in ["secret\r\nX: y", "secret\0", "secret\n"] {
-            let Err(Fault::NeverLeft(text)) = authorization(&SecretString::from(bad)) else {
+            let Err(SendError::NotSent(text)) = authorization(&SecretString::from(bad)) else {
                 panic!("{bad:?} was taken");
             };
             assert!(!text.contains("secret"));

@@ -8,7 +8,7 @@ use url::Url;
 use crate::model::{Reply, ReplyKind, ServiceError, Throttle};
 
 use super::error_body::ErrorBody;
-use super::exchange::{Answered, Extent, Fault};
+use super::exchange::{RawResponse, SendError};
 use super::throttle::{allowance, body_wait, retry_after};
 
 /// So much of a body that is not what the service speaks is looked at for a message.
@@ -16,7 +16,7 @@ const MAX_ODD_BODY: usize = 4096;
 
 /// Classifies what came back; `read` takes the good answer out of a successful body, or says that there is none.
 pub(super) fn classify<T>(
-    exchanged: Result<Answered, Fault>,
+    exchanged: Result<RawResponse, SendError>,
     read: impl FnOnce(&str) -> Option<T>,
 ) -> Reply<T> {
     let answered = match exchanged {
@@ -26,11 +26,8 @@ pub(super) fn classify<T>(
     let http_status = Some(answered.status);
     let error_body = |body: &str| ErrorBody::read(body, &answered.headers, &answered.redactor);
     if (200..300).contains(&answered.status) {
-        let good = match answered.extent {
-            Extent::Whole => read(&answered.body),
-            Extent::Part => None,
-        };
-        return match good {
+        let good = answered.is_whole.then(|| read(&answered.body));
+        return match good.flatten() {
             Some(answer) => Reply {
                 kind: ReplyKind::Answer(answer),
                 http_status,
@@ -72,12 +69,12 @@ pub(super) fn classify<T>(
     }
 }
 
-fn unanswered<T>(fault: Fault) -> Reply<T> {
+fn unanswered<T>(fault: SendError) -> Reply<T> {
     let kind = match fault {
-        Fault::NeverLeft(what) => ReplyKind::NeverLeft(what),
-        Fault::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
-        Fault::TimedOut => ReplyKind::TimedOut,
-        Fault::Broken(what) => ReplyKind::Broken(what),
+        SendError::NotSent(what) => ReplyKind::NeverLeft(what),
+        SendError::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
+        SendError::TimedOut => ReplyKind::TimedOut,
+        SendError::Broken(what) => ReplyKind::Broken(what),
     };
     Reply {
         kind,
@@ -87,7 +84,7 @@ fn unanswered<T>(fault: Fault) -> Reply<T> {
 }
 
 /// Says where a redirect points to: the host alone, for a captive portal puts all sorts of things behind it.
-fn redirection(answered: &Answered) -> Option<ServiceError> {
+fn redirection(answered: &RawResponse) -> Option<ServiceError> {
     let target = Url::parse(answered.headers.get(LOCATION)?.to_str().ok()?).ok()?;
     let host = answered.redactor.redact(target.host_str()?);
     Some(ServiceError {
@@ -117,8 +114,8 @@ mod tests {
 
     const ADDRESS: &str = "https://api.example/api/machineactions";
 
-    fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answered {
-        Answered {
+    fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> RawResponse {
+        RawResponse {
             address: ADDRESS.to_owned(),
             status,
             headers: headers
@@ -126,7 +123,7 @@ mod tests {
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect(),
             body: body.to_owned(),
-            extent: Extent::Whole,
+            is_whole: true,
             redactor: Redactor::default(),
         }
     }
@@ -179,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_part_of_a_good_body_is_garbled_and_of_a_bad_one_still_counts() {
-        let part = |status| Answered {
-            extent: Extent::Part,
+        let part = |status| RawResponse {
+            is_whole: false,
             ..answered(status, &[], "{\"value\":[]")
         };
         assert_eq!(
@@ -228,7 +225,7 @@ mod tests {
             whole in any::<bool>(),
         ) {
             let mut answered = answered(status, &[], &body);
-            answered.extent = if whole { Extent::Whole } else { Extent::Part };
+            answered.is_whole = whole;
             for (name, bytes) in [("retry-after", retry.as_slice()), ("location", location.as_bytes()), ("request-id", &retry)] {
                 if let Ok(value) = bytes.try_into() {
                     answered.headers.insert(name, value);

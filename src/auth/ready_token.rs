@@ -22,7 +22,7 @@ const CERTAIN: Duration = Duration::from_secs(2);
 
 /// A ready token and where it came from.
 pub struct ReadyToken {
-    place: Place,
+    place: TokenOrigin,
     // std Mutex: nothing awaits while it is held.
     held: Mutex<Token>,
     /// What the token should be for.
@@ -32,7 +32,7 @@ pub struct ReadyToken {
 
 /// Where a ready token is.
 #[derive(Debug)]
-enum Place {
+enum TokenOrigin {
     /// In a value that cannot change, by the name under which the user knows it.
     Value(String),
     /// In a file that may be written anew.
@@ -43,13 +43,13 @@ impl ReadyToken {
     /// Takes a value from `origin`, for example `MDE_CANCEL_TOKEN`.
     pub fn from_value(value: &SecretString, origin: &str) -> Result<Self, AuthError> {
         let token = Token::parse(value.expose_secret(), origin)?;
-        Ok(Self::new(Place::Value(origin.to_owned()), token))
+        Ok(Self::new(TokenOrigin::Value(origin.to_owned()), token))
     }
 
     /// Reads a token file.
     pub fn from_file(path: &Path) -> Result<Self, AuthError> {
         let token = read_file(path)?;
-        Ok(Self::new(Place::File(path.to_owned()), token))
+        Ok(Self::new(TokenOrigin::File(path.to_owned()), token))
     }
 
     /// Says what the token should be for, and by which clock it ends: a refusal can then be explained.
@@ -62,7 +62,7 @@ impl ReadyToken {
         }
     }
 
-    fn new(place: Place, token: Token) -> Self {
+    fn new(place: TokenOrigin, token: Token) -> Self {
         Self {
             place,
             held: Mutex::new(token),
@@ -73,7 +73,7 @@ impl ReadyToken {
 
     /// Returns whether a newer token may come: from a file, never from a value.
     pub(super) fn is_renewable(&self) -> bool {
-        matches!(self.place, Place::File(_))
+        matches!(self.place, TokenOrigin::File(_))
     }
 
     /// Returns the token as it was last read.
@@ -92,10 +92,10 @@ impl ReadyToken {
         let held = self.held();
         let now = self.clock.now().wall;
         let path = match &self.place {
-            Place::Value(name) => {
+            TokenOrigin::Value(name) => {
                 return Err(held.refused(format!("the access token in {name}"), &self.scope, now));
             }
-            Place::File(path) => path.clone(),
+            TokenOrigin::File(path) => path.clone(),
         };
         // A file may lie on a network drive that hangs, and that must not hold up the other calls.
         let read = path.clone();

@@ -44,7 +44,7 @@ pub(super) fn read(
     let Some((line, first)) = records.next(source)? else {
         return Ok(());
     };
-    let mut rows = Rows {
+    let mut rows = CsvRows {
         columns: Columns::default(),
         names: records.shown(),
         id_column,
@@ -56,23 +56,23 @@ pub(super) fn read(
         *name = bare.to_owned();
     }
     match (first, guid_column(&rows.names)) {
-        (Record::Whole, Ok(Some(at))) if id_column.is_none() => {
+        (RecordKind::Whole, Ok(Some(at))) if id_column.is_none() => {
             rows.columns = Columns::only_id(at);
             rows.names.clear();
             records.skip_comments = true;
-            if let Some(row) = rows.row(&records, Record::Whole, line)
+            if let Some(row) = rows.row(&records, RecordKind::Whole, line)
                 && sink(line, row) == ControlFlow::Break(())
             {
                 return Ok(());
             }
         }
-        (Record::Whole, Err(())) if id_column.is_none() => {
+        (RecordKind::Whole, Err(())) if id_column.is_none() => {
             return Err(InputError::SeveralIdColumns {
                 name: source.name().to_string(),
                 seen: row::list(&rows.names),
             });
         }
-        (Record::Whole, _) if let Some(found) = Columns::read(&rows.names, id_column) => {
+        (RecordKind::Whole, _) if let Some(found) = Columns::read(&rows.names, id_column) => {
             rows.columns = found;
         }
         _ => return Err(detect::no_ids(source.name(), id_column, &rows.names)),
@@ -207,7 +207,7 @@ fn cut(text: &[u8], ends: &[usize]) -> Vec<String> {
 }
 
 /// What is known of the rows that come.
-struct Rows<'settings> {
+struct CsvRows<'settings> {
     columns: Columns,
     /// The header; empty where there is none, and rows may have any number of cells.
     names: Vec<String>,
@@ -216,14 +216,14 @@ struct Rows<'settings> {
     is_table: bool,
 }
 
-impl Rows<'_> {
+impl CsvRows<'_> {
     /// Reads the record that is in the buffers; `None` for what is no row: blank cells, a line of a drawn table, and a
     /// header in mid-file, from which on other columns may be meant.
-    fn row(&mut self, records: &Records, record: Record, line: u64) -> Option<ParsedRow> {
+    fn row(&mut self, records: &Records, record: RecordKind, line: u64) -> Option<ParsedRow> {
         let text = match record {
-            Record::Whole => std::str::from_utf8(records.bytes()).ok()?,
-            Record::Dropped => return Some(self.unusable(records, lines::TOO_LONG)),
-            Record::Unclosed => {
+            RecordKind::Whole => std::str::from_utf8(records.bytes()).ok()?,
+            RecordKind::Dropped => return Some(self.unusable(records, lines::TOO_LONG)),
+            RecordKind::Unclosed => {
                 let reason = format!(
                     "a quote opens here and never closes: everything from line {line} to the end was read as one row"
                 );
@@ -313,7 +313,7 @@ struct Records {
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Record {
+enum RecordKind {
     /// A record that is now in the buffers.
     Whole,
     /// A record that was too long; its beginning is in the buffers.
@@ -334,7 +334,7 @@ impl Records {
     }
 
     /// Reads the next record, and returns the line on which it starts.
-    fn next(&mut self, source: &mut TextSource) -> Result<Option<(u64, Record)>, InputError> {
+    fn next(&mut self, source: &mut TextSource) -> Result<Option<(u64, RecordKind)>, InputError> {
         self.find_start(source)?;
         let line = source.line();
         let record = self.read(source)?;
@@ -364,7 +364,7 @@ impl Records {
         }
     }
 
-    fn read(&mut self, source: &mut TextSource) -> Result<Option<Record>, InputError> {
+    fn read(&mut self, source: &mut TextSource) -> Result<Option<RecordKind>, InputError> {
         let (mut length, mut text, mut cells) = (0, 0, 0);
         // Of a record that is dropped, the beginning: so many bytes and cells.
         let mut kept: Option<(usize, usize)> = None;
@@ -393,16 +393,16 @@ impl Records {
             match (result, kept) {
                 (ReadRecordResult::Record, None) => {
                     self.cells = cells;
-                    return Ok(Some(Record::Whole));
+                    return Ok(Some(RecordKind::Whole));
                 }
                 (ReadRecordResult::Record, Some((text, cells))) => {
                     self.close_last_cell(text, cells);
-                    return Ok(Some(Record::Dropped));
+                    return Ok(Some(RecordKind::Dropped));
                 }
                 (ReadRecordResult::InputEmpty, kept) if ended => {
                     let (text, cells) = kept.unwrap_or((text, cells));
                     self.close_last_cell(text, cells);
-                    return Ok(Some(Record::Unclosed));
+                    return Ok(Some(RecordKind::Unclosed));
                 }
                 // What follows the beginning is written over itself.
                 (_, Some(beginning)) => (text, cells) = beginning,
@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     /// Reads all records and writes down what each was, with its cells.
-    fn read(text: &str) -> Vec<(Record, Vec<String>)> {
+    fn read(text: &str) -> Vec<(RecordKind, Vec<String>)> {
         let text = io::Cursor::new(text.to_owned());
         let mut source = TextSource::new(Arc::from("x"), Box::new(text));
         let mut records = Records::new(b',');
@@ -480,16 +480,16 @@ mod tests {
     #[test]
     fn the_last_record_needs_no_line_end_and_an_open_quote_is_known_as_such() {
         for (text, expected) in [
-            ("a,b", Some(Record::Whole)),
-            ("a,b\r\n", Some(Record::Whole)),
-            ("a,", Some(Record::Whole)),
-            ("a,\"b\"", Some(Record::Whole)),
-            ("a,\"b\"x", Some(Record::Whole)),
-            ("a,b\"", Some(Record::Whole)),
-            ("\"", Some(Record::Unclosed)),
-            ("\"a\n", Some(Record::Unclosed)),
-            ("a,\"b\nc", Some(Record::Unclosed)),
-            ("a,\"b\"\"", Some(Record::Unclosed)),
+            ("a,b", Some(RecordKind::Whole)),
+            ("a,b\r\n", Some(RecordKind::Whole)),
+            ("a,", Some(RecordKind::Whole)),
+            ("a,\"b\"", Some(RecordKind::Whole)),
+            ("a,\"b\"x", Some(RecordKind::Whole)),
+            ("a,b\"", Some(RecordKind::Whole)),
+            ("\"", Some(RecordKind::Unclosed)),
+            ("\"a\n", Some(RecordKind::Unclosed)),
+            ("a,\"b\nc", Some(RecordKind::Unclosed)),
+            ("a,\"b\"\"", Some(RecordKind::Unclosed)),
             ("\r\n\n", None),
         ] {
             let read = read(text);
@@ -512,18 +512,21 @@ mod tests {
         ] {
             let read = read(&text);
             assert_eq!(read.len(), 2);
-            assert_eq!(read[0].0, Record::Dropped);
+            assert_eq!(read[0].0, RecordKind::Dropped);
             assert_eq!(read[0].1[..2], ["a", "b"]);
-            assert_eq!(read[1], (Record::Whole, vec!["c".to_owned()]));
+            assert_eq!(read[1], (RecordKind::Whole, vec!["c".to_owned()]));
         }
         let unclosed = read(&format!("a,\"{long}"));
-        assert_eq!(unclosed[0].0, Record::Unclosed);
+        assert_eq!(unclosed[0].0, RecordKind::Unclosed);
         assert_eq!(unclosed[0].1[0], "a");
     }
 
     #[test]
     fn a_record_may_be_as_long_as_a_row_and_no_longer() {
-        for (length, expected) in [(MAX_ROW - 1, Record::Whole), (MAX_ROW, Record::Dropped)] {
+        for (length, expected) in [
+            (MAX_ROW - 1, RecordKind::Whole),
+            (MAX_ROW, RecordKind::Dropped),
+        ] {
             // With its line end.
             let read = read(&format!("{}\nx", "y".repeat(length)));
             assert_eq!(read[0].0, expected, "{length}");

@@ -19,7 +19,7 @@ const LONGEST: usize = 255;
 
 /// Why a file of what must be left alone cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepFileError {
+pub enum ExclusionFileError {
     #[error("cannot open the exclusion list {name}")]
     Open {
         name: String,
@@ -41,16 +41,16 @@ pub enum KeepFileError {
 }
 
 /// Reads the words of the exclusion list.
-pub fn read_keep_file(path: &Path) -> Result<Vec<String>, KeepFileError> {
+pub fn read_exclusion_file(path: &Path) -> Result<Vec<String>, ExclusionFileError> {
     let name = path.to_string_lossy().into_owned();
-    let file = File::open(path).map_err(|source| KeepFileError::Open {
+    let file = File::open(path).map_err(|source| ExclusionFileError::Open {
         name: name.clone(),
         source,
     })?;
     let mut source = TextSource::new(Arc::from(name.as_str()), Box::new(file));
     let mut words = Vec::new();
     while let Some(line) = next_line(&mut source)? {
-        let bad_at = |line, what: &str| KeepFileError::Line {
+        let bad_at = |line, what: &str| ExclusionFileError::Line {
             name: name.clone(),
             line,
             what: what.to_owned(),
@@ -70,7 +70,7 @@ pub fn read_keep_file(path: &Path) -> Result<Vec<String>, KeepFileError> {
         words.push(word.to_owned());
     }
     if words.is_empty() {
-        return Err(KeepFileError::Empty { name });
+        return Err(ExclusionFileError::Empty { name });
     }
     Ok(words)
 }
@@ -113,7 +113,7 @@ mod tests {
         let path = folder.path().join("keep.txt");
         std::fs::write(&path, bytes).unwrap();
         let at = format!("{}", folder.path().display());
-        read_keep_file(&path).map_err(|error| error.to_string().replace(&at, ""))
+        read_exclusion_file(&path).map_err(|error| error.to_string().replace(&at, ""))
     }
 
     #[test]
@@ -158,6 +158,6 @@ mod tests {
             read(b"# nothing\n").unwrap_err(),
             "the exclusion list /keep.txt names nothing, so it would keep nothing"
         );
-        assert!(read_keep_file(Path::new("no such file")).is_err());
+        assert!(read_exclusion_file(Path::new("no such file")).is_err());
     }
 }

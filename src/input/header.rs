@@ -7,12 +7,12 @@
 use crate::model::folded;
 
 use super::row::FileOrigin;
-use Field::{
+use HeaderField::{
     Comment, ComputerName, Id, MachineId, Requestor, RequestorComment, Tenant, Type, Workspace,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum HeaderField {
     /// An action's id; a higher rank is more specific.
     Id(u8),
     Type,
@@ -28,7 +28,7 @@ pub(super) enum Field {
     Workspace,
 }
 
-type Names = &'static [(&'static str, Field)];
+type Names = &'static [(&'static str, HeaderField)];
 
 /// The rank of names that are also used for a single HTTP request.
 const REQUEST: u8 = 2;
@@ -122,7 +122,7 @@ const OWNERS: &[(&[&str], Names)] = &[
 struct HeaderName {
     last: String,
     owner: Option<String>,
-    field: Option<Field>,
+    field: Option<HeaderField>,
     /// Whether the field may be another thing's: its owner is not a known one.
     is_foreign: bool,
 }
@@ -145,6 +145,14 @@ impl HeaderName {
             owner,
             field,
             is_foreign,
+        }
+    }
+
+    /// Returns how specific an id's name is; `None` for what is no id.
+    fn rank(&self) -> Option<u8> {
+        match self.field {
+            Some(Id(rank)) => Some(2 * rank + u8::from(!self.is_foreign)),
+            _ => None,
         }
     }
 }
@@ -173,7 +181,7 @@ fn folded_last(name: &str) -> String {
     })
 }
 
-fn find_field(owner: Option<&str>, last: &str) -> (Option<Field>, bool) {
+fn find_field(owner: Option<&str>, last: &str) -> (Option<HeaderField>, bool) {
     let by = |names: Names| {
         let found = names.iter().find(|(name, _)| *name == last);
         found.map(|(_, field)| *field)
@@ -275,7 +283,10 @@ impl Columns {
             .collect();
         let mut ids: Vec<_> = match id_column {
             Some(wanted) => named(names, wanted),
-            None => read.iter().enumerate().filter_map(rank).collect(),
+            None => (0..)
+                .zip(&read)
+                .filter_map(|(at, name)| Some((at, name.rank()?)))
+                .collect(),
         };
         if ids.is_empty() {
             return None;
@@ -285,7 +296,7 @@ impl Columns {
         let is_ours = |name: &HeaderName| {
             !name.is_foreign || ids.iter().any(|(at, _)| read[*at].owner == name.owner)
         };
-        let all = |wanted: Field| -> Vec<usize> {
+        let all = |wanted: HeaderField| -> Vec<usize> {
             let mut found: Vec<_> = read
                 .iter()
                 .enumerate()
@@ -297,12 +308,12 @@ impl Columns {
             });
             found.into_iter().map(|(at, _)| at).collect()
         };
-        let own = |wanted: Field| -> Vec<usize> {
+        let own = |wanted: HeaderField| -> Vec<usize> {
             let mut found = all(wanted);
             found.retain(|at| is_ours(&read[*at]));
             found
         };
-        let has = |wanted: Field| read.iter().any(|name| name.field == Some(wanted));
+        let has = |wanted: HeaderField| read.iter().any(|name| name.field == Some(wanted));
         let has_named = |wanted: &str| read.iter().any(|name| name.last == wanted);
         let origin = FileOrigin::read(names);
         let mut types = own(Type);
@@ -341,13 +352,6 @@ impl Columns {
             ids: vec![(at, 0)],
             ..Self::default()
         }
-    }
-}
-
-fn rank((at, name): (usize, &HeaderName)) -> Option<(usize, u8)> {
-    match name.field {
-        Some(Id(rank)) => Some((at, 2 * rank + u8::from(!name.is_foreign))),
-        _ => None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::folded;
 
 use super::header::{self, Columns, Use};
 use super::input_error::InputError;
-use super::lines::{self, Line};
+use super::lines::{self, TextLine};
 use super::row::{self, ParsedRow};
 use super::source::{MAX_ROW, TextSource};
 use super::{RowSink, detect};
@@ -45,14 +45,14 @@ pub(super) fn read_documents(
     sink: &mut RowSink<'_>,
 ) -> Result<(), InputError> {
     let name = source.name().clone();
-    let progress = Progress::default();
+    let progress = ReadProgress::default();
     let mut bytes = Counted {
         source,
         progress: &progress,
         block: Vec::new(),
         at: 0,
     };
-    let mut reader = Reader::new(id_column, sink, &progress);
+    let mut reader = JsonReader::new(id_column, sink, &progress);
     while let Some(first) = bytes.find_document()? {
         let parsed = match first {
             b'{' | b'[' | b'"' => {
@@ -90,10 +90,10 @@ pub(super) fn read_lines(
     sink: &mut RowSink<'_>,
 ) -> Result<(), InputError> {
     let name = source.name().clone();
-    let progress = Progress::default();
-    let mut reader = Reader::new(id_column, sink, &progress);
+    let progress = ReadProgress::default();
+    let mut reader = JsonReader::new(id_column, sink, &progress);
     let mut is_first = true;
-    while let Some(Line {
+    while let Some(TextLine {
         number: line,
         text,
         is_too_long,
@@ -120,7 +120,7 @@ pub(super) fn read_lines(
                 line,
                 ParsedRow::bad(format!("not valid JSON: {what}"), &text),
             );
-        } else if reader.held.iter().any(Held::has_id) {
+        } else if reader.held.iter().any(HeldRow::has_id) {
             reader.flush();
         } else if reader.is_useless {
             if is_first {
@@ -155,7 +155,7 @@ fn told(error: &serde_json::Error) -> String {
 
 /// How far the reading has come. The parser owns the bytes while the visitors ask.
 #[derive(Default)]
-struct Progress {
+struct ReadProgress {
     /// Complete lines.
     line: Cell<u64>,
     /// Bytes since the last token.
@@ -166,7 +166,7 @@ struct Progress {
 /// Hands bytes to the parser, which asks for one at a time.
 struct Counted<'s> {
     source: &'s mut TextSource,
-    progress: &'s Progress,
+    progress: &'s ReadProgress,
     block: Vec<u8>,
     at: usize,
 }
@@ -244,21 +244,21 @@ struct Candidate {
 }
 
 /// A candidate that is complete.
-struct Held {
+struct HeldRow {
     path: String,
     row: Candidate,
 }
 
-impl Held {
+impl HeldRow {
     fn has_id(&self) -> bool {
         self.row.most >= Some(Use::RequestId)
     }
 }
 
-struct Reader<'s, 'r> {
+struct JsonReader<'s, 'r> {
     id_column: Option<&'s str>,
     sink: &'s mut RowSink<'r>,
-    progress: &'s Progress,
+    progress: &'s ReadProgress,
     /// The names that were seen. Most objects repeat the order of their keys, so `next_name` is tried first.
     names: Vec<String>,
     uses: Vec<Use>,
@@ -270,7 +270,7 @@ struct Reader<'s, 'r> {
     columns: Vec<usize>,
     /// Where rows come from.
     list: Option<String>,
-    held: Vec<Held>,
+    held: Vec<HeldRow>,
     /// Candidates that are not complete.
     open: usize,
     /// What the names of the last row meant: in most inputs all are alike.
@@ -282,8 +282,12 @@ struct Reader<'s, 'r> {
     is_stopped: bool,
 }
 
-impl<'s, 'r> Reader<'s, 'r> {
-    fn new(id_column: Option<&'s str>, sink: &'s mut RowSink<'r>, progress: &'s Progress) -> Self {
+impl<'s, 'r> JsonReader<'s, 'r> {
+    fn new(
+        id_column: Option<&'s str>,
+        sink: &'s mut RowSink<'r>,
+        progress: &'s ReadProgress,
+    ) -> Self {
         Self {
             id_column,
             sink,
@@ -311,7 +315,7 @@ impl<'s, 'r> Reader<'s, 'r> {
     {
         self.path.clear();
         self.base = 0;
-        Node(self, Place::Document)
+        Node(self, ValuePlace::Document)
             .deserialize(json)
             .map_err(|error| told(&error))
     }
@@ -359,11 +363,11 @@ impl<'s, 'r> Reader<'s, 'r> {
         mut map: A,
     ) -> Result<(), A::Error> {
         let start = self.path.len();
-        while map.next_key_seed(Key(self))?.is_some() {
+        while map.next_key_seed(KeySeed(self))?.is_some() {
             let path = mem::take(&mut self.path);
             let name = self.number(path.get(self.base + 1..).unwrap_or_default());
             self.path = path;
-            map.next_value_seed(Node(self, Place::Member(row, name)))?;
+            map.next_value_seed(Node(self, ValuePlace::Member(row, name)))?;
             self.path.truncate(start);
         }
         Ok(())
@@ -372,7 +376,7 @@ impl<'s, 'r> Reader<'s, 'r> {
     /// Ends a candidate: `first_inside` is the first of the held rows that were found in it.
     fn close<E: Error>(&mut self, row: Candidate, first_inside: usize) -> Result<(), E> {
         self.progress.since_token.set(0);
-        let has_rows_inside = self.held.iter().skip(first_inside).any(Held::has_id);
+        let has_rows_inside = self.held.iter().skip(first_inside).any(HeldRow::has_id);
         let is_row = match row.most {
             Some(Use::Id) => true,
             Some(Use::RequestId) => !has_rows_inside,
@@ -385,7 +389,7 @@ impl<'s, 'r> Reader<'s, 'r> {
         }
         if is_row || !row.has_list {
             let path = self.path.clone();
-            self.held.push(Held { path, row });
+            self.held.push(HeldRow { path, row });
         }
         if self.open == 0 || self.held.len() > HELD {
             self.flush();
@@ -418,7 +422,7 @@ impl<'s, 'r> Reader<'s, 'r> {
         self.list = Some(list);
     }
 
-    fn parse(&mut self, held: &Held, list: &str) -> ParsedRow {
+    fn parse(&mut self, held: &HeldRow, list: &str) -> ParsedRow {
         let cells = &held.row.cells;
         if held.path != list {
             let place = |path: &str| match path {
@@ -466,7 +470,7 @@ fn kept(text: &str) -> String {
 }
 
 /// Where a value stands.
-enum Place<'c> {
+enum ValuePlace<'c> {
     Document,
     /// In a list that is searched: strings in it may be ids, and the names of objects begin at `base` of the path.
     Element {
@@ -480,7 +484,7 @@ enum Place<'c> {
 }
 
 /// Reads a value where it stands.
-struct Node<'n, 's, 'r, 'c>(&'n mut Reader<'s, 'r>, Place<'c>);
+struct Node<'n, 's, 'r, 'c>(&'n mut JsonReader<'s, 'r>, ValuePlace<'c>);
 
 impl<'de> DeserializeSeed<'de> for Node<'_, '_, '_, '_> {
     type Value = ();
@@ -504,12 +508,12 @@ impl Node<'_, '_, '_, '_> {
         let Node(reader, place) = self;
         reader.progress.since_token.set(0);
         match place {
-            Place::Member(row, name) => {
+            ValuePlace::Member(row, name) => {
                 reader.add_cell(row, name, text);
                 Ok(())
             }
             // Not even an element that could have been one.
-            Place::Document | Place::Element { .. } | Place::TableRow => {
+            ValuePlace::Document | ValuePlace::Element { .. } | ValuePlace::TableRow => {
                 let (row, inside) = (reader.candidate(), reader.held.len());
                 reader.close(row, inside)
             }
@@ -535,7 +539,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
         let Node(reader, place) = self;
         if !matches!(
             place,
-            Place::Document | Place::Element { are_ids: true, .. }
+            ValuePlace::Document | ValuePlace::Element { are_ids: true, .. }
         ) {
             return Node(reader, place).other(text);
         }
@@ -548,13 +552,13 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let Node(reader, place) = self;
         reader.progress.since_token.set(0);
-        if let Place::Member(row, name) = place {
+        if let ValuePlace::Member(row, name) = place {
             // An object as a type is no known type.
             reader.add_cell(row, name, "(object)");
             return reader.members(row, map);
         }
         let base = match place {
-            Place::Element { base, .. } => base,
+            ValuePlace::Element { base, .. } => base,
             _ => reader.path.len(),
         };
         let (mut row, inside) = (reader.candidate(), reader.held.len());
@@ -570,30 +574,30 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
         let Node(reader, place) = self;
         reader.progress.since_token.set(0);
         match place {
-            Place::Document => {
-                let place = || Place::Element {
+            ValuePlace::Document => {
+                let place = || ValuePlace::Element {
                     are_ids: true,
                     base: 0,
                 };
                 while list.next_element_seed(Node(reader, place()))?.is_some() {}
                 Ok(())
             }
-            Place::TableRow => {
+            ValuePlace::TableRow => {
                 let (mut row, inside) = (reader.candidate(), reader.held.len());
                 for at in 0.. {
                     let name = reader.columns.get(at).copied().unwrap_or(MAX_NAMES);
-                    let cell = Node(reader, Place::Member(&mut row, name));
+                    let cell = Node(reader, ValuePlace::Member(&mut row, name));
                     if list.next_element_seed(cell)?.is_none() {
                         break;
                     }
                 }
                 reader.close(row, inside)
             }
-            Place::Element { .. } => {
+            ValuePlace::Element { .. } => {
                 while list.next_element::<IgnoredAny>()?.is_some() {}
                 Node(reader, place).other("")
             }
-            Place::Member(row, name) => {
+            ValuePlace::Member(row, name) => {
                 reader.add_cell(row, name, "(list)");
                 row.has_list = true;
                 let key = reader.path.rsplit('.').next().unwrap_or_default();
@@ -619,7 +623,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
                         while list.next_element::<IgnoredAny>()?.is_some() {}
                     }
                     while list
-                        .next_element_seed(Node(reader, Place::TableRow))?
+                        .next_element_seed(Node(reader, ValuePlace::TableRow))?
                         .is_some()
                     {}
                 } else {
@@ -628,7 +632,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
                     let key_at = reader.path.rfind('.').filter(|_| is_owner);
                     let base = key_at.unwrap_or(reader.path.len());
                     let are_ids = header::names_ids(&key);
-                    let place = || Place::Element { are_ids, base };
+                    let place = || ValuePlace::Element { are_ids, base };
                     while list.next_element_seed(Node(reader, place()))?.is_some() {}
                 }
                 Ok(())
@@ -650,9 +654,9 @@ enum Column {
 }
 
 /// Adds a key to the path.
-struct Key<'n, 's, 'r>(&'n mut Reader<'s, 'r>);
+struct KeySeed<'n, 's, 'r>(&'n mut JsonReader<'s, 'r>);
 
-impl<'de> DeserializeSeed<'de> for Key<'_, '_, '_> {
+impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -660,7 +664,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_, '_, '_> {
     }
 }
 
-impl Visitor<'_> for Key<'_, '_, '_> {
+impl Visitor<'_> for KeySeed<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -668,7 +672,7 @@ impl Visitor<'_> for Key<'_, '_, '_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<(), E> {
-        let Key(reader) = self;
+        let KeySeed(reader) = self;
         reader.progress.since_token.set(0);
         reader.path.push('.');
         // A longer one is no name that means anything.

@@ -73,14 +73,14 @@ pub(super) fn read(
 }
 
 /// One line.
-pub(super) struct Line {
+pub(super) struct TextLine {
     pub(super) number: u64,
     /// The beginning of one that is too long.
     pub(super) text: String,
     pub(super) is_too_long: bool,
 }
 
-pub(super) fn next_line(source: &mut TextSource) -> Result<Option<Line>, InputError> {
+pub(super) fn next_line(source: &mut TextSource) -> Result<Option<TextLine>, InputError> {
     let number = source.line();
     let end = find_line_end(source)?;
     let text = match end {
@@ -92,7 +92,7 @@ pub(super) fn next_line(source: &mut TextSource) -> Result<Option<Line>, InputEr
             text
         }
     };
-    Ok(Some(Line {
+    Ok(Some(TextLine {
         number,
         text,
         is_too_long: matches!(end, LineEnd::TooFar),

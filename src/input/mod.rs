@@ -22,7 +22,7 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub use exclusions::{KeepFileError, read_keep_file};
+pub use exclusions::{ExclusionFileError, read_exclusion_file};
 pub use input_error::InputError;
 pub use open_input::{InputCheckpoint, InputChunk, OpenInput, open, open_from};
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::model::{Count, Number, Outcome, Span, window_name};
 
-use super::timeline::{COLUMNS, Timeline, Wait, WaitedFor, WindowUse};
+use super::timeline::{COLUMNS, SendGap, Timeline, WaitedFor, WindowUse};
 
 /// How wide a bar's canvas is.
 const BAR: u64 = 1000;
@@ -238,7 +238,7 @@ fn refused(line: &Timeline) -> String {
     path
 }
 
-fn wait_span(wait: &Wait, line: &Timeline) -> WaitSpan {
+fn wait_span(wait: &SendGap, line: &Timeline) -> WaitSpan {
     let width = (wait.to - wait.from).max(1);
     let span = Span(columns_span(line, width));
     let (tone, why) = match wait.cause {

@@ -87,7 +87,7 @@ impl ReportFormat {
             .join(", ")
     }
 
-    fn write<E: Error + 'static, R: Rows<E>>(
+    fn write<E: Error + 'static, R: RowIterator<E>>(
         self,
         out: &mut dyn Write,
         rows: R,
@@ -114,13 +114,13 @@ pub enum Delivery {
 }
 
 /// The rows of a report, one by one.
-pub trait Rows<E>: Iterator<Item = Result<ReportRow, E>> {}
+pub trait RowIterator<E>: Iterator<Item = Result<ReportRow, E>> {}
 
-impl<E, R: Iterator<Item = Result<ReportRow, E>>> Rows<E> for R {}
+impl<E, R: Iterator<Item = Result<ReportRow, E>>> RowIterator<E> for R {}
 
 /// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
 /// shows one, and before the first row.
-pub fn write_report<E: Error + 'static, R: Rows<E>>(
+pub fn write_report<E: Error + 'static, R: RowIterator<E>>(
     format: ReportFormat,
     target: &ReportTarget,
     rows: R,

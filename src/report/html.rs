@@ -36,7 +36,7 @@ pub fn write_html<E: Error + 'static>(
     summary: &ReportSummary,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    let mut page = Page(out);
+    let mut page = HtmlPage(out);
     page.head(summary).map_err(RowsError::Write)?;
     let folder = folder(&summary.inputs);
     let mut count = 0;
@@ -50,7 +50,7 @@ pub fn write_html<E: Error + 'static>(
     Ok(count)
 }
 
-struct Page<W>(W);
+struct HtmlPage<W>(W);
 
 /// Writes literals as markup, and the values of expressions as text.
 macro_rules! html {
@@ -65,7 +65,7 @@ macro_rules! html {
     };
 }
 
-impl<W: Write> Page<W> {
+impl<W: Write> HtmlPage<W> {
     fn markup(&mut self, markup: &'static str) -> io::Result<()> {
         self.0.write_all(markup.as_bytes())
     }
@@ -415,7 +415,7 @@ impl<W: Write> Page<W> {
         self.markup(
             r#"</div>
 <p id="shown" class="shown" role="status"></p>
-<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Page before">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
+<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="HtmlPage before">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
 </div>
 <div class="scroll rows" role="region" aria-label="All rows" tabindex="0">
 <table id="rows" class="wide">

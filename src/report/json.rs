@@ -30,7 +30,7 @@ pub fn write_json<E: Error + 'static>(
 ) -> Result<u64, RowsError<E>> {
     out.write_all(b"{\n\"summary\": ")
         .map_err(RowsError::Write)?;
-    write_value(&mut out, &Summary(summary)).map_err(RowsError::Write)?;
+    write_value(&mut out, &SummaryFields(summary)).map_err(RowsError::Write)?;
     out.write_all(b",\n\"rows\": [").map_err(RowsError::Write)?;
     let mut count = 0;
     for row in rows {
@@ -97,9 +97,9 @@ impl Formatter for Harmless {
 }
 
 /// The summary as it is in the document, its fields in this order.
-struct Summary<'run>(&'run ReportSummary);
+struct SummaryFields<'run>(&'run ReportSummary);
 
-impl Serialize for Summary<'_> {
+impl Serialize for SummaryFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let run = self.0;
         let named = |name: &String| (name != "-").then(|| name.clone());

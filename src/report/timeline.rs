@@ -35,7 +35,7 @@ pub enum WaitedFor {
 
 /// A stretch in which nothing was sent, wide enough to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub struct SendGap {
     /// Why.
     pub cause: WaitedFor,
     /// Where it begins, from 0 to [`COLUMNS`].
@@ -69,7 +69,7 @@ pub struct Timeline {
     /// How many of them were answered by 429.
     pub throttled: Vec<u32>,
     /// The waits that can be seen.
-    pub waits: Vec<Wait>,
+    pub waits: Vec<SendGap>,
     /// For how long the run waited after a 429 in all.
     pub cooled_down: Duration,
     /// How many cancels of other runs took slots of the same windows.
@@ -93,7 +93,7 @@ pub struct TimelineBuilder {
 
 impl TimelineBuilder {
     /// Begins a time line from `start` to `end`; what we gave up holds its slots for `grace` more.
-    pub fn new(windows: &Windows, grace: Duration, (start, end): (Timestamp, Timestamp)) -> Self {
+    pub fn new(windows: &Windows, grace: Duration, start: Timestamp, end: Timestamp) -> Self {
         let windows: Vec<_> = windows
             .as_slice()
             .iter()
@@ -216,7 +216,7 @@ impl TimelineBuilder {
             WaitedFor::Other => {}
         }
         if waited * LEAST_SHARE >= between(self.line.start, self.line.end) {
-            let wait = Wait {
+            let wait = SendGap {
                 cause,
                 from: self.column_of(last.sent_at),
                 to: self.column_of(next.sent_at),
@@ -284,11 +284,8 @@ mod tests {
     }
 
     fn gathered(windows: &Windows, seconds: i64, sendings: &[Sending]) -> Timeline {
-        let mut builder = TimelineBuilder::new(
-            windows,
-            Duration::from_secs(20),
-            (at(0), at(seconds * 1000)),
-        );
+        let mut builder =
+            TimelineBuilder::new(windows, Duration::from_secs(20), at(0), at(seconds * 1000));
         for &sending in sendings {
             builder.push(sending);
         }

@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 
 use crate::model::ActionId;
 
-use super::actions::{Record, Status, id_text};
+use super::actions::{MockAction, Status, id_text};
 
-impl Record {
+impl MockAction {
     /// Returns the record as it goes over the wire alone.
     pub(super) fn alone(&self) -> impl Serialize {
         self.entity(Some(SINGLE))
@@ -62,7 +62,7 @@ impl Record {
         }
     }
 
-    fn commands(&self) -> Vec<Command> {
+    fn commands(&self) -> Vec<LiveResponseCommand> {
         if self.action_type != "LiveResponse" {
             return Vec::new();
         }
@@ -74,7 +74,7 @@ impl Record {
             "Created"
         };
         let ended = status != "Created";
-        vec![Command {
+        vec![LiveResponseCommand {
             index: 0,
             start_time: (ended || self.status == Status::InProgress)
                 .then_some(Ticks(self.created_at)),
@@ -121,7 +121,7 @@ struct Entity<'record> {
     error_h_result: i64,
     external_id: Option<&'record str>,
     related_file_info: Option<RelatedFile<'record>>,
-    commands: Vec<Command>,
+    commands: Vec<LiveResponseCommand>,
     troubleshoot_info: Option<&'record str>,
     #[serde(flatten)]
     portal: Option<Portal<'record>>,
@@ -156,7 +156,7 @@ struct RelatedFile<'record> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Command {
+struct LiveResponseCommand {
     index: u32,
     start_time: Option<Ticks>,
     end_time: Option<Ticks>,
@@ -198,7 +198,7 @@ mod tests {
     fn a_cancelled_record_reads_as_the_service_writes_it() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
-        let mut record = Record::new(
+        let mut record = MockAction::new(
             id,
             "Isolate",
             Status::Pending,

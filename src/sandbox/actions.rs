@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ActionId, RowContext};
 
 use super::generate::Generator;
-use super::query::ListQuery;
-use super::response::{Answer, Problem};
+use super::query::ListOptions;
+use super::response::{Answer, ErrorAnswer};
 use super::settings::{CancelSettings, FinalAnswer};
 
 /// The service's unit of time.
@@ -99,7 +99,7 @@ pub struct Change {
 
 /// One machine action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct MockAction {
     /// Its id.
     #[serde(with = "id_text")]
     pub id: ActionId,
@@ -141,7 +141,7 @@ pub struct Record {
     pub cancels: u32,
 }
 
-impl Record {
+impl MockAction {
     /// Returns a plain record, asked for through the API.
     pub fn new(id: ActionId, action_type: &str, status: Status, created_at: Timestamp) -> Self {
         Self {
@@ -246,7 +246,7 @@ pub(super) mod id_text {
 
 /// All actions, seeded or made up on first sight.
 pub(super) struct Actions {
-    records: HashMap<ActionId, Arc<Record>>,
+    records: HashMap<ActionId, Arc<MockAction>>,
     /// Ids that a generator left out, so that no other one makes them up later.
     absent: HashSet<ActionId>,
     unknown_ids: Option<Generator>,
@@ -268,7 +268,7 @@ impl Actions {
     }
 
     /// Adds or replaces a record.
-    pub(super) fn put(&mut self, record: Record) {
+    pub(super) fn put(&mut self, record: MockAction) {
         self.absent.remove(&record.id);
         self.records.insert(record.id, Arc::new(record));
     }
@@ -290,10 +290,10 @@ impl Actions {
     }
 
     /// Returns every record as of `now`.
-    pub(super) fn all(&mut self, now: Timestamp) -> Vec<Record> {
+    pub(super) fn all(&mut self, now: Timestamp) -> Vec<MockAction> {
         let records = self.records.values_mut();
         records
-            .map(|record| Record::clone(shown(record, now)))
+            .map(|record| MockAction::clone(shown(record, now)))
             .collect()
     }
 
@@ -307,7 +307,7 @@ impl Actions {
     }
 
     /// Returns one record as of `now`.
-    pub(super) fn find(&mut self, id: ActionId, now: Timestamp) -> Option<&mut Arc<Record>> {
+    pub(super) fn find(&mut self, id: ActionId, now: Timestamp) -> Option<&mut Arc<MockAction>> {
         if !self.records.contains_key(&id)
             && let Some(generator) = self.unknown_ids.take()
         {
@@ -321,13 +321,13 @@ impl Actions {
     pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Answer {
         match self.find(id, now) {
             Some(record) => Answer::Record(record.clone()),
-            None => Answer::Problem(Problem::unknown_action()),
+            None => Answer::Error(ErrorAnswer::unknown_action()),
         }
     }
 
     /// Finds what a list shows.
-    pub(super) fn list(&mut self, query: &ListQuery, now: Timestamp) -> Vec<Arc<Record>> {
-        let passes = |record: &Arc<Record>| query.passes(record);
+    pub(super) fn list(&mut self, query: &ListOptions, now: Timestamp) -> Vec<Arc<MockAction>> {
+        let passes = |record: &Arc<MockAction>| query.passes(record);
         match query.ids() {
             Some(ids) => ids
                 .into_iter()
@@ -352,7 +352,7 @@ impl Actions {
         settings: CancelSettings,
     ) -> Answer {
         let Some(shared) = self.find(id, by.at) else {
-            return Answer::Problem(Problem::unknown_action());
+            return Answer::Error(ErrorAnswer::unknown_action());
         };
         let record = Arc::make_mut(shared);
         record.cancels = record.cancels.saturating_add(1);
@@ -360,9 +360,9 @@ impl Actions {
             return match settings.of_final {
                 FinalAnswer::Record => Answer::Record(shared.clone()),
                 FinalAnswer::Empty => Answer::Empty,
-                FinalAnswer::NotFound => Answer::Problem(Problem::unknown_action()),
-                FinalAnswer::BadRequest => Answer::Problem(Problem::final_action(400, record)),
-                FinalAnswer::Conflict => Answer::Problem(Problem::final_action(409, record)),
+                FinalAnswer::NotFound => Answer::Error(ErrorAnswer::unknown_action()),
+                FinalAnswer::BadRequest => Answer::Error(ErrorAnswer::final_action(400, record)),
+                FinalAnswer::Conflict => Answer::Error(ErrorAnswer::final_action(409, record)),
             };
         }
         // A second cancel of an action that is about to turn changes nothing any more.
@@ -374,7 +374,7 @@ impl Actions {
     }
 }
 
-fn shown(record: &mut Arc<Record>, now: Timestamp) -> &mut Arc<Record> {
+fn shown(record: &mut Arc<MockAction>, now: Timestamp) -> &mut Arc<MockAction> {
     if record.is_due(now) {
         Arc::make_mut(record).settle(now);
     }

@@ -80,7 +80,7 @@ impl Faults {
 
 /// A fault, with what becomes of the work behind the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct ScriptedFault {
     /// As the script spells it.
     pub(super) text: Arc<str>,
     pub(super) kind: FaultKind,
@@ -110,7 +110,7 @@ pub(super) enum FaultKind {
     Slow(Duration),
 }
 
-impl Fault {
+impl ScriptedFault {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (said, rest) = if let Some(rest) = text.strip_prefix("applied-") {
@@ -179,7 +179,7 @@ fn error_status(text: &str) -> Option<u16> {
 /// A fault and the calls that it meets.
 #[derive(Clone, Debug, PartialEq)]
 struct Rule {
-    fault: Fault,
+    fault: ScriptedFault,
     /// Any kind but a sign-in where there is none.
     on: Option<CallKind>,
     id: Option<ActionId>,
@@ -188,14 +188,14 @@ struct Rule {
     until: Duration,
     /// So many calls are let through first.
     after: u64,
-    turn: Turn,
+    turn: CallPick,
     /// How often at most.
     count: u64,
 }
 
 /// Which of the calls that fulfil the other conditions a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Turn {
+enum CallPick {
     Each,
     Nth(NonZeroU64),
     Every(NonZeroU64),
@@ -209,8 +209,8 @@ impl Rule {
             Some((name, conditions)) => (name, Some(conditions)),
             None => (text, None),
         };
-        let fault =
-            Fault::parse(name).ok_or_else(|| InvalidFaults::Fault(name.trim().to_owned()))?;
+        let fault = ScriptedFault::parse(name)
+            .ok_or_else(|| InvalidFaults::Fault(name.trim().to_owned()))?;
         let mut rule = Self {
             fault,
             on: None,
@@ -218,7 +218,7 @@ impl Rule {
             from: Duration::ZERO,
             until: Duration::MAX,
             after: 0,
-            turn: Turn::Each,
+            turn: CallPick::Each,
             count: u64::MAX,
         };
         let mut seen = Vec::new();
@@ -243,11 +243,11 @@ impl Rule {
                 "until" => parse_duration(value).map(|until| rule.until = until),
                 "after" => read(value).map(|after| rule.after = after),
                 "count" => read(value).map(|count| rule.count = count),
-                "nth" => read(value).map(|nth| rule.turn = Turn::Nth(nth)),
-                "every" => read(value).map(|every| rule.turn = Turn::Every(every)),
+                "nth" => read(value).map(|nth| rule.turn = CallPick::Nth(nth)),
+                "every" => read(value).map(|every| rule.turn = CallPick::Every(every)),
                 "p" => read(value)
                     .filter(|share| (0.0..=1.0).contains(share))
-                    .map(|share| rule.turn = Turn::Share(share)),
+                    .map(|share| rule.turn = CallPick::Share(share)),
                 _ => return Err(InvalidFaults::Condition(condition.to_owned())),
             };
             set.ok_or_else(|| InvalidFaults::Value(condition.to_owned()))?;
@@ -265,7 +265,7 @@ fn read<T: FromStr>(value: &str) -> Option<T> {
 pub(super) struct Injected {
     /// On top of the usual latency.
     pub(super) delay: Duration,
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<ScriptedFault>,
 }
 
 /// A script in play: counts the calls that each rule fits.
@@ -344,10 +344,10 @@ impl CountedRule {
             return false;
         };
         let is_its_turn = match rule.turn {
-            Turn::Each => true,
-            Turn::Nth(nth) => place == nth.get(),
-            Turn::Every(every) => place % every == 0,
-            Turn::Share(share) => {
+            CallPick::Each => true,
+            CallPick::Nth(nth) => place == nth.get(),
+            CallPick::Every(every) => place % every == 0,
+            CallPick::Share(share) => {
                 let bits = match ids {
                     [id] => {
                         let times = self.by_id.entry(*id).or_default();
@@ -395,13 +395,13 @@ mod tests {
             "429-storm:1s:hint:x",
             "applied-applied-hang",
         ] {
-            assert_eq!(Fault::parse(text), None, "{text}");
+            assert_eq!(ScriptedFault::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn only_what_follows_the_work_has_done_it() {
-        let applied = |text: &str| Fault::parse(text).unwrap().is_applied;
+        let applied = |text: &str| ScriptedFault::parse(text).unwrap().is_applied;
         for text in ["empty", "202", "broken-json", "applied-503", "slow:2s"] {
             assert!(applied(text), "{text}");
         }
@@ -445,7 +445,7 @@ mod tests {
         let faults = Faults::parse("latency:1s;503;hang;latency:2s").unwrap();
         let injected = FaultInjector::new(&faults, 1).inject(CallKind::Get, &[], NOW);
         assert_eq!(injected.delay, Duration::from_secs(3));
-        assert_eq!(injected.fault, Fault::parse("503"));
+        assert_eq!(injected.fault, ScriptedFault::parse("503"));
     }
 
     #[test]

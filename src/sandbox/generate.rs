@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{ActionId, RowContext};
 
-use super::actions::{Cancellation, FAILED, Record, Status, TIMED_OUT};
+use super::actions::{Cancellation, FAILED, MockAction, Status, TIMED_OUT};
 use super::random;
 
 /// What the dice choose from, and how often.
@@ -116,7 +116,7 @@ impl Generator {
         id: ActionId,
         context: &RowContext,
         now: Timestamp,
-    ) -> Option<Record> {
+    ) -> Option<MockAction> {
         let draw = |draw: Draw| random::roll(self.seed, draw as u64, id.as_bytes());
         let status = self.status(draw(Draw::Status))?;
         let action_type = match &context.action_type {
@@ -128,7 +128,7 @@ impl Generator {
             age += TIME_OUT;
         }
         let created_at = earlier(now, age);
-        let mut record = Record::new(id, action_type, status, created_at);
+        let mut record = MockAction::new(id, action_type, status, created_at);
         record.updated_at = match status {
             Status::Pending => created_at,
             Status::TimeOut => earlier(now, age.saturating_sub(TIME_OUT)),
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::model::ActionType;
 
-    fn records(mix: &Generator, count: u64) -> Vec<Option<Record>> {
+    fn records(mix: &Generator, count: u64) -> Vec<Option<MockAction>> {
         (0..count)
             .map(|number| {
                 let id = mix.id(number).unwrap();
@@ -292,7 +292,7 @@ mod tests {
             assert_eq!(later, SignedDuration::from_nanos(100));
             assert_eq!(record.error_hresult, -2_147_467_260);
         }
-        let is_app = |record: &&Record| {
+        let is_app = |record: &&MockAction| {
             let by = record.cancellation.as_ref().unwrap();
             uuid::Uuid::parse_str(&by.requestor).is_ok()
         };

@@ -20,7 +20,7 @@ mod routes;
 mod server;
 mod settings;
 
-pub use actions::{CancelEffect, Cancellation, Change, Record, Status};
+pub use actions::{CancelEffect, Cancellation, Change, MockAction, Status};
 pub use call::{CallEnd, CallKind, LoggedCall};
 pub use connection::{Severed, serve};
 pub use faults::{Faults, InvalidFaults};

@@ -59,7 +59,7 @@ pub(super) struct Caller {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Claims {
+struct TokenClaims {
     aud: String,
     tid: Option<String>,
     appid: Option<String>,
@@ -99,7 +99,7 @@ impl Caller {
     }
 }
 
-fn read_claims(token: &str) -> Option<Claims> {
+fn read_claims(token: &str) -> Option<TokenClaims> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -137,13 +137,13 @@ pub(super) fn issue(
 }
 
 /// A sign-in that failed, in the login service's words.
-struct Failure {
+struct SignInFailure {
     error: &'static str,
     number: u32,
     text: String,
 }
 
-impl Failure {
+impl SignInFailure {
     fn new(error: &'static str, number: u32, text: impl Into<String>) -> Self {
         Self {
             error,
@@ -160,7 +160,7 @@ pub(super) fn sign_in(
     settings: &TokenSettings,
     now: Timestamp,
 ) -> (u16, Value) {
-    let Failure {
+    let SignInFailure {
         error,
         number,
         text,
@@ -192,7 +192,7 @@ fn grant(
     form: &[u8],
     settings: &TokenSettings,
     now: Timestamp,
-) -> Result<String, Failure> {
+) -> Result<String, SignInFailure> {
     let pairs: Vec<_> = form_urlencoded::parse(form).collect();
     let field = |name: &str| {
         let mut found = pairs
@@ -202,34 +202,34 @@ fn grant(
     };
     let need = |name: &str| {
         let text = || format!("The request body must contain the following parameter: '{name}'.");
-        field(name).ok_or_else(|| Failure::new("invalid_request", 900_144, text()))
+        field(name).ok_or_else(|| SignInFailure::new("invalid_request", 900_144, text()))
     };
     if !settings.tenants.is_empty() && !settings.tenants.iter().any(|known| known == tenant) {
         let text = format!("Tenant '{tenant}' not found.");
-        return Err(Failure::new("invalid_request", 90_002, text));
+        return Err(SignInFailure::new("invalid_request", 90_002, text));
     }
     let grant_type = need("grant_type")?;
     if grant_type != "client_credentials" {
         let text = format!("The grant type '{grant_type}' is not supported.");
-        return Err(Failure::new("unsupported_grant_type", 70_003, text));
+        return Err(SignInFailure::new("unsupported_grant_type", 70_003, text));
     }
     let app = need("client_id")?;
     let scope = need("scope")?;
     let Some(audience) = scope.strip_suffix("/.default") else {
         let text =
             format!("The provided value for the input parameter 'scope' is not valid: {scope}.");
-        return Err(Failure::new("invalid_scope", 70_011, text));
+        return Err(SignInFailure::new("invalid_scope", 70_011, text));
     };
     match (field("client_secret"), field("client_assertion")) {
         (None, None) => {
             let text = "The request body must contain 'client_assertion' or 'client_secret'.";
-            return Err(Failure::new("invalid_client", 7_000_218, text));
+            return Err(SignInFailure::new("invalid_client", 7_000_218, text));
         }
         (Some(given), None) => {
             let right = settings.secret.as_ref();
             if right.is_some_and(|right| right.expose_secret() != given) {
                 let text = format!("Invalid client secret provided for app '{app}'.");
-                return Err(Failure::new("invalid_client", 7_000_215, text));
+                return Err(SignInFailure::new("invalid_client", 7_000_215, text));
             }
         }
         (_, Some(assertion)) => {
@@ -238,7 +238,7 @@ fn grant(
             let parts: Vec<_> = assertion.split('.').collect();
             if !is_jwt || parts.len() != 3 || parts.contains(&"") {
                 let text = "Client assertion failed signature validation.";
-                return Err(Failure::new("invalid_client", 700_027, text));
+                return Err(SignInFailure::new("invalid_client", 700_027, text));
             }
         }
     }

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use crate::model::ActionId;
 
-use super::actions::Record;
+use super::actions::MockAction;
 
 /// The most that `$top` may ask for (MDE `get-machineactions-collection.md`).
 const MAX_TOP: usize = 10_000;
@@ -23,8 +23,8 @@ const CREATED: &str = "creationDateTimeUtc";
 
 /// A list call's options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ListQuery {
-    filter: Option<Filter>,
+pub(super) struct ListOptions {
+    filter: Option<ListFilter>,
     top: Option<usize>,
     skip: usize,
     oldest_first: bool,
@@ -33,13 +33,13 @@ pub(super) struct ListQuery {
 }
 
 /// One page of a list.
-pub(super) struct Page {
-    pub(super) records: Vec<Arc<Record>>,
+pub(super) struct ListPage {
+    pub(super) records: Vec<Arc<MockAction>>,
     /// The next page's query.
     pub(super) next: Option<String>,
 }
 
-impl ListQuery {
+impl ListOptions {
     /// Reads a raw query.
     pub(super) fn parse(raw: &str) -> Result<Self, String> {
         let mut query = Self::default();
@@ -57,7 +57,7 @@ impl ListQuery {
                 value.parse::<usize>().map_err(invalid)
             };
             match &*key {
-                "$filter" => query.filter = Some(Filter::parse(&value)?),
+                "$filter" => query.filter = Some(ListFilter::parse(&value)?),
                 "$top" => query.top = Some(number()?),
                 "$skip" => query.skip = number()?,
                 "$orderby" => match value.split_whitespace().collect::<Vec<_>>()[..] {
@@ -90,13 +90,13 @@ impl ListQuery {
     }
 
     /// Returns whether a record passes the filter.
-    pub(super) fn passes(&self, record: &Record) -> bool {
+    pub(super) fn passes(&self, record: &MockAction) -> bool {
         let filter = self.filter.as_ref();
         filter.is_none_or(|filter| filter.passes(record))
     }
 
     /// Orders what was found and cuts the page out of it, at most `most` records long.
-    pub(super) fn page(&self, mut found: Vec<Arc<Record>>, most: usize) -> Page {
+    pub(super) fn page(&self, mut found: Vec<Arc<MockAction>>, most: usize) -> ListPage {
         found.sort_unstable_by(|one, other| {
             let newest_first = other.created_at.cmp(&one.created_at);
             let order = if self.oldest_first {
@@ -119,12 +119,12 @@ impl ListQuery {
                 .append_pair("$skip", &reached.to_string())
                 .finish()
         });
-        Page { records, next }
+        ListPage { records, next }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+enum FilterField {
     Id,
     Status,
     MachineId,
@@ -133,16 +133,16 @@ enum Field {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
+enum ListFilter {
     // Lists, not pairs: a chain of a thousand terms must not nest a thousand deep.
-    All(Vec<Filter>),
-    Any(Vec<Filter>),
-    OneOf(Field, Vec<String>),
+    All(Vec<ListFilter>),
+    Any(Vec<ListFilter>),
+    OneOf(FilterField, Vec<String>),
     CreatedSince(Timestamp),
     CreatedUntil(Timestamp),
 }
 
-impl Filter {
+impl ListFilter {
     fn parse(text: &str) -> Result<Self, String> {
         let tokens = split(text)?;
         let mut parser = Parser { left: &tokens };
@@ -153,7 +153,7 @@ impl Filter {
         }
     }
 
-    fn passes(&self, record: &Record) -> bool {
+    fn passes(&self, record: &MockAction) -> bool {
         match self {
             Self::All(terms) => terms.iter().all(|term| term.passes(record)),
             Self::Any(terms) => terms.iter().any(|term| term.passes(record)),
@@ -162,14 +162,14 @@ impl Filter {
             Self::OneOf(field, values) => {
                 let id;
                 let text = match field {
-                    Field::Id => {
+                    FilterField::Id => {
                         id = record.id.to_string();
                         Some(id.as_str())
                     }
-                    Field::Status => Some(record.status.as_str()),
-                    Field::MachineId => record.machine_id.as_deref(),
-                    Field::Type => Some(record.action_type.as_str()),
-                    Field::Requestor => Some(record.requestor.as_str()),
+                    FilterField::Status => Some(record.status.as_str()),
+                    FilterField::MachineId => record.machine_id.as_deref(),
+                    FilterField::Type => Some(record.action_type.as_str()),
+                    FilterField::Requestor => Some(record.requestor.as_str()),
                 };
                 text.is_some_and(|text| values.iter().any(|value| value == text))
             }
@@ -180,14 +180,14 @@ impl Filter {
     fn ids(&self) -> Option<&[String]> {
         match self {
             Self::All(terms) => terms.iter().find_map(Self::ids),
-            Self::OneOf(Field::Id, ids) => Some(ids),
+            Self::OneOf(FilterField::Id, ids) => Some(ids),
             _ => None,
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+enum FilterToken {
     Open,
     Close,
     Comma,
@@ -195,14 +195,14 @@ enum Token {
     Word(String),
 }
 
-fn split(text: &str) -> Result<Vec<Token>, String> {
+fn split(text: &str) -> Result<Vec<FilterToken>, String> {
     let mut tokens = Vec::new();
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
-            '(' => tokens.push(Token::Open),
-            ')' => tokens.push(Token::Close),
-            ',' => tokens.push(Token::Comma),
+            '(' => tokens.push(FilterToken::Open),
+            ')' => tokens.push(FilterToken::Close),
+            ',' => tokens.push(FilterToken::Comma),
             '\'' => {
                 let mut quoted = String::new();
                 loop {
@@ -215,7 +215,7 @@ fn split(text: &str) -> Result<Vec<Token>, String> {
                         }
                     }
                 }
-                tokens.push(Token::Quoted(quoted));
+                tokens.push(FilterToken::Quoted(quoted));
             }
             blank if blank.is_whitespace() => {}
             first => {
@@ -224,7 +224,7 @@ fn split(text: &str) -> Result<Vec<Token>, String> {
                 while let Some(letter) = letters.next_if(inside) {
                     word.push(letter);
                 }
-                tokens.push(Token::Word(word));
+                tokens.push(FilterToken::Word(word));
             }
         }
     }
@@ -232,17 +232,17 @@ fn split(text: &str) -> Result<Vec<Token>, String> {
 }
 
 struct Parser<'tokens> {
-    left: &'tokens [Token],
+    left: &'tokens [FilterToken],
 }
 
 impl<'tokens> Parser<'tokens> {
-    fn take(&mut self) -> Option<&'tokens Token> {
+    fn take(&mut self) -> Option<&'tokens FilterToken> {
         let (token, left) = self.left.split_first()?;
         self.left = left;
         Some(token)
     }
 
-    fn take_if(&mut self, is_wanted: impl Fn(&Token) -> bool) -> bool {
+    fn take_if(&mut self, is_wanted: impl Fn(&FilterToken) -> bool) -> bool {
         let found = self.left.first().is_some_and(is_wanted);
         if found {
             self.take();
@@ -252,44 +252,44 @@ impl<'tokens> Parser<'tokens> {
 
     fn take_word(&mut self, wanted: &str) -> bool {
         self.take_if(
-            |token| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(wanted)),
+            |token| matches!(token, FilterToken::Word(word) if word.eq_ignore_ascii_case(wanted)),
         )
     }
 
-    fn any(&mut self, depth: usize) -> Result<Filter, String> {
+    fn any(&mut self, depth: usize) -> Result<ListFilter, String> {
         let mut terms = vec![self.all(depth)?];
         while self.take_word("or") {
             terms.push(self.all(depth)?);
         }
-        Ok(only_or(terms, Filter::Any))
+        Ok(only_or(terms, ListFilter::Any))
     }
 
-    fn all(&mut self, depth: usize) -> Result<Filter, String> {
+    fn all(&mut self, depth: usize) -> Result<ListFilter, String> {
         let mut terms = vec![self.term(depth)?];
         while self.take_word("and") {
             terms.push(self.term(depth)?);
         }
-        Ok(only_or(terms, Filter::All))
+        Ok(only_or(terms, ListFilter::All))
     }
 
-    fn term(&mut self, depth: usize) -> Result<Filter, String> {
+    fn term(&mut self, depth: usize) -> Result<ListFilter, String> {
         if depth > MAX_DEPTH {
             return Err("The filter nests too deep.".to_owned());
         }
-        if self.take_if(|token| *token == Token::Open) {
+        if self.take_if(|token| *token == FilterToken::Open) {
             let inner = self.any(depth + 1)?;
-            self.expect(&Token::Close)?;
+            self.expect(&FilterToken::Close)?;
             return Ok(inner);
         }
-        let Some(Token::Word(name)) = self.take() else {
+        let Some(FilterToken::Word(name)) = self.take() else {
             return Err("A property name was expected.".to_owned());
         };
         let field = match name.as_str() {
-            "id" => Field::Id,
-            "status" => Field::Status,
-            "machineId" => Field::MachineId,
-            "type" => Field::Type,
-            "requestor" => Field::Requestor,
+            "id" => FilterField::Id,
+            "status" => FilterField::Status,
+            "machineId" => FilterField::MachineId,
+            "type" => FilterField::Type,
+            "requestor" => FilterField::Requestor,
             CREATED => return self.created(),
             _ => {
                 return Err(format!(
@@ -298,30 +298,30 @@ impl<'tokens> Parser<'tokens> {
             }
         };
         if self.take_word("eq") {
-            return Ok(Filter::OneOf(field, vec![self.text(field)?]));
+            return Ok(ListFilter::OneOf(field, vec![self.text(field)?]));
         }
         if !self.take_word("in") {
             return Err(format!("The sandbox knows 'eq' and 'in' for '{name}'."));
         }
-        self.expect(&Token::Open)?;
+        self.expect(&FilterToken::Open)?;
         let mut values = vec![self.text(field)?];
-        while self.take_if(|token| *token == Token::Comma) {
+        while self.take_if(|token| *token == FilterToken::Comma) {
             values.push(self.text(field)?);
         }
-        self.expect(&Token::Close)?;
-        Ok(Filter::OneOf(field, values))
+        self.expect(&FilterToken::Close)?;
+        Ok(ListFilter::OneOf(field, values))
     }
 
-    fn created(&mut self) -> Result<Filter, String> {
+    fn created(&mut self) -> Result<ListFilter, String> {
         let bound = if self.take_word("ge") {
-            Filter::CreatedSince
+            ListFilter::CreatedSince
         } else if self.take_word("le") {
-            Filter::CreatedUntil
+            ListFilter::CreatedUntil
         } else {
             return Err(format!("The sandbox knows 'ge' and 'le' for '{CREATED}'."));
         };
         match self.take() {
-            Some(Token::Word(word)) => word
+            Some(FilterToken::Word(word)) => word
                 .parse()
                 .map(bound)
                 .map_err(|_| format!("'{word}' is not a date and time.")),
@@ -329,16 +329,18 @@ impl<'tokens> Parser<'tokens> {
         }
     }
 
-    fn text(&mut self, field: Field) -> Result<String, String> {
+    fn text(&mut self, field: FilterField) -> Result<String, String> {
         match self.take() {
             // A GUID has no case, and a record's is lower.
-            Some(Token::Quoted(text)) if field == Field::Id => Ok(text.to_ascii_lowercase()),
-            Some(Token::Quoted(text)) => Ok(text.clone()),
+            Some(FilterToken::Quoted(text)) if field == FilterField::Id => {
+                Ok(text.to_ascii_lowercase())
+            }
+            Some(FilterToken::Quoted(text)) => Ok(text.clone()),
             _ => Err("A text in quotes was expected.".to_owned()),
         }
     }
 
-    fn expect(&mut self, wanted: &Token) -> Result<(), String> {
+    fn expect(&mut self, wanted: &FilterToken) -> Result<(), String> {
         if self.take_if(|token| token == wanted) {
             Ok(())
         } else {
@@ -347,7 +349,7 @@ impl<'tokens> Parser<'tokens> {
     }
 }
 
-fn only_or(mut terms: Vec<Filter>, wrap: fn(Vec<Filter>) -> Filter) -> Filter {
+fn only_or(mut terms: Vec<ListFilter>, wrap: fn(Vec<ListFilter>) -> ListFilter) -> ListFilter {
     match terms.pop() {
         Some(only) if terms.is_empty() => only,
         last => {
@@ -364,17 +366,17 @@ mod tests {
     use crate::sandbox::actions::Status;
     use proptest::prelude::*;
 
-    fn record(number: u8) -> Record {
+    fn record(number: u8) -> MockAction {
         let id = ActionId::from_bytes([number; 16]).unwrap();
         let at = Timestamp::from_second(i64::from(number)).unwrap();
-        let mut record = Record::new(id, "Isolate", Status::Pending, at);
+        let mut record = MockAction::new(id, "Isolate", Status::Pending, at);
         record.requestor = "o'neil@corp.example".to_owned();
         record
     }
 
     fn page(raw: &str, most: usize) -> (Vec<u8>, Option<String>) {
         let found = (1..=5).map(|number| Arc::new(record(number))).collect();
-        let page = ListQuery::parse(raw).unwrap().page(found, most);
+        let page = ListOptions::parse(raw).unwrap().page(found, most);
         let ids = page.records.iter().map(|record| record.id.as_bytes()[0]);
         (ids.collect(), page.next)
     }
@@ -405,9 +407,9 @@ mod tests {
             "$orderby=creationDateTimeUtc down",
             "$filter=title%20eq%20'x'",
         ] {
-            assert!(ListQuery::parse(raw).is_err(), "{raw}");
+            assert!(ListOptions::parse(raw).is_err(), "{raw}");
         }
-        assert!(ListQuery::parse("other=1&$top=10000").is_ok());
+        assert!(ListOptions::parse("other=1&$top=10000").is_ok());
     }
 
     #[test]
@@ -436,7 +438,7 @@ mod tests {
             ("creationDateTimeUtc le 1970-01-01T00:00:06Z", false),
             ("id in ('07070707-0707-0707-0707-070707070707')", true),
         ] {
-            let filter = Filter::parse(text).unwrap();
+            let filter = ListFilter::parse(text).unwrap();
             assert_eq!(filter.passes(&record), expected, "{text}");
         }
     }
@@ -462,17 +464,17 @@ mod tests {
             "creationDateTimeUtc ge 2026-02-31T04:05:06Z",
             "and status eq 'a'",
         ] {
-            assert!(Filter::parse(text).is_err(), "{text}");
+            assert!(ListFilter::parse(text).is_err(), "{text}");
         }
         let deep = format!("{}status eq 'a'{}", "(".repeat(5000), ")".repeat(5000));
-        assert!(Filter::parse(&deep).is_err());
+        assert!(ListFilter::parse(&deep).is_err());
         let long = vec!["status eq 'a'"; 20_000].join(" or ");
-        assert!(!Filter::parse(&long).unwrap().passes(&record(1)));
+        assert!(!ListFilter::parse(&long).unwrap().passes(&record(1)));
     }
 
     #[test]
     fn a_filter_that_confines_itself_to_ids_names_them() {
-        let ids = |text: &str| Filter::parse(text).unwrap().ids().map(<[_]>::to_vec);
+        let ids = |text: &str| ListFilter::parse(text).unwrap().ids().map(<[_]>::to_vec);
         assert_eq!(ids("id in ('A','b')").unwrap(), ["a", "b"]);
         assert_eq!(ids("status eq 'x' and id eq 'a'").unwrap(), ["a"]);
         assert_eq!(ids("status eq 'x' or id eq 'a'"), None);
@@ -490,9 +492,9 @@ mod tests {
             ],
             0..30,
         )) {
-            drop(ListQuery::parse(&text));
+            drop(ListOptions::parse(&text));
             for text in [text, words.join(" ")] {
-                if let Ok(filter) = Filter::parse(&text) {
+                if let Ok(filter) = ListFilter::parse(&text) {
                     filter.passes(&record(1));
                     filter.ids();
                 }

@@ -13,11 +13,11 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::actions::Record;
+use super::actions::MockAction;
 use super::call::CallKind;
 use super::faults::FaultKind;
 use super::oauth::{Caller, roles_for};
-use super::query::ListQuery;
+use super::query::ListOptions;
 use super::random;
 use super::rate_limit::{OverQuota, period_text};
 
@@ -36,16 +36,16 @@ const PORTAL: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>
 
 /// What a call came to.
 pub(super) enum Answer {
-    Record(Arc<Record>),
+    Record(Arc<MockAction>),
     Empty,
-    List(ListQuery, Vec<Arc<Record>>),
+    List(ListOptions, Vec<Arc<MockAction>>),
     Json(u16, serde_json::Value),
-    Problem(Problem),
+    Error(ErrorAnswer),
 }
 
 /// A refusal in the service's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ErrorAnswer {
     status: u16,
     code: &'static str,
     message: String,
@@ -53,7 +53,7 @@ pub(super) struct Problem {
     retry_after: Option<u64>,
 }
 
-impl Problem {
+impl ErrorAnswer {
     pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -67,7 +67,7 @@ impl Problem {
         Self::new(404, "ResourceNotFound", "Machine action was not found.")
     }
 
-    pub(super) fn final_action(status: u16, record: &Record) -> Self {
+    pub(super) fn final_action(status: u16, record: &MockAction) -> Self {
         let code = match status {
             409 => "Conflict",
             _ => "BadRequest",
@@ -168,7 +168,7 @@ pub(super) struct Rendered {
 }
 
 #[derive(Serialize)]
-struct Envelope<T> {
+struct ListBody<T> {
     #[serde(rename = "@odata.context")]
     context: String,
     value: Vec<T>,
@@ -185,7 +185,7 @@ impl Rendered {
             Answer::List(query, found) => {
                 let page = query.page(found, page);
                 let next = page.next;
-                let envelope = Envelope {
+                let envelope = ListBody {
                     context: format!("{LISTS}/$metadata#MachineActions"),
                     value: page.records.iter().map(|record| record.listed()).collect(),
                     next: next.map(|query| format!("{LISTS}/machineactions?{query}")),
@@ -193,12 +193,12 @@ impl Rendered {
                 Self::json(200, &envelope)
             }
             Answer::Json(status, body) => Self::json(status, &body),
-            Answer::Problem(problem) => Self::problem(problem, number),
+            Answer::Error(problem) => Self::problem(problem, number),
         }
     }
 
-    fn problem(problem: Problem, number: u64) -> Self {
-        let Problem {
+    fn problem(problem: ErrorAnswer, number: u64) -> Self {
+        let ErrorAnswer {
             status,
             code,
             message,

@@ -16,8 +16,8 @@ use super::actions::Cancellation;
 use super::call::CallKind;
 use super::connection::Severed;
 use super::oauth::{self, Caller};
-use super::query::ListQuery;
-use super::response::{Answer, Body, Problem, Rendered};
+use super::query::ListOptions;
+use super::response::{Answer, Body, ErrorAnswer, Rendered};
 use super::server::{Call, Sandbox};
 
 /// The most that a call's body may hold; comments are short.
@@ -42,7 +42,7 @@ impl Sandbox {
                 call.ids.extend(id.as_ref().ok());
                 self.perform(call, |actions, now| match id {
                     Ok(id) => actions.get(id, now),
-                    Err(problem) => Answer::Problem(problem),
+                    Err(problem) => Answer::Error(problem),
                 })
                 .await
             }
@@ -52,14 +52,14 @@ impl Sandbox {
                 call.ids = query
                     .as_ref()
                     .ok()
-                    .and_then(ListQuery::ids)
+                    .and_then(ListOptions::ids)
                     .unwrap_or_default();
                 self.perform(call, |actions, now| match query {
                     Ok(query) => {
                         let found = actions.list(&query, now);
                         Answer::List(query, found)
                     }
-                    Err(problem) => Answer::Problem(problem),
+                    Err(problem) => Answer::Error(problem),
                 })
                 .await
             }
@@ -74,8 +74,8 @@ impl Sandbox {
                 .await
             }
             _ => {
-                let problem = Problem::new(404, "NotFound", "There is no such address.");
-                let rendered = Rendered::new(Answer::Problem(problem), 0, 0);
+                let problem = ErrorAnswer::new(404, "NotFound", "There is no such address.");
+                let rendered = Rendered::new(Answer::Error(problem), 0, 0);
                 Ok(rendered.into_response(None))
             }
         }
@@ -105,7 +105,7 @@ impl Sandbox {
                 };
                 actions.cancel(id, by, cancels)
             }
-            Err(problem) => Answer::Problem(problem),
+            Err(problem) => Answer::Error(problem),
         })
         .await
     }
@@ -114,7 +114,7 @@ impl Sandbox {
     fn call(&self, kind: CallKind, head: &Parts) -> Call {
         let caller = match kind {
             CallKind::Token => None,
-            _ => Some(self.authorize(head).ok_or_else(Problem::unauthorized)),
+            _ => Some(self.authorize(head).ok_or_else(ErrorAnswer::unauthorized)),
         };
         let (caller, refused) = match caller.transpose() {
             Ok(caller) => (caller, None),
@@ -140,14 +140,14 @@ impl Sandbox {
         is_valid.then_some(caller)
     }
 
-    fn parse_query(&self, uri: &Uri) -> Result<ListQuery, Problem> {
+    fn parse_query(&self, uri: &Uri) -> Result<ListOptions, ErrorAnswer> {
         let length = uri.path_and_query().map_or(0, |whole| whole.as_str().len());
         let limit = self.settings().url_limit;
         if limit.is_some_and(|limit| length > limit) {
-            return Err(Problem::new(414, "", ""));
+            return Err(ErrorAnswer::new(414, "", ""));
         }
-        ListQuery::parse(uri.query().unwrap_or_default())
-            .map_err(|message| Problem::new(400, "ODataError", message))
+        ListOptions::parse(uri.query().unwrap_or_default())
+            .map_err(|message| ErrorAnswer::new(400, "ODataError", message))
     }
 }
 
@@ -157,30 +157,30 @@ async fn read_body(body: impl body::Body<Error: Error + Send + Sync + 'static>) 
     Some(read.ok()?.to_bytes().to_vec())
 }
 
-fn parse_id(text: &str) -> Result<ActionId, Problem> {
+fn parse_id(text: &str) -> Result<ActionId, ErrorAnswer> {
     ActionId::parse(text)
-        .map_err(|_| Problem::new(400, "InvalidInput", "The machine action id is not valid."))
+        .map_err(|_| ErrorAnswer::new(400, "InvalidInput", "The machine action id is not valid."))
 }
 
 /// The body of a cancel. Its one name is case-sensitive.
 #[derive(Deserialize)]
-struct CancelBody {
+struct CancelRequest {
     #[serde(rename = "Comment")]
     comment: Option<String>,
 }
 
-fn parse_comment(head: &Parts, body: Option<&[u8]>) -> Result<String, Problem> {
+fn parse_comment(head: &Parts, body: Option<&[u8]>) -> Result<String, ErrorAnswer> {
     let content_type = head.headers.get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let is_json = content_type
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
     let body = body.filter(|_| is_json);
-    let read: Option<CancelBody> = body.and_then(|body| serde_json::from_slice(body).ok());
+    let read: Option<CancelRequest> = body.and_then(|body| serde_json::from_slice(body).ok());
     let Some(read) = read else {
         let message = "The request body is incorrect.";
-        return Err(Problem::new(400, "InvalidRequestBody", message));
+        return Err(ErrorAnswer::new(400, "InvalidRequestBody", message));
     };
     let comment = read.comment.filter(|comment| !comment.trim().is_empty());
-    comment.ok_or_else(|| Problem::new(400, "MissingRequiredParameter", "Comment is required."))
+    comment.ok_or_else(|| ErrorAnswer::new(400, "MissingRequiredParameter", "Comment is required."))
 }

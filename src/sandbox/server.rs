@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{ActionId, Moment, RowContext};
 
-use super::actions::{Actions, Record};
+use super::actions::{Actions, MockAction};
 use super::call::{CallEnd, CallKind, LoggedCall};
 use super::connection::Severed;
 use super::faults::{FaultInjector, FaultKind, Injected};
@@ -25,7 +25,7 @@ use super::generate::Generator;
 use super::oauth::{self, AUDIENCES, Caller};
 use super::random;
 use super::rate_limit::RateLimiter;
-use super::response::{Answer, Body, Problem, Rendered};
+use super::response::{Answer, Body, ErrorAnswer, Rendered};
 use super::settings::SandboxSettings;
 
 /// The most tokens whose claims are kept; beyond it all are read anew, which costs time and nothing else.
@@ -39,14 +39,14 @@ struct Inner {
     settings: SandboxSettings,
     start: Moment,
     // std Mutexes: nothing awaits while one is held.
-    state: Mutex<State>,
+    state: Mutex<SandboxState>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
     log_file: OnceLock<File>,
     stopping: CancellationToken,
 }
 
 /// Everything that changes.
-struct State {
+struct SandboxState {
     actions: Actions,
     limiter: RateLimiter,
     faults: FaultInjector,
@@ -58,7 +58,7 @@ struct State {
 /// A sandbox as stored, for another process to continue with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SavedSandbox {
-    records: Vec<Record>,
+    records: Vec<MockAction>,
     absent: Vec<String>,
     /// Endpoint, client, and when each counted call arrived.
     arrivals: Vec<(CallKind, String, Vec<Timestamp>)>,
@@ -74,7 +74,7 @@ pub(super) struct Call {
     pub(super) ids: Vec<ActionId>,
     pub(super) caller: Arc<Caller>,
     /// Why it is turned away before it is even counted.
-    pub(super) refused: Option<Problem>,
+    pub(super) refused: Option<ErrorAnswer>,
 }
 
 impl Sandbox {
@@ -85,7 +85,7 @@ impl Sandbox {
     }
 
     fn with_epoch(settings: SandboxSettings, epoch: Timestamp) -> Self {
-        let state = State {
+        let state = SandboxState {
             actions: Actions::new(settings.unknown_ids.clone(), epoch),
             limiter: RateLimiter::default(),
             faults: FaultInjector::new(&settings.faults, settings.seed),
@@ -145,7 +145,7 @@ impl Sandbox {
     }
 
     /// Adds or replaces an action.
-    pub fn add(&self, record: Record) {
+    pub fn add(&self, record: MockAction) {
         self.state().actions.put(record);
     }
 
@@ -171,13 +171,13 @@ impl Sandbox {
     }
 
     /// Returns an action in its present state; one never seen before is made up as for a caller.
-    pub fn action(&self, id: ActionId) -> Option<Record> {
+    pub fn action(&self, id: ActionId) -> Option<MockAction> {
         let now = self.now().wall;
         let mut state = self.state();
         state
             .actions
             .find(id, now)
-            .map(|record| Record::clone(record))
+            .map(|record| MockAction::clone(record))
     }
 
     /// Returns how many cancels of an action the service worked on, whether they changed anything or not.
@@ -221,7 +221,7 @@ impl Sandbox {
         &self.0.stopping
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SandboxState> {
         lock(&self.0.state)
     }
 
@@ -266,8 +266,8 @@ impl Sandbox {
             open.end(CallEnd::Severed, None);
             return Err(severed);
         }
-        let problem = fault.and_then(|fault| Problem::of_fault(fault, call.kind, &call.caller));
-        let answer = problem.map(Answer::Problem).or(answer);
+        let problem = fault.and_then(|fault| ErrorAnswer::of_fault(fault, call.kind, &call.caller));
+        let answer = problem.map(Answer::Error).or(answer);
         let number = open.call.number;
         let mut rendered = Rendered::new(answer.unwrap_or(Answer::Empty), settings.page, number);
         if let Some(fault) = fault {
@@ -303,10 +303,10 @@ impl Sandbox {
         let mut over_quota = false;
         let client = &call.caller.client;
         let answer = if let Some(problem) = call.refused.take() {
-            Some(Answer::Problem(problem))
+            Some(Answer::Error(problem))
         } else if let Err(refusal) = state.limiter.admit(client, call.kind, now.uptime, windows) {
             over_quota = true;
-            Some(Answer::Problem(Problem::over_quota(refusal)))
+            Some(Answer::Error(ErrorAnswer::over_quota(refusal)))
         } else {
             injected = state.faults.inject(call.kind, &call.ids, since_start);
             let is_skipped = injected
@@ -316,8 +316,8 @@ impl Sandbox {
             if is_skipped {
                 None
             } else if settings.tokens.strict && !call.caller.may(call.kind) {
-                let problem = Problem::forbidden(call.kind, &call.caller);
-                Some(Answer::Problem(problem))
+                let problem = ErrorAnswer::forbidden(call.kind, &call.caller);
+                Some(Answer::Error(problem))
             } else {
                 Some(work(&mut state.actions, now.wall))
             }

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, CancelEffect, Faults, Record, Status};
+use mde_cancel::sandbox::{CallKind, CancelEffect, Faults, MockAction, Status};
 
 use crate::support::{LiveSandbox, nth_id};
 
-fn action(number: usize, kind: &str, status: Status) -> Record {
+fn action(number: usize, kind: &str, status: Status) -> MockAction {
     let created = Timestamp::from_second(1_790_000_000).unwrap();
-    let mut record = Record::new(nth_id(number), kind, status, created);
+    let mut record = MockAction::new(nth_id(number), kind, status, created);
     record.machine_id = Some(format!("{number:040x}"));
     record
 }

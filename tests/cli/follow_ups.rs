@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{MockAction, Sandbox, SandboxSettings, Status};
 
 use crate::support::nth_id;
 
@@ -16,8 +16,8 @@ fn machine(number: usize) -> String {
     format!("{number:040x}")
 }
 
-fn action(number: usize, kind: &str, status: Status, on: usize, second: i64) -> Record {
-    let mut record = Record::new(nth_id(number), kind, status, at(second));
+fn action(number: usize, kind: &str, status: Status, on: usize, second: i64) -> MockAction {
+    let mut record = MockAction::new(nth_id(number), kind, status, at(second));
     record.machine_id = Some(machine(on));
     "somebody".clone_into(&mut record.requestor);
     record

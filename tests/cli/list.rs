@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mde_cancel::model::ActionId;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{CallKind, Faults, LoggedCall, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{
+    CallKind, Faults, LoggedCall, MockAction, Sandbox, SandboxSettings, Status,
+};
 
 use crate::support::nth_id;
 
@@ -91,10 +93,10 @@ impl Tenant {
 /// One moment for all, so that a higher number is an older action however slow the machine is.
 static START: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 
-fn action(number: usize) -> Record {
+fn action(number: usize) -> MockAction {
     let age = Duration::from_secs(60) + Duration::from_millis(number as u64);
     let created = START.checked_sub(age).unwrap();
-    let mut record = Record::new(nth_id(number), "Isolate", Status::Pending, created);
+    let mut record = MockAction::new(nth_id(number), "Isolate", Status::Pending, created);
     "o'neil@x".clone_into(&mut record.requestor);
     record.computer_dns_name = Some(format!("ws-{number}.corp.example"));
     record.requestor_comment = Some("wave 2 ".repeat(40));

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, Cancellation, Record, Status};
+use mde_cancel::sandbox::{CallKind, Cancellation, MockAction, Status};
 
 use crate::support::{LiveSandbox, nth_id};
 
 const APP: &str = "55555555-2222-3333-4444-555555555555";
 
-fn record(number: usize, kind: &str, status: Status, host: &str) -> Record {
+fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
     let created = Timestamp::from_second(1_795_000_000).unwrap();
-    let mut record = Record::new(nth_id(number), kind, status, created);
+    let mut record = MockAction::new(nth_id(number), kind, status, created);
     record.machine_id = Some(format!("{number:040x}"));
     record.computer_dns_name = Some(host.to_owned());
     APP.clone_into(&mut record.requestor);
@@ -26,7 +26,7 @@ struct Place {
 }
 
 impl Place {
-    fn with(records: impl IntoIterator<Item = Record>, input: &str) -> Self {
+    fn with(records: impl IntoIterator<Item = MockAction>, input: &str) -> Self {
         let live = LiveSandbox::start(|_| ());
         for record in records {
             live.sandbox.add(record);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, Cancellation, Faults, Record, Status};
+use mde_cancel::sandbox::{CallKind, Cancellation, Faults, MockAction, Status};
 
 use crate::support::{LiveSandbox, nth_id};
 
@@ -220,7 +220,7 @@ fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
     live.isolates(1..=1, Status::Pending);
     live.isolates(2..=2, Status::Cancelled);
     let created = Timestamp::from_second(1_790_000_000).unwrap();
-    let unisolate = Record::new(nth_id(3), "Unisolate", Status::Pending, created);
+    let unisolate = MockAction::new(nth_id(3), "Unisolate", Status::Pending, created);
     live.sandbox.add(unisolate);
     ids(here, 4);
     let mut command = with_service(here, &live, "preview ids.txt --format csv");
@@ -347,7 +347,7 @@ fn what_is_not_selected_of_an_input_is_held_back() {
 fn what_another_tool_cancelled_is_named_with_the_tool_and_its_words() {
     let live = LiveSandbox::start(|_| ());
     let at: Timestamp = "2026-01-31T09:12:00Z".parse().unwrap();
-    let mut record = Record::new(nth_id(1), "LiveResponse", Status::Cancelled, at);
+    let mut record = MockAction::new(nth_id(1), "LiveResponse", Status::Cancelled, at);
     record.cancellation = Some(Cancellation {
         requestor: "6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55".to_owned(),
         comment: "Automated clean-up\nof \"stale\" sessions".to_owned(),

@@ -16,7 +16,7 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
 use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, RunKey, ScopeKey, Store};
 use secrecy::SecretString;
 
@@ -46,7 +46,7 @@ impl Bench {
         let sandbox = Sandbox::new(settings);
         for number in 1..=count {
             let second = 1_790_000_000 - i64::try_from(number).unwrap();
-            sandbox.add(Record::new(
+            sandbox.add(MockAction::new(
                 nth_id(number),
                 "Isolate",
                 Status::Pending,

@@ -68,7 +68,7 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
 }
 
 fn timeline() -> Timeline {
-    let mut builder = TimelineBuilder::new(&Windows::documented(), Duration::ZERO, (at(0), at(90)));
+    let mut builder = TimelineBuilder::new(&Windows::documented(), Duration::ZERO, at(0), at(90));
     for second in [0, 1, 70] {
         builder.push(Sending {
             sent_at: at(second),

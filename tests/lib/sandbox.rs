@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 use mde_cancel::clock::ManualClock;
 use mde_cancel::model::{ActionId, Moment, Uptime};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxClock, SandboxSettings, Status};
+use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxClock, SandboxSettings, Status};
 use serde_json::Value;
 
 const START: &str = "2026-02-03T04:05:06.1234567Z";
@@ -21,8 +21,8 @@ fn id(number: u8) -> ActionId {
     ActionId::from_bytes([number; 16]).unwrap()
 }
 
-fn record(number: u8, status: Status) -> Record {
-    Record::new(id(number), "Isolate", status, START.parse().unwrap())
+fn record(number: u8, status: Status) -> MockAction {
+    MockAction::new(id(number), "Isolate", status, START.parse().unwrap())
 }
 
 /// Settings without quotas, on a clock that stands still.

@@ -9,7 +9,7 @@ use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::text::{day_time, local_zone, zone_name};
 use crate::engine::{Precheck, Skips};
-use crate::input::{Input, read_keep_file};
+use crate::input::{Input, read_exclusion_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 
 use super::execute::usage;
@@ -145,7 +145,7 @@ pub(super) fn read_exclusions(files: &[PathBuf]) -> Result<ExclusionList, Failur
     };
     let mut list = ExclusionList::default().named(only);
     for file in files {
-        for line in read_keep_file(file).map_err(usage)? {
+        for line in read_exclusion_file(file).map_err(usage)? {
             list.add(&line);
         }
     }

@@ -114,7 +114,7 @@ fn timeline(
     run: &RunRecord,
     config: Option<&RunConfig>,
 ) -> Result<Option<Timeline>, StoreError> {
-    let Some(span) = reader.sending_span(run.key)? else {
+    let Some((start, end)) = reader.sending_span(run.key)? else {
         return Ok(None);
     };
     // On the run's own clock.
@@ -122,9 +122,10 @@ fn timeline(
     let grace = config
         .map(|config| config.timeout_grace)
         .unwrap_or_default();
-    let mut builder = TimelineBuilder::new(&windows.unwrap_or_else(Windows::none), grace, span);
+    let mut builder =
+        TimelineBuilder::new(&windows.unwrap_or_else(Windows::none), grace, start, end);
     let from = builder.matters_from();
-    reader.sendings(run.key, from, span.1, |sending| builder.push(sending))?;
+    reader.sendings(run.key, from, end, |sending| builder.push(sending))?;
     Ok(Some(builder.finish()))
 }
 

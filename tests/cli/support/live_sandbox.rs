@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{CallKind, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{CallKind, MockAction, Sandbox, SandboxSettings, Status};
 use tokio::runtime::Runtime;
 
 use super::nth_id;
@@ -47,7 +47,7 @@ impl LiveSandbox {
         let created = Timestamp::from_second(1_790_000_000).unwrap();
         for number in numbers {
             self.sandbox
-                .add(Record::new(nth_id(number), "Isolate", status, created));
+                .add(MockAction::new(nth_id(number), "Isolate", status, created));
         }
     }
 

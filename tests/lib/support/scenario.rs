@@ -19,7 +19,7 @@ use mde_cancel::input::{Input, InputSettings, OpenInput, open};
 use mde_cancel::model::{Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::{Faults, Record, Sandbox, SandboxSettings, Status};
+use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
 use mde_cancel::store::{NewRun, Process, RunKey, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
 
@@ -35,7 +35,7 @@ pub(crate) use stopped::Hangs;
 #[must_use]
 pub(crate) struct Scenario {
     sandbox: SandboxSettings,
-    records: Vec<Record>,
+    records: Vec<MockAction>,
     ids: Vec<String>,
     timeout: Duration,
     max_attempts: u32,
@@ -67,7 +67,7 @@ impl Scenario {
     pub(crate) fn with_actions(count: usize) -> Self {
         let ids = (1..=count).map(|number| format!("{},Isolate", nth_id(number)));
         let records = (1..=count).map(|number| {
-            Record::new(
+            MockAction::new(
                 nth_id(number),
                 "Isolate",
                 Status::Pending,
@@ -99,7 +99,7 @@ impl Scenario {
         self
     }
 
-    pub(crate) fn action(mut self, number: usize, change: impl FnOnce(&mut Record)) -> Self {
+    pub(crate) fn action(mut self, number: usize, change: impl FnOnce(&mut MockAction)) -> Self {
         change(&mut self.records[number - 1]);
         self
     }
