@@ -11,11 +11,11 @@ use csv_core::ReadRecordResult;
 
 use crate::model::{ActionId, InvalidActionId, decode};
 
+use super::decode::{MAX_ROW, TextSource};
 use super::header::{self, Columns};
 use super::input_error::InputError;
 use super::lines::{self, LineEnd, find_line_end};
 use super::row::{self, ParsedRow};
-use super::source::{MAX_ROW, TextSource};
 use super::{InputFormat, InputSettings};
 use super::{RowSink, detect};
 

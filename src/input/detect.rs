@@ -7,9 +7,9 @@ use crate::model::InvalidActionId;
 
 use super::InputFormat;
 use super::csv::{self, DELIMITERS};
+use super::decode::{MAX_ROW, TextSource};
 use super::input_error::InputError;
 use super::lines::{self, LineEnd, find_line_end};
-use super::source::{MAX_ROW, TextSource};
 use super::{header, row};
 
 /// Tells the format of an input; `None` where it holds nothing but comments.

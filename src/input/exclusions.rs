@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::model::ActionId;
 
+use super::decode::TextSource;
 use super::input_error::InputError;
 use super::lines::{next_line, without_comment};
-use super::source::TextSource;
 
 /// The longest word; a DNS name has at most 253 characters.
 const LONGEST: usize = 255;

@@ -15,11 +15,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use crate::model::folded;
 
+use super::decode::{MAX_ROW, TextSource};
 use super::header::{self, Columns, Use};
 use super::input_error::InputError;
 use super::lines::{self, TextLine};
 use super::row::{self, ParsedRow};
-use super::source::{MAX_ROW, TextSource};
 use super::{RowSink, detect};
 
 /// The most bytes between two tokens, which bounds every string that is held.

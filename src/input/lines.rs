@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use crate::model::ActionId;
 
 use super::RowSink;
+use super::decode::{MAX_ROW, TextSource};
 use super::input_error::InputError;
 use super::row::ParsedRow;
-use super::source::{MAX_ROW, TextSource};
 
 /// How much of a line that is too long is shown.
 const HEAD: usize = 400;

@@ -3,11 +3,12 @@
 //! A bad row is data and never stops the reading; an [`InputError`] means that an input as a whole cannot be used, or no
 //! further. The module decides nothing about rows but what they themselves say, and holds few of them in memory.
 //!
-//! `source` makes UTF-8 text of any encoding, `detect` tells the format, and one reader a format (`csv`, `json`, `lines`)
+//! `decode` makes UTF-8 text of any encoding, `detect` tells the format, and one reader a format (`csv`, `json`, `lines`)
 //! gives each row to a function as it comes. What a header or a key means is written down once, in `header`; what the
 //! cells of a row say, in `row`.
 
 mod csv;
+mod decode;
 mod detect;
 mod exclusions;
 mod header;
@@ -16,7 +17,6 @@ mod json;
 mod lines;
 mod open_input;
 mod row;
-mod source;
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{InputRow, Source};
 
+use super::decode::TextSource;
 use super::input_error::InputError;
-use super::source::TextSource;
 use super::{Input, InputFormat, InputSettings, csv, detect, json, lines};
 
 /// The name of standard input in sources and messages.
