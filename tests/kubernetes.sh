@@ -77,7 +77,7 @@ echo "ok    the same folder is taken up"
 
 echo "== the root of the volume as state folder"
 fresh_volume
-expect 6 "use a new folder inside it, which is made for you alone: --state-dir $volume/mde-cancel" --state-dir "$volume"
+expect 6 "use a new folder inside it, which only you can read: --state-dir $volume/mde-cancel" --state-dir "$volume"
 echo "ok    it is refused with a way out"
 
 if command -v bindfs >/dev/null && [ -e /dev/fuse ]; then

@@ -14,8 +14,8 @@ use super::terminal::{Paint, Tone};
 use super::text::visible;
 
 /// What to do about a journal that was damaged.
-pub(super) const DAMAGED: &str = "put the folder aside and name a new one with --state-dir; what runs there had sent is then not known, \
-     but cancelling an action twice has no further effect";
+pub(super) const DAMAGED: &str = "move the folder away, or choose another with --state-dir; what its runs sent is then unknown, but cancelling an \
+     action twice has no effect";
 
 /// How the program ended, from the best to the worst: of two that both happened, the later one in this list wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,37 +179,37 @@ impl From<StoreError> for Failure {
                 ..
             } => {
                 let path = quoted(&path.to_string_lossy());
-                let hint =
-                    format!("close it (chmod 700 {path}), or choose a new folder with --state-dir");
+                let hint = format!(
+                    "make it private (chmod 700 {path}), or choose another folder with --state-dir"
+                );
                 return Self::new(FailureKind::State, error).hint(hint);
             }
             StoreError::OpenToOthers { path, .. } | StoreError::SomebodyElses { path } => {
                 let inside = path.join("mde-cancel");
                 let inside = quoted(&inside.to_string_lossy());
                 let hint = format!(
-                    "use a new folder inside it, which is made for you alone: --state-dir {inside}"
+                    "use a new folder inside it, which only you can read: --state-dir {inside}"
                 );
                 return Self::new(FailureKind::State, error).hint(hint);
             }
             StoreError::Replaced { .. } => Some(
-                "leave the state folder alone while a run goes on; give the input to a new run, for cancelling an action \
-                 twice has no further effect",
+                "don't touch the state folder during a run; run the input again, cancelling an action twice has no effect",
             ),
             StoreError::Held { .. } => {
-                Some("end the program that holds it, or name another folder with --state-dir")
+                Some("stop the program that uses it, or choose another folder with --state-dir")
             }
             StoreError::NewerSchema { .. } => Some(
-                "use the newer version of mde-cancel that wrote it, or name another folder with --state-dir",
+                "use the newer version of mde-cancel that wrote it, or choose another folder with --state-dir",
             ),
             StoreError::Damaged { .. } => Some(DAMAGED),
-            StoreError::Full { .. } => Some("make room on the disk"),
+            StoreError::Full { .. } => Some("free some space on the disk"),
             StoreError::ReadOnly { .. } | StoreError::Folder { .. } => Some(
-                "make the state folder and its files writable, or name another folder with --state-dir",
+                "make the state folder and its files writable, or choose another folder with --state-dir",
             ),
             StoreError::UnreliableFileSystem { .. } => Some(
                 "choose a folder on a disk of this machine with --state-dir (in a container, on a named volume)",
             ),
-            StoreError::Foreign { .. } => Some("name another folder with --state-dir"),
+            StoreError::Foreign { .. } => Some("choose another folder with --state-dir"),
             _ => None,
         };
         let failure = Self::new(FailureKind::State, error);

@@ -305,34 +305,32 @@ impl PlanText<'_> {
         let widths = [widest(0).max(LABEL - gap), widest(1), widest(2), widest(3)];
         let indent = widths.iter().map(|width| width + gap).sum();
         let room = usize::from(width).saturating_sub(indent);
+        // A word in two pieces is none: a note without room beside the numbers is below them.
+        let (columns, before) = if room < NOTE {
+            (usize::from(width).saturating_sub(LABEL), LABEL)
+        } else {
+            (room, indent)
+        };
         let mut text = String::new();
         for (cells, note) in &rows {
+            let mut line = String::new();
             for (column, cell) in cells.iter().enumerate() {
                 let alignment = if column == 3 {
                     Alignment::Right
                 } else {
                     Alignment::Left
                 };
-                text.push_str(&pad_str(cell, widths[column], alignment, None));
-                text.push_str(&" ".repeat(gap));
+                line.push_str(&pad_str(cell, widths[column], alignment, None));
+                line.push_str(&" ".repeat(gap));
             }
-            let lines = if room < NOTE {
-                wrap(note, usize::from(width) - LABEL, 0)
-            } else {
-                wrap(note, room, 0)
-            };
-            for (number, line) in lines.iter().filter(|line| !line.is_empty()).enumerate() {
-                // A word in two pieces is none: a note without room beside the numbers is below them.
-                let before = match number {
-                    _ if room < NOTE => format!("\n{:LABEL$}", ""),
-                    0 => String::new(),
-                    _ => format!("\n{:indent$}", ""),
-                };
-                text.push_str(&before);
-                text.push_str(line);
+            let notes = wrap(note, columns, 0).into_iter();
+            let mut notes = notes.filter(|note| !note.is_empty());
+            if room >= NOTE {
+                line.extend(notes.next());
             }
-            text.truncate(text.trim_end().len());
+            text.push_str(line.trim_end());
             text.push('\n');
+            text.extend(notes.map(|note| format!("{:before$}{note}\n", "")));
         }
         text
     }

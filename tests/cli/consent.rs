@@ -390,7 +390,7 @@ fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
     for part in [
         "3 actions to cancel",
         "run           ",
-        "begun         ",
+        "started       ",
         " ago",
         "tenant        1111",
     ] {

@@ -477,7 +477,7 @@ fn a_run_that_goes_on_is_neither_taken_up_nor_removed_and_what_stopped_is_remove
     let unasked = command(here, &["runs", "rm", &id]).output().unwrap();
     let stderr = String::from_utf8_lossy(&unasked.stderr);
     assert_eq!(unasked.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("nothing was removed"), "{stderr}");
+    assert!(stderr.contains("nothing was deleted"), "{stderr}");
     assert!(stderr.contains(&id) && stderr.contains("--yes"), "{stderr}");
     let removed = command(here, &["runs", "rm", "--yes", &id])
         .output()
@@ -485,7 +485,7 @@ fn a_run_that_goes_on_is_neither_taken_up_nor_removed_and_what_stopped_is_remove
     let stdout = String::from_utf8_lossy(&removed.stdout);
     assert_eq!(removed.status.code(), Some(0));
     assert!(
-        stdout.starts_with(&format!("removed SANDBOX run {id}")),
+        stdout.starts_with(&format!("deleted SANDBOX run {id}")),
         "{stdout}"
     );
     assert_eq!(runs(here), serde_json::json!([]));

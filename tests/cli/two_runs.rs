@@ -213,7 +213,7 @@ fn a_run_is_not_continued_with_the_token_of_another_tenant() {
         (
             &fabrikam,
             2,
-            "was begun for tenant 11111111-2222-3333-4444-555555555555, but this would go to 22222222",
+            "was started for tenant 11111111-2222-3333-4444-555555555555, but this would go to 22222222",
         ),
         (&contoso, 4, "contoso"),
     ] {

@@ -281,7 +281,7 @@ impl PreparedRun {
                     run: self.key,
                     state: RunState::Stopped,
                     exit: Some(why.exit().code()),
-                    reason: Some("nobody agreed to go on".to_owned()),
+                    reason: Some("nobody agreed to continue".to_owned()),
                     at,
                 };
                 self.store.write(vec![record]).await.map_err(state)

@@ -202,7 +202,7 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Fa
     for run in candidates.iter().take(SHOWN) {
         let begun = &run.record.begun;
         let about = format!(
-            "to continue the one begun {} ago ({})",
+            "to continue the one started {} ago ({})",
             age(begun.created, now),
             Count::new(run.record.intake.rows_read, "row")
         );

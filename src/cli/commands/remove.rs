@@ -44,7 +44,7 @@ pub async fn remove_runs(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Fai
             // There is none where the run was finished.
             std::fs::remove_file(imitation_file(&run.state_dir, run.record.begun.id)).ok();
         }
-        print(&format!("removed {}\n", describe(&run))).map_err(Failure::of_output)?;
+        print(&format!("deleted {}\n", describe(&run))).map_err(Failure::of_output)?;
     }
     Ok(())
 }
@@ -79,22 +79,22 @@ fn agree(runs: &[PastRun]) -> Result<(), Failure> {
         writeln!(question, "  {}", describe(run)).unwrap_or_default();
     }
     let these = Count::new(u64::try_from(runs.len()).unwrap_or(u64::MAX), "run");
-    write!(question, "remove {these}?").unwrap_or_default();
+    write!(question, "delete {these}?").unwrap_or_default();
     let refused = |why: &str| {
         Failure::new(
             FailureKind::Refused,
-            anyhow!("nothing was removed: {why} of {these}"),
+            anyhow!("nothing was deleted: {why} ({these})"),
         )
     };
     match ask(&question) {
         Ok(Some(true)) => Ok(()),
-        Ok(Some(false)) => Err(refused("you did not agree to the removal")),
+        Ok(Some(false)) => Err(refused("you answered no")),
         Ok(None) => {
-            let mut failure = refused("nobody is there to agree to the removal");
+            let mut failure = refused("there is no terminal to ask on");
             for run in runs {
-                failure = failure.hint(format!("it would remove {}", describe(run)));
+                failure = failure.hint(format!("this would delete {}", describe(run)));
             }
-            Err(failure.hint("give the same command with --yes"))
+            Err(failure.hint("add --yes to delete without asking"))
         }
         Err(error) => Err(Failure::new(FailureKind::Fault, error)),
     }
@@ -106,10 +106,10 @@ fn describe(run: &PastRun) -> String {
     let end = if record.state == RunState::Finished {
         ""
     } else {
-        ", which could be resumed"
+        ", can be resumed"
     };
     format!(
-        "{mark}run {}, begun {}, {}, {}{end}",
+        "{mark}run {}, started {}, {}, {}{end}",
         record.begun.id,
         past::local_time(record.begun.created, &local_zone()),
         record.standing(),

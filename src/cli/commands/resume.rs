@@ -268,7 +268,7 @@ fn going_on(past: &PastRun, run: &PreparedRun) -> String {
         Intake::Nothing => "",
     };
     format!(
-        "continuing run {}, begun {} ({} ago), tenant {}: {left} left{unread}",
+        "continuing run {}, started {} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
         past::local_time(begun.created, &local_zone()),
         past::age(begun.created, now),
@@ -282,7 +282,7 @@ fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static
     let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
     let mut about = vec![
         ("run", begun.id.to_string()),
-        ("begun", format!("{} ago", Span(age))),
+        ("started", format!("{} ago", Span(age))),
     ];
     about.extend(lost.map(|lost| ("missing", lost.clone())));
     about
@@ -351,7 +351,7 @@ async fn reach(
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     if let Some((name, was, asked)) = elsewhere(&service.identity, was).next() {
         let error = anyhow!(
-            "run {} was begun for {name} {was}, but this would go to {asked}",
+            "run {} was started for {name} {was}, but this would go to {asked}",
             begun.id
         );
         return Err(usage(error).hint("use the connection flags of the first command"));
@@ -383,7 +383,7 @@ async fn reach_several(
             parties.find(|(_, was, asked)| *was != UNNAMED && *asked != UNNAMED)
         {
             let error = anyhow!(
-                "run {} was begun with profile {} for {name} {was}, but this would go to {asked}",
+                "run {} was started with profile {} for {name} {was}, but this would go to {asked}",
                 past.record.begun.id,
                 kept.profile
             );

@@ -60,7 +60,7 @@ fn table(runs: &[PastRun], zone: &TimeZone, width: u16) -> Result<String, Failur
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header([
             "run",
-            "begun",
+            "started",
             "state",
             "rows",
             "cancelled",
@@ -162,7 +162,7 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
         ("run", begun.id.to_string()),
         ("state", standing),
         (
-            "begun",
+            "started",
             format!(
                 "{} by {} on {}, version {}",
                 past::local_time(begun.created, zone),
