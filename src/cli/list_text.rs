@@ -1,12 +1,12 @@
 //! A list of the tenant's actions, and its numbers, as tables for a terminal.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::model::{ActionStatus, ActionType, MachineAction};
 use crate::report::ListSummary;
 
+use super::table::Table;
 use super::text::{Count, Number, day_time, visible, zone_name};
 
 pub(super) struct ListText<'zone> {
@@ -19,7 +19,9 @@ impl ListText<'_> {
     /// Returns one line for each action. Ids, which people copy, are never broken.
     pub(super) fn actions(&self, actions: &[MachineAction]) -> String {
         let created = format!("created ({})", zone_name(self.now, self.zone));
-        let mut table = self.table(&[
+        let mut table = Table::new();
+        table.cut = &[3, 4];
+        table.row([
             &created,
             "type",
             "status",
@@ -29,7 +31,7 @@ impl ListText<'_> {
         ]);
         for action in actions {
             let machine = action.computer_dns_name.as_deref();
-            table.add_row([
+            table.row([
                 self.time(action.created_at),
                 word(action.action_type.as_ref().map(ActionType::as_str)),
                 word(action.status.as_ref().map(ActionStatus::as_str)),
@@ -38,21 +40,21 @@ impl ListText<'_> {
                 action.id.to_string(),
             ]);
         }
-        for place in [0, 1, 2, 5] {
-            keep_whole(&mut table, place);
-        }
         let total = Count::new(actions.len() as u64, "action");
-        format!("{}{total}\n", lines(&table))
+        format!("{}{total}\n", table.render(self.width.into(), ""))
     }
 
     /// Returns one line for each type, status and requestor.
     pub(super) fn summary(&self, summary: &ListSummary) -> String {
         let zone = zone_name(self.now, self.zone);
         let (oldest, newest) = (format!("oldest ({zone})"), format!("newest ({zone})"));
-        let mut table = self.table(&["requestor", "type", "status", "actions", &oldest, &newest]);
+        let mut table = Table::new();
+        table.right = &[3];
+        table.cut = &[0];
+        table.row(["requestor", "type", "status", "actions", &oldest, &newest]);
         let groups = summary.groups();
         for group in &groups {
-            table.add_row([
+            table.row([
                 word(Some(&group.requestor)),
                 word(Some(&group.action_type)),
                 word(Some(&group.status)),
@@ -62,27 +64,8 @@ impl ListText<'_> {
             ]);
         }
         let total: u64 = groups.iter().map(|group| group.actions).sum();
-        table.add_row(["total", "", "", &Number(total).to_string(), "", ""]);
-        for place in 1..6 {
-            keep_whole(&mut table, place);
-        }
-        if let Some(column) = table.column_mut(3) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        lines(&table)
-    }
-
-    fn table(&self, header: &[&str]) -> Table {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(self.width)
-            .set_header(header);
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        table
+        table.row(["total", "", "", &Number(total).to_string(), "", ""]);
+        table.render(self.width.into(), "")
     }
 
     fn time(&self, at: Option<Timestamp>) -> String {
@@ -95,17 +78,6 @@ fn word(text: Option<&str>) -> String {
         None | Some("") => "-".to_owned(),
         Some(text) => visible(text).into_owned(),
     }
-}
-
-fn keep_whole(table: &mut Table, place: usize) {
-    if let Some(column) = table.column_mut(place) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-}
-
-fn lines(table: &Table) -> String {
-    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
-    lines.collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod stop_reason;
 
 mod terminal;
 
+mod table;
+
 mod list_text;
 mod plan_text;
 

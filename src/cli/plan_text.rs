@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use console::{Alignment, measure_text_width, pad_str};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -16,6 +15,7 @@ use crate::engine::{
 use crate::model::{ExclusionMatches, FollowUp, Outcome};
 
 use super::failure::RunExit;
+use super::table::Table;
 use super::terminal::{Paint, Tone};
 use super::text::{Count, Number, Span, day_time, short_name, visible, wrap, zone_name};
 
@@ -30,9 +30,6 @@ const AT_ONCE: i64 = 5;
 
 /// Below so many columns the table stands close together.
 const NARROW: u16 = 70;
-
-/// A note with fewer columns beside the numbers is below them.
-const NOTE: usize = 30;
 
 /// The width of the words in front of the facts and of the table's first column.
 const LABEL: usize = 14;
@@ -276,63 +273,28 @@ impl PlanText<'_> {
     }
 
     fn table(&self, width: u16) -> String {
-        let gap = if width < NARROW { 1 } else { 2 };
+        let mut table = Table::new();
+        table.gap = if width < NARROW { 1 } else { 2 };
+        table.right = &[3];
+        table.indent = LABEL;
         let word = |text: &str| match text {
             "" => "-".to_owned(),
             text => short_name(text),
         };
-        let mut rows = vec![(
-            ["", "type", "status", "actions"].map(str::to_owned),
-            String::new(),
-        )];
-        rows.extend(self.summary.cells().into_iter().map(|cell| {
+        // The first column is as wide as the labels above.
+        let first = " ".repeat(LABEL - table.gap);
+        table.row([first.as_str(), "type", "status", "actions"]);
+        for cell in self.summary.cells() {
             let cells = [
                 cell.verdict.as_str().replace('_', " "),
                 word(&cell.action_type),
                 word(&cell.status),
                 Number(cell.rows).to_string(),
             ];
-            (cells, self.note(cell))
-        }));
-        let total = ["total", "", "", &Number(self.summary.rows).to_string()];
-        rows.push((total.map(str::to_owned), String::new()));
-        let widest = |column: usize| {
-            let widths = rows
-                .iter()
-                .map(|(cells, _)| measure_text_width(&cells[column]));
-            widths.max().unwrap_or_default()
-        };
-        let widths = [widest(0).max(LABEL - gap), widest(1), widest(2), widest(3)];
-        let indent = widths.iter().map(|width| width + gap).sum();
-        let room = usize::from(width).saturating_sub(indent);
-        // A word in two pieces is none: a note without room beside the numbers is below them.
-        let (columns, before) = if room < NOTE {
-            (usize::from(width).saturating_sub(LABEL), LABEL)
-        } else {
-            (room, indent)
-        };
-        let mut text = String::new();
-        for (cells, note) in &rows {
-            let mut line = String::new();
-            for (column, cell) in cells.iter().enumerate() {
-                let alignment = if column == 3 {
-                    Alignment::Right
-                } else {
-                    Alignment::Left
-                };
-                line.push_str(&pad_str(cell, widths[column], alignment, None));
-                line.push_str(&" ".repeat(gap));
-            }
-            let notes = wrap(note, columns, 0).into_iter();
-            let mut notes = notes.filter(|note| !note.is_empty());
-            if room >= NOTE {
-                line.extend(notes.next());
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-            text.extend(notes.map(|note| format!("{:before$}{note}\n", "")));
+            table.noted(cells, self.note(cell));
         }
-        text
+        table.row(["total", "", "", &Number(self.summary.rows).to_string()]);
+        table.render(width.into(), "")
     }
 
     /// Says why the rows of a line aren't sent, or what their machines need.

@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-
 use crate::model::{FollowUp, Outcome, RunId};
 use crate::report::{Severity, left, meaning};
 
 pub use crate::report::Accepted;
 
+use super::table::Table;
 use super::terminal::{Paint, Tone};
 use super::text::{Count, Number, Span, visible, wrap};
 
@@ -149,10 +148,7 @@ impl Summary {
 
     fn outcome_table(&self, text: &mut String, width: u16, paint: Paint) {
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width);
+        table.right = &[1];
         let counts = Outcome::ALL
             .into_iter()
             .filter_map(|outcome| Some((outcome, *self.outcomes.get(&outcome)?)))
@@ -160,23 +156,12 @@ impl Summary {
         let mut total = 0_u64;
         for (outcome, count) in counts {
             total = total.saturating_add(count);
-            table.add_row([
-                outcome.as_str().to_owned(),
-                Number(count).to_string(),
-                visible(&self.meaning(outcome)).into_owned(),
-            ]);
+            let cells = [outcome.as_str().to_owned(), Number(count).to_string()];
+            table.noted(cells, visible(&self.meaning(outcome)).into_owned());
         }
-        table.add_row(["total".to_owned(), Number(total).to_string(), String::new()]);
-        // A word of the report or a number in two pieces is neither.
-        if let Some(column) = table.column_mut(0) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        if let Some(column) = table.column_mut(1) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        for line in table.lines() {
-            push_line(text, &paint_outcome(line.trim_end(), paint));
+        table.row(["total", &Number(total).to_string()]);
+        for line in table.lines(usize::from(width).saturating_sub(1)) {
+            push_line(text, &paint_outcome(&format!(" {line}"), paint));
         }
     }
 
@@ -399,8 +384,8 @@ mod tests {
          too_late            2,500  accepted, but the action had
                                     completed
          not_found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see
-                                    the reason column
+         forbidden           4,900  a permission is missing: see the
+                                    reason column
          skipped             6,400  6,000 excluded by keep.txt, 400
                                     protected type
          invalid             8,100  unusable row: see the reason
@@ -408,8 +393,7 @@ mod tests {
          duplicate          10,000  same id as another row
          failed             12,100  not applied: see the reason
                                     column
-         unknown            14,400  may or may not have been
-                                    applied
+         unknown            14,400  may or may not have been applied
          not_attempted      16,900  the run stopped before their
                                     turn
          total              81,900

@@ -26,7 +26,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
-    ("comfy_table", &["cli"]),
     ("console", &["cli"]),
     ("csv", &["input", "report"]),
     ("csv_core", &["input"]),

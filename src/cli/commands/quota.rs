@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -16,6 +15,7 @@ use crate::cli::args::{ScopeFilterArgs, TableFormat, word_of};
 use crate::cli::failure::Failure;
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
+use crate::cli::table::Table;
 use crate::cli::terminal::print;
 use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
@@ -288,18 +288,16 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         )
     };
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width.saturating_sub(1))
-        .set_header(["calls", "window", "used", "left", "next free", "all free"]);
+    table.gap = if width < 70 { 1 } else { 2 };
+    table.right = &[2, 3];
+    table.row(["calls", "window", "used", "left", "next free", "all free"]);
     for state in states {
         let calls = state.scope.destination.to_string();
         if state.windows.is_empty() {
-            table.add_row([calls.as_str(), "no bound"]);
+            table.row([calls.as_str(), "no limit", "", "", "", ""]);
         }
         for usage in &state.windows {
-            table.add_row([
+            table.row([
                 calls.clone(),
                 window_name(usage.window.period),
                 format!(
@@ -313,16 +311,7 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
             ]);
         }
     }
-    for column in 2..4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| format!(" {}\n", line.trim_end()))
-        .collect();
-    lines.concat()
+    table.render(width.into(), "  ")
 }
 
 #[cfg(test)]
@@ -421,7 +410,7 @@ mod tests {
           calls   window           used  left  next free     all free
           cancel  minute        100/100     0  14:00:12 UTC  14:00:55 UTC
           cancel  hour      1,204/1,500   296  now           14:58:20 UTC
-          list    no bound
+          list    no limit
           cancel: the service named a limit of 45/1m
           cancel: 95/1m, spread evenly: bursts were refused
           cancel: paused by the service until 2026-11-24 03:14 UTC

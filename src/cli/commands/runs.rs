@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use console::measure_text_width;
 use jiff::tz::TimeZone;
 
 use crate::cli::args::TableFormat;
 use crate::cli::failure::Failure;
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::table::Table;
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Number, local_zone, visible};
 use crate::model::Outcome;
@@ -55,26 +55,23 @@ fn table(runs: &[PastRun], zone: &TimeZone, width: u16) -> Result<String, Failur
     let lines = runs.iter().map(|run| Line::of(run, zone));
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header([
-            "run",
-            "started",
-            "state",
-            "rows",
-            "cancelled",
-            "left",
-            "need work",
-            "input",
-        ]);
+    table.row([
+        "run",
+        "started",
+        "state",
+        "rows",
+        "cancelled",
+        "left",
+        "need work",
+        "input",
+    ]);
     for line in &lines {
-        table.add_row(line.cells());
+        table.row(line.cells());
     }
-    let whole = table.trim_fmt();
+    let whole = table.render(usize::MAX, "");
     let fits = |line: &str| measure_text_width(line) <= usize::from(width);
     if whole.lines().all(fits) {
-        return Ok(format!("{whole}\n"));
+        return Ok(whole);
     }
     // Cells that are cut to fit can be read by nobody: what is too wide for a table stands below its id.
     Ok(lines.iter().map(Line::paragraph).collect())
