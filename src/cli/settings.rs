@@ -143,6 +143,19 @@ struct Parsed {
 }
 
 impl Parsed {
+    fn new(
+        words: &[OsString],
+        typed: &ArgMatches,
+        layers: Layers<'_>,
+    ) -> Result<Self, SettingsError> {
+        let (matches, origins) = parse(Cli::command(), words, typed, layers)?;
+        Ok(Self {
+            cli: Cli::from_arg_matches(&matches)?,
+            matches,
+            origins,
+        })
+    }
+
     fn connection(&self, layers: Layers<'_>) -> Result<ConnectionSettings, SettingsError> {
         let typed = ConnectionArgs::from_arg_matches(leaf(&self.matches).1);
         let typed = typed.map_err(|_| SettingsError::NoToken)?;
@@ -168,11 +181,11 @@ fn is_typed(matches: &ArgMatches, id: &Id) -> bool {
 
 /// Parses a command line with the lower layers as defaults. `typed` is the same line without them.
 fn parse(
+    root: clap::Command,
     words: &[OsString],
     typed: &ArgMatches,
     layers: Layers<'_>,
-) -> Result<Parsed, SettingsError> {
-    let root = Cli::command();
+) -> Result<(ArgMatches, BTreeMap<String, Origin>), SettingsError> {
     let (path, typed) = leaf(typed);
     let command = path.iter().fold(&root, |command, name| {
         command.find_subcommand(name).unwrap_or(command)
@@ -222,13 +235,7 @@ fn parse(
     }
     let path: Vec<_> = path.into_iter().map(str::to_owned).collect();
     let command = with_defaults(root, &path, &defaults);
-    let matches = command.try_get_matches_from(words)?;
-    let cli = Cli::from_arg_matches(&matches)?;
-    Ok(Parsed {
-        cli,
-        matches,
-        origins,
-    })
+    Ok((command.try_get_matches_from(words)?, origins))
 }
 
 fn with_defaults(
@@ -488,7 +495,6 @@ impl CommonArgs {
 
 /// Everything that a command's settings are made from.
 struct Resolver<'a> {
-    words: &'a [OsString],
     typed: &'a ArgMatches,
     layers: Layers<'a>,
     profiles: &'a [String],
@@ -554,9 +560,8 @@ impl Settings {
             identity: &identity,
         };
         let resolve = || {
-            let parsed = parse(&words, &typed, layers)?;
+            let parsed = Parsed::new(&words, &typed, layers)?;
             let resolver = Resolver {
-                words: &words,
                 typed: &typed,
                 layers,
                 profiles: &profiles,
@@ -800,7 +805,25 @@ impl Resolver<'_> {
             profile: Some(profile),
             ..self.layers
         };
-        parse(self.words, self.typed, layers)?.connection(layers)
+        // Hundreds of profiles are read, so not with the flags of every command.
+        let command = ConnectionArgs::augment_args(clap::Command::new("")).no_binary_name(true);
+        let typed = leaf(self.typed).1;
+        let mut words = Vec::new();
+        for flag in command.get_arguments() {
+            if !is_typed(typed, flag.get_id()) {
+                continue;
+            }
+            for value in typed.get_raw(flag.get_id().as_str()).into_iter().flatten() {
+                let mut word =
+                    OsString::from(format!("--{}=", flag.get_long().unwrap_or_default()));
+                word.push(value);
+                words.push(word);
+            }
+        }
+        let typed = command.clone().try_get_matches_from(&words)?;
+        let (matches, origins) = parse(command, &words, &typed, layers)?;
+        let args = ConnectionArgs::from_arg_matches(&matches)?;
+        ConnectionSettings::resolve(&args, &origins, layers)
     }
 
     fn run(&self, args: RunArgs, state_dir: PathBuf) -> Result<Box<RunSettings>, SettingsError> {
@@ -884,12 +907,11 @@ impl Resolver<'_> {
         let mut words: Vec<OsString> = ["mde-cancel", "run", "-"].map(OsString::from).into();
         words.extend(ForwardedFlags::settings(self.typed));
         let typed = Cli::command().try_get_matches_from(&words)?;
-        let parsed = parse(&words, &typed, self.layers)?;
+        let parsed = Parsed::new(&words, &typed, self.layers)?;
         let Command::Run(run) = parsed.cli.command.clone() else {
             return Ok(Vec::new());
         };
         let resolver = Resolver {
-            words: &words,
             typed: &typed,
             parsed: &parsed,
             ..*self

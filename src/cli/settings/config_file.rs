@@ -52,7 +52,7 @@ type Values = BTreeMap<String, OsString>;
 pub struct ConfigFile {
     path: PathBuf,
     top: Values,
-    profiles: Vec<(String, Values)>,
+    profiles: BTreeMap<String, Values>,
 }
 
 /// What is wrong with a config file. It repeats no value of one.
@@ -122,17 +122,18 @@ impl ConfigFile {
         };
         let folder = path.parent().unwrap_or(Path::new(""));
         let root = Cli::command();
-        let mut profiles = Vec::new();
+        let flags = flags_by_name(&root);
+        let mut profiles = BTreeMap::new();
         for (name, table) in tables {
             let Value::Table(table) = table else {
                 return Err(not_a_table(&format!("{PROFILES}.{name}")));
             };
-            profiles.push((name, values(&table, &root, folder)?));
+            profiles.insert(name, values(&table, &flags, folder)?);
         }
         check_names(&profiles)?;
         Ok(Self {
             path: path.to_owned(),
-            top: values(&top, &root, folder)?,
+            top: values(&top, &flags, folder)?,
             profiles,
         })
     }
@@ -142,19 +143,11 @@ impl ConfigFile {
     }
 
     pub fn profiles(&self) -> Vec<String> {
-        let names = self.profiles.iter();
-        names.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn profile(&self, name: &str) -> Option<&Values> {
-        let mut profiles = self.profiles.iter();
-        profiles
-            .find(|(known, _)| known == name)
-            .map(|(_, values)| values)
+        self.profiles.keys().cloned().collect()
     }
 
     pub fn check_profile(&self, name: &str) -> Result<(), ConfigFault> {
-        match self.profile(name) {
+        match self.profiles.get(name) {
             Some(_) => Ok(()),
             None => Err(ConfigFault::no_profile(
                 Some(&self.path),
@@ -168,7 +161,7 @@ impl ConfigFile {
     pub(super) fn get(&self, key: &str, profile: Option<&str>) -> Option<(OsString, Origin)> {
         let path = self.path.display();
         let in_profile = profile.and_then(|name| {
-            let value = self.profile(name)?.get(key)?;
+            let value = self.profiles.get(name)?.get(key)?;
             let place = format!("{key} of profile {name} in {path}");
             Some((value.clone(), Origin::Config(place, true)))
         });
@@ -216,18 +209,22 @@ fn read(path: &Path) -> Result<String, ConfigFault> {
 
 /// Refuses profiles that a word could mix up: by case alone, or because one has the name of another's tenant. A row goes
 /// to the tenant that its word means, so there must be one.
-fn check_names(profiles: &[(String, Values)]) -> Result<(), ConfigFault> {
+fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), ConfigFault> {
     let word = |name: &str| name.trim().to_lowercase();
     let tenant = |values: &Values| Some(word(&values.get("tenant-id")?.to_string_lossy()));
-    for (position, (name, _)) in profiles.iter().enumerate() {
-        if word(name) == ALL_PROFILES {
+    let words: Vec<_> = profiles
+        .iter()
+        .map(|(name, values)| (name, word(name), tenant(values)))
+        .collect();
+    for (position, (name, word, _)) in words.iter().enumerate() {
+        if word == ALL_PROFILES {
             let fault =
                 ConfigFault::new("no profile can be called `all`, which means every profile");
             return Err(fault.hint("rename it"));
         }
-        for (other_position, (other, values)) in profiles.iter().enumerate() {
-            let is_same_name = other_position < position && word(other) == word(name);
-            let is_tenant = other_position != position && tenant(values) == Some(word(name));
+        for (other_position, (other, other_word, tenant)) in words.iter().enumerate() {
+            let is_same_name = other_position < position && other_word == word;
+            let is_tenant = other_position != position && tenant.as_ref() == Some(word);
             if is_same_name || is_tenant {
                 let fault = format!("the name of profile {name} could mean profile {other}, too");
                 return Err(ConfigFault::new(fault).hint("rename one of them"));
@@ -243,19 +240,31 @@ fn flags(command: &Command) -> Vec<&Arg> {
     command.get_arguments().chain(inner).collect()
 }
 
-fn values(table: &Table, root: &Command, folder: &Path) -> Result<Values, ConfigFault> {
-    let flags = flags(root);
-    let is_key = |flag: &&Arg| {
-        variable_of(flag).is_some() && !["config", "profile"].map(Some).contains(&flag.get_long())
-    };
-    let keys = || flags.iter().copied().filter(is_key);
+/// Every flag, and whether the file may set it.
+type Flags<'a> = BTreeMap<&'a str, (&'a Arg, bool)>;
+
+fn flags_by_name(root: &Command) -> Flags<'_> {
+    let mut known = Flags::new();
+    for flag in flags(root) {
+        let Some(name) = flag.get_long() else {
+            continue;
+        };
+        let is_key = variable_of(flag).is_some() && !["config", "profile"].contains(&name);
+        // Of flags of one name, one may be typed only.
+        if is_key || !known.contains_key(name) {
+            known.insert(name, (flag, is_key));
+        }
+    }
+    known
+}
+
+fn values(table: &Table, flags: &Flags<'_>, folder: &Path) -> Result<Values, ConfigFault> {
     let mut values = Values::new();
     for (key, value) in table {
-        let found = keys().find(|flag| flag.get_long() == Some(key));
-        let value = match found {
-            Some(flag) => written(flag, value, folder),
+        let value = match flags.get(key.as_str()) {
+            Some((flag, true)) => written(flag, value, folder),
             None if SECRET_KEYS.contains(&key.as_str()) => variable_name(value),
-            None => return Err(unknown_key(key, &flags, keys().filter_map(Arg::get_long))),
+            _ => return Err(unknown_key(key, flags)),
         };
         let value =
             value.ok_or_else(|| ConfigFault::new(format!("`{key}` has no usable value")))?;
@@ -270,18 +279,20 @@ fn values(table: &Table, root: &Command, folder: &Path) -> Result<Values, Config
     Ok(values)
 }
 
-fn unknown_key<'a>(key: &str, flags: &[&Arg], keys: impl Iterator<Item = &'a str>) -> ConfigFault {
+fn unknown_key(key: &str, flags: &Flags<'_>) -> ConfigFault {
     if SECRETS.contains(&key) {
         return ConfigFault::new(format!("`{key}`: a secret can't be written here")).hint(format!(
             "name a file that only you can read with {key}-file, or a variable with {key}-env"
         ));
     }
-    if flags.iter().any(|flag| flag.get_long() == Some(key)) {
+    if flags.contains_key(key) {
         return ConfigFault::new(format!("`{key}` can't be set in a file"))
             .hint(format!("type --{key} where you want it"));
     }
     let plain = key.to_ascii_lowercase().replace('_', "-");
+    let keys = flags.iter().filter(|(_, (_, is_key))| *is_key);
     let nearest = keys
+        .map(|(key, _)| *key)
         .chain(SECRET_KEYS)
         .map(|key| (strsim::damerau_levenshtein(&plain, key), key))
         .min()
