@@ -92,7 +92,7 @@ fn read(reader: &Reader, run: &RunRecord) -> Result<(), StoreError> {
     reader.excluded_rows(run, 10)?;
     reader.known_ids(key, |_, _, _| {})?;
     if let Some(span) = reader.sending_span(key)? {
-        reader.sendings(key, span, |_| {})?;
+        reader.sendings(key, span.0, span.1, |_| {})?;
     }
     Ok(())
 }

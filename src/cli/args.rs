@@ -32,7 +32,7 @@ pub trait EnvOrConfig {
 }
 
 impl EnvOrConfig for Arg {
-    /// Notes the variable in the long help, where [`variable_of`] finds it.
+    /// Notes the variable in the long help, where `variable_of` finds it.
     fn env_or_config(self, variable: &'static str) -> Self {
         let help = self.get_long_help().or(self.get_help());
         let help = help.map(ToString::to_string).unwrap_or_default();
