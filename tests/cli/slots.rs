@@ -37,9 +37,15 @@ struct Spent {
 /// Returns the address of such a peer.
 fn listen(peer: Peer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let mut address = listener.local_addr().unwrap();
     match peer {
-        Peer::Absent => drop(listener),
+        Peer::Absent => {
+            // Bound, so that nobody else gets the port, but not listening.
+            let silent = tokio::net::TcpSocket::new_v4().unwrap();
+            silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            address = silent.local_addr().unwrap();
+            std::mem::forget(silent);
+        }
         Peer::Closes | Peer::NoTls => {
             std::thread::spawn(move || {
                 for stream in listener.incoming() {

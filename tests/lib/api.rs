@@ -402,9 +402,10 @@ async fn a_server_that_never_answers_times_out() {
 
 #[tokio::test]
 async fn what_never_left_is_told_for_certain() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let refused = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else gets the port, but not listening.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refused = format!("http://{}/", silent.local_addr().unwrap());
     let server = Server::saying(answer("200 OK", "", ""));
     let no_tls = server.base.replace("http:", "https:");
     // A TLS greeting holds no end of a head, so the server must be one that answers at once.
