@@ -466,8 +466,10 @@ fn answer(effect: &Effect) -> Option<Event> {
             lane,
             expires_at: None,
         }),
-        Effect::Load { .. } | Effect::Read { .. } => panic!("nothing is in doubt here"),
-        Effect::Write { .. } | Effect::Tell { .. } => None,
+        Effect::Load { .. } | Effect::Read { .. } | Effect::ReadPage { .. } => {
+            panic!("nothing is in doubt here")
+        }
+        Effect::Write { .. } | Effect::Tell { .. } | Effect::Respond { .. } => None,
     }
 }
 

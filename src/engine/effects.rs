@@ -167,6 +167,25 @@ pub(super) fn run_effect(
                 }))
             })
         }
+        Effect::ReadPage {
+            lane,
+            call_token,
+            query,
+        } => {
+            let (handles, store) = (handles(lane), store.clone());
+            Box::pin(async move {
+                store.check()?;
+                let reply = match handles {
+                    Some(handles) => handles.reads.page(&query).await,
+                    None => never_left(),
+                };
+                Ok(EffectOutput::Event(Event::Read {
+                    lane,
+                    call_token,
+                    reply,
+                }))
+            })
+        }
         Effect::Token { lane, refresh } => {
             let way = way(lane).cloned();
             Box::pin(async move {
@@ -184,6 +203,7 @@ pub(super) fn run_effect(
                 Ok(EffectOutput::Event(event))
             })
         }
+        Effect::Respond { .. } => Box::pin(async { Ok(EffectOutput::Event(Event::Tick)) }),
         Effect::Tell { lane, event } => {
             Box::pin(async move { Ok(EffectOutput::Written(lane, vec![event])) })
         }

@@ -173,8 +173,10 @@ impl Play {
                     reply,
                 });
             }
-            Effect::Load { .. } | Effect::Read { .. } => panic!("nothing is to be read"),
-            Effect::Write { .. } | Effect::Tell { .. } => {}
+            Effect::Load { .. } | Effect::Read { .. } | Effect::ReadPage { .. } => {
+                panic!("nothing is to be read")
+            }
+            Effect::Write { .. } | Effect::Tell { .. } | Effect::Respond { .. } => {}
         }
     }
 

@@ -350,7 +350,7 @@ impl Lane {
         };
         let verdict = judge_throttle(now, &believed, own, &self.settings.retry);
         let wait = verdict.until.since(now.uptime);
-        if wait > self.settings.give_up_after {
+        if self.is_armed && wait > self.settings.give_up_after {
             let until = now.wall_at(verdict.until);
             self.stop(StopReason::GaveUp(format!(
                 "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"

@@ -21,18 +21,24 @@ impl Lane {
             return self.drain(now, out);
         }
         self.load_more(out);
-        if self.rows.is_empty() {
+        if self.rows.is_empty() && self.pages.request.is_none() {
             return;
         }
         if !self.has_token(now, out) {
             return;
         }
         self.look_at_types();
-        self.watch_reads(now);
+        if self.is_armed {
+            self.watch_reads(now);
+        } else {
+            self.pump_page(now, out);
+        }
         if let (Some(first), false) = (self.first_call, self.answered) {
             self.wake_at(first.after(self.settings.reach_timeout));
         }
-        self.pump_sends(now, out);
+        if self.is_armed {
+            self.pump_sends(now, out);
+        }
         // After the cancels, for their turn may show that a row is to be looked at instead, and nothing else would wake us
         // for it.
         self.pump_rereads(now, out);
@@ -267,7 +273,7 @@ impl Lane {
                 self.gate(flight.destination).unasked();
                 match flight.kind {
                     CallKind::Cancel(row) => self.defer_in_progress(row, run),
-                    CallKind::Reread(_) => self.put_back(now, flight),
+                    CallKind::Reread(_) | CallKind::Page => self.put_back(now, flight),
                 }
             }
             Taken::Go(call) => {
@@ -279,6 +285,7 @@ impl Lane {
                         rows.is_empty()
                     }
                     CallKind::Cancel(row) => self.is_type_in_question(*row),
+                    CallKind::Page => false,
                 };
                 let blocked = is_moot || self.stop.is_some() || !self.is_token_usable(now.uptime);
                 let gate = self.gate(flight.destination);
@@ -347,6 +354,14 @@ impl Lane {
                     ids,
                 });
             }
+            CallKind::Page => {
+                self.tally.reads += 1;
+                out.extend((self.page_query()).map(|query| Effect::ReadPage {
+                    lane,
+                    call_token,
+                    query,
+                }));
+            }
         }
         self.calls.insert(call_token, flight);
     }
@@ -358,6 +373,7 @@ impl Lane {
         match flight.kind {
             CallKind::Cancel(row) => self.queue.push_head(row),
             CallKind::Reread(rows) => self.reread_soon(now, rows),
+            CallKind::Page => self.set_page_under_way(false),
         }
     }
 
@@ -435,7 +451,12 @@ impl Lane {
             .into_iter()
             .filter(|(_, flight)| flight.call.is_some());
         let left: Vec<_> = left.map(|(&call_token, _)| call_token).collect();
-        let ends = since.after(READS_DRAIN);
+        // Somebody waits at a plan, and nothing was sent.
+        let ends = if self.is_armed {
+            since.after(READS_DRAIN)
+        } else {
+            since
+        };
         if now.uptime < ends {
             return self.wake_at(ends);
         }

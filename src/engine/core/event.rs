@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::api::ListQuery;
 use crate::model::{
-    ActionId, CancelReply, Destination, LaneId, Outcome, ReadReply, RowNumber, Uptime,
+    ActionId, CancelReply, Destination, LaneId, Outcome, ReadPage, ReadReply, RowNumber, Uptime,
 };
 use crate::quota::{KeptPace, Window};
 use crate::store::{LoadFrom, QueuedRow, Record, Take, Taken};
@@ -72,6 +73,11 @@ pub enum Event {
         call_token: CallToken,
         reply: ReadReply,
     },
+    /// Somebody wants a page of the tenant's actions from a lane without rows; one at a time.
+    Request {
+        lane: LaneId,
+        query: ListQuery,
+    },
     Stop(StopReason),
     Tick,
 }
@@ -106,6 +112,17 @@ pub enum Effect {
         /// Where the slot was taken: the address of one record, or the list.
         destination: Destination,
         ids: Vec<ActionId>,
+    },
+    /// Read a page of the tenant's actions.
+    ReadPage {
+        lane: LaneId,
+        call_token: CallToken,
+        query: ListQuery,
+    },
+    /// Give a page to whoever requested it, or say why the service refused to.
+    Respond {
+        lane: LaneId,
+        page: Result<ReadPage, String>,
     },
     /// Journal records as one transaction, and tell the observers once it is committed.
     Write {

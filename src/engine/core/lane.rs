@@ -10,6 +10,7 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
+use crate::engine::rules::Precheck;
 use crate::model::{ActionType, Destination, LaneId, Moment, Outcome, RowNumber, RunId, Uptime};
 use crate::retry::RereadReason;
 use crate::store::{CallId, LoadFrom, Phase, QueuedRow, Record};
@@ -17,6 +18,7 @@ use crate::store::{CallId, LoadFrom, Phase, QueuedRow, Record};
 use super::denied_types::TypeRecord;
 use super::event::{CallToken, Effect, RunEvent, StopReason, Waiting};
 use super::gate::{Gate, GateWait, WaitCause};
+use super::page_request::PageReads;
 use super::reasons;
 use super::row::Row;
 use super::run::Share;
@@ -43,6 +45,8 @@ pub(super) enum CallKind {
     Cancel(RowNumber),
     /// To look at these rows' records.
     Reread(Vec<RowNumber>),
+    /// To read the page that is wanted.
+    Page,
 }
 
 /// A call from the question to the ledger until its answer is judged.
@@ -88,6 +92,8 @@ pub(super) enum Loading {
 pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) settings: Arc<CoreSettings>,
+    /// Whether cancels may be sent. Else states are read for a plan, and what would be sent is left in the journal.
+    pub(super) is_armed: bool,
     pub(super) rng: SmallRng,
     pub(super) cancel: Gate,
     pub(super) get: Gate,
@@ -106,6 +112,7 @@ pub(super) struct Lane {
     /// Since when reads that left have brought no proper answer.
     pub(super) reads_since: Option<Uptime>,
     pub(super) reads_are_slow: bool,
+    pub(super) pages: PageReads,
     pub(super) calls: HashMap<CallToken, InFlight>,
     next_ticket: u64,
     pub(super) token: TokenState,
@@ -178,6 +185,7 @@ impl Lane {
         Self {
             id,
             settings,
+            is_armed: true,
             rng,
             cancel: Gate::new(lane.cancel),
             get: Gate::new(lane.get),
@@ -191,6 +199,7 @@ impl Lane {
             has_read_a_batch: false,
             reads_since: None,
             reads_are_slow: false,
+            pages: PageReads::default(),
             calls: HashMap::new(),
             next_ticket: 0,
             token: TokenState::Absent,
@@ -241,7 +250,10 @@ impl Lane {
         count: u64,
         settled: &BTreeMap<Outcome, u64>,
     ) {
-        self.appended = self.appended.max(last);
+        // A plan without states has nothing to load.
+        if self.is_armed || self.settings.rules.precheck == Precheck::ReadFirst {
+            self.appended = self.appended.max(last);
+        }
         self.tally.rows += count;
         for (&outcome, &count) in settled {
             self.tally.settle_many(outcome, count);
@@ -276,6 +288,7 @@ impl Lane {
                         self.take_in(now, row);
                     }
                 }
+                self.see_open(now);
             }
             None => {}
         }
@@ -310,6 +323,9 @@ impl Lane {
             .verify_for
             .map(|verify_for| (now.uptime.after(verify_for), 0));
         self.rows.insert(number, row);
+        if !self.is_armed {
+            return self.take_into_plan(now, number);
+        }
         if let Some(run) = in_progress {
             self.defer_in_progress(number, run);
             return false;
@@ -323,6 +339,26 @@ impl Lane {
             self.admit(now, number);
         }
         true
+    }
+
+    /// Takes a row into a plan if its state is wanted. What was sent before is the run's to look at.
+    fn take_into_plan(&mut self, now: Moment, number: RowNumber) -> bool {
+        let row = self.rows.get(&number);
+        let is_unsent = row.is_some_and(|row| row.attempts == 0 && row.reread.is_none());
+        if is_unsent && self.needs_reading(now, number) {
+            self.admit(now, number);
+            true
+        } else {
+            self.leave_to_run(number);
+            false
+        }
+    }
+
+    /// Leaves a row of a plan in the journal, for the run to send or to read again.
+    pub(super) fn leave_to_run(&mut self, number: RowNumber) {
+        self.rows.remove(&number);
+        self.unread.remove(&number);
+        self.moved();
     }
 
     /// Leaves a row for later on whose action another run is working.
@@ -388,7 +424,9 @@ impl Lane {
 
     /// Returns whether the journal has more rows and there is room for them.
     pub(super) fn may_load_more(&self) -> bool {
-        self.rows.len() < MOST_ROWS && self.loaded < self.appended
+        // A plan reads states once its input is whole, so that it reads as few pages as it can.
+        let is_time = self.is_armed || self.input_ended;
+        is_time && self.rows.len() < MOST_ROWS && self.loaded < self.appended
     }
 
     /// Returns whether rows are on their way from the journal.
@@ -451,12 +489,13 @@ impl Lane {
     pub(super) fn flush(&mut self, out: &mut Vec<Effect>) {
         let records = std::mem::take(&mut self.records);
         let tell = std::mem::take(&mut self.tell);
+        let lane = self.id;
+        out.extend((self.pages.response.take()).map(|page| Effect::Respond { lane, page }));
         if records.is_empty() {
-            let lane = self.id;
             out.extend(tell.into_iter().map(|event| Effect::Tell { lane, event }));
         } else {
             out.push(Effect::Write {
-                lane: self.id,
+                lane,
                 records,
                 tell,
             });
@@ -498,12 +537,14 @@ impl Lane {
                     | WaitCause::ReadCooldown
             )
         );
-        if self.rows.is_empty() || (skipped && self.calls.is_empty()) {
+        let is_idle = self.rows.is_empty() && self.pages.request.is_none();
+        if is_idle || (skipped && self.calls.is_empty()) {
             return;
         }
         self.stuck += passed;
         if self.stuck >= self.settings.give_up_after {
             let last = self.rows.values().map(|row| row.last_words.as_str());
+            let last = last.chain([self.last_fault.as_str()]);
             let last = last
                 .filter(|words| !words.is_empty())
                 .max()

@@ -13,6 +13,7 @@ mod dispatch;
 mod event;
 mod gate;
 mod lane;
+mod page_request;
 mod precheck;
 pub(in crate::engine) mod reasons;
 mod reread;

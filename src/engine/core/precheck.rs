@@ -74,7 +74,7 @@ impl Lane {
     }
 
     /// Returns whether a row's state is unknown or too old, and reading it is wanted.
-    fn needs_reading(&self, now: Moment, number: RowNumber) -> bool {
+    pub(super) fn needs_reading(&self, now: Moment, number: RowNumber) -> bool {
         let Some(row) = self.rows.get(&number) else {
             return false;
         };
@@ -128,7 +128,8 @@ impl Lane {
 
     /// Reads the records that are wanted next.
     pub(super) fn pump_prechecks(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        while !self.unread.is_empty() && !self.waits_for_missing() {
+        let waits_for_page = self.pages.request.is_some();
+        while !self.unread.is_empty() && !self.waits_for_missing() && !waits_for_page {
             let ready = self.queue.fresh_len() + self.being_read();
             if ready >= AHEAD && !self.reads_are_slow {
                 return;
@@ -185,7 +186,7 @@ impl Lane {
     fn being_read(&self) -> usize {
         let looks = self.calls.values().map(|flight| match &flight.kind {
             CallKind::Reread(rows) => rows.len(),
-            CallKind::Cancel(_) => 0,
+            CallKind::Cancel(_) | CallKind::Page => 0,
         });
         looks.sum()
     }
@@ -221,7 +222,8 @@ impl Lane {
         self.note_state(now, number);
         match held {
             Some(reason) => self.settle(now, number, Outcome::Skipped, reason),
-            None => self.queue.push_fresh(number),
+            None if self.is_armed => self.queue.push_fresh(number),
+            None => self.leave_to_run(number),
         }
     }
 
@@ -292,6 +294,9 @@ impl Lane {
 
     /// A row's record could be read neither alone nor with others, though others' could.
     pub(super) fn unread_for_good(&mut self, now: Moment, number: RowNumber) {
+        if !self.is_armed {
+            return self.leave_to_run(number);
+        }
         let rules = &self.settings.rules;
         let Some(row) = self.rows.get_mut(&number) else {
             return;

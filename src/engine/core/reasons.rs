@@ -2,6 +2,10 @@
 
 use crate::model::{ActionType, MachineAction, Number, Reply, ReplyKind, RunId, Throttle};
 
+/// Why a plan leaves a row to the run whose id the service doesn't know: lists lag, so one look proves nothing.
+pub(in crate::engine) const MISSING_ONCE: &str =
+    "the service does not know it; a run looks once more before it says so";
+
 /// Returns one word for a kind of reply: the journal's and the metrics' class.
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
     match kind {

@@ -41,15 +41,19 @@ impl Lane {
                 .any(|other| other.call.is_some())
                 .then_some(now.uptime);
         }
-        let CallKind::Reread(rows) = &mut flight.kind else {
-            return;
+        let (rows, is_page) = match &mut flight.kind {
+            CallKind::Reread(rows) => (std::mem::take(rows), false),
+            CallKind::Page => (Vec::new(), true),
+            CallKind::Cancel(_) => return,
         };
-        let rows = std::mem::take(rows);
         if let ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) = reply.kind {
             self.tally.reads = self.tally.reads.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
             self.gate(flight.destination).slot_returned();
             self.reread_soon(now, rows);
+            if is_page {
+                self.page_read(now, &flight, reply, is_current);
+            }
             return;
         }
         self.records.push(Record::Replied {
@@ -58,6 +62,9 @@ impl Lane {
             ended: self.end_of(now, &reply.kind),
             row: None,
         });
+        if is_page {
+            return self.page_read(now, &flight, reply, is_current);
+        }
         let what = reasons::of_reply(&reply);
         match reply.kind {
             ReplyKind::Answer(page) => {
@@ -132,7 +139,7 @@ impl Lane {
             .into_iter()
             .map(|record| (record.id, record))
             .collect();
-        let mut again = Vec::new();
+        let (mut again, is_armed) = (Vec::new(), self.is_armed);
         for number in rows {
             let Some(row) = self.rows.get_mut(&number) else {
                 continue;
@@ -149,11 +156,12 @@ impl Lane {
             }
             match absence {
                 Absence::Proven => self.missing(now, number),
-                Absence::Unclear => {
+                Absence::Unclear if is_armed => {
                     row.missed = row.missed.max(Missed::Unclear);
                     self.reread_later(now, number);
                 }
-                Absence::Cut | Absence::Unrelated => again.push(number),
+                // A plan doesn't wait, but asks for these alone.
+                Absence::Unclear | Absence::Cut | Absence::Unrelated => again.push(number),
             }
         }
         self.reread_soon(now, again);
@@ -167,7 +175,7 @@ impl Lane {
     }
 
     /// A row's record was read.
-    fn resolve_record(&mut self, now: Moment, number: RowNumber) {
+    pub(super) fn resolve_record(&mut self, now: Moment, number: RowNumber) {
         if self.settle_if_rejected(now, number) {
             return;
         }
@@ -234,7 +242,10 @@ impl Lane {
         let is_first = row.missed != Missed::Proven && row.reread != Some(RereadReason::NotFound);
         row.missed = Missed::Proven;
         let was_seen = row.was_accepted || row.record.is_some();
-        if is_first {
+        if is_first && !self.is_armed {
+            self.defer(number, reasons::MISSING_ONCE.to_owned());
+            self.count_missing();
+        } else if is_first {
             self.reread_later(now, number);
         } else if was_seen && row.attempts == 0 {
             let reason = "the service knew this id a while ago, but two more looks did not find it";

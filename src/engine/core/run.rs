@@ -57,6 +57,15 @@ impl Core {
         self
     }
 
+    /// Lets it send nothing: it reads the states of rows for a plan, or pages for whoever requests them.
+    #[must_use]
+    pub fn disarmed(mut self) -> Self {
+        for lane in &mut self.lanes {
+            lane.is_armed = false;
+        }
+        self
+    }
+
     /// Takes in one event and returns what to do, in order.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -130,6 +139,7 @@ impl Core {
                 call_token,
                 reply,
             } => self.with(lane, |lane| lane.read(now, call_token, reply)),
+            Event::Request { lane, query } => self.with(lane, |lane| lane.request_page(query)),
         }
     }
 
@@ -285,7 +295,8 @@ impl Whose {
             | Event::TokenRefused { lane, .. }
             | Event::Taken { lane, .. }
             | Event::Replied { lane, .. }
-            | Event::Read { lane, .. } => Self::One(*lane),
+            | Event::Read { lane, .. }
+            | Event::Request { lane, .. } => Self::One(*lane),
         }
     }
 

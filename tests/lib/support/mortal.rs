@@ -313,7 +313,7 @@ impl World {
                     })),
                 );
             }
-            Effect::Tell { .. } => {}
+            Effect::ReadPage { .. } | Effect::Respond { .. } | Effect::Tell { .. } => {}
         }
     }
 

@@ -328,7 +328,7 @@ impl Running {
                 };
                 self.later(now + wait, Happening::Event(Box::new(event)));
             }
-            Effect::Tell { .. } => {}
+            Effect::ReadPage { .. } | Effect::Respond { .. } | Effect::Tell { .. } => {}
         }
     }
 

@@ -1,0 +1,179 @@
+//! Pages of the tenant's actions: asked for from outside, or by a plan of many rows before it reads their states.
+//!
+//! They pass the same gate as reads of rows, with the same token, and are tried again by the same rules.
+
+use std::collections::HashMap;
+
+use crate::api::{ListQuery, MAX_TOP};
+use crate::model::{
+    ActionId, Destination, MachineAction, Moment, ReadPage, ReadReply, ReplyKind, RetryAfter,
+    Uptime,
+};
+use crate::retry::{backoff, wait_of};
+use crate::store::Purpose;
+
+use super::event::Effect;
+use super::gate::{GateWait, WaitCause};
+use super::lane::{CallKind, InFlight, Lane, Reading};
+use super::reasons;
+
+/// From this many rows on, a plan begins with one page of what is open in the tenant.
+const MANY_ROWS: u64 = 1_000;
+
+/// What is open in a tenant.
+const OPEN: &str = "status eq 'Pending' or status eq 'InProgress'";
+
+/// A page that is wanted.
+#[derive(Debug)]
+pub(super) struct PageRequest {
+    query: ListQuery,
+    faults: u32,
+    /// When it's asked for (again).
+    due: Uptime,
+    is_under_way: bool,
+}
+
+/// What a lane that sends nothing reads besides the records of rows.
+#[derive(Debug, Default)]
+pub(super) struct PageReads {
+    /// At most one at a time.
+    pub(super) request: Option<PageRequest>,
+    /// The page, or why the service refused to give it, for whoever asked from outside.
+    pub(super) response: Option<Result<ReadPage, String>>,
+    /// What is open in the tenant, once a plan of many rows has asked.
+    open: Option<HashMap<ActionId, MachineAction>>,
+}
+
+impl Lane {
+    pub(super) fn request_page(&mut self, query: ListQuery) {
+        self.pages.request = Some(PageRequest {
+            query,
+            faults: 0,
+            due: Uptime::MIN,
+            is_under_way: false,
+        });
+    }
+
+    pub(super) fn pump_page(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let left = self.tally.rows - self.tally.settled();
+        if left >= MANY_ROWS && self.pages.open.is_none() && self.pages.request.is_none() {
+            self.request_page(ListQuery {
+                filter: Some(OPEN.to_owned()),
+                top: MAX_TOP,
+                skip: 0,
+            });
+        }
+        let Some(request) = &self.pages.request else {
+            return;
+        };
+        if request.is_under_way {
+            return;
+        }
+        if request.due > now.uptime {
+            let until = Some(request.due);
+            let cause = WaitCause::Retry;
+            return self.note_wait(GateWait { until, cause });
+        }
+        if !self.share.has_room() {
+            return;
+        }
+        let generation = match self.list.ask(now.uptime) {
+            Ok(generation) => generation,
+            Err(wait) => return self.note_read_wait(wait),
+        };
+        self.set_page_under_way(true);
+        let flight = self.flight(Destination::List, CallKind::Page, generation);
+        self.ask_ledger(now, flight, Purpose::Read, out);
+    }
+
+    pub(super) fn set_page_under_way(&mut self, is_under_way: bool) {
+        if let Some(request) = &mut self.pages.request {
+            request.is_under_way = is_under_way;
+        }
+    }
+
+    pub(super) fn page_query(&self) -> Option<ListQuery> {
+        let request = self.pages.request.as_ref();
+        request.map(|request| request.query.clone())
+    }
+
+    /// A page was answered, or ended without an answer.
+    pub(super) fn page_read(
+        &mut self,
+        now: Moment,
+        flight: &InFlight,
+        reply: ReadReply,
+        is_current: bool,
+    ) {
+        self.set_page_under_way(false);
+        let what = reasons::of_reply(&reply);
+        match reply.kind {
+            ReplyKind::Answer(page) => {
+                self.reading = Reading::Permitted;
+                self.end_page(now, Ok(page));
+            }
+            ReplyKind::NotFound | ReplyKind::Refused => self.end_page(now, Err(what)),
+            ReplyKind::Forbidden => self.stop_for_reading(what),
+            ReplyKind::Throttled(throttle) => {
+                self.throttled(now, flight.destination, throttle, is_current);
+            }
+            ReplyKind::Unauthorized => self.refused_token(flight, &what),
+            ReplyKind::NotApplied(wait) | ReplyKind::ServerFault(wait) => {
+                self.page_failed(now, wait);
+            }
+            _ => self.page_failed(now, None),
+        }
+    }
+
+    fn end_page(&mut self, now: Moment, page: Result<ReadPage, String>) {
+        self.pages.request = None;
+        self.moved();
+        if self.tally.rows == 0 {
+            self.pages.response = Some(page);
+            return;
+        }
+        // A service that refuses this filter is asked by ids alone.
+        let open = page.map(|page| page.records).unwrap_or_default();
+        let open = open.into_iter().map(|record| (record.id, record));
+        self.pages.open = Some(open.collect());
+        self.see_open(now);
+    }
+
+    /// Tries again after a while that leaves time for several tries before the lane gives up.
+    fn page_failed(&mut self, now: Moment, hint: Option<RetryAfter>) {
+        let Some(request) = &mut self.pages.request else {
+            return;
+        };
+        let retry = &self.settings.retry;
+        request.faults = request.faults.saturating_add(1);
+        let own = backoff(retry, request.faults, &mut self.rng);
+        let asked = hint
+            .map(|hint| wait_of(now, hint))
+            .filter(|&wait| wait <= retry.hint_bound)
+            .unwrap_or_default();
+        let wait = own.min(self.settings.give_up_after / 12).max(asked);
+        request.due = now.uptime.after(wait);
+    }
+
+    /// Takes the states of unread rows from what is open in the tenant.
+    pub(super) fn see_open(&mut self, now: Moment) {
+        let Some(open) = &mut self.pages.open else {
+            return;
+        };
+        let mut seen = Vec::new();
+        for number in &self.unread {
+            if let Some(row) = self.rows.get_mut(number)
+                && let Some(record) = open.remove(&row.id)
+            {
+                row.state_at = Some(now.uptime);
+                row.see(Box::new(record));
+                seen.push(*number);
+            }
+        }
+        for number in seen {
+            self.found_any = true;
+            self.unread.remove(&number);
+            self.resolve_record(now, number);
+        }
+    }
+}
