@@ -76,7 +76,7 @@ pub(super) fn start_logging(
     settings: &LogSettings,
     progress: &Progress,
 ) -> Result<(), LoggingError> {
-    let mut writer = progress.writer();
+    let mut writer = progress.clone();
     let stderr = move |line: &str| {
         writer.write_all(line.as_bytes()).ok();
     };

@@ -17,17 +17,9 @@ mod plan_json;
 
 mod summary;
 
-mod progress_view;
-
 mod progress;
 
 mod logging;
-
-mod watch_view;
-
-mod watch;
-
-mod meter;
 
 mod values;
 
@@ -49,8 +41,7 @@ mod entry;
 
 pub use entry::main;
 pub use logging::LogFormat;
-pub use progress::{Progress, ProgressMode, ProgressWriter};
-pub use progress_view::{LaneView, ProgressView, Waiting, WindowView};
+pub use progress::{Progress, ProgressMode};
 pub use summary::{Accepted, NextStep, Summary};
 pub use terminal::{ColorMode, Paint, print, stdout_width};
 pub use text::{ClockTime, Count, Number, Span, local_zone, visible, window_name};

@@ -67,6 +67,7 @@ impl Place {
             .current_dir(self.here())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TERM", "xterm")
             .env("MDE_CANCEL_STATE_DIR", self.here().join("state"))
             .env("MDE_CANCEL_API_URL", &self.live.url)
             .env("MDE_CANCEL_TOKEN", "any-word")
@@ -601,4 +602,14 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
         assert_eq!(done.code, Some(0), "{selection}: {}", done.shown);
         assert_eq!(place.cancels(), 3);
     }
+}
+
+#[test]
+fn bars_are_drawn_while_a_run_goes_on_and_leave_no_trace() {
+    let place = Place::with(3);
+    let done = place.talk("run --sandbox --quota 1/5s ids.csv", &[]);
+    let (before, after) = done.shown.rsplit_once("cancels ").unwrap();
+    assert!(before.contains("SANDBOX ["), "{:?}", done.shown);
+    assert!(after.contains("\u{1b}[2K"), "{:?}", done.shown);
+    assert!(done.stdout.contains("\nrun "), "{}", done.stdout);
 }

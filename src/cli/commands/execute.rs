@@ -9,10 +9,8 @@ use futures::future::try_join_all;
 use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
-use crate::cli::meter::{Both, Meter};
-use crate::cli::progress::Progress;
+use crate::cli::progress::{MetricsObserver, Progress, TeeObserver, TerminalObserver};
 use crate::cli::run_config::RunConfig;
-use crate::cli::watch::Watch;
 use crate::clock::Clock;
 use crate::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, StopReason,
@@ -67,19 +65,24 @@ impl PreparedRun {
         if let Some(after) = self.stop_after {
             stop.stop_at(started.uptime.after(after), Arc::clone(&clock));
         }
-        let mut watch = Watch::new(&self.progress, self.id.to_string(), self.is_sandbox)
-            .with_token_until(token_ends)
-            .with_lanes(Arc::clone(&self.lanes.names));
+        let mut terminal = TerminalObserver::new(
+            self.progress.clone(),
+            self.id.to_string(),
+            self.is_sandbox,
+            token_ends,
+            Arc::clone(&self.lanes.names),
+        );
         let service = self.lanes.service.take();
         let service = service.filter(Service::is_sandbox).map(Arc::new);
         let keeper = service
             .as_ref()
             .map(|service| tokio::spawn(keep(Arc::clone(service), Arc::clone(&clock))));
         let metrics = self.outputs.metrics_file.clone();
-        let mut meter = metrics.map(|path| Meter::start(path, (self.id, self.is_sandbox), started));
-        let mut observer = Both {
-            first: &mut watch,
-            second: meter.as_mut(),
+        let mut metrics =
+            metrics.map(|path| MetricsObserver::start(path, self.id, self.is_sandbox, started));
+        let mut observer = TeeObserver {
+            first: &mut terminal,
+            second: metrics.as_mut(),
         };
         let end = execute(parts, stop.reasons(), &mut observer).await;
         let left_to_do = match &end {
@@ -113,7 +116,7 @@ impl PreparedRun {
                 service.put_away();
             }
         }
-        self.finish(started, end, left_to_do, meter).await
+        self.finish(started, end, left_to_do, metrics).await
     }
 }
 

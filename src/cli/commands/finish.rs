@@ -17,8 +17,8 @@ use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
-use crate::cli::meter::{Ended, Meter};
 use crate::cli::plan_text::{first_of, unmatched_note};
+use crate::cli::progress::{MetricsObserver, RunResult};
 use crate::cli::stop_reason::{describe_stop, fix};
 use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
 use crate::cli::terminal::{Paint, print, stdout_width};
@@ -48,7 +48,7 @@ impl PreparedRun {
         started: Moment,
         end: Result<RunEnd, EngineError>,
         left_to_do: Result<LeftToDo, Failure>,
-        meter: Option<Meter>,
+        metrics: Option<MetricsObserver>,
     ) -> Result<RunExit, Failure> {
         let store = &self.store;
         let now = self.clock.now();
@@ -56,8 +56,13 @@ impl PreparedRun {
             Ok(end) => end,
             Err(error) => {
                 let failure = self.finish_broken(now.wall, error);
-                if let Some(meter) = meter {
-                    meter.break_off(now, failure.exit().code());
+                if let Some(metrics) = metrics {
+                    let result = RunResult {
+                        standing: Standing::Crashed,
+                        exit_code: failure.exit().code(),
+                        counts: None,
+                    };
+                    metrics.finish(now, result);
                 }
                 return Err(failure);
             }
@@ -123,17 +128,17 @@ impl PreparedRun {
             unwritten.push(error.into());
             Vec::new()
         });
-        if let Some(meter) = meter {
-            let ended = Ended {
+        if let Some(metrics) = metrics {
+            let machines = follow_ups.iter().map(|(_, count)| count).sum();
+            let result = RunResult {
                 standing: match run_state {
                     RunState::Finished => Standing::Finished,
                     RunState::Going | RunState::Stopped => Standing::Stopped,
                 },
                 exit_code: exit.code(),
-                outcomes: outcomes.clone(),
-                follow_ups: follow_ups.iter().map(|(_, count)| count).sum(),
+                counts: Some((outcomes.clone(), machines)),
             };
-            meter.finish(now, ended);
+            metrics.finish(now, result);
         }
         let mut summary = self.summary(&end, outcomes, follow_ups, reports);
         summary.elapsed = now.uptime.since(started.uptime);

@@ -1,6 +1,6 @@
-//! The eyes that count: keeps a run's figures in a file for whoever watches many machines.
+//! Keeps a run's figures in a file for Prometheus.
 //!
-//! The file is written by a thread of its own, that has the newest figures handed to it and drops what it cannot take:
+//! The file is written by a thread of its own, which takes the newest figures and drops those that come while it writes:
 //! a slow disk may cost figures, never a cancel. Only the last ones, when nothing is sent any more, are waited for.
 
 use std::collections::BTreeMap;
@@ -9,38 +9,40 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::engine::core::{RunEvent, Tally, WaitCause};
+use crate::engine::core::{RunEvent, WaitCause};
 use crate::engine::{Observer, RunView};
 use crate::model::{LaneId, Moment, Outcome, RunId, Standing, Uptime};
 use crate::quota::Window;
 use crate::report::{Metrics, Waited, write_metrics};
 
+use super::view::total;
+
 /// How often the file is written: node_exporter is mostly asked every 15 s.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Counts a run and keeps a file of it.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(in crate::cli) struct MetricsObserver {
     metrics: Metrics,
-    looked: Option<(Uptime, Option<Waited>)>,
+    /// When the last view came, and what was waited for then.
+    seen: Option<(Uptime, Option<Waited>)>,
     written: Option<Uptime>,
     /// Holds one: older figures are worth nothing once there are newer ones.
     texts: SyncSender<String>,
     thread: JoinHandle<()>,
 }
 
-/// How a run ended, as the journal counts it.
+/// How a run ended.
 #[derive(Clone, Debug)]
-pub(super) struct Ended {
-    pub(super) standing: Standing,
-    pub(super) exit_code: u8,
-    pub(super) outcomes: BTreeMap<Outcome, u64>,
-    pub(super) follow_ups: u64,
+pub(in crate::cli) struct RunResult {
+    pub(in crate::cli) standing: Standing,
+    pub(in crate::cli) exit_code: u8,
+    /// Outcomes and machines with follow-ups as the journal counts them; none where the journal failed.
+    pub(in crate::cli) counts: Option<(BTreeMap<Outcome, u64>, u64)>,
 }
 
-impl Meter {
+impl MetricsObserver {
     /// Begins to count a run that this process takes up `now`.
-    pub(super) fn start(path: PathBuf, (run, sandbox): (RunId, bool), now: Moment) -> Self {
+    pub(in crate::cli) fn start(path: PathBuf, run: RunId, sandbox: bool, now: Moment) -> Self {
         let (texts, receiver) = mpsc::sync_channel(1);
         Self {
             metrics: Metrics {
@@ -61,7 +63,7 @@ impl Meter {
                 quota: Vec::new(),
                 waited: BTreeMap::new(),
             },
-            looked: None,
+            seen: None,
             written: None,
             texts,
             thread: std::thread::spawn(move || write_all(&path, &receiver)),
@@ -69,21 +71,14 @@ impl Meter {
     }
 
     /// Writes the last figures and returns once the file holds them.
-    pub(super) fn finish(mut self, now: Moment, ended: Ended) {
-        self.metrics.outcomes = ended.outcomes;
-        self.metrics.follow_ups = ended.follow_ups;
-        self.close(now, (ended.standing, ended.exit_code));
-    }
-
-    /// Does the same for a run whose journal failed, with what was counted here.
-    pub(super) fn break_off(self, now: Moment, exit_code: u8) {
-        self.close(now, (Standing::Crashed, exit_code));
-    }
-
-    fn close(mut self, now: Moment, (standing, exit_code): (Standing, u8)) {
+    pub(in crate::cli) fn finish(mut self, now: Moment, result: RunResult) {
         self.pass(now, None);
-        self.metrics.standing = standing;
-        self.metrics.exit_code = Some(exit_code);
+        if let Some((outcomes, follow_ups)) = result.counts {
+            self.metrics.outcomes = outcomes;
+            self.metrics.follow_ups = follow_ups;
+        }
+        self.metrics.standing = result.standing;
+        self.metrics.exit_code = Some(result.exit_code);
         self.metrics.ended_at = Some(now.wall);
         self.metrics.written_at = now.wall;
         // Where the thread is gone, it has said why.
@@ -92,16 +87,16 @@ impl Meter {
         self.thread.join().ok();
     }
 
-    /// Lays the time since the last look to what was waited for then.
+    /// Adds the time since the last view to what was waited for then.
     fn pass(&mut self, now: Moment, waits: Option<Waited>) {
-        if let Some((since, Some(cause))) = self.looked {
+        if let Some((since, Some(cause))) = self.seen {
             *self.metrics.waited.entry(cause).or_default() += now.uptime.since(since);
         }
-        self.looked = Some((now.uptime, waits));
+        self.seen = Some((now.uptime, waits));
     }
 }
 
-impl Observer for Meter {
+impl Observer for MetricsObserver {
     fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
         if let RunEvent::Replied { http_status, .. } = event {
             *self.metrics.cancels.entry(*http_status).or_default() += 1;
@@ -109,10 +104,7 @@ impl Observer for Meter {
     }
 
     fn looked(&mut self, view: &RunView) {
-        let mut tally = Tally::default();
-        for lane in &view.lanes {
-            tally.add(&lane.tally);
-        }
+        let tally = total(view);
         // What one lane waits for says something about the run only where no other one sends.
         let causes: Option<Vec<_>> = view.lanes.iter().map(|lane| lane.waiting).collect();
         let cause = causes.and_then(|causes| causes.into_iter().map(|it| it.cause).next());
@@ -177,14 +169,13 @@ fn write_all(path: &Path, texts: &Receiver<String>) {
     }
 }
 
-/// Lets two pairs of eyes see a run.
-pub(super) struct Both<'eyes, A, B> {
-    pub(super) first: &'eyes mut A,
-    /// Who is told then, where there is anybody.
-    pub(super) second: Option<&'eyes mut B>,
+/// Lets two observers see a run.
+pub(in crate::cli) struct TeeObserver<'a, A, B> {
+    pub(in crate::cli) first: &'a mut A,
+    pub(in crate::cli) second: Option<&'a mut B>,
 }
 
-impl<A: Observer, B: Observer> Observer for Both<'_, A, B> {
+impl<A: Observer, B: Observer> Observer for TeeObserver<'_, A, B> {
     fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
         self.first.happened(now, lane, event);
         if let Some(second) = &mut self.second {

@@ -1,0 +1,217 @@
+//! Shows a run on the terminal: events go to the log, figures to the bars.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::cli::stop_reason::describe_stop;
+use crate::engine::core::{RunEvent, StopReason};
+use crate::engine::{LaneNames, Observer, RunView};
+use crate::model::{LaneId, Moment};
+
+use super::Progress;
+use super::view::{LaneStatus, ProgressView};
+
+pub(in crate::cli) struct TerminalObserver {
+    progress: Progress,
+    run: String,
+    is_sandbox: bool,
+    /// When the token ends, where no newer one can be had then; nothing once that was said.
+    token_ends: Option<Timestamp>,
+    lanes: Arc<LaneNames>,
+    statuses: Vec<LaneStatus>,
+    /// Whether it was said that somebody asked to stop.
+    told_stop: bool,
+}
+
+impl TerminalObserver {
+    pub(in crate::cli) fn new(
+        progress: Progress,
+        run: String,
+        is_sandbox: bool,
+        token_ends: Option<Timestamp>,
+        lanes: Arc<LaneNames>,
+    ) -> Self {
+        Self {
+            progress,
+            run,
+            is_sandbox,
+            token_ends,
+            lanes,
+            statuses: Vec::new(),
+            told_stop: false,
+        }
+    }
+
+    /// Notes what an event tells of a lane, and returns what holds now.
+    fn note(&mut self, lane: LaneId, event: &RunEvent) -> LaneStatus {
+        let place = usize::from(lane.0);
+        if self.statuses.len() <= place {
+            self.statuses.resize(place + 1, LaneStatus::default());
+        }
+        self.statuses[place].note(event);
+        self.statuses[place]
+    }
+
+    /// Warns once that the run will outlive a token that can't be renewed.
+    fn check_token(&mut self, view: &RunView) {
+        let finish = view.finish.map(|finish| view.now.wall_at(finish));
+        if let (Some(end), Some(finish)) = (self.token_ends, finish)
+            && finish > end
+        {
+            self.token_ends = None;
+            tracing::warn!(
+                run = self.run.as_str(),
+                "the token expires at {end:.0} and can't be renewed, but the run ends about {finish:.0}: it will stop then, and \
+                 can be resumed with a new token"
+            );
+        }
+    }
+}
+
+impl Observer for TerminalObserver {
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
+        let status = self.note(lane, event);
+        let run = self.run.as_str();
+        let tenant = self.lanes.shown(lane).filter(|_| self.lanes.are_several());
+        match event {
+            RunEvent::Replied {
+                row,
+                id,
+                attempt,
+                http_status,
+                what,
+                correlation_id,
+            } => {
+                let correlation_id = correlation_id.as_deref();
+                tracing::debug!(run, tenant, row = row.0, action = %id, attempt, status = http_status, correlation_id, "{what}");
+            }
+            RunEvent::Settled {
+                row,
+                id,
+                outcome,
+                reason,
+            } => {
+                if outcome.leaves_work() {
+                    tracing::info!(run, tenant, row = row.0, action = %id, %outcome, "{reason}");
+                } else {
+                    tracing::debug!(run, tenant, row = row.0, action = %id, %outcome, "{reason}");
+                }
+            }
+            RunEvent::Throttled {
+                destination,
+                until,
+                unexpected,
+                hint_ignored,
+                limit_ignored,
+            } => {
+                let wait = until.since(now.uptime).as_secs_f64();
+                if *unexpected {
+                    tracing::warn!(
+                        run, tenant, %destination, wait,
+                        "throttled (429) with quota left: another client shares this quota, or its limit is lower"
+                    );
+                } else {
+                    tracing::info!(run, tenant, %destination, wait, "throttled (429)");
+                }
+                if *hint_ignored {
+                    tracing::warn!(run, tenant, "a Retry-After of over 24 hours is ignored");
+                }
+                if *limit_ignored {
+                    tracing::warn!(
+                        run, tenant, %destination,
+                        "the limit named in a 429 is ignored: it is below a tenth of the documented one, or for more than an hour"
+                    );
+                }
+            }
+            RunEvent::Adopted {
+                destination,
+                window,
+            } => {
+                tracing::warn!(run, tenant, %destination, %window, "the service names a lower limit, which is kept from now on");
+            }
+            RunEvent::Paced { destination, pace } => match pace {
+                // The way from there on is told to those who ask for more.
+                Some(pace) if pace.is_first() => {
+                    tracing::warn!(run, tenant, %destination, pace = %pace.as_rate(), "the service refuses bursts within the limit, so calls are spread evenly");
+                }
+                Some(pace) => {
+                    tracing::info!(run, tenant, %destination, pace = %pace.as_rate(), "calls are spread at another rate");
+                }
+                None => {
+                    tracing::info!(run, tenant, %destination, "calls are sent as the limit permits again");
+                }
+            },
+            RunEvent::Down { reads, until, what } => {
+                let kind = kind(*reads);
+                if status.stopping {
+                    tracing::warn!(run, tenant, "{kind} get no proper answer ({what})");
+                } else {
+                    let wait = until.since(now.uptime).as_secs_f64();
+                    tracing::warn!(
+                        run,
+                        tenant,
+                        wait,
+                        "{kind} get no proper answer ({what}); trying one call at a time"
+                    );
+                }
+            }
+            RunEvent::Up { reads } => {
+                tracing::warn!(run, tenant, "{} are answered again", kind(*reads));
+            }
+            RunEvent::ReadingForbidden { what } => {
+                tracing::warn!(
+                    run,
+                    tenant,
+                    "this token may not read actions; grant Machine.Read.All so that unknown results can be looked up ({what})"
+                );
+            }
+            RunEvent::ReadsSlow { go, wait } => {
+                tracing::warn!(
+                    run,
+                    tenant,
+                    rows_that_go = go,
+                    rows_that_wait = wait,
+                    "no answer to reads for 5 s: rows whose type the input gives are sent unchecked, the others wait"
+                );
+            }
+            RunEvent::TypeForbidden { action_type } => {
+                tracing::warn!(
+                    run,
+                    tenant,
+                    "ten cancels of {action_type} were forbidden; no more of that type are sent"
+                );
+            }
+            RunEvent::Stopping(StopReason::Asked(what)) => {
+                if !std::mem::replace(&mut self.told_stop, true) {
+                    tracing::warn!(
+                        run,
+                        "{what}: no new cancels; waiting for calls in flight (again to leave at once)"
+                    );
+                }
+            }
+            RunEvent::Stopping(reason) => {
+                let reason = describe_stop(reason);
+                if tenant.is_some() {
+                    tracing::warn!(
+                        run,
+                        tenant,
+                        "no more rows of this tenant are sent: {reason}"
+                    );
+                } else {
+                    tracing::debug!(run, "stopping: {reason}");
+                }
+            }
+        }
+    }
+
+    fn looked(&mut self, view: &RunView) {
+        self.check_token(view);
+        let shown = ProgressView::of(view, &self.lanes, &self.statuses, self.is_sandbox);
+        self.progress.update(&shown);
+    }
+}
+
+fn kind(reads: bool) -> &'static str {
+    if reads { "reads" } else { "cancels" }
+}

@@ -1,0 +1,360 @@
+//! What progress shows of a run: how far it is, what it waits for, and when it will have ended.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::cli::text::window_name;
+use crate::engine::core::{LaneView, RunEvent, Tally, WaitCause};
+use crate::engine::{LaneNames, RunView};
+use crate::model::{LaneId, Outcome, Uptime};
+use crate::quota::Usage;
+
+/// How many lanes are shown; with more, the bars would fill the screen.
+pub(super) const LANES_SHOWN: usize = 4;
+
+/// What is shown while the service is down, whether until a known time or not.
+const DOWN: &str = "the service gives no proper answer; pausing";
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ProgressView {
+    pub(super) is_sandbox: bool,
+    /// How many rows there are; unknown while the input is read.
+    pub(super) total: Option<u64>,
+    pub(super) done: u64,
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
+    pub(super) lanes: Vec<LaneProgress>,
+    /// When the run will have ended, where that can be told.
+    pub(super) finish: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct LaneProgress {
+    /// What its tenant is called, where there are several.
+    pub(super) name: Option<String>,
+    /// Its quota windows, the shortest first.
+    pub(super) windows: Vec<Usage>,
+    /// How many cancels are on their way.
+    pub(super) in_flight: usize,
+    pub(super) waiting: Option<WaitReason>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WaitReason {
+    /// What happens meanwhile, as it precedes "until": `waiting for the minute window`.
+    pub(super) why: Cow<'static, str>,
+    /// Until when, where that is known.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// What was told of a lane and holds until something else is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneStatus {
+    pub(super) cancels_down: bool,
+    pub(super) reads_down: bool,
+    pub(super) stopping: bool,
+}
+
+impl LaneStatus {
+    pub(super) fn note(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Down { reads: true, .. } => self.reads_down = true,
+            RunEvent::Down { reads: false, .. } => self.cancels_down = true,
+            RunEvent::Up { reads: true } => self.reads_down = false,
+            RunEvent::Up { reads: false } => self.cancels_down = false,
+            RunEvent::Stopping(_) => self.stopping = true,
+            _ => {}
+        }
+    }
+}
+
+/// Adds up what was counted in all lanes.
+pub(super) fn total(view: &RunView) -> Tally {
+    let mut total = Tally::default();
+    for lane in &view.lanes {
+        total.add(&lane.tally);
+    }
+    total
+}
+
+impl ProgressView {
+    /// `statuses` are those of the lanes, in their order; a lane of which nothing was told may have none.
+    pub(super) fn of(
+        view: &RunView,
+        names: &LaneNames,
+        statuses: &[LaneStatus],
+        is_sandbox: bool,
+    ) -> Self {
+        let tally = total(view);
+        let outcomes = Outcome::ALL.map(|outcome| (outcome, tally.of(outcome)));
+        Self {
+            is_sandbox,
+            total: view.input_ended.then_some(tally.rows),
+            done: tally.settled(),
+            outcomes: outcomes
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            lanes: lanes(view, names, statuses),
+            finish: finish(view, statuses).map(|finish| view.now.wall_at(finish)),
+        }
+    }
+
+    /// Returns what the lanes wait for, without the times, which change all the time.
+    pub(super) fn reasons(&self) -> Vec<&str> {
+        let shown = self.lanes.iter().take(LANES_SHOWN);
+        let waiting = shown.filter_map(|lane| lane.waiting.as_ref());
+        waiting.map(|waiting| waiting.why.as_ref()).collect()
+    }
+}
+
+fn status(statuses: &[LaneStatus], lane: LaneId) -> LaneStatus {
+    let status = statuses.get(usize::from(lane.0));
+    status.copied().unwrap_or_default()
+}
+
+/// Returns the one lane, or of several those that have rows left, the ones with the most of them first.
+fn lanes(view: &RunView, names: &LaneNames, statuses: &[LaneStatus]) -> Vec<LaneProgress> {
+    let are_several = names.are_several();
+    let mut lanes = Vec::new();
+    let all = view.lanes.iter().zip(&view.usage);
+    for (number, (lane, usage)) in (0..).map(LaneId).zip(all) {
+        let status = status(statuses, number);
+        let is_over = status.stopping && lane.in_flight == 0;
+        let left = lane.tally.rows.saturating_sub(lane.tally.settled());
+        if are_several && (is_over || left == 0) {
+            continue;
+        }
+        let name = are_several.then(|| names.shown(number).unwrap_or("-").to_owned());
+        let progress = LaneProgress {
+            name,
+            windows: usage.clone(),
+            in_flight: lane.in_flight,
+            waiting: waiting(view, lane, usage, status),
+        };
+        lanes.push((left, progress));
+    }
+    lanes.sort_by_key(|(left, _)| std::cmp::Reverse(*left));
+    lanes.into_iter().map(|(_, lane)| lane).collect()
+}
+
+/// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down comes
+/// back, or what it allows after a pause.
+fn finish(view: &RunView, statuses: &[LaneStatus]) -> Option<Uptime> {
+    let is_bounded = view.usage.iter().any(|windows| !windows.is_empty());
+    let going = || {
+        let all = (0..).map(LaneId).zip(&view.lanes);
+        let all = all.map(|(lane, _)| status(statuses, lane));
+        all.filter(|status| !status.stopping)
+    };
+    let is_down = going().any(|status| status.cancels_down || status.reads_down);
+    if !is_bounded || is_down || going().next().is_none() {
+        return None;
+    }
+    let mut finish = view.finish?;
+    for waiting in view.lanes.iter().filter_map(|lane| lane.waiting) {
+        match waiting.cause {
+            WaitCause::Cooldown
+            | WaitCause::Outage
+            | WaitCause::ReadCooldown
+            | WaitCause::SlowReads => return None,
+            // A later try is part of the run.
+            WaitCause::Window
+            | WaitCause::Pace
+            | WaitCause::Retry
+            | WaitCause::Reads
+            | WaitCause::Missing
+            | WaitCause::Effect => {
+                finish = finish.max(waiting.until);
+            }
+        }
+    }
+    Some(finish)
+}
+
+fn waiting(
+    view: &RunView,
+    lane: &LaneView,
+    usage: &[Usage],
+    status: LaneStatus,
+) -> Option<WaitReason> {
+    let endless = |why: &'static str| WaitReason {
+        why: why.into(),
+        until: None,
+    };
+    if status.stopping {
+        return (lane.in_flight > 0).then(|| endless("stopping: waiting for answers on their way"));
+    }
+    let Some(waiting) = lane.waiting else {
+        // While the one call is under way that tries the service, nobody knows until when.
+        return status.cancels_down.then(|| endless(DOWN));
+    };
+    // Nobody knows when reads that hang will come back.
+    let is_open = waiting.cause == WaitCause::SlowReads;
+    Some(WaitReason {
+        why: why(waiting.cause, usage)?,
+        until: (!is_open).then(|| view.now.wall_at(waiting.until)),
+    })
+}
+
+/// Names what is waited for; the spreading of a burst is no news.
+fn why(cause: WaitCause, usage: &[Usage]) -> Option<Cow<'static, str>> {
+    let why = match cause {
+        WaitCause::Pace => return None,
+        WaitCause::Window => {
+            let full = usage.iter().filter(|usage| usage.free_at.is_some());
+            let last = full.max_by_key(|usage| usage.free_at)?;
+            let name = window_name(last.window.period);
+            return Some(format!("waiting for the {name} window").into());
+        }
+        WaitCause::Cooldown => "paused by the service (429)",
+        WaitCause::Outage => DOWN,
+        WaitCause::Retry => "waiting for a row's next turn",
+        WaitCause::Reads => "waiting for the allowance to read states",
+        WaitCause::ReadCooldown => {
+            "reads are paused by the service (429), and rows wait for their state"
+        }
+        WaitCause::SlowReads => "reads do not answer, and rows wait for their state",
+        WaitCause::Missing => "looking once more for ids that were not found",
+        WaitCause::Effect => "waiting for accepted cancels to take effect",
+    };
+    Some(why.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::engine::core::{StopReason, Waiting};
+    use crate::model::Moment;
+
+    use super::*;
+
+    fn second(second: u64) -> Uptime {
+        Uptime::from_nanos(0).after(Duration::from_secs(second))
+    }
+
+    fn wall(second: i64) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(second).unwrap()
+    }
+
+    /// A look at second 100 of a run whose last cancel may leave at second 150.
+    fn view(waiting: Option<(WaitCause, u64)>) -> RunView {
+        RunView {
+            now: Moment {
+                uptime: second(100),
+                wall: wall(100),
+            },
+            input_ended: true,
+            lanes: vec![LaneView {
+                tally: Tally::default(),
+                in_flight: 1,
+                learned: None,
+                waiting: waiting.map(|(cause, until)| Waiting {
+                    cause,
+                    until: second(until),
+                }),
+            }],
+            usage: vec![vec![Usage {
+                window: "100/1m".parse().unwrap(),
+                taken: 100,
+                free_at: Some(second(120)),
+                all_free_in: Duration::from_secs(60),
+            }]],
+            finish: Some(second(150)),
+        }
+    }
+
+    fn down(reads: bool) -> RunEvent {
+        RunEvent::Down {
+            reads,
+            until: second(101),
+            what: "503".to_owned(),
+        }
+    }
+
+    fn told(events: &[RunEvent]) -> Vec<LaneStatus> {
+        let mut status = LaneStatus::default();
+        for event in events {
+            status.note(event);
+        }
+        vec![status]
+    }
+
+    fn shown(view: &RunView, statuses: &[LaneStatus]) -> ProgressView {
+        ProgressView::of(view, &LaneNames::default(), statuses, false)
+    }
+
+    fn why_of(view: &RunView, statuses: &[LaneStatus]) -> Option<String> {
+        let waiting = shown(view, statuses).lanes[0].waiting.clone();
+        waiting.map(|waiting| waiting.why.into_owned())
+    }
+
+    #[test]
+    fn the_end_is_never_earlier_than_what_is_waited_for() {
+        for (waiting, finish) in [
+            (None, 150),
+            (Some((WaitCause::Window, 120)), 150),
+            (Some((WaitCause::Retry, 170)), 170),
+        ] {
+            let view = shown(&view(waiting), &[]);
+            assert_eq!(view.finish, Some(wall(finish)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_end_while_the_service_decides() {
+        for cause in [
+            WaitCause::Cooldown,
+            WaitCause::Outage,
+            WaitCause::ReadCooldown,
+            WaitCause::SlowReads,
+        ] {
+            let view = shown(&view(Some((cause, 120))), &[]);
+            assert_eq!(view.finish, None, "{cause:?}");
+        }
+        // Also while the one call is under way that tries it.
+        let hanging = view(Some((WaitCause::SlowReads, 100)));
+        let hanging = shown(&hanging, &[]);
+        let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
+        assert!(waiting.until.is_none() && waiting.why.contains("wait for their state"));
+        for reads in [true, false] {
+            let during = shown(&view(None), &told(&[down(reads)]));
+            assert_eq!(during.finish, None);
+            let after = told(&[down(reads), RunEvent::Up { reads }]);
+            assert!(shown(&view(None), &after).finish.is_some());
+        }
+        let mut unbounded = view(None);
+        unbounded.usage = vec![Vec::new()];
+        assert_eq!(shown(&unbounded, &[]).finish, None);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_named_and_stays_the_same_while_the_service_is_tried() {
+        for (cause, why) in [
+            (WaitCause::Window, "waiting for the minute window"),
+            (WaitCause::Cooldown, "paused by the service (429)"),
+            (WaitCause::Outage, DOWN),
+            (WaitCause::Retry, "waiting for a row's next turn"),
+        ] {
+            let view = view(Some((cause, 120)));
+            assert_eq!(why_of(&view, &[]).as_deref(), Some(why));
+        }
+        let pace = view(Some((WaitCause::Pace, 120)));
+        assert_eq!(why_of(&pace, &[]), None);
+        let tried = why_of(&view(None), &told(&[down(false)]));
+        assert_eq!(tried.as_deref(), Some(DOWN));
+    }
+
+    #[test]
+    fn a_run_that_stops_waits_for_answers_only() {
+        let stop = RunEvent::Stopping(StopReason::Asked("Ctrl-C".to_owned()));
+        let statuses = told(&[down(false), stop]);
+        let mut view = view(None);
+        assert!(why_of(&view, &statuses).unwrap().starts_with("stopping"));
+        assert_eq!(shown(&view, &statuses).finish, None);
+        view.lanes[0].in_flight = 0;
+        assert_eq!(why_of(&view, &statuses), None);
+    }
+}
