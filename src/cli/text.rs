@@ -3,6 +3,7 @@
 //!
 //! Pure: the time zone and the present are arguments, nothing here looks at the machine but [`local_zone`].
 
+use std::error::Error;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -94,6 +95,21 @@ pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// Returns an error with its causes, each once: some libraries repeat a cause in the text of what it caused.
+pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

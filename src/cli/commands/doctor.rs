@@ -16,7 +16,7 @@ use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::{Paint, Tone, print};
-use crate::cli::text::{ClockTime, Span, local_zone, visible};
+use crate::cli::text::{ClockTime, Span, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{NeededPermission, Permissions};
 use crate::model::{ActionType, Destination, ReadReply, ReplyKind, Scope};
@@ -206,7 +206,7 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
             return Some(store);
         }
         Ok(Some(damage)) => format!("damaged: {damage}"),
-        Err(error) => full(&error),
+        Err(error) => error_chain(&error),
     };
     let fix = "move the folder away or choose another with --state-dir, and wait an hour: what was used of the quota was \
                counted in it; then run the inputs of unfinished runs again, for cancelling an action twice has no effect";
@@ -267,7 +267,7 @@ impl Doctor<'_> {
         let opened = match connect(connection, CALL_TIMEOUT) {
             Ok(opened) => opened,
             Err(error) => {
-                checks.fail("network", full(&error), error.hint());
+                checks.fail("network", error_chain(&error), error.hint());
                 return None;
             }
         };
@@ -330,7 +330,7 @@ impl Doctor<'_> {
         let (credential, token) = match signed_in.await {
             Ok(signed_in) => signed_in,
             Err(error) => {
-                checks.fail("sign-in", full(&error), error.hint());
+                checks.fail("sign-in", error_chain(&error), error.hint());
                 return None;
             }
         };
@@ -391,16 +391,16 @@ impl Doctor<'_> {
         let reader = Reader::new(opened.clone());
         let mut reply = match self.read(&reader, &token, store).await {
             Ok(reply) => reply,
-            Err(error) => return checks.state_fails(full(&error), None::<String>),
+            Err(error) => return checks.state_fails(error_chain(&error), None::<String>),
         };
         if let Some(ReplyKind::Unauthorized) = reply.as_ref().map(|reply| &reply.kind) {
             match credential.token(Freshness::New).await {
                 Ok(newer) => token = newer,
-                Err(error) => return checks.fail("read", full(&error), error.hint()),
+                Err(error) => return checks.fail("read", error_chain(&error), error.hint()),
             }
             reply = match self.read(&reader, &token, store).await {
                 Ok(reply) => reply,
-                Err(error) => return checks.state_fails(full(&error), None::<String>),
+                Err(error) => return checks.state_fails(error_chain(&error), None::<String>),
             };
         }
         match reply {
@@ -588,21 +588,6 @@ fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
         ended: at.uptime.after(grace),
         row: None,
     }
-}
-
-/// Returns an error with its causes, each once.
-fn full(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let words = deeper.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = deeper.source();
-    }
-    text
 }
 
 #[cfg(test)]
