@@ -95,25 +95,6 @@ pub enum Fate {
     Unknown,
 }
 
-/// Why a row's record must be looked at before anything is said about the row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RereadReason {
-    /// Its state was not read yet, or too long ago: nobody knows whether it is worth a cancel.
-    Precheck,
-    /// The service accepted the cancel while the action was open: it has yet to take effect.
-    Verify,
-    /// An attempt's fate is unknown.
-    UnknownResult,
-    /// The service refused the cancel (400, 409 or another 4xx).
-    Refused,
-    /// The service did not find the action (404).
-    NotFound,
-    /// The service accepted the cancel and called the action final in the same answer.
-    FinalAnswer,
-    /// The row's faults may be the service's: an answer to a read tells which.
-    FaultCheck,
-}
-
 /// What the answer to one cancel means, before the row's history is looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CancelVerdict {
@@ -121,8 +102,12 @@ pub enum CancelVerdict {
     Cancelled(Box<MachineAction>),
     /// 200, and the record is open or was not sent along.
     Accepted(Option<Box<MachineAction>>),
-    /// The record must be looked at first.
-    RereadFirst(RereadReason, Option<Box<MachineAction>>),
+    /// 200, and the record says that the action has ended otherwise.
+    CalledFinal(Box<MachineAction>),
+    /// 404: the service knows no such action.
+    NotFound,
+    /// 400, 409 or another 4xx.
+    Refused,
     /// A transient fault; send again later, no earlier than the service asks.
     Fault(Fate, Option<RetryAfter>),
     /// No byte left: a fault of the way, and no attempt.
@@ -143,17 +128,15 @@ pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
             let boxed = Box::new(record.clone());
             match &record.status {
                 Some(ActionStatus::Cancelled) => CancelVerdict::Cancelled(boxed),
-                Some(status) if status.is_final() => {
-                    CancelVerdict::RereadFirst(RereadReason::FinalAnswer, Some(boxed))
-                }
+                Some(status) if status.is_final() => CancelVerdict::CalledFinal(boxed),
                 _ => CancelVerdict::Accepted(Some(boxed)),
             }
         }
         ReplyKind::Throttled(throttle) => CancelVerdict::Throttled(*throttle),
         ReplyKind::Unauthorized => CancelVerdict::SignInAgain,
         ReplyKind::Forbidden => CancelVerdict::Forbidden,
-        ReplyKind::NotFound => CancelVerdict::RereadFirst(RereadReason::NotFound, None),
-        ReplyKind::Refused => CancelVerdict::RereadFirst(RereadReason::Refused, None),
+        ReplyKind::NotFound => CancelVerdict::NotFound,
+        ReplyKind::Refused => CancelVerdict::Refused,
         ReplyKind::NotApplied(wait) => CancelVerdict::Fault(Fate::NotApplied, *wait),
         // Something answers in the service's place: the service never saw the call.
         ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
@@ -274,12 +257,14 @@ pub fn judge_absence(page: &ReadPage, asked: usize, known_size: usize) -> Absenc
 
 /// Draws the wait before the next try after `faults` faults: full jitter, exponential, bounded.
 pub fn backoff(settings: &RetrySettings, faults: u32, rng: &mut impl Rng) -> Duration {
+    longest_backoff(settings, faults).mul_f64(rng.random_range(0.0..=1.0))
+}
+
+/// Returns the wait that [`backoff`] draws a part of.
+pub fn longest_backoff(settings: &RetrySettings, faults: u32) -> Duration {
     let doublings = faults.saturating_sub(1).min(20);
-    let ceiling = settings
-        .base
-        .saturating_mul(1_u32 << doublings)
-        .min(settings.cap);
-    ceiling.mul_f64(rng.random_range(0.0..=1.0))
+    let doubled = settings.base.saturating_mul(1_u32 << doublings);
+    doubled.min(settings.cap)
 }
 
 /// Returns the pause before look number `look` (from 0) at a record whose cancel was accepted: 5, 10, 20, 30, 30 … s.
@@ -386,10 +371,7 @@ mod tests {
             ),
             (
                 ReplyKind::Answer(Some(record("Failed"))),
-                CancelVerdict::RereadFirst(
-                    RereadReason::FinalAnswer,
-                    Some(Box::new(record("Failed"))),
-                ),
+                CancelVerdict::CalledFinal(Box::new(record("Failed"))),
             ),
             (
                 ReplyKind::Garbled,
@@ -418,14 +400,8 @@ mod tests {
             (ReplyKind::NeverLeft("dns".into()), CancelVerdict::NoAttempt),
             (ReplyKind::Unauthorized, CancelVerdict::SignInAgain),
             (ReplyKind::Forbidden, CancelVerdict::Forbidden),
-            (
-                ReplyKind::NotFound,
-                CancelVerdict::RereadFirst(RereadReason::NotFound, None),
-            ),
-            (
-                ReplyKind::Refused,
-                CancelVerdict::RereadFirst(RereadReason::Refused, None),
-            ),
+            (ReplyKind::NotFound, CancelVerdict::NotFound),
+            (ReplyKind::Refused, CancelVerdict::Refused),
             (
                 ReplyKind::Throttled(Throttle::default()),
                 CancelVerdict::Throttled(Throttle::default()),

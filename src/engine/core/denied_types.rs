@@ -7,14 +7,15 @@
 //!
 //! Rows without a type are one type. An answer that comes late may open a denied type again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ActionType, Moment, RowNumber};
-use crate::store::LoadFrom;
 
-use super::event::{Effect, RunEvent, StopReason};
-use super::lane::{Lane, Loading};
+use super::event::{RunEvent, StopReason};
+use super::lane::Lane;
 use super::reasons;
+use super::row::Row;
+use super::transition::{Permission, RowEvent};
 
 /// So many 403s in a row put a type in question.
 const IN_A_ROW: u32 = 10;
@@ -22,9 +23,19 @@ const IN_A_ROW: u32 = 10;
 /// So many rows from elsewhere decide.
 const SAMPLE: usize = 5;
 
+/// What is known of the types that the token may cancel.
+#[derive(Debug, Default)]
+pub(super) struct DeniedTypes {
+    types: BTreeMap<Option<ActionType>, TypeRecord>,
+    /// Rows of unknown type that were left unsent in this pass because every type is denied.
+    deferred_unknown: u64,
+    /// The token with which a refresh after 403s ended.
+    refreshed: Option<u32>,
+}
+
 /// How the service answers cancels of one type.
-#[derive(Debug)]
-pub(super) struct TypeRecord {
+#[derive(Debug, Default)]
+struct TypeRecord {
     status: TypeStatus,
     /// What the last 403 said.
     why: String,
@@ -55,13 +66,9 @@ struct Sample {
     refused: u32,
 }
 
-impl Default for TypeRecord {
+impl Default for TypeStatus {
     fn default() -> Self {
-        Self {
-            status: TypeStatus::Open { refused_in_row: 0 },
-            why: String::new(),
-            deferred: 0,
-        }
+        Self::Open { refused_in_row: 0 }
     }
 }
 
@@ -78,95 +85,163 @@ impl TypeRecord {
     }
 }
 
+impl DeniedTypes {
+    /// Says whether a row may be sent as far as its type goes. Where every type is denied, so is one that nobody knows.
+    pub(super) fn permission(&self, number: RowNumber, row: &Row) -> Permission {
+        let status = self
+            .types
+            .get(&row.action_type)
+            .map(|record| &record.status);
+        match status {
+            None if row.action_type.is_none() && self.are_all_denied() => Permission::Denied,
+            None | Some(TypeStatus::Open { .. }) => Permission::Open,
+            Some(TypeStatus::Denied) => Permission::Denied,
+            Some(TypeStatus::Sampling(sample)) if sample.rows.contains(&number) => Permission::Open,
+            Some(TypeStatus::Refreshing | TypeStatus::Sampling(_)) => Permission::InQuestion,
+        }
+    }
+
+    /// Counts a row that is left for later, and says why.
+    #[expect(clippy::ref_option, reason = "it is a key of the map as it is")]
+    pub(super) fn defer(&mut self, action_type: &Option<ActionType>) -> String {
+        let why = if let Some(record) = self.types.get_mut(action_type) {
+            record.deferred += 1;
+            reasons::of_denied(action_type.as_ref(), &record.why)
+        } else {
+            self.deferred_unknown += 1;
+            self.why_denied().unwrap_or_default()
+        };
+        format!("not sent: {why}")
+    }
+
+    /// Returns a type in question of which rows are to be tried, and how many.
+    pub(super) fn take_sample(&mut self) -> Option<(Option<ActionType>, usize)> {
+        self.types.iter_mut().find_map(|(key, record)| {
+            let sample = record.sample()?;
+            let is_asked = std::mem::replace(&mut sample.is_asked, true);
+            (!is_asked).then(|| (key.clone(), SAMPLE))
+        })
+    }
+
+    /// A sign-in has ended, with a new token or without one.
+    pub(super) fn refresh_ended(&mut self, token: u32) {
+        for record in self.types.values_mut() {
+            if matches!(record.status, TypeStatus::Refreshing) {
+                record.status = TypeStatus::Sampling(Sample::default());
+                self.refreshed = Some(token);
+            }
+        }
+    }
+
+    /// Returns whether every type that was tried is denied.
+    pub(super) fn are_all_denied(&self) -> bool {
+        !self.types.is_empty() && self.types.values().all(TypeRecord::is_denied)
+    }
+
+    /// Says why types are denied: the first of them.
+    pub(super) fn why_denied(&self) -> Option<String> {
+        let mut denied = self.types.iter().filter(|(_, record)| record.is_denied());
+        let (key, record) = denied.next()?;
+        Some(reasons::of_denied(key.as_ref(), &record.why))
+    }
+
+    /// Returns whether rows were left for later that may be sent now.
+    pub(super) fn may_send_deferred(&self) -> bool {
+        let mut types = self.types.values();
+        types.any(|record| record.deferred > 0 && !record.is_denied())
+            || (self.deferred_unknown > 0 && !self.are_all_denied())
+    }
+
+    /// Says how many rows of which types were left for later.
+    pub(super) fn say_deferred(&self) -> impl Iterator<Item = String> {
+        let denied = self.types.iter().filter(|(_, record)| record.deferred > 0);
+        denied.map(|(key, record)| {
+            let why = reasons::of_denied(key.as_ref(), &record.why);
+            format!("{} not sent: {why}", reasons::rows(record.deferred))
+        })
+    }
+
+    /// Forgets how many rows were left for later, for they are loaded again.
+    pub(super) fn begin_pass(&mut self) {
+        self.deferred_unknown = 0;
+        self.types
+            .values_mut()
+            .for_each(|record| record.deferred = 0);
+    }
+}
+
 impl Lane {
+    pub(super) fn permission(&self, number: RowNumber) -> Permission {
+        let row = self.rows.get(&number);
+        row.map_or(Permission::Open, |row| self.types.permission(number, row))
+    }
+
     /// The service refused a row's cancel with 403.
-    pub(super) fn type_refused(&mut self, now: Moment, number: RowNumber, why: String) {
+    pub(super) fn type_refused(&mut self, now: Moment, number: RowNumber, why: &str) {
         let Some(row) = self.rows.get(&number) else {
             return;
         };
-        let record = self.types.entry(row.action_type.clone()).or_default();
-        record.why = why;
+        let types = &mut self.types;
+        let record = types.types.entry(row.action_type.clone()).or_default();
+        why.clone_into(&mut record.why);
         match &mut record.status {
             TypeStatus::Open { refused_in_row } => {
                 *refused_in_row += 1;
                 if *refused_in_row < IN_A_ROW {
                     return;
                 }
-                record.status = if self.refreshed_after_403 == Some(self.token_number) {
+                record.status = if types.refreshed == Some(self.token.number) {
                     TypeStatus::Sampling(Sample::default())
                 } else {
-                    self.expiry.renew_at = Some(now.uptime);
-                    self.expiry.again_at = None;
+                    self.token.renew_at(now.uptime);
                     TypeStatus::Refreshing
                 };
             }
             TypeStatus::Sampling(sample) => {
-                if sample.rows.remove(&number) {
-                    sample.refused += 1;
-                }
-                self.judge_samples();
+                sample.refused += u32::from(sample.rows.remove(&number));
+                self.judge_samples(now);
             }
             TypeStatus::Refreshing | TypeStatus::Denied => {}
         }
     }
 
     /// The service answered a row's cancel in another way than with 403.
-    pub(super) fn type_answered(&mut self, action_type: Option<ActionType>) {
-        self.types.entry(action_type).or_default().status = TypeStatus::Open { refused_in_row: 0 };
-    }
-
-    /// A sign-in has ended, with a new token or without one.
-    pub(super) fn refresh_ended(&mut self) {
-        for record in self.types.values_mut() {
-            if matches!(record.status, TypeStatus::Refreshing) {
-                record.status = TypeStatus::Sampling(Sample::default());
-                self.refreshed_after_403 = Some(self.token_number);
-            }
-        }
-    }
-
-    /// Asks the journal for rows of a type in question.
-    pub(super) fn load_sample(&mut self, out: &mut Vec<Effect>) {
-        if self.is_loading() {
-            return;
-        }
-        let mut types = self.types.iter_mut();
-        let wanted = types.find_map(|(key, record)| {
-            let sample = record.sample()?;
-            (!std::mem::replace(&mut sample.is_asked, true)).then(|| key.clone())
-        });
-        if let Some(action_type) = wanted {
-            out.push(Effect::Load {
-                lane: self.id,
-                from: LoadFrom::Sample(action_type.clone()),
-                limit: SAMPLE,
-            });
-            self.loading = Some(Loading::Sample(action_type));
+    pub(super) fn type_answered(&mut self, number: RowNumber) {
+        if let Some(row) = self.rows.get(&number) {
+            let types = &mut self.types.types;
+            types.entry(row.action_type.clone()).or_default().status = TypeStatus::default();
         }
     }
 
     /// The journal handed out a sample, of which these rows can be sent.
     #[expect(clippy::ref_option, reason = "it is a key of the map as it is")]
-    pub(super) fn sampled(&mut self, action_type: &Option<ActionType>, rows: BTreeSet<RowNumber>) {
-        if let Some(sample) = self.types.get_mut(action_type).and_then(TypeRecord::sample) {
+    pub(super) fn sampled(
+        &mut self,
+        now: Moment,
+        action_type: &Option<ActionType>,
+        rows: BTreeSet<RowNumber>,
+    ) {
+        let record = self.types.types.get_mut(action_type);
+        if let Some(sample) = record.and_then(TypeRecord::sample) {
             sample.size = Some(rows.len());
             sample.rows = rows;
-            self.judge_samples();
+            self.judge_samples(now);
         }
     }
 
     /// A row leaves memory; what it was sampled for is decided by the others.
-    pub(super) fn leaves_sample(&mut self, number: RowNumber) {
-        let mut samples = self.types.values_mut().filter_map(TypeRecord::sample);
+    pub(super) fn leaves_sample(&mut self, now: Moment, number: RowNumber) {
+        let types = self.types.types.values_mut();
+        let mut samples = types.filter_map(TypeRecord::sample);
         if samples.any(|sample| sample.rows.remove(&number)) {
-            self.judge_samples();
+            self.judge_samples(now);
         }
     }
 
     /// Decides about types whose samples are answered. Rows that could not be sent say nothing, and others are taken.
-    fn judge_samples(&mut self) {
+    fn judge_samples(&mut self, now: Moment) {
         let mut denied = Vec::new();
-        for (key, record) in &mut self.types {
+        for (key, record) in &mut self.types.types {
             let Some(sample) = record.sample() else {
                 continue;
             };
@@ -191,93 +266,12 @@ impl Lane {
                 self.stop(StopReason::AllForbidden(reason));
             }
         }
-        self.defer_denied();
-    }
-
-    /// Leaves the unsent rows of denied types for later.
-    fn defer_denied(&mut self) {
-        let unsent = self.rows.keys().copied().collect::<Vec<_>>();
-        for number in unsent {
-            if !self.is_under_way(number) {
-                self.defer_if_denied(number);
+        let rows: Vec<_> = self.rows.keys().copied().collect();
+        for number in rows {
+            if self.permission(number) == Permission::Denied {
+                self.advance(now, number, RowEvent::TypeDenied);
             }
         }
-        let rows = &self.rows;
-        self.rereads.retain(|(_, number)| rows.contains_key(number));
-        self.in_question.retain(|number| rows.contains_key(number));
-        self.queue.retain(|number| rows.contains_key(&number));
-    }
-
-    /// Leaves a row for later that was never sent and is of a denied type, or of a type that nobody knows where every
-    /// other is denied. Returns whether it was.
-    pub(super) fn defer_if_denied(&mut self, number: RowNumber) -> bool {
-        let are_all_denied = self.are_all_denied();
-        let Some(row) = self.rows.get(&number).filter(|row| row.attempts == 0) else {
-            return false;
-        };
-        let key = row.action_type.clone();
-        let reason = match self.types.get_mut(&key) {
-            Some(record) if record.is_denied() => {
-                record.deferred += 1;
-                reasons::of_denied(key.as_ref(), &record.why)
-            }
-            None if key.is_none() && are_all_denied => {
-                self.deferred_unknown += 1;
-                self.why_denied().unwrap_or_default()
-            }
-            _ => return false,
-        };
-        self.defer(number, format!("not sent: {reason}"));
-        true
-    }
-
-    /// Returns whether a row waits until it is known whether its type is denied.
-    pub(super) fn is_type_in_question(&self, number: RowNumber) -> bool {
-        let record = self.rows.get(&number).map(|row| &row.action_type);
-        let record = record.and_then(|key| self.types.get(key));
-        record.is_some_and(|record| match &record.status {
-            TypeStatus::Open { .. } | TypeStatus::Denied => false,
-            TypeStatus::Refreshing => true,
-            TypeStatus::Sampling(sample) => !sample.rows.contains(&number),
-        })
-    }
-
-    /// Returns whether every type that was tried is denied.
-    pub(super) fn are_all_denied(&self) -> bool {
-        !self.types.is_empty() && self.types.values().all(TypeRecord::is_denied)
-    }
-
-    /// Says why types are denied: the first of them.
-    pub(super) fn why_denied(&self) -> Option<String> {
-        let mut denied = self.types.iter().filter(|(_, record)| record.is_denied());
-        let (key, record) = denied.next()?;
-        Some(reasons::of_denied(key.as_ref(), &record.why))
-    }
-
-    /// Returns whether rows were left for later that may be sent now.
-    pub(super) fn may_send_deferred(&self) -> bool {
-        let mut types = self.types.values();
-        types.any(|record| record.deferred > 0 && !record.is_denied())
-            || (self.deferred_unknown > 0 && !self.are_all_denied())
-    }
-
-    /// Says how many rows of which types were left for later.
-    pub(super) fn say_denied(&self) -> Vec<String> {
-        let denied = self.types.iter().filter(|(_, record)| record.deferred > 0);
-        denied
-            .map(|(key, record)| {
-                let why = reasons::of_denied(key.as_ref(), &record.why);
-                format!("{} not sent: {why}", reasons::rows(record.deferred))
-            })
-            .collect()
-    }
-
-    /// Forgets how many rows were left for later, for they are loaded again.
-    pub(super) fn forget_denied(&mut self) {
-        self.deferred_unknown = 0;
-        self.types
-            .values_mut()
-            .for_each(|record| record.deferred = 0);
     }
 }
 

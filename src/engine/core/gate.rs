@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::model::Uptime;
+use crate::model::{Destination, Uptime};
 use crate::quota::{KeptPace, Pace, Pacer, Window, Windows};
 use crate::store::ScopeKey;
 
 use super::breaker::Breaker;
+use super::settings::LaneSettings;
 
 /// Why nothing leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +80,35 @@ pub(super) struct Gate {
     pub(super) throttle_told: bool,
 }
 
+/// A lane's gates: one for each scope of its quota.
+#[derive(Debug)]
+pub(super) struct Gates {
+    pub(super) cancel: Gate,
+    pub(super) get: Gate,
+    /// For batch reads and lists.
+    pub(super) list: Gate,
+}
+
+impl Gates {
+    pub(super) fn new(lane: LaneSettings) -> Self {
+        Self {
+            cancel: Gate::new(lane.cancel),
+            get: Gate::new(lane.get),
+            list: Gate::new(lane.list),
+        }
+    }
+
+    pub(super) fn of(&mut self, destination: Destination) -> &mut Gate {
+        match destination {
+            Destination::Cancel => &mut self.cancel,
+            Destination::Get => &mut self.get,
+            Destination::List => &mut self.list,
+        }
+    }
+}
+
 impl Gate {
-    pub(super) fn new(settings: GateSettings) -> Self {
+    fn new(settings: GateSettings) -> Self {
         let concurrency = settings.concurrency.max(1);
         let mut breaker = Breaker::new(concurrency);
         if settings.cooldown.is_some() {

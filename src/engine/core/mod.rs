@@ -7,21 +7,23 @@
 //! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
 
 mod breaker;
-mod cancel;
 mod denied_types;
 mod dispatch;
 mod event;
 mod gate;
+mod indexes;
 mod lane;
+mod limits;
+mod loading;
 mod page_request;
-mod precheck;
 pub(in crate::engine) mod reasons;
 mod reread;
+mod responses;
 mod row;
 mod run;
 mod settings;
-mod settle;
 mod token;
+mod transition;
 
 pub use event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
 pub use gate::{GateSettings, WaitCause};

@@ -12,9 +12,9 @@ use crate::model::{
 use crate::retry::{backoff, wait_of};
 use crate::store::Purpose;
 
-use super::event::Effect;
+use super::event::{CallToken, Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
-use super::lane::{CallKind, InFlight, Lane, Reading};
+use super::lane::{InFlight, Lane, Reading};
 use super::reasons;
 
 /// From this many rows on, a plan begins with one page of what is open in the tenant.
@@ -30,7 +30,7 @@ pub(super) struct PageRequest {
     faults: u32,
     /// When it's asked for (again).
     due: Uptime,
-    is_under_way: bool,
+    call: Option<CallToken>,
 }
 
 /// What a lane that sends nothing reads besides the records of rows.
@@ -44,17 +44,37 @@ pub(super) struct PageReads {
     open: Option<HashMap<ActionId, MachineAction>>,
 }
 
+impl PageReads {
+    /// Returns whether this call is the one that reads the page.
+    pub(super) fn is_read_by(&self, call: CallToken) -> bool {
+        let request = self.request.as_ref();
+        request.is_some_and(|request| request.call == Some(call))
+    }
+
+    /// Lets the page wait for another call in place of this one.
+    pub(super) fn drop_call(&mut self, call: CallToken) {
+        if let Some(request) = &mut self.request {
+            request.call.take_if(|under_way| *under_way == call);
+        }
+    }
+
+    pub(super) fn query(&self) -> Option<ListQuery> {
+        let request = self.request.as_ref();
+        request.map(|request| request.query.clone())
+    }
+}
+
 impl Lane {
     pub(super) fn request_page(&mut self, query: ListQuery) {
         self.pages.request = Some(PageRequest {
             query,
             faults: 0,
             due: Uptime::MIN,
-            is_under_way: false,
+            call: None,
         });
     }
 
-    pub(super) fn pump_page(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn dispatch_page(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let left = self.tally.rows - self.tally.settled();
         if left >= MANY_ROWS && self.pages.open.is_none() && self.pages.request.is_none() {
             self.request_page(ListQuery {
@@ -66,7 +86,7 @@ impl Lane {
         let Some(request) = &self.pages.request else {
             return;
         };
-        if request.is_under_way {
+        if request.call.is_some() {
             return;
         }
         if request.due > now.uptime {
@@ -74,27 +94,19 @@ impl Lane {
             let cause = WaitCause::Retry;
             return self.note_wait(GateWait { until, cause });
         }
-        if !self.share.has_room() {
+        if !self.has_permit() {
             return;
         }
-        let generation = match self.list.ask(now.uptime) {
+        let generation = match self.gates.list.ask(now.uptime) {
             Ok(generation) => generation,
             Err(wait) => return self.note_read_wait(wait),
         };
-        self.set_page_under_way(true);
-        let flight = self.flight(Destination::List, CallKind::Page, generation);
-        self.ask_ledger(now, flight, Purpose::Read, out);
-    }
-
-    pub(super) fn set_page_under_way(&mut self, is_under_way: bool) {
+        let call = self.new_call();
         if let Some(request) = &mut self.pages.request {
-            request.is_under_way = is_under_way;
+            request.call = Some(call);
         }
-    }
-
-    pub(super) fn page_query(&self) -> Option<ListQuery> {
-        let request = self.pages.request.as_ref();
-        request.map(|request| request.query.clone())
+        let flight = self.flight(Destination::List, Vec::new(), generation);
+        self.ask_ledger(now, call, flight, Purpose::Read, out);
     }
 
     /// A page was answered, or ended without an answer.
@@ -105,7 +117,9 @@ impl Lane {
         reply: ReadReply,
         is_current: bool,
     ) {
-        self.set_page_under_way(false);
+        if let Some(request) = &mut self.pages.request {
+            request.call = None;
+        }
         let what = reasons::of_reply(&reply);
         match reply.kind {
             ReplyKind::Answer(page) => {
@@ -113,7 +127,7 @@ impl Lane {
                 self.end_page(now, Ok(page));
             }
             ReplyKind::NotFound | ReplyKind::Refused => self.end_page(now, Err(what)),
-            ReplyKind::Forbidden => self.stop_for_reading(what),
+            ReplyKind::Forbidden => self.stop(StopReason::ReadingForbidden(what)),
             ReplyKind::Throttled(throttle) => {
                 self.throttled(now, flight.destination, throttle, is_current);
             }
@@ -127,7 +141,7 @@ impl Lane {
 
     fn end_page(&mut self, now: Moment, page: Result<ReadPage, String>) {
         self.pages.request = None;
-        self.moved();
+        self.limits.moved();
         if self.tally.rows == 0 {
             self.pages.response = Some(page);
             return;
@@ -161,19 +175,12 @@ impl Lane {
             return;
         };
         let mut seen = Vec::new();
-        for number in &self.unread {
-            if let Some(row) = self.rows.get_mut(number)
-                && let Some(record) = open.remove(&row.id)
-            {
-                row.state_at = Some(now.uptime);
-                row.see(Box::new(record));
-                seen.push(*number);
-            }
+        for &number in &self.indexes.prechecks {
+            let id = self.rows.get(&number).map(|row| row.id);
+            seen.extend(id.and_then(|id| Some((number, open.remove(&id)?))));
         }
-        for number in seen {
-            self.found_any = true;
-            self.unread.remove(&number);
-            self.resolve_record(now, number);
+        for (number, record) in seen {
+            self.found(now, number, record);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The core's phrases for reports and logs, in one place so that they agree.
 
-use crate::model::{ActionType, MachineAction, Number, Reply, ReplyKind, RunId, Throttle};
+use crate::model::{
+    ActionStatus, ActionType, MachineAction, Number, Outcome, Reply, ReplyKind, RunId, Throttle,
+};
+
+use super::row::{Applied, Row, SeenOpen};
 
 /// Why a plan leaves a row to the run whose id the service doesn't know: lists lag, so one look proves nothing.
 pub(in crate::engine) const MISSING_ONCE: &str =
@@ -142,21 +146,107 @@ pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> Stri
     text
 }
 
-/// Returns "once", "twice" or "N times".
-pub(super) fn times(count: u32) -> String {
-    match count {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        more => format!("{more} times"),
-    }
-}
-
 /// Says that an id is unknown, and where the row named a tenant, that this may be why.
 pub(super) fn of_missing(tenant: Option<&str>) -> String {
     let missed = "the service does not know this id, and a second look did not find it either";
     match tenant {
         Some(tenant) => format!("{missed}; it may be of another tenant than {tenant}"),
         None => missed.to_owned(),
+    }
+}
+
+pub(super) const VANISHED: &str =
+    "the service knew this id a while ago, but two more looks did not find it";
+
+pub(super) const NOT_READ: &str = "not sent: its record cannot be read, although others can, and without it the guards \
+                                   cannot be asked; --no-precheck sends it as it is";
+
+pub(super) fn of_vanished(last: &str) -> String {
+    format!("{last}; the service knew this id a while ago, but another look did not find it")
+}
+
+pub(super) fn of_unconfirmed(last: &str) -> String {
+    format!("unconfirmed: {last}; its record could not be read")
+}
+
+pub(super) fn of_rejected_now(reason: &str) -> String {
+    format!("not sent again: {reason}")
+}
+
+/// Says how a record that was seen settles its row.
+pub(super) fn of_record(row: &Row, outcome: Outcome) -> String {
+    let status = row.status().map_or("unknown", ActionStatus::as_str);
+    let record = row.record.as_deref();
+    match outcome {
+        Outcome::AlreadyCancelled => of_cancellation(record),
+        Outcome::AlreadyFinal if row.attempts > 0 && row.seen != SeenOpen::No => format!(
+            "it was still open when its state was first read, and then ended as {status}, not by a cancel"
+        ),
+        Outcome::AlreadyFinal if row.attempts > 0 => {
+            format!("the action had ended as {status} when its record was first seen")
+        }
+        Outcome::AlreadyFinal => format!("the action had ended as {status}"),
+        Outcome::TooLate => format!("the cancel was accepted, but the action ended as {status}"),
+        Outcome::Cancelled if record.is_some_and(|record| record.command_completed) => {
+            "the record says Cancelled, but its live-response command had completed".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Says why an accepted cancel is not called more than that.
+pub(super) fn of_accepted(status: Option<&str>, is_gone: bool) -> String {
+    match status {
+        _ if is_gone => {
+            "the service took the cancel, and its record was not found any more".to_owned()
+        }
+        Some(status) => format!("the service took the cancel; its record still said {status}"),
+        None => "the service took the cancel and sent no record back".to_owned(),
+    }
+}
+
+pub(super) fn of_forbidden(row: &Row) -> String {
+    let mut text = row.last.text.clone();
+    if let Some(permission) = row.action_type.as_ref().and_then(ActionType::permission) {
+        text.push_str("; cancelling this type needs ");
+        text.push_str(permission);
+    }
+    text
+}
+
+pub(super) fn of_refusal(row: &Row) -> String {
+    let last = &row.last.text;
+    match row.status() {
+        Some(status) => format!("{last}; the action is still {status}"),
+        None => format!("{last}; its record could not be read"),
+    }
+}
+
+/// Says what became of a row whose attempts are used up.
+pub(super) fn of_giving_up(row: &Row, may_read: bool) -> String {
+    let sent = match row.attempts {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    };
+    let last = &row.last.text;
+    match row.applied {
+        Applied::Unknown => {
+            let why = if may_read {
+                "its record could not be read"
+            } else {
+                "reading is not permitted, so nobody could look"
+            };
+            format!(
+                "sent {sent}, last answer: {last}; whether a cancel was applied is unknown: {why}"
+            )
+        }
+        Applied::OpenSince => format!(
+            "sent {sent}, and the record was open when it was last read; last answer: {last}"
+        ),
+        Applied::No | Applied::Accepted => {
+            format!("sent {sent}, never applied; last answer: {last}")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One unsettled row as the core holds it: what was tried, what was seen, and what is in doubt.
+//! One unsettled row as the core holds it: its state, what was tried and what was seen.
 
 use std::sync::Arc;
 
@@ -8,16 +8,100 @@ use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Outcome, RowContext, Settlement,
     Uptime,
 };
-use crate::retry::{History, RereadReason};
+use crate::retry::{History, RecordVerdict, judge_record};
 use crate::store::{Phase, QueuedRow};
 
-/// What the lane had heard when a read of a row failed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReadFault {
-    /// Proper answers of any kind.
-    pub(super) answers: u64,
-    /// Those to reads.
-    pub(super) read_answers: u64,
+use super::event::CallToken;
+
+/// Where a row is. Whatever the lane keeps beside it is an index of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowState {
+    /// It may be sent; one that had its turn and got no slot goes first.
+    Ready { requeued: bool },
+    /// It waits until it is known whether its type is denied.
+    Held,
+    /// Its cancel is at the ledger or on the wire.
+    Sending(CallToken),
+    /// Nothing is decided before its record was read.
+    Reread(Reread),
+    /// It may be sent again from then on.
+    RetryAt(Uptime),
+}
+
+impl RowState {
+    /// Returns the call that is under way for the row. The answer to any other call tells nothing about it.
+    pub(super) fn call(self) -> Option<CallToken> {
+        match self {
+            Self::Sending(call) => Some(call),
+            Self::Reread(reread) => reread.call,
+            Self::Ready { .. } | Self::Held | Self::RetryAt(_) => None,
+        }
+    }
+
+    /// Returns why the row's record is read, where it is.
+    pub(super) fn reread(self) -> Option<RereadReason> {
+        match self {
+            Self::Reread(reread) => Some(reread.reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_precheck(self) -> bool {
+        matches!(self.reread(), Some(RereadReason::Precheck { .. }))
+    }
+
+    pub(super) fn is_verify(self) -> bool {
+        matches!(self.reread(), Some(RereadReason::Verify { .. }))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reread {
+    pub(super) reason: RereadReason,
+    /// When it is read; `None` in input order, as soon as a batch is full.
+    pub(super) due: Option<Uptime>,
+    pub(super) missed: Missed,
+    pub(super) faults: ReadFaults,
+    /// The read that is under way.
+    pub(super) call: Option<CallToken>,
+}
+
+impl Reread {
+    pub(super) fn at(reason: RereadReason, due: Uptime) -> Self {
+        Self {
+            due: Some(due),
+            ..Self::in_order(reason)
+        }
+    }
+
+    pub(super) fn in_order(reason: RereadReason) -> Self {
+        Self {
+            reason,
+            due: None,
+            missed: Missed::Never,
+            faults: ReadFaults::default(),
+            call: None,
+        }
+    }
+}
+
+/// Why a row's record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RereadReason {
+    /// Its state was not read yet, or too long ago. `may_skip` lets it go without while reads are slow.
+    Precheck { may_skip: bool },
+    /// The service accepted the cancel while the action was open; watched until then, after so many reads.
+    Verify { until: Uptime, reads: u32 },
+    /// Nobody knows whether an attempt was applied.
+    UnknownResult,
+    /// The row's faults may be the service's: an answer to a read tells which.
+    FaultCheck,
+    /// The service accepted the cancel and called the action final in the same answer.
+    FinalAnswer,
+    /// The service did not find the action (404).
+    NotFound,
+    /// The service refused the cancel (400, 409 or another 4xx; 403 after an unknown result).
+    Refused { forbidden: bool },
 }
 
 /// What reads that lacked an id say about it.
@@ -28,159 +112,201 @@ pub(super) enum Missed {
     Proven,
 }
 
-/// A row that waits, is under way, or is in doubt.
-#[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and all combinations occur"
-)]
+/// Whether a cancel of ours was applied, as far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    No,
+    Unknown,
+    /// Its result was unknown, and the record was open when it was read afterwards.
+    OpenSince,
+    Accepted,
+}
+
+/// How far the action was ever seen to be, while it was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SeenOpen {
+    No,
+    Pending,
+    InProgress,
+}
+
+/// Whether the record was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    Never,
+    At(Uptime),
+    /// It cannot be read although others can: the row does without.
+    Unreadable,
+}
+
+/// How many proper answers the lane has had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AnswerCounts {
+    pub(super) all: u64,
+    pub(super) cancels: u64,
+    pub(super) reads: u64,
+}
+
+/// The transient faults of one row's calls. Those with no proper answer between them are one: the service was down meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FaultCount {
+    pub(super) raw: u32,
+    /// Those of them that an answer parts from the one before.
+    distinct: u32,
+    /// How many answers there had been at the last one.
+    answers: u64,
+}
+
+impl FaultCount {
+    pub(super) fn add(&mut self, answers: u64) {
+        self.distinct += u32::from(self.raw == 0 || answers > self.answers);
+        self.raw = self.raw.saturating_add(1);
+        self.answers = answers;
+    }
+
+    /// Returns how many count against the row: those after which there was an answer, so that the service was up.
+    pub(super) fn counted(self, answers: u64) -> u32 {
+        self.distinct - u32::from(self.raw > 0 && answers <= self.answers)
+    }
+}
+
+/// The faults of a row's reads, told apart by answers of any kind and by those to reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ReadFaults {
+    pub(super) by_any: FaultCount,
+    pub(super) by_reads: FaultCount,
+}
+
+impl ReadFaults {
+    pub(super) fn add(&mut self, answers: AnswerCounts) {
+        self.by_any.add(answers.all);
+        self.by_reads.add(answers.reads);
+    }
+}
+
+/// The last response that was no acceptance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LastResponse {
+    /// In words, for the report.
+    pub(super) text: String,
+    /// Status and code, which tell refusals of one kind from others.
+    pub(super) kind: String,
+}
+
+#[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) id: ActionId,
     /// From the input or, better, from a record.
     pub(super) action_type: Option<ActionType>,
     pub(super) context: RowContext,
-    /// When its record was last read, where it was.
-    pub(super) state_at: Option<Uptime>,
-    /// Until when an accepted cancel is watched, and how often it was looked at.
-    pub(super) watch: Option<(Uptime, u32)>,
     pub(super) comment: Arc<str>,
     /// Sendings so far, 429s included.
     pub(super) attempts: u32,
     pub(super) first_sent_at: Option<Timestamp>,
     /// The newest record seen.
     pub(super) record: Option<Box<MachineAction>>,
-    pub(super) was_accepted: bool,
-    pub(super) was_open: bool,
-    pub(super) was_in_progress: bool,
-    /// Whether the fate of an attempt is unknown and no record was read since.
-    pub(super) fate_unknown: bool,
-    /// Whether it ever was: a call whose fate is unknown may be worked on after a record was read.
-    pub(super) fate_was_unknown: bool,
-    pub(super) was_forbidden: bool,
-    /// Why the record must be looked at, while it must.
-    pub(super) reread: Option<RereadReason>,
-    /// For each transient fault of its cancels, how many cancels of the lane had been answered properly by then.
-    pub(super) faults: Vec<u64>,
-    /// The transient faults of its reads since the last record.
-    pub(super) read_faults: Vec<ReadFault>,
-    /// Whether its record cannot be read although others can.
-    pub(super) is_unreadable: bool,
+    pub(super) applied: Applied,
+    pub(super) seen: SeenOpen,
+    pub(super) checked: Checked,
+    /// The transient faults of its cancels.
+    pub(super) faults: FaultCount,
     /// Tries since the last answer of which no byte left.
-    pub(super) never_left: u32,
-    /// The last token that was not taken for it, and how many there were.
-    pub(super) refused_tokens: (u32, u32),
-    /// What tells refusals of one kind from others: status and code.
-    pub(super) refusal: String,
+    pub(super) not_sent: u32,
+    /// The last token that was not taken for it.
+    pub(super) refused_token: Option<u32>,
     /// How often a cancel was answered by 404 although the action could be read.
-    pub(super) not_found_but_open: u32,
-    /// Whether reads since the last record have missed the id.
-    pub(super) missed: Missed,
-    /// The last reply that was no acceptance, in words for the report.
-    pub(super) last_words: String,
+    pub(super) found_after_404: u32,
+    pub(super) last: LastResponse,
+    /// Changed by [`super::lane::Lane::apply`] alone.
+    pub(super) state: RowState,
 }
 
 impl Row {
-    pub(super) fn new(queued: QueuedRow, comment: Arc<str>) -> Self {
+    pub(super) fn new(queued: QueuedRow, comment: Arc<str>, checked: Checked) -> Self {
+        let was_in_progress =
+            |status: &Option<ActionStatus>| *status == Some(ActionStatus::InProgress);
+        let seen =
+            if was_in_progress(&queued.status_before) || was_in_progress(&queued.action_status) {
+                SeenOpen::InProgress
+            } else if queued.was_seen_open() {
+                SeenOpen::Pending
+            } else {
+                SeenOpen::No
+            };
         Self {
             id: queued.id,
             action_type: queued.context.action_type.clone(),
-            was_open: queued.was_seen_open(),
-            was_in_progress: queued.status_before == Some(ActionStatus::InProgress)
-                || queued.action_status == Some(ActionStatus::InProgress),
             context: queued.context,
-            state_at: None,
-            watch: None,
             comment,
             attempts: queued.attempts,
             first_sent_at: queued.first_sent_at,
             record: None,
-            was_accepted: queued.phase == Phase::Accepted,
-            fate_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
-            fate_was_unknown: matches!(queued.phase, Phase::Unknown | Phase::Sent),
-            was_forbidden: false,
-            reread: None,
-            faults: Vec::new(),
-            read_faults: Vec::new(),
-            is_unreadable: false,
-            never_left: 0,
-            refused_tokens: (0, 0),
-            refusal: String::new(),
-            not_found_but_open: 0,
-            missed: Missed::Never,
-            last_words: String::new(),
+            applied: match queued.phase {
+                Phase::Fresh | Phase::Again => Applied::No,
+                Phase::Sent | Phase::Unknown => Applied::Unknown,
+                Phase::Accepted => Applied::Accepted,
+            },
+            seen,
+            checked,
+            faults: FaultCount::default(),
+            not_sent: 0,
+            refused_token: None,
+            found_after_404: 0,
+            last: LastResponse::default(),
+            state: RowState::Held,
         }
-    }
-
-    /// Returns how many faults of its cancels count against the row: those after which another cancel of the lane got a
-    /// proper answer, so that the service was up. Faults with no proper answer between them are one: the service was down
-    /// meanwhile.
-    pub(super) fn counted_faults(&self, cancel_answers: u64) -> u32 {
-        count_before(self.faults.iter().copied(), cancel_answers)
-    }
-
-    /// Returns how many faults of its reads count: those after which anything of the lane got a proper answer.
-    pub(super) fn counted_read_faults(&self, proper_answers: u64) -> u32 {
-        let marks = self.read_faults.iter().map(|fault| fault.answers);
-        count_before(marks, proper_answers)
-    }
-
-    /// Returns how many faults of its reads are its own or its batch's: those after which another read got a proper
-    /// answer.
-    pub(super) fn faults_of_its_own(&self, read_answers: u64) -> u32 {
-        let marks = self.read_faults.iter().map(|fault| fault.read_answers);
-        count_before(marks, read_answers)
     }
 
     /// Takes in a record that was read or came with an answer.
     pub(super) fn see(&mut self, record: Box<MachineAction>) {
-        match &record.status {
-            Some(status) if status.is_open() => {
-                self.was_open = true;
-                self.was_in_progress |= *status == ActionStatus::InProgress;
-            }
-            _ => {}
-        }
+        self.seen = self.seen.max(match &record.status {
+            Some(ActionStatus::InProgress) => SeenOpen::InProgress,
+            Some(status) if status.is_open() => SeenOpen::Pending,
+            _ => SeenOpen::No,
+        });
         if record.action_type.is_some() {
             self.action_type.clone_from(&record.action_type);
         }
         self.record = Some(record);
     }
 
-    /// Returns what a verdict on a record needs to know.
-    pub(super) fn history(&self) -> History<'_> {
-        History {
+    pub(super) fn status(&self) -> Option<&ActionStatus> {
+        self.record.as_ref()?.status.as_ref()
+    }
+
+    /// Returns how the newest record settles the row, where it does.
+    pub(super) fn outcome_by_record(&self) -> Option<Outcome> {
+        let history = History {
             comment_sent: (self.attempts > 0).then_some(&*self.comment),
             first_sent_at: self.first_sent_at,
-            was_accepted: self.was_accepted,
-            fate_unknown: self.fate_was_unknown,
-            was_open: self.was_open,
+            was_accepted: self.applied == Applied::Accepted,
+            fate_unknown: matches!(self.applied, Applied::Unknown | Applied::OpenSince),
+            was_open: self.seen != SeenOpen::No,
+        };
+        match judge_record(self.record.as_ref()?, &history) {
+            RecordVerdict::Settle(outcome) => Some(outcome),
+            RecordVerdict::Open => None,
         }
     }
 
     /// Returns the phase to journal while the row is unsettled and nothing of it is on the wire.
     pub(super) fn phase(&self) -> Phase {
-        if self.was_accepted {
-            Phase::Accepted
-        } else if self.fate_unknown {
-            Phase::Unknown
-        } else if self.attempts > 0 {
-            Phase::Again
-        } else {
-            Phase::Fresh
+        match self.applied {
+            Applied::Accepted => Phase::Accepted,
+            Applied::Unknown => Phase::Unknown,
+            Applied::No | Applied::OpenSince if self.attempts > 0 => Phase::Again,
+            Applied::No | Applied::OpenSince => Phase::Fresh,
         }
     }
 
     /// Makes the last word on this row.
-    pub(super) fn settle(&self, outcome: Outcome, reason: String, at: Timestamp) -> Settlement {
-        let status = self
-            .record
-            .as_ref()
-            .and_then(|record| record.status.as_ref());
-        let follow_up = match (&self.action_type, status) {
+    pub(super) fn settlement(&self, outcome: Outcome, reason: String, at: Timestamp) -> Settlement {
+        let was_in_progress = self.seen == SeenOpen::InProgress;
+        let follow_up = match (&self.action_type, self.status()) {
             // Nobody is asked to act on what isn't to be touched.
             _ if outcome == Outcome::Skipped => None,
             (Some(action_type), Some(status)) => {
-                FollowUp::needed(action_type, status, self.was_in_progress)
+                FollowUp::needed(action_type, status, was_in_progress)
             }
             _ => None,
         };
@@ -192,15 +318,4 @@ impl Row {
             settled_at: at,
         }
     }
-}
-
-/// Counts the different marks below `answers`; they never fall.
-fn count_before(marks: impl Iterator<Item = u64>, answers: u64) -> u32 {
-    let mut count = 0;
-    let mut last = None;
-    for mark in marks.take_while(|&mark| mark < answers) {
-        count += u32::from(last != Some(mark));
-        last = Some(mark);
-    }
-    count
 }

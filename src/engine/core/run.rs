@@ -15,11 +15,15 @@ use super::settings::{CoreSettings, LaneSettings, Tally};
 pub struct Core {
     settings: Arc<CoreSettings>,
     lanes: Vec<Lane>,
-    /// How many calls all lanes together may have under way.
-    most: usize,
-    open: usize,
-    /// Lanes that would open a call, in the order in which they found no room.
-    crowded: VecDeque<usize>,
+    permits: Permits,
+}
+
+/// What bounds the calls of all lanes together. A call has a permit from the question to the ledger until its answer.
+struct Permits {
+    total: usize,
+    used: usize,
+    /// Lanes that would open a call, in the order in which they found no permit.
+    waiting: VecDeque<usize>,
 }
 
 /// What the progress display may know of one lane.
@@ -44,16 +48,18 @@ impl Core {
         Self {
             settings,
             lanes,
-            most: usize::MAX,
-            open: 0,
-            crowded: VecDeque::new(),
+            permits: Permits {
+                total: usize::MAX,
+                used: 0,
+                waiting: VecDeque::new(),
+            },
         }
     }
 
     /// Bounds the calls that all lanes together have under way; without it only each lane's own bound holds.
     #[must_use]
     pub fn with_most_in_flight(mut self, most: usize) -> Self {
-        self.most = most.max(1);
+        self.permits.total = most.max(1);
         self
     }
 
@@ -84,16 +90,12 @@ impl Core {
         for place in 0..self.lanes.len() {
             let lane = &self.lanes[place];
             if whose.is(place, lane, now) || !lane.tell.is_empty() {
-                let room = if self.crowded.is_empty() {
-                    usize::MAX
-                } else {
-                    // Others came first.
-                    0
-                };
-                self.serve(place, now, room, &mut out);
+                let others_came_first = !self.permits.waiting.is_empty();
+                let most = if others_came_first { 0 } else { usize::MAX };
+                self.serve(place, now, most, &mut out);
             }
         }
-        self.serve_crowded(now, &mut out);
+        self.serve_waiting(now, &mut out);
         out
     }
 
@@ -145,7 +147,9 @@ impl Core {
 
     fn with(&mut self, lane: LaneId, act: impl FnOnce(&mut Lane)) {
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
+            let before = lane.calls.len();
             act(lane);
+            self.permits.used = self.permits.used - before + lane.calls.len();
         }
     }
 
@@ -160,42 +164,40 @@ impl Core {
         let Some(most) = self.settings.max_failures else {
             return;
         };
-        let failures = self.lanes.iter().map(|lane| lane.failures).sum();
-        let ended = self.lanes.iter().map(|lane| lane.ended).sum();
+        let failures = self.lanes.iter().map(|lane| lane.limits.failures).sum();
+        let ended = self.lanes.iter().map(|lane| lane.limits.ended).sum();
         if most.are_passed(failures, ended) {
             let reason = format!("{failures} of {ended} rows that were sent ended badly");
             self.stop_all(&StopReason::TooManyFailures(reason));
         }
     }
 
-    /// Lets one lane do what it may, and open at most `room` calls.
-    fn serve(&mut self, place: usize, now: Moment, room: usize, out: &mut Vec<Effect>) {
+    /// Lets one lane do what it may, and open at most `most` calls.
+    fn serve(&mut self, place: usize, now: Moment, most: usize, out: &mut Vec<Effect>) {
+        let permits = &mut self.permits;
         let lane = &mut self.lanes[place];
+        let before = lane.calls.len();
         lane.flush(out);
-        self.open = self.open - lane.share.counted + lane.calls.len();
-        lane.share.room = self.most.saturating_sub(self.open).min(room);
-        lane.share.is_crowded = false;
-        self.open -= lane.calls.len();
+        lane.permits = permits.total.saturating_sub(permits.used).min(most);
+        lane.lacks_permit = false;
         lane.poll(now, out);
-        lane.share.counted = lane.calls.len();
-        self.open += lane.calls.len();
-        if lane.share.is_crowded && !lane.share.is_queued {
-            lane.share.is_queued = true;
-            self.crowded.push_back(place);
+        permits.used = permits.used - before + lane.calls.len();
+        if lane.lacks_permit && !permits.waiting.contains(&place) {
+            permits.waiting.push_back(place);
         }
     }
 
-    /// Lets lanes that found no room open calls, each in its turn, as long as there is room.
-    fn serve_crowded(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let mut turns = self.crowded.len();
-        while turns > 0 && self.open < self.most {
-            let Some(place) = self.crowded.pop_front() else {
+    /// Lets lanes that found no permit open calls, each in its turn, as long as there are some.
+    fn serve_waiting(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        for turns in (1..=self.permits.waiting.len()).rev() {
+            let free = self.permits.total.saturating_sub(self.permits.used);
+            if free == 0 {
+                return;
+            }
+            let Some(place) = self.permits.waiting.pop_front() else {
                 return;
             };
-            self.lanes[place].share.is_queued = false;
-            let room = (self.most - self.open) / turns;
-            self.serve(place, now, room.max(1), out);
-            turns -= 1;
+            self.serve(place, now, (free / turns).max(1), out);
         }
     }
 
@@ -229,7 +231,12 @@ impl Core {
     pub fn stops(&self) -> Vec<(LaneId, StopReason)> {
         let stop = |lane: &Lane| {
             let is_done = lane.stop.is_none() && lane.is_finished();
-            let denied = || lane.are_all_denied().then(|| lane.why_denied()).flatten();
+            let denied = || {
+                lane.types
+                    .are_all_denied()
+                    .then(|| lane.types.why_denied())
+                    .flatten()
+            };
             let left = || match denied() {
                 Some(why) => Some(StopReason::AllForbidden(why)),
                 None => lane.say_deferred().map(StopReason::LeftForLater),
@@ -240,6 +247,12 @@ impl Core {
         stops
             .filter_map(|lane| Some((lane.id, stop(lane)?)))
             .collect()
+    }
+
+    /// Panics where what a lane keeps about its rows disagrees with them: for simulators.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        self.lanes.iter().for_each(Lane::check_indexes);
     }
 
     /// Returns all lanes' counts added up.
@@ -255,7 +268,12 @@ impl Core {
     pub fn cancel_scopes(&self) -> Vec<(ScopeKey, Arc<Windows>)> {
         self.lanes
             .iter()
-            .map(|lane| (lane.cancel.scope, Arc::clone(&lane.cancel.windows)))
+            .map(|lane| {
+                (
+                    lane.gates.cancel.scope,
+                    Arc::clone(&lane.gates.cancel.windows),
+                )
+            })
             .collect()
     }
 
@@ -265,9 +283,9 @@ impl Core {
             .iter()
             .map(|lane| LaneView {
                 tally: lane.tally.clone(),
-                in_flight: lane.cancel.in_flight(),
+                in_flight: lane.gates.cancel.in_flight(),
                 waiting: lane.waiting,
-                learned: lane.cancel.pacer.learned(),
+                learned: lane.gates.cancel.pacer.learned(),
             })
             .collect()
     }
@@ -307,43 +325,6 @@ impl Whose {
             Self::One(one) => usize::from(one.0) == place || is_due(),
             Self::Due => is_due(),
         }
-    }
-}
-
-/// One lane's part. Without a bound on all lanes it never says no.
-#[derive(Debug)]
-pub(super) struct Share {
-    /// How many calls the lane may still open while it is its turn.
-    pub(super) room: usize,
-    /// Whether it would have opened one more.
-    pub(super) is_crowded: bool,
-    /// Whether it waits for its turn.
-    pub(super) is_queued: bool,
-    /// How many of its calls are counted among those of all lanes.
-    pub(super) counted: usize,
-}
-
-impl Default for Share {
-    fn default() -> Self {
-        Self {
-            room: usize::MAX,
-            is_crowded: false,
-            is_queued: false,
-            counted: 0,
-        }
-    }
-}
-
-impl Share {
-    /// Says whether one more call may be opened, and remembers where none may.
-    pub(super) fn has_room(&mut self) -> bool {
-        self.is_crowded |= self.room == 0;
-        self.room > 0
-    }
-
-    /// Notes that a call was opened.
-    pub(super) fn take(&mut self) {
-        self.room = self.room.saturating_sub(1);
     }
 }
 

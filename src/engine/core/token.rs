@@ -12,116 +12,7 @@ use crate::retry::probe_pause;
 
 use super::event::{Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
-use super::lane::{InFlight, Lane, TokenState};
-
-impl Lane {
-    /// Returns whether calls may carry a token now, and asks for a new one where it is time.
-    pub(super) fn has_token(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        if self.token == TokenState::Ready && !self.is_token_usable(now.uptime) {
-            self.token_is_gone();
-        }
-        let is_due = match self.token {
-            TokenState::Asked => return false,
-            TokenState::Absent => Some(now.uptime),
-            TokenState::Ready if self.expiry.renewing => None,
-            TokenState::Ready => self.expiry.renew_at,
-        };
-        let is_ready = self.token == TokenState::Ready;
-        let Some(due) = is_due.map(|due| self.expiry.again_at.map_or(due, |again| due.max(again)))
-        else {
-            return is_ready;
-        };
-        if due > now.uptime {
-            if is_ready {
-                self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
-            } else {
-                self.note_wait(GateWait {
-                    until: Some(due),
-                    cause: WaitCause::Outage,
-                });
-            }
-            return is_ready;
-        }
-        if is_ready {
-            self.expiry.renewing = true;
-        } else {
-            self.token = TokenState::Asked;
-        }
-        out.push(Effect::Token {
-            lane: self.id,
-            refresh: self.token_number > 0,
-        });
-        is_ready
-    }
-
-    /// Returns whether a call that leaves now may carry the token at hand.
-    pub(super) fn is_token_usable(&self, now: Uptime) -> bool {
-        self.token == TokenState::Ready && self.expiry.ends_at.is_none_or(|end| end > now)
-    }
-
-    pub(super) fn token_ready(&mut self, now: Moment, expires_at: Option<Timestamp>) {
-        self.token = TokenState::Ready;
-        self.token_number += 1;
-        self.expiry = TokenExpiry::of(now, expires_at);
-        self.refresh_ended();
-    }
-
-    /// No new token can be had, now or later.
-    pub(super) fn token_refused(&mut self, now: Moment, reason: String) {
-        self.refresh_ended();
-        if self.is_token_usable(now.uptime) {
-            // The one at hand is good for a while; when it ends, the answer may be another one.
-            self.expiry.renewing = false;
-            self.expiry.renew_at = None;
-            return;
-        }
-        self.token = TokenState::Absent;
-        self.stop(StopReason::SignIn(reason));
-    }
-
-    /// No new token could be had; a little later it may.
-    pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
-        self.refresh_ended();
-        let since = *self.expiry.failing_since.get_or_insert(now.uptime);
-        let never = self.token_number == 0;
-        if never && now.uptime.since(since) >= self.settings.reach_timeout {
-            return self.stop(StopReason::SignIn(reason));
-        }
-        let pause = probe_pause(&self.settings.retry, self.expiry.failures, &mut self.rng);
-        self.expiry.failures = self.expiry.failures.saturating_add(1);
-        self.expiry.again_at = Some(now.uptime.after(pause));
-        self.expiry.renewing = false;
-        if self.token == TokenState::Asked {
-            self.token = TokenState::Absent;
-        }
-    }
-
-    /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
-    pub(super) fn refused_token(&mut self, flight: &InFlight, what: &str) {
-        if flight.token != self.token_number || self.token != TokenState::Ready {
-            // An older token's refusal; a newer one is at work or on its way already.
-            return;
-        }
-        if self.token_doubted {
-            self.stop(StopReason::SignIn(format!(
-                "the service refused a fresh token, too (401): {what}"
-            )));
-            return;
-        }
-        self.token_doubted = true;
-        self.token_is_gone();
-    }
-
-    /// The token at hand is carried no more; one that is on its way already is waited for.
-    fn token_is_gone(&mut self) {
-        self.token = if self.expiry.renewing {
-            TokenState::Asked
-        } else {
-            TokenState::Absent
-        };
-        self.expiry.renewing = false;
-    }
-}
+use super::lane::{InFlight, Lane};
 
 /// A new token is asked for so long before the old one ends, or a tenth of its life before where that is less.
 const AHEAD: Duration = Duration::from_secs(300);
@@ -130,35 +21,180 @@ const AHEAD: Duration = Duration::from_secs(300);
 /// when it arrives.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// What is known of the end of the token at hand.
 #[derive(Debug, Default)]
-pub(super) struct TokenExpiry {
-    /// From when on a new one is asked for.
-    pub(super) renew_at: Option<Uptime>,
-    /// From when on no call carries it.
-    pub(super) ends_at: Option<Uptime>,
-    /// Whether a new one is on its way while this one is still carried.
-    pub(super) renewing: bool,
-    /// Sign-ins that failed in a row.
-    pub(super) failures: u32,
-    /// Since when they fail.
-    pub(super) failing_since: Option<Uptime>,
-    pub(super) again_at: Option<Uptime>,
+pub(super) struct Token {
+    state: TokenState,
+    /// Counts tokens, so that an old one's 401 is told from a new one's.
+    pub(super) number: u32,
+    /// Whether one was refused and nothing good came since.
+    pub(super) is_doubted: bool,
+    /// Sign-ins that failed in a row, and since when.
+    failures: u32,
+    failing_since: Option<Uptime>,
+    /// When the next one is tried after a failure.
+    again_at: Option<Uptime>,
 }
 
-impl TokenExpiry {
-    pub(super) fn of(now: Moment, expires_at: Option<Timestamp>) -> Self {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum TokenState {
+    #[default]
+    Absent,
+    Requested,
+    Ready {
+        renewal: Renewal,
+        /// From when on no call carries it.
+        ends_at: Option<Uptime>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    Never,
+    At(Uptime),
+    /// A new one is on its way while this one is still carried.
+    Requested,
+}
+
+impl TokenState {
+    fn ready(now: Moment, expires_at: Option<Timestamp>) -> Self {
         let end = expires_at.map(|at| now.uptime_at(at));
         // One that seems to have ended already is carried until the service refuses it: our own clock may be wrong.
         let Some(end) = end.filter(|&end| end > now.uptime) else {
-            return Self::default();
+            return Self::Ready {
+                renewal: Renewal::Never,
+                ends_at: None,
+            };
         };
         let left = end.since(now.uptime);
-        Self {
-            renew_at: Some(end.before(AHEAD.min(left / 10))),
+        Self::Ready {
+            renewal: Renewal::At(end.before(AHEAD.min(left / 10))),
             ends_at: Some(end.before(MARGIN.min(left / 20))),
-            ..Self::default()
         }
+    }
+}
+
+impl Token {
+    /// Returns whether a call that leaves now may carry it.
+    pub(super) fn is_usable(&self, now: Uptime) -> bool {
+        matches!(self.state, TokenState::Ready { ends_at, .. } if ends_at.is_none_or(|end| end > now))
+    }
+
+    /// Has a new one asked for at `at`.
+    pub(super) fn renew_at(&mut self, at: Uptime) {
+        if let TokenState::Ready { renewal, .. } = &mut self.state
+            && *renewal != Renewal::Requested
+        {
+            *renewal = Renewal::At(at);
+        }
+        self.again_at = None;
+    }
+
+    /// It is carried no more; one that is on its way already is waited for.
+    fn is_gone(&mut self) {
+        self.state = match self.state {
+            TokenState::Absent => TokenState::Absent,
+            TokenState::Requested
+            | TokenState::Ready {
+                renewal: Renewal::Requested,
+                ..
+            } => TokenState::Requested,
+            TokenState::Ready { .. } => TokenState::Absent,
+        };
+    }
+}
+
+impl Lane {
+    /// Returns whether calls may carry a token now, and asks for a new one where it is time.
+    pub(super) fn has_token(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        if !self.token.is_usable(now.uptime) {
+            self.token.is_gone();
+        }
+        let (is_ready, due) = match self.token.state {
+            TokenState::Requested => return false,
+            TokenState::Absent => (false, now.uptime),
+            TokenState::Ready {
+                renewal: Renewal::At(due),
+                ..
+            } => (true, due),
+            TokenState::Ready { .. } => return true,
+        };
+        let due = self.token.again_at.map_or(due, |again| due.max(again));
+        if due > now.uptime && is_ready {
+            self.wake_at(due);
+        } else if due > now.uptime {
+            self.note_wait(GateWait {
+                until: Some(due),
+                cause: WaitCause::Outage,
+            });
+        } else {
+            match &mut self.token.state {
+                TokenState::Ready { renewal, .. } => *renewal = Renewal::Requested,
+                state => *state = TokenState::Requested,
+            }
+            out.push(Effect::Token {
+                lane: self.id,
+                refresh: self.token.number > 0,
+            });
+        }
+        is_ready
+    }
+
+    pub(super) fn token_ready(&mut self, now: Moment, expires_at: Option<Timestamp>) {
+        self.token = Token {
+            state: TokenState::ready(now, expires_at),
+            number: self.token.number + 1,
+            is_doubted: self.token.is_doubted,
+            ..Token::default()
+        };
+        self.types.refresh_ended(self.token.number);
+    }
+
+    /// No new token can be had, now or later.
+    pub(super) fn token_refused(&mut self, now: Moment, reason: String) {
+        self.types.refresh_ended(self.token.number);
+        if !self.token.is_usable(now.uptime) {
+            self.token.state = TokenState::Absent;
+            self.stop(StopReason::SignIn(reason));
+        } else if let TokenState::Ready { renewal, .. } = &mut self.token.state {
+            // The one at hand is good for a while; when it ends, the answer may be another one.
+            *renewal = Renewal::Never;
+        }
+    }
+
+    /// No new token could be had; a little later it may.
+    pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
+        self.types.refresh_ended(self.token.number);
+        let token = &mut self.token;
+        let since = *token.failing_since.get_or_insert(now.uptime);
+        if token.number == 0 && now.uptime.since(since) >= self.settings.reach_timeout {
+            return self.stop(StopReason::SignIn(reason));
+        }
+        let pause = probe_pause(&self.settings.retry, token.failures, &mut self.rng);
+        let again = now.uptime.after(pause);
+        token.failures = token.failures.saturating_add(1);
+        token.again_at = Some(again);
+        match &mut token.state {
+            TokenState::Ready { renewal, .. } if *renewal == Renewal::Requested => {
+                *renewal = Renewal::At(again);
+            }
+            TokenState::Requested => token.state = TokenState::Absent,
+            TokenState::Ready { .. } | TokenState::Absent => {}
+        }
+    }
+
+    /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
+    pub(super) fn refused_token(&mut self, flight: &InFlight, what: &str) {
+        let is_at_hand = matches!(self.token.state, TokenState::Ready { .. });
+        if flight.token != self.token.number || !is_at_hand {
+            // An older token's refusal; a newer one is at work or on its way already.
+            return;
+        }
+        if std::mem::replace(&mut self.token.is_doubted, true) {
+            return self.stop(StopReason::SignIn(format!(
+                "the service refused a fresh token, too (401): {what}"
+            )));
+        }
+        self.token.is_gone();
     }
 }
 
@@ -171,11 +207,15 @@ mod tests {
             uptime: Uptime::from_nanos(0),
             wall: Timestamp::UNIX_EPOCH,
         };
-        let expiry = TokenExpiry::of(now, Timestamp::from_second(life).ok());
-        let millis = |at: Option<Uptime>| {
-            at.map(|at| u64::try_from(at.since(now.uptime).as_millis()).unwrap_or(u64::MAX))
-        };
-        (millis(expiry.renew_at), millis(expiry.ends_at))
+        let millis =
+            |at: Uptime| u64::try_from(at.since(now.uptime).as_millis()).unwrap_or(u64::MAX);
+        match TokenState::ready(now, Timestamp::from_second(life).ok()) {
+            TokenState::Ready {
+                renewal: Renewal::At(renewal),
+                ends_at,
+            } => (Some(millis(renewal)), ends_at.map(millis)),
+            _ => (None, None),
+        }
     }
 
     #[test]

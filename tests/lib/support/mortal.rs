@@ -269,7 +269,9 @@ impl World {
     }
 
     fn step(&mut self, event: Event) {
-        for effect in self.process.core.step(self.moment(), event) {
+        let effects = self.process.core.step(self.moment(), event);
+        self.process.core.check();
+        for effect in effects {
             if self.is_dead() {
                 return;
             }

@@ -177,6 +177,7 @@ impl Running {
 
     fn step(&mut self, event: Event) {
         let effects = self.core.step(self.moment(), event);
+        self.core.check();
         for effect in effects {
             self.perform(effect);
         }
