@@ -19,7 +19,7 @@ use crate::store::{AttemptReply, Record};
 use super::event::{CallToken, RunEvent, StopReason};
 use super::lane::{InFlight, Lane, Reading};
 use super::reasons;
-use super::row::{LastResponse, Reread, RowState};
+use super::row::{LastResponse, Reread, Row, RowState};
 use super::transition::{Next, RowEvent};
 
 impl Lane {
@@ -341,7 +341,7 @@ impl Lane {
                 RowEvent::Missing { is_proven: true }
             }
             ReplyKind::Refused => RowEvent::Unreadable,
-            ReplyKind::Forbidden => return self.reading_forbidden(now, call_token, rows, what),
+            ReplyKind::Forbidden => return self.reading_forbidden(now, call_token, &rows, what),
             ReplyKind::Throttled(throttle) => {
                 self.throttled(now, flight.destination, throttle, is_current);
                 RowEvent::CallDropped
@@ -403,7 +403,7 @@ impl Lane {
         let Some(next) = self.decide(now, number, event) else {
             return;
         };
-        let phase_now = self.rows.get(&number).map(|row| row.phase());
+        let phase_now = self.rows.get(&number).map(Row::phase);
         let has_news = phase_now != Some(phase) || (enters_verify(&next) && !state.is_verify());
         if state.is_precheck() || has_news {
             self.note(now, number, state.is_precheck());
@@ -435,7 +435,7 @@ impl Lane {
         &mut self,
         now: Moment,
         call_token: CallToken,
-        rows: Vec<RowNumber>,
+        rows: &[RowNumber],
         what: String,
     ) {
         if self.reading != Reading::Forbidden {
@@ -443,7 +443,7 @@ impl Lane {
             self.tell
                 .push(RunEvent::ReadingForbidden { what: what.clone() });
         }
-        self.drop_call(now, call_token, &rows);
+        self.drop_call(now, call_token, rows);
         let due: Vec<_> = self.indexes.rereads.iter().map(|&(_, row)| row).collect();
         let is_precheck = |number: &RowNumber| {
             let row = self.rows.get(number);

@@ -92,13 +92,12 @@ impl Token {
     /// It is carried no more; one that is on its way already is waited for.
     fn is_gone(&mut self) {
         self.state = match self.state {
-            TokenState::Absent => TokenState::Absent,
             TokenState::Requested
             | TokenState::Ready {
                 renewal: Renewal::Requested,
                 ..
             } => TokenState::Requested,
-            TokenState::Ready { .. } => TokenState::Absent,
+            TokenState::Absent | TokenState::Ready { .. } => TokenState::Absent,
         };
     }
 }

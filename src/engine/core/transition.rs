@@ -231,7 +231,7 @@ fn on_turn(
         RowState::Ready { .. } => true,
         RowState::Held | RowState::Sending(_) | RowState::Reread(_) => false,
     };
-    if !may_go {
+    if !may_go || !on.is_armed {
         return Next::To(row.state);
     }
     match permission {
@@ -282,7 +282,9 @@ fn on_answer(
         }
         CancelVerdict::Accepted(record) => {
             row.applied = Applied::Accepted;
-            record.into_iter().for_each(|record| row.see(record));
+            if let Some(record) = record {
+                row.see(record);
+            }
             accepted(row, on)
         }
         CancelVerdict::CalledFinal(record) => {
@@ -593,4 +595,344 @@ fn give_up(row: &Row, on: &Conditions<'_>) -> Next {
         Outcome::Failed
     };
     Next::Done(outcome, reasons::of_giving_up(row, on.may_read))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::core::CommentRule;
+    use crate::engine::rules::Rules;
+    use crate::model::{ActionId, ActionType, RowContext};
+    use crate::store::RunKey;
+
+    use super::super::row::{FaultCount, SeenOpen};
+
+    const CALL: CallToken = CallToken(1);
+
+    fn now() -> Moment {
+        Moment {
+            uptime: Uptime::from_nanos(1_000_000_000_000),
+            wall: Timestamp::from_second(1_800_000_000).unwrap(),
+        }
+    }
+
+    fn settings(precheck: Precheck, verify_for: Option<Duration>) -> CoreSettings {
+        CoreSettings {
+            run: RunKey(1),
+            retry: RetrySettings::default(),
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from("x"),
+            },
+            rules: Arc::new(Rules {
+                precheck,
+                ..Rules::default()
+            }),
+            verify_for,
+            reach_timeout: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(3600),
+            max_failures: None,
+            seed: 1,
+        }
+    }
+
+    fn id() -> ActionId {
+        ActionId::from_bytes([1; 16]).unwrap()
+    }
+
+    fn record(status: &str) -> Box<MachineAction> {
+        Box::new(MachineAction {
+            status: Some(ActionStatus::parse(status)),
+            action_type: Some(ActionType::Isolate),
+            ..MachineAction::bare(id())
+        })
+    }
+
+    const STATUSES: [&str; 7] = [
+        "Pending",
+        "InProgress",
+        "Cancelled",
+        "Succeeded",
+        "Failed",
+        "TimeOut",
+        "Odd",
+    ];
+
+    fn states() -> Vec<RowState> {
+        let until = |seconds| now().uptime.after(Duration::from_secs(seconds));
+        let reasons = [
+            RereadReason::Precheck { may_skip: true },
+            RereadReason::Precheck { may_skip: false },
+            RereadReason::Verify {
+                until: until(60),
+                reads: 0,
+            },
+            RereadReason::Verify {
+                until: until(0),
+                reads: 9,
+            },
+            RereadReason::UnknownResult,
+            RereadReason::FaultCheck,
+            RereadReason::FinalAnswer,
+            RereadReason::NotFound,
+            RereadReason::Refused { forbidden: false },
+            RereadReason::Refused { forbidden: true },
+        ];
+        let mut states = vec![
+            RowState::Ready { requeued: false },
+            RowState::Ready { requeued: true },
+            RowState::Held,
+            RowState::Sending(CALL),
+            RowState::RetryAt(now().uptime),
+        ];
+        for reason in reasons {
+            for missed in [Missed::Never, Missed::Unclear, Missed::Proven] {
+                states.push(RowState::Reread(Reread {
+                    missed,
+                    ..Reread::at(reason, now().uptime)
+                }));
+            }
+        }
+        states
+    }
+
+    fn events() -> Vec<RowEvent> {
+        let run = RunId::new(uuid::Uuid::from_u128(7));
+        let mut events = vec![
+            RowEvent::TypeDecided,
+            RowEvent::TypeDenied,
+            RowEvent::Reading(CALL),
+            RowEvent::CallDropped,
+            RowEvent::Conflict(run),
+            RowEvent::Sent(now().wall),
+            RowEvent::Missing { is_proven: true },
+            RowEvent::Missing { is_proven: false },
+            RowEvent::Unreadable,
+        ];
+        for permission in [Permission::Open, Permission::InQuestion, Permission::Denied] {
+            for conflict in [None, Some(run)] {
+                events.push(RowEvent::Loaded {
+                    conflict,
+                    permission,
+                });
+            }
+            for reads_are_slow in [false, true] {
+                events.push(RowEvent::Turn {
+                    call: CALL,
+                    permission,
+                    reads_are_slow,
+                });
+            }
+        }
+        for (is_alone, cancels_are_down) in [(true, true), (true, false), (false, false)] {
+            events.push(RowEvent::ReadFailed {
+                due: now().uptime,
+                is_alone,
+                cancels_are_down,
+            });
+        }
+        let mut answers = vec![
+            CancelVerdict::Accepted(None),
+            CancelVerdict::NotFound,
+            CancelVerdict::Refused,
+            CancelVerdict::Forbidden,
+            CancelVerdict::NoAttempt,
+            CancelVerdict::SignInAgain,
+            CancelVerdict::Throttled(crate::model::Throttle::default()),
+            CancelVerdict::Fault(Fate::Unknown, None),
+            CancelVerdict::Fault(Fate::NotApplied, None),
+        ];
+        for status in STATUSES {
+            events.push(RowEvent::Found(record(status)));
+            answers.push(match record(status).status {
+                Some(ActionStatus::Cancelled) => CancelVerdict::Cancelled(record(status)),
+                Some(known) if known.is_final() => CancelVerdict::CalledFinal(record(status)),
+                _ => CancelVerdict::Accepted(Some(record(status))),
+            });
+        }
+        let answers = answers.into_iter();
+        events.extend(answers.map(|answer| RowEvent::Answered(answer, LastResponse::default())));
+        events
+    }
+
+    /// Every combination of facts that a row can have with this state.
+    fn rows(state: RowState) -> Vec<Row> {
+        let mut used_up = FaultCount::default();
+        (0..9).for_each(|answers| used_up.add(answers));
+        let checks = [
+            Checked::Never,
+            Checked::At(now().uptime),
+            Checked::At(Uptime::MIN),
+            Checked::Unreadable,
+        ];
+        let records = [None]
+            .into_iter()
+            .chain(STATUSES.map(|status| Some(record(status))));
+        let records: Vec<_> = records.collect();
+        let mut rows = Vec::new();
+        for attempts in [0, 1] {
+            for applied in [
+                Applied::No,
+                Applied::Unknown,
+                Applied::OpenSince,
+                Applied::Accepted,
+            ] {
+                for checked in checks {
+                    for record in &records {
+                        for faults in [FaultCount::default(), used_up] {
+                            rows.push(Row {
+                                id: id(),
+                                action_type: Some(ActionType::Isolate),
+                                context: RowContext::default(),
+                                comment: Arc::from("x"),
+                                attempts,
+                                first_sent_at: (attempts > 0).then_some(now().wall),
+                                record: record.clone(),
+                                applied,
+                                seen: SeenOpen::Pending,
+                                checked,
+                                faults,
+                                not_sent: 2,
+                                refused_token: None,
+                                found_after_404: 1,
+                                last: LastResponse::default(),
+                                state,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        rows.retain(is_possible);
+        rows
+    }
+
+    /// Nothing can be known of a cancel that never left, and only an accepted one is watched.
+    fn is_possible(row: &Row) -> bool {
+        let is_of_accepted = match row.state {
+            RowState::Reread(reread) => matches!(
+                reread.reason,
+                RereadReason::Verify { .. } | RereadReason::FinalAnswer
+            ),
+            _ => false,
+        };
+        let was_sent = row.attempts > 0;
+        let may_be_unsent = row.state.is_precheck() || row.state.reread().is_none();
+        (was_sent || (row.applied == Applied::No && may_be_unsent))
+            && is_of_accepted == (row.applied == Applied::Accepted)
+    }
+
+    /// Says what is wrong with a step, if anything is.
+    fn fault_of(before: &Row, event: &RowEvent, after: &Row, next: &Next) -> Option<&'static str> {
+        let status = after.status();
+        let is_cancelled = status == Some(&ActionStatus::Cancelled);
+        let is_final = status.is_some_and(ActionStatus::is_final);
+        let refused = matches!(event, RowEvent::Answered(CancelVerdict::Forbidden, _));
+        let reason = before.state.reread();
+        match next {
+            Next::Done(Outcome::Cancelled | Outcome::AlreadyCancelled, _) if !is_cancelled => {
+                Some("no record says Cancelled")
+            }
+            Next::Done(Outcome::AlreadyFinal | Outcome::TooLate, _)
+                if !is_final || is_cancelled =>
+            {
+                Some("no record says that it ended")
+            }
+            Next::Done(Outcome::TooLate | Outcome::Accepted, _)
+                if after.applied != Applied::Accepted =>
+            {
+                Some("no cancel was accepted")
+            }
+            Next::Done(Outcome::Failed, _) | Next::Refused(_)
+                if after.applied == Applied::Unknown =>
+            {
+                Some("failed, and a cancel may have been applied")
+            }
+            Next::Done(Outcome::Unknown, _) if after.applied != Applied::Unknown => {
+                Some("unknown, and nothing is")
+            }
+            Next::Done(Outcome::NotFound, _)
+                if !matches!(event, RowEvent::Missing { is_proven: true })
+                    && reason != Some(RereadReason::NotFound)
+                    && !matches!(event, RowEvent::Answered(CancelVerdict::NotFound, _)) =>
+            {
+                Some("nothing says that it is missing")
+            }
+            Next::Done(Outcome::Forbidden, _)
+                if !refused && reason != Some(RereadReason::Refused { forbidden: true }) =>
+            {
+                Some("no 403")
+            }
+            Next::To(RowState::Sending(_)) if !matches!(before.state, RowState::Sending(_)) => {
+                match event {
+                    _ if before.applied == Applied::Accepted => Some("sent after an acceptance"),
+                    RowEvent::Turn {
+                        permission: Permission::Open,
+                        ..
+                    } => None,
+                    RowEvent::Turn {
+                        permission: Permission::Denied,
+                        ..
+                    } if before.attempts > 0 => None,
+                    _ => Some("sent although nothing let it"),
+                }
+            }
+            Next::Defer(Deferral::DeniedType) if before.attempts > 0 => {
+                Some("left for later after it was sent")
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn whatever_happens_in_whatever_state_no_row_says_or_does_what_nothing_bears_out() {
+        let all = [
+            settings(Precheck::ReadFirst, Some(Duration::from_secs(120))),
+            settings(Precheck::Skip, None),
+        ];
+        let mut conditions = Vec::new();
+        for settings in &all {
+            for (may_read, is_alone, is_armed) in [
+                (true, true, true),
+                (true, false, true),
+                (false, true, true),
+                (true, false, false),
+            ] {
+                conditions.push(Conditions {
+                    now: now(),
+                    settings,
+                    is_armed,
+                    may_read,
+                    answers: AnswerCounts {
+                        all: 9,
+                        cancels: 9,
+                        reads: 9,
+                    },
+                    is_alone,
+                    chance: 0.5,
+                });
+            }
+        }
+        let events = events();
+        let mut steps = 0;
+        for before in states().into_iter().flat_map(rows) {
+            for (event, on) in events
+                .iter()
+                .flat_map(|event| conditions.iter().map(move |on| (event, on)))
+            {
+                let mut after = before.clone();
+                let next = transition(&mut after, event.clone(), on);
+                assert_eq!(after.state, before.state, "the lane alone changes it");
+                let fault = fault_of(&before, event, &after, &next);
+                let is_new = !is_sending(before.state);
+                let leaves = is_new && matches!(next, Next::To(RowState::Sending(_)));
+                assert!(on.is_armed || !leaves, "a plan sends nothing");
+                assert_eq!(fault, None, "{before:#?}\n{event:?} {on:?}\n{next:?}");
+                steps += 1;
+            }
+        }
+        assert!(steps > 100_000, "{steps}");
+    }
 }
