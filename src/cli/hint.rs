@@ -56,58 +56,50 @@ pub enum NextCommand {
     Runs,
 }
 
-/// Which typed flags a command repeats.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Forward {
-    State,
-    Connection,
-    /// The connection, and `--yes` where it was typed.
-    Consent,
-    Exclusions,
-}
-
 impl NextCommand {
     /// Returns the command line, quoted for a shell.
     pub fn render(&self, flags: &ForwardedFlags) -> String {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        let id = |run: &RunId| run.to_string();
-        let (words, forward): (Vec<String>, _) = match self {
-            Self::Doctor => (words(&["doctor"]), Forward::Connection),
-            Self::Report(run, to) => (
-                words(&["report", &id(run), "-o", &path(to)]),
-                Forward::State,
-            ),
-            Self::FollowUp(run, to) => (
-                words(&["report", &id(run), "--follow-up", &path(to)]),
-                Forward::State,
-            ),
-            Self::Resume(run) => (words(&["resume", &id(run)]), Forward::Consent),
-            Self::ResumeWithoutPrecheck(run) => (
-                words(&["resume", &id(run), "--no-precheck"]),
-                Forward::Consent,
-            ),
-            Self::ResumeDryRun(run) => (
-                words(&["resume", &id(run), "--dry-run"]),
-                Forward::Connection,
-            ),
-            Self::RunAgain(report) => (words(&["run", &path(report)]), Forward::Exclusions),
-            Self::Runs => (words(&["runs"]), Forward::State),
+        let words: Vec<String> = match self {
+            Self::Doctor => vec!["doctor".into()],
+            Self::Report(run, to) => {
+                vec!["report".into(), run.to_string(), "-o".into(), path(to)]
+            }
+            Self::FollowUp(run, to) => {
+                vec![
+                    "report".into(),
+                    run.to_string(),
+                    "--follow-up".into(),
+                    path(to),
+                ]
+            }
+            Self::Resume(run) => vec!["resume".into(), run.to_string()],
+            Self::ResumeWithoutPrecheck(run) => {
+                vec!["resume".into(), run.to_string(), "--no-precheck".into()]
+            }
+            Self::ResumeDryRun(run) => vec!["resume".into(), run.to_string(), "--dry-run".into()],
+            Self::RunAgain(report) => vec!["run".into(), path(report)],
+            Self::Runs => vec!["runs".into()],
         };
-        let groups: &[&[String]] = match forward {
-            Forward::State => &[&flags.state],
-            Forward::Connection => &[&flags.connection, &flags.state],
-            Forward::Consent => &[&flags.consent, &flags.connection, &flags.state],
-            Forward::Exclusions => &[
-                &flags.exclusions,
-                &flags.consent,
-                &flags.connection,
-                &flags.state,
-            ],
-        };
-        let all = words.iter().chain(groups.iter().copied().flatten());
-        let quoted: Vec<_> = all.map(|word| quoted(word)).collect();
-        format!("mde-cancel {}", quoted.join(" "))
+        let sends = matches!(
+            self,
+            Self::Resume(_) | Self::ResumeWithoutPrecheck(_) | Self::RunAgain(_)
+        );
+        let signs_in = sends || matches!(self, Self::Doctor | Self::ResumeDryRun(_));
+        let groups = [
+            (matches!(self, Self::RunAgain(_)), &flags.exclusions),
+            (sends, &flags.consent),
+            (signs_in, &flags.connection),
+            (true, &flags.state),
+        ];
+        let mut line = "mde-cancel".to_owned();
+        let repeated = groups.iter().filter(|(is_needed, _)| *is_needed);
+        let repeated = repeated.flat_map(|(_, group)| group.iter());
+        for word in words.iter().chain(repeated) {
+            line.push(' ');
+            line.push_str(&quoted(word));
+        }
+        line
     }
 }
 

@@ -15,8 +15,6 @@ mod plan_text;
 
 mod plan_json;
 
-mod summary;
-
 mod progress;
 
 mod logging;
@@ -26,6 +24,8 @@ mod values;
 pub mod args;
 
 pub mod hint;
+
+mod summary;
 
 pub mod settings;
 
@@ -42,6 +42,5 @@ mod entry;
 pub use entry::main;
 pub use logging::LogFormat;
 pub use progress::{Progress, ProgressMode};
-pub use summary::{Accepted, NextStep, Summary};
 pub use terminal::{ColorMode, Paint, print, stdout_width};
 pub use text::{ClockTime, Count, Number, Span, local_zone, visible, window_name};

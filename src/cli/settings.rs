@@ -190,41 +190,34 @@ fn parse(
     let command = path.iter().fold(&root, |command, name| {
         command.find_subcommand(name).unwrap_or(command)
     });
+    let is_typed = |flag: &&Arg| is_typed(typed, flag.get_id());
+    let typed_flags: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
+    let conflict = |one: &Arg, other: &Arg| {
+        let others = command.get_arg_conflicts_with(one);
+        others.iter().any(|flag| flag.get_id() == other.get_id())
+    };
     // What is typed silences what it conflicts with. An address of which any part is typed is not mixed with other parts.
     let mut silenced: BTreeSet<&Id> = BTreeSet::new();
-    for flag in command
-        .get_arguments()
-        .filter(|flag| is_typed(typed, flag.get_id()))
-    {
-        silenced.extend(
-            command
-                .get_arg_conflicts_with(flag)
-                .iter()
-                .map(|flag| flag.get_id()),
-        );
-        if ["cloud", "region", "api_url"].contains(&flag.get_id().as_str()) {
-            let others = ["region", "api_url"];
-            let others = command
-                .get_arguments()
-                .filter(|flag| others.contains(&flag.get_id().as_str()));
-            silenced.extend(others.map(Arg::get_id));
-        }
+    for flag in command.get_arguments() {
+        let id = flag.get_id();
+        let is_silenced = typed_flags.iter().any(|typed| {
+            conflict(typed, flag)
+                || conflict(flag, typed)
+                || ["region", "api_url"].contains(&id.as_str())
+                    && ["cloud", "region", "api_url"].contains(&typed.get_id().as_str())
+        });
+        silenced.extend(is_silenced.then_some(id));
     }
     let mut origins = BTreeMap::new();
     let mut defaults = BTreeMap::new();
     for flag in root.get_arguments().chain(command.get_arguments()) {
         let id = flag.get_id();
-        if is_typed(typed, id) {
+        if is_typed(&flag) {
             let name = flag.get_long().unwrap_or_default().to_owned();
             origins.insert(id.to_string(), Origin::Flag(name));
             continue;
         }
-        let conflicts = command.get_arguments().any(|known| known.get_id() == id)
-            && command
-                .get_arg_conflicts_with(flag)
-                .iter()
-                .any(|other| is_typed(typed, other.get_id()));
-        if conflicts || silenced.contains(id) {
+        if silenced.contains(id) {
             continue;
         }
         if let Some((value, origin)) = layers.lookup(flag) {
@@ -443,9 +436,16 @@ pub struct ResumeSettings {
     /// Where it is sent, or why that cannot be told; a sandbox run needs none.
     pub connection: Result<ConnectionSettings, SettingsError>,
     /// The profiles of the config file, for a run of several tenants.
-    pub profiles: Vec<(String, Result<ConnectionSettings, SettingsError>)>,
+    pub profiles: Vec<ProfileConnection>,
     pub state_dir: PathBuf,
     pub protected: Vec<NamedFile>,
+}
+
+/// Where a profile of the config file leads, or why that cannot be told.
+#[derive(Clone, Debug)]
+pub struct ProfileConnection {
+    pub profile: String,
+    pub connection: Result<ConnectionSettings, SettingsError>,
 }
 
 #[derive(Clone, Debug)]
@@ -681,14 +681,18 @@ impl Resolver<'_> {
         let mut command = match cli.command {
             Command::Run(run) if run.dry_run => {
                 let connection = (!run.sandbox).then(|| self.connection());
-                let run = *run;
-                let preview = (run.plan, PlanFormat::Table, run.max_actions);
-                CommandSettings::Preview(preview_settings(preview, connection, state_dir())?)
+                let preview =
+                    preview_settings(run.plan, PlanFormat::Table, connection, state_dir());
+                CommandSettings::Preview(Box::new(PreviewSettings {
+                    max_actions: run.max_actions,
+                    ..preview?
+                }))
             }
             Command::Preview(preview) => {
                 let connection = Some(self.connection());
-                let preview = (preview.plan, preview.format, None);
-                CommandSettings::Preview(preview_settings(preview, connection, state_dir())?)
+                let (plan, format) = (preview.plan, preview.format);
+                let preview = preview_settings(plan, format, connection, state_dir());
+                CommandSettings::Preview(Box::new(preview?))
             }
             Command::Run(run) => CommandSettings::Run(self.run(*run, state_dir()?)?),
             Command::List(list) => {
@@ -707,9 +711,9 @@ impl Resolver<'_> {
                     .config
                     .map(ConfigFile::profiles)
                     .unwrap_or_default();
-                let connection = |name: String| {
-                    let connection = self.connection_of(&name);
-                    (name, connection)
+                let connection = |profile: String| ProfileConnection {
+                    connection: self.connection_of(&profile),
+                    profile,
                 };
                 CommandSettings::Resume(Box::new(ResumeSettings {
                     outputs: OutputPaths {
@@ -987,10 +991,11 @@ impl Parsed {
 }
 
 fn preview_settings(
-    (plan, format, max_actions): (PlanArgs, PlanFormat, Option<u64>),
+    plan: PlanArgs,
+    format: PlanFormat,
     connection: Option<Result<ConnectionSettings, SettingsError>>,
     state_dir: Result<PathBuf, SettingsError>,
-) -> Result<Box<PreviewSettings>, SettingsError> {
+) -> Result<PreviewSettings, SettingsError> {
     let is_sandbox = connection.is_none();
     let connection = match connection {
         Some(Err(SettingsError::NoToken | SettingsError::Incomplete { .. }))
@@ -1006,11 +1011,11 @@ fn preview_settings(
         return Err(SettingsError::SandboxWithoutInput);
     }
     check_selection(&plan)?;
-    Ok(Box::new(PreviewSettings {
+    Ok(PreviewSettings {
         inputs,
         allowance: Allowance::of(&plan.quota)?,
         format,
-        max_actions,
+        max_actions: None,
         is_sandbox,
         connection,
         state_dir: match state_dir {
@@ -1019,7 +1024,7 @@ fn preview_settings(
             dir => Some(dir?),
         },
         plan,
-    }))
+    })
 }
 
 /// Returns what is read; standard input can be named once only.
@@ -1110,7 +1115,7 @@ impl CommandSettings {
                 state_files(&list.state_dir),
             ],
             Self::Resume(resume) => {
-                let profiles = resume.profiles.iter().map(|(_, connection)| connection);
+                let profiles = resume.profiles.iter().map(|it| &it.connection);
                 let connections = std::iter::once(&resume.connection).chain(profiles);
                 vec![
                     of(&mut connections.flatten()),

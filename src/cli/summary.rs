@@ -7,85 +7,66 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{FollowUp, Outcome, RunId};
-use crate::report::{Severity, left, meaning};
+use crate::report::{Accepted, Severity, left, meaning};
 
-pub use crate::report::Accepted;
-
+use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
 use super::terminal::{Paint, Tone};
 use super::text::{Count, Number, Span, visible, wrap};
 
-/// How far the input was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputRead {
-    /// To its end, or as far as was wanted.
-    Whole,
-    /// It broke off, so that there may be rows which nobody knows.
-    CutShort,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NextStep {
-    /// What it is good for, in words.
-    pub why: String,
-    /// What to type, where there is something; stands on a line of its own.
-    pub command: Option<String>,
-}
-
 /// How a run ended, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    pub run: RunId,
+pub(super) struct Summary {
+    pub(super) run: RunId,
     /// Whether it ran against the imitation, which the first line then says.
-    pub sandbox: bool,
-    /// Whether there may be rows beyond those that are counted.
-    pub input: InputRead,
+    pub(super) sandbox: bool,
+    /// Whether the input broke off, so that there may be rows which nobody knows.
+    pub(super) is_input_cut: bool,
     /// How many rows ended how; their sum is the number of rows.
-    pub outcomes: BTreeMap<Outcome, u64>,
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
     /// The statuses of the rows that are `already_final`, as the service spells them; empty where none is known.
-    pub final_statuses: BTreeMap<String, u64>,
+    pub(super) final_statuses: BTreeMap<String, u64>,
     /// What `accepted` is worth.
-    pub accepted: Accepted,
+    pub(super) accepted: Accepted,
     /// Why rows were skipped, and how many for which reason.
-    pub skipped: BTreeMap<String, u64>,
+    pub(super) skipped: BTreeMap<String, u64>,
     /// How many machines still need what, the gravest first.
-    pub follow_ups: Vec<(FollowUp, u64)>,
+    pub(super) follow_ups: Vec<(FollowUp, u64)>,
     /// How many machines that are; one may need two things.
-    pub machines_left: u64,
+    pub(super) machines_left: u64,
     /// Which excluded machines are still isolated or restricted, one line for each state.
-    pub excluded: Vec<String>,
-    pub elapsed: Duration,
+    pub(super) excluded: Vec<String>,
+    pub(super) elapsed: Duration,
     /// How many calls were sent, reads and refused ones included.
-    pub calls: u64,
+    pub(super) calls: u64,
     /// How many of them were answered with 429.
-    pub throttled: u64,
+    pub(super) throttled: u64,
     /// How many cancels were sent again.
-    pub retries: u64,
+    pub(super) retries: u64,
     /// Why it stopped before its end, where it did.
-    pub stop: Option<String>,
+    pub(super) stop: Option<String>,
     /// What else somebody should see, one line each.
-    pub notes: Vec<String>,
-    pub reports: Vec<String>,
-    pub next_steps: Vec<NextStep>,
+    pub(super) notes: Vec<String>,
+    pub(super) reports: Vec<String>,
+    pub(super) next_steps: Vec<Hint>,
 }
 
 impl Summary {
     /// Returns the text for a terminal of `width` columns.
-    pub fn render(&self, width: u16, paint: Paint) -> String {
+    pub(super) fn render(&self, width: u16, paint: Paint, flags: &ForwardedFlags) -> String {
         let columns = usize::from(width);
         let mut text = String::new();
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         if left.is_empty() {
-            let (tone, what) = match self.input {
-                InputRead::Whole if self.outcomes.values().all(|&count| count == 0) => {
-                    (Tone::Caution, "nothing was sent: there are no rows")
-                }
-                InputRead::Whole if self.all_skipped() => {
-                    (Tone::Caution, "nothing was sent: every row was skipped")
-                }
-                InputRead::Whole => (Tone::Good, "nothing left to do"),
-                InputRead::CutShort => (Tone::Caution, "part of the input was not read"),
+            let (tone, what) = if self.is_input_cut {
+                (Tone::Caution, "part of the input was not read")
+            } else if self.outcomes.values().all(|&count| count == 0) {
+                (Tone::Caution, "nothing was sent: there are no rows")
+            } else if self.all_skipped() {
+                (Tone::Caution, "nothing was sent: every row was skipped")
+            } else {
+                (Tone::Good, "nothing left to do")
             };
             let line = paint.apply(tone, &format!("{mark}{what}"));
             push_line(&mut text, &line);
@@ -135,7 +116,7 @@ impl Summary {
                 push_line(&mut text, &paint.apply(Tone::Faint, &line));
             }
         }
-        self.ways_on(&mut text, columns);
+        self.what_next(&mut text, columns, flags);
         text
     }
 
@@ -203,7 +184,7 @@ impl Summary {
         facts
     }
 
-    fn ways_on(&self, text: &mut String, columns: usize) {
+    fn what_next(&self, text: &mut String, columns: usize, flags: &ForwardedFlags) {
         if !self.reports.is_empty() {
             let noun = Count::new(self.reports.len() as u64, "report").to_string();
             push_line(
@@ -222,13 +203,15 @@ impl Summary {
             push_line(text, "Next");
         }
         for step in &self.next_steps {
-            let end = if step.command.is_some() { ":" } else { "" };
-            let why = format!("{}{end}", visible(&step.why));
+            let (why, command) = match step {
+                Hint::Text(why) => (visible(why).into_owned(), None),
+                Hint::Command(why, command) => (format!("{}:", visible(why)), Some(command)),
+            };
             for line in wrap(&why, columns.saturating_sub(2), 2) {
                 push_line(text, &format!("  {line}"));
             }
-            if let Some(command) = &step.command {
-                push_line(text, &format!("    {}", visible(command)));
+            if let Some(command) = command {
+                push_line(text, &format!("    {}", visible(&command.render(flags))));
             }
         }
     }
@@ -259,6 +242,7 @@ fn push_line(text: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::hint::NextCommand;
 
     fn run() -> RunId {
         RunId::parse("0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1").unwrap()
@@ -268,7 +252,7 @@ mod tests {
         Summary {
             run: run(),
             sandbox: false,
-            input: InputRead::Whole,
+            is_input_cut: false,
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
             final_statuses: BTreeMap::new(),
             accepted: Accepted::IsEnough,
@@ -313,18 +297,18 @@ mod tests {
             stop: Some("Ctrl-C".to_owned()),
             reports: vec!["report.csv".to_owned(), "-".to_owned()],
             next_steps: vec![
-                NextStep {
-                    why: "release the machines that were isolated before the cancel came"
-                        .to_owned(),
-                    command: None,
-                },
-                NextStep {
-                    why: "go on with what was not attempted".to_owned(),
-                    command: Some(format!("mde-cancel resume {}", run())),
-                },
+                "release the machines that were isolated before the cancel came".into(),
+                Hint::Command(
+                    "go on with what was not attempted".to_owned(),
+                    NextCommand::Resume(run()),
+                ),
             ],
             ..clean()
         }
+    }
+
+    fn text(summary: &Summary, width: u16, paint: Paint) -> String {
+        summary.render(width, paint, &ForwardedFlags::default())
     }
 
     fn widest(text: &str) -> usize {
@@ -333,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_clean_run_says_that_nothing_is_left() {
-        insta::assert_snapshot!(clean().render(80, Paint::Plain), @"
+        insta::assert_snapshot!(text(&clean(), 80, Paint::Plain), @"
         nothing left to do
 
          cancelled  1,500  confirmed by the service
@@ -349,7 +333,7 @@ mod tests {
     #[test]
     fn no_outcome_is_broken_in_two_however_narrow_the_window() {
         for width in [20, 30, 40, 50] {
-            let text = bad_night().render(width, Paint::Plain);
+            let text = text(&bad_night(), width, Paint::Plain);
             for outcome in Outcome::ALL {
                 let mut lines = text.lines().map(str::trim_start);
                 assert!(
@@ -362,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_bad_night_at_60_columns() {
-        insta::assert_snapshot!(bad_night().render(60, Paint::Plain), @"
+        insta::assert_snapshot!(text(&bad_night(), 60, Paint::Plain), @"
         SANDBOX: 415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
@@ -415,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_bad_night_at_80_columns() {
-        insta::assert_snapshot!(bad_night().render(80, Paint::Plain), @"
+        insta::assert_snapshot!(text(&bad_night(), 80, Paint::Plain), @"
         SANDBOX: 415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
@@ -456,52 +440,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_night_at_200_columns() {
-        insta::assert_snapshot!(bad_night().render(200, Paint::Plain), @"
-        SANDBOX: 415 machines still need work
-          412 machines are isolated now and need release
-          1 machine is offboarded: onboard again by hand
-          3 machines may have been changed before the cancel: check them
-        43,500 rows need attention: 400 accepted, 3,600 not_found, 4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400 unknown
-        16,900 rows were not attempted
-        excluded: 1 machine is still isolated: dc-01
-
-         cancelled             100  confirmed by the service
-         accepted              400  accepted, but not seen as Cancelled
-         already_cancelled     900  had already been cancelled
-         already_final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12 TimeOut
-         too_late            2,500  accepted, but the action had completed
-         not_found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see the reason column
-         skipped             6,400  6,000 excluded by keep.txt, 400 protected type
-         invalid             8,100  unusable row: see the reason column
-         duplicate          10,000  same id as another row
-         failed             12,100  not applied: see the reason column
-         unknown            14,400  may or may not have been applied
-         not_attempted      16,900  the run stopped before their turn
-         total              81,900
-        warning: 1 line of keep.txt matches nothing: srv-0O3
-
-        stopped: Ctrl-C
-        3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
-        run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
-        2 reports
-          report.csv
-          -
-        Next
-          release the machines that were isolated before the cancel came
-          go on with what was not attempted:
-            mde-cancel resume 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
-        ");
-    }
-
-    #[test]
     fn nothing_is_wider_than_the_terminal_and_colours_change_no_letter() {
         for width in [60, 80, 200] {
-            let plain = bad_night().render(width, Paint::Plain);
+            let plain = text(&bad_night(), width, Paint::Plain);
             assert!(widest(&plain) <= usize::from(width), "{plain}");
             assert!(!plain.contains('\u{1b}'));
-            let colored = bad_night().render(width, Paint::Colored);
+            let colored = text(&bad_night(), width, Paint::Colored);
             assert_eq!(console::strip_ansi_codes(&colored), plain);
             assert!(colored.contains('\u{1b}'));
         }
@@ -512,7 +456,7 @@ mod tests {
         let first = |outcomes: &[(Outcome, u64)]| -> String {
             let mut summary = clean();
             summary.outcomes = outcomes.iter().copied().collect();
-            let text = summary.render(80, Paint::Plain);
+            let text = text(&summary, 80, Paint::Plain);
             text.lines().next().unwrap().to_owned()
         };
         let skipped = first(&[(Outcome::Skipped, 3), (Outcome::Cancelled, 0)]);
@@ -523,13 +467,13 @@ mod tests {
     #[test]
     fn the_first_line_counts_the_gravest_thing_that_is_left() {
         let first = |summary: &Summary| -> String {
-            let text = summary.render(80, Paint::Plain);
+            let text = text(summary, 80, Paint::Plain);
             text.lines().next().unwrap().to_owned()
         };
         let mut summary = clean();
-        summary.input = InputRead::CutShort;
+        summary.is_input_cut = true;
         assert_eq!(first(&summary), "part of the input was not read");
-        summary.input = InputRead::Whole;
+        summary.is_input_cut = false;
         summary.outcomes.insert(Outcome::Accepted, 2);
         assert_eq!(first(&summary), "nothing left to do");
         summary.accepted = Accepted::IsLeft;
@@ -556,6 +500,6 @@ mod tests {
         let mut summary = clean();
         summary.stop = Some("\u{1b}[2J".to_owned());
         summary.reports = vec!["a\rb.csv".to_owned()];
-        assert!(!summary.render(80, Paint::Plain).contains(['\u{1b}', '\r']));
+        assert!(!text(&summary, 80, Paint::Plain).contains(['\u{1b}', '\r']));
     }
 }

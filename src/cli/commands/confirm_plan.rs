@@ -25,9 +25,9 @@ use crate::store::{Record, RunState};
 
 use super::choosing::nothing_selected;
 use super::execute::{say, state, usage};
-use super::forecast::Spent;
 use super::lanes::Lane;
 use super::prepared_run::PreparedRun;
+use super::quota::QuotaUsage;
 use super::reading::{reads, unsurveyed};
 use super::shutdown::Shutdown;
 
@@ -195,7 +195,7 @@ impl PreparedRun {
         let Ok(way) = &lane.way else {
             return Ok(0);
         };
-        let scope = lane.scope(Destination::List);
+        let scope = lane.identity.scope(Destination::List);
         let windows = self.config.read_quota.scaled_down(self.config.time_scale);
         let reads = reads(
             (way.reads(), &scope),
@@ -243,7 +243,7 @@ impl PreparedRun {
         if let Some(identity) = only {
             let scope = identity.scope(Destination::Cancel);
             let windows = self.config.quota.scaled_down(self.config.time_scale);
-            let spent = Spent::read(&self.store, &scope, &windows, now);
+            let spent = QuotaUsage::read(&self.store, &scope, &windows, now);
             milestones = spent.await.map_err(state)?.milestones(send, now);
         }
         let claims = only.and_then(|identity| identity.claims.as_ref());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use crate::api::{Connection, Proxy, Reader, load_roots};
 use crate::auth::{Claims, Credential, Freshness, Token};
@@ -26,6 +27,7 @@ use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
 use super::execute::open_store;
 use super::finish::Look;
+use super::quota::lowered;
 use super::service::{ServiceError, connect};
 use super::sign_in::credential;
 
@@ -49,8 +51,12 @@ const TYPES: [ActionType; 9] = [
 
 const NAME: usize = 10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
+/// The check that says whether the state folder can be used.
+const STATE: &str = "state";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum CheckStatus {
     Ok,
     /// A run can do without, or may.
     Warn,
@@ -58,65 +64,59 @@ enum Status {
     Fail,
 }
 
+#[derive(Serialize)]
 struct Check {
     name: &'static str,
-    status: Status,
+    status: CheckStatus,
     text: String,
     fix: Option<String>,
 }
 
 #[derive(Default)]
-struct Checks {
-    all: Vec<Check>,
-    exit: RunExit,
-}
+struct Checks(Vec<Check>);
 
 impl Checks {
     fn ok(&mut self, name: &'static str, text: impl Into<String>) {
-        self.add(name, Status::Ok, text, None::<String>);
+        self.add(name, CheckStatus::Ok, text.into(), None);
     }
 
-    fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: impl Into<String>) {
-        self.add(name, Status::Warn, text, Some(fix));
+    fn warn(&mut self, name: &'static str, text: impl Into<String>, fix: &str) {
+        self.add(name, CheckStatus::Warn, text.into(), Some(fix.to_owned()));
     }
 
-    fn fail(
-        &mut self,
-        name: &'static str,
-        text: impl Into<String>,
-        fix: Option<impl Into<String>>,
-    ) {
-        self.add(name, Status::Fail, text, fix);
-        self.exit = self.exit.worst(RunExit::Unreachable);
+    fn fail(&mut self, name: &'static str, text: impl Into<String>, fix: Option<&str>) {
+        let fix = fix.map(str::to_owned);
+        self.add(name, CheckStatus::Fail, text.into(), fix);
     }
 
-    fn state_fails(&mut self, text: impl Into<String>, fix: Option<impl Into<String>>) {
-        self.add("state", Status::Fail, text, fix);
-        self.exit = self.exit.worst(RunExit::State);
-    }
-
-    fn add(
-        &mut self,
-        name: &'static str,
-        status: Status,
-        text: impl Into<String>,
-        fix: Option<impl Into<String>>,
-    ) {
-        self.all.push(Check {
+    fn add(&mut self, name: &'static str, status: CheckStatus, text: String, fix: Option<String>) {
+        self.0.push(Check {
             name,
             status,
-            text: text.into(),
-            fix: fix.map(Into::into),
+            text,
+            fix,
         });
+    }
+
+    fn exit(&self) -> RunExit {
+        let failed = self
+            .0
+            .iter()
+            .filter(|check| check.status == CheckStatus::Fail);
+        let exits = failed.map(|check| match check.name {
+            STATE => RunExit::State,
+            _ => RunExit::Unreachable,
+        });
+        exits.fold(RunExit::Done, RunExit::worst)
     }
 
     fn table(&self, paint: Paint) -> String {
         let mut out = String::new();
-        for check in &self.all {
+        for check in &self.0 {
             let (tone, word) = match check.status {
-                Status::Ok => (Tone::Good, "ok  "),
-                Status::Warn => (Tone::Caution, "warn"),
-                Status::Fail => (Tone::Bad, "fail"),
+                CheckStatus::Ok => (Tone::Good, "ok  "),
+                CheckStatus::Warn => (Tone::Caution, "warn"),
+                CheckStatus::Fail => (Tone::Bad, "fail"),
             };
             let word = paint.apply(tone, word);
             let mut lines = check.text.lines();
@@ -132,17 +132,8 @@ impl Checks {
     }
 
     fn json(&self) -> String {
-        let checks = self.all.iter().map(|check| {
-            let status = match check.status {
-                Status::Ok => "ok",
-                Status::Warn => "warn",
-                Status::Fail => "fail",
-            };
-            serde_json::json!({
-                "name": check.name, "status": status, "text": check.text, "fix": check.fix,
-            })
-        });
-        format!("{:#}\n", checks.collect::<serde_json::Value>())
+        let json = serde_json::to_string_pretty(&self.0);
+        json.unwrap_or_default() + "\n"
     }
 }
 
@@ -154,12 +145,20 @@ pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Fai
     let store = check_state(&settings, &*clock, &mut checks);
     match &settings.connection {
         Ok(connection) => {
-            let doctor = Doctor { connection, clock };
-            doctor.check_service(store.as_ref(), &mut checks).await;
+            let mut doctor = Doctor {
+                connection,
+                clock,
+                checks,
+            };
+            doctor.check_service(store.as_ref()).await;
+            checks = doctor.checks;
         }
         Err(error) => {
-            let fix = error.hints().into_iter().next();
-            checks.fail("sign-in", error.to_string(), fix);
+            checks.fail(
+                "sign-in",
+                error.to_string(),
+                error.hints().first().map(|it| &**it),
+            );
         }
     }
     let text = match settings.args.format {
@@ -167,7 +166,7 @@ pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Fai
         TableFormat::Json => checks.json(),
     };
     print(&text).map_err(Failure::of_output)?;
-    Ok(checks.exit)
+    Ok(checks.exit())
 }
 
 fn check_config(settings: &DoctorSettings, checks: &mut Checks) {
@@ -184,7 +183,11 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
     let dir = match &settings.state_dir {
         Ok(dir) => dir,
         Err(error) => {
-            checks.state_fails(error.to_string(), error.hints().into_iter().next());
+            checks.fail(
+                STATE,
+                error.to_string(),
+                error.hints().first().map(|it| &**it),
+            );
             return None;
         }
     };
@@ -195,14 +198,14 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
                 Some(Hint::Text(hint)) => hint.as_str(),
                 _ => "choose another folder with --state-dir",
             };
-            checks.state_fails(format!("{:#}", failure.error), Some(fix));
+            checks.fail(STATE, format!("{:#}", failure.error), Some(fix));
             return None;
         }
     };
     let damage = match store.reader().and_then(|reader| reader.damage()) {
         Ok(None) => {
             let text = format!("{}: writable, integrity check passed", dir.display());
-            checks.ok("state", text);
+            checks.ok(STATE, text);
             return Some(store);
         }
         Ok(Some(damage)) => format!("damaged: {damage}"),
@@ -210,42 +213,42 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
     };
     let fix = "move the folder away or choose another with --state-dir, and wait an hour: what was used of the quota was \
                counted in it; then run the inputs of unfinished runs again, for cancelling an action twice has no effect";
-    checks.state_fails(format!("{}: {damage}", dir.display()), Some(fix));
+    checks.fail(STATE, format!("{}: {damage}", dir.display()), Some(fix));
     None
 }
 
-/// Where the checks of sign-in and service look.
+/// Checks sign-in and service.
 struct Doctor<'run> {
     connection: &'run ConnectionSettings,
     clock: Arc<dyn Clock>,
+    checks: Checks,
 }
 
 impl Doctor<'_> {
-    async fn check_service(&self, store: Option<&Store>, checks: &mut Checks) {
-        self.check_choice(checks);
-        let Some(opened) = self.check_network(checks).await else {
+    async fn check_service(&mut self, store: Option<&Store>) {
+        self.check_choice();
+        let Some(opened) = self.check_network().await else {
             return;
         };
-        let Some((credential, token)) = self.check_sign_in(checks).await else {
+        let Some((credential, token)) = self.check_sign_in().await else {
             return;
         };
-        self.check_read(&opened, &credential, token, store, checks)
-            .await;
+        self.check_read(&opened, &credential, token, store).await;
     }
 
-    fn check_choice(&self, checks: &mut Checks) {
+    fn check_choice(&mut self) {
         let choice = &self.connection.choice;
         let mut text = format!("{} ({})", word_of(choice.method), choice.reason);
         for (method, why_not) in &choice.skipped {
             // Writing to a string cannot fail.
             write!(text, "\nnot {}: {why_not}", word_of(*method)).unwrap_or_default();
         }
-        checks.ok("credential", text);
+        self.checks.ok("credential", text);
     }
 
     /// Builds the client and calls the service without a token. What answers may refuse; what does not answer at all is
     /// no use for a run.
-    async fn check_network(&self, checks: &mut Checks) -> Option<Connection> {
+    async fn check_network(&mut self) -> Option<Connection> {
         let connection = self.connection;
         if connection.api_url.scheme() == "https"
             && let Ok(roots) = load_roots(connection.ca_file.as_deref())
@@ -258,7 +261,7 @@ impl Doctor<'_> {
                 roots.of_ca_file,
                 roots.warnings.join("\n")
             );
-            checks.warn(
+            self.checks.warn(
                 "trust",
                 text,
                 "check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR",
@@ -267,7 +270,8 @@ impl Doctor<'_> {
         let opened = match connect(connection, CALL_TIMEOUT) {
             Ok(opened) => opened,
             Err(error) => {
-                checks.fail("network", error_chain(&error), error.hint());
+                self.checks
+                    .fail("network", error_chain(&error), error.hint().as_deref());
                 return None;
             }
         };
@@ -282,8 +286,9 @@ impl Doctor<'_> {
         match opened.reach().await {
             Ok(date) => {
                 let took = self.clock.now().uptime.since(asked).as_millis();
-                checks.ok("network", format!("{host} reached in {took} ms{through}"));
-                self.check_clock(date, checks);
+                self.checks
+                    .ok("network", format!("{host} reached in {took} ms{through}"));
+                self.check_clock(date);
             }
             Err(what) => {
                 let mut text = format!("{host} not reached{through}: {what}");
@@ -296,17 +301,17 @@ impl Doctor<'_> {
                     fix = "give the proxy a name and a password in HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or have \
                            it let this host through";
                 }
-                checks.fail("network", text, Some(fix));
+                self.checks.fail("network", text, Some(fix));
             }
         }
         Some(opened)
     }
 
-    fn check_clock(&self, date: Option<Timestamp>, checks: &mut Checks) {
+    fn check_clock(&mut self, date: Option<Timestamp>) {
         let Some(date) = date else { return };
         let skew = self.clock.now().wall.duration_since(date);
         if skew.abs() <= SKEW {
-            return checks.ok("clock", "as the service's");
+            return self.checks.ok("clock", "as the service's");
         }
         let side = if skew.is_positive() {
             "ahead of"
@@ -314,14 +319,14 @@ impl Doctor<'_> {
             "behind"
         };
         let text = format!("{} {side} the service", Span(skew.unsigned_abs()));
-        checks.warn(
+        self.checks.warn(
             "clock",
             text,
             "synchronize the clock; sign-in fails beyond 5 min",
         );
     }
 
-    async fn check_sign_in(&self, checks: &mut Checks) -> Option<(Credential, Token)> {
+    async fn check_sign_in(&mut self) -> Option<(Credential, Token)> {
         let signed_in = async {
             let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
             let token = credential.token(Freshness::AtHand).await?;
@@ -330,7 +335,8 @@ impl Doctor<'_> {
         let (credential, token) = match signed_in.await {
             Ok(signed_in) => signed_in,
             Err(error) => {
-                checks.fail("sign-in", error_chain(&error), error.hint());
+                self.checks
+                    .fail("sign-in", error_chain(&error), error.hint().as_deref());
                 return None;
             }
         };
@@ -358,58 +364,64 @@ impl Doctor<'_> {
         };
         if token.expires_at.is_some_and(|end| end <= now) && !credential.is_renewable() {
             let fix = "get a new token, or use a method that renews it: --credential azure-cli";
-            checks.fail("sign-in", format!("{who}, {valid}"), Some(fix));
+            self.checks
+                .fail("sign-in", format!("{who}, {valid}"), Some(fix));
             return None;
         }
         let is_short = token
             .expires_at
             .is_some_and(|end| end.duration_since(now) < SHORT_LIFE);
         if credential.is_renewable() {
-            checks.ok("sign-in", format!("{who}, {valid}, renewable"));
+            self.checks
+                .ok("sign-in", format!("{who}, {valid}, renewable"));
         } else if is_short {
             let fix = "for longer runs, use a method that renews it: --credential azure-cli";
-            checks.warn("sign-in", format!("{who}, {valid}, not renewable"), fix);
+            self.checks
+                .warn("sign-in", format!("{who}, {valid}, not renewable"), fix);
         } else {
-            checks.ok("sign-in", format!("{who}, {valid}, not renewable"));
+            self.checks
+                .ok("sign-in", format!("{who}, {valid}, not renewable"));
         }
         Some((credential, token))
     }
 
     /// Reads one record as a run does: a refused token is renewed once.
     async fn check_read(
-        &self,
+        &mut self,
         opened: &Connection,
         credential: &Credential,
         mut token: Token,
         store: Option<&Store>,
-        checks: &mut Checks,
     ) {
         let Some(store) = store else {
             let fix = "fix the state folder first: calls are counted there";
-            return checks.warn("read", "not tried", fix);
+            return self.checks.warn("read", "not tried", fix);
         };
         let reader = Reader::new(opened.clone());
-        let mut reply = match self.read(&reader, &token, store).await {
-            Ok(reply) => reply,
-            Err(error) => return checks.state_fails(error_chain(&error), None::<String>),
-        };
-        if let Some(ReplyKind::Unauthorized) = reply.as_ref().map(|reply| &reply.kind) {
+        let mut reply = self.read(&reader, &token, store).await;
+        if let Ok(Some(ReadReply {
+            kind: ReplyKind::Unauthorized,
+            ..
+        })) = reply
+        {
             match credential.token(Freshness::New).await {
                 Ok(newer) => token = newer,
-                Err(error) => return checks.fail("read", error_chain(&error), error.hint()),
+                Err(error) => {
+                    let fix = error.hint();
+                    return self
+                        .checks
+                        .fail("read", error_chain(&error), fix.as_deref());
+                }
             }
-            reply = match self.read(&reader, &token, store).await {
-                Ok(reply) => reply,
-                Err(error) => return checks.state_fails(error_chain(&error), None::<String>),
-            };
+            reply = self.read(&reader, &token, store).await;
         }
         match reply {
-            Some(reply) => self.check_reply(&reply, &token, checks),
-            None => checks.warn(
-                "read",
-                "not tried: no quota is left, or the service asked to wait",
-                "see `mde-cancel quota`",
-            ),
+            Ok(Some(reply)) => self.check_reply(&reply, &token),
+            Ok(None) => {
+                let text = "not tried: no quota is left, or the service asked to wait";
+                self.checks.warn("read", text, "see `mde-cancel quota`");
+            }
+            Err(error) => self.checks.fail(STATE, error_chain(&error), None),
         }
     }
 
@@ -422,13 +434,9 @@ impl Doctor<'_> {
     ) -> Result<Option<ReadReply>, StoreError> {
         let clock = &*self.clock;
         let known = store.scope(&self.scope(token), clock.now()).await?;
-        let mut windows = Windows::half_of_documented();
-        for window in known.adopted.as_slice() {
-            windows.adopt(window.limit, window.period);
-        }
         let take = Take {
             scope: known.key,
-            windows: Arc::new(windows),
+            windows: Arc::new(lowered(&Windows::half_of_documented(), &known.adopted)),
             now: clock.now(),
             purpose: Purpose::Read,
         };
@@ -453,82 +461,83 @@ impl Doctor<'_> {
         }
     }
 
-    fn check_reply(&self, reply: &ReadReply, token: &Token, checks: &mut Checks) {
+    fn check_reply(&mut self, reply: &ReadReply, token: &Token) {
+        use CheckStatus::{Fail, Ok, Warn};
         let host = self.connection.api_url.host_str().unwrap_or_default();
         let said = reply.error.as_ref().map(|error| {
             let text = format!("{} {}", error.code, error.message);
             format!(": {}", text.trim())
         });
         let status = reply.http_status.unwrap_or_default();
-        let text = format!("{host} answered {status}{}", said.unwrap_or_default());
+        let answer = format!("{host} answered {status}{}", said.unwrap_or_default());
         let claims = token.claims.clone().unwrap_or_default();
-        let (refused, trouble) = (
-            "check --cloud, --api-scope and --tenant-id",
-            "check --api-url and the proxy: something else seems to answer there",
-        );
-        match &reply.kind {
-            ReplyKind::Answer(_) => checks.ok("read", "may read action states"),
-            ReplyKind::Forbidden | ReplyKind::Unauthorized
-                if let Some(audience) = claims.foreign_audience(&self.connection.api_scope) =>
-            {
+        let audience = claims.foreign_audience(&self.connection.api_scope);
+        let refused = "check --cloud, --api-scope and --tenant-id";
+        let elsewhere = "check --api-url and the proxy: something else seems to answer there";
+        let (status, text, fix) = match &reply.kind {
+            ReplyKind::Forbidden | ReplyKind::Unauthorized if let Some(audience) = audience => {
                 let wanted = self.connection.api_scope.trim_end_matches("/.default");
                 let text = format!("the token is for {audience}, but Defender needs {wanted}");
-                checks.fail("read", text, Some(refused));
-                return;
+                return self.checks.fail("read", text, Some(refused));
             }
+            ReplyKind::Answer(_) => (Ok, "may read action states".to_owned(), None),
             ReplyKind::Forbidden => {
-                let fix = self.fix_of_grants("Machine.Read.All", &claims);
-                checks.fail(
-                    "read",
-                    text,
-                    Some(format!("{fix}; or run with --no-precheck")),
-                );
+                let grant = self.fix_of_grants("Machine.Read.All", &claims);
+                (
+                    Fail,
+                    answer,
+                    Some(format!("{grant}; or run with --no-precheck")),
+                )
             }
-            ReplyKind::Unauthorized => checks.fail("read", text, Some(refused)),
+            ReplyKind::Unauthorized => (Fail, answer, Some(refused.to_owned())),
             ReplyKind::Throttled(_) => {
                 let fix = "another client shares this app's quota; wait, or use another app";
-                checks.warn("read", text, fix);
+                (Warn, answer, Some(fix.to_owned()))
             }
             ReplyKind::NoSuchAddress(address) => {
                 let text = format!("{address} answers 404 without the service's own error body");
-                checks.fail("read", text, Some(trouble));
+                (Fail, text, Some(elsewhere.to_owned()))
             }
             ReplyKind::NoSuchHost(host) => {
                 let text = format!("the host name {host} does not exist");
-                checks.fail("read", text, Some("check --api-url and the proxy"));
+                (Fail, text, Some("check --api-url and the proxy".to_owned()))
             }
             ReplyKind::NotFound
             | ReplyKind::Redirected
             | ReplyKind::Garbled
-            | ReplyKind::Refused => checks.fail("read", text, Some(trouble)),
+            | ReplyKind::Refused => (Fail, answer, Some(elsewhere.to_owned())),
             ReplyKind::NotApplied(_) | ReplyKind::ServerFault(_) => {
-                checks.warn(
-                    "read",
-                    text,
-                    "wait: a run does, until the service is well again",
-                );
+                let fix = "wait: a run does, until the service is well again";
+                (Warn, answer, Some(fix.to_owned()))
             }
             ReplyKind::TimedOut => {
                 let text = format!("{host} did not answer in time");
-                checks.fail(
-                    "read",
+                (
+                    Fail,
                     text,
-                    Some("check the network and MDE_CANCEL_TIMEOUT"),
-                );
+                    Some("check the network and the proxy".to_owned()),
+                )
             }
             ReplyKind::Broken(what) | ReplyKind::NeverLeft(what) => {
                 let text = format!("{host} not reached: {what}");
-                checks.fail("read", text, Some("check the network and the proxy"));
+                (
+                    Fail,
+                    text,
+                    Some("check the network and the proxy".to_owned()),
+                )
             }
-        }
-        self.check_permissions(token, checks);
+        };
+        self.checks.add("read", status, text, fix);
+        self.check_permissions(token);
     }
 
     /// Compares the token's claims with what cancelling needs. The service alone decides.
-    fn check_permissions(&self, token: &Token, checks: &mut Checks) {
+    fn check_permissions(&mut self, token: &Token) {
         let Some(claims) = &token.claims else {
             let text = "permissions unknown: the token is opaque";
-            return checks.warn("cancel", text, "try one action with `mde-cancel run`");
+            return self
+                .checks
+                .warn("cancel", text, "try one action with `mde-cancel run`");
         };
         let types: Vec<_> = TYPES.iter().map(|kind| (kind.as_str(), 1)).collect();
         let needed = Permissions::forecast(claims, &types)
@@ -543,16 +552,16 @@ impl Doctor<'_> {
         if may.is_empty() {
             let text = "the token permits no cancel";
             let fix = self.fix_of_grants("Machine.Isolate (or what fits the type)", claims);
-            checks.fail("cancel", text, Some(fix));
+            self.checks.fail("cancel", text, Some(&fix));
         } else if missing.is_empty() {
-            checks.ok("cancel", "may cancel every type");
+            self.checks.ok("cancel", "may cancel every type");
         } else {
             let missing: Vec<_> = missing
                 .into_iter()
                 .map(|needed| format!("{} ({})", needed.name, types(needed)))
                 .collect();
             let (may, missing) = (may.join(", "), missing.join(", "));
-            checks.ok(
+            self.checks.ok(
                 "cancel",
                 format!("may cancel {may}\nnot granted: {missing}"),
             );
@@ -598,13 +607,12 @@ mod tests {
     fn each_check_is_one_line_with_its_fix_below_and_the_worst_decides() {
         let mut checks = Checks::default();
         checks.ok("config", "no config file");
-        assert_eq!(checks.exit, RunExit::Done);
         checks.warn("clock", "is off\u{1b}[2J", "set it");
-        assert_eq!(checks.exit, RunExit::Done);
-        checks.fail("sign-in", "refused\nand why", None::<String>);
-        assert_eq!(checks.exit, RunExit::Unreachable);
-        checks.state_fails("full", Some("free it"));
-        assert_eq!(checks.exit, RunExit::State);
+        assert_eq!(checks.exit(), RunExit::Done);
+        checks.fail("sign-in", "refused\nand why", None);
+        assert_eq!(checks.exit(), RunExit::Unreachable);
+        checks.fail(STATE, "full", Some("free it"));
+        assert_eq!(checks.exit(), RunExit::State);
         insta::assert_snapshot!(checks.table(Paint::Plain), @r"
         ok    config      no config file
         warn  clock       is off\u{1b}[2J

@@ -21,10 +21,10 @@ use crate::platform;
 use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
-use super::follow_up::{LeftToDo, follow_up};
+use super::follow_up::FollowUps;
 use super::lanes::Lane;
 use super::prepared_run::PreparedRun;
-use super::service::Service;
+use super::service::EmbeddedSandbox;
 use super::shutdown::Shutdown;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
@@ -42,22 +42,16 @@ impl PreparedRun {
         let token_ends = lanes.iter().filter_map(|lane| lane.identity.token_ends);
         let token_ends = token_ends.min();
         // All at once, so that the ledger answers them together.
-        let gates = lanes
-            .iter()
-            .map(|lane| gates(&self.config, lane, (&store, &*clock)));
-        let gates = try_join_all(gates).await.map_err(state)?;
-        let ways: Vec<_> = lanes.iter().map(|lane| lane.way.clone()).collect();
-        let late_reads: Vec<_> = gates
-            .iter()
-            .map(|lane| late_reads(&self.config, lane))
-            .collect();
-        let core = Core::new(core_settings(&self.config, self.key, self.id), gates);
+        let settings = try_join_all(lanes.iter().map(|lane| self.lane_settings(lane))).await?;
+        let list_gates: Vec<_> = settings.iter().map(|lane| lane.list.clone()).collect();
+        let clients: Vec<_> = lanes.iter().map(|lane| lane.way.clone()).collect();
+        let core = Core::new(core_settings(&self.config, self.key, self.id), settings);
         let parts = RunParts {
             store: store.clone(),
             clock: Arc::clone(&clock),
             run: self.key,
             core: core.with_most_in_flight(self.config.total_concurrency as usize),
-            lanes: ways.clone(),
+            lanes: clients.clone(),
             intake: std::mem::replace(&mut self.intake, Intake::Nothing),
             before: std::mem::take(&mut self.before),
             planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
@@ -65,6 +59,10 @@ impl PreparedRun {
         if let Some(after) = self.stop_after {
             stop.stop_at(started.uptime.after(after), Arc::clone(&clock));
         }
+        let sandbox = self.lanes.sandbox.take().map(Arc::new);
+        let saving = sandbox
+            .as_ref()
+            .map(|sandbox| tokio::spawn(save_each_second(Arc::clone(sandbox), Arc::clone(&clock))));
         let mut terminal = TerminalObserver::new(
             self.progress.clone(),
             self.id.to_string(),
@@ -72,11 +70,6 @@ impl PreparedRun {
             token_ends,
             Arc::clone(&self.lanes.names),
         );
-        let service = self.lanes.service.take();
-        let service = service.filter(Service::is_sandbox).map(Arc::new);
-        let keeper = service
-            .as_ref()
-            .map(|service| tokio::spawn(keep(Arc::clone(service), Arc::clone(&clock))));
         let metrics = self.outputs.metrics_file.clone();
         let mut metrics =
             metrics.map(|path| MetricsObserver::start(path, self.id, self.is_sandbox, started));
@@ -85,48 +78,52 @@ impl PreparedRun {
             second: metrics.as_mut(),
         };
         let end = execute(parts, stop.reasons(), &mut observer).await;
-        let left_to_do = match &end {
+        let machines = match &end {
             Ok(end) => {
                 let is_whole = end.stop.is_none() && end.intake.is_none();
                 let reads = |lane: LaneId| {
-                    let place = usize::from(lane.0);
-                    let way = ways.get(place).and_then(|way| way.as_ref().ok());
-                    let handles = way.filter(|_| is_whole).map(|way| way.reads())?;
-                    let settings = late_reads.get(place)?.clone();
+                    let lane = usize::from(lane.0);
+                    let client = clients.get(lane)?.as_ref().ok().filter(|_| is_whole)?;
+                    let settings = ReadsSettings {
+                        gate: list_gates.get(lane)?.clone(),
+                        retry: self.config.retry(),
+                        patience: REACH_TIMEOUT / self.config.time_scale,
+                        seed: Uuid::new_v4().as_u64_pair().0,
+                    };
                     let clock = Arc::clone(&clock);
-                    Some(Reads::new(handles, store.clone(), clock, settings))
+                    Some(Reads::new(client.reads(), store.clone(), clock, settings))
                 };
-                follow_up(
-                    (&store, self.key, self.id),
-                    (&self.lanes.names, reads),
-                    !self.config.exclude.is_empty(),
-                    &*clock,
-                    stop.reasons(),
-                )
-                .await
+                self.follow_up(reads, stop.reasons()).await
             }
-            Err(_) => Ok(LeftToDo::default()),
+            Err(_) => Ok(FollowUps::default()),
         };
         self.progress.finish();
-        if let (Some(keeper), Some(service)) = (keeper, service) {
-            keeper.abort();
+        if let (Some(saving), Some(sandbox)) = (saving, sandbox) {
+            saving.abort();
             if matches!(&end, Ok(end) if end.stop.is_none()) {
-                service.forget();
+                sandbox.delete_snapshot();
             } else {
-                service.put_away();
+                sandbox.save_snapshot();
             }
         }
-        self.finish(started, end, left_to_do, metrics).await
+        self.finish(started, end, machines, metrics).await
     }
-}
 
-/// Returns how a lane reads what became of machines, once its run is over.
-fn late_reads(config: &RunConfig, lane: &LaneSettings) -> ReadsSettings {
-    ReadsSettings {
-        gate: lane.list.clone(),
-        retry: config.retry(),
-        patience: REACH_TIMEOUT / config.time_scale,
-        seed: Uuid::new_v4().as_u64_pair().0,
+    /// Looks the three scopes of a lane up in the ledger.
+    async fn lane_settings(&self, lane: &Lane) -> Result<LaneSettings, StoreError> {
+        let config = &self.config;
+        let gate = async |destination, windows: &Windows, concurrency| {
+            let windows = windows.scaled_down(config.time_scale);
+            let scope = lane.identity.scope(destination);
+            let (store, clock) = (&self.store, &*self.clock);
+            gate(store, clock, &scope, windows, config.rate, concurrency).await
+        };
+        let (cancels, reads) = (&config.quota, &config.read_quota);
+        Ok(LaneSettings {
+            cancel: gate(Destination::Cancel, cancels, config.concurrency as usize).await?,
+            get: gate(Destination::Get, reads, READS_AT_ONCE).await?,
+            list: gate(Destination::List, reads, READS_AT_ONCE).await?,
+        })
     }
 }
 
@@ -148,13 +145,12 @@ fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
     }
 }
 
-/// Puts the embedded sandbox's state away every second: a process that is killed takes its sandbox with it.
-async fn keep(service: Arc<Service>, clock: Arc<dyn Clock>) {
+/// Saves the embedded sandbox every second: a process that is killed takes its sandbox with it.
+async fn save_each_second(sandbox: Arc<EmbeddedSandbox>, clock: Arc<dyn Clock>) {
     loop {
-        service.put_away();
-        clock
-            .sleep_until(clock.now().uptime.after(Duration::from_secs(1)))
-            .await;
+        sandbox.save_snapshot();
+        let next = clock.now().uptime.after(Duration::from_secs(1));
+        clock.sleep_until(next).await;
     }
 }
 
@@ -201,36 +197,15 @@ pub(super) fn open_store(
     Store::open_with(state_dir, process, clock.now(), options).map_err(state)
 }
 
-/// Looks the three scopes up in the ledger.
-async fn gates(
-    config: &RunConfig,
-    lane: &Lane,
-    (store, clock): (&Store, &dyn Clock),
-) -> Result<LaneSettings, StoreError> {
-    let gate = async |destination, windows: &Windows, concurrency| {
-        let windows = windows.scaled_down(config.time_scale);
-        let scope = lane.scope(destination);
-        gate((store, clock), &scope, windows, (config.rate, concurrency)).await
-    };
-    Ok(LaneSettings {
-        cancel: gate(
-            Destination::Cancel,
-            &config.quota,
-            config.concurrency as usize,
-        )
-        .await?,
-        get: gate(Destination::Get, &config.read_quota, READS_AT_ONCE).await?,
-        list: gate(Destination::List, &config.read_quota, READS_AT_ONCE).await?,
-    })
-}
-
 /// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, a smaller allowance,
 /// or a learned pace.
 pub(super) async fn gate(
-    (store, clock): (&Store, &dyn Clock),
+    store: &Store,
+    clock: &dyn Clock,
     scope: &Scope,
     mut windows: Windows,
-    (pace, concurrency): (Option<Pace>, usize),
+    pace: Option<Pace>,
+    concurrency: usize,
 ) -> Result<GateSettings, StoreError> {
     let known = store.scope(scope, clock.now()).await?;
     for adopted in known.adopted.as_slice() {

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, Precheck, RunEnd, Skips};
 use crate::model::{
-    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome,
-    Standing,
+    ActionId, ActionType, Count, ExclusionMatches, FollowUpRow, LaneId, Moment, Outcome, Standing,
 };
-use crate::report::{Delivery, ReportTarget, write_follow_ups};
+use crate::report::{Accepted, Delivery, ReportTarget, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
@@ -20,19 +18,16 @@ use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::progress::{MetricsObserver, RunResult};
 use crate::cli::stop_reason::{describe_stop, fix};
-use crate::cli::summary::{Accepted, InputRead, NextStep, Summary};
+use crate::cli::summary::Summary;
 use crate::cli::terminal::{Paint, print, stdout_width};
 
 use super::choosing::nothing_selected;
-use super::follow_up::{ExcludedMachine, LeftToDo};
+use super::follow_up::{ExcludedMachine, FollowUps};
 use super::prepared_run::PreparedRun;
-use super::reports::{follow_ups, state, write_one};
+use super::reports::{follow_ups, write_one};
 
 /// Of how many tenants a summary says why they stopped.
 const STOPS_SHOWN: usize = 5;
-
-/// Rows by outcome, and machines by what they need.
-type Counts = (BTreeMap<Outcome, u64>, Vec<(FollowUp, u64)>);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
@@ -47,10 +42,9 @@ impl PreparedRun {
         self,
         started: Moment,
         end: Result<RunEnd, EngineError>,
-        left_to_do: Result<LeftToDo, Failure>,
+        machines: Result<FollowUps, Failure>,
         metrics: Option<MetricsObserver>,
     ) -> Result<RunExit, Failure> {
-        let store = &self.store;
         let now = self.clock.now();
         let end = match end {
             Ok(end) => end,
@@ -67,15 +61,11 @@ impl PreparedRun {
                 return Err(failure);
             }
         };
-        let (outcomes, follow_ups) = self.counts().map_err(Failure::from)?;
-        let final_statuses = store
-            .reader()
-            .and_then(|reader| reader.status_counts(self.key, Outcome::AlreadyFinal))
-            .map_err(Failure::from)?;
-        let reasons = store
-            .reader()
-            .and_then(|reader| reader.skip_reasons(self.key))
-            .map_err(Failure::from)?;
+        let reader = self.store.reader()?;
+        let outcomes = reader.outcome_counts(self.key)?;
+        let follow_ups = follow_ups(&reader.follow_up_counts(self.key)?);
+        let final_statuses = reader.status_counts(self.key, Outcome::AlreadyFinal)?;
+        let reasons = reader.skip_reasons(self.key)?;
         let mut skips = Skips::default();
         let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
         for (reason, &rows) in &reasons {
@@ -94,36 +84,30 @@ impl PreparedRun {
         let exit = rows
             .exit(self.accepted(), self.config.precheck)
             .worst(exit_of_stop(end.stop.as_ref()));
-        let run_state = if end.stop.is_some() || end.intake.is_some() {
-            RunState::Stopped
+        let (state, standing) = if end.stop.is_some() || end.intake.is_some() {
+            (RunState::Stopped, Standing::Stopped)
         } else {
-            RunState::Finished
-        };
-        let record = Record::RunState {
-            run: self.key,
-            state: run_state,
-            exit: Some(exit.code()),
-            reason: self.stop(&end),
-            at: now.wall,
+            (RunState::Finished, Standing::Finished)
         };
         let mut records: Vec<_> = self.lane_ends(&end).collect();
-        records.push(record);
-        let journaled = store.write(records).await.map_err(Failure::from);
+        records.push(Record::RunState {
+            run: self.key,
+            state,
+            exit: Some(exit.code()),
+            reason: self.why_stopped(&end),
+            at: now.wall,
+        });
+        let journaled = self.store.write(records).await;
         // Whatever fails from here on, the rest is still written and said.
         let (mut reports, mut unwritten) = self.write_reports(now.wall);
-        let left_to_do = match left_to_do {
-            Ok(left) => {
-                match self.write_follow_ups(&left.machines) {
-                    Ok(path) => reports.extend(path),
-                    Err(failure) => unwritten.push(failure),
-                }
-                left
-            }
-            Err(failure) => {
-                unwritten.push(failure);
-                LeftToDo::default()
-            }
-        };
+        let machines = machines.and_then(|machines| {
+            reports.extend(self.write_follow_ups(&machines.rows)?);
+            Ok(machines)
+        });
+        let machines = machines.unwrap_or_else(|failure| {
+            unwritten.push(failure);
+            FollowUps::default()
+        });
         let notes = self.exclusion_notes().unwrap_or_else(|error| {
             unwritten.push(error.into());
             Vec::new()
@@ -131,27 +115,34 @@ impl PreparedRun {
         if let Some(metrics) = metrics {
             let machines = follow_ups.iter().map(|(_, count)| count).sum();
             let result = RunResult {
-                standing: match run_state {
-                    RunState::Finished => Standing::Finished,
-                    RunState::Going | RunState::Stopped => Standing::Stopped,
-                },
+                standing,
                 exit_code: exit.code(),
                 counts: Some((outcomes.clone(), machines)),
             };
             metrics.finish(now, result);
         }
-        let mut summary = self.summary(&end, outcomes, follow_ups, reports);
-        summary.elapsed = now.uptime.since(started.uptime);
-        summary.final_statuses = final_statuses;
-        summary.calls += left_to_do.calls;
-        summary.notes = notes;
-        summary.skipped = skipped;
-        summary.machines_left = left_to_do.machines.len() as u64;
-        summary.excluded = excluded_lines(&left_to_do.excluded);
+        let summary = Summary {
+            run: self.id,
+            sandbox: self.is_sandbox,
+            is_input_cut: self.lost.is_some() || end.intake.is_some(),
+            next_steps: self.next_steps(&end, &outcomes, !follow_ups.is_empty(), &reports),
+            outcomes,
+            final_statuses,
+            accepted: self.accepted(),
+            skipped,
+            follow_ups,
+            machines_left: machines.rows.len() as u64,
+            excluded: excluded_lines(&machines.excluded),
+            elapsed: now.uptime.since(started.uptime),
+            calls: end.tally.cancels + end.tally.reads + machines.calls,
+            throttled: end.tally.throttled,
+            retries: end.tally.retries,
+            stop: self.why_stopped(&end),
+            notes,
+            reports,
+        };
         let printed = self.print(&summary).map_err(Failure::of_output);
-        for failure in &unwritten {
-            failure.print(self.look.error_paint, &self.flags);
-        }
+        self.print_failures(&unwritten);
         journaled?;
         printed?;
         if let Some(error) = end.intake {
@@ -171,9 +162,7 @@ impl PreparedRun {
     /// Writes what can still be written of a run whose journal failed.
     fn finish_broken(&self, at: Timestamp, error: EngineError) -> Failure {
         let (reports, unwritten) = self.write_reports(at);
-        for failure in &unwritten {
-            failure.print(self.look.error_paint, &self.flags);
-        }
+        self.print_failures(&unwritten);
         let failure = match error {
             EngineError::Store(error) => Failure::from(error),
             EngineError::RowsMissing { .. } => {
@@ -189,6 +178,12 @@ impl PreparedRun {
         match reports.first() {
             Some(report) => failure.hint(format!("see {report} for what became of its rows")),
             None => failure,
+        }
+    }
+
+    fn print_failures(&self, failures: &[Failure]) {
+        for failure in failures {
+            failure.print(self.look.error_paint, &self.flags);
         }
     }
 
@@ -210,7 +205,7 @@ impl PreparedRun {
     }
 
     /// Says why the run stopped: of several tenants, why each did that stopped by itself.
-    fn stop(&self, end: &RunEnd) -> Option<String> {
+    fn why_stopped(&self, end: &RunEnd) -> Option<String> {
         let stop = end.stop.as_ref()?;
         if !self.lanes.names.are_several() {
             return Some(describe_stop(stop));
@@ -234,21 +229,11 @@ impl PreparedRun {
         Some(texts.join("; "))
     }
 
-    fn counts(&self) -> Result<Counts, StoreError> {
-        let reader = self.store.reader()?;
-        let outcomes = reader.outcome_counts(self.key)?;
-        Ok((outcomes, follow_ups(&reader.follow_up_counts(self.key)?)))
-    }
-
     fn print(&self, summary: &Summary) -> std::io::Result<()> {
         // Measured now: the window may have changed since the start.
-        let text = summary.render(stdout_width(), self.look.paint);
-        if self
-            .outputs
-            .reports
-            .iter()
-            .any(|(_, target)| *target == ReportTarget::Stdout)
-        {
+        let text = summary.render(stdout_width(), self.look.paint, &self.flags);
+        let mut targets = self.outputs.reports.iter().map(|(_, target)| target);
+        if targets.any(|target| *target == ReportTarget::Stdout) {
             std::io::stderr().lock().write_all(text.as_bytes())
         } else {
             print(&text)
@@ -260,28 +245,21 @@ impl PreparedRun {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
         for (format, target) in &self.outputs.reports {
-            let reader = self.store.reader().map_err(state);
-            let delivery =
-                reader.and_then(|reader| write_one(reader, self.id, (*format, target), at));
-            match (delivery, target.path()) {
-                (Ok(Delivery::Whole { .. }), Some(path)) => {
-                    written.push(path.display().to_string());
+            let reader = self.store.reader().map_err(Failure::from);
+            match reader.and_then(|reader| write_one(reader, self.id, *format, target, at)) {
+                Ok(Delivery::Whole { .. }) => {
+                    written.extend(target.path().map(|path| path.display().to_string()));
                 }
-                (Ok(_), _) => {}
-                (Err(failure), _) => unwritten.push(self.with_way_on(failure)),
+                Ok(_) => {}
+                Err(failure) if failure.kind == FailureKind::Report => {
+                    let report = NextCommand::Report(self.id, "report.csv".into());
+                    let why = "write it again, to another file".to_owned();
+                    unwritten.push(failure.hint(Hint::Command(why, report)));
+                }
+                Err(failure) => unwritten.push(failure),
             }
         }
         (written, unwritten)
-    }
-
-    /// Says how a report that could not be written is had from the journal.
-    fn with_way_on(&self, failure: Failure) -> Failure {
-        if failure.kind == FailureKind::Report {
-            let report = NextCommand::Report(self.id, "report.csv".into());
-            let why = "write it again, to another file".to_owned();
-            return failure.hint(Hint::Command(why, report));
-        }
-        failure
     }
 
     /// Writes the list of machines, where one was asked for, and returns its path.
@@ -318,48 +296,6 @@ impl PreparedRun {
         Ok(unmatched_note(&matches, true).into_iter().collect())
     }
 
-    fn summary(
-        &self,
-        end: &RunEnd,
-        outcomes: BTreeMap<Outcome, u64>,
-        follow_ups: Vec<(FollowUp, u64)>,
-        reports: Vec<String>,
-    ) -> Summary {
-        let report = self.input_again(&reports);
-        let next_steps = self.next_steps(end, (&outcomes, &follow_ups), report);
-        let next_steps = next_steps.into_iter().map(|hint| match hint {
-            Hint::Text(why) => NextStep { why, command: None },
-            Hint::Command(why, command) => NextStep {
-                why,
-                command: Some(command.render(&self.flags)),
-            },
-        });
-        Summary {
-            run: self.id,
-            sandbox: self.is_sandbox,
-            input: if self.lost.is_some() || end.intake.is_some() {
-                InputRead::CutShort
-            } else {
-                InputRead::Whole
-            },
-            outcomes,
-            final_statuses: BTreeMap::new(),
-            accepted: self.accepted(),
-            follow_ups,
-            elapsed: Duration::ZERO,
-            calls: end.tally.cancels + end.tally.reads,
-            throttled: end.tally.throttled,
-            retries: end.tally.retries,
-            stop: self.stop(end),
-            next_steps: next_steps.collect(),
-            skipped: BTreeMap::new(),
-            machines_left: 0,
-            excluded: Vec::new(),
-            notes: Vec::new(),
-            reports,
-        }
-    }
-
     /// Returns the first report that can be given to a run again.
     fn input_again<'reports>(&self, reports: &'reports [String]) -> Option<&'reports String> {
         let names = |report: &&String| {
@@ -375,8 +311,9 @@ impl PreparedRun {
     fn next_steps(
         &self,
         end: &RunEnd,
-        (outcomes, follow_ups): (&BTreeMap<Outcome, u64>, &[(FollowUp, u64)]),
-        report: Option<&String>,
+        outcomes: &BTreeMap<Outcome, u64>,
+        has_follow_ups: bool,
+        reports: &[String],
     ) -> Vec<Hint> {
         let step = |why: &str, command| Hint::Command(why.to_owned(), command);
         let notes = self.outputs.notes.iter();
@@ -404,7 +341,7 @@ impl PreparedRun {
                 return steps;
             }
         }
-        if self.outputs.follow_up.is_none() && !follow_ups.is_empty() {
+        if self.outputs.follow_up.is_none() && has_follow_ups {
             steps.push(step(
                 "to list the machines that need work, and what each of them needs",
                 NextCommand::FollowUp(self.id, "machines.csv".into()),
@@ -421,7 +358,10 @@ impl PreparedRun {
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again.into_iter().map(count).sum();
-        if let (true, Some(report), false) = (rows > 0, report, self.is_sandbox) {
+        if rows > 0
+            && !self.is_sandbox
+            && let Some(report) = self.input_again(reports)
+        {
             steps.push(step(
                 "to try the remaining rows again, run the report; settled rows are skipped",
                 NextCommand::RunAgain(report.into()),
@@ -519,126 +459,71 @@ fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
 mod tests {
     use super::*;
 
-    type Case = (
-        &'static [(Outcome, u64)],
-        &'static str,
-        Accepted,
-        Precheck,
-        RunExit,
-    );
-
     #[test]
     fn the_rows_decide_how_a_run_ends_that_was_not_stopped() {
-        use Outcome as O;
+        use Outcome::{
+            Accepted as AcceptedRow, AlreadyCancelled, AlreadyFinal, Cancelled, Duplicate, Failed,
+            Forbidden, Invalid, NotAttempted, NotFound, Skipped, TooLate, Unknown,
+        };
         use Precheck::{ReadFirst, Skip};
-        let (left, enough) = (Accepted::IsLeft, Accepted::IsEnough);
-        let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
-        let cases: &[Case] = &[
-            (&[], "", left, ReadFirst, RunExit::Done),
-            (&[(O::Cancelled, 1)], "", left, ReadFirst, RunExit::Done),
-            (
-                &[
-                    (O::AlreadyCancelled, 1),
-                    (O::AlreadyFinal, 1),
-                    (O::TooLate, 1),
-                ],
-                "",
-                left,
-                ReadFirst,
-                RunExit::Done,
-            ),
-            (
-                &[(O::Duplicate, 1), (O::Cancelled, 1)],
-                "",
-                left,
-                ReadFirst,
-                RunExit::Done,
-            ),
-            (&[(O::Failed, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::NotFound, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::Forbidden, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::Invalid, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::Unknown, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::Accepted, 1)], "", left, ReadFirst, RunExit::LeftOver),
-            (&[(O::Accepted, 1)], "", enough, ReadFirst, RunExit::Done),
-            (
-                &[(O::NotAttempted, 1), (O::Cancelled, 9)],
-                "",
-                left,
-                ReadFirst,
-                RunExit::LeftOver,
-            ),
-            (
-                &[(O::Skipped, 1), (O::Cancelled, 1)],
-                excluded,
-                left,
-                ReadFirst,
-                RunExit::Done,
-            ),
-            (
-                &[(O::Skipped, 1)],
-                excluded,
-                left,
-                ReadFirst,
-                RunExit::LeftOver,
-            ),
-            (
-                &[(O::Skipped, 1), (O::Cancelled, 1)],
-                no_type,
-                left,
-                ReadFirst,
-                RunExit::Done,
-            ),
-            (
-                &[(O::Skipped, 1), (O::Cancelled, 1)],
-                no_type,
-                left,
-                Skip,
-                RunExit::LeftOver,
-            ),
-            (
-                &[(O::Skipped, 1)],
-                no_type,
-                left,
-                ReadFirst,
-                RunExit::Refused,
-            ),
-            (
-                &[(O::Skipped, 1), (O::Invalid, 3)],
-                no_type,
-                left,
-                Skip,
-                RunExit::Refused,
-            ),
-            (
-                &[(O::Skipped, 1), (O::NotAttempted, 3)],
-                no_type,
-                left,
-                Skip,
-                RunExit::LeftOver,
-            ),
-        ];
-        for (outcomes, reason, accepted, precheck, expected) in cases {
-            let outcomes: BTreeMap<_, _> = outcomes.iter().copied().collect();
+        use RunExit::{Done, LeftOver, Refused};
+        let exit = |outcomes: &[Outcome], reason: &str, accepted, precheck, flags: [bool; 2]| {
+            let outcomes: BTreeMap<_, _> = outcomes.iter().map(|&outcome| (outcome, 1)).collect();
             let mut skips = Skips::default();
-            if let Some(&rows) = outcomes.get(&O::Skipped) {
-                skips.add(reason, rows);
+            if outcomes.contains_key(&Skipped) {
+                skips.add(reason, 1);
             }
-            let rows = |has_follow_ups, is_input_lost| RowsLeft {
+            let rows = RowsLeft {
                 outcomes: &outcomes,
                 skips: &skips,
-                has_follow_ups,
-                is_input_lost,
+                has_follow_ups: flags[0],
+                is_input_lost: flags[1],
             };
-            let exit = |rows: RowsLeft<'_>| rows.exit(*accepted, *precheck);
-            assert_eq!(exit(rows(false, false)), *expected, "{outcomes:?} {reason}");
-            assert_eq!(exit(rows(false, true)), RunExit::LeftOver, "{outcomes:?}");
+            rows.exit(accepted, precheck)
+        };
+        let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
+        let left = Accepted::IsLeft;
+        for (outcomes, reason, precheck, expected) in [
+            (&[][..], "", ReadFirst, Done),
+            (
+                &[Cancelled, AlreadyCancelled, AlreadyFinal, TooLate],
+                "",
+                ReadFirst,
+                Done,
+            ),
+            (&[Duplicate, Cancelled], "", ReadFirst, Done),
+            (&[Failed], "", ReadFirst, LeftOver),
+            (&[NotFound], "", ReadFirst, LeftOver),
+            (&[Forbidden], "", ReadFirst, LeftOver),
+            (&[Invalid], "", ReadFirst, LeftOver),
+            (&[Unknown], "", ReadFirst, LeftOver),
+            (&[AcceptedRow], "", ReadFirst, LeftOver),
+            (&[NotAttempted, Cancelled], "", ReadFirst, LeftOver),
+            (&[Skipped, Cancelled], excluded, ReadFirst, Done),
+            (&[Skipped], excluded, ReadFirst, LeftOver),
+            (&[Skipped, Cancelled], no_type, ReadFirst, Done),
+            (&[Skipped, Cancelled], no_type, Skip, LeftOver),
+            (&[Skipped], no_type, ReadFirst, Refused),
+            (&[Skipped, Invalid], no_type, Skip, Refused),
+            (&[Skipped, NotAttempted], no_type, Skip, LeftOver),
+        ] {
+            let exit = |flags| exit(outcomes, reason, left, precheck, flags);
+            assert_eq!(exit([false, false]), expected, "{outcomes:?} {reason}");
+            assert_eq!(exit([false, true]), LeftOver, "{outcomes:?}");
             assert_eq!(
-                exit(rows(true, false)),
-                RunExit::LeftOver.worst(*expected),
+                exit([true, false]),
+                LeftOver.worst(expected),
                 "{outcomes:?}"
             );
         }
+        let enough = exit(
+            &[AcceptedRow],
+            "",
+            Accepted::IsEnough,
+            ReadFirst,
+            [false, false],
+        );
+        assert_eq!(enough, Done);
     }
 
     #[test]

@@ -6,22 +6,22 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cli::failure::Failure;
-use crate::clock::Clock;
 use crate::engine::core::StopReason;
-use crate::engine::{LaneNames, LaterActions, MachineChange, Reads, is_excluded};
+use crate::engine::{LaterActions, MachineChange, Reads, is_excluded};
 use crate::model::{
-    ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow, RowNumber, RunId,
+    ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow, RowNumber,
 };
-use crate::store::{Record, RunKey, Store, StoreError};
+use crate::store::{Record, StoreError};
+
+use super::prepared_run::PreparedRun;
 
 /// How long a list is waited for that only may shorten what is left to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a run leaves to be done.
+/// The machines that a run leaves to be worked on.
 #[derive(Debug, Default)]
-pub(super) struct LeftToDo {
-    /// The machines that still need work.
-    pub(super) machines: Vec<FollowUpRow>,
+pub(super) struct FollowUps {
+    pub(super) rows: Vec<FollowUpRow>,
     /// The excluded machines that are still isolated or restricted, or may be.
     pub(super) excluded: Vec<ExcludedMachine>,
     /// How many calls it took to find out.
@@ -47,88 +47,87 @@ struct FollowUpItem {
     follow_up: Option<FollowUp>,
 }
 
-/// Reads what became of the machines of a run that has ended, journals which need nothing any more, and returns the rest.
-///
-/// Each tenant is asked for its own; where there are no reads of it, the run was stopped.
-pub(super) async fn follow_up(
-    (store, run, id): (&Store, RunKey, RunId),
-    (lanes, mut reads): (&LaneNames, impl FnMut(LaneId) -> Option<Reads>),
-    has_exclusions: bool,
-    clock: &dyn Clock,
-    stop: &mut mpsc::Receiver<StopReason>,
-) -> Result<LeftToDo, Failure> {
-    let reader = store.reader()?;
-    if !has_exclusions && !reader.has_follow_ups(run)? {
-        return Ok(LeftToDo::default());
-    }
-    let items = items(reader.report_rows(id)?)?;
-    let mut left_to_do = LeftToDo::default();
-    let until = clock.now().uptime.after(PATIENCE);
-    let mut by_lane: BTreeMap<LaneId, Vec<FollowUpItem>> = BTreeMap::new();
-    for item in items {
-        let lane = item.tenant.as_deref().and_then(|name| lanes.find(name));
-        by_lane
-            .entry(lane.unwrap_or_default())
-            .or_default()
-            .push(item);
-    }
-    let mut judged = Vec::new();
-    for (lane, items) in by_lane {
-        let changes: Vec<_> = items.iter().map(|item| item.change.clone()).collect();
-        let later = match reads(lane) {
-            None => Err("the run was stopped".to_owned()),
-            Some(mut reads) => {
-                let later = tokio::select! {
-                    biased;
-                    Some(reason) = stop.recv() => Err(stopped(&reason)),
-                    later = LaterActions::read(&mut reads, &changes) => later.map_err(|error| error.to_string()),
-                    () = clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
-                };
-                left_to_do.calls += reads.calls();
-                later
-            }
-        };
-        if let Err(why) = &later {
-            tracing::info!(%why, "later actions of machines could not be read");
+impl PreparedRun {
+    /// Reads what became of the machines of a run that has ended, journals which need nothing any more, and returns the
+    /// rest.
+    ///
+    /// Each tenant is asked for its own; where there are no reads of it, the run was stopped.
+    pub(super) async fn follow_up(
+        &self,
+        mut reads: impl FnMut(LaneId) -> Option<Reads>,
+        stop: &mut mpsc::Receiver<StopReason>,
+    ) -> Result<FollowUps, Failure> {
+        let reader = self.store.reader()?;
+        if self.config.exclude.is_empty() && !reader.has_follow_ups(self.key)? {
+            return Ok(FollowUps::default());
         }
-        judged.extend(items.into_iter().map(|item| {
-            let activity = match &later {
-                Ok(later) => later.activity(&item.change),
-                Err(why) => LaterActivity::NotChecked(why.clone()),
+        let mut by_lane: BTreeMap<LaneId, Vec<FollowUpItem>> = BTreeMap::new();
+        for item in items(reader.report_rows(self.id)?)? {
+            let tenant = item.tenant.as_deref();
+            let lane = tenant.and_then(|name| self.lanes.names.find(name));
+            let lane = by_lane.entry(lane.unwrap_or_default());
+            lane.or_default().push(item);
+        }
+        let mut follow_ups = FollowUps::default();
+        let until = self.clock.now().uptime.after(PATIENCE);
+        let mut checked = Vec::new();
+        for (lane, items) in by_lane {
+            let changes: Vec<_> = items.iter().map(|item| item.change.clone()).collect();
+            let later = match reads(lane) {
+                None => Err("the run was stopped".to_owned()),
+                Some(mut reads) => {
+                    let later = tokio::select! {
+                        biased;
+                        Some(reason) = stop.recv() => Err(stopped(&reason)),
+                        later = LaterActions::read(&mut reads, &changes) => later.map_err(|error| error.to_string()),
+                        () = self.clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
+                    };
+                    follow_ups.calls += reads.calls();
+                    later
+                }
             };
-            (item, activity)
-        }));
-    }
-    // In the order of the rows, whichever tenants they belong to.
-    judged.sort_by_key(|(item, _)| item.row);
-    let mut records = Vec::new();
-    let mut left = Vec::new();
-    for (item, activity) in judged {
-        match (item.follow_up, activity) {
-            (None, LaterActivity::Released { .. }) => {}
-            (None, activity) => left_to_do.excluded.push(ExcludedMachine {
-                is_checked: !matches!(activity, LaterActivity::NotChecked(_)),
-                name: (item.computer_dns_name)
-                    .or(item.change.machine_id)
-                    .unwrap_or(item.change.action_id),
-                action_type: item.change.action_type,
-            }),
-            (Some(_), activity @ LaterActivity::Released { .. }) => {
-                records.push(Record::FollowedUp {
-                    run,
-                    row: item.row,
-                    follow_up: None,
-                    note: format!("the machine needs no work any more: {activity}"),
-                });
+            if let Err(why) = &later {
+                tracing::info!(%why, "later actions of machines could not be read");
             }
-            (Some(follow_up), activity) => left.push((item, follow_up, activity)),
+            checked.extend(items.into_iter().map(|item| {
+                let activity = match &later {
+                    Ok(later) => later.activity(&item.change),
+                    Err(why) => LaterActivity::NotChecked(why.clone()),
+                };
+                (item, activity)
+            }));
         }
+        // In the order of the rows, whichever tenants they belong to.
+        checked.sort_by_key(|(item, _)| item.row);
+        let mut records = Vec::new();
+        let mut left = Vec::new();
+        for (item, activity) in checked {
+            match (item.follow_up, activity) {
+                (None, LaterActivity::Released { .. }) => {}
+                (None, activity) => follow_ups.excluded.push(ExcludedMachine {
+                    is_checked: !matches!(activity, LaterActivity::NotChecked(_)),
+                    name: (item.computer_dns_name)
+                        .or(item.change.machine_id)
+                        .unwrap_or(item.change.action_id),
+                    action_type: item.change.action_type,
+                }),
+                (Some(_), activity @ LaterActivity::Released { .. }) => {
+                    records.push(Record::FollowedUp {
+                        run: self.key,
+                        row: item.row,
+                        follow_up: None,
+                        note: format!("the machine needs no work any more: {activity}"),
+                    });
+                }
+                (Some(follow_up), activity) => left.push((item, follow_up, activity)),
+            }
+        }
+        if !records.is_empty() {
+            self.store.write(records).await?;
+        }
+        follow_ups.rows = by_machine(left);
+        Ok(follow_ups)
     }
-    if !records.is_empty() {
-        store.write(records).await?;
-    }
-    left_to_do.machines = by_machine(left);
-    Ok(left_to_do)
 }
 
 fn stopped(reason: &StopReason) -> String {

@@ -17,9 +17,9 @@ use crate::cli::failure::Failure;
 use crate::cli::settings::{ConnectionSettings, SettingsError};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
-use crate::model::{Destination, LaneId, SEVERAL, Scope};
+use crate::model::{LaneId, SEVERAL};
 
-use super::service::{Identity, Service, ServiceError, connect, handles};
+use super::service::{EmbeddedSandbox, Identity, Service, ServiceError, connect, handles};
 use super::sign_in::{credential_over, login_client};
 use crate::cli::run_config::StoredTenant;
 
@@ -39,16 +39,10 @@ pub(super) struct Lane {
 pub(super) struct Lanes {
     pub(super) all: Vec<Lane>,
     pub(super) names: Arc<LaneNames>,
-    /// Keeps an embedded sandbox going.
-    pub(super) service: Option<Service>,
+    pub(super) sandbox: Option<EmbeddedSandbox>,
 }
 
 impl Lane {
-    /// Returns the scope of one kind of call.
-    pub(super) fn scope(&self, destination: Destination) -> Scope {
-        self.identity.scope(destination)
-    }
-
     fn name(&self) -> LaneName {
         self.identity.lane_name(self.profile.as_deref())
     }
@@ -58,12 +52,12 @@ impl Lanes {
     /// Makes the one lane of a run in one tenant.
     pub(super) fn one(service: Service, profile: Option<String>) -> Self {
         let lane = Lane {
-            way: Ok(Arc::clone(&service.lane)),
-            identity: service.identity.clone(),
+            way: Ok(service.lane),
+            identity: service.identity,
             profile,
         };
         // Of an imitation, whatever a row says is taken for it.
-        let names = if service.is_sandbox() {
+        let names = if service.sandbox.is_some() {
             LaneNames::default()
         } else {
             LaneNames::new(vec![lane.name()])
@@ -71,7 +65,7 @@ impl Lanes {
         Self {
             names: Arc::new(names),
             all: vec![lane],
-            service: Some(service),
+            sandbox: service.sandbox,
         }
     }
 
@@ -112,7 +106,7 @@ impl Lanes {
         Ok(Self {
             all,
             names: Arc::new(names),
-            service: None,
+            sandbox: None,
         })
     }
 

@@ -20,16 +20,14 @@ mod execute;
 mod shutdown;
 
 mod choosing;
-mod forecast;
-
-mod past;
+mod history;
 mod reading;
+
+mod quota;
 
 mod confirm_plan;
 
 mod list;
-mod remove;
-mod report;
 mod run;
 mod runs;
 
@@ -39,7 +37,6 @@ mod preview;
 
 mod config_show;
 mod doctor;
-mod quota;
 mod sandbox;
 mod shell;
 
@@ -49,10 +46,9 @@ pub use finish::Look;
 pub use list::list;
 pub use preview::preview;
 pub use quota::quota;
-pub use remove::remove_runs;
-pub use report::report;
+pub use reports::report;
 pub use resume::resume;
 pub use run::run;
-pub use runs::runs;
+pub use runs::{remove_runs, runs};
 pub use sandbox::serve_sandbox;
 pub use shell::{completions, man};

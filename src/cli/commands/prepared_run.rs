@@ -88,7 +88,7 @@ impl PreparedRun {
         let lane = self.lanes.all.first();
         let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
         let way = lane.way.as_ref().map_err(|why| unselected(why))?;
-        let scope = lane.scope(Destination::List);
+        let scope = lane.identity.scope(Destination::List);
         let mut reads = reads(
             (way.reads(), &scope),
             (&self.store, &self.clock),

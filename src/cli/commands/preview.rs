@@ -34,8 +34,8 @@ use crate::store::{Store, state_file};
 use super::choosing::{nothing_selected, origin, read_exclusions};
 use super::execute::{open_store, usage};
 use super::finish::Look;
-use super::forecast::Spent;
 use super::prepared_run::filter;
+use super::quota::QuotaUsage;
 use super::reading::{reads, unread, unsurveyed};
 use super::service::{Identity, Service, identity_at_hand, to_read};
 
@@ -172,10 +172,10 @@ impl View {
         match &settings.connection {
             None if settings.is_sandbox && rules.precheck == Precheck::ReadFirst => {
                 let intake = settings.plan.input.settings(false);
-                let inputs = (settings.inputs.as_slice(), &intake);
-                let run = RunId::new(Uuid::now_v7());
-                let scale = (SANDBOX_SCALE, CALL_TIMEOUT);
-                let service = Service::embedded(inputs, run, dir, scale).await?;
+                let (inputs, run) = (&settings.inputs, RunId::new(Uuid::now_v7()));
+                let scale = SANDBOX_SCALE;
+                let service =
+                    Service::embedded(inputs, &intake, run, dir, scale, CALL_TIMEOUT).await?;
                 let (handles, identity) = (service.lane.reads(), service.identity.clone());
                 view.sandbox = Some(service);
                 view.read(settings, handles, identity, clock, rules).await?;
@@ -237,15 +237,15 @@ async fn spent(
     identity: Option<&Identity>,
     windows: &Windows,
     now: Moment,
-) -> Spent {
+) -> QuotaUsage {
     let (Some(store), Some(identity)) = (store, identity) else {
-        return Spent::nothing(windows);
+        return QuotaUsage::nothing(windows);
     };
     let scope = identity.scope(Destination::Cancel);
-    let read = Spent::read(store, &scope, windows, now).await;
+    let read = QuotaUsage::read(store, &scope, windows, now).await;
     read.unwrap_or_else(|error| {
         tracing::warn!(%error, "what was spent cannot be looked up, and counts as nothing");
-        Spent::nothing(windows)
+        QuotaUsage::nothing(windows)
     })
 }
 

@@ -1,4 +1,4 @@
-//! `quota`: what is spent and left in each window, as this state folder saw it.
+//! `quota`: what is spent and left in each window, as this state folder saw it; and when a plan's cancels will have left.
 //!
 //! What is allowed is what the newest run of a scope was allowed, unless a flag says otherwise. It sends nothing, and
 //! makes no state folder where there is none. What others spent with the same app it cannot know.
@@ -20,7 +20,7 @@ use crate::cli::terminal::print;
 use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{Destination, Moment, SEVERAL, Scope, UNNAMED};
-use crate::quota::{Usage, Window, Windows};
+use crate::quota::{Calls, Pace, Usage, Window, Windows, milestones};
 use crate::retry::RetrySettings;
 use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
@@ -31,20 +31,19 @@ use super::service::SANDBOX_CLOUD;
 /// Prints the windows of each scope.
 pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
     let (scopes, now) = gather(&settings).await?;
-    if settings.reset {
-        let taught = scopes.iter().filter(|state| state.was_taught).count();
-        let text = match taught {
+    let text = if settings.reset {
+        match scopes.iter().filter(|state| state.was_taught()).count() {
             0 => "nothing to forget: no limit, rate or pause of the service is kept\n".to_owned(),
-            _ => format!(
+            taught => format!(
                 "forgotten: what the service's 429s taught of {}\n",
                 Count::new(taught as u64, "scope")
             ),
-        };
-        return print(&text).map_err(Failure::of_output);
-    }
-    let text = match settings.format {
-        TableFormat::Json => json(&scopes, now),
-        TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
+        }
+    } else {
+        match settings.format {
+            TableFormat::Json => json(&scopes, now),
+            TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
+        }
     };
     print(&text).map_err(Failure::of_output)
 }
@@ -81,14 +80,17 @@ struct ScopeState {
     learned: Option<Window>,
     /// The limits that the service named.
     named: Windows,
-    /// Whether any of it is kept.
-    was_taught: bool,
 }
 
 impl ScopeState {
     /// Returns whether an embedded sandbox counted, and not the service.
     fn is_sandbox(&self) -> bool {
         self.scope.cloud == SANDBOX_CLOUD
+    }
+
+    /// Returns whether anything is kept that the service's 429s taught.
+    fn was_taught(&self) -> bool {
+        self.pause_until.is_some() || self.learned.is_some() || !self.named.is_empty()
     }
 
     fn is_at_rest(&self) -> bool {
@@ -110,17 +112,14 @@ async fn read(
             continue;
         }
         let record = store.scope(&scope, now).await?;
-        let was_taught =
-            record.cooldown.is_some() || record.pace.is_some() || !record.adopted.is_empty();
-        if settings.reset && was_taught {
-            store.write(vec![Record::ScopeReset { scope: key }]).await?;
-        }
         let allowed = match scope.destination {
             Destination::Cancel => settings.cancel.clone(),
             Destination::Get | Destination::List => settings.read.clone(),
         };
         let allowed = allowed.unwrap_or_else(|| allowed_to_runs(&runs, &scope));
-        let windows = windows_in_force(&allowed, &scope, &record.adopted);
+        let is_sandbox = scope.cloud == SANDBOX_CLOUD;
+        let allowed = allowed.scaled_down(if is_sandbox { SANDBOX_SCALE } else { 1 });
+        let windows = lowered(&allowed, &record.adopted);
         let used = store.usage(key, Arc::new(windows), now).await?;
         let state = ScopeState {
             scope,
@@ -128,8 +127,10 @@ async fn read(
             pause_until: record.cooldown.map(|cooldown| cooldown.wall),
             learned: record.pace.map(|pace| pace.as_rate()),
             named: record.adopted,
-            was_taught,
         };
+        if settings.reset && state.was_taught() {
+            store.write(vec![Record::ScopeReset { scope: key }]).await?;
+        }
         // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
         if !state.is_sandbox() || !state.is_at_rest() {
             states.push(state);
@@ -168,15 +169,10 @@ fn is_shown(scope: &Scope, typed: &ScopeFilterArgs) -> bool {
         && agrees(typed.client_id.as_deref(), &scope.app)
 }
 
-/// Returns what a run would count by: what is allowed, or less where the service named less.
-fn windows_in_force(allowed: &Windows, scope: &Scope, adopted: &Windows) -> Windows {
-    let scale = if scope.cloud == SANDBOX_CLOUD {
-        SANDBOX_SCALE
-    } else {
-        1
-    };
-    let mut windows = allowed.scaled_down(scale);
-    for window in adopted.as_slice() {
+/// Returns what a run counts by: what it is allowed, or less where the service named less.
+pub(super) fn lowered(allowed: &Windows, named: &Windows) -> Windows {
+    let mut windows = allowed.clone();
+    for window in named.as_slice() {
         windows.adopt(window.limit, window.period);
     }
     windows
@@ -252,27 +248,19 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         );
         text.push_str(&rows(&states, now, zone, width));
         for state in states {
-            let destination = state.scope.destination;
-            if !state.named.is_empty() {
-                writeln!(
-                    text,
-                    "  {destination}: the service named a limit of {}",
-                    state.named
+            let named = (!state.named.is_empty())
+                .then(|| format!("the service named a limit of {}", state.named));
+            let learned = state.learned;
+            let learned = learned.map(|pace| format!("{pace}, spread evenly: bursts were refused"));
+            let pause = state.pause_until.map(|until| {
+                format!(
+                    "paused by the service until {}",
+                    ClockTime::new(until, now.wall, zone)
                 )
-                .unwrap_or_default();
-            }
-            if let Some(pace) = state.learned {
+            });
+            for line in [named, learned, pause].into_iter().flatten() {
                 // Writing to a string cannot fail.
-                writeln!(
-                    text,
-                    "  {destination}: {pace}, spread evenly: bursts were refused"
-                )
-                .unwrap_or_default();
-            }
-            if let Some(until) = state.pause_until {
-                let until = ClockTime::new(until, now.wall, zone);
-                writeln!(text, "  {destination}: paused by the service until {until}")
-                    .unwrap_or_default();
+                writeln!(text, "  {}: {line}", state.scope.destination).unwrap_or_default();
             }
         }
         text
@@ -314,12 +302,83 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
     table.render(width.into(), "  ")
 }
 
+/// What the forecast takes one call to last; only the last round trip of each window shows.
+const ROUND_TRIP: Duration = Duration::from_millis(150);
+
+/// What has been spent of an allowance, as far as it says when the next calls may leave.
+pub(super) struct QuotaUsage {
+    windows: Windows,
+    calls: Calls,
+    /// Until when the service asked for a pause.
+    pause_until: Option<Timestamp>,
+    /// How the service's refusals taught us to spread calls.
+    pace: Option<Pace>,
+}
+
+impl QuotaUsage {
+    pub(super) fn nothing(windows: &Windows) -> Self {
+        Self {
+            windows: windows.clone(),
+            calls: Calls::new(),
+            pause_until: None,
+            pace: None,
+        }
+    }
+
+    /// Looks up what the ledger holds of a scope; does not enter one that it does not know.
+    pub(super) async fn read(
+        store: &Store,
+        scope: &Scope,
+        windows: &Windows,
+        now: Moment,
+    ) -> Result<Self, StoreError> {
+        let known = store.scopes().await?;
+        let Some((key, _)) = known.into_iter().find(|(_, known)| known == scope) else {
+            return Ok(Self::nothing(windows));
+        };
+        let record = store.scope(scope, now).await?;
+        let windows = lowered(windows, &record.adopted);
+        let used = store.usage(key, Arc::new(windows.clone()), now).await?;
+        let learned = record.pace.filter(|pace| pace.is_of(&windows));
+        Ok(Self {
+            windows,
+            calls: used.calls,
+            pause_until: record.cooldown.map(|cooldown| cooldown.wall),
+            pace: learned.map(|kept| kept.pace()),
+        })
+    }
+
+    /// Returns how many of `count` calls will have left by when.
+    pub(super) fn milestones(&self, count: u64, now: Moment) -> Vec<(u64, Timestamp)> {
+        let start = match self.pause_until {
+            Some(until) => now.uptime_at(until).max(now.uptime),
+            None => now.uptime,
+        };
+        milestones(
+            start,
+            &self.windows,
+            self.pace,
+            &self.calls,
+            count,
+            ROUND_TRIP,
+        )
+        .into_iter()
+        .map(|milestone| (milestone.calls, now.wall_at(milestone.at)))
+        .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
     use super::*;
     use crate::cli::args::{Cli, Command};
+    use crate::model::Uptime;
+    use crate::quota::KeptPace;
+    use crate::store::{Purpose, Take};
+
+    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
     fn typed(words: &[&str]) -> ScopeFilterArgs {
         let words = ["mde-cancel", "quota"].iter().chain(words);
@@ -328,10 +387,6 @@ mod tests {
             other => panic!("no quota: {other:?}"),
         }
     }
-    use crate::model::Uptime;
-    use crate::store::{Purpose, Take};
-
-    const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
     fn now() -> Moment {
         Moment {
@@ -358,47 +413,64 @@ mod tests {
         }
     }
 
+    fn state(scope: Scope, windows: Vec<Usage>) -> ScopeState {
+        ScopeState {
+            scope,
+            windows,
+            pause_until: None,
+            learned: None,
+            named: Windows::none(),
+        }
+    }
+
     fn states() -> Vec<ScopeState> {
+        let taught = state(
+            scope("commercial", Destination::Cancel),
+            vec![
+                usage("100/1m", 100, Some(12), 55),
+                usage("1500/1h", 1204, None, 3500),
+            ],
+        );
+        let of_run = Scope {
+            app: "019a2b3c".to_owned(),
+            ..scope(SANDBOX_CLOUD, Destination::Get)
+        };
         vec![
             ScopeState {
-                scope: scope("commercial", Destination::Cancel),
-                windows: vec![
-                    usage("100/1m", 100, Some(12), 55),
-                    usage("1500/1h", 1204, None, 3500),
-                ],
                 pause_until: Some("2026-11-24T03:14:00Z".parse().unwrap()),
                 learned: Some("95/1m".parse().unwrap()),
                 named: Windows::new(vec!["45/1m".parse().unwrap()]),
-                was_taught: true,
+                ..taught
             },
-            ScopeState {
-                scope: scope("commercial", Destination::List),
-                windows: Vec::new(),
-                pause_until: None,
-                learned: None,
-                named: Windows::none(),
-                was_taught: false,
-            },
-            ScopeState {
-                scope: Scope {
-                    app: "019a2b3c".to_owned(),
-                    ..scope(SANDBOX_CLOUD, Destination::Get)
-                },
-                windows: vec![usage("50/6s", 2, None, 3)],
-                pause_until: None,
-                learned: None,
-                named: Windows::none(),
-                was_taught: false,
-            },
-            ScopeState {
-                scope: scope("evil\u{1b}[2J:443", Destination::Get),
-                windows: vec![usage("50/1m", 0, None, 0)],
-                pause_until: None,
-                learned: None,
-                named: Windows::none(),
-                was_taught: false,
-            },
+            state(scope("commercial", Destination::List), Vec::new()),
+            state(of_run, vec![usage("50/6s", 2, None, 3)]),
+            state(
+                scope("evil\u{1b}[2J:443", Destination::Get),
+                vec![usage("50/1m", 0, None, 0)],
+            ),
         ]
+    }
+
+    fn settings(dir: &std::path::Path) -> QuotaSettings {
+        QuotaSettings {
+            format: TableFormat::Table,
+            cancel: None,
+            read: None,
+            reset: false,
+            scope: ScopeFilterArgs::default(),
+            state_dir: dir.to_owned(),
+        }
+    }
+
+    /// Counts a call by a scope.
+    async fn call(store: &Store, scope: &Scope, now: Moment) {
+        let take = Take {
+            scope: store.scope(scope, now).await.unwrap().key,
+            windows: Arc::new(Windows::documented()),
+            now,
+            purpose: Purpose::Read,
+        };
+        store.take(take).await.unwrap();
     }
 
     #[test]
@@ -471,40 +543,24 @@ mod tests {
         let store = open_store(folder.path(), Duration::ZERO, &clock).unwrap();
         let now = clock.now();
         for (cloud, calls) in [("commercial", 3), ("gcc", 1), (SANDBOX_CLOUD, 2)] {
-            let known = store.scope(&scope(cloud, Destination::Cancel), now);
-            let key = known.await.unwrap().key;
             for _ in 0..calls {
-                let take = Take {
-                    scope: key,
-                    windows: Arc::new(Windows::documented()),
-                    now,
-                    purpose: Purpose::Read,
-                };
-                store.take(take).await.unwrap();
-            }
-            let limits = Record::Limit {
-                scope: key,
-                window: "45/1m".parse().unwrap(),
-                at: now.wall,
-            };
-            if cloud == "commercial" {
-                store.write(vec![limits]).await.unwrap();
+                call(&store, &scope(cloud, Destination::Cancel), now).await;
             }
         }
-        let mut settings = QuotaSettings {
-            format: TableFormat::Table,
-            cancel: None,
-            read: None,
-            reset: false,
-            scope: ScopeFilterArgs::default(),
-            state_dir: folder.path().to_owned(),
+        let commercial = scope("commercial", Destination::Cancel);
+        let limit = Record::Limit {
+            scope: store.scope(&commercial, now).await.unwrap().key,
+            window: "45/1m".parse().unwrap(),
+            at: now.wall,
         };
+        store.write(vec![limit]).await.unwrap();
         let seen = |states: &[ScopeState]| -> Vec<String> {
             let windows = states.iter().flat_map(|state| &state.windows);
             windows
                 .map(|usage| format!("{} of {}", usage.taken, usage.window))
                 .collect()
         };
+        let mut settings = settings(folder.path());
         let all = read(&store, &settings, now).await.unwrap();
         assert_eq!(
             seen(&all),
@@ -530,31 +586,14 @@ mod tests {
             app: run.to_owned(),
             ..scope(SANDBOX_CLOUD, Destination::Cancel)
         };
+        let real = scope("commercial", Destination::Cancel);
         let below = folder.path().join("sandbox");
-        for (place, name) in [
-            (folder.path(), scope("commercial", Destination::Cancel)),
-            (&below, of_run("run-1")),
-        ] {
-            let store = open_store(place, Duration::ZERO, &clock).unwrap();
-            let now = clock.now();
-            let take = Take {
-                scope: store.scope(&name, now).await.unwrap().key,
-                windows: Arc::new(Windows::documented()),
-                now,
-                purpose: Purpose::Read,
-            };
-            store.take(take).await.unwrap();
-            store.scope(&of_run("run-2"), now).await.unwrap();
+        for (dir, scope) in [(folder.path(), real), (&below, of_run("run-1"))] {
+            let store = open_store(dir, Duration::ZERO, &clock).unwrap();
+            call(&store, &scope, clock.now()).await;
+            store.scope(&of_run("run-2"), clock.now()).await.unwrap();
         }
-        let settings = QuotaSettings {
-            format: TableFormat::Table,
-            cancel: None,
-            read: None,
-            reset: false,
-            scope: ScopeFilterArgs::default(),
-            state_dir: folder.path().to_owned(),
-        };
-        let (found, now) = gather(&settings).await.unwrap();
+        let (found, now) = gather(&settings(folder.path())).await.unwrap();
         assert_eq!(found.len(), 2);
         let text = table(&found, now, &TimeZone::UTC, 80);
         let lines: Vec<_> = text.lines().collect();
@@ -566,21 +605,38 @@ mod tests {
     async fn no_state_folder_is_made_by_looking() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("none");
-        let settings = QuotaSettings {
-            format: TableFormat::Json,
-            cancel: None,
-            read: None,
-            reset: false,
-            scope: ScopeFilterArgs::default(),
-            state_dir: missing.clone(),
-        };
-        let look = Look {
-            width: 80,
-            paint: crate::cli::Paint::Plain,
-            error_paint: crate::cli::Paint::Plain,
-        };
-        quota(settings, look).await.unwrap();
+        gather(&settings(&missing)).await.unwrap();
         assert!(!missing.exists());
+    }
+
+    #[tokio::test]
+    async fn a_learned_pace_tells_when_all_will_have_left_unless_its_window_is_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::new();
+        let store = open_store(folder.path(), Duration::ZERO, &clock).unwrap();
+        let now = clock.now();
+        let scope = scope("commercial", Destination::Cancel);
+        let learned = KeptPace {
+            window: "100/1m".parse().unwrap(),
+            share: 500,
+            patience: 4,
+        };
+        let record = Record::Pace {
+            scope: store.scope(&scope, now).await.unwrap().key,
+            pace: Some(learned),
+            at: now.wall,
+        };
+        store.write(vec![record]).await.unwrap();
+        for (window, seconds) in [("100/1m", 108), ("100/30s", 0)] {
+            let windows = Windows::new(vec![window.parse().unwrap()]);
+            let usage = QuotaUsage::read(&store, &scope, &windows, now)
+                .await
+                .unwrap();
+            let found = usage.milestones(91, now);
+            let waits = |(calls, at): &(u64, Timestamp)| (*calls, at.duration_since(now.wall));
+            let found: Vec<_> = found.iter().map(waits).collect();
+            assert_eq!(found, [(91, jiff::SignedDuration::from_secs(seconds))]);
+        }
     }
 
     #[test]

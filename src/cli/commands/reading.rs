@@ -21,7 +21,7 @@ pub(super) async fn reads(
     windows: Windows,
     retry: RetrySettings,
 ) -> Result<Reads, Failure> {
-    let gate = gate((store, &**clock), scope, windows, (None, 1)).await;
+    let gate = gate(store, &**clock, scope, windows, None, 1).await;
     let settings = ReadsSettings {
         gate: gate.map_err(state)?,
         retry,

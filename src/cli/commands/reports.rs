@@ -1,12 +1,17 @@
-//! Writes the reports of one run from the journal: what the ending, `resume` and `report` share.
+//! `report`: writes the reports of a run from the journal, also of one that still goes on; the end of a run and `resume` do
+//! the same.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
+use crate::cli::run_config::RunConfig;
+use crate::cli::settings::OutputPaths;
+use crate::clock::{Clock as _, SystemClock};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
@@ -16,34 +21,43 @@ use crate::report::{
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
 use super::follow_up::from_journal;
+use super::history::{self, RunEntry};
 use super::outputs::Outputs;
-use super::past::PastRun;
 use super::service::SANDBOX_CLOUD;
-use crate::cli::run_config::RunConfig;
+
+/// Writes the reports of the run that is named, or of the newest.
+pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Result<(), Failure> {
+    let run = match run {
+        Some(text) => history::named(state_dir, text)?,
+        None => history::newest(state_dir)?,
+    };
+    let outputs = Outputs::prove(outputs, run.record.begun.id)?;
+    write_all(&run, &outputs, SystemClock::new().now().wall)
+}
 
 /// Writes one report of the run `id`, and tells whether all of it arrived.
 pub(super) fn write_one(
     reader: Reader,
     id: RunId,
-    (format, target): (ReportFormat, &ReportTarget),
+    format: ReportFormat,
+    target: &ReportTarget,
     now: Timestamp,
 ) -> Result<Delivery, Failure> {
-    let rows = reader.report_rows(id).map_err(state)?;
+    let rows = reader.report_rows(id)?;
     write_report(format, target, rows, |rows| summarize(rows, now))
         .map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
 /// Writes the reports of a run that isn't executed here, and the list of its machines, at which nobody looks again.
-pub(super) fn write_all(run: &PastRun, outputs: &Outputs, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn write_all(run: &RunEntry, outputs: &Outputs, now: Timestamp) -> Result<(), Failure> {
     let id = run.record.begun.id;
     for (format, target) in &outputs.reports {
-        write_one(run.reader()?, id, (*format, target), now)?;
+        write_one(run.reader()?, id, *format, target, now)?;
     }
     let Some(target) = &outputs.follow_up else {
         return Ok(());
     };
-    let rows = run.reader()?.report_rows(id).map_err(state)?;
-    let machines = from_journal(rows).map_err(state)?;
+    let machines = from_journal(run.reader()?.report_rows(id)?)?;
     write_follow_ups(target, &machines).map_err(|error| Failure::new(FailureKind::Report, error))
 }
 
@@ -135,8 +149,4 @@ pub(super) fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> 
         .into_iter()
         .filter_map(|kind| needs.get(kind.as_str()).map(|&count| (kind, count)))
         .collect()
-}
-
-pub(super) fn state(error: StoreError) -> Failure {
-    Failure::new(FailureKind::State, error)
 }

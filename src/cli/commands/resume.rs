@@ -17,8 +17,8 @@ use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
 use crate::cli::run_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{
-    ConnectionSettings, NamedFile, OutputPaths, ResumeSettings, SettingsError, default_outputs,
-    input_files,
+    ConnectionSettings, NamedFile, OutputPaths, ProfileConnection, ResumeSettings, SettingsError,
+    default_outputs, input_files,
 };
 use crate::cli::terminal::print;
 use crate::cli::text::{Count, Span, local_zone, visible};
@@ -26,24 +26,22 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{
     Before, Beyond, Intake, LaneNames, PlanSummary, Planner, Precheck, look_over, recall,
 };
-use crate::input::{Input, InputCheckpoint, InputSettings, open_from};
+use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
 use super::choosing::is_selection;
 use super::confirm_plan::{Confirmation, OnDecline};
-use super::execute::{open_store, say, say_sandbox, state, stopped_early, usage};
+use super::execute::{open_store, say, say_sandbox, stopped_early, usage};
 use super::finish::Look;
-use super::forecast::Spent;
+use super::history::{self, RunEntry};
 use super::lanes::Lanes;
 use super::outputs::Outputs;
-use super::past::{self, PastRun};
 use super::prepared_run::PreparedRun;
+use super::quota::QuotaUsage;
 use super::reports::write_all;
 use super::service::{Identity, Service};
 use super::shutdown::Shutdown;
-
-type Profiles = [(String, Result<ConnectionSettings, SettingsError>)];
 
 /// What a run is begun for, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
@@ -58,17 +56,17 @@ pub async fn resume(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.args;
     let past = match &typed.run {
-        Some(text) => past::named(&settings.state_dir, text)?,
-        None => past::unfinished(&settings.state_dir, clock.now().wall)?,
+        Some(text) => history::named(&settings.state_dir, text)?,
+        None => history::unfinished(&settings.state_dir, clock.now().wall)?,
     };
     if typed.dry_run {
         return show_what_is_left(&past, &*clock, look).await;
     }
     let begun = &past.record.begun;
-    let inputs = past::inputs_of(&past.record);
+    let inputs = history::inputs_of(&past.record);
     let recalled = RunConfig::from_json(&begun.settings).map_err(usage);
     let stored = recalled.as_ref().ok().map(|config| &config.outputs);
-    let paths = output_paths((settings.outputs, settings.protected), &past, stored)?;
+    let paths = output_paths(settings.outputs, settings.protected, &past, stored)?;
     let outputs = Outputs::prove(&paths, begun.id)?;
     if past.record.state == RunState::Finished {
         return finished(&past, &outputs, progress, clock.now().wall);
@@ -91,12 +89,17 @@ pub async fn resume(
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
     let is_planned =
         terminal.is_some() || config.max_actions.is_some() || !config.exclude.is_empty();
-    must_be_agreed(&past, (&inputs, &config), is_planned)?;
-    let signing_in = (settings.connection, settings.profiles.as_slice());
+    // Nothing is sent that nobody has agreed to, and that nobody is asked about now.
+    if is_selection(&inputs) && !past.record.intake.complete {
+        return Err(never_agreed(&past));
+    }
+    if config.needs_confirmation && !is_planned {
+        return Err(nobody_asked(&past));
+    }
     let lanes = tokio::select! {
         biased;
         Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&past, &config, &inputs, signing_in) => lanes?,
+        lanes = reach(&past, &config, settings.connection, &settings.profiles) => lanes?,
     };
     let past = take_over(past, &store, clock.now().wall).await?;
     let begun = &past.record.begun;
@@ -104,7 +107,13 @@ pub async fn resume(
         return finished(&past, &outputs, progress, clock.now().wall);
     }
     stop.name_run(begun.id, flags);
-    store_settings(&past, &store, &stored).await?;
+    if stored != begun.settings {
+        let record = Record::RunSettings {
+            run: past.record.key,
+            settings: stored.clone(),
+        };
+        store.write(vec![record]).await?;
+    }
     let (before, planner) = recall_rows(&past, &config, &lanes.names)?;
     let origin = if is_selection(&inputs) {
         PlanOrigin::Tenant
@@ -150,7 +159,7 @@ pub async fn resume(
 
 /// Prints the plan of what is left, from the journal alone.
 async fn show_what_is_left(
-    past: &PastRun,
+    past: &RunEntry,
     clock: &dyn Clock,
     look: Look,
 ) -> Result<RunExit, Failure> {
@@ -162,7 +171,7 @@ async fn show_what_is_left(
         .is_empty()
         .then(|| begun.tenant.to_lowercase());
     let summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone());
-    let (summary, _) = look_over(&store, begun.id, summary).map_err(state)?;
+    let (summary, _) = look_over(&store, begun.id, summary)?;
     let now = clock.now();
     let scope = Scope {
         cloud: begun.cloud.clone(),
@@ -172,8 +181,8 @@ async fn show_what_is_left(
     };
     let windows = config.quota.scaled_down(config.time_scale);
     let milestones = if config.tenants.is_empty() {
-        let spent = Spent::read(&store, &scope, &windows, now).await;
-        spent.map_err(state)?.milestones(summary.send, now)
+        let usage = QuotaUsage::read(&store, &scope, &windows, now).await?;
+        usage.milestones(summary.send, now)
     } else {
         Vec::new()
     };
@@ -201,65 +210,39 @@ async fn show_what_is_left(
     Ok(RunExit::Done)
 }
 
-/// Refuses what nobody has agreed to, and nobody is asked about now.
-fn must_be_agreed(
-    past: &PastRun,
-    (inputs, config): (&[Input], &RunConfig),
-    is_planned: bool,
-) -> Result<(), Failure> {
-    if is_selection(inputs) && !past.record.intake.complete {
-        return Err(never_agreed(past));
-    }
-    if config.needs_confirmation && !is_planned {
-        return Err(nobody_asked(past));
-    }
-    Ok(())
-}
-
 /// Returns where the run writes: where that was typed, else as it was begun.
 fn output_paths(
-    (typed, mut kept): (OutputPaths, Vec<NamedFile>),
-    past: &PastRun,
+    typed: OutputPaths,
+    mut protected: Vec<NamedFile>,
+    past: &RunEntry,
     stored: Option<&OutputPaths>,
 ) -> Result<OutputPaths, SettingsError> {
     let paths = typed.or(stored.cloned().unwrap_or_default());
     let paths = paths.or(default_outputs(past.record.begun.id, past.is_sandbox));
-    kept.extend(input_files(&past::inputs_of(&past.record)));
-    paths.check(&kept)?;
+    protected.extend(input_files(&history::inputs_of(&past.record)));
+    paths.check(&protected)?;
     Ok(paths)
 }
 
 /// Takes the hold of a run, and looks at it once more: nobody else writes to it from here on, but until now whoever held
 /// it may have read more of its input, or finished it.
-async fn take_over(past: PastRun, store: &Store, at: Timestamp) -> Result<PastRun, Failure> {
+async fn take_over(past: RunEntry, store: &Store, at: Timestamp) -> Result<RunEntry, Failure> {
     let taken = store.reopen_run(past.record.key, at).await;
     taken.map_err(|error| match error {
         StoreError::RunHeld { run, holder } => held(run, holder),
-        error => state(error),
+        error => error.into(),
     })?;
     past.again()
 }
 
-/// Journals where the run writes from here on, if that was typed.
-async fn store_settings(past: &PastRun, store: &Store, settings: &str) -> Result<(), Failure> {
-    if settings == past.record.begun.settings {
-        return Ok(());
-    }
-    let record = Record::RunSettings {
-        run: past.record.key,
-        settings: settings.to_owned(),
-    };
-    store.write(vec![record]).await.map_err(state)
-}
-
 /// A run that a live process executes.
 fn held(run: RunId, holder: Holder) -> Failure {
-    state(StoreError::RunHeld { run, holder })
+    Failure::from(StoreError::RunHeld { run, holder })
         .hint("wait until it ends, or stop it with Ctrl-C or SIGTERM")
 }
 
 /// Says which run goes on, and how much of it is left.
-fn going_on(past: &PastRun, run: &PreparedRun) -> String {
+fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     let (begun, now) = (&past.record.begun, run.clock.now().wall);
     let settled: u64 = run.before.settled.values().sum();
     let left = Count::new(run.before.rows.saturating_sub(settled), "row");
@@ -270,14 +253,14 @@ fn going_on(past: &PastRun, run: &PreparedRun) -> String {
     format!(
         "continuing run {}, started {} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
-        past::local_time(begun.created, &local_zone()),
-        past::age(begun.created, now),
+        history::local_time(begun.created, &local_zone()),
+        history::age(begun.created, now),
         begun.tenant
     )
 }
 
 /// Says which run it is that somebody is asked about.
-fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
+fn about(past: &RunEntry, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
     let begun = &past.record.begun;
     let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
     let mut about = vec![
@@ -289,7 +272,7 @@ fn about(past: &PastRun, lost: Option<&String>, now: Timestamp) -> Vec<(&'static
 }
 
 /// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
-fn never_agreed(past: &PastRun) -> Failure {
+fn never_agreed(past: &RunEntry) -> Failure {
     let error = anyhow!(
         "run {} was interrupted while it read its selection from the tenant; nothing was sent",
         past.record.begun.id
@@ -298,7 +281,7 @@ fn never_agreed(past: &PastRun) -> Failure {
 }
 
 /// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
-fn nobody_asked(past: &PastRun) -> Failure {
+fn nobody_asked(past: &RunEntry) -> Failure {
     let id = past.record.begun.id;
     let error = anyhow!(
         "run {id} was interrupted before anybody agreed to it, and --yes doesn't say to how many cancels"
@@ -313,7 +296,7 @@ fn nobody_asked(past: &PastRun) -> Failure {
 
 /// A finished run: says so, writes its reports again, and ends as it ended.
 fn finished(
-    past: &PastRun,
+    past: &RunEntry,
     outputs: &Outputs,
     progress: &Progress,
     now: Timestamp,
@@ -331,16 +314,22 @@ fn finished(
 }
 
 async fn reach(
-    past: &PastRun,
+    past: &RunEntry,
     config: &RunConfig,
-    inputs: &[Input],
-    (connection, profiles): (Result<ConnectionSettings, SettingsError>, &Profiles),
+    connection: Result<ConnectionSettings, SettingsError>,
+    profiles: &[ProfileConnection],
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        let scale = (config.time_scale, config.timeout);
-        let reading = (inputs, &config.input_settings());
-        let service = Service::embedded(reading, begun.id, &past.state_dir, scale).await?;
+        let service = Service::embedded(
+            &history::inputs_of(&past.record),
+            &config.input_settings(),
+            begun.id,
+            &past.state_dir,
+            config.time_scale,
+            config.timeout,
+        )
+        .await?;
         return Ok(Lanes::one(service, None));
     }
     if !config.tenants.is_empty() {
@@ -361,15 +350,15 @@ async fn reach(
 
 /// Signs in to the tenants of a run of several, as their profiles say now.
 async fn reach_several(
-    past: &PastRun,
+    past: &RunEntry,
     config: &RunConfig,
-    profiles: &Profiles,
+    profiles: &[ProfileConnection],
 ) -> Result<Lanes, Failure> {
     let connection = |tenant: &StoredTenant| {
-        let found = profiles.iter().find(|(name, _)| *name == tenant.profile);
+        let found = profiles.iter().find(|it| it.profile == tenant.profile);
         found.map_or_else(
             || Err(SettingsError::NoProfile(tenant.profile.clone())),
-            |(_, connection)| connection.clone(),
+            |found| found.connection.clone(),
         )
     };
     let tenants = config.tenants.iter().map(connection);
@@ -410,46 +399,49 @@ fn elsewhere<'a>(
 
 /// Reads back what the journal holds: which ids are known, and how many rows have their last word.
 fn recall_rows(
-    past: &PastRun,
+    past: &RunEntry,
     config: &RunConfig,
     lanes: &Arc<LaneNames>,
 ) -> Result<(Before, Planner), Failure> {
     let mut known = Vec::new();
     let reader = past.reader()?;
-    reader
-        .known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))
-        .map_err(state)?;
-    let before = recall(&reader, past.record.key).map_err(state)?;
-    let planner = Planner::new(Arc::new(config.rules()));
-    let planner = planner
+    reader.known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))?;
+    let before = recall(&reader, past.record.key)?;
+    let planner = Planner::new(Arc::new(config.rules()))
         .for_lanes(Arc::clone(lanes))
         .behind(known, before.last);
     Ok((before, planner))
 }
 
 /// Takes the reading up where it was broken off, and says what cannot be had any more.
-fn take_up(past: &PastRun, inputs: &[Input], settings: &InputSettings) -> (Intake, Option<String>) {
+fn take_up(
+    past: &RunEntry,
+    inputs: &[Input],
+    settings: &InputSettings,
+) -> (Intake, Option<String>) {
     let mark = &past.record.intake;
     if mark.complete {
         return (Intake::Nothing, None);
     }
+    let (inputs, why) = match reopen(mark, inputs, settings) {
+        Ok((inputs, None)) => (inputs, None),
+        Ok((inputs, Some(gone))) => (inputs, Some(format!(", because {gone} is not a file now"))),
+        Err(error) => (Vec::new(), Some(format!(" ({error:#})"))),
+    };
     let read = Count::new(mark.rows_read, "row");
-    match reopen(mark, inputs, settings) {
-        Ok((intake, gone)) => {
-            let lost = gone.map(|gone| {
-                format!(
-                    "{read} of the input had been read; the rest was not read, because {} is not a file now",
-                    visible(&gone)
-                )
-            });
-            (intake, lost)
-        }
-        Err(error) => {
-            let lost =
-                format!("{read} of the input had been read; the rest was not read ({error:#})");
-            (Intake::Nothing, Some(lost))
-        }
-    }
+    let lost =
+        why.map(|why| format!("{read} of the input had been read; the rest was not read{why}"));
+    let intake = if inputs.is_empty() {
+        Intake::Nothing
+    } else {
+        let beyond = if lost.is_some() {
+            Beyond::Lost
+        } else {
+            Beyond::Nothing
+        };
+        Intake::Read { inputs, beyond }
+    };
+    (intake, lost)
 }
 
 /// Opens what can be read of the inputs from their mark on, and names the first of them that cannot.
@@ -457,7 +449,7 @@ fn reopen(
     mark: &InputMark,
     inputs: &[Input],
     settings: &InputSettings,
-) -> anyhow::Result<(Intake, Option<String>)> {
+) -> anyhow::Result<(Vec<OpenInput>, Option<String>)> {
     if mark.position.is_none() && mark.rows_read > 0 {
         bail!("its place was not noted, as for a pipe");
     }
@@ -467,15 +459,20 @@ fn reopen(
         position.and_then(|text| serde_json::from_str(text).ok());
     let first = checkpoint.map_or(0, |checkpoint| checkpoint.input);
     let rest = inputs.get(first..).unwrap_or_default();
-    let files: Vec<Input> = rest
-        .iter()
-        .take_while(|input| is_file(input))
-        .cloned()
-        .collect();
-    let gone = rest.get(files.len()).map(name);
+    // What comes through our own standard input now is another one. A file is asked of the system, not opened: a pipe that
+    // nobody writes to would block.
+    let can_be_read = |input: &&Input| match input {
+        Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
+        Input::Stdin => false,
+    };
+    let files: Vec<Input> = rest.iter().take_while(can_be_read).cloned().collect();
+    let gone = rest.get(files.len()).map(|input| match input {
+        Input::File(path) => visible(&path.display().to_string()).into_owned(),
+        Input::Stdin => "standard input".to_owned(),
+    });
     if files.is_empty() {
         let gone = gone.context("it is not named")?;
-        bail!("{} is no file now", visible(&gone));
+        bail!("{gone} is no file now");
     }
     let mut opened = open_from(first, &files, settings)?;
     if let (Some(checkpoint), Some(input)) = (checkpoint, opened.first_mut()) {
@@ -489,36 +486,13 @@ fn reopen(
             bail!("it has fewer rows now");
         }
     }
-    let intake = Intake::Read {
-        inputs: opened,
-        beyond: match gone {
-            Some(_) => Beyond::Lost,
-            None => Beyond::Nothing,
-        },
-    };
-    Ok((intake, gone))
-}
-
-/// Returns whether an input can be read a second time. What comes through our own standard input now is another one.
-fn is_file(input: &Input) -> bool {
-    match input {
-        // Asked of the system, not by opening it: a pipe that nobody writes to would block.
-        Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
-        Input::Stdin => false,
-    }
-}
-
-fn name(input: &Input) -> String {
-    match input {
-        Input::File(path) => path.display().to_string(),
-        Input::Stdin => "standard input".to_owned(),
-    }
+    Ok((opened, gone))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::past::tests::{begin, store};
+    use crate::cli::commands::history::tests::{begin, store};
 
     #[tokio::test]
     async fn what_became_of_a_run_after_the_first_look_at_it_is_known_once_it_is_held() {
@@ -526,7 +500,7 @@ mod tests {
         let dir = folder.path();
         let first = store(dir);
         begin(&first, 1).await;
-        let looked = || past::list(dir).unwrap().remove(0);
+        let looked = || history::all_runs(dir).unwrap().remove(0);
         let (past, run, at) = (looked(), looked().record.key, Timestamp::UNIX_EPOCH);
         let refused = take_over(looked(), &store(dir), at).await;
         let refused = refused.map(drop).unwrap_err();

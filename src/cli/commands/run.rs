@@ -22,7 +22,7 @@ use crate::store::NewRun;
 
 use super::choosing::{input_name, origin, read_exclusions};
 use super::confirm_plan::{Confirmation, OnDecline};
-use super::execute::{open_store, say_sandbox, state, stopped_early, usage};
+use super::execute::{open_store, say_sandbox, stopped_early, usage};
 use super::finish::Look;
 use super::lanes::Lanes;
 use super::outputs::Outputs;
@@ -63,8 +63,20 @@ pub async fn run(
     }
     let names = input_names(&settings.inputs, filter.text().as_deref());
     let stored = config.to_json();
-    let new_run = describe((stored.clone(), &names), &lanes, id, clock.now().wall);
-    let key = store.create_run(new_run).await.map_err(state)?;
+    let [tenant, app, cloud] = lanes.parties();
+    let new_run = NewRun {
+        id,
+        created: clock.now().wall,
+        settings: stored.clone(),
+        inputs: serde_json::Value::from(names).to_string(),
+        tenant,
+        app,
+        cloud,
+        host: platform::host_name(),
+        user: platform::user_name(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let key = store.create_run(new_run).await?;
     stop.name_run(id, flags);
     let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
     let plan = &settings.args.plan;
@@ -133,14 +145,20 @@ fn terminal(settings: &RunSettings, look: Look) -> Result<Option<Terminal>, Fail
 async fn reach(settings: &RunSettings, config: &RunConfig, id: RunId) -> Result<Lanes, Failure> {
     let (service, profile) = match &settings.target {
         Target::Sandbox => {
-            let inputs = (settings.inputs.as_slice(), &config.input_settings());
-            let scale = (config.time_scale, config.timeout);
-            let service = Service::embedded(inputs, id, &settings.state_dir, scale).await;
+            let service = Service::embedded(
+                &settings.inputs,
+                &config.input_settings(),
+                id,
+                &settings.state_dir,
+                config.time_scale,
+                config.timeout,
+            )
+            .await;
             (service, None)
         }
         Target::Service(connection) => {
-            let service = Service::real(connection, config.timeout).await;
-            (service, connection.profile.clone())
+            let service = Service::real(connection, config.timeout);
+            (service.await, connection.profile.clone())
         }
         Target::Tenants(tenants) => return Lanes::several(tenants, config.timeout).await,
     };
@@ -163,25 +181,4 @@ fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
                 .to_string(),
         })
         .collect()
-}
-
-fn describe(
-    (settings, inputs): (String, &[String]),
-    lanes: &Lanes,
-    id: RunId,
-    created: jiff::Timestamp,
-) -> NewRun {
-    let [tenant, app, cloud] = lanes.parties();
-    NewRun {
-        id,
-        created,
-        settings,
-        inputs: serde_json::Value::from(inputs).to_string(),
-        tenant,
-        app,
-        cloud,
-        host: platform::host_name(),
-        user: platform::user_name(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
 }

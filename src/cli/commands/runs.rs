@@ -1,23 +1,32 @@
-//! `runs`: past runs, newest first, or one of them with all that is known of it.
+//! `runs`: past runs, newest first, or one of them with all that is known of it; and `runs rm`.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
 use std::path::Path;
 
+use anyhow::anyhow;
 use console::measure_text_width;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::args::TableFormat;
-use crate::cli::failure::Failure;
+use crate::cli::args::{RemoveArgs, TableFormat};
+use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
-use crate::cli::table::Table;
-use crate::cli::terminal::print;
-use crate::cli::text::{Count, Number, local_zone, visible};
-use crate::model::Outcome;
-
-use super::execute::state;
-use super::finish::Look;
-use super::past::{self, Found, PastRun};
-use super::reports::follow_ups;
 use crate::cli::run_config::RunConfig;
+use crate::cli::table::Table;
+use crate::cli::terminal::{ask, print};
+use crate::cli::text::{Count, Number, local_zone, visible};
+use crate::clock::{Clock as _, SystemClock};
+use crate::model::Outcome;
+use crate::retry::RetrySettings;
+use crate::store::{RunState, StoreError};
+
+use super::execute::open_store;
+use super::finish::Look;
+use super::history::{self, RunEntry, RunList};
+use super::reports::follow_ups;
+use super::service::snapshot_file;
 
 /// Prints the runs, or the one that was named.
 pub fn runs(
@@ -29,14 +38,14 @@ pub fn runs(
 ) -> Result<(), Failure> {
     let zone = local_zone();
     if let Some(name) = run {
-        let run = past::named(state_dir, name)?;
+        let run = history::named(state_dir, name)?;
         let text = match format {
             TableFormat::Json => format!("{:#}\n", json(&run)?),
             TableFormat::Table => details(&run, &zone, flags)?,
         };
         return print(&text).map_err(Failure::of_output);
     }
-    let Found { runs, fault } = past::look(state_dir).map_err(state)?;
+    let RunList { runs, fault } = history::list_runs(state_dir)?;
     let text = match format {
         TableFormat::Json => {
             let list = runs.iter().map(json).collect::<Result<Vec<_>, _>>()?;
@@ -48,105 +57,76 @@ pub fn runs(
         TableFormat::Table => table(&runs, &zone, look.width)?,
     };
     print(&text).map_err(Failure::of_output)?;
-    fault.map_or(Ok(()), |fault| Err(state(fault)))
+    fault.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-fn table(runs: &[PastRun], zone: &TimeZone, width: u16) -> Result<String, Failure> {
-    let lines = runs.iter().map(|run| Line::of(run, zone));
-    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+fn table(runs: &[RunEntry], zone: &TimeZone, width: u16) -> Result<String, Failure> {
+    let rows = runs.iter().map(|run| cells(run, zone));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new();
-    table.row([
-        "run",
-        "started",
-        "state",
-        "rows",
-        "cancelled",
-        "left",
-        "need work",
-        "input",
-    ]);
-    for line in &lines {
-        table.row(line.cells());
+    table.row(COLUMNS);
+    for row in &rows {
+        table.row(row.each_ref().map(String::as_str));
     }
     let whole = table.render(usize::MAX, "");
     let fits = |line: &str| measure_text_width(line) <= usize::from(width);
     if whole.lines().all(fits) {
         return Ok(whole);
     }
-    // Cells that are cut to fit can be read by nobody: what is too wide for a table stands below its id.
-    Ok(lines.iter().map(Line::paragraph).collect())
-}
-
-/// What is shown of one run.
-struct Line {
-    id: String,
-    begun: String,
-    state: String,
-    rows: String,
-    cancelled: String,
-    left: String,
-    need_work: String,
-    input: String,
-}
-
-impl Line {
-    fn of(run: &PastRun, zone: &TimeZone) -> Result<Self, Failure> {
-        let reader = run.reader()?;
-        let counts = reader.outcome_counts(run.record.key).map_err(state)?;
-        let of = |wanted: &dyn Fn(Outcome) -> bool| {
-            let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
-            Number(counted.map(|(_, count)| count).sum()).to_string()
-        };
-        let machines = reader.follow_up_counts(run.record.key).map_err(state)?;
-        let begun = &run.record.begun;
-        Ok(Self {
-            id: begun.id.to_string(),
-            begun: past::local_time(begun.created, zone),
-            state: format!("{}{}", sandbox_mark(run), run.record.standing()),
-            rows: of(&|_| true),
-            cancelled: of(&|outcome| outcome == Outcome::Cancelled),
-            left: of(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
-            need_work: Number(machines.values().sum()).to_string(),
-            input: inputs(run),
-        })
-    }
-
-    fn cells(&self) -> [&str; 8] {
-        [
-            &self.id,
-            &self.begun,
-            &self.state,
-            &self.rows,
-            &self.cancelled,
-            &self.left,
-            &self.need_work,
-            &self.input,
-        ]
-    }
-
-    fn paragraph(&self) -> String {
-        let machines = match self.need_work.as_str() {
+    // Cells that are cut to fit can be read by nobody: what is too wide for a table is below its id.
+    let paragraphs = rows.iter().map(|[id, started, state, rows, cancelled, left, need_work, input]| {
+        let machines = match need_work.as_str() {
             "0" => String::new(),
             count => format!(" · machines that need work: {count}"),
         };
-        format!(
-            "{} {}\n  {} · {} rows · {} cancelled · {} left{machines}\n  {}\n",
-            self.id, self.state, self.begun, self.rows, self.cancelled, self.left, self.input
-        )
-    }
+        format!("{id} {state}\n  {started} · {rows} rows · {cancelled} cancelled · {left} left{machines}\n  {input}\n")
+    });
+    Ok(paragraphs.collect())
 }
 
-fn sandbox_mark(run: &PastRun) -> &'static str {
+const COLUMNS: [&str; 8] = [
+    "run",
+    "started",
+    "state",
+    "rows",
+    "cancelled",
+    "left",
+    "need work",
+    "input",
+];
+
+fn cells(run: &RunEntry, zone: &TimeZone) -> Result<[String; COLUMNS.len()], Failure> {
+    let reader = run.reader()?;
+    let counts = reader.outcome_counts(run.record.key)?;
+    let rows = |wanted: &dyn Fn(Outcome) -> bool| {
+        let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
+        Number(counted.map(|(_, count)| count).sum()).to_string()
+    };
+    let machines = reader.follow_up_counts(run.record.key)?;
+    let begun = &run.record.begun;
+    Ok([
+        begun.id.to_string(),
+        history::local_time(begun.created, zone),
+        format!("{}{}", sandbox_mark(run), run.record.standing()),
+        rows(&|_| true),
+        rows(&|outcome| outcome == Outcome::Cancelled),
+        rows(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
+        Number(machines.values().sum()).to_string(),
+        inputs(run),
+    ])
+}
+
+fn sandbox_mark(run: &RunEntry) -> &'static str {
     if run.is_sandbox { "SANDBOX " } else { "" }
 }
 
-fn inputs(run: &PastRun) -> String {
+fn inputs(run: &RunEntry) -> String {
     let inputs: Vec<String> = serde_json::from_str(&run.record.begun.inputs).unwrap_or_default();
     visible(&inputs.join(", ")).into_owned()
 }
 
 /// Shows all that is known of one run.
-fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<String, Failure> {
+fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<String, Failure> {
     let record = &run.record;
     let begun = &record.begun;
     let standing = format!("{}{}", sandbox_mark(run), record.standing());
@@ -162,7 +142,7 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
             "started",
             format!(
                 "{} by {} on {}, version {}",
-                past::local_time(begun.created, zone),
+                history::local_time(begun.created, zone),
                 begun.user,
                 begun.host,
                 begun.version
@@ -170,7 +150,7 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
         ),
     ];
     let ended = record.ended_at.filter(|_| !record.is_live());
-    facts.extend(ended.map(|at| ("ended", past::local_time(at, zone))));
+    facts.extend(ended.map(|at| ("ended", history::local_time(at, zone))));
     facts.extend(record.exit_code.map(|code| ("exit", code.to_string())));
     facts.push(("tenant", begun.tenant.clone()));
     facts.push(("app", begun.app.clone()));
@@ -190,10 +170,10 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
         facts.extend(follow_up.map(|path| ("follow-up", path.display().to_string())));
     }
     let reader = run.reader()?;
-    for (outcome, count) in reader.outcome_counts(record.key).map_err(state)? {
+    for (outcome, count) in reader.outcome_counts(record.key)? {
         facts.push((outcome.as_str(), Number(count).to_string()));
     }
-    for (kind, count) in follow_ups(&reader.follow_up_counts(record.key).map_err(state)?) {
+    for (kind, count) in follow_ups(&reader.follow_up_counts(record.key)?) {
         let machines = Count::new(count, "machine");
         facts.push(("needs work", format!("{machines}: {}", kind.as_str())));
     }
@@ -211,9 +191,9 @@ fn details(run: &PastRun, zone: &TimeZone, flags: &ForwardedFlags) -> Result<Str
     Ok(text)
 }
 
-fn json(run: &PastRun) -> Result<serde_json::Value, Failure> {
+fn json(run: &RunEntry) -> Result<serde_json::Value, Failure> {
     let reader = run.reader()?;
-    let counts = reader.outcome_counts(run.record.key).map_err(state)?;
+    let counts = reader.outcome_counts(run.record.key)?;
     let counts: serde_json::Map<_, _> = counts
         .into_iter()
         .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
@@ -238,20 +218,125 @@ fn json(run: &PastRun) -> Result<serde_json::Value, Failure> {
         "input_complete": record.intake.complete,
         "rows": record.intake.rows_read,
         "outcomes": counts,
-        "follow_ups": reader.follow_up_counts(record.key).map_err(state)?,
+        "follow_ups": reader.follow_up_counts(record.key)?,
     }))
+}
+
+/// Removes the runs that are meant, each whole or not at all. What they spent stays in the ledger, for the service has
+/// counted it.
+pub async fn remove_runs(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Failure> {
+    let clock = SystemClock::new();
+    let runs = find(typed, state_dir, clock.now().wall)?;
+    if runs.is_empty() {
+        return print("there is no such run\n").map_err(Failure::of_output);
+    }
+    if !typed.yes {
+        agree(&runs)?;
+    }
+    let mut stores = BTreeMap::new();
+    for run in runs {
+        let store = match stores.entry(run.state_dir.clone()) {
+            Entry::Occupied(store) => store.into_mut(),
+            Entry::Vacant(place) => {
+                let grace = RetrySettings::default().timeout_grace;
+                place.insert(open_store(&run.state_dir, grace, &clock)?)
+            }
+        };
+        store.remove_run(run.record.key).await?;
+        if run.is_sandbox {
+            // There is none where the run was finished.
+            std::fs::remove_file(snapshot_file(&run.state_dir, run.record.begun.id)).ok();
+        }
+        print(&format!("deleted {}\n", describe(&run))).map_err(Failure::of_output)?;
+    }
+    Ok(())
+}
+
+fn find(typed: &RemoveArgs, state_dir: &Path, now: Timestamp) -> Result<Vec<RunEntry>, Failure> {
+    if let Some(age) = typed.older_than {
+        let before = now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        let mut runs = history::all_runs(state_dir)?;
+        runs.retain(|run| !run.record.is_live() && run.record.last_seen() < before);
+        return Ok(runs);
+    }
+    let mut runs: Vec<RunEntry> = Vec::new();
+    for name in &typed.runs {
+        let run = history::named(state_dir, name)?;
+        let id = run.record.begun.id;
+        if let Some(holder) = run.record.holder {
+            let held = StoreError::RunHeld { run: id, holder };
+            return Err(Failure::from(held).hint("stop it first, with Ctrl-C or SIGTERM"));
+        }
+        if runs.iter().all(|known| known.record.begun.id != id) {
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+/// Shows what would be removed, and has somebody agree.
+fn agree(runs: &[RunEntry]) -> Result<(), Failure> {
+    let mut question = String::new();
+    for run in runs {
+        // Writing to a string cannot fail.
+        writeln!(question, "  {}", describe(run)).unwrap_or_default();
+    }
+    let these = Count::new(u64::try_from(runs.len()).unwrap_or(u64::MAX), "run");
+    write!(question, "delete {these}?").unwrap_or_default();
+    let refused = |why: &str| {
+        Failure::new(
+            FailureKind::Refused,
+            anyhow!("nothing was deleted: {why} ({these})"),
+        )
+    };
+    match ask(&question) {
+        Ok(Some(true)) => Ok(()),
+        Ok(Some(false)) => Err(refused("you answered no")),
+        Ok(None) => {
+            let mut failure = refused("there is no terminal to ask on");
+            for run in runs {
+                failure = failure.hint(format!("this would delete {}", describe(run)));
+            }
+            Err(failure.hint("add --yes to delete without asking"))
+        }
+        Err(error) => Err(Failure::new(FailureKind::Fault, error)),
+    }
+}
+
+fn describe(run: &RunEntry) -> String {
+    let record = &run.record;
+    let mark = sandbox_mark(run);
+    let end = if record.state == RunState::Finished {
+        ""
+    } else {
+        ", can be resumed"
+    };
+    format!(
+        "{mark}run {}, started {}, {}, {}{end}",
+        record.begun.id,
+        history::local_time(record.begun.created, &local_zone()),
+        record.standing(),
+        Count::new(record.intake.rows_read, "row"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
     use super::*;
-    use crate::cli::commands::past::tests::{begin, store};
+    use crate::cli::commands::history::tests::{begin, store};
+    use crate::model::{Destination, RunId, Scope};
+    use crate::quota::Windows;
+    use crate::store::{Purpose, Take};
 
     #[tokio::test]
     async fn no_cell_is_cut_however_narrow_the_terminal() {
         let folder = tempfile::tempdir().unwrap();
         begin(&store(folder.path()), 1).await;
-        let runs = past::list(folder.path()).unwrap();
+        let runs = history::all_runs(folder.path()).unwrap();
         let id = runs[0].record.begun.id.to_string();
         for width in [60, 80, 200] {
             let text = table(&runs, &TimeZone::UTC, width).unwrap();
@@ -265,5 +350,80 @@ mod tests {
         }
         let lines = |width| table(&runs, &TimeZone::UTC, width).unwrap().lines().count();
         assert_eq!((lines(80), lines(200)), (3, 2));
+    }
+
+    fn days_left(dir: &Path) -> Vec<u128> {
+        let runs = history::all_runs(dir).unwrap();
+        let ids = runs.iter().map(|run| run.record.begun.id);
+        ids.map(|id| id.to_string().replace('-', ""))
+            .map(|id| u128::from_str_radix(&id, 16).unwrap() >> 64)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn old_runs_go_with_their_imitations_and_live_ones_and_the_calls_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let sandbox = dir.join("sandbox");
+        let [gone, tried] = [store(dir), store(&sandbox)];
+        for days in [1, 40, 50] {
+            begin(&gone, days).await;
+        }
+        begin(&tried, 60).await;
+        let scope = Scope {
+            cloud: "commercial".to_owned(),
+            tenant: "-".to_owned(),
+            app: "-".to_owned(),
+            destination: Destination::Cancel,
+        };
+        let windows = std::sync::Arc::new(Windows::documented());
+        let now = SystemClock::new().now();
+        let key = gone.scope(&scope, now).await.unwrap().key;
+        let take = Take {
+            scope: key,
+            windows: std::sync::Arc::clone(&windows),
+            now,
+            purpose: Purpose::Read,
+        };
+        gone.take(take).await.unwrap();
+        drop((gone, tried));
+        let imitation = snapshot_file(&sandbox, RunId::new(Uuid::from_u128(60 << 64)));
+        std::fs::write(&imitation, "{}").unwrap();
+        let live = store(dir);
+        begin(&live, 70).await;
+
+        let wish = RemoveArgs {
+            runs: Vec::new(),
+            older_than: Some(Duration::from_secs(30 * 24 * 3600)),
+            yes: true,
+        };
+        remove_runs(&wish, dir).await.unwrap();
+        assert_eq!(days_left(dir), [1, 70]);
+        assert!(!imitation.exists());
+        let used = live.usage(key, windows, now).await.unwrap();
+        assert_eq!(used.windows[0].taken, 1);
+        remove_runs(&wish, dir).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_run_that_goes_on_is_refused_and_nothing_else_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let stopped = store(dir);
+        begin(&stopped, 1).await;
+        drop(stopped);
+        let going = store(dir);
+        begin(&going, 2).await;
+        let both = history::all_runs(dir).unwrap();
+        let names = both.iter().map(|run| run.record.begun.id.to_string());
+        let wish = RemoveArgs {
+            runs: names.collect(),
+            older_than: None,
+            yes: true,
+        };
+        let refused = remove_runs(&wish, dir).await.unwrap_err();
+        assert_eq!(refused.kind, FailureKind::State);
+        assert!(refused.error.to_string().contains("is held by"));
+        assert_eq!(days_left(dir), [1, 2]);
     }
 }

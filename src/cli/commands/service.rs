@@ -58,21 +58,13 @@ impl ServiceError {
 
 impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Self {
-        let kind = match error {
-            ServiceError::Auth(_) => FailureKind::SignIn,
-            ServiceError::Api(_) => FailureKind::Usage,
-            ServiceError::Sandbox(_) => FailureKind::Fault,
-        };
         let hint = error.hint().map(Cow::into_owned);
         let failure = match error {
-            ServiceError::Auth(error) => Self::new(kind, error),
-            ServiceError::Api(error) => Self::new(kind, error),
-            ServiceError::Sandbox(error) => Self::new(kind, error),
+            ServiceError::Auth(error) => Self::new(FailureKind::SignIn, error),
+            ServiceError::Api(error) => Self::new(FailureKind::Usage, error),
+            ServiceError::Sandbox(error) => Self::new(FailureKind::Fault, error),
         };
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        hint.into_iter().fold(failure, Failure::hint)
     }
 }
 
@@ -82,7 +74,7 @@ pub(super) struct Service {
     pub(super) lane: Arc<LaneHandles>,
     /// What the service counts its calls by.
     pub(super) identity: Identity,
-    sandbox: Option<Embedded>,
+    pub(super) sandbox: Option<EmbeddedSandbox>,
 }
 
 /// What the service counts calls by, and what the token says of itself.
@@ -220,12 +212,35 @@ pub(super) async fn identity_at_hand(
     }
 }
 
-struct Embedded {
+/// An imitation of the service that this process serves to itself.
+pub(super) struct EmbeddedSandbox {
     sandbox: Sandbox,
-    /// Where its state is put away, so that a resume meets the same world.
-    file: PathBuf,
+    /// Where it is saved, so that a resume meets the same records.
+    snapshot: PathBuf,
     /// Keeps it going.
     _keep: oneshot::Sender<()>,
+}
+
+impl EmbeddedSandbox {
+    pub(super) fn save_snapshot(&self) {
+        let save = || {
+            let folder = self.snapshot.parent().unwrap_or(Path::new("."));
+            let mut part = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer(&mut part, &self.sandbox.save())?;
+            part.persist(&self.snapshot)?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = save() {
+            let file = self.snapshot.display();
+            tracing::warn!(%error, %file, "the sandbox cannot be saved");
+        }
+    }
+
+    /// Deletes the snapshot: the run is finished.
+    pub(super) fn delete_snapshot(&self) {
+        // It may never have been saved.
+        std::fs::remove_file(&self.snapshot).ok();
+    }
 }
 
 impl Service {
@@ -243,19 +258,21 @@ impl Service {
         })
     }
 
-    /// Starts a sandbox on a free port of this machine: the one that an earlier process put away for this run, or a new
-    /// one with an action for each row of the files among `inputs`.
+    /// Starts a sandbox on a free port of this machine: the one that an earlier process saved for this run, or a new one
+    /// with an action for each row of the files among `inputs`.
     pub(super) async fn embedded(
-        (inputs, settings): (&[Input], &InputSettings),
+        inputs: &[Input],
+        settings: &InputSettings,
         run: RunId,
         state_dir: &Path,
-        (factor, timeout): (u32, Duration),
+        time_scale: u32,
+        timeout: Duration,
     ) -> Result<Self, ServiceError> {
-        let file = imitation_file(state_dir, run);
-        let demo = SandboxSettings::demo(factor, SANDBOX_SEED);
-        let sandbox = if let Ok(saved) = std::fs::read(&file) {
+        let snapshot = snapshot_file(state_dir, run);
+        let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
+        let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
             let saved = serde_json::from_slice(&saved).with_context(|| {
-                format!("the sandbox's state {} cannot be read", file.display())
+                format!("the sandbox's state {} cannot be read", snapshot.display())
             })?;
             Sandbox::restore(demo, saved)
         } else {
@@ -300,50 +317,18 @@ impl Service {
                 claims: None,
                 token_ends: None,
             },
-            sandbox: Some(Embedded {
+            sandbox: Some(EmbeddedSandbox {
                 sandbox: imitation,
-                file,
+                snapshot,
                 _keep: keep,
             }),
         })
     }
 }
 
-/// Names the file in which the sandbox of a run is put away.
-pub(super) fn imitation_file(state_dir: &Path, run: RunId) -> PathBuf {
+/// Names the file in which the sandbox of a run is saved.
+pub(super) fn snapshot_file(state_dir: &Path, run: RunId) -> PathBuf {
     state_dir.join(format!("imitation-{run}.json"))
-}
-
-impl Service {
-    /// Puts the embedded sandbox's state away, where there is one.
-    pub(super) fn put_away(&self) {
-        let Some(Embedded { sandbox, file, .. }) = &self.sandbox else {
-            return;
-        };
-        let written = serde_json::to_vec(&sandbox.save())
-            .map_err(std::io::Error::from)
-            .and_then(|saved| {
-                let part = file.with_extension("part");
-                std::fs::write(&part, saved)?;
-                std::fs::rename(part, file)
-            });
-        if let Err(error) = written {
-            tracing::warn!(%error, file = %file.display(), "the sandbox's state cannot be put away");
-        }
-    }
-
-    /// Forgets the embedded sandbox's state: the run is finished.
-    pub(super) fn forget(&self) {
-        if let Some(embedded) = &self.sandbox {
-            // It may never have been put away.
-            std::fs::remove_file(&embedded.file).ok();
-        }
-    }
-
-    /// Returns whether this is an embedded sandbox.
-    pub(super) fn is_sandbox(&self) -> bool {
-        self.sandbox.is_some()
-    }
 }
 
 /// Binds the half of a service that reads. Nothing here could send a cancel.

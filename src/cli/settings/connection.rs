@@ -315,13 +315,13 @@ impl Flags<'_> {
             return Err(SettingsError::TwoTokens);
         }
         let file = self.typed.token_file.as_ref();
-        self.secret("MDE_CANCEL_TOKEN", (file, "token_file"), "token-env")
+        self.secret("MDE_CANCEL_TOKEN", file, "token_file", "token-env")
     }
 
     fn client_secret(&self) -> Result<Option<TokenOrigin>, SettingsError> {
         let file = self.typed.client_secret_file.as_ref();
-        let key = "client-secret-env";
-        self.secret("AZURE_CLIENT_SECRET", (file, "client_secret_file"), key)
+        let (id, key) = ("client_secret_file", "client-secret-env");
+        self.secret("AZURE_CLIENT_SECRET", file, id, key)
     }
 
     /// Finds a secret: in the file that a flag names, its variable, the file that a variable names, the variable or the
@@ -329,7 +329,8 @@ impl Flags<'_> {
     fn secret(
         &self,
         variable: &str,
-        (file, id): (Option<&Sensitive>, &str),
+        file: Option<&Sensitive>,
+        id: &str,
         key: &str,
     ) -> Result<Option<TokenOrigin>, SettingsError> {
         let value = |name: &str| -> Result<Option<TokenOrigin>, SettingsError> {

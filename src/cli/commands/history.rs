@@ -14,7 +14,6 @@ use crate::input::Input;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
 
 use super::choosing::is_selection;
-use super::execute::state;
 
 /// An unfinished run that is older than this must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
@@ -23,25 +22,25 @@ const RECENT_SECONDS: i64 = 24 * 3600;
 const SHOWN: usize = 5;
 
 /// A run and where it was found.
-pub(super) struct PastRun {
+pub(super) struct RunEntry {
     pub(super) record: RunRecord,
     pub(super) is_sandbox: bool,
     /// The folder of its state file.
     pub(super) state_dir: PathBuf,
 }
 
-impl PastRun {
+impl RunEntry {
     /// Opens a reader on the state file that holds the run.
     pub(super) fn reader(&self) -> Result<Reader, Failure> {
-        Reader::open(&self.state_dir).map_err(state)
+        Ok(Reader::open(&self.state_dir)?)
     }
 
     /// Looks at the run once more.
     pub(super) fn again(mut self) -> Result<Self, Failure> {
         let id = self.record.begun.id;
-        let found = self.reader()?.run(id).map_err(state)?;
+        let found = self.reader()?.run(id)?;
         self.record =
-            found.ok_or_else(|| list_runs(refuse(format!("run {id} is not there any more"))))?;
+            found.ok_or_else(|| see_runs(refuse(format!("run {id} is not there any more"))))?;
         Ok(self)
     }
 
@@ -51,11 +50,10 @@ impl PastRun {
 
     /// Returns whether a resume would have anything to do: a row without an outcome, or an input that can be read on.
     fn has_rows_to_send(&self) -> Result<bool, Failure> {
-        let counts = self.reader()?.lane_counts(self.record.key);
-        let mut counts = counts.map_err(state)?.into_iter();
+        let counts = self.reader()?.lane_counts(self.record.key)?;
         // A selection that broke off was never confirmed, so that nothing of it is ever sent.
         let reads_on = !self.record.intake.complete && !is_selection(&inputs_of(&self.record));
-        Ok(reads_on || counts.any(|count| count.outcome.is_none()))
+        Ok(reads_on || counts.iter().any(|count| count.outcome.is_none()))
     }
 }
 
@@ -67,98 +65,71 @@ pub(super) fn inputs_of(record: &RunRecord) -> Vec<Input> {
 }
 
 /// The runs of a state folder as far as they can be read.
-pub(super) struct Found {
+pub(super) struct RunList {
     /// Newest first.
-    pub(super) runs: Vec<PastRun>,
+    pub(super) runs: Vec<RunEntry>,
     /// Why those of the sandbox are not among them: what somebody tried must not keep from what is real.
     pub(super) fault: Option<StoreError>,
 }
 
-impl Found {
-    /// Returns them where none can be missing.
-    fn whole(self) -> Result<Vec<PastRun>, StoreError> {
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => Ok(self.runs),
-        }
-    }
-}
-
 /// Looks for the runs of a state folder and of the sandbox's below it.
-pub(super) fn look(state_dir: &Path) -> Result<Found, StoreError> {
-    let mut runs = runs_of(state_dir, Place::Real)?;
-    let fault = match runs_of(&state_dir.join("sandbox"), Place::Sandbox) {
-        Ok(tried) => {
-            runs.extend(tried);
-            None
-        }
-        Err(fault) => Some(fault),
-    };
+pub(super) fn list_runs(state_dir: &Path) -> Result<RunList, StoreError> {
+    let mut runs = runs_of(state_dir, false)?;
+    let tried = runs_of(&state_dir.join("sandbox"), true);
+    let fault = tried.map(|tried| runs.extend(tried)).err();
     runs.sort_by_key(|run| std::cmp::Reverse(run.record.begun.created));
-    Ok(Found { runs, fault })
+    Ok(RunList { runs, fault })
 }
 
-/// Lists the runs of a state folder, newest first.
-pub(super) fn list(state_dir: &Path) -> Result<Vec<PastRun>, StoreError> {
-    look(state_dir)?.whole()
+/// Lists the runs of a state folder where none can be missing, newest first.
+pub(super) fn all_runs(state_dir: &Path) -> Result<Vec<RunEntry>, StoreError> {
+    let RunList { runs, fault } = list_runs(state_dir)?;
+    fault.map_or(Ok(runs), Err)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Real,
-    Sandbox,
-}
-
-fn runs_of(folder: &Path, place: Place) -> Result<Vec<PastRun>, StoreError> {
+fn runs_of(folder: &Path, is_sandbox: bool) -> Result<Vec<RunEntry>, StoreError> {
     let found = match Reader::open(folder) {
         Ok(reader) => reader.runs()?,
         // No run has been there yet, which is no fault here.
         Err(StoreError::Missing { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let runs = found.into_iter().map(|record| PastRun {
+    let runs = found.into_iter().map(|record| RunEntry {
         record,
-        is_sandbox: place == Place::Sandbox,
+        is_sandbox,
         state_dir: folder.to_owned(),
     });
     Ok(runs.collect())
 }
 
 /// Finds the run whose id begins with `text`.
-pub(super) fn named(state_dir: &Path, text: &str) -> Result<PastRun, Failure> {
+pub(super) fn named(state_dir: &Path, text: &str) -> Result<RunEntry, Failure> {
     let wanted = text.trim().to_ascii_lowercase();
-    let Found { runs, fault } = look(state_dir).map_err(state)?;
-    let mut found: Vec<_> = runs
-        .into_iter()
-        .filter(|run| !wanted.is_empty() && run.record.begun.id.to_string().starts_with(&wanted))
-        .collect();
-    if found.is_empty()
-        && let Some(fault) = fault
-    {
-        return Err(state(fault));
-    }
-    match (found.pop(), found.len()) {
-        (Some(run), 0) => Ok(run),
-        (None, _) => Err(list_runs(refuse(format!(
-            "no run in {} has an id that begins with `{wanted}`",
-            state_dir.display()
-        )))),
-        (Some(_), more) => Err(list_runs(refuse(format!(
+    let RunList { mut runs, fault } = list_runs(state_dir)?;
+    runs.retain(|run| !wanted.is_empty() && run.record.begun.id.to_string().starts_with(&wanted));
+    let dir = state_dir.display();
+    match (runs.pop(), runs.len(), fault) {
+        (Some(run), 0, _) => Ok(run),
+        (Some(_), more, _) => Err(see_runs(refuse(format!(
             "{} runs have an id that begins with `{wanted}`",
             more + 1
+        )))),
+        (None, _, Some(fault)) => Err(fault.into()),
+        (None, _, None) => Err(see_runs(refuse(format!(
+            "no run in {dir} has an id that begins with `{wanted}`"
         )))),
     }
 }
 
-pub(super) fn newest(state_dir: &Path) -> Result<PastRun, Failure> {
-    let runs = list(state_dir).map_err(state)?;
+pub(super) fn newest(state_dir: &Path) -> Result<RunEntry, Failure> {
+    let runs = all_runs(state_dir)?;
     runs.into_iter().next().ok_or_else(|| none(state_dir))
 }
 
 /// Finds the one run of the last 24 hours that can be continued: not finished, not live, with rows to send. Sandbox runs
 /// must be named.
-pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Failure> {
-    let runs = look(state_dir).map_err(state)?.runs;
+pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<RunEntry, Failure> {
+    let runs = list_runs(state_dir)?.runs;
     if runs.is_empty() {
         return Err(none(state_dir));
     }
@@ -189,7 +160,7 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<PastRun, Fa
     }
     match (candidates.pop(), candidates.len()) {
         (Some(run), 0) => return Ok(run),
-        (None, _) => return Err(list_runs(failure)),
+        (None, _) => return Err(see_runs(failure)),
         (Some(last), _) => candidates.push(last),
     }
     let many = format!(
@@ -231,7 +202,7 @@ fn refuse(text: String) -> Failure {
     Failure::new(FailureKind::Usage, anyhow!(text))
 }
 
-fn list_runs(failure: Failure) -> Failure {
+fn see_runs(failure: Failure) -> Failure {
     failure.hint(Hint::Command(
         "to list all runs".to_owned(),
         NextCommand::Runs,
@@ -283,7 +254,7 @@ pub(super) mod tests {
         named(dir, "00000000-0000").unwrap();
         let failure = named(dir, "1").map(drop).unwrap_err();
         assert_eq!(failure.kind, FailureKind::State);
-        let found = look(dir).unwrap();
+        let found = list_runs(dir).unwrap();
         assert_eq!(found.runs.len(), 1);
         assert!(found.fault.is_some());
     }
