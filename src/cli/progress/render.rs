@@ -120,7 +120,7 @@ impl Renderer<'_> {
 
     fn more_lanes(&self) -> Option<String> {
         let more = self.view.lanes.len().saturating_sub(LANES_SHOWN);
-        (more > 0).then(|| format!("and {more} more lanes"))
+        (more > 0).then(|| format!("and {more} more tenants"))
     }
 
     /// Returns a lane's windows and, of the first lane, which mostly decides it, the end of the run.
@@ -175,7 +175,7 @@ impl Renderer<'_> {
             let place = 1 + usize::from(self.view.outcomes.contains_key(&Outcome::Cancelled));
             pieces.insert(
                 place.min(pieces.len()),
-                format!("{} {need} a look", Number(work)),
+                format!("{} {need} attention", Number(work)),
             );
         }
         pieces.extend((other > 0).then(|| format!("other {}", Number(other))));
@@ -313,7 +313,7 @@ mod tests {
             windows: vec![usage("100/1m", 100), usage("1500/1h", 1204)],
             in_flight: 16,
             waiting: Some(WaitReason {
-                why: "waiting for the minute window".into(),
+                why: "waiting for quota (100/minute)".into(),
                 until: Some(at("2026-11-23T14:05:09Z")),
             }),
         }
@@ -350,7 +350,7 @@ mod tests {
         1,204/5,000 · cancelled 1,090 · failed 1 · other 113
         cancels 100/100 per minute · 1,204/1,500 per hour
         ends about 17:08:00 UTC · 16 in flight
-        waiting for the minute window until 14:05:09 UTC (12 s)
+        waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         "#);
     }
 
@@ -359,7 +359,7 @@ mod tests {
         insta::assert_snapshot!(bars(&view(), 80), @r#"
         [=>      ] 1,204/5,000 · cancelled 1,090 · failed 1 · other 113
         cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
-        waiting for the minute window until 14:05:09 UTC (12 s)
+        waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         "#);
     }
 
@@ -368,7 +368,7 @@ mod tests {
         insta::assert_snapshot!(bars(&view(), 200), @r#"
         [=========>                              ] 1,204/5,000 · cancelled 1,090 · failed 1 · already_final 101 · too_late 12
         cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · 16 in flight
-        waiting for the minute window until 14:05:09 UTC (12 s)
+        waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         "#);
     }
 
@@ -385,7 +385,7 @@ mod tests {
         SANDBOX 1,204 done, still reading · cancelled 1,090 · failed 1 · other 113
         contoso: cancels 100/100 per minute · 1,204/1,500 per hour
         contoso: ends about 17:08:00 UTC · 16 in flight
-        contoso: waiting for the minute window until 14:05:09 UTC (12 s)
+        contoso: waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour
         "#);
     }
@@ -399,7 +399,7 @@ mod tests {
             }
             .line()
         };
-        insta::assert_snapshot!(line(&view()), @"14:04:57 UTC 1,204/5,000 · cancelled 1,090 · failed 1 · already_final 101 · too_late 12 · cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · 16 in flight · waiting for the minute window until 14:05:09 UTC (12 s)");
+        insta::assert_snapshot!(line(&view()), @"14:04:57 UTC 1,204/5,000 · cancelled 1,090 · failed 1 · already_final 101 · too_late 12 · cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · 16 in flight · waiting for quota (100/minute) until 14:05:09 UTC (12 s)");
     }
 
     #[test]
@@ -426,9 +426,9 @@ mod tests {
         let mut bad = view();
         bad.outcomes = Outcome::ALL.into_iter().zip([1000; 13]).collect();
         let main = |width| bars(&bad, width).lines().next().unwrap().to_owned();
-        insta::assert_snapshot!(main(60), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look …");
-        insta::assert_snapshot!(main(80), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 …");
-        insta::assert_snapshot!(main(130), @"1,204/5,000 · cancelled 1,000 · 5,000 need a look · accepted 1,000 · other 6,000");
+        insta::assert_snapshot!(main(60), @"1,204/5,000 · cancelled 1,000 · 5,000 need attention …");
+        insta::assert_snapshot!(main(80), @"1,204/5,000 · cancelled 1,000 · 5,000 need attention · accepted 1,000 …");
+        insta::assert_snapshot!(main(130), @"1,204/5,000 · cancelled 1,000 · 5,000 need attention · accepted 1,000 · other 6,000");
         insta::assert_snapshot!(main(300), @"[=========>                              ] 1,204/5,000 · cancelled 1,000 · failed 1,000 · unknown 1,000 · forbidden 1,000 · not_found 1,000 · invalid 1,000 · accepted 1,000 · already_cancelled 1,000 · already_final 1,000 · too_late 1,000 · skipped 1,000 · duplicate 1,000 · not_attempted 1,000");
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::cli::text::window_name;
+use crate::cli::text::{Number, window_name};
 use crate::engine::core::{LaneView, RunEvent, Tally, WaitCause};
 use crate::engine::{LaneNames, RunView};
 use crate::model::{LaneId, Outcome, Uptime};
@@ -42,7 +42,7 @@ pub(super) struct LaneProgress {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WaitReason {
-    /// What happens meanwhile, as it precedes "until": `waiting for the minute window`.
+    /// What happens meanwhile, as it precedes "until": `waiting for quota (100/minute)`.
     pub(super) why: Cow<'static, str>,
     /// Until when, where that is known.
     pub(super) until: Option<Timestamp>,
@@ -206,16 +206,17 @@ fn why(cause: WaitCause, usage: &[Usage]) -> Option<Cow<'static, str>> {
             let full = usage.iter().filter(|usage| usage.free_at.is_some());
             let last = full.max_by_key(|usage| usage.free_at)?;
             let name = window_name(last.window.period);
-            return Some(format!("waiting for the {name} window").into());
+            let limit = Number(last.window.limit.get().into());
+            return Some(format!("waiting for quota ({limit}/{name})").into());
         }
         WaitCause::Cooldown => "paused by the service (429)",
         WaitCause::Outage => DOWN,
-        WaitCause::Retry => "waiting for a row's next turn",
-        WaitCause::Reads => "waiting for the allowance to read states",
+        WaitCause::Retry => "waiting to try some rows again",
+        WaitCause::Reads => "waiting for quota to read statuses",
         WaitCause::ReadCooldown => {
-            "reads are paused by the service (429), and rows wait for their state"
+            "reads are paused by the service (429); rows wait for their status"
         }
-        WaitCause::SlowReads => "reads do not answer, and rows wait for their state",
+        WaitCause::SlowReads => "the service does not answer reads; rows wait for their status",
         WaitCause::Missing => "looking once more for ids that were not found",
         WaitCause::Effect => "waiting for accepted cancels to take effect",
     };
@@ -318,7 +319,7 @@ mod tests {
         let hanging = view(Some((WaitCause::SlowReads, 100)));
         let hanging = shown(&hanging, &[]);
         let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
-        assert!(waiting.until.is_none() && waiting.why.contains("wait for their state"));
+        assert!(waiting.until.is_none() && waiting.why.contains("wait for their status"));
         for reads in [true, false] {
             let during = shown(&view(None), &told(&[down(reads)]));
             assert_eq!(during.finish, None);
@@ -333,10 +334,10 @@ mod tests {
     #[test]
     fn what_is_waited_for_is_named_and_stays_the_same_while_the_service_is_tried() {
         for (cause, why) in [
-            (WaitCause::Window, "waiting for the minute window"),
+            (WaitCause::Window, "waiting for quota (100/minute)"),
             (WaitCause::Cooldown, "paused by the service (429)"),
             (WaitCause::Outage, DOWN),
-            (WaitCause::Retry, "waiting for a row's next turn"),
+            (WaitCause::Retry, "waiting to try some rows again"),
         ] {
             let view = view(Some((cause, 120)));
             assert_eq!(why_of(&view, &[]).as_deref(), Some(why));
