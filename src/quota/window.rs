@@ -194,18 +194,9 @@ impl fmt::Display for Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace(Window);
 
-/// Why a text is no pace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPace {
-    /// Neither the word nor a rate.
-    #[error("pace `{text}` is neither `none` nor a rate such as 50/s")]
-    NotARate {
-        text: String,
-        /// What is wrong with it as a rate.
-        #[source]
-        source: InvalidWindow,
-    },
-}
+#[error("expected a rate such as 50/s, or `none`")]
+pub struct InvalidPace;
 
 impl Pace {
     /// Returns the pace that lets a whole `window` leave in one of its periods.
@@ -221,13 +212,8 @@ impl Pace {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(None);
         }
-        match Window::parse(text) {
-            Ok(window) => Ok(Some(Self(window))),
-            Err(source) => Err(InvalidPace::NotARate {
-                text: text.to_owned(),
-                source,
-            }),
-        }
+        let window = Window::parse(text).map_err(|_| InvalidPace)?;
+        Ok(Some(Self(window)))
     }
 
     /// Returns the time between two calls, rounded up to the nanosecond so that the rate is never exceeded.

@@ -442,3 +442,19 @@ fn a_state_folder_of_somebody_else_and_a_linked_journal_are_refused() {
         );
     }
 }
+
+#[test]
+fn what_runs_calls_left_is_what_a_resume_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (1..=3).map(|number| format!("{},Isolate\n", crate::support::nth_id(number)));
+    let wave = format!("id,type\n{}no-id,Isolate\n", rows.collect::<String>());
+    fs::write(folder.path().join("wave.csv"), wave).unwrap();
+    let mut run = binary(folder.path());
+    run.args(["run", "wave.csv", "--sandbox", "--quota", "1/24h"])
+        .args(["--stop-after", "1s"])
+        .assert()
+        .code(4);
+    let (table, _) = said(binary(folder.path()).arg("runs"), 0);
+    assert!(table.contains(" · 2 left · "), "{table}");
+    assert!(table.contains(" need attention"), "{table}");
+}

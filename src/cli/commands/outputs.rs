@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::failure::Failure;
 use crate::cli::settings::OutputPaths;
 use crate::model::RunId;
-use crate::report::{FileKind, ReportFormat, ReportTarget};
+use crate::report::{FileKind, ReportFormat, ReportTarget, TargetError};
 
 use super::execute::usage;
 
@@ -42,7 +42,7 @@ impl Outputs {
     }
 
     fn target(&mut self, path: &Path, kind: FileKind, run: RunId) -> Result<ReportTarget, Failure> {
-        let target = ReportTarget::check_writable(path).map_err(usage)?;
+        let target = check_writable(path)?;
         let Some(place) = target.path() else {
             return Ok(target);
         };
@@ -67,8 +67,17 @@ impl Outputs {
             path.display(),
             beside.display()
         ));
-        ReportTarget::check_writable(&beside).map_err(usage)
+        check_writable(&beside)
     }
+}
+
+fn check_writable(path: &Path) -> Result<ReportTarget, Failure> {
+    ReportTarget::check_writable(path).map_err(|error| match error {
+        TargetError::Unwritable { .. } => {
+            usage(error).hint("name a file in a folder that exists and that you may write to")
+        }
+        error => usage(error),
+    })
 }
 
 /// Names a file beside `path` that belongs to one run.
@@ -80,4 +89,19 @@ fn beside(path: &Path, run: RunId) -> PathBuf {
         name.push(ending);
     }
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_comes_with_a_hint() {
+        let paths = OutputPaths {
+            reports: vec!["/no/such/folder/report.csv".into()],
+            ..OutputPaths::default()
+        };
+        let run = RunId::new(uuid::Uuid::from_u128(7));
+        assert_eq!(Outputs::prove(&paths, run).unwrap_err().hints.len(), 1);
+    }
 }

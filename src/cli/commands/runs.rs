@@ -74,23 +74,40 @@ fn table(runs: &[RunEntry], zone: &TimeZone, width: u16) -> Result<String, Failu
         return Ok(whole);
     }
     // Cells that are cut to fit can be read by nobody: what is too wide for a table is below its id.
-    let paragraphs = rows.iter().map(|[id, started, state, rows, cancelled, left, need_work, input]| {
-        let machines = match need_work.as_str() {
-            "0" => String::new(),
-            count => format!(" · machines that need work: {count}"),
-        };
-        format!("{id} {state}\n  {started} · {rows} rows · {cancelled} cancelled · {left} left{machines}\n  {input}\n")
-    });
+    let paragraphs = rows.iter().map(
+        |[
+            id,
+            started,
+            state,
+            rows,
+            cancelled,
+            left,
+            attention,
+            machines,
+            input,
+        ]| {
+            let mut facts =
+                format!("{started} · {rows} rows · {cancelled} cancelled · {left} left");
+            if attention != "0" {
+                facts.extend([" · ", attention, " need attention"]);
+            }
+            if machines != "0" {
+                facts.extend([" · machines that need work: ", machines]);
+            }
+            format!("{id} {state}\n  {facts}\n  {input}\n")
+        },
+    );
     Ok(paragraphs.collect())
 }
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "run",
     "started",
     "state",
     "rows",
     "cancelled",
     "left",
+    "attention",
     "need work",
     "input",
 ];
@@ -110,7 +127,9 @@ fn cells(run: &RunEntry, zone: &TimeZone) -> Result<[String; COLUMNS.len()], Fai
         format!("{}{}", sandbox_mark(run), run.record.standing()),
         rows(&|_| true),
         rows(&|outcome| outcome == Outcome::Cancelled),
-        rows(&|outcome| outcome.leaves_work() || outcome == Outcome::NotAttempted),
+        // What a resume sends.
+        rows(&|outcome| outcome == Outcome::NotAttempted),
+        rows(&Outcome::leaves_work),
         Number(machines.values().sum()).to_string(),
         inputs(run),
     ])

@@ -146,7 +146,7 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
         ("run a --read-quota 1/25h", "the period of `1/25h`"),
         (
             "run a --rate fast",
-            "pace `fast` is neither `none` nor a rate",
+            "expected a rate such as 50/s, or `none`",
         ),
         (
             "run a --allow-protected Isolate",
