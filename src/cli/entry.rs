@@ -92,7 +92,9 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
     let exit = runtime.block_on(async {
         match settings.command {
             CommandSettings::Run(run) => return commands::run(*run, &progress, look, flags).await,
-            CommandSettings::Preview(preview) => return commands::preview(*preview, look).await,
+            CommandSettings::Preview(preview) => {
+                return commands::preview(*preview, &progress, look).await;
+            }
             CommandSettings::List(list) => return commands::list(*list, look).await,
             CommandSettings::Resume(resume) => {
                 return commands::resume(*resume, &progress, look, flags).await;

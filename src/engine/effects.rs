@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use crate::api::{Canceller, ListQuery, Reader};
-use crate::auth::{AuthError, Credential, Freshness};
-use crate::model::{ActionId, CancelReply, Destination, LaneId, ReadReply, Reply, ReplyKind};
-use crate::store::{RunKey, Store, StoreError};
+use crate::auth::{Credential, Freshness};
+use crate::model::{
+    ActionId, CancelReply, Destination, LaneId, ReadPage, ReadReply, Reply, ReplyKind,
+};
+use crate::store::{Record, RunKey, Store, StoreError};
 
 use super::core::{Effect, Event, RunEvent};
 
@@ -23,6 +24,19 @@ pub struct LaneHandles {
 /// A lane's way to its tenant, or why there is none, in words for the report.
 pub type LaneWay = Result<Arc<LaneHandles>, Arc<str>>;
 
+/// What effects are performed with.
+pub(super) struct Handles {
+    /// The ledger, and the journal of a run.
+    pub(super) store: Store,
+    /// The journal of a preview.
+    pub(super) scratch: Option<Store>,
+    pub(super) run: RunKey,
+    /// One per lane.
+    pub(super) lanes: Vec<Result<Arc<ReadHandles>, Arc<str>>>,
+    /// One per lane of a run; none where nothing may be sent.
+    pub(super) cancellers: Vec<LaneWay>,
+}
+
 /// What performing an effect led to.
 #[expect(
     clippy::large_enum_variant,
@@ -33,6 +47,8 @@ pub(super) enum EffectOutput {
     Event(Event),
     /// Records are on disk; observers may be told.
     Written(LaneId, Vec<RunEvent>),
+    /// The page that somebody requested, or why the service refused it.
+    Page(Result<ReadPage, String>),
 }
 
 /// An effect under way; fails only where the journal does.
@@ -58,15 +74,188 @@ impl LaneHandles {
             None => never_left(),
         }
     }
+}
 
+impl Handles {
+    /// Where the rows are.
+    pub(super) fn journal(&self) -> &Store {
+        self.scratch.as_ref().unwrap_or(&self.store)
+    }
+
+    /// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
+    /// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
+    pub(super) fn run_effect(&self, effect: Effect) -> RunningEffect {
+        let store = self.store.clone();
+        let way = |lane: LaneId| self.lanes.get(usize::from(lane.0)).cloned();
+        let reader = |lane: LaneId| way(lane).and_then(Result::ok);
+        match effect {
+            Effect::Load { lane, from, limit } => {
+                let rows = self.journal().load_rows(self.run, lane, from, limit);
+                Box::pin(async move {
+                    let rows = rows.await?;
+                    Ok(EffectOutput::Event(Event::Loaded { lane, rows }))
+                })
+            }
+            Effect::Take {
+                lane,
+                call_token,
+                take,
+            } => {
+                let taken = store.take(take);
+                Box::pin(async move {
+                    let taken = taken.await?;
+                    Ok(EffectOutput::Event(Event::Taken {
+                        lane,
+                        call_token,
+                        taken,
+                    }))
+                })
+            }
+            Effect::Write {
+                lane,
+                records,
+                tell,
+            } => {
+                let (about_calls, about_rows) = match &self.scratch {
+                    Some(_) => records.into_iter().partition(Record::is_about_calls),
+                    None => (records, Vec::new()),
+                };
+                let written = store.write(about_calls);
+                let noted = self.scratch.as_ref().map(|it| it.write(about_rows));
+                Box::pin(async move {
+                    written.await?;
+                    if let Some(noted) = noted {
+                        noted.await?;
+                    }
+                    Ok(EffectOutput::Written(lane, tell))
+                })
+            }
+            Effect::Post {
+                lane,
+                call_token,
+                id,
+                comment,
+            } => {
+                let handles = self.cancellers.get(usize::from(lane.0)).cloned();
+                Box::pin(async move {
+                    store.check()?;
+                    let reply = match handles {
+                        Some(Ok(handles)) => handles.cancel(id, &comment).await,
+                        _ => never_left(),
+                    };
+                    Ok(EffectOutput::Event(Event::Replied {
+                        lane,
+                        call_token,
+                        reply,
+                    }))
+                })
+            }
+            Effect::Read {
+                lane,
+                call_token,
+                destination,
+                ids,
+            } => {
+                let reader = reader(lane);
+                Box::pin(async move {
+                    store.check()?;
+                    let reply = match reader {
+                        Some(reader) => reader.look(destination, &ids).await,
+                        None => never_left(),
+                    };
+                    Ok(EffectOutput::Event(Event::Read {
+                        lane,
+                        call_token,
+                        reply,
+                    }))
+                })
+            }
+            Effect::ReadPage {
+                lane,
+                call_token,
+                query,
+            } => {
+                let reader = reader(lane);
+                Box::pin(async move {
+                    store.check()?;
+                    let reply = match reader {
+                        Some(reader) => reader.page(&query).await,
+                        None => never_left(),
+                    };
+                    Ok(EffectOutput::Event(Event::Read {
+                        lane,
+                        call_token,
+                        reply,
+                    }))
+                })
+            }
+            Effect::Token { lane, refresh } => {
+                let way = way(lane);
+                Box::pin(async move {
+                    let event = match way {
+                        None => Event::TokenRefused {
+                            lane,
+                            reason: "there is no such tenant in this run".to_owned(),
+                        },
+                        Some(Ok(reader)) => reader.sign_in(lane, refresh).await,
+                        Some(Err(reason)) => Event::TokenRefused {
+                            lane,
+                            reason: reason.to_string(),
+                        },
+                    };
+                    Ok(EffectOutput::Event(event))
+                })
+            }
+            Effect::Respond { page, .. } => Box::pin(async { Ok(EffectOutput::Page(page)) }),
+            Effect::Tell { lane, event } => {
+                Box::pin(async move { Ok(EffectOutput::Written(lane, vec![event])) })
+            }
+        }
+    }
+}
+
+/// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
+#[derive(Debug)]
+pub struct ReadHandles {
+    reader: Reader,
+    credential: Credential,
+    // std Mutex: nothing awaits while it is held.
+    token: Mutex<Option<SecretString>>,
+}
+
+impl ReadHandles {
+    /// Binds the reading half of the service's client and a way to a token.
+    pub fn new(reader: Reader, credential: Credential) -> Self {
+        Self {
+            reader,
+            credential,
+            token: Mutex::new(None),
+        }
+    }
+
+    /// Returns the token at hand, where there is one.
+    fn held_token(&self) -> Option<SecretString> {
+        self.token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Gets a token, and keeps it for the calls to come. Tells when it ends, where that is known and a newer one can be had
+    /// then; one that cannot be renewed is carried until the service refuses it.
     async fn sign_in(&self, lane: LaneId, refresh: bool) -> Event {
         let freshness = if refresh {
             Freshness::New
         } else {
             Freshness::AtHand
         };
-        match self.reads.sign_in(freshness).await {
-            Ok(expires_at) => Event::TokenReady { lane, expires_at },
+        match self.credential.token(freshness).await {
+            Ok(token) => {
+                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.secret);
+                let expires_at = token.expires_at;
+                let expires_at = expires_at.filter(|_| self.credential.is_renewable());
+                Event::TokenReady { lane, expires_at }
+            }
             Err(error) => {
                 let reason = match error.hint() {
                     Some(hint) => format!("{error}; {hint}"),
@@ -81,200 +270,9 @@ impl LaneHandles {
             }
         }
     }
-}
-
-/// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
-/// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
-pub(super) fn run_effect(
-    effect: Effect,
-    store: &Store,
-    run: RunKey,
-    lanes: &[LaneWay],
-) -> RunningEffect {
-    let way = |lane: LaneId| lanes.get(usize::from(lane.0));
-    let handles = |lane: LaneId| way(lane).and_then(|way| way.as_ref().ok()).map(Arc::clone);
-    match effect {
-        Effect::Load { lane, from, limit } => {
-            let rows = store.load_rows(run, lane, from, limit);
-            Box::pin(async move {
-                let rows = rows.await?;
-                Ok(EffectOutput::Event(Event::Loaded { lane, rows }))
-            })
-        }
-        Effect::Take {
-            lane,
-            call_token,
-            take,
-        } => {
-            let taken = store.take(take);
-            Box::pin(async move {
-                let taken = taken.await?;
-                Ok(EffectOutput::Event(Event::Taken {
-                    lane,
-                    call_token,
-                    taken,
-                }))
-            })
-        }
-        Effect::Write {
-            lane,
-            records,
-            tell,
-        } => {
-            let written = store.write(records);
-            Box::pin(async move {
-                written.await?;
-                Ok(EffectOutput::Written(lane, tell))
-            })
-        }
-        Effect::Post {
-            lane,
-            call_token,
-            id,
-            comment,
-        } => {
-            let (handles, store) = (handles(lane), store.clone());
-            Box::pin(async move {
-                store.check()?;
-                let reply = match handles {
-                    Some(handles) => handles.cancel(id, &comment).await,
-                    None => never_left(),
-                };
-                Ok(EffectOutput::Event(Event::Replied {
-                    lane,
-                    call_token,
-                    reply,
-                }))
-            })
-        }
-        Effect::Read {
-            lane,
-            call_token,
-            destination,
-            ids,
-        } => {
-            let (handles, store) = (handles(lane), store.clone());
-            Box::pin(async move {
-                store.check()?;
-                let reply = match handles {
-                    Some(handles) => handles.reads.look(destination, &ids).await,
-                    None => never_left(),
-                };
-                Ok(EffectOutput::Event(Event::Read {
-                    lane,
-                    call_token,
-                    reply,
-                }))
-            })
-        }
-        Effect::ReadPage {
-            lane,
-            call_token,
-            query,
-        } => {
-            let (handles, store) = (handles(lane), store.clone());
-            Box::pin(async move {
-                store.check()?;
-                let reply = match handles {
-                    Some(handles) => handles.reads.page(&query).await,
-                    None => never_left(),
-                };
-                Ok(EffectOutput::Event(Event::Read {
-                    lane,
-                    call_token,
-                    reply,
-                }))
-            })
-        }
-        Effect::Token { lane, refresh } => {
-            let way = way(lane).cloned();
-            Box::pin(async move {
-                let event = match way {
-                    None => Event::TokenRefused {
-                        lane,
-                        reason: "there is no such tenant in this run".to_owned(),
-                    },
-                    Some(Ok(handles)) => handles.sign_in(lane, refresh).await,
-                    Some(Err(reason)) => Event::TokenRefused {
-                        lane,
-                        reason: reason.to_string(),
-                    },
-                };
-                Ok(EffectOutput::Event(event))
-            })
-        }
-        Effect::Respond { .. } => Box::pin(async { Ok(EffectOutput::Event(Event::Tick)) }),
-        Effect::Tell { lane, event } => {
-            Box::pin(async move { Ok(EffectOutput::Written(lane, vec![event])) })
-        }
-    }
-}
-
-/// A call that leaves so shortly before the token's end may arrive behind it.
-const LAST_MOMENT: SignedDuration = SignedDuration::from_millis(200);
-
-/// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
-#[derive(Debug)]
-pub struct ReadHandles {
-    reader: Reader,
-    credential: Credential,
-    // std Mutex: nothing awaits while it is held.
-    token: Mutex<Option<HeldToken>>,
-}
-
-/// The token at hand.
-#[derive(Clone, Debug)]
-struct HeldToken {
-    secret: SecretString,
-    /// When it ends, where that is known and a newer one can be had then.
-    ends: Option<Timestamp>,
-}
-
-impl ReadHandles {
-    /// Binds the reading half of the service's client and a way to a token.
-    pub fn new(reader: Reader, credential: Credential) -> Self {
-        Self {
-            reader,
-            credential,
-            token: Mutex::new(None),
-        }
-    }
-
-    /// Returns the token at hand, where there is one.
-    pub(super) fn held_token(&self) -> Option<SecretString> {
-        self.held().map(|held| held.secret)
-    }
-
-    /// Returns whether the token at hand has ended, or will have when a call that leaves now arrives.
-    pub(super) fn is_token_over(&self, now: Timestamp) -> bool {
-        let end = self.held().and_then(|held| held.ends);
-        end.is_some_and(|end| end.duration_since(now) <= LAST_MOMENT)
-    }
-
-    fn held(&self) -> Option<HeldToken> {
-        self.token
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Gets a token, and keeps it for the calls to come. Returns when it ends, where that is known and a newer one can
-    /// be had then; one that cannot be renewed is carried until the service refuses it.
-    pub(super) async fn sign_in(
-        &self,
-        freshness: Freshness,
-    ) -> Result<Option<Timestamp>, AuthError> {
-        let token = self.credential.token(freshness).await?;
-        let ends = token.expires_at.filter(|_| self.credential.is_renewable());
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(HeldToken {
-            secret: token.secret,
-            ends,
-        });
-        Ok(ends)
-    }
 
     /// Looks at the records of these actions, with one call.
-    pub(super) async fn look(&self, destination: Destination, ids: &[ActionId]) -> ReadReply {
+    async fn look(&self, destination: Destination, ids: &[ActionId]) -> ReadReply {
         match (self.held_token(), destination, ids) {
             (None, ..) => never_left(),
             (Some(token), Destination::Get, &[id]) => self.reader.action(&token, id).await,
@@ -283,7 +281,7 @@ impl ReadHandles {
     }
 
     /// Reads one page of the tenant's actions.
-    pub(super) async fn page(&self, query: &ListQuery) -> ReadReply {
+    async fn page(&self, query: &ListQuery) -> ReadReply {
         match self.held_token() {
             None => never_left(),
             Some(token) => self.reader.list(&token, query).await,
@@ -293,7 +291,7 @@ impl ReadHandles {
 
 /// A call for which no token is held; one is asked for before any call, so this is a fault of ours that must still not
 /// be taken for an answer.
-pub(super) fn never_left<T>() -> Reply<T> {
+fn never_left<T>() -> Reply<T> {
     Reply {
         kind: ReplyKind::NeverLeft("no token is held".to_owned()),
         http_status: None,
@@ -311,7 +309,7 @@ mod tests {
     use crate::model::Destination;
     use crate::store::{Process, StoreOptions};
 
-    fn failing(dir: &Path) -> Store {
+    fn failing(dir: &Path) -> Handles {
         let clock = SystemClock::new();
         let process = Process {
             id: uuid::Uuid::new_v4(),
@@ -323,13 +321,19 @@ mod tests {
             fail_at_commit: Some(1),
             ..StoreOptions::default()
         };
-        Store::open_with(dir, process, clock.now(), options).unwrap()
+        Handles {
+            store: Store::open_with(dir, process, clock.now(), options).unwrap(),
+            scratch: None,
+            run: RunKey(1),
+            lanes: Vec::new(),
+            cancellers: Vec::new(),
+        }
     }
 
     #[tokio::test]
     async fn a_call_for_a_tenant_that_is_not_there_is_answered_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let store = failing(folder.path());
+        let handles = failing(folder.path());
         let (lane, call_token) = (LaneId(7), CallToken(1));
         let id = ActionId::from_bytes([1; 16]).unwrap();
         let post = Effect::Post {
@@ -338,8 +342,7 @@ mod tests {
             id,
             comment: "x".into(),
         };
-        let Ok(EffectOutput::Event(Event::Replied { reply, .. })) =
-            run_effect(post, &store, RunKey(1), &[]).await
+        let Ok(EffectOutput::Event(Event::Replied { reply, .. })) = handles.run_effect(post).await
         else {
             panic!("it is not answered");
         };
@@ -348,7 +351,7 @@ mod tests {
             lane,
             refresh: false,
         };
-        let refused = run_effect(token, &store, RunKey(1), &[]).await;
+        let refused = handles.run_effect(token).await;
         assert!(matches!(
             refused,
             Ok(EffectOutput::Event(Event::TokenRefused { .. }))
@@ -358,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_was_allowed_before_a_commit_failed_does_not_leave_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = failing(folder.path());
+        let handles = failing(folder.path());
         let (lane, call_token) = (LaneId(0), CallToken(1));
         let id = ActionId::from_bytes([1; 16]).unwrap();
         let calls = || {
@@ -374,15 +377,15 @@ mod tests {
                 destination: Destination::Get,
                 ids: vec![id],
             };
-            [post, read].map(|effect| run_effect(effect, &store, RunKey(1), &[]))
+            [post, read].map(|effect| handles.run_effect(effect))
         };
         for allowed in calls() {
             assert!(allowed.await.is_ok());
         }
         let begun = calls();
         // The answer is dropped, as where the runner has not come to it yet.
-        drop(store.write(Vec::new()));
-        store.write(Vec::new()).await.unwrap_err();
+        drop(handles.store.write(Vec::new()));
+        handles.store.write(Vec::new()).await.unwrap_err();
         for call in begun {
             assert!(call.await.is_err());
         }

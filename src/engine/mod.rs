@@ -36,21 +36,21 @@
 
 pub mod core;
 mod effects;
-mod journaled;
+mod ingest;
 mod lane_names;
 mod later_actions;
 mod pages;
 mod permissions;
 mod plan;
 mod plan_summary;
-mod planned_row;
 mod reads;
 mod rules;
 mod runner;
-mod survey;
 
 pub use effects::{LaneHandles, LaneWay, ReadHandles};
-pub use journaled::{Journaled, Selected, SelectionJournal, journal, look_over, recall};
+pub use ingest::{
+    Before, Beyond, Fed, Ingest, Intake, LaneShare, Selected, look_over, read_inputs, recall,
+};
 pub use lane_names::{LaneName, LaneNames};
 pub use later_actions::{LaterActions, MachineChange};
 pub use pages::{FIRST_PAGE, Pages};
@@ -59,11 +59,6 @@ pub use plan::Planner;
 pub use plan_summary::{
     NameCounts, PlanCell, PlanHash, PlanId, PlanLine, PlanSummary, Skips, Verdict,
 };
-pub use planned_row::PlannedRow;
 pub use reads::{Reads, ReadsError, ReadsSettings};
 pub use rules::{Precheck, RELEASED_SINCE, Rules, is_excluded};
-pub use runner::{
-    Before, Beyond, EngineError, Fed, Intake, LaneShare, Observer, RunEnd, RunParts, RunView,
-    execute, read_inputs,
-};
-pub use survey::{Survey, SurveyError};
+pub use runner::{EngineError, Observer, PlanEnd, RunEnd, RunParts, RunView, execute, plan};

@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 
 use crate::model::{
-    ActionId, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
+    ActionId, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome, ReportRow,
 };
 
+use super::core::reasons::MISSING_ONCE;
 use super::rules::{Precheck, is_excluded, is_unknown_type};
 
 /// Lines of the table that are told apart; real tenants show some dozens.
@@ -43,6 +44,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Says what becomes of a journaled row that the run may not have come to yet.
+    pub fn of(row: &ReportRow) -> Self {
+        match row.outcome {
+            outcome if row.settled_at.is_some() => Self::Settled(outcome),
+            // Only looked at again, never sent again.
+            Outcome::Accepted => Self::Settled(Outcome::Accepted),
+            _ if row.reason == MISSING_ONCE => Self::Settled(Outcome::NotFound),
+            _ => Self::Send,
+        }
+    }
+
     /// Returns the word of the frozen plan.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,6 +102,28 @@ pub struct PlanLine<'row> {
     pub created_at: Option<Timestamp>,
     pub follow_up: Option<FollowUp>,
     pub is_checked: bool,
+}
+
+impl<'row> PlanLine<'row> {
+    pub fn of(row: &'row ReportRow) -> Self {
+        Self {
+            id: ActionId::parse(&row.action_id).ok(),
+            verdict: Verdict::of(row),
+            reason: &row.reason,
+            source: &row.source,
+            tenant: row.tenant.as_deref(),
+            comment: row.comment.as_deref(),
+            action_type: row.action_type.as_deref(),
+            status: row.action_status.as_deref(),
+            requestor: row.requestor.as_deref(),
+            request_source: row.request_source.as_deref(),
+            machine_id: row.machine_id.as_deref(),
+            computer_dns_name: row.computer_dns_name.as_deref(),
+            created_at: row.created_at,
+            follow_up: row.follow_up.as_deref().and_then(FollowUp::parse),
+            is_checked: row.checked_at.is_some(),
+        }
+    }
 }
 
 impl PlanLine<'_> {
@@ -223,6 +257,8 @@ pub struct PlanSummary {
     pub checked: u64,
     /// Rows whose record couldn't be read.
     pub unread: u64,
+    /// Rows that aren't sent because one look didn't find them; a run looks once more.
+    pub missing_once: u64,
     /// Rows that somebody should look at first.
     pub left_over: u64,
     pub requestors: NameCounts,
@@ -258,6 +294,7 @@ impl PlanSummary {
         self.exclusions
             .add(line.id, line.machine_id, line.computer_dns_name);
         self.count_cell(line);
+        self.missing_once += u64::from(line.reason == MISSING_ONCE);
         match line.verdict {
             Verdict::Send => self.add_sent(line),
             Verdict::Unread => self.unread += 1,

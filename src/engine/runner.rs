@@ -4,8 +4,6 @@
 //! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +12,16 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::input::{InputCheckpoint, InputChunk, InputError, OpenInput};
-use crate::model::{LaneId, Moment, Outcome, RowNumber, Uptime};
+use crate::input::{InputError, OpenInput};
+use crate::model::{LaneId, Moment, ReadPage, Uptime};
 use crate::quota::{Usage, forecast};
-use crate::store::{InputMark, NewRow, Pending, Record, RunKey, ScopeUse, Store, StoreError};
+use crate::store::{Pending, Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
-use super::effects::{EffectOutput, LaneWay, RunningEffect, run_effect};
+use super::effects::{EffectOutput, Handles, LaneHandles, ReadHandles, RunningEffect};
+use super::ingest::{Appending, Before, Fed, Ingest, Intake};
 use super::plan::Planner;
+use super::reads::ReadLog;
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
 const BATCH: usize = 16;
@@ -38,85 +38,19 @@ const LANES_LOOKED_AT: usize = 8;
 /// What the forecast takes one call to last; only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 
-/// Everything that a run is made of.
-pub struct RunParts {
+/// Everything that a run is made of, or with nothing but readers for clients a plan.
+pub struct RunParts<C = LaneHandles> {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     /// The run, in the journal.
     pub run: RunKey,
     pub core: Core,
-    /// One per lane of the core, in its order.
-    pub lanes: Vec<LaneWay>,
+    /// One per lane of the core, in its order: its clients, or why there are none, in words for the report.
+    pub lanes: Vec<Result<Arc<C>, Arc<str>>>,
     pub intake: Intake,
     pub planner: Planner,
     /// What the journal holds of the run already; nothing for a new one.
     pub before: Before,
-}
-
-/// What a run still has to read.
-pub enum Intake {
-    Read {
-        /// Opened, and set to where reading goes on.
-        inputs: Vec<OpenInput>,
-        beyond: Beyond,
-    },
-    /// Nothing: all was read, or the rest cannot be had any more.
-    Nothing,
-}
-
-/// What lies behind the inputs that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beyond {
-    /// Nothing: with the last of them the input has been read.
-    Nothing,
-    /// Something that cannot be had any more, so that the input is never whole.
-    Lost,
-}
-
-/// What the journal holds of a run that is resumed.
-#[derive(Clone, Debug, Default)]
-pub struct Before {
-    /// The highest row number.
-    pub last: RowNumber,
-    pub rows: u64,
-    /// Those that have their last word.
-    pub settled: BTreeMap<Outcome, u64>,
-    /// The same by lane, where there are several; else all of it is the one lane's.
-    pub shares: BTreeMap<LaneId, LaneShare>,
-}
-
-/// What the journal holds of one lane.
-#[derive(Clone, Debug, Default)]
-pub struct LaneShare {
-    /// The highest row number.
-    pub last: RowNumber,
-    pub rows: u64,
-    /// Those that have their last word.
-    pub settled: BTreeMap<Outcome, u64>,
-}
-
-impl LaneShare {
-    /// Counts a row in.
-    fn count(&mut self, row: &NewRow) {
-        self.last = row.number;
-        self.rows += 1;
-        if let Some(settlement) = &row.settlement {
-            *self.settled.entry(settlement.outcome).or_default() += 1;
-        }
-    }
-
-    fn unsettled(&self) -> u64 {
-        self.rows - self.settled.values().sum::<u64>()
-    }
-
-    fn told(self, lane: LaneId) -> Event {
-        Event::Appended {
-            lane,
-            last: self.last,
-            count: self.rows,
-            settled: self.settled,
-        }
-    }
 }
 
 /// How a run ended.
@@ -165,44 +99,21 @@ pub async fn execute(
         at: parts.clock.now().wall,
     };
     parts.store.write(vec![confirmed]).await?;
-    let (mut beyond, mut checkpoint) = (Beyond::Nothing, None);
-    let (is_stream, rows) = match parts.intake {
-        Intake::Read {
-            inputs,
-            beyond: behind,
-        } => {
-            beyond = behind;
-            checkpoint = inputs.first().and_then(OpenInput::checkpoint);
-            let is_stream = inputs.iter().any(OpenInput::is_stream);
-            let rows = read_inputs(inputs).map_err(EngineError::Thread)?;
-            (is_stream, Some(rows))
-        }
-        Intake::Nothing => (false, None),
-    };
-    let mut runner = Runner {
-        is_stream,
-        beyond,
-        checkpoint,
-        rows,
+    let lanes = parts.lanes.iter();
+    let readers = lanes.map(|way| way.as_ref().map(|handles| handles.reads()));
+    let handles = Handles {
         store: parts.store,
-        clock: parts.clock,
+        scratch: None,
         run: parts.run,
-        core: parts.core,
-        lanes: parts.lanes,
-        planner: parts.planner,
-        work: FuturesUnordered::new(),
-        reads: FuturesUnordered::new(),
-        appending: None,
-        intake: None,
-        observer,
-        used: BTreeMap::new(),
-        asked: None,
+        lanes: readers.map(|way| way.map_err(Arc::clone)).collect(),
+        cancellers: parts.lanes,
     };
-    let lanes = runner.lanes.len();
-    let elsewhere = parts.before.shares.iter();
+    let mut runner = Runner::new(parts.core, handles, parts.clock, parts.planner, observer);
+    let lanes = runner.handles.lanes.len();
+    let elsewhere = parts.before.iter();
     let elsewhere = elsewhere.filter(|(lane, _)| usize::from(lane.0) >= lanes);
     let mut missing: u64 = elsewhere.map(|(_, share)| share.unsettled()).sum();
-    runner.begin(parts.before);
+    runner.begin(parts.intake, parts.before)?;
     runner.serve(stop).await?;
     let tally = runner.core.tally();
     if runner.core.stop_reason().is_none() {
@@ -220,10 +131,53 @@ pub async fn execute(
     })
 }
 
-/// Rows on their way into the journal, and what to tell the core once they are there.
-struct Appending {
-    pending: Pending<()>,
-    shares: BTreeMap<LaneId, LaneShare>,
+/// How the making of a plan ended.
+#[derive(Debug)]
+pub struct PlanEnd {
+    /// How many calls it took.
+    pub reads: u64,
+    /// Why each lane that stopped did so; nothing of those whose time was over.
+    pub stops: Vec<(LaneId, StopReason)>,
+    /// Why the input could not be read to its end.
+    pub intake: Option<InputError>,
+}
+
+/// Journals the rest of an input, then what the states of its rows say, until all are read or `patience` is over since the
+/// input's end. The rows of a preview go to `scratch`. Nothing is sent, for nothing here can send.
+///
+/// # Errors
+/// Returns why the journal cannot be used, or the input not be read.
+pub async fn plan(
+    parts: RunParts<ReadHandles>,
+    scratch: Option<Store>,
+    patience: Option<Duration>,
+    stop: &mut mpsc::Receiver<StopReason>,
+) -> Result<PlanEnd, EngineError> {
+    let handles = Handles {
+        store: parts.store,
+        scratch,
+        run: parts.run,
+        lanes: parts.lanes,
+        cancellers: Vec::new(),
+    };
+    let core = parts.core.disarmed();
+    let log = ReadLog::default();
+    let mut runner = Runner::new(core, handles, parts.clock, parts.planner, log);
+    runner.patience = patience;
+    runner.begin(parts.intake, parts.before)?;
+    runner.serve(stop).await?;
+    let mut stops = runner.core.stops();
+    stops.retain(|(_, reason)| !matches!(reason, StopReason::LeftForLater(_)));
+    Ok(PlanEnd {
+        reads: runner.core.tally().reads,
+        stops,
+        intake: runner.intake,
+    })
+}
+
+/// The rows that are being appended.
+struct AppendingRead {
+    appending: Appending,
     /// Whether they are the last.
     is_end: bool,
     /// Whether the reading thread ended without a word.
@@ -236,54 +190,93 @@ struct UsageRequest {
     places: Vec<usize>,
 }
 
-struct Runner<'run> {
+/// Performs what a core wants.
+pub(super) struct Runner<O> {
     /// `None` once the input has ended, or nobody waits for more of it.
     rows: Option<mpsc::Receiver<Fed>>,
-    /// Whether the input's end is somebody else's to decide.
-    is_stream: bool,
-    beyond: Beyond,
-    /// Behind the last row that was taken in, where there is one.
-    checkpoint: Option<InputCheckpoint>,
-    store: Store,
+    /// Whether a stop gives up the rest of the input: of a stream, whose end is somebody else's to decide, and of a plan.
+    may_give_up_input: bool,
+    ingest: Ingest,
+    handles: Handles,
     clock: Arc<dyn Clock>,
-    run: RunKey,
-    core: Core,
-    lanes: Vec<LaneWay>,
-    planner: Planner,
+    pub(super) core: Core,
     work: FuturesUnordered<RunningEffect>,
     /// Reads and sign-ins. The end does not wait for those that the core no longer waits for.
     reads: FuturesUnordered<RunningEffect>,
     /// One at a time: what is read faster than it can be written waits in the channel.
-    appending: Option<Appending>,
+    appending: Option<AppendingRead>,
     intake: Option<InputError>,
-    observer: &'run mut dyn Observer,
+    /// How long a plan waits for states once its input has ended, and until when.
+    patience: Option<Duration>,
+    deadline: Uptime,
+    /// The page that was requested, or why the service refused it.
+    pub(super) page: Option<Result<ReadPage, String>>,
+    observer: O,
     /// How far the busiest lanes' windows are used, as the ledger last said.
     used: BTreeMap<usize, ScopeUse>,
     /// The loop never waits for this: the display shows what was said last.
     asked: Option<UsageRequest>,
 }
 
-impl Runner<'_> {
-    /// Tells the core what the journal holds already.
-    fn begin(&mut self, before: Before) {
-        let mut shares = before.shares;
-        if shares.is_empty() && before.rows > 0 {
-            let share = LaneShare {
-                last: before.last,
-                rows: before.rows,
-                settled: before.settled,
-            };
-            shares.insert(LaneId(0), share);
-        }
-        for (lane, share) in shares {
-            self.step(share.told(lane));
-        }
-        if self.rows.is_none() {
-            self.step(Event::InputEnded);
+impl<O: Observer> Runner<O> {
+    pub(super) fn new(
+        core: Core,
+        handles: Handles,
+        clock: Arc<dyn Clock>,
+        planner: Planner,
+        observer: O,
+    ) -> Self {
+        Self {
+            rows: None,
+            may_give_up_input: false,
+            ingest: Ingest::new(handles.journal().clone(), handles.run, planner),
+            handles,
+            clock,
+            core,
+            work: FuturesUnordered::new(),
+            reads: FuturesUnordered::new(),
+            appending: None,
+            intake: None,
+            patience: None,
+            deadline: Uptime::MAX,
+            page: None,
+            observer,
+            used: BTreeMap::new(),
+            asked: None,
         }
     }
 
-    async fn serve(&mut self, stop: &mut mpsc::Receiver<StopReason>) -> Result<(), EngineError> {
+    /// Tells the core what the journal holds already, and begins to read the rest.
+    fn begin(&mut self, intake: Intake, before: Before) -> Result<(), EngineError> {
+        if let Intake::Read { inputs, beyond } = intake {
+            self.may_give_up_input = !self.may_send() || inputs.iter().any(OpenInput::is_stream);
+            let rows = self.ingest.begin(inputs, beyond);
+            self.rows = Some(rows.map_err(EngineError::Thread)?);
+        }
+        for (lane, share) in before {
+            self.step(share.told(lane));
+        }
+        if self.rows.is_none() {
+            self.input_ended();
+        }
+        Ok(())
+    }
+
+    fn may_send(&self) -> bool {
+        !self.handles.cancellers.is_empty()
+    }
+
+    fn input_ended(&mut self) {
+        if let Some(patience) = self.patience {
+            self.deadline = self.now().uptime.after(patience);
+        }
+        self.step(Event::InputEnded);
+    }
+
+    pub(super) async fn serve(
+        &mut self,
+        stop: &mut mpsc::Receiver<StopReason>,
+    ) -> Result<(), EngineError> {
         let clock = Arc::clone(&self.clock);
         let mut next_view = clock.now().uptime;
         let mut batch = Vec::new();
@@ -291,10 +284,11 @@ impl Runner<'_> {
         while !self.is_done() {
             // A stop still lets files be read to their end, so that the report holds every row. Of a stream it takes
             // what has reached us.
-            if self.is_stream && self.core.is_stopping() {
+            if self.may_give_up_input && self.core.is_stopping() {
                 self.rows.iter_mut().for_each(mpsc::Receiver::close);
             }
-            let wake = self.core.next_wake().unwrap_or(Uptime::MAX).min(next_view);
+            let wake = self.core.next_wake().unwrap_or(Uptime::MAX);
+            let wake = wake.min(next_view).min(self.deadline);
             tokio::select! {
                 biased;
                 reason = stop.recv(), if may_stop => match reason {
@@ -313,9 +307,14 @@ impl Runner<'_> {
                 }
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
+            if clock.now().uptime >= self.deadline {
+                self.deadline = Uptime::MAX;
+                let why = "the time for reading states is over";
+                self.stop(StopReason::LeftForLater(why.to_owned()));
+            }
             if clock.now().uptime >= next_view {
-                if self.asked.is_some() {
-                    // The state file is busy.
+                if self.asked.is_some() || !self.may_send() {
+                    // The state file is busy, or nothing is sent.
                     self.show();
                 } else {
                     self.ask_for_use();
@@ -325,18 +324,20 @@ impl Runner<'_> {
                 next_view = clock.now().uptime.after(pause);
             }
         }
-        self.ask_for_use();
-        self.used = used(&mut self.asked).await?;
-        self.show();
+        if self.may_send() {
+            self.ask_for_use();
+            self.used = used(&mut self.asked).await?;
+            self.show();
+        }
         Ok(())
     }
 
-    fn appended(&mut self, done: Appending) -> Result<(), EngineError> {
-        for (lane, share) in done.shares {
+    fn appended(&mut self, done: AppendingRead) -> Result<(), EngineError> {
+        for (lane, share) in done.appending.shares {
             self.step(share.told(lane));
         }
         if done.is_end {
-            self.step(Event::InputEnded);
+            self.input_ended();
         }
         if done.is_broken_off {
             return Err(EngineError::Reading);
@@ -345,7 +346,7 @@ impl Runner<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.core.is_done()
+        (self.page.is_some() || self.core.is_done())
             && self.work.is_empty()
             && self.rows.is_none()
             && self.appending.is_none()
@@ -359,17 +360,19 @@ impl Runner<'_> {
         self.step(Event::Stop(reason));
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         let now = self.now();
         for effect in self.core.step(now, event) {
             match effect {
                 Effect::Tell { lane, event } => self.observer.happened(now, lane, &event),
                 effect => {
                     let works = match effect {
-                        Effect::Read { .. } | Effect::Token { .. } => &self.reads,
+                        Effect::Read { .. } | Effect::ReadPage { .. } | Effect::Token { .. } => {
+                            &self.reads
+                        }
                         _ => &self.work,
                     };
-                    works.push(run_effect(effect, &self.store, self.run, &self.lanes));
+                    works.push(self.handles.run_effect(effect));
                 }
             }
         }
@@ -378,6 +381,7 @@ impl Runner<'_> {
     fn performed(&mut self, performed: EffectOutput) {
         match performed {
             EffectOutput::Event(event) => self.step(event),
+            EffectOutput::Page(page) => self.page = Some(page),
             EffectOutput::Written(lane, events) => {
                 let now = self.now();
                 for event in &events {
@@ -389,19 +393,14 @@ impl Runner<'_> {
 
     /// Takes in what the reading thread handed on.
     fn received(&mut self, batch: &mut Vec<Fed>) {
-        let now = self.now();
-        let mut rows = Vec::new();
+        let mut chunks = Vec::new();
         // Nothing at all means that the channel closed without an end: by us, or because the thread broke off.
         let mut is_end = batch.is_empty();
-        let was_given_up = is_end && self.is_stream && self.core.is_stopping();
+        let was_given_up = is_end && self.may_give_up_input && self.core.is_stopping();
         let mut is_broken = is_end;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Rows(chunk) => {
-                    let read = chunk.rows.into_iter();
-                    rows.extend(read.map(|row| self.planner.plan(row, now.wall)));
-                    self.checkpoint = chunk.checkpoint;
-                }
+                Fed::Rows(chunk) => chunks.push(chunk),
                 Fed::End(error) => {
                     is_end = true;
                     is_broken = error.is_some();
@@ -409,23 +408,13 @@ impl Runner<'_> {
                 }
             }
         }
-        let mut shares: BTreeMap<LaneId, LaneShare> = BTreeMap::new();
-        for row in &rows {
-            shares.entry(row.lane).or_default().count(row);
-        }
-        let mark = InputMark {
-            rows_read: u64::from(self.planner.last().0),
-            position: self
-                .checkpoint
-                .and_then(|at| serde_json::to_string(&at).ok()),
-            complete: is_end && !is_broken && self.beyond == Beyond::Nothing,
-        };
         if is_end {
             self.rows = None;
         }
-        self.appending = Some(Appending {
-            shares,
-            pending: self.store.append_rows(self.run, rows, mark),
+        let now = self.now().wall;
+        let appending = self.ingest.append_read(chunks, is_end && !is_broken, now);
+        self.appending = Some(AppendingRead {
+            appending,
             is_end,
             is_broken_off: is_broken && self.intake.is_none() && !was_given_up,
         });
@@ -450,7 +439,7 @@ impl Runner<'_> {
         places.sort_by_key(|&place| std::cmp::Reverse(Self::left(&lanes[place])));
         places.truncate(LANES_LOOKED_AT);
         let asked = places.iter().map(|&place| scopes[place].clone()).collect();
-        let pending = self.store.usages(asked, self.now());
+        let pending = self.handles.store.usages(asked, self.now());
         self.asked = Some(UsageRequest { pending, places });
     }
 
@@ -492,11 +481,11 @@ async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
 }
 
 /// Waits until the rows that are being appended are on disk.
-async fn appended(appending: &mut Option<Appending>) -> Result<Appending, StoreError> {
+async fn appended(appending: &mut Option<AppendingRead>) -> Result<AppendingRead, StoreError> {
     let Some(waiting) = appending else {
         return std::future::pending().await;
     };
-    (&mut waiting.pending).await?;
+    (&mut waiting.appending.pending).await?;
     match appending.take() {
         Some(done) => Ok(done),
         None => std::future::pending().await,
@@ -511,50 +500,6 @@ async fn used(asked: &mut Option<UsageRequest>) -> Result<BTreeMap<usize, ScopeU
     let used = (&mut waiting.pending).await?;
     let places = asked.take().map(|asked| asked.places).unwrap_or_default();
     Ok(places.into_iter().zip(used).collect())
-}
-
-/// Chunks that may wait between the reader and the journal: enough that neither waits for the other, and a bound on
-/// memory.
-const WAITING: usize = 32;
-
-/// What the reading thread hands on.
-pub enum Fed {
-    /// Rows, good or bad.
-    Rows(InputChunk),
-    /// The inputs ended, or could not be read any further. A channel that closes without this means that the thread
-    /// broke off.
-    End(Option<InputError>),
-}
-
-/// Begins to read.
-///
-/// # Errors
-/// Returns the system's error where no thread can be started.
-pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
-    let (fed, receiver) = mpsc::channel(WAITING);
-    std::thread::Builder::new()
-        .name("input".to_owned())
-        .spawn(move || {
-            for mut input in inputs {
-                let read = input.read(&mut |chunk| match fed.blocking_send(Fed::Rows(chunk)) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    // Nobody wants more.
-                    Err(_) => ControlFlow::Break(()),
-                });
-                if let Some(warning) = input.warning() {
-                    tracing::warn!("{warning}");
-                }
-                if let Err(error) = read {
-                    fed.blocking_send(Fed::End(Some(error))).ok();
-                    return;
-                }
-                if fed.is_closed() {
-                    return;
-                }
-            }
-            fed.blocking_send(Fed::End(None)).ok();
-        })?;
-    Ok(receiver)
 }
 
 /// What can be seen of a run at one moment.
@@ -577,4 +522,14 @@ pub trait Observer {
 
     /// Some time has passed.
     fn looked(&mut self, view: &RunView);
+}
+
+impl<T: Observer + ?Sized> Observer for &mut T {
+    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
+        (**self).happened(now, lane, event);
+    }
+
+    fn looked(&mut self, view: &RunView) {
+        (**self).looked(view);
+    }
 }

@@ -105,8 +105,20 @@ impl Store {
     ///
     /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call.
     pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputMark) -> Pending<()> {
+        self.append_read_rows(run, rows, mark, Vec::new())
+    }
+
+    /// As [`Store::append_rows`], with what is known of the rows already.
+    pub fn append_read_rows(
+        &self,
+        run: RunKey,
+        rows: Vec<NewRow>,
+        mark: InputMark,
+        records: Vec<Record>,
+    ) -> Pending<()> {
         self.ask(Priority::Rows(rows.len()), move |writer| {
-            writer.append_rows(run, &rows, &mark)
+            writer.append_rows(run, &rows, &mark)?;
+            writer.write(&records)
         })
     }
 

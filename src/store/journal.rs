@@ -263,7 +263,8 @@ pub(super) fn note(
     note: &Note<'_>,
 ) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
-        "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged)"
+        "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged),
+         reason = CASE WHEN ?14 IS NULL THEN reason END"
     ))?;
     bind_record(&mut update, run, row, note.record)?;
     let cells = params![

@@ -218,6 +218,21 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Returns whether it is about calls and their scopes, and not about a run.
+    pub fn is_about_calls(&self) -> bool {
+        match self {
+            Self::Withdrawn { .. }
+            | Self::Cooldown { .. }
+            | Self::Limit { .. }
+            | Self::Pace { .. }
+            | Self::ScopeReset { .. } => true,
+            Self::Replied { row, .. } => row.is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// How to open a store, beyond where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -390,6 +405,8 @@ pub struct RunRecord {
     pub holder: Option<Holder>,
     /// The id of the plan that was agreed to.
     pub plan: Option<String>,
+    /// Whether it was, since it last began; else it is planned.
+    pub is_confirmed: bool,
 }
 
 impl RunRecord {

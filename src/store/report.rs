@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use rusqlite::{Connection, Row, params};
 
-use crate::model::{FollowUp, Outcome, ReportRow, SEVERAL};
+use crate::model::{ActionType, FollowUp, Outcome, ReportRow, SEVERAL};
 
 use super::error::StoreFault;
-use super::records::{Phase, RunRecord, RunState};
+use super::records::{NewRow, Phase, RunRecord, RunState};
 use super::sql_types::{IdCell, OutcomeWord, Wall};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
@@ -99,6 +99,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
     let reason = if derived {
         let left = UnsettledRow {
             state: run.state,
+            is_planned: !run.is_confirmed,
             phase: row.get(28)?,
             attempts,
             http_status,
@@ -145,9 +146,55 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
     })
 }
 
+impl NewRow {
+    /// Shows the row of a plan as the report would before anything is sent.
+    pub fn into_report_row(self) -> ReportRow {
+        let settled = self.settlement;
+        let owned = |text: &str| text.to_owned();
+        ReportRow {
+            action_id: self.id.map_or_else(|text| text, |id| id.to_string()),
+            outcome: settled
+                .as_ref()
+                .map_or(Outcome::NotAttempted, |it| it.outcome),
+            action_status: None,
+            action_type: self
+                .context
+                .action_type
+                .as_ref()
+                .map(ActionType::as_str)
+                .map(owned),
+            machine_id: self.context.machine_id,
+            computer_dns_name: self.context.computer_dns_name,
+            follow_up: None,
+            attempts: 0,
+            http_status: None,
+            error_code: None,
+            correlation_id: None,
+            comment: self.context.comment,
+            first_sent_at: None,
+            settled_at: settled.as_ref().map(|it| it.settled_at),
+            reason: settled.map(|it| it.reason).unwrap_or_default(),
+            tenant: self.context.tenant,
+            source: self.source.to_string(),
+            run_id: String::new(),
+            status_before: None,
+            requestor: self.context.requestor,
+            requestor_comment: None,
+            request_source: None,
+            action_scope: None,
+            created_at: None,
+            checked_at: None,
+            comment_sent: None,
+            cancelled_by: None,
+            plan: None,
+        }
+    }
+}
+
 /// A row as the run left it.
 struct UnsettledRow {
     state: RunState,
+    is_planned: bool,
     phase: Phase,
     attempts: u32,
     http_status: Option<u16>,
@@ -169,12 +216,14 @@ impl UnsettledRow {
                 "the run stopped before it could be read again",
                 "not read again yet",
             ),
-            _ if self.attempts == 0 => pick(
-                self.why
-                    .as_deref()
-                    .unwrap_or("the run stopped before its turn"),
-                "its turn has not come yet",
-            ),
+            _ if self.attempts == 0 => match &self.why {
+                // A run that goes on has not come to it; what is said there is from an earlier stop.
+                Some(why) if stopped || self.is_planned => why.clone(),
+                _ => pick(
+                    "the run stopped before its turn",
+                    "its turn has not come yet",
+                ),
+            },
             _ => format!(
                 "sent {}, last answer {}; {}",
                 times(self.attempts),
@@ -216,6 +265,7 @@ mod tests {
         let left = |state, phase, attempts, outcome| {
             UnsettledRow {
                 state,
+                is_planned: false,
                 phase,
                 attempts,
                 http_status: Some(429),

@@ -138,7 +138,8 @@ pub(super) fn read(
         "SELECT r.id, r.uuid, r.created, r.settings, r.inputs, r.tenant, r.app, r.cloud, r.host, r.user, r.version,
             r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
             r.lock, r.holder_pid, r.holder_host,
-            CASE WHEN json_valid(r.settings) THEN json_extract(r.settings, '$.plan') END
+            CASE WHEN json_valid(r.settings) THEN json_extract(r.settings, '$.plan') END,
+            r.confirmed IS NOT NULL
          FROM runs r {rest}"
     );
     let runs = conn
@@ -212,6 +213,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         held_at,
         holder,
         plan: row.get(22)?,
+        is_confirmed: row.get(23)?,
     })
 }
 

@@ -201,6 +201,29 @@ fn the_question_and_the_preview_show_the_same_plan_id() {
 }
 
 #[test]
+fn an_id_that_the_service_does_not_know_is_in_no_plan_and_counts_against_the_bound() {
+    let place = Place::with(3);
+    let ids = [1, 2, 3, 9].map(|number| nth_id(number).to_string());
+    let input = format!("id\n{}", ids.join("\n"));
+    std::fs::write(place.here().join("ids.csv"), input).unwrap();
+    let preview = place.command("preview ids.csv").output().unwrap();
+    let preview = String::from_utf8(preview.stdout).unwrap();
+    let headline = preview.lines().next().unwrap();
+    assert!(headline.starts_with("3 actions to cancel"), "{headline}");
+    let done = place.ask("run ids.csv", "[y/N]: ", "n\n");
+    assert!(done.shown.contains(headline), "{headline}: {}", done.shown);
+    let missing = "the service does not know it";
+    assert!(preview.contains(missing), "{preview}");
+    assert!(done.shown.contains(missing), "{}", done.shown);
+    // It may be there at the second look, and is sent then.
+    let bounded = place.command("run --yes --max-actions 3 ids.csv").output();
+    let bounded = bounded.unwrap();
+    let told = String::from_utf8_lossy(&bounded.stderr);
+    assert!(told.contains("the plan has 4 actions"), "{told}");
+    place.assert_untouched();
+}
+
+#[test]
 fn what_was_typed_before_the_question_is_no_answer() {
     let place = Place::with(3);
     let (mut keyboard, screen) = terminal();

@@ -9,15 +9,18 @@ use jiff::Timestamp;
 use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, Reader, Trust};
 use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
-use mde_cancel::engine::core::GateSettings;
-use mde_cancel::engine::{ReadHandles, Reads, ReadsError, ReadsSettings, Survey};
+use mde_cancel::engine::core::{Core, CoreSettings, GateSettings, LaneSettings, StopReason};
+use mde_cancel::engine::{
+    Intake, Planner, Precheck, ReadHandles, Reads, ReadsError, ReadsSettings, Rules, RunParts,
+    plan, recall,
+};
 use mde_cancel::model::{
-    ActionId, Destination, LaneId, Moment, RowContext, RowNumber, RunId, Scope, Source,
+    ActionId, Destination, LaneId, RowContext, RowNumber, RunId, Scope, Source,
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
-use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, RunKey, ScopeKey, Store};
+use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, ScopeKey, Store};
 use secrecy::SecretString;
 
 use crate::support::nth_id;
@@ -167,17 +170,6 @@ fn query(top: u32, skip: u32) -> ListQuery {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_ids_cost_one_call_and_missing_ones_are_just_absent() {
-    let mut bench = Bench::with(230, "", |_| ()).await;
-    let found = bench.reads.by_ids(&ids(1..=250)).await.unwrap();
-    assert_eq!(found.len(), 230);
-    assert_eq!(bench.statuses(), [Some(200); 3]);
-    assert_eq!((bench.reads.calls(), bench.slots_taken().await), (3, 3));
-    assert!(bench.reads.by_ids(&[]).await.unwrap().is_empty());
-    assert_eq!(bench.reads.calls(), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn pages_come_newest_first() {
     let mut bench = Bench::with(7, "", |_| ()).await;
     let read = bench.reads.page(&query(3, 2)).await.unwrap();
@@ -189,7 +181,10 @@ async fn pages_come_newest_first() {
 async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
     let mut bench = Bench::with(3, "429-storm:1s@nth=1", |_| ()).await;
     let before = bench.clock.now().uptime;
-    assert_eq!(bench.reads.by_ids(&ids(1..=3)).await.unwrap().len(), 3);
+    assert_eq!(
+        bench.reads.page(&query(3, 0)).await.unwrap().records.len(),
+        3
+    );
     assert_eq!(bench.statuses(), [Some(429), Some(200)]);
     // Not sooner; a slow machine may take longer.
     assert!(bench.clock.now().uptime.since(before) >= Duration::from_secs(1));
@@ -202,7 +197,7 @@ async fn a_429_teaches_a_pace_that_later_runs_begin_with() {
     let mut settings = settings_for(bench.scope);
     settings.gate.windows = Arc::new(Windows::documented().scaled_down(100));
     bench.read_as(any_token(), settings);
-    bench.reads.by_ids(&ids(1..=3)).await.unwrap();
+    bench.reads.page(&query(3, 0)).await.unwrap();
     let name = bench.store.scopes().await.unwrap().remove(0).1;
     let known = bench.store.scope(&name, bench.clock.now()).await.unwrap();
     assert_eq!(known.pace.unwrap().as_rate().to_string(), "95/600ms");
@@ -211,8 +206,8 @@ async fn a_429_teaches_a_pace_that_later_runs_begin_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_403_names_the_permission_and_is_not_tried_again() {
     let mut bench = Bench::with(3, "403", |_| ()).await;
-    let error = bench.reads.by_ids(&ids(1..=3)).await.unwrap_err();
-    assert!(matches!(error, ReadsError::Forbidden { .. }), "{error}");
+    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
+    assert!(matches!(error, ReadsError::Forbidden(_)), "{error}");
     assert!(error.to_string().contains("Machine.Read.All"), "{error}");
     assert_eq!(bench.statuses(), [Some(403)]);
 }
@@ -241,7 +236,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
         assert_eq!(bench.statuses(), expected);
         match read {
             Ok(page) => assert_eq!(page.records.len(), 3),
-            Err(error) => assert!(matches!(error, ReadsError::TokenRefused { .. }), "{error}"),
+            Err(error) => assert!(matches!(error, ReadsError::SignIn(_)), "{error}"),
         }
     }
 }
@@ -250,19 +245,13 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
 async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
     let script = "503@nth=1;reset@nth=1;html@nth=1";
     let mut bench = Bench::with(3, script, |_| ()).await;
-    assert_eq!(bench.reads.by_ids(&ids(1..=3)).await.unwrap().len(), 3);
+    assert_eq!(
+        bench.reads.page(&query(3, 0)).await.unwrap().records.len(),
+        3
+    );
     let mut bench = Bench::with(3, "503", |_| ()).await;
     let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ReadsError::GaveUp {
-                was_heard: true,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ReadsError::GaveUp(_)), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,33 +268,30 @@ async fn no_wait_for_another_try_outlasts_the_patience() {
         settings,
     );
     let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(matches!(error, ReadsError::GaveUp { .. }), "{error}");
-    assert_eq!(bench.statuses(), [Some(503), Some(503)]);
+    assert!(matches!(error, ReadsError::GaveUp(_)), "{error}");
+    assert!(bench.statuses().len() > 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_is_too_long_is_halved_and_one_that_is_wrong_is_refused() {
-    let mut bench = Bench::with(90, "", |settings| settings.url_limit = Some(1_500)).await;
-    assert_eq!(bench.reads.by_ids(&ids(1..=90)).await.unwrap().len(), 90);
-    let statuses = bench.statuses();
-    assert_eq!(statuses[..2], [Some(414), Some(414)]);
-    assert_eq!(statuses[2..], [Some(200); 5]);
+async fn a_filter_that_is_wrong_is_refused_and_not_tried_again() {
+    let mut bench = Bench::with(3, "", |_| ()).await;
     let wrong = ListQuery {
         filter: Some("colour eq 'red'".to_owned()),
         ..query(3, 0)
     };
     let error = bench.reads.page(&wrong).await.unwrap_err();
-    assert!(matches!(error, ReadsError::Refused { .. }), "{error}");
+    assert!(matches!(error, ReadsError::Refused(_)), "{error}");
     assert!(error.to_string().contains("colour"), "{error}");
+    assert_eq!((bench.reads.calls(), bench.slots_taken().await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_is_given_up_on_the_wire_holds_its_slot_for_the_grace() {
+async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
     let mut bench = Bench::with(3, "hang", |_| ()).await;
     let sandbox = bench.sandbox.clone();
     {
-        let wanted = ids(1..=3);
-        let mut read = std::pin::pin!(bench.reads.by_ids(&wanted));
+        let wanted = query(3, 0);
+        let mut read = std::pin::pin!(bench.reads.page(&wanted));
         while sandbox.log().is_empty() {
             assert!(futures::poll!(read.as_mut()).is_pending());
             tokio::task::yield_now().await;
@@ -314,12 +300,12 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot_for_the_grace() {
     assert_eq!(bench.slots_taken().await, 1);
 }
 
-/// Begins a run, whose tenant is everybody's.
-async fn begin(store: &Store, now: Moment) -> RunKey {
+/// Makes the parts of a plan of a run whose rows have these ids.
+async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadHandles> {
     let text = String::new;
     let run = NewRun {
         id: RunId::new(uuid::Uuid::now_v7()),
-        created: now.wall,
+        created: bench.clock.now().wall,
         settings: text(),
         inputs: text(),
         tenant: text(),
@@ -329,49 +315,75 @@ async fn begin(store: &Store, now: Moment) -> RunKey {
         user: text(),
         version: text(),
     };
-    store.create_run(run).await.unwrap()
-}
-
-/// Adds so many rows to a new run.
-async fn append(store: &Store, run: RunKey, count: usize) {
-    let rows = (1..=count).map(|number| NewRow {
-        number: RowNumber(u32::try_from(number).unwrap()),
+    let store = &bench.store;
+    let run = store.create_run(run).await.unwrap();
+    let rows = (1..).zip(ids(numbers)).map(|(number, id)| NewRow {
+        number: RowNumber(number),
         lane: LaneId(0),
         source: Source {
             file: "ids.csv".into(),
             line: 1,
         },
-        id: Ok(nth_id(number)),
+        id: Ok(id),
         context: RowContext::default(),
         settlement: None,
     });
     let appended = store.append_rows(run, rows.collect(), InputMark::default());
     appended.await.unwrap();
+    let ReadsSettings {
+        gate, retry, seed, ..
+    } = settings_for(bench.scope);
+    let rules = Rules {
+        precheck: Precheck::ReadFirst,
+        ..Rules::default()
+    };
+    let patience = Duration::from_secs(60);
+    let settings = CoreSettings::to_read(run, retry, Arc::new(rules), patience, seed);
+    let lane = LaneSettings {
+        cancel: gate.clone(),
+        get: gate.clone(),
+        list: gate,
+    };
+    RunParts {
+        store: store.clone(),
+        clock: Arc::clone(&bench.clock) as Arc<dyn mde_cancel::clock::Clock>,
+        run,
+        core: Core::new(settings, vec![lane]),
+        lanes: vec![Ok(Arc::new(handles(&bench.base, any_token())))],
+        intake: Intake::Nothing,
+        planner: Planner::new(Arc::default()),
+        before: recall(&store.reader().unwrap(), run).unwrap(),
+    }
 }
 
-#[tokio::test]
-async fn a_survey_whose_time_is_over_leaves_the_rest_to_the_run() {
-    let bench = Bench::with(250, "", |_| ()).await;
-    let store = &bench.store;
-    let run = begin(store, bench.clock.now()).await;
-    append(store, run, 250).await;
-    let mut survey = Survey::new(bench.reads, Arc::default());
-    let mut journal = async |patience| {
-        survey
-            .journal(store, run, &*bench.clock, patience)
-            .await
-            .unwrap()
-    };
-    assert!(!journal(Some(Duration::ZERO)).await);
-    let known = async || {
-        let rows = store
-            .load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1000)
-            .await;
-        let rows = rows.unwrap();
-        rows.iter().filter(|row| row.checked_at.is_some()).count()
-    };
-    assert_eq!(known().await, 0);
-    assert!(journal(None).await);
-    assert_eq!(known().await, 250);
-    assert_eq!(bench.sandbox.log().len(), 3);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_whose_time_is_over_leaves_the_rest_to_the_run_and_one_with_time_reads_all() {
+    for (patience, known, calls) in [(Some(Duration::ZERO), 0, 0), (None, 250, 3)] {
+        let bench = Bench::with(250, "", |_| ()).await;
+        let parts = plan_of(&bench, 1..=250).await;
+        let (store, run) = (bench.store.clone(), parts.run);
+        let (_stop, mut stop) = tokio::sync::mpsc::channel(1);
+        let end = plan(parts, None, patience, &mut stop).await.unwrap();
+        assert!(end.stops.is_empty(), "{:?}", end.stops);
+        assert_eq!(
+            (end.reads, bench.sandbox.log().len()),
+            (calls, 3.min(known))
+        );
+        let rows = store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1000);
+        let rows = rows.await.unwrap();
+        let checked = rows.iter().filter(|row| row.checked_at.is_some());
+        assert_eq!((rows.len(), checked.count()), (250, known));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_of_ids_that_are_all_unknown_stops_and_settles_none() {
+    let bench = Bench::with(1, "", |_| ()).await;
+    let parts = plan_of(&bench, 100..=400).await;
+    let (store, run) = (bench.store.clone(), parts.run);
+    let (_stop, mut stop) = tokio::sync::mpsc::channel(1);
+    let end = plan(parts, None, None, &mut stop).await.unwrap();
+    assert_eq!(end.stops, [(LaneId(0), StopReason::AllMissing)]);
+    let before = recall(&store.reader().unwrap(), run).unwrap();
+    assert!(before[&LaneId(0)].settled.is_empty(), "{before:?}");
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
@@ -16,26 +15,19 @@ use crate::cli::run_config::confirmed;
 use crate::cli::stop_reason::describe_stop;
 use crate::cli::text::local_zone;
 use crate::engine::core::StopReason;
-use crate::engine::{
-    EngineError, Intake, Journaled, Permissions, PlanId, PlanSummary, Planner, Precheck,
-    ReadsError, Survey, SurveyError, journal, look_over,
-};
-use crate::model::{Destination, LaneId};
+use crate::engine::{Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, look_over, plan};
+use crate::model::Destination;
 use crate::store::{Record, RunState};
 
 use super::choosing::nothing_selected;
-use super::execute::{say, state, usage};
-use super::lanes::Lane;
+use super::execute::{core_settings, say, state, usage};
 use super::prepared_run::PreparedRun;
 use super::quota::QuotaUsage;
-use super::reading::{reads, unsurveyed};
+use super::reading::{engine, unchecked};
 use super::shutdown::Shutdown;
 
 /// How long states are read before the question is asked: as long as people wait without a word.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Tenants whose states are read at once before the question is asked.
-const SURVEYS_AT_ONCE: usize = 32;
 
 /// How somebody agrees to a plan.
 pub(super) struct Confirmation {
@@ -65,11 +57,7 @@ impl PreparedRun {
         stop: &mut Shutdown,
     ) -> Result<(), Failure> {
         let on_decline = confirmation.on_decline;
-        let agreed = match self.journal_rest(stop).await {
-            Ok(()) => self.agree(confirmation, stop).await,
-            Err(failure) => Err(failure),
-        };
-        match agreed {
+        match self.agree(confirmation, stop).await {
             // A resume need not count the plan again.
             Ok(plan) => {
                 let record = Record::RunSettings {
@@ -85,34 +73,20 @@ impl PreparedRun {
         }
     }
 
-    async fn journal_rest(&mut self, stop: &mut Shutdown) -> Result<(), Failure> {
-        let intake = std::mem::replace(&mut self.intake, Intake::Nothing);
-        let mut planner = std::mem::replace(&mut self.planner, Planner::new(Arc::default()));
-        let (store, clock) = (&self.store, &self.clock);
-        let read = journal(intake, &mut planner, store, self.key, clock, stop.reasons());
-        match read.await.map_err(engine)? {
-            Journaled::Whole => Ok(()),
-            Journaled::Stopped(reason) => Err(stopped(&reason).into()),
-            Journaled::Broken(error) => Err(usage(error).hint("nothing was sent")),
-        }
-    }
-
     /// Counts the plan and has it agreed to; returns its id.
     async fn agree(
         &mut self,
         confirmation: Confirmation,
         stop: &mut Shutdown,
     ) -> Result<Option<PlanId>, Failure> {
-        let reads = match self.config.precheck {
-            Precheck::ReadFirst => self.survey(stop).await?,
-            Precheck::Skip => 0,
-        };
+        let reads = self.plan(stop).await?;
         let (summary, before) =
             look_over(&self.store, self.id, self.empty_summary()).map_err(state)?;
+        // What was missed once may be there after all, and is sent then.
+        let count = summary.send + summary.missing_once;
         if let Some(most) = self.config.max_actions
-            && summary.send > most
+            && count > most
         {
-            let count = summary.send;
             return Err(Refusal::TooMany { count, most }.into());
         }
         if summary.skips.is_nothing_selected(&summary.outcomes()) {
@@ -163,67 +137,59 @@ impl PreparedRun {
         PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
     }
 
-    /// Reads the states of the rows: all of them where their number is bounded, else as many as one likes to wait for.
-    /// Returns how many calls it took. States that cannot be read in time, or not at all though others can, are left to
-    /// the run; until then such rows count as sent.
-    async fn survey(&self, stop: &mut Shutdown) -> Result<u64, Failure> {
+    /// Journals the rest of the input and reads the states of the rows: all of them where their number is bounded, else as many
+    /// as one likes to wait for. Returns how many calls it took. States that cannot be read in time, or not at all though
+    /// others can, are left to the run; until then such rows count as sent.
+    async fn plan(&mut self, stop: &mut Shutdown) -> Result<u64, Failure> {
         let patience = match self.config.max_actions {
             Some(_) => None,
             None => Some(PATIENCE),
         };
-        // One tenant's patience does not grow with the number of tenants: they are read side by side.
-        let surveys = (0..)
-            .map(LaneId)
-            .zip(&self.lanes.all)
-            .map(|(number, lane)| self.survey_lane((number, lane), patience));
-        let surveys = stream::iter(surveys)
-            .buffer_unordered(SURVEYS_AT_ONCE)
-            .try_fold(0, |sum, calls| std::future::ready(Ok(sum + calls)));
-        tokio::select! {
-            biased;
-            Some(reason) = stop.reasons().recv() => Err(stopped(&reason).into()),
-            calls = surveys => calls,
-        }
-    }
-
-    /// Reads the states of one tenant's rows. Among several, one that cannot be read is left to the run, which says so.
-    async fn survey_lane(
-        &self,
-        (number, lane): (LaneId, &Lane),
-        patience: Option<Duration>,
-    ) -> Result<u64, Failure> {
-        let Ok(way) = &lane.way else {
-            return Ok(0);
+        let mut core = core_settings(&self.config, self.key, self.id);
+        core.give_up_after = core.reach_timeout;
+        let core = self.core(core).await.map_err(state)?;
+        let lanes = self.lanes.all.iter();
+        let readers = lanes.map(|lane| lane.way.as_ref().map(|handles| handles.reads()));
+        let parts = RunParts {
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            run: self.key,
+            core,
+            lanes: readers.map(|way| way.map_err(Arc::clone)).collect(),
+            intake: std::mem::replace(&mut self.intake, Intake::Nothing),
+            before: std::mem::take(&mut self.before),
+            planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
         };
-        let scope = lane.identity.scope(Destination::List);
-        let windows = self.config.read_quota.scaled_down(self.config.time_scale);
-        let reads = reads(
-            (way.reads(), &scope),
-            (&self.store, &self.clock),
-            windows,
-            self.config.retry(),
-        );
-        let rules = Arc::new(self.config.rules());
-        let mut survey = Survey::new(reads.await?, rules).of_lane(number);
-        let journaled = survey.journal(&self.store, self.key, &*self.clock, patience);
-        match journaled.await {
-            Ok(_) => {}
-            Err(SurveyError::Reads(
-                error @ (ReadsError::GaveUp {
-                    was_heard: true, ..
+        let planned = plan(parts, None, patience, stop.reasons());
+        let end = planned.await.map_err(engine)?;
+        for (lane, reason) in end.stops {
+            let lane = &self.lanes.all[usize::from(lane.0)];
+            let error = describe_stop(&reason);
+            match reason {
+                StopReason::Asked(_) => return Err(stopped(&reason).into()),
+                StopReason::GaveUp(_) => {
+                    tracing::warn!(
+                        error,
+                        "not all states could be read before the plan was counted"
+                    );
                 }
-                | ReadsError::Refused { .. }),
-            )) => {
-                tracing::warn!(%error, "not all states could be read before the plan was counted");
+                // Of one that can't be signed in to, it was said before.
+                _ if self.lanes.names.are_several() && lane.way.is_err() => {}
+                _ if self.lanes.names.are_several() => {
+                    let tenant = lane.identity.tenant.as_str();
+                    tracing::warn!(
+                        tenant,
+                        error,
+                        "this tenant's states could not be read before the plan was counted"
+                    );
+                }
+                reason => return Err(unchecked(reason)),
             }
-            Err(SurveyError::Reads(ReadsError::Store(error))) => return Err(state(error)),
-            Err(error) if self.lanes.names.are_several() => {
-                let tenant = lane.identity.tenant.as_str();
-                tracing::warn!(tenant, %error, "this tenant's states could not be read before the plan was counted");
-            }
-            Err(error) => return Err(unsurveyed(error)),
         }
-        Ok(survey.calls())
+        match end.intake {
+            Some(error) => Err(usage(error).hint("nothing was sent")),
+            None => Ok(end.reads),
+        }
     }
 
     async fn ask(
@@ -296,12 +262,4 @@ fn stopped(reason: &StopReason) -> Refusal {
         other => describe_stop(other),
     };
     Refusal::Stopped { signal }
-}
-
-fn engine(error: EngineError) -> Failure {
-    match error {
-        EngineError::Store(error) => state(error),
-        EngineError::RowsMissing { .. } => Failure::new(FailureKind::State, error),
-        EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
-    }
 }

@@ -15,8 +15,8 @@ use crate::clock::Clock;
 use crate::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, StopReason,
 };
-use crate::engine::{Intake, Planner, Reads, ReadsSettings, RunParts, execute};
-use crate::model::{Destination, LaneId, RunId, Scope};
+use crate::engine::{Intake, Planner, RunParts, execute};
+use crate::model::{Destination, RunId, Scope};
 use crate::platform;
 use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
@@ -28,7 +28,7 @@ use super::service::EmbeddedSandbox;
 use super::shutdown::Shutdown;
 
 /// How many reads may be under way: they are few, and each may bring a hundred records.
-const READS_AT_ONCE: usize = 2;
+pub(super) const READS_AT_ONCE: usize = 2;
 
 /// How long a host that never answered is waited for.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,22 +36,18 @@ pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 impl PreparedRun {
     /// Runs to the end, or to a stop, and finishes.
     pub(super) async fn execute(mut self, mut stop: Shutdown) -> Result<RunExit, Failure> {
-        let (store, clock) = (self.store.clone(), Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
         let started = clock.now();
         let lanes = &self.lanes.all;
         let token_ends = lanes.iter().filter_map(|lane| lane.identity.token_ends);
         let token_ends = token_ends.min();
-        // All at once, so that the ledger answers them together.
-        let settings = try_join_all(lanes.iter().map(|lane| self.lane_settings(lane))).await?;
-        let list_gates: Vec<_> = settings.iter().map(|lane| lane.list.clone()).collect();
-        let clients: Vec<_> = lanes.iter().map(|lane| lane.way.clone()).collect();
-        let core = Core::new(core_settings(&self.config, self.key, self.id), settings);
+        let core = core_settings(&self.config, self.key, self.id);
         let parts = RunParts {
-            store: store.clone(),
+            store: self.store.clone(),
             clock: Arc::clone(&clock),
             run: self.key,
-            core: core.with_most_in_flight(self.config.total_concurrency as usize),
-            lanes: clients.clone(),
+            core: self.core(core).await?,
+            lanes: lanes.iter().map(|lane| lane.way.clone()).collect(),
             intake: std::mem::replace(&mut self.intake, Intake::Nothing),
             before: std::mem::take(&mut self.before),
             planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
@@ -81,19 +77,7 @@ impl PreparedRun {
         let machines = match &end {
             Ok(end) => {
                 let is_whole = end.stop.is_none() && end.intake.is_none();
-                let reads = |lane: LaneId| {
-                    let lane = usize::from(lane.0);
-                    let client = clients.get(lane)?.as_ref().ok().filter(|_| is_whole)?;
-                    let settings = ReadsSettings {
-                        gate: list_gates.get(lane)?.clone(),
-                        retry: self.config.retry(),
-                        patience: REACH_TIMEOUT / self.config.time_scale,
-                        seed: Uuid::new_v4().as_u64_pair().0,
-                    };
-                    let clock = Arc::clone(&clock);
-                    Some(Reads::new(client.reads(), store.clone(), clock, settings))
-                };
-                self.follow_up(reads, stop.reasons()).await
+                self.follow_up(is_whole, stop.reasons()).await
             }
             Err(_) => Ok(FollowUps::default()),
         };
@@ -107,6 +91,15 @@ impl PreparedRun {
             }
         }
         self.finish(started, end, machines, metrics).await
+    }
+
+    /// Makes a core of what the ledger knows of the lanes' scopes.
+    pub(super) async fn core(&self, settings: CoreSettings) -> Result<Core, StoreError> {
+        let lanes = self.lanes.all.iter();
+        // All at once, so that the ledger answers them together.
+        let lanes = try_join_all(lanes.map(|lane| self.lane_settings(lane))).await?;
+        let most = self.config.total_concurrency as usize;
+        Ok(Core::new(settings, lanes).with_most_in_flight(most))
     }
 
     /// Looks the three scopes of a lane up in the ledger.
@@ -128,7 +121,7 @@ impl PreparedRun {
 }
 
 /// Returns what the core must know.
-fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
+pub(super) fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
     CoreSettings {
         run,
         retry: config.retry(),

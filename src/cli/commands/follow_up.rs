@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::failure::Failure;
 use crate::engine::core::StopReason;
-use crate::engine::{LaterActions, MachineChange, Reads, is_excluded};
+use crate::engine::{LaterActions, MachineChange, is_excluded};
 use crate::model::{
     ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow, RowNumber,
 };
@@ -51,10 +51,10 @@ impl PreparedRun {
     /// Reads what became of the machines of a run that has ended, journals which need nothing any more, and returns the
     /// rest.
     ///
-    /// Each tenant is asked for its own; where there are no reads of it, the run was stopped.
+    /// Each tenant is asked for its own; unless the run was stopped.
     pub(super) async fn follow_up(
         &self,
-        mut reads: impl FnMut(LaneId) -> Option<Reads>,
+        may_read: bool,
         stop: &mut mpsc::Receiver<StopReason>,
     ) -> Result<FollowUps, Failure> {
         let reader = self.store.reader()?;
@@ -73,9 +73,12 @@ impl PreparedRun {
         let mut checked = Vec::new();
         for (lane, items) in by_lane {
             let changes: Vec<_> = items.iter().map(|item| item.change.clone()).collect();
-            let later = match reads(lane) {
+            let lane = self.lanes.all.get(usize::from(lane.0));
+            let client = lane.and_then(|lane| Some((lane, lane.way.as_ref().ok()?)));
+            let later = match client.filter(|_| may_read) {
                 None => Err("the run was stopped".to_owned()),
-                Some(mut reads) => {
+                Some((lane, client)) => {
+                    let mut reads = self.reads(client, lane).await?;
                     let later = tokio::select! {
                         biased;
                         Some(reason) = stop.recv() => Err(stopped(&reason)),

@@ -35,8 +35,8 @@ pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure
     let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
     let (handles, identity) = to_read(&settings.connection, CALL_TIMEOUT).await?;
     let scope = identity.scope(Destination::List);
-    let place = (&store, &clock);
-    let mut reads = reads((handles, &scope), place, settings.read_windows, retry).await?;
+    let windows = settings.read_windows;
+    let mut reads = reads(handles, &scope, &store, &clock, windows, retry).await?;
     let filter = filter(typed.filter, &selection);
     let mut pages = Pages::new(filter, FIRST_PAGE);
     let mut out = Out::of(settings.args.summary, settings.args.format)?;

@@ -15,13 +15,13 @@ use crate::cli::progress::Progress;
 use crate::cli::run_config::RunConfig;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
-use crate::engine::{Before, Intake, Pages, Planner, Selected, SelectionJournal};
+use crate::engine::{Before, Ingest, Intake, LaneHandles, Pages, Planner, Reads, Selected, recall};
 use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
 use super::execute::state;
 use super::finish::Look;
-use super::lanes::Lanes;
+use super::lanes::{Lane, Lanes};
 use super::outputs::Outputs;
 use super::reading::{reads, unread};
 use super::shutdown::Shutdown;
@@ -82,45 +82,55 @@ impl PreparedRun {
         self.store.remove_run(self.key).await.map_err(state)
     }
 
+    /// Makes reads of one tenant.
+    pub(super) async fn reads(&self, way: &LaneHandles, lane: &Lane) -> Result<Reads, Failure> {
+        let scope = lane.identity.scope(Destination::List);
+        let windows = self.config.read_quota.scaled_down(self.config.time_scale);
+        let retry = self.config.retry();
+        reads(
+            way.reads(),
+            &scope,
+            &self.store,
+            &self.clock,
+            windows,
+            retry,
+        )
+        .await
+    }
+
     async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<Before, Failure> {
         let unselected = |why: &str| Failure::new(FailureKind::SignIn, anyhow!("{why}"));
         // Several tenants are never selected from.
         let lane = self.lanes.all.first();
         let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
         let way = lane.way.as_ref().map_err(|why| unselected(why))?;
-        let scope = lane.identity.scope(Destination::List);
-        let mut reads = reads(
-            (way.reads(), &scope),
-            (&self.store, &self.clock),
-            self.config.read_quota.clone(),
-            self.config.retry(),
-        )
-        .await?;
-        let journal = SelectionJournal {
-            store: &self.store,
-            run: self.key,
-            planner: Planner::new(Arc::new(self.config.rules())),
-            clock: &*self.clock,
-            max_actions: self.config.max_actions,
-        };
+        let mut reads = self.reads(way, lane).await?;
+        let planner = Planner::new(Arc::new(self.config.rules()));
+        let mut ingest = Ingest::new(self.store.clone(), self.key, planner);
         // Nothing is sent before the last page is there, so the first need not be small.
         let pages = Pages::new(filter, crate::api::MAX_TOP);
-        let selected = journal.fill(pages, &mut reads, stop.reasons());
-        match selected.await.map_err(unread)? {
-            Selected::Whole(before) => Ok(before),
-            Selected::TooMany { count } => {
-                let most = self.config.max_actions.unwrap_or_default();
-                Err(Refusal::TooManySelected { count, most }.into())
-            }
-            Selected::Stopped(reason) => {
+        let selected = tokio::select! {
+            biased;
+            Some(reason) = stop.reasons().recv() => {
                 let why = match &reason {
                     StopReason::Asked(what) => what.as_str(),
                     _ => "asked to stop",
                 };
                 let error =
                     anyhow!("nothing was sent: stopped by {why} before the selection was read");
-                Err(Failure::new(FailureKind::Refused, error))
+                return Err(Failure::new(FailureKind::Refused, error));
             }
+            selected = ingest.select(pages, &mut reads, &*self.clock, self.config.max_actions) => selected,
+        };
+        let Selected { to_send, is_whole } = selected.map_err(unread)?;
+        if let (Some(most), false) = (self.config.max_actions, is_whole) {
+            return Err(Refusal::TooManySelected {
+                count: to_send,
+                most,
+            }
+            .into());
         }
+        let reader = self.store.reader().map_err(state)?;
+        recall(&reader, self.key).map_err(state)
     }
 }

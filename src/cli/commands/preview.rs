@@ -1,13 +1,14 @@
 //! `preview`: the plan, printed and not carried out.
 //!
-//! It shares planner, rules and verdicts with a run. It has no journal and nothing that could send a cancel; a state
-//! folder it makes only where it reads states, for its reads are counted with those of runs.
+//! It plans as a run does, on a journal of its own in a temporary folder, and holds nothing that could send a cancel. A state
+//! folder it makes only where it reads states, for its reads are counted with those of runs. Without them each row is printed
+//! as it is read.
 
+use std::fmt;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::api::{Filter, MAX_TOP};
@@ -16,37 +17,37 @@ use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
+use crate::cli::progress::Progress;
 use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
+use crate::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
 use crate::engine::{
-    EngineError, Fed, LaneNames, Pages, Permissions, PlanSummary, PlannedRow, Planner, Precheck,
-    ReadHandles, Rules, Survey, SurveyError, Verdict, read_inputs,
+    Before, Beyond, EngineError, Fed, Ingest, Intake, LaneNames, Pages, Permissions, PlanLine,
+    PlanSummary, Planner, Precheck, ReadHandles, Rules, RunParts, Verdict, plan, read_inputs,
 };
-use crate::input::{OpenInput, open};
-use crate::model::{Destination, Moment, RunId};
-use crate::quota::Windows;
+use crate::input::{InputError, OpenInput, open};
+use crate::model::{Destination, Moment, Outcome, ReportRow, RunId};
 use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
-use crate::store::{Store, state_file};
+use crate::store::{NewRun, Store, state_file};
 
 use super::choosing::{nothing_selected, origin, read_exclusions};
-use super::execute::{open_store, usage};
+use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, state, usage};
 use super::finish::Look;
 use super::prepared_run::filter;
 use super::quota::QuotaUsage;
-use super::reading::{reads, unread, unsurveyed};
+use super::reading::{engine, reads, unchecked, unread};
 use super::service::{Identity, Service, identity_at_hand, to_read};
-
-/// Rows that are kept while a batch of them fills whose states are to be read: of an input in which few rows are to be
-/// sent, more are not held.
-const WINDOW: usize = 2000;
-
-const BATCH: usize = 100;
+use super::shutdown::Shutdown;
 
 /// Prints what a run would do.
-pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, Failure> {
+pub async fn preview(
+    settings: PreviewSettings,
+    progress: &Progress,
+    look: Look,
+) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.plan;
     let inputs = open(&settings.inputs, &typed.input.settings(false)).map_err(usage)?;
@@ -57,7 +58,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         precheck: typed.precheck(),
     });
     let filter = filter(typed.selection.filter.clone(), &rules.selection);
-    let view = View::open(&settings, &clock, &rules).await?;
+    let view = View::open(&settings, Arc::clone(&clock)).await?;
     let tenant = view.identity.as_ref().map(Identity::true_tenant);
     let exclude = rules.exclude.clone();
     let mut printing = Printing {
@@ -68,8 +69,6 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
             PlanFormat::Table | PlanFormat::Json => None,
         },
     };
-    let _sandbox = view.sandbox;
-    let mut looking = view.survey;
     let names = |identity: &Identity| {
         let connection = settings.connection.as_ref();
         let profile = connection.and_then(|connection| connection.profile.as_deref());
@@ -79,11 +78,18 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     let identity = view.identity.as_ref().filter(|_| !settings.is_sandbox);
     let names = identity.map(names).unwrap_or_default();
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
-    let broken = match &mut looking {
-        Some(survey) if settings.inputs.is_empty() => {
-            list(filter, planner, (survey, &*clock), &mut printing).await?
+    let (calls, broken) = if view.reader.is_some() {
+        // So that no temporary folder is left behind.
+        let mut stop = Shutdown::listen(progress).await?;
+        let rules = Arc::clone(&rules);
+        let plan = view.plan_checked(rules, inputs, filter, planner, &mut printing, &mut stop);
+        match plan.await? {
+            Some(made) => made,
+            None => return Ok(RunExit::Interrupted),
         }
-        survey => plan(inputs, planner, (survey.as_mut(), &*clock), &mut printing).await?,
+    } else {
+        let broken = plan_unchecked(inputs, planner, clock.now(), &mut printing).await?;
+        (0, broken)
     };
     let summary = printing.summary;
     if let Some(frozen) = printing.frozen {
@@ -99,8 +105,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         .and_then(|identity| identity.claims.as_ref())
         .and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
     let now = clock.now();
-    let windows = &settings.allowance.cancel.scaled_down(settings.time_scale());
-    let spent = spent(view.store.as_ref(), view.identity.as_ref(), windows, now).await;
+    let spent = view.spent().await;
     let mut place: Vec<_> = match &view.identity {
         Some(identity) => identity.place().into(),
         None => Vec::new(),
@@ -111,7 +116,7 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
         summary: &summary,
         milestones: &spent.milestones(summary.send, now),
         precheck: typed.precheck(),
-        reads: looking.as_ref().map_or(0, Survey::calls),
+        reads: calls,
         knows_later_actions: settings.inputs.is_empty(),
         permissions: permissions.as_ref(),
         token_ends: view
@@ -133,10 +138,10 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
     if let Some(failure) = broken {
         return Err(failure);
     }
+    let count = summary.send + summary.missing_once;
     if let Some(most) = settings.max_actions
-        && summary.send > most
+        && count > most
     {
-        let count = summary.send;
         return Err(Refusal::TooMany { count, most }.into());
     }
     match exit_of(&text) {
@@ -146,107 +151,85 @@ pub async fn preview(settings: PreviewSettings, look: Look) -> Result<RunExit, F
 }
 
 /// What a preview can look at: nothing at all, the ledger, or the service too.
-struct View {
+struct View<'preview> {
+    settings: &'preview PreviewSettings,
+    clock: Arc<dyn Clock>,
     identity: Option<Identity>,
+    /// The ledger.
     store: Option<Store>,
-    survey: Option<Survey>,
+    reader: Option<Arc<ReadHandles>>,
     /// Keeps an embedded sandbox going.
-    sandbox: Option<Service>,
+    _sandbox: Option<Service>,
 }
 
-impl View {
+impl<'preview> View<'preview> {
     async fn open(
-        settings: &PreviewSettings,
-        clock: &Arc<dyn Clock>,
-        rules: &Arc<Rules>,
+        settings: &'preview PreviewSettings,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let mut view = Self {
-            identity: None,
-            store: None,
-            survey: None,
-            sandbox: None,
-        };
-        let Some(dir) = &settings.state_dir else {
-            return Ok(view);
-        };
-        match &settings.connection {
-            None if settings.is_sandbox && rules.precheck == Precheck::ReadFirst => {
+        let grace = retry(settings).timeout_grace;
+        let (mut identity, mut reader, mut sandbox, mut store) = (None, None, None, None);
+        let precheck = settings.plan.precheck();
+        match (&settings.state_dir, &settings.connection) {
+            (Some(dir), None) if settings.is_sandbox && precheck == Precheck::ReadFirst => {
                 let intake = settings.plan.input.settings(false);
                 let (inputs, run) = (&settings.inputs, RunId::new(Uuid::now_v7()));
                 let scale = SANDBOX_SCALE;
                 let service =
                     Service::embedded(inputs, &intake, run, dir, scale, CALL_TIMEOUT).await?;
-                let (handles, identity) = (service.lane.reads(), service.identity.clone());
-                view.sandbox = Some(service);
-                view.read(settings, handles, identity, clock, rules).await?;
+                identity = Some(service.identity.clone());
+                reader = Some(service.lane.reads());
+                sandbox = Some(service);
             }
-            None => {}
-            Some(connection) if rules.precheck == Precheck::Skip => {
-                view.identity = Some(identity_at_hand(connection, CALL_TIMEOUT).await?);
+            (Some(dir), Some(connection)) if precheck == Precheck::Skip => {
+                identity = Some(identity_at_hand(connection, CALL_TIMEOUT).await?);
                 if state_file(dir).exists() {
-                    let grace = RetrySettings::default().timeout_grace;
-                    view.store = known_store(dir, grace, &**clock);
+                    // One that cannot be read counts as empty: a forecast must not keep a plan from being seen.
+                    let opened = open_store(dir, grace, &*clock);
+                    store = opened.map_err(|failure| unspent(&failure.error)).ok();
                 }
             }
-            Some(connection) => {
-                let (handles, identity) = to_read(connection, CALL_TIMEOUT).await?;
-                view.read(settings, handles, identity, clock, rules).await?;
+            (Some(_), Some(connection)) => {
+                let (to_read, named) = to_read(connection, CALL_TIMEOUT).await?;
+                (reader, identity) = (Some(to_read), Some(named));
             }
+            _ => {}
         }
-        Ok(view)
-    }
-
-    /// Reads states by these handles from now on.
-    async fn read(
-        &mut self,
-        settings: &PreviewSettings,
-        handles: Arc<ReadHandles>,
-        identity: Identity,
-        clock: &Arc<dyn Clock>,
-        rules: &Arc<Rules>,
-    ) -> Result<(), Failure> {
-        let Some(dir) = &settings.state_dir else {
-            return Ok(());
-        };
-        let scale = settings.time_scale();
-        let retry = RetrySettings::default().scaled_down(scale);
-        // Reads are calls, and calls are counted where those of runs are.
-        let store = open_store(dir, retry.timeout_grace, &**clock)?;
-        let scope = identity.scope(Destination::List);
-        let windows = settings.allowance.read.scaled_down(scale);
-        let reads = reads((handles, &scope), (&store, clock), windows, retry).await?;
-        self.survey = Some(Survey::new(reads, Arc::clone(rules)));
-        self.identity = Some(identity);
-        self.store = Some(store);
-        Ok(())
-    }
-}
-
-/// Opens a ledger that is there. One that cannot be read counts as empty: a forecast must not keep a plan from being seen.
-fn known_store(dir: &Path, grace: Duration, clock: &dyn Clock) -> Option<Store> {
-    let opened = open_store(dir, grace, clock);
-    opened
-        .map_err(|failure| {
-            tracing::warn!(error = %failure.error, "what was spent cannot be looked up, and counts as nothing");
+        if let (Some(dir), Some(_)) = (&settings.state_dir, &reader) {
+            // Reads are calls, and calls are counted where those of runs are.
+            store = Some(open_store(dir, grace, &*clock)?);
+        }
+        Ok(Self {
+            settings,
+            clock,
+            identity,
+            store,
+            reader,
+            _sandbox: sandbox,
         })
-        .ok()
+    }
+
+    async fn spent(&self) -> QuotaUsage {
+        let windows = &self.settings.allowance.cancel;
+        let windows = windows.scaled_down(self.settings.time_scale());
+        let (Some(store), Some(identity)) = (&self.store, &self.identity) else {
+            return QuotaUsage::nothing(&windows);
+        };
+        let scope = identity.scope(Destination::Cancel);
+        let read = QuotaUsage::read(store, &scope, &windows, self.clock.now()).await;
+        read.unwrap_or_else(|error| {
+            unspent(&error);
+            QuotaUsage::nothing(&windows)
+        })
+    }
 }
 
-async fn spent(
-    store: Option<&Store>,
-    identity: Option<&Identity>,
-    windows: &Windows,
-    now: Moment,
-) -> QuotaUsage {
-    let (Some(store), Some(identity)) = (store, identity) else {
-        return QuotaUsage::nothing(windows);
-    };
-    let scope = identity.scope(Destination::Cancel);
-    let read = QuotaUsage::read(store, &scope, windows, now).await;
-    read.unwrap_or_else(|error| {
-        tracing::warn!(%error, "what was spent cannot be looked up, and counts as nothing");
-        QuotaUsage::nothing(windows)
-    })
+fn unspent(error: &dyn fmt::Display) {
+    tracing::warn!(%error, "what was spent cannot be looked up, and counts as nothing");
+}
+
+fn retry(settings: &PreviewSettings) -> RetrySettings {
+    RetrySettings::default().scaled_down(settings.time_scale())
 }
 
 struct Printing {
@@ -258,17 +241,20 @@ struct Printing {
 }
 
 impl Printing {
-    fn take(&mut self, row: &PlannedRow) -> Result<(), Failure> {
-        self.summary.add(&row.line());
+    fn take(&mut self, verdict: Verdict, mut row: ReportRow) -> Result<(), Failure> {
+        self.summary.add(&PlanLine {
+            verdict,
+            ..PlanLine::of(&row)
+        });
         let Some(out) = &mut self.frozen else {
             return Ok(());
         };
-        let mut cells = row.report_row();
-        if self.comment.is_some() && row.verdict() == Verdict::Send {
+        if self.comment.is_some() && verdict == Verdict::Send {
             // What was approved is sent, whoever gives the plan to a run.
-            cells.comment.clone_from(&self.comment);
+            row.comment.clone_from(&self.comment);
         }
-        out.row(row.verdict().as_str(), &cells).map_err(spooled)
+        row.settled_at = None;
+        out.row(verdict.as_str(), &row).map_err(spooled)
     }
 }
 
@@ -281,103 +267,150 @@ fn spooled(error: io::Error) -> Failure {
         .hint("free some space there, or set TMPDIR to another folder")
 }
 
-/// Plans every row; returns what broke off, where the plan is worth seeing all the same.
-async fn plan(
+/// Plans every row by what the input says alone; returns what broke off, where the plan is worth seeing all the same.
+async fn plan_unchecked(
     inputs: Vec<OpenInput>,
     mut planner: Planner,
-    (mut survey, clock): (Option<&mut Survey>, &dyn Clock),
+    now: Moment,
     printing: &mut Printing,
 ) -> Result<Option<Failure>, Failure> {
-    let now = clock.now().wall;
-    let mut looking = Looking {
-        is_begun: false,
-        broken: None,
-    };
-    let mut window = Vec::new();
-    let mut unread = 0;
     let mut fed = read_inputs(inputs).map_err(Failure::of_output)?;
-    let broken = loop {
+    loop {
         let chunk = match fed.recv().await {
             Some(Fed::Rows(chunk)) => chunk,
-            Some(Fed::End(error)) => {
-                break error.map(|error| {
-                    usage(error).hint("the plan holds the rows before it and no more")
-                });
-            }
+            Some(Fed::End(error)) => return Ok(error.map(broken_input)),
             None => return Err(usage(EngineError::Reading)),
         };
         for row in chunk.rows {
-            let row = PlannedRow::unread(planner.plan(row, now));
-            let Some(survey) = &mut survey else {
-                printing.take(&row)?;
-                continue;
+            let row = planner.plan(row, now.wall).into_report_row();
+            printing.take(Verdict::of(&row), row)?;
+        }
+    }
+}
+
+fn broken_input(error: InputError) -> Failure {
+    usage(error).hint("the plan holds the rows before it and no more")
+}
+
+impl View<'_> {
+    /// Plans an input, or what a filter selects from the tenant where there is none, and reads the states of its rows. Returns
+    /// how many calls it took, and what broke off where the plan is worth seeing all the same; nothing if it was stopped.
+    async fn plan_checked(
+        &self,
+        rules: Arc<Rules>,
+        inputs: Vec<OpenInput>,
+        filter: Filter,
+        planner: Planner,
+        printing: &mut Printing,
+        stop: &mut Shutdown,
+    ) -> Result<Option<(u64, Option<Failure>)>, Failure> {
+        let (Some(reader), Some(identity), Some(store)) =
+            (&self.reader, &self.identity, &self.store)
+        else {
+            return Ok(None);
+        };
+        let (settings, clock) = (self.settings, &self.clock);
+        let is_selection = settings.inputs.is_empty();
+        let retry = retry(settings);
+        let folder = tempfile::tempdir().map_err(spooled)?;
+        // A folder of its own in there is for us alone, whatever the umask.
+        let grace = retry.timeout_grace;
+        let journal = open_store(&folder.path().join("plan"), grace, &**clock)?;
+        let id = RunId::new(Uuid::now_v7());
+        let run = journal.create_run(nameless(id, clock.now().wall));
+        let run = run.await.map_err(state)?;
+        let windows = settings.allowance.read.scaled_down(settings.time_scale());
+        let (calls, stopped, broken) = if is_selection {
+            let scope = identity.scope(Destination::List);
+            let reader = Arc::clone(reader);
+            let mut reads = reads(reader, &scope, store, clock, windows, retry).await?;
+            let mut ingest = Ingest::new(journal.clone(), run, planner);
+            let pages = Pages::new(filter, MAX_TOP);
+            let selected = tokio::select! {
+                biased;
+                Some(_) = stop.reasons().recv() => return Ok(None),
+                selected = ingest.select(pages, &mut reads, &**clock, None) => selected,
             };
-            unread += usize::from(row.to_send().is_some());
-            window.push(row);
-            if unread >= BATCH || window.len() >= WINDOW {
-                looking.sort(survey, &mut window, clock).await?;
-                window.drain(..).try_for_each(|row| printing.take(&row))?;
-                unread = 0;
-            }
+            let broken = selected.err().map(|error| {
+                unread(error).hint("the plan holds what was found before it and no more")
+            });
+            (reads.calls(), None, broken)
+        } else {
+            let gate = async |destination| {
+                let scope = identity.scope(destination);
+                let windows = windows.clone();
+                gate(store, &**clock, &scope, windows, None, READS_AT_ONCE).await
+            };
+            let list = gate(Destination::List).await.map_err(state)?;
+            let lane = LaneSettings {
+                // Nothing is sent.
+                cancel: list.clone(),
+                get: gate(Destination::Get).await.map_err(state)?,
+                list,
+            };
+            let seed = Uuid::new_v4().as_u64_pair().0;
+            let core = CoreSettings::to_read(run, retry, rules, REACH_TIMEOUT, seed);
+            let parts = RunParts {
+                store: store.clone(),
+                clock: Arc::clone(clock),
+                run,
+                core: Core::new(core, vec![lane]),
+                lanes: vec![Ok(Arc::clone(reader))],
+                intake: Intake::Read {
+                    inputs,
+                    beyond: Beyond::Nothing,
+                },
+                planner,
+                before: Before::default(),
+            };
+            let made = plan(parts, Some(journal.clone()), None, stop.reasons());
+            let end = made.await.map_err(engine)?;
+            let stopped = end.stops.into_iter().next().map(|(_, reason)| reason);
+            (end.reads, stopped, end.intake.map(broken_input))
+        };
+        if matches!(stopped, Some(StopReason::Asked(_))) {
+            return Ok(None);
         }
-    };
-    if let Some(survey) = survey {
-        looking.sort(survey, &mut window, clock).await?;
-        window.drain(..).try_for_each(|row| printing.take(&row))?;
-    }
-    Ok(broken.or(looking.broken.map(unsurveyed)))
-}
-
-/// Plans what the tenant has of what is selected; returns what broke off, where the plan is worth seeing all the same.
-async fn list(
-    filter: Filter,
-    mut planner: Planner,
-    (survey, clock): (&mut Survey, &dyn Clock),
-    printing: &mut Printing,
-) -> Result<Option<Failure>, Failure> {
-    let mut pages = Pages::new(filter, MAX_TOP);
-    loop {
-        let now = clock.now().wall;
-        match survey.select(&mut pages, &mut planner, now).await {
-            Ok(Some(rows)) => rows.iter().try_for_each(|row| printing.take(row))?,
-            Ok(None) => return Ok(None),
-            Err(error) if printing.summary.rows == 0 => return Err(unread(error)),
-            Err(error) => {
-                return Ok(Some(
-                    unread(error).hint("the plan holds what was found before it and no more"),
-                ));
-            }
-        }
-    }
-}
-
-struct Looking {
-    is_begun: bool,
-    broken: Option<SurveyError>,
-}
-
-impl Looking {
-    /// Sorts rows by their states. Once states cannot be read any more, the rest of the rows are left unread; where that
-    /// comes first of all, there is no plan.
-    async fn sort(
-        &mut self,
-        survey: &mut Survey,
-        rows: &mut [PlannedRow],
-        clock: &dyn Clock,
-    ) -> Result<(), Failure> {
-        if self.broken.is_none() {
-            match survey.sort(rows, clock.now().wall).await {
-                Ok(()) => {
-                    self.is_begun = true;
-                    return Ok(());
+        let (mut rows, mut known) = (0, 0);
+        for row in journal.reader()?.report_rows(id).map_err(state)? {
+            let mut row = row.map_err(state)?;
+            let mut verdict = Verdict::of(&row);
+            row.run_id.clear();
+            if verdict == Verdict::Send {
+                row.reason.clear();
+                if row.checked_at.is_none() {
+                    verdict = Verdict::Unread;
+                    "its record could not be read".clone_into(&mut row.reason);
                 }
-                Err(error) if !self.is_begun => return Err(unsurveyed(error)),
-                Err(error) => self.broken = Some(error),
+            } else if verdict == Verdict::Settled(Outcome::NotFound) {
+                row.outcome = Outcome::NotFound;
+                row.checked_at = Some(clock.now().wall);
             }
+            rows += 1;
+            known += u64::from(row.checked_at.is_some());
+            printing.take(verdict, row)?;
         }
-        for row in rows.iter_mut().filter(|row| row.to_send().is_some()) {
-            row.leave_unread("its record could not be read");
+        match (stopped.map(unchecked), broken) {
+            (Some(failure), _) if known == 0 => Err(failure),
+            (None, Some(failure)) if rows == 0 && is_selection => Err(failure),
+            (stopped, broken) => Ok(Some((calls, broken.or(stopped)))),
         }
-        Ok(())
+    }
+}
+
+/// Describes the run in whose place a plan stands in its own journal.
+fn nameless(id: RunId, created: Timestamp) -> NewRun {
+    let nothing = || "-".to_owned();
+    NewRun {
+        id,
+        created,
+        settings: nothing(),
+        inputs: nothing(),
+        tenant: nothing(),
+        app: nothing(),
+        cloud: nothing(),
+        host: nothing(),
+        user: nothing(),
+        version: nothing(),
     }
 }

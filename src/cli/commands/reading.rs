@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::clock::Clock;
-use crate::engine::{ReadHandles, Reads, ReadsError, ReadsSettings, SurveyError};
+use crate::engine::core::StopReason;
+use crate::engine::{EngineError, ReadHandles, Reads, ReadsError, ReadsSettings};
 use crate::model::Scope;
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
@@ -16,8 +17,10 @@ use super::execute::{REACH_TIMEOUT, gate, state};
 
 /// Makes reads of a way to the service; `windows` is what it allows for lists.
 pub(super) async fn reads(
-    (handles, scope): (Arc<ReadHandles>, &Scope),
-    (store, clock): (&Store, &Arc<dyn Clock>),
+    handles: Arc<ReadHandles>,
+    scope: &Scope,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
     windows: Windows,
     retry: RetrySettings,
 ) -> Result<Reads, Failure> {
@@ -28,54 +31,57 @@ pub(super) async fn reads(
         patience: REACH_TIMEOUT,
         seed: Uuid::new_v4().as_u64_pair().0,
     };
-    Ok(Reads::new(
-        handles,
-        store.clone(),
-        Arc::clone(clock),
-        settings,
-    ))
+    let (store, clock) = (store.clone(), Arc::clone(clock));
+    Ok(Reads::new(handles, store, clock, settings))
 }
 
 /// Says how a command ends that cannot read what it was to find.
 pub(super) fn unread(error: ReadsError) -> Failure {
-    if let ReadsError::SignIn(source) = &error
-        && let Some(hint) = source.hint()
+    if let ReadsError::SignIn(why) = &error
+        && let Some((why, hint)) = why.rsplit_once("; ")
     {
+        let error = ReadsError::SignIn(why.to_owned());
         return Failure::new(FailureKind::SignIn, error).hint(hint);
     }
-    let (kind, hint) = match &error {
-        ReadsError::Forbidden { .. } => (FailureKind::SignIn, "then get a new token"),
-        ReadsError::SignIn(_) | ReadsError::TokenRefused { .. } => (
+    let (kind, hint) = match error {
+        ReadsError::Forbidden(_) => (FailureKind::SignIn, "then get a new token"),
+        ReadsError::SignIn(_) => (
             FailureKind::SignIn,
             "get a new token and set MDE_CANCEL_TOKEN or the --token-file",
         ),
-        ReadsError::GaveUp { .. }
-        | ReadsError::NoSuchHost { .. }
-        | ReadsError::NoSuchAddress { .. } => (
+        ReadsError::AllMissing => (
+            FailureKind::Reach,
+            "check --tenant-id, --id-column, and where the ids came from",
+        ),
+        ReadsError::GaveUp(_) | ReadsError::Unreachable(_) | ReadsError::NoSuchAddress(_) => (
             FailureKind::Reach,
             "check --api-url, the network and the proxy",
         ),
-        ReadsError::Refused { .. } => (
+        ReadsError::Refused(_) => (
             FailureKind::Usage,
             "change the selection: the service refuses it",
         ),
-        ReadsError::Store(_) => return Failure::new(FailureKind::State, error),
+        ReadsError::Engine(error) => return engine(error),
     };
     Failure::new(kind, error).hint(hint)
 }
 
 /// Says how a command ends that cannot read the states of planned rows.
-pub(super) fn unsurveyed(error: SurveyError) -> Failure {
+pub(super) fn unchecked(reason: StopReason) -> Failure {
+    let is_forbidden = matches!(reason, StopReason::ReadingForbidden(_));
+    let failure = unread(reason.into());
+    if is_forbidden {
+        failure.hint("or send without these reads: --no-precheck")
+    } else {
+        failure
+    }
+}
+
+/// Says how a command ends whose journal or input cannot be used.
+pub(super) fn engine(error: EngineError) -> Failure {
     match error {
-        SurveyError::AllMissing => Failure::new(FailureKind::Reach, error)
-            .hint("check --tenant-id, --id-column, and where the ids came from"),
-        SurveyError::Reads(error @ ReadsError::Refused { .. }) => {
-            Failure::new(FailureKind::Reach, error)
-                .hint("check --api-url, the network and the proxy")
-        }
-        SurveyError::Reads(error @ ReadsError::Forbidden { .. }) => {
-            unread(error).hint("or send without these reads: --no-precheck")
-        }
-        SurveyError::Reads(error) => unread(error),
+        EngineError::Store(error) => state(error),
+        EngineError::RowsMissing { .. } => Failure::new(FailureKind::State, error),
+        EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
     }
 }

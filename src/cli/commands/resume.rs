@@ -24,7 +24,7 @@ use crate::cli::terminal::print;
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    Before, Beyond, Intake, LaneNames, PlanSummary, Planner, Precheck, look_over, recall,
+    Before, Beyond, Intake, LaneNames, LaneShare, PlanSummary, Planner, Precheck, look_over, recall,
 };
 use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
@@ -244,8 +244,8 @@ fn held(run: RunId, holder: Holder) -> Failure {
 /// Says which run goes on, and how much of it is left.
 fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     let (begun, now) = (&past.record.begun, run.clock.now().wall);
-    let settled: u64 = run.before.settled.values().sum();
-    let left = Count::new(run.before.rows.saturating_sub(settled), "row");
+    let left = run.before.values().map(LaneShare::unsettled).sum();
+    let left = Count::new(left, "row");
     let unread = match &run.intake {
         Intake::Read { .. } => ", and the rest of its input",
         Intake::Nothing => "",
@@ -407,9 +407,10 @@ fn recall_rows(
     let reader = past.reader()?;
     reader.known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))?;
     let before = recall(&reader, past.record.key)?;
+    let last = before.values().map(|share| share.last).max();
     let planner = Planner::new(Arc::new(config.rules()))
         .for_lanes(Arc::clone(lanes))
-        .behind(known, before.last);
+        .behind(known, last.unwrap_or_default());
     Ok((before, planner))
 }
 

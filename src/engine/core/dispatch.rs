@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{Destination, Moment, RowNumber};
 use crate::store::{Purpose, Record, Take, Taken};
 
-use super::event::{CallToken, Effect};
+use super::event::{CallToken, Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
 use super::lane::{InFlight, Lane};
 use super::row::RowState;
@@ -290,11 +290,10 @@ impl Lane {
         if self.calls.is_empty() || calls.any(|flight| flight.destination == Destination::Cancel) {
             return;
         }
-        // Somebody waits at a plan, and nothing was sent.
-        let ends = if self.is_armed {
-            since.after(READS_DRAIN)
-        } else {
-            since
+        // Whoever waits for a plan waits no longer than they were told.
+        let ends = match self.stop {
+            Some(StopReason::LeftForLater(_)) => since,
+            _ => since.after(READS_DRAIN),
         };
         if now.uptime < ends {
             return self.wake_at(ends);

@@ -75,6 +75,32 @@ pub struct CoreSettings {
     pub seed: u64,
 }
 
+impl CoreSettings {
+    /// Makes those of a core that only reads, and gives up after `patience` without a proper answer.
+    pub fn to_read(
+        run: RunKey,
+        retry: RetrySettings,
+        rules: Arc<Rules>,
+        patience: Duration,
+        seed: u64,
+    ) -> Self {
+        Self {
+            run,
+            retry,
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from(""),
+            },
+            rules,
+            verify_for: None,
+            reach_timeout: patience,
+            give_up_after: patience,
+            max_failures: None,
+            seed,
+        }
+    }
+}
+
 /// What one lane's part of the core must know.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {

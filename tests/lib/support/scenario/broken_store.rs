@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::Core;
-use mde_cancel::engine::{Before, Beyond, EngineError, Intake, Planner, RunEnd, RunParts, execute};
+use mde_cancel::engine::{
+    Before, Beyond, EngineError, Intake, LaneShare, Planner, RunEnd, RunParts, execute,
+};
 use mde_cancel::input::{Input, InputCheckpoint, open};
-use mde_cancel::model::{ActionId, Outcome, ReportRow, RowNumber, RunId};
+use mde_cancel::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId};
 use mde_cancel::sandbox::{CallKind, Sandbox};
 use mde_cancel::store::{Reader, RunRecord, Store, StoreOptions, state_file};
 
@@ -142,19 +144,19 @@ impl Scenario {
 /// What the journal holds of a run already.
 fn recall(store: &Store, past: &RunRecord) -> (Before, Planner) {
     let rows = store.reader().unwrap().report_rows(past.begun.id).unwrap();
-    let mut before = Before::default();
+    let mut share = LaneShare::default();
     let mut known = Vec::new();
     for (number, row) in (1..).map(RowNumber).zip(rows.map(Result::unwrap)) {
-        before.last = number;
-        before.rows += 1;
+        share.last = number;
+        share.rows += 1;
         known.push((ActionId::parse(&row.action_id).unwrap(), number));
         if row.settled_at.is_some() {
             assert_ne!(row.outcome, Outcome::Duplicate, "read twice: {row:?}");
-            *before.settled.entry(row.outcome).or_default() += 1;
+            *share.settled.entry(row.outcome).or_default() += 1;
         }
     }
-    let planner = Planner::resume(Arc::default(), known, before.last);
-    (before, planner)
+    let planner = Planner::resume(Arc::default(), known, share.last);
+    (Before::from([(LaneId(0), share)]), planner)
 }
 
 /// Counts the calls to one destination that the ledger has ever let leave.

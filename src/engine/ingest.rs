@@ -1,0 +1,285 @@
+//! Rows on their way into the journal, whether an input or the tenant names them, and what the journal holds of a run already.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::input::{InputCheckpoint, InputChunk, InputError, OpenInput};
+use crate::model::{LaneId, Outcome, RowNumber, RunId};
+use crate::store::{InputMark, NewRow, Pending, Phase, Reader, Record, RunKey, Store, StoreError};
+
+use super::core::Event;
+use super::later_actions::{LaterActions, MachineChange};
+use super::pages::Pages;
+use super::plan::Planner;
+use super::plan_summary::{PlanLine, PlanSummary};
+use super::reads::{Reads, ReadsError};
+
+/// What a run still has to read.
+pub enum Intake {
+    Read {
+        /// Opened, and set to where reading goes on.
+        inputs: Vec<OpenInput>,
+        beyond: Beyond,
+    },
+    /// Nothing: all was read, or the rest cannot be had any more.
+    Nothing,
+}
+
+/// What lies behind the inputs that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// Nothing: with the last of them the input has been read.
+    Nothing,
+    /// Something that cannot be had any more, so that the input is never whole.
+    Lost,
+}
+
+/// What the journal holds of a run already, by lane.
+pub type Before = BTreeMap<LaneId, LaneShare>;
+
+/// What the journal holds of one lane.
+#[derive(Clone, Debug, Default)]
+pub struct LaneShare {
+    /// The highest row number.
+    pub last: RowNumber,
+    pub rows: u64,
+    /// Those that have their last word.
+    pub settled: BTreeMap<Outcome, u64>,
+}
+
+impl LaneShare {
+    /// Counts a row in.
+    fn count(&mut self, row: &NewRow) {
+        self.last = row.number;
+        self.rows += 1;
+        if let Some(settlement) = &row.settlement {
+            *self.settled.entry(settlement.outcome).or_default() += 1;
+        }
+    }
+
+    pub fn unsettled(&self) -> u64 {
+        self.rows - self.settled.values().sum::<u64>()
+    }
+
+    pub(super) fn told(self, lane: LaneId) -> Event {
+        Event::Appended {
+            lane,
+            last: self.last,
+            count: self.rows,
+            settled: self.settled,
+        }
+    }
+}
+
+/// Says what a core must know of a run that the journal holds already.
+pub fn recall(reader: &Reader, run: RunKey) -> Result<Before, StoreError> {
+    let mut before = Before::default();
+    for count in reader.lane_counts(run)? {
+        let share = before.entry(count.lane).or_default();
+        share.rows += count.rows;
+        share.last = share.last.max(count.last);
+        if let Some(outcome) = count.outcome {
+            *share.settled.entry(outcome).or_default() += count.rows;
+        }
+    }
+    Ok(before)
+}
+
+/// Adds what the journal holds of a run to an empty summary, and says what a core must know of it before it goes on.
+pub fn look_over(
+    store: &Store,
+    run: RunId,
+    mut summary: PlanSummary,
+) -> Result<(PlanSummary, Before), StoreError> {
+    let rows = store.reader()?.report_rows(run)?;
+    let key = rows.run().key;
+    for row in rows {
+        summary.add(&PlanLine::of(&row?));
+    }
+    Ok((summary, recall(&store.reader()?, key)?))
+}
+
+/// Rows on their way into the journal, and what to tell the core once they are there.
+pub(super) struct Appending {
+    pub(super) pending: Pending<()>,
+    pub(super) shares: BTreeMap<LaneId, LaneShare>,
+}
+
+/// Plans the rows of a run and appends them to its journal.
+pub struct Ingest {
+    pub(super) journal: Store,
+    pub(super) run: RunKey,
+    pub(super) planner: Planner,
+    /// Behind the last row that was taken in, where an input has such a place.
+    checkpoint: Option<InputCheckpoint>,
+    beyond: Beyond,
+}
+
+/// A selection that was journaled.
+pub struct Selected {
+    pub to_send: u64,
+    /// Whether it was read to its end.
+    pub is_whole: bool,
+}
+
+impl Ingest {
+    pub fn new(journal: Store, run: RunKey, planner: Planner) -> Self {
+        Self {
+            journal,
+            run,
+            planner,
+            checkpoint: None,
+            beyond: Beyond::Nothing,
+        }
+    }
+
+    /// Begins to read an input.
+    ///
+    /// # Errors
+    /// Returns the system's error where no thread can be started.
+    pub(super) fn begin(
+        &mut self,
+        inputs: Vec<OpenInput>,
+        beyond: Beyond,
+    ) -> io::Result<mpsc::Receiver<Fed>> {
+        self.checkpoint = inputs.first().and_then(OpenInput::checkpoint);
+        self.beyond = beyond;
+        read_inputs(inputs)
+    }
+
+    /// Appends what was read of an input; `is_whole` with the last of it.
+    pub(super) fn append_read(
+        &mut self,
+        chunks: Vec<InputChunk>,
+        is_whole: bool,
+        now: Timestamp,
+    ) -> Appending {
+        let mut rows = Vec::new();
+        for chunk in chunks {
+            let read = chunk.rows.into_iter();
+            rows.extend(read.map(|row| self.planner.plan(row, now)));
+            self.checkpoint = chunk.checkpoint;
+        }
+        let is_whole = is_whole && self.beyond == Beyond::Nothing;
+        self.append(rows, Vec::new(), is_whole)
+    }
+
+    /// Appends rows with what is known of them in one transaction.
+    fn append(&self, rows: Vec<NewRow>, records: Vec<Record>, complete: bool) -> Appending {
+        let mut shares: BTreeMap<LaneId, LaneShare> = BTreeMap::new();
+        for row in &rows {
+            shares.entry(row.lane).or_default().count(row);
+        }
+        let mark = InputMark {
+            rows_read: u64::from(self.planner.last().0),
+            position: self
+                .checkpoint
+                .and_then(|at| serde_json::to_string(&at).ok()),
+            complete,
+        };
+        Appending {
+            pending: (self.journal).append_read_rows(self.run, rows, mark, records),
+            shares,
+        }
+    }
+
+    /// Reads a selection to its end and journals every row, newest first. Stops once more than `most` of them would be sent.
+    ///
+    /// # Errors
+    /// Returns why it cannot be read or not be written down; what was journaled before stays.
+    pub async fn select(
+        &mut self,
+        mut pages: Pages,
+        reads: &mut Reads,
+        clock: &dyn Clock,
+        most: Option<u64>,
+    ) -> Result<Selected, ReadsError> {
+        let mut to_send = 0;
+        loop {
+            let page = pages.next(reads).await?;
+            let is_whole = page.is_none();
+            if is_whole || most.is_some_and(|most| to_send > most) {
+                self.append(Vec::new(), Vec::new(), is_whole)
+                    .pending
+                    .await?;
+                return Ok(Selected { to_send, is_whole });
+            }
+            let page = page.unwrap_or_default();
+            let changes: Vec<_> = page.iter().filter_map(MachineChange::of).collect();
+            let later = LaterActions::read(reads, &changes).await?;
+            let now = clock.now().wall;
+            let (mut rows, mut records) = (Vec::new(), Vec::new());
+            for action in page {
+                let mut row = self.planner.plan_found(&action, &later, now);
+                let (run, number) = (self.run, row.number);
+                records.push(Record::Noted {
+                    run,
+                    row: number,
+                    phase: Phase::Fresh,
+                    status_before: action.status.clone(),
+                    record: Some(action),
+                    checked_at: Some(now),
+                });
+                match row.settlement.take() {
+                    Some(settlement) => records.push(Record::Settled {
+                        run,
+                        row: number,
+                        settlement,
+                    }),
+                    None => to_send += 1,
+                }
+                rows.push(row);
+            }
+            self.append(rows, records, false).pending.await?;
+        }
+    }
+}
+
+/// Chunks that may wait between the reader and the journal: enough that neither waits for the other, and a bound on
+/// memory.
+const WAITING: usize = 32;
+
+/// What the reading thread hands on.
+pub enum Fed {
+    /// Rows, good or bad.
+    Rows(InputChunk),
+    /// The inputs ended, or could not be read any further. A channel that closes without this means that the thread
+    /// broke off.
+    End(Option<InputError>),
+}
+
+/// Begins to read.
+///
+/// # Errors
+/// Returns the system's error where no thread can be started.
+pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
+    let (fed, receiver) = mpsc::channel(WAITING);
+    std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(move || {
+            for mut input in inputs {
+                let read = input.read(&mut |chunk| match fed.blocking_send(Fed::Rows(chunk)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    // Nobody wants more.
+                    Err(_) => ControlFlow::Break(()),
+                });
+                if let Some(warning) = input.warning() {
+                    tracing::warn!("{warning}");
+                }
+                if let Err(error) = read {
+                    fed.blocking_send(Fed::End(Some(error))).ok();
+                    return;
+                }
+                if fed.is_closed() {
+                    return;
+                }
+            }
+            fed.blocking_send(Fed::End(None)).ok();
+        })?;
+    Ok(receiver)
+}
