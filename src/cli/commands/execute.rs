@@ -22,7 +22,7 @@ use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
 use super::follow_up::FollowUps;
-use super::lanes::Lane;
+use super::lanes::LaneSetup;
 use super::prepared_run::PreparedRun;
 use super::service::EmbeddedSandbox;
 use super::shutdown::Shutdown;
@@ -103,7 +103,7 @@ impl PreparedRun {
     }
 
     /// Looks the three scopes of a lane up in the ledger.
-    async fn lane_settings(&self, lane: &Lane) -> Result<LaneSettings, StoreError> {
+    async fn lane_settings(&self, lane: &LaneSetup) -> Result<LaneSettings, StoreError> {
         let config = &self.config;
         let gate = async |destination, windows: &Windows, concurrency| {
             let windows = windows.scaled_down(config.time_scale);

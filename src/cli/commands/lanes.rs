@@ -29,7 +29,7 @@ const SIGN_INS_AT_ONCE: usize = 32;
 /// A sign-in that takes longer is left to the run, so that one slow login service keeps no other tenant waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) struct Lane {
+pub(super) struct LaneSetup {
     pub(super) way: LaneWay,
     pub(super) identity: Identity,
     /// The profile that it comes from.
@@ -37,12 +37,12 @@ pub(super) struct Lane {
 }
 
 pub(super) struct Lanes {
-    pub(super) all: Vec<Lane>,
+    pub(super) all: Vec<LaneSetup>,
     pub(super) names: Arc<LaneNames>,
     pub(super) sandbox: Option<EmbeddedSandbox>,
 }
 
-impl Lane {
+impl LaneSetup {
     fn name(&self) -> LaneName {
         self.identity.lane_name(self.profile.as_deref())
     }
@@ -51,7 +51,7 @@ impl Lane {
 impl Lanes {
     /// Makes the one lane of a run in one tenant.
     pub(super) fn one(service: Service, profile: Option<String>) -> Self {
-        let lane = Lane {
+        let lane = LaneSetup {
             way: Ok(service.lane),
             identity: service.identity,
             profile,
@@ -88,11 +88,11 @@ impl Lanes {
         let signing = ready
             .into_iter()
             .map(|(settings, ready)| sign_in(settings, ready, Arc::clone(&clock)));
-        let all: Vec<Lane> = stream::iter(signing)
+        let all: Vec<LaneSetup> = stream::iter(signing)
             .buffered(SIGN_INS_AT_ONCE)
             .collect()
             .await;
-        let names = LaneNames::new(all.iter().map(Lane::name).collect());
+        let names = LaneNames::new(all.iter().map(LaneSetup::name).collect());
         // Domain names and ids are known to be one tenant only by their tokens.
         if let Some((one, other)) = names.ambiguous() {
             let profile = |lane: LaneId| all[usize::from(lane.0)].profile.clone();
@@ -208,9 +208,9 @@ impl Clients {
     }
 }
 
-async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clock>) -> Lane {
+async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clock>) -> LaneSetup {
     let profile = settings.profile.clone();
-    let unsigned = |way: LaneWay| Lane {
+    let unsigned = |way: LaneWay| LaneSetup {
         way,
         identity: Identity::of(settings, None, None),
         profile: settings.profile.clone(),
@@ -227,7 +227,7 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
     match token {
         Some(Ok(token)) => {
             let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
-            Lane {
+            LaneSetup {
                 identity: Identity::of(settings, Some(token), token_ends),
                 way: Ok(Arc::new(handles(connection, credential))),
                 profile,

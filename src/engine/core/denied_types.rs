@@ -269,7 +269,7 @@ impl Lane {
         let rows: Vec<_> = self.rows.keys().copied().collect();
         for number in rows {
             if self.permission(number) == Permission::Denied {
-                self.advance(now, number, RowEvent::TypeDenied);
+                self.advance(now, number, RowEvent::TypeDecided);
             }
         }
     }

@@ -108,12 +108,7 @@ impl Lane {
             let number = self
                 .indexes
                 .next_to_send(now.uptime, patience, reads_are_slow)?;
-            let turn = RowEvent::Turn {
-                call,
-                permission: self.permission(number),
-                reads_are_slow,
-            };
-            self.advance(now, number, turn);
+            self.advance(now, number, RowEvent::Turn(call));
             if self.is_sending(number) {
                 return Some(number);
             }
@@ -231,7 +226,7 @@ impl Lane {
         self.heard.first_call.get_or_insert(now.uptime);
         if flight.destination == Destination::Cancel {
             for &number in &flight.rows {
-                self.advance(now, number, RowEvent::Sent(now.wall));
+                self.advance(now, number, RowEvent::Sent);
                 let Some(row) = self.rows.get(&number) else {
                     continue;
                 };

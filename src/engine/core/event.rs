@@ -82,6 +82,24 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// Returns the lane that it concerns, where it is one.
+    pub(super) fn lane(&self) -> Option<LaneId> {
+        match self {
+            Self::InputEnded | Self::Stop(_) | Self::Tick => None,
+            Self::Appended { lane, .. }
+            | Self::Loaded { lane, .. }
+            | Self::TokenReady { lane, .. }
+            | Self::TokenUnavailable { lane, .. }
+            | Self::TokenRefused { lane, .. }
+            | Self::Taken { lane, .. }
+            | Self::Replied { lane, .. }
+            | Self::Read { lane, .. }
+            | Self::Request { lane, .. } => Some(*lane),
+        }
+    }
+}
+
 /// Something the core wants done outside.
 #[derive(Debug)]
 pub enum Effect {

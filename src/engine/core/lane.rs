@@ -13,7 +13,7 @@ use crate::model::{Destination, LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::store::{CallId, Record};
 
 use super::denied_types::DeniedTypes;
-use super::event::{CallToken, Effect, RunEvent, StopReason, Waiting};
+use super::event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
 use super::gate::{GateWait, Gates};
 use super::indexes::Indexes;
 use super::limits::{Heard, Limits};
@@ -23,7 +23,7 @@ use super::reasons;
 use super::reread::ReadBatches;
 use super::row::Row;
 use super::settings::{CoreSettings, LaneSettings, Tally};
-use super::token::Token;
+use super::token::LaneToken;
 use super::transition::{Conditions, Deferral, Next, RowEvent, transition};
 
 /// A call from the question to the ledger until its answer is judged.
@@ -38,14 +38,6 @@ pub(super) struct InFlight {
     pub(super) generation: u32,
 }
 
-/// Whether records may be read with this token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
-    Untried,
-    Permitted,
-    Forbidden,
-}
-
 pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) settings: Arc<CoreSettings>,
@@ -53,8 +45,9 @@ pub(super) struct Lane {
     pub(super) is_armed: bool,
     pub(super) rng: SmallRng,
     pub(super) gates: Gates,
-    pub(super) token: Token,
-    pub(super) reading: Reading,
+    pub(super) token: LaneToken,
+    /// Whether records may be read with this token, as far as is known.
+    pub(super) may_read: bool,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) indexes: Indexes,
     pub(super) calls: HashMap<CallToken, InFlight>,
@@ -89,8 +82,8 @@ impl Lane {
             is_armed: true,
             rng,
             gates: Gates::new(lane),
-            token: Token::default(),
-            reading: Reading::Untried,
+            token: LaneToken::default(),
+            may_read: true,
             rows: HashMap::new(),
             indexes: Indexes::default(),
             calls: HashMap::new(),
@@ -110,6 +103,32 @@ impl Lane {
             lacks_permit: false,
             records: Vec::new(),
             tell: Vec::new(),
+        }
+    }
+
+    pub(super) fn on_event(&mut self, now: Moment, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Appended {
+                last,
+                count,
+                settled,
+                ..
+            } => self.appended(last, count, &settled),
+            Event::Loaded { rows, .. } => self.loaded(now, rows),
+            Event::TokenReady { expires_at, .. } => self.token_ready(now, expires_at),
+            Event::TokenUnavailable { reason, .. } => self.token_unavailable(now, reason),
+            Event::TokenRefused { reason, .. } => self.token_refused(now, reason),
+            Event::Taken {
+                call_token, taken, ..
+            } => self.taken(now, call_token, taken, out),
+            Event::Replied {
+                call_token, reply, ..
+            } => self.replied(now, call_token, &reply),
+            Event::Read {
+                call_token, reply, ..
+            } => self.read(now, call_token, reply),
+            Event::Request { query, .. } => self.request_page(query),
+            Event::InputEnded | Event::Stop(_) | Event::Tick => {}
         }
     }
 
@@ -133,7 +152,10 @@ impl Lane {
             now,
             settings: &self.settings,
             is_armed: self.is_armed,
-            may_read: self.reading != Reading::Forbidden,
+            may_read: self.may_read,
+            reads_are_slow: self.batches.are_slow,
+            cancels_are_down: self.gates.cancel.breaker.is_open(),
+            permission: self.types.permission(number, row),
             answers: self.heard.answers,
             is_alone,
             chance: self.rng.random_range(0.0..=1.0),
@@ -180,7 +202,7 @@ impl Lane {
             return;
         };
         let settlement = row.settlement(outcome, reason.clone(), now.wall);
-        self.tally.settle(outcome);
+        self.tally.settle(outcome, 1);
         self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
         self.records.push(Record::Settled {
             run: self.settings.run,

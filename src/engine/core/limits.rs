@@ -7,7 +7,7 @@ use crate::model::{Outcome, Uptime};
 use super::event::StopReason;
 use super::gate::WaitCause;
 use super::lane::Lane;
-use super::row::{AnswerCounts, LastResponse, Missed, Row, RowState};
+use super::row::{LastResponse, Missed, ProperAnswers, Row, RowState};
 
 /// So many identical refusals without a success stop the run.
 const SAME_REFUSALS: u32 = 10;
@@ -23,7 +23,7 @@ const LONGEST_STEP: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// Proper answers so far.
-    pub(super) answers: AnswerCounts,
+    pub(super) answers: ProperAnswers,
     /// Whether anything ever came back.
     pub(super) anything: bool,
     pub(super) first_call: Option<Uptime>,

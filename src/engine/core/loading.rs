@@ -80,7 +80,7 @@ impl Lane {
         }
         self.tally.rows += count;
         for (&outcome, &count) in settled {
-            self.tally.settle_many(outcome, count);
+            self.tally.settle(outcome, count);
         }
     }
 
@@ -132,14 +132,9 @@ impl Lane {
             .filter(|&at| at <= now.wall && self.loading.pass == 0);
         let checked = checked_at.map_or(Checked::Never, |at| Checked::At(now.uptime_at(at)));
         let row = Row::new(queued, comment, checked);
-        let permission = self.types.permission(number, &row);
         self.indexes.insert(number, row.state);
         self.rows.insert(number, row);
-        let event = RowEvent::Loaded {
-            conflict,
-            permission,
-        };
-        self.advance(now, number, event);
+        self.advance(now, number, RowEvent::Loaded(conflict));
     }
 
     /// Asks the journal for more rows where few are left.

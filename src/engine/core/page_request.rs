@@ -14,7 +14,7 @@ use crate::store::Purpose;
 
 use super::event::{CallToken, Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
-use super::lane::{InFlight, Lane, Reading};
+use super::lane::{InFlight, Lane};
 use super::reasons;
 
 /// From this many rows on, a plan begins with one page of what is open in the tenant.
@@ -123,7 +123,7 @@ impl Lane {
         let what = reasons::of_reply(&reply);
         match reply.kind {
             ReplyKind::Answer(page) => {
-                self.reading = Reading::Permitted;
+                self.may_read = true;
                 self.end_page(now, Ok(page));
             }
             ReplyKind::NotFound | ReplyKind::Refused => self.end_page(now, Err(what)),

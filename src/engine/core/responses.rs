@@ -17,7 +17,7 @@ use crate::retry::{
 use crate::store::{AttemptReply, Record};
 
 use super::event::{CallToken, RunEvent, StopReason};
-use super::lane::{InFlight, Lane, Reading};
+use super::lane::{InFlight, Lane};
 use super::reasons;
 use super::row::{LastResponse, Reread, Row, RowState};
 use super::transition::{Next, RowEvent};
@@ -328,7 +328,7 @@ impl Lane {
         let what = reasons::of_reply(&reply);
         let event = match reply.kind {
             ReplyKind::Answer(page) => {
-                self.reading = Reading::Permitted;
+                self.may_read = true;
                 return self.on_page(now, asked, rows, page);
             }
             ReplyKind::NotFound | ReplyKind::NoSuchAddress(_) | ReplyKind::Refused if asked > 1 => {
@@ -337,8 +337,8 @@ impl Lane {
                 RowEvent::CallDropped
             }
             ReplyKind::NotFound => {
-                self.reading = Reading::Permitted;
-                RowEvent::Missing { is_proven: true }
+                self.may_read = true;
+                RowEvent::Missing
             }
             ReplyKind::Refused => RowEvent::Unreadable,
             ReplyKind::Forbidden => return self.reading_forbidden(now, call_token, &rows, what),
@@ -382,10 +382,8 @@ impl Lane {
             };
             match (by_id.remove(&row.id), absence) {
                 (Some(record), _) => self.found(now, number, record),
-                (None, Absence::Proven | Absence::Unclear) => {
-                    let is_proven = absence == Absence::Proven;
-                    self.advance(now, number, RowEvent::Missing { is_proven });
-                }
+                (None, Absence::Proven) => self.advance(now, number, RowEvent::Missing),
+                (None, Absence::Unclear) => self.advance(now, number, RowEvent::Unclear),
                 (None, Absence::Cut | Absence::Unrelated) => {
                     self.advance(now, number, RowEvent::CallDropped);
                 }
@@ -420,13 +418,9 @@ impl Lane {
         let tries = rows.iter().filter_map(faults).max().unwrap_or(0) + 1;
         // One wait for all, so that they stay together.
         let wait = backoff(&self.settings.retry, tries, &mut self.rng);
-        let event = RowEvent::ReadFailed {
-            due: now.uptime.after(wait),
-            is_alone: rows.len() == 1,
-            cancels_are_down: self.gates.cancel.breaker.is_open(),
-        };
+        let (count, due) = (rows.len(), now.uptime.after(wait));
         for number in rows {
-            self.advance(now, number, event.clone());
+            self.advance(now, number, RowEvent::ReadFailed(count, due));
         }
     }
 
@@ -438,8 +432,7 @@ impl Lane {
         rows: &[RowNumber],
         what: String,
     ) {
-        if self.reading != Reading::Forbidden {
-            self.reading = Reading::Forbidden;
+        if std::mem::replace(&mut self.may_read, false) {
             self.tell
                 .push(RunEvent::ReadingForbidden { what: what.clone() });
         }

@@ -141,7 +141,7 @@ pub(super) enum Checked {
 
 /// How many proper answers the lane has had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct AnswerCounts {
+pub(super) struct ProperAnswers {
     pub(super) all: u64,
     pub(super) cancels: u64,
     pub(super) reads: u64,
@@ -178,7 +178,7 @@ pub(super) struct ReadFaults {
 }
 
 impl ReadFaults {
-    pub(super) fn add(&mut self, answers: AnswerCounts) {
+    pub(super) fn add(&mut self, answers: ProperAnswers) {
         self.by_any.add(answers.all);
         self.by_reads.add(answers.reads);
     }

@@ -75,13 +75,15 @@ impl Core {
     /// Takes in one event and returns what to do, in order.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
-        let whose = if self.lanes.len() == 1 {
-            Whose::All
-        } else {
-            Whose::of(&event)
+        let one = event.lane();
+        let is_tick = matches!(event, Event::Tick);
+        let is_for_all = self.lanes.len() == 1 || (one.is_none() && !is_tick);
+        // Those for which time has changed something are served along with it.
+        let concerns = |lane: &Lane| {
+            is_for_all || one == Some(lane.id) || lane.wake.is_some_and(|wake| wake <= now.uptime)
         };
-        for (place, lane) in self.lanes.iter_mut().enumerate() {
-            if whose.is(place, lane, now) || matches!(event, Event::Tick) {
+        for lane in &mut self.lanes {
+            if is_tick || concerns(lane) {
                 lane.pass_time(now.uptime);
             }
         }
@@ -89,7 +91,7 @@ impl Core {
         self.bound_failures();
         for place in 0..self.lanes.len() {
             let lane = &self.lanes[place];
-            if whose.is(place, lane, now) || !lane.tell.is_empty() {
+            if concerns(lane) || !lane.tell.is_empty() {
                 let others_came_first = !self.permits.waiting.is_empty();
                 let most = if others_came_first { 0 } else { usize::MAX };
                 self.serve(place, now, most, &mut out);
@@ -103,53 +105,14 @@ impl Core {
         match event {
             Event::InputEnded => self.lanes.iter_mut().for_each(Lane::input_ended),
             Event::Stop(reason) => self.stop_all(&reason),
-            Event::Tick => {}
-            Event::Appended {
-                lane,
-                last,
-                count,
-                settled,
-            } => {
-                self.with(lane, |lane| lane.appended(last, count, &settled));
+            _ => {
+                let lane = event.lane().map(|lane| usize::from(lane.0));
+                if let Some(lane) = lane.and_then(|place| self.lanes.get_mut(place)) {
+                    let before = lane.calls.len();
+                    lane.on_event(now, event, out);
+                    self.permits.used = self.permits.used - before + lane.calls.len();
+                }
             }
-            Event::Loaded { lane, rows } => self.with(lane, |lane| lane.loaded(now, rows)),
-            Event::TokenReady { lane, expires_at } => {
-                self.with(lane, |lane| lane.token_ready(now, expires_at));
-            }
-            Event::TokenUnavailable { lane, reason } => {
-                self.with(lane, |lane| lane.token_unavailable(now, reason));
-            }
-            Event::TokenRefused { lane, reason } => {
-                self.with(lane, |lane| lane.token_refused(now, reason));
-            }
-            Event::Taken {
-                lane,
-                call_token,
-                taken,
-            } => {
-                self.with(lane, |lane| lane.taken(now, call_token, taken, out));
-            }
-            Event::Replied {
-                lane,
-                call_token,
-                reply,
-            } => {
-                self.with(lane, |lane| lane.replied(now, call_token, &reply));
-            }
-            Event::Read {
-                lane,
-                call_token,
-                reply,
-            } => self.with(lane, |lane| lane.read(now, call_token, reply)),
-            Event::Request { lane, query } => self.with(lane, |lane| lane.request_page(query)),
-        }
-    }
-
-    fn with(&mut self, lane: LaneId, act: impl FnOnce(&mut Lane)) {
-        if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
-            let before = lane.calls.len();
-            act(lane);
-            self.permits.used = self.permits.used - before + lane.calls.len();
         }
     }
 
@@ -288,43 +251,6 @@ impl Core {
                 learned: lane.gates.cancel.pacer.learned(),
             })
             .collect()
-    }
-}
-
-/// Which lanes an event concerns.
-#[derive(Clone, Copy)]
-enum Whose {
-    All,
-    /// This one, and those for which time has changed something.
-    One(LaneId),
-    /// Those for which time has changed something.
-    Due,
-}
-
-impl Whose {
-    fn of(event: &Event) -> Self {
-        match event {
-            Event::InputEnded | Event::Stop(_) => Self::All,
-            Event::Tick => Self::Due,
-            Event::Appended { lane, .. }
-            | Event::Loaded { lane, .. }
-            | Event::TokenReady { lane, .. }
-            | Event::TokenUnavailable { lane, .. }
-            | Event::TokenRefused { lane, .. }
-            | Event::Taken { lane, .. }
-            | Event::Replied { lane, .. }
-            | Event::Read { lane, .. }
-            | Event::Request { lane, .. } => Self::One(*lane),
-        }
-    }
-
-    fn is(self, place: usize, lane: &Lane, now: Moment) -> bool {
-        let is_due = || lane.wake.is_some_and(|wake| wake <= now.uptime);
-        match self {
-            Self::All => true,
-            Self::One(one) => usize::from(one.0) == place || is_due(),
-            Self::Due => is_due(),
-        }
     }
 }
 

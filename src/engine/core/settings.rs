@@ -1,5 +1,6 @@
 //! What the core must know before the first event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ pub struct LaneSettings {
 /// What has been counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    outcomes: [u64; Outcome::ALL.len()],
+    outcomes: BTreeMap<Outcome, u64>,
     /// Rows read so far, whatever became of them.
     pub rows: u64,
     /// Cancels sent, those answered by 429 included.
@@ -128,35 +129,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a last word.
-    pub(super) fn settle(&mut self, outcome: Outcome) {
-        self.settle_many(outcome, 1);
-    }
-
     /// Counts the last words of several rows.
-    pub(super) fn settle_many(&mut self, outcome: Outcome, count: u64) {
-        if let Some(place) = Outcome::ALL.iter().position(|&one| one == outcome) {
-            self.outcomes[place] += count;
-        }
+    pub(super) fn settle(&mut self, outcome: Outcome, count: u64) {
+        *self.outcomes.entry(outcome).or_default() += count;
     }
 
     /// Returns how many rows ended so.
     pub fn of(&self, outcome: Outcome) -> u64 {
-        Outcome::ALL
-            .iter()
-            .position(|&one| one == outcome)
-            .map_or(0, |place| self.outcomes[place])
+        self.outcomes.get(&outcome).copied().unwrap_or_default()
     }
 
     /// Returns how many rows have their last word.
     pub fn settled(&self) -> u64 {
-        self.outcomes.iter().sum()
+        self.outcomes.values().sum()
     }
 
     /// Adds another lane's counts.
     pub fn add(&mut self, other: &Tally) {
-        for (mine, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
-            *mine += theirs;
+        for (&outcome, &count) in &other.outcomes {
+            self.settle(outcome, count);
         }
         self.rows += other.rows;
         self.cancels += other.cancels;

@@ -22,7 +22,7 @@ const AHEAD: Duration = Duration::from_secs(300);
 const MARGIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
-pub(super) struct Token {
+pub(super) struct LaneToken {
     state: TokenState,
     /// Counts tokens, so that an old one's 401 is told from a new one's.
     pub(super) number: u32,
@@ -73,7 +73,7 @@ impl TokenState {
     }
 }
 
-impl Token {
+impl LaneToken {
     /// Returns whether a call that leaves now may carry it.
     pub(super) fn is_usable(&self, now: Uptime) -> bool {
         matches!(self.state, TokenState::Ready { ends_at, .. } if ends_at.is_none_or(|end| end > now))
@@ -139,11 +139,11 @@ impl Lane {
     }
 
     pub(super) fn token_ready(&mut self, now: Moment, expires_at: Option<Timestamp>) {
-        self.token = Token {
+        self.token = LaneToken {
             state: TokenState::ready(now, expires_at),
             number: self.token.number + 1,
             is_doubted: self.token.is_doubted,
-            ..Token::default()
+            ..LaneToken::default()
         };
         self.types.refresh_ended(self.token.number);
     }
