@@ -21,7 +21,7 @@ use crate::store::{RunKey, Store};
 
 use super::execute::state;
 use super::finish::Look;
-use super::lanes::{Lane, Lanes};
+use super::lanes::{LaneSetup, Lanes};
 use super::outputs::Outputs;
 use super::reading::{reads, unread};
 use super::shutdown::Shutdown;
@@ -83,7 +83,11 @@ impl PreparedRun {
     }
 
     /// Makes reads of one tenant.
-    pub(super) async fn reads(&self, way: &LaneHandles, lane: &Lane) -> Result<Reads, Failure> {
+    pub(super) async fn reads(
+        &self,
+        way: &LaneHandles,
+        lane: &LaneSetup,
+    ) -> Result<Reads, Failure> {
         let scope = lane.identity.scope(Destination::List);
         let windows = self.config.read_quota.scaled_down(self.config.time_scale);
         let retry = self.config.retry();

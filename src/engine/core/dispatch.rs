@@ -86,17 +86,14 @@ impl Lane {
                     return self.note_wait(wait);
                 }
             };
-            let Some(row) = self.rows.get(&number) else {
-                continue;
-            };
-            let purpose = Purpose::Cancel {
-                run: self.settings.run,
-                row: number,
-                number: row.attempts + 1,
-                comment: Arc::clone(&row.comment),
-            };
-            let flight = self.flight(Destination::Cancel, vec![number], generation);
-            self.ask_ledger(now, call, flight, purpose, out);
+            self.ask_ledger(
+                now,
+                call,
+                Destination::Cancel,
+                vec![number],
+                generation,
+                out,
+            );
         }
     }
 
@@ -126,37 +123,40 @@ impl Lane {
         self.permits > 0
     }
 
-    /// Makes ready a call that its gate has let ask.
-    pub(super) fn flight(
-        &self,
-        destination: Destination,
-        rows: Vec<RowNumber>,
-        generation: u32,
-    ) -> InFlight {
-        InFlight {
-            destination,
-            rows,
-            call: None,
-            token: self.token.number,
-            generation,
-        }
-    }
-
+    /// Asks the ledger for a slot for a call that its gate has let through.
     pub(super) fn ask_ledger(
         &mut self,
         now: Moment,
         call_token: CallToken,
-        flight: InFlight,
-        purpose: Purpose,
+        destination: Destination,
+        rows: Vec<RowNumber>,
+        generation: u32,
         out: &mut Vec<Effect>,
     ) {
+        let row = rows.first().and_then(|row| self.rows.get(row));
+        let purpose = match (destination, row) {
+            (Destination::Cancel, Some(row)) => Purpose::Cancel {
+                run: self.settings.run,
+                row: rows[0],
+                number: row.attempts + 1,
+                comment: Arc::clone(&row.comment),
+            },
+            _ => Purpose::Read,
+        };
         self.permits = self.permits.saturating_sub(1);
-        let gate = self.gates.of(flight.destination);
+        let gate = self.gates.of(destination);
         let take = Take {
             scope: gate.scope,
             windows: Arc::clone(&gate.windows),
             now,
             purpose,
+        };
+        let flight = InFlight {
+            destination,
+            rows,
+            call: None,
+            token: self.token.number,
+            generation,
         };
         self.calls.insert(call_token, flight);
         out.push(Effect::Take {

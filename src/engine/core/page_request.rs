@@ -10,7 +10,6 @@ use crate::model::{
     Uptime,
 };
 use crate::retry::{backoff, wait_of};
-use crate::store::Purpose;
 
 use super::event::{CallToken, Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
@@ -105,8 +104,7 @@ impl Lane {
         if let Some(request) = &mut self.pages.request {
             request.call = Some(call);
         }
-        let flight = self.flight(Destination::List, Vec::new(), generation);
-        self.ask_ledger(now, call, flight, Purpose::Read, out);
+        self.ask_ledger(now, call, Destination::List, Vec::new(), generation, out);
     }
 
     /// A page was answered, or ended without an answer.

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use crate::model::{Destination, Moment, RowNumber, Uptime};
-use crate::store::Purpose;
 
 use super::event::{Effect, RunEvent, Waiting};
 use super::gate::{GateWait, WaitCause};
@@ -124,8 +123,7 @@ impl Lane {
                 self.batches.filling_since = None;
                 self.note_filling(now);
             }
-            let flight = self.flight(destination, rows, generation);
-            self.ask_ledger(now, call, flight, Purpose::Read, out);
+            self.ask_ledger(now, call, destination, rows, generation, out);
         }
     }
 

@@ -350,7 +350,7 @@ impl Lane {
                 self.refused_token(&flight, &what);
                 RowEvent::CallDropped
             }
-            _ => return self.reads_failed(now, rows),
+            _ => return self.reads_failed(now, asked, rows),
         };
         for number in rows {
             self.advance(now, number, event.clone());
@@ -366,7 +366,7 @@ impl Lane {
         if absence == Absence::Unrelated {
             self.batches.shorten(asked);
             if asked == 1 {
-                return self.reads_failed(now, rows);
+                return self.reads_failed(now, asked, rows);
             }
         } else {
             self.batches.taken(asked);
@@ -409,8 +409,8 @@ impl Lane {
         self.apply(now, number, next);
     }
 
-    /// A read of these rows brought no proper answer.
-    fn reads_failed(&mut self, now: Moment, rows: Vec<RowNumber>) {
+    /// A read of so many rows, of which these still wait for it, brought no proper answer.
+    fn reads_failed(&mut self, now: Moment, asked: usize, rows: Vec<RowNumber>) {
         let faults = |number| match self.rows.get(number)?.state {
             RowState::Reread(Reread { faults, .. }) => Some(faults.by_any.raw),
             _ => None,
@@ -418,9 +418,9 @@ impl Lane {
         let tries = rows.iter().filter_map(faults).max().unwrap_or(0) + 1;
         // One wait for all, so that they stay together.
         let wait = backoff(&self.settings.retry, tries, &mut self.rng);
-        let (count, due) = (rows.len(), now.uptime.after(wait));
+        let due = now.uptime.after(wait);
         for number in rows {
-            self.advance(now, number, RowEvent::ReadFailed(count, due));
+            self.advance(now, number, RowEvent::ReadFailed(asked, due));
         }
     }
 

@@ -262,7 +262,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::engine::core::{CommentRule, GateSettings};
+    use crate::engine::core::GateSettings;
     use crate::model::{ActionId, RowContext, RowNumber};
     use crate::retry::RetrySettings;
     use crate::store::{Phase, QueuedRow, RunKey};
@@ -287,20 +287,9 @@ mod tests {
             cooldown: None,
             learned: None,
         };
-        let settings = CoreSettings {
-            run: RunKey(1),
-            retry: RetrySettings::default(),
-            comment: CommentRule {
-                always: None,
-                otherwise: Arc::from("x"),
-            },
-            rules: Arc::default(),
-            verify_for: None,
-            reach_timeout: Duration::from_secs(60),
-            give_up_after: Duration::from_secs(HOUR),
-            max_failures: None,
-            seed: 1,
-        };
+        let hour = Duration::from_secs(HOUR);
+        let settings =
+            CoreSettings::to_read(RunKey(1), RetrySettings::default(), Arc::default(), hour, 1);
         let lane = LaneSettings {
             cancel: gate(1),
             get: gate(2),

@@ -128,9 +128,10 @@ pub(super) fn transition(row: &mut Row, event: RowEvent, on: &Conditions<'_>) ->
         (RowState::Held, RowEvent::Loaded(None)) => on_loaded(row, on),
         (RowState::Sending(_), RowEvent::TypeDecided) => Next::To(row.state),
         (_, RowEvent::TypeDecided) if is_denied(row, on) => Next::Defer(Deferral::DeniedType),
-        (RowState::Held, RowEvent::TypeDecided) => REQUEUED,
+        (RowState::Held, RowEvent::TypeDecided) | (RowState::Sending(_), RowEvent::CallDropped) => {
+            REQUEUED
+        }
         (_, RowEvent::Turn(call)) if may_go(row, on) => on_turn(row, call, on),
-        (RowState::Sending(_), RowEvent::CallDropped) => REQUEUED,
         (RowState::Sending(_), RowEvent::Sent) => {
             row.attempts += 1;
             row.first_sent_at.get_or_insert(on.now.wall);
@@ -570,7 +571,6 @@ mod tests {
 
     use super::super::row::{FaultCount, SeenOpen};
     use super::*;
-    use crate::engine::core::CommentRule;
     use crate::engine::rules::Rules;
     use crate::model::{ActionId, ActionType, RowContext, Throttle};
     use crate::store::RunKey;
@@ -591,19 +591,10 @@ mod tests {
             precheck,
             ..Rules::default()
         };
+        let (retry, hour) = (RetrySettings::default(), Duration::from_secs(3600));
         CoreSettings {
-            run: RunKey(1),
-            retry: RetrySettings::default(),
-            comment: CommentRule {
-                always: None,
-                otherwise: Arc::from("x"),
-            },
-            rules: Arc::new(rules),
             verify_for,
-            reach_timeout: Duration::from_secs(60),
-            give_up_after: Duration::from_secs(3600),
-            max_failures: None,
-            seed: 1,
+            ..CoreSettings::to_read(RunKey(1), retry, Arc::new(rules), hour, 1)
         }
     }
 
