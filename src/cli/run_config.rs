@@ -1,8 +1,7 @@
 //! How a run is carried out: what its command line says once and a resume says again.
 //!
-//! The journal keeps it as JSON, whose names and shape are those of its first version. No secret is in it, and nothing
-//! that says where to sign in: that is given anew each time. Unknown fields are ignored, so that an older program can
-//! resume a newer one's run.
+//! The journal keeps it as JSON, and reports show it: its names are those of the flags, and names that earlier versions
+//! stored are read as well. No secret is in it, and nothing that says where to sign in: that is given anew each time.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -25,15 +24,19 @@ use super::values;
 pub(super) struct RunConfig {
     pub(super) comment: Option<String>,
     #[serde(
-        rename = "include_types",
+        alias = "include_types",
         serialize_with = "texts",
         deserialize_with = "types"
     )]
     pub(super) allow_protected: Vec<ActionType>,
-    #[serde(rename = "no_triage", with = "NoPrecheck")]
+    #[serde(rename = "no_precheck", alias = "no_triage", with = "NoPrecheck")]
     pub(super) precheck: Precheck,
     /// Ages have become times.
-    #[serde(default, with = "StoredSelection")]
+    #[serde(
+        default,
+        skip_serializing_if = "Selection::is_all",
+        with = "StoredSelection"
+    )]
     pub(super) selection: Selection,
     #[serde(flatten, with = "StoredExclusions")]
     pub(super) exclude: ExclusionList,
@@ -41,19 +44,19 @@ pub(super) struct RunConfig {
     pub(super) quota: Windows,
     #[serde(with = "WindowTexts")]
     pub(super) read_quota: Windows,
-    #[serde(rename = "pace", with = "RateText")]
+    #[serde(alias = "pace", with = "RateText")]
     pub(super) rate: Option<Pace>,
     pub(super) concurrency: u32,
     /// Absent, as the tenants, in runs of versions that knew one tenant alone.
-    #[serde(rename = "max_in_flight", default = "total_concurrency")]
+    #[serde(alias = "max_in_flight", default = "total_concurrency")]
     pub(super) total_concurrency: u32,
     /// Of a run of several tenants; none where it has one.
-    #[serde(rename = "lanes", default)]
+    #[serde(alias = "lanes", default)]
     pub(super) tenants: Vec<StoredTenant>,
     pub(super) max_attempts: u32,
     #[serde(rename = "timeout_ms", with = "Millis")]
     pub(super) timeout: Duration,
-    #[serde(rename = "fate_grace_ms", with = "Millis")]
+    #[serde(rename = "timeout_grace_ms", alias = "fate_grace_ms", with = "Millis")]
     pub(super) timeout_grace: Duration,
     #[serde(rename = "give_up_after_ms", with = "Millis")]
     pub(super) give_up_after: Duration,
@@ -69,7 +72,11 @@ pub(super) struct RunConfig {
     #[serde(deserialize_with = "at_least_one")]
     pub(super) time_scale: u32,
     /// Whether the plan is still to be counted, and shown to whoever is asked. Absent once somebody agreed.
-    #[serde(rename = "to_agree", default)]
+    #[serde(
+        alias = "to_agree",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub(super) needs_confirmation: bool,
     /// The id of the plan that was agreed to.
     #[serde(default)]
@@ -176,7 +183,10 @@ pub(super) fn confirmed(stored: &str, plan: Option<PlanId>) -> String {
     let Ok(mut config) = serde_json::from_str::<serde_json::Value>(stored) else {
         return stored.to_owned();
     };
-    config["to_agree"] = false.into();
+    if let Some(config) = config.as_object_mut() {
+        config.remove("needs_confirmation");
+        config.remove("to_agree");
+    }
     if let Some(plan) = plan
         && config["plan"].is_null()
     {
@@ -192,7 +202,7 @@ struct StoredSelection {
     types: Vec<ActionType>,
     #[serde(default, serialize_with = "texts", deserialize_with = "statuses")]
     statuses: Vec<ActionStatus>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     with_succeeded: bool,
     #[serde(default)]
     requestors: Vec<String>,
@@ -206,8 +216,8 @@ struct StoredSelection {
 
 #[derive(Serialize, Deserialize)]
 struct StoredExclusions {
-    #[serde(default)]
-    keep: Vec<String>,
+    #[serde(rename = "exclude", alias = "keep", default)]
+    lines: Vec<String>,
     #[serde(default)]
     exclude_file: Option<String>,
 }
@@ -215,7 +225,7 @@ struct StoredExclusions {
 impl StoredExclusions {
     fn serialize<S: Serializer>(list: &ExclusionList, to: S) -> Result<S::Ok, S::Error> {
         let stored = Self {
-            keep: list.lines().to_vec(),
+            lines: list.lines().to_vec(),
             exclude_file: list.file().map(str::to_owned),
         };
         Serialize::serialize(&stored, to)
@@ -224,7 +234,7 @@ impl StoredExclusions {
     fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ExclusionList, D::Error> {
         let stored = <Self as Deserialize>::deserialize(from)?;
         let mut list = ExclusionList::default().named(stored.exclude_file);
-        stored.keep.iter().for_each(|line| list.add(line));
+        stored.lines.iter().for_each(|line| list.add(line));
         Ok(list)
     }
 }
@@ -321,18 +331,17 @@ fn to_millis(span: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// What version 0.1.0 stored.
     const STORED: &str = r#"{
-        "comment": "CHG-4711", "include_types": ["Unisolate"], "no_triage": true,
+        "comment": "CHG-4711", "allow_protected": ["Unisolate"], "no_precheck": true,
         "selection": {
             "types": ["Isolate"], "statuses": ["Pending"], "with_succeeded": true, "requestors": ["o'neil@x"],
             "machine_ids": ["0000000000000000000000000000000000000000"], "since": "1970-01-01T00:00:00Z", "until": null
         },
-        "keep": ["dc-01"], "exclude_file": "keep.txt", "quota": ["100/1m", "1500/1h"], "read_quota": [], "pace": "50/1s",
-        "concurrency": 16, "max_in_flight": 300,
-        "lanes": [{"profile": "contoso", "cloud": "commercial", "tenant": "contoso.example", "app": "-"}],
-        "max_attempts": 6, "timeout_ms": 30000, "fate_grace_ms": 120000, "give_up_after_ms": 5400000,
-        "max_failures": "5%", "max_actions": 500, "verify_ms": 90000, "time_scale": 10, "to_agree": true,
+        "exclude": ["dc-01"], "exclude_file": "keep.txt", "quota": ["100/1m", "1500/1h"], "read_quota": [],
+        "rate": "50/1s", "concurrency": 16, "total_concurrency": 300,
+        "tenants": [{"profile": "contoso", "cloud": "commercial", "tenant": "contoso.example", "app": "-"}],
+        "max_attempts": 6, "timeout_ms": 30000, "timeout_grace_ms": 120000, "give_up_after_ms": 5400000,
+        "max_failures": "5%", "max_actions": 500, "verify_ms": 90000, "time_scale": 10, "needs_confirmation": true,
         "plan": "961c-2524-c3ed-07b1-4e02", "id_column": "Action", "input_format": "tsv",
         "outputs": {"reports": ["-"]}
     }"#;
@@ -354,16 +363,43 @@ mod tests {
     }
 
     #[test]
+    fn names_that_version_0_1_0_stored_are_read() {
+        let old = [
+            ("allow_protected", "include_types"),
+            ("no_precheck", "no_triage"),
+            ("exclude\"", "keep\""),
+            ("\"rate", "\"pace"),
+            ("total_concurrency", "max_in_flight"),
+            ("tenants", "lanes"),
+            ("timeout_grace", "fate_grace"),
+            ("needs_confirmation", "to_agree"),
+        ];
+        let stored = old.iter().fold(STORED.to_owned(), |text, (now, then)| {
+            text.replace(now, then)
+        });
+        let config = RunConfig::from_json(&stored).unwrap();
+        assert_eq!(
+            format!("{config:?}"),
+            format!("{:?}", RunConfig::from_json(STORED).unwrap())
+        );
+        assert!(
+            !RunConfig::from_json(&confirmed(&stored, None))
+                .unwrap()
+                .needs_confirmation
+        );
+    }
+
+    #[test]
     fn what_older_versions_did_not_store_has_its_default() {
         let mut stored: serde_json::Value = serde_json::from_str(STORED).unwrap();
         for name in [
             "selection",
-            "keep",
+            "exclude",
             "exclude_file",
-            "max_in_flight",
-            "lanes",
+            "total_concurrency",
+            "tenants",
             "max_actions",
-            "to_agree",
+            "needs_confirmation",
             "plan",
             "outputs",
         ] {
