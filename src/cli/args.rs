@@ -216,7 +216,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::bound, help_heading = "Limits")]
     #[arg(env_or_config = "MDE_CANCEL_STOP_AFTER")]
     pub stop_after: Option<Duration>,
-    /// Stop after N failures, or after N% failed of 50 or more sent
+    /// Stop after N failures, or when N% failed (counted from 50 sent)
     #[arg(long, value_name = "N|N%", value_parser = values::max_failures, help_heading = "Limits")]
     #[arg(env_or_config = "MDE_CANCEL_MAX_FAILURES")]
     pub max_failures: Option<MaxFailures>,
@@ -477,16 +477,16 @@ pub struct SelectionArgs {
     /// Only these statuses, such as Pending,InProgress
     #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = values::status)]
     pub statuses: Vec<ActionStatus>,
-    /// Only actions requested by these users or apps, spelled as in the records
+    /// Only actions requested by these users or apps, spelled as `mde-cancel list` shows them
     #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = values::trimmed)]
     pub requestors: Vec<String>,
     /// Only actions on these machines
     #[arg(long = "machine-id", value_name = "ID", value_delimiter = ',', value_parser = values::machine_id)]
     pub machine_ids: Vec<String>,
-    /// Only actions created after this time, or at most this long ago: 2026-01-31T08:00:00Z, 2h, 7d
+    /// Only actions created after this time, or in this last span: 2026-01-31T08:00:00Z, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = values::when)]
     pub since: Option<When>,
-    /// Only actions created before this time, or longer ago than this
+    /// Only actions created before this time, or older than this: 3d means more than 3 days old
     #[arg(long, value_name = "TIME", value_parser = values::when)]
     pub until: Option<When>,
     /// Select with this OData filter instead of the flags above

@@ -67,10 +67,9 @@ pub(super) enum Refusal {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let hints = match &refusal {
-            Refusal::NoTerminal => vec![
-                "add --dry-run to see the plan, then run it with --yes".to_owned(),
-                "to try it on an imitation of the service, use --sandbox instead".to_owned(),
-            ],
+            Refusal::NoTerminal => {
+                vec!["look at the plan with --dry-run, then send it with --yes".to_owned()]
+            }
             Refusal::TooMany { count, .. } => vec![format!(
                 "narrow the selection, or allow more with --max-actions {count}"
             )],
@@ -106,11 +105,11 @@ impl Question {
     fn prompt(self) -> String {
         match self {
             Self::YesOrNo(count) => format!(
-                "Cancel {}? Type y to cancel, Enter stops [y/N]: ",
+                "Cancel {}? y sends the cancels, Enter sends nothing [y/N]: ",
                 Count::new(count, "action")
             ),
             Self::TypeTheCount(count) => format!(
-                "To cancel {}, type {count} (Enter stops): ",
+                "To cancel {}, type {count} (Enter sends nothing): ",
                 Count::new(count, "action")
             ),
         }
@@ -121,7 +120,7 @@ impl Question {
         match self {
             Self::YesOrNo(_) => "Please type y or n: ".to_owned(),
             Self::TypeTheCount(count) => {
-                format!("That is not {count}. Type {count} to cancel, Enter stops: ")
+                format!("That is not {count}. Type {count} to send, Enter sends nothing: ")
             }
         }
     }
@@ -275,7 +274,7 @@ mod tests {
         let few = Question::about(1000, PlanOrigin::Input);
         assert_eq!(
             few.prompt(),
-            "Cancel 1,000 actions? Type y to cancel, Enter stops [y/N]: "
+            "Cancel 1,000 actions? y sends the cancels, Enter sends nothing [y/N]: "
         );
         for yes in ["y", "Y", " yes\r", "YES"] {
             assert_eq!(few.judge(Some(yes)), Ok(()), "{yes}");
@@ -289,7 +288,7 @@ mod tests {
         let many = Question::about(1001, PlanOrigin::Input);
         assert_eq!(
             many.prompt(),
-            "To cancel 1,001 actions, type 1001 (Enter stops): "
+            "To cancel 1,001 actions, type 1001 (Enter sends nothing): "
         );
         for count in ["1001", " 1,001 "] {
             assert_eq!(many.judge(Some(count)), Ok(()), "{count}");
@@ -342,7 +341,7 @@ mod tests {
         let (_, shown) = answer("y\n3\n", many);
         assert_eq!(
             shown,
-            "To cancel 3 actions, type 3 (Enter stops): That is not 3. Type 3 to cancel, Enter stops: "
+            "To cancel 3 actions, type 3 (Enter sends nothing): That is not 3. Type 3 to send, Enter sends nothing: "
         );
     }
 

@@ -157,6 +157,14 @@ impl PlanText<'_> {
         };
         let mut places = Vec::new();
         if let (Some(tenant), Some(cloud), Some(app)) = (of("tenant"), of("cloud"), of("app")) {
+            let known = |name: String| {
+                if name == "-" {
+                    "unknown".to_owned()
+                } else {
+                    name
+                }
+            };
+            let (tenant, app) = (known(tenant), known(app));
             places.push(("tenant", format!("{tenant} ({cloud}), app {app}")));
         }
         let is_single = !places.is_empty();
@@ -286,7 +294,10 @@ impl PlanText<'_> {
         table.row([first.as_str(), "type", "status", "actions"]);
         for cell in self.summary.cells() {
             let cells = [
-                cell.verdict.as_str().replace('_', " "),
+                match cell.verdict {
+                    Verdict::Send => "will cancel".to_owned(),
+                    verdict => verdict.as_str().replace('_', " "),
+                },
                 word(&cell.action_type),
                 word(&cell.status),
                 Number(cell.rows).to_string(),
@@ -347,21 +358,26 @@ fn about(span: Duration) -> String {
 /// Says which lines of an exclusion list match nothing.
 pub(super) fn unmatched_note(matches: &ExclusionMatches, is_all_read: bool) -> Option<String> {
     let unmatched = matches.unmatched();
-    let (lines, verb) = match unmatched.len() {
-        0 => return None,
-        1 => ("line", "matches"),
-        _ => ("lines", "match"),
-    };
-    let so_far = if is_all_read {
-        ""
+    if unmatched.is_empty() {
+        return None;
+    }
+    let (all, label) = (matches.list().lines().len(), matches.list().label());
+    let so_far = if is_all_read { "" } else { " so far" };
+    let lines = first_of(&unmatched);
+    if unmatched.len() == all {
+        return Some(format!(
+            "warning: {label} excludes nothing{so_far}: no row matches {lines}"
+        ));
+    }
+    let verb = if unmatched.len() == 1 {
+        "matches"
     } else {
-        " that was read so far"
+        "match"
     };
     Some(format!(
-        "warning: {} {lines} of {} {verb} nothing{so_far}: {}",
+        "warning: {} of {} in {label} {verb} nothing{so_far}: {lines}",
         Number(unmatched.len() as u64),
-        matches.list().label(),
-        first_of(&unmatched)
+        Count::new(all as u64, "line"),
     ))
 }
 
@@ -570,13 +586,13 @@ mod tests {
         permission    the token lacks Machine.Isolate: 1,204 Isolate may be refused
         permission    the token lacks Machine.Read.All: statuses can't be read
                        type     status     actions
-        send           Isolate  Pending      1,204
+        will cancel    Isolate  Pending      1,204
         already final  Isolate  Succeeded        4  isolated now
         skipped        Isolate  Pending          1  excluded by keep.txt: dc-01.contoso.com
         skipped        Isolate  Succeeded        1  excluded by keep.txt: dc-01.contoso.com; still isolated
         invalid        -        -                1  the id is not a GUID: wave.csv:7
         total                                1,211
-        warning: 2 lines of keep.txt match nothing: srv-0O3, laptop-anna
+        warning: 2 of 3 lines in keep.txt match nothing: srv-0O3, laptop-anna
         note: matched by the first part of the name: dc-01 = dc-01.contoso.com
         note: a note
         ");

@@ -6,7 +6,7 @@ pub(super) fn describe_stop(reason: &StopReason) -> String {
     match reason {
         StopReason::Asked(what) => format!("by {what}"),
         StopReason::SignIn(why) => format!("sign-in: {why}"),
-        StopReason::Unreachable(why) => format!("the service never answered: {why}"),
+        StopReason::Unreachable(why) => format!("the service can't be reached: {why}"),
         StopReason::NoSuchAddress(address) => {
             format!("{address} answers 404, but not as the service does")
         }

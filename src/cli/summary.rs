@@ -58,6 +58,11 @@ impl Summary {
         let mut text = String::new();
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
+        let mut lines = Vec::new();
+        if let Some(stop) = &self.stop {
+            let stop = format!("stopped: {}", visible(stop));
+            lines.push(("", Tone::Caution, stop));
+        }
         if left.is_empty() {
             let (tone, what) = if self.is_input_cut {
                 (Tone::Caution, "part of the input was not read")
@@ -68,32 +73,31 @@ impl Summary {
             } else {
                 (Tone::Good, "nothing left to do")
             };
-            let line = paint.apply(tone, &format!("{mark}{what}"));
-            push_line(&mut text, &line);
+            lines.push(("", tone, what.to_owned()));
         }
-        let machines: Vec<_> = left.iter().filter_map(|part| part.follow_up).collect();
-        let mut lines = Vec::new();
-        if machines.len() > 1 {
+        let tone = |severity| match severity {
+            Severity::Critical => Tone::Bad,
+            Severity::Warning => Tone::Caution,
+        };
+        let machines = left.iter().filter(|part| part.follow_up.is_some()).count();
+        if machines > 1 {
             let count = Count::new(self.machines_left, "machine");
-            lines.push(("", left[0].severity, format!("{count} still need work")));
+            lines.push((
+                "",
+                tone(left[0].severity),
+                format!("{count} still need work"),
+            ));
         }
         for part in &left {
-            let is_part = part.follow_up.is_some() && machines.len() > 1;
+            let is_part = part.follow_up.is_some() && machines > 1;
             let indent = if is_part { "  " } else { "" };
-            lines.push((indent, part.severity, part.text.clone()));
+            lines.push((indent, tone(part.severity), part.text.clone()));
         }
-        for (position, (indent, severity, line)) in lines.iter().enumerate() {
+        for (position, (indent, tone, line)) in lines.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
-            let tone = match severity {
-                Severity::Critical => Tone::Bad,
-                Severity::Warning => Tone::Caution,
-            };
-            for line in wrap(
-                &format!("{mark}{line}"),
-                columns.saturating_sub(indent.len()),
-                2,
-            ) {
-                push_line(&mut text, &paint.apply(tone, &format!("{indent}{line}")));
+            let columns = columns.saturating_sub(indent.len());
+            for line in wrap(&format!("{mark}{line}"), columns, 2) {
+                push_line(&mut text, &paint.apply(*tone, &format!("{indent}{line}")));
             }
         }
         for line in &self.excluded {
@@ -166,9 +170,6 @@ impl Summary {
 
     fn facts(&self) -> Vec<String> {
         let mut facts = Vec::new();
-        if let Some(stop) = &self.stop {
-            facts.push(format!("stopped: {}", visible(stop)));
-        }
         let mut numbers = vec![
             Span(self.elapsed).to_string(),
             Count::new(self.calls, "call").to_string(),
@@ -347,11 +348,12 @@ mod tests {
     #[test]
     fn a_bad_night_at_60_columns() {
         insta::assert_snapshot!(text(&bad_night(), 60, Paint::Plain), @"
-        SANDBOX: 415 machines still need work
+        SANDBOX: stopped: Ctrl-C
+        415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
-          3 machines may have been changed before the cancel: check
-            them
+          3 machines may be changed, as the action was already in
+            progress: check them
         43,500 rows need attention: 400 accepted, 3,600 not_found,
           4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400
           unknown
@@ -368,22 +370,21 @@ mod tests {
          too_late            2,500  accepted, but the action had
                                     completed
          not_found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see the
-                                    reason column
+         forbidden           4,900  a permission is missing: see
+                                    `reason` in the report
          skipped             6,400  6,000 excluded by keep.txt, 400
                                     protected type
-         invalid             8,100  unusable row: see the reason
-                                    column
+         invalid             8,100  unusable row: see `reason` in
+                                    the report
          duplicate          10,000  same id as another row
-         failed             12,100  not applied: see the reason
-                                    column
+         failed             12,100  not applied: see `reason` in the
+                                    report
          unknown            14,400  may or may not have been applied
          not_attempted      16,900  the run stopped before their
                                     turn
          total              81,900
         warning: 1 line of keep.txt matches nothing: srv-0O3
 
-        stopped: Ctrl-C
         3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         2 reports
@@ -400,10 +401,11 @@ mod tests {
     #[test]
     fn a_bad_night_at_80_columns() {
         insta::assert_snapshot!(text(&bad_night(), 80, Paint::Plain), @"
-        SANDBOX: 415 machines still need work
+        SANDBOX: stopped: Ctrl-C
+        415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
-          3 machines may have been changed before the cancel: check them
+          3 machines may be changed, as the action was already in progress: check them
         43,500 rows need attention: 400 accepted, 3,600 not_found, 4,900 forbidden,
           8,100 invalid, 12,100 failed, 14,400 unknown
         16,900 rows were not attempted
@@ -416,17 +418,16 @@ mod tests {
                                     TimeOut
          too_late            2,500  accepted, but the action had completed
          not_found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see the reason column
+         forbidden           4,900  a permission is missing: see `reason` in the report
          skipped             6,400  6,000 excluded by keep.txt, 400 protected type
-         invalid             8,100  unusable row: see the reason column
+         invalid             8,100  unusable row: see `reason` in the report
          duplicate          10,000  same id as another row
-         failed             12,100  not applied: see the reason column
+         failed             12,100  not applied: see `reason` in the report
          unknown            14,400  may or may not have been applied
          not_attempted      16,900  the run stopped before their turn
          total              81,900
         warning: 1 line of keep.txt matches nothing: srv-0O3
 
-        stopped: Ctrl-C
         3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
         run 0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1
         2 reports

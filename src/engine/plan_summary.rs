@@ -456,9 +456,13 @@ impl Skips {
 
     /// Returns whether there were rows, and the selection or the tenant means none of them.
     pub fn is_nothing_selected(&self, outcomes: &BTreeMap<Outcome, u64>) -> bool {
-        let unusable = count(outcomes, Outcome::Invalid) + count(outcomes, Outcome::Duplicate);
+        let unjudged = [Outcome::Invalid, Outcome::Duplicate, Outcome::NotFound];
+        let unjudged: u64 = unjudged
+            .map(|outcome| count(outcomes, outcome))
+            .iter()
+            .sum();
         let rows: u64 = outcomes.values().sum();
-        self.unselected > 0 && self.unselected + unusable == rows
+        self.unselected > 0 && self.unselected + unjudged == rows
     }
 
     /// Returns whether the skipped rows alone leave something to look at: every row was skipped, or a word of the input
@@ -737,7 +741,7 @@ mod skips_tests {
     }
 
     #[test]
-    fn nothing_is_selected_where_no_usable_row_matches() {
+    fn nothing_is_selected_where_no_row_matches_that_could_be_judged() {
         let of_type = skips(&[("type not selected: LiveResponse", 3)]);
         let two = skips(&[
             ("type not selected: LiveResponse", 2),
@@ -755,6 +759,7 @@ mod skips_tests {
                     (Outcome::Skipped, 3),
                     (Outcome::Invalid, 1),
                     (Outcome::Duplicate, 2),
+                    (Outcome::NotFound, 1),
                 ],
                 true,
             ),
@@ -783,11 +788,11 @@ mod skips_tests {
         for (reason, by_word) in [
             ("requestor not selected: soc-tools", true),
             (
-                "type unknown, so it may be protected (--allow-protected unknown sends it): x",
+                "type unknown, so it may be protected (--allow-protected unknown cancels it): x",
                 true,
             ),
             (
-                "protected type (--allow-protected Unisolate sends it)",
+                "protected type (--allow-protected Unisolate cancels it)",
                 false,
             ),
             ("excluded by keep.txt: dc-01", false),

@@ -10,7 +10,7 @@ use crate::model::{
 
 /// How the reason of a row begins whose type isn't known.
 const UNKNOWN_TYPE: &str =
-    "type unknown, so it may be protected (--allow-protected unknown sends it)";
+    "type unknown, so it may be protected (--allow-protected unknown cancels it)";
 
 /// How the reason of an excluded row goes on after the list's name whose machine has been released since.
 pub const RELEASED_SINCE: &str = ", released since";
@@ -91,7 +91,7 @@ impl Rules {
         let allows = |wanted: &ActionType| self.allow_protected.contains(wanted);
         match action_type {
             Some(known) if known.is_protected() && !allows(known) => Some(format!(
-                "protected type (--allow-protected {known} sends it)"
+                "protected type (--allow-protected {known} cancels it)"
             )),
             Some(known) if known.is_known() => None,
             _ if allows(&ActionType::Unknown) => None,

@@ -314,7 +314,9 @@ fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
     match follow_up {
         FollowUp::Unisolate => format!("{is} isolated now and {need} release"),
         FollowUp::Unrestrict => format!("{is} restricted now and {need} release"),
-        FollowUp::CheckDevice => "may have been changed before the cancel: check them".to_owned(),
+        FollowUp::CheckDevice => {
+            "may be changed, as the action was already in progress: check them".to_owned()
+        }
         FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
         FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
     }
@@ -356,11 +358,11 @@ fn short_meaning(outcome: Outcome) -> &'static str {
         Outcome::AlreadyFinal => "had already ended",
         Outcome::TooLate => "accepted, but the action had completed",
         Outcome::NotFound => "no such action in this tenant",
-        Outcome::Forbidden => "a permission is missing: see the reason column",
+        Outcome::Forbidden => "a permission is missing: see `reason` in the report",
         Outcome::Skipped => "protected type, excluded, not selected or settled before",
-        Outcome::Invalid => "unusable row: see the reason column",
+        Outcome::Invalid => "unusable row: see `reason` in the report",
         Outcome::Duplicate => "same id as another row",
-        Outcome::Failed => "not applied: see the reason column",
+        Outcome::Failed => "not applied: see `reason` in the report",
         Outcome::Unknown => "may or may not have been applied",
         Outcome::NotAttempted => "the run stopped before their turn",
     }

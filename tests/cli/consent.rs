@@ -173,12 +173,12 @@ fn a_yes_sends_what_the_question_named() {
     assert_eq!(done.code, Some(0), "{}", done.shown);
     for part in [
         "3 actions to cancel · plan ",
-        "tenant        - (127.0.0.1",
+        "tenant        unknown (127.0.0.1",
         "ids from      ids.csv",
         "requested by  soc-bot 3",
         "Isolate",
         "duration      a few seconds",
-        "Cancel 3 actions? Type y to cancel, Enter stops [y/N]: ",
+        "Cancel 3 actions? y sends the cancels, Enter sends nothing [y/N]: ",
     ] {
         assert!(done.shown.contains(part), "{part} is not in {}", done.shown);
     }
@@ -288,7 +288,7 @@ fn ctrl_c_at_the_question_is_a_no() {
 #[test]
 fn more_than_a_thousand_take_their_number() {
     let place = Place::with(1001);
-    let first = "To cancel 1,001 actions, type 1001 (Enter stops): ";
+    let first = "To cancel 1,001 actions, type 1001 (Enter sends nothing): ";
     let second = "That is not 1001. Type 1001";
     let done = place.talk("run ids.csv", &[(first, "y\n"), (second, "1000\n")]);
     assert_eq!(done.code, Some(2), "{}", done.shown);
@@ -602,7 +602,7 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
             .unwrap();
         let mut shown = Vec::new();
         let mut byte = [0];
-        while !String::from_utf8_lossy(&shown).contains("(Enter stops)")
+        while !String::from_utf8_lossy(&shown).contains("(Enter sends nothing)")
             && !String::from_utf8_lossy(&shown).contains("[y/N]")
         {
             assert_eq!(keyboard.read(&mut byte).unwrap(), 1);
@@ -619,7 +619,7 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
         assert_eq!(place.cancels(), 0);
         let (prompt, answer) = match selection {
             "ids.csv" => ("[y/N]: ", "y\n"),
-            _ => ("(Enter stops): ", "3\n"),
+            _ => ("(Enter sends nothing): ", "3\n"),
         };
         let done = place.ask(&format!("resume {id} --report r.csv"), prompt, answer);
         assert_eq!(done.code, Some(0), "{selection}: {}", done.shown);

@@ -228,7 +228,7 @@ fn a_record_of_unknown_type_is_protected_until_unknown_is_allowed() {
     let reasons = place.column("r.csv", "reason");
     assert_eq!(
         reasons[2],
-        "type unknown, so it may be protected (--allow-protected unknown sends it): Reimage"
+        "type unknown, so it may be protected (--allow-protected unknown cancels it): Reimage"
     );
     let words = "run ids.csv --yes --allow-protected unknown --report r2.csv";
     let (code, told) = place.run(words);
@@ -247,7 +247,7 @@ fn exclusions_are_matched_by_short_names_and_those_that_match_nothing_are_shown(
         "keep.txt",
         "larabond\nsrv-0O3\nsrv-003.contoso.com\nlaptop-anna\n",
     );
-    let warning = "warning: 2 lines of keep.txt match nothing: srv-0O3, laptop-anna";
+    let warning = "warning: 2 of 4 lines in keep.txt match nothing: srv-0O3, laptop-anna";
     let loose = "note: matched by the first part of the name: larabond = larabond.corp.contoso.com, srv-003.contoso.com = srv-003";
     for words in [
         "preview ids.csv --exclude-from keep.txt",
@@ -346,8 +346,8 @@ fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
     for line in [
         "3 actions to cancel · plan ",
         "requested by  soc-automation 2, ana@contoso.com 1  (more than one requestor)",
-        "send           Isolate  InProgress        1",
-        "send           Isolate  Pending           2",
+        "will cancel    Isolate  InProgress        1",
+        "will cancel    Isolate  Pending           2",
         "already final  Isolate  Succeeded         1  isolated now",
         "already final  Isolate  Succeeded         1  released since",
         "skipped        Isolate  Pending           1  excluded by keep.txt:",
@@ -366,7 +366,7 @@ fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
     for line in [
         "2 machines still need work",
         "  1 machine is isolated now and needs release",
-        "  1 machine may have been changed before the cancel: check them",
+        "  1 machine may be changed, as the action was already in progress: check them",
         "excluded: 1 machine is still isolated: dc-01.contoso.com",
         "already_final  2  had already ended: 2 Succeeded",
         "skipped        2  excluded by keep.txt",

@@ -344,12 +344,12 @@ impl Doctor<'_> {
         let claims = token.claims.clone().unwrap_or_default();
         let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "unknown".to_owned());
         let name = claims.name.as_ref().map(|name| format!(" ({name})"));
-        let who = format!(
-            "tenant {}, app {}{}",
-            named(&claims.tenant),
-            named(&claims.app),
-            name.unwrap_or_default()
-        );
+        let who = if token.claims.is_some() {
+            let (tenant, app) = (named(&claims.tenant), named(&claims.app));
+            format!("tenant {tenant}, app {app}{}", name.unwrap_or_default())
+        } else {
+            "the token doesn't say its tenant and app".to_owned()
+        };
         let zone = local_zone();
         let valid = match token.expires_at {
             None => "token expiry unknown".to_owned(),
@@ -534,10 +534,9 @@ impl Doctor<'_> {
     /// Compares the token's claims with what cancelling needs. The service alone decides.
     fn check_permissions(&mut self, token: &Token) {
         let Some(claims) = &token.claims else {
-            let text = "permissions unknown: the token is opaque";
-            return self
-                .checks
-                .warn("cancel", text, "try one action with `mde-cancel run`");
+            let text = "can't tell what this token may cancel: it doesn't say";
+            let fix = "check that the app has a permission for each type, such as Machine.Isolate for isolations";
+            return self.checks.warn("cancel", text, fix);
         };
         let types: Vec<_> = TYPES.iter().map(|kind| (kind.as_str(), 1)).collect();
         let needed = Permissions::forecast(claims, &types)
