@@ -33,12 +33,6 @@ pub trait Clock: Send + Sync {
 #[derive(Debug)]
 pub struct SystemClock {
     boot: BootId,
-    /// Where the platform has no suspend-counting clock: the instant that counts as zero.
-    #[cfg_attr(
-        target_os = "linux",
-        expect(dead_code, reason = "Linux has CLOCK_BOOTTIME")
-    )]
-    start: std::time::Instant,
 }
 
 impl SystemClock {
@@ -46,25 +40,28 @@ impl SystemClock {
     pub fn new() -> Self {
         Self {
             boot: read_boot_id(),
-            start: std::time::Instant::now(),
         }
     }
+}
 
+/// Reads the clock that counts from the machine's boot, sleep included: all processes read the same.
+#[cfg(unix)]
+fn uptime() -> Uptime {
+    // The monotonic clock of macOS counts sleep, that of Linux does not.
     #[cfg(target_os = "linux")]
-    #[expect(clippy::unused_self, reason = "other platforms need it")]
-    fn uptime(&self) -> Uptime {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Uptime::from_nanos(
-            time.tv_sec
-                .saturating_mul(1_000_000_000)
-                .saturating_add(time.tv_nsec),
-        )
-    }
-
+    let clock = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
-    fn uptime(&self) -> Uptime {
-        Uptime::from_nanos(0).after(self.start.elapsed())
-    }
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    let seconds = time.tv_sec.saturating_mul(1_000_000_000);
+    Uptime::from_nanos(seconds.saturating_add(time.tv_nsec))
+}
+
+/// Reads the clock that counts from the machine's boot, sleep included: all processes read the same, in steps of about
+/// 16 ms.
+#[cfg(windows)]
+fn uptime() -> Uptime {
+    Uptime::from_nanos(0).after(Duration::from_millis(winsafe::GetTickCount64()))
 }
 
 impl Default for SystemClock {
@@ -76,7 +73,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
         Moment {
-            uptime: self.uptime(),
+            uptime: uptime(),
             wall: Timestamp::now(),
         }
     }
@@ -88,7 +85,7 @@ impl Clock for SystemClock {
     fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             loop {
-                let left = until.since(self.uptime());
+                let left = until.since(uptime());
                 if left.is_zero() {
                     return;
                 }
@@ -101,10 +98,38 @@ impl Clock for SystemClock {
 /// Returns what names this boot. Where the platform tells nothing, each process counts as a boot of its own, and
 /// stamps of others are then compared by wall clock.
 fn read_boot_id() -> BootId {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(text) if !text.trim().is_empty() => BootId::new(text.trim()),
+    match platform_boot_id() {
+        Some(text) if !text.trim().is_empty() => BootId::new(text.trim()),
         _ => BootId::new(format!("process-{}", uuid::Uuid::new_v4())),
     }
+}
+
+#[cfg(target_os = "macos")]
+fn platform_boot_id() -> Option<String> {
+    let mut sysctl = std::process::Command::new("/usr/sbin/sysctl");
+    let found = sysctl.args(["-n", "kern.bootsessionuuid"]).output().ok()?;
+    String::from_utf8(found.stdout).ok()
+}
+
+/// Windows names no boot: the first process of a session writes a name into a key that lives in memory alone.
+#[cfg(windows)]
+fn platform_boot_id() -> Option<String> {
+    const KEY: &str = r"Software\mde-cancel\boot";
+    // Two first processes at once agree on one name.
+    let lock = std::fs::File::create(std::env::temp_dir().join("mde-cancel-boot.lock")).ok()?;
+    lock.lock().ok()?;
+    let mut options = windows_registry::CURRENT_USER.options();
+    let key = options.read().write().create().volatile().open(KEY).ok()?;
+    key.get_string("id").ok().or_else(|| {
+        let name = uuid::Uuid::new_v4().to_string();
+        key.set_string("id", &name).ok()?;
+        Some(name)
+    })
+}
+
+#[cfg(not(any(windows, target_os = "macos")))]
+fn platform_boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
 }
 
 /// A clock for tests: it stands still until it is moved, and whoever sleeps wakes when it passes their time.
@@ -171,12 +196,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_goes_forward_and_names_its_boot() {
+    fn the_system_clock_goes_forward_and_every_process_names_the_same_boot() {
         let clock = SystemClock::new();
         let first = clock.now();
         let second = clock.now();
         assert!(second.uptime >= first.uptime);
-        assert!(!clock.boot().as_str().is_empty());
+        let boot = clock.boot();
+        assert_eq!(SystemClock::new().boot(), boot);
+        assert!(!boot.as_str().starts_with("process-"), "{boot:?}");
     }
 
     #[tokio::test]

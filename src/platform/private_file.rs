@@ -244,11 +244,10 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn private_files_and_folders_are_the_owners_alone() {
         use std::os::unix::fs::MetadataExt as _;
@@ -263,7 +262,6 @@ mod tests {
         assert_eq!(exposure(&opened, &file).unwrap(), None);
     }
 
-    #[cfg(unix)]
     #[test]
     fn what_systemd_hands_over_may_show_its_access_list_as_a_groups_right() {
         use std::fs::Permissions;
@@ -290,7 +288,6 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
     #[test]
     fn what_is_open_to_others_is_told_and_made_private() {
         use std::fs::Permissions;

@@ -131,11 +131,10 @@ fn ignored_in(status: &str) -> Option<u128> {
     u128::from_str_radix(mask.trim(), 16).ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn the_mask_of_ignored_signals_is_found_and_anything_else_ignores_none() {
         let status = "Name:\tx\nSigBlk:\t0000000000000007\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";

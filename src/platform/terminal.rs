@@ -51,11 +51,10 @@ pub fn forget_typed<T>(_input: T) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_closed_terminal_is_no_failing_disk() {
         use rustix::io::Errno;

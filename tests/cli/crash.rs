@@ -10,8 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use mde_cancel::model::{ActionId, Outcome, RowContext};
@@ -173,19 +171,20 @@ fn run_id(state: &Path, input: &str) -> Option<String> {
 
 /// Kills a process after a while, unless it ends by itself before that; returns its exit then.
 fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
-    let pid = rustix::process::Pid::from_child(&child);
-    let (ended, end) = mpsc::channel();
-    let waiter = std::thread::spawn(move || {
-        let status = child.wait().unwrap();
-        ended.send(()).ok();
-        status
-    });
-    let killed = end.recv_timeout(span) == Err(RecvTimeoutError::Timeout);
-    if killed {
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let until = Instant::now() + span;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        std::thread::park_timeout(left.min(Duration::from_millis(2)));
     }
-    let status = waiter.join().unwrap();
-    (!killed).then_some(status)
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
 }
 
 /// How many kills are asked for in all, and where the dice start.

@@ -43,6 +43,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls_pki_types", &["api", "auth"]),
     ("toml", &["cli"]),
     ("tracing_subscriber", &["cli"]),
+    ("windows_registry", &["clock"]),
+    ("winsafe", &["clock"]),
 ];
 
 /// Files that may read a clock or sleep, besides `clock.rs`.
