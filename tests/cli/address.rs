@@ -1,21 +1,18 @@
 //! A wrong address: what the program says, and how soon.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use mde_cancel::sandbox::{CallKind, Status};
 
-use crate::support::{Asked, FakeService, LiveSandbox, nth_id};
+use crate::support::{Asked, FakeService, LiveSandbox, nth_id, program};
 
 fn binary(folder: &std::path::Path, url: &str, words: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-    command
+    program(folder)
         .args(words.split(' '))
-        .current_dir(folder)
-        .env_clear()
-        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
         .env("MDE_CANCEL_API_URL", url)
-        .env("MDE_CANCEL_TOKEN", "any-word");
-    command.output().unwrap()
+        .env("MDE_CANCEL_TOKEN", "any-word")
+        .output()
+        .unwrap()
 }
 
 fn ids(folder: &std::path::Path, count: usize) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mde_cancel::sandbox::{CallKind, CancelEffect, Faults, MockAction, Status};
 
-use crate::support::{LiveSandbox, nth_id};
+use crate::support::{LiveSandbox, nth_id, program};
 
 fn action(number: usize, kind: &str, status: Status) -> MockAction {
     let created = Timestamp::from_second(1_790_000_000).unwrap();
@@ -19,16 +19,14 @@ fn action(number: usize, kind: &str, status: Status) -> MockAction {
 
 /// Makes a command that needs nobody's consent and waits for no quota.
 fn command(folder: &Path, live: &LiveSandbox, words: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut command = program(folder);
     command
         .args(words.split(' '))
         .args(["--report", "report.csv", "--state-dir", "state"])
         .args(["--api-url", &live.url, "--rate", "none"])
         .env("MDE_CANCEL_TOKEN", "any-word")
         .env("MDE_CANCEL_QUOTA", "none")
-        .env("MDE_CANCEL_READ_QUOTA", "none")
-        .stdin(Stdio::null())
-        .current_dir(folder);
+        .env("MDE_CANCEL_READ_QUOTA", "none");
     command
 }
 
@@ -120,12 +118,10 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
         line.strip_prefix("    mde-cancel ")
             .filter(|line| line.contains("--no-precheck"))
     });
-    let mut pasted = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut pasted = program(folder.path());
     pasted
         .args(named.unwrap().split(' '))
-        .env("MDE_CANCEL_TOKEN", "any-word")
-        .stdin(Stdio::null())
-        .current_dir(folder.path());
+        .env("MDE_CANCEL_TOKEN", "any-word");
     let (code, told) = done(&mut pasted);
     assert_eq!((code, live.calls(CallKind::Cancel)), (Some(0), 3), "{told}");
     let outcomes = report(folder.path()).into_iter().map(|row| row[0].clone());

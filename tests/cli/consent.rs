@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use mde_cancel::sandbox::{CallKind, Faults, Status};
 use rustix::pty::OpenptFlags;
 
-use crate::support::{LiveSandbox, nth_id};
+use crate::support::{LiveSandbox, nth_id, program};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
@@ -313,15 +313,12 @@ fn where_ids_come_through_standard_input_the_terminal_behind_it_is_asked() {
 #[test]
 fn without_a_terminal_nobody_is_asked_and_the_way_on_is_named() {
     let place = Place::with(3);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut command = program(place.here());
     command
         .args(["run", "ids.csv"])
-        .current_dir(place.here())
-        .env("MDE_CANCEL_STATE_DIR", place.here().join("state"))
         .env("MDE_CANCEL_API_URL", &place.live.url)
         .env("MDE_CANCEL_TOKEN", "any-word")
-        .env("MDE_CANCEL_YES", "1")
-        .stdin(Stdio::null());
+        .env("MDE_CANCEL_YES", "1");
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");

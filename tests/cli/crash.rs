@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mde_cancel::model::{ActionId, Outcome, RowContext};
@@ -21,7 +21,7 @@ use mde_cancel::store::Reader;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Told, assert_agrees, most_in_any, nth_id};
+use crate::support::{Told, assert_agrees, most_in_any, nth_id, program};
 
 const ACTIONS: usize = 300;
 
@@ -118,8 +118,8 @@ impl World {
     fn start(&self, input: &str) -> Child {
         let here = self.folder.path();
         let report = format!("report-{input}");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-        command.env_clear().env("MDE_CANCEL_TOKEN", "any-word");
+        let mut command = program(here);
+        command.env("MDE_CANCEL_TOKEN", "any-word");
         match run_id(&here.join("state"), input) {
             Some(id) => command.args(["resume", &id]),
             None => command
@@ -130,8 +130,6 @@ impl World {
         command
             .args(["--yes", "--api-url", &self.url, "--state-dir", "state"])
             .args(["--report", &report, "--progress", "never"])
-            .current_dir(here)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(here.join(format!("told-{input}.txt"))).unwrap());
         command.spawn().unwrap()

@@ -15,6 +15,8 @@ use mde_cancel::cli::settings::ConfigFile;
 use mde_cancel::model::{ActionType, Outcome};
 use mde_cancel::sandbox::Faults;
 
+use crate::support::program;
+
 const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/guide.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -67,16 +69,10 @@ fn pages() -> Vec<Page> {
     paths.into_iter().map(read).collect()
 }
 
-/// The binary in the folder of the samples, free of whatever settings the caller's environment holds.
+/// The program in the folder of the samples.
 fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-    command.current_dir(root());
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("MDE_CANCEL_") || text.starts_with("AZURE_") || text == "NO_COLOR" {
-            command.env_remove(&name);
-        }
-    }
+    let mut command = program(root());
+    command.env_remove("MDE_CANCEL_STATE_DIR");
     command
 }
 

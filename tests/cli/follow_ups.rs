@@ -1,12 +1,11 @@
 //! What a run leaves to be done on machines, with the real binary against a sandbox in this process.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use jiff::Timestamp;
 use mde_cancel::sandbox::{MockAction, Sandbox, SandboxSettings, Status};
 
-use crate::support::nth_id;
+use crate::support::{nth_id, program};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
@@ -58,19 +57,11 @@ fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_becam
     let here = folder.path();
     let ids: Vec<_> = (1..=5).map(|number| nth_id(number).to_string()).collect();
     std::fs::write(here.join("ids.txt"), ids.join("\n")).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
-        .args([
-            "run",
-            "ids.txt",
-            "--yes",
-            "--state-dir",
-            "state",
-            "--api-url",
-        ])
+    let output = program(here)
+        .args(["run", "ids.txt", "--yes", "--api-url"])
         .arg(&url)
         .args(["--report", "report.csv", "--follow-up", "todo.csv"])
         .env("MDE_CANCEL_TOKEN", "any")
-        .current_dir(here)
         .output()
         .unwrap();
     let (stdout, stderr) = (

@@ -1,7 +1,7 @@
 //! `list` with the real binary, alone and in front of `run -`, against a sandbox that both share.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use mde_cancel::sandbox::{
     CallKind, Faults, LoggedCall, MockAction, Sandbox, SandboxSettings, Status,
 };
 
-use crate::support::nth_id;
+use crate::support::{nth_id, program};
 
 /// A tenant that the binary can call, and a folder for its state.
 struct Tenant {
@@ -59,12 +59,10 @@ impl Tenant {
     }
 
     fn start(&self, words: &str) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
+        program(self.folder.path())
             .args(words.split_whitespace())
             .args(["--api-url", &self.base, "--read-quota", "none"])
             .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough")
-            .env("MDE_CANCEL_STATE_DIR", self.folder.path().join("state"))
-            .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -286,9 +284,8 @@ fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
     );
     assert!(tenant.calls(CallKind::Cancel).is_empty());
     assert!(!tenant.folder.path().join("report.csv").exists());
-    let runs = Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
-        .args(["runs", "--format", "json", "--state-dir"])
-        .arg(tenant.folder.path().join("state"))
+    let runs = program(tenant.folder.path())
+        .args(["runs", "--format", "json"])
         .output()
         .unwrap();
     let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
@@ -307,12 +304,10 @@ fn a_selection_that_broke_off_is_not_taken_up_again() {
     wait_for(|| tenant.page_reads().len() == 2);
     run.kill().unwrap();
     run.wait().unwrap();
-    let mut resume = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut resume = program(tenant.folder.path());
     resume
         .args(["resume", "--yes", "--api-url", &tenant.base])
-        .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough")
-        .env("MDE_CANCEL_STATE_DIR", tenant.folder.path().join("state"))
-        .current_dir(tenant.folder.path());
+        .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough");
     let refused = resume.output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     let told = String::from_utf8(refused.stderr).unwrap();

@@ -2,21 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use assert_cmd::Command;
 use mde_cancel::sandbox::{CancelEffect, Status};
 use serde_json::Value;
 
-use crate::support::{LiveSandbox, write_config};
+use crate::support::{Done, LiveSandbox, done, program, write_config};
 
 const IDS: &str =
     "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\nno id\n8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
 
-/// The binary in a folder of its own, free of whatever settings the caller's environment holds.
 fn binary(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("mde-cancel").unwrap();
-    command.current_dir(folder).env_clear();
+    let mut command = program(folder);
     command.args(["--state-dir", "state", "--progress", "never"]);
     command
 }
@@ -32,7 +30,7 @@ fn one_run_writes_every_format_and_report_writes_the_same_again() {
     for ending in ["csv", "jsonl", "json", "html", "md"] {
         run.args(["--report", &format!("r.{ending}")]);
     }
-    run.assert().code(3);
+    said(&mut run, 3);
 
     let document: Value = serde_json::from_str(&read("r.json")).unwrap();
     assert_eq!(document["summary"]["rows"], 3);
@@ -49,7 +47,7 @@ fn one_run_writes_every_format_and_report_writes_the_same_again() {
 
     let mut report = binary(folder.path());
     report.args(["report", "-o", "again.jsonl", "-o", "again.html"]);
-    report.assert().success();
+    said(&mut report, 0);
     assert_eq!(read("again.jsonl"), read("r.jsonl"));
     assert_eq!(read("again.html").matches("<tr data-o=").count(), 3);
 }
@@ -64,17 +62,20 @@ fn figures_that_have_no_place_are_refused_before_anything_is_sent() {
     ] {
         let mut run = binary(folder.path());
         run.args(["run", "ids.txt", "--sandbox", "--metrics-file", path]);
-        let output = run.assert().code(2).get_output().clone();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(what), "{said}");
+        let (_, told) = said(&mut run, 2);
+        assert!(told.contains(what), "{told}");
         assert!(!folder.path().join("state").exists());
     }
 }
 
 fn said(command: &mut Command, code: i32) -> (String, String) {
-    let output = command.assert().code(code).get_output().clone();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr))
+    let Done {
+        code: found,
+        stdout,
+        stderr,
+    } = done(command);
+    assert_eq!(found, Some(code), "{stdout}{stderr}");
+    (stdout, stderr)
 }
 
 #[test]
@@ -229,12 +230,9 @@ fn a_bare_resume_writes_the_files_that_the_run_was_begun_with() {
         .unwrap()
         .to_owned();
     let stopped = outputs.map(|name| fs::read(at(name)).unwrap());
-    let mut resume = Command::cargo_bin("mde-cancel").unwrap();
-    resume
-        .current_dir(at("elsewhere"))
-        .env_clear()
-        .args(["resume", &id, "--state-dir"]);
-    resume.arg(&state).assert().code(3);
+    let mut resume = program(&at("elsewhere"));
+    resume.args(["resume", &id, "--state-dir"]);
+    said(resume.arg(&state), 3);
     for (name, stopped) in outputs.iter().zip(stopped) {
         assert_ne!(fs::read(at(name)).unwrap(), stopped, "{name}");
     }
@@ -307,9 +305,9 @@ fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
         "--api-url",
         &live.url,
     ]);
-    run.args(["--report", "r.md"]).assert().code(0);
+    said(run.args(["--report", "r.md"]), 0);
     let mut report = binary(folder.path());
-    report.args(["report", "-o", "again.md"]).assert().success();
+    said(report.args(["report", "-o", "again.md"]), 0);
     for name in ["r.md", "again.md"] {
         let text = fs::read_to_string(folder.path().join(name)).unwrap();
         let head = text.lines().next().unwrap().to_lowercase();
@@ -355,9 +353,8 @@ fn runs_counts_machines_that_need_work_and_show_tells_where_a_run_wrote() {
     let wave = format!("id,type\n{}", rows.collect::<String>());
     fs::write(folder.path().join("wave.csv"), wave).unwrap();
     let mut run = binary(folder.path());
-    run.args(["run", "wave.csv", "--sandbox", "--report", "r.csv"])
-        .assert()
-        .code(3);
+    run.args(["run", "wave.csv", "--sandbox", "--report", "r.csv"]);
+    said(&mut run, 3);
     let (json, _) = said(binary(folder.path()).args(["runs", "--format", "json"]), 0);
     let all: Value = serde_json::from_str(&json).unwrap();
     let machines = all[0]["follow_ups"].as_object().unwrap().values();

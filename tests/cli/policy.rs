@@ -1,12 +1,12 @@
 //! What is sent and what isn't, and how a run ends that sends little or nothing, with the real binary.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use jiff::Timestamp;
 use mde_cancel::sandbox::{CallKind, Cancellation, MockAction, Status};
 
-use crate::support::{LiveSandbox, nth_id};
+use crate::support::{LiveSandbox, nth_id, program};
 
 const APP: &str = "55555555-2222-3333-4444-555555555555";
 
@@ -52,16 +52,12 @@ impl Place {
     }
 
     fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        let mut command = program(self.here());
         command
             .args(words.split_whitespace())
-            .current_dir(self.here())
-            .env_clear()
-            .env("MDE_CANCEL_STATE_DIR", self.here().join("state"))
             .env("MDE_CANCEL_API_URL", &self.live.url)
             .env("MDE_CANCEL_TOKEN", "any-word")
-            .env("MDE_CANCEL_READ_QUOTA", "none")
-            .stdin(Stdio::null());
+            .env("MDE_CANCEL_READ_QUOTA", "none");
         command
     }
 

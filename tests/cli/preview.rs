@@ -7,17 +7,11 @@ use std::process::{Command, Output, Stdio};
 use jiff::Timestamp;
 use mde_cancel::sandbox::{CallKind, Cancellation, Faults, MockAction, Status};
 
-use crate::support::{LiveSandbox, nth_id};
+use crate::support::{LiveSandbox, nth_id, program};
 
-/// The binary in `folder`, with nothing of this process's environment.
 fn binary(folder: &Path, words: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-    command
-        .args(words.split_whitespace())
-        .current_dir(folder)
-        .env_clear()
-        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
-        .stdin(Stdio::null());
+    let mut command = program(folder);
+    command.args(words.split_whitespace());
     command
 }
 

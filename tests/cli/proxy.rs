@@ -3,12 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::support::program;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -110,21 +111,15 @@ fn http_proxy(answer: &'static str) -> u16 {
 
 fn doctor(service: u16, variables: &[(&str, String)]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut command = program(folder.path());
     command
-        .args(["doctor", "--state-dir", "state", "--ca-file"])
+        .args(["doctor", "--ca-file"])
         .arg(data("authority.pem"))
         .arg("--api-url")
         .arg(format!("https://localhost:{service}"))
-        .current_dir(folder.path())
-        .env_clear()
-        .env("MDE_CANCEL_TOKEN", "any")
-        .stdin(Stdio::null());
+        .env("MDE_CANCEL_TOKEN", "any");
     for (name, value) in variables {
         command.env(name, value);
-    }
-    if let Some(root) = std::env::var_os("SystemRoot") {
-        command.env("SystemRoot", root);
     }
     let done = command.output().unwrap();
     let out = String::from_utf8(done.stdout).unwrap();

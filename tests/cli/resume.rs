@@ -12,16 +12,13 @@ use mde_cancel::input::{Input, InputSettings, open};
 use mde_cancel::model::{Outcome, RunId};
 use mde_cancel::store::{NewRun, Process, Reader, Store, state_file};
 
+use crate::support::program;
+
 const ROWS: usize = 150;
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-    command
-        .args(arguments)
-        .arg("--state-dir")
-        .arg(folder.join("state"))
-        .current_dir(folder)
-        .stdin(Stdio::null());
+    let mut command = program(folder);
+    command.args(arguments);
     command
 }
 

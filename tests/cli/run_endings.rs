@@ -1,8 +1,10 @@
 //! How `run` ends where something about its reports goes wrong, with the real binary.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::support::program;
 
 fn ids(folder: &Path, count: usize) -> std::path::PathBuf {
     let path = folder.join("ids.txt");
@@ -14,12 +16,9 @@ fn ids(folder: &Path, count: usize) -> std::path::PathBuf {
 }
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
-        .args(["run", "--sandbox", "--state-dir"])
-        .arg(folder.join("state"))
+    program(folder)
+        .args(["run", "--sandbox"])
         .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -171,10 +170,8 @@ fn next_command(stdout: &str, name: &str) -> Vec<String> {
 }
 
 fn type_in(folder: &Path, words: &[String]) -> (Option<i32>, String, String) {
-    let child = Command::new(env!("CARGO_BIN_EXE_mde-cancel"))
+    let child = program(folder)
         .args(words)
-        .current_dir(folder)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

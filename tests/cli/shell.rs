@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use assert_cmd::Command;
+use crate::support::{Done, done, program};
+
+fn run(words: &[&str]) -> Done {
+    let folder = tempfile::tempdir().unwrap();
+    done(program(folder.path()).args(words))
+}
 
 fn printed(words: &[&str]) -> String {
-    let mut command = Command::cargo_bin("mde-cancel").unwrap();
-    let output = command.args(words).assert().success().get_output().clone();
-    String::from_utf8(output.stdout).unwrap()
+    let ended = run(words);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout
 }
 
 #[test]
@@ -54,9 +59,10 @@ fn there_is_a_manual_page_for_the_program_and_for_each_command() {
 
 #[test]
 fn a_folder_that_is_not_there_is_named() {
-    let mut command = Command::cargo_bin("mde-cancel").unwrap();
-    let assert = command.args(["man", "--dir", "no/such/folder"]).assert();
-    let output = assert.code(2).get_output().clone();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("mde-cancel.1 cannot be written"), "{said}");
+    let Done { code, stderr, .. } = run(&["man", "--dir", "no/such/folder"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("mde-cancel.1 cannot be written"),
+        "{stderr}"
+    );
 }

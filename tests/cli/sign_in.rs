@@ -12,7 +12,7 @@ use mde_cancel::sandbox::{CallKind, Generator, Sandbox, SandboxSettings, TokenSe
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::support::{FakeService, nth_id};
+use crate::support::{FakeService, nth_id, program};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const OTHER: &str = "22222222-2222-3333-4444-555555555555";
@@ -66,20 +66,13 @@ impl Place {
 
     /// Returns the binary with nothing of this process's environment, and an app to sign in as.
     fn binary(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        let mut command = program(self.folder.path());
         command
             .args(words.split_whitespace())
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("MDE_CANCEL_STATE_DIR", "state")
             .env("MDE_CANCEL_API_URL", &self.address)
             .env("AZURE_AUTHORITY_HOST", &self.address)
             .env("AZURE_TENANT_ID", TENANT)
-            .env("AZURE_CLIENT_ID", APP)
-            .stdin(Stdio::null());
-        if let Some(root) = std::env::var_os("SystemRoot") {
-            command.env("SystemRoot", root);
-        }
+            .env("AZURE_CLIENT_ID", APP);
         command
     }
 

@@ -4,13 +4,13 @@
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support::nth_id;
+use crate::support::{nth_id, program};
 
 /// What a server does with each call.
 #[derive(Clone, Copy, Debug)]
@@ -72,14 +72,9 @@ fn listen(peer: Peer) -> String {
     format!("{scheme}://{address}")
 }
 
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
-    command
-        .current_dir(folder)
-        .env_clear()
-        .env("MDE_CANCEL_TOKEN", "any-word")
-        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
-        .stdin(Stdio::null());
+fn with_token(folder: &Path) -> Command {
+    let mut command = program(folder);
+    command.env("MDE_CANCEL_TOKEN", "any-word");
     command
 }
 
@@ -89,7 +84,7 @@ fn spend(peer: Peer) -> Spent {
     let folder = folder.path();
     let ids: Vec<_> = (1..=3).map(|number| nth_id(number).to_string()).collect();
     std::fs::write(folder.join("ids.txt"), ids.join("\n")).unwrap();
-    let ran = program(folder)
+    let ran = with_token(folder)
         .args(["run", "ids.txt", "--yes", "--no-precheck", "--no-verify"])
         .args(["--api-url", &listen(peer), "--timeout", "1s"])
         .args(["--stop-after", "3s", "--report", "report.csv"])
@@ -97,7 +92,7 @@ fn spend(peer: Peer) -> Spent {
         .unwrap();
     let told = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!(ran.status.code(), Some(4), "{peer:?}: {told}");
-    let quota = program(folder)
+    let quota = with_token(folder)
         .args(["quota", "--format", "json"])
         .output()
         .unwrap();

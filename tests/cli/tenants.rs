@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::{Command, Stdio};
 
 use mde_cancel::model::{ActionType, RowContext};
 use mde_cancel::quota::{Window, Windows};
@@ -10,7 +9,7 @@ use mde_cancel::sandbox::{CallKind, Generator, Sandbox, SandboxSettings, TokenSe
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::support::{nth_id, write_config};
+use crate::support::{nth_id, program, write_config};
 
 /// Each tenant's actions.
 const EACH: usize = 12;
@@ -73,13 +72,10 @@ impl Place {
 
     /// Runs the binary; the secrets of these tenants are right, and those of all others wrong.
     fn run(&self, words: &str, right: &[usize]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+        let mut command = program(self.folder.path());
         command
             .args(words.split_whitespace())
-            .args("--config config.toml --state-dir state".split(' '))
-            .current_dir(self.folder.path())
-            .env_clear()
-            .stdin(Stdio::null());
+            .args(["--config", "config.toml"]);
         for number in 1..=9 {
             let secret = if right.contains(&number) {
                 SECRET
@@ -87,9 +83,6 @@ impl Place {
                 "wrong"
             };
             command.env(format!("SECRET_{number}"), secret);
-        }
-        if let Some(root) = std::env::var_os("SystemRoot") {
-            command.env("SystemRoot", root);
         }
         let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

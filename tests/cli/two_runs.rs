@@ -6,18 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mde_cancel::sandbox::{CallKind, Faults, Status};
 
-use crate::support::{FakeService, LiveSandbox, nth_id};
+use crate::support::{FakeService, LiveSandbox, nth_id, program};
 
 fn command(folder: &Path, url: &str, words: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    let mut command = program(folder);
     command
         .args(words.split(' '))
-        .current_dir(folder)
-        .env_clear()
-        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
         .env("MDE_CANCEL_API_URL", url)
         .env("MDE_CANCEL_TOKEN", "any-word")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command

@@ -2,6 +2,7 @@
 
 mod fake_service;
 mod live_sandbox;
+mod program;
 
 #[path = "../../support/config_file.rs"]
 mod config_file;
@@ -15,3 +16,4 @@ pub(crate) use fake_service::{Asked, FakeService};
 pub(crate) use ids::nth_id;
 pub(crate) use judge::{Told, assert_agrees, most_in_any};
 pub(crate) use live_sandbox::LiveSandbox;
+pub(crate) use program::{Done, done, program};

@@ -1,0 +1,36 @@
+//! The program, as every test starts it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The program in `folder`: it keeps its state there, sees nothing of the caller's environment, and has no input.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("MDE_CANCEL_STATE_DIR", folder.join("state"))
+        .stdin(Stdio::null());
+    // Windows opens no socket without it.
+    if let Some(root) = std::env::var_os("SystemRoot") {
+        command.env("SystemRoot", root);
+    }
+    command
+}
+
+/// How it ended.
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs it to its end.
+pub(crate) fn done(command: &mut Command) -> Done {
+    let output = command.output().unwrap();
+    Done {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
