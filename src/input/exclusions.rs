@@ -113,7 +113,9 @@ mod tests {
         let path = folder.path().join("keep.txt");
         std::fs::write(&path, bytes).unwrap();
         let at = format!("{}", folder.path().display());
-        read_exclusion_file(&path).map_err(|error| error.to_string().replace(&at, ""))
+        let told =
+            |error: ExclusionFileError| error.to_string().replace(&at, "").replace('\\', "/");
+        read_exclusion_file(&path).map_err(told)
     }
 
     #[test]

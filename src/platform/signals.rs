@@ -131,7 +131,8 @@ fn ignored_in(status: &str) -> Option<u128> {
     u128::from_str_radix(mask.trim(), 16).ok()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -51,7 +51,8 @@ pub fn forget_typed<T>(_input: T) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -447,10 +447,8 @@ fn what_runs_calls_left_is_what_a_resume_sends() {
     let wave = format!("id,type\n{}no-id,Isolate\n", rows.collect::<String>());
     fs::write(folder.path().join("wave.csv"), wave).unwrap();
     let mut run = binary(folder.path());
-    run.args(["run", "wave.csv", "--sandbox", "--quota", "1/24h"])
-        .args(["--stop-after", "1s"])
-        .assert()
-        .code(4);
+    run.args(["run", "wave.csv", "--sandbox", "--quota", "1/24h"]);
+    said(run.args(["--stop-after", "1s"]), 4);
     let (table, _) = said(binary(folder.path()).arg("runs"), 0);
     assert!(table.contains(" · 2 left · "), "{table}");
     assert!(table.contains(" need attention"), "{table}");

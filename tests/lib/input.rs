@@ -562,7 +562,8 @@ fn a_file_is_checked_when_it_is_opened_and_a_stream_when_it_is_read() {
         Ok(_) => "opened".to_owned(),
         Err(error) => error
             .to_string()
-            .replace(&*folder.path().to_string_lossy(), "."),
+            .replace(&*folder.path().to_string_lossy(), ".")
+            .replace('\\', "/"),
     };
     assert_eq!(shown(&file("zero.csv", "")), "./zero.csv is empty");
     assert_eq!(

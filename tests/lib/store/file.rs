@@ -18,7 +18,10 @@ fn refusal(dir: &Path) -> String {
         "the file was touched"
     );
     let place = dir.display().to_string();
-    refused.to_string().replace(&place, "DIR")
+    refused
+        .to_string()
+        .replace(&place, "DIR")
+        .replace('\\', "/")
 }
 
 /// Makes a state file, and changes it by hand.
@@ -244,7 +247,10 @@ fn a_folder_that_others_can_enter_and_that_holds_other_things_is_refused_and_sta
         let refused = Store::open(dir.path(), process("boot"), at(0)).unwrap_err();
         let place = dir.path().display().to_string();
         assert_eq!(
-            refused.to_string().replace(&place, "DIR"),
+            refused
+                .to_string()
+                .replace(&place, "DIR")
+                .replace('\\', "/"),
             format!("state folder DIR is open to other users (mode {mode:04o})")
         );
         assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, mode);
