@@ -428,7 +428,8 @@ fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
         ]
     );
     let (_, table) = place.run("list --since 2h --summary --format table");
-    assert!(table.contains("soc-automation  "), "{table}");
+    // In the hours after midnight the table has dates, and less room for names.
+    assert!(table.contains("\nsoc-auto"), "{table}");
     let (_, table) = place.run("list --since 2h --format table");
     assert!(
         table.ends_with("9 actions\n") && table.contains(&nth_id(1).to_string()),

@@ -17,7 +17,8 @@ fn ids(folder: &Path, count: usize) -> std::path::PathBuf {
 
 fn start(folder: &Path, arguments: &[&str]) -> Child {
     program(folder)
-        .args(["run", "--sandbox"])
+        .args(["run", "--sandbox", "--state-dir"])
+        .arg(folder.join("state"))
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
