@@ -1,29 +1,6 @@
-//! Why a run stopped, in words, and how to fix it.
+//! How to fix why a run stopped.
 
 use crate::engine::core::StopReason;
-
-pub(super) fn describe_stop(reason: &StopReason) -> String {
-    match reason {
-        StopReason::Asked(what) => format!("by {what}"),
-        StopReason::SignIn(why) => format!("sign-in: {why}"),
-        StopReason::Unreachable(why) => format!("the service can't be reached: {why}"),
-        StopReason::NoSuchAddress(address) => {
-            format!("{address} answers 404, but not as the service does")
-        }
-        StopReason::AllMissing => {
-            "the tenant has none of the first 100 ids: wrong tenant or wrong column".to_owned()
-        }
-        StopReason::ReadingForbidden(what) => {
-            format!("this token may not read actions: {what}")
-        }
-        StopReason::AllForbidden(why) | StopReason::LeftForLater(why) => why.clone(),
-        StopReason::GaveUp(why) => format!("gave up: {why}"),
-        StopReason::TooManyFailures(how_many) => format!("too many failures: {how_many}"),
-        StopReason::SameRefusal(what) => {
-            format!("ten cancels in a row were refused for the same reason: {what}")
-        }
-    }
-}
 
 /// Says how to fix it, where that can be done.
 pub(super) fn fix(reason: &StopReason) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::store::{Record, RunKey, Store, StoreError};
 
-use super::core::{Effect, Event, RunEvent};
+use super::core::{CallToken, Effect, Event, RunEvent};
 
 /// One lane's way to its tenant.
 #[derive(Debug)]
@@ -82,12 +82,38 @@ impl Handles {
         self.scratch.as_ref().unwrap_or(&self.store)
     }
 
+    fn reader(&self, lane: LaneId) -> Option<Result<Arc<ReadHandles>, Arc<str>>> {
+        self.lanes.get(usize::from(lane.0)).cloned()
+    }
+
+    fn read<F>(
+        &self,
+        lane: LaneId,
+        call_token: CallToken,
+        ask: impl FnOnce(Arc<ReadHandles>) -> F + Send + 'static,
+    ) -> RunningEffect
+    where
+        F: Future<Output = ReadReply> + Send,
+    {
+        let (store, reader) = (self.store.clone(), self.reader(lane));
+        Box::pin(async move {
+            store.check()?;
+            let reply = match reader {
+                Some(Ok(reader)) => ask(reader).await,
+                _ => never_left(),
+            };
+            Ok(EffectOutput::Event(Event::Read {
+                lane,
+                call_token,
+                reply,
+            }))
+        })
+    }
+
     /// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
     /// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
     pub(super) fn run_effect(&self, effect: Effect) -> RunningEffect {
         let store = self.store.clone();
-        let way = |lane: LaneId| self.lanes.get(usize::from(lane.0)).cloned();
-        let reader = |lane: LaneId| way(lane).and_then(Result::ok);
         match effect {
             Effect::Load { lane, from, limit } => {
                 let rows = self.journal().load_rows(self.run, lane, from, limit);
@@ -155,44 +181,20 @@ impl Handles {
                 call_token,
                 destination,
                 ids,
-            } => {
-                let reader = reader(lane);
-                Box::pin(async move {
-                    store.check()?;
-                    let reply = match reader {
-                        Some(reader) => reader.look(destination, &ids).await,
-                        None => never_left(),
-                    };
-                    Ok(EffectOutput::Event(Event::Read {
-                        lane,
-                        call_token,
-                        reply,
-                    }))
-                })
-            }
+            } => self.read(lane, call_token, move |reader| async move {
+                reader.look(destination, &ids).await
+            }),
             Effect::ReadPage {
                 lane,
                 call_token,
                 query,
-            } => {
-                let reader = reader(lane);
-                Box::pin(async move {
-                    store.check()?;
-                    let reply = match reader {
-                        Some(reader) => reader.page(&query).await,
-                        None => never_left(),
-                    };
-                    Ok(EffectOutput::Event(Event::Read {
-                        lane,
-                        call_token,
-                        reply,
-                    }))
-                })
-            }
+            } => self.read(lane, call_token, move |reader| async move {
+                reader.page(&query).await
+            }),
             Effect::Token { lane, refresh } => {
-                let way = way(lane);
+                let reader = self.reader(lane);
                 Box::pin(async move {
-                    let event = match way {
+                    let event = match reader {
                         None => Event::TokenRefused {
                             lane,
                             reason: "there is no such tenant in this run".to_owned(),
@@ -305,7 +307,6 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
-    use crate::engine::core::CallToken;
     use crate::model::Destination;
     use crate::store::{Process, StoreOptions};
 

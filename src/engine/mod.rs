@@ -23,6 +23,12 @@
 //! A row that cannot be sent now (another run works on its action, its type is forbidden) leaves memory unsettled and is loaded
 //! again in a later pass, or by whoever resumes the run.
 //!
+//! # Plans and reads outside a run
+//!
+//! A plan is made by the same core and runner, disarmed and with clients that only read: the input is journaled, states are read,
+//! and what would be sent stays in the journal until a new core, armed, loads it. Lists, selections and follow-up checks request
+//! pages from a disarmed core without rows. So every call passes the same gates and is tried again by the same rules.
+//!
 //! # What happens
 //!
 //! - **429**: the scope cools down for all processes, for as long as the service asks. The row keeps its turn and is not blamed.

@@ -80,7 +80,7 @@ impl Pages {
             };
             let page = match reads.page(&query).await {
                 // It is not taken as one, so it is asked for in parts.
-                Err(ReadsError::Refused { .. }) if self.skip == 0 && self.split() => continue,
+                Err(ReadsError::Refused(_)) if self.skip == 0 && self.split() => continue,
                 page => page?,
             };
             let fresh = self.take(page);

@@ -47,16 +47,6 @@ impl Planner {
         }
     }
 
-    /// Makes a planner that goes on behind row `last`, with the ids that are known already.
-    pub fn resume(
-        rules: Arc<Rules>,
-        known: impl IntoIterator<Item = (ActionId, RowNumber)>,
-        last: RowNumber,
-    ) -> Self {
-        let known = known.into_iter().map(|(id, row)| (LaneId(0), id, row));
-        Self::new(rules).behind(known, last)
-    }
-
     /// Goes on behind row `last`, with the ids that are known already in each lane.
     #[must_use]
     pub fn behind(

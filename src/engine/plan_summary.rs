@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 
 use crate::model::{
-    ActionId, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome, ReportRow,
+    ActionId, ActionType, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
+    ReportRow,
 };
+use crate::store::NewRow;
 
 use super::core::reasons::MISSING_ONCE;
 use super::rules::{Precheck, is_excluded, is_unknown_type};
@@ -122,6 +124,30 @@ impl<'row> PlanLine<'row> {
             created_at: row.created_at,
             follow_up: row.follow_up.as_deref().and_then(FollowUp::parse),
             is_checked: row.checked_at.is_some(),
+        }
+    }
+}
+
+impl<'row> From<&'row NewRow> for PlanLine<'row> {
+    /// Shows a row of which no record was read.
+    fn from(row: &'row NewRow) -> Self {
+        let (settled, told) = (row.settlement.as_ref(), &row.context);
+        Self {
+            id: row.id.as_ref().ok().copied(),
+            verdict: settled.map_or(Verdict::Send, |it| Verdict::Settled(it.outcome)),
+            reason: settled.map_or("", |it| &it.reason),
+            source: &row.source,
+            tenant: told.tenant.as_deref(),
+            comment: told.comment.as_deref(),
+            action_type: told.action_type.as_ref().map(ActionType::as_str),
+            status: None,
+            requestor: told.requestor.as_deref(),
+            request_source: None,
+            machine_id: told.machine_id.as_deref(),
+            computer_dns_name: told.computer_dns_name.as_deref(),
+            created_at: None,
+            follow_up: None,
+            is_checked: false,
         }
     }
 }

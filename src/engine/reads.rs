@@ -39,44 +39,13 @@ pub struct ReadsSettings {
 /// Why there is nothing to read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadsError {
-    #[error(
-        "reading machine actions is forbidden ({0}); grant the app Machine.Read.All, or the signed-in user Machine.Read"
-    )]
-    Forbidden(String),
     /// The service read the call and refused it for good.
     #[error("the service refused the read: {0}")]
     Refused(String),
-    #[error("sign-in failed: {0}")]
-    SignIn(String),
-    #[error("the service knows none of the first 100 ids: wrong tenant, or the wrong column")]
-    AllMissing,
-    #[error("the service never answered: {0}")]
-    Unreachable(String),
-    #[error("there is no such address: {0} answers 404 without the service's own error body")]
-    NoSuchAddress(String),
-    /// Nothing but transient faults for too long.
-    #[error("reads got no proper answer: {0}")]
-    GaveUp(String),
+    #[error(transparent)]
+    Stopped(#[from] StopReason),
     #[error(transparent)]
     Engine(#[from] EngineError),
-}
-
-impl From<StopReason> for ReadsError {
-    fn from(reason: StopReason) -> Self {
-        match reason {
-            StopReason::ReadingForbidden(what) => Self::Forbidden(what),
-            StopReason::SignIn(why) => Self::SignIn(why),
-            StopReason::AllMissing => Self::AllMissing,
-            StopReason::Unreachable(what) => Self::Unreachable(what),
-            StopReason::NoSuchAddress(address) => Self::NoSuchAddress(address),
-            StopReason::Asked(why)
-            | StopReason::AllForbidden(why)
-            | StopReason::GaveUp(why)
-            | StopReason::TooManyFailures(why)
-            | StopReason::SameRefusal(why)
-            | StopReason::LeftForLater(why) => Self::GaveUp(why),
-        }
-    }
 }
 
 impl From<StoreError> for ReadsError {
@@ -143,7 +112,7 @@ impl Reads {
         match (self.0.page.take(), self.0.core.stop_reason()) {
             (Some(page), _) => page.map_err(ReadsError::Refused),
             (None, Some(reason)) => Err(reason.into()),
-            (None, None) => Err(ReadsError::GaveUp("no page came".to_owned())),
+            (None, None) => Err(StopReason::GaveUp("no page came".to_owned()).into()),
         }
     }
 }

@@ -264,8 +264,8 @@ fn ids_of_another_tenant_cost_three_reads() {
     let folder = tempfile::tempdir().unwrap();
     let live = LiveSandbox::start(|_| ());
     ids(folder.path(), 3000);
-    let (code, _, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
-    assert_eq!(code, Some(5), "{told}");
+    let (code, stdout, told) = done(&mut with_service(folder.path(), &live, "preview ids.txt"));
+    assert_eq!((code, stdout.as_str()), (Some(5), ""), "{told}");
     assert!(told.contains("none of the first 100 ids"), "{told}");
     assert!(live.sandbox.log().len() <= 3);
 }

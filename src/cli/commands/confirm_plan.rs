@@ -12,7 +12,6 @@ use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::plan_text::PlanText;
 use crate::cli::run_config::confirmed;
-use crate::cli::stop_reason::describe_stop;
 use crate::cli::text::local_zone;
 use crate::engine::core::StopReason;
 use crate::engine::{Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, look_over, plan};
@@ -164,7 +163,7 @@ impl PreparedRun {
         let end = planned.await.map_err(engine)?;
         for (lane, reason) in end.stops {
             let lane = &self.lanes.all[usize::from(lane.0)];
-            let error = describe_stop(&reason);
+            let error = reason.to_string();
             match reason {
                 StopReason::Asked(_) => return Err(stopped(&reason).into()),
                 StopReason::GaveUp(_) => {
@@ -259,7 +258,7 @@ impl PreparedRun {
 fn stopped(reason: &StopReason) -> Refusal {
     let signal = match reason {
         StopReason::Asked(what) => what.clone(),
-        other => describe_stop(other),
+        other => other.to_string(),
     };
     Refusal::Stopped { signal }
 }

@@ -17,7 +17,7 @@ use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::progress::{MetricsObserver, RunResult};
-use crate::cli::stop_reason::{describe_stop, fix};
+use crate::cli::stop_reason::fix;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{Paint, print, stdout_width};
 
@@ -199,7 +199,7 @@ impl PreparedRun {
                 lane: *lane,
                 reason: match reason {
                     StopReason::Asked(_) => None,
-                    reason => Some(describe_stop(reason)),
+                    reason => Some(reason.to_string()),
                 },
             })
     }
@@ -208,18 +208,18 @@ impl PreparedRun {
     fn why_stopped(&self, end: &RunEnd) -> Option<String> {
         let stop = end.stop.as_ref()?;
         if !self.lanes.names.are_several() {
-            return Some(describe_stop(stop));
+            return Some(stop.to_string());
         }
         let alone = |(_, reason): &&(LaneId, StopReason)| !matches!(reason, StopReason::Asked(_));
         let named = end.stops.iter().filter(alone);
         let mut texts: Vec<_> = named
             .map(|(lane, reason)| {
                 let name = self.lanes.names.shown(*lane).unwrap_or("-");
-                format!("{name}: {}", describe_stop(reason))
+                format!("{name}: {reason}")
             })
             .collect();
         if texts.is_empty() {
-            return Some(describe_stop(stop));
+            return Some(stop.to_string());
         }
         let more = texts.len().saturating_sub(STOPS_SHOWN);
         texts.truncate(STOPS_SHOWN);

@@ -31,7 +31,7 @@ use crate::input::{InputError, OpenInput, open};
 use crate::model::{Destination, Moment, Outcome, ReportRow, RunId};
 use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
-use crate::store::{NewRun, Store, state_file};
+use crate::store::{NewRow, NewRun, Store, state_file};
 
 use super::choosing::{nothing_selected, origin, read_exclusions};
 use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, state, usage};
@@ -241,11 +241,27 @@ struct Printing {
 }
 
 impl Printing {
-    fn take(&mut self, verdict: Verdict, mut row: ReportRow) -> Result<(), Failure> {
+    /// Takes in a row of which no record was read.
+    fn unchecked(&mut self, row: NewRow) -> Result<(), Failure> {
+        // Rows by the million: what a report shows of one is made for a frozen plan alone.
+        let line = PlanLine::from(&row);
+        let verdict = line.verdict;
+        self.summary.add(&line);
+        match self.frozen {
+            Some(_) => self.freeze(verdict, row.into_report_row()),
+            None => Ok(()),
+        }
+    }
+
+    fn checked(&mut self, verdict: Verdict, row: ReportRow) -> Result<(), Failure> {
         self.summary.add(&PlanLine {
             verdict,
             ..PlanLine::of(&row)
         });
+        self.freeze(verdict, row)
+    }
+
+    fn freeze(&mut self, verdict: Verdict, mut row: ReportRow) -> Result<(), Failure> {
         let Some(out) = &mut self.frozen else {
             return Ok(());
         };
@@ -282,8 +298,7 @@ async fn plan_unchecked(
             None => return Err(usage(EngineError::Reading)),
         };
         for row in chunk.rows {
-            let row = planner.plan(row, now.wall).into_report_row();
-            printing.take(Verdict::of(&row), row)?;
+            printing.unchecked(planner.plan(row, now.wall))?;
         }
     }
 }
@@ -375,6 +390,8 @@ impl View<'_> {
         for row in journal.reader()?.report_rows(id).map_err(state)? {
             let mut row = row.map_err(state)?;
             let mut verdict = Verdict::of(&row);
+            rows += 1;
+            known += u64::from(row.checked_at.is_some());
             row.run_id.clear();
             if verdict == Verdict::Send {
                 row.reason.clear();
@@ -386,9 +403,7 @@ impl View<'_> {
                 row.outcome = Outcome::NotFound;
                 row.checked_at = Some(clock.now().wall);
             }
-            rows += 1;
-            known += u64::from(row.checked_at.is_some());
-            printing.take(verdict, row)?;
+            printing.checked(verdict, row)?;
         }
         match (stopped.map(unchecked), broken) {
             (Some(failure), _) if known == 0 => Err(failure),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::stop_reason::fix;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, ReadHandles, Reads, ReadsError, ReadsSettings};
@@ -37,33 +38,27 @@ pub(super) async fn reads(
 
 /// Says how a command ends that cannot read what it was to find.
 pub(super) fn unread(error: ReadsError) -> Failure {
-    if let ReadsError::SignIn(why) = &error
+    let reason = match error {
+        ReadsError::Stopped(reason) => reason,
+        ReadsError::Engine(error) => return engine(error),
+        ReadsError::Refused(_) => {
+            let hint = "change the selection: the service refuses it";
+            return Failure::new(FailureKind::Usage, error).hint(hint);
+        }
+    };
+    // The hint of a failed sign-in stands behind its reason.
+    if let StopReason::SignIn(why) = &reason
         && let Some((why, hint)) = why.rsplit_once("; ")
     {
-        let error = ReadsError::SignIn(why.to_owned());
-        return Failure::new(FailureKind::SignIn, error).hint(hint);
+        let reason = StopReason::SignIn(why.to_owned());
+        return Failure::new(FailureKind::SignIn, reason).hint(hint);
     }
-    let (kind, hint) = match error {
-        ReadsError::Forbidden(_) => (FailureKind::SignIn, "then get a new token"),
-        ReadsError::SignIn(_) => (
-            FailureKind::SignIn,
-            "get a new token and set MDE_CANCEL_TOKEN or the --token-file",
-        ),
-        ReadsError::AllMissing => (
-            FailureKind::Reach,
-            "check --tenant-id, --id-column, and where the ids came from",
-        ),
-        ReadsError::GaveUp(_) | ReadsError::Unreachable(_) | ReadsError::NoSuchAddress(_) => (
-            FailureKind::Reach,
-            "check --api-url, the network and the proxy",
-        ),
-        ReadsError::Refused(_) => (
-            FailureKind::Usage,
-            "change the selection: the service refuses it",
-        ),
-        ReadsError::Engine(error) => return engine(error),
+    let kind = match reason {
+        StopReason::SignIn(_) | StopReason::ReadingForbidden(_) => FailureKind::SignIn,
+        _ => FailureKind::Reach,
     };
-    Failure::new(kind, error).hint(hint)
+    let hint = fix(&reason).unwrap_or("check --api-url, the network and the proxy");
+    Failure::new(kind, reason).hint(hint)
 }
 
 /// Says how a command ends that cannot read the states of planned rows.

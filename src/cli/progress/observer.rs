@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::cli::stop_reason::describe_stop;
 use crate::engine::core::{RunEvent, StopReason};
 use crate::engine::{LaneNames, Observer, RunView};
 use crate::model::{LaneId, Moment};
@@ -191,7 +190,7 @@ impl Observer for TerminalObserver {
                 }
             }
             RunEvent::Stopping(reason) => {
-                let reason = describe_stop(reason);
+                let reason = reason.to_string();
                 if tenant.is_some() {
                     tracing::warn!(
                         run,

@@ -159,30 +159,41 @@ pub enum Effect {
     },
 }
 
-/// Why a run stops before its rows are settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a run stops before its rows are settled, or reads outside a run stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
     /// Somebody asked for it; names the signal or the bound.
+    #[error("by {0}")]
     Asked(String),
     /// No token can be had, or the service does not take it.
+    #[error("sign-in: {0}")]
     SignIn(String),
     /// The first hundred ids were all unknown to the service.
+    #[error("the tenant has none of the first 100 ids: wrong tenant or wrong column")]
     AllMissing,
     /// States are to be read before anything is sent, and this token may not read them; says what the service said.
+    #[error("this token may not read actions: {0}")]
     ReadingForbidden(String),
     /// The API host never answered; says what failed last.
+    #[error("the service can't be reached: {0}")]
     Unreachable(String),
     /// Nothing but 404s that are not the service's own came from this address.
+    #[error("{0} answers 404, but not as the service does")]
     NoSuchAddress(String),
     /// No action type of the input may be cancelled with this token; says why.
+    #[error("{0}")]
     AllForbidden(String),
     /// Nothing ended for so long; says since when and what was last heard, or when to go on.
+    #[error("gave up: {0}")]
     GaveUp(String),
     /// More rows ended badly than `--max-failures` allows; says how many.
+    #[error("too many failures: {0}")]
     TooManyFailures(String),
     /// The service refused cancel after cancel in the same way; gives the last answer.
+    #[error("ten cancels in a row were refused for the same reason: {0}")]
     SameRefusal(String),
     /// All was done that could be, and the rest is left for later; says why.
+    #[error("{0}")]
     LeftForLater(String),
 }
 

@@ -149,13 +149,14 @@ fn recall(store: &Store, past: &RunRecord) -> (Before, Planner) {
     for (number, row) in (1..).map(RowNumber).zip(rows.map(Result::unwrap)) {
         share.last = number;
         share.rows += 1;
-        known.push((ActionId::parse(&row.action_id).unwrap(), number));
+        let id = ActionId::parse(&row.action_id).unwrap();
+        known.push((LaneId(0), id, number));
         if row.settled_at.is_some() {
             assert_ne!(row.outcome, Outcome::Duplicate, "read twice: {row:?}");
             *share.settled.entry(row.outcome).or_default() += 1;
         }
     }
-    let planner = Planner::resume(Arc::default(), known, share.last);
+    let planner = Planner::new(Arc::default()).behind(known, share.last);
     (Before::from([(LaneId(0), share)]), planner)
 }
 
