@@ -192,7 +192,10 @@ impl Lane {
     /// Returns whether more rows are wanted from the journal, and it has any.
     fn wants_more(&self) -> bool {
         let indexes = &self.indexes;
-        let ready = indexes.fresh_len() + indexes.prechecks.len() + indexes.held.len();
+        let mut ready = indexes.fresh_len() + indexes.prechecks.len() + indexes.held.len();
+        if self.batches.are_slow {
+            ready += indexes.skippable_len();
+        }
         ready < LOOKAHEAD / 2 && self.may_load_more()
     }
 

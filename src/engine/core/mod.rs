@@ -5,6 +5,10 @@
 //!
 //! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
 //! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
+//!
+//! Whatever happens to a row is an event: `transition` says where the row goes, and `Lane::apply` puts it there and keeps
+//! the indexes. `loading` brings rows, `dispatch` and `reread` choose the next call, `responses` takes in what came back, and
+//! `limits` says when a lane stops.
 
 mod breaker;
 mod denied_types;

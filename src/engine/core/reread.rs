@@ -82,49 +82,51 @@ impl ReadBatches {
 impl Lane {
     pub(super) fn dispatch_reads(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.note_filling(now);
-        loop {
-            let soon = soon(&self.settings.retry, now.uptime);
-            let first = self.indexes.rereads.first().map(|&(due, _)| due);
-            let is_due = first.is_some_and(|due| due <= now.uptime);
-            let count = if is_due {
-                let rereads = self.indexes.rereads.iter().take(2);
-                rereads.filter(|&&(due, _)| due <= soon).count()
-            } else {
-                self.note_next_reread();
-                if !self.is_precheck_due(now) {
-                    return;
-                }
-                self.indexes.prechecks.len()
-            };
-            let destination = self.reading_place(now, count);
-            if !self.has_permit() {
-                return;
-            }
-            let generation = match self.gates.of(destination).ask(now.uptime) {
-                Ok(generation) => generation,
-                Err(wait) => return self.note_read_wait(wait),
-            };
-            let most = match destination {
-                Destination::List => self.batches.size,
-                _ => 1,
-            };
-            let rows = if is_due {
-                self.next_rereads(soon, most)
-            } else {
-                self.batches.has_read_one = true;
-                let prechecks = self.indexes.prechecks.iter();
-                prechecks.take(most).copied().collect()
-            };
-            let call = self.new_call();
-            for &number in &rows {
-                self.advance(now, number, RowEvent::Reading(call));
-            }
-            if !is_due {
-                self.batches.filling_since = None;
-                self.note_filling(now);
-            }
-            self.ask_ledger(now, call, destination, rows, generation, out);
+        while self.is_reread_due(now) && self.open_read(now, true, out) {}
+        while self.is_precheck_due(now) && self.open_read(now, false, out) {}
+    }
+
+    /// Reads what is due, or the next prechecks. Returns whether another read may follow.
+    fn open_read(&mut self, now: Moment, is_due: bool, out: &mut Vec<Effect>) -> bool {
+        let soon = soon(&self.settings.retry, now.uptime);
+        let count = if is_due {
+            let rereads = self.indexes.rereads.iter().take(2);
+            rereads.filter(|&&(due, _)| due <= soon).count()
+        } else {
+            self.indexes.prechecks.len()
+        };
+        let destination = self.reading_place(now, count);
+        if !self.has_permit() {
+            return false;
         }
+        let generation = match self.gates.of(destination).ask(now.uptime) {
+            Ok(generation) => generation,
+            Err(wait) => {
+                self.note_read_wait(wait);
+                return false;
+            }
+        };
+        let most = match destination {
+            Destination::List => self.batches.size,
+            _ => 1,
+        };
+        let rows: Vec<_> = if is_due {
+            self.next_rereads(soon, most)
+        } else {
+            let prechecks = self.indexes.prechecks.iter();
+            prechecks.take(most).copied().collect()
+        };
+        let call = self.new_call();
+        for &number in &rows {
+            self.advance(now, number, RowEvent::Reading(call));
+        }
+        if !is_due {
+            self.batches.has_read_one = true;
+            self.batches.filling_since = None;
+            self.note_filling(now);
+        }
+        self.ask_ledger(now, call, destination, rows, generation, out);
+        true
     }
 
     fn note_filling(&mut self, now: Moment) {
@@ -159,25 +161,24 @@ impl Lane {
         }
     }
 
-    /// Says what the next read that is due later is for.
-    fn note_next_reread(&mut self) {
+    /// Returns whether a read is due, and says what the next one is for where it is due later.
+    fn is_reread_due(&mut self, now: Moment) -> bool {
         let Some(&(due, number)) = self.indexes.rereads.first() else {
-            return;
+            return false;
         };
-        let cause = match self.reread(number) {
-            Some(reread) => match reread.reason {
-                RereadReason::Verify { .. } => WaitCause::Effect,
-                RereadReason::Precheck { .. } if reread.missed != Missed::Never => {
-                    WaitCause::Missing
-                }
-                _ => WaitCause::Retry,
-            },
-            None => WaitCause::Retry,
+        if due <= now.uptime {
+            return true;
+        }
+        let reread = self.reread(number);
+        let is_missed = reread.is_some_and(|reread| reread.missed != Missed::Never);
+        let cause = match reread.map(|reread| reread.reason) {
+            Some(RereadReason::Verify { .. }) => WaitCause::Effect,
+            Some(RereadReason::Precheck { .. }) if is_missed => WaitCause::Missing,
+            _ => WaitCause::Retry,
         };
-        self.note_wait(GateWait {
-            until: Some(due),
-            cause,
-        });
+        let until = Some(due);
+        self.note_wait(GateWait { until, cause });
+        false
     }
 
     /// Says where `count` records are to be read: one by its address, several by a filter, and one so, too, where the
