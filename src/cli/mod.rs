@@ -10,7 +10,6 @@ mod terminal;
 
 mod table;
 
-mod list_text;
 mod plan_text;
 
 mod plan_json;
