@@ -210,6 +210,7 @@ mod tests {
             lanes: vec![LaneProgress {
                 waiting: why.map(|why| WaitReason {
                     why: why.into(),
+                    word: "",
                     until: None,
                 }),
                 ..LaneProgress::default()

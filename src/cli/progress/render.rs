@@ -211,7 +211,12 @@ impl Renderer<'_> {
         // Whole seconds, rounded up: a countdown that shows 0 s while it still waits looks stuck.
         let left = until.duration_since(self.clock.now).as_secs_f64().ceil();
         let left = Duration::try_from_secs_f64(left).unwrap_or_default();
-        format!(" until {} ({})", self.clock.time(until), Span(left))
+        format!(
+            " {} {} ({})",
+            waiting.word,
+            self.clock.time(until),
+            Span(left)
+        )
     }
 }
 
@@ -314,6 +319,7 @@ mod tests {
             in_flight: 16,
             waiting: Some(WaitReason {
                 why: "waiting for quota (100/minute)".into(),
+                word: "until",
                 until: Some(at("2026-11-23T14:05:09Z")),
             }),
         }
@@ -446,6 +452,7 @@ mod tests {
         let mut paused = view();
         paused.lanes[0].waiting = Some(WaitReason {
             why: "paused by the service (429)".into(),
+            word: "until",
             until: Some(at("2026-11-24T00:51:00Z")),
         });
         let line =

@@ -15,7 +15,7 @@ use crate::quota::Usage;
 pub(super) const LANES_SHOWN: usize = 4;
 
 /// What is shown while the service is down, whether until a known time or not.
-const DOWN: &str = "the service gives no proper answer; pausing";
+const DOWN: &str = "the service gives no usable answer; trying again";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ProgressView {
@@ -42,8 +42,10 @@ pub(super) struct LaneProgress {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WaitReason {
-    /// What happens meanwhile, as it precedes "until": `waiting for quota (100/minute)`.
+    /// What is waited for: `waiting for quota (100/minute)`.
     pub(super) why: Cow<'static, str>,
+    /// What comes between it and the time: `until`, or `at` where something is tried then.
+    pub(super) word: &'static str,
     /// Until when, where that is known.
     pub(super) until: Option<Timestamp>,
 }
@@ -181,6 +183,7 @@ fn waiting(
 ) -> Option<WaitReason> {
     let endless = |why: &'static str| WaitReason {
         why: why.into(),
+        word: "",
         until: None,
     };
     if status.stopping {
@@ -190,37 +193,35 @@ fn waiting(
         // While the one call is under way that tries the service, nobody knows until when.
         return status.cancels_down.then(|| endless(DOWN));
     };
-    // Nobody knows when reads that hang will come back.
-    let is_open = waiting.cause == WaitCause::SlowReads;
-    Some(WaitReason {
-        why: why(waiting.cause, usage)?,
-        until: (!is_open).then(|| view.now.wall_at(waiting.until)),
-    })
-}
-
-/// Names what is waited for; the spreading of a burst is no news.
-fn why(cause: WaitCause, usage: &[Usage]) -> Option<Cow<'static, str>> {
-    let why = match cause {
+    let (why, word) = match waiting.cause {
+        // The spreading of a burst is no news.
         WaitCause::Pace => return None,
         WaitCause::Window => {
             let full = usage.iter().filter(|usage| usage.free_at.is_some());
-            let last = full.max_by_key(|usage| usage.free_at)?;
-            let name = window_name(last.window.period);
-            let limit = Number(last.window.limit.get().into());
-            return Some(format!("waiting for quota ({limit}/{name})").into());
+            let window = full.max_by_key(|usage| usage.free_at)?.window;
+            let limit = Number(window.limit.get().into());
+            let why = format!("waiting for quota ({limit}/{})", window_name(window.period));
+            (why.into(), "until")
         }
-        WaitCause::Cooldown => "paused by the service (429)",
-        WaitCause::Outage => DOWN,
-        WaitCause::Retry => "waiting to try some rows again",
-        WaitCause::Reads => "waiting for quota to read statuses",
+        WaitCause::Cooldown => ("paused by the service (429)".into(), "until"),
+        WaitCause::Outage => (DOWN.into(), "at"),
+        WaitCause::Retry => ("some rows are tried again".into(), "at"),
+        WaitCause::Reads => ("waiting for quota to read statuses".into(), "until"),
         WaitCause::ReadCooldown => {
-            "reads are paused by the service (429); rows wait for their status"
+            let why = "the service paused reads (429); rows wait for their status";
+            (why.into(), "until")
         }
-        WaitCause::SlowReads => "the service does not answer reads; rows wait for their status",
-        WaitCause::Missing => "looking once more for ids that were not found",
-        WaitCause::Effect => "waiting for accepted cancels to take effect",
+        // Nobody knows when reads that hang will come back.
+        WaitCause::SlowReads => {
+            return Some(endless(
+                "the service does not answer reads; rows wait for their status",
+            ));
+        }
+        WaitCause::Missing => ("ids that were not found are looked up again".into(), "at"),
+        WaitCause::Effect => ("accepted cancels are checked".into(), "at"),
     };
-    Some(why.into())
+    let until = Some(view.now.wall_at(waiting.until));
+    Some(WaitReason { why, word, until })
 }
 
 #[cfg(test)]
@@ -337,7 +338,7 @@ mod tests {
             (WaitCause::Window, "waiting for quota (100/minute)"),
             (WaitCause::Cooldown, "paused by the service (429)"),
             (WaitCause::Outage, DOWN),
-            (WaitCause::Retry, "waiting to try some rows again"),
+            (WaitCause::Retry, "some rows are tried again"),
         ] {
             let view = view(Some((cause, 120)));
             assert_eq!(why_of(&view, &[]).as_deref(), Some(why));
