@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
-use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use jiff::Timestamp;
 
@@ -44,6 +45,22 @@ pub(super) fn variable_of(flag: &Arg) -> Option<String> {
     let help = flag.get_long_help()?.to_string();
     let (_, variable) = help.rsplit_once(ENV_MARK)?;
     Some(variable.trim_end_matches(']').to_owned())
+}
+
+/// Returns the names of the subcommands that were typed, and the matches of the last one.
+pub(super) fn leaf(matches: &ArgMatches) -> (Vec<&str>, &ArgMatches) {
+    let (mut path, mut matches) = (Vec::new(), matches);
+    while let Some((name, inner)) = matches.subcommand() {
+        path.push(name);
+        matches = inner;
+    }
+    (path, matches)
+}
+
+pub(super) fn is_typed(matches: &ArgMatches, id: &str) -> bool {
+    // A command that doesn't have the flag is asked about it, too.
+    matches!(matches.try_contains_id(id), Ok(true))
+        && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 const EXAMPLES: &str = "\

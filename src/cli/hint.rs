@@ -7,13 +7,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
 use crate::model::RunId;
 use crate::platform::default_state_dir;
 
-use super::args::{CommonArgs, ConnectionArgs};
+use super::args::{CommonArgs, ConnectionArgs, is_typed, leaf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
@@ -115,7 +114,7 @@ pub struct ForwardedFlags {
 impl ForwardedFlags {
     /// Returns the flags that say where calls go and what every command has, without what sets no value.
     pub(super) fn settings(typed: &ArgMatches) -> Vec<OsString> {
-        let typed = leaf(typed);
+        let (_, typed) = leaf(typed);
         let words = [
             flags_of::<ConnectionArgs>(typed),
             flags_of::<CommonArgs>(typed),
@@ -133,7 +132,7 @@ impl ForwardedFlags {
 
     /// Takes from what was typed what holds for the next command.
     pub fn of(typed: &ArgMatches) -> Self {
-        let typed = leaf(typed);
+        let (_, typed) = leaf(typed);
         let names = [
             ("state_dir", "state-dir"),
             ("config", "config"),
@@ -150,10 +149,6 @@ impl ForwardedFlags {
             exclusions: flags(typed, &[("exclude_from", "exclude-from")]),
         }
     }
-}
-
-fn leaf(typed: &ArgMatches) -> &ArgMatches {
-    typed.subcommand().map_or(typed, |(_, inner)| leaf(inner))
 }
 
 /// Returns the flag that names a state folder, where it isn't the one that is used without.
@@ -180,10 +175,7 @@ fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
 fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
     let mut words = Vec::new();
     for (id, name) in names {
-        // A command that doesn't have the flag is asked about it, too.
-        if !matches!(typed.try_contains_id(id), Ok(true))
-            || typed.value_source(id) != Some(ValueSource::CommandLine)
-        {
+        if !is_typed(typed, id) {
             continue;
         }
         for value in typed.get_raw(id).into_iter().flatten() {

@@ -16,7 +16,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Id};
 
 use crate::input::Input;
@@ -26,7 +25,8 @@ use crate::quota::Windows;
 use super::args::{
     Cli, Command, CommonArgs, CompletionsArgs, ConfigCommand, ConnectionArgs, DoctorArgs, ListArgs,
     ManArgs, PlanArgs, PlanFormat, QuotaCommand, RemoveArgs, ReportArgs, ResumeArgs, RunArgs,
-    RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, variable_of,
+    RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, is_typed, leaf,
+    variable_of,
 };
 use super::hint::ForwardedFlags;
 use super::logging::directives;
@@ -163,22 +163,6 @@ impl Parsed {
     }
 }
 
-/// Returns the names of the subcommands that were typed, and the matches of the last one.
-fn leaf(matches: &ArgMatches) -> (Vec<&str>, &ArgMatches) {
-    let (mut path, mut matches) = (Vec::new(), matches);
-    while let Some((name, inner)) = matches.subcommand() {
-        path.push(name);
-        matches = inner;
-    }
-    (path, matches)
-}
-
-fn is_typed(matches: &ArgMatches, id: &Id) -> bool {
-    // A command that doesn't have the flag is asked about it, too.
-    matches!(matches.try_contains_id(id.as_str()), Ok(true))
-        && matches.value_source(id.as_str()) == Some(ValueSource::CommandLine)
-}
-
 /// Parses a command line with the lower layers as defaults. `typed` is the same line without them.
 fn parse(
     root: clap::Command,
@@ -190,8 +174,8 @@ fn parse(
     let command = path.iter().fold(&root, |command, name| {
         command.find_subcommand(name).unwrap_or(command)
     });
-    let is_typed = |flag: &&Arg| is_typed(typed, flag.get_id());
-    let typed_flags: Vec<&Arg> = command.get_arguments().filter(is_typed).collect();
+    let was_typed = |flag: &&Arg| is_typed(typed, flag.get_id().as_str());
+    let typed_flags: Vec<&Arg> = command.get_arguments().filter(was_typed).collect();
     let conflict = |one: &Arg, other: &Arg| {
         let others = command.get_arg_conflicts_with(one);
         others.iter().any(|flag| flag.get_id() == other.get_id())
@@ -212,7 +196,7 @@ fn parse(
     let mut defaults = BTreeMap::new();
     for flag in root.get_arguments().chain(command.get_arguments()) {
         let id = flag.get_id();
-        if is_typed(&flag) {
+        if was_typed(&flag) {
             let name = flag.get_long().unwrap_or_default().to_owned();
             origins.insert(id.to_string(), Origin::Flag(name));
             continue;
@@ -519,7 +503,7 @@ impl Settings {
         };
         // Without the config file: only what every command has is looked at.
         let bare = parse_globals(&typed, none)?;
-        let is_profile_typed = is_typed(leaf(&typed).1, &Id::from("profiles"));
+        let is_profile_typed = is_typed(leaf(&typed).1, "profiles");
         let mut profiles = bare.profiles.clone();
         let mut seen = BTreeSet::new();
         profiles.retain(|name| seen.insert(name.clone()));
@@ -814,7 +798,7 @@ impl Resolver<'_> {
         let typed = leaf(self.typed).1;
         let mut words = Vec::new();
         for flag in command.get_arguments() {
-            if !is_typed(typed, flag.get_id()) {
+            if !is_typed(typed, flag.get_id().as_str()) {
                 continue;
             }
             for value in typed.get_raw(flag.get_id().as_str()).into_iter().flatten() {
