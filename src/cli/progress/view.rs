@@ -15,7 +15,7 @@ use crate::quota::Usage;
 pub(super) const LANES_SHOWN: usize = 4;
 
 /// What is shown while the service is down, whether until a known time or not.
-const DOWN: &str = "the service gives no usable answer; trying again";
+const DOWN: &str = "service failing; trying again";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ProgressView {
@@ -206,18 +206,13 @@ fn waiting(
         WaitCause::Cooldown => ("paused by the service (429)".into(), "until"),
         WaitCause::Outage => (DOWN.into(), "at"),
         WaitCause::Retry => ("some rows are tried again".into(), "at"),
-        WaitCause::Reads => ("waiting for quota to read statuses".into(), "until"),
-        WaitCause::ReadCooldown => {
-            let why = "the service paused reads (429); rows wait for their status";
-            (why.into(), "until")
-        }
+        WaitCause::Reads => ("waiting for read quota".into(), "until"),
+        WaitCause::ReadCooldown => ("service paused reads (429)".into(), "until"),
         // Nobody knows when reads that hang will come back.
         WaitCause::SlowReads => {
-            return Some(endless(
-                "the service does not answer reads; rows wait for their status",
-            ));
+            return Some(endless("no answer to reads; rows wait for their status"));
         }
-        WaitCause::Missing => ("ids that were not found are looked up again".into(), "at"),
+        WaitCause::Missing => ("unknown ids are looked up again".into(), "at"),
         WaitCause::Effect => ("accepted cancels are checked".into(), "at"),
     };
     let until = Some(view.now.wall_at(waiting.until));
@@ -347,6 +342,27 @@ mod tests {
         assert_eq!(why_of(&pace, &[]), None);
         let tried = why_of(&view(None), &told(&[down(false)]));
         assert_eq!(tried.as_deref(), Some(DOWN));
+    }
+
+    #[test]
+    fn what_is_waited_for_and_until_when_fits_into_sixty_columns() {
+        for cause in [
+            WaitCause::Window,
+            WaitCause::Cooldown,
+            WaitCause::Outage,
+            WaitCause::Retry,
+            WaitCause::Reads,
+            WaitCause::ReadCooldown,
+            WaitCause::SlowReads,
+            WaitCause::Missing,
+            WaitCause::Effect,
+        ] {
+            let shown = shown(&view(Some((cause, 120))), &[]);
+            let waiting = shown.lanes[0].waiting.as_ref().unwrap();
+            let time = waiting.until.map_or("", |_| "14:05:09 CEST (12 s)");
+            let line = format!("{} {} {time}", waiting.why, waiting.word);
+            assert!(line.len() < 60, "{line}");
+        }
     }
 
     #[test]
