@@ -72,8 +72,8 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             Bars { bar, term, paint }
         });
-        let pace = if bars.is_some() { ON_SCREEN } else { IN_LINES };
-        let shown = Mutex::new(Shown::new(pace, Instant::now()));
+        let intervals = if bars.is_some() { ON_SCREEN } else { IN_LINES };
+        let shown = Mutex::new(Shown::new(intervals, Instant::now()));
         let display = Some(Arc::new(Display { bars, shown }));
         Self { display }
     }
@@ -136,7 +136,7 @@ impl Write for Progress {
 
 /// How often progress is shown.
 #[derive(Clone, Copy)]
-struct Pace {
+struct Intervals {
     /// While something moves.
     moving: Duration,
     /// While nothing moves but a countdown.
@@ -144,20 +144,20 @@ struct Pace {
 }
 
 /// The eye follows no faster. A run that ends before the first drawing shows no bars, for a flash of them tells nothing.
-const ON_SCREEN: Pace = Pace {
+const ON_SCREEN: Intervals = Intervals {
     moving: Duration::from_millis(200),
     idle: Duration::from_millis(200),
 };
 
 /// One line a minute is a sign of life; 360 of them while the hour window rolls would be too many.
-const IN_LINES: Pace = Pace {
+const IN_LINES: Intervals = Intervals {
     moving: Duration::from_secs(10),
     idle: Duration::from_secs(60),
 };
 
 /// What was shown last, and when.
 struct Shown {
-    pace: Pace,
+    intervals: Intervals,
     at: Instant,
     rows: (u64, Option<u64>),
     reasons: Vec<String>,
@@ -165,9 +165,9 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(pace: Pace, at: Instant) -> Self {
+    fn new(intervals: Intervals, at: Instant) -> Self {
         Self {
-            pace,
+            intervals,
             at,
             rows: (0, None),
             reasons: Vec::new(),
@@ -182,9 +182,9 @@ impl Shown {
         // A reason that comes back after a short run is no news: the minute window fills up once a minute.
         let is_new = !reasons.is_empty() && reasons != self.reasons;
         let interval = if rows == self.rows {
-            self.pace.idle
+            self.intervals.idle
         } else {
-            self.pace.moving
+            self.intervals.moving
         };
         if self.is_over || (!is_new && at.saturating_duration_since(self.at) < interval) {
             return false;
@@ -220,9 +220,9 @@ mod tests {
     }
 
     /// Tells at which of these milliseconds something is shown.
-    fn shown(pace: Pace, times: impl Iterator<Item = (u64, ProgressView)>) -> Vec<u64> {
+    fn shown(intervals: Intervals, times: impl Iterator<Item = (u64, ProgressView)>) -> Vec<u64> {
         let start = Instant::now();
-        let mut shown = Shown::new(pace, start);
+        let mut shown = Shown::new(intervals, start);
         let due = times
             .filter(|(millis, view)| shown.is_due(view, start + Duration::from_millis(*millis)));
         due.map(|(millis, _)| millis).collect()

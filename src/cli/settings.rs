@@ -34,7 +34,7 @@ use super::progress::ProgressMode;
 use super::values::{QuotaChoice, When, is_secret_itself};
 
 pub use config_file::{ConfigFault, ConfigFile};
-pub use connection::{Choice, ConnectionSettings, SignIn, TokenOrigin};
+pub use connection::{ConnectionSettings, CredentialChoice, SecretSource, SignIn};
 pub use error::SettingsError;
 pub use outputs::{NamedFile, OutputPaths, default_outputs, input_files};
 

@@ -16,8 +16,8 @@ use mde_cancel::cli::args::Cli;
 use mde_cancel::cli::failure::Failure;
 use mde_cancel::cli::hint::ForwardedFlags;
 use mde_cancel::cli::settings::{
-    CommandSettings, ConnectionSettings, RunSettings, Settings, SettingsError, SignIn, Sources,
-    Target, TokenOrigin, default_outputs,
+    CommandSettings, ConnectionSettings, RunSettings, SecretSource, Settings, SettingsError,
+    SignIn, Sources, Target, default_outputs,
 };
 use mde_cancel::engine::Precheck;
 use mde_cancel::input::Input;
@@ -334,16 +334,16 @@ fn a_typed_address_of_the_service_is_counted_with_its_cloud_and_any_other_by_hos
 #[test]
 fn a_token_comes_from_the_variable_or_from_a_file() {
     let from_variable = service("").connection();
-    let SignIn::Token(TokenOrigin::Environment(token, name)) = &from_variable.sign_in else {
+    let SignIn::Token(SecretSource::Environment(token, name)) = &from_variable.sign_in else {
         panic!("{:?}", from_variable.sign_in);
     };
     assert_eq!(name, "MDE_CANCEL_TOKEN");
     assert_eq!(token.expose_secret(), MARKER);
     // What was typed beats the variable.
     let from_file = service("--token-file t").connection();
-    assert!(matches!(from_file.sign_in, SignIn::Token(TokenOrigin::File(path)) if path == *"t"));
+    assert!(matches!(from_file.sign_in, SignIn::Token(SecretSource::File(path)) if path == *"t"));
     let from_named_file = typing("run -y a").variable("MDE_CANCEL_TOKEN_FILE", "t");
-    let SignIn::Token(TokenOrigin::File(path)) = from_named_file.connection().sign_in else {
+    let SignIn::Token(SecretSource::File(path)) = from_named_file.connection().sign_in else {
         panic!("no file");
     };
     assert_eq!(path, PathBuf::from("t"));

@@ -28,7 +28,7 @@ use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 use super::execute::open_store;
 use super::finish::Look;
 use super::quota::lowered;
-use super::service::{ServiceError, connect};
+use super::service::{ConnectError, connect};
 use super::sign_in::credential;
 
 /// Entra and the service forgive five minutes; less than this isn't worth a word.
@@ -330,7 +330,7 @@ impl Doctor<'_> {
         let signed_in = async {
             let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
             let token = credential.token(Freshness::AtHand).await?;
-            Ok::<_, ServiceError>((credential, token))
+            Ok::<_, ConnectError>((credential, token))
         };
         let (credential, token) = match signed_in.await {
             Ok(signed_in) => signed_in,

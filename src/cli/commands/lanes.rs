@@ -19,7 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
 use crate::model::{LaneId, SEVERAL};
 
-use super::service::{EmbeddedSandbox, Identity, Service, ServiceError, connect, handles};
+use super::service::{ConnectError, EmbeddedSandbox, Identity, Service, connect, handles};
 use super::sign_in::{credential_over, login_client};
 use crate::cli::run_config::StoredTenant;
 
@@ -164,7 +164,7 @@ impl Lanes {
 }
 
 /// A way to a token and one to the service, before anything is sent.
-type Ready = Result<(Connection, Credential), ServiceError>;
+type Ready = Result<(Connection, Credential), ConnectError>;
 
 /// Clients that lanes share where they lead to one place.
 struct Clients {
@@ -182,7 +182,7 @@ impl Clients {
         Ok((connection, credential))
     }
 
-    fn connection(&mut self, settings: &ConnectionSettings) -> Result<Connection, ServiceError> {
+    fn connection(&mut self, settings: &ConnectionSettings) -> Result<Connection, ConnectError> {
         let place = (settings.api_url.clone(), settings.ca_file.clone());
         if let Some((_, open)) = self.connections.iter().find(|(known, _)| *known == place) {
             return Ok(open.clone());
@@ -234,7 +234,7 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
             }
         }
         Some(Err(error)) if !error.is_transient() => {
-            unsigned(Err(closed(settings, &ServiceError::Auth(error))))
+            unsigned(Err(closed(settings, &ConnectError::Auth(error))))
         }
         // The run asks again, as it does in its midst.
         Some(Err(_)) | None => unsigned(Ok(Arc::new(handles(connection, credential)))),
@@ -242,7 +242,7 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
 }
 
 /// Says why a tenant's rows will not be attempted.
-fn closed(settings: &ConnectionSettings, error: &ServiceError) -> Arc<str> {
+fn closed(settings: &ConnectionSettings, error: &ConnectError) -> Arc<str> {
     let hint = error.hint();
     let profile = settings.profile.as_deref().unwrap_or_default();
     tracing::warn!(profile, %error, "no sign-in; the rows of this tenant are not attempted");
@@ -261,7 +261,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::cli::settings::{CommandSettings, Settings, SignIn, Sources, TokenOrigin};
+    use crate::cli::settings::{CommandSettings, SecretSource, Settings, SignIn, Sources};
 
     /// Names and tenants that differ, differ by case alone, and mean each other.
     const WORDS: [&str; 8] = [
@@ -373,7 +373,7 @@ mod tests {
 
     fn token(connection: &ConnectionSettings) -> String {
         match &connection.sign_in {
-            SignIn::Token(TokenOrigin::Environment(token, _)) => token.expose_secret().to_owned(),
+            SignIn::Token(SecretSource::Environment(token, _)) => token.expose_secret().to_owned(),
             other => format!("{other:?}"),
         }
     }

@@ -36,7 +36,7 @@ const SEEDED: usize = 100_000;
 
 /// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ServiceError {
+pub(super) enum ConnectError {
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub(super) enum ServiceError {
     Sandbox(#[from] anyhow::Error),
 }
 
-impl ServiceError {
+impl ConnectError {
     /// Returns what to do about it, as an imperative without a period.
     pub(super) fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
@@ -56,13 +56,13 @@ impl ServiceError {
     }
 }
 
-impl From<ServiceError> for Failure {
-    fn from(error: ServiceError) -> Self {
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
         let hint = error.hint().map(Cow::into_owned);
         let failure = match error {
-            ServiceError::Auth(error) => Self::new(FailureKind::SignIn, error),
-            ServiceError::Api(error) => Self::new(FailureKind::Usage, error),
-            ServiceError::Sandbox(error) => Self::new(FailureKind::Fault, error),
+            ConnectError::Auth(error) => Self::new(FailureKind::SignIn, error),
+            ConnectError::Api(error) => Self::new(FailureKind::Usage, error),
+            ConnectError::Sandbox(error) => Self::new(FailureKind::Fault, error),
         };
         hint.into_iter().fold(failure, Failure::hint)
     }
@@ -192,7 +192,7 @@ impl Identity {
 pub(super) async fn sign_in(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Credential, Identity), ServiceError> {
+) -> Result<(Credential, Identity), ConnectError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let credential = credential(settings, timeout, &clock)?;
     let token = first_token(&credential, &*clock).await?;
@@ -205,7 +205,7 @@ pub(super) async fn sign_in(
 pub(super) async fn identity_at_hand(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<Identity, ServiceError> {
+) -> Result<Identity, ConnectError> {
     match settings.sign_in {
         SignIn::Token(_) => Ok(sign_in(settings, timeout).await?.1),
         _ => Ok(Identity::of(settings, None, None)),
@@ -248,7 +248,7 @@ impl Service {
     pub(super) async fn real(
         settings: &ConnectionSettings,
         timeout: Duration,
-    ) -> Result<Self, ServiceError> {
+    ) -> Result<Self, ConnectError> {
         let (credential, identity) = sign_in(settings, timeout).await?;
         let connection = connect(settings, timeout)?;
         Ok(Self {
@@ -267,7 +267,7 @@ impl Service {
         state_dir: &Path,
         time_scale: u32,
         timeout: Duration,
-    ) -> Result<Self, ServiceError> {
+    ) -> Result<Self, ConnectError> {
         let snapshot = snapshot_file(state_dir, run);
         let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
         let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
@@ -335,7 +335,7 @@ pub(super) fn snapshot_file(state_dir: &Path, run: RunId) -> PathBuf {
 pub(super) async fn to_read(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Arc<ReadHandles>, Identity), ServiceError> {
+) -> Result<(Arc<ReadHandles>, Identity), ConnectError> {
     let (credential, identity) = sign_in(settings, timeout).await?;
     let reader = Reader::new(connect(settings, timeout)?);
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
@@ -345,7 +345,7 @@ pub(super) async fn to_read(
 pub(super) fn connect(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<Connection, ServiceError> {
+) -> Result<Connection, ConnectError> {
     Ok(Connection::open(ApiSettings {
         base: settings.api_url.clone(),
         timeout,
@@ -356,7 +356,7 @@ pub(super) fn connect(
 }
 
 /// Makes up an action for each row of the files among `inputs`.
-fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result<(), ServiceError> {
+fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result<(), ConnectError> {
     let files: Vec<_> = inputs
         .iter()
         .filter(|input| **input != Input::Stdin)

@@ -9,11 +9,11 @@ use crate::auth::{
     AuthError, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Freshness, Grant,
     LoginClient, ManagedIdentity, ReadyToken, SecretOrigin, SignInMethod, Token, TokenSource,
 };
-use crate::cli::settings::{ConnectionSettings, SignIn, TokenOrigin};
+use crate::cli::settings::{ConnectionSettings, SecretSource, SignIn};
 use crate::cli::text::Span;
 use crate::clock::Clock;
 
-use super::service::ServiceError;
+use super::service::ConnectError;
 
 /// How long a login service that never answered is waited for.
 const REACH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub(super) fn credential(
     settings: &ConnectionSettings,
     timeout: Duration,
     clock: &Arc<dyn Clock>,
-) -> Result<Credential, ServiceError> {
+) -> Result<Credential, ConnectError> {
     credential_over(settings, clock, || login_client(settings, timeout))
 }
 
@@ -35,15 +35,15 @@ pub(super) fn credential_over(
     settings: &ConnectionSettings,
     clock: &Arc<dyn Clock>,
     login: impl FnOnce() -> Result<LoginClient, ApiError>,
-) -> Result<Credential, ServiceError> {
+) -> Result<Credential, ConnectError> {
     let ready = |token: ReadyToken| {
         TokenSource::Ready(token.expected_for(&settings.api_scope, Arc::clone(clock)))
     };
     let source = match &settings.sign_in {
-        SignIn::Token(TokenOrigin::Environment(token, name)) => {
+        SignIn::Token(SecretSource::Environment(token, name)) => {
             ready(ReadyToken::from_value(token, name)?)
         }
-        SignIn::Token(TokenOrigin::File(path)) => ready(ReadyToken::from_file(path)?),
+        SignIn::Token(SecretSource::File(path)) => ready(ReadyToken::from_file(path)?),
         sign_in => TokenSource::SignIn(EntraSignIn::new(
             method(settings, sign_in)?,
             settings.api_scope.clone(),
@@ -112,10 +112,10 @@ fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMetho
     let tenant = settings.tenant.clone().unwrap_or_default();
     let client = settings.client_id.clone().unwrap_or_default();
     let grant = match sign_in {
-        SignIn::ClientSecret(TokenOrigin::Environment(secret, name)) => {
+        SignIn::ClientSecret(SecretSource::Environment(secret, name)) => {
             Grant::ClientSecret(SecretOrigin::Value(secret.clone(), name.clone()))
         }
-        SignIn::ClientSecret(TokenOrigin::File(path)) => {
+        SignIn::ClientSecret(SecretSource::File(path)) => {
             Grant::ClientSecret(SecretOrigin::File(path.clone()))
         }
         SignIn::Certificate(path) => Grant::Certificate(Arc::new(Certificate::from_file(path)?)),

@@ -241,10 +241,10 @@ fn flags(command: &Command) -> Vec<&Arg> {
 }
 
 /// Every flag, and whether the file may set it.
-type Flags<'a> = BTreeMap<&'a str, (&'a Arg, bool)>;
+type FlagsByName<'a> = BTreeMap<&'a str, (&'a Arg, bool)>;
 
-fn flags_by_name(root: &Command) -> Flags<'_> {
-    let mut known = Flags::new();
+fn flags_by_name(root: &Command) -> FlagsByName<'_> {
+    let mut known = FlagsByName::new();
     for flag in flags(root) {
         let Some(name) = flag.get_long() else {
             continue;
@@ -258,7 +258,7 @@ fn flags_by_name(root: &Command) -> Flags<'_> {
     known
 }
 
-fn values(table: &Table, flags: &Flags<'_>, folder: &Path) -> Result<Values, ConfigFault> {
+fn values(table: &Table, flags: &FlagsByName<'_>, folder: &Path) -> Result<Values, ConfigFault> {
     let mut values = Values::new();
     for (key, value) in table {
         let value = match flags.get(key.as_str()) {
@@ -279,7 +279,7 @@ fn values(table: &Table, flags: &Flags<'_>, folder: &Path) -> Result<Values, Con
     Ok(values)
 }
 
-fn unknown_key(key: &str, flags: &Flags<'_>) -> ConfigFault {
+fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> ConfigFault {
     if SECRETS.contains(&key) {
         return ConfigFault::new(format!("`{key}`: a secret can't be written here")).hint(format!(
             "name a file that only you can read with {key}-file, or a variable with {key}-env"

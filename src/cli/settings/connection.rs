@@ -35,14 +35,14 @@ pub struct ConnectionSettings {
     pub imds_url: Option<Url>,
     /// Where it takes a tenant or an application, that is named.
     pub sign_in: SignIn,
-    pub choice: Choice,
+    pub choice: CredentialChoice,
 }
 
 /// A method of signing in, with what it needs of its own.
 #[derive(Clone, Debug)]
 pub enum SignIn {
-    Token(TokenOrigin),
-    ClientSecret(TokenOrigin),
+    Token(SecretSource),
+    ClientSecret(SecretSource),
     Certificate(PathBuf),
     WorkloadIdentity(PathBuf),
     ManagedIdentity,
@@ -52,7 +52,7 @@ pub enum SignIn {
 
 /// Where a token or a secret comes from.
 #[derive(Clone, Debug)]
-pub enum TokenOrigin {
+pub enum SecretSource {
     Environment(SecretString, String),
     /// Read again when it is needed again.
     File(PathBuf),
@@ -60,7 +60,7 @@ pub enum TokenOrigin {
 
 /// How a method was chosen, for `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct CredentialChoice {
     pub method: CredentialMethod,
     pub reason: String,
     /// The methods that `auto` skipped before, and why.
@@ -73,7 +73,7 @@ impl ConnectionSettings {
         origins: &BTreeMap<String, Origin>,
         layers: Layers<'_>,
     ) -> Result<Self, SettingsError> {
-        let flags = Flags {
+        let flags = ConnectionFlags {
             typed,
             origins,
             layers,
@@ -143,13 +143,13 @@ fn incomplete(method: CredentialMethod, what: &'static str) -> SettingsError {
 }
 
 /// The connection flags and where each comes from.
-struct Flags<'a> {
+struct ConnectionFlags<'a> {
     typed: &'a ConnectionArgs,
     origins: &'a BTreeMap<String, Origin>,
     layers: Layers<'a>,
 }
 
-impl Flags<'_> {
+impl ConnectionFlags<'_> {
     fn origin(&self, id: &str) -> &Origin {
         self.origins.get(id).unwrap_or(&Origin::Default)
     }
@@ -168,7 +168,7 @@ impl Flags<'_> {
         }
     }
 
-    fn sign_in(&self) -> Result<(SignIn, Choice), SettingsError> {
+    fn sign_in(&self) -> Result<(SignIn, CredentialChoice), SettingsError> {
         use CredentialMethod as Method;
         let choice = self.choose()?;
         let method = choice.method;
@@ -214,7 +214,7 @@ impl Flags<'_> {
 
     /// Chooses the method: the one that is typed; the one whose file a flag names; the one that a variable or the config
     /// file names; else the first that is set up. A person is asked only where that was said: nobody watches a timer.
-    fn choose(&self) -> Result<Choice, SettingsError> {
+    fn choose(&self) -> Result<CredentialChoice, SettingsError> {
         use CredentialMethod as Method;
         let named = self.typed.credential;
         let origin = self.origin("credential");
@@ -234,7 +234,7 @@ impl Flags<'_> {
             _ => None,
         };
         if let Some((method, origin)) = chosen {
-            return Ok(Choice {
+            return Ok(CredentialChoice {
                 method,
                 reason: origin.to_string(),
                 skipped: Vec::new(),
@@ -251,7 +251,7 @@ impl Flags<'_> {
         ] {
             match self.detect(method) {
                 Ok(reason) => {
-                    return Ok(Choice {
+                    return Ok(CredentialChoice {
                         method,
                         reason,
                         skipped,
@@ -309,7 +309,7 @@ impl Flags<'_> {
             .any(|folder| names.iter().any(|name| folder.join(name).is_file()))
     }
 
-    fn token(&self) -> Result<Option<TokenOrigin>, SettingsError> {
+    fn token(&self) -> Result<Option<SecretSource>, SettingsError> {
         let is_set = self.layers.variable("MDE_CANCEL_TOKEN").is_some();
         if is_set && matches!(self.origin("token_file"), Origin::Variable(_)) {
             return Err(SettingsError::TwoTokens);
@@ -318,7 +318,7 @@ impl Flags<'_> {
         self.secret("MDE_CANCEL_TOKEN", file, "token_file", "token-env")
     }
 
-    fn client_secret(&self) -> Result<Option<TokenOrigin>, SettingsError> {
+    fn client_secret(&self) -> Result<Option<SecretSource>, SettingsError> {
         let file = self.typed.client_secret_file.as_ref();
         let (id, key) = ("client_secret_file", "client-secret-env");
         self.secret("AZURE_CLIENT_SECRET", file, id, key)
@@ -332,20 +332,20 @@ impl Flags<'_> {
         file: Option<&Sensitive>,
         id: &str,
         key: &str,
-    ) -> Result<Option<TokenOrigin>, SettingsError> {
-        let value = |name: &str| -> Result<Option<TokenOrigin>, SettingsError> {
+    ) -> Result<Option<SecretSource>, SettingsError> {
+        let value = |name: &str| -> Result<Option<SecretSource>, SettingsError> {
             let Some(text) = self.layers.sources.variable(name) else {
                 return Ok(None);
             };
             let text = text.into_string().map_err(|_| SettingsError::NotText {
                 origin: Origin::Variable(name.to_owned()),
             })?;
-            Ok(Some(TokenOrigin::Environment(
+            Ok(Some(SecretSource::Environment(
                 SecretString::from(text),
                 name.to_owned(),
             )))
         };
-        let file = || Ok(self.path(file, id)?.map(TokenOrigin::File));
+        let file = || Ok(self.path(file, id)?.map(SecretSource::File));
         let of_config = self.layers.config(key);
         match self.origin(id) {
             Origin::Flag(_) => file(),

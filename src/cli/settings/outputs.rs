@@ -10,7 +10,7 @@ use crate::platform::is_same_file;
 use crate::report::ReportFormat;
 use crate::store::state_file;
 
-use super::{ConnectionSettings, SettingsError, SignIn, TokenOrigin};
+use super::{ConnectionSettings, SecretSource, SettingsError, SignIn};
 
 /// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,12 +162,12 @@ pub fn input_files(inputs: &[Input]) -> Vec<NamedFile> {
 /// Names the files from which a connection takes what it signs in with, and what it trusts.
 pub(super) fn secret_files(connection: &ConnectionSettings) -> Vec<NamedFile> {
     let secret = match &connection.sign_in {
-        SignIn::Token(TokenOrigin::File(path)) => Some(("the token file", path)),
-        SignIn::ClientSecret(TokenOrigin::File(path)) => Some(("the secret file", path)),
+        SignIn::Token(SecretSource::File(path)) => Some(("the token file", path)),
+        SignIn::ClientSecret(SecretSource::File(path)) => Some(("the secret file", path)),
         SignIn::Certificate(path) => Some(("the certificate file", path)),
         SignIn::WorkloadIdentity(path) => Some(("the federated token file", path)),
-        SignIn::Token(TokenOrigin::Environment(..))
-        | SignIn::ClientSecret(TokenOrigin::Environment(..))
+        SignIn::Token(SecretSource::Environment(..))
+        | SignIn::ClientSecret(SecretSource::Environment(..))
         | SignIn::ManagedIdentity
         | SignIn::AzureCli
         | SignIn::DeviceCode => None,

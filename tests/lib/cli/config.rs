@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::{CommandSettings, ConfigFile, ShownSetting, SignIn, TokenOrigin};
+use mde_cancel::cli::settings::{CommandSettings, ConfigFile, SecretSource, ShownSetting, SignIn};
 
 use crate::support::write_config;
 
@@ -95,15 +95,15 @@ fn paths_are_meant_from_the_files_folder_and_secrets_are_named_by_file_or_variab
             .connection()
             .sign_in
     };
-    let SignIn::ClientSecret(TokenOrigin::File(path)) = sign_in("file") else {
+    let SignIn::ClientSecret(SecretSource::File(path)) = sign_in("file") else {
         panic!("no file");
     };
     assert_eq!(path, file.folder.path().join("contoso.secret"));
-    let SignIn::ClientSecret(TokenOrigin::Environment(_, name)) = sign_in("variable") else {
+    let SignIn::ClientSecret(SecretSource::Environment(_, name)) = sign_in("variable") else {
         panic!("no variable");
     };
     assert_eq!(name, "CONTOSO_SECRET");
-    let SignIn::Token(TokenOrigin::Environment(_, name)) = sign_in("token") else {
+    let SignIn::Token(SecretSource::Environment(_, name)) = sign_in("token") else {
         panic!("no token");
     };
     assert_eq!(name, "CONTOSO_TOKEN");

@@ -88,7 +88,7 @@ pub(super) const OF_APP: [&str; 6] = [
 /// Shows all but how the credential came to be chosen, which names the layer.
 fn shown(settings: &Settings) -> String {
     let text = format!("{settings:?}");
-    match text.split_once("choice: Choice {") {
+    match text.split_once("choice: CredentialChoice {") {
         None => text,
         Some((before, rest)) => format!("{before}{}", rest.split_once(" }").unwrap().1),
     }

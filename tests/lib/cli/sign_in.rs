@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mde_cancel::cli::args::CredentialMethod;
-use mde_cancel::cli::settings::{SignIn, TokenOrigin};
+use mde_cancel::cli::settings::{SecretSource, SignIn};
 
 use super::{MARKER, Typing, service, typing};
 
@@ -96,7 +96,7 @@ fn a_means_that_was_named_is_taken_whatever_else_is_there() {
         .variable("MDE_CANCEL_CREDENTIAL", "token")
         .word("--client-secret-file")
         .word("s");
-    let SignIn::ClientSecret(TokenOrigin::File(path)) = by_file.connection().sign_in else {
+    let SignIn::ClientSecret(SecretSource::File(path)) = by_file.connection().sign_in else {
         panic!("no secret file");
     };
     assert_eq!(path, PathBuf::from("s"));
