@@ -274,13 +274,14 @@ impl Printing {
     }
 }
 
+const OTHER_FOLDER: &str = "free some space there, or set TMPDIR to another folder";
+
 /// A plan that waits in a temporary file until its id is known.
 fn spooled(error: io::Error) -> Failure {
     let folder = std::env::temp_dir();
     let error = anyhow::Error::new(error)
         .context(format!("the plan cannot be kept in {}", folder.display()));
-    Failure::new(FailureKind::Fault, error)
-        .hint("free some space there, or set TMPDIR to another folder")
+    Failure::new(FailureKind::Fault, error).hint(OTHER_FOLDER)
 }
 
 /// Plans every row by what the input says alone; returns what broke off, where the plan is worth seeing all the same.
@@ -330,7 +331,8 @@ impl View<'_> {
         let folder = tempfile::tempdir().map_err(spooled)?;
         // A folder of its own in there is for us alone, whatever the umask.
         let grace = retry.timeout_grace;
-        let journal = open_store(&folder.path().join("plan"), grace, &**clock)?;
+        let journal = open_store(&folder.path().join("plan"), grace, &**clock);
+        let journal = journal.map_err(|failure| failure.hint(OTHER_FOLDER))?;
         let id = RunId::new(Uuid::now_v7());
         let run = journal.create_run(nameless(id, clock.now().wall));
         let run = run.await.map_err(state)?;
