@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use mde_cancel::cli::failure::Failure;
 use mde_cancel::cli::hint::ForwardedFlags;
 use mde_cancel::cli::settings::{CommandSettings, Settings, Sources};
-use mde_cancel::cli::Paint;
+use mde_cancel::cli::Color;
 
 fuzz_target!(|bytes: &[u8]| {
     let dir = tempfile::tempdir().expect("a folder");
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(!run.args.plan.no_precheck);
                 assert!(run.args.plan.input.id_column.is_none());
             }
-            Err(error) => drop(Failure::from(error).render(Paint::Plain, &ForwardedFlags::default())),
+            Err(error) => drop(Failure::from(error).render(Color::Plain, &ForwardedFlags::default())),
         }
     }
 });

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::platform;
 
 use super::failure::{Failure, FailureKind};
-use super::terminal::{Paint, stderr_width};
+use super::terminal::{Color, stderr_width};
 use super::text::{Count, Number};
 
 /// Above this the number must be typed.
@@ -150,13 +150,13 @@ pub(super) struct Terminal {
     input: Box<dyn Answers + Send>,
     output: Box<dyn Write + Send>,
     pub(super) width: u16,
-    pub(super) paint: Paint,
+    pub(super) color: Color,
 }
 
 impl Terminal {
     /// Finds the terminal: standard input and standard error where they are one, else the one that this process was
     /// started from, where ids take standard input.
-    pub(super) fn find(stdin: StdinUse, paint: Paint) -> Result<Self, Refusal> {
+    pub(super) fn find(stdin: StdinUse, color: Color) -> Result<Self, Refusal> {
         let open = |file: io::Result<File>| file.map_err(|_| Refusal::NoTerminal);
         let input: Box<dyn Answers + Send> = match stdin {
             StdinUse::Free if io::stdin().is_terminal() => Box::new(io::stdin()),
@@ -172,7 +172,7 @@ impl Terminal {
             input,
             output,
             width: stderr_width().unwrap_or(DEFAULT_WIDTH),
-            paint,
+            color,
         })
     }
 

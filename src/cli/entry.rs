@@ -10,13 +10,13 @@ use tokio::runtime::Builder;
 use crate::platform::{StopSignals, survive_file_size_limit};
 
 use super::args::Cli;
-use super::commands::{self, Look};
+use super::commands;
 use super::failure::{Failure, FailureKind, RunExit, print_typing_error};
 use super::hint::ForwardedFlags;
 use super::logging::{LogSettings, start_logging};
 use super::progress::Progress;
 use super::settings::{CommandSettings, Settings, SettingsError, Sources};
-use super::terminal::{ColorMode, stdout_width};
+use super::terminal::{ColorMode, OutputStyle, stdout_width};
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -27,36 +27,40 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match Settings::resolve(words, &sources) {
         Err(SettingsError::Typing(error)) => print_typing_error(&error),
         Ok(settings) => {
-            let look = look(settings.common.color, &sources);
-            conclude(command(settings, look, &flags), look, &flags)
+            let style = output_style(settings.common.color, &sources);
+            conclude(command(settings, style, &flags), style, &flags)
         }
         // Without settings, what is typed is all that is known about colours.
         Err(error) => {
             let typed = typed.ok();
             let color = typed.and_then(|typed| typed.get_one::<ColorMode>("color").copied());
-            let look = look(color.unwrap_or_default(), &sources);
-            conclude(Err(error.into()), look, &flags)
+            let style = output_style(color.unwrap_or_default(), &sources);
+            conclude(Err(error.into()), style, &flags)
         }
     };
     ExitCode::from(exit.code())
 }
 
-fn look(color: ColorMode, sources: &Sources<'_>) -> Look {
-    Look {
+fn output_style(color: ColorMode, sources: &Sources<'_>) -> OutputStyle {
+    OutputStyle {
         width: stdout_width(),
-        paint: color.resolve(std::io::stdout().is_terminal(), sources.environment),
-        error_paint: color.resolve(std::io::stderr().is_terminal(), sources.environment),
+        color: color.resolve(std::io::stdout().is_terminal(), sources.environment),
+        error_color: color.resolve(std::io::stderr().is_terminal(), sources.environment),
     }
 }
 
-fn conclude(done: Result<RunExit, Failure>, look: Look, flags: &ForwardedFlags) -> RunExit {
+fn conclude(done: Result<RunExit, Failure>, style: OutputStyle, flags: &ForwardedFlags) -> RunExit {
     done.unwrap_or_else(|failure| {
-        failure.print(look.error_paint, flags);
+        failure.print(style.error_color, flags);
         failure.exit()
     })
 }
 
-fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<RunExit, Failure> {
+fn command(
+    settings: Settings,
+    style: OutputStyle,
+    flags: &ForwardedFlags,
+) -> Result<RunExit, Failure> {
     let fault = |error| Failure::new(FailureKind::Fault, error);
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and without them, handing each call from thread to
@@ -74,11 +78,11 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
     drop(entered);
     // The log may be a file, so only now.
     let common = &settings.common;
-    let progress = Progress::open(common.progress_mode(), look.error_paint);
+    let progress = Progress::open(common.progress_mode(), style.error_color);
     let log = LogSettings {
         format: common.log_format,
         filter: common.log_directives(),
-        paint: look.error_paint,
+        color: style.error_color,
         file: common.log_file.clone(),
     };
     start_logging(&log, &progress).map_err(|error| Failure::new(FailureKind::Usage, error))?;
@@ -91,17 +95,17 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
     }
     let exit = runtime.block_on(async {
         match settings.command {
-            CommandSettings::Run(run) => return commands::run(*run, &progress, look, flags).await,
+            CommandSettings::Run(run) => return commands::run(*run, &progress, style, flags).await,
             CommandSettings::Preview(preview) => {
-                return commands::preview(*preview, &progress, look).await;
+                return commands::preview(*preview, &progress, style).await;
             }
-            CommandSettings::List(list) => return commands::list(*list, look).await,
+            CommandSettings::List(list) => return commands::list(*list, style).await,
             CommandSettings::Resume(resume) => {
-                return commands::resume(*resume, &progress, look, flags).await;
+                return commands::resume(*resume, &progress, style, flags).await;
             }
-            CommandSettings::Doctor(doctor) => return commands::doctor(*doctor, look).await,
+            CommandSettings::Doctor(doctor) => return commands::doctor(*doctor, style).await,
             CommandSettings::Runs(run, format, state_dir) => {
-                commands::runs(run.as_deref(), format, &state_dir, look, flags)?;
+                commands::runs(run.as_deref(), format, &state_dir, style, flags)?;
             }
             CommandSettings::RemoveRuns(remove, state_dir) => {
                 commands::remove_runs(&remove, &state_dir).await?;
@@ -109,7 +113,7 @@ fn command(settings: Settings, look: Look, flags: &ForwardedFlags) -> Result<Run
             CommandSettings::Report(run, outputs, state_dir) => {
                 commands::report(run.as_deref(), &outputs, &state_dir)?;
             }
-            CommandSettings::Quota(quota) => commands::quota(quota, look).await?,
+            CommandSettings::Quota(quota) => commands::quota(quota, style).await?,
             CommandSettings::ConfigShow(shown) => commands::config_show(&shown)?,
             CommandSettings::Sandbox(sandbox) => {
                 let mut signals = StopSignals::listen().map_err(fault)?;

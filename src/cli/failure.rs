@@ -10,7 +10,7 @@ use crate::store::StoreError;
 
 use super::hint::{ForwardedFlags, Hint, quoted};
 use super::settings::SettingsError;
-use super::terminal::{Paint, Tone};
+use super::terminal::{Color, Style};
 use super::text::visible;
 
 /// What to do about a journal that was damaged.
@@ -135,37 +135,37 @@ impl Failure {
     }
 
     /// Returns what is printed: the error, each of its causes once, and the hints, one a line.
-    pub fn render(&self, paint: Paint, flags: &ForwardedFlags) -> String {
+    pub fn render(&self, color: Color, flags: &ForwardedFlags) -> String {
         if self.kind == FailureKind::ReaderLeft {
             return String::new();
         }
         let mut text = String::new();
-        let mut line = |tone, heading, words: &str| {
+        let mut line = |style, heading, words: &str| {
             // Writing to a string cannot fail.
-            writeln!(text, "{}: {}", paint.apply(tone, heading), visible(words))
+            writeln!(text, "{}: {}", color.apply(style, heading), visible(words))
                 .unwrap_or_default();
         };
         let mut told = self.error.to_string();
-        line(Tone::Bad, "error", &told);
+        line(Style::Error, "error", &told);
         for cause in self.error.chain().skip(1) {
             let words = cause.to_string();
             // Some libraries repeat a cause in the text of what it caused.
             if !told.contains(&words) {
-                line(Tone::Faint, "caused by", &words);
+                line(Style::Dim, "caused by", &words);
                 told.push('\n');
                 told.push_str(&words);
             }
         }
         for hint in &self.hints {
-            line(Tone::Good, "hint", &hint.render(flags));
+            line(Style::Good, "hint", &hint.render(flags));
         }
         text
     }
 
     /// Prints it to standard error; where nobody reads that, there is nobody left to tell.
-    pub fn print(&self, paint: Paint, flags: &ForwardedFlags) {
+    pub fn print(&self, color: Color, flags: &ForwardedFlags) {
         io::stderr()
-            .write_all(self.render(paint, flags).as_bytes())
+            .write_all(self.render(color, flags).as_bytes())
             .unwrap_or_default();
     }
 }
@@ -315,7 +315,7 @@ mod tests {
         let failure = Failure::new(FailureKind::State, error)
             .hint("wait for it")
             .hint("or name another folder with --state-dir");
-        insta::assert_snapshot!(failure.render(Paint::Plain, &ForwardedFlags::default()), @r"
+        insta::assert_snapshot!(failure.render(Color::Plain, &ForwardedFlags::default()), @r"
         error: state folder x cannot be used
         caused by: cannot lock: held by another run
         caused by: os error 11
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
         let failure = Failure::new(FailureKind::Fault, chain(&["a\u{1b}[2Jb\nc"]));
-        let text = failure.render(Paint::Plain, &ForwardedFlags::default());
+        let text = failure.render(Color::Plain, &ForwardedFlags::default());
         assert_eq!(text.lines().count(), 1);
         assert!(!text.contains('\u{1b}'));
     }
@@ -336,13 +336,13 @@ mod tests {
     fn only_a_broken_pipe_of_our_own_output_is_quiet() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(
-            Failure::of_output(broken()).render(Paint::Plain, &ForwardedFlags::default()),
+            Failure::of_output(broken()).render(Color::Plain, &ForwardedFlags::default()),
             ""
         );
         let network = Failure::new(FailureKind::Reach, broken());
         assert!(
             network
-                .render(Paint::Plain, &ForwardedFlags::default())
+                .render(Color::Plain, &ForwardedFlags::default())
                 .starts_with("error: ")
         );
         let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));

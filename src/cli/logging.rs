@@ -25,7 +25,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use crate::platform;
 
 use super::progress::Progress;
-use super::terminal::{Paint, Tone, stderr_width};
+use super::terminal::{Color, Style, stderr_width};
 use super::text::{ClockTime, Span, error_chain, local_zone, visible, wrap};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -52,7 +52,7 @@ pub(super) struct LogSettings {
     /// Filter directives such as `warn,mde_cancel::store=trace`.
     pub(super) filter: String,
     /// Whether text lines on standard error are coloured.
-    pub(super) paint: Paint,
+    pub(super) color: Color,
     /// Where the same lines go, too; appended to, and its owner's alone when made new.
     pub(super) file: Option<PathBuf>,
 }
@@ -107,18 +107,18 @@ fn subscriber(
         })
     };
     let file = settings.file.as_ref().map(open).transpose()?;
-    let lines = |target, paint| LineFormat {
+    let lines = |target, color| LineFormat {
         format: settings.format,
         target,
-        paint,
+        color,
     };
     let to_stderr = layer()
-        .event_format(lines(target, settings.paint))
+        .event_format(lines(target, settings.color))
         .log_internal_errors(false)
         .with_writer(stderr);
     let to_file = file.map(|file| {
         layer()
-            .event_format(lines(|| LogTarget::File, Paint::Plain))
+            .event_format(lines(|| LogTarget::File, Color::Plain))
             .log_internal_errors(false)
             // One call a line: the file is opened for appending, so that lines of two processes never mix.
             .with_writer(Arc::new(file))
@@ -131,7 +131,7 @@ fn subscriber(
 struct LineFormat {
     format: LogFormat,
     target: fn() -> LogTarget,
-    paint: Paint,
+    color: Color,
 }
 
 impl<S, N> FormatEvent<S, N> for LineFormat
@@ -155,7 +155,7 @@ where
         event.record(&mut line);
         out.write_str(&match self.format {
             LogFormat::Json => line.json(),
-            LogFormat::Text => line.text(&(self.target)(), self.paint),
+            LogFormat::Text => line.text(&(self.target)(), self.color),
         })
     }
 }
@@ -220,7 +220,7 @@ impl LogLine {
     }
 
     /// Returns `time LEVEL message name=value`, and a line feed.
-    fn text(&self, to: &LogTarget, paint: Paint) -> String {
+    fn text(&self, to: &LogTarget, color: Color) -> String {
         let time = match to {
             LogTarget::File => format!("{:.0}", self.time),
             LogTarget::Stream(zone) => {
@@ -252,14 +252,14 @@ impl LogLine {
             LogTarget::File | LogTarget::Stream(_) => line,
         };
         line.push('\n');
-        let tone = match self.level {
-            Level::ERROR => Tone::Bad,
-            Level::WARN => Tone::Caution,
-            Level::INFO => Tone::Good,
-            Level::DEBUG | Level::TRACE => Tone::Faint,
+        let style = match self.level {
+            Level::ERROR => Style::Error,
+            Level::WARN => Style::Warning,
+            Level::INFO => Style::Good,
+            Level::DEBUG | Level::TRACE => Style::Dim,
         };
         // After the layout, which would count the colours as width. The time holds no such word.
-        line.replacen(&level, &paint.apply(tone, &level), 1)
+        line.replacen(&level, &color.apply(style, &level), 1)
     }
 }
 
@@ -313,7 +313,7 @@ mod tests {
         LogSettings {
             format: LogFormat::Text,
             filter: directives(0, false).to_owned(),
-            paint: Paint::Plain,
+            color: Color::Plain,
             file: None,
         }
     }
@@ -448,7 +448,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let settings = LogSettings {
-            paint: Paint::Colored,
+            color: Color::Colored,
             file: Some(path.clone()),
             ..settings()
         };
@@ -484,7 +484,7 @@ mod tests {
             fields: vec![("run", "r1".into()), ("wait", 2.into())],
         };
         let east = || TimeZone::fixed(jiff::tz::offset(1));
-        let text = |target| line.text(&target, Paint::Plain);
+        let text = |target| line.text(&target, Color::Plain);
         insta::assert_snapshot!(text(LogTarget::File), @r#"2026-11-23T12:28:01Z WARN  throttled (429) with quota left: another client shares this quota run=r1 wait="2 s""#);
         insta::assert_snapshot!(text(LogTarget::Stream(east())), @r#"2026-11-23T13:28:01+01:00 WARN  throttled (429) with quota left: another client shares this quota run=r1 wait="2 s""#);
         let narrow = LogTarget::Screen(east(), 40);
@@ -493,7 +493,7 @@ mod tests {
           quota left: another client shares this
           quota wait="2 s"
         "#);
-        let colored = line.text(&narrow, Paint::Colored);
+        let colored = line.text(&narrow, Color::Colored);
         assert!(colored.contains("\u{1b}["));
         assert_eq!(console::strip_ansi_codes(&colored), text(narrow));
     }

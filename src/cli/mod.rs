@@ -41,5 +41,5 @@ mod entry;
 pub use entry::main;
 pub use logging::LogFormat;
 pub use progress::{Progress, ProgressMode};
-pub use terminal::{ColorMode, Paint, print, stdout_width};
+pub use terminal::{Color, ColorMode, print, stdout_width};
 pub use text::{ClockTime, Count, Number, Span, local_zone, visible, window_name};

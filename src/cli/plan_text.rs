@@ -16,7 +16,7 @@ use crate::model::{ExclusionMatches, FollowUp, Outcome};
 
 use super::failure::RunExit;
 use super::table::Table;
-use super::terminal::{Paint, Tone};
+use super::terminal::{Color, Style};
 use super::text::{Count, Number, Span, day_time, short_name, visible, wrap, zone_name};
 
 /// Requestors that are named; the rest is counted.
@@ -58,26 +58,26 @@ pub(super) struct PlanText<'plan> {
 
 impl PlanText<'_> {
     /// Returns the text for a terminal of `width` columns.
-    pub(super) fn render(&self, width: u16, paint: Paint) -> String {
+    pub(super) fn render(&self, width: u16, color: Color) -> String {
         let columns = usize::from(width);
         let mut text = String::new();
-        let mut push = |tone: Option<Tone>, line: &str, indent| {
+        let mut push = |style: Option<Style>, line: &str, indent| {
             for line in wrap(line, columns, indent) {
-                let line = tone.map_or(line.clone(), |tone| paint.apply(tone, &line));
+                let line = style.map_or(line.clone(), |style| color.apply(style, &line));
                 text.push_str(&line);
                 text.push('\n');
             }
         };
         push(None, &self.headline(), 2);
-        for (tone, line) in self.facts() {
-            push(tone, &line, LABEL);
+        for (style, line) in self.facts() {
+            push(style, &line, LABEL);
         }
         if self.summary.rows > 0 {
             text.push_str(&self.table(width));
         }
-        for (tone, line) in self.notes() {
+        for (style, line) in self.notes() {
             for line in wrap(&line, columns, 2) {
-                text.push_str(&paint.apply(tone, &line));
+                text.push_str(&color.apply(style, &line));
                 text.push('\n');
             }
         }
@@ -95,10 +95,10 @@ impl PlanText<'_> {
     }
 
     /// Returns what to look at besides the numbers, exclusions that match nothing above all.
-    pub(super) fn notes(&self) -> Vec<(Tone, String)> {
+    pub(super) fn notes(&self) -> Vec<(Style, String)> {
         let mut notes = exclusion_notes(&self.summary.exclusions, self.is_all_read());
         let own = self.notes.iter();
-        notes.extend(own.map(|note| (Tone::Faint, format!("note: {}", visible(note)))));
+        notes.extend(own.map(|note| (Style::Dim, format!("note: {}", visible(note)))));
         notes
     }
 
@@ -107,10 +107,10 @@ impl PlanText<'_> {
         self.precheck == Precheck::Skip || self.summary.checked == self.summary.send
     }
 
-    fn facts(&self) -> Vec<(Option<Tone>, String)> {
+    fn facts(&self) -> Vec<(Option<Style>, String)> {
         let mut facts = Vec::new();
-        let mut fact = |tone, label: &str, words: String| {
-            facts.push((tone, format!("{label:<LABEL$}{words}")));
+        let mut fact = |style, label: &str, words: String| {
+            facts.push((style, format!("{label:<LABEL$}{words}")));
         };
         for (label, words) in self.places() {
             fact(None, label, words);
@@ -119,7 +119,7 @@ impl PlanText<'_> {
         if let Some(requestors) = names(&summary.requestors) {
             if summary.requestors.top().len() > 1 {
                 let words = format!("{requestors}  (more than one requestor)");
-                fact(Some(Tone::Caution), "requested by", words);
+                fact(Some(Style::Warning), "requested by", words);
             } else {
                 fact(None, "requested by", requestors);
             }
@@ -131,7 +131,7 @@ impl PlanText<'_> {
             fact(None, "machines", machines);
         }
         if let Some(words) = self.unknown_states() {
-            fact(Some(Tone::Caution), "unchecked", words);
+            fact(Some(Style::Warning), "unchecked", words);
         }
         if !self.milestones.is_empty() {
             fact(None, "duration", self.duration());
@@ -140,10 +140,10 @@ impl PlanText<'_> {
             let end = self.clock(end);
             let words =
                 format!("the token expires at {end}, before the last cancel, and can't be renewed");
-            fact(Some(Tone::Caution), "sign-in", words);
+            fact(Some(Style::Warning), "sign-in", words);
         }
-        for (tone, words) in self.permissions() {
-            fact(Some(tone), "permission", words);
+        for (style, words) in self.permissions() {
+            fact(Some(style), "permission", words);
         }
         facts
     }
@@ -252,7 +252,7 @@ impl PlanText<'_> {
         format!("about {}: {}", about(span(end)), parts.join(", "))
     }
 
-    fn permissions(&self) -> Vec<(Tone, String)> {
+    fn permissions(&self) -> Vec<(Style, String)> {
         let Some(permissions) = self.permissions else {
             return Vec::new();
         };
@@ -263,7 +263,7 @@ impl PlanText<'_> {
         let mut lines = Vec::new();
         if !held.is_empty() {
             let names: Vec<_> = held.iter().map(|needed| needed.name).collect();
-            lines.push((Tone::Good, format!("the token has {}", names.join(", "))));
+            lines.push((Style::Good, format!("the token has {}", names.join(", "))));
         }
         lines.extend(missing.into_iter().map(|needed| {
             let words = format!(
@@ -271,11 +271,11 @@ impl PlanText<'_> {
                 needed.name,
                 rows_of(needed)
             );
-            (Tone::Bad, words)
+            (Style::Error, words)
         }));
         if !permissions.may_read {
             let words = "the token lacks Machine.Read.All: statuses can't be read".to_owned();
-            lines.push((Tone::Caution, words));
+            lines.push((Style::Warning, words));
         }
         lines
     }
@@ -382,10 +382,10 @@ pub(super) fn unmatched_note(matches: &ExclusionMatches, is_all_read: bool) -> O
 }
 
 /// Says which lines of an exclusion list match nothing, and which match a name only by its first part.
-fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Tone, String)> {
+fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Style, String)> {
     let unmatched = unmatched_note(matches, is_all_read);
     let mut notes: Vec<_> = unmatched
-        .map(|note| (Tone::Caution, note))
+        .map(|note| (Style::Warning, note))
         .into_iter()
         .collect();
     let by_first_part: Vec<_> = matches
@@ -398,7 +398,7 @@ fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Tone, 
             "note: matched by the first part of the name: {}",
             first_of(&by_first_part)
         );
-        notes.push((Tone::Faint, note));
+        notes.push((Style::Dim, note));
     }
     notes
 }
@@ -574,7 +574,7 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_is_sent_for_whom_by_when_and_what_not_and_why() {
-        insta::assert_snapshot!(text(|text| text.render(100, Paint::Plain)), @r"
+        insta::assert_snapshot!(text(|text| text.render(100, Color::Plain)), @r"
         1,204 actions to cancel · plan 5473-56ba-66c4-7092-ccbb
         tenant        contoso.onmicrosoft.com (commercial), app soc-tools
         ids from      wave.csv
@@ -622,14 +622,14 @@ mod tests {
     #[test]
     fn nothing_is_wider_than_the_terminal_and_colours_change_no_letter() {
         for width in [60, 80, 200] {
-            let plain = text(|text| text.render(width, Paint::Plain));
+            let plain = text(|text| text.render(width, Color::Plain));
             for line in plain.lines() {
                 assert!(
                     console::measure_text_width(line) <= usize::from(width),
                     "{line}"
                 );
             }
-            let colored = text(|text| text.render(width, Paint::Colored));
+            let colored = text(|text| text.render(width, Color::Colored));
             assert_eq!(console::strip_ansi_codes(&colored), plain);
         }
     }
@@ -675,7 +675,7 @@ mod tests {
                 notes: &[],
                 ..*text
             };
-            let shown = text.render(80, Paint::Plain);
+            let shown = text.render(80, Color::Plain);
             assert_eq!(shown.trim_end(), "nothing to cancel");
             assert_eq!(exit_of(&text), RunExit::Done);
         });

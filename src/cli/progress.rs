@@ -16,7 +16,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use super::terminal::Paint;
+use super::terminal::Color;
 use super::text::local_zone;
 
 pub(super) use metrics::{MetricsObserver, RunResult, TeeObserver};
@@ -53,12 +53,12 @@ struct Bars {
     // One bar of several lines, not several bars: it is drawn at once, and never half old and half new.
     bar: ProgressBar,
     term: Term,
-    paint: Paint,
+    color: Color,
 }
 
 impl Progress {
     /// Opens progress on standard error.
-    pub fn open(mode: ProgressMode, paint: Paint) -> Self {
+    pub fn open(mode: ProgressMode, color: Color) -> Self {
         if mode == ProgressMode::Never {
             return Self { display: None };
         }
@@ -70,7 +70,7 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(None, target);
             let style = ProgressStyle::with_template("{msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            Bars { bar, term, paint }
+            Bars { bar, term, color }
         });
         let intervals = if bars.is_some() { ON_SCREEN } else { IN_LINES };
         let shown = Mutex::new(Shown::new(intervals, Instant::now()));
@@ -93,8 +93,8 @@ impl Progress {
             view,
             clock: &clock,
         };
-        if let Some(Bars { bar, term, paint }) = &display.bars {
-            bar.set_message(renderer.bars(term.size().1, *paint).join("\n"));
+        if let Some(Bars { bar, term, color }) = &display.bars {
+            bar.set_message(renderer.bars(term.size().1, *color).join("\n"));
         } else {
             let line = renderer.line() + "\n";
             // Progress that cannot be written is no reason to stop a run.

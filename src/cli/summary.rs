@@ -11,7 +11,7 @@ use crate::report::{Accepted, Severity, left, meaning};
 
 use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
-use super::terminal::{Paint, Tone};
+use super::terminal::{Color, Style};
 use super::text::{Count, Number, Span, visible, wrap};
 
 /// How a run ended, in numbers.
@@ -53,7 +53,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Returns the text for a terminal of `width` columns.
-    pub(super) fn render(&self, width: u16, paint: Paint, flags: &ForwardedFlags) -> String {
+    pub(super) fn render(&self, width: u16, color: Color, flags: &ForwardedFlags) -> String {
         let columns = usize::from(width);
         let mut text = String::new();
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
@@ -61,63 +61,63 @@ impl Summary {
         let mut lines = Vec::new();
         if let Some(stop) = &self.stop {
             let stop = format!("stopped: {}", visible(stop));
-            lines.push(("", Tone::Caution, stop));
+            lines.push(("", Style::Warning, stop));
         }
         if left.is_empty() {
-            let (tone, what) = if self.is_input_cut {
-                (Tone::Caution, "part of the input was not read")
+            let (style, what) = if self.is_input_cut {
+                (Style::Warning, "part of the input was not read")
             } else if self.outcomes.values().all(|&count| count == 0) {
-                (Tone::Caution, "nothing was sent: there are no rows")
+                (Style::Warning, "nothing was sent: there are no rows")
             } else if self.all_skipped() {
-                (Tone::Caution, "nothing was sent: every row was skipped")
+                (Style::Warning, "nothing was sent: every row was skipped")
             } else {
-                (Tone::Good, "nothing left to do")
+                (Style::Good, "nothing left to do")
             };
-            lines.push(("", tone, what.to_owned()));
+            lines.push(("", style, what.to_owned()));
         }
-        let tone = |severity| match severity {
-            Severity::Critical => Tone::Bad,
-            Severity::Warning => Tone::Caution,
+        let style = |severity| match severity {
+            Severity::Critical => Style::Error,
+            Severity::Warning => Style::Warning,
         };
         let machines = left.iter().filter(|part| part.follow_up.is_some()).count();
         if machines > 1 {
             let count = Count::new(self.machines_left, "machine");
             lines.push((
                 "",
-                tone(left[0].severity),
+                style(left[0].severity),
                 format!("{count} still need work"),
             ));
         }
         for part in &left {
             let is_part = part.follow_up.is_some() && machines > 1;
             let indent = if is_part { "  " } else { "" };
-            lines.push((indent, tone(part.severity), part.text.clone()));
+            lines.push((indent, style(part.severity), part.text.clone()));
         }
-        for (position, (indent, tone, line)) in lines.iter().enumerate() {
+        for (position, (indent, style, line)) in lines.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
             let columns = columns.saturating_sub(indent.len());
             for line in wrap(&format!("{mark}{line}"), columns, 2) {
-                push_line(&mut text, &paint.apply(*tone, &format!("{indent}{line}")));
+                push_line(&mut text, &color.apply(*style, &format!("{indent}{line}")));
             }
         }
         for line in &self.excluded {
             for line in wrap(&visible(line), columns, 2) {
-                push_line(&mut text, &paint.apply(Tone::Caution, &line));
+                push_line(&mut text, &color.apply(Style::Warning, &line));
             }
         }
         if !self.outcomes.values().all(|&count| count == 0) {
             text.push('\n');
-            self.outcome_table(&mut text, width, paint);
+            self.outcome_table(&mut text, width, color);
         }
         for note in &self.notes {
             for line in wrap(&visible(note), columns, 2) {
-                push_line(&mut text, &paint.apply(Tone::Caution, &line));
+                push_line(&mut text, &color.apply(Style::Warning, &line));
             }
         }
         text.push('\n');
         for line in self.facts() {
             for line in wrap(&line, columns, 2) {
-                push_line(&mut text, &paint.apply(Tone::Faint, &line));
+                push_line(&mut text, &color.apply(Style::Dim, &line));
             }
         }
         self.what_next(&mut text, columns, flags);
@@ -131,7 +131,7 @@ impl Summary {
             && rows.next().is_none()
     }
 
-    fn outcome_table(&self, text: &mut String, width: u16, paint: Paint) {
+    fn outcome_table(&self, text: &mut String, width: u16, color: Color) {
         let mut table = Table::new();
         table.right = &[1];
         let counts = Outcome::ALL
@@ -146,7 +146,7 @@ impl Summary {
         }
         table.row(["total", &Number(total).to_string()]);
         for line in table.lines(usize::from(width).saturating_sub(1)) {
-            push_line(text, &paint_outcome(&format!(" {line}"), paint));
+            push_line(text, &color_outcome(&format!(" {line}"), color));
         }
     }
 
@@ -220,19 +220,23 @@ impl Summary {
 
 /// Colours the outcome's word where a line begins with one. After the layout, for the table would count the colours
 /// as width.
-fn paint_outcome(line: &str, paint: Paint) -> String {
+fn color_outcome(line: &str, color: Color) -> String {
     let rest = line.trim_start();
     let indent = &line[..line.len() - rest.len()];
     let word = rest.split(' ').next().unwrap_or_default();
-    let tone = match Outcome::parse(word) {
+    let style = match Outcome::parse(word) {
         None => return line.to_owned(),
-        Some(Outcome::Cancelled | Outcome::AlreadyCancelled) => Tone::Good,
-        Some(Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted) => Tone::Caution,
-        Some(Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate) => Tone::Faint,
-        Some(outcome) if outcome.leaves_work() => Tone::Bad,
-        Some(_) => Tone::Faint,
+        Some(Outcome::Cancelled | Outcome::AlreadyCancelled) => Style::Good,
+        Some(Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted) => Style::Warning,
+        Some(Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate) => Style::Dim,
+        Some(outcome) if outcome.leaves_work() => Style::Error,
+        Some(_) => Style::Dim,
     };
-    format!("{indent}{}{}", paint.apply(tone, word), &rest[word.len()..])
+    format!(
+        "{indent}{}{}",
+        color.apply(style, word),
+        &rest[word.len()..]
+    )
 }
 
 fn push_line(text: &mut String, line: &str) {
@@ -308,8 +312,8 @@ mod tests {
         }
     }
 
-    fn text(summary: &Summary, width: u16, paint: Paint) -> String {
-        summary.render(width, paint, &ForwardedFlags::default())
+    fn text(summary: &Summary, width: u16, color: Color) -> String {
+        summary.render(width, color, &ForwardedFlags::default())
     }
 
     fn widest(text: &str) -> usize {
@@ -318,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_clean_run_says_that_nothing_is_left() {
-        insta::assert_snapshot!(text(&clean(), 80, Paint::Plain), @"
+        insta::assert_snapshot!(text(&clean(), 80, Color::Plain), @"
         nothing left to do
 
          cancelled  1,500  confirmed by the service
@@ -334,7 +338,7 @@ mod tests {
     #[test]
     fn no_outcome_is_broken_in_two_however_narrow_the_window() {
         for width in [20, 30, 40, 50] {
-            let text = text(&bad_night(), width, Paint::Plain);
+            let text = text(&bad_night(), width, Color::Plain);
             for outcome in Outcome::ALL {
                 let mut lines = text.lines().map(str::trim_start);
                 assert!(
@@ -347,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_bad_night_at_60_columns() {
-        insta::assert_snapshot!(text(&bad_night(), 60, Paint::Plain), @"
+        insta::assert_snapshot!(text(&bad_night(), 60, Color::Plain), @"
         SANDBOX: stopped: Ctrl-C
         415 machines still need work
           412 machines are isolated now and need release
@@ -400,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_bad_night_at_80_columns() {
-        insta::assert_snapshot!(text(&bad_night(), 80, Paint::Plain), @"
+        insta::assert_snapshot!(text(&bad_night(), 80, Color::Plain), @"
         SANDBOX: stopped: Ctrl-C
         415 machines still need work
           412 machines are isolated now and need release
@@ -443,10 +447,10 @@ mod tests {
     #[test]
     fn nothing_is_wider_than_the_terminal_and_colours_change_no_letter() {
         for width in [60, 80, 200] {
-            let plain = text(&bad_night(), width, Paint::Plain);
+            let plain = text(&bad_night(), width, Color::Plain);
             assert!(widest(&plain) <= usize::from(width), "{plain}");
             assert!(!plain.contains('\u{1b}'));
-            let colored = text(&bad_night(), width, Paint::Colored);
+            let colored = text(&bad_night(), width, Color::Colored);
             assert_eq!(console::strip_ansi_codes(&colored), plain);
             assert!(colored.contains('\u{1b}'));
         }
@@ -457,7 +461,7 @@ mod tests {
         let first = |outcomes: &[(Outcome, u64)]| -> String {
             let mut summary = clean();
             summary.outcomes = outcomes.iter().copied().collect();
-            let text = text(&summary, 80, Paint::Plain);
+            let text = text(&summary, 80, Color::Plain);
             text.lines().next().unwrap().to_owned()
         };
         let skipped = first(&[(Outcome::Skipped, 3), (Outcome::Cancelled, 0)]);
@@ -468,7 +472,7 @@ mod tests {
     #[test]
     fn the_first_line_counts_the_gravest_thing_that_is_left() {
         let first = |summary: &Summary| -> String {
-            let text = text(summary, 80, Paint::Plain);
+            let text = text(summary, 80, Color::Plain);
             text.lines().next().unwrap().to_owned()
         };
         let mut summary = clean();
@@ -501,6 +505,6 @@ mod tests {
         let mut summary = clean();
         summary.stop = Some("\u{1b}[2J".to_owned());
         summary.reports = vec!["a\rb.csv".to_owned()];
-        assert!(!text(&summary, 80, Paint::Plain).contains(['\u{1b}', '\r']));
+        assert!(!text(&summary, 80, Color::Plain).contains(['\u{1b}', '\r']));
     }
 }

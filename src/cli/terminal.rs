@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 
-use console::{Style, Term};
+use console::Term;
 
 use crate::platform::{forget_typed, has_reader_left};
 
@@ -26,42 +26,50 @@ impl ColorMode {
         self,
         is_terminal: bool,
         environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Paint {
+    ) -> Color {
         let refused = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = environment("TERM").is_some_and(|value| value == "dumb");
         match self {
-            Self::Always => Paint::Colored,
-            Self::Auto if is_terminal && !refused && !dumb => Paint::Colored,
-            Self::Auto | Self::Never => Paint::Plain,
+            Self::Always => Color::Colored,
+            Self::Auto if is_terminal && !refused && !dumb => Color::Colored,
+            Self::Auto | Self::Never => Color::Plain,
         }
     }
 }
 
+/// How commands print: standard output's columns and colours, and standard error's colours.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputStyle {
+    pub width: u16,
+    pub color: Color,
+    pub error_color: Color,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paint {
+pub enum Color {
     Plain,
     Colored,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Style {
     Good,
-    Caution,
-    Bad,
-    Faint,
+    Warning,
+    Error,
+    Dim,
 }
 
-impl Paint {
-    /// Returns `text` in the colour of `tone`, or as it is.
-    pub(super) fn apply(self, tone: Tone, text: &str) -> String {
+impl Color {
+    /// Returns `text` in the colours of `style`, or as it is.
+    pub(super) fn apply(self, style: Style, text: &str) -> String {
         if self == Self::Plain {
             return text.to_owned();
         }
-        let style = match tone {
-            Tone::Good => Style::new().green(),
-            Tone::Caution => Style::new().yellow(),
-            Tone::Bad => Style::new().red().bold(),
-            Tone::Faint => Style::new().dim(),
+        let style = match style {
+            Style::Good => console::Style::new().green(),
+            Style::Warning => console::Style::new().yellow(),
+            Style::Error => console::Style::new().red().bold(),
+            Style::Dim => console::Style::new().dim(),
         };
         // Forced: the decision was made, and the library's own guess must not overrule it.
         style.force_styling(true).apply_to(text).to_string()
@@ -119,18 +127,18 @@ mod tests {
         let no_color = |name: &str| (name == "NO_COLOR").then(|| OsString::from("1"));
         let empty = |name: &str| (name == "NO_COLOR").then(OsString::new);
         let dumb = |name: &str| (name == "TERM").then(|| OsString::from("dumb"));
-        for (mode, is_terminal, paint) in [
-            (ColorMode::Auto, true, Paint::Colored),
-            (ColorMode::Auto, false, Paint::Plain),
-            (ColorMode::Always, false, Paint::Colored),
-            (ColorMode::Never, true, Paint::Plain),
+        for (mode, is_terminal, color) in [
+            (ColorMode::Auto, true, Color::Colored),
+            (ColorMode::Auto, false, Color::Plain),
+            (ColorMode::Always, false, Color::Colored),
+            (ColorMode::Never, true, Color::Plain),
         ] {
-            assert_eq!(mode.resolve(is_terminal, nothing), paint, "{mode:?}");
+            assert_eq!(mode.resolve(is_terminal, nothing), color, "{mode:?}");
         }
-        assert_eq!(ColorMode::Auto.resolve(true, no_color), Paint::Plain);
-        assert_eq!(ColorMode::Auto.resolve(true, empty), Paint::Colored);
-        assert_eq!(ColorMode::Auto.resolve(true, dumb), Paint::Plain);
-        assert_eq!(ColorMode::Always.resolve(true, no_color), Paint::Colored);
+        assert_eq!(ColorMode::Auto.resolve(true, no_color), Color::Plain);
+        assert_eq!(ColorMode::Auto.resolve(true, empty), Color::Colored);
+        assert_eq!(ColorMode::Auto.resolve(true, dumb), Color::Plain);
+        assert_eq!(ColorMode::Always.resolve(true, no_color), Color::Colored);
     }
 
     #[test]
@@ -145,8 +153,8 @@ mod tests {
 
     #[test]
     fn plain_text_holds_no_escape_sequence_and_coloured_text_does() {
-        assert_eq!(Paint::Plain.apply(Tone::Bad, "x"), "x");
-        let colored = Paint::Colored.apply(Tone::Bad, "x");
+        assert_eq!(Color::Plain.apply(Style::Error, "x"), "x");
+        let colored = Color::Colored.apply(Style::Error, "x");
         assert!(colored.starts_with('\u{1b}') && colored.ends_with('m'));
     }
 }

@@ -115,7 +115,7 @@ impl Typing {
             SettingsError::Typing(error) => return (2, error.to_string()),
             error => Failure::from(error),
         };
-        let text = failure.render(mde_cancel::cli::Paint::Plain, &ForwardedFlags::default());
+        let text = failure.render(mde_cancel::cli::Color::Plain, &ForwardedFlags::default());
         (failure.exit().code(), text)
     }
 }

@@ -222,7 +222,7 @@ impl PreparedRun {
             place: &place,
             ..text
         };
-        let text = text.render(terminal.width, terminal.paint);
+        let text = text.render(terminal.width, terminal.color);
         let question = Question::about(send, origin);
         let answer = tokio::select! {
             biased;

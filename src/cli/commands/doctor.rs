@@ -16,7 +16,7 @@ use crate::cli::args::{CredentialMethod, TableFormat, word_of};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
-use crate::cli::terminal::{Paint, Tone, print};
+use crate::cli::terminal::{Color, OutputStyle, Style, print};
 use crate::cli::text::{ClockTime, Span, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{NeededPermission, Permissions};
@@ -26,7 +26,6 @@ use crate::retry::RetrySettings;
 use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
 
 use super::execute::open_store;
-use super::finish::Look;
 use super::quota::lowered;
 use super::service::{ConnectError, connect};
 use super::sign_in::credential;
@@ -110,15 +109,15 @@ impl Checks {
         exits.fold(RunExit::Done, RunExit::worst)
     }
 
-    fn table(&self, paint: Paint) -> String {
+    fn table(&self, color: Color) -> String {
         let mut out = String::new();
         for check in &self.0 {
-            let (tone, word) = match check.status {
-                CheckStatus::Ok => (Tone::Good, "ok  "),
-                CheckStatus::Warn => (Tone::Caution, "warn"),
-                CheckStatus::Fail => (Tone::Bad, "fail"),
+            let (style, word) = match check.status {
+                CheckStatus::Ok => (Style::Good, "ok  "),
+                CheckStatus::Warn => (Style::Warning, "warn"),
+                CheckStatus::Fail => (Style::Error, "fail"),
             };
-            let word = paint.apply(tone, word);
+            let word = color.apply(style, word);
             let mut lines = check.text.lines();
             let first = visible(lines.next().unwrap_or_default());
             // Writing to a string cannot fail.
@@ -138,7 +137,7 @@ impl Checks {
 }
 
 /// Checks everything and prints the result.
-pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Failure> {
+pub async fn doctor(settings: DoctorSettings, style: OutputStyle) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut checks = Checks::default();
     check_config(&settings, &mut checks);
@@ -162,7 +161,7 @@ pub async fn doctor(settings: DoctorSettings, look: Look) -> Result<RunExit, Fai
         }
     }
     let text = match settings.args.format {
-        TableFormat::Table => checks.table(look.paint),
+        TableFormat::Table => checks.table(style.color),
         TableFormat::Json => checks.json(),
     };
     print(&text).map_err(Failure::of_output)?;
@@ -612,7 +611,7 @@ mod tests {
         assert_eq!(checks.exit(), RunExit::Unreachable);
         checks.fail(STATE, "full", Some("free it"));
         assert_eq!(checks.exit(), RunExit::State);
-        insta::assert_snapshot!(checks.table(Paint::Plain), @r"
+        insta::assert_snapshot!(checks.table(Color::Plain), @r"
         ok    config      no config file
         warn  clock       is off\u{1b}[2J
                           fix: set it

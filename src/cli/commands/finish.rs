@@ -19,7 +19,7 @@ use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::progress::{MetricsObserver, RunResult};
 use crate::cli::stop_reason::fix;
 use crate::cli::summary::Summary;
-use crate::cli::terminal::{Paint, print, stdout_width};
+use crate::cli::terminal::{print, stdout_width};
 
 use super::choosing::nothing_selected;
 use super::follow_up::{ExcludedMachine, FollowUps};
@@ -28,13 +28,6 @@ use super::reports::{follow_ups, write_one};
 
 /// Of how many tenants a summary says why they stopped.
 const STOPS_SHOWN: usize = 5;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    pub width: u16,
-    pub paint: Paint,
-    pub error_paint: Paint,
-}
 
 impl PreparedRun {
     /// Journals the end, writes the reports, prints the summary and returns the exit code.
@@ -183,7 +176,7 @@ impl PreparedRun {
 
     fn print_failures(&self, failures: &[Failure]) {
         for failure in failures {
-            failure.print(self.look.error_paint, &self.flags);
+            failure.print(self.style.error_color, &self.flags);
         }
     }
 
@@ -231,7 +224,7 @@ impl PreparedRun {
 
     fn print(&self, summary: &Summary) -> std::io::Result<()> {
         // Measured now: the window may have changed since the start.
-        let text = summary.render(stdout_width(), self.look.paint, &self.flags);
+        let text = summary.render(stdout_width(), self.style.color, &self.flags);
         let mut targets = self.outputs.reports.iter().map(|(_, target)| target);
         if targets.any(|target| *target == ReportTarget::Stdout) {
             std::io::stderr().lock().write_all(text.as_bytes())

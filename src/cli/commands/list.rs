@@ -13,7 +13,7 @@ use crate::cli::args::ListFormat;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::{CALL_TIMEOUT, ListSettings};
 use crate::cli::table::Table;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Number, day_time, local_zone, visible, zone_name};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
@@ -25,13 +25,12 @@ use crate::retry::RetrySettings;
 
 use super::choosing::read_exclusions;
 use super::execute::open_store;
-use super::finish::Look;
 use super::prepared_run::filter;
 use super::reading::{reads, unread};
 use super::service::to_read;
 
 /// Prints the actions that are selected, or counts them.
-pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure> {
+pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
     let typed = settings.args.selection;
@@ -53,7 +52,7 @@ pub async fn list(settings: ListSettings, look: Look) -> Result<RunExit, Failure
         tracing::info!(count, calls = reads.calls(), "actions listed so far");
     }
     let text = ListText {
-        width: look.width,
+        width: style.width,
         now: clock.now().wall,
         zone: &local_zone(),
     };

@@ -42,7 +42,6 @@ mod shell;
 
 pub use config_show::config_show;
 pub use doctor::doctor;
-pub use finish::Look;
 pub use list::list;
 pub use preview::preview;
 pub use quota::quota;

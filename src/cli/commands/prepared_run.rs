@@ -13,6 +13,7 @@ use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
 use crate::cli::run_config::RunConfig;
+use crate::cli::terminal::OutputStyle;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{Before, Ingest, Intake, LaneHandles, Pages, Planner, Reads, Selected, recall};
@@ -20,7 +21,6 @@ use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
 use super::execute::state;
-use super::finish::Look;
 use super::lanes::{LaneSetup, Lanes};
 use super::outputs::Outputs;
 use super::reading::{reads, unread};
@@ -46,7 +46,7 @@ pub(super) struct PreparedRun {
     pub(super) lost: Option<String>,
     pub(super) flags: ForwardedFlags,
     pub(super) progress: Progress,
-    pub(super) look: Look,
+    pub(super) style: OutputStyle,
 }
 
 /// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.

@@ -19,7 +19,7 @@ use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
 use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
-use crate::cli::terminal::print;
+use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
@@ -35,7 +35,6 @@ use crate::store::{NewRow, NewRun, Store, state_file};
 
 use super::choosing::{nothing_selected, origin, read_exclusions};
 use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, state, usage};
-use super::finish::Look;
 use super::prepared_run::filter;
 use super::quota::QuotaUsage;
 use super::reading::{engine, reads, unchecked, unread};
@@ -46,7 +45,7 @@ use super::shutdown::Shutdown;
 pub async fn preview(
     settings: PreviewSettings,
     progress: &Progress,
-    look: Look,
+    style: OutputStyle,
 ) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.plan;
@@ -129,7 +128,7 @@ pub async fn preview(
         zone: &local_zone(),
     };
     match settings.format {
-        PlanFormat::Table => print(&text.render(look.width, look.paint)),
+        PlanFormat::Table => print(&text.render(style.width, style.color)),
         PlanFormat::Json => print(&plan_json(&text)),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),

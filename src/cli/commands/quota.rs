@@ -16,7 +16,7 @@ use crate::cli::failure::Failure;
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
 use crate::cli::table::Table;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{Destination, Moment, SEVERAL, Scope, UNNAMED};
@@ -25,11 +25,10 @@ use crate::retry::RetrySettings;
 use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
 use super::execute::open_store;
-use super::finish::Look;
 use super::service::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.
-pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
+pub async fn quota(settings: QuotaSettings, style: OutputStyle) -> Result<(), Failure> {
     let (scopes, now) = gather(&settings).await?;
     let text = if settings.reset {
         match scopes.iter().filter(|state| state.was_taught()).count() {
@@ -42,7 +41,7 @@ pub async fn quota(settings: QuotaSettings, look: Look) -> Result<(), Failure> {
     } else {
         match settings.format {
             TableFormat::Json => json(&scopes, now),
-            TableFormat::Table => table(&scopes, now, &local_zone(), look.width),
+            TableFormat::Table => table(&scopes, now, &local_zone(), style.width),
         }
     };
     print(&text).map_err(Failure::of_output)

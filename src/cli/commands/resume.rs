@@ -20,7 +20,7 @@ use crate::cli::settings::{
     ConnectionSettings, NamedFile, OutputPaths, ProfileConnection, ResumeSettings, SettingsError,
     default_outputs, input_files,
 };
-use crate::cli::terminal::print;
+use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
@@ -33,7 +33,6 @@ use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 use super::choosing::is_selection;
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::execute::{open_store, say, say_sandbox, stopped_early, usage};
-use super::finish::Look;
 use super::history::{self, RunEntry};
 use super::lanes::Lanes;
 use super::outputs::Outputs;
@@ -49,7 +48,7 @@ const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 pub async fn resume(
     settings: ResumeSettings,
     progress: &Progress,
-    look: Look,
+    style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let mut stop = Shutdown::listen(progress).await?;
@@ -60,7 +59,7 @@ pub async fn resume(
         None => history::unfinished(&settings.state_dir, clock.now().wall)?,
     };
     if typed.dry_run {
-        return show_what_is_left(&past, &*clock, look).await;
+        return show_what_is_left(&past, &*clock, style).await;
     }
     let begun = &past.record.begun;
     let inputs = history::inputs_of(&past.record);
@@ -78,7 +77,7 @@ pub async fn resume(
     let terminal = if past.is_sandbox || typed.yes {
         None
     } else {
-        Some(Terminal::find(StdinUse::Free, look.error_paint)?)
+        Some(Terminal::find(StdinUse::Free, style.error_color)?)
     };
     let mut config = recalled?;
     config.outputs = paths;
@@ -145,7 +144,7 @@ pub async fn resume(
         lost,
         flags: flags.clone(),
         progress: progress.clone(),
-        look,
+        style,
     };
     if let Some(confirmation) = confirmation {
         run.confirm(confirmation, &mut stop).await?;
@@ -161,7 +160,7 @@ pub async fn resume(
 async fn show_what_is_left(
     past: &RunEntry,
     clock: &dyn Clock,
-    look: Look,
+    style: OutputStyle,
 ) -> Result<RunExit, Failure> {
     let begun = &past.record.begun;
     let config = RunConfig::from_json(&begun.settings).map_err(usage)?;
@@ -206,7 +205,7 @@ async fn show_what_is_left(
         now: now.wall,
         zone: &local_zone(),
     };
-    print(&text.render(look.width, look.paint)).map_err(Failure::of_output)?;
+    print(&text.render(style.width, style.color)).map_err(Failure::of_output)?;
     Ok(RunExit::Done)
 }
 

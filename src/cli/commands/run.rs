@@ -13,6 +13,7 @@ use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{RunSettings, Target, default_outputs};
+use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Before, Beyond, Intake, Planner};
 use crate::input::{Input, open};
@@ -23,7 +24,6 @@ use crate::store::NewRun;
 use super::choosing::{input_name, origin, read_exclusions};
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::execute::{open_store, say_sandbox, stopped_early, usage};
-use super::finish::Look;
 use super::lanes::Lanes;
 use super::outputs::Outputs;
 use super::prepared_run::{PreparedRun, filter};
@@ -34,12 +34,12 @@ use super::shutdown::Shutdown;
 pub async fn run(
     settings: RunSettings,
     progress: &Progress,
-    look: Look,
+    style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = Shutdown::listen(progress).await?;
-    let terminal = terminal(&settings, look)?;
+    let terminal = terminal(&settings, style)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
     let typed = &settings.args.plan.selection;
@@ -112,7 +112,7 @@ pub async fn run(
         lost: None,
         flags: flags.clone(),
         progress: progress.clone(),
-        look,
+        style,
     };
     if settings.inputs.is_empty() {
         run.collect_from_tenant(filter, &mut stop).await?;
@@ -130,14 +130,14 @@ pub async fn run(
 
 /// Returns who is asked; nobody where somebody agreed before. Whoever cannot be asked is refused here, before anything is
 /// opened.
-fn terminal(settings: &RunSettings, look: Look) -> Result<Option<Terminal>, Failure> {
+fn terminal(settings: &RunSettings, style: OutputStyle) -> Result<Option<Terminal>, Failure> {
     let stdin = if settings.inputs.contains(&Input::Stdin) {
         StdinUse::Ids
     } else {
         StdinUse::Free
     };
     if settings.asks() {
-        return Ok(Some(Terminal::find(stdin, look.error_paint)?));
+        return Ok(Some(Terminal::find(stdin, style.error_color)?));
     }
     Ok(None)
 }

@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::run_config::RunConfig;
 use crate::cli::table::Table;
-use crate::cli::terminal::{ask, print};
+use crate::cli::terminal::{OutputStyle, ask, print};
 use crate::cli::text::{Count, Number, local_zone, visible};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::Outcome;
@@ -23,7 +23,6 @@ use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
 use super::execute::open_store;
-use super::finish::Look;
 use super::history::{self, RunEntry, RunList};
 use super::reports::follow_ups;
 use super::service::snapshot_file;
@@ -33,7 +32,7 @@ pub fn runs(
     run: Option<&str>,
     format: TableFormat,
     state_dir: &Path,
-    look: Look,
+    style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<(), Failure> {
     let zone = local_zone();
@@ -54,7 +53,7 @@ pub fn runs(
         TableFormat::Table if runs.is_empty() => {
             format!("there is no run in {} yet\n", state_dir.display())
         }
-        TableFormat::Table => table(&runs, &zone, look.width)?,
+        TableFormat::Table => table(&runs, &zone, style.width)?,
     };
     print(&text).map_err(Failure::of_output)?;
     fault.map_or(Ok(()), |fault| Err(fault.into()))

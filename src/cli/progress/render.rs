@@ -10,7 +10,7 @@ use console::{measure_text_width, truncate_str};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::terminal::{Paint, Tone};
+use crate::cli::terminal::{Color, Style};
 use crate::cli::text::{ClockTime, Number, Span, visible, window_name};
 use crate::model::Outcome;
 
@@ -63,9 +63,9 @@ pub(super) struct Renderer<'a> {
 impl Renderer<'_> {
     /// Returns the lines of the bars, none of which fills `width` columns: what stands in the last column makes some
     /// terminals wrap.
-    pub(super) fn bars(&self, width: u16, paint: Paint) -> Vec<String> {
+    pub(super) fn bars(&self, width: u16, color: Color) -> Vec<String> {
         let budget = usize::from(width.saturating_sub(1));
-        let mut lines = vec![paint.apply(Tone::Good, &self.main_line(budget))];
+        let mut lines = vec![color.apply(Style::Good, &self.main_line(budget))];
         for (position, lane) in self.shown_lanes() {
             let mut own = pack(&name(lane), &self.lane_pieces(position, lane), budget);
             if let Some(piece) = in_flight(lane) {
@@ -85,7 +85,7 @@ impl Renderer<'_> {
             if let Some(waiting) = &lane.waiting {
                 let words = format!("{}{}", name(lane), visible(&waiting.why));
                 let line = fit_time(&words, &self.until(waiting), budget);
-                lines.push(paint.apply(Tone::Caution, &line));
+                lines.push(color.apply(Style::Warning, &line));
             }
         }
         lines.extend(self.more_lanes().map(|more| fit("", &[more], budget)));
@@ -343,7 +343,7 @@ mod tests {
 
     fn lines(view: &ProgressView, width: u16) -> Vec<String> {
         let clock = &clock();
-        Renderer { view, clock }.bars(width, Paint::Plain)
+        Renderer { view, clock }.bars(width, Color::Plain)
     }
 
     fn bars(view: &ProgressView, width: u16) -> String {

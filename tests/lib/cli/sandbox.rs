@@ -81,7 +81,7 @@ async fn what_keeps_a_sandbox_from_serving_is_told() {
             .unwrap_err();
         assert_eq!(failure.exit().code(), 2, "{start}");
         let text = failure.render(
-            mde_cancel::cli::Paint::Plain,
+            mde_cancel::cli::Color::Plain,
             &mde_cancel::cli::hint::ForwardedFlags::default(),
         );
         assert!(text.starts_with(&start), "{text}");
