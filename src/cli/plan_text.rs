@@ -203,15 +203,15 @@ impl PlanText<'_> {
         let day = |at: Timestamp| self.zone.to_datetime(at).date();
         let time = |at: Timestamp| self.zone.to_datetime(at).strftime("%H:%M").to_string();
         let zone = zone_name(newest, self.zone);
-        let first = if day(oldest) == day(self.now) {
-            "today".to_owned()
-        } else {
-            day(oldest).to_string()
+        let name = |at: Timestamp| match day(at) {
+            today if today == day(self.now) => "today".to_owned(),
+            other => other.to_string(),
         };
+        let first = name(oldest);
         let last = if day(newest) == day(oldest) {
             time(newest)
         } else {
-            day_time(newest, self.now, self.zone)
+            format!("{} {}", name(newest), time(newest))
         };
         if day(newest) == day(oldest) && time(newest) == time(oldest) {
             return format!("{first} {last} {zone}");
@@ -596,6 +596,18 @@ mod tests {
         note: matched by the first part of the name: dc-01 = dc-01.contoso.com
         note: a note
         ");
+    }
+
+    #[test]
+    fn actions_of_several_days_name_both_days() {
+        let span = |oldest, newest| text(|text| text.span(at(oldest), at(newest)));
+        let (morning, now) = ("2026-11-25T00:02:00Z", "2026-11-25T02:00:00Z");
+        assert_eq!(
+            span("2026-11-24T12:23:00Z", morning),
+            "2026-11-24 12:23 to today 00:02 UTC"
+        );
+        assert_eq!(span(morning, now), "today 00:02 to 02:00 UTC");
+        assert_eq!(span(morning, morning), "today 00:02 UTC");
     }
 
     #[test]

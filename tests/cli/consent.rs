@@ -212,7 +212,7 @@ fn an_id_that_the_service_does_not_know_is_in_no_plan_and_counts_against_the_bou
     assert!(headline.starts_with("3 actions to cancel"), "{headline}");
     let done = place.ask("run ids.csv", "[y/N]: ", "n\n");
     assert!(done.shown.contains(headline), "{headline}: {}", done.shown);
-    let missing = "the service does not know it";
+    let missing = "no such id in the tenant";
     assert!(preview.contains(missing), "{preview}");
     assert!(done.shown.contains(missing), "{}", done.shown);
     // It may be there at the second look, and is sent then.

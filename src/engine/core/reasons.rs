@@ -8,7 +8,7 @@ use super::row::{Applied, Row, SeenOpen};
 
 /// Why a plan leaves a row to the run whose id the service doesn't know: lists lag, so one look proves nothing.
 pub(in crate::engine) const MISSING_ONCE: &str =
-    "the service does not know it; a run looks once more before it says so";
+    "no such id in the tenant so far; a run looks again before it says so";
 
 /// Returns one word for a kind of reply: the journal's and the metrics' class.
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
