@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_cancel::sandbox::{CallKind, CancelEffect, Faults, MockAction, Status};
@@ -144,11 +144,11 @@ fn a_signal_ends_the_look_at_what_became_of_the_machines() {
     write_ids(folder.path(), 2);
     let words = "run ids.txt --yes --follow-up todo.csv";
     let mut child = command(folder.path(), &live, words)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let start = Instant::now();
+    let start = std::time::Instant::now();
     while live.calls(CallKind::List) < 2 {
         assert!(start.elapsed() < Duration::from_secs(120), "nobody looks");
         std::thread::yield_now();
