@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, ListQuery, Proxies, Reader, Trust,
+    ApiSettings, Canceller, Connection, ListQuery, Proxies, ReadClient, RootCerts,
 };
 use mde_cancel::model::{ActionId, Reply, is_hidden};
 use secrecy::SecretString;
@@ -81,7 +81,7 @@ async fn call(kind: u8, listener: &TcpListener, bytes: &[u8]) {
         base: format!("http://{address}/").parse().expect("an address"),
         timeout: Duration::from_secs(5),
         user_agent: "fuzz".to_owned(),
-        trust: Trust::Nothing,
+        trust: RootCerts::Nothing,
         proxies: Proxies::Off,
     })
     .expect("a connection");
@@ -91,15 +91,15 @@ async fn call(kind: u8, listener: &TcpListener, bytes: &[u8]) {
     let calling = async {
         match kind % 4 {
             0 => check(&Canceller::new(connection).cancel(&token, id, "fuzz").await),
-            1 => check(&Reader::new(connection).action(&token, id).await),
-            2 => check(&Reader::new(connection).actions(&token, &[id]).await),
+            1 => check(&ReadClient::new(connection).action(&token, id).await),
+            2 => check(&ReadClient::new(connection).actions(&token, &[id]).await),
             _ => {
                 let query = ListQuery {
                     filter: None,
                     top: NonZeroU32::MIN,
                     skip: 0,
                 };
-                check(&Reader::new(connection).list(&token, &query).await);
+                check(&ReadClient::new(connection).list(&token, &query).await);
             }
         }
     };

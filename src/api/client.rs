@@ -1,4 +1,4 @@
-//! The calls of the service: cancels by a [`Canceller`], reads by a [`Reader`], which can't change anything there.
+//! The calls of the service: cancels by a [`Canceller`], reads by a [`ReadClient`], which can't change anything there.
 
 use std::fmt::Write as _;
 
@@ -87,11 +87,11 @@ const MAX_PAGE: usize = 64 * 1024 * 1024;
 
 /// Reads records over one connection. Whoever holds nothing but a reader cannot send a cancel.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct ReadClient {
     connection: Connection,
 }
 
-impl Reader {
+impl ReadClient {
     /// Makes one of a connection.
     pub fn new(connection: Connection) -> Self {
         Self { connection }

@@ -12,7 +12,7 @@ use reqwest::{Client, RequestBuilder};
 use url::{Host, Url};
 
 use super::exchange::{SendError, fault};
-use super::web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
+use super::web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};
 
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct ApiSettings {
     /// What the call says it comes from, for example `mde-cancel/0.1.0`.
     pub user_agent: String,
     /// Whose certificates are trusted.
-    pub trust: Trust,
+    pub trust: RootCerts,
     /// Whether proxies are used.
     pub proxies: Proxies,
 }
@@ -121,7 +121,7 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
 }
 
 /// Refuses every address to which a token must not go, before anything is built.
-fn check_address(base: &Url, trust: &Trust) -> Result<(), ApiError> {
+fn check_address(base: &Url, trust: &RootCerts) -> Result<(), ApiError> {
     let scheme = base.scheme();
     let (Some(host), "http" | "https") = (base.host(), scheme) else {
         return Err(ApiError::NoWebAddress {
@@ -143,7 +143,7 @@ fn check_address(base: &Url, trust: &Trust) -> Result<(), ApiError> {
     }
     match (scheme, trust) {
         ("http", _) if !is_loopback => Err(ApiError::PlainHttp { host }),
-        ("https", Trust::Nothing) => Err(ApiError::Untrusted { host }),
+        ("https", RootCerts::Nothing) => Err(ApiError::Untrusted { host }),
         _ => Ok(()),
     }
 }
@@ -175,7 +175,7 @@ fn encode_query(query: &[(&str, &str)]) -> String {
 mod tests {
     use super::*;
 
-    fn open(base: &str, trust: Trust) -> Result<Connection, ApiError> {
+    fn open(base: &str, trust: RootCerts) -> Result<Connection, ApiError> {
         Connection::open(ApiSettings {
             base: base.parse().unwrap(),
             timeout: Duration::from_secs(30),
@@ -193,7 +193,7 @@ mod tests {
             "http://[::1]:8080/x",
             "http://localhost",
         ] {
-            assert!(open(base, Trust::Nothing).is_ok(), "{base}");
+            assert!(open(base, RootCerts::Nothing).is_ok(), "{base}");
         }
         for base in [
             "http://api.security.microsoft.com",
@@ -202,7 +202,7 @@ mod tests {
             "http://127.0.0.1.example/",
             "http://0.0.0.0/",
         ] {
-            let error = open(base, Trust::Nothing).unwrap_err();
+            let error = open(base, RootCerts::Nothing).unwrap_err();
             assert!(
                 matches!(error, ApiError::PlainHttp { .. }),
                 "{base}: {error}"
@@ -212,22 +212,22 @@ mod tests {
 
     #[test]
     fn other_addresses_are_refused_without_showing_what_they_hold() {
-        let error = open("https://me:pass-word@api.example/", Trust::Public).unwrap_err();
+        let error = open("https://me:pass-word@api.example/", RootCerts::Public).unwrap_err();
         assert!(matches!(error, ApiError::Surplus { .. }));
         assert!(!format!("{error} {error:?}").contains("pass-word"));
         for base in ["https://api.example/?x=1", "https://api.example/#x"] {
             assert!(matches!(
-                open(base, Trust::Public),
+                open(base, RootCerts::Public),
                 Err(ApiError::Surplus { .. })
             ));
         }
         for base in ["ftp://127.0.0.1/", "file:///etc/hosts", "data:x"] {
             assert!(matches!(
-                open(base, Trust::Public),
+                open(base, RootCerts::Public),
                 Err(ApiError::NoWebAddress { .. })
             ));
         }
-        let error = open("https://127.0.0.1/", Trust::Nothing).unwrap_err();
+        let error = open("https://127.0.0.1/", RootCerts::Nothing).unwrap_err();
         assert!(matches!(error, ApiError::Untrusted { .. }));
     }
 
@@ -248,7 +248,7 @@ mod tests {
                 "https://api.example/%C3%A9/api/x",
             ),
         ] {
-            let connection = open(base, Trust::Public).unwrap();
+            let connection = open(base, RootCerts::Public).unwrap();
             assert_eq!(connection.address(&["api", "x"]), url);
         }
     }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn urls_keep_the_base_path_and_escape_the_query() {
         for base in ["https://api.example/mde/v1", "https://api.example/mde/v1/"] {
-            let connection = open(base, Trust::Public).unwrap();
+            let connection = open(base, RootCerts::Public).unwrap();
             let url = connection.url(
                 &["api", "x"],
                 &[("$filter", "id in ('a','b') & é"), ("$top", "2")],

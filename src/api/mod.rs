@@ -1,7 +1,7 @@
 //! Speaks to the service: cancels, single reads and batch reads, each answered by one classified reply.
 //!
 //! It never retries, never waits, never follows a redirect and never decides: `engine` does. A token is an argument of
-//! every call and leaves in no other way than as the call's `Authorization` header. A [`Reader`] cannot send a cancel,
+//! every call and leaves in no other way than as the call's `Authorization` header. A [`ReadClient`] cannot send a cancel,
 //! so whoever holds nothing else cannot either.
 
 mod client;
@@ -17,9 +17,9 @@ mod roots;
 mod throttle;
 mod web_client;
 
-pub use client::{Canceller, MAX_BATCH, Reader};
+pub use client::{Canceller, MAX_BATCH, ReadClient};
 pub use connection::{ApiSettings, Connection};
 pub use odata::{Filter, ListQuery, MAX_TOP};
 pub use proxy::Proxy;
 pub use roots::{CaFileError, Roots, load_roots};
-pub use web_client::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
+pub use web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};

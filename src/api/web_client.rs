@@ -21,7 +21,7 @@ const MAX_CONNECT: Duration = Duration::from_secs(10);
 
 /// Whose certificates are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum RootCerts {
     /// The machine's, and the public roots that we carry.
     Public,
     /// Those, and the certificates of a file: for a company's own authority, or a proxy that opens TLS.
@@ -58,7 +58,7 @@ pub struct WebSettings {
     /// What the call says it comes from, for example `mde-cancel/0.1.0`.
     pub user_agent: String,
     /// Whose certificates are trusted.
-    pub trust: Trust,
+    pub trust: RootCerts,
     /// Whether proxies are used.
     pub proxies: Proxies,
 }
@@ -87,9 +87,9 @@ pub enum ApiError {
 /// Builds a client; nothing is sent yet.
 pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
     let store = match &settings.trust {
-        Trust::Public => load_roots(None)?.store,
-        Trust::PublicAnd(path) => load_roots(Some(path))?.store,
-        Trust::Nothing => Arc::new(RootCertStore::empty()),
+        RootCerts::Public => load_roots(None)?.store,
+        RootCerts::PublicAnd(path) => load_roots(Some(path))?.store,
+        RootCerts::Nothing => Arc::new(RootCertStore::empty()),
     };
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(ring)

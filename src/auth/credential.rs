@@ -5,12 +5,12 @@
 use std::sync::OnceLock;
 
 use super::entra::EntraSignIn;
-use super::ready_token::ReadyToken;
+use super::static_token::StaticToken;
 use super::token::{AuthError, Token};
 
 /// Whether a token that is at hand will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
+pub enum CachePolicy {
     /// The one at hand will do.
     AtHand,
     /// The service refused the one at hand, or it is about to end: a new one is needed.
@@ -21,7 +21,7 @@ pub enum Freshness {
 #[derive(Debug)]
 pub enum TokenSource {
     /// A token that somebody else got.
-    Ready(ReadyToken),
+    Ready(StaticToken),
     SignIn(EntraSignIn),
 }
 
@@ -59,14 +59,14 @@ impl Credential {
     ///
     /// # Cancel safety
     /// Safe: the token at hand stays.
-    pub async fn token(&self, freshness: Freshness) -> Result<Token, AuthError> {
+    pub async fn token(&self, freshness: CachePolicy) -> Result<Token, AuthError> {
         let mut held = self.held.lock().await;
-        if let (Freshness::AtHand, Some(token)) = (freshness, &*held) {
+        if let (CachePolicy::AtHand, Some(token)) = (freshness, &*held) {
             return Ok(token.clone());
         }
         let token = match (&self.source, freshness) {
-            (TokenSource::Ready(ready), Freshness::AtHand) => ready.held(),
-            (TokenSource::Ready(ready), Freshness::New) => ready.refresh().await?,
+            (TokenSource::Ready(ready), CachePolicy::AtHand) => ready.held(),
+            (TokenSource::Ready(ready), CachePolicy::New) => ready.refresh().await?,
             (TokenSource::SignIn(sign_in), _) => sign_in.token().await?,
         };
         let checked = match &self.tenant {
@@ -108,7 +108,7 @@ mod tests {
         format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
     }
 
-    async fn text_of(credential: &Credential, freshness: Freshness) -> String {
+    async fn text_of(credential: &Credential, freshness: CachePolicy) -> String {
         let token = credential.token(freshness).await.unwrap();
         token.secret.expose_secret().to_owned()
     }
@@ -118,25 +118,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         write(&path, b"first\n");
-        let ready = ReadyToken::from_file(&path).unwrap();
+        let ready = StaticToken::from_file(&path).unwrap();
         let credential = Credential::new(TokenSource::Ready(ready), None);
         write(&path, b"second\n");
-        assert_eq!(text_of(&credential, Freshness::AtHand).await, "first");
-        assert_eq!(text_of(&credential, Freshness::New).await, "second");
-        assert_eq!(text_of(&credential, Freshness::AtHand).await, "second");
+        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "first");
+        assert_eq!(text_of(&credential, CachePolicy::New).await, "second");
+        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
         write(&path, b"\n");
-        let error = credential.token(Freshness::New).await.unwrap_err();
+        let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert!(matches!(error, AuthError::Empty { .. }));
-        assert_eq!(text_of(&credential, Freshness::AtHand).await, "second");
+        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
     }
 
     #[tokio::test]
     async fn a_token_from_the_environment_cannot_be_refreshed() {
         let value = SecretString::from("the-secret");
-        let ready = ReadyToken::from_value(&value, "MDE_CANCEL_TOKEN").unwrap();
+        let ready = StaticToken::from_value(&value, "MDE_CANCEL_TOKEN").unwrap();
         let credential = Credential::new(TokenSource::Ready(ready), None);
-        assert_eq!(text_of(&credential, Freshness::AtHand).await, "the-secret");
-        let error = credential.token(Freshness::New).await.unwrap_err();
+        assert_eq!(
+            text_of(&credential, CachePolicy::AtHand).await,
+            "the-secret"
+        );
+        let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "the service refused the access token in MDE_CANCEL_TOKEN"
@@ -161,9 +164,9 @@ mod tests {
             ),
         ] {
             write(&path, token.as_bytes());
-            let ready = ReadyToken::from_file(&path).unwrap();
+            let ready = StaticToken::from_file(&path).unwrap();
             let credential = Credential::new(TokenSource::Ready(ready), None);
-            let renewed = credential.token(Freshness::New).await;
+            let renewed = credential.token(CachePolicy::New).await;
             assert_eq!(renewed.is_err(), is_useless, "{renewed:?}");
         }
     }
@@ -173,14 +176,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         write(&path, jwt(TENANT).as_bytes());
-        let ready = ReadyToken::from_file(&path).unwrap();
+        let ready = StaticToken::from_file(&path).unwrap();
         let credential = Credential::new(TokenSource::Ready(ready), Some(TENANT.to_owned()));
-        assert_eq!(text_of(&credential, Freshness::AtHand).await, jwt(TENANT));
+        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, jwt(TENANT));
         write(
             &path,
             jwt("99999999-2222-3333-4444-555555555555").as_bytes(),
         );
-        for freshness in [Freshness::New, Freshness::AtHand] {
+        for freshness in [CachePolicy::New, CachePolicy::AtHand] {
             let error = credential.token(freshness).await.unwrap_err();
             assert!(matches!(error, AuthError::WrongTenant { .. }));
         }
@@ -203,11 +206,11 @@ mod tests {
             (jwt(TENANT), None),
         ] {
             write(&path, first.as_bytes());
-            let ready = ReadyToken::from_file(&path).unwrap();
+            let ready = StaticToken::from_file(&path).unwrap();
             let credential = Credential::new(TokenSource::Ready(ready), None);
-            assert_eq!(text_of(&credential, Freshness::AtHand).await, first);
+            assert_eq!(text_of(&credential, CachePolicy::AtHand).await, first);
             write(&path, second.as_bytes());
-            for freshness in [Freshness::New, Freshness::AtHand] {
+            for freshness in [CachePolicy::New, CachePolicy::AtHand] {
                 let got = credential.token(freshness).await;
                 match told {
                     Some(told) => assert!(got.unwrap_err().to_string().contains(told)),
@@ -221,13 +224,13 @@ mod tests {
     fn a_missing_a_binary_and_an_endless_file_are_refused_by_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let missing = ReadyToken::from_file(&path).unwrap_err();
+        let missing = StaticToken::from_file(&path).unwrap_err();
         assert!(matches!(missing, AuthError::Unreadable { .. }));
         write(&path, b"\xff\xfea\0b\0");
-        let binary = ReadyToken::from_file(&path).unwrap_err();
+        let binary = StaticToken::from_file(&path).unwrap_err();
         assert!(matches!(binary, AuthError::NotAToken { .. }));
         write(&path, &vec![b'a'; 1 << 20]);
-        let long = ReadyToken::from_file(&path).unwrap_err();
+        let long = StaticToken::from_file(&path).unwrap_err();
         assert!(matches!(long, AuthError::TooLong { .. }));
         for error in [missing, binary, long] {
             assert!(error.to_string().contains(path.to_str().unwrap()));
@@ -243,7 +246,7 @@ mod tests {
         write(&path, b"the-secret");
         for mode in [0o604, 0o640] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let error = ReadyToken::from_file(&path).unwrap_err();
+            let error = StaticToken::from_file(&path).unwrap_err();
             assert!(matches!(error, AuthError::Exposed { .. }));
             assert!(!format!("{error} {error:?}").contains("the-secret"));
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{FollowUp, Outcome, RunId};
-use crate::report::{Accepted, Severity, left, meaning};
+use crate::report::{AcceptedPolicy, Severity, left, meaning};
 
 use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
@@ -27,7 +27,7 @@ pub(super) struct Summary {
     /// The statuses of the rows that are `already_final`, as the service spells them; empty where none is known.
     pub(super) final_statuses: BTreeMap<String, u64>,
     /// What `accepted` is worth.
-    pub(super) accepted: Accepted,
+    pub(super) accepted: AcceptedPolicy,
     /// Why rows were skipped, and how many for which reason.
     pub(super) skipped: BTreeMap<String, u64>,
     /// How many machines still need what, the gravest first.
@@ -260,7 +260,7 @@ mod tests {
             is_input_cut: false,
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
             final_statuses: BTreeMap::new(),
-            accepted: Accepted::IsEnough,
+            accepted: AcceptedPolicy::IsEnough,
             skipped: BTreeMap::new(),
             follow_ups: vec![(FollowUp::Unisolate, 0)],
             machines_left: 0,
@@ -284,7 +284,7 @@ mod tests {
             final_statuses: [("Succeeded", 1188), ("Failed", 400), ("TimeOut", 12)]
                 .map(|(status, count)| (status.to_owned(), count))
                 .into(),
-            accepted: Accepted::IsLeft,
+            accepted: AcceptedPolicy::IsLeft,
             follow_ups: vec![
                 (FollowUp::Unisolate, 412),
                 (FollowUp::ManualOnboard, 1),
@@ -481,7 +481,7 @@ mod tests {
         summary.is_input_cut = false;
         summary.outcomes.insert(Outcome::Accepted, 2);
         assert_eq!(first(&summary), "nothing left to do");
-        summary.accepted = Accepted::IsLeft;
+        summary.accepted = AcceptedPolicy::IsLeft;
         assert_eq!(first(&summary), "2 rows need attention: 2 accepted");
         summary.outcomes.insert(Outcome::NotAttempted, 1);
         assert_eq!(first(&summary), "2 rows need attention: 2 accepted");

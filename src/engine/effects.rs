@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
-use crate::api::{Canceller, ListQuery, Reader};
-use crate::auth::{Credential, Freshness};
+use crate::api::{Canceller, ListQuery, ReadClient};
+use crate::auth::{CachePolicy, Credential};
 use crate::model::{
     ActionId, CancelReply, Destination, LaneId, ReadPage, ReadReply, Reply, ReplyKind,
 };
@@ -56,7 +56,7 @@ pub(super) type RunningEffect = BoxFuture<'static, Result<EffectOutput, StoreErr
 
 impl LaneHandles {
     /// Binds the two halves of the service's client and a way to a token.
-    pub fn new(canceller: Canceller, reader: Reader, credential: Credential) -> Self {
+    pub fn new(canceller: Canceller, reader: ReadClient, credential: Credential) -> Self {
         Self {
             canceller,
             reads: Arc::new(ReadHandles::new(reader, credential)),
@@ -219,7 +219,7 @@ impl Handles {
 /// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
 #[derive(Debug)]
 pub struct ReadHandles {
-    reader: Reader,
+    reader: ReadClient,
     credential: Credential,
     // std Mutex: nothing awaits while it is held.
     token: Mutex<Option<SecretString>>,
@@ -227,7 +227,7 @@ pub struct ReadHandles {
 
 impl ReadHandles {
     /// Binds the reading half of the service's client and a way to a token.
-    pub fn new(reader: Reader, credential: Credential) -> Self {
+    pub fn new(reader: ReadClient, credential: Credential) -> Self {
         Self {
             reader,
             credential,
@@ -247,9 +247,9 @@ impl ReadHandles {
     /// then; one that cannot be renewed is carried until the service refuses it.
     async fn sign_in(&self, lane: LaneId, refresh: bool) -> Event {
         let freshness = if refresh {
-            Freshness::New
+            CachePolicy::New
         } else {
-            Freshness::AtHand
+            CachePolicy::AtHand
         };
         match self.credential.token(freshness).await {
             Ok(token) => {

@@ -26,6 +26,6 @@ pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};
 pub use output::{FileKind, OutputError, ReportTarget, TargetError};
 pub use summary::{
-    Accepted, ActionItem, CommandHint, ReportSummary, SUMMARY_ROWS, Severity, left, meaning,
+    AcceptedPolicy, ActionItem, CommandHint, ReportSummary, SUMMARY_ROWS, Severity, left, meaning,
 };
 pub use timeline::{Timeline, TimelineBuilder};

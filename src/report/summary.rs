@@ -41,7 +41,7 @@ pub struct ReportSummary {
     pub settings: Map<String, Value>,
     /// The sum is the number of rows.
     pub outcomes: BTreeMap<Outcome, u64>,
-    pub accepted: Accepted,
+    pub accepted: AcceptedPolicy,
     /// The statuses of the rows that are `already_final`.
     pub final_statuses: BTreeMap<String, u64>,
     /// By action type; unknown types are under an empty name.
@@ -214,7 +214,7 @@ fn plain(value: &Value) -> Option<String> {
 
 /// Whether an `accepted` row leaves something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum AcceptedPolicy {
     /// Verification was wanted and did not come.
     IsLeft,
     /// Nobody asked for verification.
@@ -246,7 +246,7 @@ const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
 /// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
 pub fn left(
     outcomes: &BTreeMap<Outcome, u64>,
-    accepted: Accepted,
+    accepted: AcceptedPolicy,
     follow_ups: &[(FollowUp, u64)],
 ) -> Vec<ActionItem> {
     let machines = follow_ups.iter().filter(|(_, count)| *count > 0);
@@ -291,7 +291,7 @@ pub fn left(
 }
 
 /// Counts the rows that ended so that somebody must look at them.
-pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: Accepted) -> u64 {
+pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: AcceptedPolicy) -> u64 {
     outcomes
         .iter()
         .filter(|&(&outcome, _)| needs_look(outcome, accepted))
@@ -300,8 +300,8 @@ pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: Accepted) -
 }
 
 /// Returns whether a row that ended so needs a look.
-fn needs_look(outcome: Outcome, accepted: Accepted) -> bool {
-    outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == Accepted::IsLeft)
+fn needs_look(outcome: Outcome, accepted: AcceptedPolicy) -> bool {
+    outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == AcceptedPolicy::IsLeft)
 }
 
 /// Says how so many machines are, and what they need.

@@ -273,7 +273,7 @@ fn a_token_of_another_tenant_stops_before_any_call() {
 }
 
 #[test]
-fn a_ready_token_that_ends_before_the_run_can_is_warned_of() {
+fn a_static_token_that_ends_before_the_run_can_is_warned_of() {
     let place = Place::with(
         20,
         TokenSettings {
@@ -441,7 +441,7 @@ fn doctor_reads_the_state_file_to_its_end() {
 }
 
 #[test]
-fn doctor_says_that_a_ready_token_is_opaque_short_or_for_something_else() {
+fn doctor_says_that_a_static_token_is_opaque_short_or_for_something_else() {
     let place = Place::with(1, TokenSettings::default());
     let with_token = |token: String| {
         let mut command = place.binary("doctor");

@@ -11,7 +11,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, Filter, ListQuery, MAX_BATCH, Proxies, Reader, Trust,
+    ApiSettings, Canceller, Connection, Filter, ListQuery, MAX_BATCH, Proxies, ReadClient,
+    RootCerts,
 };
 use mde_cancel::model::{
     ActionId, ActionStatus, CancelReply, ReadPage, ReplyKind, RetryAfter, Selection,
@@ -34,7 +35,7 @@ const PATIENT: Duration = Duration::from_secs(30);
 /// Long enough to connect and to send, where an answer is meant not to come.
 const SHORT: Duration = Duration::from_secs(3);
 
-fn open(base: &str, trust: Trust, timeout: Duration) -> Connection {
+fn open(base: &str, trust: RootCerts, timeout: Duration) -> Connection {
     Connection::open(ApiSettings {
         base: base.parse().unwrap(),
         timeout,
@@ -46,7 +47,7 @@ fn open(base: &str, trust: Trust, timeout: Duration) -> Connection {
 }
 
 fn plain(server: &Server) -> Connection {
-    open(&server.base, Trust::Nothing, PATIENT)
+    open(&server.base, RootCerts::Nothing, PATIENT)
 }
 
 fn token() -> SecretString {
@@ -85,7 +86,7 @@ fn record(id: &str, status: &str) -> String {
 #[tokio::test]
 async fn a_cancel_looks_on_the_wire_as_the_service_wants_it() {
     let server = Server::saying(answer("200 OK", "", record(ID, "Cancelled")));
-    let connection = open(&format!("{}mde/", server.base), Trust::Nothing, PATIENT);
+    let connection = open(&format!("{}mde/", server.base), RootCerts::Nothing, PATIENT);
     let reply = Canceller::new(connection)
         .cancel(&token(), id(), "CHG-4711: \"roll back\"\n")
         .await;
@@ -133,7 +134,7 @@ async fn a_single_read_and_a_batch_read_ask_exactly_for_what_they_want() {
         (answer("200 OK", "", record(ID, "Pending")), Then::Stays),
         (answer("200 OK", "", list), Then::Closes),
     ]);
-    let reader = Reader::new(plain(&server));
+    let reader = ReadClient::new(plain(&server));
     let ReplyKind::Answer(one) = reader.action(&token(), id()).await.kind else {
         panic!("no answer");
     };
@@ -182,7 +183,7 @@ async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followe
         top: std::num::NonZeroU32::MAX,
         skip: 80,
     };
-    let reply = Reader::new(plain(&server)).list(&token(), &query).await;
+    let reply = ReadClient::new(plain(&server)).list(&token(), &query).await;
     let ReplyKind::Answer(found) = reply.kind else {
         panic!("{reply:?}");
     };
@@ -199,7 +200,7 @@ async fn a_list_is_asked_for_with_everything_escaped_once_and_no_link_is_followe
 #[tokio::test]
 async fn no_ids_and_too_many_need_no_call() {
     let server = Server::with(Vec::new());
-    let reader = Reader::new(plain(&server));
+    let reader = ReadClient::new(plain(&server));
     assert_eq!(
         reader.actions(&token(), &[]).await.kind,
         ReplyKind::Answer(ReadPage::from_iter([]))
@@ -217,7 +218,7 @@ async fn a_success_that_is_no_record_tells_a_read_nothing() {
             (answer("200 OK", "", body), Then::Stays),
             (answer("200 OK", "", body), Then::Stays),
         ]);
-        let reader = Reader::new(plain(&server));
+        let reader = ReadClient::new(plain(&server));
         assert_eq!(
             reader.action(&token(), id()).await.kind,
             ReplyKind::Garbled,
@@ -239,7 +240,7 @@ async fn a_404_speaks_of_an_action_only_in_the_services_own_words_and_never_as_a
             (answer("404 Not Found", "", body), Then::Stays),
             (answer("404 Not Found", "", body), Then::Stays),
         ]);
-        let reader = Reader::new(plain(&server));
+        let reader = ReadClient::new(plain(&server));
         let one = reader.action(&token(), id()).await.kind;
         assert_eq!(one == ReplyKind::NotFound, is_own, "{body}");
         let list = reader.actions(&token(), &[id()]).await.kind;
@@ -313,7 +314,7 @@ async fn a_success_that_is_not_what_the_service_speaks_is_garbled() {
 async fn a_body_that_stops_in_the_middle_of_a_success_is_garbled_and_not_timed_out() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{".to_vec();
     let server = Server::with(vec![(head, Then::Hangs)]);
-    let connection = open(&server.base, Trust::Nothing, SHORT);
+    let connection = open(&server.base, RootCerts::Nothing, SHORT);
     let reply = cancel(connection).await;
     assert_eq!(
         (reply.kind, reply.http_status),
@@ -387,14 +388,14 @@ async fn a_reset_before_the_head_breaks_the_call() {
         // One byte is read and the rest is not, so that closing resets the connection.
         peer.read_exact(&mut [0]).unwrap();
     });
-    let reply = cancel(open(&base, Trust::Nothing, PATIENT)).await;
+    let reply = cancel(open(&base, RootCerts::Nothing, PATIENT)).await;
     assert!(matches!(reply.kind, ReplyKind::Broken(_)), "{reply:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_never_answers_times_out() {
     let server = Server::with(vec![(Vec::new(), Then::Hangs)]);
-    let connection = open(&server.base, Trust::Nothing, SHORT);
+    let connection = open(&server.base, RootCerts::Nothing, SHORT);
     let reply = cancel(connection).await;
     assert_eq!((reply.kind, reply.http_status), (ReplyKind::TimedOut, None));
     assert_eq!(server.calls().len(), 1);
@@ -417,10 +418,10 @@ async fn what_never_left_is_told_for_certain() {
         peer.read_to_end(&mut Vec::new()).unwrap_or_default();
     });
     let cases = [
-        (refused.as_str(), Trust::Nothing, PATIENT),
-        (greeting.as_str(), Trust::Public, PATIENT),
+        (refused.as_str(), RootCerts::Nothing, PATIENT),
+        (greeting.as_str(), RootCerts::Public, PATIENT),
         // Nothing is ever said to a TLS greeting here, so the connection is not made in time.
-        (no_tls.as_str(), Trust::Public, SHORT),
+        (no_tls.as_str(), RootCerts::Public, SHORT),
     ];
     for (base, trust, timeout) in cases {
         let reply = cancel(open(base, trust, timeout)).await;
@@ -432,7 +433,7 @@ async fn what_never_left_is_told_for_certain() {
     // Whether DNS says so or gives no answer, is the machine's.
     let reply = cancel(open(
         "https://no-such-host.invalid/",
-        Trust::Public,
+        RootCerts::Public,
         PATIENT,
     ))
     .await;

@@ -10,9 +10,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::BoxFuture;
-use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
+use mde_cancel::api::{Proxies, RootCerts, Scheme, WebSettings, web_client};
 use mde_cancel::auth::{
-    AuthError, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Freshness, Grant,
+    AuthError, CachePolicy, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Grant,
     LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, TokenSource,
 };
 use mde_cancel::clock::{Clock, SystemClock};
@@ -58,7 +58,7 @@ fn login_client(login: &str) -> LoginClient {
             scheme,
             timeout: Duration::from_secs(30),
             user_agent: "mde-cancel/test".to_owned(),
-            trust: Trust::Nothing,
+            trust: RootCerts::Nothing,
             proxies: Proxies::Off,
         })
         .unwrap()
@@ -126,11 +126,11 @@ async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
     let server = Server::start(&[granted(1), granted(2)]).await;
     let credential = by_secret(&server.address);
     for _ in 0..3 {
-        let token = credential.token(Freshness::AtHand).await.unwrap();
+        let token = credential.token(CachePolicy::AtHand).await.unwrap();
         assert_eq!(token.secret.expose_secret(), jwt(TENANT, 1));
         assert!(token.expires_at.is_some());
     }
-    let token = credential.token(Freshness::New).await.unwrap();
+    let token = credential.token(CachePolicy::New).await.unwrap();
     assert_eq!(token.secret.expose_secret(), jwt(TENANT, 2));
     let calls = server.calls();
     assert_eq!(calls.len(), 2);
@@ -151,7 +151,8 @@ async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
 async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
     let server = Server::start(&[granted(1), granted(2)]).await;
     let credential = by_secret(&server.address);
-    let all = futures::future::join_all((0..16).map(|_| credential.token(Freshness::AtHand))).await;
+    let all =
+        futures::future::join_all((0..16).map(|_| credential.token(CachePolicy::AtHand))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(server.calls().len(), 1);
 }
@@ -199,7 +200,7 @@ async fn a_refusal_is_one_clear_line_with_the_mend_and_is_not_tried_twice() {
     ] {
         let server = Server::start(&[refused(status, error, number)]).await;
         let error = by_secret(&server.address)
-            .token(Freshness::AtHand)
+            .token(CachePolicy::AtHand)
             .await
             .unwrap_err();
         assert_eq!(
@@ -223,7 +224,7 @@ async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_lay
     ] {
         let server = Server::start(&[(status, body)]).await;
         let error = by_secret(&server.address)
-            .token(Freshness::AtHand)
+            .token(CachePolicy::AtHand)
             .await
             .unwrap_err();
         assert!(error.is_transient(), "{status}: {error}");
@@ -233,7 +234,7 @@ async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_lay
     let address = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
     let error = by_secret(&address)
-        .token(Freshness::AtHand)
+        .token(CachePolicy::AtHand)
         .await
         .unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -245,7 +246,7 @@ async fn a_login_service_that_echoes_the_secret_does_not_get_it_into_a_message()
     let body = json!({"error": "x", "error_description": format!("you sent {SECRET}")});
     let server = Server::start(&[(400, body.to_string())]).await;
     let error = by_secret(&server.address)
-        .token(Freshness::AtHand)
+        .token(CachePolicy::AtHand)
         .await
         .unwrap_err();
     assert_eq!(
@@ -266,7 +267,7 @@ async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
         for status in [200, 400, 503] {
             let server = Server::start(&[(status, echo.to_owned())]).await;
             let error = by_app(secret(hard), &server.address)
-                .token(Freshness::AtHand)
+                .token(CachePolicy::AtHand)
                 .await
                 .unwrap_err();
             let told = format!("{error} {error:?}");
@@ -281,7 +282,7 @@ async fn a_token_of_another_tenant_is_refused_and_not_kept() {
     let server = Server::start(&[(200, other.to_string())]).await;
     let credential = by_secret(&server.address);
     for _ in 0..2 {
-        let error = credential.token(Freshness::AtHand).await.unwrap_err();
+        let error = credential.token(CachePolicy::AtHand).await.unwrap_err();
         assert!(matches!(error, AuthError::WrongTenant { .. }), "{error}");
     }
 }
@@ -293,9 +294,9 @@ async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_p
     let server = Server::start(&[granted(1), granted(2)]).await;
     let grant = Grant::ClientSecret(SecretOrigin::File(path.clone()));
     let credential = by_app(grant, &server.address);
-    credential.token(Freshness::AtHand).await.unwrap();
+    credential.token(CachePolicy::AtHand).await.unwrap();
     std::fs::write(&path, "second\r\n").unwrap();
-    credential.token(Freshness::New).await.unwrap();
+    credential.token(CachePolicy::New).await.unwrap();
     let sent: Vec<_> = server
         .calls()
         .iter()
@@ -303,13 +304,13 @@ async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_p
         .collect();
     assert_eq!(sent, ["first", "second"]);
     std::fs::write(&path, "\n").unwrap();
-    let error = credential.token(Freshness::New).await.unwrap_err();
+    let error = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(matches!(error, AuthError::Empty { .. }), "{error}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let error = credential.token(Freshness::New).await.unwrap_err();
+        let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert!(
             error.to_string().contains("can be read by others"),
             "{error}"
@@ -324,7 +325,7 @@ async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     let server = Server::start(&[granted(1)]).await;
     let grant = Grant::Certificate(Arc::new(Certificate::from_file(&path).unwrap()));
     by_app(grant, &server.address)
-        .token(Freshness::AtHand)
+        .token(CachePolicy::AtHand)
         .await
         .unwrap();
     let calls = server.calls();
@@ -397,9 +398,9 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
     std::fs::write(&path, "federated-1").unwrap();
     let server = Server::start(&[granted(1), granted(2)]).await;
     let credential = by_app(Grant::FederatedToken(path.clone()), &server.address);
-    credential.token(Freshness::AtHand).await.unwrap();
+    credential.token(CachePolicy::AtHand).await.unwrap();
     std::fs::write(&path, "federated-2").unwrap();
-    credential.token(Freshness::New).await.unwrap();
+    credential.token(CachePolicy::New).await.unwrap();
     let sent: Vec<_> = server
         .calls()
         .iter()
@@ -410,14 +411,14 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
     {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
-        let error = credential.token(Freshness::New).await.unwrap_err();
+        let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert!(
             error.to_string().ends_with("can be changed by others"),
             "{error}"
         );
     }
     std::fs::remove_file(&path).unwrap();
-    let error = credential.token(Freshness::New).await.unwrap_err();
+    let error = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(matches!(error, AuthError::Unreadable { .. }), "{error}");
 }
 
@@ -436,14 +437,14 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     let host = server.address.parse().unwrap();
     let identity = ManagedIdentity::find(Some(APP.to_owned()), Some(&host), |_| None).unwrap();
     let credential = credential(SignInMethod::ManagedIdentity(identity), &server.address);
-    let token = credential.token(Freshness::AtHand).await.unwrap();
+    let token = credential.token(CachePolicy::AtHand).await.unwrap();
     assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
-    let refused = credential.token(Freshness::New).await.unwrap_err();
+    let refused = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(
         refused.to_string().ends_with("refused: Identity not found"),
         "{refused}"
     );
-    let absent = credential.token(Freshness::New).await.unwrap_err();
+    let absent = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(!absent.is_transient(), "{absent}");
     let calls = server.calls();
     assert_eq!(calls.len(), 3);
@@ -472,9 +473,9 @@ async fn app_services_endpoint_gets_the_header_that_proves_who_asks_and_it_comes
     });
     let method = SignInMethod::ManagedIdentity(identity.unwrap());
     let credential = credential(method, "https://login.example");
-    let token = credential.token(Freshness::AtHand).await.unwrap();
+    let token = credential.token(CachePolicy::AtHand).await.unwrap();
     assert!(token.expires_at.is_some());
-    let error = credential.token(Freshness::New).await.unwrap_err();
+    let error = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(
         error.to_string().ends_with("bad header [redacted]"),
         "{error}"
@@ -524,9 +525,9 @@ async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
     .await;
     let shown = Arc::default();
     let credential = device(&server.address, &shown);
-    credential.token(Freshness::AtHand).await.unwrap();
-    credential.token(Freshness::New).await.unwrap();
-    let token = credential.token(Freshness::New).await.unwrap();
+    credential.token(CachePolicy::AtHand).await.unwrap();
+    credential.token(CachePolicy::New).await.unwrap();
+    let token = credential.token(CachePolicy::New).await.unwrap();
     assert_eq!(token.secret.expose_secret(), jwt(TENANT, 3));
     let prompts = shown.lock().unwrap().clone();
     assert_eq!(prompts.len(), 1);
@@ -555,7 +556,7 @@ async fn a_refresh_token_that_comes_back_unchanged_is_sent_again_as_it_is() {
     .await;
     let credential = device(&server.address, &Arc::default());
     for _ in 0..3 {
-        credential.token(Freshness::New).await.unwrap();
+        credential.token(CachePolicy::New).await.unwrap();
     }
     let calls = server.calls();
     let refreshed: Vec<_> = calls
@@ -574,7 +575,7 @@ async fn a_person_who_declines_or_is_too_late_ends_the_sign_in() {
         let server = Server::start(&[begun(1), refused(400, error, number)]).await;
         let shown = Arc::default();
         let error = device(&server.address, &shown)
-            .token(Freshness::AtHand)
+            .token(CachePolicy::AtHand)
             .await
             .unwrap_err();
         assert!(!error.is_transient(), "{error}");
@@ -583,7 +584,7 @@ async fn a_person_who_declines_or_is_too_late_ends_the_sign_in() {
     }
     let server = Server::start(&[refused(400, "unauthorized_client", 700_016)]).await;
     let error = device(&server.address, &Arc::default())
-        .token(Freshness::AtHand)
+        .token(CachePolicy::AtHand)
         .await
         .unwrap_err();
     assert!(

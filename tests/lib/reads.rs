@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, Reader, Trust};
-use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
+use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, ReadClient, RootCerts};
+use mde_cancel::auth::{Credential, StaticToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::{Core, CoreSettings, GateSettings, LaneSettings, StopReason};
 use mde_cancel::engine::{
@@ -125,7 +125,7 @@ impl Bench {
 }
 
 fn any_token() -> Credential {
-    let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+    let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
     Credential::new(TokenSource::Ready(token), None)
 }
 
@@ -134,11 +134,11 @@ fn handles(base: &str, credential: Credential) -> ReadHandles {
         base: base.parse().unwrap(),
         timeout: Duration::from_secs(20),
         user_agent: "mde-cancel tests".to_owned(),
-        trust: Trust::Nothing,
+        trust: RootCerts::Nothing,
         proxies: Proxies::Off,
     })
     .unwrap();
-    ReadHandles::new(Reader::new(connection), credential)
+    ReadHandles::new(ReadClient::new(connection), credential)
 }
 
 fn settings_for(scope: ScopeKey) -> ReadsSettings {
@@ -235,7 +235,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
         let path = bench.folder.path().join("token");
         let mut file = mde_cancel::platform::open_private_file(&path).unwrap();
         file.write_all(b"a-token-that-is-long-enough").unwrap();
-        let ready = ReadyToken::from_file(&path).unwrap();
+        let ready = StaticToken::from_file(&path).unwrap();
         bench.read_with(Credential::new(TokenSource::Ready(ready), None));
         let read = bench.reads.page(&query(3, 0)).await;
         assert_eq!(bench.statuses(), expected);

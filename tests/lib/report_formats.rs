@@ -11,8 +11,8 @@ use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{FollowUp, Outcome, ReportRow, RunId, Sending, Standing};
 use mde_cancel::quota::Windows;
 use mde_cancel::report::{
-    Accepted, CommandHint, ReportFormat, ReportSummary, ReportTarget, Timeline, TimelineBuilder,
-    write_report,
+    AcceptedPolicy, CommandHint, ReportFormat, ReportSummary, ReportTarget, Timeline,
+    TimelineBuilder, write_report,
 };
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -106,7 +106,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
         input_complete: true,
         inputs: vec![text.to_owned()],
         settings: settings.as_object().unwrap().clone(),
-        accepted: Accepted::IsLeft,
+        accepted: AcceptedPolicy::IsLeft,
         final_statuses: BTreeMap::from([(text.to_owned(), 1)]),
         action_types: BTreeMap::from([
             (text.to_owned(), outcomes.clone()),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::api::{Connection, Proxy, Reader, load_roots};
-use crate::auth::{Claims, Credential, Freshness, Token};
+use crate::api::{Connection, Proxy, ReadClient, load_roots};
+use crate::auth::{CachePolicy, Claims, Credential, Token};
 use crate::cli::args::{CredentialMethod, TableFormat, word_of};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
@@ -328,7 +328,7 @@ impl Doctor<'_> {
     async fn check_sign_in(&mut self) -> Option<(Credential, Token)> {
         let signed_in = async {
             let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
-            let token = credential.token(Freshness::AtHand).await?;
+            let token = credential.token(CachePolicy::AtHand).await?;
             Ok::<_, ConnectError>((credential, token))
         };
         let (credential, token) = match signed_in.await {
@@ -396,14 +396,14 @@ impl Doctor<'_> {
             let fix = "fix the state folder first: calls are counted there";
             return self.checks.warn("read", "not tried", fix);
         };
-        let reader = Reader::new(opened.clone());
+        let reader = ReadClient::new(opened.clone());
         let mut reply = self.read(&reader, &token, store).await;
         if let Ok(Some(ReadReply {
             kind: ReplyKind::Unauthorized,
             ..
         })) = reply
         {
-            match credential.token(Freshness::New).await {
+            match credential.token(CachePolicy::New).await {
                 Ok(newer) => token = newer,
                 Err(error) => {
                     let fix = error.hint();
@@ -427,7 +427,7 @@ impl Doctor<'_> {
     /// Reads the newest record; `None` where the ledger allows no call now.
     async fn read(
         &self,
-        reader: &Reader,
+        reader: &ReadClient,
         token: &Token,
         store: &Store,
     ) -> Result<Option<ReadReply>, StoreError> {

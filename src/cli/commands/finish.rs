@@ -10,7 +10,7 @@ use crate::engine::{EngineError, Precheck, RunEnd, Skips};
 use crate::model::{
     ActionId, ActionType, Count, ExclusionMatches, FollowUpRow, LaneId, Moment, Outcome, Standing,
 };
-use crate::report::{Accepted, Delivery, ReportTarget, write_follow_ups};
+use crate::report::{AcceptedPolicy, Delivery, ReportTarget, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
@@ -264,10 +264,10 @@ impl PreparedRun {
         Ok(target.path().map(|path| path.display().to_string()))
     }
 
-    fn accepted(&self) -> Accepted {
+    fn accepted(&self) -> AcceptedPolicy {
         match self.config.verify {
-            Some(_) => Accepted::IsLeft,
-            None => Accepted::IsEnough,
+            Some(_) => AcceptedPolicy::IsLeft,
+            None => AcceptedPolicy::IsEnough,
         }
     }
 
@@ -408,9 +408,9 @@ struct RowsLeft<'run> {
 
 impl RowsLeft<'_> {
     /// Returns how a run ends that wasn't stopped.
-    fn exit(&self, accepted: Accepted, precheck: Precheck) -> RunExit {
+    fn exit(&self, accepted: AcceptedPolicy, precheck: Precheck) -> RunExit {
         let is_left = |(&outcome, &count): (&Outcome, &u64)| {
-            let is_enough = outcome == Outcome::Accepted && accepted == Accepted::IsEnough;
+            let is_enough = outcome == Outcome::Accepted && accepted == AcceptedPolicy::IsEnough;
             let is_unsettled = outcome == Outcome::NotAttempted;
             count > 0 && (outcome.leaves_work() || is_unsettled) && !is_enough
         };
@@ -475,7 +475,7 @@ mod tests {
             rows.exit(accepted, precheck)
         };
         let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
-        let left = Accepted::IsLeft;
+        let left = AcceptedPolicy::IsLeft;
         for (outcomes, reason, precheck, expected) in [
             (&[][..], "", ReadFirst, Done),
             (
@@ -512,7 +512,7 @@ mod tests {
         let enough = exit(
             &[AcceptedRow],
             "",
-            Accepted::IsEnough,
+            AcceptedPolicy::IsEnough,
             ReadFirst,
             [false, false],
         );

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use url::Url;
 
 use crate::api::{ApiError, Connection};
-use crate::auth::{Credential, Freshness, LoginClient};
+use crate::auth::{CachePolicy, Credential, LoginClient};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{ConnectionSettings, SettingsError};
 use crate::clock::{Clock, SystemClock};
@@ -221,7 +221,7 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
     };
     let until = clock.now().uptime.after(PATIENCE);
     let token = tokio::select! {
-        token = credential.token(Freshness::AtHand) => Some(token),
+        token = credential.token(CachePolicy::AtHand) => Some(token),
         () = clock.sleep_until(until) => None,
     };
     match token {

@@ -15,7 +15,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
-    Accepted, CommandHint, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS,
+    AcceptedPolicy, CommandHint, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS,
     Timeline, TimelineBuilder, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
@@ -90,8 +90,8 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         inputs: serde_json::from_str(&run.begun.inputs).unwrap_or_default(),
         outcomes: reader.outcome_counts(run.key)?,
         accepted: match &config {
-            Some(config) if config.verify.is_none() => Accepted::IsEnough,
-            _ => Accepted::IsLeft,
+            Some(config) if config.verify.is_none() => AcceptedPolicy::IsEnough,
+            _ => AcceptedPolicy::IsLeft,
         },
         final_statuses: reader.status_counts(run.key, Outcome::AlreadyFinal)?,
         action_types: reader.type_counts(run.key)?,

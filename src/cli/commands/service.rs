@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::{ApiError, ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
-use crate::auth::{AuthError, Claims, Credential, ReadyToken, Token, TokenSource};
+use crate::api::{ApiError, ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts};
+use crate::auth::{AuthError, Claims, Credential, StaticToken, Token, TokenSource};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::settings::{ConnectionSettings, SignIn};
 use crate::clock::{Clock, SystemClock};
@@ -298,10 +298,10 @@ impl Service {
             base,
             timeout,
             user_agent: user_agent(),
-            trust: Trust::Nothing,
+            trust: RootCerts::Nothing,
             proxies: Proxies::Off,
         })?;
-        let token = ReadyToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
+        let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
         Ok(Self {
             lane: Arc::new(handles(
                 connection,
@@ -337,7 +337,7 @@ pub(super) async fn to_read(
     timeout: Duration,
 ) -> Result<(Arc<ReadHandles>, Identity), ConnectError> {
     let (credential, identity) = sign_in(settings, timeout).await?;
-    let reader = Reader::new(connect(settings, timeout)?);
+    let reader = ReadClient::new(connect(settings, timeout)?);
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
 }
 
@@ -384,7 +384,7 @@ fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result
 pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
         Canceller::new(connection.clone()),
-        Reader::new(connection),
+        ReadClient::new(connection),
         credential,
     )
 }

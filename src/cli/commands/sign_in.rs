@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{ApiError, Proxies, Scheme, Trust, WebSettings, web_client};
+use crate::api::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};
 use crate::auth::{
-    AuthError, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Freshness, Grant,
-    LoginClient, ManagedIdentity, ReadyToken, SecretOrigin, SignInMethod, Token, TokenSource,
+    AuthError, CachePolicy, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Grant,
+    LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, StaticToken, Token, TokenSource,
 };
 use crate::cli::settings::{ConnectionSettings, SecretSource, SignIn};
 use crate::cli::text::Span;
@@ -36,14 +36,14 @@ pub(super) fn credential_over(
     clock: &Arc<dyn Clock>,
     login: impl FnOnce() -> Result<LoginClient, ApiError>,
 ) -> Result<Credential, ConnectError> {
-    let ready = |token: ReadyToken| {
+    let ready = |token: StaticToken| {
         TokenSource::Ready(token.expected_for(&settings.api_scope, Arc::clone(clock)))
     };
     let source = match &settings.sign_in {
         SignIn::Token(SecretSource::Environment(token, name)) => {
-            ready(ReadyToken::from_value(token, name)?)
+            ready(StaticToken::from_value(token, name)?)
         }
-        SignIn::Token(SecretSource::File(path)) => ready(ReadyToken::from_file(path)?),
+        SignIn::Token(SecretSource::File(path)) => ready(StaticToken::from_file(path)?),
         sign_in => TokenSource::SignIn(EntraSignIn::new(
             method(settings, sign_in)?,
             settings.api_scope.clone(),
@@ -62,7 +62,7 @@ pub(super) async fn first_token(
     let end = clock.now().uptime.after(REACH_TIMEOUT);
     let mut pause = Duration::from_secs(1);
     loop {
-        let error = match credential.token(Freshness::AtHand).await {
+        let error = match credential.token(CachePolicy::AtHand).await {
             Err(error) if error.is_transient() => error,
             done => return done,
         };
@@ -76,11 +76,11 @@ pub(super) async fn first_token(
     }
 }
 
-pub(super) fn trust(settings: &ConnectionSettings) -> Trust {
+pub(super) fn trust(settings: &ConnectionSettings) -> RootCerts {
     settings
         .ca_file
         .clone()
-        .map_or(Trust::Public, Trust::PublicAnd)
+        .map_or(RootCerts::Public, RootCerts::PublicAnd)
 }
 
 pub(super) fn user_agent() -> String {
@@ -102,7 +102,7 @@ pub(super) fn login_client(
     };
     Ok(LoginClient::new(
         client(Scheme::Https, trust(settings), Proxies::FromEnvironment)?,
-        client(Scheme::Http, Trust::Nothing, Proxies::Off)?,
+        client(Scheme::Http, RootCerts::Nothing, Proxies::Off)?,
         settings.login_url.clone(),
     ))
 }

@@ -1,7 +1,7 @@
 //! Servers that mean harm, or are broken beyond what a service does: every call ends, in bounded memory, with the reply
 //! that claims least.
 
-use mde_cancel::api::{Canceller, Reader, Trust};
+use mde_cancel::api::{Canceller, ReadClient, RootCerts};
 use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
 use mde_cancel::retry::{CancelVerdict, Fate, judge_cancel};
 use proptest::collection::vec;
@@ -19,7 +19,7 @@ const BOUND: usize = 64 << 20;
 /// Returns the reply to a cancel, and the server, whose answer begins with `head` and goes on with `then`.
 async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, Server) {
     let server = Server::with(vec![(head.as_bytes().to_vec(), then)]);
-    let reply = cancel(open(&server.base, Trust::Nothing, SHORT)).await;
+    let reply = cancel(open(&server.base, RootCerts::Nothing, SHORT)).await;
     (reply, server)
 }
 
@@ -169,7 +169,9 @@ async fn a_list_that_repeats_lies_and_lengthens_gives_nothing_that_was_not_asked
     let many = [record(OTHER, "Cancelled"), record(ID, "Pending")].join(",");
     let body = format!(r#"{{"value":[{many},{many},null,{{}}],"@odata.nextLink":"//elsewhere/"}}"#);
     let server = Server::saying(answer("200 OK", "", body));
-    let reply = Reader::new(plain(&server)).actions(&token(), &[id()]).await;
+    let reply = ReadClient::new(plain(&server))
+        .actions(&token(), &[id()])
+        .await;
     let ReplyKind::Answer(found) = reply.kind else {
         panic!("{reply:?}");
     };
@@ -245,7 +247,7 @@ pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
 /// Returns what a cancel and a read of one action make of an answer.
 pub(crate) async fn replies_to(bytes: &[u8]) -> (CancelReply, ReadReply) {
     let server = Server::saying(bytes);
-    let reader = Reader::new(plain(&server));
+    let reader = ReadClient::new(plain(&server));
     (reply_to(bytes).await, reader.action(&token(), id()).await)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mde_cancel::api::Trust;
+use mde_cancel::api::RootCerts;
 use mde_cancel::model::{CancelReply, ReplyKind};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
@@ -70,7 +70,7 @@ impl Server {
     }
 
     async fn reply(&self, timeout: Duration) -> CancelReply {
-        let trust = Trust::PublicAnd(data("authority.pem"));
+        let trust = RootCerts::PublicAnd(data("authority.pem"));
         cancel(open(&self.base, trust, timeout)).await
     }
 }
@@ -135,7 +135,7 @@ async fn to_a_peer_that_cannot_be_trusted_no_byte_of_the_call_leaves() {
 #[tokio::test]
 async fn an_authority_that_nobody_named_is_not_trusted() {
     let server = Server::with("sound.pem", Then::Answers);
-    let reply = cancel(open(&server.base, Trust::Public, PATIENT)).await;
+    let reply = cancel(open(&server.base, RootCerts::Public, PATIENT)).await;
     assert!(matches!(reply.kind, ReplyKind::NeverLeft(_)), "{reply:?}");
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::api::{ApiSettings, Canceller, Connection, Proxies, Reader, Trust};
-use mde_cancel::auth::{Credential, ReadyToken, TokenSource};
+use mde_cancel::api::{ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts};
+use mde_cancel::auth::{Credential, StaticToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent,
@@ -233,7 +233,7 @@ impl Scenario {
     }
 
     fn handles(&self, base: &str) -> LaneHandles {
-        let token = ReadyToken::from_value(&SecretString::from("any"), "the test").unwrap();
+        let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
         self.handles_with(base, Credential::new(TokenSource::Ready(token), None))
     }
 
@@ -242,13 +242,13 @@ impl Scenario {
             base: base.parse().unwrap(),
             timeout: self.timeout,
             user_agent: "mde-cancel tests".to_owned(),
-            trust: Trust::Nothing,
+            trust: RootCerts::Nothing,
             proxies: Proxies::Off,
         })
         .unwrap();
         LaneHandles::new(
             Canceller::new(connection.clone()),
-            Reader::new(connection),
+            ReadClient::new(connection),
             credential,
         )
     }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::api::{Proxies, Scheme, Trust, WebSettings, web_client};
+use mde_cancel::api::{Proxies, RootCerts, Scheme, WebSettings, web_client};
 use mde_cancel::auth::{
     Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, TokenSource,
 };
@@ -150,7 +150,7 @@ fn signing_in_at(login: &str) -> Credential {
             scheme,
             timeout: Duration::from_secs(3600),
             user_agent: "mde-cancel tests".to_owned(),
-            trust: Trust::Nothing,
+            trust: RootCerts::Nothing,
             proxies: Proxies::Off,
         })
         .unwrap()

@@ -20,8 +20,8 @@ const TOKEN_FILE: &str = "token file";
 /// A token that ended less than this ago is tried again: the service's word counts, not our clock's.
 const CERTAIN: Duration = Duration::from_secs(2);
 
-/// A ready token and where it came from.
-pub struct ReadyToken {
+/// A static token and where it came from.
+pub struct StaticToken {
     place: TokenOrigin,
     // std Mutex: nothing awaits while it is held.
     held: Mutex<Token>,
@@ -30,7 +30,7 @@ pub struct ReadyToken {
     clock: Arc<dyn Clock>,
 }
 
-/// Where a ready token is.
+/// Where a static token is.
 #[derive(Debug)]
 enum TokenOrigin {
     /// In a value that cannot change, by the name under which the user knows it.
@@ -39,7 +39,7 @@ enum TokenOrigin {
     File(PathBuf),
 }
 
-impl ReadyToken {
+impl StaticToken {
     /// Takes a value from `origin`, for example `MDE_CANCEL_TOKEN`.
     pub fn from_value(value: &SecretString, origin: &str) -> Result<Self, AuthError> {
         let token = Token::parse(value.expose_secret(), origin)?;
@@ -123,9 +123,9 @@ impl ReadyToken {
     }
 }
 
-impl fmt::Debug for ReadyToken {
+impl fmt::Debug for StaticToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadyToken")
+        f.debug_struct("StaticToken")
             .field("place", &self.place)
             .finish_non_exhaustive()
     }
