@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
@@ -105,12 +106,15 @@ impl OpenInput {
             name: name.to_owned(),
             source,
         };
-        let file = file.map_err(broken)?;
+        let folder = || InputError::Directory {
+            name: name.to_owned(),
+        };
+        // Windows opens no folder, and calls it a lack of permission.
+        let is_folder = Path::new(name).is_dir();
+        let file = file.map_err(|source| if is_folder { folder() } else { broken(source) })?;
         let metadata = file.metadata().map_err(broken)?;
         if metadata.is_dir() {
-            return Err(InputError::Directory {
-                name: name.to_owned(),
-            });
+            return Err(folder());
         }
         if !metadata.is_file() {
             return Ok(Self::from_reader(name, Box::new(file), settings));
