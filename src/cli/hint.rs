@@ -186,10 +186,22 @@ fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
     words
 }
 
-/// Quotes a word for a shell where it needs that.
+/// Quotes a word for the platform's shells where it needs that.
 pub(super) fn quoted(word: &str) -> String {
+    if cfg!(windows) {
+        return quoted_for_windows(word);
+    }
     // The one thing that cannot be quoted is a NUL, which no argument holds.
     shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
+}
+
+/// Quotes as PowerShell and cmd both read it: a backslash is a letter, and a quote in quotes is written twice.
+fn quoted_for_windows(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || r"\/:._-".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("\"{}\"", word.replace('"', "\"\""))
 }
 
 #[cfg(test)]
@@ -221,6 +233,7 @@ mod tests {
         ]
     }
 
+    #[cfg(unix)]
     #[test]
     fn every_command_parses_and_leads_to_the_same_state_folder() {
         let flags = typed(&[
@@ -251,6 +264,19 @@ mod tests {
                 !line.contains("--report r.csv") && !line.contains("--comment"),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn paths_of_windows_are_written_as_its_shells_read_them() {
+        for (word, quoted) in [
+            (r"C:\Users\ana\state", r"C:\Users\ana\state"),
+            (r"C:\Users\ana maria\state", r#""C:\Users\ana maria\state""#),
+            ("p,q", r#""p,q""#),
+            (r#"5" disk"#, r#""5"" disk""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(quoted_for_windows(word), quoted);
         }
     }
 

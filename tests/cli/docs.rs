@@ -289,7 +289,7 @@ fn every_link_of_every_page_leads_somewhere() {
 #[test]
 fn every_page_in_docs_is_linked_from_the_readme() {
     for page in pages().iter().filter(|page| page.path.starts_with("docs")) {
-        let link = format!("({})", page.path.display());
+        let link = format!("({})", page.path.display()).replace('\\', "/");
         assert!(README.contains(&link), "{link}");
     }
 }
