@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 pub fn default_state_dir() -> Option<PathBuf> {
     use etcetera::BaseStrategy as _;
     let base = etcetera::choose_base_strategy().ok()?;
-    let root = base.state_dir().unwrap_or_else(|| base.data_dir());
+    // On Windows the data folder may lie on a file server; that of caches is `%LOCALAPPDATA%`.
+    let root = base.state_dir().unwrap_or_else(|| base.cache_dir());
     Some(root.join("mde-cancel"))
 }
 
