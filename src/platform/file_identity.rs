@@ -43,7 +43,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     folded(one) == folded(other)
 }
 
-/// Returns the one way to write a path: with links followed as far as it exists.
+/// Returns the one way to write a path: with links followed as far as it exists, and one kind of separator.
 fn canonical(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -51,7 +51,9 @@ fn canonical(path: &Path) -> PathBuf {
     };
     let beside = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
     let there = path.canonicalize().ok();
-    there.or_else(beside).unwrap_or_else(|| path.to_owned())
+    there
+        .or_else(beside)
+        .unwrap_or_else(|| path.components().collect())
 }
 
 /// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
