@@ -3,12 +3,12 @@
 #
 #   tests/manual/macos.sh
 #
-# Needs the Debian of `tests/manual/windows.sh chroot` at ROOT (default /var/tmp/mde-cancel-windows), root, python3 with
+# Needs the Debian of `tests/manual/windows.sh chroot` at ROOT (default /var/cache/mde-cancel-windows), root, python3 with
 # pip, and a network for crates. The C code of dependencies is compiled by the compiler of Zig, from PyPI's ziglang.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
-ROOT=${ROOT:-/var/tmp/mde-cancel-windows}
+ROOT=${ROOT:-/var/cache/mde-cancel-windows}
 build=$ROOT/build
 target=aarch64-apple-darwin
 [ -x "$ROOT/usr/bin/cargo" ] || { echo "no Debian at $ROOT: tests/manual/windows.sh chroot makes one" >&2; exit 2; }

@@ -10,12 +10,12 @@
 #   kills    ends a run 50 times at random, resumes it, and counts the report's rows
 #
 # Needs Debian, root, debootstrap, wine64 (Debian packages) and a network for packages and crates. ROOT (default
-# /var/tmp/mde-cancel-windows) is where the Debian lies; it is kept for the next time. What it proves is what wine does:
+# /var/cache/mde-cancel-windows) is where the Debian lies; it is kept for the next time. What it proves is what wine does:
 # no real Windows is asked.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
-ROOT=${ROOT:-/var/tmp/mde-cancel-windows}
+ROOT=${ROOT:-/var/cache/mde-cancel-windows}
 MIRROR=${MIRROR:-$(awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } }' /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null)}
 build=$ROOT/build
 target=x86_64-pc-windows-gnu
