@@ -1,5 +1,8 @@
-//! The real binary, as far as wiring goes: exit codes, streams, and that a refusal leaves nothing behind.
+//! The real binary, as far as wiring goes: exit codes, streams, what is printed for shells and packages, and that a
+//! refusal leaves nothing behind.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,19 +15,20 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
+fn run(words: &[&str]) -> Done {
+    let folder = tempfile::tempdir().unwrap();
+    done(program(folder.path()).args(words))
+}
+
+fn printed(words: &[&str]) -> String {
+    let ended = run(words).exits(0);
+    assert_eq!(ended.stderr, "");
+    ended.stdout
+}
+
 #[test]
 fn version_and_help_go_to_standard_output_and_are_no_failure() {
-    let folder = tempfile::tempdir().unwrap();
     let version = format!("mde-cancel {}\n", env!("CARGO_PKG_VERSION"));
-    let printed = |words: &[&str]| {
-        let Done {
-            code,
-            stdout,
-            stderr,
-        } = done(program(folder.path()).args(words));
-        assert_eq!((code, &*stderr), (Some(0), ""));
-        stdout
-    };
     assert_eq!(printed(&["--version"]), version);
     assert!(printed(&["run", "--help"]).contains("Exit codes:"));
 }
@@ -43,8 +47,8 @@ fn a_refusal_exits_with_two_says_why_on_standard_error_and_leaves_nothing() {
         ),
     ] {
         let mut command = program(folder.path());
-        let ended = done(command.env("MDE_CANCEL_TOKEN", MARKER).args(&words));
-        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
+        let ended = done(command.env("MDE_CANCEL_TOKEN", MARKER).args(&words)).exits(2);
+        assert_eq!(ended.stdout, "");
         let told = ended.stderr;
         assert!(told.starts_with(start), "{words:?}: {told}");
         assert!(!told.contains(MARKER), "{words:?}: {told}");
@@ -55,11 +59,8 @@ fn a_refusal_exits_with_two_says_why_on_standard_error_and_leaves_nothing() {
 #[test]
 fn quota_of_a_folder_that_is_not_there_is_no_failure_and_makes_none() {
     let folder = tempfile::tempdir().unwrap();
-    let ended = done(program(folder.path()).args(["quota", "--format", "json"]));
-    assert_eq!(
-        (ended.code, &*ended.stdout, &*ended.stderr),
-        (Some(0), "[]\n", "")
-    );
+    let ended = done(program(folder.path()).args(["quota", "--format", "json"])).exits(0);
+    assert_eq!(ended.told(), "[]\n");
     assert!(is_empty(folder.path()));
 }
 
@@ -67,9 +68,9 @@ fn quota_of_a_folder_that_is_not_there_is_no_failure_and_makes_none() {
 fn colours_are_used_where_the_variable_or_the_flag_asks_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let told = |command: &mut Command| {
-        let ended = done(command.args(["run", "--sandbox", "none.csv"]));
-        assert_eq!(ended.code, Some(2));
-        ended.stderr
+        done(command.args(["run", "--sandbox", "none.csv"]))
+            .exits(2)
+            .stderr
     };
     let mut asked = program(folder.path());
     assert!(told(asked.env("MDE_CANCEL_COLOR", "always")).contains('\u{1b}'));
@@ -79,4 +80,51 @@ fn colours_are_used_where_the_variable_or_the_flag_asks_for_them() {
         .args(["--color", "never"]);
     assert!(!told(flag).contains('\u{1b}'));
     assert!(!told(&mut program(folder.path())).contains('\u{1b}'));
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&["completions", shell]);
+        for word in [
+            "run",
+            "resume",
+            "report",
+            "quota",
+            "sandbox",
+            "metrics-file",
+        ] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_the_program_and_for_each_command() {
+    assert!(printed(&["man"]).contains(".TH mde-cancel 1"));
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    assert_eq!(printed(&["man", "--dir", dir]), "");
+    let pages = fs::read_dir(folder.path()).unwrap();
+    let pages: BTreeSet<_> = pages
+        .map(|page| page.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for page in [
+        "mde-cancel.1",
+        "mde-cancel-run.1",
+        "mde-cancel-report.1",
+        "mde-cancel-runs-rm.1",
+        "mde-cancel-config-show.1",
+    ] {
+        assert!(pages.contains(page), "{pages:?}");
+    }
+    assert!(pages.iter().all(|page| !page.contains("help")), "{pages:?}");
+    let run = fs::read_to_string(folder.path().join("mde-cancel-run.1")).unwrap();
+    assert!(run.contains("metrics\\-file"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let told = run(&["man", "--dir", "no/such/folder"]).exits(2).stderr;
+    assert!(told.contains("mde-cancel.1 cannot be written"), "{told}");
 }

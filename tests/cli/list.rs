@@ -1,91 +1,51 @@
-//! `list` with the real binary, alone and in front of `run -`, against a sandbox that both share.
+//! `list`, alone and in front of `run -`, and runs on a selection from the tenant.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mde_cancel::model::ActionId;
-use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{
-    CallKind, Faults, LoggedCall, MockAction, Sandbox, SandboxSettings, Status,
-};
+use mde_cancel::sandbox::{CallKind, Faults, LoggedCall, MockAction, Status};
 
-use crate::support::{nth_id, program};
+use crate::support::{Asked, Done, FakeService, Place, done, nth_id, program};
 
-/// A tenant that the binary can call, and a folder for its state.
-struct Tenant {
-    sandbox: Sandbox,
-    base: String,
-    folder: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+/// So many Isolates that are Pending, which o'neil asked for within the last hour, in a service that gives out `bound`
+/// records at once.
+fn tenant_with(count: usize, bound: usize, faults: &str) -> Place {
+    let place = Place::with(|settings| {
+        settings.faults = Faults::parse(faults).unwrap();
+        settings.page = bound;
+    });
+    for number in 1..=count {
+        place.sandbox().add(action(number));
+    }
+    place
 }
 
-impl Tenant {
-    /// So many Isolates that are Pending, which o'neil asked for within the last hour, in a service without quota that
-    /// gives out `bound` records at once.
-    fn with(count: usize, bound: usize, faults: &str) -> Self {
-        let mut settings = SandboxSettings {
-            quota: Windows::none(),
-            faults: Faults::parse(faults).unwrap(),
-            ..SandboxSettings::default()
-        };
-        settings.page = bound;
-        let sandbox = Sandbox::new(settings);
-        for number in 1..=count {
-            sandbox.add(action(number));
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let served = sandbox.clone();
-        runtime.spawn(async move {
-            let never = std::future::pending::<()>();
-            mde_cancel::sandbox::serve(listener, served, never).await;
-        });
-        Self {
-            sandbox,
-            base,
-            folder: tempfile::tempdir().unwrap(),
-            _runtime: runtime,
-        }
-    }
+fn start(tenant: &Place, words: &str) -> Child {
+    let mut command = tenant.command(words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
 
-    fn start(&self, words: &str) -> Child {
-        program(self.folder.path())
-            .args(words.split_whitespace())
-            .args(["--api-url", &self.base, "--read-quota", "none"])
-            .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
+fn finish(child: Child) -> Done {
+    Done::of(child.wait_with_output().unwrap())
+}
 
-    /// Runs to the end; returns exit code, standard output and standard error.
-    fn run(&self, words: &str) -> (Option<i32>, String, String) {
-        finish(self.start(words))
-    }
+/// Returns the reads of pages; reads of records name ids.
+fn page_reads(tenant: &Place) -> Vec<LoggedCall> {
+    let mut calls = tenant.calls(CallKind::List);
+    calls.retain(|call| call.ids.is_empty());
+    calls
+}
 
-    fn calls(&self, kind: CallKind) -> Vec<LoggedCall> {
-        let log = self.sandbox.log().into_iter();
-        log.filter(|call| call.kind == kind).collect()
-    }
-
-    /// Returns the reads of pages; reads of records name ids.
-    fn page_reads(&self) -> Vec<LoggedCall> {
-        let mut calls = self.calls(CallKind::List);
-        calls.retain(|call| call.ids.is_empty());
-        calls
-    }
+fn cancelled(tenant: &Place) -> Vec<ActionId> {
+    let calls = tenant.calls(CallKind::Cancel).into_iter();
+    let mut ids: Vec<_> = calls.flat_map(|call| call.ids).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// One moment for all, so that a higher number is an older action however slow the machine is.
@@ -101,22 +61,17 @@ fn action(number: usize) -> MockAction {
     record
 }
 
-fn finish(child: Child) -> (Option<i32>, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
+/// A further action, changed.
+fn add(tenant: &Place, number: usize, change: impl FnOnce(&mut MockAction)) {
+    let mut record = action(number);
+    change(&mut record);
+    tenant.sandbox().add(record);
 }
 
 fn ids(csv: &str) -> Vec<ActionId> {
-    let lines = csv
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split(',').next());
-    lines.map(|id| ActionId::parse(id).unwrap()).collect()
+    let lines = csv.lines().skip(1);
+    let ids = lines.filter_map(|line| line.split(',').next());
+    ids.map(|id| ActionId::parse(id).unwrap()).collect()
 }
 
 /// Waits until something is there; a machine that takes longer than a minute is not slow but stuck.
@@ -130,36 +85,35 @@ fn wait_for(what: impl Fn() -> bool) {
 
 #[test]
 fn a_list_holds_what_was_asked_for_newest_first_under_the_services_names() {
-    let tenant = Tenant::with(3, 10_000, "");
-    let mut other = action(4);
-    "somebody".clone_into(&mut other.requestor);
-    tenant.sandbox.add(other);
-    let mut done = action(5);
-    done.status = Status::Succeeded;
-    tenant.sandbox.add(done);
+    let tenant = tenant_with(3, 10_000, "");
+    add(&tenant, 4, |action| {
+        "somebody".clone_into(&mut action.requestor);
+    });
+    add(&tenant, 5, |action| action.status = Status::Succeeded);
     let words = "list --type isolate,LiveResponse --status Pending --requestor o'neil@x --since 2h";
-    let (code, stdout, stderr) = tenant.run(words);
-    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let Done { stdout, stderr, .. } = tenant.run(words).exits(0);
+    assert_eq!(stderr, "");
     assert!(stdout.starts_with("id,type,status,requestor,"), "{stdout}");
     assert_eq!(ids(&stdout), [nth_id(1), nth_id(2), nth_id(3)]);
-    assert_eq!(tenant.page_reads().len(), 1);
+    assert_eq!(page_reads(&tenant).len(), 1);
 
-    let (code, stdout, _) = tenant.run("list --filter requestor%20eq%20'x' --format jsonl");
-    assert_eq!((code, stdout.as_str()), (Some(2), ""));
-    std::fs::write(tenant.folder.path().join("keep"), nth_id(2).to_string()).unwrap();
-    let (_, stdout, _) = tenant.run("list --format jsonl --type Isolate --exclude-from keep");
-    assert_eq!(stdout.lines().count(), 4);
-    let (code, stdout, _) = tenant.run("list --type Offboard");
-    assert_eq!((code, stdout.lines().count()), (Some(0), 1));
+    let words = "list --filter requestor%20eq%20'x' --format jsonl";
+    assert_eq!(tenant.run(words).exits(2).stdout, "");
+    tenant.write("keep", &nth_id(2).to_string());
+    let words = "list --format jsonl --type Isolate --exclude-from keep";
+    assert_eq!(tenant.run(words).stdout.lines().count(), 4);
+    let none = tenant.run("list --type Offboard").exits(0).stdout;
+    assert_eq!(none.lines().count(), 1);
 }
 
 #[test]
 fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
     const COUNT: usize = 1_300;
-    let tenant = Tenant::with(COUNT, 500, "");
+    let tenant = tenant_with(COUNT, 500, "");
     let words = "list --type Isolate --status Pending --since 2h --requestor o'neil@x";
-    let mut list = tenant.start(words);
-    let mut run = tenant.start("run - --yes --quota none --rate none --report report.csv");
+    let mut list = start(&tenant, words);
+    let words = "run - --yes --quota none --rate none --report report.csv";
+    let mut run = start(&tenant, words);
     let mut pipe = run.stdin.take().unwrap();
     let mut found = BufReader::new(list.stdout.take().unwrap());
     let mut line = String::new();
@@ -169,28 +123,21 @@ fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
         pipe.write_all(line.as_bytes()).unwrap();
     }
     // The list is held up by its pipe, which is too small for its second page.
-    wait_for(|| tenant.calls(CallKind::Cancel).len() >= 60);
+    wait_for(|| tenant.cancels() >= 60);
     let mut rest = Vec::new();
     found.read_to_end(&mut rest).unwrap();
     pipe.write_all(&rest).unwrap();
     drop(pipe);
-    assert_eq!(finish(list).0, Some(0));
-    let (code, _, stderr) = finish(run);
-    assert_eq!(code, Some(0), "{stderr}");
+    finish(list).exits(0);
+    finish(run).exits(0);
 
     // The log is in the order of arrival: pages were still read after cancels had left.
     let first_cancel = tenant.calls(CallKind::Cancel)[0].number;
-    let pages = tenant.page_reads();
+    let pages = page_reads(&tenant);
     assert!(pages.iter().any(|page| page.number > first_cancel));
     // What was cancelled meanwhile dropped out of the list, and hid nothing.
-    let mut cancelled: Vec<_> = tenant
-        .calls(CallKind::Cancel)
-        .into_iter()
-        .flat_map(|call| call.ids)
-        .collect();
-    cancelled.sort_unstable();
-    let all: Vec<_> = (1..=COUNT).map(nth_id).collect();
-    assert!(cancelled == all, "{} cancels", cancelled.len());
+    let (sent, all) = (cancelled(&tenant), (1..=COUNT).map(nth_id));
+    assert!(sent == all.collect::<Vec<_>>(), "{} cancels", sent.len());
 }
 
 /// What a run on a selection from the tenant needs where nobody is asked.
@@ -199,145 +146,142 @@ const UNASKED: &str =
 
 #[test]
 fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
-    let tenant = Tenant::with(150, 100, "");
-    let mut guarded = action(151);
-    "Unisolate".clone_into(&mut guarded.action_type);
-    tenant.sandbox.add(guarded);
-    let mut kept = action(152);
-    kept.computer_dns_name = Some("DC-01.corp.example".to_owned());
-    tenant.sandbox.add(kept);
-    let mut done = action(153);
-    done.status = Status::Succeeded;
-    tenant.sandbox.add(done);
-    std::fs::write(tenant.folder.path().join("keep"), "dc-01.corp.example").unwrap();
+    let tenant = tenant_with(150, 100, "");
+    add(&tenant, 151, |action| {
+        "Unisolate".clone_into(&mut action.action_type);
+    });
+    add(&tenant, 152, |action| {
+        action.computer_dns_name = Some("DC-01.corp.example".to_owned());
+    });
+    add(&tenant, 153, |action| action.status = Status::Succeeded);
+    tenant.write("keep", "dc-01.corp.example");
     let words = "run --type Isolate,Unisolate --since 2h --exclude-from keep --max-actions 200 --report report.csv";
-    let (code, stdout, stderr) = tenant.run(&format!("{words} {UNASKED}"));
     // One had Succeeded already: its machine is isolated.
-    assert_eq!(code, Some(3), "{stdout}{stderr}");
-    assert_eq!(tenant.calls(CallKind::Cancel).len(), 150);
-    let log = tenant.sandbox.log();
+    tenant.run(&format!("{words} {UNASKED}")).exits(3);
+    assert_eq!(tenant.cancels(), 150);
+    let log = tenant.sandbox().log();
     let mut reads = log.iter().filter(|call| call.kind != CallKind::Cancel);
     assert!(
         reads.all(|read| read.ids.is_empty()),
         "an id was read again"
     );
 
-    let report = std::fs::read_to_string(tenant.folder.path().join("report.csv")).unwrap();
+    let report = tenant.read("report.csv");
     let lines: Vec<_> = report.lines().skip(1).collect();
     assert_eq!(lines.len(), 153);
-    assert!(
-        lines[0].starts_with(&format!("{},cancelled,", nth_id(1))),
-        "{}",
-        lines[0]
-    );
     for (line, what) in [
+        (lines[0], &*format!("{},cancelled,", nth_id(1))),
+        (lines[0], ",tenant:1,"),
+        (lines[150], ",skipped,"),
         (lines[150], "protected type"),
-        (lines[151], "excluded by keep: DC-01.corp.example"),
+        (lines[151], ",skipped,excluded by keep: DC-01.corp.example"),
     ] {
-        assert!(line.contains(",skipped,") && line.contains(what), "{line}");
+        assert!(line.contains(what), "{line}");
     }
-    assert!(lines[0].contains(",tenant:1,"), "{}", lines[0]);
 }
 
 #[test]
 fn with_an_input_the_same_flags_skip_what_is_not_selected() {
-    let tenant = Tenant::with(3, 10_000, "");
-    let mut scan = action(4);
-    "RunAntiVirusScan".clone_into(&mut scan.action_type);
-    tenant.sandbox.add(scan);
-    let folder = tenant.folder.path();
-    let lines = (1..=3).map(|number| format!("{},Isolate\n", nth_id(number)));
-    let text = format!(
-        "id,type\n{}{},RunAntiVirusScan\n",
-        lines.collect::<String>(),
-        nth_id(4)
-    );
-    std::fs::write(folder.join("ids.csv"), text).unwrap();
-    std::fs::write(folder.join("keep"), nth_id(2).to_string()).unwrap();
+    let tenant = tenant_with(3, 10_000, "");
+    add(&tenant, 4, |action| {
+        "RunAntiVirusScan".clone_into(&mut action.action_type);
+    });
+    let kinds = ["Isolate", "Isolate", "Isolate", "RunAntiVirusScan"];
+    let rows = (1..).zip(kinds);
+    let rows = rows.map(|(number, kind)| format!("{},{kind}\n", nth_id(number)));
+    tenant.write("ids.csv", &format!("id,type\n{}", rows.collect::<String>()));
+    tenant.write("keep", &nth_id(2).to_string());
     let words = "run ids.csv --yes --type Isolate --exclude-from keep --report report.csv";
-    let (code, _, stderr) = tenant.run(words);
-    assert_eq!(code, Some(0), "{stderr}");
-    let mut cancelled: Vec<_> = tenant
-        .calls(CallKind::Cancel)
-        .into_iter()
-        .flat_map(|call| call.ids)
-        .collect();
-    cancelled.sort_unstable();
-    assert_eq!(cancelled, [nth_id(1), nth_id(3)]);
-    let report = std::fs::read_to_string(folder.join("report.csv")).unwrap();
-    assert!(report.contains(",skipped,excluded by keep: "), "{report}");
-    assert!(
-        report.contains(",skipped,type not selected: RunAntiVirusScan,"),
-        "{report}"
-    );
+    tenant.run(words).exits(0);
+    assert_eq!(cancelled(&tenant), [nth_id(1), nth_id(3)]);
+    let reasons = tenant.column("report.csv", "reason");
+    assert!(reasons[1].starts_with("excluded by keep: "), "{reasons:?}");
+    assert_eq!(reasons[3], "type not selected: RunAntiVirusScan");
+    let outcomes = tenant.column("report.csv", "outcome");
+    assert_eq!(outcomes, ["cancelled", "skipped", "cancelled", "skipped"]);
 }
 
 #[test]
 fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
-    let tenant = Tenant::with(12, 10_000, "");
+    let tenant = tenant_with(12, 10_000, "");
     let words = format!("run --type Isolate --max-actions 11 --report report.csv {UNASKED}");
-    let (code, _, stderr) = tenant.run(&words);
-    assert_eq!(code, Some(2));
-    assert!(
-        stderr.contains("the plan has 12 actions, --max-actions allows 11"),
-        "{stderr}"
-    );
-    assert!(tenant.calls(CallKind::Cancel).is_empty());
-    assert!(!tenant.folder.path().join("report.csv").exists());
-    let runs = program(tenant.folder.path())
-        .args(["runs", "--format", "json"])
-        .output()
-        .unwrap();
-    let runs: serde_json::Value = serde_json::from_slice(&runs.stdout).unwrap();
-    assert_eq!(runs.as_array().map(Vec::len), Some(0), "{runs}");
+    let told = tenant.run(&words).exits(2).stderr;
+    let what = "the plan has 12 actions, --max-actions allows 11";
+    assert!(told.contains(what), "{told}");
+    assert!(!tenant.at("report.csv").exists());
+    assert_eq!(tenant.run("runs --format json").stdout, "[]\n");
 
-    let forbidden = Tenant::with(12, 10_000, "403@on=list");
-    let (code, _, stderr) = forbidden.run(&words);
-    assert_eq!(code, Some(5), "{stderr}");
-    assert!(forbidden.calls(CallKind::Cancel).is_empty());
+    let forbidden = tenant_with(12, 10_000, "403@on=list");
+    forbidden.run(&words).exits(5);
+    assert_eq!((tenant.cancels(), forbidden.cancels()), (0, 0));
 }
 
 #[test]
 fn a_selection_that_broke_off_is_not_taken_up_again() {
-    let tenant = Tenant::with(150, 100, "hang@on=list,nth=2");
-    let mut run = tenant.start(&format!("run --type Isolate --max-actions 9 {UNASKED}"));
-    wait_for(|| tenant.page_reads().len() == 2);
+    let tenant = tenant_with(150, 100, "hang@on=list,nth=2");
+    let words = format!("run --type Isolate --max-actions 9 {UNASKED}");
+    let mut run = start(&tenant, &words);
+    wait_for(|| page_reads(&tenant).len() == 2);
     run.kill().unwrap();
     run.wait().unwrap();
-    let mut resume = program(tenant.folder.path());
-    resume
-        .args(["resume", "--yes", "--api-url", &tenant.base])
-        .env("MDE_CANCEL_TOKEN", "a-token-that-is-long-enough");
-    let refused = resume.output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(
-        told.contains("was interrupted while it read its selection"),
-        "{told}"
-    );
-    assert!(tenant.calls(CallKind::Cancel).is_empty());
+    let told = tenant.run("resume --yes").exits(2).stderr;
+    let what = "was interrupted while it read its selection";
+    assert!(told.contains(what), "{told}");
+    assert_eq!(tenant.cancels(), 0);
 }
 
 #[test]
 fn a_forbidden_list_names_the_permission_and_a_throttled_one_waits() {
-    let tenant = Tenant::with(3, 10_000, "403@on=list");
-    let (code, stdout, stderr) = tenant.run("list");
-    assert_eq!((code, stdout.lines().count()), (Some(5), 1));
+    let forbidden = tenant_with(3, 10_000, "403@on=list");
+    let Done { stdout, stderr, .. } = forbidden.run("list").exits(5);
+    assert_eq!(stdout.lines().count(), 1);
     assert!(stderr.contains("Machine.Read.All"), "{stderr}");
-    let tenant = Tenant::with(3, 10_000, "429-storm:1s@on=list,nth=1");
-    let (code, stdout, _) = tenant.run("list");
-    assert_eq!((code, ids(&stdout).len()), (Some(0), 3));
-    assert_eq!(tenant.page_reads().len(), 2);
+    let throttled = tenant_with(3, 10_000, "429-storm:1s@on=list,nth=1");
+    assert_eq!(ids(&throttled.run("list").exits(0).stdout).len(), 3);
+    assert_eq!(page_reads(&throttled).len(), 2);
 }
 
 #[test]
 fn a_reader_that_leaves_ends_the_list_in_silence() {
-    let tenant = Tenant::with(2_000, 10_000, "");
-    let mut list = tenant.start("list");
-    let mut line = String::new();
+    let tenant = tenant_with(2_000, 10_000, "");
+    let mut list = start(&tenant, "list");
     let mut found = BufReader::new(list.stdout.take().unwrap());
-    found.read_line(&mut line).unwrap();
+    found.read_line(&mut String::new()).unwrap();
     drop(found);
-    let (code, _, stderr) = finish(list);
-    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(finish(list).exits(0).stderr, "");
+}
+
+/// As a service that takes a hundred nodes in a filter, and of `in` so many values.
+fn with_a_node_limit(most_values: usize) -> FakeService {
+    FakeService::start(move |asked| {
+        let filter = asked.option("$filter").unwrap_or_default();
+        let nodes = filter.matches(" or ").count() * 5 + filter.matches(" and ").count() * 5;
+        if nodes <= 100 && filter.matches("','").count() < most_values {
+            return (200, r#"{"value":[]}"#.to_owned());
+        }
+        let error = r#"{"error":{"code":"ODataError","message":"The node count limit of '100' has been exceeded."}}"#;
+        (400, error.to_owned())
+    })
+}
+
+#[test]
+fn many_machine_ids_are_asked_for_in_lists_and_in_parts_where_a_list_is_not_taken() {
+    let machines: Vec<_> = (0..150).map(|number| format!("{number:040x}")).collect();
+    for (most_values, most_calls) in [(usize::MAX, 2), (40, 16)] {
+        let service = with_a_node_limit(most_values);
+        let folder = tempfile::tempdir().unwrap();
+        let mut list = program(folder.path());
+        list.args(["list", "--type", "Isolate", "--api-url", &service.url]);
+        list.env("MDE_CANCEL_TOKEN", "any-word");
+        for id in &machines {
+            list.args(["--machine-id", id]);
+        }
+        done(&mut list).exits(0);
+        let asked = service.asked();
+        assert!(asked.len() <= most_calls, "{} calls", asked.len());
+        for id in &machines {
+            let named = |asked: &Asked| asked.option("$filter").unwrap().contains(id);
+            assert!(asked.iter().any(named), "{id} was never asked for");
+        }
+    }
 }

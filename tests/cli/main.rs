@@ -6,22 +6,20 @@
 
 mod support;
 
-mod address;
 mod afterwards;
 mod binary;
 mod consent;
 mod crash;
 mod docs;
-mod follow_ups;
+mod doctor;
 mod list;
+mod network;
 mod outputs;
 mod policy;
 mod preview;
-mod proxy;
 mod reference;
 mod resume;
 mod run_endings;
-mod shell;
 mod sign_in;
 mod signals;
 mod slots;

@@ -8,74 +8,84 @@ use std::time::Duration;
 use mde_cancel::sandbox::{CancelEffect, Status};
 use serde_json::Value;
 
-use crate::support::{Done, LiveSandbox, done, program, write_config};
+use crate::support::{Done, Place, done, nth_id, program, write_config, write_ids};
 
 const IDS: &str =
     "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\nno id\n8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
 
-fn binary(folder: &Path) -> Command {
+/// The program in `folder`, with words parted by blanks.
+fn command(folder: &Path, words: &str) -> Command {
     let mut command = program(folder);
     command.args(["--state-dir", "state", "--progress", "never"]);
+    command.args(words.split(' '));
     command
+}
+
+fn run(folder: &Path, words: &str) -> Done {
+    done(&mut command(folder, words))
+}
+
+/// A folder with a short list in it.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
+    folder
+}
+
+/// Writes a table of so many isolations.
+fn write_wave(folder: &Path, count: usize, more: &str) {
+    let rows = (1..=count).map(|number| format!("{},Isolate\n", nth_id(number)));
+    let wave = format!("id,type\n{}{more}", rows.collect::<String>());
+    fs::write(folder.join("wave.csv"), wave).unwrap();
 }
 
 #[test]
 fn one_run_writes_every_format_and_report_writes_the_same_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
-    let mut run = binary(folder.path());
-    run.args(["run", "ids.txt", "--sandbox", "--input-format", "lines"]);
-    run.args(["--metrics-file", "run.prom"]);
-    for ending in ["csv", "jsonl", "json", "html", "md"] {
-        run.args(["--report", &format!("r.{ending}")]);
-    }
-    said(&mut run, 3);
+    let reports = ["csv", "jsonl", "json", "html", "md"];
+    let reports = reports
+        .map(|ending| format!(" --report r.{ending}"))
+        .concat();
+    let words = "run ids.txt --sandbox --input-format lines --metrics-file run.prom";
+    run(folder.path(), &format!("{words}{reports}")).exits(3);
 
     let document: Value = serde_json::from_str(&read("r.json")).unwrap();
-    assert_eq!(document["summary"]["rows"], 3);
-    assert_eq!(document["summary"]["state"], "finished");
-    assert_eq!(document["summary"]["sandbox"], true);
+    let summary = &document["summary"];
+    assert_eq!(
+        (&summary["rows"], &summary["state"], &summary["sandbox"]),
+        (&3.into(), &"finished".into(), &true.into())
+    );
     assert_eq!(document["rows"].as_array().unwrap().len(), 3);
     assert_eq!(read("r.jsonl").lines().count(), 3);
     assert_eq!(read("r.html").matches("<tr data-o=").count(), 3);
     assert!(read("r.md").starts_with("# SANDBOX: "));
     let figures = read("run.prom");
-    assert!(figures.contains("mde_cancel_run_state{state=\"finished\"} 1\n"));
-    assert!(figures.contains("mde_cancel_exit_code 3\n"));
-    assert!(figures.contains("mde_cancel_actions{outcome=\"invalid\"} 1\n"));
+    for line in [
+        "mde_cancel_run_state{state=\"finished\"} 1\n",
+        "mde_cancel_exit_code 3\n",
+        "mde_cancel_actions{outcome=\"invalid\"} 1\n",
+    ] {
+        assert!(figures.contains(line), "{figures}");
+    }
 
-    let mut report = binary(folder.path());
-    report.args(["report", "-o", "again.jsonl", "-o", "again.html"]);
-    said(&mut report, 0);
+    run(folder.path(), "report -o again.jsonl -o again.html").exits(0);
     assert_eq!(read("again.jsonl"), read("r.jsonl"));
     assert_eq!(read("again.html").matches("<tr data-o=").count(), 3);
 }
 
 #[test]
 fn figures_that_have_no_place_are_refused_before_anything_is_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
+    let folder = folder();
     for (path, what) in [
         ("-", "needs the name of a file"),
         ("no/run.prom", "cannot be written"),
     ] {
-        let mut run = binary(folder.path());
-        run.args(["run", "ids.txt", "--sandbox", "--metrics-file", path]);
-        let (_, told) = said(&mut run, 2);
+        let words = format!("run ids.txt --sandbox --metrics-file {path}");
+        let told = run(folder.path(), &words).exits(2).stderr;
         assert!(told.contains(what), "{told}");
         assert!(!folder.path().join("state").exists());
     }
-}
-
-fn said(command: &mut Command, code: i32) -> (String, String) {
-    let Done {
-        code: found,
-        stdout,
-        stderr,
-    } = done(command);
-    assert_eq!(found, Some(code), "{stdout}{stderr}");
-    (stdout, stderr)
 }
 
 #[test]
@@ -88,13 +98,14 @@ fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
     }
     let config = "token-file = \"token.csv\"\nca-file = \"ca.csv\"\n";
     write_config(&at("config.csv"), config);
-    let mut spellings = vec!["ids.csv", "sub/../ids.csv", "keep.csv", "ca.csv"];
-    spellings.extend([
+    let mut spellings = vec![
+        "ids.csv",
+        "sub/../ids.csv",
+        "keep.csv",
+        "ca.csv",
         "config.csv",
-        "./token.csv",
-        "state/state.db",
-        "state/state.db-wal",
-    ]);
+    ];
+    spellings.extend(["./token.csv", "state/state.db", "state/state.db-wal"]);
     #[cfg(unix)]
     {
         // Windows names no file twice that we could tell.
@@ -107,14 +118,11 @@ fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
             if ["--report", "--follow-up"].contains(&flag) && path.contains("state") {
                 continue;
             }
-            let mut run = binary(folder.path());
-            run.args(["run", "ids.csv", "--yes", "--config", "config.csv"]);
-            run.args(["--exclude-from", "keep.csv", flag, path]);
-            let (_, told) = said(&mut run, 2);
-            assert!(
-                told.contains("is the same file as"),
-                "{flag} {path}: {told}"
+            let words = format!(
+                "run ids.csv --yes --config config.csv --exclude-from keep.csv {flag} {path}"
             );
+            let told = run(folder.path(), &words).exits(2).stderr;
+            assert!(told.contains("is the same file as"), "{words}: {told}");
         }
     }
     for name in ["ids.csv", "keep.csv", "token.csv", "ca.csv"] {
@@ -126,23 +134,13 @@ fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
 
 #[test]
 fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("ids.txt"), IDS).unwrap();
     for name in ["mine.csv", "mine.html", "list.csv", "m.prom"] {
         fs::write(at(name), "mine").unwrap();
     }
-    let mut run = binary(folder.path());
-    run.args(["run", "ids.txt", "--sandbox", "--input-format", "lines"]);
-    run.args([
-        "--report",
-        "mine.csv",
-        "--report",
-        "mine.html",
-        "--follow-up",
-        "list.csv",
-    ]);
-    let (summary, warned) = said(&mut run, 3);
+    let words = "run ids.txt --sandbox --input-format lines --report mine.csv --report mine.html --follow-up list.csv";
+    let ended = run(folder.path(), words).exits(3);
     for (name, what) in [
         ("mine.csv", "report"),
         ("mine.html", "report"),
@@ -155,38 +153,30 @@ fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
         let beside =
             all.find(|other| other.starts_with(&format!("{stem}-")) && other.ends_with(ending));
         let beside = beside.unwrap_or_else(|| panic!("nothing beside {name}"));
-        let flat = summary.split_whitespace().collect::<Vec<_>>().join(" ");
         let note =
             format!("{name} is not a {what} of mde-cancel and is kept; the {what} is {beside}");
-        assert!(flat.contains(&note), "{note}: {summary}");
-        assert!(warned.contains(&note), "{note}: {warned}");
+        let summary = ended
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(summary.contains(&note), "{note}: {summary}");
+        assert!(ended.stderr.contains(&note), "{note}: {}", ended.stderr);
     }
-    let mut metrics = binary(folder.path());
-    metrics.args(["run", "ids.txt", "--sandbox", "--metrics-file", "m.prom"]);
-    let (_, told) = said(&mut metrics, 2);
-    assert!(
-        told.contains("m.prom exists and is not a metrics file of mde-cancel"),
-        "{told}"
-    );
+    let words = "run ids.txt --sandbox --metrics-file m.prom";
+    let told = run(folder.path(), words).exits(2).stderr;
+    let what = "m.prom exists and is not a metrics file of mde-cancel";
+    assert!(told.contains(what), "{told}");
 }
 
 #[test]
 fn a_follow_up_list_has_the_ending_of_a_table() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
+    let folder = folder();
     for path in ["x.html", "x", "x.csv.txt", "-"] {
-        for command in [
-            vec!["run", "ids.txt", "--sandbox"],
-            vec!["resume"],
-            vec!["report"],
-        ] {
-            let mut typed = binary(folder.path());
-            typed.args(&command).args(["--follow-up", path]);
-            let (_, told) = said(&mut typed, 2);
-            assert!(
-                told.contains("follow-up list"),
-                "{command:?} {path}: {told}"
-            );
+        for command in ["run ids.txt --sandbox", "resume", "report"] {
+            let words = format!("{command} --follow-up {path}");
+            let told = run(folder.path(), &words).exits(2).stderr;
+            assert!(told.contains("follow-up list"), "{words}: {told}");
         }
     }
 }
@@ -195,56 +185,29 @@ fn a_follow_up_list_has_the_ending_of_a_table() {
 fn a_bare_resume_writes_the_files_that_the_run_was_begun_with() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let ids = (1..=150).map(|number| crate::support::nth_id(number).to_string());
-    fs::write(at("ids.txt"), ids.collect::<Vec<_>>().join("\n")).unwrap();
+    write_ids(&at("ids.txt"), 150);
     fs::create_dir(at("elsewhere")).unwrap();
-    let state = at("state");
+    let words = "run ids.txt --sandbox --stop-after 1s --report r.csv --report r.json --follow-up f.csv --metrics-file m.prom";
+    let stdout = run(folder.path(), words).exits(4).stdout;
+    let id = stdout.lines().find_map(|line| line.strip_prefix("run "));
     let outputs = ["r.csv", "r.json", "f.csv", "m.prom"];
-    let mut run = binary(folder.path());
-    run.args([
-        "run",
-        "ids.txt",
-        "--sandbox",
-        "--stop-after",
-        "1s",
-        "--report",
-        "r.csv",
-    ]);
-    run.args([
-        "--report",
-        "r.json",
-        "--follow-up",
-        "f.csv",
-        "--metrics-file",
-        "m.prom",
-    ]);
-    let (stdout, _) = said(&mut run, 4);
-    let id = stdout
-        .lines()
-        .find_map(|line| line.strip_prefix("run "))
-        .unwrap()
-        .to_owned();
     let stopped = outputs.map(|name| fs::read(at(name)).unwrap());
     let mut resume = program(&at("elsewhere"));
-    resume.args(["resume", &id, "--state-dir"]);
-    said(resume.arg(&state), 3);
+    resume.args(["resume", id.unwrap(), "--state-dir"]);
+    done(resume.arg(at("state"))).exits(3);
     for (name, stopped) in outputs.iter().zip(stopped) {
         assert_ne!(fs::read(at(name)).unwrap(), stopped, "{name}");
     }
-    assert!(
-        !fs::read_to_string(at("r.csv"))
-            .unwrap()
-            .contains("not_attempted")
-    );
+    let report = fs::read_to_string(at("r.csv")).unwrap();
+    assert!(!report.contains("not_attempted"), "{report}");
     assert_eq!(fs::read_dir(at("elsewhere")).unwrap().count(), 0);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_link_that_somebody_else_planted_is_not_followed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("ids.txt"), IDS).unwrap();
     fs::create_dir(at("shared")).unwrap();
     fs::create_dir(at("target")).unwrap();
     let links = [("shared/r.csv", "target/r.csv"), ("shared/dir", "target")];
@@ -264,13 +227,9 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
             ("--log-file", 2),
             ("--state-dir", 6),
         ] {
-            let mut run = binary(folder.path());
-            run.args(["run", "ids.txt", "--sandbox", flag, path]);
-            let (_, told) = said(&mut run, exit);
-            assert!(
-                told.contains("belongs to somebody else"),
-                "{flag} {path}: {told}"
-            );
+            let words = format!("run ids.txt --sandbox {flag} {path}");
+            let told = run(folder.path(), &words).exits(exit).stderr;
+            assert!(told.contains("belongs to somebody else"), "{words}: {told}");
         }
     }
     assert_eq!(fs::read_to_string(at("target/r.csv")).unwrap(), "");
@@ -279,32 +238,16 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
 
 #[test]
 fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
-    let live = LiveSandbox::start(|settings| {
+    let place = Place::with(|settings| {
         settings.cancels.open = CancelEffect::Late(Duration::from_hours(1));
     });
-    live.isolates(1..=3, Status::Pending);
-    let folder = tempfile::tempdir().unwrap();
-    let ids = (1..=3).map(|number| crate::support::nth_id(number).to_string());
-    fs::write(
-        folder.path().join("ids.txt"),
-        ids.collect::<Vec<_>>().join("\n"),
-    )
-    .unwrap();
-    let mut run = binary(folder.path());
-    run.env("MDE_CANCEL_TOKEN", "any-word");
-    run.args([
-        "run",
-        "ids.txt",
-        "--yes",
-        "--no-verify",
-        "--api-url",
-        &live.url,
-    ]);
-    said(run.args(["--report", "r.md"]), 0);
-    let mut report = binary(folder.path());
-    said(report.args(["report", "-o", "again.md"]), 0);
+    place.live.isolates(1..=3, Status::Pending);
+    write_ids(&place.at("ids.txt"), 3);
+    let words = "run ids.txt --yes --no-verify --report r.md";
+    place.run(words).exits(0);
+    place.run("report -o again.md").exits(0);
     for name in ["r.md", "again.md"] {
-        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        let text = place.read(name);
         let head = text.lines().next().unwrap().to_lowercase();
         assert!(head.contains("nothing left to do"), "{name}: {text}");
         assert!(text.contains("| accepted | 3 |"), "{name}: {text}");
@@ -313,69 +256,45 @@ fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
 
 #[test]
 fn a_dry_run_is_held_to_its_bound_and_can_be_tried_in_the_sandbox() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ids.txt"), IDS).unwrap();
-    let typed = |words: &[&str]| {
-        let mut run = binary(folder.path());
-        run.args([
-            "run",
-            "ids.txt",
-            "--input-format",
-            "lines",
-            "--sandbox",
-            "--dry-run",
-        ]);
-        run.args(words);
-        run
-    };
-    let (plan, _) = said(&mut typed(&[]), 3);
+    let folder = folder();
+    let words = "run ids.txt --input-format lines --sandbox --dry-run";
+    let plan = run(folder.path(), words).exits(3).stdout;
     assert!(plan.contains("2 actions to cancel"), "{plan}");
-    let (plan, told) = said(&mut typed(&["--max-actions", "1"]), 2);
-    assert!(plan.contains("2 actions to cancel"), "{plan}");
-    assert!(
-        told.contains("nothing was sent: the plan has 2 actions"),
-        "{told}"
-    );
-    let mut runs = binary(folder.path());
-    let (none, _) = said(runs.arg("runs"), 0);
+    let ended = run(folder.path(), &format!("{words} --max-actions 1")).exits(2);
+    let told = ended.told();
+    assert!(ended.stdout.contains("2 actions to cancel"), "{told}");
+    let what = "nothing was sent: the plan has 2 actions";
+    assert!(ended.stderr.contains(what), "{told}");
+    let none = run(folder.path(), "runs").exits(0).stdout;
     assert_eq!(none, "there is no run in state yet\n");
 }
 
 #[test]
 fn runs_counts_machines_that_need_work_and_show_tells_where_a_run_wrote() {
     let folder = tempfile::tempdir().unwrap();
-    let rows = (1..=60).map(|number| format!("{},Isolate\n", crate::support::nth_id(number)));
-    let wave = format!("id,type\n{}", rows.collect::<String>());
-    fs::write(folder.path().join("wave.csv"), wave).unwrap();
-    let mut run = binary(folder.path());
-    run.args(["run", "wave.csv", "--sandbox", "--report", "r.csv"]);
-    said(&mut run, 3);
-    let (json, _) = said(binary(folder.path()).args(["runs", "--format", "json"]), 0);
+    write_wave(folder.path(), 60, "");
+    run(folder.path(), "run wave.csv --sandbox --report r.csv").exits(3);
+    let json = run(folder.path(), "runs --format json").exits(0).stdout;
     let all: Value = serde_json::from_str(&json).unwrap();
     let machines = all[0]["follow_ups"].as_object().unwrap().values();
     let machines: u64 = machines.map(|count| count.as_u64().unwrap()).sum();
     assert!(machines > 0, "{json}");
-    let (table, _) = said(binary(folder.path()).arg("runs"), 0);
-    assert!(
-        table.contains(&format!("machines that need work: {machines}\n")),
-        "{table}"
-    );
+    let table = run(folder.path(), "runs").exits(0).stdout;
+    let line = format!("machines that need work: {machines}\n");
+    assert!(table.contains(&line), "{table}");
     // A time without its zone is worth nothing.
-    assert!(
-        ["UTC", "GMT"]
-            .iter()
-            .any(|zone| table.contains(&format!(" {zone} · 60 rows"))),
-        "{table}"
-    );
+    let zone = |zone: &&str| table.contains(&format!(" {zone} · 60 rows"));
+    assert!(["UTC", "GMT"].iter().any(zone), "{table}");
     let id = all[0]["run"].as_str().unwrap();
-    let (shown, _) = said(binary(folder.path()).args(["runs", "show", &id[..8]]), 0);
+    let words = format!("runs show {}", &id[..8]);
+    let shown = run(folder.path(), &words).exits(0).stdout;
     let report = folder.path().canonicalize().unwrap().join("r.csv");
     let report = report.display().to_string();
     for part in [id, "SANDBOX finished", report.trim_start_matches(r"\\?\")] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let mut show = binary(folder.path());
-    let (shown, _) = said(show.args(["runs", "show", id, "--format", "json"]), 0);
+    let words = format!("runs show {id} --format json");
+    let shown = run(folder.path(), &words).exits(0).stdout;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown, all[0]);
 }
@@ -395,17 +314,9 @@ fn a_secret_that_is_taken_for_an_input_is_not_printed() {
     ] {
         fs::write(folder.path().join("client.secret"), &text).unwrap();
         for format in ["table", "csv", "json"] {
-            let mut preview = binary(folder.path());
-            preview.args([
-                "preview",
-                "client.secret",
-                "--no-precheck",
-                "--format",
-                format,
-            ]);
-            let (printed, told) = said(&mut preview, code);
-            let all = format!("{printed}{told}");
-            assert!(!all.contains(secret), "{text}: {all}");
+            let words = format!("preview client.secret --no-precheck --format {format}");
+            let told = run(folder.path(), &words).exits(code).told();
+            assert!(!told.contains(secret), "{text}: {told}");
         }
     }
 }
@@ -414,43 +325,33 @@ fn a_secret_that_is_taken_for_an_input_is_not_printed() {
 #[test]
 fn a_state_folder_of_somebody_else_and_a_linked_journal_are_refused() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("ids.txt"), IDS).unwrap();
     fs::create_dir_all(at("state/sandbox")).unwrap();
     for dir in ["state", "state/sandbox"] {
         fs::set_permissions(at(dir), fs::Permissions::from_mode(0o700)).unwrap();
     }
     std::os::unix::fs::symlink(at("elsewhere.db"), at("state/sandbox/state.db")).unwrap();
-    let run = || {
-        let mut run = binary(folder.path());
-        run.args(["run", "ids.txt", "--sandbox", "--input-format", "lines"]);
-        run
-    };
-    let (_, told) = said(&mut run(), 6);
+    let words = "run ids.txt --sandbox --input-format lines";
+    let told = run(folder.path(), words).exits(6).stderr;
     assert!(told.contains("state.db"), "{told}");
     assert!(!at("elsewhere.db").exists(), "{told}");
     fs::remove_file(at("state/sandbox/state.db")).unwrap();
     // Only the superuser can give a folder away.
     if std::os::unix::fs::chown(at("state/sandbox"), Some(65_534), None).is_ok() {
-        let (_, told) = said(&mut run(), 6);
-        assert!(
-            told.contains("state/sandbox belongs to another user"),
-            "{told}"
-        );
+        let told = run(folder.path(), words).exits(6).stderr;
+        let what = "state/sandbox belongs to another user";
+        assert!(told.contains(what), "{told}");
     }
 }
 
 #[test]
 fn what_runs_calls_left_is_what_a_resume_sends() {
     let folder = tempfile::tempdir().unwrap();
-    let rows = (1..=3).map(|number| format!("{},Isolate\n", crate::support::nth_id(number)));
-    let wave = format!("id,type\n{}no-id,Isolate\n", rows.collect::<String>());
-    fs::write(folder.path().join("wave.csv"), wave).unwrap();
-    let mut run = binary(folder.path());
-    run.args(["run", "wave.csv", "--sandbox", "--quota", "1/24h"]);
-    said(run.args(["--stop-after", "1s"]), 4);
-    let (table, _) = said(binary(folder.path()).arg("runs"), 0);
+    write_wave(folder.path(), 3, "no-id,Isolate\n");
+    let words = "run wave.csv --sandbox --quota 1/24h --stop-after 1s";
+    run(folder.path(), words).exits(4);
+    let table = run(folder.path(), "runs").exits(0).stdout;
     assert!(table.contains(" · 2 left · "), "{table}");
     assert!(table.contains(" need attention"), "{table}");
 }

@@ -1,18 +1,20 @@
-//! What is sent and what isn't, and how a run ends that sends little or nothing, with the real binary.
+//! What is sent and what isn't, how a run ends that sends little or nothing, and what it leaves to be done on machines.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mde_cancel::sandbox::{CallKind, Cancellation, MockAction, Status};
+use mde_cancel::sandbox::{Cancellation, MockAction, Status};
 
-use crate::support::{LiveSandbox, nth_id, program};
+use crate::support::{Place, nth_id};
 
 const APP: &str = "55555555-2222-3333-4444-555555555555";
 
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).unwrap()
+}
+
 fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
-    let created = Timestamp::from_second(1_795_000_000).unwrap();
-    let mut record = MockAction::new(nth_id(number), kind, status, created);
+    let mut record = MockAction::new(nth_id(number), kind, status, at(0));
     record.machine_id = Some(format!("{number:040x}"));
     record.computer_dns_name = Some(host.to_owned());
     APP.clone_into(&mut record.requestor);
@@ -20,70 +22,13 @@ fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
 }
 
 /// A service with these actions, and a folder with this input.
-struct Place {
-    folder: tempfile::TempDir,
-    live: LiveSandbox,
-}
-
-impl Place {
-    fn with(records: impl IntoIterator<Item = MockAction>, input: &str) -> Self {
-        let live = LiveSandbox::start(|_| ());
-        for record in records {
-            live.sandbox.add(record);
-        }
-        let place = Self {
-            folder: tempfile::tempdir().unwrap(),
-            live,
-        };
-        place.write("ids.csv", input);
-        place
+fn place(records: impl IntoIterator<Item = MockAction>, input: &str) -> Place {
+    let place = Place::with(|_| ());
+    for record in records {
+        place.sandbox().add(record);
     }
-
-    fn here(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.here().join(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.here().join(name)).unwrap()
-    }
-
-    fn command(&self, words: &str) -> Command {
-        let mut command = program(self.here());
-        command
-            .args(words.split_whitespace())
-            .env("MDE_CANCEL_API_URL", &self.live.url)
-            .env("MDE_CANCEL_TOKEN", "any-word")
-            .env("MDE_CANCEL_READ_QUOTA", "none");
-        command
-    }
-
-    /// Runs to the end; returns exit code and both outputs.
-    fn run(&self, words: &str) -> (Option<i32>, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.command(words).output().unwrap();
-        let text = [stdout, stderr].concat();
-        (status.code(), String::from_utf8(text).unwrap())
-    }
-
-    fn cancels(&self) -> usize {
-        self.live.calls(CallKind::Cancel)
-    }
-
-    /// Returns the cells of one column of a report.
-    fn column(&self, report: &str, name: &str) -> Vec<String> {
-        let mut rows = csv::Reader::from_path(self.here().join(report)).unwrap();
-        let header = rows.headers().unwrap().clone();
-        let at = header.iter().position(|cell| cell == name).unwrap();
-        let rows = rows.records().map(Result::unwrap);
-        rows.map(|row| row[at].to_owned()).collect()
-    }
+    place.write("ids.csv", input);
+    place
 }
 
 fn input(header: &str, rows: &[(usize, &str)]) -> String {
@@ -91,6 +36,11 @@ fn input(header: &str, rows: &[(usize, &str)]) -> String {
         .iter()
         .map(|(number, rest)| format!("{},{rest}\n", nth_id(*number)));
     format!("{header}\n{}", rows.collect::<String>())
+}
+
+fn ids(count: usize) -> String {
+    let rows = (1..=count).map(|number| format!("{}\n", nth_id(number)));
+    format!("id\n{}", rows.collect::<String>())
 }
 
 #[test]
@@ -105,10 +55,9 @@ fn the_record_and_not_the_file_decides_what_is_selected() {
             (3, "Isolate,soc-tools"),
         ],
     );
-    let place = Place::with(isolates.chain([scan]), &rows);
+    let place = place(isolates.chain([scan]), &rows);
     let words = format!("run ids.csv --yes --type Isolate --requestor {APP} --report r.csv");
-    let (code, told) = place.run(&words);
-    assert_eq!(code, Some(0), "{told}");
+    let told = place.run(&words).exits(0).told();
     assert_eq!(place.cancels(), 2, "{told}");
     assert_eq!(
         place.column("r.csv", "outcome"),
@@ -169,10 +118,9 @@ fn where_no_row_is_selected_nothing_is_a_success_and_the_values_are_named() {
             rows.replace("fabrikam", "")
         };
         for command in ["run --yes", "run --yes --max-actions 9", "preview"] {
-            let place = Place::with(records(), &rows);
+            let place = place(records(), &rows);
             let words = format!("{command} ids.csv {words}");
-            let (code, told) = place.run(&words);
-            assert_eq!(code, Some(2), "{words}: {told}");
+            let told = place.run(&words).exits(2).told();
             assert!(told.contains("no row is selected"), "{words}: {told}");
             assert!(told.contains(column), "{words}: {told}");
             assert_eq!(place.cancels(), 0, "{words}");
@@ -188,23 +136,24 @@ fn without_prechecks_a_row_that_a_word_of_the_file_skips_does_not_end_in_success
         ("Isolate,soc-toolz", "--requestor soc-tools"),
     ] {
         let rows = input("id,type,requestor", &[(1, "Isolate,soc-tools"), (2, rest)]);
-        let place = Place::with((1..=2).map(pending), &rows);
-        let (code, told) = place.run(&format!("run ids.csv --yes --no-precheck {words}"));
-        assert_eq!(code, Some(3), "{told}");
+        let place = place((1..=2).map(pending), &rows);
+        let told = place
+            .run(&format!("run ids.csv --yes --no-precheck {words}"))
+            .exits(3)
+            .told();
         assert_eq!(place.cancels(), 1, "{told}");
     }
 }
 
 #[test]
 fn a_run_that_skips_every_row_ends_with_3() {
-    let rows = input("id", &[(1, "")]).replace(',', "");
-    let place = Place::with([record(1, "Unisolate", Status::Pending, "ws-1")], &rows);
+    let rows = ids(1);
+    let place = place([record(1, "Unisolate", Status::Pending, "ws-1")], &rows);
     for words in ["run ids.csv --yes", "preview ids.csv"] {
-        let (code, told) = place.run(words);
-        assert_eq!(code, Some(3), "{words}: {told}");
+        place.run(words).exits(3);
     }
     let words = "run ids.csv --yes --allow-protected Unisolate";
-    assert_eq!(place.run(words).0, Some(0));
+    place.run(words).exits(0);
 }
 
 #[test]
@@ -214,9 +163,12 @@ fn a_record_of_unknown_type_is_protected_until_unknown_is_allowed() {
         .zip(kinds)
         .map(|(n, kind)| record(n, kind, Status::Pending, "ws-1"));
     let rows = input("id,type", &[(1, "Isolate"), (2, "Isolate"), (3, "Isolate")]);
-    let place = Place::with(records, &rows);
-    let (code, told) = place.run("run ids.csv --yes --report r.csv");
-    assert_eq!((code, place.cancels()), (Some(0), 1), "{told}");
+    let place = place(records, &rows);
+    let told = place
+        .run("run ids.csv --yes --report r.csv")
+        .exits(0)
+        .told();
+    assert_eq!(place.cancels(), 1, "{told}");
     assert_eq!(
         place.column("r.csv", "outcome"),
         ["skipped", "cancelled", "skipped"]
@@ -227,8 +179,8 @@ fn a_record_of_unknown_type_is_protected_until_unknown_is_allowed() {
         "type unknown, so it may be protected (--allow-protected unknown cancels it): Reimage"
     );
     let words = "run ids.csv --yes --allow-protected unknown --report r2.csv";
-    let (code, told) = place.run(words);
-    assert_eq!((code, place.cancels()), (Some(0), 3), "{told}");
+    let told = place.run(words).exits(0).told();
+    assert_eq!(place.cancels(), 3, "{told}");
 }
 
 #[test]
@@ -237,8 +189,8 @@ fn exclusions_are_matched_by_short_names_and_those_that_match_nothing_are_shown(
     let records = (1..)
         .zip(hosts)
         .map(|(number, host)| record(number, "Isolate", Status::Pending, host));
-    let rows = input("id", &[(1, ""), (2, ""), (3, "")]).replace(',', "");
-    let place = Place::with(records, &rows);
+    let rows = ids(3);
+    let place = place(records, &rows);
     place.write(
         "keep.txt",
         "larabond\nsrv-0O3\nsrv-003.contoso.com\nlaptop-anna\n",
@@ -249,8 +201,7 @@ fn exclusions_are_matched_by_short_names_and_those_that_match_nothing_are_shown(
         "preview ids.csv --exclude-from keep.txt",
         "run ids.csv --yes --exclude-from keep.txt --report r.csv",
     ] {
-        let (code, told) = place.run(words);
-        assert_eq!(code, Some(0), "{words}: {told}");
+        let told = place.run(words).exits(0).told();
         let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains(warning), "{words}: {told}");
         assert!(told.contains(loose), "{words}: {told}");
@@ -275,12 +226,11 @@ fn an_excluded_machine_is_no_follow_up_although_its_isolation_succeeded() {
         record(1, "Isolate", Status::Succeeded, "dc-01.contoso.com"),
         record(2, "Isolate", Status::Succeeded, "ws-2.contoso.com"),
     ];
-    let rows = input("id", &[(1, ""), (2, "")]).replace(',', "");
-    let place = Place::with(records, &rows);
+    let rows = ids(2);
+    let place = place(records, &rows);
     place.write("keep.txt", "dc-01\n");
     let words = "run ids.csv --yes --exclude-from keep.txt --report r.csv --follow-up hands.csv";
-    let (code, told) = place.run(words);
-    assert_eq!(code, Some(3), "{told}");
+    let told = place.run(words).exits(3).told();
     assert!(told.contains("1 machine is isolated"), "{told}");
     let hands = place.read("hands.csv");
     assert!(
@@ -326,7 +276,7 @@ fn wave() -> Place {
     let mut release = record(6, "Unisolate", Status::Succeeded, "ws-6.contoso.com");
     release.id = nth_id(106);
     release.created_at = at(30);
-    let place = Place::with(wave.into_iter().chain([release]), "");
+    let place = place(wave.into_iter().chain([release]), "");
     place.write("keep.txt", "dc-01\nsrv-003.contoso.com\n");
     place
 }
@@ -337,8 +287,10 @@ const TENANT: &str =
 #[test]
 fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
     let place = wave();
-    let (code, plan) = place.run("preview --type Isolate --since 2h --exclude-from keep.txt");
-    assert_eq!(code, Some(3), "{plan}");
+    let plan = place
+        .run("preview --type Isolate --since 2h --exclude-from keep.txt")
+        .exits(3)
+        .told();
     for line in [
         "3 actions to cancel · plan ",
         "requested by  soc-automation 2, ana@contoso.com 1  (more than one requestor)",
@@ -356,8 +308,7 @@ fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
     let words = format!(
         "run --type Isolate --since 2h --exclude-from keep.txt --yes --report r.csv --follow-up hands.csv {TENANT}"
     );
-    let (code, told) = place.run(&words);
-    assert_eq!(code, Some(3), "{told}");
+    let told = place.run(&words).exits(3).told();
     assert_eq!(place.cancels(), 3, "{told}");
     for line in [
         "2 machines still need work",
@@ -382,8 +333,7 @@ fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
 #[test]
 fn without_since_what_succeeded_is_left_out_and_the_plan_says_how_to_include_it() {
     let place = wave();
-    let (code, plan) = place.run("preview --type Isolate");
-    assert_eq!(code, Some(0), "{plan}");
+    let plan = place.run("preview --type Isolate").exits(0).told();
     assert!(
         plan.contains("4 actions to cancel") && !plan.contains("Succeeded  "),
         "{plan}"
@@ -392,13 +342,15 @@ fn without_since_what_succeeded_is_left_out_and_the_plan_says_how_to_include_it(
         plan.contains("note: actions that have Succeeded are left out; add --since"),
         "{plan}"
     );
-    let (_, plan) = place.run("preview --type LiveResponse");
+    let plan = place.run("preview --type LiveResponse").told();
     assert!(
         plan.starts_with("nothing to cancel") && !plan.contains("note:"),
         "{plan}"
     );
     // A status that is typed means just that.
-    let (_, plan) = place.run("preview --type Isolate --since 2h --status Pending");
+    let plan = place
+        .run("preview --type Isolate --since 2h --status Pending")
+        .told();
     assert!(
         plan.contains("3 actions to cancel") && !plan.contains("Succeeded"),
         "{plan}"
@@ -408,13 +360,12 @@ fn without_since_what_succeeded_is_left_out_and_the_plan_says_how_to_include_it(
 #[test]
 fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
     let place = wave();
-    let (code, plan) = place.run("preview --since 2h");
-    assert_eq!(code, Some(3), "{plan}");
+    let plan = place.run("preview --since 2h").exits(3).told();
     assert!(plan.contains("4 actions to cancel"), "{plan}");
-    let (code, told) = place.run(&format!("run --since 2h --yes {TENANT}"));
-    assert_eq!(code, Some(2), "{told}");
-    let (code, listed) = place.run("list --since 2h --summary");
-    assert_eq!(code, Some(0), "{listed}");
+    place
+        .run(&format!("run --since 2h --yes {TENANT}"))
+        .exits(2);
+    let listed = place.run("list --since 2h --summary").exits(0).told();
     let counts: Vec<_> = listed
         .lines()
         .map(|line| line.splitn(5, ',').take(4).collect::<Vec<_>>().join(" "))
@@ -427,15 +378,15 @@ fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
             "soc-automation Isolate Pending 2"
         ]
     );
-    let (_, table) = place.run("list --since 2h --summary --format table");
+    let table = place.run("list --since 2h --summary --format table").told();
     // In the hours after midnight the table has dates, and less room for names.
     assert!(table.contains("\nsoc-auto"), "{table}");
-    let (_, table) = place.run("list --since 2h --format table");
+    let table = place.run("list --since 2h --format table").told();
     assert!(
         table.ends_with("9 actions\n") && table.contains(&nth_id(1).to_string()),
         "{table}"
     );
-    let (_, csv) = place.run("list --since 2h");
+    let csv = place.run("list --since 2h").told();
     assert!(csv.starts_with("id,type,status,"), "{csv}");
 }
 
@@ -444,32 +395,34 @@ fn a_plan_has_one_id_in_its_preview_its_file_its_question_and_its_report() {
     let records = (1..=3).map(|number| record(number, "Isolate", Status::Pending, "ws-1"));
     let rows = input("id,comment", &[(1, "own, \"words\""), (2, ""), (3, "")])
         .replace("own, \"words\"", "\"own, \"\"words\"\"\"");
-    let place = Place::with(records, &rows);
+    let place = place(records, &rows);
     let id_in = |text: &str| {
         let (_, rest) = text.split_once("plan ").unwrap();
         rest.split_whitespace().next().unwrap().to_owned()
     };
-    let (_, shown) = place.run("preview ids.csv --comment CHG-1");
+    let shown = place.run("preview ids.csv --comment CHG-1").told();
     let id = id_in(&shown);
     assert_eq!(id.len(), "961c-2524-c3ed-07b1-4e02".len());
     assert_ne!(
-        id_in(&place.run("preview ids.csv").1),
+        id_in(&place.run("preview ids.csv").told()),
         id,
         "another comment"
     );
-    assert_ne!(id_in(&place.run("preview ids.csv --comment CHG-2").1), id);
-    let output = place
-        .command("preview ids.csv --comment CHG-1 --format csv")
-        .output()
-        .unwrap();
-    place.write("plan.csv", &String::from_utf8(output.stdout).unwrap());
-    assert_eq!(id_in(&String::from_utf8(output.stderr).unwrap()), id);
+    assert_ne!(
+        id_in(&place.run("preview ids.csv --comment CHG-2").told()),
+        id
+    );
+    let frozen = place.run("preview ids.csv --comment CHG-1 --format csv");
+    place.write("plan.csv", &frozen.stdout);
+    assert_eq!(id_in(&frozen.stderr), id);
     assert_eq!(place.column("plan.csv", "plan"), [id.as_str(); 3]);
     assert_eq!(place.column("plan.csv", "comment"), ["CHG-1"; 3]);
     // The file brings the comment along.
-    assert_eq!(id_in(&place.run("preview plan.csv").1), id);
-    let (code, told) = place.run("run plan.csv --yes --max-actions 3 --report r.csv");
-    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(id_in(&place.run("preview plan.csv").told()), id);
+    let told = place
+        .run("run plan.csv --yes --max-actions 3 --report r.csv")
+        .exits(0)
+        .told();
     assert_eq!(id_in(&told), id);
     assert_eq!(place.column("r.csv", "plan"), [id.as_str(); 3]);
     assert_eq!(place.column("r.csv", "comment_sent"), ["CHG-1"; 3]);
@@ -484,10 +437,9 @@ fn a_report_names_who_had_cancelled_an_action_before() {
         at: Timestamp::from_second(1_795_000_100).unwrap(),
     });
     let pending = record(2, "Isolate", Status::Pending, "ws-2");
-    let rows = input("id", &[(1, ""), (2, "")]).replace(',', "");
-    let place = Place::with([by_ana, pending], &rows);
-    let (code, told) = place.run("run ids.csv --yes --report r.csv");
-    assert_eq!(code, Some(0), "{told}");
+    let rows = ids(2);
+    let place = place([by_ana, pending], &rows);
+    place.run("run ids.csv --yes --report r.csv").exits(0);
     assert_eq!(
         place.column("r.csv", "outcome"),
         ["already_cancelled", "cancelled"]
@@ -496,6 +448,62 @@ fn a_report_names_who_had_cancelled_an_action_before() {
         place.column("r.csv", "cancelled_by"),
         ["ana@contoso.com: reimaged, thanks", ""]
     );
-    let plan = place.run("preview ids.csv --format csv").1;
+    let plan = place.run("preview ids.csv --format csv").told();
     assert!(plan.contains("reimaged, thanks"), "{plan}");
+}
+
+#[test]
+fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_became_of_them() {
+    let records = [
+        // Released since: nothing left to do.
+        (1, "Isolate", Status::Succeeded, 1, 0),
+        (101, "Unisolate", Status::Succeeded, 1, 60),
+        // A release is on its way.
+        (2, "Isolate", Status::Succeeded, 2, 0),
+        (102, "Unisolate", Status::Pending, 2, 60),
+        // Released, and isolated again.
+        (3, "Isolate", Status::Succeeded, 3, 0),
+        (103, "Unisolate", Status::Succeeded, 3, 60),
+        (203, "Isolate", Status::Succeeded, 3, 120),
+        // Two rows, one machine; the release is older than both.
+        (4, "Isolate", Status::Succeeded, 4, 0),
+        (5, "RestrictCodeExecution", Status::Succeeded, 4, 0),
+        (104, "Unisolate", Status::Succeeded, 4, -60),
+    ];
+    let machine = |number: usize| format!("{number:040x}");
+    let records = records.map(|(number, kind, status, on, second)| {
+        let mut record = record(number, kind, status, "ws-1");
+        record.machine_id = Some(machine(on));
+        record.created_at = at(second);
+        record
+    });
+    let place = place(records, &ids(5));
+    let words = "run ids.csv --yes --report report.csv --follow-up todo.csv";
+    let told = place.run(words).exits(3).stdout;
+    let start = "3 machines still need work\n  3 machines are isolated now and need release\n  1 machine is restricted now";
+    assert!(told.starts_with(start), "{told}");
+    // One read for the states, one list for all that came after.
+    assert!(told.contains(" 2 calls"), "{told}");
+    let column = |name| place.column("todo.csv", name).into_iter();
+    let needs = column("follow_up").zip(column("since"));
+    let found: BTreeMap<_, _> = column("machine_id").zip(needs).collect();
+    let expected = [
+        (
+            2,
+            "unisolate",
+            format!("release requested at {:.0}, not done yet", at(60)),
+        ),
+        (
+            3,
+            "unisolate",
+            format!("isolated again at {:.0} by {APP}", at(120)),
+        ),
+        (4, "unisolate; unrestrict", "no later action".to_owned()),
+    ];
+    let expected = expected.map(|(on, needs, since)| (machine(on), (needs.to_owned(), since)));
+    assert_eq!(found, BTreeMap::from(expected));
+    let reason = &place.column("report.csv", "reason")[0];
+    let cleared = "needs no work any more: released by an action of";
+    assert!(reason.contains(cleared), "{reason}");
+    assert_eq!(place.column("report.csv", "follow_up")[0], "");
 }

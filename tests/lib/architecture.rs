@@ -131,138 +131,107 @@ fn words_after<'line>(line: &'line str, prefix: &str) -> Vec<&'line str> {
         .collect()
 }
 
-#[test]
-fn a_module_names_only_lower_floors() {
-    let floors: BTreeMap<_, _> = FLOORS.iter().copied().collect();
+/// Asserts that no line of the source is found wrong; `wrong` says what is.
+fn assert_no_line(wrong: impl Fn(&SourceFile, &str) -> Option<String>) {
     let mut broken = Vec::new();
     for file in sources() {
-        if file.module == "lib" || file.module == "main" {
-            continue;
-        }
-        let Some(own) = floors.get(file.module.as_str()) else {
-            broken.push(format!(
-                "{}: module {} stands on no floor",
-                file.path, file.module
-            ));
-            continue;
-        };
-        for (number, line) in file.lines.iter().enumerate() {
-            if line.contains("use crate::{") {
-                broken.push(format!("{}:{}: one module a line", file.path, number + 1));
-            }
-            for named in words_after(line, "crate::") {
-                if named == file.module {
-                    continue;
-                }
-                match floors.get(named) {
-                    Some(floor) if floor < own => {}
-                    Some(_) => broken.push(format!(
-                        "{}:{}: {} must not name {named}",
-                        file.path,
-                        number + 1,
-                        file.module
-                    )),
-                    None => broken.push(format!(
-                        "{}:{}: {named} stands on no floor",
-                        file.path,
-                        number + 1
-                    )),
-                }
-            }
+        for (number, line) in (1..).zip(&file.lines) {
+            let told = wrong(&file, line);
+            broken.extend(told.map(|what| format!("{}:{number}: {what}", file.path)));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_module_names_only_lower_floors() {
+    let floors: BTreeMap<_, _> = FLOORS.iter().copied().collect();
+    assert_no_line(|file, line| {
+        let module = file.module.as_str();
+        if module == "lib" || module == "main" {
+            return None;
+        }
+        let Some(own) = floors.get(module) else {
+            return Some(format!("module {module} is on no floor"));
+        };
+        if line.contains("use crate::{") {
+            return Some("one module a line".to_owned());
+        }
+        let is_below = |named: &&str| floors.get(named).is_some_and(|floor| floor < own);
+        let mut others = words_after(line, "crate::").into_iter();
+        let upper = others.find(|named| *named != module && !is_below(named))?;
+        Some(format!("{module} must not name {upper}"))
+    });
 }
 
 #[test]
 fn a_library_is_named_only_at_home() {
-    let homes: BTreeMap<_, _> = HOMES.iter().copied().collect();
-    let mut broken = Vec::new();
-    for file in sources() {
-        for (number, line) in file.lines.iter().enumerate() {
-            for (library, modules) in &homes {
-                let named = line.match_indices(library).any(|(at, _)| {
-                    let before = line[..at].chars().next_back();
-                    let after = &line[at + library.len()..];
-                    after.starts_with("::")
-                        && !before.is_some_and(|letter| {
-                            letter.is_alphanumeric()
-                                || letter == '_'
-                                || letter == ':'
-                                || letter == '"'
-                        })
-                });
-                if named && !modules.contains(&file.module.as_str()) {
-                    broken.push(format!(
-                        "{}:{}: {library} is at home in {}",
-                        file.path,
-                        number + 1,
-                        modules.join(", ")
-                    ));
-                }
-            }
-        }
-    }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert_no_line(|file, line| {
+        let is_named = |library: &str| {
+            line.match_indices(library).any(|(at, _)| {
+                let is_within =
+                    |letter: char| letter.is_alphanumeric() || ['_', ':', '"'].contains(&letter);
+                line[at + library.len()..].starts_with("::") && !line[..at].ends_with(is_within)
+            })
+        };
+        let mut homes = HOMES.iter();
+        let (library, modules) = homes.find(|(library, modules)| {
+            !modules.contains(&file.module.as_str()) && is_named(library)
+        })?;
+        Some(format!("{library} is at home in {}", modules.join(", ")))
+    });
 }
 
 #[test]
 fn only_the_clock_reads_clocks_and_sleeps() {
-    let mut broken = Vec::new();
-    for file in sources() {
-        if file.module == "clock"
-            || READ_CLOCKS
-                .iter()
-                .any(|(path, _)| file.path.starts_with(path))
-        {
-            continue;
-        }
-        for (number, line) in file.lines.iter().enumerate() {
-            let reads = [
-                "Instant::now(",
-                "Timestamp::now(",
-                "SystemTime::now(",
-                "sleep(",
-                "Zoned::now(",
-            ]
-            .iter()
-            .any(|call| line.contains(call));
-            if reads {
-                broken.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
-            }
-        }
-    }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let readings = [
+        "Instant::now(",
+        "Timestamp::now(",
+        "SystemTime::now(",
+        "sleep(",
+        "Zoned::now(",
+    ];
+    assert_no_line(|file, line| {
+        let mut excused = READ_CLOCKS.iter();
+        let is_excused = excused.any(|(path, _)| file.path.starts_with(path));
+        let reads = readings.iter().any(|call| line.contains(call));
+        (reads && !is_excused && file.module != "clock").then(|| line.trim().to_owned())
+    });
 }
 
 #[test]
 fn nothing_is_left_over_and_no_glob_is_imported() {
-    let mut broken = Vec::new();
-    for file in sources() {
-        for (number, line) in file.lines.iter().enumerate() {
-            let lower = line.to_ascii_lowercase();
-            let word = ["todo!", "fixme", "dbg!", "unimplemented!"]
-                .iter()
-                .any(|word| lower.contains(word));
-            let glob = line.trim_start().starts_with("use ") && line.contains("::*");
-            if word || glob {
-                broken.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
-            }
-        }
+    assert_no_line(|_, line| {
+        let lower = line.to_ascii_lowercase();
+        let left = ["todo!", "fixme", "dbg!", "unimplemented!"];
+        let is_left = left.iter().any(|word| lower.contains(word));
+        let is_glob = line.trim_start().starts_with("use ") && line.contains("::*");
+        (is_left || is_glob).then(|| line.trim().to_owned())
+    });
+}
+
+/// Returns the paths and texts of all Rust files in a folder of the repository.
+fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for folder in folders {
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut files,
+        );
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    files.retain(|path| !path.ends_with("architecture.rs"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    files.into_iter().map(read).collect()
 }
 
 #[test]
 fn property_tests_run_the_same_cases_each_time() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
-    collect(&root.join("tests"), &mut files);
-    for path in files {
-        let text = fs::read_to_string(&path).unwrap();
+    for (path, text) in rust_files(&["src", "tests"]) {
         let has = |word: &str| text.contains(word);
-        if (has("proptest! {") || has("TestRunner::new(")) && !path.ends_with("architecture.rs") {
+        if has("proptest! {") || has("TestRunner::new(") {
             let path = path.display();
             assert!(has("proptest_config("), "{path}: cases differ each time");
             assert!(!has("with_cases(") && !has("Config {"), "{path}");
@@ -272,26 +241,18 @@ fn property_tests_run_the_same_cases_each_time() {
 
 #[test]
 fn the_reader_of_paths_finds_what_it_should() {
-    assert_eq!(
-        words_after("use crate::store::Store;", "crate::"),
-        ["store"]
-    );
-    assert_eq!(
-        words_after("fn f(x: crate::api::Y, z: crate::cli::Z)", "crate::"),
-        ["api", "cli"]
-    );
-    assert!(words_after("use other_crate::store;", "crate::").is_empty());
+    for (line, modules) in [
+        ("use crate::store::Store;", &["store"][..]),
+        ("fn f(x: crate::api::Y, z: crate::cli::Z)", &["api", "cli"]),
+        ("use other_crate::store;", &[]),
+    ] {
+        assert_eq!(words_after(line, "crate::"), modules, "{line}");
+    }
 }
 
 #[test]
 fn tests_of_the_library_start_no_process() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut files = Vec::new();
-    collect(&tests.join("lib"), &mut files);
-    collect(&tests.join("support"), &mut files);
-    files.retain(|path| !path.ends_with("architecture.rs"));
-    for path in files {
-        let text = fs::read_to_string(&path).unwrap();
+    for (path, text) in rust_files(&["tests/lib", "tests/support"]) {
         for spawn in ["process::Command", "CARGO_BIN_EXE"] {
             assert!(!text.contains(spawn), "{} starts a process", path.display());
         }
@@ -299,22 +260,35 @@ fn tests_of_the_library_start_no_process() {
 }
 
 #[test]
-fn every_test_that_the_threat_model_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
-    collect(&root.join("tests"), &mut files);
-    let code: String = files
-        .iter()
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect();
-    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+fn every_file_of_the_tests_is_listed_and_so_runs() {
+    let files = rust_files(&["tests"]);
+    let code: String = files.iter().map(|(_, text)| text.as_str()).collect();
+    for (path, _) in &files {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let is_listed = ["main", "mod"].contains(&name) || code.contains(&format!("mod {name};"));
+        assert!(is_listed, "no file lists {}", path.display());
+    }
+}
+
+/// Returns the cells of one column of all tables of a page that hold code.
+fn code_in_column(page: &str, column: usize) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let page = fs::read_to_string(page).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| "));
-    let named: Vec<_> = rows
-        .flat_map(|row| row.split('|').nth(3).unwrap().split('`').skip(1).step_by(2))
-        .collect();
-    assert!(named.len() > 30, "{}", named.len());
-    for name in named {
+    let cells = rows.filter_map(|row| row.split('|').nth(column));
+    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let code = rust_files(&["src", "tests"]).into_iter();
+    let code: String = code.map(|(_, text)| text).collect();
+    let threats = code_in_column("docs/security.md", 3);
+    assert!(threats.len() > 30, "{}", threats.len());
+    let claims = code_in_column("docs/measurements.md", 2);
+    let claims = claims.into_iter().filter(|name| name.contains('_'));
+    for name in threats.into_iter().chain(claims) {
         assert!(code.contains(&format!("fn {name}(")), "{name}");
     }
 }

@@ -24,6 +24,8 @@ use mde_cancel::input::Input;
 use mde_cancel::model::{ActionType, RunId};
 use secrecy::ExposeSecret as _;
 
+use crate::support::table;
+
 /// Stands where a secret would, so that a test can look for it where it must not be.
 const MARKER: &str = "s3cr3t-marker";
 
@@ -231,63 +233,21 @@ fn a_sandbox_run_needs_no_consent_no_token_and_has_a_folder_and_a_name_of_its_ow
 
 #[test]
 fn every_cloud_and_region_has_its_host_and_the_scope_names_the_cloud_alone() {
-    for (flags, url, cloud) in [
-        (
-            "--cloud commercial",
-            "https://api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--cloud gcc",
-            "https://api-gcc.securitycenter.microsoft.us/",
-            "gcc",
-        ),
-        (
-            "--cloud gcc-high",
-            "https://api-gov.securitycenter.microsoft.us/",
-            "gcc-high",
-        ),
-        (
-            "--cloud dod",
-            "https://api-gov.securitycenter.microsoft.us/",
-            "dod",
-        ),
-        (
-            "--region us",
-            "https://us.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region eu",
-            "https://eu.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region uk",
-            "https://uk.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region au",
-            "https://au.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region swa",
-            "https://swa.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region ina",
-            "https://ina.api.security.microsoft.com/",
-            "commercial",
-        ),
-        (
-            "--region aea",
-            "https://aea.api.security.microsoft.com/",
-            "commercial",
-        ),
-    ] {
+    for [flags, url, cloud] in table(
+        "
+        --cloud commercial | https://api.security.microsoft.com/           | commercial
+        --cloud gcc        | https://api-gcc.securitycenter.microsoft.us/  | gcc
+        --cloud gcc-high   | https://api-gov.securitycenter.microsoft.us/  | gcc-high
+        --cloud dod        | https://api-gov.securitycenter.microsoft.us/  | dod
+        --region us        | https://us.api.security.microsoft.com/        | commercial
+        --region eu        | https://eu.api.security.microsoft.com/        | commercial
+        --region uk        | https://uk.api.security.microsoft.com/        | commercial
+        --region au        | https://au.api.security.microsoft.com/        | commercial
+        --region swa       | https://swa.api.security.microsoft.com/       | commercial
+        --region ina       | https://ina.api.security.microsoft.com/       | commercial
+        --region aea       | https://aea.api.security.microsoft.com/       | commercial
+        ",
+    ) {
         let connection = service(flags).connection();
         assert_eq!(connection.api_url.as_str(), url, "{flags}");
         assert_eq!(connection.cloud, cloud, "{flags}");
@@ -296,36 +256,26 @@ fn every_cloud_and_region_has_its_host_and_the_scope_names_the_cloud_alone() {
 
 #[test]
 fn a_typed_address_of_the_service_is_counted_with_its_cloud_and_any_other_by_host_and_port() {
-    for (url, cloud) in [
-        ("https://api.securitycenter.microsoft.com", "commercial"),
-        ("https://API.Security.Microsoft.com/", "commercial"),
-        ("https://api.security.microsoft.com./", "commercial"),
-        ("https://gateway.example.:8443", "gateway.example:8443"),
-        ("https://eu.api.security.microsoft.com", "commercial"),
-        ("https://api-uk.securitycenter.microsoft.com", "commercial"),
-        ("https://api-gcc.securitycenter.microsoft.us", "gcc"),
-        ("https://api-gov.securitycenter.microsoft.us", "gcc-high"),
-        (
-            "https://api-gov.securitycenter.microsoft.us --cloud dod",
-            "dod",
-        ),
-        (
-            "https://api.security.microsoft.com:8443",
-            "api.security.microsoft.com:8443",
-        ),
-        (
-            "https://notapi.security.microsoft.com",
-            "notapi.security.microsoft.com:443",
-        ),
-        (
-            "https://api.security.microsoft.com.evil.example",
-            "api.security.microsoft.com.evil.example:443",
-        ),
-        ("https://gateway.example/mde", "gateway.example:443"),
-        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
-        ("http://localhost", "localhost:80"),
-        ("http://[::1]:9", "[::1]:9"),
-    ] {
+    for [url, cloud] in table(
+        "
+        https://api.securitycenter.microsoft.com                | commercial
+        https://API.Security.Microsoft.com/                     | commercial
+        https://api.security.microsoft.com./                    | commercial
+        https://gateway.example.:8443                           | gateway.example:8443
+        https://eu.api.security.microsoft.com                   | commercial
+        https://api-uk.securitycenter.microsoft.com             | commercial
+        https://api-gcc.securitycenter.microsoft.us             | gcc
+        https://api-gov.securitycenter.microsoft.us             | gcc-high
+        https://api-gov.securitycenter.microsoft.us --cloud dod | dod
+        https://api.security.microsoft.com:8443                 | api.security.microsoft.com:8443
+        https://notapi.security.microsoft.com                   | notapi.security.microsoft.com:443
+        https://api.security.microsoft.com.evil.example         | api.security.microsoft.com.evil.example:443
+        https://gateway.example/mde                             | gateway.example:443
+        http://127.0.0.1:8080                                   | 127.0.0.1:8080
+        http://localhost                                        | localhost:80
+        http://[::1]:9                                          | [::1]:9
+        ",
+    ) {
         let connection = service(&format!("--api-url {url}")).connection();
         assert_eq!(connection.cloud, cloud, "{url}");
     }

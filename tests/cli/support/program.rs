@@ -1,7 +1,7 @@
 //! The program, as every test starts it.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// The program in `folder`: it keeps its state there, sees nothing of the caller's environment, and has no input.
 pub(crate) fn program(folder: &Path) -> Command {
@@ -25,12 +25,29 @@ pub(crate) struct Done {
     pub(crate) stderr: String,
 }
 
+impl Done {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Both outputs, results first.
+    pub(crate) fn told(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Asserts how it ended.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}", self.told());
+        self
+    }
+}
+
 /// Runs it to its end.
 pub(crate) fn done(command: &mut Command) -> Done {
-    let output = command.output().unwrap();
-    Done {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Done::of(command.output().unwrap())
 }

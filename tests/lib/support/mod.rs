@@ -15,6 +15,7 @@ mod naive_governor;
 mod proptest_config;
 mod queued;
 mod t_opt;
+mod table;
 
 mod mortal;
 mod rows;
@@ -40,5 +41,6 @@ pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario};
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};
 pub(crate) use t_opt::{Departure, best_departures, t_opt};
+pub(crate) use table::table;
 pub(crate) use virtual_loop::VirtualLoop;
 pub(crate) use world::{Fault, World, id_of, reply, row_of};
