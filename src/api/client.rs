@@ -10,11 +10,11 @@ use crate::model::{
     ActionId, CancelReply, MachineAction, ReadPage, ReadReply, Redactor, Reply, ReplyKind,
 };
 
+use super::action_json::{Keep, page, record, redact};
 use super::connection::Connection;
-use super::exchange::exchange;
 use super::odata::{ListQuery, MAX_TOP, ORDER};
-use super::record::{Keep, page, record, redact};
 use super::response::classify;
+use super::send::exchange;
 
 /// No honest answer to a cancel comes near this.
 const MAX_CANCEL_BODY: usize = 1024 * 1024;

@@ -11,7 +11,7 @@ use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, RequestBuilder};
 use url::{Host, Url};
 
-use super::exchange::{SendError, fault};
+use super::send::{SendError, fault};
 use super::web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};
 
 /// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.

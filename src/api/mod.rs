@@ -4,16 +4,16 @@
 //! every call and leaves in no other way than as the call's `Authorization` header. A [`ReadClient`] cannot send a cancel,
 //! so whoever holds nothing else cannot either.
 
+mod action_json;
 mod client;
 mod connection;
+mod dns;
 mod error_body;
-mod exchange;
-mod lookup;
 mod odata;
 mod proxy;
-mod record;
 mod response;
-mod roots;
+mod root_certificates;
+mod send;
 mod throttle;
 mod web_client;
 
@@ -21,5 +21,5 @@ pub use client::{Canceller, MAX_BATCH, ReadClient};
 pub use connection::{ApiSettings, Connection};
 pub use odata::{Filter, ListQuery, MAX_TOP};
 pub use proxy::Proxy;
-pub use roots::{CaFileError, Roots, load_roots};
+pub use root_certificates::{CaFileError, Roots, load_roots};
 pub use web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};

@@ -8,7 +8,7 @@ use url::Url;
 use crate::model::{Reply, ReplyKind, ServiceError, Throttle};
 
 use super::error_body::ErrorBody;
-use super::exchange::{RawResponse, SendError};
+use super::send::{RawResponse, SendError};
 use super::throttle::{allowance, body_wait, retry_after};
 
 /// So much of a body that is not what the service speaks is looked at for a message.

@@ -9,9 +9,9 @@ use reqwest::Client;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::roots::{CaFileError, load_roots};
+use super::root_certificates::{CaFileError, load_roots};
 
-use super::lookup::Lookup;
+use super::dns::Lookup;
 
 /// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
 const IDLE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::engine::core::MaxFailures;
-use crate::engine::{PlanId, Precheck, Rules};
+use crate::engine::{PlanId, Precheck, SkipRules};
 use crate::input::{InputFormat, InputSettings};
 use crate::model::{ActionStatus, ActionType, ExclusionList, Selection};
 use crate::quota::{Pace, Window, Windows};
@@ -130,8 +130,8 @@ impl RunConfig {
     }
 
     /// Returns what must not be sent.
-    pub(super) fn rules(&self) -> Rules {
-        Rules {
+    pub(super) fn rules(&self) -> SkipRules {
+        SkipRules {
             allow_protected: self.allow_protected.clone(),
             precheck: self.precheck,
             selection: self.selection.clone(),

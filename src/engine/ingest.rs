@@ -17,7 +17,7 @@ use super::later_actions::{LaterActions, MachineChange};
 use super::pages::Pages;
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary};
-use super::reads::{Reads, ReadsError};
+use super::tenant_reads::{Reads, ReadsError};
 
 /// What a run still has to read.
 pub enum Intake {
@@ -40,7 +40,7 @@ pub enum Beyond {
 }
 
 /// What the journal holds of a run already, by lane.
-pub type Before = BTreeMap<LaneId, LaneShare>;
+pub type LaneShares = BTreeMap<LaneId, LaneShare>;
 
 /// What the journal holds of one lane.
 #[derive(Clone, Debug, Default)]
@@ -77,8 +77,8 @@ impl LaneShare {
 }
 
 /// Says what a core must know of a run that the journal holds already.
-pub fn recall(reader: &Reader, run: RunKey) -> Result<Before, StoreError> {
-    let mut before = Before::default();
+pub fn recall(reader: &Reader, run: RunKey) -> Result<LaneShares, StoreError> {
+    let mut before = LaneShares::default();
     for count in reader.lane_counts(run)? {
         let share = before.entry(count.lane).or_default();
         share.rows += count.rows;
@@ -95,7 +95,7 @@ pub fn look_over(
     store: &Store,
     run: RunId,
     mut summary: PlanSummary,
-) -> Result<(PlanSummary, Before), StoreError> {
+) -> Result<(PlanSummary, LaneShares), StoreError> {
     let rows = store.reader()?.report_rows(run)?;
     let key = rows.run().key;
     for row in rows {

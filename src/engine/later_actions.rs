@@ -8,7 +8,7 @@ use crate::api::{Filter, MAX_TOP};
 use crate::model::{ActionStatus, ActionType, LaterActivity, MachineAction};
 
 use super::pages::Pages;
-use super::reads::{Reads, ReadsError};
+use super::tenant_reads::{Reads, ReadsError};
 
 /// A list longer than this many pages isn't read to its end: 200,000 actions since the oldest.
 const MOST_PAGES: u32 = 20;

@@ -49,13 +49,13 @@ mod pages;
 mod permissions;
 mod plan;
 mod plan_summary;
-mod reads;
-mod rules;
 mod runner;
+mod skip_rules;
+mod tenant_reads;
 
 pub use effects::{LaneHandles, LaneWay, ReadHandles};
 pub use ingest::{
-    Before, Beyond, Fed, Ingest, Intake, LaneShare, Selected, look_over, read_inputs, recall,
+    Beyond, Fed, Ingest, Intake, LaneShare, LaneShares, Selected, look_over, read_inputs, recall,
 };
 pub use lane_names::{LaneName, LaneNames};
 pub use later_actions::{LaterActions, MachineChange};
@@ -65,6 +65,6 @@ pub use plan::Planner;
 pub use plan_summary::{
     NameCounts, PlanCell, PlanHash, PlanId, PlanLine, PlanSummary, Skips, Verdict,
 };
-pub use reads::{Reads, ReadsError, ReadsSettings};
-pub use rules::{Precheck, RELEASED_SINCE, Rules, is_excluded};
 pub use runner::{EngineError, Observer, PlanEnd, RunEnd, RunParts, RunView, execute, plan};
+pub use skip_rules::{Precheck, RELEASED_SINCE, SkipRules, is_excluded};
+pub use tenant_reads::{Reads, ReadsError, ReadsSettings};

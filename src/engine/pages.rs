@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use crate::api::{Filter, ListQuery, MAX_TOP};
 use crate::model::{ActionId, MachineAction, ReadPage};
 
-use super::reads::{Reads, ReadsError};
+use super::tenant_reads::{Reads, ReadsError};
 
 /// The first page is small, so that whoever reads our output can begin at once.
 pub const FIRST_PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not zero");

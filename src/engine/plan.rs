@@ -22,7 +22,7 @@ use super::core::reasons;
 use super::lane_names::{Belongs, LaneNames};
 use super::later_actions::LaterActions;
 use super::plan_summary::UNDONE_SINCE;
-use super::rules::{RELEASED_SINCE, Rules, is_excluded};
+use super::skip_rules::{RELEASED_SINCE, SkipRules, is_excluded};
 
 /// What stands as the source of a row in place of a file.
 const TENANT: &str = "tenant";
@@ -30,7 +30,7 @@ const TENANT: &str = "tenant";
 /// Sorts rows in the order in which they are read.
 #[derive(Debug)]
 pub struct Planner {
-    rules: Arc<Rules>,
+    rules: Arc<SkipRules>,
     lanes: Arc<LaneNames>,
     seen: HashMap<([u8; 16], LaneId), RowNumber>,
     last: RowNumber,
@@ -38,7 +38,7 @@ pub struct Planner {
 
 impl Planner {
     /// Makes a planner that keeps to these rules.
-    pub fn new(rules: Arc<Rules>) -> Self {
+    pub fn new(rules: Arc<SkipRules>) -> Self {
         Self {
             rules,
             lanes: Arc::default(),
@@ -214,7 +214,7 @@ const NOTHING: RowContext = RowContext {
 
 /// Says how a record settles a row that was never sent; `None` where its cancel is to be sent.
 pub(super) fn judge(
-    rules: &Rules,
+    rules: &SkipRules,
     context: &RowContext,
     record: &MachineAction,
 ) -> Option<(Outcome, String)> {
@@ -293,9 +293,9 @@ mod tests {
     }
 
     fn allowing(allow_protected: Vec<ActionType>) -> Planner {
-        Planner::new(Arc::new(Rules {
+        Planner::new(Arc::new(SkipRules {
             allow_protected,
-            ..Rules::default()
+            ..SkipRules::default()
         }))
     }
 
@@ -321,9 +321,9 @@ mod tests {
 
     #[test]
     fn where_the_record_is_read_no_type_of_the_input_settles_a_row() {
-        let mut planner = Planner::new(Arc::new(Rules {
+        let mut planner = Planner::new(Arc::new(SkipRules {
             precheck: Precheck::ReadFirst,
-            ..Rules::default()
+            ..SkipRules::default()
         }));
         let rows = vec![row(ONE, Some("Uniso1ate")), row(ONE, Some("Isolate"))];
         let expected = [None, Some(Outcome::Duplicate)];

@@ -18,7 +18,7 @@ use crate::model::{
 use crate::store::NewRow;
 
 use super::core::reasons::MISSING_ONCE;
-use super::rules::{Precheck, is_excluded, is_unknown_type};
+use super::skip_rules::{Precheck, is_excluded, is_unknown_type};
 
 /// Lines of the table that are told apart; real tenants show some dozens.
 const MAX_LINES: usize = 200;

@@ -19,9 +19,9 @@ use crate::store::{Pending, Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
 use super::effects::{EffectOutput, Handles, LaneHandles, ReadHandles, RunningEffect};
-use super::ingest::{Appending, Before, Fed, Ingest, Intake};
+use super::ingest::{Appending, Fed, Ingest, Intake, LaneShares};
 use super::plan::Planner;
-use super::reads::ReadLog;
+use super::tenant_reads::ReadLog;
 
 /// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
 const BATCH: usize = 16;
@@ -50,7 +50,7 @@ pub struct RunParts<C = LaneHandles> {
     pub intake: Intake,
     pub planner: Planner,
     /// What the journal holds of the run already; nothing for a new one.
-    pub before: Before,
+    pub before: LaneShares,
 }
 
 /// How a run ended.
@@ -247,7 +247,7 @@ impl<O: Observer> Runner<O> {
     }
 
     /// Tells the core what the journal holds already, and begins to read the rest.
-    fn begin(&mut self, intake: Intake, before: Before) -> Result<(), EngineError> {
+    fn begin(&mut self, intake: Intake, before: LaneShares) -> Result<(), EngineError> {
         if let Intake::Read { inputs, beyond } = intake {
             self.may_give_up_input = !self.may_send() || inputs.iter().any(OpenInput::is_stream);
             let rows = self.ingest.begin(inputs, beyond);

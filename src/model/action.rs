@@ -5,8 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::action_id::ActionId;
+use super::clean_text::folded;
 use super::report_row::RowContext;
-use super::text::folded;
 
 /// The service's view of one action; not the state of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::action::Facts;
 use super::action_id::ActionId;
-use super::text::is_hidden;
+use super::clean_text::is_hidden;
 
 /// Actions and machines that must not be touched, in the order in which they were listed.
 ///

@@ -4,24 +4,24 @@
 
 mod action;
 mod action_id;
+mod clean_text;
 mod exclusions;
-mod figures;
 mod follow_up;
-mod moment;
+mod number_format;
 mod outcome;
 mod redact;
 mod reply;
 mod report_row;
 mod scope;
 mod selection;
-mod text;
+mod time;
 
 pub use action::{ActionStatus, ActionType, Facts, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
+pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
 pub use exclusions::{ExclusionList, ExclusionMatches};
-pub use figures::{Count, Number, Span, window_name};
 pub use follow_up::{FollowUp, FollowUpRow, LaterActivity};
-pub use moment::{BootId, Moment, Uptime, parse_duration};
+pub use number_format::{Count, Number, Span, window_name};
 pub use outcome::{Outcome, Settlement, Standing};
 pub use redact::Redactor;
 pub use reply::{
@@ -30,4 +30,4 @@ pub use reply::{
 pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source};
 pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope, UNNAMED};
 pub use selection::{Criterion, Mismatch, Selection, shortened};
-pub use text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
+pub use time::{BootId, Moment, Uptime, parse_duration};

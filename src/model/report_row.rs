@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::action::ActionType;
 use super::action_id::ActionId;
+use super::clean_text::encode;
 use super::outcome::Outcome;
-use super::text::encode;
 
 /// Declares the row, its column names and its CSV cells from one list of columns.
 macro_rules! report_row {

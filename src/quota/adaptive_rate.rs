@@ -14,6 +14,10 @@ use std::time::Duration;
 
 use super::window::{Pace, Window, Windows};
 
+/// How long the store keeps an adapted rate, and an allowance that a 429 named. A nightly sweep need not draw a 429 each
+/// time, and one that was lifted again, or misread, slows nobody down for good.
+pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// A window's own rate, in the unit of shares.
 const WHOLE: u32 = 1000;
 

@@ -14,7 +14,7 @@ mod forecast;
 mod pacer;
 mod window;
 
-pub use adaptive_rate::{AdaptiveRate, KeptPace};
+pub use adaptive_rate::{AdaptiveRate, KEPT_FOR, KeptPace};
 pub use decide::{Calls, Decision, Usage, decide, usage};
 pub use forecast::{Milestone, forecast, milestones};
 pub use pacer::Pacer;

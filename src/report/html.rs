@@ -17,8 +17,8 @@ use ring::digest::{SHA256, digest};
 
 use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, visible};
 
-use super::chart::{self, TimelineChart};
 use super::csv::RowsError;
+use super::html_chart::{self, TimelineChart};
 use super::summary::{ReportSummary, SUMMARY_ROWS, excluded_state, meaning, rows_left};
 
 const STYLE: &str = include_str!("html/report.css");
@@ -190,7 +190,7 @@ impl<W: Write> HtmlPage<W> {
             for row in &summary.follow_up_rows {
                 self.machine_cells(row, row.follow_up.as_deref().unwrap_or_default())?;
                 html! {
-                    self, "<td><span class=\"o ", chart::tone(row.outcome), "\">", row.outcome.as_str(),
+                    self, "<td><span class=\"o ", html_chart::tone(row.outcome), "\">", row.outcome.as_str(),
                     "</span></td></tr>\n",
                 }
             }
@@ -262,7 +262,7 @@ impl<W: Write> HtmlPage<W> {
                 _ => meaning(outcome, &summary.final_statuses),
             };
             html! {
-                self, "<tr><th scope=\"row\"><span class=\"o ", chart::tone(outcome), "\">", outcome.as_str(),
+                self, "<tr><th scope=\"row\"><span class=\"o ", html_chart::tone(outcome), "\">", outcome.as_str(),
                 "</span></th><td class=\"n\">", Number(count), "</td><td>", meaning, "</td></tr>\n",
             }
         }
@@ -277,9 +277,9 @@ impl<W: Write> HtmlPage<W> {
         html! {
             self, "<svg class=\"bar ", class,
             "\" viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"",
-            chart::bar_text(outcomes), "\">",
+            html_chart::bar_text(outcomes), "\">",
         }
-        for part in chart::bar(outcomes) {
+        for part in html_chart::bar(outcomes) {
             html! {
                 self, "<rect class=\"", part.tone, "\" x=\"", part.x, "\" width=\"", part.width,
                 "\" height=\"10\"><title>", part.label, "</title></rect>",
@@ -348,7 +348,7 @@ impl<W: Write> HtmlPage<W> {
             "<section aria-labelledby=\"timeline\">\n<h2 id=\"timeline\">Quota over time</h2>\n",
         )?;
         match &summary.timeline {
-            Some(line) => self.chart(&chart::timeline_chart(line))?,
+            Some(line) => self.chart(&html_chart::timeline_chart(line))?,
             None => self.markup("<p class=\"note\">No cancel was sent.</p>\n")?,
         }
         self.markup("</section>\n")
@@ -434,7 +434,7 @@ impl<W: Write> HtmlPage<W> {
         }
         html! {
             self, "><td><code>", row.action_id, "</code><small>", source, "</small></td><td class=\"end\" data-k=\"",
-            outcome, "\"><span class=\"o ", chart::tone(row.outcome), "\">", outcome, "</span>",
+            outcome, "\"><span class=\"o ", html_chart::tone(row.outcome), "\">", outcome, "</span>",
         }
         if let Some(follow_up) = &row.follow_up {
             html! { self, " <b class=\"need\">", follow_up, "</b>" }

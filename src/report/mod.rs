@@ -3,11 +3,11 @@
 //! Rows come in as an iterator and go out one by one, so that memory stays flat however long the run was. A target is
 //! proved writable before the first call, and an old report stays as it was until the new one is whole and on disk.
 
-mod chart;
 mod csv;
 mod follow_ups;
 mod format;
 mod html;
+mod html_chart;
 mod json;
 mod list;
 mod markdown;

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::model::{ActionId, parse_duration};
 
-use super::call::CallKind;
+use super::call_log::CallKind;
 use super::random;
 use super::settings::Latency;
 

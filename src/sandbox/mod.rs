@@ -7,26 +7,26 @@
 
 mod action_json;
 mod actions;
-mod call;
-mod connection;
+mod call_log;
 mod faults;
 mod generate;
+mod http_server;
 mod oauth;
 mod query;
 mod random;
 mod rate_limit;
 mod response;
 mod routes;
-mod server;
+mod running_sandbox;
 mod settings;
 
 pub use actions::{CancelEffect, Cancellation, Change, MockAction, Status};
-pub use call::{CallEnd, CallKind, LoggedCall};
-pub use connection::{Severed, serve};
+pub use call_log::{CallEnd, CallKind, LoggedCall};
 pub use faults::{Faults, InvalidFaults};
 pub use generate::Generator;
+pub use http_server::{Severed, serve};
 pub use response::Body;
-pub use server::{Sandbox, SavedSandbox};
+pub use running_sandbox::{Sandbox, SavedSandbox};
 pub use settings::{
     CancelSettings, FinalAnswer, InvalidLatency, Latency, SandboxClock, SandboxSettings,
     TokenSettings, parse_quota,

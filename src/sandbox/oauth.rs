@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::call::CallKind;
+use super::call_log::CallKind;
 use super::random;
 use super::settings::TokenSettings;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::model::Uptime;
 use crate::quota::Window;
 
-use super::call::CallKind;
+use super::call_log::CallKind;
 
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

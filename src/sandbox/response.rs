@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::actions::MockAction;
-use super::call::CallKind;
+use super::call_log::CallKind;
 use super::faults::FaultKind;
 use super::oauth::{Caller, roles_for};
 use super::query::ListOptions;

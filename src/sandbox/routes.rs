@@ -13,12 +13,12 @@ use serde::Deserialize;
 use crate::model::ActionId;
 
 use super::actions::Cancellation;
-use super::call::CallKind;
-use super::connection::Severed;
+use super::call_log::CallKind;
+use super::http_server::Severed;
 use super::oauth::{self, Caller};
 use super::query::ListOptions;
 use super::response::{Answer, Body, ErrorAnswer, Rendered};
-use super::server::{Call, Sandbox};
+use super::running_sandbox::{Call, Sandbox};
 
 /// The most that a call's body may hold; comments are short.
 const MAX_BODY: usize = 1024 * 1024;

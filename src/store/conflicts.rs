@@ -16,10 +16,10 @@ use crate::model::{ActionId, RowNumber, RunId, SEVERAL, UNNAMED};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::RunKey;
 use super::runs;
 use super::runs::Holds;
 use super::sql_types::{IdCell, Wall};
+use super::types::RunKey;
 
 /// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it, or only by a
 /// domain name, as where its token is opaque.

@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::model::RunId;
 use crate::platform;
 
-use super::records::Holder;
+use super::types::Holder;
 
 /// Why the state cannot be used; the causes are shared, for one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -16,9 +16,9 @@ use crate::model::{
 
 use super::error::StoreFault;
 use super::ledger::AttemptKey;
-use super::records::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 use super::runs;
 use super::sql_types::{IdCell, Wall, wall};
+use super::types::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 
 /// The keys of the inputs' names, so that a row costs one number for its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;

@@ -18,9 +18,9 @@ use crate::quota::{Calls, Decision, Windows};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::sql_types::{Up, Wall};
-use super::{conflicts, scopes};
+use super::types::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
+use super::{conflicts, quota_scopes};
 
 /// How often old calls are looked for.
 const PRUNING: Duration = Duration::from_secs(600);
@@ -304,7 +304,7 @@ impl Ledger {
         if let Some(until) = self.cooldowns.get(&scope) {
             return Ok(*until);
         }
-        let until = scopes::cooldown(conn, scope, self.boot, now)?
+        let until = quota_scopes::cooldown(conn, scope, self.boot, now)?
             .map_or(Uptime::MIN, |cooldown| cooldown.until);
         self.cooldowns.insert(scope, until);
         Ok(until)

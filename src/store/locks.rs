@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::platform;
 
+use super::busy_wait::BusyWait;
 use super::error::StoreError;
-use super::patience::Patience;
 
 /// The lock under which files are opened, made and swept.
 const OPENING: &str = "opening";
@@ -46,7 +46,7 @@ impl Locks {
 
     /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
     /// to WAL that does not bear company.
-    pub(super) fn wait_to_open(&self, patience: &mut Patience) -> Result<HeldLock, StoreError> {
+    pub(super) fn wait_to_open(&self, patience: &mut BusyWait) -> Result<HeldLock, StoreError> {
         let path = self.dir.join(OPENING);
         let file =
             platform::open_private_file(&path).map_err(|error| StoreError::folder(&path, error))?;
@@ -131,7 +131,7 @@ mod tests {
     fn only_files_of_dead_processes_are_swept() {
         let dir = tempfile::tempdir().unwrap();
         let locks = Locks::open(dir.path()).unwrap();
-        let opening = locks.wait_to_open(&mut Patience::endless()).unwrap();
+        let opening = locks.wait_to_open(&mut BusyWait::endless()).unwrap();
         drop(locks.hold("dead").unwrap());
         assert!(locks.sweep(&opening));
         let live = locks.hold("live").unwrap();

@@ -12,28 +12,28 @@
 //! share it, and reports are queries. Refused: a log of lines (no sharing), a key-value store (locks its file to one
 //! process).
 
+mod busy_wait;
 mod conflicts;
 mod error;
-mod file;
-mod handle;
 mod journal;
 mod ledger;
 mod locks;
-mod patience;
+mod quota_scopes;
 mod reader;
-mod records;
-mod report;
+mod report_rows;
 mod runs;
 mod schema;
-mod scopes;
 mod sql_types;
+mod state_file;
+mod store_handle;
+mod types;
 mod writer;
 
 pub use error::StoreError;
-pub use handle::{RunHold, Store};
 pub use journal::LoadFrom;
 pub use reader::{AnswerCounts, Reader, ReportRows, TypeCounts};
-pub use records::{
+pub use store_handle::{RunHold, Store};
+pub use types::{
     AttemptReply, CallId, Cooldown, Holder, InputMark, LaneCount, NewRow, NewRun, Phase, Process,
     Purpose, QueuedRow, Record, RunKey, RunRecord, RunState, ScopeKey, ScopeRecord, ScopeUse,
     StoreOptions, Take, Taken, state_file,

@@ -11,14 +11,14 @@ use rusqlite::{Connection, params};
 
 use crate::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId, Sending};
 
+use super::busy_wait::BusyWait;
 use super::error::{StoreError, StoreFault};
-use super::file::Folder;
 use super::locks::Locks;
-use super::patience::Patience;
-use super::records::{LaneCount, RunKey, RunRecord};
-use super::report::OUTCOME;
+use super::report_rows::OUTCOME;
 use super::sql_types::{IdCell, OutcomeWord, Wall};
-use super::{file, patience, records, report, runs};
+use super::state_file::Folder;
+use super::types::{LaneCount, RunKey, RunRecord};
+use super::{busy_wait, report_rows, runs, state_file, types};
 
 /// How many rows are read at once: enough to make the walk cheap, few enough to forget.
 const PAGE: usize = 512;
@@ -37,15 +37,15 @@ impl Reader {
     /// # Errors
     /// Returns why it cannot be read: there is none, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let file = records::state_file(dir);
-        let mut patience = Patience::of(patience::OPENING);
-        let conn = file::open_to_read(&file, &mut patience)?;
-        let conn = if file::is_older(&conn).map_err(|fault| fault.at(&file))? {
+        let file = types::state_file(dir);
+        let mut patience = BusyWait::of(busy_wait::OPENING);
+        let conn = state_file::open_to_read(&file, &mut patience)?;
+        let conn = if state_file::is_older(&conn).map_err(|fault| fault.at(&file))? {
             drop(conn);
             let name = uuid::Uuid::new_v4().to_string();
             let migrated = Folder::open(dir)?.open_file(&name, &mut patience)?;
             migrated.lock.remove();
-            file::open_to_read(&file, &mut patience)?
+            state_file::open_to_read(&file, &mut patience)?
         } else {
             conn
         };
@@ -63,7 +63,7 @@ impl Reader {
 
     pub(super) fn open_file(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
-            conn: file::open_to_read(file, &mut Patience::of(patience::OPENING))?,
+            conn: state_file::open_to_read(file, &mut BusyWait::of(busy_wait::OPENING))?,
             locks: Locks::beside(file),
             file: file.to_owned(),
         })
@@ -130,7 +130,7 @@ impl Reader {
         self.at(|conn| {
             let sql = format!(
                 "SELECT {}, count(*) FROM rows r WHERE run = ?1 GROUP BY 1",
-                report::OUTCOME
+                report_rows::OUTCOME
             );
             let counts = conn
                 .prepare_cached(&sql)?
@@ -219,12 +219,12 @@ impl Reader {
         run: &RunRecord,
         limit: u32,
     ) -> Result<Vec<ReportRow>, StoreError> {
-        self.at(|conn| report::read_follow_ups(conn, run, limit))
+        self.at(|conn| report_rows::read_follow_ups(conn, run, limit))
     }
 
     /// Reads the first `limit` rows that were excluded.
     pub fn excluded_rows(&self, run: &RunRecord, limit: u32) -> Result<Vec<ReportRow>, StoreError> {
-        self.at(|conn| report::read_excluded(conn, run, limit))
+        self.at(|conn| report_rows::read_excluded(conn, run, limit))
     }
 
     /// Returns when a run sent its first cancel, and when it last sent or heard anything; none where it sent nothing.
@@ -304,7 +304,7 @@ impl ReportRows {
     fn turn_page(&mut self) -> Result<(), StoreError> {
         let (rows, last) = self
             .reader
-            .at(|conn| report::read_page(conn, &self.run, self.last, PAGE))?;
+            .at(|conn| report_rows::read_page(conn, &self.run, self.last, PAGE))?;
         self.ended = rows.len() < PAGE;
         self.last = last;
         self.page = rows.into();

@@ -13,8 +13,8 @@ use crate::model::RunId;
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 use super::sql_types::Wall;
+use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
 /// Enters a run that goes on, held by the process `holder`.
 pub(super) fn create(

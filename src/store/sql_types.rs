@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 
 use crate::model::{ActionId, Outcome, Uptime};
 
-use super::records::{Phase, RunState};
+use super::types::{Phase, RunState};
 
 /// A wall time as a cell.
 #[derive(Clone, Copy)]

@@ -22,19 +22,19 @@ use crate::model::{LaneId, Moment, Scope};
 use crate::quota;
 use crate::quota::Windows;
 
+use super::busy_wait::BusyWait;
 use super::conflicts::Conflicts;
 use super::error::{StoreError, StoreFault};
-use super::file::Anchor;
 use super::journal::{LoadFrom, Note, Sources};
 use super::ledger::{AttemptKey, Ledger};
 use super::locks::HeldLock;
-use super::patience::Patience;
-use super::records::{
+use super::runs::{Granted, Holds};
+use super::state_file::Anchor;
+use super::types::{
     InputMark, NewRow, NewRun, Purpose, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
     Take, Taken,
 };
-use super::runs::{Granted, Holds};
-use super::{conflicts, journal, runs, scopes};
+use super::{conflicts, journal, quota_scopes, runs};
 
 /// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
@@ -227,7 +227,7 @@ fn roll_back(writer: &WriterState) {
 
 /// Begins a transaction, and waits for that as long as it takes: another process may be writing, or stopped in mid-write.
 fn begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
-    let mut patience = Patience::endless();
+    let mut patience = BusyWait::endless();
     loop {
         match try_begin(writer, sql) {
             Err(fault) if patience.bears(&fault, &writer.file) => {}
@@ -579,14 +579,14 @@ impl WriterState {
                 cause,
             } => {
                 self.ledger.forget_cooldown(*scope);
-                scopes::cool_down(conn, *scope, self.ledger.boot(), *until, *wall, cause)
+                quota_scopes::cool_down(conn, *scope, self.ledger.boot(), *until, *wall, cause)
             }
             Record::ScopeReset { scope } => {
                 self.ledger.forget_cooldown(*scope);
-                scopes::reset(conn, *scope)
+                quota_scopes::reset(conn, *scope)
             }
-            Record::Limit { scope, window, at } => scopes::adopt(conn, *scope, *window, *at),
-            Record::Pace { scope, pace, at } => scopes::set_pace(conn, *scope, *pace, *at),
+            Record::Limit { scope, window, at } => quota_scopes::adopt(conn, *scope, *window, *at),
+            Record::Pace { scope, pace, at } => quota_scopes::set_pace(conn, *scope, *pace, *at),
             Record::RunConfirmed { run, at } => {
                 runs::confirm(conn, *run)?;
                 let since = at.checked_sub(STATES_LAST).unwrap_or(Timestamp::MIN);
@@ -605,9 +605,9 @@ impl WriterState {
 
     pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, StoreFault> {
         self.told = now.wall;
-        let key = scopes::enter(&self.conn, scope)?;
-        scopes::age_allowances(&self.conn, key, now.wall)?;
-        scopes::read(&self.conn, key, self.ledger.boot(), now)
+        let key = quota_scopes::find_or_add(&self.conn, scope)?;
+        quota_scopes::age_allowances(&self.conn, key, now.wall)?;
+        quota_scopes::read(&self.conn, key, self.ledger.boot(), now)
     }
 
     pub(super) fn usage(
@@ -621,7 +621,7 @@ impl WriterState {
         Ok(ScopeUse {
             windows: quota::usage(now.uptime, windows, &calls),
             calls,
-            scope: scopes::read(&self.conn, key, self.ledger.boot(), now)?,
+            scope: quota_scopes::read(&self.conn, key, self.ledger.boot(), now)?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Precheck, Rules};
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::{Cancelled, NotFound};
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReadPage, ReplyKind};
 
@@ -18,9 +18,9 @@ fn world(rows: u32) -> World {
     let mut world = World::of(rows);
     world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
     world.read_latency = Duration::from_millis(100);
-    world.rules = Rules {
+    world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
-        ..Rules::default()
+        ..SkipRules::default()
     };
     world
 }
@@ -28,7 +28,7 @@ fn world(rows: u32) -> World {
 /// The same without states.
 fn blind(rows: u32) -> World {
     let mut world = world(rows);
-    world.rules = Rules::default();
+    world.rules = SkipRules::default();
     world
 }
 

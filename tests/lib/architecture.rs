@@ -54,7 +54,7 @@ const READ_CLOCKS: &[(&str, &str)] = &[
         "the imitation keeps its own time, as the real service does",
     ),
     (
-        "src/store/patience.rs",
+        "src/store/busy_wait.rs",
         "how long a busy state file has kept us waiting is no part of any rule",
     ),
     ("src/cli/progress.rs", "drawing is paced by real time"),

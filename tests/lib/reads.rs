@@ -11,7 +11,7 @@ use mde_cancel::auth::{Credential, StaticToken, TokenSource};
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::{Core, CoreSettings, GateSettings, LaneSettings, StopReason};
 use mde_cancel::engine::{
-    Intake, Planner, Precheck, ReadHandles, Reads, ReadsError, ReadsSettings, Rules, RunParts,
+    Intake, Planner, Precheck, ReadHandles, Reads, ReadsError, ReadsSettings, RunParts, SkipRules,
     plan, recall,
 };
 use mde_cancel::model::{
@@ -347,9 +347,9 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
     let ReadsSettings {
         gate, retry, seed, ..
     } = settings_for(bench.scope);
-    let rules = Rules {
+    let rules = SkipRules {
         precheck: Precheck::ReadFirst,
-        ..Rules::default()
+        ..SkipRules::default()
     };
     let patience = Duration::from_secs(60);
     let settings = CoreSettings::to_read(run, retry, Arc::new(rules), patience, seed);

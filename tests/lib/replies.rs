@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Precheck, Rules};
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::{ActionId, CancelReply, Outcome, ReadReply, ReplyKind};
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
@@ -93,9 +93,9 @@ impl Conversation {
         if self.small_windows {
             world.windows = Windows::new(vec!["3/10s".parse().unwrap(), "9/1m".parse().unwrap()]);
         }
-        world.rules = Rules {
+        world.rules = SkipRules {
             precheck: self.triage,
-            ..Rules::default()
+            ..SkipRules::default()
         };
         world.until = Duration::from_secs(12 * 3600);
         world.verify_for = self.verify.then_some(Duration::from_secs(120));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Precheck, Rules};
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
     ActionStatus, ActionType, MachineAction, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
@@ -30,9 +30,9 @@ fn world(rows: u32) -> World {
     let mut world = World::of(rows);
     world.latency = Box::new(|_| (millis(100), 0.5));
     world.read_latency = millis(100);
-    world.rules = Rules {
+    world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
-        ..Rules::default()
+        ..SkipRules::default()
     };
     world
 }

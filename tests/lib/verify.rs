@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use mde_cancel::engine::{Precheck, Rules};
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowNumber};
 
@@ -23,9 +23,9 @@ fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World
     world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
     world.read_latency = Duration::from_millis(100);
     world.verify_for = Some(secs(120));
-    world.rules = Rules {
+    world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
-        ..Rules::default()
+        ..SkipRules::default()
     };
     world.cancel_answer = Box::new(|id, _| {
         let record = MachineAction {
@@ -98,7 +98,7 @@ fn watching_goes_on_beside_the_cancels_and_costs_few_reads() {
 #[test]
 fn where_reading_turns_out_forbidden_accepted_is_the_last_word() {
     let mut world = lagging(5, |_, _| ActionStatus::Pending);
-    world.rules = Rules::default();
+    world.rules = SkipRules::default();
     world.readable = false;
     world.read_answer = Box::new(|_, _| None);
     let history = world.run();

@@ -16,7 +16,9 @@ use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::OutputStyle;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
-use crate::engine::{Before, Ingest, Intake, LaneHandles, Pages, Planner, Reads, Selected, recall};
+use crate::engine::{
+    Ingest, Intake, LaneHandles, LaneShares, Pages, Planner, Reads, Selected, recall,
+};
 use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
@@ -39,7 +41,7 @@ pub(super) struct PreparedRun {
     pub(super) lanes: Lanes,
     pub(super) intake: Intake,
     pub(super) planner: Planner,
-    pub(super) before: Before,
+    pub(super) before: LaneShares,
     pub(super) outputs: Outputs,
     pub(super) stop_after: Option<Duration>,
     /// What of the input never reached us, in words; the run cannot end well then.
@@ -102,7 +104,7 @@ impl PreparedRun {
         .await
     }
 
-    async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<Before, Failure> {
+    async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<LaneShares, Failure> {
         let unselected = |why: &str| Failure::new(FailureKind::SignIn, anyhow!("{why}"));
         // Several tenants are never selected from.
         let lane = self.lanes.all.first();

@@ -24,8 +24,8 @@ use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
 use crate::engine::{
-    Before, Beyond, EngineError, Fed, Ingest, Intake, LaneNames, Pages, Permissions, PlanLine,
-    PlanSummary, Planner, Precheck, ReadHandles, Rules, RunParts, Verdict, plan, read_inputs,
+    Beyond, EngineError, Fed, Ingest, Intake, LaneNames, LaneShares, Pages, Permissions, PlanLine,
+    PlanSummary, Planner, Precheck, ReadHandles, RunParts, SkipRules, Verdict, plan, read_inputs,
 };
 use crate::input::{InputError, OpenInput, open};
 use crate::model::{Destination, Moment, Outcome, ReportRow, RunId};
@@ -50,7 +50,7 @@ pub async fn preview(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.plan;
     let inputs = open(&settings.inputs, &typed.input.settings(false)).map_err(usage)?;
-    let rules = Arc::new(Rules {
+    let rules = Arc::new(SkipRules {
         allow_protected: typed.allow_protected.clone(),
         selection: typed.selection(clock.now().wall),
         exclude: read_exclusions(&typed.selection.exclude_from)?,
@@ -312,7 +312,7 @@ impl View<'_> {
     /// how many calls it took, and what broke off where the plan is worth seeing all the same; nothing if it was stopped.
     async fn plan_checked(
         &self,
-        rules: Arc<Rules>,
+        rules: Arc<SkipRules>,
         inputs: Vec<OpenInput>,
         filter: Filter,
         planner: Planner,
@@ -377,7 +377,7 @@ impl View<'_> {
                     beyond: Beyond::Nothing,
                 },
                 planner,
-                before: Before::default(),
+                before: LaneShares::default(),
             };
             let made = plan(parts, Some(journal.clone()), None, stop.reasons());
             let end = made.await.map_err(engine)?;

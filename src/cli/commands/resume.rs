@@ -24,7 +24,8 @@ use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    Before, Beyond, Intake, LaneNames, LaneShare, PlanSummary, Planner, Precheck, look_over, recall,
+    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanSummary, Planner, Precheck, look_over,
+    recall,
 };
 use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
@@ -401,7 +402,7 @@ fn recall_rows(
     past: &RunEntry,
     config: &RunConfig,
     lanes: &Arc<LaneNames>,
-) -> Result<(Before, Planner), Failure> {
+) -> Result<(LaneShares, Planner), Failure> {
     let mut known = Vec::new();
     let reader = past.reader()?;
     reader.known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))?;

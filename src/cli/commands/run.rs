@@ -15,7 +15,7 @@ use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{RunSettings, Target, default_outputs};
 use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Before, Beyond, Intake, Planner};
+use crate::engine::{Beyond, Intake, LaneShares, Planner};
 use crate::input::{Input, open};
 use crate::model::RunId;
 use crate::platform;
@@ -106,7 +106,7 @@ pub async fn run(
         lanes,
         intake: Intake::Nothing,
         planner,
-        before: Before::default(),
+        before: LaneShares::default(),
         outputs,
         stop_after: settings.args.stop_after,
         lost: None,

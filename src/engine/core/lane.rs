@@ -16,13 +16,13 @@ use super::denied_types::DeniedTypes;
 use super::event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
 use super::gate::{GateWait, Gates};
 use super::indexes::Indexes;
-use super::limits::{Heard, Limits};
 use super::loading::Loading;
 use super::page_request::PageReads;
 use super::reasons;
 use super::reread::ReadBatches;
 use super::row::Row;
 use super::settings::{CoreSettings, LaneSettings, Tally};
+use super::stop_rules::{Heard, StopRules};
 use super::token::LaneToken;
 use super::transition::{Conditions, Deferral, Next, RowEvent, transition};
 
@@ -57,7 +57,7 @@ pub(super) struct Lane {
     pub(super) pages: PageReads,
     pub(super) types: DeniedTypes,
     pub(super) heard: Heard,
-    pub(super) limits: Limits,
+    pub(super) stop_rules: StopRules,
     pub(super) tally: Tally,
     pub(super) stop: Option<StopReason>,
     /// Since when nothing new leaves.
@@ -93,7 +93,7 @@ impl Lane {
             pages: PageReads::default(),
             types: DeniedTypes::default(),
             heard: Heard::default(),
-            limits: Limits::default(),
+            stop_rules: StopRules::default(),
             tally: Tally::default(),
             stop: None,
             stopping_since: None,
@@ -243,7 +243,7 @@ impl Lane {
                 reason,
             });
         }
-        self.limits.moved();
+        self.stop_rules.moved();
         self.leaves_sample(now, number);
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Whatever happens to a row is an event: `transition` says where the row goes, and `Lane::apply` puts it there and keeps
 //! the indexes. `loading` brings rows, `dispatch` and `reread` choose the next call, `responses` takes in what came back, and
-//! `limits` says when a lane stops.
+//! `stop_rules` says when a lane stops.
 
 mod breaker;
 mod denied_types;
@@ -17,7 +17,6 @@ mod event;
 mod gate;
 mod indexes;
 mod lane;
-mod limits;
 mod loading;
 mod page_request;
 pub(in crate::engine) mod reasons;
@@ -26,6 +25,7 @@ mod responses;
 mod row;
 mod run;
 mod settings;
+mod stop_rules;
 mod token;
 mod transition;
 

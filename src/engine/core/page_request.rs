@@ -139,7 +139,7 @@ impl Lane {
 
     fn end_page(&mut self, now: Moment, page: Result<ReadPage, String>) {
         self.pages.request = None;
-        self.limits.moved();
+        self.stop_rules.moved();
         if self.tally.rows == 0 {
             self.pages.response = Some(page);
             return;

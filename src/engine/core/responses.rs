@@ -97,7 +97,7 @@ impl Lane {
         match answer {
             CancelVerdict::Cancelled(_) | CancelVerdict::Accepted(_) => {
                 self.heard.found_any = true;
-                self.limits.accepted();
+                self.stop_rules.accepted();
                 self.type_answered(number);
             }
             CancelVerdict::CalledFinal(_) | CancelVerdict::Refused => {

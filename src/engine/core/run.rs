@@ -127,8 +127,8 @@ impl Core {
         let Some(most) = self.settings.max_failures else {
             return;
         };
-        let failures = self.lanes.iter().map(|lane| lane.limits.failures).sum();
-        let ended = self.lanes.iter().map(|lane| lane.limits.ended).sum();
+        let failures = self.lanes.iter().map(|lane| lane.stop_rules.failures).sum();
+        let ended = self.lanes.iter().map(|lane| lane.stop_rules.ended).sum();
         if most.are_passed(failures, ended) {
             let reason = format!("{failures} of {ended} rows that were sent ended badly");
             self.stop_all(&StopReason::TooManyFailures(reason));

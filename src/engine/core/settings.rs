@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::rules::Rules;
+use crate::engine::skip_rules::SkipRules;
 use crate::model::Outcome;
 use crate::retry::RetrySettings;
 use crate::store::RunKey;
@@ -63,7 +63,7 @@ pub struct CoreSettings {
     pub retry: RetrySettings,
     pub comment: CommentRule,
     /// What must not be sent, and whether states are read first.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<SkipRules>,
     /// For how long an accepted cancel is watched until its record says so; `None` takes the acceptance for the last
     /// word.
     pub verify_for: Option<Duration>,
@@ -81,7 +81,7 @@ impl CoreSettings {
     pub fn to_read(
         run: RunKey,
         retry: RetrySettings,
-        rules: Arc<Rules>,
+        rules: Arc<SkipRules>,
         patience: Duration,
         seed: u64,
     ) -> Self {

@@ -14,7 +14,7 @@ use super::row::{
     RowState,
 };
 use super::settings::CoreSettings;
-use crate::engine::rules::Precheck;
+use crate::engine::skip_rules::Precheck;
 
 /// A cancel that finds nothing while a read does is sent once more, for the service's halves may disagree for a
 /// moment; not for ever.
@@ -571,7 +571,7 @@ mod tests {
 
     use super::super::row::{FaultCount, SeenOpen};
     use super::*;
-    use crate::engine::rules::Rules;
+    use crate::engine::skip_rules::SkipRules;
     use crate::model::{ActionId, ActionType, RowContext, Throttle};
     use crate::store::RunKey;
 
@@ -587,9 +587,9 @@ mod tests {
     ];
 
     fn settings(precheck: Precheck, verify_for: Option<Duration>) -> CoreSettings {
-        let rules = Rules {
+        let rules = SkipRules {
             precheck,
-            ..Rules::default()
+            ..SkipRules::default()
         };
         let (retry, hour) = (RetrySettings::default(), Duration::from_secs(3600));
         CoreSettings {

@@ -13,7 +13,7 @@ use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent,
 };
 use mde_cancel::engine::{
-    Before, Beyond, Intake, LaneHandles, Observer, Planner, RunEnd, RunParts, RunView, execute,
+    Beyond, Intake, LaneHandles, LaneShares, Observer, Planner, RunEnd, RunParts, RunView, execute,
 };
 use mde_cancel::input::{Input, InputSettings, OpenInput, open};
 use mde_cancel::model::{Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
@@ -156,7 +156,7 @@ impl Scenario {
                 inputs: self.inputs(folder.path()),
                 beyond: Beyond::Nothing,
             },
-            before: Before::default(),
+            before: LaneShares::default(),
             planner: Planner::new(std::sync::Arc::default()),
         };
         let mut recorder = Recorder(Vec::new());

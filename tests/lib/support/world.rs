@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::engine::Rules;
+use mde_cancel::engine::SkipRules;
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures,
 };
@@ -52,7 +52,7 @@ pub(crate) struct World {
     /// The other run that has a row when it is loaded, and when it is about to be sent.
     pub(crate) in_progress: InProgress,
     pub(crate) sent_elsewhere: InProgress,
-    pub(crate) rules: Rules,
+    pub(crate) rules: SkipRules,
     pub(crate) verify_for: Option<Duration>,
     /// What the service says of a row's type.
     pub(crate) true_type_of: fn(RowNumber) -> Option<ActionType>,
@@ -103,7 +103,7 @@ impl World {
             read_latency: Duration::ZERO,
             in_progress: Box::new(|_, _| None),
             sent_elsewhere: Box::new(|_, _| None),
-            rules: Rules::default(),
+            rules: SkipRules::default(),
             verify_for: None,
             true_type_of: |_| Some(ActionType::Isolate),
             type_of: |_| None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mde_cancel::engine::core::{
     CallToken, CommentRule, Core, CoreSettings, GateSettings, LaneSettings,
 };
-use mde_cancel::engine::{Precheck, Rules};
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::RowNumber;
 use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
@@ -94,9 +94,9 @@ impl Process {
                 always: None,
                 otherwise: Arc::from("by the simulation"),
             },
-            rules: Arc::new(Rules {
+            rules: Arc::new(SkipRules {
                 precheck: schedule.triage,
-                ..Rules::default()
+                ..SkipRules::default()
             }),
             verify_for: schedule.verify_for,
             reach_timeout: Duration::from_secs(60),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::engine::core::Core;
 use mde_cancel::engine::{
-    Before, Beyond, EngineError, Intake, LaneShare, Planner, RunEnd, RunParts, execute,
+    Beyond, EngineError, Intake, LaneShare, LaneShares, Planner, RunEnd, RunParts, execute,
 };
 use mde_cancel::input::{Input, InputCheckpoint, open};
 use mde_cancel::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId};
@@ -91,7 +91,7 @@ impl Scenario {
                 let id = RunId::new(uuid::Uuid::now_v7());
                 let run = store.create_run(new_run(id, clock.now().wall)).await?;
                 let planner = Planner::new(Arc::default());
-                (run, Before::default(), planner, self.all_of_it(folder))
+                (run, LaneShares::default(), planner, self.all_of_it(folder))
             }
             Some(past) => {
                 store.reopen_run(past.key, clock.now().wall).await?;
@@ -142,7 +142,7 @@ impl Scenario {
 }
 
 /// What the journal holds of a run already.
-fn recall(store: &Store, past: &RunRecord) -> (Before, Planner) {
+fn recall(store: &Store, past: &RunRecord) -> (LaneShares, Planner) {
     let rows = store.reader().unwrap().report_rows(past.begun.id).unwrap();
     let mut share = LaneShare::default();
     let mut known = Vec::new();
@@ -157,7 +157,7 @@ fn recall(store: &Store, past: &RunRecord) -> (Before, Planner) {
         }
     }
     let planner = Planner::new(Arc::default()).behind(known, share.last);
-    (Before::from([(LaneId(0), share)]), planner)
+    (LaneShares::from([(LaneId(0), share)]), planner)
 }
 
 /// Counts the calls to one destination that the ledger has ever let leave.

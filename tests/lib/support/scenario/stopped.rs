@@ -11,7 +11,7 @@ use mde_cancel::auth::{
 use mde_cancel::clock::{Clock as _, ManualClock, SystemClock};
 use mde_cancel::engine::core::{Core, RunEvent, StopReason};
 use mde_cancel::engine::{
-    Before, Beyond, Intake, Observer, Planner, Precheck, Rules, RunParts, RunView, execute,
+    Beyond, Intake, LaneShares, Observer, Planner, Precheck, RunParts, RunView, SkipRules, execute,
 };
 use mde_cancel::model::{LaneId, Moment, RunId, Uptime};
 use mde_cancel::store::StoreOptions;
@@ -88,9 +88,9 @@ impl Scenario {
         let run = store.create_run(new_run(id, start.wall)).await.unwrap();
         let lane = self.lane(&store, start).await.unwrap();
         let mut settings = self.core(run);
-        settings.rules = Arc::new(Rules {
+        settings.rules = Arc::new(SkipRules {
             precheck: Precheck::ReadFirst,
-            ..Rules::default()
+            ..SkipRules::default()
         });
         let parts = RunParts {
             store: store.clone(),
@@ -102,7 +102,7 @@ impl Scenario {
                 inputs: self.inputs(folder.path()),
                 beyond: Beyond::Nothing,
             },
-            before: Before::default(),
+            before: LaneShares::default(),
             planner: Planner::new(Arc::default()),
         };
         let (stopping, mut stops) = mpsc::unbounded_channel();

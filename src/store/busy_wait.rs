@@ -1,4 +1,4 @@
-//! JobQueue for a file that somebody else holds: busy is not failed, and whoever waits for long is told for whom.
+//! Waits for a state file that another process has locked: busy isn't failed, and whoever waits for long is told for whom.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,14 +29,14 @@ enum NextStep {
 
 /// One wait, from the first refusal on.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct BusyWait {
     /// How long it lasts; for ever where there is none.
     most: Option<Duration>,
     since: Option<Instant>,
     warned: bool,
 }
 
-impl Patience {
+impl BusyWait {
     /// Waits as long as it takes.
     pub(super) fn endless() -> Self {
         Self {
@@ -102,13 +102,13 @@ mod tests {
     #[test]
     fn one_warning_comes_after_two_seconds_and_the_end_after_the_bound() {
         let waits = [0, 1_999, 2_000, 2_001, 29_999, 30_000, 31_000].map(Duration::from_millis);
-        let steps = |mut patience: Patience| waits.map(|waited| patience.next_step(waited));
+        let steps = |mut patience: BusyWait| waits.map(|waited| patience.next_step(waited));
         assert_eq!(
-            steps(Patience::of(OPENING)),
+            steps(BusyWait::of(OPENING)),
             [Wait, Wait, Warn, Wait, Wait, GiveUp, GiveUp]
         );
         assert_eq!(
-            steps(Patience::endless()),
+            steps(BusyWait::endless()),
             [Wait, Wait, Warn, Wait, Wait, Wait, Wait]
         );
     }
@@ -123,10 +123,10 @@ mod tests {
         };
         let file = Path::new("state.db");
         let busy = fault(rusqlite::ffi::SQLITE_BUSY);
-        assert!(Patience::endless().bears(&busy, file));
-        assert!(!Patience::of(Duration::ZERO).bears(&busy, file));
+        assert!(BusyWait::endless().bears(&busy, file));
+        assert!(!BusyWait::of(Duration::ZERO).bears(&busy, file));
         for other in [fault(rusqlite::ffi::SQLITE_FULL), StoreFault::ReadOnly] {
-            assert!(!Patience::endless().bears(&other, file));
+            assert!(!BusyWait::endless().bears(&other, file));
         }
     }
 }

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::model::{Redactor, brief};
 
-use super::lookup::LookupError;
+use super::dns::LookupError;
 
 /// Bodies of answers that are no success are read up to this: only a message is taken out of them.
 const MAX_ERROR_BODY: usize = 64 * 1024;

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{ActionId, Moment, RowContext};
 
 use super::actions::{Actions, MockAction};
-use super::call::{CallEnd, CallKind, LoggedCall};
-use super::connection::Severed;
+use super::call_log::{CallEnd, CallKind, LoggedCall};
 use super::faults::{FaultInjector, FaultKind, Injected};
 use super::generate::Generator;
+use super::http_server::Severed;
 use super::oauth::{self, AUDIENCES, Caller};
 use super::random;
 use super::rate_limit::RateLimiter;

@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::quota::{Calls, KeptPace, Usage, Window, Windows};
 
-use super::patience;
+use super::busy_wait;
 
 /// Who writes: one per opened store. Alive or dead is told by a lock on the id, the rest is text for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,7 +250,7 @@ impl Default for StoreOptions {
             // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
             // --timeout-grace.
             grace: Duration::from_secs(120),
-            patience: patience::OPENING,
+            patience: busy_wait::OPENING,
             fail_at_commit: None,
         }
     }

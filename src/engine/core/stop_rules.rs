@@ -37,7 +37,7 @@ pub(super) struct Heard {
 
 /// What is counted towards a stop.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct StopRules {
     /// Rows that were not found.
     missing: u32,
     /// The last refusal that could not be mended, and how often it came in a row.
@@ -52,7 +52,7 @@ pub(super) struct Limits {
     stuck: Duration,
 }
 
-impl Limits {
+impl StopRules {
     /// Notes that a row ended or was left for later.
     pub(super) fn moved(&mut self) {
         self.stuck = Duration::ZERO;
@@ -68,7 +68,7 @@ impl Lane {
     /// Counts the time since the last step: nothing ended in it, and where the quota did not hold everything back, the
     /// lane is stuck for so much longer.
     pub(super) fn pass_time(&mut self, now: Uptime) {
-        let before = self.limits.stepped.replace(now);
+        let before = self.stop_rules.stepped.replace(now);
         let passed = before.map_or(Duration::ZERO, |before| now.since(before));
         self.give_up_silence(now);
         let is_held_back = self.waiting.is_some_and(|waiting| {
@@ -84,8 +84,8 @@ impl Lane {
         if is_idle || (is_held_back && self.calls.is_empty()) {
             return;
         }
-        self.limits.stuck += passed.min(LONGEST_STEP);
-        let stuck = self.limits.stuck;
+        self.stop_rules.stuck += passed.min(LONGEST_STEP);
+        let stuck = self.stop_rules.stuck;
         if stuck >= self.settings.give_up_after {
             let last = self.rows.values().map(|row| row.last.text.as_str());
             let last = last.chain([self.heard.last_fault.as_str()]);
@@ -115,10 +115,10 @@ impl Lane {
 
     /// Counts a row that has its last word.
     pub(super) fn count_end(&mut self, row: &Row, outcome: Outcome) {
-        self.limits.moved();
+        self.stop_rules.moved();
         if row.attempts > 0 {
-            self.limits.ended += 1;
-            self.limits.failures += u64::from(matches!(
+            self.stop_rules.ended += 1;
+            self.stop_rules.failures += u64::from(matches!(
                 outcome,
                 Outcome::Failed | Outcome::Unknown | Outcome::NotFound | Outcome::Forbidden
             ));
@@ -130,20 +130,20 @@ impl Lane {
 
     /// Counts a row that the service does not know. If the first hundred all are, tenant or column are wrong.
     pub(super) fn count_missing(&mut self) {
-        self.limits.missing += 1;
-        if !self.heard.found_any && self.limits.missing >= ALL_MISSING {
+        self.stop_rules.missing += 1;
+        if !self.heard.found_any && self.stop_rules.missing >= ALL_MISSING {
             self.stop(StopReason::AllMissing);
         }
     }
 
     /// Counts a refusal that retrying cannot mend; so many of one kind without a success stop the run.
     pub(super) fn count_refusal(&mut self, last: &LastResponse) {
-        if self.limits.refusal != last.kind {
-            self.limits.same_refusals = 0;
-            self.limits.refusal.clone_from(&last.kind);
+        if self.stop_rules.refusal != last.kind {
+            self.stop_rules.same_refusals = 0;
+            self.stop_rules.refusal.clone_from(&last.kind);
         }
-        self.limits.same_refusals += 1;
-        if self.limits.same_refusals >= SAME_REFUSALS {
+        self.stop_rules.same_refusals += 1;
+        if self.stop_rules.same_refusals >= SAME_REFUSALS {
             self.stop(StopReason::SameRefusal(last.text.clone()));
         }
     }

@@ -10,10 +10,10 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 use crate::platform;
 use crate::platform::{FileIdentity, Privacy};
 
+use super::busy_wait::{BUSY_SLICE, BusyWait};
 use super::error::{StoreError, StoreFault};
 use super::locks::{HeldLock, Locks};
-use super::patience::{BUSY_SLICE, Patience};
-use super::{patience, records, schema};
+use super::{busy_wait, schema, types};
 
 /// The file, opened for writing.
 pub(super) struct OpenFile {
@@ -43,7 +43,7 @@ impl Folder {
             });
         }
         Ok(Self {
-            file: records::state_file(dir),
+            file: types::state_file(dir),
             locks: Locks::open(dir)?,
         })
     }
@@ -53,7 +53,7 @@ impl Folder {
     pub(super) fn open_file(
         &self,
         name: &str,
-        patience: &mut Patience,
+        patience: &mut BusyWait,
     ) -> Result<OpenFile, StoreError> {
         let opening = self.locks.wait_to_open(patience)?;
         let is_alone = self.locks.sweep(&opening);
@@ -128,7 +128,7 @@ fn close_to_others(dir: &Path) -> Result<(), StoreError> {
         }),
         Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
             platform::make_private(dir).map_err(failed)?;
-            let file = records::state_file(dir);
+            let file = types::state_file(dir);
             for file in [side(&file, "-wal"), side(&file, "-shm"), file] {
                 if file.exists() {
                     platform::make_private(&file)
@@ -216,7 +216,7 @@ impl Anchor {
 }
 
 /// Opens the file for reading only, and refuses what this version cannot read.
-pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Connection, StoreError> {
+pub(super) fn open_to_read(file: &Path, patience: &mut BusyWait) -> Result<Connection, StoreError> {
     if !file.exists() {
         return Err(StoreError::Missing {
             path: file.to_owned(),
@@ -228,7 +228,7 @@ pub(super) fn open_to_read(file: &Path, patience: &mut Patience) -> Result<Conne
         conn.busy_timeout(BUSY_SLICE)?;
         conn.set_prepared_statement_cache_capacity(64);
         let header = Header::read(&conn)?;
-        conn.busy_timeout(patience::OPENING)?;
+        conn.busy_timeout(busy_wait::OPENING)?;
         Ok((conn, header))
     };
     let (conn, header) = loop {
@@ -271,7 +271,7 @@ fn is_half_made(error: &rusqlite::Error) -> bool {
 fn take_back(file: &Path) -> Result<(), StoreFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
-    conn.busy_timeout(patience::OPENING)?;
+    conn.busy_timeout(busy_wait::OPENING)?;
     if conn.is_readonly(MAIN_DB)? {
         return Err(StoreFault::ReadOnly);
     }

@@ -11,22 +11,22 @@ use tokio::sync::oneshot;
 use crate::model::{LaneId, Moment, Scope, Uptime};
 use crate::quota::Windows;
 
+use super::busy_wait::BusyWait;
 use super::conflicts::Conflicts;
 use super::error::{StoreError, StoreFault};
-use super::file::{Folder, OpenFile};
 use super::journal::{LoadFrom, Sources};
 use super::ledger::Ledger;
-use super::patience::Patience;
 use super::reader::Reader;
-use super::records::{
+use super::runs::{Granted, Holds};
+use super::state_file::{Folder, OpenFile};
+use super::types::{
     InputMark, NewRow, NewRun, Process, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
     StoreOptions, Take, Taken,
 };
-use super::runs::{Granted, Holds};
 use super::writer::{
     ClosureJob, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread,
 };
-use super::{ledger, scopes};
+use super::{ledger, quota_scopes};
 
 /// The journal and the ledger of one state folder; clones share one writer.
 ///
@@ -57,7 +57,7 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let folder = Folder::open(dir)?;
-        let mut patience = Patience::of(options.patience);
+        let mut patience = BusyWait::of(options.patience);
         let name: Arc<str> = process.id.to_string().into();
         let mut file = folder.open_file(&name, &mut patience)?;
         let ledger = enter(&mut file, &mut patience, &folder, &process, now, &options)
@@ -180,7 +180,7 @@ impl Store {
 
     /// Lists every scope that this folder knows.
     pub fn scopes(&self) -> Pending<Vec<(ScopeKey, Scope)>> {
-        self.ask(Priority::Read, |writer| scopes::all(&writer.conn))
+        self.ask(Priority::Read, |writer| quota_scopes::all(&writer.conn))
     }
 
     /// Looks a scope up, and enters it where it is new.
@@ -248,7 +248,7 @@ impl Drop for Unheard {
 /// Makes the ledger of this process and ends the calls of dead ones. Faults are injected only after that.
 fn enter(
     file: &mut OpenFile,
-    patience: &mut Patience,
+    patience: &mut BusyWait,
     folder: &Folder,
     process: &Process,
     now: Moment,

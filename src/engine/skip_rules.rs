@@ -27,7 +27,7 @@ pub enum Precheck {
 
 /// What a run may touch.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct SkipRules {
     /// Protected types that are cancelled all the same; `Unknown` stands for every type that isn't known.
     pub allow_protected: Vec<ActionType>,
     pub selection: Selection,
@@ -35,7 +35,7 @@ pub struct Rules {
     pub precheck: Precheck,
 }
 
-impl Rules {
+impl SkipRules {
     /// Says why a row isn't sent, for all that the input tells. Where a record is read, only an exclusion counts yet.
     pub fn reject_input(&self, id: ActionId, context: &RowContext) -> Option<String> {
         let facts = Facts::of_input(context);
@@ -58,7 +58,7 @@ impl Rules {
             .or_else(|| Some(self.selection.mismatch(&told)?.to_string()))
     }
 
-    /// Says why an open action isn't cancelled that [`Rules::reject`] lets through.
+    /// Says why an open action isn't cancelled that [`SkipRules::reject`] lets through.
     pub fn reject_open(&self, record: &MachineAction) -> Option<String> {
         let told = Facts::of_record(record);
         self.protected(told.action_type)
@@ -134,10 +134,10 @@ mod tests {
         }
     }
 
-    fn rules(precheck: Precheck) -> Rules {
-        Rules {
+    fn rules(precheck: Precheck) -> SkipRules {
+        SkipRules {
             precheck,
-            ..Rules::default()
+            ..SkipRules::default()
         }
     }
 

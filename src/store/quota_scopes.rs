@@ -7,18 +7,14 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use jiff::Timestamp;
 
 use crate::model::{Destination, Moment, Scope, Uptime};
-use crate::quota::{KeptPace, Window, Windows};
+use crate::quota::{KEPT_FOR, KeptPace, Window, Windows};
 
 use super::error::StoreFault;
-use super::records::{Cooldown, ScopeKey, ScopeRecord};
 use super::sql_types::{Up, Wall};
-
-/// How long an allowance that the service named counts, and a pace that it taught. A nightly sweep need not draw a 429 for
-/// it each time, and one that was lifted again, or misread, does not slow anybody down for good.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
+use super::types::{Cooldown, ScopeKey, ScopeRecord};
 
 /// Returns the scope's key; a scope never heard of before is entered.
-pub(super) fn enter(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
+pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
     let name = params![
         scope.cloud,
         scope.tenant,

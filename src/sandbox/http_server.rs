@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use super::server::Sandbox;
+use super::running_sandbox::Sandbox;
 
 /// How long connections may take to finish once a stop was asked for: longer than any believable latency, and short
 /// enough that a peer in the middle of a call it never completes cannot hold the sandbox open.

@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row, params};
 use crate::model::{ActionType, FollowUp, Outcome, ReportRow, SEVERAL};
 
 use super::error::StoreFault;
-use super::records::{NewRow, Phase, RunRecord, RunState};
 use super::sql_types::{IdCell, OutcomeWord, Wall};
+use super::types::{NewRow, Phase, RunRecord, RunState};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
 pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 THEN 'not_attempted'
