@@ -19,10 +19,10 @@ use jiff::Timestamp;
 use super::terminal::Color;
 use super::text::local_zone;
 
-pub(super) use metrics::{MetricsObserver, RunResult, TeeObserver};
+pub(super) use metrics::MetricsObserver;
 pub(super) use observer::TerminalObserver;
 
-use render::{DisplayClock, Renderer};
+use render::Renderer;
 use view::ProgressView;
 
 /// Whether progress is shown.
@@ -85,13 +85,10 @@ impl Progress {
         if !shown.is_due(view, Instant::now()) {
             return;
         }
-        let clock = DisplayClock {
-            now: Timestamp::now(),
-            zone: local_zone(),
-        };
         let renderer = Renderer {
             view,
-            clock: &clock,
+            now: Timestamp::now(),
+            zone: &local_zone(),
         };
         if let Some(Bars { bar, term, color }) = &display.bars {
             bar.set_message(renderer.bars(term.size().1, *color).join("\n"));

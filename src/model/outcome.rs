@@ -74,6 +74,11 @@ impl Outcome {
         }
     }
 
+    /// Returns the same for people.
+    pub fn words(self) -> String {
+        self.as_str().replace('_', " ")
+    }
+
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL

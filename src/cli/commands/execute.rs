@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
-use crate::cli::progress::{MetricsObserver, Progress, TeeObserver, TerminalObserver};
+use crate::cli::progress::{MetricsObserver, Progress, TerminalObserver};
 use crate::cli::run_config::RunConfig;
 use crate::clock::Clock;
 use crate::engine::core::{
@@ -59,20 +59,17 @@ impl PreparedRun {
         let saving = sandbox
             .as_ref()
             .map(|sandbox| tokio::spawn(save_each_second(Arc::clone(sandbox), Arc::clone(&clock))));
-        let mut terminal = TerminalObserver::new(
+        let metrics = self.outputs.metrics_file.clone();
+        let metrics =
+            metrics.map(|path| MetricsObserver::start(path, self.id, self.is_sandbox, started));
+        let mut observer = TerminalObserver::new(
             self.progress.clone(),
             self.id.to_string(),
             self.is_sandbox,
             token_ends,
             Arc::clone(&self.lanes.names),
+            metrics,
         );
-        let metrics = self.outputs.metrics_file.clone();
-        let mut metrics =
-            metrics.map(|path| MetricsObserver::start(path, self.id, self.is_sandbox, started));
-        let mut observer = TeeObserver {
-            first: &mut terminal,
-            second: metrics.as_mut(),
-        };
         let end = execute(parts, stop.reasons(), &mut observer).await;
         let machines = match &end {
             Ok(end) => {
@@ -90,7 +87,7 @@ impl PreparedRun {
                 sandbox.save_snapshot();
             }
         }
-        self.finish(started, end, machines, metrics).await
+        self.finish(started, end, machines, observer.metrics).await
     }
 
     /// Makes a core of what the ledger knows of the lanes' scopes.

@@ -16,7 +16,7 @@ use crate::store::{Record, RunState, StoreError};
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{first_of, unmatched_note};
-use crate::cli::progress::{MetricsObserver, RunResult};
+use crate::cli::progress::MetricsObserver;
 use crate::cli::stop_reason::fix;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{print, stdout_width};
@@ -44,12 +44,7 @@ impl PreparedRun {
             Err(error) => {
                 let failure = self.finish_broken(now.wall, error);
                 if let Some(metrics) = metrics {
-                    let result = RunResult {
-                        standing: Standing::Crashed,
-                        exit_code: failure.exit().code(),
-                        counts: None,
-                    };
-                    metrics.finish(now, result);
+                    metrics.finish(now, Standing::Crashed, failure.exit().code());
                 }
                 return Err(failure);
             }
@@ -105,14 +100,9 @@ impl PreparedRun {
             unwritten.push(error.into());
             Vec::new()
         });
-        if let Some(metrics) = metrics {
-            let machines = follow_ups.iter().map(|(_, count)| count).sum();
-            let result = RunResult {
-                standing,
-                exit_code: exit.code(),
-                counts: Some((outcomes.clone(), machines)),
-            };
-            metrics.finish(now, result);
+        if let Some(mut metrics) = metrics {
+            metrics.counted(&outcomes, follow_ups.iter().map(|(_, count)| count).sum());
+            metrics.finish(now, standing, exit.code());
         }
         let summary = Summary {
             run: self.id,

@@ -9,9 +9,9 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::engine::RunView;
 use crate::engine::core::{RunEvent, WaitCause};
-use crate::engine::{Observer, RunView};
-use crate::model::{LaneId, Moment, Outcome, RunId, Standing, Uptime};
+use crate::model::{Moment, Outcome, RunId, Standing, Uptime};
 use crate::quota::Window;
 use crate::report::{Metrics, Waited, write_metrics};
 
@@ -29,15 +29,6 @@ pub(in crate::cli) struct MetricsObserver {
     /// Holds one: older figures are worth nothing once there are newer ones.
     texts: SyncSender<String>,
     thread: JoinHandle<()>,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub(in crate::cli) struct RunResult {
-    pub(in crate::cli) standing: Standing,
-    pub(in crate::cli) exit_code: u8,
-    /// Outcomes and machines with follow-ups as the journal counts them; none where the journal failed.
-    pub(in crate::cli) counts: Option<(BTreeMap<Outcome, u64>, u64)>,
 }
 
 impl MetricsObserver {
@@ -70,15 +61,17 @@ impl MetricsObserver {
         }
     }
 
+    /// Takes in what the journal counted: rows by outcome, and machines that need work.
+    pub(in crate::cli) fn counted(&mut self, outcomes: &BTreeMap<Outcome, u64>, machines: u64) {
+        self.metrics.outcomes.clone_from(outcomes);
+        self.metrics.follow_ups = machines;
+    }
+
     /// Writes the last figures and returns once the file holds them.
-    pub(in crate::cli) fn finish(mut self, now: Moment, result: RunResult) {
+    pub(in crate::cli) fn finish(mut self, now: Moment, standing: Standing, exit_code: u8) {
         self.pass(now, None);
-        if let Some((outcomes, follow_ups)) = result.counts {
-            self.metrics.outcomes = outcomes;
-            self.metrics.follow_ups = follow_ups;
-        }
-        self.metrics.standing = result.standing;
-        self.metrics.exit_code = Some(result.exit_code);
+        self.metrics.standing = standing;
+        self.metrics.exit_code = Some(exit_code);
         self.metrics.ended_at = Some(now.wall);
         self.metrics.written_at = now.wall;
         // Where the thread is gone, it has said why.
@@ -94,16 +87,14 @@ impl MetricsObserver {
         }
         self.seen = Some((now.uptime, waits));
     }
-}
 
-impl Observer for MetricsObserver {
-    fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
+    pub(super) fn happened(&mut self, event: &RunEvent) {
         if let RunEvent::Replied { http_status, .. } = event {
             *self.metrics.cancels.entry(*http_status).or_default() += 1;
         }
     }
 
-    fn looked(&mut self, view: &RunView) {
+    pub(super) fn looked(&mut self, view: &RunView) {
         let tally = total(view);
         // What one lane waits for says something about the run only where no other one sends.
         let causes: Option<Vec<_>> = view.lanes.iter().map(|lane| lane.waiting).collect();
@@ -165,28 +156,6 @@ fn write_all(path: &Path, texts: &Receiver<String>) {
                 "no figures are written"
             );
             is_told = true;
-        }
-    }
-}
-
-/// Lets two observers see a run.
-pub(in crate::cli) struct TeeObserver<'a, A, B> {
-    pub(in crate::cli) first: &'a mut A,
-    pub(in crate::cli) second: Option<&'a mut B>,
-}
-
-impl<A: Observer, B: Observer> Observer for TeeObserver<'_, A, B> {
-    fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
-        self.first.happened(now, lane, event);
-        if let Some(second) = &mut self.second {
-            second.happened(now, lane, event);
-        }
-    }
-
-    fn looked(&mut self, view: &RunView) {
-        self.first.looked(view);
-        if let Some(second) = &mut self.second {
-            second.looked(view);
         }
     }
 }

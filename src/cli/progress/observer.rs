@@ -8,8 +8,8 @@ use crate::engine::core::{RunEvent, StopReason};
 use crate::engine::{LaneNames, Observer, RunView};
 use crate::model::{LaneId, Moment};
 
-use super::Progress;
 use super::view::{LaneStatus, ProgressView};
+use super::{MetricsObserver, Progress};
 
 pub(in crate::cli) struct TerminalObserver {
     progress: Progress,
@@ -21,6 +21,8 @@ pub(in crate::cli) struct TerminalObserver {
     statuses: Vec<LaneStatus>,
     /// Whether it was said that somebody asked to stop.
     told_stop: bool,
+    /// Sees the run, too.
+    pub(in crate::cli) metrics: Option<MetricsObserver>,
 }
 
 impl TerminalObserver {
@@ -30,6 +32,7 @@ impl TerminalObserver {
         is_sandbox: bool,
         token_ends: Option<Timestamp>,
         lanes: Arc<LaneNames>,
+        metrics: Option<MetricsObserver>,
     ) -> Self {
         Self {
             progress,
@@ -39,17 +42,15 @@ impl TerminalObserver {
             lanes,
             statuses: Vec::new(),
             told_stop: false,
+            metrics,
         }
     }
 
-    /// Notes what an event tells of a lane, and returns what holds now.
-    fn note(&mut self, lane: LaneId, event: &RunEvent) -> LaneStatus {
-        let place = usize::from(lane.0);
-        if self.statuses.len() <= place {
-            self.statuses.resize(place + 1, LaneStatus::default());
+    fn status(&mut self, lane: usize) -> &mut LaneStatus {
+        if self.statuses.len() <= lane {
+            self.statuses.resize(lane + 1, LaneStatus::default());
         }
-        self.statuses[place].note(event);
-        self.statuses[place]
+        &mut self.statuses[lane]
     }
 
     /// Warns once that the run will outlive a token that can't be renewed.
@@ -70,7 +71,12 @@ impl TerminalObserver {
 
 impl Observer for TerminalObserver {
     fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent) {
-        let status = self.note(lane, event);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.happened(event);
+        }
+        let status = self.status(lane.0.into());
+        status.note(now.uptime, event);
+        let is_stopping = status.stopping;
         let run = self.run.as_str();
         let tenant = self.lanes.shown(lane).filter(|_| self.lanes.are_several());
         match event {
@@ -143,15 +149,15 @@ impl Observer for TerminalObserver {
             },
             RunEvent::Down { reads, until, what } => {
                 let kind = kind(*reads);
-                if status.stopping {
-                    tracing::warn!(run, tenant, "{kind} get no proper answer ({what})");
+                if is_stopping {
+                    tracing::warn!(run, tenant, "{kind} fail ({what})");
                 } else {
                     let wait = until.since(now.uptime).as_secs_f64();
                     tracing::warn!(
                         run,
                         tenant,
                         wait,
-                        "{kind} get no proper answer ({what}); trying one call at a time"
+                        "{kind} fail ({what}); one is tried at a time until the service answers again"
                     );
                 }
             }
@@ -205,6 +211,12 @@ impl Observer for TerminalObserver {
     }
 
     fn looked(&mut self, view: &RunView) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.looked(view);
+        }
+        for (place, lane) in view.lanes.iter().enumerate() {
+            self.status(place).look(view.now.uptime, lane);
+        }
         self.check_token(view);
         let shown = ProgressView::of(view, &self.lanes, &self.statuses, self.is_sandbox);
         self.progress.update(&shown);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,6 +14,9 @@ use crate::quota::Usage;
 
 /// How many lanes are shown; with more, the bars would fill the screen.
 pub(super) const LANES_SHOWN: usize = 4;
+
+/// Cancels that have had no answer for this long are told of.
+const HANGING: Duration = Duration::from_secs(5);
 
 /// What is shown while the service is down, whether until a known time or not.
 const DOWN: &str = "service failing; trying again";
@@ -35,8 +39,8 @@ pub(super) struct LaneProgress {
     pub(super) name: Option<String>,
     /// Its quota windows, the shortest first.
     pub(super) windows: Vec<Usage>,
-    /// How many cancels are on their way.
-    pub(super) in_flight: usize,
+    /// How many cancels are on their way, and since when none was answered; none while answers come.
+    pub(super) hanging: Option<(usize, Duration)>,
     pub(super) waiting: Option<WaitReason>,
 }
 
@@ -56,11 +60,14 @@ pub(super) struct LaneStatus {
     pub(super) cancels_down: bool,
     pub(super) reads_down: bool,
     pub(super) stopping: bool,
+    /// When a cancel was last answered, or none was on its way.
+    heard: Uptime,
 }
 
 impl LaneStatus {
-    pub(super) fn note(&mut self, event: &RunEvent) {
+    pub(super) fn note(&mut self, now: Uptime, event: &RunEvent) {
         match event {
+            RunEvent::Replied { .. } => self.heard = now,
             RunEvent::Down { reads: true, .. } => self.reads_down = true,
             RunEvent::Down { reads: false, .. } => self.cancels_down = true,
             RunEvent::Up { reads: true } => self.reads_down = false,
@@ -68,6 +75,17 @@ impl LaneStatus {
             RunEvent::Stopping(_) => self.stopping = true,
             _ => {}
         }
+    }
+
+    pub(super) fn look(&mut self, now: Uptime, lane: &LaneView) {
+        if lane.in_flight == 0 {
+            self.heard = now;
+        }
+    }
+
+    fn hanging(self, now: Uptime, lane: &LaneView) -> Option<(usize, Duration)> {
+        let since = now.since(self.heard);
+        (lane.in_flight > 0 && since >= HANGING).then_some((lane.in_flight, since))
     }
 }
 
@@ -132,7 +150,7 @@ fn lanes(view: &RunView, names: &LaneNames, statuses: &[LaneStatus]) -> Vec<Lane
         let progress = LaneProgress {
             name,
             windows: usage.clone(),
-            in_flight: lane.in_flight,
+            hanging: status.hanging(view.now.uptime, lane),
             waiting: waiting(view, lane, usage, status),
         };
         lanes.push((left, progress));
@@ -274,7 +292,7 @@ mod tests {
     fn told(events: &[RunEvent]) -> Vec<LaneStatus> {
         let mut status = LaneStatus::default();
         for event in events {
-            status.note(event);
+            status.note(second(0), event);
         }
         vec![status]
     }
@@ -363,6 +381,22 @@ mod tests {
             let line = format!("{} {} {time}", waiting.why, waiting.word);
             assert!(line.len() < 60, "{line}");
         }
+    }
+
+    #[test]
+    fn calls_that_have_no_answer_for_a_while_are_told_of() {
+        let hanging = |heard, in_flight| {
+            let mut view = view(None);
+            view.lanes[0].in_flight = 0;
+            let mut status = LaneStatus::default();
+            status.look(second(heard), &view.lanes[0]);
+            view.lanes[0].in_flight = in_flight;
+            status.look(second(100), &view.lanes[0]);
+            shown(&view, &[status]).lanes[0].hanging
+        };
+        assert_eq!(hanging(96, 3), None);
+        assert_eq!(hanging(95, 3), Some((3, Duration::from_secs(5))));
+        assert_eq!(hanging(95, 0), None);
     }
 
     #[test]
