@@ -104,9 +104,10 @@ Examples:
 const PREVIEW_EXITS: &str = "\
 Exit codes:
   0  Nothing in the plan needs attention
-  2  Wrong usage, or unusable input or settings
-  3  Rows are invalid, missing or forbidden
-  5  Sign-in, permission or network";
+  2  Wrong usage, unusable input or settings, or no row matches
+  3  Something needs attention: a row, a machine or a permission, or every row is skipped
+  5  Sign-in, permission or network
+  6  State folder unusable";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -153,6 +154,10 @@ Examples:
   mde-cancel sandbox --latency 50ms..150ms --faults '503@every=7;hang@nth=12'
   MDE_CANCEL_TOKEN=any-word mde-cancel run --yes --api-url http://127.0.0.1:8642 actions.csv";
 
+fn with_exits_elsewhere(examples: &str) -> String {
+    format!("{examples}\n\n`--help` lists more flags, the variables, and the exit codes.")
+}
+
 /// Cancel Microsoft Defender for Endpoint machine actions in bulk, as fast as the service allows
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mde-cancel", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -166,10 +171,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Cancel the actions in a file, or those selected from the tenant
-    #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
+    #[command(after_help = with_exits_elsewhere(RUN_EXAMPLES), after_long_help = format!("{RUN_EXAMPLES}\n\n{RUN_EXITS}"))]
     Run(Box<RunArgs>),
     /// Show what a run would cancel, and why; sends nothing
-    #[command(after_help = PREVIEW_EXAMPLES, after_long_help = format!("{PREVIEW_EXAMPLES}\n\n{PREVIEW_EXITS}"))]
+    #[command(after_help = with_exits_elsewhere(PREVIEW_EXAMPLES), after_long_help = format!("{PREVIEW_EXAMPLES}\n\n{PREVIEW_EXITS}"))]
     Preview(Box<PreviewArgs>),
     /// Find actions in the tenant and print them
     #[command(after_help = LIST_EXAMPLES)]
@@ -485,7 +490,7 @@ impl InputArgs {
 
 /// Which actions are meant. None of it comes from a variable or the config file: what narrows or widens a run is typed
 /// each time.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Selection")]
 pub struct SelectionArgs {
     /// Only these action types, such as Isolate,LiveResponse
