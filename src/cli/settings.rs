@@ -819,7 +819,11 @@ impl Resolver<'_> {
         check_selection(&args.plan)?;
         let selection = &args.plan.selection;
         if inputs.is_empty() && selection.filter.is_none() && selection.types.is_empty() {
-            return Err(SettingsError::NothingSelected);
+            return Err(if *selection == SelectionArgs::default() {
+                SettingsError::NothingSelected
+            } else {
+                SettingsError::NoTypeSelected
+            });
         }
         if inputs.is_empty() && args.sandbox {
             return Err(SettingsError::SandboxWithoutInput);

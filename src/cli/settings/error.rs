@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use crate::report::UnknownFormat;
 
 use super::{ConfigFault, NamedFile, Origin};
@@ -68,6 +70,8 @@ pub enum SettingsError {
     FilterWithInput,
     #[error("there is neither an INPUT nor a selection from the tenant")]
     NothingSelected,
+    #[error("a selection from the tenant needs --type or --filter")]
+    NoTypeSelected,
     #[error("--sandbox needs an INPUT: the sandbox is made of its actions")]
     SandboxWithoutInput,
     #[error(
@@ -99,7 +103,18 @@ pub enum SettingsError {
 }
 
 impl From<clap::Error> for SettingsError {
-    fn from(error: clap::Error) -> Self {
+    fn from(mut error: clap::Error) -> Self {
+        let sandbox = ContextValue::String("--sandbox".to_owned());
+        if error.kind() == ErrorKind::UnknownArgument
+            && error.get(ContextKind::InvalidArg) == Some(&sandbox)
+        {
+            let tip = "`mde-cancel run --dry-run --sandbox` prints a plan, `run --sandbox` runs it";
+            // In place of the advice to pass it as a value.
+            error.insert(
+                ContextKind::Suggested,
+                ContextValue::StyledStrs(vec![tip.into()]),
+            );
+        }
         Self::Typing(Arc::new(error))
     }
 }
@@ -125,6 +140,10 @@ impl SettingsError {
             Self::NothingSelected => &[
                 "name files, or `-` for standard input",
                 "to select from the tenant, use --type or --filter",
+            ],
+            Self::NoTypeSelected => &[
+                "say what to cancel, such as --type Isolate; `mde-cancel list --summary` shows what there is",
+                "to narrow an input, name files, or `-` for standard input",
             ],
             Self::SelectionUnread => &["leave out --no-precheck, or the selection"],
             Self::UnboundedSelection => &["set the most that may be cancelled with --max-actions"],

@@ -125,6 +125,11 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
     for (words, part) in [
         ("", "Usage: mde-cancel"),
         ("run", "there is neither an INPUT nor a selection"),
+        ("run --since 2h", "a selection from the tenant needs --type"),
+        (
+            "preview a --sandbox",
+            "tip: `mde-cancel run --dry-run --sandbox` prints a plan",
+        ),
         ("runn a", "unrecognized subcommand 'runn'"),
         ("run a --token x", "unexpected argument '--token'"),
         (

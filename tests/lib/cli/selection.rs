@@ -110,7 +110,7 @@ fn what_cannot_be_meant_together_is_refused() {
         ),
         (
             selecting("--status Pending"),
-            "there is neither an INPUT nor a selection from the tenant",
+            "a selection from the tenant needs --type or --filter",
         ),
         (
             token(&format!("run --yes --type Isolate {tenant}")),
