@@ -178,6 +178,10 @@ fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
     ] {
         assert!(line.contains(what), "{line}");
     }
+
+    let runs = tenant.run("runs").exits(0).stdout;
+    let selected = "the tenant: Isolate or Unisolate, Pending or InProgress";
+    assert!(runs.contains(selected), "{runs}");
 }
 
 #[test]

@@ -38,13 +38,14 @@ pub(super) fn origin(
     let names: Vec<_> = typed.input.inputs.iter().map(name).collect();
     let text = match (names.as_slice(), &typed.selection.filter) {
         ([], Some(filter)) => format!("the tenant, by the filter {filter}"),
-        ([], None) => format!("the tenant: {}", described(selection, now)),
+        ([], None) => described(selection, now),
         (names, _) => names.join(", "),
     };
     ("ids from", text)
 }
 
-fn described(selection: &Selection, now: Timestamp) -> String {
+/// Says in words what is selected from the tenant.
+pub(super) fn described(selection: &Selection, now: Timestamp) -> String {
     let zone = local_zone();
     let time = |at| format!("{} {}", day_time(at, now, &zone), zone_name(at, &zone));
     let mut parts = Vec::new();
@@ -78,10 +79,9 @@ fn described(selection: &Selection, now: Timestamp) -> String {
             .map(|until| format!("created until {}", time(until))),
     );
     if parts.is_empty() {
-        "all actions".to_owned()
-    } else {
-        parts.join(", ")
+        parts.push("all actions".to_owned());
     }
+    format!("the tenant: {}", parts.join(", "))
 }
 
 /// Says how a command ends that has read rows of which none is selected.

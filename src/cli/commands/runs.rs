@@ -16,12 +16,13 @@ use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::run_config::RunConfig;
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, ask, print};
-use crate::cli::text::{Count, Number, local_zone, visible};
+use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::Outcome;
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
+use super::choosing::{described, is_selection};
 use super::execute::open_store;
 use super::history::{self, RunEntry, RunList};
 use super::reports::follow_ups;
@@ -139,8 +140,20 @@ fn sandbox_mark(run: &RunEntry) -> &'static str {
 }
 
 fn inputs(run: &RunEntry) -> String {
-    let inputs: Vec<String> = serde_json::from_str(&run.record.begun.inputs).unwrap_or_default();
-    visible(&inputs.join(", ")).into_owned()
+    let begun = &run.record.begun;
+    let text = match RunConfig::from_json(&begun.settings) {
+        // Of a filter that was typed, there are no other words.
+        Ok(config)
+            if is_selection(&history::inputs_of(&run.record)) && !config.selection.is_all() =>
+        {
+            described(&config.selection, SystemClock::new().now().wall)
+        }
+        _ => {
+            let names: Vec<String> = serde_json::from_str(&begun.inputs).unwrap_or_default();
+            names.join(", ")
+        }
+    };
+    visible(&text).into_owned()
 }
 
 /// Shows all that is known of one run.
@@ -150,6 +163,9 @@ fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<St
     let standing = format!("{}{}", sandbox_mark(run), record.standing());
     let standing = match (&record.holder, &record.reason) {
         (Some(holder), _) => format!("{standing}, {holder}"),
+        (None, Some(reason)) if record.state == RunState::Stopped => {
+            format!("{}{}", sandbox_mark(run), stopped(reason))
+        }
         (None, Some(reason)) => format!("{standing}: {reason}"),
         (None, None) => standing,
     };
