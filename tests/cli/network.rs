@@ -220,6 +220,10 @@ fn an_address_where_the_service_is_not_ends_the_run_with_5_and_is_named() {
         let address = format!("{}/api/machineactions", service.url);
         assert!(told.contains(&address), "{words}: {told}");
         assert!(told.contains("--api-url"), "{words}: {told}");
+        if told.contains("mde-cancel resume") {
+            let way_on = "if the address is wrong, run the first command again";
+            assert!(told.contains(way_on), "{words}: {told}");
+        }
         assert!(!told.contains("not_found"), "{words}: {told}");
         let calls = service.asked().len() - before;
         assert!(calls <= 11, "{words}: {calls} calls");

@@ -310,10 +310,19 @@ impl PreparedRun {
             if matches!(stop, StopReason::SignIn(_)) && !self.lanes.names.are_several() {
                 steps.push(step("to check only the sign-in", NextCommand::Doctor));
             }
-            steps.push(step(
-                "to continue where it stopped",
-                NextCommand::Resume(self.id),
-            ));
+            let lanes = self.lanes.all.iter();
+            let is_own_address = lanes
+                .map(|lane| &lane.identity.cloud)
+                .any(|it| it.contains(':'));
+            // A run can't be continued at another address.
+            let why = match stop {
+                StopReason::Unreachable(_) | StopReason::NoSuchAddress(_) if is_own_address => {
+                    steps.push("if the address is wrong, run the first command again".into());
+                    "to continue at the same address"
+                }
+                _ => "to continue where it stopped",
+            };
+            steps.push(step(why, NextCommand::Resume(self.id)));
             if let StopReason::ReadingForbidden(_) = stop {
                 steps.push(step(
                     "or to send what is left without reading statuses first",
