@@ -84,6 +84,12 @@ impl PlanText<'_> {
         text
     }
 
+    /// Returns the same for a command that only shows it.
+    pub(super) fn preview(&self, width: u16, color: Color) -> String {
+        let sent = color.apply(Style::Dim, "preview only: nothing was sent");
+        format!("{}{sent}\n", self.render(width, color))
+    }
+
     /// Returns how much is sent, and the plan's id.
     pub(super) fn headline(&self) -> String {
         let send = self.summary.send;

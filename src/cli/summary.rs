@@ -12,7 +12,7 @@ use crate::report::{AcceptedPolicy, Severity, left, meaning};
 use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
 use super::terminal::{Color, Style};
-use super::text::{Count, Number, Span, visible, wrap};
+use super::text::{Count, Number, Span, stopped, visible, wrap};
 
 /// How a run ended, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +60,7 @@ impl Summary {
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         let mut lines = Vec::new();
         if let Some(stop) = &self.stop {
-            let stop = format!("stopped: {}", visible(stop));
-            lines.push(("", Style::Warning, stop));
+            lines.push(("", Style::Warning, stopped(stop)));
         }
         if left.is_empty() {
             let (style, what) = if self.is_input_cut {
@@ -141,7 +140,7 @@ impl Summary {
         let mut total = 0_u64;
         for (outcome, count) in counts {
             total = total.saturating_add(count);
-            let cells = [outcome.as_str().to_owned(), Number(count).to_string()];
+            let cells = [outcome.words(), Number(count).to_string()];
             table.noted(cells, visible(&self.meaning(outcome)).into_owned());
         }
         table.row(["total", &Number(total).to_string()]);
@@ -218,25 +217,20 @@ impl Summary {
     }
 }
 
-/// Colours the outcome's word where a line begins with one. After the layout, for the table would count the colours
-/// as width.
+/// Colours the outcome where a line begins with one. After the layout, for the table would count the colours as width.
 fn color_outcome(line: &str, color: Color) -> String {
-    let rest = line.trim_start();
-    let indent = &line[..line.len() - rest.len()];
-    let word = rest.split(' ').next().unwrap_or_default();
-    let style = match Outcome::parse(word) {
-        None => return line.to_owned(),
-        Some(Outcome::Cancelled | Outcome::AlreadyCancelled) => Style::Good,
-        Some(Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted) => Style::Warning,
-        Some(Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate) => Style::Dim,
-        Some(outcome) if outcome.leaves_work() => Style::Error,
-        Some(_) => Style::Dim,
+    let mut all = Outcome::ALL.into_iter();
+    let Some(outcome) = all.find(|outcome| line.trim_start().starts_with(&outcome.words())) else {
+        return line.to_owned();
     };
-    format!(
-        "{indent}{}{}",
-        color.apply(style, word),
-        &rest[word.len()..]
-    )
+    let style = match outcome {
+        Outcome::Cancelled | Outcome::AlreadyCancelled => Style::Good,
+        Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted => Style::Warning,
+        outcome if outcome.leaves_work() => Style::Error,
+        _ => Style::Dim,
+    };
+    let words = outcome.words();
+    line.replacen(&words, &color.apply(style, &words), 1)
 }
 
 fn push_line(text: &mut String, line: &str) {
@@ -299,7 +293,7 @@ mod tests {
             elapsed: Duration::from_secs(11_040),
             throttled: 12,
             retries: 1,
-            stop: Some("Ctrl-C".to_owned()),
+            stop: Some("by Ctrl-C".to_owned()),
             reports: vec!["report.csv".to_owned(), "-".to_owned()],
             next_steps: vec![
                 "release the machines that were isolated before the cancel came".into(),
@@ -342,7 +336,7 @@ mod tests {
             for outcome in Outcome::ALL {
                 let mut lines = text.lines().map(str::trim_start);
                 assert!(
-                    lines.any(|line| line.starts_with(outcome.as_str())),
+                    lines.any(|line| line.starts_with(&outcome.words())),
                     "{width}: {text}"
                 );
             }
@@ -352,13 +346,13 @@ mod tests {
     #[test]
     fn a_bad_night_at_60_columns() {
         insta::assert_snapshot!(text(&bad_night(), 60, Color::Plain), @"
-        SANDBOX: stopped: Ctrl-C
+        SANDBOX: stopped by Ctrl-C
         415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
           3 machines may be changed, as the action was already in
             progress: check them
-        43,500 rows need attention: 400 accepted, 3,600 not_found,
+        43,500 rows need attention: 400 accepted, 3,600 not found,
           4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400
           unknown
         16,900 rows were not attempted
@@ -367,13 +361,13 @@ mod tests {
          cancelled             100  confirmed by the service
          accepted              400  accepted, but not seen as
                                     Cancelled
-         already_cancelled     900  had already been cancelled
-         already_final       1,600  had already ended: 1,188
+         already cancelled     900  had already been cancelled
+         already final       1,600  had already ended: 1,188
                                     Succeeded, 400 Failed, 12
                                     TimeOut
-         too_late            2,500  accepted, but the action had
+         too late            2,500  accepted, but the action had
                                     completed
-         not_found           3,600  no such action in this tenant
+         not found           3,600  no such action in this tenant
          forbidden           4,900  a permission is missing: see
                                     `reason` in the report
          skipped             6,400  6,000 excluded by keep.txt, 400
@@ -384,7 +378,7 @@ mod tests {
          failed             12,100  not applied: see `reason` in the
                                     report
          unknown            14,400  may or may not have been applied
-         not_attempted      16,900  the run stopped before their
+         not attempted      16,900  the run stopped before their
                                     turn
          total              81,900
         warning: 1 line of keep.txt matches nothing: srv-0O3
@@ -405,30 +399,30 @@ mod tests {
     #[test]
     fn a_bad_night_at_80_columns() {
         insta::assert_snapshot!(text(&bad_night(), 80, Color::Plain), @"
-        SANDBOX: stopped: Ctrl-C
+        SANDBOX: stopped by Ctrl-C
         415 machines still need work
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
           3 machines may be changed, as the action was already in progress: check them
-        43,500 rows need attention: 400 accepted, 3,600 not_found, 4,900 forbidden,
+        43,500 rows need attention: 400 accepted, 3,600 not found, 4,900 forbidden,
           8,100 invalid, 12,100 failed, 14,400 unknown
         16,900 rows were not attempted
         excluded: 1 machine is still isolated: dc-01
 
          cancelled             100  confirmed by the service
          accepted              400  accepted, but not seen as Cancelled
-         already_cancelled     900  had already been cancelled
-         already_final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12
+         already cancelled     900  had already been cancelled
+         already final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12
                                     TimeOut
-         too_late            2,500  accepted, but the action had completed
-         not_found           3,600  no such action in this tenant
+         too late            2,500  accepted, but the action had completed
+         not found           3,600  no such action in this tenant
          forbidden           4,900  a permission is missing: see `reason` in the report
          skipped             6,400  6,000 excluded by keep.txt, 400 protected type
          invalid             8,100  unusable row: see `reason` in the report
          duplicate          10,000  same id as another row
          failed             12,100  not applied: see `reason` in the report
          unknown            14,400  may or may not have been applied
-         not_attempted      16,900  the run stopped before their turn
+         not attempted      16,900  the run stopped before their turn
          total              81,900
         warning: 1 line of keep.txt matches nothing: srv-0O3
 

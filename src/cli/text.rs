@@ -77,6 +77,12 @@ pub(super) fn short_name(name: &str) -> String {
     brief(name, NAME_WIDTH)
 }
 
+/// Returns why something stopped as what stopped it: `stopped by Ctrl-C`, or `stopped: sign-in: ...`.
+pub(super) fn stopped(why: &str) -> String {
+    let colon = if why.starts_with("by ") { "" } else { ":" };
+    format!("stopped{colon} {}", visible(why))
+}
+
 /// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.
 pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();

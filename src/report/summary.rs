@@ -273,7 +273,7 @@ pub fn left(
             .iter()
             .filter(|&(&outcome, &count)| count > 0 && needs_look(outcome, accepted));
         let kinds: Vec<_> = kinds
-            .map(|(outcome, count)| format!("{} {outcome}", Number(*count)))
+            .map(|(outcome, count)| format!("{} {}", Number(*count), outcome.words()))
             .collect();
         let rows = Count::new(unsettled, "row");
         left.push(some(format!(

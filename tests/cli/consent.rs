@@ -576,7 +576,7 @@ fn a_run_that_waits_at_its_question_or_is_stopped_there_is_in_nobodys_way() {
         keyboard.read_to_end(&mut rest).ok();
         let done = finish(&mut child, String::from_utf8_lossy(&rest).into_owned());
         assert_eq!(done.code, Some(0), "{}{}", done.shown, done.stdout);
-        assert!(done.stdout.contains("already_cancelled"), "{}", done.stdout);
+        assert!(done.stdout.contains("already cancelled"), "{}", done.stdout);
         assert_eq!(place.cancels(), 3);
     }
 }

@@ -505,11 +505,11 @@ fn run_sample(sample: &str) -> (i32, String) {
     assert!(ended.stdout.starts_with("SANDBOX: "), "{}", ended.stdout);
     let mut counted = BTreeMap::new();
     for line in ended.stdout.lines().filter(|line| line.starts_with(' ')) {
-        let mut words = line.split_whitespace();
-        let word = words.next().unwrap();
-        if Outcome::parse(word).is_some() || word == "total" {
-            let count = words.next().unwrap().replace(',', "");
-            counted.insert(word.to_owned(), count.parse().unwrap());
+        let (words, rest) = line.trim_start().split_once("  ").unwrap_or_default();
+        let word = words.replace(' ', "_");
+        if Outcome::parse(&word).is_some() || word == "total" {
+            let count = rest.split_whitespace().next().unwrap().replace(',', "");
+            counted.insert(word, count.parse().unwrap());
         }
     }
     assert_eq!(counted, outcomes, "{}", ended.stdout);

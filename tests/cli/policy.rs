@@ -315,7 +315,7 @@ fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
         "  1 machine is isolated now and needs release",
         "  1 machine may be changed, as the action was already in progress: check them",
         "excluded: 1 machine is still isolated: dc-01.contoso.com",
-        "already_final  2  had already ended: 2 Succeeded",
+        "already final  2  had already ended: 2 Succeeded",
         "skipped        2  excluded by keep.txt",
     ] {
         assert!(told.contains(line), "{line} is not in\n{told}");

@@ -57,6 +57,7 @@ fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
         "skipped       Unisolate     -             1  protected type",
         "duplicate     Isolate       -             1  same id as an earlier row:",
         "invalid       Isolate       -             1  the id is not a GUID: a.csv:6",
+        "preview only: nothing was sent",
     ] {
         assert!(stdout.contains(part), "{part} is not in\n{stdout}");
     }

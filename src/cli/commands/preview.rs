@@ -128,7 +128,7 @@ pub async fn preview(
         zone: &local_zone(),
     };
     match settings.format {
-        PlanFormat::Table => print(&text.render(style.width, style.color)),
+        PlanFormat::Table => print(&text.preview(style.width, style.color)),
         PlanFormat::Json => print(&plan_json(&text)),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),

@@ -206,7 +206,7 @@ async fn show_what_is_left(
         now: now.wall,
         zone: &local_zone(),
     };
-    print(&text.render(style.width, style.color)).map_err(Failure::of_output)?;
+    print(&text.preview(style.width, style.color)).map_err(Failure::of_output)?;
     Ok(RunExit::Done)
 }
 

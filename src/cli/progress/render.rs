@@ -288,7 +288,7 @@ mod tests {
         fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour
         fabrikam\u{1b}[2J: 16 calls in flight, no answer for 12 s
         ");
-        insta::assert_snapshot!(rendered(&two, |it| it.line()), @r"14:04:57 UTC SANDBOX 1,204 done, still reading · cancelled 1,090 · already final 101 · too late 12 · failed 1 · contoso: cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · waiting for quota (100/minute) until 14:05:09 UTC (12 s) · fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour · 16 calls in flight, no answer for 12 s");
+        insta::assert_snapshot!(rendered(&two, |it| vec![it.line()])[0], @r"14:04:57 UTC SANDBOX 1,204 done, still reading · cancelled 1,090 · already final 101 · too late 12 · failed 1 · contoso: cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · waiting for quota (100/minute) until 14:05:09 UTC (12 s) · fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour · 16 calls in flight, no answer for 12 s");
     }
 
     #[test]
