@@ -12,8 +12,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Parser, Subcommand, ValueEnum, Valu
 use clap_complete::Shell;
 use jiff::Timestamp;
 
-use crate::engine::Precheck;
 use crate::engine::core::MaxFailures;
+use crate::engine::{PlanId, Precheck};
 use crate::input::{InputFormat, InputSettings};
 use crate::model::{ActionStatus, ActionType, Selection};
 use crate::quota::Windows;
@@ -213,10 +213,20 @@ pub struct RunArgs {
     /// Send without asking
     #[arg(short, long, help_heading = "Safety", display_order = 0)]
     pub yes: bool,
+    /// Send only the plan with this id, or what is left of it
+    #[arg(
+        long = "plan",
+        value_name = "ID",
+        value_parser = values::plan_id,
+        conflicts_with = "dry_run",
+        help_heading = "Safety",
+        display_order = 0,
+    )]
+    pub approved: Option<PlanId>,
     /// Print the plan and send nothing
     #[arg(long, help_heading = "Safety", display_order = 0)]
     pub dry_run: bool,
-    /// Abort if the plan would cancel more than N actions (required with --yes when selecting from the tenant)
+    /// Abort if the plan would cancel more than N actions (with --yes, a selection from the tenant needs this or --plan)
     #[arg(long, value_name = "N", help_heading = "Safety", display_order = 0)]
     pub max_actions: Option<u64>,
     /// Don't check that accepted cancels took effect

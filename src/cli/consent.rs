@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Read, Write};
 
 use tokio::sync::oneshot;
 
+use crate::engine::PlanId;
 use crate::platform;
 
 use super::failure::{Failure, FailureKind};
@@ -60,6 +61,8 @@ pub(super) enum Refusal {
         "nothing was sent: the selection has at least {count} actions, --max-actions allows {most}; the rest was not read"
     )]
     TooManySelected { count: u64, most: u64 },
+    #[error("nothing was sent: this is plan {plan}, not {approved}, which --plan names")]
+    OtherPlan { plan: PlanId, approved: PlanId },
     #[error("nothing was sent: there is no terminal to ask on")]
     NoTerminal,
 }
@@ -76,6 +79,12 @@ impl From<Refusal> for Failure {
             Refusal::TooManySelected { .. } => {
                 vec!["narrow the selection, or allow more with --max-actions".to_owned()]
             }
+            Refusal::OtherPlan { .. } => vec![
+                "an action, a comment or the tenant is another one than in the approved plan; look at the plan with --dry-run, \
+                 and have its new id approved"
+                    .to_owned(),
+                "a file written by `preview --format csv` keeps its id while its actions end".to_owned(),
+            ],
             _ => Vec::new(),
         };
         let failure = Self::new(FailureKind::Refused, refusal);

@@ -78,7 +78,7 @@ pub(super) struct RunConfig {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub(super) needs_confirmation: bool,
-    /// The id of the plan that was agreed to.
+    /// The id of the plan that was agreed to; until then, of the one that is approved.
     #[serde(default)]
     pub(super) plan: Option<String>,
     pub(super) id_column: Option<String>,
@@ -121,12 +121,20 @@ impl RunConfig {
             max_actions: args.max_actions,
             verify: (!args.no_verify).then_some(args.verify_timeout),
             time_scale: settings.target.time_scale(),
-            needs_confirmation: settings.asks() || args.max_actions.is_some(),
-            plan: None,
+            needs_confirmation: settings.asks()
+                || args.max_actions.is_some()
+                || args.approved.is_some(),
+            plan: args.approved.map(|plan| plan.to_string()),
             id_column: plan.input.id_column.clone(),
             input_format: plan.input.input_format,
             outputs: settings.outputs.clone(),
         }
+    }
+
+    /// Returns the plan that was approved elsewhere and isn't yet compared with this one.
+    pub(super) fn approved(&self) -> Option<PlanId> {
+        let plan = self.plan.as_deref().filter(|_| self.needs_confirmation)?;
+        PlanId::parse(plan)
     }
 
     /// Returns what must not be sent.

@@ -847,7 +847,7 @@ impl Resolver<'_> {
                 Some(Origin::Config(_, in_profile)) => *in_profile && self.is_profile_typed,
                 _ => false,
             };
-            if args.max_actions.is_none() {
+            if args.max_actions.is_none() && args.approved.is_none() {
                 return Err(SettingsError::UnboundedSelection);
             }
             if !names_tenant {

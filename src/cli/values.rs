@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::engine::PlanId;
 use crate::engine::core::MaxFailures;
 use crate::input::InputFormat;
 use crate::model::{ActionStatus, ActionType, parse_duration};
@@ -121,6 +122,11 @@ pub(super) fn status(text: &str) -> Result<ActionStatus, &'static str> {
         ),
         known => Ok(known),
     }
+}
+
+pub(super) fn plan_id(text: &str) -> Result<PlanId, &'static str> {
+    PlanId::parse(text)
+        .ok_or("expected the id of a plan, such as 961c-2524-c3ed-07b1-4e02; `preview` prints it")
 }
 
 /// Reads a protected action type; `unknown` stands for every type that isn't known.

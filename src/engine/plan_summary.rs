@@ -11,6 +11,7 @@ use std::hash::{Hash as _, Hasher as _};
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 
+use crate::input::is_skipped_by_file;
 use crate::model::{
     ActionId, ActionType, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
     ReportRow,
@@ -157,6 +158,19 @@ impl PlanLine<'_> {
         self.computer_dns_name.or(self.machine_id)
     }
 
+    /// Returns whether the input names the row to be sent, whatever is known of it by now.
+    fn is_named(&self) -> bool {
+        match self.verdict {
+            Verdict::Settled(Outcome::Invalid | Outcome::Duplicate) => false,
+            Verdict::Settled(Outcome::Skipped) => {
+                let mismatch = Mismatch::parse(self.reason);
+                let is_elsewhere = mismatch.is_some_and(|it| it.criterion == Criterion::Tenant);
+                !is_elsewhere && !is_skipped_by_file(self.reason)
+            }
+            Verdict::Send | Verdict::Unread | Verdict::Settled(_) => true,
+        }
+    }
+
     /// Returns what the reason has in common with those of other rows, and what it hasn't.
     fn shared_reason(&self) -> (&str, Option<&str>) {
         let (shared, detail) = match self.reason.split_once(": ") {
@@ -295,6 +309,8 @@ pub struct PlanSummary {
     pub skips: Skips,
     pub exclusions: ExclusionMatches,
     hash: PlanHash,
+    /// Of all rows that the input names to be sent, where somebody asks for that.
+    named: Option<PlanHash>,
     tenant: Option<String>,
     comment: Option<String>,
     /// In the order in which they came; rows of one kind nearly always follow each other, and so are found at once.
@@ -313,6 +329,15 @@ impl PlanSummary {
         }
     }
 
+    /// Makes an id of what the input names to be sent, too.
+    #[must_use]
+    pub fn with_named_id(self) -> Self {
+        Self {
+            named: Some(PlanHash::default()),
+            ..self
+        }
+    }
+
     /// Counts a row in.
     pub fn add(&mut self, line: &PlanLine<'_>) {
         self.rows += 1;
@@ -321,6 +346,7 @@ impl PlanSummary {
             .add(line.id, line.machine_id, line.computer_dns_name);
         self.count_cell(line);
         self.missing_once += u64::from(line.reason == MISSING_ONCE);
+        self.hash_row(line);
         match line.verdict {
             Verdict::Send => self.add_sent(line),
             Verdict::Unread => self.unread += 1,
@@ -332,6 +358,18 @@ impl PlanSummary {
     /// Names what is sent.
     pub fn id(&self) -> PlanId {
         self.hash.id()
+    }
+
+    /// Names what the input names to be sent, whatever became of it since.
+    pub fn named_id(&self) -> Option<PlanId> {
+        self.named.as_ref().map(PlanHash::id)
+    }
+
+    /// Returns whether nothing can be sent but the approved plan or a part of it: the input names that plan, or what is left
+    /// to be sent is that plan. What one look didn't find may be there at the next, so then only the input's word counts.
+    pub fn keeps_to(&self, approved: PlanId) -> bool {
+        let is_left = self.missing_once == 0 && self.id() == approved;
+        is_left || self.named_id() == Some(approved)
     }
 
     /// Returns the lines of the table: what is sent first, then in the order of the words.
@@ -378,15 +416,26 @@ impl PlanSummary {
         self.cells.iter().any(|cell| cell.follow_up.is_some())
     }
 
+    fn hash_row(&mut self, line: &PlanLine<'_>) {
+        let Some(id) = line.id else {
+            return;
+        };
+        let tenant = self.tenant.as_deref().or(line.tenant).unwrap_or_default();
+        let comment = self.comment.as_deref().or(line.comment).unwrap_or_default();
+        if line.verdict == Verdict::Send {
+            self.hash.add(tenant, id, comment);
+        }
+        if let Some(named) = &mut self.named
+            && line.is_named()
+        {
+            named.add(tenant, id, comment);
+        }
+    }
+
     fn add_sent(&mut self, line: &PlanLine<'_>) {
         self.send += 1;
         self.types_known += u64::from(line.action_type.is_some());
         self.checked += u64::from(line.is_checked);
-        if let Some(id) = line.id {
-            let tenant = self.tenant.as_deref().or(line.tenant).unwrap_or_default();
-            let comment = self.comment.as_deref().or(line.comment).unwrap_or_default();
-            self.hash.add(tenant, id, comment);
-        }
         if let Some(requestor) = line.requestor {
             self.requestors.add(requestor, 1);
         }
@@ -726,6 +775,30 @@ mod tests {
         assert_eq!(summary.machines.more(), 8);
         assert_eq!(summary.requestors.top(), [("a", 17), ("b", 3)]);
         assert_eq!((summary.oldest, summary.newest), (at(1), at(20)));
+    }
+
+    #[test]
+    fn the_input_names_what_its_records_and_exclusions_settled_and_not_what_it_skips_itself() {
+        let named = |verdict, reason: &str| {
+            let mut summary = PlanSummary::default().with_named_id();
+            summary.add(&line(&1, verdict, reason));
+            summary.named_id() != PlanSummary::default().with_named_id().named_id()
+        };
+        for (verdict, reason, expected) in [
+            (Verdict::Send, "", true),
+            (Verdict::Unread, "", true),
+            (Verdict::Settled(Outcome::AlreadyFinal), "", true),
+            (Verdict::Settled(Outcome::NotFound), MISSING_ONCE, true),
+            (SKIPPED, "excluded by keep.txt: ws-1", true),
+            (SKIPPED, "type not selected: LiveResponse", true),
+            (SKIPPED, "tenant not selected: fabrikam", false),
+            (SKIPPED, "the plan says `skipped`: excluded", false),
+            (SKIPPED, "was cancelled in run 1", false),
+            (Verdict::Settled(Outcome::Duplicate), "", false),
+            (Verdict::Settled(Outcome::Invalid), "", false),
+        ] {
+            assert_eq!(named(verdict, reason), expected, "{verdict} {reason}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 pub use exclusions::{ExclusionFileError, read_exclusion_file};
 pub use input_error::InputError;
 pub use open_input::{InputCheckpoint, InputChunk, OpenInput, open, open_from};
+pub use row::is_skipped_by_file;
 
 /// One input as named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]

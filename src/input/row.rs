@@ -21,6 +21,11 @@ const NAME_START: usize = 12;
 const NAME_END: usize = 8;
 const NAMES: usize = 30;
 
+/// How the reason of a row begins that a file of ours skips.
+const PLAN_SAYS: &str = "the plan says ";
+const REPORT_SAYS: &str = "was ";
+const REPORT_SAYS_OTHER: &str = "its outcome in ";
+
 /// What one row's cells say.
 pub(super) struct ParsedRow {
     /// The id, or why there is none.
@@ -226,9 +231,9 @@ impl FileOrigin {
                         | Outcome::NotAttempted
                         | Outcome::Forbidden,
                     ) => None,
-                    Some(settled) => Some(format!("was {settled} in {run}")),
+                    Some(settled) => Some(format!("{REPORT_SAYS}{settled} in {run}")),
                     None => Some(format!(
-                        "its outcome in {run}, {}, is none that goes again",
+                        "{REPORT_SAYS_OTHER}{run}, {}, is none that goes again",
                         quoted(outcome)
                     )),
                 }
@@ -238,7 +243,7 @@ impl FileOrigin {
                 if verdict.eq_ignore_ascii_case("send") {
                     return None;
                 }
-                let said = format!("the plan says {}", quoted(verdict));
+                let said = format!("{PLAN_SAYS}{}", quoted(verdict));
                 Some(match context_text(word(reason)) {
                     None => said,
                     Some(reason) => format!("{said}: {reason}"),
@@ -246,6 +251,13 @@ impl FileOrigin {
             }
         }
     }
+}
+
+/// Returns whether a row was skipped because a plan or report of ours says that it doesn't go again.
+pub fn is_skipped_by_file(reason: &str) -> bool {
+    [PLAN_SAYS, REPORT_SAYS, REPORT_SAYS_OTHER]
+        .iter()
+        .any(|start| reason.starts_with(start))
 }
 
 /// Returns a text without blanks around it and cut to `chars` characters.

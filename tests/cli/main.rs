@@ -7,6 +7,7 @@
 mod support;
 
 mod afterwards;
+mod approved_plan;
 mod binary;
 mod consent;
 mod crash;

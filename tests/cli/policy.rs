@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
 }
 
-fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
+pub(crate) fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
     let mut record = MockAction::new(nth_id(number), kind, status, at(0));
     record.machine_id = Some(format!("{number:040x}"));
     record.computer_dns_name = Some(host.to_owned());
@@ -22,7 +22,7 @@ fn record(number: usize, kind: &str, status: Status, host: &str) -> MockAction {
 }
 
 /// A service with these actions, and a folder with this input.
-fn place(records: impl IntoIterator<Item = MockAction>, input: &str) -> Place {
+pub(crate) fn place(records: impl IntoIterator<Item = MockAction>, input: &str) -> Place {
     let place = Place::with(|_| ());
     for record in records {
         place.sandbox().add(record);
@@ -31,7 +31,7 @@ fn place(records: impl IntoIterator<Item = MockAction>, input: &str) -> Place {
     place
 }
 
-fn input(header: &str, rows: &[(usize, &str)]) -> String {
+pub(crate) fn input(header: &str, rows: &[(usize, &str)]) -> String {
     let rows = rows
         .iter()
         .map(|(number, rest)| format!("{},{rest}\n", nth_id(*number)));

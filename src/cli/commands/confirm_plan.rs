@@ -79,8 +79,12 @@ impl PreparedRun {
         stop: &mut Shutdown,
     ) -> Result<Option<PlanId>, Failure> {
         let reads = self.plan(stop).await?;
-        let (summary, before) =
-            look_over(&self.store, self.id, self.empty_summary()).map_err(state)?;
+        let approved = self.config.approved();
+        let mut summary = self.empty_summary();
+        if approved.is_some() {
+            summary = summary.with_named_id();
+        }
+        let (summary, before) = look_over(&self.store, self.id, summary).map_err(state)?;
         // What was missed once may be there after all, and is sent then.
         let count = summary.send + summary.missing_once;
         if let Some(most) = self.config.max_actions
@@ -88,11 +92,21 @@ impl PreparedRun {
         {
             return Err(Refusal::TooMany { count, most }.into());
         }
+        let is_input = confirmation.origin == PlanOrigin::Input;
+        if let Some(approved) = approved
+            && (is_input || count > 0)
+            && !summary.keeps_to(approved)
+        {
+            // Of an input the id by which it was frozen, which is in the file, too.
+            let plan = summary.named_id().filter(|_| is_input);
+            let plan = plan.unwrap_or_else(|| summary.id());
+            return Err(Refusal::OtherPlan { plan, approved }.into());
+        }
         if summary.skips.is_nothing_selected(&summary.outcomes()) {
             return Err(nothing_selected(&summary.skips, self.config.precheck));
         }
         self.before = before;
-        let plan = (summary.send > 0).then(|| summary.id());
+        let plan = approved.or_else(|| (summary.send > 0).then(|| summary.id()));
         let Confirmation {
             terminal,
             origin,
@@ -140,10 +154,8 @@ impl PreparedRun {
     /// as one likes to wait for. Returns how many calls it took. States that cannot be read in time, or not at all though
     /// others can, are left to the run; until then such rows count as sent.
     async fn plan(&mut self, stop: &mut Shutdown) -> Result<u64, Failure> {
-        let patience = match self.config.max_actions {
-            Some(_) => None,
-            None => Some(PATIENCE),
-        };
+        let reads_all = self.config.max_actions.is_some() || self.config.approved().is_some();
+        let patience = (!reads_all).then_some(PATIENCE);
         let mut core = core_settings(&self.config, self.key, self.id);
         core.give_up_after = core.reach_timeout;
         let core = self.core(core).await.map_err(state)?;

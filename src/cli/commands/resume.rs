@@ -87,8 +87,10 @@ pub async fn resume(
         config.precheck = Precheck::Skip;
     }
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
-    let is_planned =
-        terminal.is_some() || config.max_actions.is_some() || !config.exclude.is_empty();
+    let is_planned = terminal.is_some()
+        || config.max_actions.is_some()
+        || config.approved().is_some()
+        || !config.exclude.is_empty();
     // Nothing is sent that nobody has agreed to, and that nobody is asked about now.
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));

@@ -83,6 +83,7 @@ pub async fn run(
     // Exclusions that match nothing are to be seen before anything is sent.
     let is_planned = terminal.is_some()
         || settings.args.max_actions.is_some()
+        || settings.args.approved.is_some()
         || !plan.selection.exclude_from.is_empty();
     let confirmation = is_planned.then(|| Confirmation {
         terminal,

@@ -78,7 +78,7 @@ pub enum SettingsError {
         "a selection by status or time needs the actions' records, which --no-precheck doesn't read"
     )]
     SelectionUnread,
-    #[error("with --yes, a selection from the tenant needs --max-actions")]
+    #[error("with --yes, a selection from the tenant needs --max-actions or --plan")]
     UnboundedSelection,
     #[error("with --yes, a selection from the tenant needs a tenant")]
     UnnamedTenant,
@@ -146,7 +146,9 @@ impl SettingsError {
                 "to narrow an input, name files, or `-` for standard input",
             ],
             Self::SelectionUnread => &["leave out --no-precheck, or the selection"],
-            Self::UnboundedSelection => &["set the most that may be cancelled with --max-actions"],
+            Self::UnboundedSelection => &[
+                "set the most that may be cancelled with --max-actions, or name an approved plan with --plan",
+            ],
             Self::UnnamedTenant => &["name the tenant with --tenant-id, or with a --profile"],
             Self::Config(fault) => return fault.hint.iter().cloned().collect(),
             Self::WithProfile { ignored, .. } => {

@@ -114,7 +114,7 @@ fn what_cannot_be_meant_together_is_refused() {
         ),
         (
             token(&format!("run --yes --type Isolate {tenant}")),
-            "a selection from the tenant needs --max-actions",
+            "a selection from the tenant needs --max-actions or --plan",
         ),
         (
             token("run --yes --type Isolate --max-actions 9"),
