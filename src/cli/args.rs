@@ -114,7 +114,8 @@ Examples:
   mde-cancel list --since 2h --summary
   mde-cancel list --status Pending,InProgress --until 3d > stuck.csv
   mde-cancel list --type Isolate --status Pending --since 2h | mde-cancel run - --yes --max-actions 500
-  mde-cancel list --type LiveResponse --format jsonl";
+  mde-cancel list --type LiveResponse --format jsonl
+  mde-cancel list --isolated --requestor soc-automation > isolated.csv";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
@@ -355,6 +356,13 @@ pub enum PlanFormat {
 pub struct ListArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// List the machines that are still isolated, as far back as --since [default: 30d]
+    #[arg(
+        long,
+        conflicts_with_all = ["types", "statuses", "filter", "summary"],
+        help_heading = "Selection",
+    )]
+    pub isolated: bool,
     /// Count actions by type, status and requestor instead of listing them
     #[arg(long, help_heading = "Output")]
     pub summary: bool,

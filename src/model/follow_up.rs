@@ -1,5 +1,7 @@
 //! What a machine still needs from a human hand, and what became of it since.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -242,6 +244,61 @@ pub struct FollowUpRow {
     pub tenant: Option<String>,
 }
 
+/// A machine that is isolated, as far as the tenant's actions tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsolatedMachine {
+    /// Its newest isolation that Succeeded.
+    pub isolation: MachineAction,
+    /// What has been requested since.
+    pub since: LaterActivity,
+}
+
+impl IsolatedMachine {
+    /// Finds the machines whose newest isolation that Succeeded no later release has undone; the newest first. An isolation
+    /// that failed, was cancelled or is still open undoes nothing.
+    pub fn find(actions: impl IntoIterator<Item = MachineAction>) -> Vec<Self> {
+        let mut machines: HashMap<String, Vec<MachineAction>> = HashMap::new();
+        for action in actions {
+            let named = action.machine_id.as_ref();
+            let named = named.or(action.computer_dns_name.as_ref());
+            // Of an action that names no machine, nothing tells that it was undone.
+            let key = named.map_or_else(|| action.id.to_string(), |name| name.to_lowercase());
+            machines.entry(key).or_default().push(action);
+        }
+        let mut isolated: Vec<_> = machines.values().filter_map(|all| Self::of(all)).collect();
+        isolated.sort_by_key(|machine| {
+            let isolation = &machine.isolation;
+            (Reverse(isolation.created_at), isolation.id)
+        });
+        isolated
+    }
+
+    fn of(actions: &[MachineAction]) -> Option<Self> {
+        let newest = |kind: &ActionType| {
+            let done = actions.iter().filter(|action| {
+                action.action_type.as_ref() == Some(kind)
+                    && action.status == Some(ActionStatus::Succeeded)
+            });
+            done.max_by_key(|action| action.created_at)
+        };
+        let isolation = newest(&ActionType::Isolate)?;
+        let release = newest(&ActionType::Unisolate);
+        if release.is_some_and(|release| release.created_at > isolation.created_at) {
+            return None;
+        }
+        let since = LaterActivity::judge(
+            &isolation.id.to_string(),
+            &ActionType::Isolate,
+            isolation.created_at,
+            actions,
+        );
+        Some(Self {
+            isolation: isolation.clone(),
+            since,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +371,66 @@ mod tests {
             LaterActivity::judge(own, &T::Isolate, Some(at(100)), &others),
             LaterActivity::Nothing
         );
+    }
+
+    #[test]
+    fn a_machine_is_isolated_until_a_later_release_has_succeeded() {
+        use ActionStatus as S;
+        use ActionType as T;
+        let find = |actions: &[MachineAction]| {
+            let named = actions.iter().zip(1_u128..).map(|(action, number)| {
+                let id = ActionId::from_bytes(number.to_be_bytes());
+                MachineAction {
+                    id: id.unwrap(),
+                    machine_id: Some(if number % 2 == 0 { "AB" } else { "ab" }.to_owned()),
+                    ..action.clone()
+                }
+            });
+            let found = IsolatedMachine::find(named).into_iter();
+            let shown = found.map(|it| (it.isolation.created_at.unwrap().as_second(), it.since));
+            shown.collect::<Vec<_>>()
+        };
+        let isolated = action(T::Isolate, S::Succeeded, 100);
+        let nothing = LaterActivity::Nothing;
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (others, expected) in [
+            (&[][..], Some((100, nothing.clone()))),
+            (
+                &[action(T::Isolate, S::Succeeded, 50)],
+                Some((100, nothing.clone())),
+            ),
+            (
+                &[action(T::Unisolate, S::Succeeded, 50)],
+                Some((100, nothing.clone())),
+            ),
+            (
+                &[action(T::Unisolate, S::Failed, 200)],
+                Some((100, nothing)),
+            ),
+            (
+                &[action(T::Unisolate, S::Pending, 200)],
+                Some((100, LaterActivity::ReleaseRequested { at: at(200) })),
+            ),
+            (&[action(T::Unisolate, S::Succeeded, 200)], None),
+            // The open isolation hides the release from nobody.
+            (
+                &[
+                    action(T::Isolate, S::Pending, 300),
+                    action(T::Unisolate, S::Succeeded, 200),
+                ],
+                None,
+            ),
+            (
+                &[
+                    action(T::Unisolate, S::Succeeded, 200),
+                    action(T::Isolate, S::Succeeded, 300),
+                ],
+                Some((300, LaterActivity::Nothing)),
+            ),
+        ] {
+            let all = [std::slice::from_ref(&isolated), others].concat();
+            assert_eq!(find(&all), Vec::from_iter(expected), "{others:?}");
+        }
     }
 
     #[test]

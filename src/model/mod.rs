@@ -20,7 +20,7 @@ pub use action::{ActionStatus, ActionType, Facts, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
 pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
 pub use exclusions::{ExclusionList, ExclusionMatches};
-pub use follow_up::{FollowUp, FollowUpRow, LaterActivity};
+pub use follow_up::{FollowUp, FollowUpRow, IsolatedMachine, LaterActivity};
 pub use number_format::{Count, Number, Span, window_name};
 pub use outcome::{Outcome, Settlement, Standing};
 pub use redact::Redactor;

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use serde::Serializer as _;
 use serde_json::Value;
 
-use crate::model::{ActionStatus, ActionType, LISTED_BY, MachineAction, encode};
+use crate::model::{
+    ActionStatus, ActionType, FollowUp, IsolatedMachine, LISTED_BY, MachineAction, encode,
+};
 
 use super::csv::CsvWriter;
 use super::json::harmless;
@@ -32,6 +34,23 @@ const ACTION_COLUMNS: [&str; 15] = [
     "cancellationRequestor",
     "cancellationComment",
     "cancellationDateTimeUtc",
+    LISTED_BY,
+];
+
+/// Of machines that are isolated: their isolation, so that the list is an input of a run, and what to do.
+const ISOLATED_COLUMNS: [&str; 13] = [
+    "id",
+    "type",
+    "status",
+    "machineId",
+    "computerDnsName",
+    "requestor",
+    "requestorComment",
+    "requestSource",
+    "scope",
+    "creationDateTimeUtc",
+    "since",
+    "call",
     LISTED_BY,
 ];
 
@@ -133,6 +152,36 @@ fn cells(action: &MachineAction) -> [Option<Value>; ACTION_COLUMNS.len()] {
         time(action.cancelled_at),
         Some("mde-cancel".into()),
     ]
+}
+
+/// Writes machines that are isolated, one a line.
+pub fn write_isolated(
+    mut out: impl Write,
+    machines: &[IsolatedMachine],
+    format: ListingFormat,
+) -> io::Result<()> {
+    format.write_header(&mut out, &ISOLATED_COLUMNS)?;
+    let text = |text: &Option<String>| text.clone().map(Value::String);
+    let rows = machines.iter().map(|machine| {
+        let action = &machine.isolation;
+        let call = |id: &String| FollowUp::Unisolate.call(id);
+        [
+            Some(action.id.to_string().into()),
+            action.action_type.as_ref().map(|word| word.as_str().into()),
+            action.status.as_ref().map(|word| word.as_str().into()),
+            text(&action.machine_id),
+            text(&action.computer_dns_name),
+            text(&action.requestor),
+            text(&action.requestor_comment),
+            text(&action.request_source),
+            text(&action.action_scope),
+            time(action.created_at),
+            Some(machine.since.to_string().into()),
+            text(&action.machine_id.as_ref().and_then(call)),
+            Some("mde-cancel".into()),
+        ]
+    });
+    format.write_rows(&mut out, ISOLATED_COLUMNS, rows)
 }
 
 fn time(at: Option<Timestamp>) -> Option<Value> {

@@ -21,7 +21,7 @@ pub use follow_ups::{FOLLOW_UP_COLUMNS, write_follow_ups};
 pub use format::{Delivery, ReportFormat, UnknownFormat, write_report};
 pub use html::write_html;
 pub use json::{write_json, write_jsonl};
-pub use list::{ActionGroup, ActionListWriter, ListSummary, ListingFormat};
+pub use list::{ActionGroup, ActionListWriter, ListSummary, ListingFormat, write_isolated};
 pub use markdown::write_markdown;
 pub use metrics::{Metrics, Waited, write_metrics};
 pub use output::{FileKind, OutputError, ReportTarget, TargetError};

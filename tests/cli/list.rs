@@ -145,6 +145,61 @@ const UNASKED: &str =
     "--yes --tenant-id 11111111-2222-3333-4444-555555555555 --quota none --rate none";
 
 #[test]
+fn machines_that_are_isolated_are_listed_until_they_are_released() {
+    let tenant = tenant_with(0, 10_000, "");
+    let days = Duration::from_secs(40 * 24 * 60 * 60);
+    for (number, kind, status, machine, requestor) in [
+        (10, "Isolate", Status::Succeeded, 1, "soc-bot"),
+        (11, "Isolate", Status::Succeeded, 2, "soc-bot"),
+        (2, "Unisolate", Status::Succeeded, 2, "ana"),
+        (12, "Isolate", Status::Succeeded, 3, "soc-bot"),
+        (3, "Unisolate", Status::Pending, 3, "ana"),
+        (13, "Isolate", Status::Succeeded, 4, "eve"),
+        (14, "Isolate", Status::Pending, 5, "soc-bot"),
+        (15, "Isolate", Status::Succeeded, 6, "soc-bot"),
+    ] {
+        add(&tenant, number, |action| {
+            kind.clone_into(&mut action.action_type);
+            action.status = status;
+            action.machine_id = Some(format!("{machine:040x}"));
+            action.computer_dns_name = Some(format!("ws-{machine}.contoso.com"));
+            requestor.clone_into(&mut action.requestor);
+            if machine == 6 {
+                action.created_at = START.checked_sub(days).unwrap();
+            }
+        });
+    }
+    let list = |words: &str| {
+        let listed = tenant.run(&format!("list --isolated {words}")).exits(0);
+        assert!(
+            listed.stderr.contains("looked back to"),
+            "{}",
+            listed.stderr
+        );
+        listed.stdout
+    };
+    let by_bot = list("--requestor soc-bot");
+    assert_eq!(ids(&by_bot), [nth_id(10), nth_id(12)]);
+    let call = format!("POST /api/machines/{:040x}/unisolate", 1);
+    for part in [&call, "no later action", "release requested at"] {
+        assert!(by_bot.contains(part), "{part}: {by_bot}");
+    }
+    assert_eq!(ids(&list("")), [nth_id(10), nth_id(12), nth_id(13)]);
+    assert_eq!(ids(&list("--since 60d --requestor soc-bot")).len(), 3);
+    tenant.write("keep", "ws-3\n");
+    let others = list("--exclude-from keep");
+    assert_eq!(ids(&others), [nth_id(10), nth_id(13)]);
+    assert!(list("--format table").ends_with("\n3 machines\n"));
+    assert_eq!(list("--format jsonl").lines().count(), 3);
+
+    // A run takes the list as it is, and then knows which machines to release.
+    tenant.write("isolated.csv", &by_bot);
+    tenant.run("run isolated.csv --yes --report r.csv").exits(3);
+    assert_eq!(tenant.cancels(), 0);
+    assert_eq!(tenant.column("r.csv", "follow_up"), ["unisolate"; 2]);
+}
+
+#[test]
 fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
     let tenant = tenant_with(150, 100, "");
     add(&tenant, 151, |action| {

@@ -3,13 +3,15 @@
 //! Standard output holds the list and nothing else. It has no journal; its reads are counted in the same ledger as those
 //! of runs, beside which it may go on.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::args::ListFormat;
+use crate::api::Filter;
+use crate::cli::args::{ListArgs, ListFormat};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::{CALL_TIMEOUT, ListSettings};
 use crate::cli::table::Table;
@@ -18,9 +20,10 @@ use crate::cli::text::{Count, Number, day_time, local_zone, visible, zone_name};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{FIRST_PAGE, Pages};
 use crate::model::{
-    ActionStatus, ActionType, Destination, ExclusionList, Facts, MachineAction, Selection,
+    ActionStatus, ActionType, Destination, ExclusionList, Facts, IsolatedMachine, LaterActivity,
+    MachineAction, Selection,
 };
-use crate::report::{ActionListWriter, ListSummary, ListingFormat};
+use crate::report::{ActionListWriter, ListSummary, ListingFormat, write_isolated};
 use crate::retry::RetrySettings;
 
 use super::choosing::read_exclusions;
@@ -29,24 +32,36 @@ use super::prepared_run::filter;
 use super::reading::{reads, unread};
 use super::service::to_read;
 
+/// How far back isolations are looked for where nobody says.
+const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Prints the actions that are selected, or counts them.
 pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
-    let typed = settings.args.selection;
+    let typed = &settings.args.selection;
     let exclude = read_exclusions(&typed.exclude_from)?;
-    let selection = typed.selection(clock.now().wall);
+    let mut selection = typed.selection(clock.now().wall);
     let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
     let (handles, identity) = to_read(&settings.connection, CALL_TIMEOUT).await?;
     let scope = identity.scope(Destination::List);
     let windows = settings.read_windows;
     let mut reads = reads(handles, &scope, &store, &clock, windows, retry).await?;
-    let filter = filter(typed.filter, &selection);
+    let filter = if settings.args.isolated {
+        let newest = selection.until.unwrap_or(clock.now().wall);
+        let since = newest.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+        selection.since.get_or_insert(since);
+        Filter::of(&isolations_and_releases(&selection))
+    } else {
+        filter(typed.filter.clone(), &selection)
+    };
+    let is_chosen = |action: &MachineAction| is_selected(action, &selection, &exclude);
     let mut pages = Pages::new(filter, FIRST_PAGE);
-    let mut out = Out::of(settings.args.summary, settings.args.format)?;
+    let mut out = Out::of(&settings.args)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
-        page.retain(|action| is_selected(action, &selection, &exclude));
+        // What is selected is the isolation; its release may be anybody's.
+        page.retain(|action| settings.args.isolated || is_chosen(action));
         count += page.len();
         out.page(page).map_err(Failure::of_output)?;
         tracing::info!(count, calls = reads.calls(), "actions listed so far");
@@ -56,8 +71,27 @@ pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit,
         now: clock.now().wall,
         zone: &local_zone(),
     };
-    out.finish(&text).map_err(Failure::of_output)?;
+    out.finish(&text, is_chosen).map_err(Failure::of_output)?;
+    if let (true, Some(since)) = (settings.args.isolated, selection.since) {
+        let since = format!("{} {}", text.time(Some(since)), zone_name(since, text.zone));
+        writeln!(
+            io::stderr().lock(),
+            "note: this looked back to {since} (--since looks further back); isolations before that aren't listed, nor those \
+             that the service's API doesn't show, such as some that were made in the portal"
+        )
+        .map_err(Failure::of_output)?;
+    }
     Ok(RunExit::Done)
+}
+
+/// Asks for all that tells which machines are isolated, whoever requested it.
+fn isolations_and_releases(selection: &Selection) -> Selection {
+    Selection {
+        types: vec![ActionType::Isolate, ActionType::Unisolate],
+        machine_ids: selection.machine_ids.clone(),
+        since: selection.since,
+        ..Selection::default()
+    }
 }
 
 /// What a list is printed as.
@@ -68,22 +102,25 @@ enum Out {
     Table(Vec<MachineAction>),
     /// In numbers; as a table where there is no format.
     Summary(ListSummary, Option<ListingFormat>),
+    /// As machines, once all their actions are there; as a table where there is no format.
+    Isolated(Vec<MachineAction>, Option<ListingFormat>),
 }
 
 impl Out {
-    fn of(is_summary: bool, typed: Option<ListFormat>) -> Result<Self, Failure> {
+    fn of(args: &ListArgs) -> Result<Self, Failure> {
         let by_kind = if io::stdout().is_terminal() {
             ListFormat::Table
         } else {
             ListFormat::Csv
         };
-        let format = match typed.unwrap_or(by_kind) {
+        let format = match args.format.unwrap_or(by_kind) {
             ListFormat::Table => None,
             ListFormat::Csv => Some(ListingFormat::Csv),
             ListFormat::Jsonl => Some(ListingFormat::Jsonl),
         };
         Ok(match format {
-            _ if is_summary => Self::Summary(ListSummary::default(), format),
+            _ if args.isolated => Self::Isolated(Vec::new(), format),
+            _ if args.summary => Self::Summary(ListSummary::default(), format),
             None => Self::Table(Vec::new()),
             Some(format) => Self::Lines(
                 ActionListWriter::begin(io::stdout(), format).map_err(Failure::of_output)?,
@@ -94,18 +131,30 @@ impl Out {
     fn page(&mut self, page: Vec<MachineAction>) -> io::Result<()> {
         match self {
             Self::Lines(listing) => return listing.page(&page),
-            Self::Table(actions) => actions.extend(page),
+            Self::Table(actions) | Self::Isolated(actions, _) => actions.extend(page),
             Self::Summary(summary, _) => page.iter().for_each(|action| summary.add(action)),
         }
         Ok(())
     }
 
-    fn finish(self, text: &ListText<'_>) -> io::Result<()> {
+    fn finish(
+        self,
+        text: &ListText<'_>,
+        is_chosen: impl Fn(&MachineAction) -> bool,
+    ) -> io::Result<()> {
         match self {
             Self::Lines(_) => Ok(()),
             Self::Table(actions) => print(&text.actions(&actions)),
             Self::Summary(summary, None) => print(&text.summary(&summary)),
             Self::Summary(summary, Some(format)) => summary.write(io::stdout(), format),
+            Self::Isolated(actions, format) => {
+                let mut machines = IsolatedMachine::find(actions);
+                machines.retain(|machine| is_chosen(&machine.isolation));
+                match format {
+                    None => print(&text.isolated(&machines)),
+                    Some(format) => write_isolated(io::stdout(), &machines, format),
+                }
+            }
         }
     }
 }
@@ -154,6 +203,29 @@ impl ListText<'_> {
             ]);
         }
         let total = Count::new(actions.len() as u64, "action");
+        format!("{}{total}\n", table.render(self.width.into(), ""))
+    }
+
+    /// Returns one line for each machine. Their names, which people copy, are never broken.
+    fn isolated(&self, machines: &[IsolatedMachine]) -> String {
+        let isolated = format!("isolated ({})", zone_name(self.now, self.zone));
+        let mut table = Table::new();
+        table.cut = &[2, 3];
+        table.row([&isolated, "machine", "requestor", "comment", "since"]);
+        for IsolatedMachine { isolation, since } in machines {
+            let machine = isolation.computer_dns_name.as_deref();
+            table.row([
+                self.time(isolation.created_at),
+                word(machine.or(isolation.machine_id.as_deref())),
+                word(isolation.requestor.as_deref()),
+                word(isolation.requestor_comment.as_deref()),
+                match since {
+                    LaterActivity::Nothing => "-".to_owned(),
+                    since => word(Some(&since.to_string())),
+                },
+            ]);
+        }
+        let total = Count::new(machines.len() as u64, "machine");
         format!("{}{total}\n", table.render(self.width.into(), ""))
     }
 
