@@ -1,7 +1,9 @@
-//! What people have lying about, read: every format, our own files, slow pipes, and reading taken up again.
+//! What people have lying about, read: every format, files of other programs, slow pipes, and reading taken up again.
+
+mod hostile;
+mod types;
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io;
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -10,44 +12,93 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mde_cancel::input::{Input, InputError, InputFormat, InputSettings, OpenInput, open};
-use mde_cancel::model::{ActionId, ActionType, InputRow, ReportRow};
+use mde_cancel::model::{ActionType, InputRow};
 
 use crate::support::{read_all, sound_rows};
 
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
-fn stream(bytes: &[u8], settings: &InputSettings) -> OpenInput {
-    OpenInput::from_reader("stdin", Box::new(io::Cursor::new(bytes.to_vec())), settings)
+/// Gives out bytes in reads of these lengths, again and again, and remembers how it was asked.
+struct Feed {
+    bytes: Vec<u8>,
+    at: usize,
+    lengths: Vec<usize>,
+    asked: Arc<Asked>,
 }
 
-fn rows(bytes: &[u8]) -> Vec<InputRow> {
+#[derive(Default)]
+struct Asked {
+    times: AtomicUsize,
+    largest: AtomicUsize,
+}
+
+impl Feed {
+    fn of(bytes: &[u8], lengths: &[usize]) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            at: 0,
+            lengths: lengths.to_vec(),
+            asked: Arc::default(),
+        }
+    }
+}
+
+impl Read for Feed {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let turn = self.asked.times.fetch_add(1, Ordering::Relaxed);
+        self.asked.largest.fetch_max(room.len(), Ordering::Relaxed);
+        let length = self.lengths[turn % self.lengths.len()];
+        let count = length.min(room.len()).min(self.bytes.len() - self.at);
+        room[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn stream(reader: impl Read + Send + 'static, settings: &InputSettings) -> OpenInput {
+    OpenInput::from_reader("stdin", Box::new(reader), settings)
+}
+
+fn rows(bytes: impl AsRef<[u8]>) -> Vec<InputRow> {
     rows_as(bytes, InputFormat::Auto)
 }
 
-fn rows_as(bytes: &[u8], format: InputFormat) -> Vec<InputRow> {
+fn rows_as(bytes: impl AsRef<[u8]>, format: InputFormat) -> Vec<InputRow> {
     let settings = InputSettings {
         format,
         ..InputSettings::default()
     };
-    sound_rows(stream(bytes, &settings))
+    sound_rows(stream(io::Cursor::new(bytes.as_ref().to_vec()), &settings))
 }
 
-/// Writes each row as `line id` or `line ! reason`.
+/// Writes each row as its id or as `! reason`.
 fn told(rows: &[InputRow]) -> Vec<String> {
-    rows.iter()
-        .map(|row| match &row.id {
-            Ok(id) => format!("{} {id}", row.source.line),
-            Err(reason) => format!("{} ! {reason}", row.source.line),
-        })
-        .collect()
+    let told = rows.iter().map(|row| match &row.id {
+        Ok(id) => id.to_string(),
+        Err(reason) => format!("! {reason}"),
+    });
+    told.collect()
 }
 
-fn fault(bytes: &[u8]) -> String {
-    let mut rows = read_all(&mut stream(bytes, &InputSettings::default()));
-    let error = rows.remove(0).unwrap_err();
-    assert!(rows.is_empty(), "nothing comes after an error");
-    error.to_string()
+/// Does the same with the line in front.
+fn told_with_lines(rows: &[InputRow]) -> Vec<String> {
+    let lines = rows.iter().map(|row| row.source.line);
+    let told = lines.zip(told(rows));
+    told.map(|(line, text)| format!("{line} {text}")).collect()
+}
+
+/// Reads what ends in an error: what came before, and the error.
+fn broken(text: &str, settings: &InputSettings) -> (Vec<InputRow>, String) {
+    let bytes = io::Cursor::new(text.to_owned().into_bytes());
+    let mut read = read_all(&mut stream(bytes, settings));
+    let error = read.pop().unwrap().unwrap_err().to_string();
+    (read.into_iter().map(Result::unwrap).collect(), error)
+}
+
+/// Puts the two ids in their places.
+fn filled(text: &str) -> String {
+    text.replace("{A}", A).replace("{B}", B)
 }
 
 fn utf16(text: &str) -> Vec<u8> {
@@ -57,199 +108,116 @@ fn utf16(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("samples")
-        .join(name)
-}
-
 fn open_one(path: &Path, settings: &InputSettings) -> Result<OpenInput, InputError> {
     let mut inputs = open(&[Input::parse(path.as_os_str())], settings)?;
     Ok(inputs.remove(0))
 }
 
-/// Reads each text as it is, with a mark, and as UTF-16, and expects `A` and `B` on the two lines.
-fn assert_two_rows(cases: &[(&str, String, [u64; 2])]) {
-    for (case, text, [first, second]) in cases {
+#[test]
+fn every_way_to_write_two_rows_gives_the_same_two() {
+    for (case, text, [first, second]) in [
+        ("header", "id,type\n{A},Isolate\n{B},Isolate\n", [2, 3]),
+        ("no last line end", "id,type\n{A},x\n{B},Isolate", [2, 3]),
+        (
+            "crlf and blanks",
+            "\r\n\r\nid,type\r\n\r\n{A},x\r\n \r\n{B},x\r\n",
+            [5, 7],
+        ),
+        ("semicolons", "Id;Type\n{A};x\n{B};a,b,c\n", [2, 3]),
+        ("tabs", "type\tid\nx\t{A}\nx\t{B}\n", [2, 3]),
+        ("a tab first", "\tid\nx\t{A}\nx\t{B}\n", [2, 3]),
+        ("bars", "type|id|a,b\nx|{A}|\nx|{B}|\n", [2, 3]),
+        ("sep", "sep=;\r\nid;type\r\n{A};x\r\n{B};x\r\n", [3, 4]),
+        ("quoted sep", "\"sep=|\"\nid|type\n{A}|x\n{B}|x\n", [3, 4]),
+        ("odd sep", "sep=^\nid^type\n{A}^x\n{B}^x\n", [3, 4]),
+        (
+            "#TYPE line",
+            "#TYPE Selected.Object\n\"Id\",\"Type\"\n\"{A}\",\"x\"\n\"{B}\",\"x\"\n",
+            [3, 4],
+        ),
+        ("a column named #", "#,id\n1,{A}\n2,{B}\n", [2, 3]),
+        ("one column", "ActionId\n{A}\n{B}\n", [2, 3]),
+        ("quoted", "\"id\"\n\"{A}\"\n\"{{B}}\"\n", [2, 3]),
+        ("no header", "ws-1,{A},x\nws-2,{B},x\n", [1, 2]),
+        ("no header, quoted", "\"{A}\"\n\"{B}\"\n", [1, 2]),
+        ("no header, comments", "# c\n{A};1\n# id;c\n{B};2\n", [2, 4]),
+        (
+            "quoted line ends",
+            "id,comment\n{A},\"a\nb\r\n\"\"c\"\"\"\n{B},\n",
+            [2, 5],
+        ),
+        ("blank cells", "id,type\n{A},x,,\n,,,\n{B},x, \n", [2, 4]),
+        ("short row", "type,id,comment\nx,{A}\nx,{B}\n", [2, 3]),
+        (
+            "lines",
+            "# head\n\n{A}\n  {{B}}  # tail, and more\n",
+            [3, 4],
+        ),
+        ("lines with old line ends", "{A}\r{B}\r", [1, 1]),
+        ("a brace that is no json", "{{A}}\n{{B}}\n", [1, 2]),
+        ("json strings", "[\"{A}\",\n\"{B}\"]", [1, 2]),
+        (
+            "json objects",
+            "[\n {\"id\":\"{A}\"},\n {\"id\":\"{B}\",\"a\":[{}]}\n]\n",
+            [2, 3],
+        ),
+        (
+            "envelope",
+            r#"{"@odata.context":"x","value":[{"id":"{A}"},{"id":"{B}"}],"@odata.nextLink":"]}"}"#,
+            [1, 1],
+        ),
+        (
+            "printed envelope",
+            "{\n \"value\": [\n  {\n   \"id\": \"{A}\"\n  },\n  { \"id\": \"{B}\" }\n ]\n}\n",
+            [3, 6],
+        ),
+        (
+            "two envelopes",
+            "{\"value\":[{\"id\":\"{A}\"}]}\n{\"value\":[{\"id\":\"{B}\"}]}\n",
+            [1, 2],
+        ),
+        (
+            "printed objects",
+            "{\n \"id\": \"{A}\"\n}\n{\n \"id\": \"{B}\"\n}\n",
+            [1, 4],
+        ),
+        (
+            "json lines",
+            "{\"id\":\"{A}\"}\n\n{\"id\":\"{B}\"}\n",
+            [1, 3],
+        ),
+        (
+            "our json report",
+            r#"{"summary":{"rows":[1]},"rows":[{"action_id":"{A}"},{"action_id":"{B}"}]}"#,
+            [1, 1],
+        ),
+    ] {
+        let text = filled(text);
         let expected = [format!("{first} {A}"), format!("{second} {B}")];
         let marked = format!("\u{FEFF}{text}");
-        for bytes in [text.as_bytes(), marked.as_bytes(), &utf16(text)] {
-            assert_eq!(told(&rows(bytes)), expected, "{case}");
+        for bytes in [text.as_bytes(), marked.as_bytes(), &utf16(&text)] {
+            assert_eq!(told_with_lines(&rows(bytes)), expected, "{case}");
         }
     }
 }
 
 #[test]
-fn every_way_to_delimit_cells_gives_the_same_two_rows() {
-    assert_two_rows(&[
-        (
-            "header",
-            format!("id,type\n{A},Isolate\n{B},Isolate\n"),
-            [2, 3],
-        ),
-        (
-            "no last line end",
-            format!("id,type\n{A},Isolate\n{B},Isolate"),
-            [2, 3],
-        ),
-        (
-            "crlf and blanks",
-            format!("\r\n\r\nid,type\r\n\r\n{A},x\r\n \r\n{B},x\r\n"),
-            [5, 7],
-        ),
-        (
-            "semicolons",
-            format!("Id;Type\n{A};Isolate\n{B};a,b,c\n"),
-            [2, 3],
-        ),
-        ("tabs", format!("type\tid\nx\t{A}\nx\t{B}\n"), [2, 3]),
-        ("a tab first", format!("\tid\nx\t{A}\nx\t{B}\n"), [2, 3]),
-        ("bars", format!("type|id|a,b\nx|{A}|\nx|{B}|\n"), [2, 3]),
-        (
-            "sep line",
-            format!("sep=;\r\nid;type\r\n{A};x\r\n{B};x\r\n"),
-            [3, 4],
-        ),
-        (
-            "quoted sep line",
-            format!("\"sep=|\"\nid|type\n{A}|x\n{B}|x\n"),
-            [3, 4],
-        ),
-        ("odd sep", format!("sep=^\nid^type\n{A}^x\n{B}^x\n"), [3, 4]),
-        (
-            "#TYPE line",
-            format!("#TYPE Selected.Object\n\"Id\",\"Type\"\n\"{A}\",\"x\"\n\"{B}\",\"x\"\n"),
-            [3, 4],
-        ),
-        ("a column named #", format!("#,id\n1,{A}\n2,{B}\n"), [2, 3]),
-        ("one column", format!("ActionId\n{A}\n{B}\n"), [2, 3]),
-        ("quoted", format!("\"id\"\n\"{A}\"\n\"{{{B}}}\"\n"), [2, 3]),
-        ("no header", format!("ws-1,{A},x\nws-2,{B},x\n"), [1, 2]),
-        ("no header, quoted", format!("\"{A}\"\n\"{B}\"\n"), [1, 2]),
-        (
-            "no header, comments",
-            format!("# c\n{A};1\n# id;c\n{B};2\n"),
-            [2, 4],
-        ),
-        (
-            "quoted line ends",
-            format!("id,comment\n{A},\"a\nb\r\n\"\"c\"\"\"\n{B},\n"),
-            [2, 5],
-        ),
-        (
-            "extra blank cells",
-            format!("id,type\n{A},x,,\n,,,\n{B},x, \n"),
-            [2, 4],
-        ),
-        (
-            "short row",
-            format!("type,id,comment\nx,{A}\nx,{B}\n"),
-            [2, 3],
-        ),
-    ]);
-}
-
-#[test]
-fn every_way_to_write_lines_and_json_gives_the_same_two_rows() {
-    assert_two_rows(&[
-        (
-            "lines",
-            format!("# head\n\n{A}\n  {{{B}}}  # tail, with a comma\n"),
-            [3, 4],
-        ),
-        ("lines with old line ends", format!("{A}\r{B}\r"), [1, 1]),
-        ("json strings", format!("[\"{A}\",\n\"{B}\"]"), [1, 2]),
-        (
-            "json objects",
-            format!("[\n {{\"id\":\"{A}\"}},\n {{\"id\":\"{B}\",\"a\":[{{}}]}}\n]\n"),
-            [2, 3],
-        ),
-        (
-            "envelope",
-            format!(
-                "{{\"@odata.context\":\"x\",\"value\":[{{\"id\":\"{A}\"}},\n{{\"id\":\"{B}\"}}],\"@odata.nextLink\":\"]}}\"}}"
-            ),
-            [1, 2],
-        ),
-        (
-            "printed envelope",
-            format!(
-                "{{\n \"value\": [\n  {{\n   \"id\": \"{A}\"\n  }},\n  {{ \"id\": \"{B}\" }}\n ]\n}}\n"
-            ),
-            [3, 6],
-        ),
-        (
-            "two envelopes",
-            format!("{{\"value\":[{{\"id\":\"{A}\"}}]}}\n{{\"value\":[{{\"id\":\"{B}\"}}]}}\n"),
-            [1, 2],
-        ),
-        (
-            "printed objects",
-            format!("{{\n \"id\": \"{A}\"\n}}\n{{\n \"id\": \"{B}\"\n}}\n"),
-            [1, 4],
-        ),
-        (
-            "json lines",
-            format!("{{\"id\":\"{A}\"}}\n\n{{\"id\":\"{B}\"}}\n"),
-            [1, 3],
-        ),
-        (
-            "our json report",
-            format!(
-                "{{\"summary\":{{\"rows\":[1]}},\"rows\":[{{\"action_id\":\"{A}\"}},{{\"action_id\":\"{B}\"}}]}}"
-            ),
-            [1, 1],
-        ),
-        (
-            "a brace that is no json",
-            format!("{{{A}}}\n{{{B}}}\n"),
-            [1, 2],
-        ),
-    ]);
-}
-
-#[test]
 fn a_format_that_is_asked_for_is_not_guessed() {
-    let strings = format!("\"{A}\"\n{{\"id\":\"{B}\"}}\n");
-    let expected = [format!("1 {A}"), format!("2 {B}")];
-    for format in [InputFormat::Jsonl, InputFormat::Json] {
-        assert_eq!(told(&rows_as(strings.as_bytes(), format)), expected);
-    }
-    let text = format!("id\tnote\n{A}\ta;b|c,d\n");
-    assert_eq!(
-        told(&rows_as(text.as_bytes(), InputFormat::Tsv)),
-        [format!("2 {A}")]
-    );
-    assert_eq!(
-        told(&rows_as(
-            format!("id,x\n{A}\n").as_bytes(),
-            InputFormat::Lines
-        )),
-        ["1 ! the id is not a GUID".to_owned(), format!("2 {A}")]
-    );
-    assert_eq!(
-        told(&rows_as(format!("{A}\n").as_bytes(), InputFormat::Csv)),
-        [format!("1 {A}")]
-    );
-}
-
-#[test]
-fn context_is_read_in_every_format() {
-    let csv = format!(
-        "id,type,status,machineId,computerDnsName,requestor,requestorComment,comment,tenant\n{A},isolate,Pending,m,ws-1,soc,x,\"a, \"\"b\"\"\",t\n"
-    );
-    let json = format!(
-        r#"{{"id":"{A}","type":"isolate","status":"Pending","machineId":"m","computerDnsName":"ws-1","requestor":"soc","requestorComment":"x","comment":"a, \"b\"","tenant":"t"}}"#
-    );
-    let expected = rows(csv.as_bytes()).remove(0).context;
-    assert_eq!(expected.action_type, Some(ActionType::Isolate));
-    assert_eq!(expected.comment.as_deref(), Some("a, \"b\""));
-    for text in [
-        json.clone(),
-        format!("[{json}]"),
-        format!("{{\"value\":[{json}]}}"),
+    use InputFormat::{Csv, Json, Jsonl, Lines, Tsv};
+    for (format, text, expected) in [
+        (
+            Jsonl,
+            "\"{A}\"\n{\"id\":\"{B}\"}\n",
+            &["1 {A}", "2 {B}"][..],
+        ),
+        (Json, "\"{A}\"\n{\"id\":\"{B}\"}\n", &["1 {A}", "2 {B}"]),
+        (Tsv, "id\tnote\n{A}\ta;b|c,d\n", &["2 {A}"]),
+        (Lines, "id,x\n{A}\n", &["1 ! the id is not a GUID", "2 {A}"]),
+        (Csv, "{A}\n", &["1 {A}"]),
     ] {
-        assert_eq!(rows(text.as_bytes()).remove(0).context, expected, "{text}");
+        let read = told_with_lines(&rows_as(filled(text), format));
+        let expected: Vec<_> = expected.iter().map(|row| filled(row)).collect();
+        assert_eq!(read, expected, "{format:?}");
     }
 }
 
@@ -265,46 +233,39 @@ fn nothing_to_do_is_no_error_on_a_stream() {
         "[]",
         "{\"value\":[]}",
     ] {
-        assert!(rows(text.as_bytes()).is_empty(), "{text:?}");
+        assert!(rows(text).is_empty(), "{text:?}");
     }
 }
 
 #[test]
 fn an_input_without_a_column_of_ids_says_what_was_seen() {
-    for (text, expected) in [
+    let no_ids = "stdin has no column of action ids; seen: ";
+    let machines = "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: ";
+    let two = "stdin has no header and more than one column of GUIDs; seen: ";
+    for (text, error, seen) in [
         (
-            "machineId,Approval ID\n1,2\n".to_owned(),
-            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
-             `machineId`, `Approval ID`"
-                .to_owned(),
+            "machineId,Approval ID\n1,2\n",
+            machines,
+            "`machineId`, `Approval ID`",
         ),
-        ("hello\n".to_owned(), "stdin has no column of action ids; seen: `hello`".to_owned()),
+        ("hello\n", no_ids, "`hello`"),
+        ("Approval ID\n{A}\n", no_ids, "`Approval ID`"),
+        ("{A},{B}\n", two, "`{A}`, `{B}`"),
+        ("[{\"host\":\"{A}\",\"x\":1}]", no_ids, "`host`, `x`"),
         (
-            format!("Approval ID\n{A}\n"),
-            "stdin has no column of action ids; seen: `Approval ID`".to_owned(),
-        ),
-        (
-            format!("{A},{B}\n"),
-            format!("stdin has no header and more than one column of GUIDs; seen: `{A}`, `{B}`"),
-        ),
-        (
-            format!("[{{\"host\":\"{A}\",\"x\":1}}]"),
-            "stdin has no column of action ids; seen: `host`, `x`".to_owned(),
+            "{\"result\":{\"machine\":{\"id\":\"{A}\"}}}",
+            machines,
+            "`result`, `result.machine`, `result.machine.id`",
         ),
         (
-            format!("{{\"result\":{{\"machine\":{{\"id\":\"{A}\"}}}}}}"),
-            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
-             `result`, `result.machine`, `result.machine.id`"
-                .to_owned(),
-        ),
-        (
-            "0123456789abcdef0123456789abcdef01234567\n".to_owned(),
-            "stdin has machine ids and no action ids; select the actions of these machines with --machine-id; seen: \
-             `0123456789abcdef…`"
-                .to_owned(),
+            "0123456789abcdef0123456789abcdef01234567\n",
+            machines,
+            "`0123456789abcdef…`",
         ),
     ] {
-        assert_eq!(fault(text.as_bytes()), expected);
+        let (before, told) = broken(&filled(text), &InputSettings::default());
+        assert_eq!(told, format!("{error}{}", filled(seen)));
+        assert!(before.is_empty());
     }
 }
 
@@ -315,187 +276,98 @@ fn a_column_the_user_names_is_the_only_one_that_counts() {
         ..InputSettings::default()
     };
     for text in [
-        format!("id;Approval ID\n{A};{B}\n"),
-        format!("[{{\"id\":\"{A}\",\"ApprovalId\":\"{B}\"}}]"),
+        "id;Approval ID\n{A};{B}\n",
+        "[{\"id\":\"{A}\",\"ApprovalId\":\"{B}\"}]",
     ] {
-        let row = sound_rows(stream(text.as_bytes(), &settings)).remove(0);
-        assert_eq!(row.id.unwrap().to_string(), B);
+        let bytes = io::Cursor::new(filled(text).into_bytes());
+        let read = sound_rows(stream(bytes, &settings));
+        assert_eq!(told(&read), [B], "{text}");
     }
     for (text, seen) in [
-        (format!("id;x\n{A};{B}\n"), "`id`, `x`".to_owned()),
-        (format!("{A}\n"), format!("`{A}`")),
-        (format!("{{\"id\":\"{A}\"}}\n"), "`id`".to_owned()),
+        ("id;x\n{A};{B}\n", "`id`, `x`"),
+        ("{A}\n", "`{A}`"),
+        ("{\"id\":\"{A}\"}\n", "`id`"),
     ] {
-        let mut rows = read_all(&mut stream(text.as_bytes(), &settings));
-        let error = rows.remove(0).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("stdin has no column \"approval id\"; seen: {seen}")
-        );
+        let seen = filled(seen);
+        let expected = format!("stdin has no column \"approval id\"; seen: {seen}");
+        assert_eq!(broken(&filled(text), &settings).1, expected);
     }
-}
-
-#[test]
-fn our_own_report_and_plan_are_read_back() {
-    let header = ReportRow::COLUMNS.join(",");
-    let line = |outcome: &str, comment: &str| {
-        let mut cells = [""; ReportRow::COLUMNS.len()];
-        (cells[0], cells[1], cells[4]) = (A, outcome, "Isolate");
-        (cells[12], cells[17]) = (comment, "0198");
-        cells.join(",")
-    };
-    let report = format!(
-        "{header}\n{}\n{}\n",
-        line("cancelled", ""),
-        line("not_attempted", "'=x")
-    );
-    let read = rows(report.as_bytes());
-    assert_eq!(
-        read[0].skipped.as_deref(),
-        Some("was cancelled in run 0198")
-    );
-    assert_eq!(read[1].skipped, None);
-    assert_eq!(read[1].context.comment.as_deref(), Some("=x"));
-    assert_eq!(read[1].context.action_type, Some(ActionType::Isolate));
-    let plan = format!(
-        "verdict,{header}\nsend,{}\nskipped,{}\n",
-        line("", ""),
-        line("skipped", "")
-    );
-    let read = rows(plan.as_bytes());
-    assert_eq!(read[0].skipped, None);
-    assert_eq!(read[1].skipped.as_deref(), Some("the plan says `skipped`"));
 }
 
 #[test]
 fn only_what_draws_a_table_is_passed_over_as_a_line_of_it() {
-    let text = format!("|id|type|\n|:--:|---|\n|{A}|x|\n|---|---|\n-\n|{B}|x|\n");
-    let expected = [
-        format!("3 {A}"),
-        "5 ! the id is empty".to_owned(),
-        format!("6 {B}"),
-    ];
-    assert_eq!(told(&rows(text.as_bytes())), expected);
-}
-
-#[test]
-fn a_comment_line_is_no_row_whatever_it_holds() {
-    for comment in [
-        &b"# a\0list"[..],
-        b"# a \xFFlist",
-        b"  # a list",
-        b"\x0B# a list",
-        b"\xA0# a list",
-        b"\xC2\xA0",
-    ] {
-        let lines = [A.as_bytes(), comment, B.as_bytes()].join(&b'\n');
-        let expected = [format!("1 {A}"), format!("3 {B}")];
-        assert_eq!(told(&rows_as(&lines, InputFormat::Lines)), expected);
-    }
+    let text = filled("|id|type|\n|:--:|---|\n|{A}|x|\n|---|---|\n-\n|{B}|x|\n");
+    let expected = ["3 {A}", "5 ! the id is empty", "6 {B}"].map(filled);
+    assert_eq!(told_with_lines(&rows(text)), expected);
 }
 
 #[test]
 fn blanks_behind_a_first_document_are_read_once() {
     let blanks = " ".repeat(16 * 1024 * 1024);
     let text = format!("{{\"id\":\"{A}\"}}{blanks}{{\"id\":\"{B}\"}}");
-    let expected = [format!("1 {A}"), format!("1 {B}")];
-    assert_eq!(told(&rows(text.as_bytes())), expected);
+    assert_eq!(told(&rows(text)), [A, B]);
 }
 
 #[test]
 fn an_object_with_an_id_is_a_row_and_nothing_inside_it_is() {
-    let other = "66666666-0000-4000-8000-00000000000d";
-    let inside = format!("[{{\"id\":\"{other}\"}}]");
+    const OTHER: &str = "66666666-0000-4000-8000-00000000000d";
     for (text, expected) in [
-        (format!("{{\"id\":\"{A}\",\"x\":{inside}}}"), vec![A]),
-        (format!("{{\"x\":{inside},\"id\":\"{A}\"}}"), vec![A]),
-        (
-            format!("[{{\"x\":{inside},\"id\":\"{A}\"}},\n{{\"x\":{inside},\"id\":\"{B}\"}}]"),
-            vec![A, B],
-        ),
-        (
-            format!("{{\"x\":{{\"y\":{inside}}},\"id\":\"{A}\"}}"),
-            vec![A],
-        ),
+        (r#"{"id":"{A}","x":IN}"#, &[A][..]),
+        (r#"{"x":IN,"id":"{A}"}"#, &[A]),
+        (r#"[{"x":IN,"id":"{A}"},{"x":IN,"id":"{B}"}]"#, &[A, B]),
+        (r#"{"x":{"y":IN},"id":"{A}"}"#, &[A]),
         // The id of a request is that of an envelope, if there is a list.
+        (r#"{"requestId":"{A}","x":IN}"#, &[OTHER]),
+        (r#"{"x":IN,"requestId":"{A}"}"#, &[OTHER]),
+        (r#"{"requestId":"{A}","x":[1]}"#, &[A]),
         (
-            format!("{{\"requestId\":\"{A}\",\"x\":{inside}}}"),
-            vec![other],
+            r#"{"headers":{"request-id":"{A}"},"body":{"value":IN}}"#,
+            &[OTHER],
         ),
-        (
-            format!("{{\"x\":{inside},\"requestId\":\"{A}\"}}"),
-            vec![other],
-        ),
-        (format!("{{\"requestId\":\"{A}\",\"x\":[1]}}"), vec![A]),
-        (
-            format!("{{\"headers\":{{\"request-id\":\"{A}\"}},\"body\":{{\"value\":{inside}}}}}"),
-            vec![other],
-        ),
-        (
-            format!("{{\"ids\":[\"{A}\",\"{B}\"],\"tags\":[\"x\"]}}"),
-            vec![A, B],
-        ),
+        (r#"{"ids":["{A}","{B}"],"tags":["x"]}"#, &[A, B]),
     ] {
-        let read = rows(text.as_bytes());
-        let ids: Vec<_> = read
-            .iter()
-            .map(|row| row.id.as_ref().unwrap().to_string())
-            .collect();
-        assert_eq!(ids, expected, "{text}");
+        let inside = format!("[{{\"id\":\"{OTHER}\"}}]");
+        let text = filled(text).replace("IN", &inside);
+        assert_eq!(told(&rows(&text)), expected, "{text}");
     }
 }
 
 #[test]
 fn all_rows_of_a_document_come_from_lists_in_one_place() {
-    let text = format!("{{\"a\":[{{\"id\":\"{A}\"}},{{\"x\":1}},7],\n\"b\":[{{\"id\":\"{B}\"}}]}}");
-    let reason = "neither an object with an action id nor a string";
-    assert_eq!(
-        told(&rows(text.as_bytes())),
-        [
-            format!("1 {A}"),
-            format!("1 ! {reason}"),
-            format!("1 ! {reason}"),
-            "2 ! ids come from `a`, and this one from `b`".to_owned()
-        ]
-    );
+    let text = filled("{\"a\":[{\"id\":\"{A}\"},{\"x\":1},7],\n\"b\":[{\"id\":\"{B}\"}]}");
+    let expected = [
+        "1 {A}",
+        "1 ! neither an object with an action id nor a string",
+        "1 ! neither an object with an action id nor a string",
+        "2 ! ids come from `a`, and this one from `b`",
+    ];
+    assert_eq!(told_with_lines(&rows(text)), expected.map(filled));
 }
 
 #[test]
 fn broken_json_ends_the_reading_and_keeps_what_was_complete() {
-    let broken = |text: &str| {
-        let mut read = read_all(&mut stream(text.as_bytes(), &InputSettings::default()));
-        let error = read.pop().unwrap().unwrap_err().to_string();
-        let rows: Vec<_> = read.into_iter().map(Result::unwrap).collect();
-        (told(&rows), error)
-    };
+    let deep = format!("[\"{{A}}\",\n{}", "{\"x\":".repeat(1000));
+    let long = format!("[\"{{A}}\",\"{}\"]", "y".repeat(2_000_000));
     for (text, error) in [
         (
-            format!("[\"{A}\",\n\"{B}"),
+            "[\"{A}\",\n\"{B}",
             "line 2 on: it ends before it is complete",
         ),
+        ("[\"{A}\",\n\n{\"id\" 1}]", "line 3 on: expected `:`"),
         (
-            format!("[\"{A}\",\n\n{{\"id\" 1}}]"),
-            "line 3 on: expected `:`",
-        ),
-        (
-            format!("{{\"value\":[{{\"id\":\"{A}\"}},\n tru]}}"),
+            "{\"value\":[{\"id\":\"{A}\"},\n tru]}",
             "line 2 on: expected ident",
         ),
         (
-            format!("[\"{A}\"]\n]"),
+            "[\"{A}\"]\n]",
             "line 2 on: expected a JSON object, list or string",
         ),
-        (
-            format!("[\"{A}\",\n{}", "{\"x\":".repeat(1000)),
-            "line 2 on: recursion limit exceeded",
-        ),
-        (
-            format!("[\"{A}\",\"{}\"]", "y".repeat(2_000_000)),
-            "line 1 on: a value is longer than 1 MiB",
-        ),
+        (&deep, "line 2 on: recursion limit exceeded"),
+        (&long, "line 1 on: a value is longer than 1 MiB"),
     ] {
+        let (before, told_error) = broken(&filled(text), &InputSettings::default());
         let expected = format!("stdin is not valid JSON from {error}");
-        assert_eq!(broken(&text), (vec![format!("1 {A}")], expected));
+        assert_eq!((told(&before), told_error), (vec![A.to_owned()], expected));
     }
 }
 
@@ -505,7 +377,7 @@ fn a_comment_that_is_too_long_makes_its_row_invalid_and_is_never_cut() {
         let csv = format!("id,comment\n{A},{comment}\n{B},x\n");
         let json = serde_json::json!([{"id": A, "comment": comment}, {"id": B}]).to_string();
         [csv, json].map(|text| {
-            let mut read = rows(text.as_bytes());
+            let mut read = rows(text);
             assert_eq!(read.len(), 2);
             assert!(read[1].id.is_ok());
             read.remove(0)
@@ -526,143 +398,75 @@ fn a_comment_that_is_too_long_makes_its_row_invalid_and_is_never_cut() {
 }
 
 #[test]
-fn all_samples_are_read() {
-    for (name, count, bad, first_line) in [
-        ("actions.csv", 251, 2, 2),
-        ("actions.jsonl", 40, 0, 1),
-        ("excel-unicode.csv", 40, 0, 2),
-        ("ids.txt", 40, 0, 4),
-    ] {
-        let input = open_one(&sample(name), &InputSettings::default()).unwrap();
-        let read = sound_rows(input);
-        assert_eq!(read.len(), count, "{name}");
-        assert_eq!(
-            read.iter().filter(|row| row.id.is_err()).count(),
-            bad,
-            "{name}"
-        );
-        assert_eq!(read[0].source.line, first_line, "{name}");
-        let unisolate = read
-            .iter()
-            .filter(|row| row.context.action_type == Some(ActionType::Unisolate));
-        assert_eq!(unisolate.count(), if name == "actions.csv" { 2 } else { 0 });
-    }
-}
-
-#[test]
 fn a_file_is_checked_when_it_is_opened_and_a_stream_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
+    let at = |name: &str| folder.path().join(name);
     let settings = InputSettings::default();
-    let shown = |path: &Path| match open_one(path, &settings) {
-        Ok(_) => "opened".to_owned(),
-        Err(error) => error
-            .to_string()
-            .replace(&*folder.path().to_string_lossy(), ".")
-            .replace('\\', "/"),
-    };
-    assert_eq!(shown(&file("zero.csv", "")), "./zero.csv is empty");
-    assert_eq!(
-        shown(&file("mark.csv", "\u{FEFF}\r\n")),
-        "./mark.csv is empty"
-    );
-    assert_eq!(
-        shown(&folder.path().join("none.csv")),
-        "cannot open ./none.csv"
-    );
-    assert_eq!(
-        shown(folder.path()),
-        ". is a folder, not a file of action ids"
-    );
-    assert_eq!(shown(&file("head.csv", "id,type\n")), "opened");
-    assert_eq!(
-        shown(&file("bad.csv", "a,b\n")),
-        "./bad.csv has no column of action ids; seen: `a`, `b`"
-    );
-    let good = file("good.csv", "id\n");
-    let stdin = Input::parse(OsStr::new("-"));
-    let inputs = open(&[stdin.clone(), Input::File(good)], &settings).unwrap();
-    assert_eq!(inputs[0].name(), "stdin");
-    assert!(matches!(
-        open(&[stdin.clone(), stdin], &settings),
-        Err(InputError::StdinTwice)
-    ));
-}
-
-/// Gives out a text in pieces, and counts how many were asked for.
-struct Pieces {
-    pieces: Vec<Vec<u8>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let at = self.asked.fetch_add(1, Ordering::Relaxed);
-        let Some(piece) = self.pieces.get(at) else {
-            return Ok(0);
+    let shown = |name: &str, text: Option<&str>| {
+        if let Some(text) = text {
+            std::fs::write(at(name), text).unwrap();
+        }
+        let Err(error) = open_one(&at(name), &settings) else {
+            return "opened".to_owned();
         };
-        room[..piece.len()].copy_from_slice(piece);
-        Ok(piece.len())
+        let folder = folder.path().to_string_lossy().into_owned();
+        error.to_string().replace(&folder, ".").replace('\\', "/")
+    };
+    for (name, text, expected) in [
+        ("zero.csv", Some(""), "./zero.csv is empty"),
+        ("mark.csv", Some("\u{FEFF}\r\n"), "./mark.csv is empty"),
+        ("none.csv", None, "cannot open ./none.csv"),
+        ("", None, "./ is a folder, not a file of action ids"),
+        ("head.csv", Some("id,type\n"), "opened"),
+        (
+            "bad.csv",
+            Some("a,b\n"),
+            "./bad.csv has no column of action ids; seen: `a`, `b`",
+        ),
+    ] {
+        assert_eq!(shown(name, text), expected);
     }
+    let stdin = Input::parse(OsStr::new("-"));
+    let inputs = open(&[stdin.clone(), Input::File(at("head.csv"))], &settings).unwrap();
+    assert_eq!(inputs[0].name(), "stdin");
+    let twice = open(&[stdin.clone(), stdin], &settings);
+    assert!(matches!(twice, Err(InputError::StdinTwice)));
 }
 
 #[test]
 fn a_row_is_handed_out_before_another_byte_is_asked_for() {
-    let rows = [
-        vec![
-            "id,type\n".to_owned(),
-            format!("{A},x\n"),
-            format!("{B},x\n"),
-        ],
-        vec![format!("{A},x\r\n"), format!("{B},x\r\n")],
-        vec![format!("{A}\n"), format!("{B}\n")],
-        vec![format!("{A}\r"), format!("{B}\r")],
-        vec![format!("\"{A}\"\n"), format!("\"{B}\"\n")],
-        vec![
-            "sep=;\n".to_owned(),
-            "id;x\n".to_owned(),
-            format!("{A};\n"),
-            format!("{B};\n"),
-        ],
-        vec![
-            format!("{{\"id\":\"{A}\"}}\n"),
-            format!("{{\"id\":\"{B}\"}}\n"),
-        ],
-        vec!["[".to_owned(), format!("\"{A}\""), format!(",\"{B}\"")],
-        vec![
-            "[{\"x\":1,".to_owned(),
-            format!("\"id\":\"{A}\"}}"),
-            format!(",{{\"id\":\"{B}\"}}"),
-        ],
-    ];
-    for pieces in rows {
+    for pieces in [
+        &["id,type\n", "{A},x\n", "{B},x\n"][..],
+        &["{A},x\r\n", "{B},x\r\n"],
+        &["{A}\n", "{B}\n"],
+        &["{A}\r", "{B}\r"],
+        &["\"{A}\"\n", "\"{B}\"\n"],
+        &["sep=;\n", "id;x\n", "{A};\n", "{B};\n"],
+        &["{\"id\":\"{A}\"}\n", "{\"id\":\"{B}\"}\n"],
+        &["[", "\"{A}\"", ",\"{B}\""],
+        &["[{\"x\":1,", "\"id\":\"{A}\"}", ",{\"id\":\"{B}\"}"],
+    ] {
         for encode in [|text: &str| text.as_bytes().to_vec(), utf16] {
-            let asked = Arc::new(AtomicUsize::new(0));
-            let mut bytes: Vec<_> = pieces.iter().map(|piece| encode(piece)).collect();
+            let mut parts: Vec<_> = pieces.iter().map(|piece| encode(&filled(piece))).collect();
             // Only the first piece has the mark.
-            for later in bytes.iter_mut().skip(1) {
+            for later in parts.iter_mut().skip(1) {
                 if later.starts_with(&[0xFF, 0xFE]) {
                     later.drain(..2);
                 }
             }
-            let reader = Pieces {
-                pieces: bytes,
-                asked: Arc::clone(&asked),
-            };
-            let mut input =
-                OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
-            assert_eq!(asked.load(Ordering::Relaxed), 0, "opening reads nothing");
+            let mut lengths: Vec<_> = parts.iter().map(Vec::len).collect();
+            lengths.push(0);
+            let feed = Feed::of(&parts.concat(), &lengths);
+            let asked = Arc::clone(&feed.asked);
+            let times = || asked.times.load(Ordering::Relaxed);
+            let mut input = stream(feed, &InputSettings::default());
+            assert_eq!(times(), 0, "opening reads nothing");
             let mut expected = [(A, 1), (B, 0)].into_iter();
             let read = input.read(&mut |chunk| {
                 for row in chunk.rows {
                     let (id, back) = expected.next().unwrap();
                     assert_eq!(row.id.unwrap().to_string(), id);
-                    let asked = asked.load(Ordering::Relaxed);
-                    assert_eq!(asked, pieces.len() - back, "{pieces:?}");
+                    assert_eq!(times(), pieces.len() - back, "{pieces:?}");
                 }
                 ControlFlow::Continue(())
             });
@@ -671,6 +475,22 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
             assert_eq!(expected.next(), None);
         }
     }
+}
+
+#[test]
+fn many_rows_pass_through_a_small_buffer() {
+    // A debug build is slow, and a tenth shows as well whether anything is held.
+    let line = format!("{A},Isolate,{}\n", "0".repeat(40));
+    let feed = Feed::of(line.repeat(100_000).as_bytes(), &[usize::MAX]);
+    let asked = Arc::clone(&feed.asked);
+    let mut good = 0;
+    let read = stream(feed, &InputSettings::default()).read(&mut |chunk| {
+        good += chunk.rows.iter().filter(|row| row.id.is_ok()).count();
+        ControlFlow::Continue(())
+    });
+    read.unwrap();
+    assert_eq!(good, 100_000);
+    assert!(asked.largest.load(Ordering::Relaxed) <= 64 * 1024);
 }
 
 #[test]
@@ -686,12 +506,7 @@ fn a_fault_in_mid_read_ends_the_reading_and_keeps_what_came_before() {
             Ok(text.len())
         }
     }
-    let input = OpenInput::from_reader(
-        "stdin",
-        Box::new(BreaksOff(false)),
-        &InputSettings::default(),
-    );
-    let rows = read_all(&mut { input });
+    let rows = read_all(&mut stream(BreaksOff(false), &InputSettings::default()));
     assert_eq!(rows.len(), 2);
     assert!(rows[0].as_ref().unwrap().id.is_ok());
     let error = rows[1].as_ref().unwrap_err();
@@ -743,40 +558,68 @@ fn reading_goes_on_at_every_checkpoint_as_if_it_had_never_stopped() {
     assert_eq!(unmarked.checkpoint(), None);
 }
 
-#[test]
-fn many_rows_pass_through_a_small_buffer() {
-    /// Makes rows up as they are asked for and remembers the largest read.
-    struct Endless {
-        left: u32,
-        largest: Arc<AtomicUsize>,
-    }
-    impl Read for Endless {
-        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-            self.largest.fetch_max(room.len(), Ordering::Relaxed);
-            let mut text = String::new();
-            while self.left > 0 && text.len() + 120 < room.len() {
-                self.left -= 1;
-                writeln!(text, "{A},Isolate,{:040x}", self.left).unwrap();
-            }
-            room[..text.len()].copy_from_slice(text.as_bytes());
-            Ok(text.len())
-        }
-    }
-    // A debug build is slow, and a tenth shows as well whether anything is held.
-    let count = 100_000;
-    let largest = Arc::new(AtomicUsize::new(0));
-    let reader = Endless {
-        left: count,
-        largest: Arc::clone(&largest),
+/// Writes a row as `A Isolate host-001 m1 by ana says "comment"`, with short names for what most files hold.
+fn told_in_full(row: &InputRow) -> String {
+    let context = &row.context;
+    let id = match &row.id {
+        Ok(id) => id.to_string(),
+        Err(reason) => format!("! {reason}"),
     };
-    let input = OpenInput::from_reader("stdin", Box::new(reader), &InputSettings::default());
-    let id = ActionId::parse(A).unwrap();
-    let mut good = 0;
-    let read = { input }.read(&mut |chunk| {
-        good += chunk.rows.iter().filter(|row| row.id == Ok(id)).count();
-        ControlFlow::Continue(())
+    let mut words = vec![id];
+    words.extend(context.action_type.as_ref().map(ActionType::to_string));
+    words.extend(context.computer_dns_name.clone());
+    words.extend(context.machine_id.clone());
+    words.extend(context.requestor.as_ref().map(|who| format!("by {who}")));
+    words.extend(context.tenant.as_ref().map(|tenant| format!("in {tenant}")));
+    words.extend(
+        context
+            .comment
+            .as_ref()
+            .map(|comment| format!("says {comment:?}")),
+    );
+    let mut text = words.join(" ");
+    for (short, long) in [
+        ("A", "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2"),
+        ("B", "0a1b2c3d-0000-4000-8000-00000000000b"),
+        ("C", "55555555-0000-4000-8000-00000000000c"),
+        ("D", "66666666-0000-4000-8000-00000000000d"),
+        ("m1", "0123456789abcdef0123456789abcdef01234567"),
+        ("m2", "89abcdef0123456789abcdef0123456789abcdef"),
+        ("ana", "ana@contoso.example"),
+    ] {
+        text = text.replace(long, short);
+    }
+    text
+}
+
+/// Reads a file, and writes its rows, then why it cannot be used, then its warning.
+fn read_file(path: &Path) -> Vec<String> {
+    let name = path.to_string_lossy().into_owned();
+    let failed = |error: InputError| format!("error: {error}").replace(&name, "FILE");
+    match open(&[Input::File(path.to_owned())], &InputSettings::default()) {
+        Ok(mut inputs) => {
+            let rows = read_all(&mut inputs[0]).into_iter();
+            let mut all: Vec<_> = rows
+                .map(|row| row.map_or_else(failed, |row| told_in_full(&row)))
+                .collect();
+            let warning = inputs[0].warning().map(|text| format!("warning: {text}"));
+            all.extend(warning.map(|text| text.replace(&name, "FILE")));
+            all
+        }
+        Err(error) => vec![failed(error)],
+    }
+}
+
+/// Files as other programs write them, with made-up content. A new one is put into the folder, and its snapshot reviewed.
+#[test]
+fn each_file_of_the_field_is_read_as_it_is_meant() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/field");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let told = paths.iter().map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        format!("{name}\n  {}\n", read_file(path).join("\n  "))
     });
-    read.unwrap();
-    assert_eq!(good, count as usize);
-    assert!(largest.load(Ordering::Relaxed) <= 64 * 1024);
+    insta::assert_snapshot!(told.collect::<String>());
 }

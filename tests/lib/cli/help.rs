@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{CommandFactory as _, Parser as _};
 use mde_cancel::cli::args::Cli;
 
-use super::layers::{OF_APP, VARIABLES};
+use super::config_file::{OF_APP, variables};
 use super::service;
 
 /// Returns one command's help at a fixed width; without a name, the program's.
@@ -112,14 +112,15 @@ fn documented_variables(command: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn the_help_names_every_variable_that_is_read_and_no_other() {
-    let mut read: BTreeSet<_> = VARIABLES
-        .iter()
-        .map(|(name, _, flag)| ((*name).to_owned(), (*flag).to_owned()))
-        .collect();
-    read.insert(("MDE_CANCEL_NO_VERIFY".to_owned(), "--no-verify".to_owned()));
-    read.insert(("MDE_CANCEL_CONFIG".to_owned(), "--config".to_owned()));
-    read.insert(("MDE_CANCEL_PROFILE".to_owned(), "--profile".to_owned()));
-    assert_eq!(documented_variables("run"), read);
+    let others = [
+        ("MDE_CANCEL_NO_VERIFY", "--no-verify"),
+        ("MDE_CANCEL_CONFIG", "--config"),
+        ("MDE_CANCEL_PROFILE", "--profile"),
+    ];
+    let all = variables().into_iter().map(|[name, _, flag]| (name, flag));
+    let read = all.chain(others);
+    let read = read.map(|(name, flag)| (name.to_owned(), flag.to_owned()));
+    assert_eq!(documented_variables("run"), read.collect());
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn every_command_reads_the_variables_that_its_help_names_and_no_other() {
             format!("{:?}", settings.resolve().unwrap())
         };
         let plain = settings(None);
-        for (name, value, _) in VARIABLES {
+        for [name, value, _] in variables() {
             // A token that is ready beats other means.
             if OF_APP.contains(&name) {
                 continue;

@@ -1,13 +1,227 @@
-//! The config file: its layer, its profiles, and what it must never say.
+//! Flag over environment over config file over default; profiles; and what a file or a variable must never say.
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::{CommandSettings, ConfigFile, SecretSource, ShownSetting, SignIn};
+use mde_cancel::cli::settings::{
+    CommandSettings, ConfigFile, SecretSource, Settings, ShownSetting, SignIn,
+};
 
-use crate::support::write_config;
+use super::{MARKER, Typing, service, typing};
+use crate::support::{table, write_config};
 
-use super::layers::VARIABLES;
-use super::{MARKER, service, typing};
+/// Every variable that a run reads, with a value of its own and how the flag would say it.
+pub(super) fn variables() -> Vec<[&'static str; 3]> {
+    table(
+        "
+        AZURE_AUTHORITY_HOST          | https://login.example/               | --login-url
+        AZURE_CLIENT_ID               | 11111111-2222-3333-4444-555555555555 | --client-id
+        AZURE_CLIENT_CERTIFICATE_PATH | app.pem                              | --client-certificate-file
+        AZURE_FEDERATED_TOKEN_FILE    | federated                            | --federated-token-file
+        AZURE_TENANT_ID               | contoso.example                      | --tenant-id
+        MDE_CANCEL_API_SCOPE          | https://audience.example/.default    | --api-scope
+        MDE_CANCEL_API_URL            | https://gateway.example/             | --api-url
+        MDE_CANCEL_CA_FILE            | ca.pem                               | --ca-file
+        MDE_CANCEL_CLIENT_SECRET_FILE | secret.txt                           | --client-secret-file
+        MDE_CANCEL_CLOUD              | gcc                                  | --cloud
+        MDE_CANCEL_COLOR              | never                                | --color
+        MDE_CANCEL_COMMENT            | why                                  | --comment
+        MDE_CANCEL_CREDENTIAL         | azure-cli                            | --credential
+        MDE_CANCEL_FOLLOW_UP          | todo.csv                             | --follow-up
+        MDE_CANCEL_MAX_FAILURES       | 7%                                   | --max-failures
+        MDE_CANCEL_STOP_AFTER         | 2h                                   | --stop-after
+        MDE_CANCEL_INPUT_FORMAT       | jsonl                                | --input-format
+        MDE_CANCEL_LOG                | off                                  | --log-filter
+        MDE_CANCEL_LOG_FILE           | log.txt                              | --log-file
+        MDE_CANCEL_LOG_FORMAT         | json                                 | --log-format
+        MDE_CANCEL_PROGRESS           | never                                | --progress
+        MDE_CANCEL_QUOTA              | 3/1m,30/1h                           | --quota
+        MDE_CANCEL_READ_QUOTA         | none                                 | --read-quota
+        MDE_CANCEL_REGION             | eu                                   | --region
+        MDE_CANCEL_METRICS_FILE       | run.prom                             | --metrics-file
+        MDE_CANCEL_REPORT             | r.csv                                | --report
+        MDE_CANCEL_STATE_DIR          | there                                | --state-dir
+        MDE_CANCEL_TOKEN_FILE         | token.txt                            | --token-file
+        MDE_CANCEL_VERIFY_TIMEOUT     | 3m                                   | --verify-timeout
+        ",
+    )
+}
+
+/// Variables that name a file for a secret: a token beside them would be taken, or refused, in its place.
+const FILES: [&str; 4] = [
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "MDE_CANCEL_TOKEN_FILE",
+    "MDE_CANCEL_CLIENT_SECRET_FILE",
+];
+
+/// What is nothing without its app.
+pub(super) const OF_APP: [&str; 6] = [
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "MDE_CANCEL_CLIENT_SECRET_FILE",
+    "--client-certificate-file",
+    "--federated-token-file",
+    "--client-secret-file",
+];
+
+/// Shows all but how the credential came to be chosen, which names the layer.
+fn shown(settings: &Settings) -> String {
+    let text = format!("{settings:?}");
+    match text.split_once("choice: CredentialChoice {") {
+        None => text,
+        Some((before, rest)) => format!("{before}{}", rest.split_once(" }").unwrap().1),
+    }
+}
+
+/// Returns a run's settings with one variable set and with `flags` typed.
+fn resolved(variable: Option<(&'static str, &str)>, flags: &[&str]) -> Settings {
+    let mut typed = typing("run --yes a.csv");
+    // Two tokens at once would be refused.
+    if variable.is_none_or(|(name, _)| !FILES.contains(&name)) {
+        typed = typed.variable("MDE_CANCEL_TOKEN", MARKER);
+    }
+    let mut words = flags.iter().copied().chain(variable.map(|(name, _)| name));
+    if words.any(|word| OF_APP.contains(&word)) {
+        typed = typed
+            .variable("AZURE_TENANT_ID", "contoso.example")
+            .variable("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555");
+    }
+    if let Some((name, value)) = variable {
+        typed = typed.variable(name, value);
+    }
+    for flag in flags {
+        typed = typed.word(*flag);
+    }
+    typed.resolve().unwrap()
+}
+
+#[test]
+fn a_variable_says_what_its_flag_says_and_an_empty_one_says_nothing() {
+    let nothing = shown(&resolved(None, &[]));
+    for [name, value, flag] in variables() {
+        let by_variable = shown(&resolved(Some((name, value)), &[]));
+        assert_eq!(
+            by_variable,
+            shown(&resolved(None, &[flag, value])),
+            "{name}"
+        );
+        assert_ne!(by_variable, nothing, "{name}");
+        if !FILES.contains(&name) {
+            assert_eq!(shown(&resolved(Some((name, "")), &[])), nothing, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_beats_its_variable() {
+    for [name, value, flag] in variables() {
+        let other = match flag {
+            "--api-scope" | "--api-url" | "--login-url" => "https://other.example",
+            "--credential" => "managed-identity",
+            "--client-id" => "22222222-2222-3333-4444-555555555555",
+            "--cloud" => "dod",
+            "--color" | "--progress" => "always",
+            "--stop-after" | "--verify-timeout" => "9s",
+            "--input-format" => "csv",
+            "--log-format" => "text",
+            "--max-failures" => "9",
+            "--quota" | "--read-quota" => "9/s",
+            "--region" => "uk",
+            _ => "other.csv",
+        };
+        assert_eq!(
+            shown(&resolved(Some((name, value)), &[flag, other])),
+            shown(&resolved(None, &[flag, other])),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_typed_cloud_or_region_is_not_bent_by_an_address_in_a_variable() {
+    for flags in [["--cloud", "gcc"], ["--region", "uk"]] {
+        for variable in [
+            ("MDE_CANCEL_API_URL", "https://x.example"),
+            ("MDE_CANCEL_REGION", "eu"),
+        ] {
+            assert_eq!(
+                shown(&resolved(Some(variable), &flags)),
+                shown(&resolved(None, &flags)),
+                "{flags:?} {variable:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn yes_and_no_in_a_variable_are_read_as_people_write_them() {
+    let quiet = shown(&resolved(None, &["--no-verify"]));
+    for word in ["1", "true", "YES", "on"] {
+        assert_eq!(
+            shown(&resolved(Some(("MDE_CANCEL_NO_VERIFY", word)), &[])),
+            quiet
+        );
+    }
+    let nothing = shown(&resolved(None, &[]));
+    for word in ["0", "false", "no", "off", ""] {
+        assert_eq!(
+            shown(&resolved(Some(("MDE_CANCEL_NO_VERIFY", word)), &[])),
+            nothing
+        );
+    }
+}
+
+#[test]
+fn no_variable_arms_a_run_tunes_it_or_decides_which_world_it_touches() {
+    let nothing = shown(&resolved(None, &[]));
+    for [name, value] in table(
+        "
+        MDE_CANCEL_ALLOW_PROTECTED   | Unisolate
+        MDE_CANCEL_ALLOW_PROTECTEDS  | Unisolate
+        MDE_CANCEL_NO_PRECHECK       | 1
+        MDE_CANCEL_SANDBOX           | 1
+        MDE_CANCEL_TYPE              | Isolate
+        MDE_CANCEL_STATUS            | Pending
+        MDE_CANCEL_FILTER            | type eq 'Isolate'
+        MDE_CANCEL_EXCLUDE_FROM      | keep.txt
+        MDE_CANCEL_MAX_ACTIONS       | 1000000
+        MDE_CANCEL_ID_COLUMN         | Key
+        MDE_CANCEL_CONCURRENCY       | 3
+        MDE_CANCEL_TOTAL_CONCURRENCY | 3
+        MDE_CANCEL_RATE              | 3/s
+        MDE_CANCEL_MAX_ATTEMPTS      | 3
+        MDE_CANCEL_TIMEOUT           | 3s
+        MDE_CANCEL_TIMEOUT_GRACE     | 3s
+        MDE_CANCEL_GIVE_UP_AFTER     | 10m
+        ",
+    ) {
+        let with_it = shown(&resolved(Some((name, value)), &[]));
+        assert_eq!(with_it, nothing, "{name}");
+    }
+    let unarmed = typing("run a.csv")
+        .variable("MDE_CANCEL_TOKEN", MARKER)
+        .variable("MDE_CANCEL_YES", "1")
+        .variable("MDE_CANCEL_MAX_ACTIONS", "1")
+        .run();
+    assert_eq!((unarmed.asks(), unarmed.args.max_actions), (true, None));
+    let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
+    assert!(without_input.resolve().is_err());
+}
+
+#[test]
+fn the_log_filter_and_the_state_folder_of_a_sandbox_come_from_variables_too() {
+    let settings = typing("run --sandbox a.csv")
+        .variable("MDE_CANCEL_LOG", "warn,mde_cancel::store=trace")
+        .variable("MDE_CANCEL_STATE_DIR", "there")
+        .resolve()
+        .unwrap();
+    let filter = settings.common.log_filter.as_deref();
+    assert_eq!(filter, Some("warn,mde_cancel::store=trace"));
+    let CommandSettings::Run(run) = settings.command else {
+        panic!("no run");
+    };
+    assert_eq!(run.state_dir, PathBuf::from("there").join("sandbox"));
+}
 
 /// A config file with this text, in a folder of its own.
 struct File {
@@ -61,7 +275,7 @@ fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default
 
 #[test]
 fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
-    for (variable, value, flag) in VARIABLES {
+    for [variable, value, flag] in variables() {
         let key = flag.trim_start_matches("--");
         let file = File::of(&format!("{key} = {value:?}\n"));
         let layer = ConfigFile::load(&file.path());
@@ -160,81 +374,28 @@ fn a_selection_that_nobody_is_asked_about_takes_its_tenant_from_a_typed_profile_
 
 #[test]
 fn what_must_not_or_cannot_stand_there_is_refused_with_what_helps() {
-    for (text, told, hint) in [
-        (
-            "tenant_id = \"x\"",
-            "FILE: unknown setting `tenant_id`",
-            Some("did you mean `tenant-id`?"),
-        ),
-        ("xyzzy = 1", "FILE: unknown setting `xyzzy`", None),
-        (
-            "yes = true",
-            "FILE: `yes` can\'t be set in a file",
-            Some("type --yes where you want it"),
-        ),
-        (
-            "allow-protected = \"Unisolate\"",
-            "FILE: `allow-protected` can\'t be set in a file",
-            Some("type --allow-protected where you want it"),
-        ),
-        (
-            "timeout = \"5s\"",
-            "FILE: `timeout` can\'t be set in a file",
-            Some("type --timeout where you want it"),
-        ),
-        (
-            "[profile.p]\nid-column = \"Key\"",
-            "FILE: `id-column` can\'t be set in a file",
-            Some("type --id-column where you want it"),
-        ),
-        (
-            "no-precheck = true",
-            "FILE: `no-precheck` can\'t be set in a file",
-            Some("type --no-precheck where you want it"),
-        ),
-        (
-            "[profile.p]\ntype = \"Isolate\"",
-            "FILE: `type` can\'t be set in a file",
-            Some("type --type where you want it"),
-        ),
-        (
-            "client-secret = \"s3cr3t-marker\"",
-            "FILE: `client-secret`: a secret can't be written here",
-            Some(
-                "name a file that only you can read with client-secret-file, or a variable with client-secret-env",
-            ),
-        ),
-        (
-            "[profile.p]\ntoken = \"s3cr3t-marker\"",
-            "FILE: `token`: a secret can't be written here",
-            Some(
-                "name a file that only you can read with token-file, or a variable with token-env",
-            ),
-        ),
-        (
-            "token-env = \"s3cr3t-marker\"",
-            "FILE: `token-env` has no usable value",
-            None,
-        ),
-        (
-            "stop-after = 1.5",
-            "FILE: `stop-after` has no usable value",
-            None,
-        ),
-        (
-            "stop-after = \" \"",
-            "FILE: `stop-after` has no usable value",
-            None,
-        ),
-        ("profile = 1", "FILE: `profile` is not a table", None),
-        ("[profile]\np = 1", "FILE: `profile.p` is not a table", None),
-    ] {
+    for [text, told, hint] in table(
+        "
+        tenant_id = 'x'                  | unknown setting `tenant_id`               | did you mean `tenant-id`?
+        xyzzy = 1                        | unknown setting `xyzzy`                   | -
+        yes = true                       | `yes` can't be set in a file              | type --yes where you want it
+        allow-protected = 'Unisolate'    | `allow-protected` can't be set in a file  | type --allow-protected where you want it
+        timeout = '5s'                   | `timeout` can't be set in a file          | type --timeout where you want it
+        no-precheck = true               | `no-precheck` can't be set in a file      | type --no-precheck where you want it
+        profile.p.id-column = 'Key'      | `id-column` can't be set in a file        | type --id-column where you want it
+        profile.p.type = 'Isolate'       | `type` can't be set in a file             | type --type where you want it
+        client-secret = 's3cr3t-marker'  | `client-secret`: a secret can't be written here | name a file that only you can read with client-secret-file, or a variable with client-secret-env
+        profile.p.token = 's3cr3t-marker' | `token`: a secret can't be written here  | name a file that only you can read with token-file, or a variable with token-env
+        token-env = 's3cr3t-marker'      | `token-env` has no usable value           | -
+        stop-after = 1.5                 | `stop-after` has no usable value          | -
+        stop-after = ' '                 | `stop-after` has no usable value          | -
+        profile = 1                      | `profile` is not a table                  | -
+        profile.p = 1                    | `profile.p` is not a table                | -
+        ",
+    ) {
         let (complaint, help) = File::of(text).fault();
-        assert_eq!(
-            (complaint.as_str(), help.as_deref()),
-            (told, hint),
-            "{text}"
-        );
+        assert_eq!(complaint, format!("FILE: {told}"), "{text}");
+        assert_eq!(help.as_deref().unwrap_or("-"), hint, "{text}");
     }
     let broken = File::of("stop-after = \"5s\"\nclient-secret = s3cr3t-marker\n")
         .fault()
@@ -286,6 +447,20 @@ fn secrets(shown: &[ShownSetting]) -> Vec<&str> {
     secrets.map(|shown| shown.key.as_str()).collect()
 }
 
+fn config_show(typed: Typing) -> Vec<ShownSetting> {
+    match typed.resolve().unwrap().command {
+        CommandSettings::ConfigShow(shown) => shown,
+        other => panic!("not shown: {other:?}"),
+    }
+}
+
+/// Returns value and origin of a setting.
+fn shown_of<'a>(shown: &'a [ShownSetting], key: &str) -> (&'a str, &'a str) {
+    let found = shown.iter().find(|shown| shown.key == key);
+    let found = found.unwrap_or_else(|| panic!("{key} is not shown"));
+    (&found.value, &found.origin)
+}
+
 #[test]
 fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
     let file = File::of("stop-after = \"5s\"\n[profile.p]\ntenant-id = \"contoso.example\"\n");
@@ -295,41 +470,26 @@ fn config_show_names_the_layer_of_each_setting_and_shows_no_secret() {
         .variable("MDE_CANCEL_TOKEN", MARKER)
         .variable("MDE_CANCEL_TOKEN_FILE", format!("eyJ0.{MARKER}.x"))
         .variable("MDE_CANCEL_CREDENTIAL", "azure-cli");
-    let CommandSettings::ConfigShow(shown) = typed.resolve().unwrap().command else {
-        panic!("not shown");
-    };
-    let of = |key: &str| {
-        let found = shown.iter().find(|shown| shown.key == key);
-        let found = found.unwrap_or_else(|| panic!("{key} is not shown"));
-        (found.value.as_str(), found.origin.as_str())
-    };
+    let shown = config_show(typed);
     let path = file.path().display().to_string();
-    assert_eq!(of("cloud"), ("gcc", "--cloud"));
-    assert_eq!(of("max-failures"), ("3", "MDE_CANCEL_MAX_FAILURES"));
-    assert_eq!(
-        of("stop-after"),
-        ("5s", format!("stop-after in {path}").as_str())
-    );
-    assert_eq!(
-        of("tenant-id"),
+    for (key, value, origin) in [
+        ("cloud", "gcc", "--cloud"),
+        ("max-failures", "3", "MDE_CANCEL_MAX_FAILURES"),
+        ("stop-after", "5s", "stop-after in FILE"),
         (
+            "tenant-id",
             "contoso.example",
-            format!("tenant-id of profile p in {path}").as_str()
-        )
-    );
-    assert_eq!(of("verify-timeout"), ("2m", "default"));
-    assert_eq!(
-        secrets(&shown),
-        Vec::<&str>::new(),
-        "a profile reads none of them"
-    );
-    assert!(!format!("{shown:?}").contains(MARKER));
-    let bare = typing("config show").variable("MDE_CANCEL_TOKEN", MARKER);
-    let CommandSettings::ConfigShow(bare) = bare.resolve().unwrap().command else {
-        panic!("not shown");
-    };
+            "tenant-id of profile p in FILE",
+        ),
+        ("verify-timeout", "2m", "default"),
+    ] {
+        let origin = origin.replace("FILE", &path);
+        assert_eq!(shown_of(&shown, key), (value, &*origin));
+    }
+    assert_eq!(secrets(&shown), [""; 0], "a profile reads none of them");
+    let bare = config_show(typing("config show").variable("MDE_CANCEL_TOKEN", MARKER));
     assert_eq!(secrets(&bare), ["MDE_CANCEL_TOKEN"]);
-    assert!(!format!("{bare:?}").contains(MARKER));
+    assert!(!format!("{shown:?} {bare:?}").contains(MARKER));
 }
 
 #[test]
@@ -395,14 +555,8 @@ fn an_address_that_holds_more_than_a_place_is_never_shown() {
 fn where_any_part_of_the_address_is_typed_variables_say_nothing_of_it() {
     let typed =
         typing("config show --cloud gcc").variable("MDE_CANCEL_API_URL", "https://x.example");
-    let CommandSettings::ConfigShow(shown) = typed.resolve().unwrap().command else {
-        panic!("not shown");
-    };
-    let url = shown.iter().find(|shown| shown.key == "api-url").unwrap();
-    assert_eq!(
-        (url.value.as_str(), url.origin.as_str()),
-        ("the cloud's", "default")
-    );
+    let shown = config_show(typed);
+    assert_eq!(shown_of(&shown, "api-url"), ("the cloud's", "default"));
 }
 
 #[test]
@@ -464,10 +618,7 @@ fn config_show_refuses_what_a_run_would_refuse() {
 #[test]
 fn the_shown_defaults_are_the_documented_ones() {
     use clap::CommandFactory as _;
-    let CommandSettings::ConfigShow(shown) = typing("config show").resolve().unwrap().command
-    else {
-        panic!("not shown");
-    };
+    let shown = config_show(typing("config show"));
     let mut root = mde_cancel::cli::args::Cli::command();
     root.build();
     let run = root.find_subcommand("run").unwrap();
@@ -486,22 +637,26 @@ fn the_shown_defaults_are_the_documented_ones() {
 }
 
 /// Each variable that says who signs in and where, with a value that would lead elsewhere.
-const STRAY: [(&str, &str); 14] = [
-    ("AZURE_AUTHORITY_HOST", "https://login.fabrikam.example/"),
-    ("AZURE_CLIENT_CERTIFICATE_PATH", "fabrikam.pem"),
-    ("AZURE_CLIENT_ID", "22222222-2222-3333-4444-555555555555"),
-    ("AZURE_CLIENT_SECRET", "fabrikam-secret"),
-    ("AZURE_FEDERATED_TOKEN_FILE", "fabrikam.token"),
-    ("AZURE_TENANT_ID", "fabrikam.example"),
-    ("MDE_CANCEL_API_SCOPE", "https://fabrikam.example/.default"),
-    ("MDE_CANCEL_API_URL", "https://fabrikam.example/"),
-    ("MDE_CANCEL_CLIENT_SECRET_FILE", "fabrikam.secret"),
-    ("MDE_CANCEL_CLOUD", "gcc"),
-    ("MDE_CANCEL_CREDENTIAL", "azure-cli"),
-    ("MDE_CANCEL_REGION", "eu"),
-    ("MDE_CANCEL_TOKEN", "fabrikam-token"),
-    ("MDE_CANCEL_TOKEN_FILE", "fabrikam.token"),
-];
+fn stray_variables() -> Vec<[&'static str; 2]> {
+    table(
+        "
+        AZURE_AUTHORITY_HOST          | https://login.fabrikam.example/
+        AZURE_CLIENT_CERTIFICATE_PATH | fabrikam.pem
+        AZURE_CLIENT_ID               | 22222222-2222-3333-4444-555555555555
+        AZURE_CLIENT_SECRET           | fabrikam-secret
+        AZURE_FEDERATED_TOKEN_FILE    | fabrikam.token
+        AZURE_TENANT_ID               | fabrikam.example
+        MDE_CANCEL_API_SCOPE          | https://fabrikam.example/.default
+        MDE_CANCEL_API_URL            | https://fabrikam.example/
+        MDE_CANCEL_CLIENT_SECRET_FILE | fabrikam.secret
+        MDE_CANCEL_CLOUD              | gcc
+        MDE_CANCEL_CREDENTIAL         | azure-cli
+        MDE_CANCEL_REGION             | eu
+        MDE_CANCEL_TOKEN              | fabrikam-token
+        MDE_CANCEL_TOKEN_FILE         | fabrikam.token
+        ",
+    )
+}
 
 #[test]
 fn with_a_profile_no_variable_says_who_signs_in_or_where() {
@@ -528,7 +683,7 @@ fn with_a_profile_no_variable_says_who_signs_in_or_where() {
         };
         let words = "run --yes a.csv --profile contoso";
         let plain = format!("{:?}", typed(words).connection());
-        for (name, value) in STRAY {
+        for [name, value] in stray_variables() {
             let settings = typed(words).variable(name, value);
             assert_eq!(settings.clone().resolve().unwrap().ignored, [name]);
             assert_eq!(format!("{:?}", settings.connection()), plain, "{name}");
@@ -587,7 +742,8 @@ fn every_variable_of_a_connection_is_among_those_that_a_profile_silences() {
         let name = text_behind.split(']').next().unwrap();
         // Which authorities this machine's network needs is no matter of the tenant.
         if name != "MDE_CANCEL_CA_FILE" {
-            assert!(STRAY.iter().any(|(known, _)| *known == name), "{name}");
+            let stray = stray_variables();
+            assert!(stray.iter().any(|[known, _]| *known == name), "{name}");
             named += 1;
         }
     }
