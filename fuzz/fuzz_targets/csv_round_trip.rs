@@ -32,33 +32,12 @@ fn trimmed(text: &str) -> Option<&str> {
 fn row([reason, machine, comment]: &[String; 3]) -> ReportRow {
     ReportRow {
         action_id: "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2".to_owned(),
-        outcome: Outcome::NotAttempted,
         reason: reason.clone(),
         computer_dns_name: Some(machine.clone()),
         comment: Some(comment.clone()),
         source: comment.clone(),
         run_id: reason.clone(),
-        attempts: 0,
-        http_status: None,
-        action_status: None,
-        action_type: None,
-        machine_id: None,
-        follow_up: None,
-        error_code: None,
-        correlation_id: None,
-        first_sent_at: None,
-        settled_at: None,
-        tenant: None,
-        status_before: None,
-        requestor: None,
-        requestor_comment: None,
-        request_source: None,
-        action_scope: None,
-        created_at: None,
-        checked_at: None,
-        comment_sent: None,
-        cancelled_by: None,
-        plan: None,
+        ..ReportRow::bare(Outcome::NotAttempted)
     }
 }
 

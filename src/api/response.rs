@@ -105,7 +105,6 @@ fn head(body: &str) -> &str {
 mod tests {
     use std::time::Duration;
 
-    use proptest::prelude::any;
     use proptest::proptest;
 
     use super::*;
@@ -165,39 +164,6 @@ mod tests {
     }
 
     #[test]
-    fn only_a_404_in_the_services_own_words_speaks_of_an_action() {
-        let own = r#"{"error":{"code":"ResourceNotFound","message":"no such action"}}"#;
-        assert_eq!(kind(404, &[], own), ReplyKind::NotFound);
-        let elsewhere = ReplyKind::NoSuchAddress(ADDRESS.to_owned());
-        for body in ["", "<html>", r#"{"message":"Resource not found"}"#] {
-            assert_eq!(kind(404, &[], body), elsewhere, "{body}");
-        }
-    }
-
-    #[test]
-    fn a_part_of_a_good_body_is_garbled_and_of_a_bad_one_still_counts() {
-        let part = |status| RawResponse {
-            is_whole: false,
-            ..answered(status, &[], "{\"value\":[]")
-        };
-        assert_eq!(
-            classify(Ok(part(200)), |_| Some(())).kind,
-            ReplyKind::Garbled
-        );
-        assert_eq!(
-            classify(Ok(part(409)), |_| Some(())).kind,
-            ReplyKind::Refused
-        );
-    }
-
-    #[test]
-    fn a_redirect_names_the_host_and_nothing_behind_it() {
-        let headers = [("location", "https://portal.example/login?key=secret")];
-        let reply = classify(Ok(answered(302, &headers, "<html>")), |_| Some(()));
-        assert_eq!(reply.error.unwrap().message, "redirected to portal.example");
-    }
-
-    #[test]
     fn a_throttle_carries_header_and_hints_from_any_body() {
         let text =
             "quota exceeded, maximum allowed 45 per 00:01:00. Send requests again in 8 seconds.";
@@ -215,28 +181,6 @@ mod tests {
 
     proptest! {
         #![proptest_config(proptest_config(256))]
-
-        #[test]
-        fn no_answer_makes_it_panic(
-            status in 100_u16..1000,
-            retry in any::<Vec<u8>>(),
-            location in any::<String>(),
-            body in any::<String>(),
-            whole in any::<bool>(),
-        ) {
-            let mut answered = answered(status, &[], &body);
-            answered.is_whole = whole;
-            for (name, bytes) in [("retry-after", retry.as_slice()), ("location", location.as_bytes()), ("request-id", &retry)] {
-                if let Ok(value) = bytes.try_into() {
-                    answered.headers.insert(name, value);
-                }
-            }
-            let reply = classify(Ok(answered), |_| None::<()>);
-            if let Some(error) = reply.error {
-                proptest::prop_assert!(error.message.chars().count() <= 300);
-                proptest::prop_assert!(!error.message.chars().any(char::is_control));
-            }
-        }
 
         #[test]
         fn no_message_makes_the_hints_panic(text in "(maximum allowed|again in |[0-9.,:]{1,12}| per | seconds|é| ){0,12}") {

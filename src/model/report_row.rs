@@ -78,6 +78,42 @@ report_row! {
     plan: Option<String>,
 }
 
+impl ReportRow {
+    /// A row of which nothing but its outcome is known.
+    pub fn bare(outcome: Outcome) -> Self {
+        Self {
+            action_id: String::new(),
+            outcome,
+            reason: String::new(),
+            action_status: None,
+            action_type: None,
+            machine_id: None,
+            computer_dns_name: None,
+            follow_up: None,
+            attempts: 0,
+            http_status: None,
+            error_code: None,
+            correlation_id: None,
+            comment: None,
+            first_sent_at: None,
+            settled_at: None,
+            tenant: None,
+            source: String::new(),
+            run_id: String::new(),
+            status_before: None,
+            requestor: None,
+            requestor_comment: None,
+            request_source: None,
+            action_scope: None,
+            created_at: None,
+            checked_at: None,
+            comment_sent: None,
+            cancelled_by: None,
+            plan: None,
+        }
+    }
+}
+
 trait Cell {
     fn cell(&self) -> Cow<'_, str>;
 }

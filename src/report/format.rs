@@ -172,33 +172,7 @@ mod tests {
     fn many_rows() -> impl Iterator<Item = Result<ReportRow, io::Error>> {
         let row = ReportRow {
             action_id: "x".repeat(300),
-            outcome: Outcome::Invalid,
-            reason: String::new(),
-            action_status: None,
-            action_type: None,
-            machine_id: None,
-            computer_dns_name: None,
-            follow_up: None,
-            attempts: 0,
-            http_status: None,
-            error_code: None,
-            correlation_id: None,
-            comment: None,
-            first_sent_at: None,
-            settled_at: None,
-            tenant: None,
-            source: String::new(),
-            run_id: String::new(),
-            status_before: None,
-            requestor: None,
-            requestor_comment: None,
-            request_source: None,
-            action_scope: None,
-            created_at: None,
-            checked_at: None,
-            comment_sent: None,
-            cancelled_by: None,
-            plan: None,
+            ..ReportRow::bare(Outcome::Invalid)
         };
         std::iter::repeat_n(row, 1000).map(Ok)
     }

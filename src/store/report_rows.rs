@@ -151,12 +151,9 @@ impl NewRow {
     pub fn into_report_row(self) -> ReportRow {
         let settled = self.settlement;
         let owned = |text: &str| text.to_owned();
+        let outcome = settled.as_ref().map(|it| it.outcome);
         ReportRow {
             action_id: self.id.map_or_else(|text| text, |id| id.to_string()),
-            outcome: settled
-                .as_ref()
-                .map_or(Outcome::NotAttempted, |it| it.outcome),
-            action_status: None,
             action_type: self
                 .context
                 .action_type
@@ -165,28 +162,13 @@ impl NewRow {
                 .map(owned),
             machine_id: self.context.machine_id,
             computer_dns_name: self.context.computer_dns_name,
-            follow_up: None,
-            attempts: 0,
-            http_status: None,
-            error_code: None,
-            correlation_id: None,
             comment: self.context.comment,
-            first_sent_at: None,
             settled_at: settled.as_ref().map(|it| it.settled_at),
             reason: settled.map(|it| it.reason).unwrap_or_default(),
             tenant: self.context.tenant,
             source: self.source.to_string(),
-            run_id: String::new(),
-            status_before: None,
             requestor: self.context.requestor,
-            requestor_comment: None,
-            request_source: None,
-            action_scope: None,
-            created_at: None,
-            checked_at: None,
-            comment_sent: None,
-            cancelled_by: None,
-            plan: None,
+            ..ReportRow::bare(outcome.unwrap_or(Outcome::NotAttempted))
         }
     }
 }

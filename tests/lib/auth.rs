@@ -1,8 +1,6 @@
 //! Signing in, against a login service that a test scripts: what is sent, what is understood, and what is never tried
 //! twice.
 
-mod server;
-
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +18,7 @@ use mde_cancel::model::{BootId, Moment, Uptime};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use server::Server;
+use crate::support::{RawServer, Then, answer, table};
 
 const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -98,6 +96,45 @@ fn jwt(tenant: &str, number: usize) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
 }
 
+/// A login service that gives these answers, and the last one as often as it is asked.
+struct LoginService(RawServer);
+
+fn login_service(answers: &[(u16, String)]) -> LoginService {
+    let last = answers.iter().rev().take(1).cycle().take(5);
+    let script = answers.iter().chain(last).map(|(status, body)| {
+        let headers = "Content-Type: application/json\r\nConnection: close\r\n";
+        let bytes = answer(&format!("{status} X"), headers, body);
+        (bytes, Then::Closes)
+    });
+    LoginService(RawServer::with(script.collect()))
+}
+
+impl LoginService {
+    fn address(&self) -> &str {
+        self.0.base.trim_end_matches('/')
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.0.calls()
+    }
+
+    /// The field of this name in the form of each call that has it.
+    fn fields(&self, name: &str) -> Vec<String> {
+        let calls = self.calls();
+        let fields = calls.iter().filter_map(|call| {
+            let (_, body) = call.split_once("\r\n\r\n")?;
+            let mut pairs = url::form_urlencoded::parse(body.as_bytes());
+            let (_, value) = pairs.find(|(key, _)| key == name)?;
+            Some(value.into_owned())
+        });
+        fields.collect()
+    }
+}
+
+async fn token_error(credential: &Credential) -> AuthError {
+    credential.token(CachePolicy::AtHand).await.unwrap_err()
+}
+
 fn granted(number: usize) -> (u16, String) {
     let body = json!({
         "token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": jwt(TENANT, number),
@@ -123,8 +160,8 @@ fn private_file(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
-    let server = Server::start(&[granted(1), granted(2)]).await;
-    let credential = by_secret(&server.address);
+    let server = login_service(&[granted(1), granted(2)]);
+    let credential = by_secret(server.address());
     for _ in 0..3 {
         let token = credential.token(CachePolicy::AtHand).await.unwrap();
         assert_eq!(token.secret.expose_secret(), jwt(TENANT, 1));
@@ -135,22 +172,22 @@ async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
     let calls = server.calls();
     assert_eq!(calls.len(), 2);
     let path = format!("POST /{TENANT}/oauth2/v2.0/token HTTP/1.1");
-    assert!(calls[0].head.starts_with(&path), "{}", calls[0].head);
+    assert!(calls[0].starts_with(&path), "{}", calls[0]);
     for (field, value) in [
         ("client_id", APP),
         ("client_secret", SECRET),
         ("grant_type", "client_credentials"),
         ("scope", SCOPE),
     ] {
-        assert_eq!(calls[0].field(field).as_deref(), Some(value));
+        assert_eq!(server.fields(field)[0], value);
     }
     assert!(!format!("{credential:?}").contains("s3cr3t"));
 }
 
 #[tokio::test]
 async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
-    let server = Server::start(&[granted(1), granted(2)]).await;
-    let credential = by_secret(&server.address);
+    let server = login_service(&[granted(1), granted(2)]);
+    let credential = by_secret(server.address());
     let all =
         futures::future::join_all((0..16).map(|_| credential.token(CachePolicy::AtHand))).await;
     assert!(all.iter().all(Result::is_ok));
@@ -159,50 +196,20 @@ async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
 
 #[tokio::test]
 async fn a_refusal_is_one_clear_line_with_the_mend_and_is_not_tried_twice() {
-    for (status, error, number, text) in [
-        (
-            401,
-            "invalid_client",
-            7_000_215,
-            "the client secret is wrong",
-        ),
-        (
-            401,
-            "invalid_client",
-            7_000_222,
-            "the client secret has expired",
-        ),
-        (400, "invalid_request", 90_002, "there is no such tenant"),
-        (
-            400,
-            "unauthorized_client",
-            700_016,
-            "the tenant does not know the app",
-        ),
-        (
-            400,
-            "invalid_grant",
-            65_001,
-            "nobody consented to the app's permissions",
-        ),
-        (
-            400,
-            "invalid_resource",
-            500_011,
-            "the tenant does not know the service that the token is to be for",
-        ),
-        (
-            400,
-            "invalid_scope",
-            70_011,
-            "the scope that was asked for is not valid",
-        ),
-    ] {
-        let server = Server::start(&[refused(status, error, number)]).await;
-        let error = by_secret(&server.address)
-            .token(CachePolicy::AtHand)
-            .await
-            .unwrap_err();
+    for [status, error, number, text] in table(
+        "
+        401 | invalid_client      | 7000215 | the client secret is wrong
+        401 | invalid_client      | 7000222 | the client secret has expired
+        400 | invalid_request     | 90002   | there is no such tenant
+        400 | unauthorized_client | 700016  | the tenant does not know the app
+        400 | invalid_grant       | 65001   | nobody consented to the app's permissions
+        400 | invalid_resource    | 500011  | the tenant does not know the service that the token is to be for
+        400 | invalid_scope       | 70011   | the scope that was asked for is not valid
+        ",
+    ) {
+        let answer = refused(status.parse().unwrap(), error, number.parse().unwrap());
+        let server = login_service(&[answer]);
+        let error = token_error(&by_secret(server.address())).await;
         assert_eq!(
             error.to_string(),
             format!("the login service 127.0.0.1 refused: {text} (AADSTS{number}, trace t-1)")
@@ -222,21 +229,15 @@ async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_lay
         (400, refused(400, "temporarily_unavailable", 90_006).1),
         (200, "<html>please log in to the hotel</html>".to_owned()),
     ] {
-        let server = Server::start(&[(status, body)]).await;
-        let error = by_secret(&server.address)
-            .token(CachePolicy::AtHand)
-            .await
-            .unwrap_err();
+        let server = login_service(&[(status, body)]);
+        let error = token_error(&by_secret(server.address())).await;
         assert!(error.is_transient(), "{status}: {error}");
         assert_eq!(server.calls().len(), 1, "{status}");
     }
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let error = by_secret(&address)
-        .token(CachePolicy::AtHand)
-        .await
-        .unwrap_err();
+    let error = token_error(&by_secret(&address)).await;
     assert!(error.is_transient(), "{error}");
     assert!(error.to_string().contains("no connection"), "{error}");
 }
@@ -244,11 +245,8 @@ async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_lay
 #[tokio::test]
 async fn a_login_service_that_echoes_the_secret_does_not_get_it_into_a_message() {
     let body = json!({"error": "x", "error_description": format!("you sent {SECRET}")});
-    let server = Server::start(&[(400, body.to_string())]).await;
-    let error = by_secret(&server.address)
-        .token(CachePolicy::AtHand)
-        .await
-        .unwrap_err();
+    let server = login_service(&[(400, body.to_string())]);
+    let error = token_error(&by_secret(server.address())).await;
     assert_eq!(
         error.to_string(),
         "the login service 127.0.0.1 refused: you sent [redacted]"
@@ -265,11 +263,8 @@ async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
         r#"{"error":"x","error_description":"bad body: client_secret=s3cr3t%2Fma%22rk%2Ber%7E1&a=b"}"#,
     ] {
         for status in [200, 400, 503] {
-            let server = Server::start(&[(status, echo.to_owned())]).await;
-            let error = by_app(secret(hard), &server.address)
-                .token(CachePolicy::AtHand)
-                .await
-                .unwrap_err();
+            let server = login_service(&[(status, echo.to_owned())]);
+            let error = token_error(&by_app(secret(hard), server.address())).await;
             let told = format!("{error} {error:?}");
             assert!(!told.contains("s3cr3t"), "{status} {echo}: {told}");
         }
@@ -279,8 +274,8 @@ async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
 #[tokio::test]
 async fn a_token_of_another_tenant_is_refused_and_not_kept() {
     let other = json!({"expires_in": 3599, "access_token": jwt(APP, 1), "token_type": "Bearer"});
-    let server = Server::start(&[(200, other.to_string())]).await;
-    let credential = by_secret(&server.address);
+    let server = login_service(&[(200, other.to_string())]);
+    let credential = by_secret(server.address());
     for _ in 0..2 {
         let error = credential.token(CachePolicy::AtHand).await.unwrap_err();
         assert!(matches!(error, AuthError::WrongTenant { .. }), "{error}");
@@ -291,18 +286,13 @@ async fn a_token_of_another_tenant_is_refused_and_not_kept() {
 async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_part_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "secret", "first\n");
-    let server = Server::start(&[granted(1), granted(2)]).await;
+    let server = login_service(&[granted(1), granted(2)]);
     let grant = Grant::ClientSecret(SecretOrigin::File(path.clone()));
-    let credential = by_app(grant, &server.address);
+    let credential = by_app(grant, server.address());
     credential.token(CachePolicy::AtHand).await.unwrap();
     std::fs::write(&path, "second\r\n").unwrap();
     credential.token(CachePolicy::New).await.unwrap();
-    let sent: Vec<_> = server
-        .calls()
-        .iter()
-        .map(|call| call.field("client_secret").unwrap())
-        .collect();
-    assert_eq!(sent, ["first", "second"]);
+    assert_eq!(server.fields("client_secret"), ["first", "second"]);
     std::fs::write(&path, "\n").unwrap();
     let error = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(matches!(error, AuthError::Empty { .. }), "{error}");
@@ -322,18 +312,17 @@ async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_p
 async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "app.pem", PEM);
-    let server = Server::start(&[granted(1)]).await;
+    let server = login_service(&[granted(1)]);
     let grant = Grant::Certificate(Arc::new(Certificate::from_file(&path).unwrap()));
-    by_app(grant, &server.address)
+    by_app(grant, server.address())
         .token(CachePolicy::AtHand)
         .await
         .unwrap();
-    let calls = server.calls();
     assert_eq!(
-        calls[0].field("client_assertion_type").as_deref(),
-        Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        server.fields("client_assertion_type"),
+        ["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
     );
-    let assertion = calls[0].field("client_assertion").unwrap();
+    let assertion = server.fields("client_assertion").remove(0);
     let parts: Vec<_> = assertion.split('.').collect();
     let read = |part: &str| -> Value {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
@@ -342,7 +331,7 @@ async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     assert_eq!(head["alg"], "PS256");
     assert!(head["x5t#S256"].as_str().unwrap().len() == 43, "{head}");
     assert_eq!((&claims["iss"], &claims["sub"]), (&json!(APP), &json!(APP)));
-    let audience = format!("{}/{TENANT}/oauth2/v2.0/token", server.address);
+    let audience = format!("{}/{TENANT}/oauth2/v2.0/token", server.address());
     assert_eq!(claims["aud"], audience);
     assert_eq!(
         claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap(),
@@ -396,17 +385,15 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("federated");
     std::fs::write(&path, "federated-1").unwrap();
-    let server = Server::start(&[granted(1), granted(2)]).await;
-    let credential = by_app(Grant::FederatedToken(path.clone()), &server.address);
+    let server = login_service(&[granted(1), granted(2)]);
+    let credential = by_app(Grant::FederatedToken(path.clone()), server.address());
     credential.token(CachePolicy::AtHand).await.unwrap();
     std::fs::write(&path, "federated-2").unwrap();
     credential.token(CachePolicy::New).await.unwrap();
-    let sent: Vec<_> = server
-        .calls()
-        .iter()
-        .map(|call| call.field("client_assertion").unwrap())
-        .collect();
-    assert_eq!(sent, ["federated-1", "federated-2"]);
+    assert_eq!(
+        server.fields("client_assertion"),
+        ["federated-1", "federated-2"]
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -428,15 +415,14 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
         "access_token": jwt(TENANT, 1), "expires_on": "2000000000", "resource": "x", "token_type": "Bearer",
     });
     let none = json!({"error": "invalid_request", "error_description": "Identity not found"});
-    let server = Server::start(&[
+    let server = login_service(&[
         (200, good.to_string()),
         (400, none.to_string()),
         (404, String::new()),
-    ])
-    .await;
-    let host = server.address.parse().unwrap();
+    ]);
+    let host = server.address().parse().unwrap();
     let identity = ManagedIdentity::find(Some(APP.to_owned()), Some(&host), |_| None).unwrap();
-    let credential = credential(SignInMethod::ManagedIdentity(identity), &server.address);
+    let credential = credential(SignInMethod::ManagedIdentity(identity), server.address());
     let token = credential.token(CachePolicy::AtHand).await.unwrap();
     assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
     let refused = credential.token(CachePolicy::New).await.unwrap_err();
@@ -448,7 +434,7 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     assert!(!absent.is_transient(), "{absent}");
     let calls = server.calls();
     assert_eq!(calls.len(), 3);
-    let head = calls[0].head.to_ascii_lowercase();
+    let head = calls[0].to_ascii_lowercase();
     assert!(
         head.starts_with("get /metadata/identity/oauth2/token?"),
         "{head}"
@@ -465,9 +451,9 @@ async fn app_services_endpoint_gets_the_header_that_proves_who_asks_and_it_comes
     let header = "s3cr3t-identity-header";
     let echo = json!({"error": "x", "error_description": format!("bad header {header}")});
     let good = json!({"access_token": jwt(TENANT, 1), "expires_in": "3600"});
-    let server = Server::start(&[(200, good.to_string()), (400, echo.to_string())]).await;
+    let server = login_service(&[(200, good.to_string()), (400, echo.to_string())]);
     let identity = ManagedIdentity::find(None, None, |name| match name {
-        "IDENTITY_ENDPOINT" => Some(format!("{}/msi/token", server.address)),
+        "IDENTITY_ENDPOINT" => Some(format!("{}/msi/token", server.address())),
         "IDENTITY_HEADER" => Some(header.to_owned()),
         _ => None,
     });
@@ -480,7 +466,7 @@ async fn app_services_endpoint_gets_the_header_that_proves_who_asks_and_it_comes
         error.to_string().ends_with("bad header [redacted]"),
         "{error}"
     );
-    let head = server.calls()[0].head.to_ascii_lowercase();
+    let head = server.calls()[0].to_ascii_lowercase();
     assert!(
         head.starts_with("get /msi/token?api-version=2019-08-01&resource="),
         "{head}"
@@ -515,16 +501,15 @@ fn person_granted(number: usize) -> (u16, String) {
 
 #[tokio::test]
 async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
-    let server = Server::start(&[
+    let server = login_service(&[
         begun(1),
         refused(400, "authorization_pending", 70_016),
         person_granted(1),
         person_granted(2),
         person_granted(3),
-    ])
-    .await;
+    ]);
     let shown = Arc::default();
-    let credential = device(&server.address, &shown);
+    let credential = device(server.address(), &shown);
     credential.token(CachePolicy::AtHand).await.unwrap();
     credential.token(CachePolicy::New).await.unwrap();
     let token = credential.token(CachePolicy::New).await.unwrap();
@@ -532,38 +517,24 @@ async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
     let prompts = shown.lock().unwrap().clone();
     assert_eq!(prompts.len(), 1);
     assert_eq!(prompts[0].code, "ABC\\u{1b}[2JDEF");
-    let calls = server.calls();
-    let refreshed: Vec<_> = calls
-        .iter()
-        .filter_map(|call| call.field("refresh_token"))
-        .collect();
-    assert_eq!(refreshed, ["refresh-1", "refresh-2"]);
-    assert_eq!(
-        calls[0].field("scope").unwrap(),
-        format!("{SCOPE} offline_access")
-    );
+    assert_eq!(server.fields("refresh_token"), ["refresh-1", "refresh-2"]);
+    assert_eq!(server.fields("scope")[0], format!("{SCOPE} offline_access"));
     assert!(!format!("{credential:?}").contains("refresh-"));
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_comes_back_unchanged_is_sent_again_as_it_is() {
-    let server = Server::start(&[
+    let server = login_service(&[
         begun(1),
         person_granted(1),
         person_granted(1),
         person_granted(1),
-    ])
-    .await;
-    let credential = device(&server.address, &Arc::default());
+    ]);
+    let credential = device(server.address(), &Arc::default());
     for _ in 0..3 {
         credential.token(CachePolicy::New).await.unwrap();
     }
-    let calls = server.calls();
-    let refreshed: Vec<_> = calls
-        .iter()
-        .filter_map(|call| call.field("refresh_token"))
-        .collect();
-    assert_eq!(refreshed, ["refresh-1", "refresh-1"]);
+    assert_eq!(server.fields("refresh_token"), ["refresh-1", "refresh-1"]);
 }
 
 #[tokio::test]
@@ -572,21 +543,15 @@ async fn a_person_who_declines_or_is_too_late_ends_the_sign_in() {
         ("authorization_declined", 70_018),
         ("expired_token", 70_020),
     ] {
-        let server = Server::start(&[begun(1), refused(400, error, number)]).await;
+        let server = login_service(&[begun(1), refused(400, error, number)]);
         let shown = Arc::default();
-        let error = device(&server.address, &shown)
-            .token(CachePolicy::AtHand)
-            .await
-            .unwrap_err();
+        let error = token_error(&device(server.address(), &shown)).await;
         assert!(!error.is_transient(), "{error}");
         assert!(!format!("{error} {error:?}").contains("device-s3cr3t"));
         assert_eq!(server.calls().len(), 2);
     }
-    let server = Server::start(&[refused(400, "unauthorized_client", 700_016)]).await;
-    let error = device(&server.address, &Arc::default())
-        .token(CachePolicy::AtHand)
-        .await
-        .unwrap_err();
+    let server = login_service(&[refused(400, "unauthorized_client", 700_016)]);
+    let error = token_error(&device(server.address(), &Arc::default())).await;
     assert!(
         error
             .to_string()

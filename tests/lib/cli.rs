@@ -134,7 +134,7 @@ fn the_parser_of_the_command_line_is_sound() {
 fn tuned(run: &RunSettings) -> [u64; 4] {
     let tuning = &run.args.tuning;
     [
-        tuning.concurrency as u64,
+        u64::from(tuning.concurrency),
         u64::from(tuning.max_attempts),
         tuning.timeout.as_secs(),
         tuning.timeout_grace.as_secs(),

@@ -257,10 +257,12 @@ fn thaw(version: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_file_of_version_1_opens_and_goes_on() {
-    let dir = thaw("v1");
-    assert_tells_the_story(dir.path());
-    assert_goes_on(dir.path());
+fn a_file_of_each_version_opens_and_goes_on() {
+    for version in ["v1", "v2", "v3", "v4"] {
+        let dir = thaw(version);
+        assert_tells_the_story(dir.path());
+        assert_goes_on(dir.path());
+    }
 }
 
 #[test]
@@ -268,27 +270,6 @@ fn a_file_of_version_1_is_brought_up_to_date_by_whoever_writes_first() {
     let dir = thaw("v1");
     assert_goes_on(dir.path());
     assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 2);
-}
-
-#[test]
-fn a_file_of_version_2_opens_and_goes_on() {
-    let dir = thaw("v2");
-    assert_tells_the_story(dir.path());
-    assert_goes_on(dir.path());
-}
-
-#[test]
-fn a_file_of_version_3_opens_and_goes_on() {
-    let dir = thaw("v3");
-    assert_tells_the_story(dir.path());
-    assert_goes_on(dir.path());
-}
-
-#[test]
-fn a_file_of_version_4_opens_and_goes_on() {
-    let dir = thaw("v4");
-    assert_tells_the_story(dir.path());
-    assert_goes_on(dir.path());
 }
 
 // The state file of this test, with its log emptied into it, is what a new version is frozen as.

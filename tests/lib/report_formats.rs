@@ -37,13 +37,11 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
     let some = || Some(text.to_owned());
     ReportRow {
         action_id: format!("7f3c2a10-5b1e-4a77-9a3d-{number:012x}"),
-        outcome,
         reason: text.to_owned(),
         action_status: Some("Succeeded".to_owned()),
         action_type: some(),
         machine_id: some(),
         computer_dns_name: some(),
-        follow_up: None,
         attempts: 1,
         http_status: Some(200),
         error_code: some(),
@@ -51,7 +49,6 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
         comment: some(),
         first_sent_at: Some(at(1)),
         settled_at: Some(at(2)),
-        tenant: None,
         source: format!("ids.csv:{number}"),
         run_id: RUN.to_owned(),
         status_before: some(),
@@ -64,6 +61,7 @@ fn row(number: usize, outcome: Outcome, text: &str) -> ReportRow {
         comment_sent: some(),
         cancelled_by: some(),
         plan: some(),
+        ..ReportRow::bare(outcome)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that mean harm, or are broken beyond what a service does: every call ends, in bounded memory, with the reply
 //! that claims least.
 
-use mde_cancel::api::{Canceller, ReadClient, RootCerts};
+use mde_cancel::api::{ReadClient, RootCerts};
 use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
 use mde_cancel::retry::{CancelVerdict, Fate, judge_cancel};
 use proptest::collection::vec;
@@ -10,15 +10,15 @@ use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
 use super::gzip::gzip_of;
-use super::server::{Server, Then};
-use super::{ID, OTHER, SHORT, answer, cancel, id, open, plain, record, reply_to, token};
+use super::{ID, OTHER, SHORT, cancel, id, open, plain, record, reply_to, token};
+use crate::support::{RawServer, Then, answer, proptest_config};
 
 /// What the kernel may hold of an answer besides what the client reads before it gives up.
 const BOUND: usize = 64 << 20;
 
 /// Returns the reply to a cancel, and the server, whose answer begins with `head` and goes on with `then`.
-async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, Server) {
-    let server = Server::with(vec![(head.as_bytes().to_vec(), then)]);
+async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, RawServer) {
+    let server = RawServer::with(vec![(head.as_bytes().to_vec(), then)]);
     let reply = cancel(open(&server.base, RootCerts::Nothing, SHORT)).await;
     (reply, server)
 }
@@ -145,7 +145,7 @@ async fn what_follows_an_answer_on_its_connection_is_no_answer_to_the_next_call(
     ] {
         for _ in 0..5 {
             let honest = answer("200 OK", "", record(ID, "Pending"));
-            let server = Server::with(vec![
+            let server = RawServer::with(vec![
                 ([first.clone(), surplus.clone()].concat(), Then::Stays),
                 (honest, Then::Stays),
             ]);
@@ -168,7 +168,7 @@ async fn what_follows_an_answer_on_its_connection_is_no_answer_to_the_next_call(
 async fn a_list_that_repeats_lies_and_lengthens_gives_nothing_that_was_not_asked_for() {
     let many = [record(OTHER, "Cancelled"), record(ID, "Pending")].join(",");
     let body = format!(r#"{{"value":[{many},{many},null,{{}}],"@odata.nextLink":"//elsewhere/"}}"#);
-    let server = Server::saying(answer("200 OK", "", body));
+    let server = RawServer::saying(answer("200 OK", "", body));
     let reply = ReadClient::new(plain(&server))
         .actions(&token(), &[id()])
         .await;
@@ -246,7 +246,7 @@ pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
 
 /// Returns what a cancel and a read of one action make of an answer.
 pub(crate) async fn replies_to(bytes: &[u8]) -> (CancelReply, ReadReply) {
-    let server = Server::saying(bytes);
+    let server = RawServer::saying(bytes);
     let reader = ReadClient::new(plain(&server));
     (reply_to(bytes).await, reader.action(&token(), id()).await)
 }
@@ -257,7 +257,7 @@ fn whatever_headers_and_body_come_they_are_one_reply_whose_words_are_bounded_and
         .enable_all()
         .build()
         .unwrap();
-    let mut runner = TestRunner::new(crate::support::proptest_config(256));
+    let mut runner = TestRunner::new(proptest_config(256));
     runner
         .run(&any_answer(), |bytes| {
             let (reply, read) = runtime.block_on(replies_to(&bytes));
@@ -280,28 +280,6 @@ fn whatever_headers_and_body_come_they_are_one_reply_whose_words_are_bounded_and
             Ok(())
         })
         .unwrap();
-}
-
-#[tokio::test]
-async fn a_hundred_hostile_answers_at_once_end_each_by_itself() {
-    let calls = (0..100).map(|turn| async move {
-        let (head, then) = match turn % 4 {
-            0 => ("HTTP/1.1 200 OK\r\n\r\n", Then::NeverEnds),
-            1 => ("HTTP/1.1 200 OK\r\n", Then::Repeats("X-Y: z\r\n")),
-            2 => ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", Then::Resets),
-            _ => ("HTTP/1.1 404 X\r\n\r\n", Then::NeverEnds),
-        };
-        let server = Server::with(vec![(head.as_bytes().to_vec(), then)]);
-        let reply = Canceller::new(plain(&server))
-            .cancel(&token(), id(), "why")
-            .await;
-        assert!(server.said_without_end() < BOUND);
-        assert!(
-            is_doubtful(&reply) || matches!(reply.kind, ReplyKind::NoSuchAddress(_)),
-            "{reply:?}"
-        );
-    });
-    futures::future::join_all(calls).await;
 }
 
 #[tokio::test]

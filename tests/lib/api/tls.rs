@@ -13,7 +13,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{ID, PATIENT, SHORT, answer, cancel, open, record};
+use super::{ID, PATIENT, SHORT, cancel, open, record};
+use crate::support::answer;
 
 /// What the server does once the handshake is over.
 #[derive(Clone, Copy, PartialEq)]

@@ -14,14 +14,14 @@ const UNKNOWN: &str = "skipped: type unknown, so it may be protected";
 fn planned(text: &str) -> Vec<String> {
     let mut planner = Planner::new(std::sync::Arc::default());
     let read = rows(filled(text)).into_iter();
-    let planned = read.map(|row| {
+    let told = read.map(|row| {
         let settlement = planner.plan(row, Timestamp::UNIX_EPOCH).settlement;
         settlement.map_or_else(
             || "send".to_owned(),
             |end| format!("{}: {}", end.outcome, end.reason),
         )
     });
-    planned.collect()
+    told.collect()
 }
 
 fn assert_one(text: &str, start: &str) {

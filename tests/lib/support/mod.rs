@@ -14,6 +14,7 @@ mod model_server;
 mod naive_governor;
 mod proptest_config;
 mod queued;
+mod raw_server;
 mod t_opt;
 mod table;
 
@@ -37,6 +38,7 @@ pub(crate) use mortal::{End, GRACE, Schedule, Seen, play};
 pub(crate) use naive_governor::naive_governor;
 pub(crate) use proptest_config::proptest_config;
 pub(crate) use queued::{load, queued};
+pub(crate) use raw_server::{RawServer, Then, answer};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario};
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};

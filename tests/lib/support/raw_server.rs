@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What the server does once it has said its bytes.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// Reads the next call on the same connection.
     Stays,
     /// Ends the connection in good order.
@@ -30,9 +30,9 @@ pub(super) enum Then {
 const DRIP: Duration = Duration::from_millis(50);
 
 /// A server that answers the calls it gets, in turn, with what a script says; each connection has a thread.
-pub(super) struct Server {
+pub(crate) struct RawServer {
     /// Where it is, with a slash at the end.
-    pub(super) base: String,
+    pub(crate) base: String,
     seen: Arc<Seen>,
 }
 
@@ -47,8 +47,8 @@ struct Seen {
 /// The answers that are still to be given.
 type Script = Mutex<std::vec::IntoIter<(Vec<u8>, Then)>>;
 
-impl Server {
-    pub(super) fn with(script: Vec<(Vec<u8>, Then)>) -> Self {
+impl RawServer {
+    pub(crate) fn with(script: Vec<(Vec<u8>, Then)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap());
         let script: Arc<Script> = Arc::new(Mutex::new(script.into_iter()));
@@ -68,24 +68,32 @@ impl Server {
     }
 
     /// Answers one call with `bytes` and closes.
-    pub(super) fn saying(bytes: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn saying(bytes: impl AsRef<[u8]>) -> Self {
         Self::with(vec![(bytes.as_ref().to_vec(), Then::Closes)])
     }
 
     /// The calls so far, each with its head and body.
-    pub(super) fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.seen.calls.lock().unwrap().clone()
     }
 
     /// How many connections were taken.
-    pub(super) fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.seen.accepted.load(Ordering::SeqCst)
     }
 
     /// How many bytes of what has no end the kernel took.
-    pub(super) fn said_without_end(&self) -> usize {
+    pub(crate) fn said_without_end(&self) -> usize {
         self.seen.said_without_end.load(Ordering::SeqCst)
     }
+}
+
+/// Writes an answer whose length is right.
+pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
 }
 
 fn serve(mut peer: TcpStream, script: &Script, seen: &Seen) {
