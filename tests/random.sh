@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-10}
 [ $# -gt 0 ] && shift
 filters=("$@")
-[ ${#filters[@]} -gt 0 ] || filters=(claims classify clocks deaths filter hostile input_attacks input_damage mishaps
+[ ${#filters[@]} -gt 0 ] || filters=(claims classify clocks deaths filter hostile mishaps
   oauth_error quota query redact replies report:: whatever_a_server_says)
 found=target/random-seeds.txt
 failed=0
