@@ -7,17 +7,17 @@ use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::{Cancelled, NotFound};
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReadPage, ReplyKind};
 
-use crate::support::{History, World, reply};
+use crate::support::{History, Simulation, always, reply};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// A world whose calls take a while; states are read first.
-fn world(rows: u32) -> World {
-    let mut world = World::of(rows);
-    world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
-    world.read_latency = Duration::from_millis(100);
+fn world(rows: u32) -> Simulation {
+    let mut world = Simulation::of(rows);
+    world.latency = always(Duration::from_millis(100));
+    world.read_latency = always(Duration::from_millis(100));
     world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
         ..SkipRules::default()
@@ -26,7 +26,7 @@ fn world(rows: u32) -> World {
 }
 
 /// The same without states.
-fn blind(rows: u32) -> World {
+fn blind(rows: u32) -> Simulation {
     let mut world = world(rows);
     world.rules = SkipRules::default();
     world
@@ -75,7 +75,7 @@ fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
     for kind in kinds {
         let mut world = world(100);
         // A call that hangs lasts 30 s, and one that is refused no time.
-        world.read_latency = secs(if kind == ReplyKind::TimedOut { 30 } else { 0 });
+        world.read_latency = always(secs(if kind == ReplyKind::TimedOut { 30 } else { 0 }));
         let answer = kind.clone();
         world.read_answer = Box::new(move |_, _| Some(reply(answer.clone(), None)));
         let history = world.run();
@@ -142,7 +142,7 @@ fn such_404s_among_proper_answers_are_a_fault_of_the_way_and_cost_no_row() {
 }
 
 /// Answers a read of ids with at most `bound` records; those of every 40th row do not exist.
-fn pages(bound: usize, is_told: bool) -> World {
+fn pages(bound: usize, is_told: bool) -> Simulation {
     let mut world = world(400);
     world.state_of = Box::new(|row, _| (row.0 % 40 != 0).then_some(ActionStatus::Pending));
     world.read_answer = Box::new(move |ids, now| {

@@ -1,33 +1,138 @@
-//! Thousands of made-up runs in virtual time, whose processes die between any two effects and whose wall clocks are set: no
+//! Thousands of made-up runs whose processes die between any two effects, whose calls go wrong and whose wall clocks are set: no
 //! window is exceeded, no row is lost or settled twice, nothing leaves that was not written down.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use mde_cancel::engine::Precheck;
+use mde_cancel::model::{ActionStatus, RetryAfter};
 use mde_cancel::quota::{Pace, Window, Windows};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof};
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{End, GRACE, Schedule, Seen, play, proptest_config};
+use crate::support::{
+    End, Fault, History, Latency, ProcessEnd, Simulation, WALL_START, proptest_config,
+};
+
+/// What happens to one run.
+#[derive(Clone, Debug)]
+struct Schedule {
+    seed: u64,
+    rows: u32,
+    windows: Windows,
+    pace: Option<Pace>,
+    concurrency: usize,
+    readable: bool,
+    precheck: Precheck,
+    verify_for: Option<Duration>,
+    /// How many calls of a hundred go wrong.
+    faults: u32,
+    ends: Vec<ProcessEnd>,
+    wall_steps: Vec<(Duration, i64)>,
+}
+
+impl Schedule {
+    fn simulation(&self) -> Simulation {
+        let rng = |nth| SmallRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(nth));
+        let mut sim = Simulation::of(self.rows);
+        sim.rows_at_once = rng(0).random_range(1..=8);
+        sim.windows = self.windows.clone();
+        sim.read_windows = self.windows.clone();
+        sim.pace = self.pace;
+        sim.concurrency = self.concurrency;
+        sim.readable = self.readable;
+        sim.refuses_final = rng(1).random();
+        sim.rules.precheck = self.precheck;
+        sim.verify_for = self.verify_for;
+        sim.grace = Duration::from_secs(20);
+        sim.seed = self.seed;
+        sim.latency = any_latency(rng(2));
+        sim.read_latency = any_latency(rng(3));
+        let mut pauses = rng(4);
+        sim.journal_pause = Box::new(move || Duration::from_micros(pauses.random_range(0..20_000)));
+        let (mut faults, percent) = (rng(5), self.faults);
+        sim.fault = Box::new(move |_, _, now| {
+            (faults.random_range(0..100) < percent).then(|| any_fault(&mut faults, now))
+        });
+        let states = any_states(&mut rng(6), self.rows);
+        sim.state_of = Box::new(move |row, _| states[row.0 as usize - 1].clone());
+        sim.ends.clone_from(&self.ends);
+        sim.resumes = true;
+        sim.wall_steps.clone_from(&self.wall_steps);
+        sim
+    }
+}
+
+fn any_latency(mut rng: SmallRng) -> Latency {
+    Box::new(move |_| {
+        let millis = match rng.random_range(0..10) {
+            0 => rng.random_range(1_000..25_000),
+            _ => rng.random_range(5..800),
+        };
+        (Duration::from_millis(millis), rng.random_range(0.0..=1.0))
+    })
+}
+
+fn any_fault(rng: &mut SmallRng, now: Duration) -> Fault {
+    let done = rng.random();
+    match rng.random_range(0..20) {
+        0..3 => Fault::Unavailable,
+        3..6 => Fault::ServerError(done),
+        6..10 => Fault::Reset(done),
+        10..12 => Fault::Garbled,
+        12 => Fault::Redirected,
+        13 => Fault::Throttled(RetryAfter::Wait(Duration::from_secs(8))),
+        14 => {
+            let wall = Timestamp::from_second(WALL_START + 8).unwrap();
+            let now = SignedDuration::try_from(now).unwrap();
+            Fault::Throttled(RetryAfter::At(wall.checked_add(now).unwrap()))
+        }
+        15 => Fault::Unauthorized,
+        16..18 => Fault::Silent(done),
+        _ => Fault::NoName,
+    }
+}
+
+/// Most actions are open; some are final or were cancelled by somebody else, and a few ids are unknown.
+fn any_states(rng: &mut SmallRng, rows: u32) -> Vec<Option<ActionStatus>> {
+    let mut any_state = || match rng.random_range(0..20) {
+        0 => None,
+        1 => Some(ActionStatus::Succeeded),
+        2 => Some(ActionStatus::Failed),
+        3 => Some(ActionStatus::Cancelled),
+        4 | 5 => Some(ActionStatus::InProgress),
+        _ => Some(ActionStatus::Pending),
+    };
+    (0..rows).map(|_| any_state()).collect()
+}
 
 /// One or two windows that a few dozen calls fill.
 fn any_windows() -> impl Strategy<Value = Windows> {
-    let window = (1..=12_u32, 1..=90_u64).prop_map(|(limit, seconds)| Window {
-        limit: NonZeroU32::new(limit).unwrap(),
-        period: Duration::from_secs(seconds),
-    });
+    let window = (1..=12_u32, 1..=90_u64).prop_map(|(limit, seconds)| window(limit, seconds));
     vec(window, 1..=2).prop_map(Windows::new)
 }
 
-fn any_end() -> impl Strategy<Value = (u32, End, Duration)> {
+fn window(limit: u32, seconds: u64) -> Window {
+    Window {
+        limit: NonZeroU32::new(limit).unwrap(),
+        period: Duration::from_secs(seconds),
+    }
+}
+
+fn any_end() -> impl Strategy<Value = ProcessEnd> {
     let end = prop_oneof![5 => Just(End::Death), 1 => Just(End::Stop)];
     let down = prop_oneof![3 => 0..200_u64, 1 => 0..90_000_u64];
     let effects = prop_oneof![2 => 0..12_u32, 3 => 0..80_u32, 1 => 0..400_u32];
-    (effects, end, down)
-        .prop_map(|(effects, end, down)| (effects, end, Duration::from_millis(down)))
+    (effects, end, down).prop_map(|(effects, end, down)| ProcessEnd {
+        effects,
+        end,
+        down: Duration::from_millis(down),
+    })
 }
 
 /// Clocks are set by seconds, as by a time service, or by hours and years, as by an operator or an empty battery; never
@@ -40,17 +145,17 @@ fn any_step() -> impl Strategy<Value = (Duration, i64)> {
 fn any_schedule() -> impl Strategy<Value = Schedule> {
     let pace = prop_oneof![Just(None), Just(Some("50/s")), Just(Some("3/s"))];
     let pace = pace.prop_map(|text| text.and_then(|text| Pace::parse(text).unwrap()));
-    let mishaps = prop_oneof![Just(0), 0..60_u32];
+    let faults = prop_oneof![Just(0), 0..60_u32];
     (
         (any::<u64>(), 1..=40_u32, any_windows()),
-        (pace, 1..=8_usize, (0..3, any::<bool>()), mishaps),
+        (pace, 1..=8_usize, (0..3, any::<bool>()), faults),
         (vec(any_end(), 0..=8), vec(any_step(), 0..=3)),
     )
         .prop_map(
             |(
                 (seed, rows, windows),
-                (pace, concurrency, (reading, verify), mishaps),
-                (ends, steps),
+                (pace, concurrency, (reading, verify), faults),
+                (ends, wall_steps),
             )| {
                 Schedule {
                     seed,
@@ -59,17 +164,16 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
                     pace,
                     concurrency,
                     readable: reading > 0,
-                    // Without leave to read, triage is the end of the run.
-                    triage: if reading == 2 {
+                    // Without leave to read, a precheck is the end of the run.
+                    precheck: if reading == 2 {
                         Precheck::ReadFirst
                     } else {
                         Precheck::Skip
                     },
                     verify_for: verify.then_some(Duration::from_secs(60)),
-                    mishaps,
+                    faults,
                     ends,
-                    steps,
-                    grace_of_ledger: GRACE,
+                    wall_steps,
                 }
             },
         )
@@ -80,8 +184,8 @@ fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
     // Seconds in a debug build.
     let config = proptest_config(3_000);
     let played = TestRunner::new(config).run(&any_schedule(), |schedule| {
-        let seen = play(schedule);
-        prop_assert_eq!(seen.exceeded, Vec::<String>::new());
+        let history = schedule.simulation().run_with_any_quota();
+        prop_assert_eq!(history.throttled, 0);
         Ok(())
     });
     if let Err(failed) = played {
@@ -89,92 +193,71 @@ fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
     }
 }
 
-fn assert_all_is_well(schedule: Schedule) {
-    let seen = play(schedule);
-    assert_eq!(seen.exceeded, Vec::<String>::new());
-}
-
-/// Reads are made first; nothing else is special.
-fn schedule(seed: u64, rows: u32, limit: u32, seconds: u64, mishaps: u32) -> Schedule {
-    Schedule {
-        seed,
-        rows,
-        windows: Windows::new(vec![Window {
-            limit: NonZeroU32::new(limit).unwrap(),
-            period: Duration::from_secs(seconds),
-        }]),
-        pace: None,
-        concurrency: 6,
-        readable: true,
-        triage: Precheck::ReadFirst,
-        verify_for: None,
-        mishaps,
-        ends: Vec::new(),
-        steps: Vec::new(),
-        grace_of_ledger: GRACE,
+/// What once broke a window, with other chances each time.
+#[test]
+fn a_tight_window_is_kept_to_while_calls_go_wrong_and_processes_die() {
+    let death = |effects, millis| ProcessEnd {
+        effects,
+        end: End::Death,
+        down: Duration::from_millis(millis),
+    };
+    let one_after_the_other = [(2, 0), (62, 0), (8, 0), (44, 0), (7, 0), (66, 34_206)];
+    let one_after_the_other = one_after_the_other.map(|(effects, down)| death(effects, down));
+    for (rows, windows, pace, concurrency, faults, ends) in [
+        (29, window(1, 36), "3/s", 2, 12, vec![]),
+        (21, window(5, 26), "50/s", 3, 58, vec![death(78, 0)]),
+        (26, window(2, 41), "none", 6, 58, one_after_the_other.into()),
+        (38, window(5, 59), "none", 8, 46, vec![]),
+    ] {
+        for seed in 0..10 {
+            let schedule = Schedule {
+                seed,
+                rows,
+                windows: Windows::new(vec![windows]),
+                pace: Pace::parse(pace).unwrap(),
+                concurrency,
+                readable: true,
+                precheck: Precheck::ReadFirst,
+                verify_for: None,
+                faults,
+                ends: ends.clone(),
+                wall_steps: Vec::new(),
+            };
+            schedule.simulation().run();
+        }
     }
 }
 
-#[test]
-fn one_call_in_36_seconds_is_kept_to_while_calls_go_wrong() {
-    assert_all_is_well(Schedule {
-        pace: Pace::parse("3/s").unwrap(),
-        concurrency: 2,
-        ..schedule(7_885_630_604_687_689_246, 29, 1, 36, 12)
-    });
-}
-
-#[test]
-fn a_process_that_dies_with_calls_in_flight_leaves_their_slots_taken() {
-    assert_all_is_well(Schedule {
-        pace: Pace::parse("50/s").unwrap(),
-        concurrency: 3,
-        ends: vec![(78, End::Death, Duration::ZERO)],
-        ..schedule(2_643_488_651_203_286_543, 21, 5, 26, 58)
-    });
-}
-
-#[test]
-fn six_processes_that_die_one_after_the_other_break_no_window() {
-    let ends = [2, 62, 8, 44, 7].map(|effects| (effects, End::Death, Duration::ZERO));
-    assert_all_is_well(Schedule {
-        ends: [
-            &ends[..],
-            &[(66, End::Death, Duration::from_millis(34_206))],
-        ]
-        .concat(),
-        ..schedule(13_353_379_213_411_431_202, 26, 2, 41, 58)
-    });
-}
-
-/// Plays the same few hundred schedules each time, changed by `change`, and adds up what was seen.
-fn play_some(change: impl Fn(&mut Schedule)) -> Seen {
+/// Plays the same few hundred schedules each time.
+fn play_some(change: impl Fn(&mut Simulation)) -> Vec<History> {
     let mut runner = TestRunner::deterministic();
-    let mut sum = Seen::default();
-    for _ in 0..300 {
-        let mut schedule = any_schedule().new_tree(&mut runner).unwrap().current();
-        change(&mut schedule);
-        let seen = play(schedule);
-        sum.processes += seen.processes;
-        sum.cancels += seen.cancels;
-        sum.reads += seen.reads;
-        sum.repeated += seen.repeated;
-        sum.exceeded.extend(seen.exceeded);
-    }
-    sum
+    let mut play = || {
+        let schedule = any_schedule().new_tree(&mut runner).unwrap().current();
+        let mut sim = schedule.simulation();
+        change(&mut sim);
+        sim.run_with_any_quota()
+    };
+    (0..300).map(|_| play()).collect()
 }
 
 #[test]
 fn the_schedules_are_as_bad_as_they_are_meant_to_be() {
-    let seen = play_some(|_| {});
-    assert!(seen.processes > 600, "{seen:?}");
-    assert!(seen.cancels > 3_000 && seen.reads > 300, "{seen:?}");
-    assert!(seen.repeated > 20, "{seen:?}");
-    assert!(seen.exceeded.is_empty(), "{seen:?}");
+    let histories = play_some(|_| {});
+    let sum = |count: fn(&History) -> usize| histories.iter().map(count).sum::<usize>();
+    assert_eq!(sum(|history| history.throttled), 0);
+    let processes = sum(|history| history.processes);
+    assert!(processes > 600, "{processes}");
+    let (cancels, reads) = (
+        sum(|history| history.arrivals.len()),
+        sum(|history| history.reads.len()),
+    );
+    assert!(cancels > 3_000 && reads > 300, "{cancels} {reads}");
+    let repeated = sum(|history| history.repeated);
+    assert!(repeated > 20, "{repeated}");
 }
 
 #[test]
 fn a_ledger_that_gives_the_dead_no_grace_is_caught() {
-    let seen = play_some(|schedule| schedule.grace_of_ledger = Duration::ZERO);
-    assert!(!seen.exceeded.is_empty());
+    let histories = play_some(|sim| sim.ledger_grace = Some(Duration::ZERO));
+    assert!(histories.iter().any(|history| history.throttled > 0));
 }

@@ -11,7 +11,7 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::{Pace, Window, Windows};
 
-use crate::support::{Fault, World, id_of, reply};
+use crate::support::{Fault, SignIn, Simulation, always, id_of, outage, reply, throttled};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -21,9 +21,9 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn world(rows: u32) -> World {
-    let mut world = World::of(rows);
-    world.latency = Box::new(|_| (millis(100), 0.5));
+fn world(rows: u32) -> Simulation {
+    let mut world = Simulation::of(rows);
+    world.latency = always(millis(100));
     world
 }
 
@@ -59,8 +59,8 @@ fn a_token_that_ends_with_several_calls_on_the_wire_is_renewed_once() {
 #[test]
 fn tokens_that_live_three_seconds_are_renewed_once_each_and_none_is_carried_past_its_end() {
     let mut world = world(1500);
-    world.latency = Box::new(|_| (millis(50), 0.5));
-    world.token_life = Some(secs(3));
+    world.latency = always(millis(50));
+    world.sign_in = Box::new(|_, _| SignIn::Token(Some(secs(3))));
     let history = world.run();
     assert_eq!(history.counts()[&Cancelled], 1500);
     assert_eq!(history.with_ended_token, 0);
@@ -79,8 +79,10 @@ fn tokens_that_live_three_seconds_are_renewed_once_each_and_none_is_carried_past
 fn a_login_service_that_is_down_costs_time_and_no_row() {
     for life in [secs(3), secs(3600)] {
         let mut world = world(1000);
-        world.token_life = Some(life);
-        world.no_sign_in = Some(secs(30)..secs(630));
+        world.sign_in = Box::new(move |_, now| match now {
+            now if (secs(30)..secs(630)).contains(&now) => SignIn::Unavailable,
+            _ => SignIn::Token(Some(life)),
+        });
         let history = world.run();
         assert_eq!(history.stop, None);
         assert_eq!(history.counts()[&Cancelled], 1000);
@@ -96,7 +98,7 @@ fn a_login_service_that_is_down_costs_time_and_no_row() {
 #[test]
 fn a_login_service_that_never_answers_is_waited_for_a_minute() {
     let mut world = world(10);
-    world.no_sign_in = Some(secs(0)..secs(10_000));
+    world.sign_in = Box::new(|_, _| SignIn::Unavailable);
     let history = world.run();
     assert!(
         matches!(&history.stop, Some(StopReason::SignIn(why)) if why == "nobody answers"),
@@ -467,7 +469,7 @@ fn refusals_alike_but_for_the_id_in_their_words_stop_the_run() {
     assert!(history.posts.len() <= 26, "{}", history.posts.len());
 }
 
-fn one_row(answers: fn(usize) -> ReplyKind<Option<MachineAction>>) -> World {
+fn one_row(answers: fn(usize) -> ReplyKind<Option<MachineAction>>) -> Simulation {
     let mut world = world(1);
     let mut sent = 0;
     world.cancel_answer = Box::new(move |_, _| {
@@ -567,14 +569,9 @@ fn an_action_the_service_called_final_is_not_lost_by_a_list_that_lacks_it() {
 #[test]
 fn calls_refused_together_are_one_refusal() {
     let mut world = world(100);
-    world.latency = Box::new(|_| (millis(400), 0.5));
-    world.cancel_answer = Box::new(|_, now| {
-        let throttle = Throttle {
-            retry_after: Some(RetryAfter::Wait(secs(1))),
-            ..Throttle::default()
-        };
-        (now < secs(2)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
-    });
+    world.latency = always(millis(400));
+    world.cancel_answer =
+        Box::new(|_, now| (now < secs(2)).then(|| throttled(RetryAfter::Wait(secs(1)))));
     let history = world.run();
     let longest = history.cooldowns.iter().max().unwrap();
     assert!(*longest <= secs(8), "{longest:?}");
@@ -655,7 +652,7 @@ fn a_run_in_which_nothing_ends_gives_up_but_not_while_the_quota_holds_it_back() 
         Box::new(|_, now| (now > secs(1)).then(|| reply(ReplyKind::ServerFault(None), Some(502))));
     stuck.pace = Pace::parse("10/s").unwrap();
     stuck.readable = false;
-    stuck.outage = Some((secs(1)..secs(100_000), Fault::Unavailable));
+    stuck.fault = outage(secs(1)..secs(100_000), Fault::Unavailable);
     let history = stuck.run();
     assert!(
         matches!(history.stop, Some(StopReason::GaveUp(_))),
@@ -676,13 +673,8 @@ fn a_run_in_which_nothing_ends_gives_up_but_not_while_the_quota_holds_it_back() 
 fn a_wait_the_service_asks_for_is_waited_out_unless_it_is_longer_than_giving_up() {
     let asked = |wait: Duration| {
         let mut world = world(3);
-        world.cancel_answer = Box::new(move |_, now| {
-            let throttle = Throttle {
-                retry_after: Some(RetryAfter::Wait(wait)),
-                ..Throttle::default()
-            };
-            (now < secs(1)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
-        });
+        world.cancel_answer =
+            Box::new(move |_, now| (now < secs(1)).then(|| throttled(RetryAfter::Wait(wait))));
         world.run()
     };
     assert_eq!(asked(secs(46 * 60)).counts()[&Cancelled], 3);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use mde_cancel::model::Outcome::Cancelled;
 use mde_cancel::model::{ReplyKind, RetryAfter, Throttle};
 
-use crate::support::{World, reply};
+use crate::support::{Simulation, reply};
 
 const MINUTE: f64 = 60.0;
 
@@ -129,7 +129,7 @@ impl Gateway {
 /// Sends every row through such a gateway. Returns how that went, and when all had ended.
 fn through(counter: Counter, hint: Option<Duration>) -> (Gateway, Duration) {
     let gateway = Rc::new(RefCell::new(Gateway::new(counter, hint)));
-    let mut world = World::of(ROWS);
+    let mut world = Simulation::of(ROWS);
     world.latency = Box::new(|number| (Duration::from_millis(50 + number as u64 % 100), 0.5));
     let judge = Rc::clone(&gateway);
     world.cancel_answer = Box::new(move |_, now| {
@@ -174,7 +174,7 @@ fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
 
 #[test]
 fn an_hour_that_others_used_up_is_waited_for_and_slows_nothing_down_afterwards() {
-    let mut world = World::of(ROWS);
+    let mut world = Simulation::of(ROWS);
     let half_past = Duration::from_secs(1800);
     world.cancel_answer = Box::new(move |_, now| {
         let wait = half_past.checked_sub(now)?;

@@ -22,7 +22,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::api::{any_answer, replies_to};
-use crate::support::{History, World, id_of, proptest_config};
+use crate::support::{History, Simulation, always, id_of, proptest_config};
 use saying::{Saying, any_saying};
 
 /// One run and all that is said to it.
@@ -88,8 +88,8 @@ impl Conversation {
         is_odd.then(|| self.sayings[dice.random_range(0..self.sayings.len())].clone())
     }
 
-    fn world(&self, said: &Everything) -> World {
-        let mut world = World::of(self.rows);
+    fn world(&self, said: &Everything) -> Simulation {
+        let mut world = Simulation::of(self.rows);
         if self.small_windows {
             world.windows = Windows::new(vec!["3/10s".parse().unwrap(), "9/1m".parse().unwrap()]);
         }
@@ -100,8 +100,8 @@ impl Conversation {
         world.until = Duration::from_secs(12 * 3600);
         world.verify_for = self.verify.then_some(Duration::from_secs(120));
         let latency = Duration::from_millis(self.latency);
-        world.latency = Box::new(move |_| (latency, 0.5));
-        world.read_latency = latency;
+        world.latency = always(latency);
+        world.read_latency = always(latency);
         let mut dice = SmallRng::seed_from_u64(self.seed);
         let (talk, all) = (self.clone(), Rc::clone(said));
         world.cancel_answer = Box::new(move |id, _| {

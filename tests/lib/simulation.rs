@@ -13,7 +13,7 @@ use mde_cancel::quota::Windows;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Fault, World, most_in_any, naive_governor, t_opt};
+use crate::support::{Fault, Simulation, always, most_in_any, naive_governor, outage, t_opt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,7 +34,7 @@ fn random_latency(seed: u64) -> impl FnMut(usize) -> (Duration, f64) {
 #[test]
 fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
     for rows in [100, 1_000, 1_500, 5_000, 10_000] {
-        let mut world = World::of(rows);
+        let mut world = Simulation::of(rows);
         world.latency = Box::new(random_latency(u64::from(rows)));
         let (windows, pace, concurrency) = (world.windows.clone(), world.pace, world.concurrency);
         let history = world.run();
@@ -79,12 +79,12 @@ fn naive_governor_settings_break_the_same_oracle() {
 
 #[test]
 fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
-    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent] {
+    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent(false)] {
         for readable in [true, false] {
             let down = Duration::from_secs(125)..Duration::from_secs(725);
-            let mut world = World::of(1_000);
-            world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
-            world.outage = Some((down.clone(), fault));
+            let mut world = Simulation::of(1_000);
+            world.latency = always(Duration::from_millis(100));
+            world.fault = outage(down.clone(), fault);
             world.readable = readable;
             let history = world.run();
             let after: Vec<_> = history
@@ -95,7 +95,7 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
             let first_after = after[0].saturating_sub(down.end);
             println!(
                 "{fault:?}, readable {readable}: {} slots, first after {:.1} s, end {:.1} s",
-                history.slots_in_outage,
+                history.faulted,
                 first_after.as_secs_f64(),
                 history.elapsed.as_secs_f64(),
             );
@@ -107,12 +107,12 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                 "{fault:?}: an outage costs time, not rows"
             );
             // Of a service that is silent, a whole lane's calls hang before anybody can know.
-            let most = if matches!(fault, Fault::Silent) {
+            let most = if matches!(fault, Fault::Silent(_)) {
                 40
             } else {
                 30
             };
-            let slots = history.slots_in_outage;
+            let slots = history.faulted;
             assert!(slots <= most, "{fault:?}: {slots}");
             assert_eq!(history.throttled, 0);
             // Full speed: a minute after the end a whole minute's allowance is being used.
@@ -131,10 +131,10 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
 #[test]
 fn rows_that_trickle_in_are_sent_once_each_and_as_they_come() {
     for micros in [1, 700, 50_000] {
-        let mut world = World::of(600);
+        let mut world = Simulation::of(600);
         world.windows = Windows::none();
         world.pace = None;
-        world.row_every = Duration::from_micros(micros);
+        world.trickle(Duration::from_micros(micros));
         let read_by = world.row_every * 600;
         let history = world.run();
         assert_eq!(history.arrivals.len(), 600, "one cancel a row");
@@ -145,10 +145,10 @@ fn rows_that_trickle_in_are_sent_once_each_and_as_they_come() {
 
 #[test]
 fn without_windows_nothing_waits() {
-    let mut world = World::of(2_000);
+    let mut world = Simulation::of(2_000);
     world.windows = Windows::none();
     world.pace = None;
-    world.latency = Box::new(|_| (Duration::from_millis(160), 0.5));
+    world.latency = always(Duration::from_millis(160));
     let history = world.run();
     let best = Duration::from_millis(160) * (2_000 / 16);
     assert!(

@@ -12,10 +12,10 @@ use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
-    ActionStatus, ActionType, MachineAction, Outcome, ReplyKind, RetryAfter, RowNumber, Throttle,
+    ActionStatus, ActionType, Destination, MachineAction, Outcome, ReplyKind, RetryAfter, RowNumber,
 };
 
-use crate::support::{Fault, History, World, id_of, reply};
+use crate::support::{Fault, History, Simulation, always, id_of, outage, reply, throttled};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -26,10 +26,10 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// A world in which states are read first, and each call takes a while.
-fn world(rows: u32) -> World {
-    let mut world = World::of(rows);
-    world.latency = Box::new(|_| (millis(100), 0.5));
-    world.read_latency = millis(100);
+fn world(rows: u32) -> Simulation {
+    let mut world = Simulation::of(rows);
+    world.latency = always(millis(100));
+    world.read_latency = always(millis(100));
     world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
         ..SkipRules::default()
@@ -117,7 +117,7 @@ fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_i
         (
             Some(ActionStatus::Cancelled),
             AlreadyCancelled,
-            "it was Cancelled before",
+            "it was Cancelled at 1970-01-01T00:00:00Z, with the comment: by somebody else",
         ),
         (
             None,
@@ -232,7 +232,7 @@ fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
     let mut world = world(200);
     world.type_of = |row| (row.0 % 2 == 0).then_some(ActionType::Isolate);
     // Until the tenth minute each read hangs until its time is up.
-    world.read_latency = secs(30);
+    world.read_latency = always(secs(30));
     world.read_answer =
         Box::new(|_, now| (now < secs(600)).then(|| reply(ReplyKind::TimedOut, None)));
     let history = world.run();
@@ -247,18 +247,45 @@ fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
 fn reads_that_are_throttled_hold_up_only_rows_of_unknown_type() {
     let mut world = world(40);
     world.type_of = |row| (row.0 <= 30).then_some(ActionType::Isolate);
-    world.read_answer = Box::new(|_, now| {
-        let throttle = Throttle {
-            retry_after: Some(RetryAfter::Wait(secs(1_800))),
-            ..Throttle::default()
-        };
-        (now < secs(1_800)).then(|| reply(ReplyKind::Throttled(throttle), Some(429)))
-    });
+    world.read_answer =
+        Box::new(|_, now| (now < secs(1_800)).then(|| throttled(RetryAfter::Wait(secs(1_800)))));
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 40)]));
     assert_eq!(history.posts[29].0.as_secs() / 60, 0);
     assert!(history.posts[30].0 >= secs(1_800));
     assert!(history.reads.len() <= 4, "{}", history.reads.len());
+}
+
+#[test]
+fn rereads_that_have_no_slot_hold_up_no_precheck_that_has_one() {
+    let mut world = world(3);
+    world.trickle(secs(40));
+    world.rows_at_once = 2;
+    // Two records are to be read again, and the list is closed; the third one is read by its own address.
+    world.cancel_answer =
+        Box::new(|_, now| (now < secs(60)).then(|| reply(ReplyKind::NotFound, Some(404))));
+    world.fault = Box::new(|_, destination, now| {
+        let is_closed = destination == Destination::List && now > secs(60);
+        (is_closed && now < secs(600)).then_some(Fault::Throttled(RetryAfter::Wait(secs(1_800))))
+    });
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 3)]));
+    let third = id_of(RowNumber(3));
+    let (at, _) = history.posts.iter().find(|(_, id)| *id == third).unwrap();
+    assert!(*at < secs(81), "{:?}", history.posts);
+}
+
+#[test]
+fn reads_that_hang_load_no_more_rows_than_can_go_without_them() {
+    let mut world = world(3_000);
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.fault = Box::new(|_, destination, _| {
+        (destination != Destination::Cancel).then_some(Fault::Silent(false))
+    });
+    world.until = secs(600);
+    let history = world.run();
+    assert!(history.posts.len() > 900, "{}", history.posts.len());
+    assert!(history.most_loaded <= 600, "{}", history.most_loaded);
 }
 
 #[test]
@@ -340,7 +367,7 @@ fn an_action_whose_record_cannot_be_read_is_sent_only_where_the_input_gives_its_
 #[test]
 fn rows_that_trickle_in_are_read_in_batches_all_the_same() {
     let mut world = world(500);
-    world.row_every = millis(5);
+    world.trickle(millis(5));
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 500)]));
     println!("a row every 5 ms: {} reads", history.reads.len());
@@ -366,7 +393,7 @@ fn triage_costs_no_time_that_shows() {
 
 #[test]
 fn an_outage_of_everything_costs_time_and_not_rows() {
-    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent] {
+    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent(false)] {
         for (rows, typed) in [(1_000, true), (1_000, false), (304, true)] {
             let mut world = world(rows);
             world.type_of = if typed {
@@ -374,7 +401,7 @@ fn an_outage_of_everything_costs_time_and_not_rows() {
             } else {
                 |_| None
             };
-            world.outage = Some((secs(125)..secs(725), fault));
+            world.fault = outage(secs(125)..secs(725), fault);
             let history = world.run();
             assert_eq!(
                 history.counts(),
@@ -385,9 +412,9 @@ fn an_outage_of_everything_costs_time_and_not_rows() {
             let first_minute = late.filter(|&&at| at < secs(785)).count();
             println!(
                 "{fault:?}, typed {typed}: {} slots, {first_minute} in the first minute after, end {:?}",
-                history.slots_in_outage, history.elapsed
+                history.faulted, history.elapsed
             );
-            assert!(history.slots_in_outage <= 40, "{}", history.slots_in_outage);
+            assert!(history.faulted <= 40, "{}", history.faulted);
             assert!(first_minute >= 50 || rows < 400, "{first_minute}");
         }
     }
@@ -409,15 +436,6 @@ fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
         }
     };
     let unanswered = || reply(ReplyKind::ServerFault(None), Some(500));
-    let throttled = || {
-        reply(
-            ReplyKind::Throttled(Throttle {
-                retry_after: Some(RetryAfter::Wait(secs(600))),
-                ..Throttle::default()
-            }),
-            Some(429),
-        )
-    };
     for (kind, machine, reason) in [
         (
             ActionType::Unisolate,
@@ -435,7 +453,10 @@ fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
             "not sent again: type unknown",
         ),
     ] {
-        for (answer, outcome) in [(unanswered(), Failed), (throttled(), Skipped)] {
+        for (answer, outcome) in [
+            (unanswered(), Failed),
+            (throttled(RetryAfter::Wait(secs(600))), Skipped),
+        ] {
             let mut world = world(2);
             world.rules.exclude.add("dc-01");
             let before = turned(ActionType::Isolate, "ws-1");
@@ -447,7 +468,7 @@ fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
                     after(ids)
                 })
             });
-            world.latency = Box::new(|_| (secs(2), 0.5));
+            world.latency = always(secs(2));
             world.cancel_answer = Box::new(move |_, _| Some(answer.clone()));
             let history = world.run();
             assert_eq!(history.counts(), counts([(outcome, 2)]), "{kind:?}");

@@ -11,17 +11,17 @@ use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowNumber};
 
-use crate::support::{World, id_of, reply, row_of};
+use crate::support::{Simulation, always, id_of, reply, row_of};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// A service that accepts each cancel while the record stays open, until it says what `ends_as` tells.
-fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> World {
-    let mut world = World::of(rows);
-    world.latency = Box::new(|_| (Duration::from_millis(100), 0.5));
-    world.read_latency = Duration::from_millis(100);
+fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> Simulation {
+    let mut world = Simulation::of(rows);
+    world.latency = always(Duration::from_millis(100));
+    world.read_latency = always(Duration::from_millis(100));
     world.verify_for = Some(secs(120));
     world.rules = SkipRules {
         precheck: Precheck::ReadFirst,
@@ -156,7 +156,7 @@ fn reads_that_fail_for_one_action_alone_do_not_end_its_time() {
     let mut world = lagging(100, |_, _| ActionStatus::Cancelled);
     world.rules.precheck = Precheck::Skip;
     // Others are answered all the while, so that each fault counts against the row.
-    world.row_every = secs(1);
+    world.trickle(secs(1));
     let mut read = world.read_answer;
     world.read_answer = Box::new(move |ids, now| {
         if ids.contains(&id_of(RowNumber(1))) && now < secs(80) {

@@ -13,36 +13,33 @@ mod judge;
 mod model_server;
 mod naive_governor;
 mod proptest_config;
-mod queued;
 mod raw_server;
 mod t_opt;
 mod table;
 
-mod mortal;
 mod rows;
 mod scenario;
 
-mod history;
+mod simulator;
 mod story;
 mod virtual_loop;
-mod world;
 
 pub(crate) use config_file::write_config;
-pub(crate) use history::History;
 pub(crate) use ids::nth_id;
 pub(crate) use judge::{Told, assert_agrees, most_in_any};
 pub(crate) use model_server::{
     Allowance, FixedWindows, RollingWindows, TokenBuckets, allowances, first_refused,
 };
-pub(crate) use mortal::{End, GRACE, Schedule, Seen, play};
 pub(crate) use naive_governor::naive_governor;
 pub(crate) use proptest_config::proptest_config;
-pub(crate) use queued::{load, queued};
 pub(crate) use raw_server::{RawServer, Then, answer};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario};
+pub(crate) use simulator::{
+    End, Fault, History, Latency, ProcessEnd, SignIn, Simulation, WALL_START, always, id_of,
+    outage, reply, row_of, throttled,
+};
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};
 pub(crate) use t_opt::{Departure, best_departures, t_opt};
 pub(crate) use table::table;
 pub(crate) use virtual_loop::VirtualLoop;
-pub(crate) use world::{Fault, World, id_of, reply, row_of};

@@ -1,23 +1,32 @@
-//! The journal and the ledger of the mortal world: what a process finds that comes after a dead one.
+//! A model of the state file: rows, calls and cooldowns, and what a process finds that comes after a dead one.
 //!
-//! It keeps the rules of the real one: no second last word, no attempt on a settled row, no end of a call that is not in
-//! flight. Breaking one of them is a failure of the test, as it would end a real run.
+//! It keeps the rules of the real one: no second last word, no attempt on a settled row, no end of a call that isn't in
+//! flight. Breaking one of them fails the test, as it would end a real run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::model::{Moment, Outcome, RowNumber, Uptime};
+use mde_cancel::model::{LaneId, Outcome, RowContext, RowNumber, Settlement, Uptime};
 use mde_cancel::quota::{Calls, Decision, decide};
 use mde_cancel::store::{
     AttemptReply, CallId, LoadFrom, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
 };
 
-use super::super::load;
+use super::id_of;
 
-/// A row as it stands in the file.
+pub(super) struct Journal {
+    pub(super) rows: BTreeMap<RowNumber, Kept>,
+    calls: Vec<Call>,
+    ledger: BTreeMap<ScopeKey, Calls>,
+    cooldowns: BTreeMap<ScopeKey, Uptime>,
+    /// Ended calls are forgotten after this.
+    longest_hold: Duration,
+}
+
 pub(super) struct Kept {
     pub(super) row: QueuedRow,
+    pub(super) lane: LaneId,
     pub(super) outcome: Option<Outcome>,
     /// What the phase was before the attempt in flight.
     before: Phase,
@@ -31,37 +40,75 @@ enum Call {
     Over,
 }
 
-/// The file.
-#[derive(Default)]
-pub(super) struct Journal {
-    pub(super) rows: BTreeMap<RowNumber, Kept>,
-    calls: Vec<Call>,
-    ledger: BTreeMap<ScopeKey, Calls>,
-    cooldowns: BTreeMap<ScopeKey, Uptime>,
-}
-
 impl Journal {
-    pub(super) fn append(&mut self, row: QueuedRow) {
+    pub(super) fn new(longest_hold: Duration) -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            calls: Vec::new(),
+            ledger: BTreeMap::new(),
+            cooldowns: BTreeMap::new(),
+            longest_hold,
+        }
+    }
+
+    pub(super) fn append(&mut self, lane: LaneId, number: RowNumber, context: RowContext) {
+        let row = QueuedRow {
+            number,
+            id: id_of(number),
+            context,
+            attempts: 0,
+            phase: Phase::Fresh,
+            first_sent_at: None,
+            comment_sent: None,
+            status_before: None,
+            action_status: None,
+            checked_at: None,
+            in_progress: None,
+        };
         let kept = Kept {
             row,
+            lane,
             outcome: None,
             before: Phase::Fresh,
         };
-        let before = self.rows.insert(kept.row.number, kept);
-        assert!(before.is_none(), "a row was read twice");
+        let before = self.rows.insert(number, kept);
+        assert!(before.is_none(), "row {number} was read twice");
     }
 
-    pub(super) fn settled(&self) -> BTreeMap<Outcome, u64> {
+    pub(super) fn last(&self) -> u32 {
+        self.rows.last_key_value().map_or(0, |(row, _)| row.0)
+    }
+
+    pub(super) fn settled(&self, lane: LaneId) -> BTreeMap<Outcome, u64> {
         let mut counts = BTreeMap::new();
-        for outcome in self.rows.values().filter_map(|kept| kept.outcome) {
+        let rows = self.rows.values().filter(|kept| kept.lane == lane);
+        for outcome in rows.filter_map(|kept| kept.outcome) {
             *counts.entry(outcome).or_default() += 1;
         }
         counts
     }
 
-    pub(super) fn load(&self, from: &LoadFrom, limit: usize) -> Vec<QueuedRow> {
-        let unsettled = self.rows.values().filter(|kept| kept.outcome.is_none());
-        load(unsettled.map(|kept| &kept.row), from, limit)
+    pub(super) fn load(&self, lane: LaneId, from: &LoadFrom, limit: usize) -> Vec<QueuedRow> {
+        let after = match from {
+            LoadFrom::After(after) => *after,
+            LoadFrom::Sample(_) => RowNumber(0),
+        };
+        let rows = self.rows.range(RowNumber(after.0 + 1)..);
+        let unsettled = rows
+            .map(|(_, kept)| kept)
+            .filter(|kept| kept.lane == lane && kept.outcome.is_none())
+            .map(|kept| &kept.row);
+        let LoadFrom::Sample(action_type) = from else {
+            return unsettled.take(limit).cloned().collect();
+        };
+        let is_meant = |row: &&QueuedRow| {
+            let known = &row.context.action_type;
+            row.attempts == 0 && (known == action_type || known.is_none())
+        };
+        let rows: Vec<_> = unsettled.filter(is_meant).collect();
+        let step = rows.len().div_ceil(limit).max(1);
+        let rows = rows.into_iter().skip(step / 2).step_by(step);
+        rows.take(limit).cloned().collect()
     }
 
     pub(super) fn cooldown(&self, scope: ScopeKey) -> Option<Uptime> {
@@ -89,6 +136,7 @@ impl Journal {
             return Taken::CoolingDown(until);
         }
         let calls = self.ledger.entry(take.scope).or_default();
+        calls.prune(now, self.longest_hold);
         if let Decision::NotBefore(until) = decide(now, &take.windows, calls) {
             return Taken::NotBefore(until);
         }
@@ -131,8 +179,12 @@ impl Journal {
         kept
     }
 
-    /// Writes one record. Returns the row and its last word, where it is one.
-    pub(super) fn write(&mut self, record: &Record, now: Moment) -> Option<(RowNumber, Outcome)> {
+    /// Writes one record. Returns the row that it settles, where it does.
+    pub(super) fn write<'record>(
+        &mut self,
+        record: &'record Record,
+        now: Uptime,
+    ) -> Option<(RowNumber, &'record Settlement)> {
         match record {
             Record::Replied {
                 call, ended, row, ..
@@ -173,12 +225,17 @@ impl Journal {
             } => {
                 let kept = self.open_row(*row);
                 kept.outcome = Some(settlement.outcome);
-                return Some((*row, settlement.outcome));
+                assert!(
+                    settlement.outcome != Outcome::Failed || kept.row.phase != Phase::Unknown,
+                    "row {row} failed although what became of a cancel is unknown"
+                );
+                return Some((*row, settlement));
             }
             Record::Cooldown { scope, until, .. } => {
-                let kept = self.cooldowns.entry(*scope).or_insert(now.uptime);
+                let kept = self.cooldowns.entry(*scope).or_insert(now);
                 *kept = (*kept).max(*until);
             }
+            // What a run leaves for its reports, and what no simulation looks up again.
             Record::Limit { .. }
             | Record::ScopeReset { .. }
             | Record::Pace { .. }

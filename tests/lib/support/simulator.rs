@@ -1,0 +1,396 @@
+//! The simulator: the real `Core` in virtual time, against a model of the journal and a model of the service.
+//!
+//! How to use it: make a [`Simulation`] with [`Simulation::of`], replace the fields that matter, [`Simulation::run`] it and
+//! look at the [`History`]. Without changes there is one lane of open actions under the documented quota, and a service
+//! that never fails. To script more:
+//! - `state_of`, `type_of`, `true_type_of`: what the service and the input know of each row.
+//! - `fault`: what goes wrong with a call; [`outage`] makes one. The model knows what such a call changed.
+//! - `cancel_answer`, `read_answer`: exact answers. The model knows nothing of what they mean.
+//! - `lanes`, `most_in_flight`, `sign_in`: several tenants. Rows are dealt to the lanes in turn.
+//! - `ends`, `resumes`, `wall_steps`: processes that die or are told to stop between any two effects, and others that go on with the
+//!   same journal.
+//!
+//! One oracle judges every run on the way, row by row: no row is lost or ends twice, nothing leaves without its slot on disk
+//! or after a stop, no window of the quota is exceeded by the service's own clock, and each outcome is true of what the
+//! service has at that moment. Outcomes that follow from exact answers are for the test to judge.
+//!
+//! The journal is a model because these tests play thousands of runs, and each commit of a real file takes as long as a
+//! whole run here. `tests/lib/store` proves the real one, `tests/lib/broken_store.rs` both together.
+
+mod journal;
+mod running;
+mod service;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mde_cancel::engine::SkipRules;
+use mde_cancel::engine::core::{
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures, StopReason, Tally,
+};
+use mde_cancel::model::{
+    ActionId, ActionStatus, ActionType, CancelReply, Destination, LaneId, Outcome, ReadReply,
+    Reply, ReplyKind, RetryAfter, RowNumber, RunId,
+};
+use mde_cancel::quota::{Pace, Windows};
+use mde_cancel::retry::RetrySettings;
+use mde_cancel::store::{RunKey, ScopeKey};
+
+use running::Running;
+
+/// What the wall clock of the simulation shows at its beginning, in seconds.
+pub(crate) const WALL_START: i64 = 1_800_000_000;
+
+/// How long the n-th call takes, and which part of that passes before it arrives.
+pub(crate) type Latency = Box<dyn FnMut(usize) -> (Duration, f64)>;
+
+/// A script: what happens at a time to what is asked about, where it is anything unusual.
+type At<What, Answer> = Box<dyn FnMut(What, Duration) -> Option<Answer>>;
+
+type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
+
+/// What goes wrong with a call that leaves a lane now.
+pub(crate) type FaultOf = Box<dyn FnMut(LaneId, Destination, Duration) -> Option<Fault>>;
+
+/// A run, and the service it meets.
+pub(crate) struct Simulation {
+    /// How many rows there are, in all lanes together.
+    pub(crate) rows: u32,
+    /// So many rows are read at once, each time so long after the last ones.
+    pub(crate) rows_at_once: u32,
+    pub(crate) row_every: Duration,
+    pub(crate) lanes: u16,
+    pub(crate) most_in_flight: usize,
+    pub(crate) windows: Windows,
+    /// Those of single reads and of lists.
+    pub(crate) read_windows: Windows,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) concurrency: usize,
+    pub(crate) rules: SkipRules,
+    pub(crate) verify_for: Option<Duration>,
+    pub(crate) max_failures: Option<MaxFailures>,
+    /// How long a call that was given up may still take to arrive.
+    pub(crate) grace: Duration,
+    pub(crate) seed: u64,
+
+    pub(crate) latency: Latency,
+    pub(crate) read_latency: Latency,
+    /// How long the journal takes for one thing.
+    pub(crate) journal_pause: Box<dyn FnMut() -> Duration>,
+    pub(crate) fault: FaultOf,
+    /// How a cancel or a read is answered, in place of the usual.
+    pub(crate) cancel_answer: At<ActionId, CancelReply>,
+    pub(crate) read_answer: ReadAnswer,
+    /// The service's status of a row's action, our own cancels apart; none where it doesn't know it.
+    pub(crate) state_of: At<RowNumber, ActionStatus>,
+    /// Whether a cancel of an action that has ended is refused, and not answered by its record.
+    pub(crate) refuses_final: bool,
+    /// Whether records may be read.
+    pub(crate) readable: bool,
+    /// The service's type of a row's action, and the input's.
+    pub(crate) true_type_of: fn(RowNumber) -> Option<ActionType>,
+    pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
+    pub(crate) sign_in: Box<dyn FnMut(LaneId, Duration) -> SignIn>,
+
+    /// The other run that has a row when it is loaded, and when it is about to be sent.
+    pub(crate) in_progress: At<RowNumber, RunId>,
+    pub(crate) sent_elsewhere: At<RowNumber, RunId>,
+
+    /// How each process ends before its run does.
+    pub(crate) ends: Vec<ProcessEnd>,
+    /// Whether somebody resumes a run that has stopped, until it comes to its end.
+    pub(crate) resumes: bool,
+    /// When the machine's wall clock is set, and by how many seconds.
+    pub(crate) wall_steps: Vec<(Duration, i64)>,
+    /// How late the ledger takes calls of a dead process to be; `grace` where it is right.
+    pub(crate) ledger_grace: Option<Duration>,
+    /// When the simulation ends, finished or not.
+    pub(crate) until: Duration,
+}
+
+/// What goes wrong with one call. A flag says whether the service works on it all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// 503.
+    Unavailable,
+    /// 500.
+    ServerError(bool),
+    /// The connection ends without an answer.
+    Reset(bool),
+    /// 200 with half a record, worked on.
+    Garbled,
+    /// A captive portal.
+    Redirected,
+    /// 429 for no quota's sake.
+    Throttled(RetryAfter),
+    /// 401.
+    Unauthorized,
+    /// No answer ever; the call arrives late.
+    Silent(bool),
+    /// No byte leaves.
+    NoName,
+}
+
+/// What becomes of a sign-in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SignIn {
+    /// A token that ends after so long, where that is known.
+    Token(Option<Duration>),
+    Unavailable,
+    Refused,
+}
+
+/// How a process ends before its run does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessEnd {
+    /// After so many effects and writes.
+    pub(crate) effects: u32,
+    pub(crate) end: End,
+    /// How long it takes until the next process begins.
+    pub(crate) down: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At once, in mid-step.
+    Death,
+    /// It is told to stop, and drains.
+    Stop,
+}
+
+/// What became of a simulation.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) elapsed: Duration,
+    /// Whether the run came to its end.
+    pub(crate) finished: bool,
+    pub(crate) stop: Option<StopReason>,
+    /// The lanes that stopped, and why.
+    pub(crate) stops: Vec<(LaneId, StopReason)>,
+    pub(crate) tally: Tally,
+    pub(crate) outcomes: BTreeMap<RowNumber, Outcome>,
+    pub(crate) reasons: BTreeMap<RowNumber, String>,
+    pub(crate) settled_at: BTreeMap<RowNumber, Duration>,
+    /// Rows that were left for later, and why.
+    pub(crate) deferred: BTreeMap<RowNumber, String>,
+    /// When each cancel left, and for which action.
+    pub(crate) posts: Vec<(Duration, ActionId)>,
+    /// When each read left.
+    pub(crate) reads: Vec<Duration>,
+    /// When each cancel reached the service, in order of time.
+    pub(crate) arrivals: Vec<Duration>,
+    /// The most calls that were on the wire at once.
+    pub(crate) most_open: usize,
+    /// The most unsettled rows that the core had in memory.
+    pub(crate) most_loaded: usize,
+    /// Cancels that reached the service and met a fault.
+    pub(crate) faulted: usize,
+    /// Cancels that reached an action that had ended.
+    pub(crate) wasted: usize,
+    /// Calls that were more than the quota allows.
+    pub(crate) throttled: usize,
+    /// How often a token was asked for.
+    pub(crate) tokens: usize,
+    /// Calls that left with a token that ends before they arrive.
+    pub(crate) with_ended_token: usize,
+    /// How long each cooldown was when it was set.
+    pub(crate) cooldowns: Vec<Duration>,
+    pub(crate) processes: usize,
+    /// Cancels that were sent again because their good answer died with a process.
+    pub(crate) repeated: usize,
+}
+
+impl Simulation {
+    pub(crate) fn of(rows: u32) -> Self {
+        Self {
+            rows,
+            rows_at_once: rows,
+            row_every: Duration::ZERO,
+            lanes: 1,
+            most_in_flight: usize::MAX,
+            windows: Windows::documented(),
+            read_windows: Windows::half_of_documented(),
+            pace: Pace::parse("50/s").unwrap(),
+            concurrency: 16,
+            rules: SkipRules::default(),
+            verify_for: None,
+            max_failures: None,
+            grace: RetrySettings::default().timeout_grace,
+            seed: 7,
+            latency: always(Duration::ZERO),
+            read_latency: always(Duration::ZERO),
+            journal_pause: Box::new(|| Duration::ZERO),
+            fault: Box::new(|_, _, _| None),
+            cancel_answer: Box::new(|_, _| None),
+            read_answer: Box::new(|_, _| None),
+            state_of: Box::new(|_, _| Some(ActionStatus::Pending)),
+            refuses_final: true,
+            readable: true,
+            true_type_of: |_| Some(ActionType::Isolate),
+            type_of: |_| None,
+            sign_in: Box::new(|_, _| SignIn::Token(None)),
+            in_progress: Box::new(|_, _| None),
+            sent_elsewhere: Box::new(|_, _| None),
+            ends: Vec::new(),
+            resumes: false,
+            wall_steps: Vec::new(),
+            ledger_grace: None,
+            until: Duration::from_secs(48 * 3600),
+        }
+    }
+
+    /// Rows come one after the other.
+    pub(crate) fn trickle(&mut self, every: Duration) {
+        self.rows_at_once = 1;
+        self.row_every = every;
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(self) -> History {
+        let history = self.run_with_any_quota();
+        assert_eq!(history.throttled, 0, "calls over the quota");
+        history
+    }
+
+    /// Runs to the end, whether the quota is kept or not.
+    pub(crate) fn run_with_any_quota(self) -> History {
+        Running::of(self).run()
+    }
+
+    fn lane_of(&self, row: RowNumber) -> LaneId {
+        let nth = (row.0 - 1) % u32::from(self.lanes);
+        LaneId(u16::try_from(nth).unwrap())
+    }
+
+    fn windows_of(&self, destination: Destination) -> &Windows {
+        match destination {
+            Destination::Cancel => &self.windows,
+            _ => &self.read_windows,
+        }
+    }
+
+    /// Makes the core of the n-th process, which finds these cooldowns.
+    fn core(
+        &self,
+        nth: usize,
+        cooldown: impl Fn(ScopeKey) -> Option<mde_cancel::model::Uptime>,
+    ) -> Core {
+        let gate = |lane: LaneId, destination, concurrency| {
+            let scope = scope_of(lane, destination);
+            GateSettings {
+                scope,
+                windows: Arc::new(self.windows_of(destination).clone()),
+                pace: self.pace,
+                concurrency,
+                cooldown: cooldown(scope),
+                learned: None,
+            }
+        };
+        let lanes = (0..self.lanes).map(LaneId).map(|lane| LaneSettings {
+            cancel: gate(lane, Destination::Cancel, self.concurrency),
+            get: gate(lane, Destination::Get, 2),
+            list: gate(lane, Destination::List, 2),
+        });
+        let settings = CoreSettings {
+            run: RunKey(1),
+            retry: RetrySettings {
+                timeout_grace: self.grace,
+                ..RetrySettings::default()
+            },
+            comment: CommentRule {
+                always: None,
+                otherwise: Arc::from("by the simulation"),
+            },
+            rules: Arc::new(self.rules.clone()),
+            verify_for: self.verify_for,
+            reach_timeout: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(90 * 60),
+            max_failures: self.max_failures,
+            seed: self.seed.wrapping_add(nth as u64),
+        };
+        Core::new(settings, lanes.collect()).with_most_in_flight(self.most_in_flight)
+    }
+}
+
+impl History {
+    pub(crate) fn counts(&self) -> BTreeMap<Outcome, usize> {
+        let mut counts = BTreeMap::new();
+        for outcome in self.outcomes.values() {
+            *counts.entry(*outcome).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Fault {
+    /// Returns what the sender of the call hears.
+    fn reply<T>(self) -> Reply<T> {
+        let (kind, status) = match self {
+            Self::Unavailable => (ReplyKind::NotApplied(None), Some(503)),
+            Self::ServerError(_) => (ReplyKind::ServerFault(None), Some(500)),
+            Self::Reset(_) => (ReplyKind::Broken("reset".to_owned()), None),
+            Self::Garbled => (ReplyKind::Garbled, Some(200)),
+            Self::Redirected => (ReplyKind::Redirected, Some(302)),
+            Self::Throttled(wait) => return throttled(wait),
+            Self::Unauthorized => (ReplyKind::Unauthorized, Some(401)),
+            Self::Silent(_) => (ReplyKind::TimedOut, None),
+            Self::NoName => (ReplyKind::NeverLeft("no such host".to_owned()), None),
+        };
+        reply(kind, status)
+    }
+
+    fn is_worked_on(self) -> bool {
+        match self {
+            Self::Garbled => true,
+            Self::ServerError(done) | Self::Reset(done) | Self::Silent(done) => done,
+            _ => false,
+        }
+    }
+}
+
+/// Each call takes so long, and arrives halfway.
+pub(crate) fn always(latency: Duration) -> Latency {
+    Box::new(move |_| (latency, 0.5))
+}
+
+/// Every call of every lane meets this fault during that time.
+pub(crate) fn outage(during: Range<Duration>, fault: Fault) -> FaultOf {
+    Box::new(move |_, _, now| during.contains(&now).then_some(fault))
+}
+
+pub(crate) fn id_of(row: RowNumber) -> ActionId {
+    super::nth_id(row.0 as usize)
+}
+
+pub(crate) fn row_of(id: ActionId) -> RowNumber {
+    let text = id.to_string();
+    RowNumber(u32::from_str_radix(&text[28..], 16).unwrap())
+}
+
+pub(crate) fn reply<T>(kind: ReplyKind<T>, http_status: Option<u16>) -> Reply<T> {
+    Reply {
+        kind,
+        http_status,
+        error: None,
+    }
+}
+
+/// A 429 that names a wait.
+pub(crate) fn throttled<T>(wait: RetryAfter) -> Reply<T> {
+    let throttle = mde_cancel::model::Throttle {
+        retry_after: Some(wait),
+        ..mde_cancel::model::Throttle::default()
+    };
+    reply(ReplyKind::Throttled(throttle), Some(429))
+}
+
+fn scope_of(lane: LaneId, destination: Destination) -> ScopeKey {
+    let nth = match destination {
+        Destination::Cancel => 1,
+        Destination::Get => 2,
+        Destination::List => 3,
+    };
+    ScopeKey(3 * i64::from(lane.0) + nth)
+}
