@@ -14,14 +14,12 @@ use std::time::{Duration, Instant};
 
 use mde_cancel::model::{ActionId, Outcome, RowContext};
 use mde_cancel::quota::Windows;
-use mde_cancel::sandbox::{
-    CallEnd, CallKind, Faults, Generator, Latency, LoggedCall, Sandbox, SandboxSettings,
-};
+use mde_cancel::sandbox::{CallEnd, CallKind, Faults, Generator, Latency, LoggedCall, Sandbox};
 use mde_cancel::store::Reader;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Told, assert_agrees, most_in_any, nth_id, program};
+use crate::support::{Place, Told, assert_agrees, most_in_any, nth_id};
 
 const ACTIONS: usize = 300;
 
@@ -53,11 +51,7 @@ const FAULTS: &str = "503@on=cancel,p=0.04;applied-reset@on=cancel,p=0.04;reset@
 const NO_READING: &str = ";403@on=get;403@on=list";
 
 struct World {
-    folder: tempfile::TempDir,
-    sandbox: Sandbox,
-    /// Serves until it is dropped.
-    _runtime: tokio::runtime::Runtime,
-    url: String,
+    place: Place,
     windows: Windows,
     /// Whether records may be read; where not, nothing is read first.
     reads: bool,
@@ -66,12 +60,12 @@ struct World {
 impl World {
     fn new(faults: &str) -> Self {
         let windows = Windows::new(WINDOWS.iter().map(|text| text.parse().unwrap()).collect());
-        let sandbox = Sandbox::new(SandboxSettings {
-            quota: windows.clone(),
-            latency: Latency::between(Duration::from_millis(5), Duration::from_millis(60)),
-            faults: Faults::parse(faults).unwrap(),
-            seed: 1,
-            ..SandboxSettings::default()
+        let place = Place::with(|settings| {
+            settings.quota = windows.clone();
+            settings.latency =
+                Latency::between(Duration::from_millis(5), Duration::from_millis(60));
+            settings.faults = Faults::parse(faults).unwrap();
+            settings.seed = 1;
         });
         // A missing action would be looked for again after half a minute.
         let generator = Generator {
@@ -79,36 +73,17 @@ impl World {
             ..Generator::believable(3)
         };
         let ids = (1..=ACTIONS + OTHERS).map(|number| (nth_id(number), RowContext::default()));
-        sandbox.seed_from(ids, &generator);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        runtime.spawn(mde_cancel::sandbox::serve(
-            listener,
-            sandbox.clone(),
-            std::future::pending::<()>(),
-        ));
-        let folder = tempfile::tempdir().unwrap();
+        place.sandbox().seed_from(ids, &generator);
         let rows = (1..=ACTIONS).map(|number| {
             let bad = (1..=BAD_ROWS).map(|bad| format!("row {number}.{bad} holds no id\n"));
             format!("{}{}\n", bad.collect::<String>(), nth_id(number))
         });
         let text = format!("id\n{}", rows.collect::<String>());
-        std::fs::write(folder.path().join("ids.csv"), text).unwrap();
-        let others = (1..=OTHERS).map(|number| nth_id(ACTIONS + number).to_string());
-        let others: Vec<_> = std::iter::once("id".to_owned()).chain(others).collect();
-        std::fs::write(folder.path().join("others.csv"), others.join("\n")).unwrap();
+        place.write("ids.csv", text);
+        let others = (1..=OTHERS).map(|number| format!("{}\n", nth_id(ACTIONS + number)));
+        place.write("others.csv", format!("id\n{}", others.collect::<String>()));
         Self {
-            folder,
-            sandbox,
-            _runtime: runtime,
-            url,
+            place,
             windows,
             reads: !faults.contains(NO_READING),
         }
@@ -116,29 +91,28 @@ impl World {
 
     /// Starts the run of an input, or goes on with it where the journal knows one already.
     fn start(&self, input: &str) -> Child {
-        let here = self.folder.path();
-        let report = format!("report-{input}");
-        let mut command = program(here);
-        command.env("MDE_CANCEL_TOKEN", "any-word");
-        match run_id(&here.join("state"), input) {
-            Some(id) => command.args(["resume", &id]),
-            None => command
-                .args(["run", input])
-                .args((!self.reads).then_some("--no-precheck"))
-                .args(flags()),
+        let place = &self.place;
+        let mut command = if let Some(id) = run_id(&place.at("state"), input) {
+            place.command(&format!("resume {id}"))
+        } else {
+            let mut command = place.command(&format!("run {input}"));
+            command.args((!self.reads).then_some("--no-precheck"));
+            command.args(flags());
+            command
         };
+        let told = std::fs::File::create(place.at(&format!("told-{input}.txt")));
         command
-            .args(["--yes", "--api-url", &self.url, "--state-dir", "state"])
-            .args(["--report", &report, "--progress", "never"])
+            .env_remove("MDE_CANCEL_READ_QUOTA")
+            .args(["--yes", "--progress", "never"])
+            .args(["--report", &format!("report-{input}")])
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(here.join(format!("told-{input}.txt"))).unwrap());
+            .stderr(told.unwrap());
         command.spawn().unwrap()
     }
 
     /// Returns the words of the last process of an input, for a failure.
     fn told(&self, input: &str) -> String {
-        let path = self.folder.path().join(format!("told-{input}.txt"));
-        std::fs::read_to_string(path).unwrap()
+        self.place.read(&format!("told-{input}.txt"))
     }
 }
 
@@ -235,8 +209,8 @@ fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&To
             told.extend(report(&world, "others.csv"));
             assert_eq!(told.len(), ACTIONS + OTHERS);
         }
-        assert_agrees(&world.sandbox, &told);
-        assert_quotas_kept(&world.sandbox, &world.windows);
+        assert_agrees(world.place.sandbox(), &told);
+        assert_quotas_kept(world.place.sandbox(), &world.windows);
         // A call of a killed process may reach the service when the next one has begun, and then counts as that one's.
         let mut so_far = 0;
         for (nth, count) in repeats.iter().enumerate() {
@@ -274,19 +248,19 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
         starts.len(),
         world.told("ids.csv")
     );
-    let repeats = repeated(&world.sandbox.log(), &starts);
+    let repeats = repeated(&world.place.sandbox().log(), &starts);
     println!(
         "seed {seed}: {} kills in {:.1} s, {} calls, cancels repeated: {repeats:?}",
         starts.len() - 1,
         began.elapsed().as_secs_f64(),
-        world.sandbox.log().len()
+        world.place.sandbox().log().len()
     );
     repeats
 }
 
 /// Reads a report: each row of the input stands in it once.
 fn report(world: &World, input: &str) -> Vec<Told> {
-    let path = world.folder.path().join(format!("report-{input}"));
+    let path = world.place.at(&format!("report-{input}"));
     let mut reader = csv::Reader::from_path(path).unwrap();
     let mut told = Vec::new();
     let mut lines = BTreeSet::new();
@@ -308,7 +282,7 @@ fn report(world: &World, input: &str) -> Vec<Told> {
             assert_eq!(outcome, Outcome::Invalid, "{row:?}");
         }
     }
-    let given = std::fs::read_to_string(world.folder.path().join(input)).unwrap();
+    let given = world.place.read(input);
     assert_eq!(lines.len(), given.lines().count() - 1);
     let ids: BTreeSet<_> = told.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), told.len(), "an id stands twice");

@@ -99,7 +99,7 @@ fn a_list_holds_what_was_asked_for_newest_first_under_the_services_names() {
 
     let words = "list --filter requestor%20eq%20'x' --format jsonl";
     assert_eq!(tenant.run(words).exits(2).stdout, "");
-    tenant.write("keep", &nth_id(2).to_string());
+    tenant.write("keep", nth_id(2).to_string());
     let words = "list --format jsonl --type Isolate --exclude-from keep";
     assert_eq!(tenant.run(words).stdout.lines().count(), 4);
     let none = tenant.run("list --type Offboard").exits(0).stdout;
@@ -248,8 +248,8 @@ fn with_an_input_the_same_flags_skip_what_is_not_selected() {
     let kinds = ["Isolate", "Isolate", "Isolate", "RunAntiVirusScan"];
     let rows = (1..).zip(kinds);
     let rows = rows.map(|(number, kind)| format!("{},{kind}\n", nth_id(number)));
-    tenant.write("ids.csv", &format!("id,type\n{}", rows.collect::<String>()));
-    tenant.write("keep", &nth_id(2).to_string());
+    tenant.write("ids.csv", format!("id,type\n{}", rows.collect::<String>()));
+    tenant.write("keep", nth_id(2).to_string());
     let words = "run ids.csv --yes --type Isolate --exclude-from keep --report report.csv";
     tenant.run(words).exits(0);
     assert_eq!(cancelled(&tenant), [nth_id(1), nth_id(3)]);

@@ -7,10 +7,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mde_cancel::sandbox::{CallKind, Faults, Status};
+use mde_cancel::sandbox::{Faults, Status};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::LiveSandbox;
+use crate::support::{Folder, Place, done, wait_for};
 
 /// Makes a shell that sets something up and then becomes the binary.
 fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
@@ -118,25 +118,14 @@ fn a_signal_that_nobody_ignores_ends_it_well() {
 
 #[test]
 fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let ids: Vec<_> = (1..=300)
-        .map(|number| crate::support::nth_id(number).to_string())
-        .collect();
-    std::fs::write(folder.path().join("ids.txt"), ids.join("\n")).unwrap();
+    let folder = Folder::new();
+    folder.write_ids("ids.txt", 1..=300);
     // In units of 512 bytes: too little for the first page of the journal, for its tables, and for the rows.
     for limit in [1, 40, 200] {
         let state = format!("state-{limit}");
         let arguments = ["run", "ids.txt", "--sandbox", "--state-dir", &state];
-        let output = shell(folder.path(), &format!("ulimit -f {limit}"), &arguments)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            output.status.code(),
-            Some(6),
-            "{limit}: {:?} {told}",
-            output.status
-        );
+        let mut command = shell(folder.path(), &format!("ulimit -f {limit}"), &arguments);
+        let told = done(&mut command).exits(6).stderr;
         assert!(told.contains("error: "), "{limit}: {told}");
         assert!(told.contains("state.db"), "{limit}: {told}");
     }
@@ -144,34 +133,19 @@ fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
 
 #[test]
 fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() {
-    let live = LiveSandbox::start(|settings| {
+    let place = Place::with(|settings| {
         settings.faults = Faults::parse("hang@on=cancel").unwrap();
     });
-    live.isolates(1..=3, Status::Pending);
-    let folder = tempfile::tempdir().unwrap();
-    let ids = (1..=3).map(|number| crate::support::nth_id(number).to_string());
-    std::fs::write(
-        folder.path().join("ids.txt"),
-        ids.collect::<Vec<_>>().join("\n"),
-    )
-    .unwrap();
-    let words = [
-        "run",
-        "ids.txt",
-        "--yes",
-        "--state-dir",
-        "state",
-        "--api-url",
-        &live.url,
-    ];
-    let mut child = shell(folder.path(), "export MDE_CANCEL_TOKEN=any-word", &words)
+    place.live.isolates(1..=3, Status::Pending);
+    place.write_ids("ids.txt", 1..=3);
+    let url = &place.live.url;
+    let words = format!("run ids.txt --yes --state-dir state --api-url {url}");
+    let words: Vec<_> = words.split(' ').collect();
+    let mut child = shell(place.path(), "export MDE_CANCEL_TOKEN=any-word", &words)
         .spawn()
         .unwrap();
     let process = Pid::from_child(&child);
-    while live.calls(CallKind::Cancel) == 0 {
-        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
-        std::thread::yield_now();
-    }
+    wait_for(|| place.cancels() > 0);
     kill_process(process, Signal::TERM).unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap());
     let mut heard = String::new();
@@ -186,7 +160,7 @@ fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() 
     let mut last = String::new();
     told.read_to_string(&mut last).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{last}");
-    let command = format!(" --yes --api-url {} --state-dir state", live.url);
+    let command = format!(" --yes --api-url {url} --state-dir state");
     let named = last
         .lines()
         .find(|line| line.contains("to continue: mde-cancel resume "));

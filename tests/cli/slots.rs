@@ -3,14 +3,12 @@
 
 use std::io::Read as _;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support::{nth_id, program};
+use crate::support::{Folder, done};
 
 /// What a server does with each call.
 #[derive(Clone, Copy, Debug)]
@@ -72,56 +70,34 @@ fn listen(peer: Peer) -> String {
     format!("{scheme}://{address}")
 }
 
-fn with_token(folder: &Path) -> Command {
-    let mut command = program(folder);
-    command.env("MDE_CANCEL_TOKEN", "any-word");
-    command
-}
-
 /// Runs three rows against the peer for three seconds and looks into the ledger.
 fn spend(peer: Peer) -> Spent {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let ids: Vec<_> = (1..=3).map(|number| nth_id(number).to_string()).collect();
-    std::fs::write(folder.join("ids.txt"), ids.join("\n")).unwrap();
-    let ran = with_token(folder)
-        .args(["run", "ids.txt", "--yes", "--no-precheck", "--no-verify"])
-        .args(["--api-url", &listen(peer), "--timeout", "1s"])
-        .args(["--stop-after", "3s", "--report", "report.csv"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
-    assert_eq!(ran.status.code(), Some(4), "{peer:?}: {told}");
-    let quota = with_token(folder)
-        .args(["quota", "--format", "json"])
-        .output()
-        .unwrap();
+    let folder = Folder::new();
+    folder.write_ids("ids.txt", 1..=3);
+    let run = |words: &str| {
+        let mut command = folder.command(words);
+        done(command.env("MDE_CANCEL_TOKEN", "any-word"))
+    };
+    let url = listen(peer);
+    run(&format!(
+        "run ids.txt --yes --no-precheck --no-verify --api-url {url} --timeout 1s --stop-after 3s --report r.csv"
+    ))
+    .exits(4);
+    let quota = run("quota --format json").exits(0);
     let now = Timestamp::now();
-    let scopes: Vec<Value> = serde_json::from_slice(&quota.stdout).unwrap();
-    let cancels = scopes
-        .iter()
-        .find(|scope| scope["destination"] == "cancel")
-        .unwrap();
-    let minute = &cancels["windows"][0];
+    let scopes: Vec<Value> = serde_json::from_str(&quota.stdout).unwrap();
+    let mut scopes = scopes.iter();
+    let cancels = scopes.find(|scope| scope["destination"] == "cancel");
+    let minute = &cancels.unwrap()["windows"][0];
     let free: Option<Timestamp> = minute["all_free_at"].as_str().map(|at| at.parse().unwrap());
     let held_for = free.map_or(Duration::ZERO, |at| {
         at.duration_since(now).try_into().unwrap_or_default()
     });
-    let mut report = csv::Reader::from_path(folder.join("report.csv")).unwrap();
-    let place = report
-        .headers()
-        .unwrap()
-        .iter()
-        .position(|name| name == "attempts")
-        .unwrap();
-    let attempts = report
-        .records()
-        .map(|row| row.unwrap()[place].parse().unwrap())
-        .collect();
+    let attempts = folder.column("r.csv", "attempts");
     Spent {
         used: minute["used"].as_u64().unwrap(),
         held_for,
-        attempts,
+        attempts: attempts.iter().map(|cell| cell.parse().unwrap()).collect(),
     }
 }
 

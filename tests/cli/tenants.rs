@@ -44,7 +44,7 @@ fn place(tenants: usize) -> Place {
         config.push_str(&profile);
     }
     write_config(&place.at("config.toml"), &config);
-    place.write("ids.csv", &rows_of(tenants));
+    place.write("ids.csv", rows_of(tenants));
     place
 }
 

@@ -17,5 +17,5 @@ pub(crate) use fake_service::{Asked, FakeService};
 pub(crate) use ids::nth_id;
 pub(crate) use judge::{Told, assert_agrees, most_in_any};
 pub(crate) use live_sandbox::LiveSandbox;
-pub(crate) use place::{Place, write_ids};
-pub(crate) use program::{Done, done, program};
+pub(crate) use place::{Folder, Place, write_ids};
+pub(crate) use program::{Done, done, finish, kill, program, start, wait_for};

@@ -1,7 +1,8 @@
 //! The program, as every test starts it.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
 
 /// The program in `folder`: it keeps its state there, sees nothing of the caller's environment, and has no input.
 pub(crate) fn program(folder: &Path) -> Command {
@@ -50,4 +51,29 @@ impl Done {
 /// Runs it to its end.
 pub(crate) fn done(command: &mut Command) -> Done {
     Done::of(command.output().unwrap())
+}
+
+/// Starts it; its output is read by [`finish`].
+pub(crate) fn start(command: &mut Command) -> Child {
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits for its end.
+pub(crate) fn finish(child: Child) -> Done {
+    Done::of(child.wait_with_output().unwrap())
+}
+
+pub(crate) fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Waits until something is so; a machine that takes longer than two minutes isn't slow but stuck.
+pub(crate) fn wait_for(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed().as_secs() < 120, "it never came");
+        std::thread::yield_now();
+    }
 }
