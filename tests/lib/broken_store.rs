@@ -35,8 +35,9 @@ fn assert_whole(k: u64, gone: &GoneOn) {
             "commit {k}: {arrived} calls of {kind} arrived, and {allowed} were written down"
         );
     }
-    assert_eq!(gone.end.stop, None, "commit {k}");
+    assert_eq!(gone.played.end.stop, None, "commit {k}");
     let told: Vec<Told> = gone
+        .played
         .rows
         .iter()
         .map(|row| Told {
@@ -46,7 +47,7 @@ fn assert_whole(k: u64, gone: &GoneOn) {
             reason: row.reason.clone(),
         })
         .collect();
-    assert_agrees(&gone.sandbox, &told);
+    assert_agrees(&gone.played.sandbox, &told);
     let ids: BTreeSet<_> = told.iter().map(|row| row.id).collect();
     assert_eq!(ids.len(), told.len(), "commit {k}: a row stands twice");
     assert_eq!(ids, (1..=ROWS).map(nth_id).collect(), "commit {k}");

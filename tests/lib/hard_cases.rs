@@ -147,9 +147,9 @@ fn one_action_that_cannot_be_read_does_not_hold_the_others_up() {
 
 #[test]
 fn rows_that_are_always_unavailable_fail_however_many_they_are() {
-    for bad in [1, 2, 5] {
+    for (rows, bad) in [(1, 1), (20, 1), (20, 2), (20, 5)] {
         for readable in [true, false] {
-            let mut world = world(20);
+            let mut world = world(rows);
             world.readable = readable;
             world.cancel_answer = Box::new(move |id, _| {
                 is_row(id, 1..=bad).then(|| reply(ReplyKind::NotApplied(None), Some(503)))
@@ -158,7 +158,7 @@ fn rows_that_are_always_unavailable_fail_however_many_they_are() {
             assert!(history.finished);
             assert_eq!(history.counts()[&Failed], bad as usize, "{bad} {readable}");
             assert!(
-                history.posts.len() <= 20 + 8 * bad as usize,
+                history.posts.len() <= (rows + 8 * bad) as usize,
                 "{}",
                 history.posts.len()
             );
@@ -448,25 +448,28 @@ fn a_run_in_which_others_had_ended_is_not_called_all_forbidden() {
 
 #[test]
 fn refusals_alike_but_for_the_id_in_their_words_stop_the_run() {
-    let mut world = world(300);
-    world.cancel_answer = Box::new(|id, _| {
-        Some(Reply {
-            kind: ReplyKind::Refused,
-            http_status: Some(400),
-            error: Some(ServiceError {
-                code: "BadRequest".into(),
-                message: format!("action {id} cannot be cancelled"),
-                correlation_id: None,
-            }),
-        })
-    });
-    let history = world.run();
-    assert!(
-        matches!(&history.stop, Some(StopReason::SameRefusal(what)) if what.ends_with("cannot be cancelled")),
-        "{:?}",
-        history.stop
-    );
-    assert!(history.posts.len() <= 26, "{}", history.posts.len());
+    for precheck in [Precheck::Skip, Precheck::ReadFirst] {
+        let mut world = world(300);
+        world.rules.precheck = precheck;
+        world.cancel_answer = Box::new(|id, _| {
+            Some(Reply {
+                kind: ReplyKind::Refused,
+                http_status: Some(400),
+                error: Some(ServiceError {
+                    code: "BadRequest".into(),
+                    message: format!("action {id} cannot be cancelled"),
+                    correlation_id: None,
+                }),
+            })
+        });
+        let history = world.run();
+        assert!(
+            matches!(&history.stop, Some(StopReason::SameRefusal(what)) if what.ends_with("cannot be cancelled")),
+            "{:?}",
+            history.stop
+        );
+        assert!(history.posts.len() <= 26, "{}", history.posts.len());
+    }
 }
 
 fn one_row(answers: fn(usize) -> ReplyKind<Option<MachineAction>>) -> Simulation {

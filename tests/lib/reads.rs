@@ -6,24 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::api::{ApiSettings, Connection, ListQuery, Proxies, ReadClient, RootCerts};
+use mde_cancel::api::{ListQuery, ReadClient};
 use mde_cancel::auth::{Credential, StaticToken, TokenSource};
-use mde_cancel::clock::{Clock as _, SystemClock};
-use mde_cancel::engine::core::{Core, CoreSettings, GateSettings, LaneSettings, StopReason};
+use mde_cancel::clock::{Clock, SystemClock};
+use mde_cancel::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
 use mde_cancel::engine::{
     Intake, Planner, Precheck, ReadHandles, Reads, ReadsError, ReadsSettings, RunParts, SkipRules,
     plan, recall,
 };
-use mde_cancel::model::{
-    ActionId, Destination, LaneId, RowContext, RowNumber, RunId, Scope, Source,
-};
+use mde_cancel::model::{ActionId, Destination, LaneId, RowContext, RowNumber, Source};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
-use mde_cancel::store::{InputMark, LoadFrom, NewRow, NewRun, Process, ScopeKey, Store};
-use secrecy::SecretString;
+use mde_cancel::store::{InputMark, LoadFrom, NewRow, ScopeKey, Store};
 
-use crate::support::nth_id;
+use crate::support::{any_token, connect, gate, new_run, nth_id, open_store, sandbox_scope, serve};
 
 /// What reads, and what it reads from.
 struct Bench {
@@ -39,50 +36,27 @@ struct Bench {
 impl Bench {
     /// So many Isolates that are Pending, each a second older than the one before, in a service that does what
     /// `faults` says, on a clock a hundred times as fast as the real one.
-    async fn with(count: usize, faults: &str, change: impl FnOnce(&mut SandboxSettings)) -> Self {
-        let mut settings = SandboxSettings {
+    async fn with(count: usize, faults: &str) -> Self {
+        let settings = SandboxSettings {
             quota: Windows::none(),
             faults: Faults::parse(faults).unwrap(),
             ..SandboxSettings::default()
         };
-        change(&mut settings);
-        let sandbox = Sandbox::new(settings);
-        for number in 1..=count {
+        let records = (1..=count).map(|number| {
             let second = 1_790_000_000 - i64::try_from(number).unwrap();
-            sandbox.add(MockAction::new(
-                nth_id(number),
-                "Isolate",
-                Status::Pending,
-                Timestamp::from_second(second).unwrap(),
-            ));
-        }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(mde_cancel::sandbox::serve(
-            listener,
-            sandbox.clone(),
-            std::future::pending::<()>(),
-        ));
+            let created = Timestamp::from_second(second).unwrap();
+            MockAction::new(nth_id(number), "Isolate", Status::Pending, created)
+        });
+        let (sandbox, base) = serve(settings, records.collect()).await;
         let folder = tempfile::tempdir().unwrap();
+        let store = open_store(folder.path());
         let clock = Arc::new(SystemClock::new());
-        let process = Process {
-            id: uuid::Uuid::new_v4(),
-            pid: std::process::id(),
-            host: "here".to_owned(),
-            boot: clock.boot(),
-        };
-        let store = Store::open(folder.path(), process, clock.now()).unwrap();
-        let scope = Scope {
-            cloud: "sandbox".to_owned(),
-            tenant: "-".to_owned(),
-            app: "-".to_owned(),
-            destination: Destination::List,
-        };
-        let scope = store.scope(&scope, clock.now()).await.unwrap().key;
+        let scope = sandbox_scope(&store, Destination::List, clock.now());
+        let scope = scope.await.unwrap();
         let reads = Reads::new(
             Arc::new(handles(&base, any_token())),
             store.clone(),
-            Arc::clone(&clock) as Arc<dyn mde_cancel::clock::Clock>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
             settings_for(scope),
         );
         Self {
@@ -96,17 +70,18 @@ impl Bench {
         }
     }
 
-    /// Reads with this credential from here on.
-    fn read_with(&mut self, credential: Credential) {
-        self.read_as(credential, settings_for(self.scope));
+    /// Reads the first page of three. Returns how many records it has.
+    async fn read(&mut self) -> Result<usize, ReadsError> {
+        let page = self.reads.page(&query(3, 0)).await?;
+        Ok(page.records.len())
     }
 
-    /// Reads with these settings, too.
+    /// Reads so from here on.
     fn read_as(&mut self, credential: Credential, settings: ReadsSettings) {
         self.reads = Reads::new(
             Arc::new(handles(&self.base, credential)),
             self.store.clone(),
-            Arc::clone(&self.clock) as Arc<dyn mde_cancel::clock::Clock>,
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
             settings,
         );
     }
@@ -124,33 +99,14 @@ impl Bench {
     }
 }
 
-fn any_token() -> Credential {
-    let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
-    Credential::new(TokenSource::Ready(token), None)
-}
-
 fn handles(base: &str, credential: Credential) -> ReadHandles {
-    let connection = Connection::open(ApiSettings {
-        base: base.parse().unwrap(),
-        timeout: Duration::from_secs(20),
-        user_agent: "mde-cancel tests".to_owned(),
-        trust: RootCerts::Nothing,
-        proxies: Proxies::Off,
-    })
-    .unwrap();
+    let connection = connect(base, Duration::from_secs(20));
     ReadHandles::new(ReadClient::new(connection), credential)
 }
 
 fn settings_for(scope: ScopeKey) -> ReadsSettings {
     ReadsSettings {
-        gate: GateSettings {
-            scope,
-            windows: Arc::new(Windows::none()),
-            pace: None,
-            concurrency: 1,
-            cooldown: None,
-            learned: None,
-        },
+        gate: gate(scope, Windows::none(), 1),
         retry: RetrySettings::default().scaled_down(100),
         patience: Duration::from_millis(600),
         seed: 1,
@@ -171,7 +127,7 @@ fn query(top: u32, skip: u32) -> ListQuery {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_come_newest_first() {
-    let mut bench = Bench::with(7, "", |_| ()).await;
+    let mut bench = Bench::with(7, "").await;
     let read = bench.reads.page(&query(3, 2)).await.unwrap();
     let read: Vec<_> = read.records.iter().map(|action| action.id).collect();
     assert_eq!(read, ids(3..=5));
@@ -179,12 +135,9 @@ async fn pages_come_newest_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
-    let mut bench = Bench::with(3, "429-storm:1s@nth=1", |_| ()).await;
+    let mut bench = Bench::with(3, "429-storm:1s@nth=1").await;
     let before = bench.clock.now().uptime;
-    assert_eq!(
-        bench.reads.page(&query(3, 0)).await.unwrap().records.len(),
-        3
-    );
+    assert_eq!(bench.read().await.unwrap(), 3);
     assert_eq!(bench.statuses(), [Some(429), Some(200)]);
     // Not sooner; a slow machine may take longer.
     assert!(bench.clock.now().uptime.since(before) >= Duration::from_secs(1));
@@ -193,36 +146,32 @@ async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_teaches_a_pace_that_later_runs_begin_with() {
-    let mut bench = Bench::with(3, "429-storm:1s@nth=1", |_| ()).await;
+    let mut bench = Bench::with(3, "429-storm:1s@nth=1").await;
     let mut settings = settings_for(bench.scope);
     settings.gate.windows = Arc::new(Windows::documented().scaled_down(100));
     bench.read_as(any_token(), settings);
-    bench.reads.page(&query(3, 0)).await.unwrap();
+    bench.read().await.unwrap();
     let name = bench.store.scopes().await.unwrap().remove(0).1;
     let known = bench.store.scope(&name, bench.clock.now()).await.unwrap();
     assert_eq!(known.pace.unwrap().as_rate().to_string(), "95/600ms");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_403_is_not_tried_again() {
-    let mut bench = Bench::with(3, "403", |_| ()).await;
-    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(
-        matches!(error, ReadsError::Stopped(StopReason::ReadingForbidden(_))),
-        "{error}"
-    );
-    assert_eq!(bench.statuses(), [Some(403)]);
+/// Returns the name of the reason for which the reading stopped.
+fn stop_of(read: Result<usize, ReadsError>) -> String {
+    match read.unwrap_err() {
+        ReadsError::Stopped(reason) => format!("{reason:?}").split('(').next().unwrap().to_owned(),
+        other => panic!("{other}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_cannot_be_renewed_ends_the_reading() {
-    let mut bench = Bench::with(3, "401", |_| ()).await;
-    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(
-        matches!(error, ReadsError::Stopped(StopReason::SignIn(_))),
-        "{error}"
-    );
-    assert_eq!(bench.statuses(), [Some(401)]);
+async fn what_another_try_cannot_mend_is_not_tried_again() {
+    for (faults, reason) in [("403", "ReadingForbidden"), ("401", "SignIn")] {
+        let mut bench = Bench::with(3, faults).await;
+        assert_eq!(stop_of(bench.read().await), reason);
+        let status: u16 = faults.parse().unwrap();
+        assert_eq!(bench.statuses(), [Some(status)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,20 +180,18 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
         ("401@nth=1", vec![Some(401), Some(200)]),
         ("401", vec![Some(401), Some(401)]),
     ] {
-        let mut bench = Bench::with(3, faults, |_| ()).await;
+        let mut bench = Bench::with(3, faults).await;
         let path = bench.folder.path().join("token");
         let mut file = mde_cancel::platform::open_private_file(&path).unwrap();
         file.write_all(b"a-token-that-is-long-enough").unwrap();
         let ready = StaticToken::from_file(&path).unwrap();
-        bench.read_with(Credential::new(TokenSource::Ready(ready), None));
-        let read = bench.reads.page(&query(3, 0)).await;
+        let credential = Credential::new(TokenSource::Ready(ready), None);
+        bench.read_as(credential, settings_for(bench.scope));
+        let read = bench.read().await;
         assert_eq!(bench.statuses(), expected);
         match read {
-            Ok(page) => assert_eq!(page.records.len(), 3),
-            Err(error) => assert!(
-                matches!(error, ReadsError::Stopped(StopReason::SignIn(_))),
-                "{error}"
-            ),
+            Ok(count) => assert_eq!(count, 3),
+            stopped => assert_eq!(stop_of(stopped), "SignIn"),
         }
     }
 }
@@ -252,43 +199,27 @@ async fn a_refused_token_is_renewed_once_and_the_call_goes_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
     let script = "503@nth=1;reset@nth=1;html@nth=1";
-    let mut bench = Bench::with(3, script, |_| ()).await;
-    assert_eq!(
-        bench.reads.page(&query(3, 0)).await.unwrap().records.len(),
-        3
-    );
-    let mut bench = Bench::with(3, "503", |_| ()).await;
-    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(
-        matches!(error, ReadsError::Stopped(StopReason::GaveUp(_))),
-        "{error}"
-    );
+    let mut bench = Bench::with(3, script).await;
+    assert_eq!(bench.read().await.unwrap(), 3);
+    let mut bench = Bench::with(3, "503").await;
+    assert_eq!(stop_of(bench.read().await), "GaveUp");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_wait_for_another_try_outlasts_the_patience() {
-    let mut bench = Bench::with(3, "503", |_| ()).await;
+    let mut bench = Bench::with(3, "503").await;
     let mut settings = settings_for(bench.scope);
     // Drawn from as long a time as this, the first wait alone would be longer than any test may take.
     settings.retry.base = Duration::from_hours(1000);
     settings.retry.cap = settings.retry.base;
-    bench.reads = Reads::new(
-        Arc::new(handles(&bench.base, any_token())),
-        bench.store.clone(),
-        Arc::clone(&bench.clock) as Arc<dyn mde_cancel::clock::Clock>,
-        settings,
-    );
-    let error = bench.reads.page(&query(3, 0)).await.unwrap_err();
-    assert!(
-        matches!(error, ReadsError::Stopped(StopReason::GaveUp(_))),
-        "{error}"
-    );
+    bench.read_as(any_token(), settings);
+    assert_eq!(stop_of(bench.read().await), "GaveUp");
     assert!(bench.statuses().len() > 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_is_wrong_is_refused_and_not_tried_again() {
-    let mut bench = Bench::with(3, "", |_| ()).await;
+    let mut bench = Bench::with(3, "").await;
     let wrong = ListQuery {
         filter: Some("colour eq 'red'".to_owned()),
         ..query(3, 0)
@@ -301,7 +232,7 @@ async fn a_filter_that_is_wrong_is_refused_and_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
-    let mut bench = Bench::with(3, "hang", |_| ()).await;
+    let mut bench = Bench::with(3, "hang").await;
     let sandbox = bench.sandbox.clone();
     {
         let wanted = query(3, 0);
@@ -316,19 +247,7 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
 
 /// Makes the parts of a plan of a run whose rows have these ids.
 async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadHandles> {
-    let text = String::new;
-    let run = NewRun {
-        id: RunId::new(uuid::Uuid::now_v7()),
-        created: bench.clock.now().wall,
-        settings: text(),
-        inputs: text(),
-        tenant: text(),
-        app: text(),
-        cloud: text(),
-        host: text(),
-        user: text(),
-        version: text(),
-    };
+    let run = new_run(bench.clock.now().wall);
     let store = &bench.store;
     let run = store.create_run(run).await.unwrap();
     let rows = (1..).zip(ids(numbers)).map(|(number, id)| NewRow {
@@ -360,7 +279,7 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
     };
     RunParts {
         store: store.clone(),
-        clock: Arc::clone(&bench.clock) as Arc<dyn mde_cancel::clock::Clock>,
+        clock: Arc::clone(&bench.clock) as Arc<dyn Clock>,
         run,
         core: Core::new(settings, vec![lane]),
         lanes: vec![Ok(Arc::new(handles(&bench.base, any_token())))],
@@ -373,7 +292,7 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_whose_time_is_over_leaves_the_rest_to_the_run_and_one_with_time_reads_all() {
     for (patience, known, calls) in [(Some(Duration::ZERO), 0, 0), (None, 250, 3)] {
-        let bench = Bench::with(250, "", |_| ()).await;
+        let bench = Bench::with(250, "").await;
         let parts = plan_of(&bench, 1..=250).await;
         let (store, run) = (bench.store.clone(), parts.run);
         let (_stop, mut stop) = tokio::sync::mpsc::channel(1);
@@ -392,7 +311,7 @@ async fn a_plan_whose_time_is_over_leaves_the_rest_to_the_run_and_one_with_time_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_of_ids_that_are_all_unknown_stops_and_settles_none() {
-    let bench = Bench::with(1, "", |_| ()).await;
+    let bench = Bench::with(1, "").await;
     let parts = plan_of(&bench, 100..=400).await;
     let (store, run) = (bench.store.clone(), parts.run);
     let (_stop, mut stop) = tokio::sync::mpsc::channel(1);

@@ -79,7 +79,14 @@ fn naive_governor_settings_break_the_same_oracle() {
 
 #[test]
 fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
-    for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent(false)] {
+    for fault in [
+        Fault::Unavailable,
+        Fault::ServerError(false),
+        Fault::Reset(false),
+        Fault::Redirected,
+        Fault::NoName,
+        Fault::Silent(false),
+    ] {
         for readable in [true, false] {
             let down = Duration::from_secs(125)..Duration::from_secs(725);
             let mut world = Simulation::of(1_000);

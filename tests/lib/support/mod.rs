@@ -34,7 +34,10 @@ pub(crate) use naive_governor::naive_governor;
 pub(crate) use proptest_config::proptest_config;
 pub(crate) use raw_server::{RawServer, Then, answer};
 pub(crate) use rows::{read_all, sound_rows};
-pub(crate) use scenario::{GoneOn, Hangs, Played, Scenario};
+pub(crate) use scenario::{
+    GoneOn, Hangs, Played, Scenario, any_token, connect, gate, new_run, open_store, sandbox_scope,
+    serve,
+};
 pub(crate) use simulator::{
     End, Fault, History, Latency, ProcessEnd, SignIn, Simulation, WALL_START, always, id_of,
     outage, reply, row_of, throttled,

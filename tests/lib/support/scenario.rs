@@ -1,35 +1,48 @@
-//! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port.
+//! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port: once to its
+//! end, past a commit that fails, or stopped while a call hangs.
+//!
+//! The [simulator](super::Simulation) drives the core alone, in virtual time. This proves what the core never sees: how answers are
+//! read off the wire, that what is written is what is sent, and how the runner ends.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::api::{ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts};
-use mde_cancel::auth::{Credential, StaticToken, TokenSource};
-use mde_cancel::clock::{Clock as _, SystemClock};
+use mde_cancel::api::{
+    ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts, Scheme, WebSettings,
+    web_client,
+};
+use mde_cancel::auth::{
+    Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, StaticToken,
+    TokenSource,
+};
+use mde_cancel::clock::{Clock, ManualClock, SystemClock};
 use mde_cancel::engine::core::{
-    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent,
+    CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent, StopReason,
 };
 use mde_cancel::engine::{
-    Beyond, Intake, LaneHandles, LaneShares, Observer, Planner, RunEnd, RunParts, RunView, execute,
+    Beyond, EngineError, Intake, LaneHandles, Observer, Planner, Precheck, RunEnd, RunParts,
+    RunView, SkipRules, execute, recall,
 };
-use mde_cancel::input::{Input, InputSettings, OpenInput, open};
+use mde_cancel::input::{Input, InputCheckpoint, InputSettings, open};
 use mde_cancel::model::{Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
-use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
-use mde_cancel::store::{NewRun, Process, RunKey, Store, StoreError, StoreOptions};
+use mde_cancel::sandbox::{CallKind, Faults, MockAction, Sandbox, SandboxSettings, Status};
+use mde_cancel::store::{
+    InputMark, NewRun, Process, Reader, RunKey, ScopeKey, Store, StoreError, StoreOptions,
+    state_file,
+};
 use secrecy::SecretString;
+use tokio::sync::mpsc;
 
 use super::nth_id;
 
-mod broken_store;
-mod stopped;
-
-pub(crate) use broken_store::GoneOn;
-pub(crate) use stopped::Hangs;
+/// A run that has not ended after so long waits for a call that never ends.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// What the run and the service are like.
 #[must_use]
@@ -39,8 +52,7 @@ pub(crate) struct Scenario {
     ids: Vec<String>,
     timeout: Duration,
     max_attempts: u32,
-    windows: Windows,
-    time_scale: u32,
+    precheck: Precheck,
 }
 
 /// What became of it.
@@ -51,14 +63,29 @@ pub(crate) struct Played {
     pub(crate) events: Vec<RunEvent>,
 }
 
-struct Recorder(Vec<RunEvent>);
+/// What became of a run whose journal failed, and of the one that went on with it.
+pub(crate) struct GoneOn {
+    /// How often a kind of call was allowed by the journal as the first run left it, and how often it arrived by then.
+    pub(crate) allowed: BTreeMap<&'static str, (usize, usize)>,
+    /// Whether the first run broke off at all.
+    pub(crate) was_broken: bool,
+    pub(crate) played: Played,
+}
 
-impl Observer for Recorder {
-    fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
-        self.0.push(event.clone());
-    }
+/// What hangs when the wish to stop comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hangs {
+    /// The first call to the API.
+    FirstCall,
+    /// The sign-in before it.
+    SignIn,
+}
 
-    fn looked(&mut self, _: &RunView) {}
+/// What became of a run that was stopped.
+pub(crate) struct Stopped {
+    pub(crate) played: Played,
+    /// The ends of the calls in the ledger, as far behind the stop as they count.
+    pub(crate) ends: Vec<Duration>,
 }
 
 impl Scenario {
@@ -66,14 +93,9 @@ impl Scenario {
     /// as fast as the real one.
     pub(crate) fn with_actions(count: usize) -> Self {
         let ids = (1..=count).map(|number| format!("{},Isolate", nth_id(number)));
-        let records = (1..=count).map(|number| {
-            MockAction::new(
-                nth_id(number),
-                "Isolate",
-                Status::Pending,
-                Timestamp::from_second(1_790_000_000).unwrap(),
-            )
-        });
+        let created = Timestamp::from_second(1_790_000_000).unwrap();
+        let records = (1..=count)
+            .map(|number| MockAction::new(nth_id(number), "Isolate", Status::Pending, created));
         let sandbox = SandboxSettings {
             quota: Windows::none(),
             ..SandboxSettings::default()
@@ -84,8 +106,7 @@ impl Scenario {
             ids: ids.collect(),
             timeout: Duration::from_secs(20),
             max_attempts: 6,
-            windows: Windows::none(),
-            time_scale: 100,
+            precheck: Precheck::Skip,
         }
     }
 
@@ -121,89 +142,196 @@ impl Scenario {
         self
     }
 
-    pub(crate) fn windows(mut self, windows: Windows) -> Self {
-        self.windows = windows;
-        self
-    }
-
+    /// Runs to the end.
     pub(crate) fn play(self) -> Played {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(self.play_inside())
+        block_on(async {
+            let (sandbox, base) = self.serve().await;
+            let folder = tempfile::tempdir().unwrap();
+            let (store, clock) = (open_store(folder.path()), Arc::new(SystemClock::new()));
+            let handles = handles(connect(&base, self.timeout), any_token());
+            let parts = self.parts(&store, clock, folder.path(), handles).await;
+            let mut recorder = Recorder::default();
+            let (_keep, mut stop) = mpsc::channel(1);
+            let end = execute(parts.unwrap(), &mut stop, &mut recorder).await;
+            recorder.played(end.unwrap(), folder.path(), sandbox)
+        })
     }
 
-    async fn play_inside(self) -> Played {
-        let (sandbox, base) = self.serve().await;
-        let folder = tempfile::tempdir().unwrap();
-        let store = open_store(folder.path(), StoreOptions::default());
-        let clock = SystemClock::new();
-        let id = RunId::new(uuid::Uuid::now_v7());
-        let run = store
-            .create_run(new_run(id, clock.now().wall))
-            .await
-            .unwrap();
-        let lane = self.lane(&store, clock.now()).await.unwrap();
-        let parts = RunParts {
-            store: store.clone(),
-            clock: Arc::new(clock),
-            run,
-            core: Core::new(self.core(run), vec![lane]),
-            lanes: vec![Ok(Arc::new(self.handles(&base)))],
-            intake: Intake::Read {
-                inputs: self.inputs(folder.path()),
-                beyond: Beyond::Nothing,
-            },
-            before: LaneShares::default(),
-            planner: Planner::new(std::sync::Arc::default()),
+    /// Plays with a store whose `k`-th commit fails, and goes on with a sound one.
+    pub(crate) fn play_past_a_failed_commit(self, k: u64) -> GoneOn {
+        block_on(async {
+            let (sandbox, base) = self.serve().await;
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path();
+            let mut recorder = Recorder::default();
+            let first = self.go_on(folder, &base, Some(k), &mut recorder).await;
+            let log = sandbox.log();
+            let kinds = [
+                (CallKind::Cancel, "cancel"),
+                (CallKind::Get, "get"),
+                (CallKind::List, "list"),
+            ];
+            let allowed = kinds.map(|(kind, name)| {
+                let arrived = log.iter().filter(|call| call.kind == kind).count();
+                (name, (calls_in_ledger(folder, name), arrived))
+            });
+            let mut recorder = Recorder::default();
+            let end = self.go_on(folder, &base, None, &mut recorder).await;
+            GoneOn {
+                allowed: allowed.into_iter().collect(),
+                was_broken: first.is_err(),
+                played: recorder.played(end.unwrap(), folder, sandbox),
+            }
+        })
+    }
+
+    async fn go_on(
+        &self,
+        folder: &Path,
+        base: &str,
+        fail_at_commit: Option<u64>,
+        recorder: &mut Recorder,
+    ) -> Result<RunEnd, EngineError> {
+        let options = StoreOptions {
+            grace: Duration::ZERO,
+            fail_at_commit,
+            ..StoreOptions::default()
         };
-        let mut recorder = Recorder(Vec::new());
-        let (_keep, mut stop) = tokio::sync::mpsc::channel(1);
-        let end = execute(parts, &mut stop, &mut recorder).await.unwrap();
-        let rows = store.reader().unwrap().report_rows(id).unwrap();
-        let rows = rows.map(Result::unwrap).collect();
-        Played {
-            end,
-            rows,
-            sandbox,
-            events: recorder.0,
-        }
+        let clock = SystemClock::new();
+        let store = Store::open_with(folder, process(&clock), clock.now(), options).unwrap();
+        let handles = handles(connect(base, self.timeout), any_token());
+        let parts = self.parts(&store, Arc::new(clock), folder, handles).await?;
+        drop(store);
+        let (_keep, mut stop) = mpsc::channel(1);
+        execute(parts, &mut stop, recorder).await
+    }
+
+    /// Stops the run once something hangs, and lets so much time pass then, on a clock that only this moves.
+    pub(crate) fn play_until_stopped(mut self, hangs: Hangs, passes: Duration) -> Stopped {
+        self.precheck = Precheck::ReadFirst;
+        block_on(async {
+            let (sandbox, base) = self.serve().await;
+            // Whoever connects is never answered.
+            let login = TcpListener::bind("127.0.0.1:0").unwrap();
+            login.set_nonblocking(true).unwrap();
+            let credential = match hangs {
+                Hangs::FirstCall => any_token(),
+                Hangs::SignIn => signing_in_at(&format!("http://{}", login.local_addr().unwrap())),
+            };
+            let handles = handles(connect(&base, self.timeout), credential);
+            let folder = tempfile::tempdir().unwrap();
+            let store = open_store(folder.path());
+            let clock = ManualClock::new(SystemClock::new().now());
+            let start = clock.now().uptime;
+            let parts = self.parts(&store, Arc::new(clock.clone()), folder.path(), handles);
+            let parts = parts.await.unwrap();
+            let (stopping, mut stops) = mpsc::unbounded_channel();
+            let mut recorder = Recorder {
+                stopping: Some(stopping),
+                ..Recorder::default()
+            };
+            let (stop, mut wishes) = mpsc::channel(1);
+            let person = async {
+                while match hangs {
+                    Hangs::FirstCall => sandbox.log().is_empty(),
+                    Hangs::SignIn => login.accept().is_err(),
+                } {
+                    tokio::task::yield_now().await;
+                }
+                let reason = StopReason::Asked("Ctrl-C".to_owned());
+                stop.send(reason).await.unwrap();
+                stops.recv().await.unwrap();
+                clock.advance(passes);
+                std::future::pending::<()>().await;
+            };
+            let end = tokio::select! {
+                end = tokio::time::timeout(STUCK, execute(parts, &mut wishes, &mut recorder)) => end,
+                () = person => unreachable!("nobody waits for ever"),
+            };
+            drop(store);
+            let file = rusqlite::Connection::open(state_file(folder.path())).unwrap();
+            let sql = "SELECT ended_up FROM calls ORDER BY id";
+            let mut ends = file.prepare(sql).unwrap();
+            let ends = ends.query_map([], |row| row.get(0)).unwrap();
+            let since_start = |end| mde_cancel::model::Uptime::from_nanos(end).since(start);
+            Stopped {
+                ends: ends.map(|end| since_start(end.unwrap())).collect(),
+                played: recorder.played(end.unwrap().unwrap(), folder.path(), sandbox),
+            }
+        })
     }
 
     /// Serves the sandbox for as long as this runtime lives.
     async fn serve(&self) -> (Sandbox, String) {
-        let sandbox = Sandbox::new(self.sandbox.clone());
-        for record in self.records.clone() {
-            sandbox.add(record);
+        serve(self.sandbox.clone(), self.records.clone()).await
+    }
+
+    /// Begins the run, or takes it up where the folder knows one already.
+    async fn parts(
+        &self,
+        store: &Store,
+        clock: Arc<dyn Clock>,
+        folder: &Path,
+        handles: LaneHandles,
+    ) -> Result<RunParts, EngineError> {
+        let reader = store.reader()?;
+        let wall = clock.now().wall;
+        let planner = Planner::new(Arc::default());
+        let (run, planner, mark) = match reader.runs()?.pop() {
+            None => {
+                let run = store.create_run(new_run(wall)).await?;
+                (run, planner, InputMark::default())
+            }
+            Some(past) => {
+                store.reopen_run(past.key, wall).await?;
+                let mut known = Vec::new();
+                reader.known_ids(past.key, |lane, id, row| known.push((lane, id, row)))?;
+                let last = known.iter().map(|(_, _, row)| *row).max();
+                let planner = planner.behind(known, last.unwrap_or_default());
+                (past.key, planner, past.intake)
+            }
+        };
+        let lane = self.lane(store, clock.now()).await?;
+        Ok(RunParts {
+            store: store.clone(),
+            clock,
+            run,
+            core: Core::new(self.core(run), vec![lane]),
+            lanes: vec![Ok(Arc::new(handles))],
+            intake: self.intake(folder, &mark),
+            before: recall(&reader, run)?,
+            planner,
+        })
+    }
+
+    fn intake(&self, folder: &Path, mark: &InputMark) -> Intake {
+        if mark.complete {
+            return Intake::Nothing;
         }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(mde_cancel::sandbox::serve(
-            listener,
-            sandbox.clone(),
-            std::future::pending::<()>(),
-        ));
-        (sandbox, base)
+        let path = folder.join("ids.csv");
+        std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
+        // Kept, so that reading can go on wherever it is broken off.
+        let settings = InputSettings {
+            checkpoints: true,
+            ..InputSettings::default()
+        };
+        let mut inputs = open(&[Input::File(path)], &settings).unwrap();
+        if let Some(position) = &mark.position {
+            let checkpoint: InputCheckpoint = serde_json::from_str(position).unwrap();
+            inputs[0].resume(&checkpoint).unwrap();
+        } else {
+            assert_eq!(mark.rows_read, 0, "read, and no place noted");
+        }
+        Intake::Read {
+            inputs,
+            beyond: Beyond::Nothing,
+        }
     }
 
     async fn lane(&self, store: &Store, now: Moment) -> Result<LaneSettings, StoreError> {
         let gate = async |destination| {
-            let scope = Scope {
-                cloud: "sandbox".to_owned(),
-                tenant: "-".to_owned(),
-                app: "-".to_owned(),
-                destination,
-            };
-            Ok(GateSettings {
-                scope: store.scope(&scope, now).await?.key,
-                windows: Arc::new(self.windows.clone()),
-                pace: None,
-                concurrency: 4,
-                cooldown: None,
-                learned: None,
-            })
+            let scope = sandbox_scope(store, destination, now).await?;
+            Ok(gate(scope, Windows::none(), 4))
         };
         Ok(LaneSettings {
             cancel: gate(Destination::Cancel).await?,
@@ -213,7 +341,7 @@ impl Scenario {
     }
 
     fn core(&self, run: RunKey) -> CoreSettings {
-        let mut retry = RetrySettings::default().scaled_down(self.time_scale);
+        let mut retry = RetrySettings::default().scaled_down(100);
         retry.max_attempts = self.max_attempts;
         CoreSettings {
             run,
@@ -222,7 +350,10 @@ impl Scenario {
                 always: None,
                 otherwise: Arc::from("from the tests"),
             },
-            rules: Arc::default(),
+            rules: Arc::new(SkipRules {
+                precheck: self.precheck,
+                ..SkipRules::default()
+            }),
             verify_for: None,
             // Not shorter: a machine at work on other things may take a second for the first answer.
             reach_timeout: Duration::from_secs(60),
@@ -231,66 +362,37 @@ impl Scenario {
             seed: 1,
         }
     }
-
-    fn handles(&self, base: &str) -> LaneHandles {
-        let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
-        self.handles_with(base, Credential::new(TokenSource::Ready(token), None))
-    }
-
-    fn handles_with(&self, base: &str, credential: Credential) -> LaneHandles {
-        let connection = Connection::open(ApiSettings {
-            base: base.parse().unwrap(),
-            timeout: self.timeout,
-            user_agent: "mde-cancel tests".to_owned(),
-            trust: RootCerts::Nothing,
-            proxies: Proxies::Off,
-        })
-        .unwrap();
-        LaneHandles::new(
-            Canceller::new(connection.clone()),
-            ReadClient::new(connection),
-            credential,
-        )
-    }
-
-    fn inputs(&self, folder: &Path) -> Vec<OpenInput> {
-        let path = folder.join("ids.csv");
-        std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
-        open(&[Input::File(path)], &as_a_run_reads()).unwrap()
-    }
 }
 
-fn open_store(folder: &Path, options: StoreOptions) -> Store {
-    let clock = SystemClock::new();
-    let process = Process {
-        id: uuid::Uuid::new_v4(),
-        pid: std::process::id(),
-        host: "here".to_owned(),
-        boot: clock.boot(),
-    };
-    Store::open_with(folder, process, clock.now(), options).unwrap()
+/// Keeps what is told, and says when a stop was taken in.
+#[derive(Default)]
+struct Recorder {
+    events: Vec<RunEvent>,
+    stopping: Option<mpsc::UnboundedSender<()>>,
 }
 
-/// Checkpoints are kept, so that the reading can go on wherever it is broken off.
-fn as_a_run_reads() -> InputSettings {
-    InputSettings {
-        checkpoints: true,
-        ..InputSettings::default()
+impl Observer for Recorder {
+    fn happened(&mut self, _: Moment, _: LaneId, event: &RunEvent) {
+        self.events.push(event.clone());
+        if let (RunEvent::Stopping(_), Some(stopping)) = (event, &self.stopping) {
+            stopping.send(()).unwrap();
+        }
     }
+
+    fn looked(&mut self, _: &RunView) {}
 }
 
-fn new_run(id: RunId, created: Timestamp) -> NewRun {
-    NewRun {
-        id,
-        created,
-        settings: "{}".to_owned(),
-        inputs: "[]".to_owned(),
-        tenant: "-".to_owned(),
-        app: "-".to_owned(),
-        cloud: "sandbox".to_owned(),
-        host: "here".to_owned(),
-        user: "tests".to_owned(),
-        version: "0".to_owned(),
+impl Recorder {
+    fn played(self, end: RunEnd, folder: &Path, sandbox: Sandbox) -> Played {
+        let reader = Reader::open(folder).unwrap();
+        let run = reader.runs().unwrap()[0].begun.id;
+        let rows = reader.report_rows(run).unwrap();
+        Played {
+            end,
+            rows: rows.map(Result::unwrap).collect(),
+            sandbox,
+            events: self.events,
+        }
     }
 }
 
@@ -307,4 +409,151 @@ impl Played {
         }
         counts
     }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(future)
+}
+
+/// Serves a sandbox on a free port for as long as this runtime lives.
+pub(crate) async fn serve(
+    settings: SandboxSettings,
+    records: Vec<MockAction>,
+) -> (Sandbox, String) {
+    let sandbox = Sandbox::new(settings);
+    for record in records {
+        sandbox.add(record);
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(mde_cancel::sandbox::serve(
+        listener,
+        sandbox.clone(),
+        std::future::pending::<()>(),
+    ));
+    (sandbox, base)
+}
+
+pub(crate) fn open_store(folder: &Path) -> Store {
+    let clock = SystemClock::new();
+    Store::open(folder, process(&clock), clock.now()).unwrap()
+}
+
+fn process(clock: &SystemClock) -> Process {
+    Process {
+        id: uuid::Uuid::new_v4(),
+        pid: std::process::id(),
+        host: "here".to_owned(),
+        boot: clock.boot(),
+    }
+}
+
+pub(crate) async fn sandbox_scope(
+    store: &Store,
+    destination: Destination,
+    now: Moment,
+) -> Result<ScopeKey, StoreError> {
+    let scope = Scope {
+        cloud: "sandbox".to_owned(),
+        tenant: "-".to_owned(),
+        app: "-".to_owned(),
+        destination,
+    };
+    Ok(store.scope(&scope, now).await?.key)
+}
+
+pub(crate) fn gate(scope: ScopeKey, windows: Windows, concurrency: usize) -> GateSettings {
+    GateSettings {
+        scope,
+        windows: Arc::new(windows),
+        pace: None,
+        concurrency,
+        cooldown: None,
+        learned: None,
+    }
+}
+
+pub(crate) fn new_run(created: Timestamp) -> NewRun {
+    NewRun {
+        id: RunId::new(uuid::Uuid::now_v7()),
+        created,
+        settings: "{}".to_owned(),
+        inputs: "[]".to_owned(),
+        tenant: "-".to_owned(),
+        app: "-".to_owned(),
+        cloud: "sandbox".to_owned(),
+        host: "here".to_owned(),
+        user: "tests".to_owned(),
+        version: "0".to_owned(),
+    }
+}
+
+pub(crate) fn connect(base: &str, timeout: Duration) -> Connection {
+    Connection::open(ApiSettings {
+        base: base.parse().unwrap(),
+        timeout,
+        user_agent: "mde-cancel tests".to_owned(),
+        trust: RootCerts::Nothing,
+        proxies: Proxies::Off,
+    })
+    .unwrap()
+}
+
+/// A token that any sandbox takes that isn't strict.
+pub(crate) fn any_token() -> Credential {
+    let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
+    Credential::new(TokenSource::Ready(token), None)
+}
+
+fn handles(connection: Connection, credential: Credential) -> LaneHandles {
+    LaneHandles::new(
+        Canceller::new(connection.clone()),
+        ReadClient::new(connection),
+        credential,
+    )
+}
+
+fn signing_in_at(login: &str) -> Credential {
+    let client = |scheme| {
+        web_client(WebSettings {
+            scheme,
+            timeout: Duration::from_secs(3600),
+            user_agent: "mde-cancel tests".to_owned(),
+            trust: RootCerts::Nothing,
+            proxies: Proxies::Off,
+        })
+        .unwrap()
+    };
+    let login = LoginClient::new(
+        client(Scheme::Https),
+        client(Scheme::Http),
+        login.parse().unwrap(),
+    );
+    let method = SignInMethod::App {
+        tenant: "11111111-2222-3333-4444-555555555555".to_owned(),
+        client: "99999999-2222-3333-4444-555555555555".to_owned(),
+        grant: Grant::ClientSecret(SecretOrigin::Value(
+            SecretString::from("any"),
+            "the test".to_owned(),
+        )),
+    };
+    let scope = "https://api.example/.default".to_owned();
+    let sign_in = EntraSignIn::new(method, scope, login, Arc::new(SystemClock::new()));
+    Credential::new(TokenSource::SignIn(sign_in), None)
+}
+
+/// Counts the calls to one destination that the ledger has ever let leave.
+fn calls_in_ledger(folder: &Path, destination: &str) -> usize {
+    let file = rusqlite::Connection::open(state_file(folder)).unwrap();
+    let sql =
+        "SELECT count(*) FROM calls JOIN scopes ON calls.scope = scopes.id WHERE destination = ?1";
+    let count: i64 = file
+        .query_row(sql, [destination], |row| row.get(0))
+        .unwrap();
+    usize::try_from(count).unwrap()
 }
