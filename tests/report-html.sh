@@ -32,6 +32,15 @@ echo "== CSV, JSON, log and metrics by readers of others"
 echo "== the page"
 "$python" tests/report_html.py page "$work/r.html" "$work/r.csv" "${SHOTS:-}"
 
+echo "== the page of a run that goes on"
+made_up 60 | sed 's/RunAntiVirusScan/Isolate/' >"$work/live.csv"
+"$BIN" run "$work/live.csv" --sandbox --quota 10/30s --rate none --no-verify --state-dir "$work/state" --progress never \
+  --report "$work/live.html" >/dev/null 2>&1 &
+run_pid=$!
+"$python" tests/report_html.py watch "$work/live.html" "${SHOTS:-}"
+wait "$run_pid" || [ $? -eq 3 ]
+run_pid=
+
 echo "== the page with 20,000 rows"
 "$python" tests/report_html.py many "$work/many.csv"
 "$BIN" run "$work/many.csv" --sandbox --quota none --rate none --state-dir "$work/state" --progress never \

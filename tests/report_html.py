@@ -315,15 +315,62 @@ def check_page(page, table, shots):
         browser.close()
 
 
-def take_pictures(browser, page, folder):
+def watch_page(page, shots):
+    """The page of a run that goes on: it loads itself anew until the run has ended, and keeps what was chosen."""
+    wait_for("the first page", lambda: os.path.exists(page), True)
+    browser = Browser()
+
+    def settled(expression):
+        # While it loads anew there is nobody to answer.
+        for _ in range(100):
+            try:
+                return browser.ask(f"document.readyState === 'complete' ? {expression} : null")
+            except AssertionError:
+                time.sleep(0.05)
+        raise AssertionError(expression)
+
+    try:
+        browser.open(page)
+        every = settled("document.querySelector('meta[name=renewed-every]').content")
+        assert "still going on" in settled("document.body.textContent")
+        browser.click("#search")
+        browser.type("isolate")
+        browser.click("#rows thead th:nth-child(2) button")
+        loads = set()
+        written = set()
+        while settled("document.querySelector('meta[name=renewed-every]') !== null") is not False:
+            loads.add(settled("performance.timeOrigin"))
+            written.add(settled("document.getElementById('written')?.dateTime"))
+            assert settled("document.getElementById('stale')?.hidden") in (True, None)
+            if shots and len(loads) == 3:
+                take_screenshots(browser, pathlib.Path(shots), "live-")
+                shots = None
+            time.sleep(0.2)
+        assert len(loads - {None}) >= 3 and len(written - {None}) >= 3, (loads, written)
+        assert settled("document.getElementById('search').value") == "isolate"
+        assert settled("document.querySelector('#rows th[aria-sort]').ariaSort") == "ascending"
+        last = settled("performance.timeOrigin")
+        time.sleep(2.5 * float(every))
+        assert settled("performance.timeOrigin") == last, "it still loads itself anew"
+        assert browser.faults() == [], browser.faults()
+        print(f"  it was loaded {len(loads)} times, one every {every} s, kept search and sorting, and has stopped")
+    finally:
+        browser.close()
+
+
+def take_screenshots(browser, folder, prefix):
     folder.mkdir(parents=True, exist_ok=True)
-    browser.open(page)
     for name, scheme, width in [("light", "light", 1280), ("dark", "dark", 1280), ("narrow", "light", 400)]:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.call("Emulation.setEmulatedMedia", features=features)
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         shot = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+        (folder / f"{prefix}{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def take_pictures(browser, page, folder):
+    browser.open(page)
+    take_screenshots(browser, folder, "")
     printed = browser.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
     (folder / "print.pdf").write_bytes(base64.b64decode(printed["data"]))
 
@@ -370,6 +417,8 @@ def main():
         check_files(*rest)
     elif what == "page":
         check_page(*rest)
+    elif what == "watch":
+        watch_page(*rest)
     elif what == "yaml":
         check_yaml(*rest)
     else:

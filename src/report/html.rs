@@ -86,8 +86,8 @@ impl<W: Write> HtmlPage<W> {
         let left = summary.left();
         let severity = match (left.is_empty(), summary.is_grave()) {
             (_, true) => "grave",
-            (false, false) => "some",
-            (true, false) => "clean",
+            (true, false) if summary.standing != Standing::Running => "clean",
+            (_, false) => "some",
         };
         let headline = summary.headline();
         let state = summary.standing.as_str();
@@ -105,7 +105,17 @@ impl<W: Write> HtmlPage<W> {
 <meta name="referrer" content="no-referrer">
 <meta name="color-scheme" content="light dark">
 <meta name="generator" content="mde-cancel "#,
-            VERSION, "\">\n<title>", mark, headline, " · run ", summary.run, "</title>\n<style>",
+            VERSION, "\">\n",
+        }
+        if let Some(every) = summary.renewed_every {
+            let every = every.as_secs().max(1);
+            html! {
+                self, "<meta name=\"renewed-every\" content=\"", every,
+                "\">\n<noscript><meta http-equiv=\"refresh\" content=\"", every, "\"></noscript>\n",
+            }
+        }
+        html! {
+            self, "<title>", mark, headline, " · run ", summary.run, "</title>\n<style>",
         }
         self.markup(STYLE)?;
         html! {
@@ -138,9 +148,16 @@ impl<W: Write> HtmlPage<W> {
         }
         if summary.standing == Standing::Running {
             html! {
-                self, r#"<p class="stopped">The run is still going on; this is its state at "#,
-                second(summary.written_at), " UTC.</p>\n",
+                self, r#"<p class="stopped">The run is still going on; this is its state at <time id="written" datetime=""#,
+                summary.written_at, "\">", second(summary.written_at), " UTC</time>.",
             }
+            if let Some(every) = summary.renewed_every {
+                html! {
+                    self, " The page renews itself every ", Span(every),
+                    ". <b id=\"stale\" hidden>It is older than that: the run was killed, or its computer sleeps.</b>",
+                }
+            }
+            self.markup("</p>\n")?;
         }
         self.markup("</div>\n</header>\n<main class=\"page\">\n")?;
         self.work(summary)?;

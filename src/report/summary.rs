@@ -4,6 +4,7 @@
 //! makes them harmless in its own way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -17,6 +18,8 @@ use super::timeline::Timeline;
 pub struct ReportSummary {
     pub run: RunId,
     pub written_at: Timestamp,
+    /// How often the report is written anew until the run ends; none where it stays as it is.
+    pub renewed_every: Option<Duration>,
     /// Whether it went against the sandbox; every report then says so.
     pub is_sandbox: bool,
     /// The user and the machine that began it.
@@ -142,6 +145,7 @@ impl ReportSummary {
     pub(super) fn headline(&self) -> String {
         match self.left().first() {
             Some(left) => left.text.clone(),
+            None if self.standing == Standing::Running => "Still running".to_owned(),
             None => "Nothing left to do".to_owned(),
         }
     }

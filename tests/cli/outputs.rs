@@ -1,9 +1,10 @@
 //! What a run leaves in files, by the real binary.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use mde_cancel::sandbox::{CancelEffect, Status};
 use serde_json::Value;
@@ -37,6 +38,45 @@ fn write_wave(folder: &Path, count: usize, more: &str) {
     let rows = (1..=count).map(|number| format!("{},Isolate\n", nth_id(number)));
     let wave = format!("id,type\n{}{more}", rows.collect::<String>());
     fs::write(folder.join("wave.csv"), wave).unwrap();
+}
+
+#[test]
+fn the_page_of_a_run_that_goes_on_renews_itself_until_the_run_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "run - --sandbox --yes --input-format lines --report r.html";
+    let mut child = command(folder.path(), words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It goes on until its input ends.
+    let mut input = child.stdin.take().unwrap();
+    let page = || fs::read_to_string(folder.path().join("r.html")).unwrap_or_default();
+    let wait_for = |text: &str| {
+        let start = Instant::now();
+        while !page().contains(text) {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{text}: {}",
+                page()
+            );
+            std::thread::yield_now();
+        }
+    };
+    let renewed = "<meta name=\"renewed-every\" ";
+    wait_for(renewed);
+    let id = nth_id(1).to_string();
+    writeln!(input, "{id}").unwrap();
+    wait_for(&id);
+    let renewal = page();
+    assert!(renewal.contains(renewed) && renewal.ends_with("</html>\n"));
+    drop(input);
+    child.wait().unwrap();
+    assert!(page().contains(&id) && !page().contains(renewed));
+    run(folder.path(), "report -o again.html").exits(0);
+    let again = fs::read_to_string(folder.path().join("again.html")).unwrap();
+    assert!(!again.contains(renewed));
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
     ReportSummary {
         run: RunId::parse(RUN).unwrap(),
         written_at: at(100),
+        renewed_every: None,
         is_sandbox: false,
         user: text.to_owned(),
         host: text.to_owned(),
@@ -455,4 +456,20 @@ fn a_run_that_goes_on_says_so() {
         "{page}"
     );
     assert!(page.contains("The run is still going on"));
+    // Before the first row was read nothing is left, but nothing is done either.
+    let nothing = ReportSummary {
+        excluded_rows: Vec::new(),
+        outcomes: BTreeMap::new(),
+        renewed_every: Some(Duration::from_secs(30)),
+        ..summary
+    };
+    let page = written(ReportFormat::Html, &[], &nothing);
+    for part in [
+        "<h1>Still running</h1>",
+        "<div class=\"left some\">",
+        "renews itself every 30 s",
+        "<noscript><meta http-equiv=\"refresh\" content=\"30\"></noscript>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }

@@ -70,6 +70,7 @@ impl PreparedRun {
             Arc::clone(&self.lanes.names),
             metrics,
         );
+        let pages = self.renew_pages();
         let end = execute(parts, stop.reasons(), &mut observer).await;
         let machines = match &end {
             Ok(end) => {
@@ -78,6 +79,9 @@ impl PreparedRun {
             }
             Err(_) => Ok(FollowUps::default()),
         };
+        if let Some(pages) = pages {
+            pages.end().await;
+        }
         self.progress.finish();
         if let (Some(saving), Some(sandbox)) = (saving, sandbox) {
             saving.abort();

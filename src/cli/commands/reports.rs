@@ -3,9 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
@@ -23,6 +27,7 @@ use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 use super::follow_up::from_journal;
 use super::history::{self, RunEntry};
 use super::outputs::Outputs;
+use super::prepared_run::PreparedRun;
 use super::service::SANDBOX_CLOUD;
 
 /// Writes the reports of the run that is named, or of the newest.
@@ -33,6 +38,80 @@ pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Res
     };
     let outputs = Outputs::prove(outputs, run.record.begun.id)?;
     write_all(&run, &outputs, SystemClock::new().now().wall)
+}
+
+/// How often a page is renewed while its run goes on.
+const RENEWED_EVERY: Duration = Duration::from_secs(30);
+
+/// How much longer the pause between two writings is than the last one took: a page of very many rows takes little from
+/// its run.
+const PAUSE_FACTOR: u32 = 20;
+
+/// The HTML reports of a run that goes on.
+pub(super) struct LivePages {
+    task: JoinHandle<()>,
+    /// Dropped when the run has ended.
+    ended: oneshot::Sender<()>,
+}
+
+impl LivePages {
+    /// Stops to renew them; what is being written is waited for, so that it doesn't replace the last report.
+    pub(super) async fn end(self) {
+        drop(self.ended);
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the page that shows the run broke off");
+        }
+    }
+}
+
+impl PreparedRun {
+    /// Writes the HTML reports at once, and renews them until the run ends. They are written on a thread of their own, from
+    /// a connection that only reads.
+    pub(super) fn renew_pages(&self) -> Option<LivePages> {
+        let reports = self.outputs.reports.iter();
+        let pages = reports.filter(|(format, _)| *format == ReportFormat::Html);
+        let pages: Vec<_> = pages.map(|(_, target)| target.clone()).collect();
+        if pages.is_empty() {
+            return None;
+        }
+        let (store, id, clock) = (self.store.clone(), self.id, Arc::clone(&self.clock));
+        let shortest = RENEWED_EVERY / self.config.time_scale;
+        let (ended, mut end) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let (mut every, mut has_failed) = (shortest, false);
+            loop {
+                let begun = clock.now();
+                let (store, pages) = (store.clone(), pages.clone());
+                let write = move || {
+                    pages.iter().try_for_each(|page| {
+                        let rows = store.reader()?.report_rows(id)?;
+                        let summary = |rows: &ReportRows| {
+                            Ok(ReportSummary {
+                                renewed_every: Some(every),
+                                ..summarize(rows, begun.wall)?
+                            })
+                        };
+                        write_report(ReportFormat::Html, page, rows, summary)
+                            .map_err(|error| Failure::new(FailureKind::Report, error))
+                            .map(drop)
+                    })
+                };
+                if let Ok(Err(failure)) = tokio::task::spawn_blocking(write).await
+                    && !std::mem::replace(&mut has_failed, true)
+                {
+                    let error = format!("{:#}", failure.error);
+                    tracing::warn!(error, "the page that shows the run cannot be renewed");
+                }
+                let took = clock.now().uptime.since(begun.uptime);
+                every = shortest.max(took * PAUSE_FACTOR);
+                tokio::select! {
+                    _ = &mut end => return,
+                    () = clock.sleep_until(begun.uptime.after(every)) => {}
+                }
+            }
+        });
+        Some(LivePages { task, ended })
+    }
 }
 
 /// Writes one report of the run `id`, and tells whether all of it arrived.
@@ -72,6 +151,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
     Ok(ReportSummary {
         run: begun.id,
         written_at: now,
+        renewed_every: None,
         is_sandbox: begun.cloud == SANDBOX_CLOUD,
         user: begun.user.clone(),
         host: begun.host.clone(),

@@ -108,6 +108,38 @@
   });
   addEventListener("beforeprint", () => body.replaceChildren(...matching.slice(0, PRINTED)));
   addEventListener("afterprint", show);
+  // A page that is loaded anew looks as it did before; where nothing can be kept, it begins anew.
+  const place = `mde-cancel ${location.pathname}`;
+  const scroll = document.querySelector(".scroll.rows");
+  addEventListener("pagehide", () => {
+    const pressed = chips.filter((chip) => chip.ariaPressed === "true").map((chip) => chip.dataset.show);
+    const state = { words: search.value, pressed, sorted, page, top: scroll.scrollTop, typing: document.activeElement === search };
+    try { sessionStorage.setItem(place, JSON.stringify(state)); } catch { /* nothing is kept */ }
+  });
+  const restore = () => {
+    let state = null;
+    try { state = JSON.parse(sessionStorage.getItem(place)); } catch { /* nothing was kept */ }
+    if (state === null) return;
+    search.value = state.words;
+    for (const chip of chips) chip.ariaPressed = String(state.pressed.includes(chip.dataset.show));
+    if (!chips.some((chip) => chip.ariaPressed === "true")) chips[0].ariaPressed = "true";
+    sorted = state.sorted;
+    if (sorted.column >= 0) heads[sorted.column].setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+    select();
+    page = state.page;
+    show();
+    scroll.scrollTop = state.top;
+    if (state.typing) search.focus({ preventScroll: true });
+  };
+  const renewed = document.querySelector("meta[name=renewed-every]");
+  if (renewed) {
+    const every = 1000 * Number(renewed.content);
+    const written = Date.parse(document.getElementById("written").dateTime);
+    document.getElementById("stale").hidden = Date.now() - written < 3 * every + 60000;
+    setTimeout(() => location.reload(), every);
+  }
+
   document.getElementById("tools").hidden = false;
   show();
+  restore();
 })();
