@@ -6,7 +6,6 @@
 
 mod support;
 
-mod afterwards;
 mod approved_plan;
 mod binary;
 mod consent;

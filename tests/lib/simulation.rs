@@ -13,7 +13,7 @@ use mde_cancel::quota::Windows;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::support::{Fault, Simulation, always, most_in_any, naive_governor, outage, t_opt};
+use crate::support::{Fault, Simulation, always, most_in_any, outage, t_opt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -68,13 +68,6 @@ fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
         );
         assert_eq!(history.arrivals.len(), rows as usize, "one cancel a row");
     }
-}
-
-#[test]
-fn naive_governor_settings_break_the_same_oracle() {
-    let arrivals = naive_governor(5_000);
-    assert!(most_in_any(MINUTE, &arrivals) > 150);
-    assert!(most_in_any(HOUR, &arrivals) > 2_000);
 }
 
 #[test]

@@ -11,11 +11,7 @@ use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowNumber};
 
-use crate::support::{Simulation, always, id_of, reply, row_of};
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::support::{Simulation, always, id_of, reply, row_of, secs};
 
 /// A service that accepts each cancel while the record stays open, until it says what `ends_as` tells.
 fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> Simulation {

@@ -15,7 +15,7 @@
 //! service has at that moment. Outcomes that follow from exact answers are for the test to judge.
 //!
 //! The journal is a model because these tests play thousands of runs, and each commit of a real file takes as long as a
-//! whole run here. `tests/lib/store` proves the real one, `tests/lib/broken_store.rs` both together.
+//! whole run here. `tests/lib/store` proves the real one, `tests/lib/runner.rs` both together.
 
 mod journal;
 mod running;
@@ -322,6 +322,21 @@ impl History {
         }
         counts
     }
+
+    /// Returns the name of the reason for which the run stopped; none where it came to its end.
+    pub(crate) fn stop_name(&self) -> String {
+        let stop = self.stop.as_ref().map(|stop| format!("{stop:?}"));
+        let name = stop.unwrap_or_else(|| "none".to_owned());
+        name.split('(').next().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 impl Fault {

@@ -1,10 +1,25 @@
-//! Judges a run by what the service itself saw: its log of calls and the state in which it ends.
+//! What both test programs share: made-up ids, a config file, and a judge of a run by what the service itself saw, its log of
+//! calls and the state in which it ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mde_cancel::model::{ActionId, Outcome};
 use mde_cancel::sandbox::{CallKind, Sandbox, Status};
+
+pub(crate) fn nth_id(number: usize) -> ActionId {
+    ActionId::parse(&format!("00000000-0000-4000-8000-{number:012x}")).unwrap()
+}
+
+/// Writes a config file that only its owner may change, whatever mask the tests run under.
+pub(crate) fn write_config(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+}
 
 /// What a report says about one action.
 #[derive(Clone, Debug)]
