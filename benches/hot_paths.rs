@@ -24,8 +24,8 @@ use mde_cancel::engine::core::{
 };
 use mde_cancel::input::{Input, InputFormat, InputSettings, open};
 use mde_cancel::model::{
-    ActionId, ActionStatus, BootId, Destination, LaneId, MachineAction, Moment, Reply, ReplyKind,
-    RowContext, RowNumber, RunId, Scope, Source, Uptime,
+    ActionId, ActionStatus, BootId, Destination, LaneId, MachineAction, Moment, Operation, Reply,
+    ReplyKind, Request, RowContext, RowNumber, RunId, Scope, Source, Uptime,
 };
 use mde_cancel::quota::{Calls, Decision, Windows, decide, forecast, milestones};
 use mde_cancel::retry::RetrySettings;
@@ -284,7 +284,7 @@ impl Desk {
                 scope: self.scope,
                 windows: Arc::clone(&self.windows),
                 now,
-                purpose: Purpose::Cancel {
+                purpose: Purpose::Send {
                     run: self.run,
                     row,
                     number,
@@ -386,6 +386,7 @@ fn core() -> Core {
     };
     let settings = CoreSettings {
         run: RunKey(1),
+        operation: Operation::Cancel,
         retry: RetrySettings::default(),
         comment: CommentRule {
             always: None,
@@ -399,7 +400,7 @@ fn core() -> Core {
         seed: 7,
     };
     let lane = LaneSettings {
-        cancel: gate(1, 64),
+        send: gate(1, 64),
         get: gate(2, 2),
         list: gate(3, 2),
     };
@@ -418,6 +419,7 @@ fn queued(number: u32) -> QueuedRow {
         status_before: None,
         action_status: None,
         checked_at: None,
+        response_action: None,
         in_progress: None,
     }
 }
@@ -444,7 +446,7 @@ fn answer(effect: &Effect) -> Option<Event> {
         Effect::Post {
             lane,
             call_token,
-            id,
+            request: Request::Cancel(id),
             ..
         } => {
             let record = MachineAction {
@@ -466,7 +468,10 @@ fn answer(effect: &Effect) -> Option<Event> {
             lane,
             expires_at: None,
         }),
-        Effect::Load { .. } | Effect::Read { .. } | Effect::ReadPage { .. } => {
+        Effect::Load { .. }
+        | Effect::Post { .. }
+        | Effect::Read { .. }
+        | Effect::ReadPage { .. } => {
             panic!("nothing is in doubt here")
         }
         Effect::Write { .. } | Effect::Tell { .. } | Effect::Respond { .. } => None,

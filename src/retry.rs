@@ -9,7 +9,7 @@ use rand::Rng;
 
 use crate::model::{
     ActionStatus, CancelReply, MachineAction, Moment, Outcome, ReadPage, ReplyKind, RetryAfter,
-    Throttle, Uptime,
+    ServiceError, Throttle, Uptime,
 };
 
 /// A comment of so many bytes may have been cut off on its way.
@@ -95,14 +95,14 @@ pub enum Fate {
     Unknown,
 }
 
-/// What the answer to one cancel means, before the row's history is looked at.
+/// What the answer to one call means, before the row's history is looked at.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CancelVerdict {
-    /// The record says Cancelled.
-    Cancelled(Box<MachineAction>),
-    /// 200, and the record is open or was not sent along.
+pub enum SendVerdict {
+    /// The record says that what was asked for is done.
+    Done(Box<MachineAction>),
+    /// 2xx, and the record is open or was not sent along.
     Accepted(Option<Box<MachineAction>>),
-    /// 200, and the record says that the action has ended otherwise.
+    /// 2xx, and the record says that the action has ended otherwise.
     CalledFinal(Box<MachineAction>),
     /// 404: the service knows no such action.
     NotFound,
@@ -120,33 +120,57 @@ pub enum CancelVerdict {
     Forbidden,
 }
 
-/// Judges the answer to one cancel.
-pub fn judge_cancel(reply: &CancelReply) -> CancelVerdict {
+/// How the service refuses to do what is already under way on a machine.
+const ALREADY_UNDER_WAY: &str = "ActiveRequestAlreadyExists";
+
+/// Judges the answer to one release. It names a new action, by which the release is watched: where it doesn't, and where one is
+/// under way already, it is to be found among the machine's.
+pub fn judge_release(reply: &CancelReply) -> SendVerdict {
+    let is_under_way = |error: &ServiceError| error.code == ALREADY_UNDER_WAY;
     match &reply.kind {
-        ReplyKind::Answer(None) => CancelVerdict::Accepted(None),
+        ReplyKind::Answer(None) => SendVerdict::Fault(Fate::Unknown, None),
+        ReplyKind::Refused if reply.error.as_ref().is_some_and(is_under_way) => {
+            SendVerdict::Fault(Fate::Unknown, None)
+        }
         ReplyKind::Answer(Some(record)) => {
             let boxed = Box::new(record.clone());
             match &record.status {
-                Some(ActionStatus::Cancelled) => CancelVerdict::Cancelled(boxed),
-                Some(status) if status.is_final() => CancelVerdict::CalledFinal(boxed),
-                _ => CancelVerdict::Accepted(Some(boxed)),
+                Some(ActionStatus::Succeeded) => SendVerdict::Done(boxed),
+                Some(status) if !status.is_open() => SendVerdict::CalledFinal(boxed),
+                _ => SendVerdict::Accepted(Some(boxed)),
             }
         }
-        ReplyKind::Throttled(throttle) => CancelVerdict::Throttled(*throttle),
-        ReplyKind::Unauthorized => CancelVerdict::SignInAgain,
-        ReplyKind::Forbidden => CancelVerdict::Forbidden,
-        ReplyKind::NotFound => CancelVerdict::NotFound,
-        ReplyKind::Refused => CancelVerdict::Refused,
-        ReplyKind::NotApplied(wait) => CancelVerdict::Fault(Fate::NotApplied, *wait),
+        _ => judge_cancel(reply),
+    }
+}
+
+/// Judges the answer to one cancel.
+pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
+    match &reply.kind {
+        ReplyKind::Answer(None) => SendVerdict::Accepted(None),
+        ReplyKind::Answer(Some(record)) => {
+            let boxed = Box::new(record.clone());
+            match &record.status {
+                Some(ActionStatus::Cancelled) => SendVerdict::Done(boxed),
+                Some(status) if status.is_final() => SendVerdict::CalledFinal(boxed),
+                _ => SendVerdict::Accepted(Some(boxed)),
+            }
+        }
+        ReplyKind::Throttled(throttle) => SendVerdict::Throttled(*throttle),
+        ReplyKind::Unauthorized => SendVerdict::SignInAgain,
+        ReplyKind::Forbidden => SendVerdict::Forbidden,
+        ReplyKind::NotFound => SendVerdict::NotFound,
+        ReplyKind::Refused => SendVerdict::Refused,
+        ReplyKind::NotApplied(wait) => SendVerdict::Fault(Fate::NotApplied, *wait),
         // Something answers in the service's place: the service never saw the call.
         ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
-            CancelVerdict::Fault(Fate::NotApplied, None)
+            SendVerdict::Fault(Fate::NotApplied, None)
         }
-        ReplyKind::ServerFault(wait) => CancelVerdict::Fault(Fate::Unknown, *wait),
+        ReplyKind::ServerFault(wait) => SendVerdict::Fault(Fate::Unknown, *wait),
         ReplyKind::Garbled | ReplyKind::TimedOut | ReplyKind::Broken(_) => {
-            CancelVerdict::Fault(Fate::Unknown, None)
+            SendVerdict::Fault(Fate::Unknown, None)
         }
-        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => CancelVerdict::NoAttempt,
+        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => SendVerdict::NoAttempt,
     }
 }
 
@@ -186,6 +210,33 @@ pub fn judge_record(record: &MachineAction, history: &History<'_>) -> RecordVerd
             }
         }
         _ => RecordVerdict::Open,
+    }
+}
+
+/// Judges the record of a release of a row's machine.
+pub fn judge_release_record(record: &MachineAction, history: &History<'_>) -> RecordVerdict {
+    match &record.status {
+        Some(ActionStatus::Succeeded) => RecordVerdict::Settle(whose_release(record, history)),
+        Some(status) if !status.is_open() => RecordVerdict::Settle(Outcome::Failed),
+        _ => RecordVerdict::Open,
+    }
+}
+
+/// Says whether a release is our doing.
+fn whose_release(record: &MachineAction, history: &History<'_>) -> Outcome {
+    let is_ours = match (history.first_sent_at, &record.requestor_comment) {
+        (None, _) => false,
+        (Some(_), Some(kept)) => history
+            .comment_sent
+            .is_some_and(|sent| is_same_comment(sent, kept)),
+        (Some(first_sent_at), None) => record
+            .created_at
+            .is_none_or(|at| at.duration_since(first_sent_at) >= -MAX_SKEW),
+    };
+    if is_ours {
+        Outcome::Released
+    } else {
+        Outcome::AlreadyReleased
     }
 }
 
@@ -360,51 +411,45 @@ mod tests {
     fn every_answer_to_a_cancel_has_its_verdict() {
         let second = Some(RetryAfter::Wait(Duration::from_secs(1)));
         let cases = [
-            (ReplyKind::Answer(None), CancelVerdict::Accepted(None)),
+            (ReplyKind::Answer(None), SendVerdict::Accepted(None)),
             (
                 ReplyKind::Answer(Some(record("Pending"))),
-                CancelVerdict::Accepted(Some(Box::new(record("Pending")))),
+                SendVerdict::Accepted(Some(Box::new(record("Pending")))),
             ),
             (
                 ReplyKind::Answer(Some(record("Cancelled"))),
-                CancelVerdict::Cancelled(Box::new(record("Cancelled"))),
+                SendVerdict::Done(Box::new(record("Cancelled"))),
             ),
             (
                 ReplyKind::Answer(Some(record("Failed"))),
-                CancelVerdict::CalledFinal(Box::new(record("Failed"))),
+                SendVerdict::CalledFinal(Box::new(record("Failed"))),
             ),
-            (
-                ReplyKind::Garbled,
-                CancelVerdict::Fault(Fate::Unknown, None),
-            ),
-            (
-                ReplyKind::TimedOut,
-                CancelVerdict::Fault(Fate::Unknown, None),
-            ),
+            (ReplyKind::Garbled, SendVerdict::Fault(Fate::Unknown, None)),
+            (ReplyKind::TimedOut, SendVerdict::Fault(Fate::Unknown, None)),
             (
                 ReplyKind::Broken("reset".into()),
-                CancelVerdict::Fault(Fate::Unknown, None),
+                SendVerdict::Fault(Fate::Unknown, None),
             ),
             (
                 ReplyKind::ServerFault(second),
-                CancelVerdict::Fault(Fate::Unknown, second),
+                SendVerdict::Fault(Fate::Unknown, second),
             ),
             (
                 ReplyKind::NotApplied(second),
-                CancelVerdict::Fault(Fate::NotApplied, second),
+                SendVerdict::Fault(Fate::NotApplied, second),
             ),
             (
                 ReplyKind::Redirected,
-                CancelVerdict::Fault(Fate::NotApplied, None),
+                SendVerdict::Fault(Fate::NotApplied, None),
             ),
-            (ReplyKind::NeverLeft("dns".into()), CancelVerdict::NoAttempt),
-            (ReplyKind::Unauthorized, CancelVerdict::SignInAgain),
-            (ReplyKind::Forbidden, CancelVerdict::Forbidden),
-            (ReplyKind::NotFound, CancelVerdict::NotFound),
-            (ReplyKind::Refused, CancelVerdict::Refused),
+            (ReplyKind::NeverLeft("dns".into()), SendVerdict::NoAttempt),
+            (ReplyKind::Unauthorized, SendVerdict::SignInAgain),
+            (ReplyKind::Forbidden, SendVerdict::Forbidden),
+            (ReplyKind::NotFound, SendVerdict::NotFound),
+            (ReplyKind::Refused, SendVerdict::Refused),
             (
                 ReplyKind::Throttled(Throttle::default()),
-                CancelVerdict::Throttled(Throttle::default()),
+                SendVerdict::Throttled(Throttle::default()),
             ),
         ];
         for (kind, expected) in cases {

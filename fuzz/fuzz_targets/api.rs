@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, ListQuery, Proxies, ReadClient, RootCerts,
+    ApiSettings, SendClient, Connection, ListQuery, Proxies, ReadClient, RootCerts,
 };
-use mde_cancel::model::{ActionId, Reply, is_hidden};
+use mde_cancel::model::{ActionId, Reply, Request, is_hidden};
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -90,7 +90,7 @@ async fn call(kind: u8, listener: &TcpListener, bytes: &[u8]) {
     let answer = answer(kind, bytes);
     let calling = async {
         match kind % 4 {
-            0 => check(&Canceller::new(connection).cancel(&token, id, "fuzz").await),
+            0 => check(&SendClient::new(connection).send(&token, &Request::Cancel(id), "fuzz").await),
             1 => check(&ReadClient::new(connection).action(&token, id).await),
             2 => check(&ReadClient::new(connection).actions(&token, &[id]).await),
             _ => {

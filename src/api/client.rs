@@ -1,4 +1,4 @@
-//! The calls of the service: cancels by a [`Canceller`], reads by a [`ReadClient`], which can't change anything there.
+//! The calls of the service: what changes something by a [`SendClient`], reads by a [`ReadClient`], which can't change anything there.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::model::{
-    ActionId, CancelReply, MachineAction, ReadPage, ReadReply, Redactor, Reply, ReplyKind,
+    ActionId, ActionType, CancelReply, MachineAction, ReadPage, ReadReply, Redactor, Reply,
+    ReplyKind, Request,
 };
 
 use super::action_json::{Keep, page, record, redact};
@@ -16,42 +17,57 @@ use super::odata::{ListQuery, MAX_TOP, ORDER};
 use super::response::classify;
 use super::send::exchange;
 
-/// No honest answer to a cancel comes near this.
-const MAX_CANCEL_BODY: usize = 1024 * 1024;
+/// No honest answer comes near this.
+const MAX_SENT_BODY: usize = 1024 * 1024;
 
-/// What a cancel says.
+/// What a call says.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct CancelBody<'text> {
+struct SentBody<'text> {
     comment: &'text str,
 }
 
-/// Sends cancels over one connection.
+/// Sends cancels and releases over one connection.
 #[derive(Clone, Debug)]
-pub struct Canceller {
+pub struct SendClient {
     connection: Connection,
 }
 
-impl Canceller {
+impl SendClient {
     /// Makes one of a connection.
     pub fn new(connection: Connection) -> Self {
         Self { connection }
     }
 
-    /// Sends one cancel, once, with `comment`, which the service wants not to be empty.
+    /// Sends one call, once, with `comment`, which the service wants not to be empty.
     ///
-    /// The answer carries the record only where the body holds the record of this very action: another action's
-    /// says nothing about ours, so it counts as an acceptance without a record, as any other JSON does.
+    /// The answer carries the record only where the body holds the one that was asked for: of this very action, or of one that
+    /// releases this very machine. Any other says nothing about ours, so it counts as an acceptance without a record, as any
+    /// other JSON does.
     ///
     /// # Cancel safety
-    /// Not safe: dropped midway, it leaves a cancel whose fate is unknown.
-    pub async fn cancel(&self, token: &SecretString, id: ActionId, comment: &str) -> CancelReply {
-        let call = self
-            .connection
-            .post(&["api", "machineactions", &id.to_string(), "cancel"])
-            .json(&CancelBody { comment });
-        let mut reply = classify(exchange(call, token, MAX_CANCEL_BODY).await, |body| {
-            read_acceptance(body, id)
+    /// Not safe: dropped midway, it leaves a call whose result is unknown.
+    pub async fn send(
+        &self,
+        token: &SecretString,
+        request: &Request,
+        comment: &str,
+    ) -> CancelReply {
+        let connection = &self.connection;
+        let call = match request {
+            Request::Cancel(id) => {
+                connection.post(&["api", "machineactions", &id.to_string(), "cancel"])
+            }
+            Request::Unisolate(machine) => {
+                connection.post(&["api", "machines", machine, "unisolate"])
+            }
+            Request::Unrestrict(machine) => {
+                connection.post(&["api", "machines", machine, "unrestrictCodeExecution"])
+            }
+        };
+        let call = call.json(&SentBody { comment });
+        let mut reply = classify(exchange(call, token, MAX_SENT_BODY).await, |body| {
+            read_acceptance(body, request)
         });
         if let ReplyKind::Answer(Some(action)) = &mut reply.kind {
             redact(action, &Redactor::new([token.clone()]));
@@ -65,12 +81,25 @@ impl Canceller {
     clippy::option_option,
     reason = "no answer and an answer without a record are different things"
 )]
-fn read_acceptance(body: &str, id: ActionId) -> Option<Option<MachineAction>> {
+fn read_acceptance(body: &str, request: &Request) -> Option<Option<MachineAction>> {
     if body.trim().is_empty() {
         return Some(None);
     }
     let json: &RawValue = serde_json::from_str(body).ok()?;
-    Some(record(json).filter(|action| action.id == id))
+    Some(record(json).filter(|action| answers(action, request)))
+}
+
+fn answers(action: &MachineAction, request: &Request) -> bool {
+    let releases = |machine: &str, kind: ActionType| {
+        let named = action.machine_id.as_deref();
+        named.is_some_and(|named| named.eq_ignore_ascii_case(machine))
+            && action.action_type == Some(kind)
+    };
+    match request {
+        Request::Cancel(id) => action.id == *id,
+        Request::Unisolate(machine) => releases(machine, ActionType::Unisolate),
+        Request::Unrestrict(machine) => releases(machine, ActionType::UnrestrictCodeExecution),
+    }
 }
 
 /// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.

@@ -17,7 +17,7 @@ mod send;
 mod throttle;
 mod web_client;
 
-pub use client::{Canceller, MAX_BATCH, ReadClient};
+pub use client::{MAX_BATCH, ReadClient, SendClient};
 pub use connection::{ApiSettings, Connection};
 pub use odata::{Filter, ListQuery, MAX_TOP};
 pub use proxy::Proxy;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::engine::core::MaxFailures;
 use crate::engine::{PlanId, Precheck, SkipRules};
 use crate::input::{InputFormat, InputSettings};
-use crate::model::{ActionStatus, ActionType, ExclusionList, Selection};
+use crate::model::{ActionStatus, ActionType, ExclusionList, Operation, Selection};
 use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
@@ -22,6 +22,8 @@ use super::values;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunConfig {
+    #[serde(default, with = "OperationText")]
+    pub(super) operation: Operation,
     pub(super) comment: Option<String>,
     #[serde(
         alias = "include_types",
@@ -102,6 +104,7 @@ impl RunConfig {
         let args = &settings.args;
         let plan = &args.plan;
         Self {
+            operation: Operation::Cancel,
             comment: plan.comment.clone(),
             allow_protected: plan.allow_protected.clone(),
             precheck: plan.precheck(),
@@ -288,6 +291,11 @@ macro_rules! kept_as {
     };
 }
 
+kept_as!(
+    OperationText: Operation as String,
+    |operation| operation.to_string(),
+    |word| Operation::parse(&word).ok_or_else(|| format!("`{word}` is no operation"))
+);
 kept_as!(NoPrecheck: Precheck as bool, |precheck| *precheck == Precheck::Skip, |skip| {
     Ok(if skip { Precheck::Skip } else { Precheck::ReadFirst })
 });
@@ -340,7 +348,7 @@ mod tests {
     use super::*;
 
     const STORED: &str = r#"{
-        "comment": "CHG-4711", "allow_protected": ["Unisolate"], "no_precheck": true,
+        "operation": "cancel", "comment": "CHG-4711", "allow_protected": ["Unisolate"], "no_precheck": true,
         "selection": {
             "types": ["Isolate"], "statuses": ["Pending"], "with_succeeded": true, "requestors": ["o'neil@x"],
             "machine_ids": ["0000000000000000000000000000000000000000"], "since": "1970-01-01T00:00:00Z", "until": null
@@ -401,6 +409,7 @@ mod tests {
     fn what_older_versions_did_not_store_has_its_default() {
         let mut stored: serde_json::Value = serde_json::from_str(STORED).unwrap();
         for name in [
+            "operation",
             "selection",
             "exclude",
             "exclude_file",

@@ -352,35 +352,39 @@ mod tests {
           1 machine is offboarded: onboard again by hand
           3 machines may be changed, as the action was already in
             progress: check them
-        43,500 rows need attention: 400 accepted, 3,600 not found,
-          4,900 forbidden, 8,100 invalid, 12,100 failed, 14,400
+        63,500 rows need attention: 400 accepted, 6,400 not found,
+          8,100 forbidden, 12,100 invalid, 16,900 failed, 19,600
           unknown
-        16,900 rows were not attempted
+        22,500 rows were not attempted
         excluded: 1 machine is still isolated: dc-01
 
-         cancelled             100  confirmed by the service
-         accepted              400  accepted, but not seen as
-                                    Cancelled
-         already cancelled     900  had already been cancelled
-         already final       1,600  had already ended: 1,188
-                                    Succeeded, 400 Failed, 12
-                                    TimeOut
-         too late            2,500  accepted, but the action had
-                                    completed
-         not found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see
-                                    `reason` in the report
-         skipped             6,400  6,000 excluded by keep.txt, 400
-                                    protected type
-         invalid             8,100  unusable row: see `reason` in
-                                    the report
-         duplicate          10,000  same id as another row
-         failed             12,100  not applied: see `reason` in the
-                                    report
-         unknown            14,400  may or may not have been applied
-         not attempted      16,900  the run stopped before their
-                                    turn
-         total              81,900
+         cancelled              100  confirmed by the service
+         accepted               400  accepted, but not seen to take
+                                     effect
+         already cancelled      900  had already been cancelled
+         already final        1,600  had already ended: 1,188
+                                     Succeeded, 400 Failed, 12
+                                     TimeOut
+         too late             2,500  accepted, but the action had
+                                     completed
+         released             3,600  released, confirmed by the
+                                     service
+         already released     4,900  somebody else had released them
+         not found            6,400  no such action in this tenant
+         forbidden            8,100  a permission is missing: see
+                                     `reason` in the report
+         skipped             10,000  6,000 excluded by keep.txt, 400
+                                     protected type
+         invalid             12,100  unusable row: see `reason` in
+                                     the report
+         duplicate           14,400  same id as another row
+         failed              16,900  not applied: see `reason` in
+                                     the report
+         unknown             19,600  may or may not have been
+                                     applied
+         not attempted       22,500  the run stopped before their
+                                     turn
+         total              124,000
         warning: 1 line of keep.txt matches nothing: srv-0O3
 
         3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry
@@ -404,26 +408,28 @@ mod tests {
           412 machines are isolated now and need release
           1 machine is offboarded: onboard again by hand
           3 machines may be changed, as the action was already in progress: check them
-        43,500 rows need attention: 400 accepted, 3,600 not found, 4,900 forbidden,
-          8,100 invalid, 12,100 failed, 14,400 unknown
-        16,900 rows were not attempted
+        63,500 rows need attention: 400 accepted, 6,400 not found, 8,100 forbidden,
+          12,100 invalid, 16,900 failed, 19,600 unknown
+        22,500 rows were not attempted
         excluded: 1 machine is still isolated: dc-01
 
-         cancelled             100  confirmed by the service
-         accepted              400  accepted, but not seen as Cancelled
-         already cancelled     900  had already been cancelled
-         already final       1,600  had already ended: 1,188 Succeeded, 400 Failed, 12
-                                    TimeOut
-         too late            2,500  accepted, but the action had completed
-         not found           3,600  no such action in this tenant
-         forbidden           4,900  a permission is missing: see `reason` in the report
-         skipped             6,400  6,000 excluded by keep.txt, 400 protected type
-         invalid             8,100  unusable row: see `reason` in the report
-         duplicate          10,000  same id as another row
-         failed             12,100  not applied: see `reason` in the report
-         unknown            14,400  may or may not have been applied
-         not attempted      16,900  the run stopped before their turn
-         total              81,900
+         cancelled              100  confirmed by the service
+         accepted               400  accepted, but not seen to take effect
+         already cancelled      900  had already been cancelled
+         already final        1,600  had already ended: 1,188 Succeeded, 400 Failed, 12
+                                     TimeOut
+         too late             2,500  accepted, but the action had completed
+         released             3,600  released, confirmed by the service
+         already released     4,900  somebody else had released them
+         not found            6,400  no such action in this tenant
+         forbidden            8,100  a permission is missing: see `reason` in the report
+         skipped             10,000  6,000 excluded by keep.txt, 400 protected type
+         invalid             12,100  unusable row: see `reason` in the report
+         duplicate           14,400  same id as another row
+         failed              16,900  not applied: see `reason` in the report
+         unknown             19,600  may or may not have been applied
+         not attempted       22,500  the run stopped before their turn
+         total              124,000
         warning: 1 line of keep.txt matches nothing: srv-0O3
 
         3 h 04 min · 1,515 calls · 12 throttled (429) · 1 retry

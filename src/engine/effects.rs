@@ -5,19 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
-use crate::api::{Canceller, ListQuery, ReadClient};
+use crate::api::{Filter, ListQuery, MAX_TOP, ReadClient, SendClient};
 use crate::auth::{CachePolicy, Credential};
 use crate::model::{
-    ActionId, CancelReply, Destination, LaneId, ReadPage, ReadReply, Reply, ReplyKind,
+    ActionType, CancelReply, Destination, LaneId, ReadPage, ReadReply, Reply, ReplyKind, Request,
+    Selection,
 };
 use crate::store::{Record, RunKey, Store, StoreError};
 
-use super::core::{CallToken, Effect, Event, RunEvent};
+use super::core::{CallToken, Effect, Event, ReadQuery, RunEvent};
 
 /// One lane's way to its tenant.
 #[derive(Debug)]
 pub struct LaneHandles {
-    canceller: Canceller,
+    sender: SendClient,
     reads: Arc<ReadHandles>,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Handles {
     /// One per lane.
     pub(super) lanes: Vec<Result<Arc<ReadHandles>, Arc<str>>>,
     /// One per lane of a run; none where nothing may be sent.
-    pub(super) cancellers: Vec<LaneWay>,
+    pub(super) senders: Vec<LaneWay>,
 }
 
 /// What performing an effect led to.
@@ -56,9 +57,9 @@ pub(super) type RunningEffect = BoxFuture<'static, Result<EffectOutput, StoreErr
 
 impl LaneHandles {
     /// Binds the two halves of the service's client and a way to a token.
-    pub fn new(canceller: Canceller, reader: ReadClient, credential: Credential) -> Self {
+    pub fn new(sender: SendClient, reader: ReadClient, credential: Credential) -> Self {
         Self {
-            canceller,
+            sender,
             reads: Arc::new(ReadHandles::new(reader, credential)),
         }
     }
@@ -68,9 +69,9 @@ impl LaneHandles {
         Arc::clone(&self.reads)
     }
 
-    async fn cancel(&self, id: ActionId, comment: &str) -> CancelReply {
+    async fn send(&self, request: &Request, comment: &str) -> CancelReply {
         match self.reads.held_token() {
-            Some(token) => self.canceller.cancel(&token, id, comment).await,
+            Some(token) => self.sender.send(&token, request, comment).await,
             None => never_left(),
         }
     }
@@ -159,14 +160,14 @@ impl Handles {
             Effect::Post {
                 lane,
                 call_token,
-                id,
+                request,
                 comment,
             } => {
-                let handles = self.cancellers.get(usize::from(lane.0)).cloned();
+                let handles = self.senders.get(usize::from(lane.0)).cloned();
                 Box::pin(async move {
                     store.check()?;
                     let reply = match handles {
-                        Some(Ok(handles)) => handles.cancel(id, &comment).await,
+                        Some(Ok(handles)) => handles.send(&request, &comment).await,
                         _ => never_left(),
                     };
                     Ok(EffectOutput::Event(Event::Replied {
@@ -180,9 +181,9 @@ impl Handles {
                 lane,
                 call_token,
                 destination,
-                ids,
+                query,
             } => self.read(lane, call_token, move |reader| async move {
-                reader.look(destination, &ids).await
+                reader.look(destination, &query).await
             }),
             Effect::ReadPage {
                 lane,
@@ -273,12 +274,34 @@ impl ReadHandles {
         }
     }
 
-    /// Looks at the records of these actions, with one call.
-    async fn look(&self, destination: Destination, ids: &[ActionId]) -> ReadReply {
-        match (self.held_token(), destination, ids) {
-            (None, ..) => never_left(),
-            (Some(token), Destination::Get, &[id]) => self.reader.action(&token, id).await,
-            (Some(token), ..) => self.reader.actions(&token, ids).await,
+    /// Looks at these records, with one call.
+    async fn look(&self, destination: Destination, query: &ReadQuery) -> ReadReply {
+        let Some(token) = self.held_token() else {
+            return never_left();
+        };
+        match query {
+            ReadQuery::Actions(ids) => match (destination, ids.as_slice()) {
+                (Destination::Get, &[id]) => self.reader.action(&token, id).await,
+                _ => self.reader.actions(&token, ids).await,
+            },
+            ReadQuery::Machines(machines) => {
+                let selection = Selection {
+                    types: vec![
+                        ActionType::Isolate,
+                        ActionType::Unisolate,
+                        ActionType::RestrictCodeExecution,
+                        ActionType::UnrestrictCodeExecution,
+                    ],
+                    machine_ids: machines.clone(),
+                    ..Selection::default()
+                };
+                let query = ListQuery {
+                    filter: Filter::of(&selection).text(),
+                    top: MAX_TOP,
+                    skip: 0,
+                };
+                self.reader.list(&token, &query).await
+            }
         }
     }
 
@@ -307,7 +330,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
-    use crate::model::Destination;
+    use crate::model::{ActionId, Destination};
     use crate::store::{Process, StoreOptions};
 
     fn failing(dir: &Path) -> Handles {
@@ -327,7 +350,7 @@ mod tests {
             scratch: None,
             run: RunKey(1),
             lanes: Vec::new(),
-            cancellers: Vec::new(),
+            senders: Vec::new(),
         }
     }
 
@@ -340,7 +363,7 @@ mod tests {
         let post = Effect::Post {
             lane,
             call_token,
-            id,
+            request: Request::Cancel(id),
             comment: "x".into(),
         };
         let Ok(EffectOutput::Event(Event::Replied { reply, .. })) = handles.run_effect(post).await
@@ -369,14 +392,14 @@ mod tests {
             let post = Effect::Post {
                 lane,
                 call_token,
-                id,
+                request: Request::Cancel(id),
                 comment: "x".into(),
             };
             let read = Effect::Read {
                 lane,
                 call_token,
                 destination: Destination::Get,
-                ids: vec![id],
+                query: ReadQuery::Actions(vec![id]),
             };
             [post, read].map(|effect| handles.run_effect(effect))
         };

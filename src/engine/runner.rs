@@ -106,7 +106,7 @@ pub async fn execute(
         scratch: None,
         run: parts.run,
         lanes: readers.map(|way| way.map_err(Arc::clone)).collect(),
-        cancellers: parts.lanes,
+        senders: parts.lanes,
     };
     let mut runner = Runner::new(parts.core, handles, parts.clock, parts.planner, observer);
     let lanes = runner.handles.lanes.len();
@@ -158,7 +158,7 @@ pub async fn plan(
         scratch,
         run: parts.run,
         lanes: parts.lanes,
-        cancellers: Vec::new(),
+        senders: Vec::new(),
     };
     let core = parts.core.disarmed();
     let log = ReadLog::default();
@@ -263,7 +263,7 @@ impl<O: Observer> Runner<O> {
     }
 
     fn may_send(&self) -> bool {
-        !self.handles.cancellers.is_empty()
+        !self.handles.senders.is_empty()
     }
 
     fn input_ended(&mut self) {

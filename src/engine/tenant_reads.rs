@@ -69,7 +69,7 @@ impl Reads {
         let (retry, patience) = (settings.retry, settings.patience);
         let core = CoreSettings::to_read(run, retry, Arc::default(), patience, settings.seed);
         let lane = LaneSettings {
-            cancel: settings.gate.clone(),
+            send: settings.gate.clone(),
             get: settings.gate.clone(),
             list: settings.gate,
         };
@@ -78,7 +78,7 @@ impl Reads {
             scratch: None,
             run,
             lanes: vec![Ok(handles)],
-            cancellers: Vec::new(),
+            senders: Vec::new(),
         };
         Self(Runner::new(
             Core::new(core, vec![lane]).disarmed(),

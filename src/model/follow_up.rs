@@ -216,7 +216,7 @@ impl fmt::Display for LaterActivity {
 }
 
 /// Returns what cuts a machine off in the way of `action`, and what releases it.
-fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
+pub(super) fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
     match action {
         ActionType::Isolate | ActionType::Unisolate => {
             Some((ActionType::Isolate, ActionType::Unisolate))

@@ -21,6 +21,10 @@ pub enum Outcome {
     AlreadyFinal,
     /// Accepted while open; a later reading shows it ended otherwise.
     TooLate,
+    /// The release Succeeded.
+    Released,
+    /// Somebody else had released the machine.
+    AlreadyReleased,
     /// 404, confirmed where reading is permitted.
     NotFound,
     /// 403, with the permission the service asks for.
@@ -39,12 +43,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order in which summaries list them.
-    pub const ALL: [Outcome; 13] = [
+    pub const ALL: [Outcome; 15] = [
         Outcome::Cancelled,
         Outcome::Accepted,
         Outcome::AlreadyCancelled,
         Outcome::AlreadyFinal,
         Outcome::TooLate,
+        Outcome::Released,
+        Outcome::AlreadyReleased,
         Outcome::NotFound,
         Outcome::Forbidden,
         Outcome::Skipped,
@@ -63,6 +69,8 @@ impl Outcome {
             Self::AlreadyCancelled => "already_cancelled",
             Self::AlreadyFinal => "already_final",
             Self::TooLate => "too_late",
+            Self::Released => "released",
+            Self::AlreadyReleased => "already_released",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
             Self::Skipped => "skipped",

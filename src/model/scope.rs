@@ -9,6 +9,8 @@ use uuid::Uuid;
 pub enum Destination {
     /// `POST …/machineactions/{id}/cancel`.
     Cancel,
+    /// `POST …/machines/{id}/unisolate` and `…/unrestrictCodeExecution`.
+    Release,
     /// `GET …/machineactions/{id}`.
     Get,
     /// `GET …/machineactions?$filter=…`.
@@ -16,10 +18,21 @@ pub enum Destination {
 }
 
 impl Destination {
+    pub const ALL: [Destination; 4] = [Self::Cancel, Self::Release, Self::Get, Self::List];
+
+    /// Returns whether a call there changes nothing.
+    pub fn is_read(self) -> bool {
+        match self {
+            Self::Cancel | Self::Release => false,
+            Self::Get | Self::List => true,
+        }
+    }
+
     /// Returns the word used in scopes, reports and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
+            Self::Release => "release",
             Self::Get => "get",
             Self::List => "list",
         }

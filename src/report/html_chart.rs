@@ -28,7 +28,10 @@ const COLUMNS_A_BAR: usize = 4;
 /// The colour of an outcome.
 pub(super) fn tone(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Cancelled | Outcome::AlreadyCancelled => "good",
+        Outcome::Cancelled
+        | Outcome::AlreadyCancelled
+        | Outcome::Released
+        | Outcome::AlreadyReleased => "good",
         Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted => "wait",
         Outcome::AlreadyFinal | Outcome::Skipped | Outcome::Duplicate => "calm",
         Outcome::NotFound

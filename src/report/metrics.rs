@@ -320,6 +320,8 @@ mod tests {
         mde_cancel_actions{outcome="already_cancelled"} 0
         mde_cancel_actions{outcome="already_final"} 0
         mde_cancel_actions{outcome="too_late"} 0
+        mde_cancel_actions{outcome="released"} 0
+        mde_cancel_actions{outcome="already_released"} 0
         mde_cancel_actions{outcome="not_found"} 0
         mde_cancel_actions{outcome="forbidden"} 0
         mde_cancel_actions{outcome="skipped"} 0

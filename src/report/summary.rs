@@ -357,10 +357,12 @@ pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> Stri
 fn short_meaning(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Cancelled => "confirmed by the service",
-        Outcome::Accepted => "accepted, but not seen as Cancelled",
+        Outcome::Accepted => "accepted, but not seen to take effect",
         Outcome::AlreadyCancelled => "had already been cancelled",
         Outcome::AlreadyFinal => "had already ended",
         Outcome::TooLate => "accepted, but the action had completed",
+        Outcome::Released => "released, confirmed by the service",
+        Outcome::AlreadyReleased => "somebody else had released them",
         Outcome::NotFound => "no such action in this tenant",
         Outcome::Forbidden => "a permission is missing: see `reason` in the report",
         Outcome::Skipped => "protected type, excluded, not selected or settled before",

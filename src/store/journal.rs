@@ -32,7 +32,7 @@ macro_rules! update_row {
                 machine_id = coalesce(?5, machine_id), computer_dns_name = coalesce(?6, computer_dns_name),
                 requestor = coalesce(?7, requestor), requestor_comment = coalesce(?8, requestor_comment),
                 request_source = coalesce(?9, request_source), action_scope = coalesce(?10, action_scope),
-                created = coalesce(?11, created), ",
+                created = coalesce(?11, created), response_action = coalesce(nullif(?12, id), response_action), ",
             $cells,
             " WHERE run = ?1 AND number = ?2 AND outcome IS NULL"
         )
@@ -210,8 +210,8 @@ pub(super) fn end_last_attempt(
     write_reply(conn, reply, at)?;
     let (run, row) = (reply.run, reply.row.0);
     let mut update = conn.prepare_cached(update_row!(
-        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16, phase = ?17,
-         last_class = ?18, http_status = ?19, error_code = ?20, correlation_id = ?21"
+        "outcome = ?13, reason = ?14, follow_up = ?15, settled = ?16, cancelled_by = ?17, phase = ?18,
+         last_class = ?19, http_status = ?20, error_code = ?21, correlation_id = ?22"
     ))?;
     bind_record(&mut update, run, row, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
@@ -222,7 +222,7 @@ pub(super) fn end_last_attempt(
         reply.error_code,
         reply.correlation_id
     ];
-    bind(&mut update, 17, cells)?;
+    bind(&mut update, 18, cells)?;
     open_row(run, row, update.raw_execute()?)
 }
 
@@ -263,8 +263,8 @@ pub(super) fn note(
     note: &Note<'_>,
 ) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
-        "phase = ?12, status_before = coalesce(?13, status_before), triaged = coalesce(?14, triaged),
-         reason = CASE WHEN ?14 IS NULL THEN reason END"
+        "phase = ?13, status_before = coalesce(?14, status_before), triaged = coalesce(?15, triaged),
+         reason = CASE WHEN ?15 IS NULL THEN reason END"
     ))?;
     bind_record(&mut update, run, row, note.record)?;
     let cells = params![
@@ -272,7 +272,7 @@ pub(super) fn note(
         note.status_before.map(ActionStatus::as_str),
         wall(note.checked_at),
     ];
-    bind(&mut update, 12, cells)?;
+    bind(&mut update, 13, cells)?;
     open_row(run, row, update.raw_execute()?)
 }
 
@@ -284,7 +284,7 @@ pub(super) fn settle(
     settlement: &Settlement,
 ) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
-        "outcome = ?12, reason = ?13, follow_up = ?14, settled = ?15, cancelled_by = ?16"
+        "outcome = ?13, reason = ?14, follow_up = ?15, settled = ?16, cancelled_by = ?17"
     ))?;
     bind_record(&mut update, run, row, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
@@ -328,6 +328,7 @@ fn bind_record(
         text(|record| record.request_source.as_deref()),
         text(|record| record.action_scope.as_deref()),
         wall(record.and_then(|record| record.created_at)),
+        record.map(|record| IdCell(Ok(record.id))),
     ];
     bind(update, 1, cells)
 }
@@ -342,7 +343,7 @@ fn bind_last_word(update: &mut Statement<'_>, settlement: &Settlement) -> rusqli
         Wall(settlement.settled_at),
         by_others.and_then(MachineAction::cancelled_by),
     ];
-    bind(update, 12, cells)
+    bind(update, 13, cells)
 }
 
 fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusqlite::Result<()> {
@@ -400,7 +401,7 @@ fn read_rows(
     let rows = conn
         .prepare_cached(&format!(
             "SELECT number, id, comment, tenant, action_type, machine_id, computer_dns_name, requestor, attempts,
-                phase, first_sent, comment_sent, status_before, action_status, triaged
+                phase, first_sent, comment_sent, status_before, action_status, triaged, response_action
              FROM {table} WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND lane = ?3 {only} {rest}
                 AND typeof(id) = 'blob'
              ORDER BY number LIMIT ?4"
@@ -486,6 +487,9 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<QueuedRow>> {
         status_before: status(12)?,
         action_status: status(13)?,
         checked_at: time(14)?,
+        response_action: row
+            .get::<_, Option<IdCell>>(15)?
+            .and_then(|cell| cell.0.ok()),
         in_progress: None,
     }))
 }

@@ -118,7 +118,7 @@ impl Ledger {
         match decision {
             Decision::NotBefore(free) => Ok(Taken::NotBefore(free.after(self.jitter(take.now)))),
             Decision::Take => {
-                if let Purpose::Cancel {
+                if let Purpose::Send {
                     run,
                     row,
                     number: 1,
@@ -143,7 +143,7 @@ impl Ledger {
 
     fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, StoreFault> {
         let attempt = match &take.purpose {
-            Purpose::Cancel {
+            Purpose::Send {
                 run, row, number, ..
             } => Some((run.0, row.0, *number)),
             Purpose::Read => None,

@@ -42,7 +42,7 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFaul
         )?
         .query_map([], |row| {
             let word: String = row.get(4)?;
-            let destination = [Destination::Cancel, Destination::Get, Destination::List]
+            let destination = Destination::ALL
                 .into_iter()
                 .find(|destination| destination.as_str() == word);
             let scope = destination.map(|destination| -> rusqlite::Result<_> {

@@ -11,8 +11,9 @@ use super::sql_types::{IdCell, OutcomeWord, Wall};
 use super::types::{NewRow, Phase, RunRecord, RunState};
 
 /// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
-pub(super) const OUTCOME: &str = "coalesce(r.outcome, CASE WHEN r.attempts = 0 THEN 'not_attempted'
-    WHEN r.phase = 'accepted' THEN 'accepted' WHEN r.phase IN ('sent', 'unknown') THEN 'unknown'
+pub(super) const OUTCOME: &str =
+    "coalesce(r.outcome, CASE WHEN r.phase = 'accepted' THEN 'accepted'
+    WHEN r.attempts = 0 THEN 'not_attempted' WHEN r.phase IN ('sent', 'unknown') THEN 'unknown'
     ELSE 'not_attempted' END)";
 
 /// What [`read_row`] reads, in its order; the end of a query follows.

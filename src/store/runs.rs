@@ -13,7 +13,7 @@ use crate::model::RunId;
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::sql_types::Wall;
+use super::sql_types::{OperationWord, Wall};
 use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
 /// Enters a run that goes on, held by the process `holder`.
@@ -139,7 +139,7 @@ pub(super) fn read(
             r.rows_read, r.input_position, r.input_complete, r.state, r.reason, r.exit_code, r.ended, r.held,
             r.lock, r.holder_pid, r.holder_host,
             CASE WHEN json_valid(r.settings) THEN json_extract(r.settings, '$.plan') END,
-            r.confirmed IS NOT NULL
+            r.confirmed IS NOT NULL, r.operation
          FROM runs r {rest}"
     );
     let runs = conn
@@ -214,6 +214,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         holder,
         plan: row.get(22)?,
         is_confirmed: row.get(23)?,
+        operation: row.get::<_, OperationWord>(24)?.0,
     })
 }
 

@@ -12,10 +12,10 @@ pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
 /// Each step takes the schema from its own position to the next.
 const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] =
-    &[first, second, third, fourth, fifth, sixth, seventh];
+    &[first, second, third, fourth, fifth, sixth, seventh, eighth];
 
 /// The newest schema version this program knows.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Brings the file to [`VERSION`]; the caller holds the transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), StoreFault> {
@@ -160,6 +160,19 @@ fn seventh(conn: &Connection) -> rusqlite::Result<()> {
         ALTER TABLE runs ADD COLUMN holder_host TEXT;
         DROP TABLE processes;
         DROP TABLE waiters;
+        ",
+    )
+}
+
+// `rows.response_action` is the action by which what was sent for a row is known to the service, where that is another one.
+// `runs.operation` is what the settings of the run say, which older versions did not; all their runs cancel.
+fn eighth(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "
+        ALTER TABLE rows ADD COLUMN response_action BLOB;
+        ALTER TABLE runs ADD COLUMN operation TEXT AS (
+            coalesce(CASE WHEN json_valid(settings) THEN json_extract(settings, '$.operation') END, 'cancel')
+        ) VIRTUAL;
         ",
     )
 }

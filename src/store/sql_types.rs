@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
-use crate::model::{ActionId, Outcome, Uptime};
+use crate::model::{ActionId, Operation, Outcome, Uptime};
 
 use super::types::{Phase, RunState};
 
@@ -73,6 +73,15 @@ pub(super) struct OutcomeWord(pub(super) Outcome);
 impl FromSql for OutcomeWord {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         word(value, Outcome::parse).map(Self)
+    }
+}
+
+/// An operation as a cell.
+pub(super) struct OperationWord(pub(super) Operation);
+
+impl FromSql for OperationWord {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        word(value, Operation::parse).map(Self)
     }
 }
 

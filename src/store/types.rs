@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::model::{
-    ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, Outcome, RowContext,
-    RowNumber, RunId, Settlement, Source, Standing, Uptime,
+    ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, Operation, Outcome,
+    RowContext, RowNumber, RunId, Settlement, Source, Standing, Uptime,
 };
 use crate::quota::{Calls, KeptPace, Usage, Window, Windows};
 
@@ -97,6 +97,8 @@ pub struct QueuedRow {
     pub action_status: Option<ActionStatus>,
     /// When its state was last read before it was sent.
     pub checked_at: Option<Timestamp>,
+    /// The action that answers ours, or does the same.
+    pub response_action: Option<ActionId>,
     /// The other run that is working on the action.
     pub in_progress: Option<RunId>,
 }
@@ -286,7 +288,8 @@ pub struct Take {
 /// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    Cancel {
+    /// An attempt of a row.
+    Send {
         run: RunKey,
         row: RowNumber,
         /// Which attempt it is; 1 is the first.
@@ -407,6 +410,7 @@ pub struct RunRecord {
     pub plan: Option<String>,
     /// Whether it was, since it last began; else it is planned.
     pub is_confirmed: bool,
+    pub operation: Operation,
 }
 
 impl RunRecord {

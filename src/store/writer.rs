@@ -427,7 +427,7 @@ impl WriterState {
         self.conflicts.refresh(&self.conn, &self.holds, run)?;
         // What was sent once is this run's to settle.
         for row in rows.iter_mut().filter(|row| row.attempts == 0) {
-            row.in_progress = self.conflicts.in_progress(&self.conn, row.id)?;
+            row.in_progress = self.conflicts.in_progress(&self.conn, row)?;
         }
         Ok(rows)
     }
@@ -472,7 +472,7 @@ impl WriterState {
         let taken = self.ledger.take(&self.conn, take)?;
         if let (
             Taken::Go(_),
-            Purpose::Cancel {
+            Purpose::Send {
                 run,
                 row,
                 number,

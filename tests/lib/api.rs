@@ -9,11 +9,11 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, Filter, ListQuery, MAX_BATCH, Proxies, ReadClient,
-    RootCerts,
+    ApiSettings, Connection, Filter, ListQuery, MAX_BATCH, Proxies, ReadClient, RootCerts,
+    SendClient,
 };
 use mde_cancel::model::{
-    ActionId, ActionStatus, CancelReply, ReadPage, ReplyKind, RetryAfter, Selection,
+    ActionId, ActionStatus, CancelReply, ReadPage, ReplyKind, Request, RetryAfter, Selection,
 };
 use secrecy::SecretString;
 
@@ -55,8 +55,8 @@ fn id() -> ActionId {
 }
 
 async fn cancel(connection: Connection) -> CancelReply {
-    Canceller::new(connection)
-        .cancel(&token(), id(), "why")
+    SendClient::new(connection)
+        .send(&token(), &Request::Cancel(id()), "why")
         .await
 }
 
@@ -73,8 +73,12 @@ fn record(id: &str, status: &str) -> String {
 async fn a_cancel_looks_on_the_wire_as_the_service_wants_it() {
     let server = RawServer::saying(answer("200 OK", "", record(ID, "Cancelled")));
     let connection = open(&format!("{}mde/", server.base), RootCerts::Nothing, PATIENT);
-    let reply = Canceller::new(connection)
-        .cancel(&token(), id(), "CHG-4711: \"roll back\"\n")
+    let reply = SendClient::new(connection)
+        .send(
+            &token(),
+            &Request::Cancel(id()),
+            "CHG-4711: \"roll back\"\n",
+        )
         .await;
     let ReplyKind::Answer(Some(action)) = reply.kind else {
         panic!("{reply:?}");
@@ -430,8 +434,8 @@ async fn what_never_left_is_told_for_certain() {
     assert!(what.contains("no-such-host.invalid"), "{what}");
     let server = RawServer::saying(answer("200 OK", "", ""));
     let odd = SecretString::from("secret\r\nX-Evil: 1");
-    let reply = Canceller::new(plain(&server))
-        .cancel(&odd, id(), "why")
+    let reply = SendClient::new(plain(&server))
+        .send(&odd, &Request::Cancel(id()), "why")
         .await;
     assert!(matches!(&reply.kind, ReplyKind::NeverLeft(what) if !what.contains("secret")));
     assert_eq!(server.accepted(), 0);

@@ -258,7 +258,7 @@ fn thaw(version: &str) -> tempfile::TempDir {
 
 #[test]
 fn a_file_of_each_version_opens_and_goes_on() {
-    for version in ["v1", "v2", "v3", "v4"] {
+    for version in ["v1", "v2", "v3", "v4", "v7"] {
         let dir = thaw(version);
         assert_tells_the_story(dir.path());
         assert_goes_on(dir.path());

@@ -273,7 +273,7 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
     let patience = Duration::from_secs(60);
     let settings = CoreSettings::to_read(run, retry, Arc::new(rules), patience, seed);
     let lane = LaneSettings {
-        cancel: gate.clone(),
+        send: gate.clone(),
         get: gate.clone(),
         list: gate,
     };

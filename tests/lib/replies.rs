@@ -172,7 +172,11 @@ impl Said {
             Outcome::NotFound => self.missing,
             Outcome::Accepted => self.accepted || said("Cancelled"),
             Outcome::Failed | Outcome::Unknown | Outcome::Forbidden | Outcome::Skipped => true,
-            Outcome::Invalid | Outcome::Duplicate | Outcome::NotAttempted => false,
+            Outcome::Released
+            | Outcome::AlreadyReleased
+            | Outcome::Invalid
+            | Outcome::Duplicate
+            | Outcome::NotAttempted => false,
         }
     }
 }
@@ -302,8 +306,14 @@ fn the_conversations_are_as_odd_as_they_are_meant_to_be() {
         let stop = history.stop.map(|stop| format!("{stop:?}"));
         stops.extend(stop.map(|stop| stop.split('(').next().unwrap().to_owned()));
     }
-    // Those three come to rows that are never sent.
-    let unsent = [Outcome::Invalid, Outcome::Duplicate, Outcome::NotAttempted];
+    // Those come to rows that are never sent, or to another operation.
+    let unsent = [
+        Outcome::Invalid,
+        Outcome::Duplicate,
+        Outcome::NotAttempted,
+        Outcome::Released,
+        Outcome::AlreadyReleased,
+    ];
     for outcome in Outcome::ALL {
         if unsent.contains(&outcome) {
             continue;

@@ -143,7 +143,7 @@ pub(crate) fn cancel_take(
         scope,
         windows: Arc::new(Windows::none()),
         now,
-        purpose: Purpose::Cancel {
+        purpose: Purpose::Send {
             run,
             row: RowNumber(row),
             number,

@@ -16,7 +16,7 @@ use crate::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, StopReason,
 };
 use crate::engine::{Intake, Planner, RunParts, execute};
-use crate::model::{Destination, RunId, Scope};
+use crate::model::{Destination, Operation, RunId, Scope};
 use crate::platform;
 use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
@@ -112,9 +112,14 @@ impl PreparedRun {
             let (store, clock) = (&self.store, &*self.clock);
             gate(store, clock, &scope, windows, config.rate, concurrency).await
         };
-        let (cancels, reads) = (&config.quota, &config.read_quota);
+        let (sends, reads) = (&config.quota, &config.read_quota);
         Ok(LaneSettings {
-            cancel: gate(Destination::Cancel, cancels, config.concurrency as usize).await?,
+            send: gate(
+                config.operation.destination(),
+                sends,
+                config.concurrency as usize,
+            )
+            .await?,
             get: gate(Destination::Get, reads, READS_AT_ONCE).await?,
             list: gate(Destination::List, reads, READS_AT_ONCE).await?,
         })
@@ -125,10 +130,14 @@ impl PreparedRun {
 pub(super) fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
     CoreSettings {
         run,
+        operation: config.operation,
         retry: config.retry(),
         comment: CommentRule {
             always: config.comment.as_deref().map(Arc::from),
-            otherwise: Arc::from(format!("cancelled by mde-cancel run {id}")),
+            otherwise: Arc::from(match config.operation {
+                Operation::Cancel => format!("cancelled by mde-cancel run {id}"),
+                Operation::Release => format!("released by mde-cancel run {id}"),
+            }),
         },
         rules: Arc::new(config.rules()),
         verify_for: config.verify_for(),

@@ -360,7 +360,7 @@ impl View<'_> {
             let list = gate(Destination::List).await.map_err(state)?;
             let lane = LaneSettings {
                 // Nothing is sent.
-                cancel: list.clone(),
+                send: list.clone(),
                 get: gate(Destination::Get).await.map_err(state)?,
                 list,
             };

@@ -112,7 +112,7 @@ async fn read(
         }
         let record = store.scope(&scope, now).await?;
         let allowed = match scope.destination {
-            Destination::Cancel => settings.cancel.clone(),
+            Destination::Cancel | Destination::Release => settings.cancel.clone(),
             Destination::Get | Destination::List => settings.read.clone(),
         };
         let allowed = allowed.unwrap_or_else(|| allowed_to_runs(&runs, &scope));
@@ -140,7 +140,7 @@ async fn read(
 
 /// Returns what the newest run that counted by this scope was allowed; what is documented, where there is none.
 fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
-    let is_cancel = scope.destination == Destination::Cancel;
+    let is_send = !scope.destination.is_read();
     let may_be = |named: &str, is: &str| is == UNNAMED || named == SEVERAL || named == is;
     let of_scope = runs.iter().filter(|run| {
         let begun = &run.begun;
@@ -151,9 +151,9 @@ fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
     let newest = of_scope.max_by_key(|run| run.last_seen());
     let config = newest.and_then(|run| RunConfig::from_json(&run.begun.settings).ok());
     match config {
-        Some(config) if is_cancel => config.quota,
+        Some(config) if is_send => config.quota,
         Some(config) => config.read_quota,
-        None if is_cancel => Windows::documented(),
+        None if is_send => Windows::documented(),
         None => Windows::half_of_documented(),
     }
 }

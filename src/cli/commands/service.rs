@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::{ApiError, ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts};
+use crate::api::{ApiError, ApiSettings, Connection, Proxies, ReadClient, RootCerts, SendClient};
 use crate::auth::{AuthError, Claims, Credential, StaticToken, Token, TokenSource};
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::settings::{ConnectionSettings, SignIn};
@@ -383,7 +383,7 @@ fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result
 /// Binds both halves of the service's client.
 pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
-        Canceller::new(connection.clone()),
+        SendClient::new(connection.clone()),
         ReadClient::new(connection),
         credential,
     )

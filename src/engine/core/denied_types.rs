@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ActionType, Moment, RowNumber};
+use crate::model::{ActionType, Moment, Operation, RowNumber};
 
 use super::event::{RunEvent, StopReason};
 use super::lane::Lane;
@@ -26,6 +26,7 @@ const SAMPLE: usize = 5;
 /// What is known of the types that the token may cancel.
 #[derive(Debug, Default)]
 pub(super) struct DeniedTypes {
+    operation: Operation,
     types: BTreeMap<Option<ActionType>, TypeRecord>,
     /// Rows of unknown type that were left unsent in this pass because every type is denied.
     deferred_unknown: u64,
@@ -86,6 +87,13 @@ impl TypeRecord {
 }
 
 impl DeniedTypes {
+    pub(super) fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            ..Self::default()
+        }
+    }
+
     /// Says whether a row may be sent as far as its type goes. Where every type is denied, so is one that nobody knows.
     pub(super) fn permission(&self, number: RowNumber, row: &Row) -> Permission {
         let status = self
@@ -106,7 +114,7 @@ impl DeniedTypes {
     pub(super) fn defer(&mut self, action_type: &Option<ActionType>) -> String {
         let why = if let Some(record) = self.types.get_mut(action_type) {
             record.deferred += 1;
-            reasons::of_denied(action_type.as_ref(), &record.why)
+            reasons::of_denied(self.operation, action_type.as_ref(), &record.why)
         } else {
             self.deferred_unknown += 1;
             self.why_denied().unwrap_or_default()
@@ -142,7 +150,11 @@ impl DeniedTypes {
     pub(super) fn why_denied(&self) -> Option<String> {
         let mut denied = self.types.iter().filter(|(_, record)| record.is_denied());
         let (key, record) = denied.next()?;
-        Some(reasons::of_denied(key.as_ref(), &record.why))
+        Some(reasons::of_denied(
+            self.operation,
+            key.as_ref(),
+            &record.why,
+        ))
     }
 
     /// Returns whether rows were left for later that may be sent now.
@@ -156,7 +168,7 @@ impl DeniedTypes {
     pub(super) fn say_deferred(&self) -> impl Iterator<Item = String> {
         let denied = self.types.iter().filter(|(_, record)| record.deferred > 0);
         denied.map(|(key, record)| {
-            let why = reasons::of_denied(key.as_ref(), &record.why);
+            let why = reasons::of_denied(self.operation, key.as_ref(), &record.why);
             format!("{} not sent: {why}", reasons::rows(record.deferred))
         })
     }
@@ -262,7 +274,7 @@ impl Lane {
             let action_type = reasons::of_type(key.as_ref()).to_owned();
             self.tell.push(RunEvent::TypeForbidden { action_type });
             if names_no_role(&why) {
-                let reason = reasons::of_denied(key.as_ref(), &why);
+                let reason = reasons::of_denied(self.settings.operation, key.as_ref(), &why);
                 self.stop(StopReason::AllForbidden(reason));
             }
         }

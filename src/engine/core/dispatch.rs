@@ -69,7 +69,7 @@ impl Lane {
                     cause: WaitCause::Retry,
                 });
             }
-            if let Err(wait) = self.gates.cancel.look(now.uptime) {
+            if let Err(wait) = self.gates.send.look(now.uptime) {
                 return self.note_wait(wait);
             }
             if !self.has_permit() {
@@ -79,7 +79,7 @@ impl Lane {
             let Some(number) = self.next_sendable(now, call) else {
                 continue;
             };
-            let generation = match self.gates.cancel.ask(now.uptime) {
+            let generation = match self.gates.send.ask(now.uptime) {
                 Ok(generation) => generation,
                 Err(wait) => {
                     self.advance(now, number, RowEvent::CallDropped);
@@ -89,7 +89,7 @@ impl Lane {
             self.ask_ledger(
                 now,
                 call,
-                Destination::Cancel,
+                self.settings.operation.destination(),
                 vec![number],
                 generation,
                 out,
@@ -135,7 +135,7 @@ impl Lane {
     ) {
         let row = rows.first().and_then(|row| self.rows.get(row));
         let purpose = match (destination, row) {
-            (Destination::Cancel, Some(row)) => Purpose::Cancel {
+            (Destination::Cancel | Destination::Release, Some(row)) => Purpose::Send {
                 run: self.settings.run,
                 row: rows[0],
                 number: row.attempts + 1,
@@ -179,8 +179,8 @@ impl Lane {
         };
         // Rows that went without their record left the read that was to bring it, and some have ended since.
         flight.rows = self.rows_of(call_token, &flight.rows);
-        let is_cancel = flight.destination == Destination::Cancel;
-        let in_question = |&number| is_cancel && self.permission(number) == Permission::InQuestion;
+        let is_send = !flight.destination.is_read();
+        let in_question = |&number| is_send && self.permission(number) == Permission::InQuestion;
         let is_left = flight.rows.is_empty() && !self.pages.is_read_by(call_token);
         let is_moot = is_left || flight.rows.iter().any(in_question);
         let gate = self.gates.of(flight.destination);
@@ -224,7 +224,7 @@ impl Lane {
     ) {
         let lane = self.id;
         self.heard.first_call.get_or_insert(now.uptime);
-        if flight.destination == Destination::Cancel {
+        if !flight.destination.is_read() {
             for &number in &flight.rows {
                 self.advance(now, number, RowEvent::Sent);
                 let Some(row) = self.rows.get(&number) else {
@@ -235,7 +235,7 @@ impl Lane {
                 out.push(Effect::Post {
                     lane,
                     call_token,
-                    id: row.id,
+                    request: self.settings.operation.request(row),
                     comment: Arc::clone(&row.comment),
                 });
             }
@@ -254,7 +254,7 @@ impl Lane {
                 lane,
                 call_token,
                 destination: flight.destination,
-                ids: rows.map(|row| row.id).collect(),
+                query: self.settings.operation.read_query(rows),
             });
         }
         self.calls.insert(call_token, flight);
@@ -282,7 +282,7 @@ impl Lane {
         let since = *self.stopping_since.get_or_insert(now.uptime);
         let mut calls = self.calls.values();
         // As long as a cancel is waited for, reads hold up nothing.
-        if self.calls.is_empty() || calls.any(|flight| flight.destination == Destination::Cancel) {
+        if self.calls.is_empty() || calls.any(|flight| !flight.destination.is_read()) {
             return;
         }
         // Whoever waits for a plan waits no longer than they were told.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::api::ListQuery;
 use crate::model::{
-    ActionId, CancelReply, Destination, LaneId, Outcome, ReadPage, ReadReply, RowNumber, Uptime,
+    ActionId, CancelReply, Destination, LaneId, Outcome, ReadPage, ReadReply, Request, RowNumber,
+    Uptime,
 };
 use crate::quota::{KeptPace, Window};
 use crate::store::{LoadFrom, QueuedRow, Record, Take, Taken};
@@ -100,6 +101,14 @@ impl Event {
     }
 }
 
+/// Which records a read is to bring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadQuery {
+    Actions(Vec<ActionId>),
+    /// Everything that isolated, restricted or released these machines.
+    Machines(Vec<String>),
+}
+
 /// Something the core wants done outside.
 #[derive(Debug)]
 pub enum Effect {
@@ -116,11 +125,11 @@ pub enum Effect {
         call_token: CallToken,
         take: Take,
     },
-    /// Send a cancel. Its slot is taken and its attempt is journaled.
+    /// Send one row's call. Its slot is taken and its attempt is journaled.
     Post {
         lane: LaneId,
         call_token: CallToken,
-        id: ActionId,
+        request: Request,
         comment: Arc<str>,
     },
     /// Read records: one by its own address, several by a filter.
@@ -129,7 +138,7 @@ pub enum Effect {
         call_token: CallToken,
         /// Where the slot was taken: the address of one record, or the list.
         destination: Destination,
-        ids: Vec<ActionId>,
+        query: ReadQuery,
     },
     /// Read a page of the tenant's actions.
     ReadPage {
@@ -190,7 +199,7 @@ pub enum StopReason {
     #[error("too many failures: {0}")]
     TooManyFailures(String),
     /// The service refused cancel after cancel in the same way; gives the last answer.
-    #[error("ten cancels in a row were refused for the same reason: {0}")]
+    #[error("ten calls in a row were refused for the same reason: {0}")]
     SameRefusal(String),
     /// All was done that could be, and the rest is left for later; says why.
     #[error("{0}")]

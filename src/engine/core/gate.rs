@@ -83,7 +83,8 @@ pub(super) struct Gate {
 /// A lane's gates: one for each scope of its quota.
 #[derive(Debug)]
 pub(super) struct Gates {
-    pub(super) cancel: Gate,
+    /// For what the operation sends.
+    pub(super) send: Gate,
     pub(super) get: Gate,
     /// For batch reads and lists.
     pub(super) list: Gate,
@@ -92,7 +93,7 @@ pub(super) struct Gates {
 impl Gates {
     pub(super) fn new(lane: LaneSettings) -> Self {
         Self {
-            cancel: Gate::new(lane.cancel),
+            send: Gate::new(lane.send),
             get: Gate::new(lane.get),
             list: Gate::new(lane.list),
         }
@@ -100,7 +101,7 @@ impl Gates {
 
     pub(super) fn of(&mut self, destination: Destination) -> &mut Gate {
         match destination {
-            Destination::Cancel => &mut self.cancel,
+            Destination::Cancel | Destination::Release => &mut self.send,
             Destination::Get => &mut self.get,
             Destination::List => &mut self.list,
         }

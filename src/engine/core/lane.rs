@@ -78,7 +78,6 @@ impl Lane {
         let rng = SmallRng::seed_from_u64(settings.seed.wrapping_add(u64::from(id.0)));
         Self {
             id,
-            settings,
             is_armed: true,
             rng,
             gates: Gates::new(lane),
@@ -91,7 +90,8 @@ impl Lane {
             loading: Loading::default(),
             batches: ReadBatches::default(),
             pages: PageReads::default(),
-            types: DeniedTypes::default(),
+            types: DeniedTypes::new(settings.operation),
+            settings,
             heard: Heard::default(),
             stop_rules: StopRules::default(),
             tally: Tally::default(),
@@ -154,7 +154,7 @@ impl Lane {
             is_armed: self.is_armed,
             may_read: self.may_read,
             reads_are_slow: self.batches.are_slow,
-            cancels_are_down: self.gates.cancel.breaker.is_open(),
+            cancels_are_down: self.gates.send.breaker.is_open(),
             permission: self.types.permission(number, row),
             answers: self.heard.answers,
             is_alone,
@@ -257,7 +257,7 @@ impl Lane {
             run: self.settings.run,
             row: number,
             phase: row.phase(),
-            record: row.record.as_deref().cloned(),
+            record: row.record_to_keep(),
             status_before: row.status().filter(|_| is_first).cloned(),
             checked_at: is_checked.then_some(now.wall),
         });

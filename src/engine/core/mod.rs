@@ -18,6 +18,7 @@ mod gate;
 mod indexes;
 mod lane;
 mod loading;
+mod operation;
 mod page_request;
 pub(in crate::engine) mod reasons;
 mod reread;
@@ -29,7 +30,7 @@ mod stop_rules;
 mod token;
 mod transition;
 
-pub use event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
+pub use event::{CallToken, Effect, Event, ReadQuery, RunEvent, StopReason, Waiting};
 pub use gate::{GateSettings, WaitCause};
 pub use run::{Core, LaneView};
 pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures, Tally};

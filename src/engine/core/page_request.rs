@@ -15,6 +15,7 @@ use super::event::{CallToken, Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
 use super::lane::{InFlight, Lane};
 use super::reasons;
+use super::transition::RowEvent;
 
 /// From this many rows on, a plan begins with one page of what is open in the tenant.
 const MANY_ROWS: u64 = 1_000;
@@ -75,7 +76,8 @@ impl Lane {
 
     pub(super) fn dispatch_page(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let left = self.tally.rows - self.tally.settled();
-        if left >= MANY_ROWS && self.pages.open.is_none() && self.pages.request.is_none() {
+        let is_wanted = left >= MANY_ROWS && self.settings.operation.plans_by_open_actions();
+        if is_wanted && self.pages.open.is_none() && self.pages.request.is_none() {
             self.request_page(ListQuery {
                 filter: Some(OPEN.to_owned()),
                 top: MAX_TOP,
@@ -178,7 +180,7 @@ impl Lane {
             seen.extend(id.and_then(|id| Some((number, open.remove(&id)?))));
         }
         for (number, record) in seen {
-            self.found(now, number, record);
+            self.found(now, number, RowEvent::Found(Box::new(record)));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The core's phrases for reports and logs, in one place so that they agree.
 
 use crate::model::{
-    ActionStatus, ActionType, MachineAction, Number, Outcome, Reply, ReplyKind, RunId, Throttle,
+    ActionStatus, ActionType, MachineAction, Number, Operation, Outcome, Reply, ReplyKind, RunId,
+    Throttle,
 };
 
 use super::row::{Applied, Row, SeenOpen};
@@ -94,12 +95,19 @@ pub(super) fn of_type(action_type: Option<&ActionType>) -> &str {
     action_type.map_or("actions of unknown type", ActionType::as_str)
 }
 
-/// Says that cancels of a type are denied, and which permission they take.
-pub(super) fn of_denied(action_type: Option<&ActionType>, why: &str) -> String {
-    let mut text = format!(
-        "cancels of {} are forbidden with this token ({why})",
-        of_type(action_type)
-    );
+/// Says that a type is denied, and which permission it takes.
+pub(super) fn of_denied(
+    operation: Operation,
+    action_type: Option<&ActionType>,
+    why: &str,
+) -> String {
+    let action_type_name = of_type(action_type);
+    let mut text = match operation {
+        Operation::Cancel => {
+            format!("cancels of {action_type_name} are forbidden with this token ({why})")
+        }
+        Operation::Release => format!("{action_type_name} is forbidden with this token ({why})"),
+    };
     if let Some(permission) = action_type.and_then(ActionType::permission) {
         text.push_str("; grant ");
         text.push_str(permission);
@@ -147,8 +155,15 @@ pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> Stri
 }
 
 /// Says that an id is unknown, and where the row named a tenant, that this may be why.
-pub(super) fn of_missing(tenant: Option<&str>) -> String {
-    let missed = "the service does not know this id, and a second look did not find it either";
+pub(super) fn of_missing(operation: Operation, tenant: Option<&str>) -> String {
+    let missed = match operation {
+        Operation::Cancel => {
+            "the service does not know this id, and a second look did not find it either"
+        }
+        Operation::Release => {
+            "the machine's actions don't hold this one, and a second look did not find it either"
+        }
+    };
     match tenant {
         Some(tenant) => format!("{missed}; it may be of another tenant than {tenant}"),
         None => missed.to_owned(),
@@ -158,8 +173,18 @@ pub(super) fn of_missing(tenant: Option<&str>) -> String {
 pub(super) const VANISHED: &str =
     "the service knew this id a while ago, but two more looks did not find it";
 
-pub(super) const NOT_READ: &str = "not sent: its record cannot be read, although others can, and without it the guards \
-                                   cannot be asked; --no-precheck sends it as it is";
+/// Says why a row isn't sent whose record cannot be read.
+pub(super) fn of_not_read(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Cancel => {
+            "not sent: its record cannot be read, although others can, and without it the guards cannot be asked; \
+             --no-precheck sends it as it is"
+        }
+        Operation::Release => {
+            "not sent: the machine's actions cannot be read, although others' can, so it may be isolated on purpose"
+        }
+    }
+}
 
 pub(super) fn of_vanished(last: &str) -> String {
     format!("{last}; the service knew this id a while ago, but another look did not find it")
@@ -174,7 +199,7 @@ pub(super) fn of_rejected_now(reason: &str) -> String {
 }
 
 /// Says how a record that was seen settles its row.
-pub(super) fn of_record(row: &Row, outcome: Outcome) -> String {
+pub(super) fn of_record(operation: Operation, row: &Row, outcome: Outcome) -> String {
     let status = row.status().map_or("unknown", ActionStatus::as_str);
     let record = row.record.as_deref();
     match outcome {
@@ -186,6 +211,10 @@ pub(super) fn of_record(row: &Row, outcome: Outcome) -> String {
             format!("the action had ended as {status} when its record was first seen")
         }
         Outcome::AlreadyFinal => format!("the action had ended as {status}"),
+        Outcome::AlreadyReleased => of_release(record),
+        Outcome::Failed if operation == Operation::Release => {
+            format!("the release ended as {status}")
+        }
         Outcome::TooLate => format!("the cancel was accepted, but the action ended as {status}"),
         Outcome::Cancelled if record.is_some_and(|record| record.command_completed) => {
             "the record says Cancelled, but its live-response command had completed".to_owned()
@@ -194,8 +223,28 @@ pub(super) fn of_record(row: &Row, outcome: Outcome) -> String {
     }
 }
 
-/// Says why an accepted cancel is not called more than that.
-pub(super) fn of_accepted(status: Option<&str>, is_gone: bool) -> String {
+/// Says who had released a machine, and when, as far as the record tells.
+fn of_release(record: Option<&MachineAction>) -> String {
+    let mut text = "it was released".to_owned();
+    let Some(record) = record else { return text };
+    if let Some(requestor) = &record.requestor {
+        text.push_str(" by ");
+        text.push_str(requestor);
+    }
+    if let Some(at) = record.created_at {
+        text = format!("{text}, by an action of {at}");
+    }
+    text
+}
+
+/// Says why an accepted call is not called more than that.
+pub(super) fn of_accepted(operation: Operation, status: Option<&str>, is_gone: bool) -> String {
+    if operation == Operation::Release {
+        let status = status.unwrap_or("not listed any more");
+        return format!(
+            "the release is {status}; a machine that is offline gets it if it returns within 3 days"
+        );
+    }
     match status {
         _ if is_gone => {
             "the service took the cancel, and its record was not found any more".to_owned()
@@ -208,7 +257,7 @@ pub(super) fn of_accepted(status: Option<&str>, is_gone: bool) -> String {
 pub(super) fn of_forbidden(row: &Row) -> String {
     let mut text = row.last.text.clone();
     if let Some(permission) = row.action_type.as_ref().and_then(ActionType::permission) {
-        text.push_str("; cancelling this type needs ");
+        text.push_str("; this type needs ");
         text.push_str(permission);
     }
     text
@@ -223,7 +272,7 @@ pub(super) fn of_refusal(row: &Row) -> String {
 }
 
 /// Says what became of a row whose attempts are used up.
-pub(super) fn of_giving_up(row: &Row, may_read: bool) -> String {
+pub(super) fn of_giving_up(operation: Operation, row: &Row, may_read: bool) -> String {
     let sent = match row.attempts {
         1 => "once".to_owned(),
         2 => "twice".to_owned(),
@@ -238,7 +287,7 @@ pub(super) fn of_giving_up(row: &Row, may_read: bool) -> String {
                 "reading is not permitted, so nobody could look"
             };
             format!(
-                "sent {sent}, last answer: {last}; whether a cancel was applied is unknown: {why}"
+                "sent {sent}, last answer: {last}; whether a {operation} was applied is unknown: {why}"
             )
         }
         Applied::OpenSince => format!(
@@ -293,9 +342,9 @@ mod tests {
 
     #[test]
     fn an_id_that_a_named_tenant_does_not_know_may_be_of_another_one() {
-        let reason = of_missing(Some("contoso"));
+        let reason = of_missing(Operation::Cancel, Some("contoso"));
         assert!(reason.ends_with("it may be of another tenant than contoso"));
-        assert!(of_missing(None).ends_with("did not find it either"));
+        assert!(of_missing(Operation::Cancel, None).ends_with("did not find it either"));
     }
 
     #[test]

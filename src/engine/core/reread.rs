@@ -95,7 +95,7 @@ impl Lane {
         } else {
             self.indexes.prechecks.len()
         };
-        let destination = self.reading_place(now, count);
+        let destination = self.reading_place(now, is_due, count);
         if !self.has_permit() {
             return false;
         }
@@ -142,6 +142,12 @@ impl Lane {
     fn next_rereads(&self, soon: Uptime, mut most: usize) -> Vec<RowNumber> {
         let mut rows = Vec::new();
         for &(due, number) in &self.indexes.rereads {
+            // One call asks for one kind of thing.
+            if let Some(&first) = rows.first()
+                && self.reads_machine(first) != self.reads_machine(number)
+            {
+                continue;
+            }
             let faults = self.reread(number).map_or(0, |reread| {
                 reread.faults.by_reads.counted(self.heard.answers.reads)
             });
@@ -152,6 +158,11 @@ impl Lane {
             rows.push(number);
         }
         rows
+    }
+
+    fn reads_machine(&self, number: RowNumber) -> bool {
+        let row = self.rows.get(&number);
+        row.is_some_and(|row| self.settings.operation.subject(row).is_machine())
     }
 
     fn reread(&self, number: RowNumber) -> Option<Reread> {
@@ -182,10 +193,16 @@ impl Lane {
     }
 
     /// Says where `count` records are to be read: one by its address, several by a filter, and one so, too, where the
-    /// allowance for the other is taken.
-    fn reading_place(&self, now: Moment, count: usize) -> Destination {
+    /// allowance for the other is taken. What became of a machine is always asked of the list.
+    fn reading_place(&self, now: Moment, is_due: bool, count: usize) -> Destination {
         let is_single_open = self.gates.get.look(now.uptime).is_ok();
-        if self.batches.size > 1 && (count > 1 || !is_single_open) {
+        let first = if is_due {
+            self.indexes.rereads.first().map(|&(_, number)| number)
+        } else {
+            self.indexes.prechecks.first().copied()
+        };
+        let is_machine = first.is_some_and(|number| self.reads_machine(number));
+        if is_machine || (self.batches.size > 1 && (count > 1 || !is_single_open)) {
             Destination::List
         } else {
             Destination::Get
@@ -220,7 +237,7 @@ impl Lane {
 
     fn ready_or_being_read(&self) -> usize {
         let reads = self.calls.values();
-        let reads = reads.filter(|flight| flight.destination != Destination::Cancel);
+        let reads = reads.filter(|flight| flight.destination.is_read());
         self.indexes.fresh_len() + reads.map(|flight| flight.rows.len()).sum::<usize>()
     }
 

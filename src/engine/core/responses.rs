@@ -6,18 +6,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    ActionId, CancelReply, Destination, MachineAction, Moment, ReadPage, ReadReply, Reply,
-    ReplyKind, RowNumber, Throttle, Uptime,
+    CancelReply, Destination, MachineAction, Moment, ReadPage, ReadReply, Reply, ReplyKind,
+    RowNumber, Throttle, Uptime,
 };
 use crate::quota::Window;
-use crate::retry::{
-    Absence, CancelVerdict, MAX_STRANGE_404S, backoff, judge_absence, judge_cancel, judge_throttle,
-    probe_pause,
-};
+use crate::retry::{Absence, MAX_STRANGE_404S, SendVerdict, backoff, judge_throttle, probe_pause};
 use crate::store::{AttemptReply, Record};
 
 use super::event::{CallToken, RunEvent, StopReason};
 use super::lane::{InFlight, Lane};
+use super::operation::Subject;
 use super::reasons;
 use super::row::{LastResponse, Reread, Row, RowState};
 use super::transition::{Next, RowEvent};
@@ -31,16 +29,16 @@ impl Lane {
         let (Some(&number), Some(call)) = (flight.rows.first(), flight.call) else {
             return;
         };
-        let is_current = self.gates.cancel.breaker.is_present(flight.generation);
+        let is_current = self.gates.send.breaker.is_present(flight.generation);
         self.on_response(now, &flight, reply);
-        let answer = judge_cancel(reply);
+        let answer = self.settings.operation.judge(reply);
         let last = LastResponse {
             text: reasons::of_reply(reply),
             kind: reasons::refusal(reply),
         };
-        if answer == CancelVerdict::NoAttempt {
+        if answer == SendVerdict::NoAttempt {
             self.records.push(Record::Withdrawn { call });
-            self.gates.cancel.slot_returned();
+            self.gates.send.slot_returned();
             self.advance(now, number, RowEvent::Answered(answer, last));
             self.tally.cancels = self.tally.cancels.saturating_sub(1);
             if self.rows.get(&number).is_some_and(|row| row.attempts > 0) {
@@ -91,29 +89,29 @@ impl Lane {
         number: RowNumber,
         flight: &InFlight,
         is_current: bool,
-        answer: &CancelVerdict,
+        answer: &SendVerdict,
         last: &str,
     ) {
         match answer {
-            CancelVerdict::Cancelled(_) | CancelVerdict::Accepted(_) => {
+            SendVerdict::Done(_) | SendVerdict::Accepted(_) => {
                 self.heard.found_any = true;
                 self.stop_rules.accepted();
                 self.type_answered(number);
             }
-            CancelVerdict::CalledFinal(_) | CancelVerdict::Refused => {
+            SendVerdict::CalledFinal(_) | SendVerdict::Refused => {
                 self.heard.found_any = true;
                 self.type_answered(number);
             }
-            CancelVerdict::NotFound => self.type_answered(number),
-            CancelVerdict::Forbidden => {
+            SendVerdict::NotFound => self.type_answered(number),
+            SendVerdict::Forbidden => {
                 self.heard.found_any = true;
                 self.type_refused(now, number, last);
             }
-            CancelVerdict::Throttled(throttle) => {
+            SendVerdict::Throttled(throttle) => {
                 self.throttled(now, flight.destination, *throttle, is_current);
             }
-            CancelVerdict::SignInAgain => self.sign_in_again(number, flight, last),
-            CancelVerdict::Fault(..) | CancelVerdict::NoAttempt => {}
+            SendVerdict::SignInAgain => self.sign_in_again(number, flight, last),
+            SendVerdict::Fault(..) | SendVerdict::NoAttempt => {}
         }
     }
 
@@ -148,7 +146,7 @@ impl Lane {
         self.note_pace(now, flight.destination);
         let was_answered = self.heard.anything;
         self.heard.anything |= reply.is_response();
-        let is_cancel = flight.destination == Destination::Cancel;
+        let is_cancel = !flight.destination.is_read();
         if proper {
             self.heard.answers.all += 1;
             self.heard.answers.cancels += u64::from(is_cancel);
@@ -301,8 +299,8 @@ impl Lane {
         self.on_response(now, &flight, &reply);
         if reply.is_proper() {
             let mut others = self.calls.values();
-            let is_another = others
-                .any(|other| other.destination != Destination::Cancel && other.call.is_some());
+            let is_another =
+                others.any(|other| other.destination.is_read() && other.call.is_some());
             self.batches.unanswered_since = is_another.then_some(now.uptime);
         }
         let asked = flight.rows.len();
@@ -359,7 +357,12 @@ impl Lane {
 
     fn on_page(&mut self, now: Moment, asked: usize, rows: Vec<RowNumber>, page: ReadPage) {
         let found = page.records.len();
-        let absence = judge_absence(&page, asked, self.batches.known_page);
+        let operation = self.settings.operation;
+        let of = |number: &RowNumber| self.rows.get(number).map(|row| operation.subject(row));
+        let Some(subject) = rows.first().and_then(of) else {
+            return;
+        };
+        let absence = subject.absence(&page, asked, self.batches.known_page);
         if found == asked {
             self.batches.known_page = self.batches.known_page.max(asked);
         }
@@ -371,17 +374,22 @@ impl Lane {
         } else {
             self.batches.taken(asked);
         }
-        let mut by_id: HashMap<ActionId, MachineAction> = page
-            .records
-            .into_iter()
-            .map(|record| (record.id, record))
-            .collect();
+        let mut told: HashMap<Subject, Vec<MachineAction>> = HashMap::new();
+        for record in page.records {
+            if let Some(subject) = subject.of(&record) {
+                told.entry(subject).or_default().push(record);
+            }
+        }
+        let is_part = subject.is_machine() && absence != Absence::Proven;
         for number in rows {
             let Some(row) = self.rows.get(&number) else {
                 continue;
             };
-            match (by_id.remove(&row.id), absence) {
-                (Some(record), _) => self.found(now, number, record),
+            let records = told.get(&operation.subject(row)).filter(|_| !is_part);
+            let event =
+                records.and_then(|told| operation.on_records(row, &self.settings.rules, told));
+            match (event, absence) {
+                (Some(event), _) => self.found(now, number, event),
                 (None, Absence::Proven) => self.advance(now, number, RowEvent::Missing),
                 (None, Absence::Unclear) => self.advance(now, number, RowEvent::Unclear),
                 (None, Absence::Cut | Absence::Unrelated) => {
@@ -391,13 +399,13 @@ impl Lane {
         }
     }
 
-    pub(super) fn found(&mut self, now: Moment, number: RowNumber, record: MachineAction) {
+    /// Takes in what a read tells about a row.
+    pub(super) fn found(&mut self, now: Moment, number: RowNumber, event: RowEvent) {
         self.heard.found_any = true;
         let Some(row) = self.rows.get(&number) else {
             return;
         };
         let (state, phase) = (row.state, row.phase());
-        let event = RowEvent::Found(Box::new(record));
         let Some(next) = self.decide(now, number, event) else {
             return;
         };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::model::{
-    ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Outcome, RowContext, Settlement,
-    Uptime,
+    ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Operation, Outcome, RowContext,
+    Settlement, Uptime,
 };
-use crate::retry::{History, RecordVerdict, judge_record};
+use crate::retry::{History, RecordVerdict};
 use crate::store::{Phase, QueuedRow};
 
 use super::event::CallToken;
@@ -48,6 +48,12 @@ impl RowState {
 
     pub(super) fn is_precheck(self) -> bool {
         matches!(self.reread(), Some(RereadReason::Precheck { .. }))
+    }
+
+    /// Returns whether something of ours is known to the service by its id, and what becomes of it is read.
+    pub(super) fn is_watched(self) -> bool {
+        let reason = self.reread();
+        self.is_verify() || reason == Some(RereadReason::FinalAnswer)
     }
 
     pub(super) fn is_verify(self) -> bool {
@@ -200,6 +206,8 @@ pub(super) struct Row {
     pub(super) action_type: Option<ActionType>,
     pub(super) context: RowContext,
     pub(super) comment: Arc<str>,
+    /// The action that answers ours, or does the same: the release of a machine.
+    pub(super) response_action: Option<ActionId>,
     /// Sendings so far, 429s included.
     pub(super) attempts: u32,
     pub(super) first_sent_at: Option<Timestamp>,
@@ -238,6 +246,7 @@ impl Row {
             action_type: queued.context.action_type.clone(),
             context: queued.context,
             comment,
+            response_action: queued.response_action,
             attempts: queued.attempts,
             first_sent_at: queued.first_sent_at,
             record: None,
@@ -259,6 +268,9 @@ impl Row {
 
     /// Takes in a record that was read or came with an answer.
     pub(super) fn see(&mut self, record: Box<MachineAction>) {
+        if record.id != self.id {
+            self.response_action = Some(record.id);
+        }
         self.seen = self.seen.max(match &record.status {
             Some(ActionStatus::InProgress) => SeenOpen::InProgress,
             Some(status) if status.is_open() => SeenOpen::Pending,
@@ -275,7 +287,7 @@ impl Row {
     }
 
     /// Returns how the newest record settles the row, where it does.
-    pub(super) fn outcome_by_record(&self) -> Option<Outcome> {
+    pub(super) fn outcome_by_record(&self, operation: Operation) -> Option<Outcome> {
         let history = History {
             comment_sent: (self.attempts > 0).then_some(&*self.comment),
             first_sent_at: self.first_sent_at,
@@ -283,7 +295,7 @@ impl Row {
             fate_unknown: matches!(self.applied, Applied::Unknown | Applied::OpenSince),
             was_open: self.seen != SeenOpen::No,
         };
-        match judge_record(self.record.as_ref()?, &history) {
+        match operation.judge_record(self.record.as_ref()?, &history) {
             RecordVerdict::Settle(outcome) => Some(outcome),
             RecordVerdict::Open => None,
         }
@@ -297,6 +309,20 @@ impl Row {
             Applied::No | Applied::OpenSince if self.attempts > 0 => Phase::Again,
             Applied::No | Applied::OpenSince => Phase::Fresh,
         }
+    }
+
+    /// Returns what the journal keeps of the newest record. Of another action than the row's, who asked for it and when is not
+    /// the row's.
+    pub(super) fn record_to_keep(&self) -> Option<MachineAction> {
+        let record = self.record.as_deref()?;
+        if record.id == self.id {
+            return Some(record.clone());
+        }
+        Some(MachineAction {
+            status: record.status.clone(),
+            action_type: record.action_type.clone(),
+            ..MachineAction::bare(record.id)
+        })
     }
 
     /// Makes the last word on this row.
@@ -313,7 +339,7 @@ impl Row {
         Settlement {
             outcome,
             reason,
-            record: self.record.as_deref().cloned(),
+            record: self.record_to_keep(),
             follow_up,
             settled_at: at,
         }

@@ -231,12 +231,7 @@ impl Core {
     pub fn cancel_scopes(&self) -> Vec<(ScopeKey, Arc<Windows>)> {
         self.lanes
             .iter()
-            .map(|lane| {
-                (
-                    lane.gates.cancel.scope,
-                    Arc::clone(&lane.gates.cancel.windows),
-                )
-            })
+            .map(|lane| (lane.gates.send.scope, Arc::clone(&lane.gates.send.windows)))
             .collect()
     }
 
@@ -246,9 +241,9 @@ impl Core {
             .iter()
             .map(|lane| LaneView {
                 tally: lane.tally.clone(),
-                in_flight: lane.gates.cancel.in_flight(),
+                in_flight: lane.gates.send.in_flight(),
                 waiting: lane.waiting,
-                learned: lane.gates.cancel.pacer.learned(),
+                learned: lane.gates.send.pacer.learned(),
             })
             .collect()
     }
@@ -291,7 +286,7 @@ mod tests {
         let settings =
             CoreSettings::to_read(RunKey(1), RetrySettings::default(), Arc::default(), hour, 1);
         let lane = LaneSettings {
-            cancel: gate(1),
+            send: gate(1),
             get: gate(2),
             list: gate(3),
         };
@@ -314,6 +309,7 @@ mod tests {
             status_before: None,
             action_status: None,
             checked_at: None,
+            response_action: None,
             in_progress: None,
         };
         let rows = vec![row];

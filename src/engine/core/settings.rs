@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::skip_rules::SkipRules;
-use crate::model::Outcome;
+use crate::model::{Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::RunKey;
 
 use super::gate::GateSettings;
 
-/// What goes out with each cancel.
+/// What goes out with each call.
 #[derive(Clone, Debug)]
 pub struct CommentRule {
     /// Given on the command line: beats a row's own.
@@ -60,6 +60,7 @@ impl MaxFailures {
 pub struct CoreSettings {
     /// The run, in the journal.
     pub run: RunKey,
+    pub operation: Operation,
     pub retry: RetrySettings,
     pub comment: CommentRule,
     /// What must not be sent, and whether states are read first.
@@ -87,6 +88,7 @@ impl CoreSettings {
     ) -> Self {
         Self {
             run,
+            operation: Operation::Cancel,
             retry,
             comment: CommentRule {
                 always: None,
@@ -105,7 +107,8 @@ impl CoreSettings {
 /// What one lane's part of the core must know.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
-    pub cancel: GateSettings,
+    /// The gate of what the operation sends.
+    pub send: GateSettings,
     pub get: GateSettings,
     /// The gate of batch reads and lists.
     pub list: GateSettings,

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::model::{ActionStatus, MachineAction, Moment, Outcome, RunId, Uptime};
-use crate::retry::{CancelVerdict, Fate, RetrySettings, longest_backoff, wait_of, watch_pause};
+use crate::model::{ActionStatus, MachineAction, MachineHistory, Moment, Outcome, RunId, Uptime};
+use crate::retry::{Fate, RetrySettings, SendVerdict, longest_backoff, wait_of, watch_pause};
 
 use super::event::CallToken;
 use super::reasons;
@@ -40,9 +40,11 @@ pub(super) enum RowEvent {
     Conflict(RunId),
     /// Its cancel left.
     Sent,
-    Answered(CancelVerdict, LastResponse),
-    /// Its record was read.
+    Answered(SendVerdict, LastResponse),
+    /// Its record was read, or that of the action by which it is known to the service.
     Found(Box<MachineAction>),
+    /// What became of its machine was read.
+    History(Box<MachineHistory>),
     /// A complete read proves that the service does not know it.
     Missing,
     /// A read lacked it, and proves nothing.
@@ -111,6 +113,10 @@ impl Conditions<'_> {
         self.settings.retry.max_attempts
     }
 
+    fn may_send_unread(&self) -> bool {
+        self.settings.operation.may_send_unread()
+    }
+
     fn after(&self, wait: Duration) -> Uptime {
         self.now.uptime.after(wait)
     }
@@ -147,6 +153,7 @@ pub(super) fn transition(row: &mut Row, event: RowEvent, on: &Conditions<'_>) ->
             })),
             RowEvent::CallDropped => again(was, on.now.uptime),
             RowEvent::Found(record) => on_found(row, was, record, on),
+            RowEvent::History(history) => on_history(row, was, *history, on),
             RowEvent::Missing => on_missing(row, was, on),
             RowEvent::Unclear => read_later(was, Missed::Unclear, on),
             RowEvent::Unreadable => unreadable(row, was, on),
@@ -206,12 +213,12 @@ fn on_turn(row: &Row, call: CallToken, on: &Conditions<'_>) -> Next {
         Next::To(RowState::Held)
     } else if is_denied(row, on) {
         Next::Defer(Deferral::DeniedType)
-    } else if is_used_up(row, on) {
+    } else if is_used_up(row, on) || must_be_known(row, on) {
         route(row, on.now.uptime, on)
     } else if row.attempts == 0
-        && let Some(outcome) = row.outcome_by_record()
+        && let Some(outcome) = row.outcome_by_record(on.settings.operation)
     {
-        by_record(row, outcome)
+        by_record(row, outcome, on)
     } else if needs_reading(row, on) && !(on.reads_are_slow && may_skip(row, on)) {
         precheck(row, on)
     } else {
@@ -219,13 +226,8 @@ fn on_turn(row: &Row, call: CallToken, on: &Conditions<'_>) -> Next {
     }
 }
 
-fn on_answer(
-    row: &mut Row,
-    answer: CancelVerdict,
-    last: LastResponse,
-    on: &Conditions<'_>,
-) -> Next {
-    if let CancelVerdict::NoAttempt = answer {
+fn on_answer(row: &mut Row, answer: SendVerdict, last: LastResponse, on: &Conditions<'_>) -> Next {
+    if let SendVerdict::NoAttempt = answer {
         row.attempts = row.attempts.saturating_sub(1);
         if row.attempts == 0 {
             row.first_sent_at = None;
@@ -241,37 +243,38 @@ fn on_answer(
     row.not_sent = 0;
     row.last = last;
     match answer {
-        CancelVerdict::Cancelled(record) => {
+        SendVerdict::Done(record) => {
             row.applied = Applied::Accepted;
             row.see(record);
-            by_record(row, row.outcome_by_record().unwrap_or(Outcome::Cancelled))
+            let outcome = row.outcome_by_record(on.settings.operation);
+            by_record(row, outcome.unwrap_or(Outcome::Accepted), on)
         }
-        CancelVerdict::Accepted(record) => {
+        SendVerdict::Accepted(record) => {
             row.applied = Applied::Accepted;
             if let Some(record) = record {
                 row.see(record);
             }
             accepted(row, on)
         }
-        CancelVerdict::CalledFinal(record) => {
+        SendVerdict::CalledFinal(record) => {
             row.applied = Applied::Accepted;
             row.see(record);
             reread_first(row, RereadReason::FinalAnswer, on.now.uptime, on)
         }
-        CancelVerdict::NotFound => {
+        SendVerdict::NotFound => {
             let due = on.after(on.settings.retry.missing_again);
             reread_first(row, RereadReason::NotFound, due, on)
         }
-        CancelVerdict::Refused => {
+        SendVerdict::Refused => {
             let reason = RereadReason::Refused { forbidden: false };
             reread_first(row, reason, on.now.uptime, on)
         }
-        CancelVerdict::Forbidden if row.applied == Applied::Unknown => {
+        SendVerdict::Forbidden if row.applied == Applied::Unknown => {
             let reason = RereadReason::Refused { forbidden: true };
             reread_first(row, reason, on.now.uptime, on)
         }
-        CancelVerdict::Forbidden => refused(row, true),
-        CancelVerdict::Fault(fate, hint) => {
+        SendVerdict::Forbidden => refused(row, true),
+        SendVerdict::Fault(fate, hint) => {
             if fate == Fate::Unknown {
                 row.applied = Applied::Unknown;
             }
@@ -281,9 +284,7 @@ fn on_answer(
             let due = on.backoff(row.faults.raw);
             route(row, due.max(on.after(asked.unwrap_or_default())), on)
         }
-        CancelVerdict::Throttled(_) | CancelVerdict::SignInAgain | CancelVerdict::NoAttempt => {
-            REQUEUED
-        }
+        SendVerdict::Throttled(_) | SendVerdict::SignInAgain | SendVerdict::NoAttempt => REQUEUED,
     }
 }
 
@@ -296,16 +297,52 @@ fn on_found(row: &mut Row, was: Reread, record: Box<MachineAction>, on: &Conditi
     };
     let rejected = rules.reject(&row.context, record);
     let rejected_open = || rules.reject_open(record);
-    if row.attempts == 0
+    // Of a release that is watched, the rules were asked before.
+    if row.applied == Applied::No
+        && row.attempts == 0
         && let Some(reason) = rejected
     {
         return Next::Done(Outcome::Skipped, reason);
     }
-    if let Some(outcome) = row.outcome_by_record() {
-        return by_record(row, outcome);
+    if let Some(outcome) = row.outcome_by_record(on.settings.operation) {
+        return by_record(row, outcome, on);
     }
     let rejected = rejected.or_else(rejected_open);
-    // The record is open, so nothing that left was applied so far.
+    not_applied(row, was, rejected, on)
+}
+
+/// What became of a row's machine tells whether it is released, or is about to be, and who else wants it cut off.
+fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditions<'_>) -> Next {
+    row.checked = Checked::At(on.now.uptime);
+    let rejected = on.settings.rules.reject(&row.context, &history.action);
+    let rejected = rejected.or(history.objection);
+    if row.attempts == 0
+        && row.applied == Applied::No
+        && let Some(reason) = rejected
+    {
+        return Next::Done(Outcome::Skipped, reason);
+    }
+    if let Some(release) = history.release {
+        row.see(Box::new(release));
+        row.applied = Applied::Accepted;
+        return match (row.outcome_by_record(on.settings.operation), was.reason) {
+            (Some(outcome), _) => by_record(row, outcome, on),
+            (None, _) if !on.is_armed => Next::Defer(Deferral::Planned),
+            (None, RereadReason::Verify { until, reads }) => verify(row, until, reads, on),
+            (None, _) => accepted(row, on),
+        };
+    }
+    // Lists lag: one that lacks a release right after it was sent proves nothing.
+    let may_be_unlisted = !matches!(was.reason, RereadReason::Precheck { .. });
+    if may_be_unlisted && row.applied == Applied::Unknown && was.missed != Missed::Proven {
+        return read_later(was, Missed::Proven, on);
+    }
+    not_applied(row, was, rejected, on)
+}
+
+/// Nothing of ours has been done, as far as what was read tells: it may be sent, or is watched on.
+fn not_applied(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditions<'_>) -> Next {
+    // Nothing that left was applied so far.
     let was_unknown = row.applied == Applied::Unknown;
     if was_unknown {
         row.applied = Applied::OpenSince;
@@ -352,10 +389,11 @@ fn on_missing(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
     }
     let missed = Missed::Proven;
     let was = Reread { missed, ..was };
-    let was_seen = row.applied == Applied::Accepted || row.record.is_some();
+    let was_seen =
+        row.applied == Applied::Accepted || row.record.is_some() || must_be_known(row, on);
     match was.reason {
         _ if !was_seen => {
-            let reason = reasons::of_missing(row.context.tenant.as_deref());
+            let reason = reasons::of_missing(on.settings.operation, row.context.tenant.as_deref());
             Next::Done(Outcome::NotFound, reason)
         }
         RereadReason::NotFound => {
@@ -374,7 +412,8 @@ fn read_later(was: Reread, missed: Missed, on: &Conditions<'_>) -> Next {
         return again(was, on.now.uptime);
     }
     let retry = &on.settings.retry;
-    let due = soon(retry, on.now.uptime).after(retry.missing_again);
+    let pause = on.settings.operation.pause_before_second_look(retry);
+    let due = soon(retry, on.now.uptime).after(pause);
     let missed = was.missed.max(missed);
     again(Reread { missed, ..was }, due)
 }
@@ -383,20 +422,25 @@ fn read_later(was: Reread, missed: Missed, on: &Conditions<'_>) -> Next {
 fn unreadable(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
     match was.reason {
         RereadReason::Precheck { .. } if !on.is_armed => Next::Defer(Deferral::Planned),
-        RereadReason::Precheck { may_skip } if may_skip || row.attempts > 0 => {
+        RereadReason::Precheck { may_skip }
+            if may_skip || (row.attempts > 0 && on.may_send_unread()) =>
+        {
             row.checked = Checked::Unreadable;
             READY
         }
-        RereadReason::Precheck { .. } => Next::Done(Outcome::Failed, reasons::NOT_READ.to_owned()),
-        RereadReason::Verify { .. } => stays_accepted(row, was.missed),
+        RereadReason::Precheck { .. } => {
+            let reason = reasons::of_not_read(on.settings.operation);
+            Next::Done(Outcome::Failed, reason.to_owned())
+        }
+        RereadReason::Verify { .. } => stays_accepted(row, was.missed, on),
         RereadReason::Refused { .. } if row.applied == Applied::Unknown => give_up(row, on),
         RereadReason::Refused { forbidden } => refused(row, forbidden),
         RereadReason::NotFound => {
             Next::Done(Outcome::NotFound, reasons::of_unconfirmed(&row.last.text))
         }
-        RereadReason::FinalAnswer => match row.outcome_by_record() {
-            Some(outcome) => by_record(row, outcome),
-            None => stays_accepted(row, was.missed),
+        RereadReason::FinalAnswer => match row.outcome_by_record(on.settings.operation) {
+            Some(outcome) => by_record(row, outcome, on),
+            None => stays_accepted(row, was.missed, on),
         },
         RereadReason::UnknownResult | RereadReason::FaultCheck => {
             // It is sent again and not read again.
@@ -427,7 +471,7 @@ fn on_read_failed(
     let may_send = matches!(
         was.reason,
         RereadReason::UnknownResult | RereadReason::FaultCheck
-    );
+    ) && !must_be_known(row, on);
     if counted >= on.max_attempts() {
         unreadable(row, was, on)
     } else if may_send && was.faults.by_any.raw >= on.max_attempts() && !on.cancels_are_down {
@@ -442,13 +486,18 @@ fn on_read_failed(
 fn route(row: &Row, due: Uptime, on: &Conditions<'_>) -> Next {
     if row.applied == Applied::Unknown && is_readable(row, on) {
         reread(RereadReason::UnknownResult, on.now.uptime)
-    } else if is_used_up(row, on) {
+    } else if is_used_up(row, on) || must_be_known(row, on) {
         give_up(row, on)
     } else if row.faults.raw >= on.max_attempts() && on.is_alone && is_readable(row, on) {
         reread(RereadReason::FaultCheck, due)
     } else {
         Next::To(RowState::RetryAt(due))
     }
+}
+
+/// Returns whether an earlier call may have been applied, so that no other may leave.
+fn must_be_known(row: &Row, on: &Conditions<'_>) -> bool {
+    row.applied == Applied::Unknown && !on.may_send_unread()
 }
 
 fn is_readable(row: &Row, on: &Conditions<'_>) -> bool {
@@ -467,13 +516,18 @@ fn needs_reading(row: &Row, on: &Conditions<'_>) -> bool {
     on.settings.rules.precheck == Precheck::ReadFirst
         && match row.checked {
             Checked::Never => true,
-            Checked::At(at) => on.now.uptime.since(at) >= on.settings.retry.stale_after,
-            Checked::Unreadable => false,
+            Checked::At(at) => {
+                let stale_after = on.settings.operation.stale_after(&on.settings.retry);
+                on.now.uptime.since(at) >= stale_after
+            }
+            Checked::Unreadable => !on.may_send_unread(),
         }
 }
 
 fn may_skip(row: &Row, on: &Conditions<'_>) -> bool {
-    matches!(row.checked, Checked::At(_)) || on.settings.rules.may_skip_precheck(&row.context)
+    on.may_send_unread()
+        && (matches!(row.checked, Checked::At(_))
+            || on.settings.rules.may_skip_precheck(&row.context))
 }
 
 fn precheck(row: &Row, on: &Conditions<'_>) -> Next {
@@ -516,7 +570,7 @@ pub(super) fn soon(retry: &RetrySettings, now: Uptime) -> Uptime {
 fn accepted(row: &Row, on: &Conditions<'_>) -> Next {
     match on.settings.verify_for {
         Some(verify_for) if on.may_read => verify(row, on.after(verify_for), 0, on),
-        _ => stays_accepted(row, Missed::Never),
+        _ => stays_accepted(row, Missed::Never, on),
     }
 }
 
@@ -524,23 +578,30 @@ fn accepted(row: &Row, on: &Conditions<'_>) -> Next {
 fn verify(row: &Row, until: Uptime, reads: u32, on: &Conditions<'_>) -> Next {
     // A read that goes along with another's comes a little early, and is the last one all the same.
     if reads > 0 && soon(&on.settings.retry, on.now.uptime) >= until {
-        return stays_accepted(row, Missed::Never);
+        return stays_accepted(row, Missed::Never, on);
     }
     let due = on.after(watch_pause(&on.settings.retry, reads));
     let reads = reads + 1;
     reread(RereadReason::Verify { until, reads }, due.min(until))
 }
 
-fn by_record(row: &Row, outcome: Outcome) -> Next {
-    Next::Done(outcome, reasons::of_record(row, outcome))
+fn by_record(row: &Row, outcome: Outcome, on: &Conditions<'_>) -> Next {
+    Next::Done(
+        outcome,
+        reasons::of_record(on.settings.operation, row, outcome),
+    )
 }
 
-/// Its cancel was accepted, and its record was not seen to turn Cancelled.
-fn stays_accepted(row: &Row, missed: Missed) -> Next {
+/// Its call was accepted, and its record was not seen to end as asked.
+fn stays_accepted(row: &Row, missed: Missed, on: &Conditions<'_>) -> Next {
     let is_gone = missed == Missed::Proven;
     Next::Done(
         Outcome::Accepted,
-        reasons::of_accepted(row.status().map(ActionStatus::as_str), is_gone),
+        reasons::of_accepted(
+            on.settings.operation,
+            row.status().map(ActionStatus::as_str),
+            is_gone,
+        ),
     )
 }
 
@@ -560,7 +621,10 @@ fn give_up(row: &Row, on: &Conditions<'_>) -> Next {
     } else {
         Outcome::Failed
     };
-    Next::Done(outcome, reasons::of_giving_up(row, on.may_read))
+    Next::Done(
+        outcome,
+        reasons::of_giving_up(on.settings.operation, row, on.may_read),
+    )
 }
 
 #[cfg(test)]
@@ -572,11 +636,12 @@ mod tests {
     use super::super::row::{FaultCount, SeenOpen};
     use super::*;
     use crate::engine::skip_rules::SkipRules;
-    use crate::model::{ActionId, ActionType, RowContext, Throttle};
+    use crate::model::{ActionId, ActionType, Operation, RowContext, Throttle};
     use crate::store::RunKey;
 
     const CALL: CallToken = CallToken(1);
     const NOW: Uptime = Uptime::from_nanos(1_000_000_000_000);
+    const VERIFY_FOR: Option<Duration> = Some(Duration::from_secs(120));
     const STATUSES: [&str; 6] = [
         "Pending",
         "InProgress",
@@ -586,13 +651,18 @@ mod tests {
         "Odd",
     ];
 
-    fn settings(precheck: Precheck, verify_for: Option<Duration>) -> CoreSettings {
+    fn settings(
+        operation: Operation,
+        precheck: Precheck,
+        verify_for: Option<Duration>,
+    ) -> CoreSettings {
         let rules = SkipRules {
             precheck,
             ..SkipRules::default()
         };
         let (retry, hour) = (RetrySettings::default(), Duration::from_secs(3600));
         CoreSettings {
+            operation,
             verify_for,
             ..CoreSettings::to_read(RunKey(1), retry, Arc::new(rules), hour, 1)
         }
@@ -667,20 +737,20 @@ mod tests {
     fn events() -> Vec<RowEvent> {
         let run = RunId::new(uuid::Uuid::from_u128(7));
         let mut answers = vec![
-            CancelVerdict::Accepted(None),
-            CancelVerdict::NotFound,
-            CancelVerdict::Refused,
-            CancelVerdict::Forbidden,
-            CancelVerdict::NoAttempt,
-            CancelVerdict::SignInAgain,
-            CancelVerdict::Throttled(Throttle::default()),
-            CancelVerdict::Fault(Fate::Unknown, None),
-            CancelVerdict::Fault(Fate::NotApplied, None),
+            SendVerdict::Accepted(None),
+            SendVerdict::NotFound,
+            SendVerdict::Refused,
+            SendVerdict::Forbidden,
+            SendVerdict::NoAttempt,
+            SendVerdict::SignInAgain,
+            SendVerdict::Throttled(Throttle::default()),
+            SendVerdict::Fault(Fate::Unknown, None),
+            SendVerdict::Fault(Fate::NotApplied, None),
         ];
         answers.extend(STATUSES.map(|status| match status {
-            "Cancelled" => CancelVerdict::Cancelled(record(status)),
-            "Succeeded" | "TimeOut" => CancelVerdict::CalledFinal(record(status)),
-            _ => CancelVerdict::Accepted(Some(record(status))),
+            "Cancelled" => SendVerdict::Done(record(status)),
+            "Succeeded" | "TimeOut" => SendVerdict::CalledFinal(record(status)),
+            _ => SendVerdict::Accepted(Some(record(status))),
         }));
         let answers = answers.into_iter();
         let answers = answers.map(|answer| RowEvent::Answered(answer, LastResponse::default()));
@@ -712,6 +782,7 @@ mod tests {
             action_type: Some(ActionType::Isolate),
             context: RowContext::default(),
             comment: Arc::from("x"),
+            response_action: None,
             attempts: 0,
             first_sent_at: None,
             record: None,
@@ -802,11 +873,11 @@ mod tests {
                 Outcome::NotFound => {
                     matches!(event, RowEvent::Missing)
                         || reason == Some(RereadReason::NotFound)
-                        || answer == Some(&CancelVerdict::NotFound)
+                        || answer == Some(&SendVerdict::NotFound)
                 }
                 Outcome::Forbidden => {
                     reason == Some(RereadReason::Refused { forbidden: true })
-                        || answer == Some(&CancelVerdict::Forbidden)
+                        || answer == Some(&SendVerdict::Forbidden)
                 }
                 _ => false,
             },
@@ -816,8 +887,8 @@ mod tests {
     #[test]
     fn whatever_happens_in_whatever_state_no_row_says_or_does_what_nothing_bears_out() {
         let settings = [
-            settings(Precheck::ReadFirst, Some(Duration::from_secs(120))),
-            settings(Precheck::Skip, None),
+            settings(Operation::Cancel, Precheck::ReadFirst, VERIFY_FOR),
+            settings(Operation::Cancel, Precheck::Skip, None),
         ];
         let conditions: Vec<_> = settings.iter().flat_map(conditions).collect();
         let events = events();
@@ -838,5 +909,170 @@ mod tests {
         }
         // All but those of rows that are never sent, and the skipped ones, for here no rule rejects.
         assert_eq!(kinds.len(), 9, "{kinds:?}");
+    }
+
+    fn release() -> ActionId {
+        ActionId::from_bytes([2; 16]).unwrap()
+    }
+
+    /// What became of the machine of a row of a release: the status of the newest release, and why it stays as it is.
+    fn history(status: Option<&str>, objection: Option<&str>) -> RowEvent {
+        let release = status.map(|status| MachineAction {
+            status: Some(ActionStatus::parse(status)),
+            action_type: Some(ActionType::Unisolate),
+            ..MachineAction::bare(release())
+        });
+        RowEvent::History(Box::new(MachineHistory {
+            action: *record("Succeeded"),
+            release,
+            objection: objection.map(str::to_owned),
+        }))
+    }
+
+    /// Every combination of facts that a row of a release can have.
+    fn rows_to_release(state: RowState) -> Vec<Row> {
+        let mut all = Vec::new();
+        for row in rows(state) {
+            // Somebody else's release is watched without a call of ours.
+            let watched = Row {
+                attempts: 0,
+                first_sent_at: None,
+                applied: Applied::Accepted,
+                ..row.clone()
+            };
+            if state.is_watched() {
+                all.push(watched);
+            }
+            all.push(row);
+        }
+        // Nothing leaves while a result is unknown, so no answer finds it so.
+        let reason = state.reread();
+        let may_be_unknown = match state {
+            RowState::Sending(_) => false,
+            _ => reason.is_none_or(|reason| reason == RereadReason::UnknownResult),
+        };
+        all.retain(|row| row.applied != Applied::Unknown || may_be_unknown);
+        for row in &mut all {
+            row.record = None;
+            row.action_type = Some(ActionType::Unisolate);
+            row.response_action = (row.applied == Applied::Accepted).then_some(release());
+        }
+        all
+    }
+
+    /// Returns whether something bears out where a row of a release goes.
+    fn is_release_borne_out(before: &Row, event: &RowEvent, after: &Row, next: &Next) -> bool {
+        let objects = matches!(event, RowEvent::History(it) if it.objection.is_some());
+        let status = after.status();
+        match next {
+            // Nobody knows, or somebody else wants it cut off: no call leaves.
+            Next::To(RowState::Sending(_)) => {
+                matches!(before.state, RowState::Sending(_))
+                    || (before.checked == Checked::At(NOW)
+                        && !matches!(before.applied, Applied::Unknown | Applied::Accepted))
+            }
+            Next::To(state) if *state == before.state => true,
+            Next::To(RowState::RetryAt(_)) => !objects && after.applied != Applied::Unknown,
+            Next::Done(outcome, _) => match outcome {
+                Outcome::Released => status == Some(&ActionStatus::Succeeded) && after.attempts > 0,
+                Outcome::AlreadyReleased => status == Some(&ActionStatus::Succeeded),
+                Outcome::Skipped => objects,
+                Outcome::Failed | Outcome::NotFound => after.applied != Applied::Unknown,
+                Outcome::Accepted => after.applied == Applied::Accepted,
+                Outcome::Unknown => after.applied == Applied::Unknown,
+                Outcome::Forbidden => true,
+                _ => false,
+            },
+            _ => true,
+        }
+    }
+
+    #[test]
+    fn no_release_leaves_while_a_result_is_unknown_or_somebody_objects() {
+        let settings = settings(Operation::Release, Precheck::ReadFirst, VERIFY_FOR);
+        let conditions = conditions(&settings);
+        let mut events = events();
+        events.retain(|event| !matches!(event, RowEvent::Found(_)));
+        for status in [None, Some("Pending"), Some("Succeeded"), Some("Failed")] {
+            events.extend([None, Some("again")].map(|objection| history(status, objection)));
+            let found = status.map(|status| MachineAction {
+                status: Some(ActionStatus::parse(status)),
+                ..MachineAction::bare(release())
+            });
+            events.extend(found.map(|record| RowEvent::Found(Box::new(record))));
+        }
+        for before in states().into_iter().flat_map(rows_to_release) {
+            for event in &events {
+                let is_watched = before.state.is_watched();
+                if matches!(event, RowEvent::Found(_)) && !is_watched {
+                    continue;
+                }
+                for on in &conditions {
+                    let mut after = before.clone();
+                    let next = transition(&mut after, event.clone(), on);
+                    let is_good = is_release_borne_out(&before, event, &after, &next);
+                    assert!(is_good, "{before:#?}\n{event:?} {on:?}\n{next:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_release_is_looked_for_twice_before_it_leaves_again() {
+        let settings = settings(Operation::Release, Precheck::ReadFirst, VERIFY_FOR);
+        let on = conditions(&settings)[0];
+        let rows = rows_to_release(RowState::Sending(CALL));
+        let is_first = |row: &&Row| row.attempts == 1 && row.checked == Checked::At(NOW);
+        let mut row = rows.iter().find(is_first).unwrap().clone();
+        let lost = SendVerdict::Fault(Fate::Unknown, None);
+        let next = transition(
+            &mut row,
+            RowEvent::Answered(lost, LastResponse::default()),
+            &on,
+        );
+        let Next::To(RowState::Reread(first)) = next else {
+            panic!("{next:?}");
+        };
+        row.state = RowState::Reread(first);
+        let next = transition(&mut row, history(None, None), &on);
+        let Next::To(RowState::Reread(second)) = next else {
+            panic!("{next:?}");
+        };
+        assert_eq!(second.reason, RereadReason::UnknownResult);
+        // A call that we gave up may still be delivered after two minutes.
+        assert!(second.due.unwrap().since(NOW) >= Duration::from_secs(120));
+        row.state = RowState::Reread(second);
+        let mut found = row.clone();
+        let next = transition(&mut found, history(Some("Pending"), None), &on);
+        assert!(
+            matches!(next, Next::To(state) if state.is_verify()),
+            "{next:?}"
+        );
+        let next = transition(&mut row, history(None, None), &on);
+        assert!(matches!(next, Next::To(RowState::RetryAt(_))), "{next:?}");
+    }
+
+    #[test]
+    fn a_release_says_how_it_ended() {
+        let settings = settings(Operation::Release, Precheck::ReadFirst, VERIFY_FOR);
+        let on = conditions(&settings)[0];
+        let reread = RowState::Reread(Reread::at(RereadReason::Precheck { may_skip: false }, NOW));
+        let unsent = rows_to_release(reread);
+        let unsent = unsent.iter().find(|row| row.attempts == 0).unwrap();
+        let told = |release, objection| {
+            let mut row = unsent.clone();
+            transition(&mut row, history(release, objection), &on)
+        };
+        let released = told(Some("Succeeded"), None);
+        assert!(
+            matches!(released, Next::Done(Outcome::AlreadyReleased, _)),
+            "{released:?}"
+        );
+        assert!(matches!(told(Some("Pending"), None), Next::To(state) if state.is_verify()));
+        assert_eq!(
+            told(None, Some("isolated again")),
+            Next::Done(Outcome::Skipped, "isolated again".to_owned())
+        );
+        assert_eq!(told(None, None), READY);
     }
 }

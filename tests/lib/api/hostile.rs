@@ -3,7 +3,7 @@
 
 use mde_cancel::api::{ReadClient, RootCerts};
 use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
-use mde_cancel::retry::{CancelVerdict, Fate, judge_cancel};
+use mde_cancel::retry::{Fate, SendVerdict, judge_cancel};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -25,7 +25,7 @@ async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, RawServer) {
 
 /// Returns whether nobody can say what became of the cancel.
 fn is_doubtful(reply: &CancelReply) -> bool {
-    matches!(judge_cancel(reply), CancelVerdict::Fault(Fate::Unknown, _))
+    matches!(judge_cancel(reply), SendVerdict::Fault(Fate::Unknown, _))
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! One action in two live runs: whoever was confirmed first has it, and whoever has sent its cancel.
 
+use mde_cancel::model::ActionType;
 use mde_cancel::store::RunState;
 
 use super::*;
@@ -316,4 +317,45 @@ fn a_sample_comes_from_all_over_the_unsent_rows_of_its_type() {
     block_on(store.write(rest)).unwrap();
     assert_eq!(sample(0, Some(ActionType::Isolate)), [1, 2]);
     assert!(sample(0, None).is_empty());
+}
+
+#[test]
+fn runs_that_release_take_one_machine_for_one_thing_whichever_action_each_of_them_undoes() {
+    use ActionType::{Unisolate, UnrestrictCodeExecution};
+    let dir = tempfile::tempdir().unwrap();
+    let [left, right] = [open(dir.path()), open(dir.path())];
+    let key = scope(&left);
+    let release = |store: &Store, number, ids: &[(u32, &str, ActionType)]| {
+        let run = NewRun {
+            settings: r#"{"operation":"release"}"#.to_owned(),
+            ..new_run(number)
+        };
+        let run = block_on(store.create_run(run)).unwrap();
+        let rows = (1..).zip(ids).map(|(number, (id_number, machine, kind))| {
+            let mut row = NewRow {
+                id: Ok(id(*id_number)),
+                ..row(number)
+            };
+            row.context.machine_id = Some((*machine).to_owned());
+            row.context.action_type = Some(kind.clone());
+            row
+        });
+        block_on(store.append_rows(run, rows.collect(), mark(1))).unwrap();
+        confirm(store, run);
+        run
+    };
+    let one = release(&left, 1, &[(10, "AA", Unisolate), (11, "bb", Unisolate)]);
+    let others = [
+        (20, "aa", Unisolate),
+        (21, "aa", UnrestrictCodeExecution),
+        (22, "cc", Unisolate),
+    ];
+    let two = release(&right, 2, &others);
+    assert_eq!(load(&right, two), (vec![2, 3], vec![1]));
+    // A run that cancels is in nobody's way.
+    let three = confirmed(&right, 3, &[10, 20]);
+    assert_eq!(load(&right, three), (vec![1, 2], vec![]));
+    call(send(&right, key, (two, 1)));
+    assert!(matches!(send(&left, key, (one, 1)), Taken::InProgress(_)));
+    call(send(&left, key, (one, 2)));
 }

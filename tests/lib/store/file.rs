@@ -36,10 +36,10 @@ fn doctored(sql: &str) -> tempfile::TempDir {
 
 #[test]
 fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
-    let dir = doctored("PRAGMA user_version = 8");
+    let dir = doctored("PRAGMA user_version = 9");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 8, and this program knows 7 at the most"
+        "state file DIR/state.db has schema version 9, and this program knows 8 at the most"
     );
 }
 
@@ -411,5 +411,5 @@ fn reading_brings_an_older_file_up_to_date() {
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 7);
+    assert_eq!(version, 8);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_cancel::api::{
-    ApiSettings, Canceller, Connection, Proxies, ReadClient, RootCerts, Scheme, WebSettings,
+    ApiSettings, Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient, WebSettings,
     web_client,
 };
 use mde_cancel::auth::{
@@ -28,7 +28,7 @@ use mde_cancel::engine::{
     RunView, SkipRules, execute, recall,
 };
 use mde_cancel::input::{Input, InputCheckpoint, InputSettings, open};
-use mde_cancel::model::{Destination, LaneId, Moment, Outcome, ReportRow, RunId, Scope};
+use mde_cancel::model::{Destination, LaneId, Moment, Operation, Outcome, ReportRow, RunId, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{CallKind, Faults, MockAction, Sandbox, SandboxSettings, Status};
@@ -334,7 +334,7 @@ impl Scenario {
             Ok(gate(scope, Windows::none(), 4))
         };
         Ok(LaneSettings {
-            cancel: gate(Destination::Cancel).await?,
+            send: gate(Destination::Cancel).await?,
             get: gate(Destination::Get).await?,
             list: gate(Destination::List).await?,
         })
@@ -344,6 +344,7 @@ impl Scenario {
         let mut retry = RetrySettings::default().scaled_down(100);
         retry.max_attempts = self.max_attempts;
         CoreSettings {
+            operation: Operation::Cancel,
             run,
             retry,
             comment: CommentRule {
@@ -512,7 +513,7 @@ pub(crate) fn any_token() -> Credential {
 
 fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
-        Canceller::new(connection.clone()),
+        SendClient::new(connection.clone()),
         ReadClient::new(connection),
         credential,
     )

@@ -31,8 +31,8 @@ use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures, StopReason, Tally,
 };
 use mde_cancel::model::{
-    ActionId, ActionStatus, ActionType, CancelReply, Destination, LaneId, Outcome, ReadReply,
-    Reply, ReplyKind, RetryAfter, RowNumber, RunId,
+    ActionId, ActionStatus, ActionType, CancelReply, Destination, LaneId, Operation, Outcome,
+    ReadReply, Reply, ReplyKind, RetryAfter, RowNumber, RunId,
 };
 use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
@@ -266,7 +266,7 @@ impl Simulation {
 
     fn windows_of(&self, destination: Destination) -> &Windows {
         match destination {
-            Destination::Cancel => &self.windows,
+            Destination::Cancel | Destination::Release => &self.windows,
             _ => &self.read_windows,
         }
     }
@@ -289,11 +289,12 @@ impl Simulation {
             }
         };
         let lanes = (0..self.lanes).map(LaneId).map(|lane| LaneSettings {
-            cancel: gate(lane, Destination::Cancel, self.concurrency),
+            send: gate(lane, Destination::Cancel, self.concurrency),
             get: gate(lane, Destination::Get, 2),
             list: gate(lane, Destination::List, 2),
         });
         let settings = CoreSettings {
+            operation: Operation::Cancel,
             run: RunKey(1),
             retry: RetrySettings {
                 timeout_grace: self.grace,
@@ -403,7 +404,7 @@ pub(crate) fn throttled<T>(wait: RetryAfter) -> Reply<T> {
 
 fn scope_of(lane: LaneId, destination: Destination) -> ScopeKey {
     let nth = match destination {
-        Destination::Cancel => 1,
+        Destination::Cancel | Destination::Release => 1,
         Destination::Get => 2,
         Destination::List => 3,
     };

@@ -63,6 +63,7 @@ impl Journal {
             status_before: None,
             action_status: None,
             checked_at: None,
+            response_action: None,
             in_progress: None,
         };
         let kept = Kept {
@@ -142,7 +143,7 @@ impl Journal {
         }
         calls.send();
         let attempt = match &take.purpose {
-            Purpose::Cancel {
+            Purpose::Send {
                 row,
                 number,
                 comment,

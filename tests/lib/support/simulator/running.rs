@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mde_cancel::engine::core::{CallToken, Core, Effect, Event, StopReason};
+use mde_cancel::engine::core::{CallToken, Core, Effect, Event, ReadQuery, StopReason};
 use mde_cancel::model::{
-    CancelReply, Destination, LaneId, Moment, ReadReply, ReplyKind, RowContext, RowNumber, Uptime,
+    CancelReply, Destination, LaneId, Moment, ReadReply, ReplyKind, Request, RowContext, RowNumber,
+    Uptime,
 };
 use mde_cancel::store::{CallId, LoadFrom, Phase, Purpose, Record, Take, Taken};
 
@@ -334,7 +335,7 @@ impl Running {
             Effect::Post {
                 lane,
                 call_token,
-                id,
+                request: Request::Cancel(id),
                 comment,
             } => {
                 let row = row_of(id);
@@ -349,13 +350,14 @@ impl Running {
                 lane,
                 call_token,
                 destination,
-                ids,
+                query: ReadQuery::Actions(ids),
             } => {
                 assert!(!ids.is_empty(), "a read of nothing");
                 let rows = ids.into_iter().map(row_of).collect();
                 self.send(lane, call_token, destination, rows, Arc::from(""));
             }
             Effect::Token { lane, .. } => self.sign_in(lane),
+            Effect::Post { .. } | Effect::Read { .. } => panic!("nothing is released"),
             Effect::ReadPage { .. } | Effect::Respond { .. } | Effect::Tell { .. } => {}
         }
     }
@@ -504,7 +506,7 @@ impl Running {
     }
 
     fn take(&mut self, take: &Take) -> Taken {
-        if let Purpose::Cancel { row, number: 1, .. } = take.purpose
+        if let Purpose::Send { row, number: 1, .. } = take.purpose
             && let Some(other) = (self.sim.sent_elsewhere)(row, self.now)
         {
             return Taken::InProgress(other);

@@ -190,7 +190,11 @@ impl Service {
             Outcome::Failed | Outcome::Forbidden | Outcome::Skipped => !is_ours || is_late,
             Outcome::Unknown | Outcome::Accepted => true,
             // These come to rows that the core never sees.
-            Outcome::Invalid | Outcome::Duplicate | Outcome::NotAttempted => false,
+            Outcome::Released
+            | Outcome::AlreadyReleased
+            | Outcome::Invalid
+            | Outcome::Duplicate
+            | Outcome::NotAttempted => false,
         };
         assert!(
             agrees,
