@@ -47,4 +47,13 @@ echo "== the page with 20,000 rows"
   --report "$work/m.csv" --report "$work/m.html" >/dev/null 2>&1 || [ $? -eq 3 ]
 "$python" tests/report_html.py page "$work/m.html" "$work/m.csv" ""
 
+echo "== what it costs to renew a page of 20,000 rows"
+made_up 20000 >"$work/wave.csv"
+serve --seed "$work/wave.csv" --quota none --latency 0ms
+"$BIN" run "$work/wave.csv" --yes --no-verify --api-url "$url" --quota none --read-quota none --rate none --state-dir "$work/state" \
+  --progress never --report "$work/w.csv" >/dev/null 2>&1 || [ $? -eq 3 ]
+stop_serving
+TIMEFORMAT="  written in %R s, with %U s of processor for us and %S s for the system"
+time "$BIN" report --state-dir "$work/state" -o "$work/w.html"
+
 echo "all of it holds"
