@@ -99,7 +99,8 @@ Examples:
   mde-cancel preview actions.csv --no-precheck
   mde-cancel preview --type LiveResponse --until 3d
   mde-cancel preview actions.csv --format csv > plan.csv
-  mde-cancel run plan.csv";
+  mde-cancel run plan.csv
+  mde-cancel run plan.csv --yes --plan 961c-2524-c3ed-07b1-4e02";
 
 const PREVIEW_EXITS: &str = "\
 Exit codes:

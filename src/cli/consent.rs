@@ -63,6 +63,11 @@ pub(super) enum Refusal {
     TooManySelected { count: u64, most: u64 },
     #[error("nothing was sent: this is plan {plan}, not {approved}, which --plan names")]
     OtherPlan { plan: PlanId, approved: PlanId },
+    #[error(
+        "nothing was sent: {} that the tenant doesn't list yet would be sent if found later, and plan {approved} doesn't have {}",
+        Count::new(*.missing, "action"), if *.missing == 1 { "it" } else { "them" }
+    )]
+    MissingMayBeSent { missing: u64, approved: PlanId },
     #[error("nothing was sent: there is no terminal to ask on")]
     NoTerminal,
 }
@@ -84,6 +89,10 @@ impl From<Refusal> for Failure {
                  and have its new id approved"
                     .to_owned(),
                 "a file written by `preview --format csv` keeps its id while its actions end".to_owned(),
+            ],
+            Refusal::MissingMayBeSent { .. } => vec![
+                "freeze the plan with `preview --format csv`, and run that file: it has the same id, and skips them"
+                    .to_owned(),
             ],
             _ => Vec::new(),
         };

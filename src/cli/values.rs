@@ -163,7 +163,7 @@ pub(super) fn comment(text: &str) -> Result<String, String> {
     if text.chars().count() > LONGEST_COMMENT {
         return Err(format!("it has more than {LONGEST_COMMENT} characters"));
     }
-    Ok(not_blank(text)?)
+    Ok(trimmed(text)?)
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use mde_cancel::sandbox::{CallKind, Faults, MockAction, Status};
 
 use crate::policy::{input, place, record};
-use crate::support::{LiveSandbox, Place, nth_id};
+use crate::support::{LiveSandbox, Place, done, nth_id};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -180,7 +180,36 @@ fn an_id_that_may_turn_up_later_is_part_of_no_approved_plan() {
     let more = place.read("ids.csv") + &format!("{},x\n", nth_id(9));
     place.write("ids.csv", &more);
     assert_eq!(id_in(&place.run("preview ids.csv").stdout), id);
-    assert_refused(&place, &format!("run ids.csv --yes --plan {id}"), &id);
+    let refused = place
+        .run(&format!("run ids.csv --yes --plan {id}"))
+        .exits(2);
+    let missing = "1 action that the tenant doesn't list yet would be sent if found later";
+    assert!(refused.stderr.contains(missing), "{}", refused.stderr);
+    assert_eq!(place.cancels(), 0);
+    // The frozen plan has the same id and skips the row.
+    assert_eq!(freeze(&place, "ids.csv"), id);
+    let run = format!("run plan.csv --yes --plan {id} --report r.csv");
+    place.run(&run).exits(0);
+    assert_eq!(place.column("r.csv", "outcome")[3], "skipped");
+}
+
+#[test]
+fn a_comment_with_blanks_around_it_is_the_same_in_the_file() {
+    let place = with_open(1);
+    let preview = [
+        "preview",
+        "ids.csv",
+        "--format",
+        "csv",
+        "--comment",
+        " CHG-1 ",
+    ];
+    let previewed = done(place.command("").args(preview));
+    place.write("plan.csv", &previewed.stdout);
+    let id = id_in(&previewed.stderr);
+    place
+        .run(&format!("run plan.csv --yes --plan {id}"))
+        .exits(0);
 }
 
 #[test]

@@ -97,10 +97,13 @@ impl PreparedRun {
             && (is_input || count > 0)
             && !summary.keeps_to(approved)
         {
-            // Of an input the id by which it was frozen, which is in the file, too.
-            let plan = summary.named_id().filter(|_| is_input);
-            let plan = plan.unwrap_or_else(|| summary.id());
-            return Err(Refusal::OtherPlan { plan, approved }.into());
+            let (plan, missing) = (summary.id(), summary.missing_once);
+            let refusal = if plan == approved {
+                Refusal::MissingMayBeSent { missing, approved }
+            } else {
+                Refusal::OtherPlan { plan, approved }
+            };
+            return Err(refusal.into());
         }
         if summary.skips.is_nothing_selected(&summary.outcomes()) {
             return Err(nothing_selected(&summary.skips, self.config.precheck));
