@@ -32,6 +32,8 @@ struct Schedule {
     verify_for: Option<Duration>,
     /// How many calls of a hundred go wrong.
     faults: u32,
+    lanes: u16,
+    most_in_flight: usize,
     ends: Vec<ProcessEnd>,
     wall_steps: Vec<(Duration, i64)>,
 }
@@ -41,6 +43,8 @@ impl Schedule {
         let rng = |nth| SmallRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(nth));
         let mut sim = Simulation::of(self.rows);
         sim.rows_at_once = rng(0).random_range(1..=8);
+        sim.lanes = self.lanes;
+        sim.most_in_flight = self.most_in_flight;
         sim.windows = self.windows.clone();
         sim.read_windows = self.windows.clone();
         sim.pace = self.pace;
@@ -149,12 +153,14 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
     (
         (any::<u64>(), 1..=40_u32, any_windows()),
         (pace, 1..=8_usize, (0..3, any::<bool>()), faults),
+        (prop_oneof![Just(1), 1..=3_u16], 1..=12_usize),
         (vec(any_end(), 0..=8), vec(any_step(), 0..=3)),
     )
         .prop_map(
             |(
                 (seed, rows, windows),
                 (pace, concurrency, (reading, verify), faults),
+                (lanes, most_in_flight),
                 (ends, wall_steps),
             )| {
                 Schedule {
@@ -172,6 +178,8 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
                     },
                     verify_for: verify.then_some(Duration::from_secs(60)),
                     faults,
+                    lanes,
+                    most_in_flight,
                     ends,
                     wall_steps,
                 }
@@ -220,6 +228,8 @@ fn a_tight_window_is_kept_to_while_calls_go_wrong_and_processes_die() {
                 precheck: Precheck::ReadFirst,
                 verify_for: None,
                 faults,
+                lanes: 1,
+                most_in_flight: usize::MAX,
                 ends: ends.clone(),
                 wall_steps: Vec::new(),
             };
