@@ -177,16 +177,6 @@ impl ReadClient {
         self.list_call(&options, token, MAX_PAGE, read).await
     }
 
-    /// Reads the newest record, or learns why that is not possible.
-    ///
-    /// # Cancel safety
-    /// Safe; the call may be counted by the service all the same.
-    pub async fn probe(&self, token: &SecretString) -> ReadReply {
-        let query = [("$top", "1")];
-        let read = |body: &str| page(body, Keep::First(1));
-        self.list_call(&query, token, MAX_RECORD, read).await
-    }
-
     /// Performs one GET of the list. It exists whatever it is asked for, so that a 404 never speaks of an action.
     async fn list_call(
         &self,

@@ -133,7 +133,7 @@ impl Observer for ReadLog {
                 tracing::warn!(%window, "the service names a lower limit for reads, which is kept from now on");
             }
             RunEvent::Down { what, .. } => {
-                tracing::warn!("reads get no proper answer ({what}); trying one call at a time");
+                tracing::warn!("reads fail ({what}); one is tried at a time until the service answers again");
             }
             _ => {}
         }
@@ -149,7 +149,7 @@ impl Observer for ReadLog {
         let why = match waiting.cause {
             WaitCause::Reads => "the allowance for reads is used up",
             WaitCause::ReadCooldown => "the service told reads to wait",
-            WaitCause::Retry => "a read got no proper answer; it is tried again",
+            WaitCause::Retry => "a read failed; it is tried again",
             _ => return,
         };
         if self.said < Some(waiting.until) {

@@ -4,30 +4,32 @@
 //! could cancel. Its one read is counted in the ledger like any other.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::api::{Connection, Proxy, ReadClient, load_roots};
+use crate::api::{Connection, ListQuery, Proxy, ReadClient, load_roots};
 use crate::auth::{CachePolicy, Claims, Credential, Token};
 use crate::cli::args::{CredentialMethod, TableFormat, word_of};
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::{Color, OutputStyle, Style, print};
 use crate::cli::text::{ClockTime, Span, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{NeededPermission, Permissions};
-use crate::model::{ActionType, Destination, ReadReply, ReplyKind, Scope};
+use crate::engine::core::StopReason;
+use crate::engine::{NeededPermission, Permissions, ReadHandles};
+use crate::model::{ActionType, Destination};
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
-use crate::store::{CallId, Purpose, Record, Store, StoreError, Take, Taken};
+use crate::store::Store;
 
 use super::execute::open_store;
-use super::quota::lowered;
-use super::service::{ConnectError, connect};
+use super::reading::{reads, unread};
+use super::service::{ConnectError, Identity, connect};
 use super::sign_in::credential;
 
 /// Entra and the service forgive five minutes; less than this isn't worth a word.
@@ -35,6 +37,9 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// A token that cannot be renewed and ends sooner than this ends before most runs do.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long somebody waits who wants to know whether a record can be read.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 const TYPES: [ActionType; 9] = [
     ActionType::Isolate,
@@ -86,6 +91,17 @@ impl Checks {
     fn fail(&mut self, name: &'static str, text: impl Into<String>, fix: Option<&str>) {
         let fix = fix.map(str::to_owned);
         self.add(name, CheckStatus::Fail, text.into(), fix);
+    }
+
+    /// Takes over why something can't be done, with what helps.
+    fn failure(&mut self, name: &'static str, failure: Failure) {
+        let mut hints = failure.hints.into_iter();
+        let fix = hints.find_map(|hint| match hint {
+            Hint::Text(text) => Some(text),
+            Hint::Command(..) => None,
+        });
+        let text = error_chain(failure.error.as_ref());
+        self.add(name, CheckStatus::Fail, text, fix);
     }
 
     fn add(&mut self, name: &'static str, status: CheckStatus, text: String, fix: Option<String>) {
@@ -152,13 +168,7 @@ pub async fn doctor(settings: DoctorSettings, style: OutputStyle) -> Result<RunE
             doctor.check_service(store.as_ref()).await;
             checks = doctor.checks;
         }
-        Err(error) => {
-            checks.fail(
-                "sign-in",
-                error.to_string(),
-                error.hints().first().map(|it| &**it),
-            );
-        }
+        Err(error) => checks.failure("sign-in", error.clone().into()),
     }
     let text = match settings.args.format {
         TableFormat::Table => checks.table(style.color),
@@ -182,22 +192,14 @@ fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks
     let dir = match &settings.state_dir {
         Ok(dir) => dir,
         Err(error) => {
-            checks.fail(
-                STATE,
-                error.to_string(),
-                error.hints().first().map(|it| &**it),
-            );
+            checks.failure(STATE, error.clone().into());
             return None;
         }
     };
     let store = match open_store(dir, RetrySettings::default().timeout_grace, clock) {
         Ok(store) => store,
         Err(failure) => {
-            let fix = match failure.hints.first() {
-                Some(Hint::Text(hint)) => hint.as_str(),
-                _ => "choose another folder with --state-dir",
-            };
-            checks.fail(STATE, format!("{:#}", failure.error), Some(fix));
+            checks.failure(STATE, failure);
             return None;
         }
     };
@@ -232,7 +234,7 @@ impl Doctor<'_> {
         let Some((credential, token)) = self.check_sign_in().await else {
             return;
         };
-        self.check_read(&opened, &credential, token, store).await;
+        self.check_read(opened, credential, &token, store).await;
     }
 
     fn check_choice(&mut self) {
@@ -269,8 +271,7 @@ impl Doctor<'_> {
         let opened = match connect(connection, CALL_TIMEOUT) {
             Ok(opened) => opened,
             Err(error) => {
-                self.checks
-                    .fail("network", error_chain(&error), error.hint().as_deref());
+                self.checks.failure("network", error.into());
                 return None;
             }
         };
@@ -334,8 +335,7 @@ impl Doctor<'_> {
         let (credential, token) = match signed_in.await {
             Ok(signed_in) => signed_in,
             Err(error) => {
-                self.checks
-                    .fail("sign-in", error_chain(&error), error.hint().as_deref());
+                self.checks.failure("sign-in", error.into());
                 return None;
             }
         };
@@ -384,150 +384,70 @@ impl Doctor<'_> {
         Some((credential, token))
     }
 
-    /// Reads one record as a run does: a refused token is renewed once.
+    /// Reads one record as a run does.
     async fn check_read(
         &mut self,
-        opened: &Connection,
-        credential: &Credential,
-        mut token: Token,
+        opened: Connection,
+        credential: Credential,
+        token: &Token,
         store: Option<&Store>,
     ) {
         let Some(store) = store else {
             let fix = "fix the state folder first: calls are counted there";
             return self.checks.warn("read", "not tried", fix);
         };
-        let reader = ReadClient::new(opened.clone());
-        let mut reply = self.read(&reader, &token, store).await;
-        if let Ok(Some(ReadReply {
-            kind: ReplyKind::Unauthorized,
-            ..
-        })) = reply
-        {
-            match credential.token(CachePolicy::New).await {
-                Ok(newer) => token = newer,
-                Err(error) => {
-                    let fix = error.hint();
-                    return self
-                        .checks
-                        .fail("read", error_chain(&error), fix.as_deref());
-                }
-            }
-            reply = self.read(&reader, &token, store).await;
+        let identity = Identity::of(self.connection, Some(token.clone()), None);
+        let scope = identity.scope(Destination::List);
+        let handles = Arc::new(ReadHandles::new(ReadClient::new(opened), credential));
+        let windows = Windows::half_of_documented();
+        let retry = RetrySettings::default();
+        let newest = ListQuery {
+            filter: None,
+            top: NonZeroU32::MIN,
+            skip: 0,
+        };
+        let read = async {
+            let mut reads = reads(handles, &scope, store, &self.clock, windows, retry).await?;
+            reads.page(&newest).await.map_err(unread)
+        };
+        let until = self.clock.now().uptime.after(PATIENCE);
+        let read = tokio::select! {
+            read = read => Some(read),
+            () = self.clock.sleep_until(until) => None,
+        };
+        match read {
+            Some(Ok(_)) => self.checks.ok("read", "may read action states"),
+            Some(Err(failure)) => self.check_refusal(failure, token),
+            None => self.checks.warn(
+                "read",
+                format!(
+                    "no record came within {}: the service fails or asks to wait, or no quota is left",
+                    Span(PATIENCE)
+                ),
+                "see `mde-cancel quota`, or wait, as a run does",
+            ),
         }
-        match reply {
-            Ok(Some(reply)) => self.check_reply(&reply, &token),
-            Ok(None) => {
-                let text = "not tried: no quota is left, or the service asked to wait";
-                self.checks.warn("read", text, "see `mde-cancel quota`");
-            }
-            Err(error) => self.checks.fail(STATE, error_chain(&error), None),
-        }
-    }
-
-    /// Reads the newest record; `None` where the ledger allows no call now.
-    async fn read(
-        &self,
-        reader: &ReadClient,
-        token: &Token,
-        store: &Store,
-    ) -> Result<Option<ReadReply>, StoreError> {
-        let clock = &*self.clock;
-        let known = store.scope(&self.scope(token), clock.now()).await?;
-        let take = Take {
-            scope: known.key,
-            windows: Arc::new(lowered(&Windows::half_of_documented(), &known.adopted)),
-            now: clock.now(),
-            purpose: Purpose::Read,
-        };
-        let Taken::Go(call) = store.take(take).await? else {
-            return Ok(None);
-        };
-        let reply = reader.probe(&token.secret).await;
-        store.write(vec![ended(call, &reply, clock)]).await?;
-        Ok(Some(reply))
-    }
-
-    fn scope(&self, token: &Token) -> Scope {
-        let claims = token.claims.clone().unwrap_or_default();
-        let or_dash = |named: &Option<String>, claimed: Option<String>| {
-            named.clone().or(claimed).unwrap_or_else(|| "-".to_owned())
-        };
-        Scope {
-            cloud: self.connection.cloud.clone(),
-            tenant: or_dash(&self.connection.tenant, claims.tenant),
-            app: or_dash(&self.connection.client_id, claims.app),
-            destination: Destination::List,
-        }
-    }
-
-    fn check_reply(&mut self, reply: &ReadReply, token: &Token) {
-        use CheckStatus::{Fail, Ok, Warn};
-        let host = self.connection.api_url.host_str().unwrap_or_default();
-        let said = reply.error.as_ref().map(|error| {
-            let text = format!("{} {}", error.code, error.message);
-            format!(": {}", text.trim())
-        });
-        let status = reply.http_status.unwrap_or_default();
-        let answer = format!("{host} answered {status}{}", said.unwrap_or_default());
-        let claims = token.claims.clone().unwrap_or_default();
-        let audience = claims.foreign_audience(&self.connection.api_scope);
-        let refused = "check --cloud, --api-scope and --tenant-id";
-        let elsewhere = "check --api-url and the proxy: something else seems to answer there";
-        let (status, text, fix) = match &reply.kind {
-            ReplyKind::Forbidden | ReplyKind::Unauthorized if let Some(audience) = audience => {
-                let wanted = self.connection.api_scope.trim_end_matches("/.default");
-                let text = format!("the token is for {audience}, but Defender needs {wanted}");
-                return self.checks.fail("read", text, Some(refused));
-            }
-            ReplyKind::Answer(_) => (Ok, "may read action states".to_owned(), None),
-            ReplyKind::Forbidden => {
-                let grant = self.fix_of_grants("Machine.Read.All", &claims);
-                (
-                    Fail,
-                    answer,
-                    Some(format!("{grant}; or run with --no-precheck")),
-                )
-            }
-            ReplyKind::Unauthorized => (Fail, answer, Some(refused.to_owned())),
-            ReplyKind::Throttled(_) => {
-                let fix = "another client shares this app's quota; wait, or use another app";
-                (Warn, answer, Some(fix.to_owned()))
-            }
-            ReplyKind::NoSuchAddress(address) => {
-                let text = format!("{address} answers 404 without the service's own error body");
-                (Fail, text, Some(elsewhere.to_owned()))
-            }
-            ReplyKind::NoSuchHost(host) => {
-                let text = format!("the host name {host} does not exist");
-                (Fail, text, Some("check --api-url and the proxy".to_owned()))
-            }
-            ReplyKind::NotFound
-            | ReplyKind::Redirected
-            | ReplyKind::Garbled
-            | ReplyKind::Refused => (Fail, answer, Some(elsewhere.to_owned())),
-            ReplyKind::NotApplied(_) | ReplyKind::ServerFault(_) => {
-                let fix = "wait: a run does, until the service is well again";
-                (Warn, answer, Some(fix.to_owned()))
-            }
-            ReplyKind::TimedOut => {
-                let text = format!("{host} did not answer in time");
-                (
-                    Fail,
-                    text,
-                    Some("check the network and the proxy".to_owned()),
-                )
-            }
-            ReplyKind::Broken(what) | ReplyKind::NeverLeft(what) => {
-                let text = format!("{host} not reached: {what}");
-                (
-                    Fail,
-                    text,
-                    Some("check the network and the proxy".to_owned()),
-                )
-            }
-        };
-        self.checks.add("read", status, text, fix);
         self.check_permissions(token);
+    }
+
+    /// Says why no record could be read.
+    fn check_refusal(&mut self, failure: Failure, token: &Token) {
+        let claims = token.claims.clone().unwrap_or_default();
+        let reason = failure.error.downcast_ref::<StopReason>();
+        if failure.kind == FailureKind::State {
+            self.checks.failure(STATE, failure);
+        } else if let Some(audience) = claims.foreign_audience(&self.connection.api_scope) {
+            let wanted = self.connection.api_scope.trim_end_matches("/.default");
+            let text = format!("the token is for {audience}, but Defender needs {wanted}");
+            let fix = "check --cloud, --api-scope and --tenant-id";
+            self.checks.fail("read", text, Some(fix));
+        } else if let Some(reason @ StopReason::ReadingForbidden(_)) = reason {
+            let grant = self.fix_of_grants("Machine.Read.All", &claims);
+            let fix = format!("{grant}; or run with --no-precheck");
+            self.checks.fail("read", reason.to_string(), Some(&fix));
+        } else {
+            self.checks.failure("read", failure);
+        }
     }
 
     /// Compares the token's claims with what cancelling needs. The service alone decides.
@@ -579,21 +499,6 @@ impl Doctor<'_> {
             "grant {permission} to the managed identity; a new grant can take up to 24 h to show in its tokens{}",
             age.unwrap_or_default()
         )
-    }
-}
-
-fn ended(call: CallId, reply: &ReadReply, clock: &dyn Clock) -> Record {
-    let at = clock.now();
-    let grace = match reply.kind {
-        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => return Record::Withdrawn { call },
-        ReplyKind::TimedOut => RetrySettings::default().timeout_grace,
-        _ => Duration::ZERO,
-    };
-    Record::Replied {
-        call,
-        at,
-        ended: at.uptime.after(grace),
-        row: None,
     }
 }
 
