@@ -321,47 +321,6 @@ mod tests {
         assert!(found.judge(Some("y")).is_err() && found.judge(Some("1")).is_ok());
     }
 
-    struct Typed(io::Cursor<&'static str>);
-
-    impl Read for Typed {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buffer)
-        }
-    }
-
-    impl Answers for Typed {
-        fn forget_typed(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_wrong_answer_is_asked_about_once_more() {
-        let answer = |typed, question| {
-            let mut input: Box<dyn Answers + Send> = Box::new(Typed(io::Cursor::new(typed)));
-            let mut shown = Vec::new();
-            let answer = converse(&mut input, &mut shown, "", question).unwrap();
-            (answer, String::from_utf8(shown).unwrap())
-        };
-        let few = Question::about(3, PlanOrigin::Input);
-        let many = Question::about(3, PlanOrigin::Tenant);
-        for (typed, question, expected) in [
-            ("ja\ny\n", few, Ok(())),
-            ("ja\nja\ny\n", few, Err(Refusal::Unclear)),
-            ("ja\nn\n", few, Err(Refusal::No)),
-            ("y\n3\n", many, Ok(())),
-            ("y\n4\n3\n", many, Err(Refusal::WrongCount { count: 3 })),
-            ("y\n\n", many, Err(Refusal::No)),
-            ("y\n", many, Err(Refusal::NoAnswer)),
-        ] {
-            assert_eq!(answer(typed, question).0, expected, "{typed:?}");
-        }
-        let (_, shown) = answer("y\n3\n", many);
-        assert_eq!(
-            shown,
-            "To cancel 3 actions, type 3 (Enter sends nothing): That is not 3. Type 3 to send, Enter sends nothing: "
-        );
-    }
 
     #[test]
     fn a_line_ends_at_its_end_and_nothing_behind_it_is_taken() {

@@ -262,32 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn of_two_endings_the_one_that_the_design_puts_first_wins() {
-        let codes = |exit: &RunExit| exit.code();
-        let order = [
-            RunExit::Interrupted,
-            RunExit::State,
-            RunExit::Fault,
-            RunExit::Refused,
-            RunExit::Unreachable,
-            RunExit::GaveUp,
-            RunExit::Stopped,
-            RunExit::LeftOver,
-            RunExit::Done,
-        ];
-        assert_eq!(
-            order.iter().map(codes).collect::<Vec<_>>(),
-            [130, 6, 1, 2, 5, 7, 4, 3, 0]
-        );
-        for (place, first) in order.iter().enumerate() {
-            for (other_place, second) in order.iter().enumerate() {
-                let winner = order[place.min(other_place)];
-                assert_eq!(first.worst(*second), winner, "{first:?} {second:?}");
-            }
-        }
-    }
-
-    #[test]
     fn every_kind_has_its_exit_code() {
         for (kind, code) in [
             (FailureKind::Fault, 1),

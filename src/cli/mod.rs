@@ -12,8 +12,6 @@ mod table;
 
 mod plan_text;
 
-mod plan_json;
-
 mod progress;
 
 mod logging;

@@ -1,4 +1,4 @@
-//! A plan's sums as text for a terminal.
+//! A plan's sums, as text for a terminal and as JSON for programs.
 //!
 //! The preview prints it and the question before a run repeats it, so that both can be compared: what stands in them
 //! comes from here alone.
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use crate::engine::{
     NameCounts, NeededPermission, Permissions, PlanCell, PlanSummary, Precheck, RELEASED_SINCE,
@@ -88,6 +89,59 @@ impl PlanText<'_> {
     pub(super) fn preview(&self, width: u16, color: Color) -> String {
         let sent = color.apply(Style::Dim, "preview only: nothing was sent");
         format!("{}{sent}\n", self.render(width, color))
+    }
+
+    /// Returns the sums as one JSON object, for programs.
+    pub(super) fn json(&self) -> String {
+        let summary = self.summary;
+        let counted = |counts: &NameCounts| -> Value {
+            let top = counts.top().into_iter();
+            top.map(|(name, rows)| json!({"name": name, "rows": rows}))
+                .collect()
+        };
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let cells = summary.cells().into_iter().map(|cell| {
+            json!({
+                "verdict": cell.verdict.as_str(), "type": some(&cell.action_type),
+                "status": some(&cell.status), "reason": some(&cell.reason), "rows": cell.rows,
+                "follow_up": cell.follow_up.map(FollowUp::as_str), "names": cell.names, "more_names": cell.more,
+            })
+        });
+        let milestones = self.milestones.iter();
+        let milestones = milestones.map(|(cancels, at)| json!({"cancels": cancels, "at": at}));
+        let by_first_part = summary.exclusions.by_first_part();
+        let by_first_part =
+            by_first_part.map(|(line, name)| json!({"line": line, "name": name}));
+        let permissions = self.permissions.map(|permissions| {
+            let needed = permissions.cancelling.iter().map(|needed| {
+                let types = needed.types.iter();
+                let types = types.map(|(kind, rows)| json!({"type": kind.as_str(), "rows": rows}));
+                let types: Value = types.collect();
+                json!({"name": needed.name, "held": needed.is_held, "types": types})
+            });
+            json!({"may_read": permissions.may_read, "cancelling": needed.collect::<Value>()})
+        });
+        let mut object = json!({
+            "rows": summary.rows, "send": summary.send, "unread": summary.unread,
+            "types_known": summary.types_known, "checked": summary.checked, "reads": self.reads,
+            "plan": (summary.send > 0).then(|| summary.id().to_string()),
+            "counts": cells.collect::<Value>(),
+            "requestors": counted(&summary.requestors),
+            "request_sources": counted(&summary.request_sources),
+            "oldest": summary.oldest, "newest": summary.newest,
+            "machines": summary.machines.names, "more_machines": summary.machines.more(),
+            "milestones": milestones.collect::<Value>(), "notes": self.notes,
+            "exclusions": {
+                "unmatched": summary.exclusions.unmatched(),
+                "by_first_part": by_first_part.collect::<Value>(),
+            },
+            "permissions": permissions,
+            "token_ends_before": self.short_token(),
+        });
+        for (label, name) in self.place {
+            object[*label] = name.as_str().into();
+        }
+        format!("{object:#}\n")
     }
 
     /// Returns how much is sent, and the plan's id.
@@ -602,6 +656,23 @@ mod tests {
         note: matched by the first part of the name: dc-01 = dc-01.contoso.com
         note: a note
         ");
+    }
+
+    #[test]
+    fn programs_get_what_people_get() {
+        let json: Value = serde_json::from_str(&text(PlanText::json)).unwrap();
+        assert_eq!((&json["send"], &json["rows"]), (&1204.into(), &1211.into()));
+        assert_eq!(json["plan"], summary().id().to_string());
+        assert_eq!(json["tenant"], "contoso.onmicrosoft.com");
+        assert_eq!(json["requestors"][0]["name"], "soc-tools");
+        let invalid = &json["counts"][4];
+        assert!(invalid["status"].is_null(), "{invalid}");
+        assert_eq!(invalid["reason"], "the id is not a GUID");
+        assert_eq!(invalid["names"][0], "wave.csv:7");
+        assert_eq!(json["token_ends_before"], "2026-11-25T02:09:00Z");
+        assert_eq!(json["permissions"]["cancelling"][0]["held"], false);
+        assert_eq!(json["milestones"][0]["at"], "2026-11-25T02:00:02Z");
+        assert_eq!(json["exclusions"]["unmatched"][0], "srv-0O3");
     }
 
     #[test]

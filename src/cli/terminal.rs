@@ -150,11 +150,4 @@ mod tests {
             assert!(!agrees(answer), "{answer:?}");
         }
     }
-
-    #[test]
-    fn plain_text_holds_no_escape_sequence_and_coloured_text_does() {
-        assert_eq!(Color::Plain.apply(Style::Error, "x"), "x");
-        let colored = Color::Colored.apply(Style::Error, "x");
-        assert!(colored.starts_with('\u{1b}') && colored.ends_with('m'));
-    }
 }

@@ -302,10 +302,16 @@ pub(super) mod tests {
         let later = now - jiff::SignedDuration::from_secs(60);
         assert_eq!(unfinished(dir, later).unwrap().record.begun.id, id(0));
         drop(live);
+        let several = unfinished(dir, later).map(drop).unwrap_err();
         assert_eq!(
-            refusal_of(dir, later).0,
+            several.error.to_string(),
             format!("2 runs of the last 24 hours in {path} are unfinished")
         );
+        for days in [0, 1] {
+            let command = format!("mde-cancel resume {}", id(days));
+            let mut hints = texts(&several).into_iter();
+            assert!(hints.any(|hint| hint.ends_with(&command)), "{several:?}");
+        }
         let whole = InputMark {
             complete: true,
             ..InputMark::default()
@@ -315,28 +321,5 @@ pub(super) mod tests {
         again.append_rows(key, Vec::new(), whole).await.unwrap();
         drop(again);
         assert_eq!(unfinished(dir, later).unwrap().record.begun.id, id(0));
-    }
-
-    #[tokio::test]
-    async fn where_several_could_be_meant_each_is_named_with_its_command() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        for days in [0, 1] {
-            begin(&store(dir), days).await;
-        }
-        let now = SystemClock::new().now().wall - jiff::SignedDuration::from_secs(60);
-        let hints = refusal_of(dir, now).1;
-        for days in [0, 1] {
-            let command = format!("mde-cancel resume {}", id(days));
-            assert!(
-                hints.iter().any(|hint| hint.ends_with(&command)),
-                "{hints:?}"
-            );
-        }
-    }
-
-    fn refusal_of(dir: &Path, now: Timestamp) -> (String, Vec<String>) {
-        let failure = unfinished(dir, now).map(|_| ()).unwrap_err();
-        (failure.error.to_string(), texts(&failure))
     }
 }

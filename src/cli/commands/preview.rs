@@ -15,7 +15,6 @@ use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
 use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, FailureKind, RunExit};
-use crate::cli::plan_json::plan_json;
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
 use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
@@ -129,7 +128,7 @@ pub async fn preview(
     };
     match settings.format {
         PlanFormat::Table => print(&text.preview(style.width, style.color)),
-        PlanFormat::Json => print(&plan_json(&text)),
+        PlanFormat::Json => print(&text.json()),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
     }

@@ -501,15 +501,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_wider_than_the_terminal() {
-        for width in [60, 80, 200] {
-            for line in table(&states(), now(), &TimeZone::UTC, width).lines() {
-                assert!(line.chars().count() <= usize::from(width), "{line}");
-            }
-        }
-    }
-
-    #[test]
     fn json_holds_the_same_for_programs() {
         let all: serde_json::Value = serde_json::from_str(&json(&states(), now())).unwrap();
         let first = &all[0];
@@ -598,14 +589,6 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.contains(&"SANDBOX"), "{text}");
         assert!(lines.contains(&"  run    run-1"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn no_state_folder_is_made_by_looking() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = folder.path().join("none");
-        gather(&settings(&missing)).await.unwrap();
-        assert!(!missing.exists());
     }
 
     #[tokio::test]

@@ -438,26 +438,4 @@ mod tests {
         assert_eq!(used.windows[0].taken, 1);
         remove_runs(&wish, dir).await.unwrap();
     }
-
-    #[tokio::test]
-    async fn a_run_that_goes_on_is_refused_and_nothing_else_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let stopped = store(dir);
-        begin(&stopped, 1).await;
-        drop(stopped);
-        let going = store(dir);
-        begin(&going, 2).await;
-        let both = history::all_runs(dir).unwrap();
-        let names = both.iter().map(|run| run.record.begun.id.to_string());
-        let wish = RemoveArgs {
-            runs: names.collect(),
-            older_than: None,
-            yes: true,
-        };
-        let refused = remove_runs(&wish, dir).await.unwrap_err();
-        assert_eq!(refused.kind, FailureKind::State);
-        assert!(refused.error.to_string().contains("is held by"));
-        assert_eq!(days_left(dir), [1, 2]);
-    }
 }
