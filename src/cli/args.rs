@@ -418,12 +418,13 @@ pub struct ResumeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
     #[command(subcommand)]
     pub command: Option<RunsCommand>,
-    /// Output: table or json [default: table]
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    pub format: Option<TableFormat>,
+    /// Output: table or json
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: TableFormat,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -763,13 +764,7 @@ pub struct ConfigArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show the settings of `run` and where each comes from; secrets are never shown
-    Show(Box<ConfigShowArgs>),
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct ConfigShowArgs {
-    #[command(flatten)]
-    pub connection: ConnectionArgs,
+    Show(Box<ConnectionArgs>),
 }
 
 /// None of it comes from a variable or the config file: it describes one sandbox, and its quota is the imitation's.

@@ -321,7 +321,6 @@ mod tests {
         assert!(found.judge(Some("y")).is_err() && found.judge(Some("1")).is_ok());
     }
 
-
     #[test]
     fn a_line_ends_at_its_end_and_nothing_behind_it_is_taken() {
         let mut input = io::Cursor::new(b"yes\r\nno\n\n".to_vec());

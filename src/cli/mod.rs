@@ -4,8 +4,6 @@
 
 mod text;
 
-mod stop_reason;
-
 mod terminal;
 
 mod table;
@@ -40,4 +38,4 @@ pub use entry::main;
 pub use logging::LogFormat;
 pub use progress::{Progress, ProgressMode};
 pub use terminal::{Color, ColorMode, print, stdout_width};
-pub use text::{ClockTime, Count, Number, Span, local_zone, visible, window_name};
+pub use text::{Count, Number, Span, local_zone, visible, window_name};

@@ -18,7 +18,9 @@ use crate::model::{ExclusionMatches, FollowUp, Outcome};
 use super::failure::RunExit;
 use super::table::Table;
 use super::terminal::{Color, Style};
-use super::text::{Count, Number, Span, day_time, short_name, visible, wrap, zone_name};
+use super::text::{
+    Count, Number, Span, day_time, short_name, visible, wrap, zone_name, zoned_day_time,
+};
 
 /// Requestors that are named; the rest is counted.
 const NAMED: usize = 5;
@@ -110,8 +112,7 @@ impl PlanText<'_> {
         let milestones = self.milestones.iter();
         let milestones = milestones.map(|(cancels, at)| json!({"cancels": cancels, "at": at}));
         let by_first_part = summary.exclusions.by_first_part();
-        let by_first_part =
-            by_first_part.map(|(line, name)| json!({"line": line, "name": name}));
+        let by_first_part = by_first_part.map(|(line, name)| json!({"line": line, "name": name}));
         let permissions = self.permissions.map(|permissions| {
             let needed = permissions.cancelling.iter().map(|needed| {
                 let types = needed.types.iter();
@@ -255,8 +256,7 @@ impl PlanText<'_> {
     }
 
     fn clock(&self, at: Timestamp) -> String {
-        let time = day_time(at, self.now, self.zone);
-        format!("{time} {}", zone_name(at, self.zone))
+        zoned_day_time(at, self.now, self.zone)
     }
 
     fn span(&self, oldest: Timestamp, newest: Timestamp) -> String {
@@ -660,7 +660,7 @@ mod tests {
 
     #[test]
     fn programs_get_what_people_get() {
-        let json: Value = serde_json::from_str(&text(PlanText::json)).unwrap();
+        let json = text(|plan| serde_json::from_str::<Value>(&plan.json()).unwrap());
         assert_eq!((&json["send"], &json["rows"]), (&1204.into(), &1211.into()));
         assert_eq!(json["plan"], summary().id().to_string());
         assert_eq!(json["tenant"], "contoso.onmicrosoft.com");

@@ -714,14 +714,11 @@ impl Resolver<'_> {
                 }))
             }
             Command::Runs(runs) => match runs.command {
-                Some(_) if runs.format.is_some() => {
-                    return Err(SettingsError::FormatBeforeCommand);
-                }
                 Some(RunsCommand::Rm(remove)) => CommandSettings::RemoveRuns(remove, state_dir()?),
                 Some(RunsCommand::Show(show)) => {
                     CommandSettings::Runs(Some(show.run), show.format, state_dir()?)
                 }
-                None => CommandSettings::Runs(None, runs.format.unwrap_or_default(), state_dir()?),
+                None => CommandSettings::Runs(None, runs.format, state_dir()?),
             },
             Command::Report(report) => {
                 let outputs = report_outputs(&report)?;

@@ -4,7 +4,6 @@
 //! Pure: the time zone and the present are arguments, nothing here looks at the machine but [`local_zone`].
 
 use std::error::Error;
-use std::fmt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,49 +15,24 @@ const NAME_WIDTH: usize = 64;
 
 pub use crate::model::{Count, Number, Span, visible, window_name};
 
-/// A point in time as seen at another: `14:05:09 CET` on the same day, `2026-11-24 03:14 CET` on another.
-#[derive(Clone, Debug)]
-pub struct ClockTime<'zone> {
-    at: Timestamp,
-    now: Timestamp,
-    zone: &'zone TimeZone,
-}
-
-impl<'zone> ClockTime<'zone> {
-    /// Shows `at` to somebody who lives at `now` in `zone`.
-    pub fn new(at: Timestamp, now: Timestamp, zone: &'zone TimeZone) -> Self {
-        Self { at, now, zone }
-    }
-}
-
-impl fmt::Display for ClockTime<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.zone.to_datetime(self.at);
-        let today = self.zone.to_datetime(self.now).date();
-        let time = at.time();
-        if at.date() == today {
-            write!(
-                f,
-                "{:02}:{:02}:{:02}",
-                time.hour(),
-                time.minute(),
-                time.second()
-            )?;
-        } else {
-            write!(f, "{} {:02}:{:02}", at.date(), time.hour(), time.minute())?;
-        }
-        write!(f, " {}", zone_name(self.at, self.zone))
-    }
+/// Returns a time as seen at another: `14:05:09 CET` on the same day, `2026-11-24 03:14 CET` on another.
+pub(super) fn clock_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    on_day(at, now, zone, "%H:%M:%S %Z", "%Y-%m-%d %H:%M %Z")
 }
 
 /// Returns a time to the minute as seen at another: `14:05` on the same day, `2026-11-24 03:14` on another.
 pub(super) fn day_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let (at, today) = (zone.to_datetime(at), zone.to_datetime(now).date());
-    let format = if at.date() == today {
-        "%H:%M"
-    } else {
-        "%Y-%m-%d %H:%M"
-    };
+    on_day(at, now, zone, "%H:%M", "%Y-%m-%d %H:%M")
+}
+
+/// Returns the same with the zone.
+pub(super) fn zoned_day_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    on_day(at, now, zone, "%H:%M %Z", "%Y-%m-%d %H:%M %Z")
+}
+
+fn on_day(at: Timestamp, now: Timestamp, zone: &TimeZone, same: &str, other: &str) -> String {
+    let (at, now) = (at.to_zoned(zone.clone()), now.to_zoned(zone.clone()));
+    let format = if at.date() == now.date() { same } else { other };
     at.strftime(format).to_string()
 }
 
@@ -126,16 +100,10 @@ mod tests {
     fn times_name_the_day_only_where_it_is_another() {
         let now: Timestamp = "2026-11-23T14:05:09Z".parse().unwrap();
         let later: Timestamp = "2026-11-23T23:30:00Z".parse().unwrap();
-        assert_eq!(
-            ClockTime::new(now, now, &TimeZone::UTC).to_string(),
-            "14:05:09 UTC"
-        );
         let east = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(ClockTime::new(now, now, &east).to_string(), "16:05:09 +02");
-        assert_eq!(
-            ClockTime::new(later, now, &east).to_string(),
-            "2026-11-24 01:30 +02"
-        );
+        assert_eq!(clock_time(now, now, &TimeZone::UTC), "14:05:09 UTC");
+        assert_eq!(clock_time(now, now, &east), "16:05:09 +02");
+        assert_eq!(clock_time(later, now, &east), "2026-11-24 01:30 +02");
     }
 
     #[test]
@@ -145,12 +113,8 @@ mod tests {
         assert_eq!(day_time(now, now, &TimeZone::UTC), "14:05");
         assert_eq!(day_time(now, now, &east), "00:05");
         let later: Timestamp = "2026-11-23T23:30:00Z".parse().unwrap();
-        assert_eq!(
-            day_time(later, "2026-11-23T13:00:00Z".parse().unwrap(), &east),
-            "2026-11-24 09:30"
-        );
-        assert_eq!(zone_name(now, &TimeZone::UTC), "UTC");
-        assert_eq!(zone_name(now, &east), "+10");
+        let before: Timestamp = "2026-11-23T13:00:00Z".parse().unwrap();
+        assert_eq!(zoned_day_time(later, before, &east), "2026-11-24 09:30 +10");
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
         assert_eq!(zone_name(now, &berlin), "CET");
     }

@@ -133,7 +133,9 @@ impl Observer for ReadLog {
                 tracing::warn!(%window, "the service names a lower limit for reads, which is kept from now on");
             }
             RunEvent::Down { what, .. } => {
-                tracing::warn!("reads fail ({what}); one is tried at a time until the service answers again");
+                tracing::warn!(
+                    "reads fail ({what}); one is tried at a time until the service answers again"
+                );
             }
             _ => {}
         }

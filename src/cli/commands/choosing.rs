@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::cli::args::PlanArgs;
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::text::{day_time, local_zone, zone_name};
+use crate::cli::text::{local_zone, zoned_day_time};
 use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_exclusion_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
@@ -47,7 +47,7 @@ pub(super) fn origin(
 /// Says in words what is selected from the tenant.
 pub(super) fn described(selection: &Selection, now: Timestamp) -> String {
     let zone = local_zone();
-    let time = |at| format!("{} {}", day_time(at, now, &zone), zone_name(at, &zone));
+    let time = |at| zoned_day_time(at, now, &zone);
     let mut parts = Vec::new();
     let texts = |texts: &mut dyn Iterator<Item = String>| texts.collect::<Vec<_>>().join(" or ");
     if !selection.types.is_empty() {

@@ -18,7 +18,7 @@ use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::{Color, OutputStyle, Style, print};
-use crate::cli::text::{ClockTime, Span, error_chain, local_zone, visible};
+use crate::cli::text::{Span, clock_time, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::StopReason;
 use crate::engine::{NeededPermission, Permissions, ReadHandles};
@@ -358,7 +358,7 @@ impl Doctor<'_> {
                 } else {
                     "valid until"
                 };
-                format!("token {word} {}", ClockTime::new(end, now, &zone))
+                format!("token {word} {}", clock_time(end, now, &zone))
             }
         };
         if token.expires_at.is_some_and(|end| end <= now) && !credential.is_renewable() {

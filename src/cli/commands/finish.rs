@@ -10,20 +10,20 @@ use crate::engine::{EngineError, Precheck, RunEnd, Skips};
 use crate::model::{
     ActionId, ActionType, Count, ExclusionMatches, FollowUpRow, LaneId, Moment, Outcome, Standing,
 };
-use crate::report::{AcceptedPolicy, Delivery, ReportTarget, write_follow_ups};
+use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, FailureKind, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::progress::MetricsObserver;
-use crate::cli::stop_reason::fix;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{print, stdout_width};
 
 use super::choosing::nothing_selected;
 use super::follow_up::{ExcludedMachine, FollowUps};
 use super::prepared_run::PreparedRun;
+use super::reading::fix;
 use super::reports::{follow_ups, write_one};
 
 /// Of how many tenants a summary says why they stopped.
@@ -63,14 +63,9 @@ impl PreparedRun {
                 .map_or(&**reason, |(shared, _)| shared);
             *skipped.entry(shared.to_owned()).or_default() += rows;
         }
-        let rows = RowsLeft {
-            outcomes: &outcomes,
-            skips: &skips,
-            has_follow_ups: !follow_ups.is_empty(),
-            is_input_lost: self.lost.is_some(),
-        };
-        let exit = rows
-            .exit(self.accepted(), self.config.precheck)
+        let is_left = !left(&outcomes, self.accepted(), &follow_ups).is_empty();
+        let precheck = self.config.precheck;
+        let exit = exit_of_rows(&outcomes, is_left, self.lost.is_some(), &skips, precheck)
             .worst(exit_of_stop(end.stop.as_ref()));
         let (state, standing) = if end.stop.is_some() || end.intake.is_some() {
             (RunState::Stopped, Standing::Stopped)
@@ -397,33 +392,20 @@ fn excluded_lines(machines: &[ExcludedMachine]) -> Vec<String> {
     lines
 }
 
-/// What the rows of a run leave to be done.
-struct RowsLeft<'run> {
-    outcomes: &'run BTreeMap<Outcome, u64>,
-    skips: &'run Skips,
-    has_follow_ups: bool,
+/// Returns how a run ends that wasn't stopped, by what its rows leave to be done.
+fn exit_of_rows(
+    outcomes: &BTreeMap<Outcome, u64>,
+    is_left: bool,
     is_input_lost: bool,
-}
-
-impl RowsLeft<'_> {
-    /// Returns how a run ends that wasn't stopped.
-    fn exit(&self, accepted: AcceptedPolicy, precheck: Precheck) -> RunExit {
-        let is_left = |(&outcome, &count): (&Outcome, &u64)| {
-            let is_enough = outcome == Outcome::Accepted && accepted == AcceptedPolicy::IsEnough;
-            let is_unsettled = outcome == Outcome::NotAttempted;
-            count > 0 && (outcome.leaves_work() || is_unsettled) && !is_enough
-        };
-        if self.skips.is_nothing_selected(self.outcomes) && !self.is_input_lost {
-            RunExit::Refused
-        } else if self.has_follow_ups
-            || self.is_input_lost
-            || self.outcomes.iter().any(is_left)
-            || self.skips.leave_work(self.outcomes, precheck)
-        {
-            RunExit::LeftOver
-        } else {
-            RunExit::Done
-        }
+    skips: &Skips,
+    precheck: Precheck,
+) -> RunExit {
+    if skips.is_nothing_selected(outcomes) && !is_input_lost {
+        RunExit::Refused
+    } else if is_left || is_input_lost || skips.leave_work(outcomes, precheck) {
+        RunExit::LeftOver
+    } else {
+        RunExit::Done
     }
 }
 
@@ -459,22 +441,17 @@ mod tests {
         };
         use Precheck::{ReadFirst, Skip};
         use RunExit::{Done, LeftOver, Refused};
-        let exit = |outcomes: &[Outcome], reason: &str, accepted, precheck, flags: [bool; 2]| {
+        let exit = |outcomes: &[Outcome], reason: &str, accepted, precheck, is_lost| {
             let outcomes: BTreeMap<_, _> = outcomes.iter().map(|&outcome| (outcome, 1)).collect();
             let mut skips = Skips::default();
             if outcomes.contains_key(&Skipped) {
                 skips.add(reason, 1);
             }
-            let rows = RowsLeft {
-                outcomes: &outcomes,
-                skips: &skips,
-                has_follow_ups: flags[0],
-                is_input_lost: flags[1],
-            };
-            rows.exit(accepted, precheck)
+            let is_left = !left(&outcomes, accepted, &[]).is_empty();
+            exit_of_rows(&outcomes, is_left, is_lost, &skips, precheck)
         };
         let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
-        let left = AcceptedPolicy::IsLeft;
+        let unseen = AcceptedPolicy::IsLeft;
         for (outcomes, reason, precheck, expected) in [
             (&[][..], "", ReadFirst, Done),
             (
@@ -499,23 +476,12 @@ mod tests {
             (&[Skipped, Invalid], no_type, Skip, Refused),
             (&[Skipped, NotAttempted], no_type, Skip, LeftOver),
         ] {
-            let exit = |flags| exit(outcomes, reason, left, precheck, flags);
-            assert_eq!(exit([false, false]), expected, "{outcomes:?} {reason}");
-            assert_eq!(exit([false, true]), LeftOver, "{outcomes:?}");
-            assert_eq!(
-                exit([true, false]),
-                LeftOver.worst(expected),
-                "{outcomes:?}"
-            );
+            let exit = |is_lost| exit(outcomes, reason, unseen, precheck, is_lost);
+            assert_eq!(exit(false), expected, "{outcomes:?} {reason}");
+            assert_eq!(exit(true), LeftOver, "{outcomes:?}");
         }
-        let enough = exit(
-            &[AcceptedRow],
-            "",
-            AcceptedPolicy::IsEnough,
-            ReadFirst,
-            [false, false],
-        );
-        assert_eq!(enough, Done);
+        let enough = AcceptedPolicy::IsEnough;
+        assert_eq!(exit(&[AcceptedRow], "", enough, ReadFirst, false), Done);
     }
 
     #[test]

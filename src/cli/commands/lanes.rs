@@ -4,7 +4,7 @@
 //! Lanes that call one address share their connections, so that hundreds of tenants need no more sockets than calls are
 //! under way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use url::Url;
 use crate::api::{ApiError, Connection};
 use crate::auth::{CachePolicy, Credential, LoginClient};
 use crate::cli::failure::Failure;
+use crate::cli::run_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{ConnectionSettings, SettingsError};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
-use crate::model::{LaneId, SEVERAL};
+use crate::input::Input;
+use crate::model::{LaneId, RunId, SEVERAL};
 
 use super::service::{ConnectError, EmbeddedSandbox, Identity, Service, connect, handles};
 use super::sign_in::{credential_over, login_client};
-use crate::cli::run_config::StoredTenant;
 
 /// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;
@@ -49,8 +50,29 @@ impl LaneSetup {
 }
 
 impl Lanes {
-    /// Makes the one lane of a run in one tenant.
-    pub(super) fn one(service: Service, profile: Option<String>) -> Self {
+    /// Starts the imitation of a run, and makes its one lane.
+    pub(super) async fn sandbox(
+        inputs: &[Input],
+        config: &RunConfig,
+        run: RunId,
+        state_dir: &Path,
+    ) -> Result<Self, Failure> {
+        let (settings, scale, timeout) =
+            (config.input_settings(), config.time_scale, config.timeout);
+        let service = Service::embedded(inputs, &settings, run, state_dir, scale, timeout);
+        Ok(Self::one(service.await?, None))
+    }
+
+    /// Signs in to one tenant.
+    pub(super) async fn single(
+        tenant: &ConnectionSettings,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let service = Service::real(tenant, timeout).await?;
+        Ok(Self::one(service, tenant.profile.clone()))
+    }
+
+    fn one(service: Service, profile: Option<String>) -> Self {
         let lane = LaneSetup {
             way: Ok(service.lane),
             identity: service.identity,

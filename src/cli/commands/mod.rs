@@ -6,8 +6,6 @@ mod sign_in;
 
 mod service;
 
-mod outputs;
-
 mod reports;
 
 mod prepared_run;
@@ -35,12 +33,10 @@ mod resume;
 
 mod preview;
 
-mod config_show;
 mod doctor;
 mod sandbox;
 mod shell;
 
-pub use config_show::config_show;
 pub use doctor::doctor;
 pub use list::list;
 pub use preview::preview;
@@ -50,4 +46,4 @@ pub use resume::resume;
 pub use run::run;
 pub use runs::{remove_runs, runs};
 pub use sandbox::serve_sandbox;
-pub use shell::{completions, man};
+pub use shell::{completions, config_show, man};

@@ -24,8 +24,8 @@ use crate::store::{RunKey, Store};
 
 use super::execute::state;
 use super::lanes::{LaneSetup, Lanes};
-use super::outputs::Outputs;
 use super::reading::{reads, unread};
+use super::reports::Outputs;
 use super::shutdown::Shutdown;
 
 /// A run that is in the journal and signed in.

@@ -17,7 +17,7 @@ use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, print};
-use crate::cli::text::{ClockTime, Count, Number, local_zone, visible, window_name};
+use crate::cli::text::{Count, Number, clock_time, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{Destination, Moment, SEVERAL, Scope, UNNAMED};
 use crate::quota::{Calls, Pace, Usage, Window, Windows, milestones};
@@ -254,7 +254,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
             let pause = state.pause_until.map(|until| {
                 format!(
                     "paused by the service until {}",
-                    ClockTime::new(until, now.wall, zone)
+                    clock_time(until, now.wall, zone)
                 )
             });
             for line in [named, learned, pause].into_iter().flatten() {
@@ -269,10 +269,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
 
 fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> String {
     let time = |at: Option<Timestamp>| {
-        at.map_or_else(
-            || "now".to_owned(),
-            |at| ClockTime::new(at, now.wall, zone).to_string(),
-        )
+        at.map_or_else(|| "now".to_owned(), |at| clock_time(at, now.wall, zone))
     };
     let mut table = Table::new();
     table.gap = if width < 70 { 1 } else { 2 };

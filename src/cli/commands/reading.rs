@@ -1,11 +1,11 @@
-//! Reads of the commands themselves, outside a run: through the same ledger as everybody's.
+//! Reads of the commands themselves, outside a run: through the same ledger as everybody's; and what helps where reads or
+//! a run stopped.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::cli::failure::{Failure, FailureKind};
-use crate::cli::stop_reason::fix;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, ReadHandles, Reads, ReadsError, ReadsSettings};
@@ -79,4 +79,23 @@ pub(super) fn engine(error: EngineError) -> Failure {
         EngineError::RowsMissing { .. } => Failure::new(FailureKind::State, error),
         EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
     }
+}
+
+/// Says how to fix why a run stopped, where that can be done.
+pub(super) fn fix(reason: &StopReason) -> Option<&'static str> {
+    Some(match reason {
+        StopReason::Asked(_) | StopReason::GaveUp(_) | StopReason::LeftForLater(_) => return None,
+        StopReason::TooManyFailures(_) => {
+            "see the reasons in the report; --max-failures sets the limit"
+        }
+        StopReason::SignIn(_) => "fix what the reason above names",
+        StopReason::Unreachable(_) => "check --api-url, the network and the proxy",
+        StopReason::NoSuchAddress(_) => "check --api-url: another server answers there",
+        StopReason::AllMissing => "check --tenant-id, --id-column, and where the ids came from",
+        StopReason::ReadingForbidden(_) => {
+            "grant Machine.Read.All (application) or Machine.Read (delegated), then get a new token"
+        }
+        StopReason::AllForbidden(_) => "grant the permission that is named, then get a new token",
+        StopReason::SameRefusal(_) => "see the answer above; the same call will be refused again",
+    })
 }

@@ -1,8 +1,8 @@
 //! `report`: writes the reports of a run from the journal, also of one that still goes on; the end of a run and `resume` do
-//! the same.
+//! the same. Where a run writes is proved writable before anything is sent.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,16 +19,98 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
 use crate::report::{
-    AcceptedPolicy, CommandHint, Delivery, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS,
-    Timeline, TimelineBuilder, write_follow_ups, write_report,
+    AcceptedPolicy, CommandHint, Delivery, FileKind, ReportFormat, ReportSummary, ReportTarget,
+    SUMMARY_ROWS, TargetError, Timeline, TimelineBuilder, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
+use super::execute::usage;
 use super::follow_up::from_journal;
 use super::history::{self, RunEntry};
-use super::outputs::Outputs;
 use super::prepared_run::PreparedRun;
 use super::service::SANDBOX_CLOUD;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outputs {
+    pub(super) reports: Vec<(ReportFormat, ReportTarget)>,
+    /// Where the machines are listed that still need work.
+    pub(super) follow_up: Option<ReportTarget>,
+    pub(super) metrics_file: Option<PathBuf>,
+    /// What was written beside a file that isn't ours, in words.
+    pub(super) notes: Vec<String>,
+}
+
+impl Outputs {
+    /// Proves that every file can be written. A file that is no earlier one of ours is left alone, and ours goes beside it.
+    pub(super) fn prove(paths: &OutputPaths, run: RunId) -> Result<Self, Failure> {
+        let mut outputs = Self::default();
+        for path in &paths.reports {
+            let format = ReportFormat::from_path(path).map_err(usage)?;
+            let target = outputs.target(path, FileKind::Report(format), run)?;
+            outputs.reports.push((format, target));
+        }
+        if let Some(path) = &paths.follow_up {
+            outputs.follow_up = Some(outputs.target(path, FileKind::FollowUps, run)?);
+        }
+        if let Some(path) = &paths.metrics_file {
+            let target = outputs.target(path, FileKind::Metrics, run)?;
+            outputs.metrics_file = target.path().map(Path::to_owned);
+        }
+        for note in &outputs.notes {
+            tracing::warn!("{note}");
+        }
+        Ok(outputs)
+    }
+
+    fn target(&mut self, path: &Path, kind: FileKind, run: RunId) -> Result<ReportTarget, Failure> {
+        let target = check_writable(path)?;
+        let Some(place) = target.path() else {
+            return Ok(target);
+        };
+        if kind.may_replace(place) {
+            return Ok(target);
+        }
+        let beside = beside(path, run);
+        let what = match kind {
+            FileKind::Report(_) => "report",
+            FileKind::FollowUps => "follow-up list",
+            FileKind::Metrics => "metrics file",
+        };
+        if kind == FileKind::Metrics || !kind.may_replace(&beside) {
+            let error = anyhow::anyhow!(
+                "{} exists and is not a {what} of mde-cancel",
+                path.display()
+            );
+            return Err(usage(error).hint("name another file, or move it away"));
+        }
+        self.notes.push(format!(
+            "{} is not a {what} of mde-cancel and is kept; the {what} is {}",
+            path.display(),
+            beside.display()
+        ));
+        check_writable(&beside)
+    }
+}
+
+fn check_writable(path: &Path) -> Result<ReportTarget, Failure> {
+    ReportTarget::check_writable(path).map_err(|error| match error {
+        TargetError::Unwritable { .. } => {
+            usage(error).hint("name a file in a folder that exists and that you may write to")
+        }
+        error => usage(error),
+    })
+}
+
+/// Names a file beside `path` that belongs to one run.
+fn beside(path: &Path, run: RunId) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{run}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
+}
 
 /// Writes the reports of the run that is named, or of the newest.
 pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Result<(), Failure> {
@@ -229,4 +311,19 @@ pub(super) fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> 
         .into_iter()
         .filter_map(|kind| needs.get(kind.as_str()).map(|&count| (kind, count)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_comes_with_a_hint() {
+        let paths = OutputPaths {
+            reports: vec!["/no/such/folder/report.csv".into()],
+            ..OutputPaths::default()
+        };
+        let run = RunId::new(uuid::Uuid::from_u128(7));
+        assert_eq!(Outputs::prove(&paths, run).unwrap_err().hints.len(), 1);
+    }
 }

@@ -36,11 +36,10 @@ use super::confirm_plan::{Confirmation, OnDecline};
 use super::execute::{open_store, say, say_sandbox, stopped_early, usage};
 use super::history::{self, RunEntry};
 use super::lanes::Lanes;
-use super::outputs::Outputs;
 use super::prepared_run::PreparedRun;
 use super::quota::QuotaUsage;
-use super::reports::write_all;
-use super::service::{Identity, Service};
+use super::reports::{Outputs, write_all};
+use super::service::Identity;
 use super::shutdown::Shutdown;
 
 /// What a run is begun for, in the words of a refusal.
@@ -323,31 +322,24 @@ async fn reach(
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        let service = Service::embedded(
-            &history::inputs_of(&past.record),
-            &config.input_settings(),
-            begun.id,
-            &past.state_dir,
-            config.time_scale,
-            config.timeout,
-        )
-        .await?;
-        return Ok(Lanes::one(service, None));
+        let inputs = history::inputs_of(&past.record);
+        return Lanes::sandbox(&inputs, config, begun.id, &past.state_dir).await;
     }
     if !config.tenants.is_empty() {
         return reach_several(past, config, profiles).await;
     }
-    let connection = connection?;
-    let service = Service::real(&connection, config.timeout).await?;
+    let lanes = Lanes::single(&connection?, config.timeout).await?;
     let was = [&begun.cloud, &begun.tenant, &begun.app];
-    if let Some((name, was, asked)) = elsewhere(&service.identity, was).next() {
-        let error = anyhow!(
-            "run {} was started for {name} {was}, but this would go to {asked}",
-            begun.id
-        );
-        return Err(usage(error).hint("use the connection flags of the first command"));
+    for lane in &lanes.all {
+        if let Some((name, was, asked)) = elsewhere(&lane.identity, was).next() {
+            let error = anyhow!(
+                "run {} was started for {name} {was}, but this would go to {asked}",
+                begun.id
+            );
+            return Err(usage(error).hint("use the connection flags of the first command"));
+        }
     }
-    Ok(Lanes::one(service, connection.profile))
+    Ok(lanes)
 }
 
 /// Signs in to the tenants of a run of several, as their profiles say now.

@@ -25,9 +25,8 @@ use super::choosing::{input_name, origin, read_exclusions};
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::execute::{open_store, say_sandbox, stopped_early, usage};
 use super::lanes::Lanes;
-use super::outputs::Outputs;
 use super::prepared_run::{PreparedRun, filter};
-use super::service::Service;
+use super::reports::Outputs;
 use super::shutdown::Shutdown;
 
 /// Runs to the end, or to a stop.
@@ -144,26 +143,11 @@ fn terminal(settings: &RunSettings, style: OutputStyle) -> Result<Option<Termina
 }
 
 async fn reach(settings: &RunSettings, config: &RunConfig, id: RunId) -> Result<Lanes, Failure> {
-    let (service, profile) = match &settings.target {
-        Target::Sandbox => {
-            let service = Service::embedded(
-                &settings.inputs,
-                &config.input_settings(),
-                id,
-                &settings.state_dir,
-                config.time_scale,
-                config.timeout,
-            )
-            .await;
-            (service, None)
-        }
-        Target::Service(connection) => {
-            let service = Service::real(connection, config.timeout);
-            (service.await, connection.profile.clone())
-        }
-        Target::Tenants(tenants) => return Lanes::several(tenants, config.timeout).await,
-    };
-    Ok(Lanes::one(service?, profile))
+    match &settings.target {
+        Target::Sandbox => Lanes::sandbox(&settings.inputs, config, id, &settings.state_dir).await,
+        Target::Service(connection) => Lanes::single(connection, config.timeout).await,
+        Target::Tenants(tenants) => Lanes::several(tenants, config.timeout).await,
+    }
 }
 
 /// Names what is read, for the journal.

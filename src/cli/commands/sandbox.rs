@@ -3,7 +3,6 @@
 //! It listens on a loopback address only, so nobody else's tools can take it for the service.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -13,8 +12,11 @@ use crate::cli::args::SandboxArgs;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
-use crate::input::{self, Input, InputSettings};
+use crate::input::{Input, InputError, InputSettings, open};
 use crate::sandbox::{self, Generator, Sandbox, SandboxSettings};
+
+use super::execute::usage;
+use super::service::plant;
 
 /// What made-up actions are thrown from: the same command shows the same world each time.
 const SEED: u64 = 1;
@@ -31,11 +33,12 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
     let (seed, actions) = (typed.seed, typed.actions);
     let ground = sandbox.clone();
     // Reading a file, or a pipe that trickles, must not hold up the stop.
-    let seeding = tokio::task::spawn_blocking(move || plant(&ground, seed, actions));
+    let seeding = tokio::task::spawn_blocking(move || made(&ground, seed, actions));
     let mut stop = std::pin::pin!(stop);
     let seeded = tokio::select! {
-        planted = seeding => planted
-            .map_err(|error| Failure::new(FailureKind::Fault, error))??,
+        made = seeding => made
+            .map_err(|error| Failure::new(FailureKind::Fault, error))?
+            .map_err(usage)?,
         _ = &mut stop => return Ok(()),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, typed.port));
@@ -55,18 +58,19 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
 }
 
 /// Makes up the actions that there are at the start, and returns what they were made from.
-fn plant(
+fn made(
     sandbox: &Sandbox,
     seed: Option<PathBuf>,
     actions: u32,
-) -> Result<Count<'static>, Failure> {
+) -> Result<Count<'static>, InputError> {
     let generator = Generator::believable(SEED);
     let Some(path) = seed else {
         let ids = sandbox.generate(actions.into(), &generator);
         return Ok(Count::new(ids.len() as u64, "action"));
     };
-    let input = Input::parse(path.as_os_str());
-    Ok(Count::new(plant_input(sandbox, input, &generator)?, "row"))
+    let input = open(&[Input::parse(path.as_os_str())], &InputSettings::default())?;
+    let rows = plant(sandbox, input, &generator, u64::MAX)?;
+    Ok(Count::new(rows, "row"))
 }
 
 fn settings(typed: &SandboxArgs) -> SandboxSettings {
@@ -80,24 +84,6 @@ fn settings(typed: &SandboxArgs) -> SandboxSettings {
     settings.tokens.lifetime = typed.token_lifetime;
     settings.tokens.strict = typed.strict_tokens;
     settings
-}
-
-fn plant_input(sandbox: &Sandbox, input: Input, generator: &Generator) -> Result<u64, Failure> {
-    let unusable = |error| Failure::new(FailureKind::Usage, error);
-    let mut actions = 0;
-    for mut open in input::open(&[input], &InputSettings::default()).map_err(unusable)? {
-        let read = open.read(&mut |chunk| {
-            // A bad row names no action; a run that reads the same file will say so.
-            let known = chunk.rows.into_iter();
-            let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
-            let known: Vec<_> = known.collect();
-            actions += known.len() as u64;
-            sandbox.seed_from(known, generator);
-            ControlFlow::Continue(())
-        });
-        read.map_err(unusable)?;
-    }
-    Ok(actions)
 }
 
 fn greeting(address: SocketAddr, seeded: &Count<'_>) -> String {

@@ -19,7 +19,7 @@ use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::settings::{ConnectionSettings, SignIn};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
-use crate::input::{Input, InputSettings, open};
+use crate::input::{Input, InputError, InputSettings, OpenInput, open};
 use crate::model::{Destination, RunId, Scope, UNNAMED};
 use crate::sandbox::{Generator, Sandbox, SandboxSettings, serve};
 
@@ -32,7 +32,7 @@ pub(super) const SANDBOX_CLOUD: &str = "sandbox";
 const SANDBOX_SEED: u64 = 7;
 
 /// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
-const SEEDED: usize = 100_000;
+const SEEDED: u64 = 100_000;
 
 /// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -277,7 +277,17 @@ impl Service {
             Sandbox::restore(demo, saved)
         } else {
             let sandbox = Sandbox::new(demo);
-            seed(&sandbox, inputs, settings)?;
+            let files = inputs.iter().filter(|input| **input != Input::Stdin);
+            let files: Vec<_> = files.cloned().collect();
+            let files = open(&files, settings).map_err(anyhow::Error::from)?;
+            // What cannot be read is told by the run.
+            plant(
+                &sandbox,
+                files,
+                &Generator::believable(SANDBOX_SEED),
+                SEEDED,
+            )
+            .ok();
             sandbox
         };
         let imitation = sandbox.clone();
@@ -355,29 +365,30 @@ pub(super) fn connect(
     })?)
 }
 
-/// Makes up an action for each row of the files among `inputs`.
-fn seed(sandbox: &Sandbox, inputs: &[Input], settings: &InputSettings) -> Result<(), ConnectError> {
-    let files: Vec<_> = inputs
-        .iter()
-        .filter(|input| **input != Input::Stdin)
-        .cloned()
-        .collect();
-    let mut seeds = Vec::new();
-    for mut input in open(&files, settings).map_err(anyhow::Error::from)? {
-        // What cannot be read is told by the run.
-        let read = input.read(&mut |chunk| {
+/// Makes up an action for each row of these inputs, up to about `most`; returns for how many.
+pub(super) fn plant(
+    sandbox: &Sandbox,
+    inputs: Vec<OpenInput>,
+    generator: &Generator,
+    most: u64,
+) -> Result<u64, InputError> {
+    let mut actions = 0;
+    for mut input in inputs {
+        input.read(&mut |chunk| {
+            // A bad row names no action; a run that reads the same file will say so.
             let known = chunk.rows.into_iter();
-            seeds.extend(known.filter_map(|row| row.id.ok().map(|id| (id, row.context))));
-            if seeds.len() < SEEDED {
+            let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+            let known: Vec<_> = known.collect();
+            actions += known.len() as u64;
+            sandbox.seed_from(known, generator);
+            if actions < most {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
             }
-        });
-        read.ok();
+        })?;
     }
-    sandbox.seed_from(seeds, &Generator::believable(SANDBOX_SEED));
-    Ok(())
+    Ok(actions)
 }
 
 /// Binds both halves of the service's client.

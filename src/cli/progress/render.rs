@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::terminal::{Color, Style};
-use crate::cli::text::{ClockTime, Count, Number, Span, visible, window_name, wrap};
+use crate::cli::text::{Count, Number, Span, clock_time, visible, window_name, wrap};
 
 use super::view::{LANES_SHOWN, LaneProgress, ProgressView, WaitReason};
 
@@ -72,8 +72,8 @@ impl Renderer<'_> {
         format!("{time} {}{}", self.mark(), pieces.join(BETWEEN))
     }
 
-    fn time(&self, at: Timestamp) -> ClockTime<'_> {
-        ClockTime::new(at, self.now, self.zone)
+    fn time(&self, at: Timestamp) -> String {
+        clock_time(at, self.now, self.zone)
     }
 
     fn mark(&self) -> &'static str {

@@ -171,44 +171,35 @@ impl ConnectionFlags<'_> {
     fn sign_in(&self) -> Result<(SignIn, CredentialChoice), SettingsError> {
         use CredentialMethod as Method;
         let choice = self.choose()?;
-        let method = choice.method;
-        let sign_in = match method {
-            Method::Token => SignIn::Token(self.token()?.ok_or_else(|| {
-                incomplete(method, "a token: set MDE_CANCEL_TOKEN or use --token-file")
-            })?),
+        let sign_in = match choice.method {
+            Method::Token => {
+                let lacks = "a token: set MDE_CANCEL_TOKEN or use --token-file";
+                self.token()?.map(SignIn::Token).ok_or(lacks)
+            }
             Method::ClientSecret => {
-                SignIn::ClientSecret(self.client_secret()?.ok_or_else(|| {
-                    incomplete(
-                        method,
-                        "a secret: set AZURE_CLIENT_SECRET or use --client-secret-file",
-                    )
-                })?)
+                let lacks = "a secret: set AZURE_CLIENT_SECRET or use --client-secret-file";
+                self.client_secret()?.map(SignIn::ClientSecret).ok_or(lacks)
             }
             Method::Certificate => {
-                let file = &self.typed.client_certificate_file;
-                let file = self.path(file.as_ref(), "client_certificate_file")?;
-                SignIn::Certificate(file.ok_or_else(|| {
-                    incomplete(
-                        method,
-                        "a PEM file with certificate and key: use --client-certificate-file or set AZURE_CLIENT_CERTIFICATE_PATH",
-                    )
-                })?)
+                let file = self.typed.client_certificate_file.as_ref();
+                let file = self.path(file, "client_certificate_file")?;
+                file.map(SignIn::Certificate).ok_or(
+                    "a PEM file with certificate and key: use --client-certificate-file or set AZURE_CLIENT_CERTIFICATE_PATH",
+                )
             }
             Method::WorkloadIdentity => {
-                let file = &self.typed.federated_token_file;
-                let file = self.path(file.as_ref(), "federated_token_file")?;
-                SignIn::WorkloadIdentity(file.ok_or_else(|| {
-                    incomplete(
-                        method,
-                        "a federated token: use --federated-token-file or set AZURE_FEDERATED_TOKEN_FILE",
-                    )
-                })?)
+                let file = self.typed.federated_token_file.as_ref();
+                let file = self.path(file, "federated_token_file")?;
+                file.map(SignIn::WorkloadIdentity).ok_or(
+                    "a federated token: use --federated-token-file or set AZURE_FEDERATED_TOKEN_FILE",
+                )
             }
-            Method::ManagedIdentity => SignIn::ManagedIdentity,
-            Method::AzureCli => SignIn::AzureCli,
-            Method::DeviceCode => SignIn::DeviceCode,
+            Method::ManagedIdentity => Ok(SignIn::ManagedIdentity),
+            Method::AzureCli => Ok(SignIn::AzureCli),
+            Method::DeviceCode => Ok(SignIn::DeviceCode),
             Method::Auto => return Err(SettingsError::NoToken),
         };
+        let sign_in = sign_in.map_err(|lacks| incomplete(choice.method, lacks))?;
         Ok((sign_in, choice))
     }
 

@@ -86,8 +86,6 @@ pub enum SettingsError {
     StdinTwice,
     #[error("{flag} has both `none` and a window")]
     QuotaAndNone { flag: &'static str },
-    #[error("--format between `runs` and its command has no effect")]
-    FormatBeforeCommand,
     #[error("no state folder can be determined")]
     NoStateDir,
     #[error(transparent)]
@@ -168,7 +166,6 @@ impl SettingsError {
             Self::OneOfSeveral => &["set tenant-id in each profile of the config file"],
             Self::SameTenant { .. } => &["name one of them"],
             Self::SeveralProfiles { .. } => &["run the command once for each of them"],
-            Self::FormatBeforeCommand => &["leave it out, or write it behind `runs show`"],
             Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
             Self::RegionElsewhere { .. } => &[
                 "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",
