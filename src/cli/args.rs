@@ -22,7 +22,7 @@ use crate::sandbox::{Faults, Latency, parse_quota};
 use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
-use super::values::{self, QuotaChoice, RateChoice, Sensitive, When};
+use super::values::{self, RateChoice, Sensitive, When};
 
 const ENV_MARK: &str = "[env: ";
 
@@ -589,36 +589,54 @@ impl SelectionArgs {
     }
 }
 
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct QuotaWindowArgs {
     /// Send at most N cancels per period; `none` for no limit
     #[arg(
         long,
         value_name = "N/DURATION",
-        value_delimiter = ',',
         default_value = "100/1m,1500/1h",
-        value_parser = values::quota,
+        value_parser = parse_quota,
         env_or_config = "MDE_CANCEL_QUOTA",
     )]
-    pub quota: Vec<QuotaChoice>,
+    quota: Vec<Windows>,
     #[command(flatten)]
     pub reads: ReadQuotaArgs,
 }
 
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct ReadQuotaArgs {
     /// Send at most N reads per period; `none` for no limit
     #[arg(
         long,
         value_name = "N/DURATION",
-        value_delimiter = ',',
         default_value = "50/1m,750/1h",
-        value_parser = values::quota,
+        value_parser = parse_quota,
         env_or_config = "MDE_CANCEL_READ_QUOTA",
     )]
-    pub read_quota: Vec<QuotaChoice>,
+    read_quota: Vec<Windows>,
+}
+
+impl QuotaWindowArgs {
+    /// Returns the windows for cancels.
+    pub fn cancels(&self) -> Windows {
+        all_windows(&self.quota)
+    }
+}
+
+impl ReadQuotaArgs {
+    /// Returns the windows for reads, each kind of them apart.
+    pub fn reads(&self) -> Windows {
+        all_windows(&self.read_quota)
+    }
+}
+
+/// Puts together what a flag was given several times.
+pub(super) fn all_windows(given: &[Windows]) -> Windows {
+    let all = given.iter().flat_map(Windows::as_slice);
+    Windows::new(all.copied().collect())
 }
 
 /// For those who measure: flags only, and hidden from the short help.
@@ -696,22 +714,20 @@ pub struct QuotaArgs {
     #[arg(
         long,
         value_name = "N/DURATION",
-        value_delimiter = ',',
-        value_parser = values::quota,
+        value_parser = parse_quota,
         help_heading = "Limits",
         env_or_config = "MDE_CANCEL_QUOTA",
     )]
-    pub quota: Vec<QuotaChoice>,
+    pub quota: Vec<Windows>,
     /// Count by these limits for reads [default: those of the newest run]
     #[arg(
         long,
         value_name = "N/DURATION",
-        value_delimiter = ',',
-        value_parser = values::quota,
+        value_parser = parse_quota,
         help_heading = "Limits",
         env_or_config = "MDE_CANCEL_READ_QUOTA",
     )]
-    pub read_quota: Vec<QuotaChoice>,
+    pub read_quota: Vec<Windows>,
     #[command(flatten)]
     pub scope: ScopeFilterArgs,
 }

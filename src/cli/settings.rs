@@ -31,7 +31,7 @@ use super::args::{
 use super::hint::ForwardedFlags;
 use super::logging::directives;
 use super::progress::ProgressMode;
-use super::values::{QuotaChoice, When, is_secret_itself};
+use super::values::{When, is_secret_itself};
 
 pub use config_file::{ConfigFault, ConfigFile};
 pub use connection::{ConnectionSettings, CredentialChoice, SecretSource, SignIn};
@@ -303,7 +303,6 @@ pub struct RunSettings {
     pub args: RunArgs,
     /// In this order, and standard input at most once; none for a selection from the tenant.
     pub inputs: Vec<Input>,
-    pub allowance: Allowance,
     /// [`default_outputs`] are not among them.
     pub outputs: OutputPaths,
     pub target: Target,
@@ -351,42 +350,10 @@ pub const SANDBOX_SCALE: u32 = 10;
 /// How long one call may take where no flag says it.
 pub const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// The quota windows by which calls are counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    pub cancel: Windows,
-    /// For reads, each kind of them apart.
-    pub read: Windows,
-}
-
-impl Allowance {
-    fn of(windows: &super::args::QuotaWindowArgs) -> Result<Self, SettingsError> {
-        Ok(Self {
-            cancel: windows_of(&windows.quota, "--quota")?,
-            read: windows_of(&windows.reads.read_quota, "--read-quota")?,
-        })
-    }
-}
-
-fn windows_of(choices: &[QuotaChoice], flag: &'static str) -> Result<Windows, SettingsError> {
-    let windows: Vec<_> = choices
-        .iter()
-        .filter_map(|choice| match choice {
-            QuotaChoice::Window(window) => Some(*window),
-            QuotaChoice::Unbounded => None,
-        })
-        .collect();
-    if !windows.is_empty() && windows.len() < choices.len() {
-        return Err(SettingsError::QuotaAndNone { flag });
-    }
-    Ok(Windows::new(windows))
-}
-
 #[derive(Clone, Debug)]
 pub struct PreviewSettings {
     pub plan: PlanArgs,
     pub inputs: Vec<Input>,
-    pub allowance: Allowance,
     pub format: PlanFormat,
     /// A plan of more cancels is refused once it was printed.
     pub max_actions: Option<u64>,
@@ -407,7 +374,6 @@ impl PreviewSettings {
 #[derive(Clone, Debug)]
 pub struct ListSettings {
     pub args: ListArgs,
-    pub read_windows: Windows,
     pub connection: ConnectionSettings,
     pub state_dir: PathBuf,
 }
@@ -683,7 +649,6 @@ impl Resolver<'_> {
                 let selection = &list.selection;
                 check_span(selection)?;
                 CommandSettings::List(Box::new(ListSettings {
-                    read_windows: windows_of(&list.read_quota.read_quota, "--read-quota")?,
                     connection: self.connection()?,
                     state_dir: state_dir()?,
                     args: *list,
@@ -725,14 +690,10 @@ impl Resolver<'_> {
                 CommandSettings::Report(report.run, outputs, state_dir()?)
             }
             Command::Quota(quota) => {
-                let windows = |choices: &[QuotaChoice], flag| {
-                    let windows = (!choices.is_empty()).then(|| windows_of(choices, flag));
-                    windows.transpose()
-                };
                 CommandSettings::Quota(QuotaSettings {
                     format: quota.format,
-                    cancel: windows(&quota.quota, "--quota")?,
-                    read: windows(&quota.read_quota, "--read-quota")?,
+                    cancel: quota.quota,
+                    read: quota.read_quota,
                     reset: quota.command.is_some(),
                     scope: match quota.command {
                         Some(QuotaCommand::Reset(scope)) => scope,
@@ -825,7 +786,6 @@ impl Resolver<'_> {
         if inputs.is_empty() && args.sandbox {
             return Err(SettingsError::SandboxWithoutInput);
         }
-        let allowance = Allowance::of(&args.plan.quota)?;
         let output = &args.output;
         let outputs = OutputPaths {
             reports: output.reports.clone(),
@@ -852,7 +812,6 @@ impl Resolver<'_> {
             }
         }
         Ok(Box::new(RunSettings {
-            allowance,
             outputs,
             state_dir: if args.sandbox {
                 state_dir.join("sandbox")
@@ -998,7 +957,6 @@ fn preview_settings(
     check_selection(&plan)?;
     Ok(PreviewSettings {
         inputs,
-        allowance: Allowance::of(&plan.quota)?,
         format,
         max_actions: None,
         is_sandbox,

@@ -10,7 +10,7 @@ use crate::engine::PlanId;
 use crate::engine::core::MaxFailures;
 use crate::input::InputFormat;
 use crate::model::{ActionStatus, ActionType, parse_duration};
-use crate::quota::{InvalidPace, InvalidWindow, Pace, Window};
+use crate::quota::{InvalidPace, Pace};
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -54,21 +54,6 @@ pub(super) fn is_secret_itself(text: &OsStr) -> bool {
         && text.chars().take(6).skip(3).any(|letter| letter == '~')
         && !text.contains(['/', '\\']);
     is_token || is_secret || text.contains("-----BEGIN")
-}
-
-/// One `--quota`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuotaChoice {
-    /// `none`
-    Unbounded,
-    Window(Window),
-}
-
-pub(super) fn quota(text: &str) -> Result<QuotaChoice, InvalidWindow> {
-    if text.trim().eq_ignore_ascii_case("none") {
-        return Ok(QuotaChoice::Unbounded);
-    }
-    Window::parse(text).map(QuotaChoice::Window)
 }
 
 /// A `--rate`; `none` holds nothing.

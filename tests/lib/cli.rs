@@ -337,7 +337,7 @@ fn a_list_may_mean_everything() {
             .selection(jiff::Timestamp::UNIX_EPOCH)
             .is_all()
     );
-    assert_eq!(list.read_windows.to_string(), "50/1m, 750/1h");
+    assert_eq!(list.args.read_quota.read_quota.to_string(), "50/1m, 750/1h");
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
         assert_eq!(code, 2, "{complaint}");
         complaint
     });
-    insta::assert_snapshot!(complaints.concat(), @r"
+    insta::assert_snapshot!(complaints.concat(), @"
     error: there is nothing to sign in with
     hint: as an app, use --tenant-id and --client-id with AZURE_CLIENT_SECRET or --client-secret-file
     hint: with a token of your own, set MDE_CANCEL_TOKEN or use --token-file
@@ -429,8 +429,9 @@ fn every_error_says_what_is_wrong_where_and_what_helps() {
     error: standard input (`-`) is named more than once
     error: no state folder can be determined
     hint: name a folder with --state-dir or MDE_CANCEL_STATE_DIR
-    error: --quota has both `none` and a window
-    hint: leave out `none`, or the windows
+    error: invalid value 'none,1/1m' for '--quota <N/DURATION>': `none` is not of the form N/DURATION, for example 100/1m or 1500/1h
+
+    For more information, try '--help'.
     error: region eu exists in the commercial cloud only, not in gcc
     hint: leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)
     error: the ending of report r.pdf names no format that can be written; supported: .csv, .jsonl, .json, .html, .md

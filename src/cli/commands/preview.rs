@@ -208,7 +208,7 @@ impl<'preview> View<'preview> {
     }
 
     async fn spent(&self) -> QuotaUsage {
-        let windows = &self.settings.allowance.cancel;
+        let windows = &self.settings.plan.quota.quota;
         let windows = windows.scaled_down(self.settings.time_scale());
         let (Some(store), Some(identity)) = (&self.store, &self.identity) else {
             return QuotaUsage::nothing(&windows);
@@ -334,7 +334,7 @@ impl View<'_> {
         let id = RunId::new(Uuid::now_v7());
         let run = journal.create_run(nameless(id, clock.now().wall));
         let run = run.await.map_err(state)?;
-        let windows = settings.allowance.read.scaled_down(settings.time_scale());
+        let windows = settings.plan.quota.reads.read_quota.scaled_down(settings.time_scale());
         let (calls, stopped, broken) = if is_selection {
             let scope = identity.scope(Destination::List);
             let reader = Arc::clone(reader);

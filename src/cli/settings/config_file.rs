@@ -312,7 +312,7 @@ fn written(flag: &Arg, value: &Value, folder: &Path) -> Option<OsString> {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         Value::Boolean(yes) => yes.to_string(),
-        Value::Array(parts) if flag.get_value_delimiter().is_some() => {
+        Value::Array(parts) => {
             let parts: Option<Vec<_>> = parts.iter().map(Value::as_str).collect();
             parts?.join(",")
         }

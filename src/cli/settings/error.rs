@@ -84,8 +84,6 @@ pub enum SettingsError {
     UnnamedTenant,
     #[error("standard input (`-`) is named more than once")]
     StdinTwice,
-    #[error("{flag} has both `none` and a window")]
-    QuotaAndNone { flag: &'static str },
     #[error("no state folder can be determined")]
     NoStateDir,
     #[error(transparent)]
@@ -166,7 +164,6 @@ impl SettingsError {
             Self::OneOfSeveral => &["set tenant-id in each profile of the config file"],
             Self::SameTenant { .. } => &["name one of them"],
             Self::SeveralProfiles { .. } => &["run the command once for each of them"],
-            Self::QuotaAndNone { .. } => &["leave out `none`, or the windows"],
             Self::RegionElsewhere { .. } => &[
                 "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",
             ],
