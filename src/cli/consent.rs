@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::engine::PlanId;
 use crate::platform;
 
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, RunExit};
 use super::terminal::{Color, stderr_width};
 use super::text::{Count, Number};
 
@@ -96,7 +96,7 @@ impl From<Refusal> for Failure {
             ],
             _ => Vec::new(),
         };
-        let failure = Self::new(FailureKind::Refused, refusal);
+        let failure = Self::new(RunExit::Refused, refusal);
         hints.into_iter().fold(failure, Failure::hint)
     }
 }

@@ -11,7 +11,7 @@ use crate::platform::{StopSignals, survive_file_size_limit};
 
 use super::args::Cli;
 use super::commands;
-use super::failure::{Failure, FailureKind, RunExit, print_typing_error};
+use super::failure::{Failure, RunExit, print_typing_error};
 use super::hint::ForwardedFlags;
 use super::logging::{LogSettings, start_logging};
 use super::progress::Progress;
@@ -52,7 +52,7 @@ fn output_style(color: ColorMode, sources: &Sources<'_>) -> OutputStyle {
 fn conclude(done: Result<RunExit, Failure>, style: OutputStyle, flags: &ForwardedFlags) -> RunExit {
     done.unwrap_or_else(|failure| {
         failure.print(style.error_color, flags);
-        failure.exit()
+        failure.exit
     })
 }
 
@@ -61,7 +61,7 @@ fn command(
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
-    let fault = |error| Failure::new(FailureKind::Fault, error);
+    let fault = |error| Failure::new(RunExit::Fault, error);
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and without them, handing each call from thread to
         // thread costs a quarter of its processor time. Reading, the journal and signals have threads of their own.
@@ -85,7 +85,7 @@ fn command(
         color: style.error_color,
         file: common.log_file.clone(),
     };
-    start_logging(&log, &progress).map_err(|error| Failure::new(FailureKind::Usage, error))?;
+    start_logging(&log, &progress).map_err(|error| Failure::new(RunExit::Refused, error))?;
     if let Some(fault) = &settings.left_out {
         tracing::warn!("{fault}; the file is ignored, with any state folder that it names");
     }

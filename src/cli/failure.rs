@@ -59,50 +59,20 @@ impl RunExit {
     }
 }
 
-/// What kind of failure kept the program from its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    Fault,
-    /// Usage, input or settings that cannot be used.
-    Usage,
-    /// Nobody agreed, or a bound was set that the plan passes.
-    Refused,
-    /// No token, or one that is not taken.
-    SignIn,
-    Reach,
-    /// The state folder or the journal cannot be used.
-    State,
-    Report,
-    /// Whoever read our standard output went away, as `head` does. That is their right, and nothing is printed.
-    ReaderLeft,
-}
-
-impl FailureKind {
-    /// Returns how the program ends over it.
-    pub fn exit(self) -> RunExit {
-        match self {
-            Self::Fault | Self::Report => RunExit::Fault,
-            Self::Usage | Self::Refused => RunExit::Refused,
-            Self::SignIn | Self::Reach => RunExit::Unreachable,
-            Self::State => RunExit::State,
-            Self::ReaderLeft => RunExit::Done,
-        }
-    }
-}
-
 /// What kept the program from its work, with what may help.
 #[derive(Debug)]
 pub struct Failure {
-    pub kind: FailureKind,
+    /// How the program ends over it.
+    pub exit: RunExit,
     /// What happened, and what caused it.
     pub error: anyhow::Error,
     pub hints: Vec<Hint>,
 }
 
 impl Failure {
-    pub fn new(kind: FailureKind, error: impl Into<anyhow::Error>) -> Self {
+    pub fn new(exit: RunExit, error: impl Into<anyhow::Error>) -> Self {
         Self {
-            kind,
+            exit,
             error: error.into(),
             hints: Vec::new(),
         }
@@ -117,26 +87,20 @@ impl Failure {
 
     /// Makes a failure of a fault while writing to standard output.
     pub fn of_output(error: io::Error) -> Self {
-        // Only here may a broken pipe be taken for the reader's leave: one of the network is a fault of the network.
-        let kind = if error.kind() == io::ErrorKind::BrokenPipe {
-            FailureKind::ReaderLeft
+        // Whoever read it went away, as `head` does. That is their right, and nothing is printed. Only here may a broken pipe
+        // be taken for it: one of the network is a fault of the network.
+        let exit = if error.kind() == io::ErrorKind::BrokenPipe {
+            RunExit::Done
         } else {
-            FailureKind::Fault
+            RunExit::Fault
         };
-        Self::new(
-            kind,
-            anyhow::Error::new(error).context("standard output cannot be written"),
-        )
-    }
-
-    /// Returns how the program ends over it.
-    pub fn exit(&self) -> RunExit {
-        self.kind.exit()
+        let error = anyhow::Error::new(error).context("standard output cannot be written");
+        Self::new(exit, error)
     }
 
     /// Returns what is printed: the error, each of its causes once, and the hints, one a line.
     pub fn render(&self, color: Color, flags: &ForwardedFlags) -> String {
-        if self.kind == FailureKind::ReaderLeft {
+        if self.exit == RunExit::Done {
             return String::new();
         }
         let mut text = String::new();
@@ -182,7 +146,7 @@ impl From<StoreError> for Failure {
                 let hint = format!(
                     "make it private (chmod 700 {path}), or choose another folder with --state-dir"
                 );
-                return Self::new(FailureKind::State, error).hint(hint);
+                return Self::new(RunExit::State, error).hint(hint);
             }
             StoreError::OpenToOthers { path, .. } | StoreError::SomebodyElses { path } => {
                 let inside = path.join("mde-cancel");
@@ -190,7 +154,7 @@ impl From<StoreError> for Failure {
                 let hint = format!(
                     "use a new folder inside it, which only you can read: --state-dir {inside}"
                 );
-                return Self::new(FailureKind::State, error).hint(hint);
+                return Self::new(RunExit::State, error).hint(hint);
             }
             StoreError::Replaced { .. } => Some(
                 "don't touch the state folder during a run; run the input again, cancelling an action twice has no effect",
@@ -212,7 +176,7 @@ impl From<StoreError> for Failure {
             StoreError::Foreign { .. } => Some("choose another folder with --state-dir"),
             _ => None,
         };
-        let failure = Self::new(FailureKind::State, error);
+        let failure = Self::new(RunExit::State, error);
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -225,7 +189,7 @@ impl From<SettingsError> for Failure {
         let hints = error.hints().into_iter().map(Hint::from).collect();
         Self {
             hints,
-            ..Self::new(FailureKind::Usage, error)
+            ..Self::new(RunExit::Refused, error)
         }
     }
 }
@@ -262,22 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_its_exit_code() {
-        for (kind, code) in [
-            (FailureKind::Fault, 1),
-            (FailureKind::Report, 1),
-            (FailureKind::Usage, 2),
-            (FailureKind::Refused, 2),
-            (FailureKind::SignIn, 5),
-            (FailureKind::Reach, 5),
-            (FailureKind::State, 6),
-            (FailureKind::ReaderLeft, 0),
-        ] {
-            assert_eq!(kind.exit().code(), code, "{kind:?}");
-        }
-    }
-
-    #[test]
     fn an_error_is_printed_with_each_cause_once_and_its_hints() {
         let error = chain(&[
             "state folder x cannot be used",
@@ -286,7 +234,7 @@ mod tests {
             "os error 11",
             "os error 11",
         ]);
-        let failure = Failure::new(FailureKind::State, error)
+        let failure = Failure::new(RunExit::State, error)
             .hint("wait for it")
             .hint("or name another folder with --state-dir");
         insta::assert_snapshot!(failure.render(Color::Plain, &ForwardedFlags::default()), @r"
@@ -300,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_cannot_steer_the_terminal() {
-        let failure = Failure::new(FailureKind::Fault, chain(&["a\u{1b}[2Jb\nc"]));
+        let failure = Failure::new(RunExit::Fault, chain(&["a\u{1b}[2Jb\nc"]));
         let text = failure.render(Color::Plain, &ForwardedFlags::default());
         assert_eq!(text.lines().count(), 1);
         assert!(!text.contains('\u{1b}'));
@@ -313,14 +261,14 @@ mod tests {
             Failure::of_output(broken()).render(Color::Plain, &ForwardedFlags::default()),
             ""
         );
-        let network = Failure::new(FailureKind::Reach, broken());
+        let network = Failure::new(RunExit::Unreachable, broken());
         assert!(
             network
                 .render(Color::Plain, &ForwardedFlags::default())
                 .starts_with("error: ")
         );
         let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));
-        assert_eq!(full.exit(), RunExit::Fault);
+        assert_eq!(full.exit, RunExit::Fault);
     }
 
     #[test]
@@ -351,7 +299,7 @@ mod tests {
             StoreError::Replaced { path: path() },
         ] {
             let failure = Failure::from(error.clone());
-            assert_eq!(failure.exit(), RunExit::State, "{error}");
+            assert_eq!(failure.exit, RunExit::State, "{error}");
             assert_eq!(failure.hints.len(), 1, "{error}");
             let hint = failure.hints[0].render(&ForwardedFlags::default());
             assert!(!hint.ends_with('.'), "{error}");

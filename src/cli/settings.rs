@@ -689,19 +689,17 @@ impl Resolver<'_> {
                 let outputs = report_outputs(&report)?;
                 CommandSettings::Report(report.run, outputs, state_dir()?)
             }
-            Command::Quota(quota) => {
-                CommandSettings::Quota(QuotaSettings {
-                    format: quota.format,
-                    cancel: quota.quota,
-                    read: quota.read_quota,
-                    reset: quota.command.is_some(),
-                    scope: match quota.command {
-                        Some(QuotaCommand::Reset(scope)) => scope,
-                        None => quota.scope,
-                    },
-                    state_dir: state_dir()?,
-                })
-            }
+            Command::Quota(quota) => CommandSettings::Quota(QuotaSettings {
+                format: quota.format,
+                cancel: quota.quota,
+                read: quota.read_quota,
+                reset: quota.command.is_some(),
+                scope: match quota.command {
+                    Some(QuotaCommand::Reset(scope)) => scope,
+                    None => quota.scope,
+                },
+                state_dir: state_dir()?,
+            }),
             Command::Doctor(doctor) => CommandSettings::Doctor(Box::new(DoctorSettings {
                 args: *doctor,
                 connection: self.connection(),

@@ -116,7 +116,7 @@ impl Typing {
             error => Failure::from(error),
         };
         let text = failure.render(Color::Plain, &ForwardedFlags::default());
-        (failure.exit().code(), text)
+        (failure.exit.code(), text)
     }
 }
 
@@ -145,8 +145,8 @@ fn tuned(run: &RunSettings) -> [u64; 4] {
 fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     let run = service("").run();
     assert_eq!(run.inputs, [Input::File("a.csv".into())]);
-    assert_eq!(run.allowance.cancel.to_string(), "100/1m, 1500/1h");
-    assert_eq!(run.allowance.read.to_string(), "50/1m, 750/1h");
+    assert_eq!(run.args.plan.quota.quota.to_string(), "100/1m, 1500/1h");
+    assert_eq!(run.args.plan.quota.reads.read_quota.to_string(), "50/1m, 750/1h");
     assert_eq!(run.args.tuning.rate.0.unwrap().to_string(), "50/1s");
     assert_eq!(tuned(&run), [16, 6, 30, 120]);
     assert_eq!(run.args.plan.precheck(), Precheck::ReadFirst);
@@ -170,7 +170,7 @@ fn every_flag_of_a_run_arrives() {
     let run = service(
         "- b.csv --comment why --id-column Id --input-format jsonl --no-precheck --no-verify \
          --allow-protected unisolate --allow-protected Unisolate,UnrestrictCodeExecution \
-         --report one.csv --report - --quota 10/1m,20/1h --quota 5/1s --read-quota none --rate none \
+         --report one.csv --report - --quota 10/1m,20/1h,5/1s --read-quota none --rate none \
          --concurrency 3 --max-attempts 2 --timeout 5s --timeout-grace 0s --state-dir there",
     )
     .run();
@@ -192,8 +192,8 @@ fn every_flag_of_a_run_arrives() {
         run.outputs.reports,
         [PathBuf::from("one.csv"), PathBuf::from("-")]
     );
-    assert_eq!(run.allowance.cancel.to_string(), "10/1m, 20/1h, 5/1s");
-    assert!(run.allowance.read.is_empty() && run.args.tuning.rate.0.is_none());
+    assert_eq!(run.args.plan.quota.quota.to_string(), "10/1m, 20/1h, 5/1s");
+    assert!(run.args.plan.quota.reads.read_quota.is_empty() && run.args.tuning.rate.0.is_none());
     assert_eq!(tuned(&run), [3, 2, 5, 0]);
     assert_eq!(run.state_dir, PathBuf::from("there"));
 }
@@ -625,7 +625,7 @@ async fn what_keeps_a_sandbox_from_serving_is_told() {
         let failure = serve_sandbox(sandbox_of(typed), std::future::pending::<()>())
             .await
             .unwrap_err();
-        assert_eq!(failure.exit().code(), 2, "{start}");
+        assert_eq!(failure.exit.code(), 2, "{start}");
         let text = failure.render(Color::Plain, &ForwardedFlags::default());
         assert!(text.starts_with(&start), "{text}");
     }

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::args::PlanArgs;
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::text::{local_zone, zoned_day_time};
 use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_exclusion_file};
@@ -126,7 +126,7 @@ pub(super) fn nothing_selected(skips: &Skips, precheck: Precheck) -> Failure {
         "nothing was sent: no row is selected: {}",
         failed.join("; ")
     );
-    let failure = Failure::new(FailureKind::Usage, error);
+    let failure = Failure::new(RunExit::Refused, error);
     hints.into_iter().fold(failure, Failure::hint)
 }
 

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_text::PlanText;
 use crate::cli::run_config::confirmed;
 use crate::cli::text::local_zone;
@@ -246,7 +246,7 @@ impl PreparedRun {
         };
         let answer = answer.map_err(|error| {
             let error = anyhow!(error).context("nothing was sent: the terminal gave no answer");
-            Failure::new(FailureKind::Refused, error)
+            Failure::new(RunExit::Refused, error)
         })?;
         Ok(answer?)
     }
@@ -260,7 +260,7 @@ impl PreparedRun {
                 let record = Record::RunState {
                     run: self.key,
                     state: RunState::Stopped,
-                    exit: Some(why.exit().code()),
+                    exit: Some(why.exit.code()),
                     reason: Some("nobody agreed to continue".to_owned()),
                     at,
                 };

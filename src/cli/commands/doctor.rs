@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::api::{Connection, ListQuery, Proxy, ReadClient, load_roots};
 use crate::auth::{CachePolicy, Claims, Credential, Token};
 use crate::cli::args::{CredentialMethod, TableFormat, word_of};
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
 use crate::cli::terminal::{Color, OutputStyle, Style, print};
@@ -434,7 +434,7 @@ impl Doctor<'_> {
     fn check_refusal(&mut self, failure: Failure, token: &Token) {
         let claims = token.claims.clone().unwrap_or_default();
         let reason = failure.error.downcast_ref::<StopReason>();
-        if failure.kind == FailureKind::State {
+        if failure.exit == RunExit::State {
             self.checks.failure(STATE, failure);
         } else if let Some(audience) = claims.foreign_audience(&self.connection.api_scope) {
             let wanted = self.connection.api_scope.trim_end_matches("/.default");

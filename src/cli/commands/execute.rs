@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use uuid::Uuid;
 
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::progress::{MetricsObserver, Progress, TerminalObserver};
 use crate::cli::run_config::RunConfig;
 use crate::clock::Clock;
@@ -237,7 +237,7 @@ pub(super) async fn gate(
 }
 
 pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::new(FailureKind::Usage, error)
+    Failure::new(RunExit::Refused, error)
 }
 
 pub(super) fn state(error: StoreError) -> Failure {

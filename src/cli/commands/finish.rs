@@ -13,7 +13,7 @@ use crate::model::{
 use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
 
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{first_of, unmatched_note};
 use crate::cli::progress::MetricsObserver;
@@ -44,7 +44,7 @@ impl PreparedRun {
             Err(error) => {
                 let failure = self.finish_broken(now.wall, error);
                 if let Some(metrics) = metrics {
-                    metrics.finish(now, Standing::Crashed, failure.exit().code());
+                    metrics.finish(now, Standing::Crashed, failure.exit.code());
                 }
                 return Err(failure);
             }
@@ -124,12 +124,12 @@ impl PreparedRun {
         journaled?;
         printed?;
         if let Some(error) = end.intake {
-            let failure = Failure::new(FailureKind::Usage, error);
+            let failure = Failure::new(RunExit::Refused, error);
             return Err(failure.hint("the rows before it were processed; see the report"));
         }
         let exit = unwritten
             .iter()
-            .map(Failure::exit)
+            .map(|failure| failure.exit)
             .fold(exit, RunExit::worst);
         if exit == RunExit::Refused {
             return Err(nothing_selected(&skips, self.config.precheck));
@@ -144,12 +144,10 @@ impl PreparedRun {
         let failure = match error {
             EngineError::Store(error) => Failure::from(error),
             EngineError::RowsMissing { .. } => {
-                let failure = Failure::new(FailureKind::State, error);
+                let failure = Failure::new(RunExit::State, error);
                 return failure.hint(crate::cli::failure::DAMAGED);
             }
-            EngineError::Reading | EngineError::Thread(_) => {
-                Failure::new(FailureKind::Fault, error)
-            }
+            EngineError::Reading | EngineError::Thread(_) => Failure::new(RunExit::Fault, error),
         };
         let again = NextCommand::Resume(self.id);
         let failure = failure.hint(Hint::Command("then continue the run".to_owned(), again));
@@ -229,7 +227,7 @@ impl PreparedRun {
                     written.extend(target.path().map(|path| path.display().to_string()));
                 }
                 Ok(_) => {}
-                Err(failure) if failure.kind == FailureKind::Report => {
+                Err(failure) if failure.exit == RunExit::Fault => {
                     let report = NextCommand::Report(self.id, "report.csv".into());
                     let why = "write it again, to another file".to_owned();
                     unwritten.push(failure.hint(Hint::Command(why, report)));
@@ -245,7 +243,7 @@ impl PreparedRun {
         let Some(target) = &self.outputs.follow_up else {
             return Ok(None);
         };
-        write_follow_ups(target, rows).map_err(|error| Failure::new(FailureKind::Report, error))?;
+        write_follow_ups(target, rows).map_err(|error| Failure::new(RunExit::Fault, error))?;
         Ok(target.path().map(|path| path.display().to_string()))
     }
 

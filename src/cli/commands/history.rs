@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::text::{Count, Span};
 use crate::input::Input;
@@ -199,7 +199,7 @@ fn none(state_dir: &Path) -> Failure {
 }
 
 fn refuse(text: String) -> Failure {
-    Failure::new(FailureKind::Usage, anyhow!(text))
+    Failure::new(RunExit::Refused, anyhow!(text))
 }
 
 fn see_runs(failure: Failure) -> Failure {
@@ -253,7 +253,7 @@ pub(super) mod tests {
         unfinished(dir, now).unwrap();
         named(dir, "00000000-0000").unwrap();
         let failure = named(dir, "1").map(drop).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::State);
+        assert_eq!(failure.exit, RunExit::State);
         let found = list_runs(dir).unwrap();
         assert_eq!(found.runs.len(), 1);
         assert!(found.fault.is_some());

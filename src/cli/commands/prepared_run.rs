@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use crate::api::Filter;
 use crate::cli::consent::Refusal;
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
 use crate::cli::run_config::RunConfig;
@@ -105,7 +105,7 @@ impl PreparedRun {
     }
 
     async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<LaneShares, Failure> {
-        let unselected = |why: &str| Failure::new(FailureKind::SignIn, anyhow!("{why}"));
+        let unselected = |why: &str| Failure::new(RunExit::Unreachable, anyhow!("{why}"));
         // Several tenants are never selected from.
         let lane = self.lanes.all.first();
         let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
@@ -124,7 +124,7 @@ impl PreparedRun {
                 };
                 let error =
                     anyhow!("nothing was sent: stopped by {why} before the selection was read");
-                return Err(Failure::new(FailureKind::Refused, error));
+                return Err(Failure::new(RunExit::Refused, error));
             }
             selected = ingest.select(pages, &mut reads, &*self.clock, self.config.max_actions) => selected,
         };

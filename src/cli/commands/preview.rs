@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
 use crate::cli::consent::Refusal;
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
 use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
@@ -279,7 +279,7 @@ fn spooled(error: io::Error) -> Failure {
     let folder = std::env::temp_dir();
     let error = anyhow::Error::new(error)
         .context(format!("the plan cannot be kept in {}", folder.display()));
-    Failure::new(FailureKind::Fault, error).hint(OTHER_FOLDER)
+    Failure::new(RunExit::Fault, error).hint(OTHER_FOLDER)
 }
 
 /// Plans every row by what the input says alone; returns what broke off, where the plan is worth seeing all the same.
@@ -334,7 +334,12 @@ impl View<'_> {
         let id = RunId::new(Uuid::now_v7());
         let run = journal.create_run(nameless(id, clock.now().wall));
         let run = run.await.map_err(state)?;
-        let windows = settings.plan.quota.reads.read_quota.scaled_down(settings.time_scale());
+        let windows = settings
+            .plan
+            .quota
+            .reads
+            .read_quota
+            .scaled_down(settings.time_scale());
         let (calls, stopped, broken) = if is_selection {
             let scope = identity.scope(Destination::List);
             let reader = Arc::clone(reader);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, ReadHandles, Reads, ReadsError, ReadsSettings};
@@ -43,7 +43,7 @@ pub(super) fn unread(error: ReadsError) -> Failure {
         ReadsError::Engine(error) => return engine(error),
         ReadsError::Refused(_) => {
             let hint = "change the selection: the service refuses it";
-            return Failure::new(FailureKind::Usage, error).hint(hint);
+            return Failure::new(RunExit::Refused, error).hint(hint);
         }
     };
     // The hint of a failed sign-in stands behind its reason.
@@ -51,11 +51,11 @@ pub(super) fn unread(error: ReadsError) -> Failure {
         && let Some((why, hint)) = why.rsplit_once("; ")
     {
         let reason = StopReason::SignIn(why.to_owned());
-        return Failure::new(FailureKind::SignIn, reason).hint(hint);
+        return Failure::new(RunExit::Unreachable, reason).hint(hint);
     }
     let kind = match reason {
-        StopReason::SignIn(_) | StopReason::ReadingForbidden(_) => FailureKind::SignIn,
-        _ => FailureKind::Reach,
+        StopReason::SignIn(_) | StopReason::ReadingForbidden(_) => RunExit::Unreachable,
+        _ => RunExit::Unreachable,
     };
     let hint = fix(&reason).unwrap_or("check --api-url, the network and the proxy");
     Failure::new(kind, reason).hint(hint)
@@ -76,8 +76,8 @@ pub(super) fn unchecked(reason: StopReason) -> Failure {
 pub(super) fn engine(error: EngineError) -> Failure {
     match error {
         EngineError::Store(error) => state(error),
-        EngineError::RowsMissing { .. } => Failure::new(FailureKind::State, error),
-        EngineError::Reading | EngineError::Thread(_) => Failure::new(FailureKind::Fault, error),
+        EngineError::RowsMissing { .. } => Failure::new(RunExit::State, error),
+        EngineError::Reading | EngineError::Thread(_) => Failure::new(RunExit::Fault, error),
     }
 }
 

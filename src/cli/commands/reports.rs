@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::OutputPaths;
@@ -174,7 +174,7 @@ impl PreparedRun {
                             })
                         };
                         write_report(ReportFormat::Html, page, rows, summary)
-                            .map_err(|error| Failure::new(FailureKind::Report, error))
+                            .map_err(|error| Failure::new(RunExit::Fault, error))
                             .map(drop)
                     })
                 };
@@ -206,7 +206,7 @@ pub(super) fn write_one(
 ) -> Result<Delivery, Failure> {
     let rows = reader.report_rows(id)?;
     write_report(format, target, rows, |rows| summarize(rows, now))
-        .map_err(|error| Failure::new(FailureKind::Report, error))
+        .map_err(|error| Failure::new(RunExit::Fault, error))
 }
 
 /// Writes the reports of a run that isn't executed here, and the list of its machines, at which nobody looks again.
@@ -219,7 +219,7 @@ pub(super) fn write_all(run: &RunEntry, outputs: &Outputs, now: Timestamp) -> Re
         return Ok(());
     };
     let machines = from_journal(run.reader()?.report_rows(id)?)?;
-    write_follow_ups(target, &machines).map_err(|error| Failure::new(FailureKind::Report, error))
+    write_follow_ups(target, &machines).map_err(|error| Failure::new(RunExit::Fault, error))
 }
 
 /// Gathers what a report says of a run besides its rows, at the same instant as they.

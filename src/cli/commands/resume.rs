@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
 use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
@@ -278,7 +278,7 @@ fn never_agreed(past: &RunEntry) -> Failure {
         "run {} was interrupted while it read its selection from the tenant; nothing was sent",
         past.record.begun.id
     );
-    Failure::new(FailureKind::Refused, error).hint("run the first command again")
+    Failure::new(RunExit::Refused, error).hint("run the first command again")
 }
 
 /// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
@@ -287,7 +287,7 @@ fn nobody_asked(past: &RunEntry) -> Failure {
     let error = anyhow!(
         "run {id} was interrupted before anybody agreed to it, and --yes doesn't say to how many cancels"
     );
-    Failure::new(FailureKind::Refused, error)
+    Failure::new(RunExit::Refused, error)
         .hint(Hint::Command(
             "to see what is left".to_owned(),
             NextCommand::ResumeDryRun(id),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::args::{RemoveArgs, TableFormat};
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::run_config::RunConfig;
 use crate::cli::table::Table;
@@ -319,7 +319,7 @@ fn agree(runs: &[RunEntry]) -> Result<(), Failure> {
     write!(question, "delete {these}?").unwrap_or_default();
     let refused = |why: &str| {
         Failure::new(
-            FailureKind::Refused,
+            RunExit::Refused,
             anyhow!("nothing was deleted: {why} ({these})"),
         )
     };
@@ -333,7 +333,7 @@ fn agree(runs: &[RunEntry]) -> Result<(), Failure> {
             }
             Err(failure.hint("add --yes to delete without asking"))
         }
-        Err(error) => Err(Failure::new(FailureKind::Fault, error)),
+        Err(error) => Err(Failure::new(RunExit::Fault, error)),
     }
 }
 

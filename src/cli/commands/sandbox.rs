@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::cli::args::SandboxArgs;
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
 use crate::input::{Input, InputError, InputSettings, open};
@@ -28,7 +28,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
         sandbox
             .log_to(path)
             .with_context(|| format!("log file {} cannot be opened", path.display()))
-            .map_err(|error| Failure::new(FailureKind::Usage, error))?;
+            .map_err(|error| Failure::new(RunExit::Refused, error))?;
     }
     let (seed, actions) = (typed.seed, typed.actions);
     let ground = sandbox.clone();
@@ -37,7 +37,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
     let mut stop = std::pin::pin!(stop);
     let seeded = tokio::select! {
         made = seeding => made
-            .map_err(|error| Failure::new(FailureKind::Fault, error))?
+            .map_err(|error| Failure::new(RunExit::Fault, error))?
             .map_err(usage)?,
         _ = &mut stop => return Ok(()),
     };
@@ -46,12 +46,12 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
         .await
         .with_context(|| format!("cannot listen on {address}"))
         .map_err(|error| {
-            Failure::new(FailureKind::Usage, error)
+            Failure::new(RunExit::Refused, error)
                 .hint("choose another port with --port, or 0 for a free one")
         })?;
     let address = listener
         .local_addr()
-        .map_err(|error| Failure::new(FailureKind::Fault, error))?;
+        .map_err(|error| Failure::new(RunExit::Fault, error))?;
     print(&greeting(address, &seeded)).map_err(Failure::of_output)?;
     sandbox::serve(listener, sandbox, stop).await;
     Ok(())

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::api::{ApiError, ApiSettings, Connection, Proxies, ReadClient, RootCerts, SendClient};
 use crate::auth::{AuthError, Claims, Credential, StaticToken, Token, TokenSource};
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::{ConnectionSettings, SignIn};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
@@ -60,9 +60,9 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let hint = error.hint().map(Cow::into_owned);
         let failure = match error {
-            ConnectError::Auth(error) => Self::new(FailureKind::SignIn, error),
-            ConnectError::Api(error) => Self::new(FailureKind::Usage, error),
-            ConnectError::Sandbox(error) => Self::new(FailureKind::Fault, error),
+            ConnectError::Auth(error) => Self::new(RunExit::Unreachable, error),
+            ConnectError::Api(error) => Self::new(RunExit::Refused, error),
+            ConnectError::Sandbox(error) => Self::new(RunExit::Fault, error),
         };
         hint.into_iter().fold(failure, Failure::hint)
     }

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
-use crate::cli::failure::{Failure, FailureKind};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::settings::ShownSetting;
 use crate::cli::table::Table;
 use crate::cli::terminal::print;
@@ -44,7 +44,7 @@ pub fn man(typed: &ManArgs) -> Result<(), Failure> {
         let page = page(&command).map_err(Failure::of_output)?;
         return print(&String::from_utf8_lossy(&page)).map_err(Failure::of_output);
     };
-    write_pages(&command, dir).map_err(|error| Failure::new(FailureKind::Usage, error))
+    write_pages(&command, dir).map_err(|error| Failure::new(RunExit::Refused, error))
 }
 
 fn write_pages(command: &clap::Command, dir: &Path) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::failure::{Failure, FailureKind, RunExit};
+use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::progress::Progress;
 use crate::cli::text::visible;
@@ -35,7 +35,7 @@ impl Shutdown {
     /// They are waited for on a thread of their own: the run's thread is busy while a long report is written, and a
     /// second signal must be heard then, too.
     pub(super) async fn listen(progress: &Progress) -> Result<Self, Failure> {
-        let fault = |error: io::Error| Failure::new(FailureKind::Fault, error);
+        let fault = |error: io::Error| Failure::new(RunExit::Fault, error);
         // One for the signals, one for the bound on time.
         let (sender, reasons) = mpsc::channel(2);
         let (told, listening) = oneshot::channel();
@@ -56,7 +56,7 @@ impl Shutdown {
             .map_err(fault)?;
         listening
             .await
-            .map_err(|error| Failure::new(FailureKind::Fault, error))?
+            .map_err(|error| Failure::new(RunExit::Fault, error))?
             .map_err(fault)?;
         Ok(Self {
             reasons,
