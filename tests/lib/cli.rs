@@ -146,7 +146,10 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     let run = service("").run();
     assert_eq!(run.inputs, [Input::File("a.csv".into())]);
     assert_eq!(run.args.plan.quota.quota.to_string(), "100/1m, 1500/1h");
-    assert_eq!(run.args.plan.quota.reads.read_quota.to_string(), "50/1m, 750/1h");
+    assert_eq!(
+        run.args.plan.quota.reads.read_quota.to_string(),
+        "50/1m, 750/1h"
+    );
     assert_eq!(run.args.tuning.rate.0.unwrap().to_string(), "50/1s");
     assert_eq!(tuned(&run), [16, 6, 30, 120]);
     assert_eq!(run.args.plan.precheck(), Precheck::ReadFirst);

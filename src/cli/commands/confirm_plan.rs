@@ -19,7 +19,7 @@ use crate::model::Destination;
 use crate::store::{Record, RunState};
 
 use super::choosing::nothing_selected;
-use super::execute::{core_settings, say, state, usage};
+use super::execute::{core_settings, say, usage};
 use super::prepared_run::PreparedRun;
 use super::quota::QuotaUsage;
 use super::reading::{engine, unchecked};
@@ -63,7 +63,7 @@ impl PreparedRun {
                     run: self.key,
                     settings: confirmed(&self.stored, plan),
                 };
-                self.store.write(vec![record]).await.map_err(state)
+                self.store.write(vec![record]).await.map_err(Failure::from)
             }
             Err(failure) => {
                 self.withdraw(on_decline, &failure).await?;
@@ -84,7 +84,7 @@ impl PreparedRun {
         if approved.is_some() {
             summary = summary.with_named_id();
         }
-        let (summary, before) = look_over(&self.store, self.id, summary).map_err(state)?;
+        let (summary, before) = look_over(&self.store, self.id, summary)?;
         // What was missed once may be there after all, and is sent then.
         let count = summary.send + summary.missing_once;
         if let Some(most) = self.config.max_actions
@@ -161,7 +161,7 @@ impl PreparedRun {
         let patience = (!reads_all).then_some(PATIENCE);
         let mut core = core_settings(&self.config, self.key, self.id);
         core.give_up_after = core.reach_timeout;
-        let core = self.core(core).await.map_err(state)?;
+        let core = self.core(core).await?;
         let lanes = self.lanes.all.iter();
         let readers = lanes.map(|lane| lane.way.as_ref().map(|handles| handles.reads()));
         let parts = RunParts {
@@ -224,7 +224,7 @@ impl PreparedRun {
             let scope = identity.scope(Destination::Cancel);
             let windows = self.config.quota.scaled_down(self.config.time_scale);
             let spent = QuotaUsage::read(&self.store, &scope, &windows, now);
-            milestones = spent.await.map_err(state)?.milestones(send, now);
+            milestones = spent.await?.milestones(send, now);
         }
         let claims = only.and_then(|identity| identity.claims.as_ref());
         let permissions =
@@ -264,7 +264,7 @@ impl PreparedRun {
                     reason: Some("nobody agreed to continue".to_owned()),
                     at,
                 };
-                self.store.write(vec![record]).await.map_err(state)
+                self.store.write(vec![record]).await.map_err(Failure::from)
             }
         }
     }

@@ -197,7 +197,7 @@ pub(super) fn open_store(
         grace,
         ..StoreOptions::default()
     };
-    Store::open_with(state_dir, process, clock.now(), options).map_err(state)
+    Store::open_with(state_dir, process, clock.now(), options).map_err(Failure::from)
 }
 
 /// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, a smaller allowance,
@@ -238,8 +238,4 @@ pub(super) async fn gate(
 
 pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
     Failure::new(RunExit::Refused, error)
-}
-
-pub(super) fn state(error: StoreError) -> Failure {
-    Failure::from(error)
 }

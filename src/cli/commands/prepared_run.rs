@@ -22,7 +22,6 @@ use crate::engine::{
 use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
-use super::execute::state;
 use super::lanes::{LaneSetup, Lanes};
 use super::reading::{reads, unread};
 use super::reports::Outputs;
@@ -80,8 +79,8 @@ impl PreparedRun {
     pub(super) async fn forget(&self) -> Result<(), Failure> {
         // A run that is held cannot be removed.
         let held = self.store.hold_run(self.key, self.clock.now().wall);
-        drop(held.await.map_err(state)?);
-        self.store.remove_run(self.key).await.map_err(state)
+        drop(held.await?);
+        self.store.remove_run(self.key).await.map_err(Failure::from)
     }
 
     /// Makes reads of one tenant.
@@ -136,7 +135,7 @@ impl PreparedRun {
             }
             .into());
         }
-        let reader = self.store.reader().map_err(state)?;
-        recall(&reader, self.key).map_err(state)
+        let reader = self.store.reader()?;
+        recall(&reader, self.key).map_err(Failure::from)
     }
 }

@@ -33,7 +33,7 @@ use crate::retry::RetrySettings;
 use crate::store::{NewRow, NewRun, Store, state_file};
 
 use super::choosing::{nothing_selected, origin, read_exclusions};
-use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, state, usage};
+use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, usage};
 use super::prepared_run::filter;
 use super::quota::QuotaUsage;
 use super::reading::{engine, reads, unchecked, unread};
@@ -333,7 +333,7 @@ impl View<'_> {
         let journal = journal.map_err(|failure| failure.hint(OTHER_FOLDER))?;
         let id = RunId::new(Uuid::now_v7());
         let run = journal.create_run(nameless(id, clock.now().wall));
-        let run = run.await.map_err(state)?;
+        let run = run.await?;
         let windows = settings
             .plan
             .quota
@@ -361,11 +361,11 @@ impl View<'_> {
                 let windows = windows.clone();
                 gate(store, &**clock, &scope, windows, None, READS_AT_ONCE).await
             };
-            let list = gate(Destination::List).await.map_err(state)?;
+            let list = gate(Destination::List).await?;
             let lane = LaneSettings {
                 // Nothing is sent.
                 send: list.clone(),
-                get: gate(Destination::Get).await.map_err(state)?,
+                get: gate(Destination::Get).await?,
                 list,
             };
             let seed = Uuid::new_v4().as_u64_pair().0;
@@ -392,8 +392,8 @@ impl View<'_> {
             return Ok(None);
         }
         let (mut rows, mut known) = (0, 0);
-        for row in journal.reader()?.report_rows(id).map_err(state)? {
-            let mut row = row.map_err(state)?;
+        for row in journal.reader()?.report_rows(id)? {
+            let mut row = row?;
             let mut verdict = Verdict::of(&row);
             rows += 1;
             known += u64::from(row.checked_at.is_some());

@@ -14,7 +14,7 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::execute::{REACH_TIMEOUT, gate, state};
+use super::execute::{REACH_TIMEOUT, gate};
 
 /// Makes reads of a way to the service; `windows` is what it allows for lists.
 pub(super) async fn reads(
@@ -27,7 +27,7 @@ pub(super) async fn reads(
 ) -> Result<Reads, Failure> {
     let gate = gate(store, &**clock, scope, windows, None, 1).await;
     let settings = ReadsSettings {
-        gate: gate.map_err(state)?,
+        gate: gate?,
         retry,
         patience: REACH_TIMEOUT,
         seed: Uuid::new_v4().as_u64_pair().0,
@@ -75,7 +75,7 @@ pub(super) fn unchecked(reason: StopReason) -> Failure {
 /// Says how a command ends whose journal or input cannot be used.
 pub(super) fn engine(error: EngineError) -> Failure {
     match error {
-        EngineError::Store(error) => state(error),
+        EngineError::Store(error) => error.into(),
         EngineError::RowsMissing { .. } => Failure::new(RunExit::State, error),
         EngineError::Reading | EngineError::Thread(_) => Failure::new(RunExit::Fault, error),
     }
