@@ -105,7 +105,7 @@ fn command(
             }
             CommandSettings::Doctor(doctor) => return commands::doctor(*doctor, style).await,
             CommandSettings::Runs(run, format, state_dir) => {
-                commands::runs(run.as_deref(), format, &state_dir, style, flags)?;
+                commands::runs(run.as_deref(), format, &state_dir, flags)?;
             }
             CommandSettings::RemoveRuns(remove, state_dir) => {
                 commands::remove_runs(&remove, &state_dir).await?;

@@ -46,10 +46,8 @@ pub enum NextCommand {
     /// Write the list of machines that still need work.
     FollowUp(RunId, PathBuf),
     Resume(RunId),
-    /// Continue a run without reading states first.
-    ResumeWithoutPrecheck(RunId),
-    /// Show what is left of a run.
-    ResumeDryRun(RunId),
+    /// Continue a run with a flag, or show what is left of it.
+    ResumeWith(RunId, &'static str),
     /// Send what a report says is unsettled.
     RunAgain(PathBuf),
     Runs,
@@ -73,18 +71,17 @@ impl NextCommand {
                 ]
             }
             Self::Resume(run) => vec!["resume".into(), run.to_string()],
-            Self::ResumeWithoutPrecheck(run) => {
-                vec!["resume".into(), run.to_string(), "--no-precheck".into()]
+            Self::ResumeWith(run, flag) => {
+                vec!["resume".into(), run.to_string(), (*flag).into()]
             }
-            Self::ResumeDryRun(run) => vec!["resume".into(), run.to_string(), "--dry-run".into()],
             Self::RunAgain(report) => vec!["run".into(), path(report)],
             Self::Runs => vec!["runs".into()],
         };
         let sends = matches!(
             self,
-            Self::Resume(_) | Self::ResumeWithoutPrecheck(_) | Self::RunAgain(_)
+            Self::Resume(_) | Self::ResumeWith(..) | Self::RunAgain(_)
         );
-        let signs_in = sends || matches!(self, Self::Doctor | Self::ResumeDryRun(_));
+        let signs_in = sends || matches!(self, Self::Doctor);
         let groups = [
             (matches!(self, Self::RunAgain(_)), &flags.exclusions),
             (sends, &flags.consent),
@@ -226,8 +223,8 @@ mod tests {
             NextCommand::Report(run, file()),
             NextCommand::FollowUp(run, file()),
             NextCommand::Resume(run),
-            NextCommand::ResumeWithoutPrecheck(run),
-            NextCommand::ResumeDryRun(run),
+            NextCommand::ResumeWith(run, "--no-precheck"),
+            NextCommand::ResumeWith(run, "--dry-run"),
             NextCommand::RunAgain(file()),
             NextCommand::Runs,
         ]

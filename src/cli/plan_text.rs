@@ -31,9 +31,6 @@ const LINES_NAMED: usize = 5;
 /// What is sent within this time is said to be sent in the first seconds.
 const AT_ONCE: i64 = 5;
 
-/// Below so many columns the table stands close together.
-const NARROW: u16 = 70;
-
 /// The width of the words in front of the facts and of the table's first column.
 const LABEL: usize = 14;
 
@@ -342,7 +339,6 @@ impl PlanText<'_> {
 
     fn table(&self, width: u16) -> String {
         let mut table = Table::new();
-        table.gap = if width < NARROW { 1 } else { 2 };
         table.right = &[3];
         table.indent = LABEL;
         let word = |text: &str| match text {
@@ -350,7 +346,7 @@ impl PlanText<'_> {
             text => short_name(text),
         };
         // The first column is as wide as the labels above.
-        let first = " ".repeat(LABEL - table.gap);
+        let first = " ".repeat(LABEL - 2);
         table.row([first.as_str(), "type", "status", "actions"]);
         for cell in self.summary.cells() {
             let cells = [

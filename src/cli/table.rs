@@ -13,7 +13,6 @@ const LEAST: usize = 8;
 pub(super) struct Table<const N: usize> {
     /// The cells, and the note that ends the row.
     rows: Vec<([String; N], String)>,
-    pub(super) gap: usize,
     /// The columns of numbers.
     pub(super) right: &'static [usize],
     /// The columns that are cut where lines would be too long.
@@ -26,7 +25,6 @@ impl<const N: usize> Table<N> {
     pub(super) fn new() -> Self {
         Self {
             rows: Vec::new(),
-            gap: 2,
             right: &[],
             cut: &[],
             indent: 4,
@@ -41,27 +39,32 @@ impl<const N: usize> Table<N> {
         self.rows.push((cells.map(Into::into), note));
     }
 
-    fn widths(&self, width: usize) -> [usize; N] {
+    /// Returns the widths of the columns, and how many blanks are between them.
+    fn widths(&self, width: usize) -> ([usize; N], usize) {
         let mut widths = [0; N];
         for (cells, _) in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(cells) {
                 *widest = measure_text_width(cell).max(*widest);
             }
         }
-        while widths.iter().sum::<usize>() + self.gap * N.saturating_sub(1) > width {
+        let fits = |widths: &[usize; N], gap| {
+            widths.iter().sum::<usize>() + gap * N.saturating_sub(1) <= width
+        };
+        let gap = if fits(&widths, 2) { 2 } else { 1 };
+        while !fits(&widths, gap) {
             let cut = self.cut.iter().max_by_key(|&&column| widths[column]);
             match cut {
                 Some(&column) if widths[column] > LEAST => widths[column] -= 1,
                 _ => break,
             }
         }
-        widths
+        (widths, gap)
     }
 
     /// Returns the lines for a terminal of `width` columns.
     pub(super) fn lines(&self, width: usize) -> Vec<String> {
-        let widths = self.widths(width);
-        let beside = widths.iter().sum::<usize>() + self.gap * N;
+        let (widths, gap) = self.widths(width);
+        let beside = widths.iter().sum::<usize>() + gap * N;
         let room = width.saturating_sub(beside);
         let (columns, indent) = if room < NOTE {
             (width.saturating_sub(self.indent), self.indent)
@@ -79,7 +82,7 @@ impl<const N: usize> Table<N> {
                 };
                 let cell = truncate_str(cell, widths[column], "…");
                 line.push_str(&pad_str(&cell, widths[column], alignment, None));
-                line.push_str(&" ".repeat(self.gap));
+                line.push_str(&" ".repeat(gap));
             }
             let notes = wrap(note, columns, 0).into_iter();
             let mut notes = notes.filter(|note| !note.is_empty());

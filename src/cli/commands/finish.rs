@@ -319,7 +319,7 @@ impl PreparedRun {
             if let StopReason::ReadingForbidden(_) = stop {
                 steps.push(step(
                     "or to send what is left without reading statuses first",
-                    NextCommand::ResumeWithoutPrecheck(self.id),
+                    NextCommand::ResumeWith(self.id, "--no-precheck"),
                 ));
             }
             if !matches!(stop, StopReason::LeftForLater(_)) {

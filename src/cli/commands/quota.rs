@@ -272,7 +272,6 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         at.map_or_else(|| "now".to_owned(), |at| clock_time(at, now.wall, zone))
     };
     let mut table = Table::new();
-    table.gap = if width < 70 { 1 } else { 2 };
     table.right = &[2, 3];
     table.row(["calls", "window", "used", "left", "next free", "all free"]);
     for state in states {

@@ -290,7 +290,7 @@ fn nobody_asked(past: &RunEntry) -> Failure {
     Failure::new(RunExit::Refused, error)
         .hint(Hint::Command(
             "to see what is left".to_owned(),
-            NextCommand::ResumeDryRun(id),
+            NextCommand::ResumeWith(id, "--dry-run"),
         ))
         .hint("at a terminal, resume without --yes to see the plan and be asked; or run the first command again")
 }

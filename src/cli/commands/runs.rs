@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::anyhow;
-use console::measure_text_width;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -14,8 +13,7 @@ use crate::cli::args::{RemoveArgs, TableFormat};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::run_config::RunConfig;
-use crate::cli::table::Table;
-use crate::cli::terminal::{OutputStyle, ask, print};
+use crate::cli::terminal::{ask, print};
 use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::Outcome;
@@ -33,7 +31,6 @@ pub fn runs(
     run: Option<&str>,
     format: TableFormat,
     state_dir: &Path,
-    style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<(), Failure> {
     let zone = local_zone();
@@ -54,85 +51,45 @@ pub fn runs(
         TableFormat::Table if runs.is_empty() => {
             format!("there is no run in {} yet\n", state_dir.display())
         }
-        TableFormat::Table => table(&runs, &zone, style.width)?,
+        TableFormat::Table => {
+            let runs = runs.iter().map(|run| paragraph(run, &zone));
+            runs.collect::<Result<_, _>>()?
+        }
     };
     print(&text).map_err(Failure::of_output)?;
     fault.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-fn table(runs: &[RunEntry], zone: &TimeZone, width: u16) -> Result<String, Failure> {
-    let rows = runs.iter().map(|run| cells(run, zone));
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    let mut table = Table::new();
-    table.row(COLUMNS);
-    for row in &rows {
-        table.row(row.each_ref().map(String::as_str));
-    }
-    let whole = table.render(usize::MAX, "");
-    let fits = |line: &str| measure_text_width(line) <= usize::from(width);
-    if whole.lines().all(fits) {
-        return Ok(whole);
-    }
-    // Cells that are cut to fit can be read by nobody: what is too wide for a table is below its id.
-    let paragraphs = rows.iter().map(
-        |[
-            id,
-            started,
-            state,
-            rows,
-            cancelled,
-            left,
-            attention,
-            machines,
-            input,
-        ]| {
-            let mut facts =
-                format!("{started} · {rows} rows · {cancelled} cancelled · {left} left");
-            if attention != "0" {
-                facts.extend([" · ", attention, " need attention"]);
-            }
-            if machines != "0" {
-                facts.extend([" · machines that need work: ", machines]);
-            }
-            format!("{id} {state}\n  {facts}\n  {input}\n")
-        },
-    );
-    Ok(paragraphs.collect())
-}
-
-const COLUMNS: [&str; 9] = [
-    "run",
-    "started",
-    "state",
-    "rows",
-    "cancelled",
-    "left",
-    "attention",
-    "need work",
-    "input",
-];
-
-fn cells(run: &RunEntry, zone: &TimeZone) -> Result<[String; COLUMNS.len()], Failure> {
-    let reader = run.reader()?;
-    let counts = reader.outcome_counts(run.record.key)?;
-    let rows = |wanted: &dyn Fn(Outcome) -> bool| {
+/// Describes a run in three lines: a row of a table would be wider than most terminals, and cells that are cut can be read by
+/// nobody.
+fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
+    let (record, reader) = (&run.record, run.reader()?);
+    let counts = reader.outcome_counts(record.key)?;
+    let rows = |wanted: &dyn Fn(Outcome) -> bool| -> u64 {
         let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
-        Number(counted.map(|(_, count)| count).sum()).to_string()
+        counted.map(|(_, count)| count).sum()
     };
-    let machines = reader.follow_up_counts(run.record.key)?;
-    let begun = &run.record.begun;
-    Ok([
-        begun.id.to_string(),
-        history::local_time(begun.created, zone),
-        format!("{}{}", sandbox_mark(run), run.record.standing()),
-        rows(&|_| true),
-        rows(&|outcome| outcome == Outcome::Cancelled),
+    let attention = rows(&Outcome::leaves_work);
+    let machines: u64 = reader.follow_up_counts(record.key)?.values().sum();
+    let mut facts = format!(
+        "{} · {} rows · {} cancelled · {} left",
+        history::local_time(record.begun.created, zone),
+        Number(rows(&|_| true)),
+        Number(rows(&|outcome| outcome == Outcome::Cancelled)),
         // What a resume sends.
-        rows(&|outcome| outcome == Outcome::NotAttempted),
-        rows(&Outcome::leaves_work),
-        Number(machines.values().sum()).to_string(),
-        inputs(run),
-    ])
+        Number(rows(&|outcome| outcome == Outcome::NotAttempted)),
+    );
+    if attention > 0 {
+        write!(facts, " · {} need attention", Number(attention)).unwrap_or_default();
+    }
+    if machines > 0 {
+        write!(facts, " · machines that need work: {}", Number(machines)).unwrap_or_default();
+    }
+    let (id, mark, standing) = (record.begun.id, sandbox_mark(run), record.standing());
+    Ok(format!(
+        "{id} {mark}{standing}\n  {facts}\n  {}\n",
+        inputs(run)
+    ))
 }
 
 fn sandbox_mark(run: &RunEntry) -> &'static str {
@@ -365,26 +322,6 @@ mod tests {
     use crate::model::{Destination, RunId, Scope};
     use crate::quota::Windows;
     use crate::store::{Purpose, Take};
-
-    #[tokio::test]
-    async fn no_cell_is_cut_however_narrow_the_terminal() {
-        let folder = tempfile::tempdir().unwrap();
-        begin(&store(folder.path()), 1).await;
-        let runs = history::all_runs(folder.path()).unwrap();
-        let id = runs[0].record.begun.id.to_string();
-        for width in [60, 80, 200] {
-            let text = table(&runs, &TimeZone::UTC, width).unwrap();
-            for whole in [id.as_str(), "cancelled"] {
-                assert!(text.contains(whole), "{width}: {text}");
-            }
-            for line in text.lines() {
-                let columns = measure_text_width(line);
-                assert!(columns <= usize::from(width), "{width}: {line}");
-            }
-        }
-        let lines = |width| table(&runs, &TimeZone::UTC, width).unwrap().lines().count();
-        assert_eq!((lines(80), lines(200)), (3, 2));
-    }
 
     fn days_left(dir: &Path) -> Vec<u128> {
         let runs = history::all_runs(dir).unwrap();
