@@ -684,27 +684,6 @@ mod tests {
     }
 
     #[test]
-    fn at_sixty_columns_no_word_of_the_table_is_broken() {
-        let mut summary = PlanSummary::default();
-        for number in 1..=1000 {
-            summary.add(&PlanLine {
-                action_type: Some("UnrestrictCodeExecution"),
-                status: Some("InProgress"),
-                ..line(number, Verdict::Settled(Outcome::AlreadyCancelled))
-            });
-        }
-        let table = text(|text| {
-            PlanText {
-                summary: &summary,
-                ..*text
-            }
-            .table(60)
-        });
-        let row = "already cancelled UnrestrictCodeExecution InProgress   1,000";
-        assert!(table.contains(row), "{table}");
-    }
-
-    #[test]
     fn nothing_is_wider_than_the_terminal_and_colours_change_no_letter() {
         for width in [60, 80, 200] {
             let plain = text(|text| text.render(width, Color::Plain));

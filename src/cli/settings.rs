@@ -518,7 +518,7 @@ impl Settings {
                 is_profile_typed,
                 parsed: &parsed,
             };
-            resolver.settings()
+            Ok((parsed.cli.common.clone(), resolver.command()?))
         };
         match resolve() {
             Err(error @ (SettingsError::NoToken | SettingsError::Incomplete { .. }))
@@ -529,11 +529,15 @@ impl Settings {
                     ignored,
                 })
             }
-            settings => Ok(Self {
-                left_out,
-                ignored,
-                ..settings?
-            }),
+            resolved => {
+                let (common, command) = resolved?;
+                Ok(Self {
+                    common,
+                    command,
+                    left_out,
+                    ignored,
+                })
+            }
         }
     }
 }
@@ -621,7 +625,7 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
 }
 
 impl Resolver<'_> {
-    fn settings(&self) -> Result<Settings, SettingsError> {
+    fn command(&self) -> Result<CommandSettings, SettingsError> {
         let cli = self.parsed.cli.clone();
         let state_dir = || {
             let typed = cli.common.state_dir.clone();
@@ -731,12 +735,7 @@ impl Resolver<'_> {
             protected.push(log);
         }
         command.check_outputs(protected)?;
-        Ok(Settings {
-            common: cli.common,
-            command,
-            left_out: None,
-            ignored: Vec::new(),
-        })
+        Ok(command)
     }
 
     fn connection(&self) -> Result<ConnectionSettings, SettingsError> {
@@ -1025,57 +1024,53 @@ fn report_outputs(report: &ReportArgs) -> Result<OutputPaths, SettingsError> {
 impl CommandSettings {
     /// Names the files that the command reads or keeps.
     fn files(&self) -> Vec<NamedFile> {
-        let excluded = |selection: &SelectionArgs| {
-            let files = selection.exclude_from.iter();
-            let files = files.map(|path| NamedFile::new("the exclusion list", path));
-            files.collect()
-        };
-        let of = |connections: &mut dyn Iterator<Item = &ConnectionSettings>| {
-            connections.flat_map(secret_files).collect()
-        };
-        let groups: Vec<Vec<NamedFile>> = match self {
-            Self::Run(run) => vec![
-                input_files(&run.inputs),
-                excluded(&run.args.plan.selection),
-                of(&mut run.target.connections().iter()),
-                state_files(&run.state_dir),
-            ],
-            Self::Preview(preview) => vec![
-                input_files(&preview.inputs),
-                excluded(&preview.plan.selection),
-                of(&mut preview.connection.iter()),
-                preview
-                    .state_dir
-                    .as_deref()
-                    .map(state_files)
-                    .unwrap_or_default(),
-            ],
-            Self::List(list) => vec![
-                excluded(&list.args.selection),
-                secret_files(&list.connection),
-                state_files(&list.state_dir),
-            ],
+        let (mut inputs, mut excluded): (&[Input], &[PathBuf]) = (&[], &[]);
+        let mut connections: Vec<&ConnectionSettings> = Vec::new();
+        let seed;
+        let state_dir = match self {
+            Self::Run(run) => {
+                inputs = &run.inputs;
+                excluded = &run.args.plan.selection.exclude_from;
+                connections.extend(run.target.connections());
+                Some(&run.state_dir)
+            }
+            Self::Preview(preview) => {
+                inputs = &preview.inputs;
+                excluded = &preview.plan.selection.exclude_from;
+                connections.extend(&preview.connection);
+                preview.state_dir.as_ref()
+            }
+            Self::List(list) => {
+                excluded = &list.args.selection.exclude_from;
+                connections.push(&list.connection);
+                Some(&list.state_dir)
+            }
             Self::Resume(resume) => {
-                let profiles = resume.profiles.iter().map(|it| &it.connection);
-                let connections = std::iter::once(&resume.connection).chain(profiles);
-                vec![
-                    of(&mut connections.flatten()),
-                    state_files(&resume.state_dir),
-                ]
+                connections.extend(&resume.connection);
+                let profiles = resume.profiles.iter();
+                connections.extend(profiles.filter_map(|it| it.connection.as_ref().ok()));
+                Some(&resume.state_dir)
             }
             Self::Runs(_, _, state_dir)
             | Self::RemoveRuns(_, state_dir)
             | Self::Report(_, _, state_dir)
-            | Self::Quota(QuotaSettings { state_dir, .. }) => vec![state_files(state_dir)],
+            | Self::Quota(QuotaSettings { state_dir, .. }) => Some(state_dir),
             Self::Sandbox(serve) => {
-                let seed = serve.seed.iter().map(|path| Input::parse(path.as_os_str()));
-                vec![input_files(&seed.collect::<Vec<_>>())]
+                let path = serve.seed.iter().map(|path| Input::parse(path.as_os_str()));
+                seed = path.collect::<Vec<_>>();
+                inputs = &seed;
+                None
             }
-            Self::Doctor(_) | Self::ConfigShow(_) | Self::Completions(_) | Self::Man(_) => {
-                Vec::new()
-            }
+            Self::Doctor(_) | Self::ConfigShow(_) | Self::Completions(_) | Self::Man(_) => None,
         };
-        groups.concat()
+        let excluded = excluded
+            .iter()
+            .map(|path| NamedFile::new("the exclusion list", path));
+        let mut files = input_files(inputs);
+        files.extend(excluded);
+        files.extend(connections.into_iter().flat_map(secret_files));
+        files.extend(state_dir.into_iter().flat_map(|dir| state_files(dir)));
+        files
     }
 
     /// Refuses an output that would overwrite a protected file, or another output.

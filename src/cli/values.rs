@@ -155,30 +155,42 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("expected a duration such as 30s, 1h30m, 7d or 2w")
 }
 
+fn between(
+    text: &str,
+    least: Duration,
+    most: Duration,
+    wanted: &'static str,
+) -> Result<Duration, &'static str> {
+    let span = duration(text)?;
+    (least..=most).contains(&span).then_some(span).ok_or(wanted)
+}
+
 /// Reads how long a call may take.
 pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
-    let span = duration(text)?;
-    let is_allowed = span >= Duration::from_millis(100) && span <= Duration::from_secs(DAY);
-    is_allowed
-        .then_some(span)
-        .ok_or("expected a duration between 100 ms and 24 h")
+    let wanted = "expected a duration between 100 ms and 24 h";
+    between(
+        text,
+        Duration::from_millis(100),
+        Duration::from_secs(DAY),
+        wanted,
+    )
 }
 
 /// Reads how long a call that was given up may still arrive.
 pub(super) fn grace(text: &str) -> Result<Duration, &'static str> {
-    let span = duration(text)?;
-    (span <= Duration::from_secs(DAY))
-        .then_some(span)
-        .ok_or("expected a duration between 0 s and 24 h")
+    let wanted = "expected a duration between 0 s and 24 h";
+    between(text, Duration::ZERO, Duration::from_secs(DAY), wanted)
 }
 
 /// Reads a time after which a run, or a part of it, stops.
 pub(super) fn bound(text: &str) -> Result<Duration, &'static str> {
-    let span = duration(text)?;
-    let is_allowed = span >= Duration::from_secs(1) && span <= Duration::from_secs(7 * DAY);
-    is_allowed
-        .then_some(span)
-        .ok_or("expected a duration between 1 s and 7 days")
+    let wanted = "expected a duration between 1 s and 7 days";
+    between(
+        text,
+        Duration::from_secs(1),
+        Duration::from_secs(7 * DAY),
+        wanted,
+    )
 }
 
 pub(super) fn max_failures(text: &str) -> Result<MaxFailures, &'static str> {
