@@ -51,7 +51,7 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             "doctor",
             5,
             &[
-                "fail  read        127.0.0.1 answered 403",
+                "fail  read        this token may not read actions: 403 Forbidden",
                 "fix: grant Machine.Read.All to the app, consent, and get a new token; or run with --no-precheck",
                 "ok    cancel      may cancel RunAntiVirusScan",
                 "not granted: Machine.Isolate (Isolate, Unisolate), ",
@@ -72,7 +72,7 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             "doctor --api-scope https://graph.example",
             5,
             &[
-                "fail  read        127.0.0.1 answered 403",
+                "fail  read        this token may not read actions: 403 Forbidden",
                 "fail  cancel      the token permits no cancel",
             ],
         ),

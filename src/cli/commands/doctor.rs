@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -433,20 +434,39 @@ impl Doctor<'_> {
     /// Says why no record could be read.
     fn check_refusal(&mut self, failure: Failure, token: &Token) {
         let claims = token.claims.clone().unwrap_or_default();
-        let reason = failure.error.downcast_ref::<StopReason>();
-        if failure.exit == RunExit::State {
-            self.checks.failure(STATE, failure);
-        } else if let Some(audience) = claims.foreign_audience(&self.connection.api_scope) {
-            let wanted = self.connection.api_scope.trim_end_matches("/.default");
-            let text = format!("the token is for {audience}, but Defender needs {wanted}");
-            let fix = "check --cloud, --api-scope and --tenant-id";
-            self.checks.fail("read", text, Some(fix));
-        } else if let Some(reason @ StopReason::ReadingForbidden(_)) = reason {
-            let grant = self.fix_of_grants("Machine.Read.All", &claims);
-            let fix = format!("{grant}; or run with --no-precheck");
-            self.checks.fail("read", reason.to_string(), Some(&fix));
-        } else {
-            self.checks.failure("read", failure);
+        let audience = claims.foreign_audience(&self.connection.api_scope);
+        let is_told = |why: &str| {
+            audience.is_none_or(|audience| why.contains(audience.trim_start_matches("https://")))
+        };
+        let Some(reason) = failure.error.downcast_ref::<StopReason>() else {
+            let name = if failure.exit == RunExit::State {
+                STATE
+            } else {
+                "read"
+            };
+            return self.checks.failure(name, failure);
+        };
+        match (reason, audience) {
+            // Why a token of one's own isn't taken is said there.
+            (StopReason::SignIn(why), _) if is_told(why) => {
+                let failure = Failure {
+                    error: anyhow!(why.clone()),
+                    ..failure
+                };
+                self.checks.failure("read", failure);
+            }
+            (StopReason::SignIn(_) | StopReason::ReadingForbidden(_), Some(audience)) => {
+                let wanted = self.connection.api_scope.trim_end_matches("/.default");
+                let text = format!("the token is for {audience}, but Defender needs {wanted}");
+                let fix = "check --cloud, --api-scope and --tenant-id";
+                self.checks.fail("read", text, Some(fix));
+            }
+            (StopReason::ReadingForbidden(_), None) => {
+                let grant = self.fix_of_grants("Machine.Read.All", &claims);
+                let fix = format!("{grant}; or run with --no-precheck");
+                self.checks.fail("read", reason.to_string(), Some(&fix));
+            }
+            _ => self.checks.failure("read", failure),
         }
     }
 
