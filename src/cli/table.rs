@@ -136,7 +136,7 @@ mod tests {
         ");
         insta::assert_snapshot!(text(20), @"
         who             rows
-        soc-automati…  1,204
+        soc-automatio… 1,204
             excluded by
             keep.txt:
             dc-01.contoso.com

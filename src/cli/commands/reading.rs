@@ -53,12 +53,8 @@ pub(super) fn unread(error: ReadsError) -> Failure {
         let reason = StopReason::SignIn(why.to_owned());
         return Failure::new(RunExit::Unreachable, reason).hint(hint);
     }
-    let kind = match reason {
-        StopReason::SignIn(_) | StopReason::ReadingForbidden(_) => RunExit::Unreachable,
-        _ => RunExit::Unreachable,
-    };
     let hint = fix(&reason).unwrap_or("check --api-url, the network and the proxy");
-    Failure::new(kind, reason).hint(hint)
+    Failure::new(RunExit::Unreachable, reason).hint(hint)
 }
 
 /// Says how a command ends that cannot read the states of planned rows.
