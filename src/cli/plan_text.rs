@@ -3,6 +3,7 @@
 //! The preview prints it and the question before a run repeats it, so that both can be compared: what stands in them
 //! comes from here alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,16 +12,14 @@ use serde_json::{Value, json};
 
 use crate::engine::{
     NameCounts, NeededPermission, Permissions, PlanCell, PlanSummary, Precheck, RELEASED_SINCE,
-    Verdict, is_excluded,
+    Skips, Verdict, is_excluded,
 };
 use crate::model::{ExclusionMatches, FollowUp, Outcome};
 
 use super::failure::RunExit;
 use super::table::Table;
-use super::terminal::{Color, Style};
-use super::text::{
-    Count, Number, Span, day_time, short_name, visible, wrap, zone_name, zoned_day_time,
-};
+use super::terminal::{Color, Page, Style};
+use super::text::{Count, Number, Span, day_time, short_name, visible, zone_name, zoned_day_time};
 
 /// Requestors that are named; the rest is counted.
 const NAMED: usize = 5;
@@ -59,29 +58,18 @@ pub(super) struct PlanText<'plan> {
 impl PlanText<'_> {
     /// Returns the text for a terminal of `width` columns.
     pub(super) fn render(&self, width: u16, color: Color) -> String {
-        let columns = usize::from(width);
-        let mut text = String::new();
-        let mut push = |style: Option<Style>, line: &str, indent| {
-            for line in wrap(line, columns, indent) {
-                let line = style.map_or(line.clone(), |style| color.apply(style, &line));
-                text.push_str(&line);
-                text.push('\n');
-            }
-        };
-        push(None, &self.headline(), 2);
+        let mut page = Page::new(width, color);
+        page.push("", None, &self.headline(), 2);
         for (style, line) in self.facts() {
-            push(style, &line, LABEL);
+            page.push("", style, &line, LABEL);
         }
         if self.summary.rows > 0 {
-            text.push_str(&self.table(width));
+            page.text.push_str(&self.table(width));
         }
         for (style, line) in self.notes() {
-            for line in wrap(&line, columns, 2) {
-                text.push_str(&color.apply(style, &line));
-                text.push('\n');
-            }
+            page.push("", Some(style), &line, 2);
         }
-        text
+        page.text
     }
 
     /// Returns the same for a command that only shows it.
@@ -509,17 +497,25 @@ fn names(counts: &NameCounts) -> Option<String> {
 
 /// Returns how a preview ends: no row may be sent, or something should be looked at before a run.
 pub(super) fn exit_of(plan: &PlanText<'_>) -> RunExit {
-    let (summary, outcomes) = (plan.summary, plan.summary.outcomes());
-    let is_forbidden = plan
-        .permissions
-        .is_some_and(|permissions| permissions.missing().next().is_some());
-    if summary.skips.is_nothing_selected(&outcomes) {
+    let summary = plan.summary;
+    let mut permissions = plan.permissions.iter();
+    let is_left = summary.left_over > 0
+        || permissions.any(|permissions| permissions.missing().next().is_some())
+        || summary.has_follow_ups();
+    exit_of_rows(&summary.outcomes(), is_left, &summary.skips, plan.precheck)
+}
+
+/// Returns how rows end a command, where nothing else does: whether any of them leaves something to do, and why others were
+/// skipped.
+pub(super) fn exit_of_rows(
+    outcomes: &BTreeMap<Outcome, u64>,
+    is_left: bool,
+    skips: &Skips,
+    precheck: Precheck,
+) -> RunExit {
+    if skips.is_nothing_selected(outcomes) {
         RunExit::Refused
-    } else if summary.left_over > 0
-        || is_forbidden
-        || summary.has_follow_ups()
-        || summary.skips.leave_work(&outcomes, plan.precheck)
-    {
+    } else if is_left || skips.leave_work(outcomes, precheck) {
         RunExit::LeftOver
     } else {
         RunExit::Done
@@ -767,24 +763,11 @@ mod tests {
         for (verdict, reason, follow_up, expected) in [
             (Verdict::Send, "", None, RunExit::Done),
             (Verdict::Unread, "", None, RunExit::LeftOver),
-            (settled(Outcome::AlreadyFinal), "", None, RunExit::Done),
             (
                 settled(Outcome::AlreadyFinal),
                 "",
                 Some(FollowUp::Unisolate),
                 RunExit::LeftOver,
-            ),
-            (
-                settled(Outcome::Skipped),
-                "excluded by keep.txt: a",
-                None,
-                RunExit::LeftOver,
-            ),
-            (
-                settled(Outcome::Skipped),
-                "type not selected: Offboard",
-                None,
-                RunExit::Refused,
             ),
             (settled(Outcome::Invalid), "x", None, RunExit::LeftOver),
         ] {

@@ -72,8 +72,7 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             Bars { bar, term, color }
         });
-        let intervals = if bars.is_some() { ON_SCREEN } else { IN_LINES };
-        let shown = Mutex::new(Shown::new(intervals, Instant::now()));
+        let shown = Mutex::new(Shown::new(bars.is_some(), Instant::now()));
         let display = Some(Arc::new(Display { bars, shown }));
         Self { display }
     }
@@ -131,30 +130,17 @@ impl Write for Progress {
     }
 }
 
-/// How often progress is shown.
-#[derive(Clone, Copy)]
-struct Intervals {
-    /// While something moves.
-    moving: Duration,
-    /// While nothing moves but a countdown.
-    idle: Duration,
-}
+/// How often bars are drawn: the eye follows no faster. A run that ends before the first drawing shows none, for a flash of
+/// them tells nothing.
+const ON_SCREEN: Duration = Duration::from_millis(200);
 
-/// The eye follows no faster. A run that ends before the first drawing shows no bars, for a flash of them tells nothing.
-const ON_SCREEN: Intervals = Intervals {
-    moving: Duration::from_millis(200),
-    idle: Duration::from_millis(200),
-};
-
-/// One line a minute is a sign of life; 360 of them while the hour window rolls would be too many.
-const IN_LINES: Intervals = Intervals {
-    moving: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
-};
+/// How often a line is written while something moves, and while nothing does but a countdown: one a minute is a sign of life,
+/// and 360 of them while the hour window rolls would be too many.
+const IN_LINES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// What was shown last, and when.
 struct Shown {
-    intervals: Intervals,
+    is_screen: bool,
     at: Instant,
     rows: (u64, Option<u64>),
     reasons: Vec<String>,
@@ -162,9 +148,9 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(intervals: Intervals, at: Instant) -> Self {
+    fn new(is_screen: bool, at: Instant) -> Self {
         Self {
-            intervals,
+            is_screen,
             at,
             rows: (0, None),
             reasons: Vec::new(),
@@ -178,10 +164,10 @@ impl Shown {
         let reasons = view.reasons();
         // A reason that comes back after a short run is no news: the minute window fills up once a minute.
         let is_new = !reasons.is_empty() && reasons != self.reasons;
-        let interval = if rows == self.rows {
-            self.intervals.idle
-        } else {
-            self.intervals.moving
+        let interval = match IN_LINES {
+            _ if self.is_screen => ON_SCREEN,
+            [_, idle] if rows == self.rows => idle,
+            [moving, _] => moving,
         };
         if self.is_over || (!is_new && at.saturating_duration_since(self.at) < interval) {
             return false;
@@ -217,9 +203,9 @@ mod tests {
     }
 
     /// Tells at which of these milliseconds something is shown.
-    fn shown(intervals: Intervals, times: impl Iterator<Item = (u64, ProgressView)>) -> Vec<u64> {
+    fn shown(is_screen: bool, times: impl Iterator<Item = (u64, ProgressView)>) -> Vec<u64> {
         let start = Instant::now();
-        let mut shown = Shown::new(intervals, start);
+        let mut shown = Shown::new(is_screen, start);
         let due = times
             .filter(|(millis, view)| shown.is_due(view, start + Duration::from_millis(*millis)));
         due.map(|(millis, _)| millis).collect()
@@ -228,24 +214,24 @@ mod tests {
     #[test]
     fn bars_are_drawn_five_times_a_second_and_a_new_reason_to_wait_at_once() {
         let ticks = (0..50).map(|tick| (tick * 10, view(tick, None)));
-        assert_eq!(shown(ON_SCREEN, ticks), [200, 400]);
+        assert_eq!(shown(true, ticks), [200, 400]);
         let waits = [(10, Some("a")), (20, Some("a")), (30, Some("b"))];
         let waits = waits.map(|(millis, why)| (millis, view(1, why)));
-        assert_eq!(shown(ON_SCREEN, waits.into_iter()), [10, 30]);
+        assert_eq!(shown(true, waits.into_iter()), [10, 30]);
     }
 
     #[test]
     fn lines_come_while_something_moves_and_rarely_while_nothing_does() {
         let moving = (0..60).map(|second| (second * 1000, view(second + 1, None)));
         let at = |seconds: &[u64]| -> Vec<u64> { seconds.iter().map(|it| it * 1000).collect() };
-        assert_eq!(shown(IN_LINES, moving), at(&[10, 20, 30, 40, 50]));
+        assert_eq!(shown(false, moving), at(&[10, 20, 30, 40, 50]));
         let waiting = Some("for the hour window");
         let idle = (0..=190).map(|second| {
             let why = waiting.filter(|_| second != 61);
             (second * 1000, view(1, why.filter(|_| second >= 60)))
         });
         assert_eq!(
-            shown(IN_LINES, idle),
+            shown(false, idle),
             at(&[10, 60, 120, 180]),
             "a reason is told once"
         );
@@ -254,7 +240,7 @@ mod tests {
     #[test]
     fn nothing_is_shown_once_it_is_over() {
         let start = Instant::now();
-        let mut over = Shown::new(ON_SCREEN, start);
+        let mut over = Shown::new(true, start);
         over.is_over = true;
         assert!(!over.is_due(&view(9, Some("x")), start + Duration::from_secs(9)));
     }

@@ -11,8 +11,8 @@ use crate::report::{AcceptedPolicy, Severity, left, meaning};
 
 use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
-use super::terminal::{Color, Style};
-use super::text::{Count, Number, Span, stopped, visible, wrap};
+use super::terminal::{Color, Page, Style};
+use super::text::{Count, Number, Span, stopped, visible};
 
 /// How a run ended, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +54,7 @@ pub(super) struct Summary {
 impl Summary {
     /// Returns the text for a terminal of `width` columns.
     pub(super) fn render(&self, width: u16, color: Color, flags: &ForwardedFlags) -> String {
-        let columns = usize::from(width);
-        let mut text = String::new();
+        let mut page = Page::new(width, color);
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
         let left = left(&self.outcomes, self.accepted, &self.follow_ups);
         let mut lines = Vec::new();
@@ -92,35 +91,26 @@ impl Summary {
             let indent = if is_part { "  " } else { "" };
             lines.push((indent, style(part.severity), part.text.clone()));
         }
-        for (position, (indent, style, line)) in lines.iter().enumerate() {
+        for (position, (before, style, line)) in lines.iter().enumerate() {
             let mark = if position == 0 { mark } else { "" };
-            let columns = columns.saturating_sub(indent.len());
-            for line in wrap(&format!("{mark}{line}"), columns, 2) {
-                push_line(&mut text, &color.apply(*style, &format!("{indent}{line}")));
-            }
+            page.push(before, Some(*style), &format!("{mark}{line}"), 2);
         }
         for line in &self.excluded {
-            for line in wrap(&visible(line), columns, 2) {
-                push_line(&mut text, &color.apply(Style::Warning, &line));
-            }
+            page.push("", Some(Style::Warning), &visible(line), 2);
         }
         if !self.outcomes.values().all(|&count| count == 0) {
-            text.push('\n');
-            self.outcome_table(&mut text, width, color);
+            page.raw("");
+            self.outcome_table(&mut page, width, color);
         }
         for note in &self.notes {
-            for line in wrap(&visible(note), columns, 2) {
-                push_line(&mut text, &color.apply(Style::Warning, &line));
-            }
+            page.push("", Some(Style::Warning), &visible(note), 2);
         }
-        text.push('\n');
+        page.raw("");
         for line in self.facts() {
-            for line in wrap(&line, columns, 2) {
-                push_line(&mut text, &color.apply(Style::Dim, &line));
-            }
+            page.push("", Some(Style::Dim), &line, 2);
         }
-        self.what_next(&mut text, columns, flags);
-        text
+        self.what_next(&mut page, flags);
+        page.text
     }
 
     fn all_skipped(&self) -> bool {
@@ -130,7 +120,7 @@ impl Summary {
             && rows.next().is_none()
     }
 
-    fn outcome_table(&self, text: &mut String, width: u16, color: Color) {
+    fn outcome_table(&self, page: &mut Page, width: u16, color: Color) {
         let mut table = Table::new();
         table.right = &[1];
         let counts = Outcome::ALL
@@ -145,7 +135,7 @@ impl Summary {
         }
         table.row(["total", &Number(total).to_string()]);
         for line in table.lines(usize::from(width).saturating_sub(1)) {
-            push_line(text, &color_outcome(&format!(" {line}"), color));
+            page.raw(&color_outcome(&format!(" {line}"), color));
         }
     }
 
@@ -184,34 +174,25 @@ impl Summary {
         facts
     }
 
-    fn what_next(&self, text: &mut String, columns: usize, flags: &ForwardedFlags) {
-        if !self.reports.is_empty() {
-            let noun = Count::new(self.reports.len() as u64, "report").to_string();
-            push_line(
-                text,
-                if self.reports.len() == 1 {
-                    "report"
-                } else {
-                    &noun
-                },
-            );
-            for path in &self.reports {
-                push_line(text, &format!("  {}", visible(path)));
-            }
+    fn what_next(&self, page: &mut Page, flags: &ForwardedFlags) {
+        match self.reports.len() {
+            0 => {}
+            1 => page.raw("report"),
+            count => page.raw(&Count::new(count as u64, "report").to_string()),
+        }
+        for path in &self.reports {
+            page.raw(&format!("  {}", visible(path)));
         }
         if !self.next_steps.is_empty() {
-            push_line(text, "Next");
+            page.raw("Next");
         }
         for step in &self.next_steps {
-            let (why, command) = match step {
-                Hint::Text(why) => (visible(why).into_owned(), None),
-                Hint::Command(why, command) => (format!("{}:", visible(why)), Some(command)),
-            };
-            for line in wrap(&why, columns.saturating_sub(2), 2) {
-                push_line(text, &format!("  {line}"));
-            }
-            if let Some(command) = command {
-                push_line(text, &format!("    {}", visible(&command.render(flags))));
+            match step {
+                Hint::Text(why) => page.push("  ", None, &visible(why), 2),
+                Hint::Command(why, command) => {
+                    page.push("  ", None, &format!("{}:", visible(why)), 2);
+                    page.raw(&format!("    {}", visible(&command.render(flags))));
+                }
             }
         }
     }
@@ -231,11 +212,6 @@ fn color_outcome(line: &str, color: Color) -> String {
     };
     let words = outcome.words();
     line.replacen(&words, &color.apply(style, &words), 1)
-}
-
-fn push_line(text: &mut String, line: &str) {
-    text.push_str(line);
-    text.push('\n');
 }
 
 #[cfg(test)]

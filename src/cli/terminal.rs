@@ -7,6 +7,8 @@ use console::Term;
 
 use crate::platform::{forget_typed, has_reader_left};
 
+use super::text::wrap;
+
 /// The width where nobody tells one: a pipe, a file.
 const DEFAULT_WIDTH: u16 = 80;
 
@@ -73,6 +75,41 @@ impl Color {
         };
         // Forced: the decision was made, and the library's own guess must not overrule it.
         style.force_styling(true).apply_to(text).to_string()
+    }
+}
+
+/// Text for a terminal, line by line.
+pub(super) struct Page {
+    pub(super) text: String,
+    columns: usize,
+    color: Color,
+}
+
+impl Page {
+    pub(super) fn new(width: u16, color: Color) -> Self {
+        Self {
+            text: String::new(),
+            columns: width.into(),
+            color,
+        }
+    }
+
+    /// Adds a line as it is.
+    pub(super) fn raw(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// Adds a line that is wrapped between words, all of it behind `before` and what is wrapped further right.
+    pub(super) fn push(&mut self, before: &str, style: Option<Style>, line: &str, indent: usize) {
+        let columns = self.columns.saturating_sub(before.len());
+        for line in wrap(line, columns, indent) {
+            let line = format!("{before}{line}");
+            match style {
+                Some(style) => self.raw(&self.color.apply(style, &line)),
+                None => self.raw(&line),
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
-use crate::cli::plan_text::{first_of, unmatched_note};
+use crate::cli::plan_text::{exit_of_rows, first_of, unmatched_note};
 use crate::cli::progress::MetricsObserver;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{print, stdout_width};
@@ -64,9 +64,11 @@ impl PreparedRun {
             *skipped.entry(shared.to_owned()).or_default() += rows;
         }
         let is_left = !left(&outcomes, self.accepted(), &follow_ups).is_empty();
-        let precheck = self.config.precheck;
-        let exit = exit_of_rows(&outcomes, is_left, self.lost.is_some(), &skips, precheck)
-            .worst(exit_of_stop(end.stop.as_ref()));
+        let exit = match self.lost {
+            Some(_) => RunExit::LeftOver,
+            None => exit_of_rows(&outcomes, is_left, &skips, self.config.precheck),
+        };
+        let exit = exit.worst(exit_of_stop(end.stop.as_ref()));
         let (state, standing) = if end.stop.is_some() || end.intake.is_some() {
             (RunState::Stopped, Standing::Stopped)
         } else {
@@ -390,23 +392,6 @@ fn excluded_lines(machines: &[ExcludedMachine]) -> Vec<String> {
     lines
 }
 
-/// Returns how a run ends that wasn't stopped, by what its rows leave to be done.
-fn exit_of_rows(
-    outcomes: &BTreeMap<Outcome, u64>,
-    is_left: bool,
-    is_input_lost: bool,
-    skips: &Skips,
-    precheck: Precheck,
-) -> RunExit {
-    if skips.is_nothing_selected(outcomes) && !is_input_lost {
-        RunExit::Refused
-    } else if is_left || is_input_lost || skips.leave_work(outcomes, precheck) {
-        RunExit::LeftOver
-    } else {
-        RunExit::Done
-    }
-}
-
 /// Returns how a run ends that was stopped, or stopped by itself.
 fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
     match stop {
@@ -439,14 +424,14 @@ mod tests {
         };
         use Precheck::{ReadFirst, Skip};
         use RunExit::{Done, LeftOver, Refused};
-        let exit = |outcomes: &[Outcome], reason: &str, accepted, precheck, is_lost| {
+        let exit = |outcomes: &[Outcome], reason: &str, accepted, precheck| {
             let outcomes: BTreeMap<_, _> = outcomes.iter().map(|&outcome| (outcome, 1)).collect();
             let mut skips = Skips::default();
             if outcomes.contains_key(&Skipped) {
                 skips.add(reason, 1);
             }
             let is_left = !left(&outcomes, accepted, &[]).is_empty();
-            exit_of_rows(&outcomes, is_left, is_lost, &skips, precheck)
+            exit_of_rows(&outcomes, is_left, &skips, precheck)
         };
         let (no_type, excluded) = ("type not selected: Offboard", "excluded by keep.txt: dc-01");
         let unseen = AcceptedPolicy::IsLeft;
@@ -474,12 +459,11 @@ mod tests {
             (&[Skipped, Invalid], no_type, Skip, Refused),
             (&[Skipped, NotAttempted], no_type, Skip, LeftOver),
         ] {
-            let exit = |is_lost| exit(outcomes, reason, unseen, precheck, is_lost);
-            assert_eq!(exit(false), expected, "{outcomes:?} {reason}");
-            assert_eq!(exit(true), LeftOver, "{outcomes:?}");
+            let exit = exit(outcomes, reason, unseen, precheck);
+            assert_eq!(exit, expected, "{outcomes:?} {reason}");
         }
         let enough = AcceptedPolicy::IsEnough;
-        assert_eq!(exit(&[AcceptedRow], "", enough, ReadFirst, false), Done);
+        assert_eq!(exit(&[AcceptedRow], "", enough, ReadFirst), Done);
     }
 
     #[test]
