@@ -25,8 +25,8 @@ use crate::quota::Windows;
 use super::args::{
     Cli, Command, CommonArgs, CompletionsArgs, ConfigCommand, ConnectionArgs, DoctorArgs, ListArgs,
     ManArgs, PlanArgs, PlanFormat, QuotaCommand, RemoveArgs, ReportArgs, ResumeArgs, RunArgs,
-    RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, is_typed, leaf,
-    variable_of,
+    RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, all_windows, is_typed,
+    leaf, variable_of,
 };
 use super::hint::ForwardedFlags;
 use super::logging::directives;
@@ -695,8 +695,8 @@ impl Resolver<'_> {
             }
             Command::Quota(quota) => CommandSettings::Quota(QuotaSettings {
                 format: quota.format,
-                cancel: quota.quota,
-                read: quota.read_quota,
+                cancel: (!quota.quota.is_empty()).then(|| all_windows(&quota.quota)),
+                read: (!quota.read_quota.is_empty()).then(|| all_windows(&quota.read_quota)),
                 reset: quota.command.is_some(),
                 scope: match quota.command {
                     Some(QuotaCommand::Reset(scope)) => scope,

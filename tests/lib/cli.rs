@@ -145,9 +145,9 @@ fn tuned(run: &RunSettings) -> [u64; 4] {
 fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     let run = service("").run();
     assert_eq!(run.inputs, [Input::File("a.csv".into())]);
-    assert_eq!(run.args.plan.quota.quota.to_string(), "100/1m, 1500/1h");
+    assert_eq!(run.args.plan.quota.cancels().to_string(), "100/1m, 1500/1h");
     assert_eq!(
-        run.args.plan.quota.reads.read_quota.to_string(),
+        run.args.plan.quota.reads.reads().to_string(),
         "50/1m, 750/1h"
     );
     assert_eq!(run.args.tuning.rate.0.unwrap().to_string(), "50/1s");
@@ -173,7 +173,7 @@ fn every_flag_of_a_run_arrives() {
     let run = service(
         "- b.csv --comment why --id-column Id --input-format jsonl --no-precheck --no-verify \
          --allow-protected unisolate --allow-protected Unisolate,UnrestrictCodeExecution \
-         --report one.csv --report - --quota 10/1m,20/1h,5/1s --read-quota none --rate none \
+         --report one.csv --report - --quota 10/1m,20/1h --quota 5/1s --read-quota none --rate none \
          --concurrency 3 --max-attempts 2 --timeout 5s --timeout-grace 0s --state-dir there",
     )
     .run();
@@ -195,8 +195,11 @@ fn every_flag_of_a_run_arrives() {
         run.outputs.reports,
         [PathBuf::from("one.csv"), PathBuf::from("-")]
     );
-    assert_eq!(run.args.plan.quota.quota.to_string(), "10/1m, 20/1h, 5/1s");
-    assert!(run.args.plan.quota.reads.read_quota.is_empty() && run.args.tuning.rate.0.is_none());
+    assert_eq!(
+        run.args.plan.quota.cancels().to_string(),
+        "10/1m, 20/1h, 5/1s"
+    );
+    assert!(run.args.plan.quota.reads.reads().is_empty() && run.args.tuning.rate.0.is_none());
     assert_eq!(tuned(&run), [3, 2, 5, 0]);
     assert_eq!(run.state_dir, PathBuf::from("there"));
 }
@@ -340,7 +343,7 @@ fn a_list_may_mean_everything() {
             .selection(jiff::Timestamp::UNIX_EPOCH)
             .is_all()
     );
-    assert_eq!(list.args.read_quota.read_quota.to_string(), "50/1m, 750/1h");
+    assert_eq!(list.args.read_quota.reads().to_string(), "50/1m, 750/1h");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::engine::core::StopReason;
-use crate::engine::{EngineError, Precheck, RunEnd, Skips};
+use crate::engine::{EngineError, RunEnd, Skips};
 use crate::model::{
     ActionId, ActionType, Count, ExclusionMatches, FollowUpRow, LaneId, Moment, Outcome, Standing,
 };
@@ -415,6 +415,7 @@ fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Precheck;
 
     #[test]
     fn the_rows_decide_how_a_run_ends_that_was_not_stopped() {

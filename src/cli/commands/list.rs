@@ -45,7 +45,7 @@ pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit,
     let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
     let (handles, identity) = to_read(&settings.connection, CALL_TIMEOUT).await?;
     let scope = identity.scope(Destination::List);
-    let windows = settings.args.read_quota.read_quota.clone();
+    let windows = settings.args.read_quota.reads();
     let mut reads = reads(handles, &scope, &store, &clock, windows, retry).await?;
     let filter = if settings.args.isolated {
         let newest = selection.until.unwrap_or(clock.now().wall);

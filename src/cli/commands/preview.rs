@@ -208,7 +208,7 @@ impl<'preview> View<'preview> {
     }
 
     async fn spent(&self) -> QuotaUsage {
-        let windows = &self.settings.plan.quota.quota;
+        let windows = self.settings.plan.quota.cancels();
         let windows = windows.scaled_down(self.settings.time_scale());
         let (Some(store), Some(identity)) = (&self.store, &self.identity) else {
             return QuotaUsage::nothing(&windows);
@@ -338,7 +338,7 @@ impl View<'_> {
             .plan
             .quota
             .reads
-            .read_quota
+            .reads()
             .scaled_down(settings.time_scale());
         let (calls, stopped, broken) = if is_selection {
             let scope = identity.scope(Destination::List);

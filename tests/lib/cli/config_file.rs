@@ -287,7 +287,7 @@ fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
 fn lists_numbers_and_yes_are_written_as_toml_has_them() {
     let file = File::of("quota = [\"3/1m\", \"30/1h\"]\nmax-failures = 3\nno-verify = true\n");
     let run = service("").config(file.path()).run();
-    assert_eq!(run.args.plan.quota.quota.to_string(), "3/1m, 30/1h");
+    assert_eq!(run.args.plan.quota.cancels().to_string(), "3/1m, 30/1h");
     assert_eq!(format!("{:?}", run.args.max_failures), "Some(Count(3))");
     assert!(run.args.no_verify);
 }
