@@ -28,8 +28,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 LATENCY=0.02 PACE=0.002
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 PEERS=${PEERS:-loop parallel aiolimiter pyrate-limiter mde-cancel}
 QUOTAS=(100/6 1500/360)

@@ -10,8 +10,8 @@
 # It measures and judges nothing: its figures mean something on a machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 OHA=${OHA:-oha}
 ROWS=${ROWS:-20000}

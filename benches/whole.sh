@@ -14,13 +14,10 @@
 # on a machine that does nothing else; wake-ups and memory do on any.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 watched=${SECONDS_QUIET:-60}
-
-# seconds_since MICROS
-seconds_since() { awk -v from="$1" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }'; }
 
 start() {
   local began all=
@@ -79,7 +76,7 @@ memory() {
   run_pid=
   stop_serving
   check "peak memory, report included, MiB" "$peak" "x > 0 && x <= 96"
-  check "rows of the report" "$(awk 'NR > 1 { n++ } END { print n + 0 }' "$work/memory.csv")" "x == 1000000"
+  check "rows of the report" "$(rows "$work/memory.csv")" "x == 1000000"
   check "exit code: stopped as asked" "$code" "x == 4"
 }
 

@@ -1,7 +1,7 @@
 //! The real binary, killed at random moments of a run against a service that fails in many ways, and resumed until it is
 //! done. Judged by the service's own log and final state, and by the report.
 //!
-//! `tests/kill.sh` does the same by hand, some hundreds of times. `cargo test crash -- --nocapture` prints the figures.
+//! `CRASH_KILLS=320 cargo test crash -- --nocapture` makes more of them and prints the figures.
 #![expect(
     clippy::print_stdout,
     reason = "the figures are for people who want to see them"

@@ -20,7 +20,7 @@ use crate::support::{done, program};
 const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/guide.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
-const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
+const SCRIPTS: &str = include_str!("../manual/README.md");
 const SAMPLES: &str = include_str!("../../samples/README.md");
 
 const TRY_IT: &str = "cargo run -- run samples/actions.csv --sandbox";
@@ -59,6 +59,7 @@ fn pages() -> Vec<Page> {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "samples/README.md",
+        "tests/manual/README.md",
     ];
     paths.extend(top.map(PathBuf::from));
     let read = |path: PathBuf| Page {
@@ -195,7 +196,14 @@ fn every_flag_and_variable_of_every_page_is_in_the_help() {
     let is_of_variable = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let known = words_with(&help, "--", is_of_flag);
     // Cargo's.
-    let foreign = ["--locked", "--path", "--test", "--profile", "--no-run"];
+    let foreign = [
+        "--locked",
+        "--path",
+        "--test",
+        "--profile",
+        "--no-run",
+        "--nocapture",
+    ];
     for page in pages() {
         let path = page.path.display();
         for flag in words_with(&page.text, "--", is_of_flag) {
@@ -417,7 +425,7 @@ fn the_columns_of_the_guide_are_read() {
 
 #[test]
 fn every_script_and_every_sample_is_in_its_table() {
-    let scripts = table(CONTRIBUTING, "| script | proves | needs | takes |");
+    let scripts = table(SCRIPTS, "| script | proves | needs | takes |");
     let named: BTreeSet<_> = scripts
         .iter()
         .map(|row| {
@@ -430,17 +438,12 @@ fn every_script_and_every_sample_is_in_its_table() {
         })
         .collect();
     let mut found = BTreeSet::new();
-    for folder in ["tests", "tests/manual", "benches"] {
-        let Ok(entries) = fs::read_dir(root().join(folder)) else {
-            continue;
-        };
-        for entry in entries {
+    for (folder, prefix) in [("tests/manual", ""), ("benches", "benches/")] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            // Those that only give functions to the others.
-            let is_library = ["lib.sh", "sandbox.sh"].contains(&name);
-            if path.extension().is_some_and(|ending| ending == "sh") && !is_library {
-                found.insert(format!("{folder}/{name}"));
+            if path.extension().is_some_and(|ending| ending == "sh") && name != "lib.sh" {
+                found.insert(format!("{prefix}{name}"));
             }
         }
     }

@@ -238,6 +238,20 @@ fn a_static_token_that_ends_before_the_run_can_is_warned_of() {
     assert!(!told.contains(warning), "{told}");
 }
 
+#[test]
+fn a_preview_whose_reads_wait_for_their_quota_uses_no_token_that_has_ended() {
+    let tokens = TokenSettings {
+        lifetime: Duration::from_secs(3),
+        ..TokenSettings::default()
+    };
+    let place = place(800, tokens);
+    let mut preview = with_secret(&place, "preview --read-quota 2/1s ids.txt");
+    done(&mut preview).exits(0);
+    let log = place.sandbox().log();
+    assert!(log.iter().all(|call| call.status != Some(401)), "{log:?}");
+    assert!(place.calls(CallKind::Token).len() >= 2, "{log:?}");
+}
+
 /// The program with an `az` on its path that is this shell script.
 #[cfg(unix)]
 fn with_az(place: &Place, words: &str, script: &str) -> Command {

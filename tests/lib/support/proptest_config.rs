@@ -9,7 +9,7 @@ const SEED: u64 = 20_260_203;
 
 /// Returns a configuration of so many cases from one fixed seed.
 ///
-/// `tests/random.sh` sets the variables, and keeps the seed of what it finds; here it becomes a test with a name.
+/// `tests/manual/random.sh` sets the variables, and keeps the seed of what it finds; here it becomes a test with a name.
 pub(crate) fn proptest_config(cases: u32) -> Config {
     let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
     Config {

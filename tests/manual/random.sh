@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # The property tests with other cases than those of `cargo test`, which are the same each time.
 #
-#   tests/random.sh [ROUNDS] [FILTER]...     10 rounds of all property tests where nothing else is named
+#   tests/manual/random.sh [ROUNDS] [FILTER]...     10 rounds of all property tests where nothing else is named
 #
 # Each round has a random seed, and CASES (20000) cases a test. What is found is printed and added to
 # target/random-seeds.txt, with the command that shows it again; it then becomes a test with a name.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 rounds=${1:-10}
 [ $# -gt 0 ] && shift
 filters=("$@")
-[ ${#filters[@]} -gt 0 ] || filters=(claims classify clocks deaths filter hostile mishaps
-  oauth_error quota query redact replies report:: whatever_a_server_says)
+[ ${#filters[@]} -gt 0 ] || filters=(claims clocks deaths filter hostile lanes oauth_error quota query redact
+  replies report:: response sandbox)
 found=target/random-seeds.txt
 failed=0
 

@@ -2,13 +2,13 @@
 # Runs the command of samples/deploy/kubernetes.yaml as its pod does: user 65532, on a volume whose root belongs to
 # root:65532 with mode 2770 and holds a lost+found, as a disk with an fsGroup has it.
 #
-# usage: tests/kubernetes.sh
+# usage: tests/manual/kubernetes.sh
 #
 # Needs root, Debian's util-linux (setpriv) and python3-yaml; with bindfs, a FUSE volume is tried, too.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 [ "$(id -u)" = 0 ] || { echo "needs root, to run as another user" >&2; exit 2; }
 
 volume=$work/state

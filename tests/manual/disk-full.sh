@@ -2,13 +2,13 @@
 # The disk of the state folder fills up in the middle of a run: it ends with 6, sends nothing that it cannot write down,
 # and goes on to the end once there is room.
 #
-#   tests/disk-full.sh [ROUNDS]     three where nothing is said, each full at another moment; some 20 s each
+#   tests/manual/disk-full.sh [ROUNDS]     three where nothing is said, each full at another moment; some 20 s each
 #
 # The disk is a small tmpfs, so Linux and root are needed, and python3 with its sqlite3, besides what pace.sh needs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 ACTIONS=400
 disk=$work/disk
@@ -23,11 +23,7 @@ print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM calls WHERE run
 }
 
 # after LOG TIME: cancels that arrived after a wall time.
-after() {
-  awk '/"kind":"cancel"/ && match($0, /"at":"[^"]+"/) { print substr($0, RSTART + 6, RLENGTH - 7) }' "$1" |
-    while read -r at; do date -u -d "$at" +%s%6N; done |
-    awk -v from="$(date -u -d "$2" +%s%6N)" '$1 > from { n++ } END { print n + 0 }'
-}
+after() { wall_times "$1" | awk -v from="$(date -u -d "$2" +%s%6N)" '$1 > from { n++ } END { print n + 0 }'; }
 
 round() {
   local nth=$1 code=0 log=$work/log-$1 failed run
@@ -64,8 +60,8 @@ round() {
   run_pid=
   check "exit code of its resuming" "$code" "x == 0"
   stop_serving
-  check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/report-$nth.csv")" "x == $ACTIONS"
-  check "rows of the report" "$(awk 'NR > 1 { n++ } END { print n + 0 }' "$work/report-$nth.csv")" "x == $ACTIONS"
+  check "rows of the report that are cancelled" "$(cancelled "$work/report-$nth.csv")" "x == $ACTIONS"
+  check "rows of the report" "$(rows "$work/report-$nth.csv")" "x == $ACTIONS"
   check "actions changed exactly once" "$(changed_once "$work/actions.csv" "$log")" "x == $ACTIONS"
   check "cancels sent twice" "$(($(cancels "$log") - ACTIONS))" "x <= 16"
   quotas_kept "$log" 100/2 400/12

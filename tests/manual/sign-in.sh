@@ -1,20 +1,18 @@
 #!/usr/bin/env bash
 # Signs the real binary in by every means, at servers that are not ours.
 #
-#   tests/sign-in.sh [tokens] [endpoints] [tls] [oauth]      all four where none is named
+#   tests/manual/sign-in.sh [endpoints] [oauth]      both where none is named
 #
-#   tokens     a run whose tokens live 3 s, against a strict sandbox; about 20 s
-#   endpoints  a managed identity's two endpoints, the Azure CLI, and a certificate whose statement openssl verifies
-#   tls        a service behind a certificate of a private authority, with and without a proxy
+#   endpoints  a managed identity's two endpoints, and a certificate whose statement openssl verifies
 #   oauth      secret, certificate, federated token and device code at npm's oidc-provider; fetches it
 #
 # Needs the binary, bash, awk, coreutils, openssl and python3; `oauth` needs node and npm as well. BIN names the
 # binary. Prints a line for each thing that was looked at; ends with 1 if any misses.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-stand_ins=$PWD/tests/sign-in
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
+cd "$(dirname "$0")/../.."
+stand_ins=$PWD/tests/manual
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 unset MDE_CANCEL_TOKEN
 export MDE_CANCEL_STATE_DIR=$work/state
 
@@ -65,38 +63,6 @@ doctor() { "$BIN" doctor "$@"; }
 # count PATTERN FILE
 count() { awk -v pattern="$1" '$0 ~ pattern { n++ } END { print n + 0 }' "$2"; }
 
-tokens() {
-  local log=$work/calls.jsonl rows=500 began took signed expired most
-  MDE_CANCEL_TOKEN=any-word open_actions $rows >"$work/ids.csv"
-  serve --seed "$work/ids.csv" --quota none --latency 20ms..60ms --strict-tokens --token-lifetime 3s --log "$log"
-  began=$(micros)
-  AZURE_CLIENT_SECRET=$SECRET "$BIN" run --yes --api-url "$url" --login-url "$url" --progress never --no-verify \
-    --quota none --read-quota none --rate 30/s --report "$work/tokens.csv" "$work/ids.csv" >"$work/tokens.txt" 2>&1 ||
-    true
-  took=$(($(micros) - began))
-  stop_serving
-  signed=$(count '"kind":"token"' "$log")
-  expired=$(count '"status":401' "$log")
-  # The sandbox's tokens end at a whole second, so each is carried for 1.8 s.
-  most=$((took / 1800000 + 2))
-  printf '      %s rows in %s ms: %s sign-ins, %s calls refused\n' "$rows" $((took / 1000)) "$signed" "$expired"
-  # Reads outside a run wait for slots by themselves: here ten batches, at two a second.
-  rm "$log"
-  serve --seed "$work/ids.csv" --quota none --latency 300ms --strict-tokens --token-lifetime 3s --log "$log"
-  made_up 1000 >"$work/many.csv"
-  AZURE_CLIENT_SECRET=$SECRET "$BIN" preview --api-url "$url" --login-url "$url" --read-quota 2/1s \
-    "$work/many.csv" >"$work/preview.txt" 2>&1 || true
-  stop_serving
-  [ "$(count '"status":401' "$log")" = 0 ] && [ "$(count '"kind":"token"' "$log")" -ge 2 ] &&
-    ok "nor in a preview, which signed in $(count '"kind":"token"' "$log") times" ||
-    { miss "a preview used a token that had ended"; cat "$work/preview.txt"; }
-  [ "$expired" = 0 ] && ok "no call with a token that had ended" || miss "$expired calls with a token that had ended"
-  [ "$signed" -ge 5 ] && [ "$signed" -le "$most" ] && ok "one sign-in for each end (at most $most)" ||
-    miss "$signed sign-ins, wanted 5 to $most"
-  [ "$(count ',(cancelled|accepted|already_final),' "$work/tokens.csv")" = $rows ] && ok "no row failed" ||
-    { miss "rows failed"; cat "$work/tokens.txt"; }
-}
-
 key_and_certificate() {
   openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/app.crt" -days 2 \
     -subj "/CN=an app" 2>/dev/null
@@ -115,7 +81,7 @@ unbase64url() {
 endpoints() {
   local log=$work/endpoints.log assertion
   : >"$log"
-  start endpoints python3 "$stand_ins/stand_ins.py" endpoints "$log" $TENANT $APP
+  start endpoints python3 "$stand_ins/stand_ins.py" "$log" $TENANT $APP
   # The stand-in is no service, so the last line of each checkup fails; the sign-in is what counts here.
   local api=(--api-url "$address")
   unset AZURE_CLIENT_ID
@@ -140,24 +106,6 @@ endpoints() {
   took=$((($(micros) - began) / 1000))
   [ $took -lt 5000 ] && ok "off Azure it is over after $took ms" || miss "off Azure it took $took ms"
 
-  # The Azure CLI, as a program that says what it was asked.
-  mkdir -p "$work/bin"
-  cat >"$work/bin/az" <<AZ
-#!/bin/sh
-echo "\$*" >>"$work/az.log"
-[ -e "$work/az.logged-out" ] && { echo "ERROR: Please run 'az login' to setup account." >&2; exit 1; }
-printf '{"accessToken":"cli.%s.x","expires_on":%s,"tokenType":"Bearer"}' "\$\$" "\$((\$(date +%s) + 3600))"
-AZ
-  chmod +x "$work/bin/az"
-  PATH=$work/bin:$PATH expect "the Azure CLI, found by auto" "azure-cli (az is on PATH)" doctor "${api[@]}"
-  PATH=$work/bin:$PATH expect "the Azure CLI" "ok    sign-in " doctor --credential azure-cli "${api[@]}"
-  grep -q -- "--scope https://api.securitycenter.microsoft.com/.default --tenant $TENANT" "$work/az.log" &&
-    ok "az was asked for scope and tenant" || miss "$(cat "$work/az.log")"
-  touch "$work/az.logged-out"
-  PATH=$work/bin:$PATH expect "az without a login" "fix: run \`az login\`" doctor --credential azure-cli "${api[@]}"
-  expect "az that is not there" "the Azure CLI refused: it is not on PATH" \
-    env PATH=/nowhere "$BIN" doctor --credential azure-cli "${api[@]}"
-
   # A certificate: openssl, and not our own library, says whether the statement is signed.
   key_and_certificate
   : >"$log"
@@ -176,41 +124,6 @@ AZ
   chmod 644 "$work/app.pem"
   AZURE_CLIENT_CERTIFICATE_PATH=$work/app.pem expect "a key that others can read is refused" "can be read by others" \
     doctor --login-url "$address" "${api[@]}"
-}
-
-tls() {
-  local service log=$work/service.log via=$work/proxy.log
-  : >"$log"
-  : >"$via"
-  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/ca.key" -out "$work/ca.pem" -days 2 \
-    -subj "/CN=a private authority" -addext basicConstraints=critical,CA:TRUE 2>/dev/null
-  openssl req -newkey rsa:2048 -nodes -keyout "$work/tls.key" -out "$work/tls.csr" -subj "/CN=api.test" 2>/dev/null
-  printf 'subjectAltName=DNS:api.test,IP:127.0.0.1\n' >"$work/names"
-  openssl x509 -req -in "$work/tls.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 2 \
-    -extfile "$work/names" -out "$work/tls.crt" 2>/dev/null
-  start service python3 "$stand_ins/stand_ins.py" service "$log" "$work/tls.crt" "$work/tls.key"
-  service=$address
-  local port=${service##*:}
-  export MDE_CANCEL_TOKEN=any-word
-  expect "an unknown authority is not trusted" "fail  network     127.0.0.1 not reached" \
-    doctor --api-url "$service"
-  [ ! -s "$log" ] && ok "and the token stays here" || miss "$(cat "$log")"
-  expect "--ca-file makes it known" "ok    read        may read" \
-    doctor --api-url "$service" --ca-file "$work/ca.pem"
-  SSL_CERT_FILE=$work/ca.pem expect "so does SSL_CERT_FILE" "ok    read        may read" \
-    doctor --api-url "$service"
-  expect "a file without a certificate is refused" "has no usable certificate: block 1 (line 1) is a PRIVATE KEY, no certificate" \
-    doctor --api-url "$service" --ca-file "$work/tls.key"
-  start proxy python3 "$stand_ins/stand_ins.py" proxy "$via"
-  HTTPS_PROXY=$address expect "through the proxy, by a name that it alone knows" "ok    read        may read" \
-    doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
-  HTTPS_PROXY=$address expect "doctor names the proxy" "through proxy ${address#http://}" \
-    doctor --api-url "https://api.test:$port" --ca-file "$work/ca.pem"
-  HTTPS_PROXY=$address NO_PROXY=127.0.0.1 expect "past it, where NO_PROXY says so" "ok    read        may read" \
-    doctor --api-url "$service" --ca-file "$work/ca.pem"
-  [ "$(count 'CONNECT api.test' "$via")" = 2 ] && [ "$(count CONNECT "$via")" = 2 ] &&
-    ok "the proxy saw just what it should" || miss "$(cat "$via")"
-  unset MDE_CANCEL_TOKEN
 }
 
 oauth() {
@@ -257,10 +170,10 @@ oauth() {
   stop_serving
 }
 
-[ $# -gt 0 ] || set -- tokens endpoints tls oauth
+[ $# -gt 0 ] || set -- endpoints oauth
 for part in "$@"; do
   case $part in
-    tokens | endpoints | tls | oauth) printf '== %s\n' "$part" && "$part" ;;
+    endpoints | oauth) printf '== %s\n' "$part" && "$part" ;;
     *) echo "there is no part $part" >&2 && exit 2 ;;
   esac
 done

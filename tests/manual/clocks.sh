@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Time does strange things in the middle of a run, and no window is exceeded, no row lost.
 #
-#   tests/clocks.sh [stopped] [two] [steps] [restart]     all four where none is named; about two minutes
+#   tests/manual/clocks.sh [stopped] [two] [steps] [restart]     all four where none is named; about two minutes
 #
 #   stopped   the process is stopped by SIGSTOP for longer than every window and its time-out, and goes on
 #   two       of two processes on one scope one is stopped, for longer than window and grace, while the other goes on
@@ -11,9 +11,9 @@
 # The last two need libfaketime (Debian's package faketime), which sets the wall clock and leaves the others alone.
 # Needs what pace.sh needs, besides.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 ACTIONS=240
 QUOTA=(--quota 40/2s --quota 120/8s --read-quota 40/2s --read-quota 120/8s --timeout-grace 3s --timeout 3s --rate none)
@@ -36,7 +36,7 @@ judge() {
   stop_serving
   check "exit code" "$2" "x == 0"
   check "rows of the reports that are cancelled" \
-    "$(awk -F, 'FNR > 1 && $2 == "cancelled" { n++ } END { print n + 0 }' "$work/report-$1"*.csv)" "x == $ACTIONS"
+    "$(cancelled "$work/report-$1"*.csv)" "x == $ACTIONS"
   check "actions changed exactly once" "$(changed_once "$work/actions.csv" "$log")" "x == $ACTIONS"
   check "cancels sent twice" "$(($(cancels "$log") - ACTIONS))" "x <= ${3:-16}"
   quotas_kept "$log" 40/2 120/8

@@ -1,19 +1,14 @@
-"""What Azure offers a machine, and what stands before a service, for tests/sign-in.sh.
+"""What Azure offers a machine, for sign-in.sh: a managed identity's endpoints, and a login service that keeps forms.
 
-    stand_ins.py endpoints LOG TENANT APP       a managed identity's endpoints and a login service that keeps forms
-    stand_ins.py service LOG CERTIFICATE KEY    a service over https, with an empty list of actions
-    stand_ins.py proxy LOG                      a proxy that takes CONNECT alone
+    stand_ins.py LOG TENANT APP
 
-Each listens on a free port of 127.0.0.1, prints its address and writes a line into LOG for each call.
+Listens on a free port of 127.0.0.1, prints its address and writes a line into LOG for each call.
 """
 
 import base64
 import http.server
 import json
-import socket
-import ssl
 import sys
-import threading
 import time
 import urllib.parse
 
@@ -25,7 +20,7 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         pass
 
     def note(self, line):
-        with open(sys.argv[2], "a", encoding="utf-8") as log:
+        with open(sys.argv[1], "a", encoding="utf-8") as log:
             log.write(line + "\n")
 
     def answer(self, status, body):
@@ -48,7 +43,7 @@ class Endpoints(Quiet):
     def do_GET(self):
         url = urllib.parse.urlparse(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
-        tenant, app = sys.argv[3:5]
+        tenant, app = sys.argv[2:4]
         header = self.headers.get("x-identity-header")
         self.note(f"GET {url.path} client_id={query.get('client_id', '-')} resource={query.get('resource', '-')}"
                   f" metadata={self.headers.get('metadata', '-')} header={header or '-'}")
@@ -63,47 +58,12 @@ class Endpoints(Quiet):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.note(json.dumps(dict(urllib.parse.parse_qsl(body))))
-        self.answer(200, {"access_token": token(*sys.argv[3:5]), "expires_in": 3600, "token_type": "Bearer"})
-
-
-class Service(Quiet):
-    def do_GET(self):
-        self.note("GET " + self.path)
-        self.answer(200, {"value": []})
-
-
-class Proxy(Quiet):
-    def do_CONNECT(self):
-        self.note("CONNECT " + self.path)
-        host, port = self.path.rsplit(":", 1)
-        # Every name leads to this machine: the names in these tests belong to nobody.
-        there = socket.create_connection(("127.0.0.1", int(port)))
-        self.send_response(200)
-        self.end_headers()
-
-        def pump(one, other):
-            while data := one.recv(65536):
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
-
-        threading.Thread(target=pump, args=(there, self.connection), daemon=True).start()
-        try:
-            pump(self.connection, there)
-        except OSError:
-            pass
-        self.close_connection = True
+        self.answer(200, {"access_token": token(*sys.argv[2:4]), "expires_in": 3600, "token_type": "Bearer"})
 
 
 def main():
-    kind = {"endpoints": Endpoints, "service": Service, "proxy": Proxy}[sys.argv[1]]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    scheme = "http"
-    if kind is Service:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[3], sys.argv[4])
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        scheme = "https"
-    print(f"at {scheme}://127.0.0.1:{server.server_address[1]}", flush=True)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoints)
+    print(f"at http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
 
 

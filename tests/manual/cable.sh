@@ -2,21 +2,20 @@
 # The cable is pulled with calls under way, for longer than the time-out, and put back: what the kernel delivers late
 # exceeds no window.
 #
-#   tests/cable.sh [own] [relay] [long] [control]     the first two where none is named; about a minute each
+#   tests/manual/cable.sh [own] [relay] [long]     the first two where none is named; about a minute each
 #
 #   own       the calls are held back in the client's own sockets, which give up with the time-out
 #   relay     they are held back in a relay's sockets, as on a gateway, and come some ten seconds late
 #   long      the same with the cable out for 90 s, so that calls come minutes late, and a line beyond it that delays
 #             each call and loses one piece in fifty; about seven minutes
-#   control   the same as relay without a grace, for the figure; asks nothing of it
 #
 # The client lives in a network namespace of its own, tied to the sandbox by a pair of interfaces; one of them is set
 # down and up. It calls 127.0.0.1, for it speaks plain http to no other address. Linux, root, python3, iproute2 and, for
 # the first part, iptables are needed, besides what pace.sh needs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 ACTIONS=240
 # A range that is set aside for such benches.
@@ -44,7 +43,7 @@ tie() {
   inside ip link set eth0 up
   # What the line beyond the cable does to each piece may stand behind the two places.
   # shellcheck disable=SC2086
-  python3 tests/relay.py "tcp:$HERE:$port" "tcp:127.0.0.1:$port" $line &
+  python3 tests/manual/relay.py "tcp:$HERE:$port" "tcp:127.0.0.1:$port" $line &
   helper $!
 }
 
@@ -57,14 +56,13 @@ lead_own() {
 
 # Leads them through a relay beside the client.
 lead_relay() {
-  nsenter --target "$apart_pid" --net python3 tests/relay.py "tcp:127.0.0.1:$port" "tcp:$HERE:$port" &
+  nsenter --target "$apart_pid" --net python3 tests/manual/relay.py "tcp:127.0.0.1:$port" "tcp:$HERE:$port" &
   helper $!
 }
 
 # late LOG SECONDS: cancels by the second after the cable was put back, for so many seconds.
 late() {
-  awk '/"kind":"cancel"/ && match($0, /"at":"[^"]+"/) { print substr($0, RSTART + 6, RLENGTH - 7) }' "$1" |
-    while read -r at; do date -u -d "$at" +%s%6N; done |
+  wall_times "$1" |
     awk -v from="$up" -v span="$2" '$1 >= from && $1 < from + span * 1e6 { n[int(($1 - from) / 1e6)]++ }
       END { for (second = 0; second < span; second++) printf "%d ", n[second] }'
 }
@@ -106,16 +104,10 @@ pull() {
   stop_serving
   check "exit code" "$code" "x == 0"
   note "outcomes" "$(outcomes "$work/report-$name.csv")"
-  check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/report-$name.csv")" "x == $ACTIONS"
+  check "rows of the report that are cancelled" "$(cancelled "$work/report-$name.csv")" "x == $ACTIONS"
   check "actions changed exactly once" "$(changed_once "$work/actions.csv" "$log")" "x == $ACTIONS"
   note "cancels that arrived more than once" "$(($(cancels "$log") - ACTIONS))"
-  if [ "$name" = control ]; then
-    note "most cancels in any 2 s" "$(arrivals "$log" | most_in_any 2)"
-    note "most cancels in any 8 s" "$(arrivals "$log" | most_in_any 8)"
-    note "calls that a quota refused" "$(awk '/"over_quota":true/ { n++ } END { print n + 0 }' "$log")"
-  else
-    quotas_kept "$log" 40/2 120/8
-  fi
+  quotas_kept "$log" 40/2 120/8
 }
 
 [ $# -gt 0 ] || set -- own relay
@@ -126,7 +118,6 @@ for part in "$@"; do
     relay) pull relay lead_relay ;;
     # The kernel doubles its pauses: what was sent as the cable went comes up to twice as late as it was out.
     long) out=90 timeout=10 grace=120 watched=20 line="80 2" pull long lead_relay ;;
-    control) grace=0 pull control lead_relay ;;
     *) echo "no such part: $part" >&2 && exit 2 ;;
   esac
 done

@@ -1,12 +1,93 @@
-# For scripts that judge the real binary by the log of a sandbox process; read in by them, not run.
+# For scripts that run the real binary, most of them against a sandbox process, and judge it by that one's log; read in by
+# them, not run.
 #
-# Adds to what sandbox.sh gives: check, which prints a figure and counts misses; finish, which ends the script by them;
-# figures of a log: arrivals, the most in any window, and the best that the quota rule allows; waits for what a log shows;
-# and a network namespace.
+# Gives them BIN, the binary: the one that is named, else that of dist, release or debug; work, a folder that goes when the
+# script ends, unless KEEP is set; and the functions below.
 # shellcheck shell=bash
 
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
+export LC_ALL=C TZ=UTC
+
+BIN=${BIN:-}
+if [ -z "$BIN" ]; then
+  for built in target/dist/mde-cancel target/release/mde-cancel target/debug/mde-cancel; do
+    if [ -x "$built" ]; then BIN=$PWD/$built && break; fi
+  done
+fi
+[ -x "$BIN" ] || { echo "no binary: run cargo build, or set BIN" >&2; exit 2; }
+
+# Nothing of the caller's environment may change a run.
+for name in $(compgen -e | grep -E '^(MDE_CANCEL_|AZURE_)' || true); do unset "$name"; done
+export MDE_CANCEL_TOKEN=any-word
+
+work=$(mktemp -d)
+sandbox_pid=
+run_pid=
+
+clean_up() {
+  for pid in $run_pid $sandbox_pid; do kill "$pid" 2>/dev/null || true; done
+  [ -n "${KEEP:-}" ] || rm -rf "$work"
+}
+trap clean_up EXIT
+
+micros() { printf '%s' "${EPOCHREALTIME/./}"; }
+
+# serve FLAG...: starts a sandbox; sets url and sandbox_pid.
+serve() {
+  : >"$work/greeting"
+  "$BIN" sandbox --port 0 "$@" >"$work/greeting" 2>"$work/sandbox.err" &
+  sandbox_pid=$!
+  url=
+  for _ in $(seq 600); do
+    url=$(awk '/^SANDBOX at / { print $3 }' "$work/greeting")
+    [ -n "$url" ] && return
+    sleep 0.05
+  done
+  echo "the sandbox does not start" >&2
+  cat "$work/sandbox.err" >&2
+  exit 2
+}
+
+stop_serving() {
+  kill -TERM "$sandbox_pid"
+  wait "$sandbox_pid" || true
+  sandbox_pid=
+}
+
+# made_up COUNT: so many ids with a type that is neither guarded nor followed up.
+made_up() {
+  awk -v count="$1" 'BEGIN {
+    print "id,type"
+    for (row = 1; row <= count; row++)
+      printf "%08x-0000-4000-8000-%012x,RunAntiVirusScan\n", (row * 40503) % 2147483647, row
+  }'
+}
+
+# open_actions COUNT: as many of the made-up ids as asked for, those that the sandbox makes up as open. It makes the
+# same action of the same id each time, so the log of an unthrottled run tells.
+open_actions() {
+  local candidates=$(($1 * 5 / 4)) log=$work/candidates.log
+  made_up "$candidates" >"$work/candidates.csv"
+  rm -f "$log"
+  serve --seed "$work/candidates.csv" --quota none --log "$log"
+  "$BIN" run --yes --no-precheck --api-url "$url" --state-dir "$work/state-candidates" --progress never \
+    --quota none --read-quota none --rate none --report "$work/candidates-report.csv" \
+    "$work/candidates.csv" >"$work/candidates.out" 2>&1 &
+  run_pid=$!
+  # It would wait for half a minute before it believes that an action is missing.
+  for _ in $(seq 1200); do
+    [ "$(cancels "$log")" -ge "$candidates" ] && break
+    sleep 0.05
+  done
+  kill -KILL "$run_pid" 2>/dev/null || true
+  wait "$run_pid" 2>/dev/null || true
+  run_pid=
+  stop_serving
+  awk -v count="$1" 'BEGIN { print "id,type" }
+    /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) && found < count {
+      found++
+      print substr($0, RSTART + 8, RLENGTH - 10) ",RunAntiVirusScan"
+    }' "$log"
+}
 
 # How long the sandbox takes to answer, and how long calls stand apart: the pacer's default.
 LATENCY=${LATENCY:-0.1}
@@ -24,6 +105,15 @@ check() {
     printf 'MISS  %-52s %s, wanted %s\n' "$1" "$2" "$3"
     misses=$((misses + 1))
   fi
+}
+
+# seconds_since MICROS
+seconds_since() { awk -v from="$1" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }'; }
+
+# ended PID: waits for it; sets code to its exit code.
+ended() {
+  code=0
+  wait "$1" || code=$?
 }
 
 # note NAME FIGURE: a figure that nothing is asked of.
@@ -144,7 +234,34 @@ end_of() {
   wait "$@" 2>/dev/null || true
 }
 
-# outcomes REPORT: how many rows of each.
+# outcomes REPORT...: how many rows of each.
 outcomes() {
-  awk -F, 'NR > 1 { n[$2]++ } END { for (word in n) printf "%s %s  ", n[word], word }' "$1"
+  awk -F, 'FNR > 1 { n[$2]++ } END { for (word in n) printf "%s %s  ", n[word], word }' "$@"
+}
+
+# cancelled REPORT...: how many rows are.
+cancelled() { awk -F, 'FNR > 1 && $2 == "cancelled" { n++ } END { print n + 0 }' "$@"; }
+
+# rows REPORT...: how many there are.
+rows() { awk 'FNR > 1 { n++ } END { print n + 0 }' "$@"; }
+
+# rows_untrue IDS REPORT LOG: rows that are missing, stand twice, or say another thing than the sandbox did.
+rows_untrue() {
+  awk -F, '
+    FNR == 1 { file++; if (file < 3) next }
+    file == 1 { wanted[$1] = 1; next }
+    file == 2 { rows[$1]++; outcome[$1] = $2; next }
+    /"kind":"cancel"/ && /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) { changed[substr($0, RSTART + 8, RLENGTH - 10)]++ }
+    END {
+      for (id in wanted)
+        if (rows[id] != 1 || changed[id] > 1 || (outcome[id] == "cancelled") != (changed[id] == 1)) untrue++
+      for (id in rows) if (!(id in wanted)) untrue++
+      print untrue + 0
+    }' "$@"
+}
+
+# wall_times LOG: when each cancel came, in microseconds of the wall clock.
+wall_times() {
+  awk '/"kind":"cancel"/ && match($0, /"at":"[^"]+"/) { print substr($0, RSTART + 6, RLENGTH - 7) }' "$1" |
+    date -u -f - +%s%6N
 }

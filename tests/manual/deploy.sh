@@ -2,18 +2,18 @@
 # Checks the samples for scheduled use: the units by systemd's own verifier, the YAML by a parser, and every command line
 # in them by the binary's.
 #
-# usage: tests/deploy.sh
+# usage: tests/manual/deploy.sh
 #
 # Needs Debian's systemd and python3-yaml.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/sandbox.sh
-. tests/sandbox.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 BIN=$(readlink -f "$BIN")
 
 echo "== YAML"
-/usr/bin/python3 tests/report_html.py yaml samples/deploy "$BIN"
+/usr/bin/python3 tests/manual/report_html.py yaml samples/deploy "$BIN"
 
 echo "== systemd units"
 for unit in samples/deploy/*.service samples/deploy/*.timer; do

@@ -1,4 +1,4 @@
-"""What tests/report-html.sh asks Python for: inputs, readers of others, and a browser driven by its DevTools protocol."""
+"""What tests/manual/report-html.sh asks Python for: inputs, readers of others, and a browser driven by its DevTools protocol."""
 
 import base64
 import csv

@@ -3,7 +3,7 @@
 # of a stick table (two buckets, the older one weighted; refused calls count, too) and nginx's limit_req (a leaky bucket).
 # Both let a first burst pass and refuse a second one. They do not say how much they allow.
 #
-#   tests/gateways.sh [GATEWAY[/CASE]]...    haproxy and nginx, each in all cases, where none is named; some five minutes each
+#   tests/manual/gateways.sh [GATEWAY[/CASE]]...    haproxy and nginx, each in all cases, where none is named; some five minutes each
 #
 #   at       passes as much in the long run as our short window would send: 100 per 6 s
 #   below    passes less than we believe to be allowed: 60 per 6 s
@@ -20,9 +20,9 @@
 #
 # Needs haproxy and nginx (Debian packages of these names), python3, and what pace.sh needs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 PATH=$PATH:/usr/sbin
 
 ROWS=${ROWS:-900}
@@ -121,21 +121,6 @@ passed() {
     } END { printf "%.4f", n / (span - period) }'
 }
 
-# rows_untrue IDS REPORT LOG: rows that are missing, stand twice, or say another thing than the sandbox did.
-rows_untrue() {
-  awk -F, '
-    FNR == 1 { file++; if (file < 3) next }
-    file == 1 { wanted[$1] = 1; next }
-    file == 2 { rows[$1]++; outcome[$1] = $2; next }
-    /"kind":"cancel"/ && /"changed":true/ && match($0, /"ids":\["[0-9a-f-]+"\]/) { changed[substr($0, RSTART + 8, RLENGTH - 10)]++ }
-    END {
-      for (id in wanted)
-        if (rows[id] != 1 || changed[id] > 1 || (outcome[id] == "cancelled") != (changed[id] == 1)) untrue++
-      for (id in rows) if (!(id in wanted)) untrue++
-      print untrue + 0
-    }' "$@"
-}
-
 # judge NAME GATEWAY ALLOWED CASE: by the gateway's log, the sandbox's log and the report.
 judge() {
   local name=$1 allowed=$3 best=0 configured share through took first early calls late rate
@@ -173,7 +158,7 @@ judge() {
   fi
   check "rows whose outcome is not what the sandbox did" \
     "$(rows_untrue "$work/actions.csv" "$work/$name.csv" "$work/$name.log")" "x == 0"
-  check "rows of the report that are cancelled" "$(awk -F, '$2 == "cancelled" { n++ } END { print n + 0 }' "$work/$name.csv")" "x == $ROWS"
+  check "rows of the report that are cancelled" "$(cancelled "$work/$name.csv")" "x == $ROWS"
 }
 
 # behind GATEWAY CASE
@@ -191,7 +176,7 @@ behind() {
   run_pid=${helpers[*]}
   until_reached "$port"
   for share in 100 98 95; do
-    python3 tests/even_rate.py "http://127.0.0.1:$port" "even-$share" \
+    python3 tests/manual/even_rate.py "http://127.0.0.1:$port" "even-$share" \
       "$(awk -v allowed="$allowed" -v period="$PERIOD" -v share="$share" 'BEGIN { print allowed / period * share / 100 }')" "$((6 * PERIOD))" &
     helpers+=("$!")
   done

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # A state file that another process holds for 40 s amid traffic: longer than a call may take.
 #
-#   tests/locked.sh [SECONDS]         40 where nothing is said; about two minutes in all
+#   tests/manual/locked.sh [SECONDS]         40 where nothing is said; about two minutes in all
 #
 # No answered call becomes an unknown result, nothing is sent twice, nothing is lost; the first Ctrl-C is heard at once while
 # the file is held. Needs python3, whose sqlite3 holds the file.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 HELD=${1:-40}
 
@@ -63,8 +63,7 @@ serve --seed "$work/actions.csv" --quota none --latency 1s --log "$work/log-1"
 start 1
 until_cancels 60 "$work/log-1"
 hold "$state"
-code=0
-wait "$run_pid" || code=$?
+ended "$run_pid"
 run_pid=
 wait "$holder"
 check "attempts called timed out" "$(attempts_of 1 timed_out)" "x == 0"
@@ -81,8 +80,7 @@ hold "$state"
 sleep 3
 kill -INT "$run_pid"
 check "seconds until the first Ctrl-C is heard" "$(seconds_until 'no new cancels' "$work/err-2")" "x <= 1"
-code=0
-wait "$run_pid" || code=$?
+ended "$run_pid"
 run_pid=
 wait "$holder"
 check "exit code" "$code" "x == 4"

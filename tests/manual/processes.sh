@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Several processes on one scope share its allowance: none is refused, none is wasted, none starves.
 #
-#   tests/processes.sh [COUNT]...     two and then four where nothing is named; about seven minutes each
+#   tests/manual/processes.sh [COUNT]...     two and then four where nothing is named; about seven minutes each
 #
 # 2,000 actions together under quotas scaled 1:10, the last process 2 ms a call further away than the others. It calls
 # the same address as they do, for that is what the ledger's scope is named by, so it lives in a network namespace of its
 # own: Linux, root, python3 and iproute2 are needed, besides what pace.sh needs.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-# shellcheck source=tests/lib.sh
-. tests/lib.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/manual/lib.sh
+. tests/manual/lib.sh
 
 ACTIONS=${ACTIONS:-2000}
 
@@ -18,11 +18,11 @@ far_away() {
   local port=${url##*:} gate=$work/gate
   rm -f "$gate"
   apart
-  python3 tests/relay.py "unix:$gate" "tcp:127.0.0.1:$port" &
+  python3 tests/manual/relay.py "unix:$gate" "tcp:127.0.0.1:$port" &
   relays=("$apart_pid" "$!")
   run_pid=${relays[*]}
   until_file "$gate"
-  nsenter --target "$apart_pid" --net python3 tests/relay.py "tcp:127.0.0.1:$port" "unix:$gate" 2 &
+  nsenter --target "$apart_pid" --net python3 tests/manual/relay.py "tcp:127.0.0.1:$port" "unix:$gate" 2 &
   relays+=("$!")
   run_pid=${relays[*]}
   until_reached "$port" inside
@@ -47,7 +47,7 @@ share() {
   done
   code=0
   for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
-  took=$(awk -v from="$began" -v to="$(micros)" 'BEGIN { printf "%.3f", (to - from) / 1e6 }')
+  took=$(seconds_since "$began")
   end_of "${relays[@]}"
   run_pid=
   stop_serving
@@ -64,7 +64,7 @@ share() {
   quotas_kept "$work/log-$count" 100/6 1500/360
   shares "$count"
   check "rows of the reports that are cancelled" \
-    "$(awk -F, 'FNR > 1 && $2 == "cancelled" { n++ } END { print n + 0 }' "$work/report-$count"-*.csv)" "x == $ACTIONS"
+    "$(cancelled "$work/report-$count"-*.csv)" "x == $ACTIONS"
   check "exit codes" "$code" "x == 0"
 }
 
