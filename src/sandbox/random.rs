@@ -34,31 +34,3 @@ pub(super) fn guid(seed: u64, salt: u64, subject: &[u8]) -> uuid::Uuid {
     uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
         .into_uuid()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_question_falls_the_same_way_and_another_does_not() {
-        assert_eq!(roll(1, 2, b"abc"), roll(1, 2, b"abc"));
-        let others = [
-            roll(2, 2, b"abc"),
-            roll(1, 3, b"abc"),
-            roll(1, 2, b"abd"),
-            roll(1, 2, b"ab"),
-        ];
-        assert!(others.iter().all(|other| *other != roll(1, 2, b"abc")));
-    }
-
-    #[test]
-    fn fractions_fill_the_range_evenly_and_never_reach_one() {
-        let below = (0..10_000_u64)
-            .map(|n| fraction(roll(7, 0, &n.to_le_bytes())))
-            .inspect(|point| assert!((0.0..1.0).contains(point)))
-            .filter(|point| *point < 0.25)
-            .count();
-        assert!((2300..2700).contains(&below), "{below}");
-        assert!(fraction(u64::MAX) < 1.0);
-    }
-}

@@ -13,7 +13,6 @@ mod crash;
 mod docs;
 mod doctor;
 mod list;
-mod network;
 mod outputs;
 mod policy;
 mod preview;

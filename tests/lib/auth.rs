@@ -243,19 +243,7 @@ async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_lay
 }
 
 #[tokio::test]
-async fn a_login_service_that_echoes_the_secret_does_not_get_it_into_a_message() {
-    let body = json!({"error": "x", "error_description": format!("you sent {SECRET}")});
-    let server = login_service(&[(400, body.to_string())]);
-    let error = token_error(&by_secret(server.address())).await;
-    assert_eq!(
-        error.to_string(),
-        "the login service 127.0.0.1 refused: you sent [redacted]"
-    );
-    assert!(!format!("{error:?}").contains("s3cr3t"));
-}
-
-#[tokio::test]
-async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
+async fn a_login_service_that_echoes_the_secret_in_any_writing_does_not_get_it_into_a_message() {
     let hard = "s3cr3t/ma\"rk+er~1";
     for echo in [
         r#"{"error":"x","error_description":"you sent s3cr3t\/ma\"rk+er~1"}"#,
@@ -267,6 +255,7 @@ async fn an_echo_in_another_writing_does_not_get_into_a_message_either() {
             let error = token_error(&by_app(secret(hard), server.address())).await;
             let told = format!("{error} {error:?}");
             assert!(!told.contains("s3cr3t"), "{status} {echo}: {told}");
+            assert!(status != 400 || told.contains("[redacted]"), "{told}");
         }
     }
 }

@@ -329,24 +329,6 @@ fn without_an_input_what_is_open_comes_from_the_tenant() {
 }
 
 #[test]
-fn a_list_may_mean_everything() {
-    let list = typing("list")
-        .variable("MDE_CANCEL_TOKEN", MARKER)
-        .resolve()
-        .unwrap();
-    let CommandSettings::List(list) = list.command else {
-        panic!("no list");
-    };
-    assert!(
-        list.args
-            .selection
-            .selection(jiff::Timestamp::UNIX_EPOCH)
-            .is_all()
-    );
-    assert_eq!(list.args.read_quota.reads().to_string(), "50/1m, 750/1h");
-}
-
-#[test]
 fn what_cannot_be_meant_together_is_refused() {
     let needs_records = "a selection by status or time needs the actions' records";
     let needs_rows = "there is neither an INPUT nor a selection from the tenant";

@@ -6,7 +6,6 @@
 
 mod support;
 
-mod address;
 mod api;
 mod architecture;
 mod auth;
@@ -22,7 +21,6 @@ mod quota;
 mod reads;
 mod replies;
 mod report;
-mod report_formats;
 mod runner;
 mod sandbox;
 mod simulation;

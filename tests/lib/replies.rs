@@ -1,19 +1,22 @@
-//! Whatever the service answers, a run comes to its end, waits as it is told or stops for a reason that it names, and says
-//! of no row what no record said: whole runs in virtual time, against a service that answers anything.
-//!
-
-mod saying;
+//! Whatever the service or the address answers, a run comes to its end, waits as it is told or stops for a reason that it
+//! names, and says of no row what no record said: whole runs in virtual time, against a service that answers anything.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mde_cancel::engine::core::StopReason;
 use mde_cancel::engine::{Precheck, SkipRules};
-use mde_cancel::model::{ActionId, CancelReply, Outcome, ReadReply, ReplyKind};
+use mde_cancel::model::Outcome::{Cancelled, NotFound};
+use mde_cancel::model::{
+    ActionId, ActionStatus, ActionType, CancelReply, MachineAction, Outcome, ReadPage, ReadReply,
+    Reply, ReplyKind, RetryAfter, ServiceError, Throttle,
+};
 use mde_cancel::quota::Windows;
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
@@ -22,8 +25,200 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::api::{any_answer, replies_to};
-use crate::support::{History, Simulation, always, id_of, proptest_config};
-use saying::{Saying, any_saying};
+use crate::support::{History, Simulation, always, id_of, proptest_config, reply};
+
+/// What the service may say of any action; the id is put in where it is said.
+#[derive(Clone, Debug)]
+struct Saying {
+    kind: ReplyKind<Option<MachineAction>>,
+    http_status: Option<u16>,
+    error: Option<ServiceError>,
+}
+
+fn any_wait() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0..5_u64).prop_map(Duration::from_secs),
+        (0..200_000_u64).prop_map(Duration::from_secs),
+        Just(Duration::MAX),
+        Just(Duration::from_secs(u64::MAX)),
+        any::<u64>().prop_map(Duration::from_nanos),
+    ]
+}
+
+/// The worlds begin in the middle of January 2027; these lie around that, and at the ends of time.
+fn any_instant() -> impl Strategy<Value = Timestamp> {
+    let near = (-100_000_i64..400_000).prop_map(|seconds| 1_800_000_000 + seconds);
+    prop_oneof![
+        near.prop_map(|seconds| Timestamp::from_second(seconds).unwrap()),
+        select(vec![Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH]),
+    ]
+}
+
+fn any_retry_after() -> impl Strategy<Value = Option<RetryAfter>> {
+    option::of(prop_oneof![
+        any_wait().prop_map(RetryAfter::Wait),
+        any_instant().prop_map(RetryAfter::At)
+    ])
+}
+
+fn any_throttle() -> impl Strategy<Value = Throttle> {
+    let period = any_wait().prop_filter("a period is longer than nothing", |wait| !wait.is_zero());
+    let allowance = (prop_oneof![1..200_u32, 1..=u32::MAX], period);
+    (
+        any_retry_after(),
+        option::of(any_wait()),
+        option::of(allowance),
+    )
+        .prop_map(|(retry_after, body_wait, allowance)| Throttle {
+            retry_after,
+            body_wait,
+            allowance,
+        })
+}
+
+fn any_record() -> impl Strategy<Value = MachineAction> {
+    let status = select(vec![
+        "Pending",
+        "InProgress",
+        "Succeeded",
+        "Failed",
+        "TimeOut",
+        "Cancelled",
+        "Cancelled",
+        "",
+        "\u{1b}[2J",
+    ]);
+    let types = select(vec![
+        "Isolate",
+        "Unisolate",
+        "LiveResponse",
+        "Unknown",
+        "odd \u{202e}",
+    ]);
+    let comment = select(vec!["by the simulation", "by somebody else", ""]);
+    (
+        option::weighted(0.9, status),
+        option::of(types),
+        option::of(comment),
+        option::of(any_instant()),
+        option::of(any_instant()),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(status, types, comment, cancelled_at, created_at, command_completed)| MachineAction {
+                status: status.map(ActionStatus::parse),
+                action_type: types.map(ActionType::parse),
+                cancellation_comment: comment.map(str::to_owned),
+                cancelled_at,
+                created_at,
+                command_completed,
+                ..MachineAction::bare(ActionId::from_bytes([1; 16]).unwrap())
+            },
+        )
+}
+
+fn any_saying() -> impl Strategy<Value = Saying> {
+    let kind = prop_oneof![
+        3 => option::of(any_record()).prop_map(ReplyKind::Answer),
+        1 => Just(ReplyKind::Garbled),
+        2 => any_throttle().prop_map(ReplyKind::Throttled),
+        1 => Just(ReplyKind::Unauthorized),
+        1 => Just(ReplyKind::Forbidden),
+        1 => Just(ReplyKind::NotFound),
+        1 => Just(ReplyKind::Refused),
+        1 => any_retry_after().prop_map(ReplyKind::NotApplied),
+        1 => any_retry_after().prop_map(ReplyKind::ServerFault),
+        1 => Just(ReplyKind::Redirected),
+        1 => Just(ReplyKind::TimedOut),
+        1 => Just(ReplyKind::Broken("reset".to_owned())),
+        1 => Just(ReplyKind::NeverLeft("no such host".to_owned())),
+        1 => Just(ReplyKind::NoSuchHost("api.contoso.example".to_owned())),
+        1 => Just(ReplyKind::NoSuchAddress("https://api.contoso.example/".to_owned())),
+    ];
+    let word = select(vec!["", "BadRequest", "Forbidden", "429"]);
+    let error = (word, word_of_service(), option::of(word_of_service())).prop_map(
+        |(code, message, correlation_id)| ServiceError {
+            code: code.to_owned(),
+            message,
+            correlation_id,
+        },
+    );
+    (kind, option::of(100..1000_u16), option::of(error)).prop_map(|(kind, http_status, error)| {
+        Saying {
+            kind,
+            http_status,
+            error,
+        }
+    })
+}
+
+fn word_of_service() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[ -~]{0,30}", "\\PC{0,30}"]
+}
+
+impl Saying {
+    fn to_cancel(&self, id: ActionId) -> CancelReply {
+        let kind = match &self.kind {
+            ReplyKind::Answer(Some(record)) => ReplyKind::Answer(Some(MachineAction {
+                id,
+                ..record.clone()
+            })),
+            other => other.clone(),
+        };
+        Reply {
+            kind,
+            http_status: self.http_status,
+            error: self.error.clone(),
+        }
+    }
+
+    /// A list lacks some of the ids, holds others, or says that there is more of it.
+    fn to_read(&self, ids: &[ActionId], dice: &mut SmallRng) -> ReadReply {
+        let kind = match &self.kind {
+            ReplyKind::Answer(None) => ReplyKind::Answer(ReadPage::from_iter([])),
+            ReplyKind::Answer(Some(record)) => {
+                let found = ids.iter().filter(|_| dice.random_bool(0.7));
+                let records = found.map(|&id| MachineAction {
+                    id,
+                    ..record.clone()
+                });
+                let records: Vec<_> = records.collect();
+                ReplyKind::Answer(ReadPage {
+                    listed: records.len() + dice.random_range(0..=1),
+                    records,
+                    is_whole: dice.random_bool(0.7),
+                })
+            }
+            other => without_answer(other.clone()),
+        };
+        Reply {
+            kind,
+            http_status: self.http_status,
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// Says of a read what is said of a cancel.
+fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage> {
+    match kind {
+        ReplyKind::Answer(record) => ReplyKind::Answer(record.into_iter().collect()),
+        ReplyKind::Garbled => ReplyKind::Garbled,
+        ReplyKind::Throttled(throttle) => ReplyKind::Throttled(throttle),
+        ReplyKind::Unauthorized => ReplyKind::Unauthorized,
+        ReplyKind::Forbidden => ReplyKind::Forbidden,
+        ReplyKind::NotFound => ReplyKind::NotFound,
+        ReplyKind::Refused => ReplyKind::Refused,
+        ReplyKind::NotApplied(wait) => ReplyKind::NotApplied(wait),
+        ReplyKind::ServerFault(wait) => ReplyKind::ServerFault(wait),
+        ReplyKind::Redirected => ReplyKind::Redirected,
+        ReplyKind::TimedOut => ReplyKind::TimedOut,
+        ReplyKind::Broken(what) => ReplyKind::Broken(what),
+        ReplyKind::NeverLeft(what) => ReplyKind::NeverLeft(what),
+        ReplyKind::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
+        ReplyKind::NoSuchAddress(address) => ReplyKind::NoSuchAddress(address),
+    }
+}
 
 /// One run and all that is said to it.
 #[derive(Clone, Debug)]
@@ -321,4 +516,206 @@ fn the_conversations_are_as_odd_as_they_are_meant_to_be() {
         assert!(outcomes.contains(&outcome), "{outcome}: {outcomes:?}");
     }
     assert!(stops.len() >= 5, "{stops:?}");
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A world whose calls take a while; states are read first.
+fn world(rows: u32) -> Simulation {
+    let mut world = Simulation::of(rows);
+    world.latency = always(Duration::from_millis(100));
+    world.read_latency = always(Duration::from_millis(100));
+    world.rules = SkipRules {
+        precheck: Precheck::ReadFirst,
+        ..SkipRules::default()
+    };
+    world
+}
+
+/// The same without states.
+fn blind(rows: u32) -> Simulation {
+    let mut world = world(rows);
+    world.rules = SkipRules::default();
+    world
+}
+
+fn calls(history: &History) -> usize {
+    history.posts.len() + history.reads.len()
+}
+
+#[test]
+fn a_host_that_does_not_exist_stops_the_run_at_once_and_is_named() {
+    let host = || "api.contoso.example".to_owned();
+    let mut sending = blind(100);
+    sending.cancel_answer = Box::new(move |_, _| Some(reply(ReplyKind::NoSuchHost(host()), None)));
+    let mut reading = world(100);
+    reading.read_answer = Box::new(move |_, _| Some(reply(ReplyKind::NoSuchHost(host()), None)));
+    for history in [sending.run(), reading.run()] {
+        let stop = StopReason::Unreachable(format!("the host name {} does not exist", host()));
+        assert_eq!(history.stop, Some(stop));
+        assert!(history.elapsed < secs(1), "{:?}", history.elapsed);
+        assert!(history.outcomes.is_empty());
+    }
+}
+
+#[test]
+fn a_host_that_vanishes_in_mid_run_is_waited_for() {
+    let mut world = blind(50);
+    world.cancel_answer = Box::new(|_, now| {
+        let host = "api.contoso.example".to_owned();
+        (secs(1) < now && now < secs(600)).then(|| reply(ReplyKind::NoSuchHost(host), None))
+    });
+    world.pace = mde_cancel::quota::Pace::parse("10/s").unwrap();
+    let history = world.run();
+    assert_eq!(history.stop, None);
+    assert_eq!(history.counts()[&Cancelled], 50);
+}
+
+#[test]
+fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
+    let kinds: [ReplyKind<ReadPage>; 4] = [
+        ReplyKind::TimedOut,
+        ReplyKind::Broken("reset".to_owned()),
+        ReplyKind::NeverLeft("refused".to_owned()),
+        ReplyKind::Redirected,
+    ];
+    for kind in kinds {
+        let mut world = world(100);
+        // A call that hangs lasts 30 s, and one that is refused no time.
+        world.read_latency = always(secs(if kind == ReplyKind::TimedOut { 30 } else { 0 }));
+        let answer = kind.clone();
+        world.read_answer = Box::new(move |_, _| Some(reply(answer.clone(), None)));
+        let history = world.run();
+        let stop = &history.stop;
+        assert!(matches!(stop, Some(StopReason::Unreachable(_))), "{stop:?}");
+        let lasted = history.elapsed.as_secs();
+        assert!((60..=63).contains(&lasted), "{kind:?}: {lasted} s");
+    }
+}
+
+#[test]
+fn an_outage_of_half_a_minute_at_the_start_is_waited_out() {
+    let mut world = blind(20);
+    world.cancel_answer = Box::new(|_, now| {
+        (now < secs(35)).then(|| reply(ReplyKind::NeverLeft("refused".to_owned()), None))
+    });
+    let history = world.run();
+    assert_eq!(
+        (history.stop.clone(), history.counts()[&Cancelled]),
+        (None, 20)
+    );
+}
+
+#[test]
+fn five_404s_that_are_not_the_services_own_stop_the_run_and_name_the_address() {
+    let address = "https://api.contoso.example/wrong/api/machineactions";
+    let mut sending = blind(100);
+    sending.cancel_answer = Box::new(move |_, _| {
+        Some(reply(
+            ReplyKind::NoSuchAddress(address.to_owned()),
+            Some(404),
+        ))
+    });
+    let mut reading = world(100);
+    reading.read_answer = Box::new(move |_, _| {
+        Some(reply(
+            ReplyKind::NoSuchAddress(address.to_owned()),
+            Some(404),
+        ))
+    });
+    for history in [sending.run(), reading.run()] {
+        assert_eq!(
+            history.stop,
+            Some(StopReason::NoSuchAddress(address.to_owned()))
+        );
+        assert!(history.outcomes.is_empty(), "{:?}", history.outcomes);
+        assert!(calls(&history) <= 5 + 15, "{}", calls(&history));
+    }
+}
+
+#[test]
+fn such_404s_among_proper_answers_are_a_fault_of_the_way_and_cost_no_row() {
+    let mut world = world(200);
+    world.cancel_answer = Box::new(|_, now| {
+        let address = "https://api.contoso.example/api/machineactions".to_owned();
+        (secs(1) < now && now < secs(300))
+            .then(|| reply(ReplyKind::NoSuchAddress(address), Some(404)))
+    });
+    let history = world.run();
+    assert_eq!(
+        (history.stop.clone(), history.counts()[&Cancelled]),
+        (None, 200)
+    );
+}
+
+/// Answers a read of ids with at most `bound` records; those of every 40th row do not exist.
+fn pages(bound: usize, is_told: bool) -> Simulation {
+    let mut world = world(400);
+    world.state_of = Box::new(|row, _| (row.0 % 40 != 0).then_some(ActionStatus::Pending));
+    world.read_answer = Box::new(move |ids, now| {
+        // What was cancelled meanwhile is read nowhere here.
+        let exists = |id: &&_| !crate::support::row_of(**id).0.is_multiple_of(40);
+        let found = ids.iter().filter(exists).count();
+        let records = ids
+            .iter()
+            .filter(exists)
+            .take(bound)
+            .map(|&id| MachineAction {
+                status: Some(ActionStatus::Pending),
+                action_type: Some(ActionType::Isolate),
+                ..MachineAction::bare(id)
+            });
+        let mut page: ReadPage = records.collect();
+        page.is_whole = !is_told || found <= bound;
+        assert!(now < secs(24 * 3600), "it never ends");
+        Some(reply(ReplyKind::Answer(page), Some(200)))
+    });
+    world
+}
+
+#[test]
+fn a_page_that_ends_early_calls_no_action_unknown_whether_it_says_so_or_not() {
+    for is_told in [true, false] {
+        for bound in [1, 30, 99] {
+            let history = pages(bound, is_told).run();
+            assert_eq!(history.stop, None, "{bound} {is_told}");
+            let counts = history.counts();
+            assert_eq!(
+                (counts[&Cancelled], counts[&NotFound]),
+                (390, 10),
+                "{bound} {is_told}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_has_nothing_to_do_with_the_ids_is_followed_by_single_reads() {
+    let mut world = world(20);
+    world.read_answer = Box::new(|ids, _| {
+        // As of a service that does not heed the filter.
+        (ids.len() > 1).then(|| {
+            let page = ReadPage {
+                listed: ids.len(),
+                ..ReadPage::from_iter([])
+            };
+            reply(ReplyKind::Answer(page), Some(200))
+        })
+    });
+    let history = world.run();
+    assert_eq!(history.counts()[&Cancelled], 20);
+}
+
+#[test]
+fn two_words_that_an_action_is_unknown_are_half_a_minute_apart() {
+    let mut world = world(1);
+    world.state_of = Box::new(|_, _| None);
+    let history = world.run();
+    assert_eq!(history.counts()[&NotFound], 1);
+    let [first, second] = history.reads[..] else {
+        unreachable!("{:?}", history.reads)
+    };
+    assert!(second >= first + secs(30), "{:?}", history.reads);
 }

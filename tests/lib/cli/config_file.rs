@@ -274,16 +274,6 @@ fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default
 }
 
 #[test]
-fn every_variable_but_those_that_only_a_process_has_can_stand_in_the_file() {
-    for [variable, value, flag] in variables() {
-        let key = flag.trim_start_matches("--");
-        let file = File::of(&format!("{key} = {value:?}\n"));
-        let layer = ConfigFile::load(&file.path());
-        assert!(layer.is_ok(), "{variable}: {layer:?}");
-    }
-}
-
-#[test]
 fn lists_numbers_and_yes_are_written_as_toml_has_them() {
     let file = File::of("quota = [\"3/1m\", \"30/1h\"]\nmax-failures = 3\nno-verify = true\n");
     let run = service("").config(file.path()).run();

@@ -146,16 +146,6 @@ fn a_means_without_what_it_needs_is_refused_by_name_and_nothing_else_is_tried() 
 }
 
 #[test]
-fn a_secret_where_its_file_should_be_named_is_refused_unseen() {
-    let secret = format!("abc8Q~{MARKER}-0123456789-012345678");
-    let typed = app().word("--client-secret-file").word(&secret);
-    let (code, complaint) = typed.complaint();
-    assert_eq!(code, 2);
-    assert!(complaint.contains("holds the secret itself"), "{complaint}");
-    assert!(!complaint.contains(MARKER), "{complaint}");
-}
-
-#[test]
 fn each_cloud_has_its_login_service_and_its_audience_and_both_can_be_set() {
     for [flags, login, scope] in table(
         "

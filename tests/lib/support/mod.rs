@@ -21,7 +21,7 @@ pub(crate) use model_server::{
     Allowance, FixedWindows, RollingWindows, TokenBuckets, allowances, first_refused,
 };
 pub(crate) use proptest_config::proptest_config;
-pub(crate) use raw_server::{RawServer, Then, answer};
+pub(crate) use raw_server::{RawServer, Then, answer, gzip_blanks, gzip_of};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{
     GoneOn, Hangs, Played, Scenario, any_token, connect, gate, new_run, open_store, sandbox_scope,

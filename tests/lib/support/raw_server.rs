@@ -176,3 +176,55 @@ fn read_call(peer: &mut TcpStream) -> Option<String> {
     peer.read_exact(&mut body).ok()?;
     Some(head + &String::from_utf8(body).ok()?)
 }
+
+/// The head of a gzip stream that names neither file nor time.
+const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// Packs `bytes` as one stored block.
+pub(crate) fn gzip_of(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap();
+    let mut block = vec![1];
+    block.extend(length.to_le_bytes());
+    block.extend((!length).to_le_bytes());
+    block.extend(bytes);
+    gzip_stream(&block, bytes)
+}
+
+/// Packs one blank and `repeats` × 258 more into 13 bits each: "the last 258 again, from one back".
+pub(crate) fn gzip_blanks(repeats: usize) -> Vec<u8> {
+    // A last block with fixed codes. The code of a blank is 0x30 + 32, and codes stand with their highest bit first.
+    let code = |code: u8| (0..8).rev().map(move |bit| (code >> bit) & 1 == 1);
+    let mut bits = vec![true, true, false];
+    bits.extend(code(0x50));
+    for _ in 0..repeats {
+        bits.extend(code(0xC5).chain([false; 5]));
+    }
+    bits.extend([false; 7]);
+    let block: Vec<u8> = bits
+        .chunks(8)
+        .map(|byte| {
+            byte.iter()
+                .enumerate()
+                .fold(0, |sum, (place, bit)| sum | u8::from(*bit) << place)
+        })
+        .collect();
+    gzip_stream(&block, &vec![b' '; 1 + repeats * 258])
+}
+
+fn gzip_stream(block: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    let length = u32::try_from(bytes.len()).unwrap();
+    [
+        &GZIP_HEAD,
+        block,
+        &(!crc).to_le_bytes(),
+        &length.to_le_bytes(),
+    ]
+    .concat()
+}
