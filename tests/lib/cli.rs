@@ -329,6 +329,17 @@ fn without_an_input_what_is_open_comes_from_the_tenant() {
 }
 
 #[test]
+fn a_list_may_mean_everything_and_reads_as_slowly_as_a_run() {
+    let list = typing("list").variable("MDE_CANCEL_TOKEN", MARKER);
+    let CommandSettings::List(list) = list.resolve().unwrap().command else {
+        panic!("no list");
+    };
+    let selection = list.args.selection.selection(jiff::Timestamp::UNIX_EPOCH);
+    assert!(selection.is_all());
+    assert_eq!(list.args.read_quota.reads().to_string(), "50/1m, 750/1h");
+}
+
+#[test]
 fn what_cannot_be_meant_together_is_refused() {
     let needs_records = "a selection by status or time needs the actions' records";
     let needs_rows = "there is neither an INPUT nor a selection from the tenant";
