@@ -61,13 +61,13 @@ pub(super) struct LaneStatus {
     pub(super) reads_down: bool,
     pub(super) stopping: bool,
     /// When a cancel was last answered, or none was on its way.
-    heard: Uptime,
+    heard: Option<Uptime>,
 }
 
 impl LaneStatus {
     pub(super) fn note(&mut self, now: Uptime, event: &RunEvent) {
         match event {
-            RunEvent::Replied { .. } => self.heard = now,
+            RunEvent::Replied { .. } => self.heard = Some(now),
             RunEvent::Down { reads: true, .. } => self.reads_down = true,
             RunEvent::Down { reads: false, .. } => self.cancels_down = true,
             RunEvent::Up { reads: true } => self.reads_down = false,
@@ -78,13 +78,13 @@ impl LaneStatus {
     }
 
     pub(super) fn look(&mut self, now: Uptime, lane: &LaneView) {
-        if lane.in_flight == 0 {
-            self.heard = now;
+        if lane.in_flight == 0 || self.heard.is_none() {
+            self.heard = Some(now);
         }
     }
 
     fn hanging(self, now: Uptime, lane: &LaneView) -> Option<(usize, Duration)> {
-        let since = now.since(self.heard);
+        let since = now.since(self.heard?);
         (lane.in_flight > 0 && since >= HANGING).then_some((lane.in_flight, since))
     }
 }
@@ -159,7 +159,7 @@ fn lanes(view: &RunView, names: &LaneNames, statuses: &[LaneStatus]) -> Vec<Lane
     lanes.into_iter().map(|(_, lane)| lane).collect()
 }
 
-/// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down comes
+/// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down or hangs comes
 /// back, or what it allows after a pause.
 fn finish(view: &RunView, statuses: &[LaneStatus]) -> Option<Uptime> {
     let is_bounded = view.usage.iter().any(|windows| !windows.is_empty());
@@ -169,7 +169,10 @@ fn finish(view: &RunView, statuses: &[LaneStatus]) -> Option<Uptime> {
         all.filter(|status| !status.stopping)
     };
     let is_down = going().any(|status| status.cancels_down || status.reads_down);
-    if !is_bounded || is_down || going().next().is_none() {
+    let now = view.now.uptime;
+    let mut lanes = (0..).map(LaneId).zip(&view.lanes);
+    let hangs = lanes.any(|(id, lane)| status(statuses, id).hanging(now, lane).is_some());
+    if !is_bounded || is_down || hangs || going().next().is_none() {
         return None;
     }
     let mut finish = view.finish?;
@@ -392,11 +395,17 @@ mod tests {
             status.look(second(heard), &view.lanes[0]);
             view.lanes[0].in_flight = in_flight;
             status.look(second(100), &view.lanes[0]);
-            shown(&view, &[status]).lanes[0].hanging
+            let shown = shown(&view, &[status]);
+            assert_eq!(shown.finish.is_some(), shown.lanes[0].hanging.is_none());
+            shown.lanes[0].hanging
         };
         assert_eq!(hanging(96, 3), None);
         assert_eq!(hanging(95, 3), Some((3, Duration::from_secs(5))));
         assert_eq!(hanging(95, 0), None);
+        // What is in flight when it is first looked at has just left.
+        let mut status = LaneStatus::default();
+        status.look(second(100), &view(None).lanes[0]);
+        assert_eq!(shown(&view(None), &[status]).lanes[0].hanging, None);
     }
 
     #[test]
