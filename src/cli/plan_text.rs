@@ -233,7 +233,7 @@ impl PlanText<'_> {
                 Number(summary.send)
             )),
             Precheck::ReadFirst => Some(format!(
-                "{} of {} actions; their statuses are read just before, so fewer cancels may be sent",
+                "{} of {} actions; their statuses are read just before, so fewer cancels may be sent (if reads fail for 5 s, the file's type is believed)",
                 Number(summary.send - summary.checked),
                 Number(summary.send)
             )),

@@ -65,6 +65,21 @@ impl SkipRules {
             .or_else(|| Some(self.selection.status_mismatch(&told)?.to_string()))
     }
 
+    /// Says what makes an action one that wasn't to be cancelled, where its record is read after the cancel. What the record
+    /// leaves out tells nothing.
+    pub fn regret(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
+        let (told, input) = (Facts::of_record(record), Facts::of_input(context));
+        let action_type = told.action_type?;
+        let protected = || {
+            self.protected(Some(action_type))?;
+            let shown = shortened(action_type.as_str());
+            Some(format!("type protected: {shown}"))
+        };
+        self.excluded(record.id, &told)
+            .or_else(|| Some(self.selection.mismatch(&told.or(&input))?.to_string()))
+            .or_else(protected)
+    }
+
     /// Returns whether a row may be sent although its record can't be read in time: the input gives a type that is known,
     /// selected and not protected, and nothing else of the record is needed.
     pub fn may_skip_precheck(&self, context: &RowContext) -> bool {

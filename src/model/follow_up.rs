@@ -14,6 +14,8 @@ pub enum FollowUp {
     /// The isolation had succeeded: release the machine.
     Unisolate,
     Unrestrict,
+    /// A cancel left before the record was read, and the record says what wasn't to be cancelled.
+    ManualRequestAgain,
     /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
     CheckDevice,
     /// Offboarded: nothing reverses that from here.
@@ -24,9 +26,10 @@ pub enum FollowUp {
 
 impl FollowUp {
     /// Every kind, the gravest first.
-    pub const ALL: [FollowUp; 5] = [
+    pub const ALL: [FollowUp; 6] = [
         FollowUp::Unisolate,
         FollowUp::Unrestrict,
+        FollowUp::ManualRequestAgain,
         FollowUp::ManualOnboard,
         FollowUp::ManualRestoreFile,
         FollowUp::CheckDevice,
@@ -38,6 +41,9 @@ impl FollowUp {
             Self::Unisolate => "unisolate",
             Self::Unrestrict => "unrestrict",
             Self::CheckDevice => "check_device",
+            Self::ManualRequestAgain => {
+                "manual: request the cancelled action again if it was meant"
+            }
             Self::ManualOnboard => "manual: onboard the machine again",
             Self::ManualRestoreFile => "manual: restore the quarantined file",
         }
@@ -84,6 +90,9 @@ impl FollowUp {
             Self::CheckDevice => {
                 "look whether the action took hold on the machine before it was cancelled, and undo it there if so"
             }
+            Self::ManualRequestAgain => {
+                "request the cancelled action again if it was meant; the report's column `reason` says what its record says"
+            }
             Self::ManualOnboard => "run the onboarding package on the machine again",
             Self::ManualRestoreFile => "restore the quarantined file where it was needed",
         }
@@ -96,7 +105,7 @@ impl FollowUp {
             Self::Unisolate => Some("Machine.Isolate"),
             Self::Unrestrict => Some("Machine.RestrictExecution"),
             Self::CheckDevice => Some("Machine.Read.All"),
-            Self::ManualOnboard | Self::ManualRestoreFile => None,
+            Self::ManualRequestAgain | Self::ManualOnboard | Self::ManualRestoreFile => None,
         }
     }
 
@@ -110,7 +119,7 @@ impl FollowUp {
             Self::CheckDevice => Some(format!(
                 "GET /api/machineactions?$filter=machineId eq '{machine_id}'"
             )),
-            Self::ManualOnboard | Self::ManualRestoreFile => None,
+            Self::ManualRequestAgain | Self::ManualOnboard | Self::ManualRestoreFile => None,
         }
     }
 }

@@ -614,6 +614,11 @@ fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
             "to let run code again",
             "The restriction had succeeded, so there was nothing to cancel: lift it.",
         ),
+        FollowUp::ManualRequestAgain => (
+            "grave",
+            "to request an action again for",
+            "The action was cancelled before its record was read, and the record says what wasn't to be cancelled: request it again if it was meant.",
+        ),
         FollowUp::ManualOnboard => (
             "grave",
             "to onboard again",

@@ -321,6 +321,10 @@ fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
         FollowUp::CheckDevice => {
             "may be changed, as the action was already in progress: check them".to_owned()
         }
+        FollowUp::ManualRequestAgain => {
+            "had an action cancelled unread, and its record says it was protected, excluded or not selected: request it again if it was meant"
+                .to_owned()
+        }
         FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
         FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
     }
@@ -328,7 +332,10 @@ fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
 
 fn follow_up_severity(follow_up: FollowUp) -> Severity {
     match follow_up {
-        FollowUp::Unisolate | FollowUp::Unrestrict | FollowUp::ManualOnboard => Severity::Critical,
+        FollowUp::Unisolate
+        | FollowUp::Unrestrict
+        | FollowUp::ManualRequestAgain
+        | FollowUp::ManualOnboard => Severity::Critical,
         FollowUp::CheckDevice | FollowUp::ManualRestoreFile => Severity::Warning,
     }
 }

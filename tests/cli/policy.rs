@@ -146,6 +146,36 @@ fn without_prechecks_a_row_that_a_word_of_the_file_skips_does_not_end_in_success
 }
 
 #[test]
+fn a_protected_action_that_was_cancelled_unread_is_a_machine_to_look_after() {
+    let place = || {
+        let records = [
+            record(1, "Unisolate", Status::Pending, "ws-1"),
+            record(2, "Isolate", Status::Pending, "ws-2"),
+        ];
+        place(records, &ids(2))
+    };
+    let words = "run ids.csv --yes --no-precheck --report r.csv";
+    let unread = place();
+    let told = unread.run(words).exits(3).stdout;
+    let start = "1 machine had an action cancelled unread, and its record says it was protected";
+    assert!(told.starts_with(start), "{told}");
+    assert_eq!(
+        unread.column("r.csv", "follow_up"),
+        [
+            "manual: request the cancelled action again if it was meant",
+            ""
+        ]
+    );
+    assert_eq!(
+        unread.column("r.csv", "reason")[0],
+        "its record, read after the cancel, says type protected: Unisolate"
+    );
+    place()
+        .run(&format!("{words} --allow-protected Unisolate"))
+        .exits(0);
+}
+
+#[test]
 fn a_run_that_skips_every_row_ends_with_3() {
     let rows = ids(1);
     let place = place([record(1, "Unisolate", Status::Pending, "ws-1")], &rows);

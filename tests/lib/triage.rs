@@ -231,6 +231,35 @@ fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
 }
 
 #[test]
+fn what_was_cancelled_unread_and_was_not_to_be_is_a_follow_up() {
+    let mut world = world(20);
+    world.type_of = |_| Some(ActionType::Isolate);
+    world.true_type_of = |row| {
+        Some(match row.0 {
+            7 => ActionType::Unisolate,
+            8 => ActionType::RunAntiVirusScan,
+            _ => ActionType::Isolate,
+        })
+    };
+    world.rules.selection.types = vec![ActionType::Isolate, ActionType::Unisolate];
+    world.read_latency = always(secs(30));
+    world.read_answer =
+        Box::new(|_, now| (now < secs(600)).then(|| reply(ReplyKind::TimedOut, None)));
+    world.verify_for = Some(secs(3_600));
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 20)]));
+    assert!(first_post(&history) <= secs(6));
+    assert_eq!(history.tally.follow_ups, 2);
+    for (row, why) in [
+        (7, "says type protected: Unisolate"),
+        (8, "type not selected: RunAntiVirusScan"),
+    ] {
+        let reason = &history.reasons[&RowNumber(row)];
+        assert!(reason.ends_with(why), "{reason}");
+    }
+}
+
+#[test]
 fn reads_that_are_throttled_hold_up_only_rows_of_unknown_type() {
     let mut world = world(40);
     world.type_of = |row| (row.0 <= 30).then_some(ActionType::Isolate);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::model::{Destination, LaneId, Moment, Outcome, RowNumber, Uptime};
+use crate::model::{Destination, FollowUp, LaneId, Moment, Outcome, RowNumber, Uptime};
 use crate::store::{CallId, Record};
 
 use super::denied_types::DeniedTypes;
@@ -201,7 +201,12 @@ impl Lane {
         let Some(row) = self.rows.remove(&number) else {
             return;
         };
-        let settlement = row.settlement(outcome, reason.clone(), now.wall);
+        let mut settlement = row.settlement(outcome, reason, now.wall);
+        if let Some(why) = row.regret(outcome, &self.settings.rules) {
+            settlement.follow_up = Some(FollowUp::ManualRequestAgain);
+            settlement.reason = reasons::of_regret(&settlement.reason, &why);
+        }
+        let reason = settlement.reason.clone();
         self.tally.settle(outcome, 1);
         self.tally.follow_ups += u64::from(settlement.follow_up.is_some());
         self.records.push(Record::Settled {

@@ -237,6 +237,15 @@ fn of_release(record: Option<&MachineAction>) -> String {
     text
 }
 
+/// Says that a cancel left before its record told why it should not.
+pub(super) fn of_regret(reason: &str, why: &str) -> String {
+    let regret = format!("its record, read after the cancel, says {why}");
+    match reason {
+        "" => regret,
+        reason => format!("{reason}; {regret}"),
+    }
+}
+
 /// Says why an accepted call is not called more than that.
 pub(super) fn of_accepted(operation: Operation, status: Option<&str>, is_gone: bool) -> String {
     if operation == Operation::Release {

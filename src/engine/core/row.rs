@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::engine::skip_rules::SkipRules;
 use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Operation, Outcome, RowContext,
     Settlement, Uptime,
@@ -299,6 +300,13 @@ impl Row {
             RecordVerdict::Settle(outcome) => Some(outcome),
             RecordVerdict::Open => None,
         }
+    }
+
+    /// Says why the action wasn't to be cancelled, where its cancel was accepted before the record told.
+    pub(super) fn regret(&self, outcome: Outcome, rules: &SkipRules) -> Option<String> {
+        let was_ours = matches!(outcome, Outcome::Cancelled | Outcome::Accepted);
+        let record = self.record.as_deref().filter(|it| it.id == self.id)?;
+        rules.regret(&self.context, record).filter(|_| was_ours)
     }
 
     /// Returns the phase to journal while the row is unsettled and nothing of it is on the wire.
