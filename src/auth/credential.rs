@@ -25,6 +25,16 @@ pub enum TokenSource {
     SignIn(EntraSignIn),
 }
 
+impl TokenSource {
+    /// Returns whether a token is requested from the tenant that is named.
+    fn asks_for_tenant(&self) -> bool {
+        match self {
+            Self::Ready(_) => false,
+            Self::SignIn(sign_in) => sign_in.asks_for_tenant(),
+        }
+    }
+}
+
 /// A source of tokens for one tenant. It keeps the last one, and nothing is tried twice here.
 #[derive(Debug)]
 pub struct Credential {
@@ -70,7 +80,7 @@ impl Credential {
             (TokenSource::SignIn(sign_in), _) => sign_in.token().await?,
         };
         let checked = match &self.tenant {
-            Some(asked) => token.check_tenant(asked),
+            Some(asked) => token.check_tenant(asked, self.source.asks_for_tenant()),
             None => Ok(()),
         };
         let first = self.first.get_or_init(|| token.clone());

@@ -75,6 +75,11 @@ pub(super) struct TokenResponse {
 }
 
 impl EntraSignIn {
+    /// Returns whether a token is requested from a tenant: a managed identity has one of its own.
+    pub(super) fn asks_for_tenant(&self) -> bool {
+        !matches!(self.method, SignInMethod::ManagedIdentity(_))
+    }
+
     pub fn new(
         method: SignInMethod,
         scope: String,

@@ -88,6 +88,9 @@ pub enum AuthError {
     OpaqueSuccessor,
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
+    /// A token that somebody else got may be for any tenant.
+    #[error("the token is for tenant {got}, and whether that is {asked} can't be checked")]
+    UncheckedTenant { asked: String, got: String },
 }
 
 impl AuthError {
@@ -131,6 +134,12 @@ impl AuthError {
                 "see who writes the token, and sign in as at the beginning"
             }
             Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
+            Self::UncheckedTenant { got, .. } => {
+                let hint = format!(
+                    "with a token of your own or a managed identity, name the tenant by its id; if it is this one: --tenant-id {got}"
+                );
+                return Some(hint.into());
+            }
             Self::Empty { .. }
             | Self::NoArgument { .. }
             | Self::NoRandomness
@@ -265,21 +274,22 @@ impl Token {
 
     /// Checks that the token does not contradict the tenant that was asked for.
     ///
-    /// A tenant asked for by its domain name, and a token without a `tid`, cannot be compared and pass.
-    pub fn check_tenant(&self, asked: &str) -> Result<(), AuthError> {
+    /// A token without a `tid` cannot be compared and passes. So does a tenant's domain name where `was_asked_for`: where the
+    /// token was requested from that tenant.
+    pub fn check_tenant(&self, asked: &str, was_asked_for: bool) -> Result<(), AuthError> {
         let got = self
             .claims
             .as_ref()
             .and_then(|claims| claims.tenant.as_deref());
         let Some(got) = got else { return Ok(()) };
-        let is_id = uuid::Uuid::try_parse(asked.trim()).is_ok();
-        if is_id && uuid::Uuid::try_parse(asked.trim()) != uuid::Uuid::try_parse(got) {
-            return Err(AuthError::WrongTenant {
-                asked: asked.trim().to_owned(),
-                got: got.chars().flat_map(shown).collect(),
-            });
+        let got_id = uuid::Uuid::try_parse(got);
+        let asked = asked.trim().to_owned();
+        let got = got.chars().flat_map(shown).collect();
+        match uuid::Uuid::try_parse(&asked) {
+            Ok(id) if got_id != Ok(id) => Err(AuthError::WrongTenant { asked, got }),
+            Err(_) if !was_asked_for => Err(AuthError::UncheckedTenant { asked, got }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -387,37 +397,37 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_tenant_is_told_and_one_that_cannot_be_compared_passes() {
+    fn a_token_of_another_tenant_is_told_and_so_is_one_that_nobody_asked_the_tenant_for() {
         let token = token_with(&serde_json::json!({"tid": TENANT, "exp": 1_770_091_506}));
         assert!(token.expires_at.is_some());
-        assert!(token.check_tenant(TENANT).is_ok());
-        assert!(
-            token
-                .check_tenant(&format!(" {} ", TENANT.to_uppercase()))
-                .is_ok()
-        );
-        assert!(token.check_tenant("corp.onmicrosoft.example").is_ok());
-        let error = token.check_tenant(OTHER).unwrap_err();
+        assert!(token.check_tenant(TENANT, false).is_ok());
+        let loud = format!(" {} ", TENANT.to_uppercase());
+        assert!(token.check_tenant(&loud, false).is_ok());
+        assert!(token.check_tenant("contoso.onmicrosoft.com", true).is_ok());
+        let error = token.check_tenant("contoso.onmicrosoft.com", false);
+        let hint = error.unwrap_err().hint().unwrap().into_owned();
+        assert!(hint.ends_with(&format!("--tenant-id {TENANT}")), "{hint}");
+        let error = token.check_tenant(OTHER, true).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("the token is for tenant {TENANT}, but tenant {OTHER} was asked for")
         );
         let odd = token_with(&serde_json::json!({"tid": "x\u{1b}y"}));
         assert!(
-            odd.check_tenant(TENANT)
+            odd.check_tenant(TENANT, true)
                 .unwrap_err()
                 .to_string()
                 .contains("x\\u{1b}y")
         );
         assert!(
             token_with(&serde_json::json!({}))
-                .check_tenant(TENANT)
+                .check_tenant(TENANT, false)
                 .is_ok()
         );
         assert!(
             Token::parse("opaque", "x")
                 .unwrap()
-                .check_tenant(TENANT)
+                .check_tenant(TENANT, false)
                 .is_ok()
         );
     }

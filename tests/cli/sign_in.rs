@@ -221,6 +221,22 @@ fn a_token_of_another_tenant_stops_before_any_call() {
 }
 
 #[test]
+fn a_token_of_ones_own_is_not_used_for_a_tenant_that_is_named_by_its_domain() {
+    let place = place(3, TokenSettings::default());
+    let token = place.sandbox().token(OTHER, APP);
+    let mut command = with_token(&place, "run --yes ids.txt", &token);
+    let told = done(command.env("AZURE_TENANT_ID", "contoso.onmicrosoft.com"))
+        .exits(5)
+        .stderr;
+    let text = format!(
+        "error: the token is for tenant {OTHER}, and whether that is contoso.onmicrosoft.com can't be checked\n"
+    );
+    assert!(told.starts_with(&text), "{told}");
+    assert!(told.contains(&format!("--tenant-id {OTHER}")), "{told}");
+    assert_eq!(place.sandbox().log().len(), 0);
+}
+
+#[test]
 fn a_static_token_that_ends_before_the_run_can_is_warned_of() {
     let tokens = TokenSettings {
         lifetime: Duration::from_secs(600),
