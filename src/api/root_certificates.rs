@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
+use crate::platform::{Exposure, exposure};
+
 /// The largest CA file that is read; the public roots of the world take a quarter of it.
 const MAX_CA_FILE: u64 = 1024 * 1024;
 
@@ -39,6 +41,9 @@ pub enum CaFileError {
         #[source]
         source: std::io::Error,
     },
+    /// Whoever can change it decides which servers get the token.
+    #[error("the CA file {path} {exposure}")]
+    Exposed { path: PathBuf, exposure: Exposure },
     #[error("the CA file {path} {problem}")]
     NoCertificate {
         path: PathBuf,
@@ -52,6 +57,7 @@ impl CaFileError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } => Some("check --ca-file"),
+            Self::Exposed { exposure, .. } => Some(exposure.public_hint()),
             Self::NoCertificate { hint, .. } => hint.as_deref(),
         }
     }
@@ -96,12 +102,21 @@ fn load_base() -> Roots {
 
 fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CA_FILE).read_to_end(&mut bytes))
-        .map_err(|source| CaFileError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+    let unreadable = |source| CaFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    match exposure(&file, path).map_err(unreadable)? {
+        None | Some(Exposure::Readable) => {}
+        Some(exposure) => {
+            let path = path.to_owned();
+            return Err(CaFileError::Exposed { path, exposure });
+        }
+    }
+    file.take(MAX_CA_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     let shown = path.display();
     let unusable = |problem: String, hint: Option<String>| CaFileError::NoCertificate {
         path: path.to_owned(),
@@ -267,6 +282,23 @@ mod tests {
             assert_eq!(roots.store.len(), base.store.len() + 1);
         }
         assert!(base.public > 100);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_change_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), AUTHORITY).unwrap();
+        for (mode, is_refused) in [(0o644, false), (0o666, true), (0o620, true)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file.path(), mode).unwrap();
+            let loaded = load_roots(Some(file.path()));
+            assert_eq!(loaded.is_err(), is_refused);
+        }
+        let error = load_roots(Some(file.path())).err().unwrap();
+        assert!(error.to_string().ends_with("can be changed by others"));
+        assert!(error.hint().unwrap().contains("chmod go-w"), "{error:?}");
     }
 
     #[test]

@@ -73,6 +73,14 @@ impl Exposure {
             Self::Readable => "make it private (chmod 600)",
         }
     }
+
+    /// Returns what to do about a file that others may read, and not change.
+    pub fn public_hint(self) -> &'static str {
+        match self {
+            Self::Writable => "check its content, then make it writable for you only (chmod go-w)",
+            other => other.hint(),
+        }
+    }
 }
 
 impl fmt::Display for Exposure {
@@ -162,7 +170,8 @@ pub fn foreign_link(path: &Path) -> Option<PathBuf> {
     foreign_link_within(path, MAX_LINKS)
 }
 
-fn refuse_foreign_link(path: &Path) -> io::Result<()> {
+/// Fails where somebody else's link decides where the file is.
+pub fn refuse_foreign_link(path: &Path) -> io::Result<()> {
     match foreign_link(path) {
         None => Ok(()),
         Some(link) => Err(io::Error::new(

@@ -186,13 +186,7 @@ fn read(path: &Path) -> Result<String, ConfigFault> {
         // It holds no secret, but says where tokens go.
         None | Some(Exposure::Readable) => {}
         Some(exposed) => {
-            let hint = match exposed {
-                Exposure::Writable => {
-                    "check its content, then make it writable for you only (chmod go-w)"
-                }
-                other => other.hint(),
-            };
-            return Err(ConfigFault::new(format!("it {exposed}")).hint(hint));
+            return Err(ConfigFault::new(format!("it {exposed}")).hint(exposed.public_hint()));
         }
     }
     let mut text = String::new();
