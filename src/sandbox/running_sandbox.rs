@@ -5,7 +5,7 @@
 //! stayed for the answer.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{ActionId, Moment, RowContext};
+use crate::platform::append_private_file;
 
 use super::actions::{Actions, MockAction};
 use super::call_log::{CallEnd, CallKind, LoggedCall};
@@ -203,7 +204,7 @@ impl Sandbox {
 
     /// Writes every call that ends from now on to the end of a file, one JSON line each. Only the first file counts.
     pub fn log_to(&self, path: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = append_private_file(path)?;
         self.0.log_file.set(file).ok();
         Ok(())
     }

@@ -272,8 +272,13 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
             assert!(told.contains("belongs to somebody else"), "{words}: {told}");
         }
     }
+    for words in ["sandbox --log shared/r.csv", "man --dir shared/dir"] {
+        let told = run(folder.path(), words).exits(2).stderr;
+        assert!(told.contains("belongs to somebody else"), "{words}: {told}");
+    }
     assert_eq!(fs::read_to_string(at("target/r.csv")).unwrap(), "");
     assert!(!at("target/x.csv").exists());
+    assert!(!at("target/mde-cancel.1").exists());
 }
 
 #[test]

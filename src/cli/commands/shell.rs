@@ -13,6 +13,7 @@ use crate::cli::settings::ShownSetting;
 use crate::cli::table::Table;
 use crate::cli::terminal::print;
 use crate::cli::text::visible;
+use crate::platform::refuse_foreign_link;
 
 /// Prints the settings in effect and where each comes from, one a line. Secrets are named, never shown.
 pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {
@@ -50,7 +51,10 @@ pub fn man(typed: &ManArgs) -> Result<(), Failure> {
 fn write_pages(command: &clap::Command, dir: &Path) -> anyhow::Result<()> {
     let path = dir.join(Man::new(command.clone()).get_filename());
     page(command)
-        .and_then(|page| fs::write(&path, page))
+        .and_then(|page| {
+            refuse_foreign_link(&path)?;
+            fs::write(&path, page)
+        })
         .with_context(|| format!("manual page {} cannot be written", path.display()))?;
     command
         .get_subcommands()
