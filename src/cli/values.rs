@@ -94,7 +94,7 @@ pub(super) fn action_type(text: &str) -> Result<ActionType, &'static str> {
     match ActionType::parse(text) {
         ActionType::Other(_) => Err(
             "expected RunAntiVirusScan, Offboard, LiveResponse, CollectInvestigationPackage, Isolate, Unisolate, \
-             StopAndQuarantineFile, RestrictCodeExecution, UnrestrictCodeExecution or RequestSample; --filter takes any word",
+             StopAndQuarantineFile, RestrictCodeExecution, UnrestrictCodeExecution or RequestSample (--filter takes any word)",
         ),
         known => Ok(known),
     }
@@ -103,7 +103,7 @@ pub(super) fn action_type(text: &str) -> Result<ActionType, &'static str> {
 pub(super) fn status(text: &str) -> Result<ActionStatus, &'static str> {
     match ActionStatus::parse(text.trim()) {
         ActionStatus::Other(_) => Err(
-            "expected Pending, InProgress, Succeeded, Failed, TimeOut or Cancelled; --filter takes any word",
+            "expected Pending, InProgress, Succeeded, Failed, TimeOut or Cancelled (--filter takes any word)",
         ),
         known => Ok(known),
     }

@@ -21,7 +21,7 @@ pub enum InvalidActionId {
     #[error("the id is not a GUID")]
     NotAGuid,
     /// 40 hexadecimal digits name a machine.
-    #[error("the id is a machine's; --machine-id selects actions by machine")]
+    #[error("the id is a machine's (--machine-id selects actions by machine)")]
     MachineId,
     /// All zeros names no action.
     #[error("the id is the nil GUID")]

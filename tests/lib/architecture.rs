@@ -292,3 +292,23 @@ fn every_test_that_a_page_names_exists() {
         assert!(code.contains(&format!("fn {name}(")), "{name}");
     }
 }
+
+/// A CSV cell escapes what a spreadsheet may take for a formula after a `;`.
+#[test]
+fn no_text_of_ours_is_changed_in_a_csv_cell() {
+    let mut found = Vec::new();
+    for file in sources() {
+        // A text goes on after a backslash.
+        let lines = file.lines.iter();
+        let text: String = lines
+            .map(|line| line.trim().trim_end_matches('\\'))
+            .collect();
+        if text.contains("; --") {
+            found.push(file.path);
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "put the flag into brackets, not after a semicolon: {found:?}"
+    );
+}

@@ -82,7 +82,7 @@ pub(super) fn fix(reason: &StopReason) -> Option<&'static str> {
     Some(match reason {
         StopReason::Asked(_) | StopReason::GaveUp(_) | StopReason::LeftForLater(_) => return None,
         StopReason::TooManyFailures(_) => {
-            "see the reasons in the report; --max-failures sets the limit"
+            "see the reasons in the report (--max-failures sets the limit)"
         }
         StopReason::SignIn(_) => "fix what the reason above names",
         StopReason::Unreachable(_) => "check --api-url, the network and the proxy",

@@ -177,8 +177,8 @@ pub(super) const VANISHED: &str =
 pub(super) fn of_not_read(operation: Operation) -> &'static str {
     match operation {
         Operation::Cancel => {
-            "not sent: its record cannot be read, although others can, and without it the guards cannot be asked; \
-             --no-precheck sends it as it is"
+            "not sent: its record cannot be read, although others can, and without it the guards cannot be asked \
+             (--no-precheck sends it as it is)"
         }
         Operation::Release => {
             "not sent: the machine's actions cannot be read, although others' can, so it may be isolated on purpose"
