@@ -301,6 +301,8 @@ fn a_state_file_that_is_removed_in_mid_run_stops_the_run() {
     std::fs::remove_file(folder.at("state/sandbox/state.db")).unwrap();
     let told = finish(child).exits(6).stderr;
     assert!(told.contains("was removed or replaced"), "{told}");
+    assert!(told.contains("run the input again"), "{told}");
+    assert!(!told.contains("resume"), "{told}");
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl PreparedRun {
     fn finish_broken(&self, at: Timestamp, error: EngineError) -> Failure {
         let (reports, unwritten) = self.write_reports(at);
         self.print_failures(&unwritten);
+        let is_journal_gone = matches!(&error, EngineError::Store(StoreError::Replaced { .. }));
         let failure = match error {
             EngineError::Store(error) => Failure::from(error),
             EngineError::RowsMissing { .. } => {
@@ -152,7 +153,12 @@ impl PreparedRun {
             EngineError::Reading | EngineError::Thread(_) => Failure::new(RunExit::Fault, error),
         };
         let again = NextCommand::Resume(self.id);
-        let failure = failure.hint(Hint::Command("then continue the run".to_owned(), again));
+        let again = Hint::Command("then continue the run".to_owned(), again);
+        let failure = if is_journal_gone {
+            failure
+        } else {
+            failure.hint(again)
+        };
         match reports.first() {
             Some(report) => failure.hint(format!("see {report} for what became of its rows")),
             None => failure,
