@@ -293,6 +293,16 @@ fn without_a_terminal_nobody_is_asked_and_the_way_on_is_named() {
 }
 
 #[test]
+fn a_bound_on_time_counts_while_the_plan_is_made_for_a_run_that_nobody_is_asked_about() {
+    let place = place(3, "503@on=list");
+    let words = "run ids.csv --yes --max-actions 10 --stop-after 1s";
+    let told = run(&place, words).exits(4).stderr;
+    let why = "nothing was sent: stopped by --stop-after while the plan was made";
+    assert!(told.contains(why), "{told}");
+    assert_eq!(place.cancels(), 0);
+}
+
+#[test]
 fn a_plan_over_the_bound_is_refused_whoever_agreed_and_one_within_it_goes() {
     let place = place(3, "");
     let told = run(&place, "run --yes --max-actions 2 ids.csv").exits(2);

@@ -180,7 +180,7 @@ impl PreparedRun {
             let lane = &self.lanes.all[usize::from(lane.0)];
             let error = reason.to_string();
             match reason {
-                StopReason::Asked(_) => return Err(stopped(&reason).into()),
+                StopReason::Asked(_) => return Err(stopped_planning(&reason)),
                 StopReason::GaveUp(_) => {
                     tracing::warn!(
                         error,
@@ -261,7 +261,10 @@ impl PreparedRun {
                     run: self.key,
                     state: RunState::Stopped,
                     exit: Some(why.exit.code()),
-                    reason: Some("nobody agreed to continue".to_owned()),
+                    reason: Some(match why.exit {
+                        RunExit::Stopped => why.error.to_string(),
+                        _ => "nobody agreed to continue".to_owned(),
+                    }),
                     at,
                 };
                 self.store.write(vec![record]).await.map_err(Failure::from)
@@ -271,9 +274,21 @@ impl PreparedRun {
 }
 
 fn stopped(reason: &StopReason) -> Refusal {
-    let signal = match reason {
+    Refusal::Stopped {
+        signal: who_stopped(reason),
+    }
+}
+
+/// Says that a run was stopped before its plan was whole.
+pub(super) fn stopped_planning(reason: &StopReason) -> Failure {
+    let who = who_stopped(reason);
+    let error = anyhow!("nothing was sent: stopped by {who} while the plan was made");
+    Failure::new(RunExit::Stopped, error)
+}
+
+fn who_stopped(reason: &StopReason) -> String {
+    match reason {
         StopReason::Asked(what) => what.clone(),
         other => other.to_string(),
-    };
-    Refusal::Stopped { signal }
+    }
 }

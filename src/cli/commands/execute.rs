@@ -52,9 +52,7 @@ impl PreparedRun {
             before: std::mem::take(&mut self.before),
             planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
         };
-        if let Some(after) = self.stop_after {
-            stop.stop_at(started.uptime.after(after), Arc::clone(&clock));
-        }
+        self.limit_time(&stop);
         let sandbox = self.lanes.sandbox.take().map(Arc::new);
         let saving = sandbox
             .as_ref()

@@ -15,13 +15,13 @@ use crate::cli::progress::Progress;
 use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::OutputStyle;
 use crate::clock::Clock;
-use crate::engine::core::StopReason;
 use crate::engine::{
     Ingest, Intake, LaneHandles, LaneShares, Pages, Planner, Reads, Selected, recall,
 };
 use crate::model::{Destination, RunId, Selection};
 use crate::store::{RunKey, Store};
 
+use super::confirm_plan::stopped_planning;
 use super::lanes::{LaneSetup, Lanes};
 use super::reading::{reads, unread};
 use super::reports::Outputs;
@@ -56,6 +56,16 @@ pub(super) fn filter(typed: Option<String>, selection: &Selection) -> Filter {
 }
 
 impl PreparedRun {
+    /// Starts the time of `--stop-after`, once.
+    pub(super) fn limit_time(&mut self, stop: &Shutdown) {
+        if let Some(after) = self.stop_after.take() {
+            stop.stop_at(
+                self.clock.now().uptime.after(after),
+                Arc::clone(&self.clock),
+            );
+        }
+    }
+
     /// Finds the rows of a selection from the tenant and journals them to the last; where that can't be done, the run never
     /// was.
     pub(super) async fn collect_from_tenant(
@@ -117,13 +127,7 @@ impl PreparedRun {
         let selected = tokio::select! {
             biased;
             Some(reason) = stop.reasons().recv() => {
-                let why = match &reason {
-                    StopReason::Asked(what) => what.as_str(),
-                    _ => "asked to stop",
-                };
-                let error =
-                    anyhow!("nothing was sent: stopped by {why} before the selection was read");
-                return Err(Failure::new(RunExit::Refused, error));
+                return Err(stopped_planning(&reason));
             }
             selected = ingest.select(pages, &mut reads, &*self.clock, self.config.max_actions) => selected,
         };

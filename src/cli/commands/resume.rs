@@ -86,7 +86,8 @@ pub async fn resume(
         config.precheck = Precheck::Skip;
     }
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
-    let is_planned = terminal.is_some()
+    let is_asked = terminal.is_some();
+    let is_planned = is_asked
         || config.max_actions.is_some()
         || config.approved().is_some()
         || !config.exclude.is_empty();
@@ -148,6 +149,9 @@ pub async fn resume(
         progress: progress.clone(),
         style,
     };
+    if !is_asked {
+        run.limit_time(&stop);
+    }
     if let Some(confirmation) = confirmation {
         run.confirm(confirmation, &mut stop).await?;
     }

@@ -80,7 +80,8 @@ pub async fn run(
     let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
     let plan = &settings.args.plan;
     // Exclusions that match nothing are to be seen before anything is sent.
-    let is_planned = terminal.is_some()
+    let is_asked = terminal.is_some();
+    let is_planned = is_asked
         || settings.args.max_actions.is_some()
         || settings.args.approved.is_some()
         || !plan.selection.exclude_from.is_empty();
@@ -114,6 +115,9 @@ pub async fn run(
         progress: progress.clone(),
         style,
     };
+    if !is_asked {
+        run.limit_time(&stop);
+    }
     if settings.inputs.is_empty() {
         run.collect_from_tenant(filter, &mut stop).await?;
     } else {
