@@ -118,8 +118,9 @@ pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Resu
 /// Removes a run with its rows and attempts. The calls stay: the service has counted them, whatever becomes of the run.
 ///
 /// The file does not shrink: its free pages are what the next run is written to. Refused: VACUUM, which writes the whole
-/// file anew and holds up every other process meanwhile.
+/// file anew and holds up every other process meanwhile. What is deleted is overwritten, for it names machines and people.
 pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
+    conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     for table in ["attempts", "rows", "sources"] {
         conn.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run.0])?;
     }

@@ -286,9 +286,13 @@ fn a_run_that_goes_on_is_neither_taken_up_nor_removed_and_what_stopped_is_remove
     assert!(told.contains("nothing was deleted"), "{told}");
     assert!(told.contains(&id) && told.contains("--yes"), "{told}");
     let remove = format!("runs rm --yes {id}");
+    let journal = || std::fs::read(folder.at("state/sandbox/state.db")).unwrap();
+    let names_input = || journal().windows(8).any(|part| part == b"long.txt");
+    assert!(names_input());
     let told = folder.run(&remove).exits(0).stdout;
     let deleted = format!("deleted SANDBOX run {id}");
     assert!(told.starts_with(&deleted), "{told}");
+    assert!(!names_input(), "what was deleted can still be read");
     assert_eq!(folder.runs(), serde_json::json!([]));
     folder.run(&remove).exits(2);
 }
