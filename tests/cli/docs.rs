@@ -195,7 +195,7 @@ fn every_flag_and_variable_of_every_page_is_in_the_help() {
     let is_of_flag = |letter: char| letter.is_ascii_lowercase() || letter == '-';
     let is_of_variable = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let known = words_with(&help, "--", is_of_flag);
-    // Cargo's.
+    // Cargo's and gh's.
     let foreign = [
         "--locked",
         "--path",
@@ -203,6 +203,8 @@ fn every_flag_and_variable_of_every_page_is_in_the_help() {
         "--profile",
         "--no-run",
         "--nocapture",
+        "--repo",
+        "--rev",
     ];
     for page in pages() {
         let path = page.path.display();
@@ -222,7 +224,7 @@ fn every_flag_and_variable_of_every_page_is_in_the_help() {
 
 #[test]
 fn every_outcome_is_in_the_table_with_its_weight() {
-    let rows = table(README, "| outcome | meaning | exit 3 |");
+    let rows = table(README, "| outcome | meaning | leads to exit code 3 |");
     let words: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
     let all = Outcome::ALL.map(Outcome::as_str);
     assert_eq!(words, all);
