@@ -157,12 +157,6 @@ impl ManualClock {
         self.moved.send_replace(());
     }
 
-    /// Sets the wall clock alone, as an operator might.
-    pub fn set_wall(&self, wall: Timestamp) {
-        self.lock().wall = wall;
-        self.moved.send_replace(());
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Moment> {
         self.now
             .lock()
