@@ -208,6 +208,8 @@ pub fn print_typing_error(error: &clap::Error) -> RunExit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -297,6 +299,10 @@ mod tests {
             StoreError::ReadOnly { path: path() },
             StoreError::SomebodyElses { path: path() },
             StoreError::Replaced { path: path() },
+            StoreError::Damaged {
+                path: path(),
+                source: Arc::new(rusqlite::Error::InvalidQuery),
+            },
         ] {
             let failure = Failure::from(error.clone());
             assert_eq!(failure.exit, RunExit::State, "{error}");

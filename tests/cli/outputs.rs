@@ -393,10 +393,10 @@ fn a_state_folder_of_somebody_else_and_a_linked_journal_are_refused() {
 #[test]
 fn what_runs_calls_left_is_what_a_resume_sends() {
     let folder = tempfile::tempdir().unwrap();
-    write_wave(folder.path(), 3, "no-id,Isolate\n");
+    write_wave(folder.path(), 4, "no-id,Isolate\n");
     let words = "run wave.csv --sandbox --quota 1/24h --stop-after 1s";
     run(folder.path(), words).exits(4);
     let table = run(folder.path(), "runs").exits(0).stdout;
-    assert!(table.contains(" · 2 left · "), "{table}");
+    assert!(table.contains(" · 3 left · "), "{table}");
     assert!(table.contains(" need attention"), "{table}");
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 
 use mde_cancel::model::{ActionType, RowContext};
 use mde_cancel::quota::{Window, Windows};
-use mde_cancel::sandbox::{CallKind, Generator, TokenSettings};
+use mde_cancel::sandbox::{CallKind, Faults, Generator, TokenSettings};
 
 use crate::support::{Done, Place, done, nth_id, write_config};
 
@@ -163,6 +164,15 @@ fn all_profiles_are_every_one_of_the_config_file() {
     let typed = "preview ids.csv --no-precheck --format json --profile t1";
     let told = run(&place, typed, &[1]).exits(0).told();
     assert!(told.contains("tenant not selected"), "{told}");
+    // The second tenant signs in, but may not read.
+    let closed = Place::with(|settings| settings.faults = Faults::parse("403").unwrap());
+    let config = fs::read_to_string(place.at("config.toml")).unwrap();
+    let config = format!("{config}api-url = \"{}\"\n", closed.live.url);
+    write_config(&place.at("config.toml"), &config);
+    let words = "run --yes --max-actions 99 --quota 5/1s --read-quota 5/1s ids.csv --profile all";
+    let told = run(&place, words, &[1, 2]).exits(5).told();
+    let unread = "this tenant's states could not be read before the plan was counted";
+    assert!(told.contains(unread), "{told}");
 }
 
 #[test]

@@ -805,6 +805,10 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
     told.settings
         .insert("exclude_file".to_owned(), "keep.txt".into());
     told.excluded_rows = vec![excluded];
+    told.action_types.extend((1..=13).map(|count| {
+        let outcomes = BTreeMap::from([(Outcome::Cancelled, count)]);
+        (format!("Type{count}"), outcomes)
+    }));
     let command = told.commands[0].line.clone();
     let page = written(ReportFormat::Html, &rows, &told);
     let (_, body) = page.split_once("<body>").unwrap();
@@ -820,7 +824,10 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
         "<dt>comment</dt><dd>CHG-4711</dd>",
         "<dt>exclusions</dt><dd>keep.txt</dd>",
         ">Action types<",
+        "others, 3 types</span><span class=\"count\">3</span>",
         ">Quota over time<",
+        "3, at most 1 in 0.8 s",
+        "paused after a 429, about 1 min 09 s",
         ">Settings<",
         ">All rows<",
     ];
@@ -853,6 +860,10 @@ fn a_run_that_goes_on_says_so() {
         "{page}"
     );
     assert!(page.contains("The run is still going on"));
+    assert!(
+        page.contains("<td>its turn has not come yet</td>"),
+        "{page}"
+    );
     // Before the first row was read nothing is left, but nothing is done either.
     let nothing = ReportSummary {
         excluded_rows: Vec::new(),

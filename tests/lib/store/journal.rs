@@ -309,6 +309,8 @@ fn a_reply_and_a_last_word_leave_the_same_row_written_together_or_apart() {
     apart.action_id.clone_from(&together.action_id);
     apart.source.clone_from(&together.source);
     assert_eq!(together, apart);
+    let span = store.reader().unwrap().sending_span(run).unwrap();
+    assert_eq!(span, Some((at(10).wall, at(20).wall)));
     let refused = block_on(store.write(vec![reply(1), last(1)])).unwrap_err();
     assert!(
         matches!(refused, StoreError::RowNotOpen { row: 1, .. }),
