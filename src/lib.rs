@@ -1,15 +1,14 @@
 //! Cancels Microsoft Defender for Endpoint machine actions in bulk.
 //!
-//! The house stands on floors; a module names only modules on a strictly lower one, and `tests/lib/architecture.rs`
-//! proves it. Read from the ground up:
+//! Modules are on floors; a module only names modules on a lower one, and `tests/lib/architecture.rs` proves it:
 //!
-//! | floor | modules | what lives there |
+//! | floor | modules | what is there |
 //! |---|---|---|
 //! | 0 | [`model`] | the words as types; no I/O, no async |
-//! | 1 | [`clock`], [`platform`], [`quota`], [`retry`] | pure rules; time and dice are arguments |
-//! | 2 | [`input`], [`api`], [`auth`], [`store`], [`report`], [`sandbox`] | adapters, each the only home of its library |
-//! | 3 | [`engine`] | the synchronous core that decides, and the shell that performs |
-//! | 4 | [`cli`] | what was typed, what it means, what is printed |
+//! | 1 | [`clock`], [`platform`], [`quota`], [`retry`] | rules; time and chance are arguments |
+//! | 2 | [`input`], [`api`], [`auth`], [`store`], [`report`], [`sandbox`] | adapters; each is the only one that uses its libraries |
+//! | 3 | [`engine`] | the synchronous core that decides, and the runner that performs |
+//! | 4 | [`cli`] | arguments, settings, commands, everything printed |
 //!
 //! Data walks one way: input → store → engine → store → report.
 

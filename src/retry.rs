@@ -176,7 +176,7 @@ pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
 
 /// What is known of a row's own attempts when a record of it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History<'row> {
+pub struct OwnAttempts<'row> {
     /// The comment that went out with the cancel, if one went out.
     pub comment_sent: Option<&'row str>,
     /// When the first attempt was sent.
@@ -199,7 +199,7 @@ pub enum RecordVerdict {
 }
 
 /// Judges a record that was read, or came with an answer.
-pub fn judge_record(record: &MachineAction, history: &History<'_>) -> RecordVerdict {
+pub fn judge_record(record: &MachineAction, history: &OwnAttempts<'_>) -> RecordVerdict {
     match &record.status {
         Some(ActionStatus::Cancelled) => RecordVerdict::Settle(whose_cancel(record, history)),
         Some(status) if status.is_final() => {
@@ -214,7 +214,7 @@ pub fn judge_record(record: &MachineAction, history: &History<'_>) -> RecordVerd
 }
 
 /// Judges the record of a release of a row's machine.
-pub fn judge_release_record(record: &MachineAction, history: &History<'_>) -> RecordVerdict {
+pub fn judge_release_record(record: &MachineAction, history: &OwnAttempts<'_>) -> RecordVerdict {
     match &record.status {
         Some(ActionStatus::Succeeded) => RecordVerdict::Settle(whose_release(record, history)),
         Some(status) if !status.is_open() => RecordVerdict::Settle(Outcome::Failed),
@@ -223,7 +223,7 @@ pub fn judge_release_record(record: &MachineAction, history: &History<'_>) -> Re
 }
 
 /// Says whether a release is our doing.
-fn whose_release(record: &MachineAction, history: &History<'_>) -> Outcome {
+fn whose_release(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     let is_ours = match (history.first_sent_at, &record.requestor_comment) {
         (None, _) => false,
         (Some(_), Some(kept)) => history
@@ -244,7 +244,7 @@ fn whose_release(record: &MachineAction, history: &History<'_>) -> Outcome {
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// Says whether a Cancelled record is our doing.
-fn whose_cancel(record: &MachineAction, history: &History<'_>) -> Outcome {
+fn whose_cancel(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     let Some(first_sent_at) = history.first_sent_at else {
         return Outcome::AlreadyCancelled;
     };
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn a_cancelled_record_is_ours_unless_it_is_proven_to_be_anothers() {
         let sent_at = Timestamp::from_second(1_000).unwrap();
-        let history = History {
+        let history = OwnAttempts {
             comment_sent: Some("ours"),
             first_sent_at: Some(sent_at),
             was_accepted: false,
@@ -472,11 +472,11 @@ mod tests {
             cancelled_at: second.map(|second| Timestamp::from_second(second).unwrap()),
             ..record("Cancelled")
         };
-        let refused = History {
+        let refused = OwnAttempts {
             fate_unknown: false,
             ..history
         };
-        let unsent = History {
+        let unsent = OwnAttempts {
             first_sent_at: None,
             comment_sent: None,
             fate_unknown: false,
@@ -519,7 +519,7 @@ mod tests {
             (false, true, Outcome::AlreadyFinal),
             (true, true, Outcome::TooLate),
         ] {
-            let history = History {
+            let history = OwnAttempts {
                 comment_sent: Some("ours"),
                 first_sent_at: Some(Timestamp::UNIX_EPOCH),
                 was_accepted,

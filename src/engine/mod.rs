@@ -3,6 +3,9 @@
 //! `core` holds every decision and no handle. `runner` owns the handles (journal, clock, service, input) and turns
 //! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
 //!
+//! A lane is one tenant's share of a run. A scope is what the service counts by: one tenant, app and kind of call. The ledger
+//! counts the calls of each scope; the journal keeps the rows.
+//!
 //! # A row's way
 //!
 //! ```text
@@ -32,12 +35,17 @@
 //! # What happens
 //!
 //! - **429**: the scope cools down for all processes, for as long as the service asks. The row keeps its turn and is not blamed.
-//!   Afterwards calls leave in rounds of 1, 2, 4, and so on. Where the ledger had a slot, the rate adapts.
-//! - **Time-out, reset, 5xx**: the result of the call is unknown. Its slot is held for a grace, its record is read, and only then
-//!   the row is settled or sent again. Five such faults in a row open the gate's breaker: one probe at a time, then rounds.
-//! - **Ctrl-C**: no new attempt. Cancels on the wire are waited for and journaled; reads are given up after two seconds.
+//!   Afterwards calls leave in rounds of 1, 2, 4, and so on. A smaller limit that the answer names is adopted; else the rate
+//!   adapts.
+//! - **Time-out, reset, 5xx but 503**: the result of the call is unknown. Its record is read, and only then the row is settled or
+//!   sent again. After a time-out the slot is also held for a grace, because the call may still arrive.
+//! - **503, 408, a redirect**: the call changed nothing. The row is sent again after a backoff.
+//! - **Five faults in a row**, of either kind: the gate's breaker opens; one probe at a time, then rounds of 2, 4, 8.
+//! - **Ctrl-C**: no new attempt. Cancels on the wire are waited for and journaled; reads are given up after two seconds. The
+//!   second Ctrl-C ends the process.
 //! - **Crash**: the journal holds "sent" for every call that may have left. The next process ends these calls in the ledger, with
-//!   a grace, once the dead one's lock is free; a resume reads the records of the rows that they were for.
+//!   a grace, once the dead one's lock is free; a resume reads the records of the rows that they were for. Where reading is
+//!   forbidden, such a row is sent again.
 //! - **A write that fails**: the run ends before another byte leaves.
 
 pub mod core;

@@ -15,7 +15,7 @@ use crate::model::{
     ActionId, ActionStatus, Criterion, FollowUp, InputRow, LaneId, MachineAction, Mismatch,
     Outcome, RowContext, RowNumber, Settlement, Source,
 };
-use crate::retry::{History, RecordVerdict, judge_record};
+use crate::retry::{OwnAttempts, RecordVerdict, judge_record};
 use crate::store::NewRow;
 
 use super::core::reasons;
@@ -129,7 +129,7 @@ impl Planner {
         now: Timestamp,
     ) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
-        let judged = judge(&self.rules, &NOTHING, record);
+        let judged = judge(&self.rules, &NO_CONTEXT, record);
         let verdict = judged.or_else(|| self.told_before(record.id, LaneId(0)));
         let settlement = verdict.map(|(outcome, reason)| Settlement {
             follow_up: follow_up(outcome, record).filter(|_| !is_released),
@@ -203,7 +203,7 @@ impl Planner {
 const UNNAMED: &str = "the run has several tenants, and the row names none";
 
 /// What an input tells where there is none.
-const NOTHING: RowContext = RowContext {
+const NO_CONTEXT: RowContext = RowContext {
     comment: None,
     tenant: None,
     action_type: None,
@@ -235,7 +235,7 @@ pub(super) fn follow_up(outcome: Outcome, record: &MachineAction) -> Option<Foll
 
 /// Says how an action ended, where its record leaves nothing to cancel.
 fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
-    let unsent = History {
+    let unsent = OwnAttempts {
         comment_sent: None,
         first_sent_at: None,
         was_accepted: false,

@@ -1,7 +1,7 @@
-//! What came back for one call: classified, with no decision in it.
+//! What came back for one call: classified, with no decision in it. `retry.rs` says what it means.
 //!
-//! `retry.rs` decides. One variant per thing that can come back, so that a new rule has a place and an old one cannot
-//! swallow it.
+//! A kind of its own is for what reads, gates or the breaker treat differently; a rule about one status or code of a refusal
+//! looks at the reply's `http_status` or `error` instead.
 
 use std::time::Duration;
 
@@ -114,14 +114,26 @@ impl FromIterator<MachineAction> for ReadPage {
 pub type ReadReply = Reply<ReadPage>;
 
 impl<T> Reply<T> {
-    /// Returns whether the service itself spoke about the call, so that a fault elsewhere says something about a row.
-    ///
-    /// A 429 is not proper: it speaks of the quota and comes from a gate in front of the service.
+    /// Returns whether the service itself spoke about the call. All others but 429 and 401 count as faults of the service, of
+    /// which five in a row open the breaker.
     pub fn is_proper(&self) -> bool {
-        matches!(
-            self.kind,
-            ReplyKind::Answer(_) | ReplyKind::NotFound | ReplyKind::Refused | ReplyKind::Forbidden
-        )
+        match self.kind {
+            ReplyKind::Answer(_)
+            | ReplyKind::NotFound
+            | ReplyKind::Refused
+            | ReplyKind::Forbidden => true,
+            ReplyKind::Garbled
+            | ReplyKind::Throttled(_)
+            | ReplyKind::Unauthorized
+            | ReplyKind::NoSuchAddress(_)
+            | ReplyKind::NotApplied(_)
+            | ReplyKind::ServerFault(_)
+            | ReplyKind::Redirected
+            | ReplyKind::TimedOut
+            | ReplyKind::Broken(_)
+            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NoSuchHost(_) => false,
+        }
     }
 
     /// Returns whether anything came back that may be from the service: not a redirect, and no broken connection.

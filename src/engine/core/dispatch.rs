@@ -185,7 +185,7 @@ impl Lane {
         let is_moot = is_left || flight.rows.iter().any(in_question);
         let gate = self.gates.of(flight.destination);
         match taken {
-            Taken::NotBefore(until) => gate.refused(until),
+            Taken::NotBefore(until) => gate.no_slot(until),
             Taken::CoolingDown(until) => {
                 // Told to another process, or noted by an answer that came after this question: the scope is the same.
                 gate.unasked();

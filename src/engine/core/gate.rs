@@ -185,7 +185,7 @@ impl Gate {
     }
 
     /// The ledger refused.
-    pub(super) fn refused(&mut self, until: Uptime) {
+    pub(super) fn no_slot(&mut self, until: Uptime) {
         self.asking = self.asking.saturating_sub(1);
         self.width = 1;
         self.not_before = self.not_before.max(until);

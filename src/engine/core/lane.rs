@@ -187,7 +187,7 @@ impl Lane {
                 self.indexes.insert(number, state);
             }
             Next::Done(outcome, reason) => self.settle(now, number, outcome, reason),
-            Next::Refused(reason) => {
+            Next::FailedForGood(reason) => {
                 let last = row.last.clone();
                 self.settle(now, number, Outcome::Failed, reason);
                 self.count_refusal(&last);

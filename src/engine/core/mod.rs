@@ -7,7 +7,8 @@
 //! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
 //!
 //! Whatever happens to a row is an event: `transition` says where the row goes, and `Lane::apply` puts it there and keeps
-//! the indexes. `loading` brings rows, `dispatch` and `reread` choose the next call, `responses` takes in what came back, and
+//! the indexes. An answer passes four places: `api` names it (`ReplyKind`), [`crate::retry`] says what it means (`SendVerdict`),
+//! `responses` tells the gate and the lane, and `transition` says where the row goes (`Next`). `loading` brings rows, `dispatch` and `reread` choose the next call, `responses` takes in what came back, and
 //! `stop_rules` says when a lane stops.
 
 mod breaker;

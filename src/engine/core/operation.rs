@@ -9,7 +9,7 @@ use crate::model::{
     Undoing,
 };
 use crate::retry::{
-    Absence, History, RecordVerdict, RetrySettings, SendVerdict, judge_absence, judge_cancel,
+    Absence, OwnAttempts, RecordVerdict, RetrySettings, SendVerdict, judge_absence, judge_cancel,
     judge_record, judge_release, judge_release_record,
 };
 
@@ -52,7 +52,7 @@ impl Operation {
     pub(super) fn judge_record(
         self,
         record: &MachineAction,
-        history: &History<'_>,
+        history: &OwnAttempts<'_>,
     ) -> RecordVerdict {
         match self {
             Self::Cancel => judge_record(record, history),

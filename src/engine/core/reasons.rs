@@ -79,7 +79,7 @@ pub(super) fn of_unknown_host(host: &str) -> String {
 }
 
 /// Tells one kind of refusal from others: status and code, for the words may name the id.
-pub(super) fn refusal<T>(reply: &Reply<T>) -> String {
+pub(super) fn reply_kind<T>(reply: &Reply<T>) -> String {
     let status = reply.http_status.map_or_else(
         || class(&reply.kind).to_owned(),
         |status| status.to_string(),

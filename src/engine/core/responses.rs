@@ -34,7 +34,7 @@ impl Lane {
         let answer = self.settings.operation.judge(reply);
         let last = LastResponse {
             text: reasons::of_reply(reply),
-            kind: reasons::refusal(reply),
+            kind: reasons::reply_kind(reply),
         };
         if answer == SendVerdict::NoAttempt {
             self.records.push(Record::Withdrawn { call });

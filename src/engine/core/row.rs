@@ -9,7 +9,7 @@ use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Operation, Outcome, RowContext,
     Settlement, Uptime,
 };
-use crate::retry::{History, RecordVerdict};
+use crate::retry::{OwnAttempts, RecordVerdict};
 use crate::store::{Phase, QueuedRow};
 
 use super::event::CallToken;
@@ -191,7 +191,7 @@ impl ReadFaults {
     }
 }
 
-/// The last response that was no acceptance.
+/// The last response to a call for the row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LastResponse {
     /// In words, for the report.
@@ -289,7 +289,7 @@ impl Row {
 
     /// Returns how the newest record settles the row, where it does.
     pub(super) fn outcome_by_record(&self, operation: Operation) -> Option<Outcome> {
-        let history = History {
+        let history = OwnAttempts {
             comment_sent: (self.attempts > 0).then_some(&*self.comment),
             first_sent_at: self.first_sent_at,
             was_accepted: self.applied == Applied::Accepted,

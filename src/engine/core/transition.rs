@@ -70,7 +70,7 @@ pub(super) enum Next {
     /// It has its last word, with the reason for the report.
     Done(Outcome, String),
     /// It has failed, for the service refused its cancel for good.
-    Refused(String),
+    FailedForGood(String),
     /// It stays unsettled in the journal, and is loaded again in a later pass or by whoever resumes the run.
     Defer(Deferral),
 }
@@ -308,7 +308,7 @@ fn on_found(row: &mut Row, was: Reread, record: Box<MachineAction>, on: &Conditi
         return by_record(row, outcome, on);
     }
     let rejected = rejected.or_else(rejected_open);
-    not_applied(row, was, rejected, on)
+    still_open(row, was, rejected, on)
 }
 
 /// What became of a row's machine tells whether it is released, or is about to be, and who else wants it cut off.
@@ -337,11 +337,11 @@ fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditio
     if may_be_unlisted && row.applied == Applied::Unknown && was.missed != Missed::Proven {
         return read_later(was, Missed::Proven, on);
     }
-    not_applied(row, was, rejected, on)
+    still_open(row, was, rejected, on)
 }
 
 /// Nothing of ours has been done, as far as what was read tells: it may be sent, or is watched on.
-fn not_applied(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditions<'_>) -> Next {
+fn still_open(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditions<'_>) -> Next {
     // Nothing that left was applied so far.
     let was_unknown = row.applied == Applied::Unknown;
     if was_unknown {
@@ -610,7 +610,7 @@ fn refused(row: &Row, forbidden: bool) -> Next {
     if forbidden {
         Next::Done(Outcome::Forbidden, reasons::of_forbidden(row))
     } else {
-        Next::Refused(reasons::of_refusal(row))
+        Next::FailedForGood(reasons::of_refusal(row))
     }
 }
 
@@ -862,7 +862,7 @@ mod tests {
             Next::To(_) | Next::Defer(Deferral::Conflict(_)) => true,
             Next::Defer(Deferral::DeniedType) => before.attempts == 0,
             Next::Defer(Deferral::Planned | Deferral::MissingOnce) => !on.is_armed,
-            Next::Refused(_) => after.applied != Applied::Unknown,
+            Next::FailedForGood(_) => after.applied != Applied::Unknown,
             Next::Done(outcome, _) => match outcome {
                 Outcome::Cancelled | Outcome::AlreadyCancelled => is_cancelled,
                 Outcome::AlreadyFinal => is_final && !is_cancelled,
