@@ -14,8 +14,9 @@ use crate::model::{ActionId, RowContext};
 
 use super::generate::Generator;
 use super::query::ListOptions;
+use super::random;
 use super::response::{Answer, ErrorAnswer};
-use super::settings::{CancelSettings, FinalAnswer};
+use super::settings::{CancelSettings, FinalAnswer, ReleaseSettings};
 
 /// The service's unit of time.
 const TICK: SignedDuration = SignedDuration::from_nanos(100);
@@ -24,6 +25,15 @@ const TICK: SignedDuration = SignedDuration::from_nanos(100);
 pub(super) const CANCELLED: i64 = -2_147_467_260;
 pub(super) const TIMED_OUT: i64 = -2_145_844_840;
 pub(super) const FAILED: i64 = -2_147_467_259;
+
+/// What cuts a machine off in one way, and what releases it.
+pub(super) type Kinds = (&'static str, &'static str);
+
+pub(super) const ISOLATION: Kinds = ("Isolate", "Unisolate");
+pub(super) const RESTRICTION: Kinds = ("RestrictCodeExecution", "UnrestrictCodeExecution");
+
+/// What the dice of releases are thrown for.
+const RELEASES: u64 = 100;
 
 /// The service's six words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +149,9 @@ pub struct MockAction {
     pub on_cancel: Option<CancelEffect>,
     /// How many cancels the service worked on, whether they changed anything or not.
     pub cancels: u32,
+    /// From when on it is in lists that don't name it.
+    #[serde(default)]
+    pub listed_from: Option<Timestamp>,
 }
 
 impl MockAction {
@@ -164,6 +177,7 @@ impl MockAction {
             change: None,
             on_cancel: None,
             cancels: 0,
+            listed_from: None,
         }
     }
 
@@ -317,6 +331,64 @@ impl Actions {
         self.records.get_mut(&id).map(|record| shown(record, now))
     }
 
+    /// Asks for the release of a machine; returns the action that does it, unless something of the kind is under way.
+    pub(super) fn release(
+        &mut self,
+        machine: &str,
+        (cut, release): Kinds,
+        by: Cancellation,
+        settings: ReleaseSettings,
+        seed: u64,
+    ) -> Answer {
+        let now = by.at;
+        let mut known = None;
+        let mut is_active = false;
+        for record in self.records.values_mut() {
+            let named = record.machine_id.as_deref();
+            if !named.is_some_and(|named| named.eq_ignore_ascii_case(machine)) {
+                continue;
+            }
+            let record = shown(record, now);
+            known = Some((record.machine_id.clone(), record.computer_dns_name.clone()));
+            is_active |= !record.status.is_final()
+                && (record.action_type == cut || record.action_type == release);
+        }
+        let Some((machine_id, computer_dns_name)) = known else {
+            return Answer::Error(ErrorAnswer::unknown_machine());
+        };
+        if is_active {
+            return Answer::Error(ErrorAnswer::active_request());
+        }
+        self.changes += 1;
+        let number = self.records.len() as u64;
+        let guid = random::guid(seed, RELEASES, &number.to_le_bytes());
+        let Some(id) = ActionId::from_bytes(guid.into_bytes()) else {
+            return Answer::Error(ErrorAnswer::unknown_machine());
+        };
+        let is_offline = random::roll(seed, RELEASES, machine.as_bytes()) % 100
+            < u64::from(settings.offline_percent);
+        let due = SignedDuration::try_from(settings.takes).ok();
+        let due = due.and_then(|takes| now.checked_add(takes).ok());
+        let mut record = MockAction {
+            requestor: by.requestor,
+            requestor_comment: Some(by.comment),
+            machine_id,
+            computer_dns_name,
+            change: due.filter(|_| !is_offline).map(|due| Change {
+                due,
+                to: Status::Succeeded,
+                cancellation: None,
+            }),
+            listed_from: SignedDuration::try_from(settings.list_lag)
+                .ok()
+                .and_then(|lag| now.checked_add(lag).ok()),
+            ..MockAction::new(id, release, Status::Pending, now)
+        };
+        record.settle(now);
+        self.put(record.clone());
+        Answer::Created(Arc::new(record))
+    }
+
     /// Reads one action.
     pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Answer {
         match self.find(id, now) {
@@ -338,6 +410,7 @@ impl Actions {
                 .records
                 .values_mut()
                 .map(|record| &*shown(record, now))
+                .filter(|record| record.listed_from.is_none_or(|from| from <= now))
                 .filter(|record| passes(record))
                 .cloned()
                 .collect(),

@@ -18,6 +18,8 @@ use crate::model::ActionId;
 pub enum CallKind {
     /// A cancel.
     Cancel,
+    /// A release of a machine.
+    Release,
     /// One action.
     Get,
     /// A list of actions.
@@ -31,6 +33,7 @@ impl CallKind {
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "cancel" => Some(Self::Cancel),
+            "release" => Some(Self::Release),
             "get" => Some(Self::Get),
             "list" => Some(Self::List),
             "token" => Some(Self::Token),
@@ -68,6 +71,9 @@ pub struct LoggedCall {
     /// The actions it is about.
     #[serde(serialize_with = "as_texts")]
     pub ids: Vec<ActionId>,
+    /// The machine that is to be released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Tenant and app, as `tenant/app`.
     #[serde(rename = "party")]
     pub client: String,
@@ -112,6 +118,7 @@ mod tests {
             since_start: Duration::from_millis(5),
             kind: CallKind::Cancel,
             ids: vec![ActionId::from_bytes([7; 16]).unwrap()],
+            machine: None,
             client: "t/a".to_owned(),
             status: None,
             fault: Some("applied-reset".to_owned()),

@@ -38,6 +38,7 @@ pub(super) fn roles_for(kind: CallKind) -> &'static [&'static str] {
             "Machine.StopAndQuarantine",
             "Machine.LiveResponse",
         ],
+        CallKind::Release => &["Machine.Isolate", "Machine.RestrictExecution"],
         CallKind::Get | CallKind::List => &["Machine.Read.All", "Machine.ReadWrite.All"],
         CallKind::Token => &[],
     }

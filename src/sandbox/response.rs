@@ -37,6 +37,8 @@ const PORTAL: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>
 /// What a call came to.
 pub(super) enum Answer {
     Record(Arc<MockAction>),
+    /// A new action.
+    Created(Arc<MockAction>),
     Empty,
     List(ListOptions, Vec<Arc<MockAction>>),
     Json(u16, serde_json::Value),
@@ -65,6 +67,18 @@ impl ErrorAnswer {
 
     pub(super) fn unknown_action() -> Self {
         Self::new(404, "ResourceNotFound", "Machine action was not found.")
+    }
+
+    pub(super) fn unknown_machine() -> Self {
+        Self::new(404, "ResourceNotFound", "Machine was not found.")
+    }
+
+    pub(super) fn active_request() -> Self {
+        Self::new(
+            400,
+            "ActiveRequestAlreadyExists",
+            "Action is already in progress",
+        )
     }
 
     pub(super) fn final_action(status: u16, record: &MockAction) -> Self {
@@ -181,6 +195,7 @@ impl Rendered {
     pub(super) fn new(answer: Answer, page: usize, number: u64) -> Self {
         match answer {
             Answer::Record(record) => Self::json(200, &record.alone()),
+            Answer::Created(record) => Self::json(201, &record.alone()),
             Answer::Empty => Self::bare(200),
             Answer::List(query, found) => {
                 let page = query.page(found, page);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::model::ActionId;
 
-use super::actions::Cancellation;
+use super::actions::{Cancellation, ISOLATION, Kinds, RESTRICTION};
 use super::call_log::CallKind;
 use super::http_server::Severed;
 use super::oauth::{self, Caller};
@@ -35,6 +35,16 @@ impl Sandbox {
             (&Method::POST, &["api", "machineactions", id, "cancel"]) => {
                 let body = read_body(body).await;
                 self.cancel(id, &head, body.as_deref()).await
+            }
+            (&Method::POST, &["api", "machines", machine, "unisolate"]) => {
+                let body = read_body(body).await;
+                self.release(machine, ISOLATION, &head, body.as_deref())
+                    .await
+            }
+            (&Method::POST, &["api", "machines", machine, "unrestrictCodeExecution"]) => {
+                let body = read_body(body).await;
+                self.release(machine, RESTRICTION, &head, body.as_deref())
+                    .await
             }
             (&Method::GET, &["api", "machineactions", id]) => {
                 let mut call = self.call(CallKind::Get, &head);
@@ -92,10 +102,7 @@ impl Sandbox {
         call.ids.extend(id.as_ref().ok());
         let asked = id.and_then(|id| Ok((id, parse_comment(head, body)?)));
         let cancels = self.settings().cancels;
-        let requestor = match call.caller.app.as_str() {
-            "-" => "5a5a5a5a-0000-4000-8000-000000000000".to_owned(),
-            app => app.to_owned(),
-        };
+        let requestor = requestor(&call);
         self.perform(call, |actions, at| match asked {
             Ok((id, comment)) => {
                 let by = Cancellation {
@@ -104,6 +111,33 @@ impl Sandbox {
                     at,
                 };
                 actions.cancel(id, by, cancels)
+            }
+            Err(problem) => Answer::Error(problem),
+        })
+        .await
+    }
+
+    async fn release(
+        &self,
+        machine: &str,
+        kinds: Kinds,
+        head: &Parts,
+        body: Option<&[u8]>,
+    ) -> Result<Response<Body>, Severed> {
+        let mut call = self.call(CallKind::Release, head);
+        let machine = machine.to_lowercase();
+        call.machine = Some(machine.clone());
+        let comment = parse_comment(head, body);
+        let (settings, seed) = (self.settings().releases, self.settings().seed);
+        let requestor = requestor(&call);
+        self.perform(call, |actions, at| match comment {
+            Ok(comment) => {
+                let by = Cancellation {
+                    requestor,
+                    comment,
+                    at,
+                };
+                actions.release(&machine, kinds, by, settings, seed)
             }
             Err(problem) => Answer::Error(problem),
         })
@@ -123,6 +157,7 @@ impl Sandbox {
         Call {
             kind,
             ids: Vec::new(),
+            machine: None,
             caller: caller.unwrap_or_else(|| Arc::new(Caller::of(""))),
             refused,
         }
@@ -148,6 +183,14 @@ impl Sandbox {
         }
         ListOptions::parse(uri.query().unwrap_or_default())
             .map_err(|message| ErrorAnswer::new(400, "ODataError", message))
+    }
+}
+
+/// Names whoever calls in a record.
+fn requestor(call: &Call) -> String {
+    match call.caller.app.as_str() {
+        "-" => "5a5a5a5a-0000-4000-8000-000000000000".to_owned(),
+        app => app.to_owned(),
     }
 }
 

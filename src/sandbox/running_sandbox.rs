@@ -73,6 +73,7 @@ pub struct SavedSandbox {
 pub(super) struct Call {
     pub(super) kind: CallKind,
     pub(super) ids: Vec<ActionId>,
+    pub(super) machine: Option<String>,
     pub(super) caller: Arc<Caller>,
     /// Why it is turned away before it is even counted.
     pub(super) refused: Option<ErrorAnswer>,
@@ -329,6 +330,7 @@ impl Sandbox {
             since_start,
             kind: call.kind,
             ids: std::mem::take(&mut call.ids),
+            machine: call.machine.take(),
             client: client.to_string(),
             status: None,
             fault: injected.fault.as_ref().map(|fault| fault.text.to_string()),

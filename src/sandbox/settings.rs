@@ -30,6 +30,8 @@ pub struct SandboxSettings {
     pub tokens: TokenSettings,
     /// What a cancel does.
     pub cancels: CancelSettings,
+    /// What a release does.
+    pub releases: ReleaseSettings,
     /// The most records on a page of a list.
     pub page: usize,
     /// The longest path and query that is read; 414 beyond.
@@ -51,6 +53,7 @@ impl Default for SandboxSettings {
             seed: 0,
             tokens: TokenSettings::default(),
             cancels: CancelSettings::default(),
+            releases: ReleaseSettings::default(),
             page: 10_000,
             url_limit: None,
             unknown_ids: None,
@@ -62,10 +65,11 @@ impl Default for SandboxSettings {
 
 impl SandboxSettings {
     /// Returns a service for the first run: believable latency, two 503s, one cancel that is applied without an
-    /// answer, a short storm of 429s, and the documented quotas with every period divided by `factor`.
+    /// answer, a short storm of 429s, one release that is applied
+    /// without an answer, some machines that are offline, and the documented quotas with every period divided by `factor`.
     pub fn demo(factor: u32, seed: u64) -> Self {
         let faults = "503@on=cancel,nth=9;503:1s@on=cancel,nth=31;applied-reset@on=cancel,nth=23;\
-                      429-storm:2s@on=cancel,after=60,count=4";
+                      429-storm:2s@on=cancel,after=60,count=4;applied-reset@on=release,nth=3";
         Self {
             quota: Windows::documented().scaled_down(factor),
             latency: Latency::between(Duration::from_millis(40), Duration::from_millis(120)),
@@ -74,6 +78,11 @@ impl SandboxSettings {
             seed,
             unknown_ids: Some(Generator::believable(seed)),
             keeps_calls: false,
+            releases: ReleaseSettings {
+                takes: Duration::from_secs(20) / factor.max(1),
+                list_lag: Duration::from_secs(10) / factor.max(1),
+                offline_percent: 10,
+            },
             ..Self::default()
         }
     }
@@ -184,6 +193,17 @@ pub struct CancelSettings {
     pub of_final: FinalAnswer,
 }
 
+/// What a release of a machine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseSettings {
+    /// How long a machine takes that is online.
+    pub takes: Duration,
+    /// How long a new action is in no list.
+    pub list_lag: Duration,
+    /// How many machines of a hundred are offline, so that their release stays Pending.
+    pub offline_percent: u8,
+}
+
 /// What a cancel of a final action answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FinalAnswer {
@@ -229,7 +249,7 @@ mod tests {
     #[test]
     fn the_demo_has_its_faults_and_quotas_read_as_people_write_them() {
         let demo = SandboxSettings::demo(10, 1);
-        assert_eq!(demo.faults.len(), 4);
+        assert_eq!(demo.faults.len(), 5);
         assert_eq!(demo.quota.to_string(), "100/6s, 1500/6m");
         let quota = parse_quota("100/1m,1500/1h").unwrap();
         assert_eq!(quota, Windows::documented());
