@@ -118,6 +118,13 @@ Examples:
   mde-cancel list --type LiveResponse --format jsonl
   mde-cancel list --isolated --requestor soc-automation > isolated.csv";
 
+const RELEASE_EXAMPLES: &str = "\
+Examples:
+  mde-cancel release 019a2b3c --dry-run
+  mde-cancel release 019a2b3c
+  mde-cancel release 019a2b3c --requestor soc-automation --exclude-from keep.txt
+  mde-cancel release 019a2b3c --yes --plan 961c-2524-c3ed-07b1-4e02";
+
 const RESUME_EXAMPLES: &str = "\
 Examples:
   mde-cancel resume
@@ -181,6 +188,9 @@ pub enum Command {
     /// Find actions in the tenant and print them
     #[command(after_help = LIST_EXAMPLES)]
     List(Box<ListArgs>),
+    /// Release the machines that a run found isolated or restricted
+    #[command(after_help = RELEASE_EXAMPLES, after_long_help = format!("{RELEASE_EXAMPLES}\n\n{RUN_EXITS}"))]
+    Release(Box<ReleaseArgs>),
     /// Continue a run that was stopped or interrupted
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(Box<ResumeArgs>),
@@ -208,7 +218,6 @@ pub enum Command {
 }
 
 #[derive(Args, Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct RunArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
@@ -231,7 +240,26 @@ pub struct RunArgs {
     /// Abort if the plan would cancel more than N actions (with --yes, a selection from the tenant needs this or --plan)
     #[arg(long, value_name = "N", help_heading = "Safety", display_order = 0)]
     pub max_actions: Option<u64>,
-    /// Don't check that accepted cancels took effect
+    #[command(flatten)]
+    pub send: SendArgs,
+    /// Run against a built-in imitation of the service: nothing real, 10 times faster
+    #[arg(
+        long,
+        help_heading = "Connection",
+        conflicts_with_all = [
+            "tenant_id", "client_id", "cloud", "region", "api_url", "token_file", "credential", "client_secret_file",
+            "client_certificate_file", "federated_token_file", "login_url", "api_scope", "ca_file",
+        ]
+    )]
+    pub sandbox: bool,
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// How calls are sent and watched, and what is written of it.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
+    /// Don't check that accepted calls took effect
     #[arg(
         long,
         help_heading = "Sending",
@@ -240,7 +268,7 @@ pub struct RunArgs {
     )]
     #[arg(env_or_config = "MDE_CANCEL_NO_VERIFY")]
     pub no_verify: bool,
-    /// Wait this long for accepted cancels to take effect
+    /// Wait this long for accepted calls to take effect
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = values::bound, help_heading = "Sending")]
     #[arg(env_or_config = "MDE_CANCEL_VERIFY_TIMEOUT")]
     pub verify_timeout: Duration,
@@ -256,15 +284,74 @@ pub struct RunArgs {
     pub max_failures: Option<MaxFailures>,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Run against a built-in imitation of the service: nothing real, 10 times faster
+}
+
+/// Which machines are released is what the run found; these flags can only narrow that.
+#[derive(Args, Clone, Debug)]
+pub struct ReleaseArgs {
+    /// Run that found the machines: its id, or the first characters of it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Only machines that these users or apps isolated or restricted, spelled as the run's report shows them
+    #[arg(
+        long = "requestor",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = values::trimmed,
+        conflicts_with = "plan",
+        help_heading = "Selection",
+    )]
+    pub requestors: Vec<String>,
+    /// Never touch what this file lists, besides what the run excluded; repeatable
     #[arg(
         long,
-        help_heading = "Connection",
-        conflicts_with_all = [
-            "tenant_id", "client_id", "cloud", "region", "api_url", "token_file", "credential", "client_secret_file",
-            "client_certificate_file", "federated_token_file", "login_url", "api_scope", "ca_file",
-        ]
+        value_name = "FILE",
+        conflicts_with = "plan",
+        help_heading = "Selection"
     )]
+    pub exclude_from: Vec<PathBuf>,
+    /// Send without asking; needs --plan
+    #[arg(short, long, requires = "plan", help_heading = "Safety")]
+    pub yes: bool,
+    /// Send the plan with this id, which --dry-run has made, or what is left of it
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = values::plan_id,
+        requires = "yes",
+        conflicts_with = "dry_run",
+        help_heading = "Safety",
+    )]
+    pub plan: Option<PlanId>,
+    /// Make a plan, print it with its id and send nothing
+    #[arg(long, conflicts_with = "yes", help_heading = "Safety")]
+    pub dry_run: bool,
+    /// Comment stored with each release [default: one that names the run]
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        value_parser = values::comment,
+        help_heading = "Sending",
+        env_or_config = "MDE_CANCEL_COMMENT"
+    )]
+    pub comment: Option<String>,
+    #[command(flatten)]
+    pub quota: QuotaWindowArgs,
+    /// Output of --dry-run: table, csv or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        requires = "dry_run",
+        help_heading = "Output"
+    )]
+    pub format: PlanFormat,
+    #[command(flatten)]
+    pub send: SendArgs,
+    /// Make sure that RUN is a sandbox run, so that nothing real happens
+    #[arg(long, help_heading = "Connection")]
     pub sandbox: bool,
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -41,6 +41,8 @@ pub(super) enum Question {
     YesOrNo(u64),
     /// So many that their number must be typed.
     TypeTheCount(u64),
+    /// Machines to release: their number is always typed.
+    TypeTheMachines(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +51,8 @@ pub(super) enum Refusal {
     No,
     #[error("nothing was sent: the answer was neither y nor n")]
     Unclear,
-    #[error("nothing was sent: the answer was not {count}, the number of actions to cancel")]
-    WrongCount { count: u64 },
+    #[error("nothing was sent: the answer was not {count}, the number of {what}")]
+    WrongCount { count: u64, what: &'static str },
     #[error("nothing was sent: no answer came")]
     NoAnswer,
     #[error("nothing was sent: stopped by {signal} before you answered")]
@@ -107,15 +109,18 @@ pub(super) enum PlanOrigin {
     Input,
     /// From a selection in the tenant.
     Tenant,
+    /// From another run's journal, which found machines to release.
+    Journal,
 }
 
 impl Question {
-    /// Asks about a plan that cancels `count` actions. What the tenant was asked for, nobody has seen in a file.
+    /// Asks about a plan of `count` calls. What the tenant was asked for, nobody has seen in a file.
     pub(super) fn about(count: u64, origin: PlanOrigin) -> Self {
-        if count > TYPE_COUNT_ABOVE || origin == PlanOrigin::Tenant {
-            Self::TypeTheCount(count)
-        } else {
-            Self::YesOrNo(count)
+        match origin {
+            PlanOrigin::Journal => Self::TypeTheMachines(count),
+            PlanOrigin::Tenant => Self::TypeTheCount(count),
+            PlanOrigin::Input if count > TYPE_COUNT_ABOVE => Self::TypeTheCount(count),
+            PlanOrigin::Input => Self::YesOrNo(count),
         }
     }
 
@@ -130,6 +135,10 @@ impl Question {
                 "To cancel {}, type {count} (Enter sends nothing): ",
                 Count::new(count, "action")
             ),
+            Self::TypeTheMachines(count) => format!(
+                "To release {}, type {count} (Enter sends nothing): ",
+                Count::new(count, "machine")
+            ),
         }
     }
 
@@ -137,7 +146,7 @@ impl Question {
     fn second_prompt(self) -> String {
         match self {
             Self::YesOrNo(_) => "Please type y or n: ".to_owned(),
-            Self::TypeTheCount(count) => {
+            Self::TypeTheCount(count) | Self::TypeTheMachines(count) => {
                 format!("That is not {count}. Type {count} to send, Enter sends nothing: ")
             }
         }
@@ -153,12 +162,19 @@ impl Question {
             Self::YesOrNo(_) if answer == "y" || answer == "yes" => Ok(()),
             Self::YesOrNo(_) => Err(Refusal::Unclear),
             // As it is written above, or with what sets thousands apart.
-            Self::TypeTheCount(count)
+            Self::TypeTheCount(count) | Self::TypeTheMachines(count)
                 if answer == count.to_string() || answer == Number(count).to_string() =>
             {
                 Ok(())
             }
-            Self::TypeTheCount(count) => Err(Refusal::WrongCount { count }),
+            Self::TypeTheCount(count) => Err(Refusal::WrongCount {
+                count,
+                what: "actions to cancel",
+            }),
+            Self::TypeTheMachines(count) => Err(Refusal::WrongCount {
+                count,
+                what: "machines to release",
+            }),
         }
     }
 }
@@ -312,7 +328,10 @@ mod tests {
             assert_eq!(many.judge(Some(count)), Ok(()), "{count}");
         }
         for wrong in ["y", "yes", "1000", "01001", "1001 or so"] {
-            let refusal = Err(Refusal::WrongCount { count: 1001 });
+            let refusal = Err(Refusal::WrongCount {
+                count: 1001,
+                what: "actions to cancel",
+            });
             assert_eq!(many.judge(Some(wrong)), refusal, "{wrong}");
         }
         assert_eq!(many.judge(Some("")), Err(Refusal::No));

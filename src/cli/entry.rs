@@ -100,6 +100,9 @@ fn command(
                 return commands::preview(*preview, &progress, style).await;
             }
             CommandSettings::List(list) => return commands::list(*list, style).await,
+            CommandSettings::Release(release) => {
+                return commands::release(*release, &progress, style, flags).await;
+            }
             CommandSettings::Resume(resume) => {
                 return commands::resume(*resume, &progress, style, flags).await;
             }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, Command};
 
+use crate::engine::PlanId;
 use crate::model::RunId;
 use crate::platform::default_state_dir;
 
@@ -45,6 +46,12 @@ pub enum NextCommand {
     Report(RunId, PathBuf),
     /// Write the list of machines that still need work.
     FollowUp(RunId, PathBuf),
+    /// Release the machines that a run found isolated or restricted.
+    Release(RunId),
+    /// Make a plan of that.
+    ReleaseDryRun(RunId),
+    /// Send the plan with this id.
+    ReleasePlan(RunId, PlanId),
     Resume(RunId),
     /// Continue a run with a flag, or show what is left of it.
     ResumeWith(RunId, &'static str),
@@ -70,6 +77,17 @@ impl NextCommand {
                     path(to),
                 ]
             }
+            Self::Release(run) => vec!["release".into(), run.to_string()],
+            Self::ReleaseDryRun(run) => {
+                vec!["release".into(), run.to_string(), "--dry-run".into()]
+            }
+            Self::ReleasePlan(run, plan) => vec![
+                "release".into(),
+                run.to_string(),
+                "--yes".into(),
+                "--plan".into(),
+                plan.to_string(),
+            ],
             Self::Resume(run) => vec!["resume".into(), run.to_string()],
             Self::ResumeWith(run, flag) => {
                 vec!["resume".into(), run.to_string(), (*flag).into()]
@@ -81,7 +99,11 @@ impl NextCommand {
             self,
             Self::Resume(_) | Self::ResumeWith(..) | Self::RunAgain(_)
         );
-        let signs_in = sends || matches!(self, Self::Doctor);
+        let signs_in = sends
+            || matches!(
+                self,
+                Self::Doctor | Self::Release(_) | Self::ReleaseDryRun(_) | Self::ReleasePlan(..)
+            );
         let groups = [
             (matches!(self, Self::RunAgain(_)), &flags.exclusions),
             (sends, &flags.consent),

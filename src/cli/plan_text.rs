@@ -14,7 +14,7 @@ use crate::engine::{
     NameCounts, NeededPermission, Permissions, PlanCell, PlanSummary, Precheck, RELEASED_SINCE,
     Skips, Verdict, is_excluded,
 };
-use crate::model::{ExclusionMatches, FollowUp, Outcome};
+use crate::model::{ExclusionMatches, FollowUp, Operation, Outcome};
 
 use super::failure::RunExit;
 use super::table::Table;
@@ -108,7 +108,8 @@ impl PlanText<'_> {
             json!({"may_read": permissions.may_read, "cancelling": needed.collect::<Value>()})
         });
         let mut object = json!({
-            "rows": summary.rows, "send": summary.send, "unread": summary.unread,
+            "operation": summary.operation().as_str(), "rows": summary.rows, "send": summary.send,
+            "unread": summary.unread,
             "types_known": summary.types_known, "checked": summary.checked, "reads": self.reads,
             "plan": (summary.send > 0).then(|| summary.id().to_string()),
             "counts": cells.collect::<Value>(),
@@ -133,11 +134,12 @@ impl PlanText<'_> {
     /// Returns how much is sent, and the plan's id.
     pub(super) fn headline(&self) -> String {
         let send = self.summary.send;
+        let operation = self.summary.operation();
         if send == 0 {
-            return "nothing to cancel".to_owned();
+            return format!("nothing to {operation}");
         }
-        let actions = Count::new(send, "action");
-        format!("{actions} to cancel · plan {}", self.summary.id())
+        let subjects = Count::new(send, subject(operation));
+        format!("{subjects} to {operation} · plan {}", self.summary.id())
     }
 
     /// Returns what to look at besides the numbers, exclusions that match nothing above all.
@@ -339,7 +341,7 @@ impl PlanText<'_> {
         for cell in self.summary.cells() {
             let cells = [
                 match cell.verdict {
-                    Verdict::Send => "will cancel".to_owned(),
+                    Verdict::Send => format!("will {}", self.summary.operation()),
                     verdict => verdict.as_str().replace('_', " "),
                 },
                 word(&cell.action_type),
@@ -387,6 +389,14 @@ impl PlanText<'_> {
             }
         }
         note
+    }
+}
+
+/// Names one of what is counted.
+fn subject(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Cancel => "action",
+        Operation::Release => "machine",
     }
 }
 

@@ -17,7 +17,8 @@ use crate::model::{ActionStatus, ActionType, ExclusionList, Operation, Selection
 use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
-use super::settings::{OutputPaths, RunSettings};
+use super::args::{QuotaWindowArgs, SendArgs};
+use super::settings::{OutputPaths, ReleaseSettings, RunSettings, SANDBOX_SCALE};
 use super::values;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,14 +105,56 @@ impl RunConfig {
         let args = &settings.args;
         let plan = &args.plan;
         Self {
-            operation: Operation::Cancel,
             comment: plan.comment.clone(),
             allow_protected: plan.allow_protected.clone(),
             precheck: plan.precheck(),
             selection: plan.selection(now),
             exclude,
-            quota: plan.quota.cancels(),
-            read_quota: plan.quota.reads.reads(),
+            max_actions: args.max_actions,
+            needs_confirmation: settings.asks()
+                || args.max_actions.is_some()
+                || args.approved.is_some(),
+            plan: args.approved.map(|plan| plan.to_string()),
+            id_column: plan.input.id_column.clone(),
+            input_format: plan.input.input_format,
+            outputs: settings.outputs.clone(),
+            ..Self::sending(&args.send, &plan.quota, settings.target.time_scale())
+        }
+    }
+
+    /// Makes that of a run that releases machines.
+    pub(super) fn to_release(
+        settings: &ReleaseSettings,
+        exclude: ExclusionList,
+        is_sandbox: bool,
+    ) -> Self {
+        let args = &settings.args;
+        let time_scale = if is_sandbox { SANDBOX_SCALE } else { 1 };
+        Self {
+            operation: Operation::Release,
+            comment: args.comment.clone(),
+            selection: Selection {
+                requestors: args.requestors.clone(),
+                ..Selection::default()
+            },
+            exclude,
+            needs_confirmation: true,
+            outputs: settings.outputs.clone(),
+            ..Self::sending(&args.send, &args.quota, time_scale)
+        }
+    }
+
+    /// Makes one that says how calls are sent, and nothing of what is sent.
+    fn sending(args: &SendArgs, quota: &QuotaWindowArgs, time_scale: u32) -> Self {
+        Self {
+            operation: Operation::Cancel,
+            comment: None,
+            allow_protected: Vec::new(),
+            precheck: Precheck::ReadFirst,
+            selection: Selection::default(),
+            exclude: ExclusionList::default(),
+            quota: quota.cancels(),
+            read_quota: quota.reads.reads(),
             rate: args.tuning.rate.0,
             concurrency: args.tuning.concurrency,
             total_concurrency: args.tuning.total_concurrency,
@@ -121,16 +164,14 @@ impl RunConfig {
             timeout_grace: args.tuning.timeout_grace,
             give_up_after: args.tuning.give_up_after,
             max_failures: args.max_failures,
-            max_actions: args.max_actions,
+            max_actions: None,
             verify: (!args.no_verify).then_some(args.verify_timeout),
-            time_scale: settings.target.time_scale(),
-            needs_confirmation: settings.asks()
-                || args.max_actions.is_some()
-                || args.approved.is_some(),
-            plan: args.approved.map(|plan| plan.to_string()),
-            id_column: plan.input.id_column.clone(),
-            input_format: plan.input.input_format,
-            outputs: settings.outputs.clone(),
+            time_scale,
+            needs_confirmation: false,
+            plan: None,
+            id_column: None,
+            input_format: InputFormat::Auto,
+            outputs: OutputPaths::default(),
         }
     }
 

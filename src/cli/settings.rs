@@ -24,9 +24,9 @@ use crate::quota::Windows;
 
 use super::args::{
     Cli, Command, CommonArgs, CompletionsArgs, ConfigCommand, ConnectionArgs, DoctorArgs, ListArgs,
-    ManArgs, PlanArgs, PlanFormat, QuotaCommand, RemoveArgs, ReportArgs, ResumeArgs, RunArgs,
-    RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, all_windows, is_typed,
-    leaf, variable_of,
+    ManArgs, PlanArgs, PlanFormat, QuotaCommand, ReleaseArgs, RemoveArgs, ReportArgs, ResumeArgs,
+    RunArgs, RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, all_windows,
+    is_typed, leaf, variable_of,
 };
 use super::hint::ForwardedFlags;
 use super::logging::directives;
@@ -285,6 +285,7 @@ pub enum CommandSettings {
     /// `preview`, or `run --dry-run`
     Preview(Box<PreviewSettings>),
     List(Box<ListSettings>),
+    Release(Box<ReleaseSettings>),
     Resume(Box<ResumeSettings>),
     /// All runs, or the one that is named.
     Runs(Option<String>, TableFormat, PathBuf),
@@ -389,6 +390,44 @@ pub struct ResumeSettings {
     pub profiles: Vec<ProfileConnection>,
     pub state_dir: PathBuf,
     pub protected: Vec<NamedFile>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReleaseSettings {
+    pub args: ReleaseArgs,
+    /// [`default_outputs`] are not among them.
+    pub outputs: OutputPaths,
+    /// Where it is sent, or why that cannot be told; a sandbox run needs none.
+    pub connection: Result<ConnectionSettings, SettingsError>,
+    /// The profiles of the config file, for a run of several tenants.
+    pub profiles: Vec<ProfileConnection>,
+    pub state_dir: PathBuf,
+    pub protected: Vec<NamedFile>,
+}
+
+impl ReleaseSettings {
+    /// Returns those of continuing with a plan that was made before.
+    pub fn into_resume(self) -> ResumeSettings {
+        let send = self.args.send;
+        ResumeSettings {
+            args: ResumeArgs {
+                run: Some(self.args.run),
+                yes: self.args.yes,
+                dry_run: false,
+                no_precheck: false,
+                stop_after: send.stop_after,
+                reports: send.output.reports,
+                follow_up: send.output.follow_up,
+                metrics_file: send.output.metrics_file,
+                connection: self.args.connection,
+            },
+            outputs: self.outputs,
+            connection: self.connection,
+            profiles: self.profiles,
+            state_dir: self.state_dir,
+            protected: self.protected,
+        }
+    }
 }
 
 /// Where a profile of the config file leads, or why that cannot be told.
@@ -599,6 +638,7 @@ fn load_config(
 fn signs_in(command: &Command) -> bool {
     match command {
         Command::Run(run) => !run.sandbox,
+        Command::Release(release) => !release.sandbox,
         Command::Preview(_)
         | Command::List(_)
         | Command::Resume(_)
@@ -658,30 +698,35 @@ impl Resolver<'_> {
                     args: *list,
                 }))
             }
-            Command::Resume(resume) => {
-                let names = self
-                    .layers
-                    .config
-                    .map(ConfigFile::profiles)
-                    .unwrap_or_default();
-                let connection = |profile: String| ProfileConnection {
-                    connection: self.connection_of(&profile),
-                    profile,
-                };
-                CommandSettings::Resume(Box::new(ResumeSettings {
+            Command::Release(release) => {
+                let output = &release.send.output;
+                CommandSettings::Release(Box::new(ReleaseSettings {
                     outputs: OutputPaths {
-                        reports: resume.reports.clone(),
-                        follow_up: resume.follow_up.clone(),
-                        metrics_file: resume.metrics_file.clone(),
+                        reports: output.reports.clone(),
+                        follow_up: output.follow_up.clone(),
+                        metrics_file: output.metrics_file.clone(),
                     }
                     .checked()?,
-                    profiles: names.into_iter().map(connection).collect(),
+                    profiles: self.profile_connections(),
                     connection: self.connection(),
                     state_dir: state_dir()?,
-                    args: *resume,
+                    args: *release,
                     protected: Vec::new(),
                 }))
             }
+            Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings {
+                outputs: OutputPaths {
+                    reports: resume.reports.clone(),
+                    follow_up: resume.follow_up.clone(),
+                    metrics_file: resume.metrics_file.clone(),
+                }
+                .checked()?,
+                profiles: self.profile_connections(),
+                connection: self.connection(),
+                state_dir: state_dir()?,
+                args: *resume,
+                protected: Vec::new(),
+            })),
             Command::Runs(runs) => match runs.command {
                 Some(RunsCommand::Rm(remove)) => CommandSettings::RemoveRuns(remove, state_dir()?),
                 Some(RunsCommand::Show(show)) => {
@@ -742,6 +787,17 @@ impl Resolver<'_> {
         self.parsed.connection(self.layers)
     }
 
+    /// Resolves the connections of all profiles of the config file.
+    fn profile_connections(&self) -> Vec<ProfileConnection> {
+        let names = self.layers.config.map(ConfigFile::profiles);
+        let names = names.unwrap_or_default().into_iter();
+        let connections = names.map(|profile| ProfileConnection {
+            connection: self.connection_of(&profile),
+            profile,
+        });
+        connections.collect()
+    }
+
     /// Resolves the connection of one of several profiles.
     fn connection_of(&self, profile: &str) -> Result<ConnectionSettings, SettingsError> {
         let layers = Layers {
@@ -783,7 +839,7 @@ impl Resolver<'_> {
         if inputs.is_empty() && args.sandbox {
             return Err(SettingsError::SandboxWithoutInput);
         }
-        let output = &args.output;
+        let output = &args.send.output;
         let outputs = OutputPaths {
             reports: output.reports.clone(),
             follow_up: output.follow_up.clone(),
@@ -1045,6 +1101,13 @@ impl CommandSettings {
                 connections.push(&list.connection);
                 Some(&list.state_dir)
             }
+            Self::Release(release) => {
+                excluded = &release.args.exclude_from;
+                connections.extend(&release.connection);
+                let profiles = release.profiles.iter();
+                connections.extend(profiles.filter_map(|it| it.connection.as_ref().ok()));
+                Some(&release.state_dir)
+            }
             Self::Resume(resume) => {
                 connections.extend(&resume.connection);
                 let profiles = resume.profiles.iter();
@@ -1078,6 +1141,11 @@ impl CommandSettings {
         match self {
             Self::Run(run) => run.outputs.check(&protected),
             Self::Report(_, outputs, _) => outputs.check(&protected),
+            Self::Release(release) => {
+                release.outputs.check(&protected)?;
+                release.protected = protected;
+                Ok(())
+            }
             Self::Resume(resume) => {
                 resume.outputs.check(&protected)?;
                 // Checked once more when the journal has told where else the run writes.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::input::{InputCheckpoint, InputChunk, InputError, OpenInput};
-use crate::model::{LaneId, Outcome, RowNumber, RunId};
+use crate::model::{InputRow, LaneId, MachineAction, Outcome, RowNumber, RunId};
 use crate::store::{InputMark, NewRow, Pending, Phase, Reader, Record, RunKey, Store, StoreError};
 
 use super::core::Event;
@@ -186,6 +186,32 @@ impl Ingest {
             pending: (self.journal).append_read_rows(self.run, rows, mark, records),
             shares,
         }
+    }
+
+    /// Journals machines to release, with what is known of the actions that are undone. Returns what a core must know of them.
+    pub async fn append_machines(
+        &mut self,
+        rows: Vec<(InputRow, MachineAction)>,
+        now: Timestamp,
+    ) -> Result<LaneShares, StoreError> {
+        let (mut planned, mut records) = (Vec::new(), Vec::new());
+        for (row, known) in rows {
+            let row = self.planner.plan(row, now);
+            if row.settlement.is_none() {
+                records.push(Record::Noted {
+                    run: self.run,
+                    row: row.number,
+                    phase: Phase::Fresh,
+                    record: Some(known),
+                    status_before: None,
+                    checked_at: None,
+                });
+            }
+            planned.push(row);
+        }
+        let appending = self.append(planned, records, true);
+        appending.pending.await?;
+        Ok(appending.shares)
     }
 
     /// Reads a selection to its end and journals every row, newest first. Stops once more than `most` of them would be sent.

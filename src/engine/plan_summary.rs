@@ -13,8 +13,8 @@ use ring::digest::{Context, SHA256};
 
 use crate::input::is_skipped_by_file;
 use crate::model::{
-    ActionId, ActionType, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch, Outcome,
-    ReportRow,
+    ActionId, ActionType, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch,
+    Operation, Outcome, ReportRow,
 };
 use crate::store::NewRow;
 
@@ -311,6 +311,7 @@ pub struct PlanSummary {
     hash: PlanHash,
     /// Of all rows that the input names to be sent, where somebody asks for that.
     named: Option<PlanHash>,
+    operation: Operation,
     tenant: Option<String>,
     comment: Option<String>,
     /// In the order in which they came; rows of one kind nearly always follow each other, and so are found at once.
@@ -327,6 +328,20 @@ impl PlanSummary {
             comment,
             ..Self::default()
         }
+    }
+
+    /// Makes it the plan of this operation.
+    #[must_use]
+    pub fn of(self, operation: Operation) -> Self {
+        Self {
+            hash: PlanHash::of(operation.as_str()),
+            operation,
+            ..self
+        }
+    }
+
+    pub fn operation(&self) -> Operation {
+        self.operation
     }
 
     /// Makes an id of what the input names to be sent, too.
@@ -635,7 +650,7 @@ impl fmt::Debug for PlanHash {
 
 impl Default for PlanHash {
     fn default() -> Self {
-        Self::of("cancel")
+        Self::of(Operation::Cancel.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::action::{ActionStatus, ActionType, MachineAction};
 
 /// What a machine still needs from a human hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FollowUp {
     /// The isolation had succeeded: release the machine.
     Unisolate,
@@ -95,6 +95,18 @@ impl FollowUp {
             }
             Self::ManualOnboard => "run the onboarding package on the machine again",
             Self::ManualRestoreFile => "restore the quarantined file where it was needed",
+        }
+    }
+
+    /// Returns the type of the action that undoes it, where one does.
+    pub fn release(self) -> Option<ActionType> {
+        match self {
+            Self::Unisolate => Some(ActionType::Unisolate),
+            Self::Unrestrict => Some(ActionType::UnrestrictCodeExecution),
+            Self::CheckDevice
+            | Self::ManualRequestAgain
+            | Self::ManualOnboard
+            | Self::ManualRestoreFile => None,
         }
     }
 

@@ -17,6 +17,7 @@ mod outputs;
 mod policy;
 mod preview;
 mod reference;
+mod release;
 mod resume;
 mod run_endings;
 mod sign_in;

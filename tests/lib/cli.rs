@@ -132,7 +132,7 @@ fn the_parser_of_the_command_line_is_sound() {
 
 /// Concurrency, attempts, time-out and grace.
 fn tuned(run: &RunSettings) -> [u64; 4] {
-    let tuning = &run.args.tuning;
+    let tuning = &run.args.send.tuning;
     [
         u64::from(tuning.concurrency),
         u64::from(tuning.max_attempts),
@@ -150,11 +150,11 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
         run.args.plan.quota.reads.reads().to_string(),
         "50/1m, 750/1h"
     );
-    assert_eq!(run.args.tuning.rate.0.unwrap().to_string(), "50/1s");
+    assert_eq!(run.args.send.tuning.rate.0.unwrap().to_string(), "50/1s");
     assert_eq!(tuned(&run), [16, 6, 30, 120]);
     assert_eq!(run.args.plan.precheck(), Precheck::ReadFirst);
-    assert!(!run.args.no_verify && !run.asks());
-    assert_eq!(run.args.verify_timeout, Duration::from_secs(120));
+    assert!(!run.args.send.no_verify && !run.asks());
+    assert_eq!(run.args.send.verify_timeout, Duration::from_secs(120));
     assert_eq!(run.state_dir, PathBuf::from("state"));
     assert!(run.args.plan.comment.is_none() && run.args.plan.allow_protected.is_empty());
     let Target::Service(connection) = run.target else {
@@ -182,7 +182,7 @@ fn every_flag_of_a_run_arrives() {
     assert_eq!(run.args.plan.input.id_column.as_deref(), Some("Id"));
     assert_eq!(run.args.plan.input.input_format, InputFormat::Jsonl);
     assert_eq!(run.args.plan.precheck(), Precheck::Skip);
-    assert!(run.args.no_verify);
+    assert!(run.args.send.no_verify);
     assert_eq!(
         run.args.plan.allow_protected,
         [
@@ -199,7 +199,7 @@ fn every_flag_of_a_run_arrives() {
         run.args.plan.quota.cancels().to_string(),
         "10/1m, 20/1h, 5/1s"
     );
-    assert!(run.args.plan.quota.reads.reads().is_empty() && run.args.tuning.rate.0.is_none());
+    assert!(run.args.plan.quota.reads.reads().is_empty() && run.args.send.tuning.rate.0.is_none());
     assert_eq!(tuned(&run), [3, 2, 5, 0]);
     assert_eq!(run.state_dir, PathBuf::from("there"));
 }

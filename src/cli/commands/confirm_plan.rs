@@ -2,20 +2,27 @@
 //!
 //! What was agreed to is what the journal holds: nothing is read any more after the answer, so the plan can only shrink.
 
+use std::io::{self, BufWriter};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 
+use crate::cli::args::PlanFormat;
 use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, RunExit};
-use crate::cli::plan_text::PlanText;
+use crate::cli::hint::{Hint, NextCommand};
+use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::run_config::confirmed;
+use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
 use crate::engine::core::StopReason;
-use crate::engine::{Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, look_over, plan};
-use crate::model::Destination;
+use crate::engine::{
+    Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, Verdict, look_over, plan,
+};
+use crate::model::{Moment, Operation, RunId};
+use crate::report::PlanWriter;
 use crate::store::{Record, RunState};
 
 use super::choosing::nothing_selected;
@@ -93,7 +100,9 @@ impl PreparedRun {
             return Err(Refusal::TooMany { count, most }.into());
         }
         let is_input = confirmation.origin == PlanOrigin::Input;
+        // The rows of a plan from the journal stay the same, so that it can only shrink.
         if let Some(approved) = approved
+            && confirmation.origin != PlanOrigin::Journal
             && (is_input || count > 0)
             && !summary.keeps_to(approved)
         {
@@ -151,13 +160,16 @@ impl PreparedRun {
         };
         let config = &self.config;
         PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
+            .of(config.operation)
     }
 
     /// Journals the rest of the input and reads the states of the rows: all of them where their number is bounded, else as many
     /// as one likes to wait for. Returns how many calls it took. States that cannot be read in time, or not at all though
     /// others can, are left to the run; until then such rows count as sent.
     async fn plan(&mut self, stop: &mut Shutdown) -> Result<u64, Failure> {
-        let reads_all = self.config.max_actions.is_some() || self.config.approved().is_some();
+        let reads_all = self.config.max_actions.is_some()
+            || self.config.approved().is_some()
+            || self.config.operation == Operation::Release;
         let patience = (!reads_all).then_some(PATIENCE);
         let mut core = core_settings(&self.config, self.key, self.id);
         core.give_up_after = core.reach_timeout;
@@ -206,6 +218,99 @@ impl PreparedRun {
         }
     }
 
+    /// Prints the plan of a run that releases machines and keeps it, so that it can be sent by its id.
+    pub(super) async fn print_plan(
+        mut self,
+        released: RunId,
+        format: PlanFormat,
+        stop: &mut Shutdown,
+    ) -> Result<RunExit, Failure> {
+        let planned = self.plan(stop).await;
+        let printed = match planned {
+            Ok(reads) => self.print_summary(released, format, reads).await,
+            Err(failure) => Err(failure),
+        };
+        let Ok((plan, exit)) = printed else {
+            self.forget().await?;
+            return printed.map(|(_, exit)| exit);
+        };
+        let Some(plan) = plan else {
+            self.forget().await?;
+            return Ok(exit);
+        };
+        let run = self.key;
+        self.config.plan = Some(plan.to_string());
+        let records = vec![
+            Record::RunSettings {
+                run,
+                settings: self.config.to_json(),
+            },
+            Record::RunState {
+                run,
+                state: RunState::Stopped,
+                exit: None,
+                reason: Some(format!("plan {plan}, not sent yet")),
+                at: self.clock.now().wall,
+            },
+        ];
+        self.store.write(records).await?;
+        let command = NextCommand::ReleasePlan(released, plan);
+        let hint = Hint::Command(
+            "to send this plan, or what is left of it by then".to_owned(),
+            command,
+        );
+        say(&self.progress, &hint.render(&self.flags));
+        Ok(exit)
+    }
+
+    /// Prints the plan. Returns its id, where something would be sent.
+    async fn print_summary(
+        &self,
+        released: RunId,
+        format: PlanFormat,
+        reads: u64,
+    ) -> Result<(Option<PlanId>, RunExit), Failure> {
+        let (summary, _) = look_over(&self.store, self.id, self.empty_summary())?;
+        let plan = (summary.send > 0).then(|| summary.id());
+        let now = self.clock.now();
+        let (milestones, permissions, token_ends) = self.forecast(&summary, now).await?;
+        let place = [
+            vec![("machines of", format!("run {released}"))],
+            self.lanes.place(),
+        ];
+        let text = PlanText {
+            summary: &summary,
+            milestones: &milestones,
+            precheck: self.config.precheck,
+            reads,
+            knows_later_actions: true,
+            permissions: permissions.as_ref(),
+            token_ends,
+            place: &place.concat(),
+            notes: &[],
+            now: now.wall,
+            zone: &local_zone(),
+        };
+        let written = match format {
+            PlanFormat::Table => print(&text.render(self.style.width, self.style.color)),
+            PlanFormat::Json => print(&text.json()),
+            PlanFormat::Csv => {
+                let mut frozen = PlanWriter::begin().map_err(Failure::of_output)?;
+                for row in self.store.reader()?.report_rows(self.id)? {
+                    let row = row?;
+                    let verdict = Verdict::of(&row);
+                    frozen
+                        .row(verdict.as_str(), &row)
+                        .map_err(Failure::of_output)?;
+                }
+                let plan = plan.map(|plan| plan.to_string());
+                frozen.finish(BufWriter::new(io::stdout().lock()), plan.as_deref())
+            }
+        };
+        written.map_err(Failure::of_output)?;
+        Ok((plan, exit_of(&text)))
+    }
+
     async fn ask(
         &self,
         terminal: Terminal,
@@ -214,25 +319,11 @@ impl PreparedRun {
         stop: &mut Shutdown,
     ) -> Result<(), Failure> {
         let (now, send) = (self.clock.now(), text.summary.send);
-        // Of several tenants, each has milestones and permissions of its own.
-        let only = match self.lanes.all.as_slice() {
-            [lane] => Some(&lane.identity),
-            _ => None,
-        };
-        let mut milestones = Vec::new();
-        if let Some(identity) = only {
-            let scope = identity.scope(Destination::Cancel);
-            let windows = self.config.quota.scaled_down(self.config.time_scale);
-            let spent = QuotaUsage::read(&self.store, &scope, &windows, now);
-            milestones = spent.await?.milestones(send, now);
-        }
-        let claims = only.and_then(|identity| identity.claims.as_ref());
-        let permissions =
-            claims.and_then(|claims| Permissions::forecast(claims, &text.summary.types_sent()));
+        let (milestones, permissions, token_ends) = self.forecast(text.summary, now).await?;
         let place = [text.place, &self.lanes.place()].concat();
         let text = PlanText {
             permissions: permissions.as_ref(),
-            token_ends: only.and_then(|identity| identity.token_ends),
+            token_ends,
             milestones: &milestones,
             place: &place,
             ..text
@@ -249,6 +340,33 @@ impl PreparedRun {
             Failure::new(RunExit::Refused, error)
         })?;
         Ok(answer?)
+    }
+
+    /// Says by when how many calls are sent, what the token permits, and when it ends. Of several tenants, each has its own.
+    async fn forecast(
+        &self,
+        summary: &PlanSummary,
+        now: Moment,
+    ) -> Result<
+        (
+            Vec<(u64, Timestamp)>,
+            Option<Permissions>,
+            Option<Timestamp>,
+        ),
+        Failure,
+    > {
+        let [lane] = self.lanes.all.as_slice() else {
+            return Ok((Vec::new(), None, None));
+        };
+        let identity = &lane.identity;
+        let scope = identity.scope(self.config.operation.destination());
+        let windows = self.config.quota.scaled_down(self.config.time_scale);
+        let spent = QuotaUsage::read(&self.store, &scope, &windows, now).await;
+        let milestones = spent?.milestones(summary.send, now);
+        let claims = identity.claims.as_ref();
+        let permissions =
+            claims.and_then(|claims| Permissions::forecast(claims, &summary.types_sent()));
+        Ok((milestones, permissions, identity.token_ends))
     }
 
     /// Takes a run back to which nobody agreed.

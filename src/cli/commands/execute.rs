@@ -83,7 +83,10 @@ impl PreparedRun {
         self.progress.finish();
         if let (Some(saving), Some(sandbox)) = (saving, sandbox) {
             saving.abort();
-            if matches!(&end, Ok(end) if end.stop.is_none()) {
+            // Its machines may still be released.
+            let is_over = self.released.is_none()
+                && matches!(&machines, Ok(machines) if machines.rows.is_empty());
+            if is_over && matches!(&end, Ok(end) if end.stop.is_none()) {
                 sandbox.delete_snapshot();
             } else {
                 sandbox.save_snapshot();

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, RunEnd, Skips};
 use crate::model::{
-    ActionId, ActionType, Count, ExclusionMatches, FollowUpRow, LaneId, Moment, Outcome, Standing,
+    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome,
+    Standing,
 };
 use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
@@ -105,7 +106,7 @@ impl PreparedRun {
             run: self.id,
             sandbox: self.is_sandbox,
             is_input_cut: self.lost.is_some() || end.intake.is_some(),
-            next_steps: self.next_steps(&end, &outcomes, !follow_ups.is_empty(), &reports),
+            next_steps: self.next_steps(&end, &outcomes, &follow_ups, &reports),
             outcomes,
             final_statuses,
             accepted: self.accepted(),
@@ -296,7 +297,7 @@ impl PreparedRun {
         &self,
         end: &RunEnd,
         outcomes: &BTreeMap<Outcome, u64>,
-        has_follow_ups: bool,
+        follow_ups: &[(FollowUp, u64)],
         reports: &[String],
     ) -> Vec<Hint> {
         let step = |why: &str, command| Hint::Command(why.to_owned(), command);
@@ -334,7 +335,18 @@ impl PreparedRun {
                 return steps;
             }
         }
-        if self.outputs.follow_up.is_none() && has_follow_ups {
+        let releasable = follow_ups
+            .iter()
+            .filter(|(need, _)| need.release().is_some());
+        let releasable: u64 = releasable.map(|(_, machines)| machines).sum();
+        if releasable > 0 {
+            let machines = Count::new(releasable, "machine");
+            steps.push(step(
+                &format!("to release {machines} that actions had reached"),
+                NextCommand::Release(self.id),
+            ));
+        }
+        if self.outputs.follow_up.is_none() && !follow_ups.is_empty() {
             steps.push(step(
                 "to list the machines that need work, and what each of them needs",
                 NextCommand::FollowUp(self.id, "machines.csv".into()),
@@ -351,7 +363,12 @@ impl PreparedRun {
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again.into_iter().map(count).sum();
-        if rows > 0
+        if let (Some(released), true) = (self.released, rows > 0) {
+            steps.push(step(
+                "to try the remaining machines again",
+                NextCommand::Release(released),
+            ));
+        } else if rows > 0
             && !self.is_sandbox
             && let Some(report) = self.input_again(reports)
         {

@@ -11,6 +11,7 @@ use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::text::{Count, Span};
 use crate::input::Input;
+use crate::model::Operation;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
 
 use super::choosing::is_selection;
@@ -42,6 +43,21 @@ impl RunEntry {
         self.record =
             found.ok_or_else(|| see_runs(refuse(format!("run {id} is not there any more"))))?;
         Ok(self)
+    }
+
+    /// Returns whether it is a plan that `release --dry-run` has made and that nobody has agreed to yet.
+    pub(super) fn is_plan(&self) -> bool {
+        let record = &self.record;
+        let is_release = record.operation == Operation::Release;
+        is_release && record.state == RunState::Stopped && !record.is_confirmed
+    }
+
+    /// Returns the folder in which the run is found by its id.
+    pub(super) fn folder(&self) -> PathBuf {
+        match self.state_dir.parent() {
+            Some(parent) if self.is_sandbox => parent.to_owned(),
+            _ => self.state_dir.clone(),
+        }
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -144,6 +160,8 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<RunEntry, F
         let age = now.duration_since(record.begun.created).as_secs();
         let why_not = if let Some(holder) = &record.holder {
             format!("run {id} is still in progress ({holder})")
+        } else if run.is_plan() {
+            format!("run {id} is a plan, which `release` sends")
         } else if run.is_sandbox {
             format!("run {id} is a sandbox run, which must be named")
         } else if age > RECENT_SECONDS {

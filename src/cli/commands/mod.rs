@@ -29,6 +29,7 @@ mod list;
 mod run;
 mod runs;
 
+mod release;
 mod resume;
 
 mod preview;
@@ -41,6 +42,7 @@ pub use doctor::doctor;
 pub use list::list;
 pub use preview::preview;
 pub use quota::quota;
+pub use release::release;
 pub use reports::report;
 pub use resume::resume;
 pub use run::run;

@@ -35,6 +35,8 @@ pub(super) struct PreparedRun {
     /// The configuration as the journal keeps it.
     pub(super) stored: String,
     pub(super) is_sandbox: bool,
+    /// The run whose machines this one releases.
+    pub(super) released: Option<RunId>,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lanes: Lanes,

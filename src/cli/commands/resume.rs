@@ -24,11 +24,11 @@ use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanSummary, Planner, Precheck, look_over,
-    recall,
+    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanId, PlanSummary, Planner, Precheck,
+    look_over, recall,
 };
 use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
-use crate::model::{Destination, RunId, SEVERAL, Scope, UNNAMED};
+use crate::model::{Operation, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
 use super::choosing::is_selection;
@@ -38,6 +38,7 @@ use super::history::{self, RunEntry};
 use super::lanes::Lanes;
 use super::prepared_run::PreparedRun;
 use super::quota::QuotaUsage;
+use super::release::released_by;
 use super::reports::{Outputs, write_all};
 use super::service::Identity;
 use super::shutdown::Shutdown;
@@ -51,16 +52,31 @@ pub async fn resume(
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
-    let mut stop = Shutdown::listen(progress).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let typed = &settings.args;
-    let past = match &typed.run {
+    let clock = SystemClock::new();
+    let past = match &settings.args.run {
         Some(text) => history::named(&settings.state_dir, text)?,
         None => history::unfinished(&settings.state_dir, clock.now().wall)?,
     };
-    if typed.dry_run {
-        return show_what_is_left(&past, &*clock, style).await;
+    if settings.args.dry_run {
+        return show_what_is_left(&past, &clock, style).await;
     }
+    if settings.args.yes && past.is_plan() {
+        return Err(only_planned(&past));
+    }
+    go_on(past, settings, progress, style, flags).await
+}
+
+/// Goes on with this run.
+pub(super) async fn go_on(
+    past: RunEntry,
+    settings: ResumeSettings,
+    progress: &Progress,
+    style: OutputStyle,
+    flags: &ForwardedFlags,
+) -> Result<RunExit, Failure> {
+    let mut stop = Shutdown::listen(progress).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let typed = &settings.args;
     let begun = &past.record.begun;
     let inputs = history::inputs_of(&past.record);
     let recalled = RunConfig::from_json(&begun.settings).map_err(usage);
@@ -117,10 +133,10 @@ pub async fn resume(
         store.write(vec![record]).await?;
     }
     let (before, planner) = recall_rows(&past, &config, &lanes.names)?;
-    let origin = if is_selection(&inputs) {
-        PlanOrigin::Tenant
-    } else {
-        PlanOrigin::Input
+    let origin = match config.operation {
+        Operation::Release => PlanOrigin::Journal,
+        Operation::Cancel if is_selection(&inputs) => PlanOrigin::Tenant,
+        Operation::Cancel => PlanOrigin::Input,
     };
     let (intake, lost) = take_up(&past, &inputs, &config.input_settings());
     let confirmation = is_planned.then(|| Confirmation {
@@ -136,6 +152,7 @@ pub async fn resume(
         config,
         stored,
         is_sandbox: past.is_sandbox,
+        released: released_by(&past.record),
         store,
         clock,
         lanes,
@@ -175,14 +192,15 @@ async fn show_what_is_left(
         .tenants
         .is_empty()
         .then(|| begun.tenant.to_lowercase());
-    let summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone());
+    let summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
+        .of(config.operation);
     let (summary, _) = look_over(&store, begun.id, summary)?;
     let now = clock.now();
     let scope = Scope {
         cloud: begun.cloud.clone(),
         tenant: begun.tenant.clone(),
         app: begun.app.clone(),
-        destination: Destination::Cancel,
+        destination: config.operation.destination(),
     };
     let windows = config.quota.scaled_down(config.time_scale);
     let milestones = if config.tenants.is_empty() {
@@ -285,6 +303,24 @@ fn never_agreed(past: &RunEntry) -> Failure {
     Failure::new(RunExit::Refused, error).hint("run the first command again")
 }
 
+/// A plan that `release --dry-run` has made: a yes now is one to a plan that nobody names.
+fn only_planned(past: &RunEntry) -> Failure {
+    let record = &past.record;
+    let plan = record.plan.as_deref().and_then(PlanId::parse);
+    let error = anyhow!(
+        "run {} is a plan that nobody has agreed to yet",
+        record.begun.id
+    );
+    let failure = Failure::new(RunExit::Refused, error);
+    match (released_by(record), plan) {
+        (Some(released), Some(plan)) => failure.hint(Hint::Command(
+            "to send it".to_owned(),
+            NextCommand::ReleasePlan(released, plan),
+        )),
+        _ => failure,
+    }
+}
+
 /// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
 fn nobody_asked(past: &RunEntry) -> Failure {
     let id = past.record.begun.id;
@@ -318,7 +354,8 @@ fn finished(
     })
 }
 
-async fn reach(
+/// Signs in where a run belongs. One that releases machines may do so as another app.
+pub(super) async fn reach(
     past: &RunEntry,
     config: &RunConfig,
     connection: Result<ConnectionSettings, SettingsError>,
@@ -326,16 +363,24 @@ async fn reach(
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        let inputs = history::inputs_of(&past.record);
-        return Lanes::sandbox(&inputs, config, begun.id, &past.state_dir).await;
+        // One that releases machines finds them in the sandbox of the run that did.
+        let owner = match released_by(&past.record) {
+            Some(released) => &history::named(&past.folder(), &released.to_string())?,
+            None => past,
+        };
+        let inputs = history::inputs_of(&owner.record);
+        let owner = owner.record.begun.id;
+        return Lanes::sandbox(&inputs, config, owner, &past.state_dir).await;
     }
     if !config.tenants.is_empty() {
         return reach_several(past, config, profiles).await;
     }
     let lanes = Lanes::single(&connection?, config.timeout).await?;
     let was = [&begun.cloud, &begun.tenant, &begun.app];
+    let is_bound = |name: &str| name != "app" || config.operation == Operation::Cancel;
     for lane in &lanes.all {
-        if let Some((name, was, asked)) = elsewhere(&lane.identity, was).next() {
+        let mut parties = elsewhere(&lane.identity, was).filter(|(name, ..)| is_bound(name));
+        if let Some((name, was, asked)) = parties.next() {
             let error = anyhow!(
                 "run {} was started for {name} {was}, but this would go to {asked}",
                 begun.id
@@ -365,7 +410,8 @@ async fn reach_several(
     for (lane, kept) in lanes.all.iter().zip(&config.tenants) {
         let was = [&kept.cloud, &kept.tenant, &kept.app];
         // A tenant that could not be signed in to may not be known by more than its profile.
-        let mut parties = elsewhere(&lane.identity, was);
+        let mut parties = elsewhere(&lane.identity, was)
+            .filter(|(name, ..)| *name != "app" || config.operation == Operation::Cancel);
         if let Some((name, was, asked)) =
             parties.find(|(_, was, asked)| *was != UNNAMED && *asked != UNNAMED)
         {

@@ -193,6 +193,7 @@ fn json(run: &RunEntry) -> Result<serde_json::Value, Failure> {
     let inputs: serde_json::Value = serde_json::from_str(&record.begun.inputs).unwrap_or_default();
     Ok(serde_json::json!({
         "run": record.begun.id.to_string(),
+        "operation": record.operation.as_str(),
         "begun": record.begun.created,
         "ended": record.ended_at,
         "state": record.standing().as_str(),

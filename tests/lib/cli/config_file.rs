@@ -263,14 +263,17 @@ fn flag_beats_variable_beats_profile_beats_the_top_of_the_file_beats_the_default
             .variable("MDE_CANCEL_STOP_AFTER", variable)
             .run();
         let comment = run.args.plan.comment.unwrap_or_default();
-        (run.args.stop_after.unwrap_or_default().as_secs(), comment)
+        (
+            run.args.send.stop_after.unwrap_or_default().as_secs(),
+            comment,
+        )
     };
     let top = |seconds| (seconds, "top".to_owned());
     assert_eq!(settings("", ""), top(5));
     assert_eq!(settings("--profile p", ""), top(6));
     assert_eq!(settings("--profile p", "7s"), top(7));
     assert_eq!(settings("--profile p --stop-after 8s", "7s"), top(8));
-    assert_eq!(service("").run().args.stop_after, None);
+    assert_eq!(service("").run().args.send.stop_after, None);
 }
 
 #[test]
@@ -278,8 +281,11 @@ fn lists_numbers_and_yes_are_written_as_toml_has_them() {
     let file = File::of("quota = [\"3/1m\", \"30/1h\"]\nmax-failures = 3\nno-verify = true\n");
     let run = service("").config(file.path()).run();
     assert_eq!(run.args.plan.quota.cancels().to_string(), "3/1m, 30/1h");
-    assert_eq!(format!("{:?}", run.args.max_failures), "Some(Count(3))");
-    assert!(run.args.no_verify);
+    assert_eq!(
+        format!("{:?}", run.args.send.max_failures),
+        "Some(Count(3))"
+    );
+    assert!(run.args.send.no_verify);
 }
 
 #[test]

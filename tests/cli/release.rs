@@ -1,0 +1,180 @@
+//! `release`: the machines that a run found isolated, and no others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use mde_cancel::sandbox::{CallKind, Faults, Latency, MockAction, ReleaseSettings, Status};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::support::{Place, kill, nth_id, start};
+
+/// Where the records of other actions of a machine are numbered from.
+const OTHERS: usize = 1_000;
+
+fn machine(number: usize) -> String {
+    format!("{number:040x}")
+}
+
+/// An action of a machine that Succeeded so many minutes ago.
+fn action(nth: usize, number: usize, kind: &str, by: &str, minutes: i64) -> MockAction {
+    let at = Timestamp::now() - SignedDuration::from_mins(minutes);
+    MockAction {
+        requestor: by.to_owned(),
+        machine_id: Some(machine(number)),
+        computer_dns_name: Some(format!("ws-{number:03}.contoso.example")),
+        ..MockAction::new(nth_id(nth), kind, Status::Succeeded, at)
+    }
+}
+
+/// A sandbox with a wave of isolations, and a run that found them.
+fn wave(machines: usize, faults: &str, latency: Latency) -> (Place, String) {
+    let place = Place::with(|settings| {
+        settings.faults = Faults::parse(faults).unwrap();
+        settings.latency = latency;
+        settings.releases = ReleaseSettings::default();
+    });
+    for number in 1..=machines {
+        place
+            .sandbox()
+            .add(action(number, number, "Isolate", "soc-bot", 60));
+    }
+    place.write_ids("wave.txt", 1..=machines);
+    place.run("run wave.txt --yes --report found.csv").exits(3);
+    let run = place.run_id();
+    (place, run)
+}
+
+/// How often each machine was released, by the service's own log.
+fn released(place: &Place) -> BTreeMap<String, usize> {
+    let mut releases = BTreeMap::new();
+    let calls = place.calls(CallKind::Release).into_iter();
+    for call in calls.filter(|call| call.changed) {
+        *releases.entry(call.machine.unwrap()).or_default() += 1;
+    }
+    releases
+}
+
+fn outcomes(place: &Place, report: &str) -> Vec<String> {
+    place.column(report, "outcome")
+}
+
+#[test]
+fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
+    let (place, run) = wave(8, "applied-reset@on=release,nth=1", Latency::NONE);
+    let sandbox = place.sandbox();
+    sandbox.add(action(OTHERS + 2, 2, "Isolate", "ana", 90));
+    sandbox.add(action(OTHERS + 3, 3, "Isolate", "ana", 5));
+    sandbox.add(action(OTHERS + 4, 4, "Unisolate", "bob", 5));
+    place.write("keep.txt", "ws-005\n");
+    let planned = format!("release {run} --exclude-from keep.txt --dry-run --format json");
+    let plan = place.run(&planned).exits(0);
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    assert_eq!(
+        (&plan["send"], &plan["operation"]),
+        (&4.into(), &"release".into())
+    );
+    assert!(released(&place).is_empty(), "a plan sends nothing");
+    let id = plan["plan"].as_str().unwrap();
+    // Isolated again after the plan was made.
+    sandbox.add(action(OTHERS + 6, 6, "Isolate", "ana", 0));
+    place.run(&format!("release {run} --yes")).exits(2);
+    let send = format!("release {run} --yes --plan {id} --report released.csv");
+    let done = place.run(&send).exits(0);
+    let expected = [1, 7, 8].map(|number| (machine(number), 1));
+    assert_eq!(
+        released(&place),
+        BTreeMap::from(expected),
+        "{}",
+        done.told()
+    );
+    let said = outcomes(&place, "released.csv");
+    assert_eq!(
+        said,
+        [
+            "released",
+            "skipped",
+            "skipped",
+            "already_released",
+            "skipped",
+            "skipped",
+            "released",
+            "released"
+        ]
+    );
+    let reasons = place.column("released.csv", "reason");
+    assert!(reasons[1].starts_with("isolated before, and never released, by ana at "));
+    assert!(
+        reasons[2].starts_with("isolated again by ana at "),
+        "{}",
+        reasons[2]
+    );
+    assert!(reasons[4].contains("excluded by"), "{}", reasons[4]);
+    // A second time there is nothing left of the plan.
+    place.run(&send);
+    assert_eq!(released(&place).len(), 3);
+    let runs = place.runs();
+    assert_eq!(runs[0]["operation"], "release");
+}
+
+#[test]
+fn whose_isolations_were_the_mistake_must_be_said_where_there_are_several() {
+    let (place, run) = wave(2, "", Latency::NONE);
+    place.sandbox().add(action(3, 3, "Isolate", "ana", 60));
+    place.write_ids("wave.txt", 1..=3);
+    place.run("run wave.txt --yes").exits(3);
+    let both = place.run_id();
+    let refused = place.run(&format!("release {both} --dry-run")).exits(2);
+    assert!(
+        refused.stderr.contains("soc-bot (2), ana (1)"),
+        "{}",
+        refused.stderr
+    );
+    let plan = format!("release {both} --dry-run --requestor soc-bot --format json");
+    let plan = place.run(&plan).exits(0);
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    assert_eq!(plan["send"], 2);
+    // Where nobody can be asked, nothing is sent.
+    place.run(&format!("release {run}")).exits(2);
+    assert!(released(&place).is_empty());
+}
+
+#[test]
+fn killed_at_random_moments_no_machine_is_released_twice() {
+    const MACHINES: usize = 60;
+    let latency = Latency::between(Duration::from_millis(5), Duration::from_millis(40));
+    let faults =
+        "applied-reset@on=release,p=0.1;503@on=release,p=0.05;applied-502@on=release,p=0.05";
+    let (place, run) = wave(MACHINES, faults, latency);
+    place
+        .sandbox()
+        .add(action(OTHERS + 7, 7, "Isolate", "ana", 90));
+    place.write("keep.txt", "ws-009\n");
+    let plan = format!("release {run} --exclude-from keep.txt --dry-run --format json");
+    let plan = place.run(&plan).exits(0);
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let id = plan["plan"].as_str().unwrap();
+    let planned = place.run_id();
+    let mut dice = SmallRng::seed_from_u64(7);
+    let first = format!("release {run} --yes --plan {id} --progress never");
+    let again = format!("resume {planned} --yes --progress never");
+    for turn in 0..6 {
+        // A new plan of the first command's would be another run.
+        let command = if turn == 0 { &first } else { &again };
+        let child = start(&mut place.command(command));
+        std::thread::sleep(Duration::from_millis(dice.random_range(60..500)));
+        kill(child);
+    }
+    let is_agreed = |place: &Place| place.run(&again).code != Some(2);
+    if !is_agreed(&place) {
+        place.run(&first);
+    }
+    place.run(&again);
+    let releases = released(&place);
+    assert!(releases.values().all(|&count| count == 1), "{releases:?}");
+    assert_eq!(releases.len(), MACHINES - 2);
+    for kept in [7, 9] {
+        assert!(!releases.contains_key(&machine(kept)));
+    }
+}
