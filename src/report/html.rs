@@ -354,7 +354,7 @@ impl<W: Write> HtmlPage<W> {
         }
         self.markup(
             r#"</ul>
-<p class="legend"><span><i class="good"></i>cancelled</span><span><i class="calm"></i>nothing to do</span><span><i class="wait"></i>open or too late</span><span><i class="bad"></i>needs attention</span></p>
+<p class="legend"><span><i class="good"></i>done</span><span><i class="calm"></i>nothing to do</span><span><i class="wait"></i>open or too late</span><span><i class="bad"></i>needs attention</span></p>
 </section>
 "#,
         )
@@ -366,7 +366,7 @@ impl<W: Write> HtmlPage<W> {
         )?;
         match &summary.timeline {
             Some(line) => self.chart(&html_chart::timeline_chart(line))?,
-            None => self.markup("<p class=\"note\">No cancel was sent.</p>\n")?,
+            None => self.markup("<p class=\"note\">Nothing was sent.</p>\n")?,
         }
         self.markup("</section>\n")
     }
@@ -575,7 +575,10 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
         0 => String::new(),
         count => format!(", {} throttled (429)", Number(count)),
     };
-    let sent = format!("{}{throttled}", Count::new(summary.attempts(), "cancel"));
+    let sent = format!(
+        "{}{throttled}",
+        Count::new(summary.attempts(), summary.operation.as_str())
+    );
     let facts = [
         Some(("tenant", summary.tenant.clone())),
         Some(("app", format!("{} ({})", summary.app, summary.cloud))),

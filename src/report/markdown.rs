@@ -81,7 +81,7 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     if let Some(reason) = &summary.stop_reason {
         writeln!(out, "- Stopped: {}", code(reason))?;
     }
-    let sent = Count::new(summary.attempts(), "cancel");
+    let sent = Count::new(summary.attempts(), summary.operation.as_str());
     writeln!(out, "- {sent} sent, {} throttled", summary.throttled())?;
     for used in summary.timeline.iter().flat_map(|line| &line.windows) {
         let name = window_name(used.window.period);

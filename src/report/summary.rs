@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, RunId, Span, Standing};
+use crate::model::{Count, FollowUp, Number, Operation, Outcome, ReportRow, RunId, Span, Standing};
 
 use super::timeline::Timeline;
 
@@ -17,6 +17,7 @@ use super::timeline::Timeline;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportSummary {
     pub run: RunId,
+    pub operation: Operation,
     pub written_at: Timestamp,
     /// How often the report is written anew until the run ends; none where it stays as it is.
     pub renewed_every: Option<Duration>,

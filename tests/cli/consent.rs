@@ -489,7 +489,7 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
 fn bars_are_drawn_while_a_run_goes_on_and_leave_no_trace() {
     let place = place(3, "");
     let done = talk(&place, "run --sandbox --quota 1/20s ids.csv", &[]);
-    let (before, after) = done.shown.rsplit_once("cancels ").unwrap();
+    let (before, after) = done.shown.rsplit_once("sent ").unwrap();
     assert!(before.contains("SANDBOX ["), "{:?}", done.shown);
     assert!(after.contains("\u{1b}[2K"), "{:?}", done.shown);
     assert!(done.stdout.contains("\nrun "), "{}", done.stdout);

@@ -149,7 +149,7 @@ fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() 
     kill_process(process, Signal::TERM).unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap());
     let mut heard = String::new();
-    while !heard.contains("no new cancels") {
+    while !heard.contains("no new calls") {
         heard.clear();
         assert!(
             told.read_line(&mut heard).unwrap() > 0,

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use jiff::Timestamp;
 use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{
-    ActionId, ActionStatus, FollowUp, MachineAction, Outcome, ReportRow, RunId, Sending, Standing,
-    decode, encode, is_hidden,
+    ActionId, ActionStatus, FollowUp, MachineAction, Operation, Outcome, ReportRow, RunId, Sending,
+    Standing, decode, encode, is_hidden,
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::report::{
@@ -486,6 +486,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
         run: RunId::parse(RUN).unwrap(),
         written_at: at(100),
         renewed_every: None,
+        operation: Operation::Cancel,
         is_sandbox: false,
         user: text.to_owned(),
         host: text.to_owned(),

@@ -234,6 +234,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         run: begun.id,
         written_at: now,
         renewed_every: None,
+        operation: run.operation,
         is_sandbox: begun.cloud == SANDBOX_CLOUD,
         user: begun.user.clone(),
         host: begun.host.clone(),

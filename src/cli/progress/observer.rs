@@ -184,14 +184,14 @@ impl Observer for TerminalObserver {
                 tracing::warn!(
                     run,
                     tenant,
-                    "ten cancels of {action_type} were forbidden; no more of that type are sent"
+                    "ten calls of {action_type} were forbidden; no more of that type are sent"
                 );
             }
             RunEvent::Stopping(StopReason::Asked(what)) => {
                 if !std::mem::replace(&mut self.told_stop, true) {
                     tracing::warn!(
                         run,
-                        "{what}: no new cancels; waiting for calls in flight (again to leave at once)"
+                        "{what}: no new calls; waiting for calls in flight (again to leave at once)"
                     );
                 }
             }

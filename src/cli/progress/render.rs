@@ -94,7 +94,7 @@ impl Renderer<'_> {
         let mut pieces = Vec::new();
         for (position, usage) in lane.windows.iter().enumerate() {
             // What is counted is said once.
-            let noun = if position == 0 { "cancels " } else { "" };
+            let noun = if position == 0 { "sent " } else { "" };
             let (used, limit) = (usage.taken.into(), usage.window.limit.get().into());
             let period = window_name(usage.window.period);
             pieces.push(format!(
@@ -253,18 +253,18 @@ mod tests {
         insta::assert_snapshot!(bars(&view(), 60), @"
         1,204/5,000 · cancelled 1,090 · already final 101
         too late 12 · failed 1
-        cancels 100/100 per minute · 1,204/1,500 per hour
+        sent 100/100 per minute · 1,204/1,500 per hour
         ends about 17:08:00 UTC
         waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         ");
         insta::assert_snapshot!(bars(&view(), 80), @"
         1,204/5,000 · cancelled 1,090 · already final 101 · too late 12 · failed 1
-        cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
+        sent 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
         waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         ");
         insta::assert_snapshot!(bars(&view(), 200), @"
         [=========>                              ] 1,204/5,000 · cancelled 1,090 · already final 101 · too late 12 · failed 1
-        cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
+        sent 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC
         waiting for quota (100/minute) until 14:05:09 UTC (12 s)
         ");
     }
@@ -282,13 +282,13 @@ mod tests {
         insta::assert_snapshot!(bars(&two, 80), @r"
         SANDBOX 1,204 done, still reading · cancelled 1,090 · already final 101
         SANDBOX too late 12 · failed 1
-        contoso: cancels 100/100 per minute · 1,204/1,500 per hour
+        contoso: sent 100/100 per minute · 1,204/1,500 per hour
         contoso: ends about 17:08:00 UTC
         contoso: waiting for quota (100/minute) until 14:05:09 UTC (12 s)
-        fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour
+        fabrikam\u{1b}[2J: sent 100/100 per minute · 1,204/1,500 per hour
         fabrikam\u{1b}[2J: 16 calls in flight, no answer for 12 s
         ");
-        insta::assert_snapshot!(rendered(&two, |it| vec![it.line()])[0], @r"14:04:57 UTC SANDBOX 1,204 done, still reading · cancelled 1,090 · already final 101 · too late 12 · failed 1 · contoso: cancels 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · waiting for quota (100/minute) until 14:05:09 UTC (12 s) · fabrikam\u{1b}[2J: cancels 100/100 per minute · 1,204/1,500 per hour · 16 calls in flight, no answer for 12 s");
+        insta::assert_snapshot!(rendered(&two, |it| vec![it.line()])[0], @r"14:04:57 UTC SANDBOX 1,204 done, still reading · cancelled 1,090 · already final 101 · too late 12 · failed 1 · contoso: sent 100/100 per minute · 1,204/1,500 per hour · ends about 17:08:00 UTC · waiting for quota (100/minute) until 14:05:09 UTC (12 s) · fabrikam\u{1b}[2J: sent 100/100 per minute · 1,204/1,500 per hour · 16 calls in flight, no answer for 12 s");
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn waiting(
             return Some(endless("no answer to reads; rows wait for their status"));
         }
         WaitCause::Missing => ("unknown ids are looked up again".into(), "at"),
-        WaitCause::Effect => ("accepted cancels are checked".into(), "at"),
+        WaitCause::Effect => ("accepted calls are checked".into(), "at"),
     };
     let until = Some(view.now.wall_at(waiting.until));
     Some(WaitReason { why, word, until })
