@@ -16,7 +16,7 @@ use super::generate::Generator;
 use super::query::ListOptions;
 use super::random;
 use super::response::{Answer, ErrorAnswer};
-use super::settings::{CancelSettings, FinalAnswer, ReleaseSettings};
+use super::settings::{CancelSettings, FinalAnswer, SandboxRelease};
 
 /// The service's unit of time.
 const TICK: SignedDuration = SignedDuration::from_nanos(100);
@@ -337,7 +337,7 @@ impl Actions {
         machine: &str,
         (cut, release): Kinds,
         by: Cancellation,
-        settings: ReleaseSettings,
+        settings: SandboxRelease,
         seed: u64,
     ) -> Answer {
         let now = by.at;

@@ -28,6 +28,6 @@ pub use http_server::{Severed, serve};
 pub use response::Body;
 pub use running_sandbox::{Sandbox, SavedSandbox};
 pub use settings::{
-    CancelSettings, FinalAnswer, InvalidLatency, Latency, ReleaseSettings, SandboxClock,
+    CancelSettings, FinalAnswer, InvalidLatency, Latency, SandboxClock, SandboxRelease,
     SandboxSettings, TokenSettings, parse_quota,
 };

@@ -31,7 +31,7 @@ pub struct SandboxSettings {
     /// What a cancel does.
     pub cancels: CancelSettings,
     /// What a release does.
-    pub releases: ReleaseSettings,
+    pub releases: SandboxRelease,
     /// The most records on a page of a list.
     pub page: usize,
     /// The longest path and query that is read; 414 beyond.
@@ -53,7 +53,7 @@ impl Default for SandboxSettings {
             seed: 0,
             tokens: TokenSettings::default(),
             cancels: CancelSettings::default(),
-            releases: ReleaseSettings::default(),
+            releases: SandboxRelease::default(),
             page: 10_000,
             url_limit: None,
             unknown_ids: None,
@@ -78,7 +78,7 @@ impl SandboxSettings {
             seed,
             unknown_ids: Some(Generator::believable(seed)),
             keeps_calls: false,
-            releases: ReleaseSettings {
+            releases: SandboxRelease {
                 takes: Duration::from_secs(20) / factor.max(1),
                 list_lag: Duration::from_secs(10) / factor.max(1),
                 offline_percent: 10,
@@ -195,7 +195,7 @@ pub struct CancelSettings {
 
 /// What a release of a machine does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReleaseSettings {
+pub struct SandboxRelease {
     /// How long a machine takes that is online.
     pub takes: Duration,
     /// How long a new action is in no list.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mde_cancel::sandbox::{CallKind, Faults, Latency, MockAction, ReleaseSettings, Status};
+use mde_cancel::sandbox::{CallKind, Faults, Latency, MockAction, SandboxRelease, Status};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -33,7 +33,7 @@ fn wave(machines: usize, faults: &str, latency: Latency) -> (Place, String) {
     let place = Place::with(|settings| {
         settings.faults = Faults::parse(faults).unwrap();
         settings.latency = latency;
-        settings.releases = ReleaseSettings::default();
+        settings.releases = SandboxRelease::default();
     });
     for number in 1..=machines {
         place
