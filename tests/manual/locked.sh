@@ -79,14 +79,8 @@ until_cancels 60 "$work/log-2"
 hold "$state"
 sleep 3
 kill -INT "$run_pid"
-<<<<<<< HEAD:tests/manual/locked.sh
 check "seconds until the first Ctrl-C is heard" "$(seconds_until 'no new calls' "$work/err-2")" "x <= 1"
 ended "$run_pid"
-=======
-check "seconds until the first Ctrl-C is heard" "$(seconds_until 'no new calls' "$work/err-2")" "x <= 1"
-code=0
-wait "$run_pid" || code=$?
->>>>>>> 6b3e2e5 (cli, report: progress and reports speak of what is sent, whatever it does):tests/locked.sh
 run_pid=
 wait "$holder"
 check "exit code" "$code" "x == 4"
