@@ -467,9 +467,11 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
     for (selection, (prompt, answer)) in [
         ("ids.csv", ("[y/N]: ", "y\n")),
         ("--type Isolate", number),
+        ("--type Isolate --exclude-from keep.txt", number),
         ("--filter \"type eq 'Isolate'\"", number),
     ] {
         let place = place(3, "");
+        place.write("keep.txt", nth_id(99).to_string());
         let (mut keyboard, screen) = terminal();
         let child = start_on(screen, &place, &format!("run {selection}"));
         read_until(&mut keyboard, &["(Enter sends nothing)", "[y/N]"]);

@@ -103,17 +103,15 @@ pub(super) async fn go_on(
     }
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
     let is_asked = terminal.is_some();
-    let is_planned = is_asked
-        || config.max_actions.is_some()
-        || config.approved().is_some()
-        || !config.exclude.is_empty();
+    let is_agreed = is_asked || config.max_actions.is_some() || config.approved().is_some();
     // Nothing is sent that nobody has agreed to, and that nobody is asked about now.
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
     }
-    if config.needs_confirmation && !is_planned {
+    if config.needs_confirmation && !is_agreed {
         return Err(nobody_asked(&past));
     }
+    let is_planned = is_agreed || !config.exclude.is_empty();
     let lanes = tokio::select! {
         biased;
         Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
