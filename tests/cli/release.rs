@@ -116,6 +116,8 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
     assert_eq!(released(&place).len(), 3);
     let runs = place.runs();
     assert_eq!(runs[0]["operation"], "release");
+    let listed = place.run("runs").exits(0).stdout;
+    assert!(listed.contains(" · 3 released · "), "{listed}");
 }
 
 #[test]
@@ -135,6 +137,8 @@ fn whose_isolations_were_the_mistake_must_be_said_where_there_are_several() {
     let plan = place.run(&plan).exits(0);
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
     assert_eq!(plan["send"], 2);
+    let listed = place.run("runs").exits(0).stdout;
+    assert!(listed.contains(" a plan, not sent\n"), "{listed}");
     // Where nobody can be asked, nothing is sent.
     place.run(&format!("release {run}")).exits(2);
     assert!(released(&place).is_empty());

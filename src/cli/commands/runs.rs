@@ -16,7 +16,7 @@ use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::{ask, print};
 use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::Outcome;
+use crate::model::{Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
@@ -71,11 +71,16 @@ fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
     };
     let attention = rows(&Outcome::leaves_work);
     let machines: u64 = reader.follow_up_counts(record.key)?.values().sum();
+    let done = match record.operation {
+        Operation::Cancel => Outcome::Cancelled,
+        Operation::Release => Outcome::Released,
+    };
     let mut facts = format!(
-        "{} · {} rows · {} cancelled · {} left",
+        "{} · {} rows · {} {} · {} left",
         history::local_time(record.begun.created, zone),
         Number(rows(&|_| true)),
-        Number(rows(&|outcome| outcome == Outcome::Cancelled)),
+        Number(rows(&|outcome| outcome == done)),
+        done.as_str(),
         // What a resume sends.
         Number(rows(&|outcome| outcome == Outcome::NotAttempted)),
     );
@@ -85,7 +90,12 @@ fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
     if machines > 0 {
         write!(facts, " · machines that need work: {}", Number(machines)).unwrap_or_default();
     }
-    let (id, mark, standing) = (record.begun.id, sandbox_mark(run), record.standing());
+    let (id, mark) = (record.begun.id, sandbox_mark(run));
+    let standing = if run.is_plan() {
+        "a plan, not sent".to_owned()
+    } else {
+        record.standing().to_string()
+    };
     Ok(format!(
         "{id} {mark}{standing}\n  {facts}\n  {}\n",
         inputs(run)
