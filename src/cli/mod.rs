@@ -28,7 +28,7 @@ mod run_config;
 
 pub mod failure;
 
-mod consent;
+mod prompt;
 
 pub mod commands;
 

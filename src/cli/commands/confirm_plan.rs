@@ -10,10 +10,10 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::args::PlanFormat;
-use crate::cli::consent::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::plan_text::{PlanText, exit_of};
+use crate::cli::prompt::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::run_config::confirmed;
 use crate::cli::terminal::print;
 use crate::cli::text::local_zone;
@@ -25,12 +25,12 @@ use crate::model::{Moment, Operation, RunId};
 use crate::report::PlanWriter;
 use crate::store::{Record, RunState};
 
-use super::choosing::nothing_selected;
-use super::execute::{core_settings, say, usage};
 use super::prepared_run::PreparedRun;
+use super::prepared_run::{core_settings, say, usage};
 use super::quota::QuotaUsage;
-use super::reading::{engine, unchecked};
-use super::shutdown::Shutdown;
+use super::reads::{engine, unchecked};
+use super::selection::nothing_selected;
+use super::signals::Shutdown;
 
 /// How long states are read before the question is asked: as long as people wait without a word.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -28,10 +28,10 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::execute::open_store;
-use super::reading::{reads, unread};
-use super::service::{ConnectError, Identity, connect};
-use super::sign_in::credential;
+use super::clients::credential;
+use super::clients::{ConnectError, Identity, connect};
+use super::prepared_run::open_store;
+use super::reads::{reads, unread};
 
 /// Entra and the service forgive five minutes; less than this isn't worth a word.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);

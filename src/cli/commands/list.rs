@@ -26,11 +26,11 @@ use crate::model::{
 use crate::report::{ActionListWriter, ListSummary, ListingFormat, write_isolated};
 use crate::retry::RetrySettings;
 
-use super::choosing::read_exclusions;
-use super::execute::open_store;
+use super::clients::to_read;
 use super::prepared_run::filter;
-use super::reading::{reads, unread};
-use super::service::to_read;
+use super::prepared_run::open_store;
+use super::reads::{reads, unread};
+use super::selection::read_exclusions;
 
 /// How far back isolations are looked for where nobody says.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);

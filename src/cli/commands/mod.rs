@@ -1,43 +1,30 @@
 //! The commands: each takes its settings, does its work through the floors below and prints the result.
 
-mod follow_up;
-
-mod sign_in;
-
-mod service;
-
-mod reports;
-
-mod prepared_run;
-
-mod finish;
-
-mod lanes;
-
-mod execute;
-mod shutdown;
-
-mod choosing;
-mod history;
-mod reading;
-
-mod quota;
-
+mod clients;
+mod completions;
+mod config;
 mod confirm_plan;
-
+mod doctor;
+mod find_run;
+mod finish_run;
+mod follow_up;
 mod list;
+mod prepared_run;
+mod preview;
+mod quota;
+mod reads;
+mod release;
+mod reports;
+mod resume;
 mod run;
 mod runs;
-
-mod release;
-mod resume;
-
-mod preview;
-
-mod doctor;
 mod sandbox;
-mod shell;
+mod selection;
+mod signals;
+mod tenants;
 
+pub use completions::{completions, man};
+pub use config::config_show;
 pub use doctor::doctor;
 pub use list::list;
 pub use preview::preview;
@@ -48,4 +35,3 @@ pub use resume::resume;
 pub use run::run;
 pub use runs::{remove_runs, runs};
 pub use sandbox::serve_sandbox;
-pub use shell::{completions, config_show, man};

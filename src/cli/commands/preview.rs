@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::PlanFormat;
-use crate::cli::consent::Refusal;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
+use crate::cli::prompt::Refusal;
 use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::local_zone;
@@ -32,13 +32,13 @@ use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
 use crate::store::{NewRow, NewRun, Store, state_file};
 
-use super::choosing::{nothing_selected, origin, read_exclusions};
-use super::execute::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, usage};
+use super::clients::{Identity, Service, identity_at_hand, to_read};
 use super::prepared_run::filter;
+use super::prepared_run::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, usage};
 use super::quota::QuotaUsage;
-use super::reading::{engine, reads, unchecked, unread};
-use super::service::{Identity, Service, identity_at_hand, to_read};
-use super::shutdown::Shutdown;
+use super::reads::{engine, reads, unchecked, unread};
+use super::selection::{nothing_selected, origin, read_exclusions};
+use super::signals::Shutdown;
 
 /// Prints what a run would do.
 pub async fn preview(

@@ -24,8 +24,8 @@ use crate::quota::{Calls, Pace, Usage, Window, Windows, milestones};
 use crate::retry::RetrySettings;
 use crate::store::{Record, RunRecord, Store, StoreError, state_file};
 
-use super::execute::open_store;
-use super::service::SANDBOX_CLOUD;
+use super::prepared_run::open_store;
+use super::sandbox::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.
 pub async fn quota(settings: QuotaSettings, style: OutputStyle) -> Result<(), Failure> {

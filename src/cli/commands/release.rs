@@ -10,10 +10,10 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::progress::Progress;
+use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{ReleaseSettings, default_outputs};
 use crate::cli::terminal::OutputStyle;
@@ -26,15 +26,15 @@ use crate::model::{
 use crate::platform;
 use crate::store::{NewRun, RunRecord};
 
-use super::choosing::read_exclusions;
 use super::confirm_plan::{Confirmation, OnDecline};
-use super::execute::{open_store, say_sandbox, stopped_early, usage};
-use super::history::{self, RunEntry};
+use super::find_run::{self, RunEntry};
+use super::prepared_run::{open_store, say_sandbox, stopped_early, usage};
+use super::selection::read_exclusions;
 
 use super::prepared_run::PreparedRun;
 use super::reports::Outputs;
 use super::resume::{go_on, reach};
-use super::shutdown::Shutdown;
+use super::signals::Shutdown;
 
 /// How the journal's name of a run begins whose machines are released.
 const MACHINES_OF: &str = "machines of run ";
@@ -49,7 +49,7 @@ pub async fn release(
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let args = &settings.args;
-    let past = history::named(&settings.state_dir, &args.run)?;
+    let past = find_run::named(&settings.state_dir, &args.run)?;
     let released = past.record.begun.id;
     if args.sandbox && !past.is_sandbox {
         let error =
@@ -154,7 +154,7 @@ pub(super) fn released_by(record: &RunRecord) -> Option<RunId> {
 
 /// Finds the plan that `--dry-run` has journaled under this id and nobody has sent yet.
 fn planned(settings: &ReleaseSettings, released: RunId, plan: PlanId) -> Result<RunEntry, Failure> {
-    let runs = history::list_runs(&settings.state_dir)?.runs;
+    let runs = find_run::list_runs(&settings.state_dir)?.runs;
     let plan = plan.to_string();
     let mut found = runs.into_iter().filter(|run| {
         run.record.plan.as_deref() == Some(&plan) && released_by(&run.record) == Some(released)

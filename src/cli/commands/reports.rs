@@ -24,11 +24,11 @@ use crate::report::{
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
-use super::execute::usage;
+use super::find_run::{self, RunEntry};
 use super::follow_up::from_journal;
-use super::history::{self, RunEntry};
 use super::prepared_run::PreparedRun;
-use super::service::SANDBOX_CLOUD;
+use super::prepared_run::usage;
+use super::sandbox::SANDBOX_CLOUD;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outputs {
@@ -115,8 +115,8 @@ fn beside(path: &Path, run: RunId) -> PathBuf {
 /// Writes the reports of the run that is named, or of the newest.
 pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Result<(), Failure> {
     let run = match run {
-        Some(text) => history::named(state_dir, text)?,
-        None => history::newest(state_dir)?,
+        Some(text) => find_run::named(state_dir, text)?,
+        None => find_run::newest(state_dir)?,
     };
     let outputs = Outputs::prove(outputs, run.record.begun.id)?;
     write_all(&run, &outputs, SystemClock::new().now().wall)

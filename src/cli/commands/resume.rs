@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
-use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
+use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{
     ConnectionSettings, NamedFile, OutputPaths, ProfileConnection, ResumeSettings, SettingsError,
@@ -31,17 +31,17 @@ use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Operation, RunId, SEVERAL, Scope, UNNAMED};
 use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 
-use super::choosing::is_selection;
+use super::clients::Identity;
 use super::confirm_plan::{Confirmation, OnDecline};
-use super::execute::{open_store, say, say_sandbox, stopped_early, usage};
-use super::history::{self, RunEntry};
-use super::lanes::Lanes;
+use super::find_run::{self, RunEntry};
 use super::prepared_run::PreparedRun;
+use super::prepared_run::{open_store, say, say_sandbox, stopped_early, usage};
 use super::quota::QuotaUsage;
 use super::release::released_by;
 use super::reports::{Outputs, write_all};
-use super::service::Identity;
-use super::shutdown::Shutdown;
+use super::selection::is_selection;
+use super::signals::Shutdown;
+use super::tenants::Lanes;
 
 /// What a run is begun for, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
@@ -54,8 +54,8 @@ pub async fn resume(
 ) -> Result<RunExit, Failure> {
     let clock = SystemClock::new();
     let past = match &settings.args.run {
-        Some(text) => history::named(&settings.state_dir, text)?,
-        None => history::unfinished(&settings.state_dir, clock.now().wall)?,
+        Some(text) => find_run::named(&settings.state_dir, text)?,
+        None => find_run::unfinished(&settings.state_dir, clock.now().wall)?,
     };
     if settings.args.dry_run {
         return show_what_is_left(&past, &clock, style).await;
@@ -78,7 +78,7 @@ pub(super) async fn go_on(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let typed = &settings.args;
     let begun = &past.record.begun;
-    let inputs = history::inputs_of(&past.record);
+    let inputs = find_run::inputs_of(&past.record);
     let recalled = RunConfig::from_json(&begun.settings).map_err(usage);
     let stored = recalled.as_ref().ok().map(|config| &config.outputs);
     let paths = output_paths(settings.outputs, settings.protected, &past, stored)?;
@@ -240,7 +240,7 @@ fn output_paths(
 ) -> Result<OutputPaths, SettingsError> {
     let paths = typed.or(stored.cloned().unwrap_or_default());
     let paths = paths.or(default_outputs(past.record.begun.id, past.is_sandbox));
-    protected.extend(input_files(&history::inputs_of(&past.record)));
+    protected.extend(input_files(&find_run::inputs_of(&past.record)));
     paths.check(&protected)?;
     Ok(paths)
 }
@@ -274,8 +274,8 @@ fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     format!(
         "continuing run {}, started {} ({} ago), tenant {}: {left} left{unread}",
         begun.id,
-        history::local_time(begun.created, &local_zone()),
-        history::age(begun.created, now),
+        find_run::local_time(begun.created, &local_zone()),
+        find_run::age(begun.created, now),
         begun.tenant
     )
 }
@@ -363,10 +363,10 @@ pub(super) async fn reach(
     if past.is_sandbox {
         // One that releases machines finds them in the sandbox of the run that did.
         let owner = match released_by(&past.record) {
-            Some(released) => &history::named(&past.folder(), &released.to_string())?,
+            Some(released) => &find_run::named(&past.folder(), &released.to_string())?,
             None => past,
         };
-        let inputs = history::inputs_of(&owner.record);
+        let inputs = find_run::inputs_of(&owner.record);
         let owner = owner.record.begun.id;
         return Lanes::sandbox(&inputs, config, owner, &past.state_dir).await;
     }
@@ -535,7 +535,7 @@ fn reopen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::commands::history::tests::{begin, store};
+    use crate::cli::commands::find_run::tests::{begin, store};
 
     #[tokio::test]
     async fn what_became_of_a_run_after_the_first_look_at_it_is_known_once_it_is_held() {
@@ -543,7 +543,7 @@ mod tests {
         let dir = folder.path();
         let first = store(dir);
         begin(&first, 1).await;
-        let looked = || history::all_runs(dir).unwrap().remove(0);
+        let looked = || find_run::all_runs(dir).unwrap().remove(0);
         let (past, run, at) = (looked(), looked().record.key, Timestamp::UNIX_EPOCH);
         let refused = take_over(looked(), &store(dir), at).await;
         let refused = refused.map(drop).unwrap_err();

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cli::consent::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
+use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{RunSettings, Target, default_outputs};
 use crate::cli::terminal::OutputStyle;
@@ -21,13 +21,13 @@ use crate::model::RunId;
 use crate::platform;
 use crate::store::NewRun;
 
-use super::choosing::{input_name, origin, read_exclusions};
 use super::confirm_plan::{Confirmation, OnDecline};
-use super::execute::{open_store, say_sandbox, stopped_early, usage};
-use super::lanes::Lanes;
 use super::prepared_run::{PreparedRun, filter};
+use super::prepared_run::{open_store, say_sandbox, stopped_early, usage};
 use super::reports::Outputs;
-use super::shutdown::Shutdown;
+use super::selection::{input_name, origin, read_exclusions};
+use super::signals::Shutdown;
+use super::tenants::Lanes;
 
 /// Runs to the end, or to a stop.
 pub async fn run(

@@ -20,11 +20,11 @@ use crate::model::{Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
-use super::choosing::{described, is_selection};
-use super::execute::open_store;
-use super::history::{self, RunEntry, RunList};
+use super::find_run::{self, RunEntry, RunList};
+use super::prepared_run::open_store;
 use super::reports::follow_ups;
-use super::service::snapshot_file;
+use super::sandbox::snapshot_file;
+use super::selection::{described, is_selection};
 
 /// Prints the runs, or the one that was named.
 pub fn runs(
@@ -35,14 +35,14 @@ pub fn runs(
 ) -> Result<(), Failure> {
     let zone = local_zone();
     if let Some(name) = run {
-        let run = history::named(state_dir, name)?;
+        let run = find_run::named(state_dir, name)?;
         let text = match format {
             TableFormat::Json => format!("{:#}\n", json(&run)?),
             TableFormat::Table => details(&run, &zone, flags)?,
         };
         return print(&text).map_err(Failure::of_output);
     }
-    let RunList { runs, fault } = history::list_runs(state_dir)?;
+    let RunList { runs, fault } = find_run::list_runs(state_dir)?;
     let text = match format {
         TableFormat::Json => {
             let list = runs.iter().map(json).collect::<Result<Vec<_>, _>>()?;
@@ -77,7 +77,7 @@ fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
     };
     let mut facts = format!(
         "{} · {} rows · {} {} · {} left",
-        history::local_time(record.begun.created, zone),
+        find_run::local_time(record.begun.created, zone),
         Number(rows(&|_| true)),
         Number(rows(&|outcome| outcome == done)),
         done.as_str(),
@@ -111,7 +111,7 @@ fn inputs(run: &RunEntry) -> String {
     let text = match RunConfig::from_json(&begun.settings) {
         // Of a filter that was typed, there are no other words.
         Ok(config)
-            if is_selection(&history::inputs_of(&run.record)) && !config.selection.is_all() =>
+            if is_selection(&find_run::inputs_of(&run.record)) && !config.selection.is_all() =>
         {
             described(&config.selection, SystemClock::new().now().wall)
         }
@@ -143,7 +143,7 @@ fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<St
             "started",
             format!(
                 "{} by {} on {}, version {}",
-                history::local_time(begun.created, zone),
+                find_run::local_time(begun.created, zone),
                 begun.user,
                 begun.host,
                 begun.version
@@ -151,7 +151,7 @@ fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<St
         ),
     ];
     let ended = record.ended_at.filter(|_| !record.is_live());
-    facts.extend(ended.map(|at| ("ended", history::local_time(at, zone))));
+    facts.extend(ended.map(|at| ("ended", find_run::local_time(at, zone))));
     facts.extend(record.exit_code.map(|code| ("exit", code.to_string())));
     facts.push(("tenant", begun.tenant.clone()));
     facts.push(("app", begun.app.clone()));
@@ -257,13 +257,13 @@ pub async fn remove_runs(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Fai
 fn find(typed: &RemoveArgs, state_dir: &Path, now: Timestamp) -> Result<Vec<RunEntry>, Failure> {
     if let Some(age) = typed.older_than {
         let before = now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let mut runs = history::all_runs(state_dir)?;
+        let mut runs = find_run::all_runs(state_dir)?;
         runs.retain(|run| !run.record.is_live() && run.record.last_seen() < before);
         return Ok(runs);
     }
     let mut runs: Vec<RunEntry> = Vec::new();
     for name in &typed.runs {
-        let run = history::named(state_dir, name)?;
+        let run = find_run::named(state_dir, name)?;
         let id = run.record.begun.id;
         if let Some(holder) = run.record.holder {
             let held = StoreError::RunHeld { run: id, holder };
@@ -316,7 +316,7 @@ fn describe(run: &RunEntry) -> String {
     format!(
         "{mark}run {}, started {}, {}, {}{end}",
         record.begun.id,
-        history::local_time(record.begun.created, &local_zone()),
+        find_run::local_time(record.begun.created, &local_zone()),
         record.standing(),
         Count::new(record.intake.rows_read, "row"),
     )
@@ -329,13 +329,13 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cli::commands::history::tests::{begin, store};
+    use crate::cli::commands::find_run::tests::{begin, store};
     use crate::model::{Destination, RunId, Scope};
     use crate::quota::Windows;
     use crate::store::{Purpose, Take};
 
     fn days_left(dir: &Path) -> Vec<u128> {
-        let runs = history::all_runs(dir).unwrap();
+        let runs = find_run::all_runs(dir).unwrap();
         let ids = runs.iter().map(|run| run.record.begun.id);
         ids.map(|id| id.to_string().replace('-', ""))
             .map(|id| u128::from_str_radix(&id, 16).unwrap() >> 64)

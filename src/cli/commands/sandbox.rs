@@ -1,22 +1,41 @@
-//! `sandbox`: serves the imitation until somebody stops it.
+//! The sandbox: `sandbox` serves it until somebody stops it, `run --sandbox` embeds one.
 //!
 //! It listens on a loopback address only, so nobody else's tools can take it for the service.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use url::Url;
+
+use crate::api::{ApiSettings, Connection, Proxies, RootCerts};
+use crate::auth::{Credential, StaticToken, TokenSource};
 
 use crate::cli::args::SandboxArgs;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
-use crate::input::{Input, InputError, InputSettings, open};
-use crate::sandbox::{self, Generator, Sandbox, SandboxSettings};
+use crate::input::{Input, InputError, InputSettings, OpenInput, open};
+use crate::model::RunId;
+use crate::sandbox::{self, Generator, Sandbox, SandboxSettings, serve};
 
-use super::execute::usage;
-use super::service::plant;
+use super::clients::{ConnectError, Identity, Service, handles, user_agent};
+use super::prepared_run::usage;
+
+/// The cloud in the scopes of an embedded sandbox.
+pub(super) const SANDBOX_CLOUD: &str = "sandbox";
+
+/// What the sandbox of `run --sandbox` throws its dice from: one seed, so that the first run looks the same everywhere.
+const SANDBOX_SEED: u64 = 7;
+
+/// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
+const SEEDED: u64 = 100_000;
 
 /// What made-up actions are thrown from: the same command shows the same world each time.
 const SEED: u64 = 1;
@@ -91,4 +110,136 @@ fn greeting(address: SocketAddr, seeded: &Count<'_>) -> String {
     format!(
         "SANDBOX at http://{address}\nseeded with {seeded}; any word will do for a token, unless tokens are strict\n"
     )
+}
+
+/// An imitation of the service that this process serves to itself.
+pub(super) struct EmbeddedSandbox {
+    sandbox: Sandbox,
+    /// Where it is saved, so that a resume meets the same records.
+    snapshot: PathBuf,
+    /// Keeps it going.
+    _keep: oneshot::Sender<()>,
+}
+
+impl EmbeddedSandbox {
+    pub(super) fn save_snapshot(&self) {
+        let save = || {
+            let folder = self.snapshot.parent().unwrap_or(Path::new("."));
+            let mut part = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer(&mut part, &self.sandbox.save())?;
+            part.persist(&self.snapshot)?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = save() {
+            let file = self.snapshot.display();
+            tracing::warn!(%error, %file, "the sandbox cannot be saved");
+        }
+    }
+
+    /// Deletes the snapshot: the run is finished.
+    pub(super) fn delete_snapshot(&self) {
+        // It may never have been saved.
+        std::fs::remove_file(&self.snapshot).ok();
+    }
+}
+
+impl Service {
+    /// Starts a sandbox on a free port of this machine: the one that an earlier process saved for this run, or a new one
+    /// with an action for each row of the files among `inputs`.
+    pub(super) async fn embedded(
+        inputs: &[Input],
+        settings: &InputSettings,
+        run: RunId,
+        state_dir: &Path,
+        time_scale: u32,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let snapshot = snapshot_file(state_dir, run);
+        let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
+        let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
+            let saved = serde_json::from_slice(&saved).with_context(|| {
+                format!("the sandbox's state {} cannot be read", snapshot.display())
+            })?;
+            Sandbox::restore(demo, saved)
+        } else {
+            let sandbox = Sandbox::new(demo);
+            let files = inputs.iter().filter(|input| **input != Input::Stdin);
+            let files: Vec<_> = files.cloned().collect();
+            let files = open(&files, settings).map_err(anyhow::Error::from)?;
+            // What cannot be read is told by the run.
+            plant(
+                &sandbox,
+                files,
+                &Generator::believable(SANDBOX_SEED),
+                SEEDED,
+            )
+            .ok();
+            sandbox
+        };
+        let imitation = sandbox.clone();
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("the sandbox finds no free port")?;
+        let address = listener
+            .local_addr()
+            .context("the sandbox has no address")?;
+        let (keep, stopped) = oneshot::channel::<()>();
+        tokio::spawn(serve(listener, sandbox, async {
+            // An error means that the run is over, too.
+            stopped.await.ok();
+        }));
+        let base =
+            Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
+        let connection = Connection::open(ApiSettings {
+            base,
+            timeout,
+            user_agent: user_agent(),
+            trust: RootCerts::Nothing,
+            proxies: Proxies::Off,
+        })?;
+        let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
+        Ok(Self {
+            lane: Arc::new(handles(
+                connection,
+                Credential::new(TokenSource::Ready(token), None),
+            )),
+            identity: Identity::of_sandbox(run),
+            sandbox: Some(EmbeddedSandbox {
+                sandbox: imitation,
+                snapshot,
+                _keep: keep,
+            }),
+        })
+    }
+}
+
+/// Names the file in which the sandbox of a run is saved.
+pub(super) fn snapshot_file(state_dir: &Path, run: RunId) -> PathBuf {
+    state_dir.join(format!("imitation-{run}.json"))
+}
+
+/// Makes up an action for each row of these inputs, up to about `most`; returns for how many.
+pub(super) fn plant(
+    sandbox: &Sandbox,
+    inputs: Vec<OpenInput>,
+    generator: &Generator,
+    most: u64,
+) -> Result<u64, InputError> {
+    let mut actions = 0;
+    for mut input in inputs {
+        input.read(&mut |chunk| {
+            // A bad row names no action; a run that reads the same file will say so.
+            let known = chunk.rows.into_iter();
+            let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
+            let known: Vec<_> = known.collect();
+            actions += known.len() as u64;
+            sandbox.seed_from(known, generator);
+            if actions < most {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+    }
+    Ok(actions)
 }

@@ -21,11 +21,11 @@ use crate::cli::progress::MetricsObserver;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{print, stdout_width};
 
-use super::choosing::nothing_selected;
 use super::follow_up::{ExcludedMachine, FollowUps};
 use super::prepared_run::PreparedRun;
-use super::reading::fix;
+use super::reads::fix;
 use super::reports::{follow_ups, write_one};
+use super::selection::nothing_selected;
 
 /// Of how many tenants a summary says why they stopped.
 const STOPS_SHOWN: usize = 5;

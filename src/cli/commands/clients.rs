@@ -1,38 +1,35 @@
-//! Where a run's calls go: the service itself, or the sandbox that this process embeds.
+//! The clients of a run's tenants: credentials, connections, and what the service counts their calls by.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
-use secrecy::SecretString;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use url::Url;
 
-use crate::api::{ApiError, ApiSettings, Connection, Proxies, ReadClient, RootCerts, SendClient};
-use crate::auth::{AuthError, Claims, Credential, StaticToken, Token, TokenSource};
+use crate::api::{
+    ApiError, ApiSettings, Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient,
+    WebSettings, web_client,
+};
+use crate::auth::{
+    AuthError, CachePolicy, Certificate, Claims, Credential, DeviceCode, DevicePrompt, EntraSignIn,
+    Grant, LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, StaticToken, Token,
+    TokenSource,
+};
 use crate::cli::failure::{Failure, RunExit};
-use crate::cli::settings::{ConnectionSettings, SignIn};
+use crate::cli::settings::{ConnectionSettings, SecretSource, SignIn};
+use crate::cli::text::Span;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
-use crate::input::{Input, InputError, InputSettings, OpenInput, open};
 use crate::model::{Destination, RunId, Scope, UNNAMED};
-use crate::sandbox::{Generator, Sandbox, SandboxSettings, serve};
 
-use super::sign_in::{credential, first_token, trust, user_agent};
+use super::sandbox::{EmbeddedSandbox, SANDBOX_CLOUD};
 
-/// The cloud in the scopes of an embedded sandbox.
-pub(super) const SANDBOX_CLOUD: &str = "sandbox";
+/// How long a login service that never answered is waited for.
+const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the sandbox of `run --sandbox` throws its dice from: one seed, so that the first run looks the same everywhere.
-const SANDBOX_SEED: u64 = 7;
-
-/// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
-const SEEDED: u64 = 100_000;
+/// The longest pause between two tries of the first sign-in.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +135,19 @@ impl Identity {
         }
     }
 
+    /// Returns the identity of an embedded sandbox: each run has a sandbox of its own, with quotas of its own.
+    pub(super) fn of_sandbox(run: RunId) -> Self {
+        Self {
+            cloud: SANDBOX_CLOUD.to_owned(),
+            tenant: unnamed(),
+            app: run.to_string(),
+            typed_tenant: None,
+            counted: [unnamed(), run.to_string()],
+            claims: None,
+            token_ends: None,
+        }
+    }
+
     /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
         let [tenant, app] = self.counted.clone();
@@ -212,37 +222,6 @@ pub(super) async fn identity_at_hand(
     }
 }
 
-/// An imitation of the service that this process serves to itself.
-pub(super) struct EmbeddedSandbox {
-    sandbox: Sandbox,
-    /// Where it is saved, so that a resume meets the same records.
-    snapshot: PathBuf,
-    /// Keeps it going.
-    _keep: oneshot::Sender<()>,
-}
-
-impl EmbeddedSandbox {
-    pub(super) fn save_snapshot(&self) {
-        let save = || {
-            let folder = self.snapshot.parent().unwrap_or(Path::new("."));
-            let mut part = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer(&mut part, &self.sandbox.save())?;
-            part.persist(&self.snapshot)?;
-            anyhow::Ok(())
-        };
-        if let Err(error) = save() {
-            let file = self.snapshot.display();
-            tracing::warn!(%error, %file, "the sandbox cannot be saved");
-        }
-    }
-
-    /// Deletes the snapshot: the run is finished.
-    pub(super) fn delete_snapshot(&self) {
-        // It may never have been saved.
-        std::fs::remove_file(&self.snapshot).ok();
-    }
-}
-
 impl Service {
     /// Binds the service that the settings name, and signs in; the service itself is sent nothing.
     pub(super) async fn real(
@@ -257,88 +236,6 @@ impl Service {
             sandbox: None,
         })
     }
-
-    /// Starts a sandbox on a free port of this machine: the one that an earlier process saved for this run, or a new one
-    /// with an action for each row of the files among `inputs`.
-    pub(super) async fn embedded(
-        inputs: &[Input],
-        settings: &InputSettings,
-        run: RunId,
-        state_dir: &Path,
-        time_scale: u32,
-        timeout: Duration,
-    ) -> Result<Self, ConnectError> {
-        let snapshot = snapshot_file(state_dir, run);
-        let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
-        let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
-            let saved = serde_json::from_slice(&saved).with_context(|| {
-                format!("the sandbox's state {} cannot be read", snapshot.display())
-            })?;
-            Sandbox::restore(demo, saved)
-        } else {
-            let sandbox = Sandbox::new(demo);
-            let files = inputs.iter().filter(|input| **input != Input::Stdin);
-            let files: Vec<_> = files.cloned().collect();
-            let files = open(&files, settings).map_err(anyhow::Error::from)?;
-            // What cannot be read is told by the run.
-            plant(
-                &sandbox,
-                files,
-                &Generator::believable(SANDBOX_SEED),
-                SEEDED,
-            )
-            .ok();
-            sandbox
-        };
-        let imitation = sandbox.clone();
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .context("the sandbox finds no free port")?;
-        let address = listener
-            .local_addr()
-            .context("the sandbox has no address")?;
-        let (keep, stopped) = oneshot::channel::<()>();
-        tokio::spawn(serve(listener, sandbox, async {
-            // An error means that the run is over, too.
-            stopped.await.ok();
-        }));
-        let base =
-            Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
-        let connection = Connection::open(ApiSettings {
-            base,
-            timeout,
-            user_agent: user_agent(),
-            trust: RootCerts::Nothing,
-            proxies: Proxies::Off,
-        })?;
-        let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
-        Ok(Self {
-            lane: Arc::new(handles(
-                connection,
-                Credential::new(TokenSource::Ready(token), None),
-            )),
-            identity: Identity {
-                cloud: SANDBOX_CLOUD.to_owned(),
-                tenant: unnamed(),
-                // Each run has an imitation of its own, with an allowance of its own.
-                app: run.to_string(),
-                typed_tenant: None,
-                counted: [unnamed(), run.to_string()],
-                claims: None,
-                token_ends: None,
-            },
-            sandbox: Some(EmbeddedSandbox {
-                sandbox: imitation,
-                snapshot,
-                _keep: keep,
-            }),
-        })
-    }
-}
-
-/// Names the file in which the sandbox of a run is saved.
-pub(super) fn snapshot_file(state_dir: &Path, run: RunId) -> PathBuf {
-    state_dir.join(format!("imitation-{run}.json"))
 }
 
 /// Binds the half of a service that reads. Nothing here could send a cancel.
@@ -365,32 +262,6 @@ pub(super) fn connect(
     })?)
 }
 
-/// Makes up an action for each row of these inputs, up to about `most`; returns for how many.
-pub(super) fn plant(
-    sandbox: &Sandbox,
-    inputs: Vec<OpenInput>,
-    generator: &Generator,
-    most: u64,
-) -> Result<u64, InputError> {
-    let mut actions = 0;
-    for mut input in inputs {
-        input.read(&mut |chunk| {
-            // A bad row names no action; a run that reads the same file will say so.
-            let known = chunk.rows.into_iter();
-            let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
-            let known: Vec<_> = known.collect();
-            actions += known.len() as u64;
-            sandbox.seed_from(known, generator);
-            if actions < most {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        })?;
-    }
-    Ok(actions)
-}
-
 /// Binds both halves of the service's client.
 pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
@@ -402,4 +273,143 @@ pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHan
 
 fn unnamed() -> String {
     UNNAMED.to_owned()
+}
+
+/// Makes the credential that the settings name; sends nothing.
+pub(super) fn credential(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+    clock: &Arc<dyn Clock>,
+) -> Result<Credential, ConnectError> {
+    credential_over(settings, clock, || login_client(settings, timeout))
+}
+
+/// Makes it with clients that are made where it needs any.
+pub(super) fn credential_over(
+    settings: &ConnectionSettings,
+    clock: &Arc<dyn Clock>,
+    login: impl FnOnce() -> Result<LoginClient, ApiError>,
+) -> Result<Credential, ConnectError> {
+    let ready = |token: StaticToken| {
+        TokenSource::Ready(token.expected_for(&settings.api_scope, Arc::clone(clock)))
+    };
+    let source = match &settings.sign_in {
+        SignIn::Token(SecretSource::Environment(token, name)) => {
+            ready(StaticToken::from_value(token, name)?)
+        }
+        SignIn::Token(SecretSource::File(path)) => ready(StaticToken::from_file(path)?),
+        sign_in => TokenSource::SignIn(EntraSignIn::new(
+            method(settings, sign_in)?,
+            settings.api_scope.clone(),
+            login()?,
+            Arc::clone(clock),
+        )),
+    };
+    Ok(Credential::new(source, settings.tenant.clone()))
+}
+
+/// Gets the first token. A login service that does not answer is asked again for a minute; one that refuses is not.
+pub(super) async fn first_token(
+    credential: &Credential,
+    clock: &dyn Clock,
+) -> Result<Token, AuthError> {
+    let end = clock.now().uptime.after(REACH_TIMEOUT);
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let error = match credential.token(CachePolicy::AtHand).await {
+            Err(error) if error.is_transient() => error,
+            done => return done,
+        };
+        let next = clock.now().uptime.after(pause);
+        if next >= end {
+            return Err(error);
+        }
+        tracing::warn!(%error, "no token yet; the sign-in is tried again in {} s", pause.as_secs());
+        clock.sleep_until(next).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+pub(super) fn trust(settings: &ConnectionSettings) -> RootCerts {
+    settings
+        .ca_file
+        .clone()
+        .map_or(RootCerts::Public, RootCerts::PublicAnd)
+}
+
+pub(super) fn user_agent() -> String {
+    format!("mde-cancel/{}", env!("CARGO_PKG_VERSION"))
+}
+
+pub(super) fn login_client(
+    settings: &ConnectionSettings,
+    timeout: Duration,
+) -> Result<LoginClient, ApiError> {
+    let client = |scheme, trust, proxies| {
+        web_client(WebSettings {
+            scheme,
+            timeout,
+            user_agent: user_agent(),
+            trust,
+            proxies,
+        })
+    };
+    Ok(LoginClient::new(
+        client(Scheme::Https, trust(settings), Proxies::FromEnvironment)?,
+        client(Scheme::Http, RootCerts::Nothing, Proxies::Off)?,
+        settings.login_url.clone(),
+    ))
+}
+
+fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMethod, AuthError> {
+    // Settings without them do not get here where they are needed.
+    let tenant = settings.tenant.clone().unwrap_or_default();
+    let client = settings.client_id.clone().unwrap_or_default();
+    let grant = match sign_in {
+        SignIn::ClientSecret(SecretSource::Environment(secret, name)) => {
+            Grant::ClientSecret(SecretOrigin::Value(secret.clone(), name.clone()))
+        }
+        SignIn::ClientSecret(SecretSource::File(path)) => {
+            Grant::ClientSecret(SecretOrigin::File(path.clone()))
+        }
+        SignIn::Certificate(path) => Grant::Certificate(Arc::new(Certificate::from_file(path)?)),
+        SignIn::WorkloadIdentity(path) => Grant::FederatedToken(path.clone()),
+        SignIn::ManagedIdentity => {
+            let variable = |name: &str| std::env::var(name).ok();
+            return ManagedIdentity::find(
+                settings.client_id.clone(),
+                settings.imds_url.as_ref(),
+                variable,
+            )
+            .map(SignInMethod::ManagedIdentity);
+        }
+        SignIn::DeviceCode => {
+            let person = DeviceCode::new(tenant, client, Arc::new(show_prompt));
+            return Ok(SignInMethod::DeviceCode(person));
+        }
+        SignIn::AzureCli | SignIn::Token(_) => {
+            return Ok(SignInMethod::AzureCli {
+                tenant: settings.tenant.clone(),
+            });
+        }
+    };
+    Ok(SignInMethod::App {
+        tenant,
+        client,
+        grant,
+    })
+}
+
+/// Tells a person what to do, on standard error; where nobody reads that, the code runs out.
+fn show_prompt(prompt: &DevicePrompt) {
+    let text = format!(
+        "to sign in, open {} in a browser and enter the code {} within {}\n",
+        prompt.address,
+        prompt.code,
+        Span(prompt.valid_for)
+    );
+    std::io::stderr()
+        .lock()
+        .write_all(text.as_bytes())
+        .unwrap_or_default();
 }

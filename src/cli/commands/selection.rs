@@ -12,7 +12,7 @@ use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_exclusion_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 
-use super::execute::usage;
+use super::prepared_run::usage;
 
 /// Of how many values that aren't selected an error tells.
 const VALUES_NAMED: usize = 5;

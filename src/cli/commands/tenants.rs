@@ -21,8 +21,10 @@ use crate::engine::{LaneName, LaneNames, LaneWay};
 use crate::input::Input;
 use crate::model::{LaneId, RunId, SEVERAL};
 
-use super::service::{ConnectError, EmbeddedSandbox, Identity, Service, connect, handles};
-use super::sign_in::{credential_over, login_client};
+use super::clients::{
+    ConnectError, Identity, Service, connect, credential_over, handles, login_client,
+};
+use super::sandbox::EmbeddedSandbox;
 
 /// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;

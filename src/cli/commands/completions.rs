@@ -1,4 +1,4 @@
-//! `config show`, `completions` and `man`: what the program says of itself.
+//! `completions` and `man`.
 
 use std::path::Path;
 use std::{fs, io};
@@ -9,26 +9,8 @@ use clap_mangen::Man;
 
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
 use crate::cli::failure::{Failure, RunExit};
-use crate::cli::settings::ShownSetting;
-use crate::cli::table::Table;
 use crate::cli::terminal::print;
-use crate::cli::text::visible;
 use crate::platform::refuse_foreign_link;
-
-/// Prints the settings in effect and where each comes from, one a line. Secrets are named, never shown.
-pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {
-    let mut table = Table::new();
-    table.row(["setting", "value", "from"]);
-    for shown in settings {
-        table.row([
-            shown.key.clone(),
-            visible(&shown.value).to_string(),
-            visible(&shown.origin).to_string(),
-        ]);
-    }
-    // A value that is broken over lines or cut cannot be copied.
-    print(&table.render(usize::MAX, "")).map_err(Failure::of_output)
-}
 
 pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();

@@ -16,7 +16,7 @@ use crate::engine::core::StopReason;
 use crate::model::{RunId, Uptime};
 use crate::platform::StopSignals;
 
-use super::execute::say;
+use super::prepared_run::say;
 
 /// How long the second signal waits until the terminal has taken what is left to say.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::execute::{REACH_TIMEOUT, gate};
+use super::prepared_run::{REACH_TIMEOUT, gate};
 
 /// Makes reads of a way to the service; `windows` is what it allows for lists.
 pub(super) async fn reads(

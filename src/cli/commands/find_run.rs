@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::model::Operation;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
 
-use super::choosing::is_selection;
+use super::selection::is_selection;
 
 /// An unfinished run that is older than this must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
@@ -232,7 +232,7 @@ pub(super) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::cli::commands::execute::open_store;
+    use crate::cli::commands::prepared_run::open_store;
     use crate::cli::hint::ForwardedFlags;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::RunId;

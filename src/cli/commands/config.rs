@@ -1,0 +1,22 @@
+//! `config show`.
+
+use crate::cli::failure::Failure;
+use crate::cli::settings::ShownSetting;
+use crate::cli::table::Table;
+use crate::cli::terminal::print;
+use crate::cli::text::visible;
+
+/// Prints the settings in effect and where each comes from, one a line. Secrets are named, never shown.
+pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.row(["setting", "value", "from"]);
+    for shown in settings {
+        table.row([
+            shown.key.clone(),
+            visible(&shown.value).to_string(),
+            visible(&shown.origin).to_string(),
+        ]);
+    }
+    // A value that is broken over lines or cut cannot be copied.
+    print(&table.render(usize::MAX, "")).map_err(Failure::of_output)
+}
