@@ -1,4 +1,4 @@
-//! Performs one effect on the real handles. Decides nothing and retries nothing.
+//! Performs one effect on the real handles. Decides and retries nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,17 +15,16 @@ use crate::store::{Record, RunKey, Store, StoreError};
 
 use super::core::{CallToken, Effect, Event, ReadQuery, RunEvent};
 
-/// One lane's way to its tenant.
+/// The clients of one tenant.
 #[derive(Debug)]
 pub struct LaneHandles {
     sender: SendClient,
     reads: Arc<ReadHandles>,
 }
 
-/// A lane's way to its tenant, or why there is none, in words for the report.
+/// A lane's clients, or why there are none, for the report.
 pub type LaneWay = Result<Arc<LaneHandles>, Arc<str>>;
 
-/// What effects are performed with.
 pub(super) struct Handles {
     /// The ledger, and the journal of a run.
     pub(super) store: Store,
@@ -34,29 +33,26 @@ pub(super) struct Handles {
     pub(super) run: RunKey,
     /// One per lane.
     pub(super) lanes: Vec<Result<Arc<ReadHandles>, Arc<str>>>,
-    /// One per lane of a run; none where nothing may be sent.
+    /// One per lane; empty if nothing may be sent.
     pub(super) senders: Vec<LaneWay>,
 }
 
-/// What performing an effect led to.
 #[expect(
     clippy::large_enum_variant,
     reason = "the large one is the frequent one, and each is moved once"
 )]
 pub(super) enum EffectOutput {
-    /// Something for the core.
     Event(Event),
-    /// Records are on disk; observers may be told.
+    /// The records are on disk; tell the observers.
     Written(LaneId, Vec<RunEvent>),
-    /// The page that somebody requested, or why the service refused it.
+    /// A requested page, or the service's refusal.
     Page(Result<ReadPage, String>),
 }
 
-/// An effect under way; fails only where the journal does.
+/// An effect in progress. Fails only if the journal fails.
 pub(super) type RunningEffect = BoxFuture<'static, Result<EffectOutput, StoreError>>;
 
 impl LaneHandles {
-    /// Binds the two halves of the service's client and a way to a token.
     pub fn new(sender: SendClient, reader: ReadClient, credential: Credential) -> Self {
         Self {
             sender,
@@ -64,7 +60,7 @@ impl LaneHandles {
         }
     }
 
-    /// Returns the half that can read and nothing else; both halves share one token.
+    /// Returns the half that can only read; both halves share one token.
     pub fn reads(&self) -> Arc<ReadHandles> {
         Arc::clone(&self.reads)
     }
@@ -78,7 +74,6 @@ impl LaneHandles {
 }
 
 impl Handles {
-    /// Where the rows are.
     pub(super) fn journal(&self) -> &Store {
         self.scratch.as_ref().unwrap_or(&self.store)
     }
@@ -111,8 +106,8 @@ impl Handles {
         })
     }
 
-    /// Begins an effect. What goes to the journal is on its way before this returns, so that effects keep their order. A call
-    /// leaves only while the journal can be written: its slot may be from the last commit before the one that failed.
+    /// Starts an effect. Journal writes are queued before this returns, so effects keep their order. A call leaves only
+    /// while the journal can be written: its slot may come from the last commit before a failed one.
     pub(super) fn run_effect(&self, effect: Effect) -> RunningEffect {
         let store = self.store.clone();
         match effect {
@@ -217,17 +212,16 @@ impl Handles {
     }
 }
 
-/// A reader with a way to a token. Whoever holds nothing else cannot send a cancel.
+/// A client that can only read, and a credential.
 #[derive(Debug)]
 pub struct ReadHandles {
     reader: ReadClient,
     credential: Credential,
-    // std Mutex: nothing awaits while it is held.
+    // A std Mutex: nothing awaits while it is locked.
     token: Mutex<Option<SecretString>>,
 }
 
 impl ReadHandles {
-    /// Binds the reading half of the service's client and a way to a token.
     pub fn new(reader: ReadClient, credential: Credential) -> Self {
         Self {
             reader,
@@ -236,7 +230,6 @@ impl ReadHandles {
         }
     }
 
-    /// Returns the token at hand, where there is one.
     fn held_token(&self) -> Option<SecretString> {
         self.token
             .lock()
@@ -244,8 +237,8 @@ impl ReadHandles {
             .clone()
     }
 
-    /// Gets a token, and keeps it for the calls to come. Tells when it ends, where that is known and a newer one can be had
-    /// then; one that cannot be renewed is carried until the service refuses it.
+    /// Gets a token and keeps it for later calls. Reports its expiry only if the token can be renewed; one that can't
+    /// is used until the service refuses it.
     async fn sign_in(&self, lane: LaneId, refresh: bool) -> Event {
         let freshness = if refresh {
             CachePolicy::New
@@ -274,7 +267,7 @@ impl ReadHandles {
         }
     }
 
-    /// Looks at these records, with one call.
+    /// Reads these records with one call.
     async fn look(&self, destination: Destination, query: &ReadQuery) -> ReadReply {
         let Some(token) = self.held_token() else {
             return never_left();
@@ -305,7 +298,6 @@ impl ReadHandles {
         }
     }
 
-    /// Reads one page of the tenant's actions.
     async fn page(&self, query: &ListQuery) -> ReadReply {
         match self.held_token() {
             None => never_left(),
@@ -314,8 +306,8 @@ impl ReadHandles {
     }
 }
 
-/// A call for which no token is held; one is asked for before any call, so this is a fault of ours that must still not
-/// be taken for an answer.
+/// The reply to a call without a token or client. The core never makes one, but if it does, this must not count as an
+/// answer.
 fn never_left<T>() -> Reply<T> {
     Reply {
         kind: ReplyKind::NeverLeft("no token is held".to_owned()),
@@ -407,7 +399,7 @@ mod tests {
             assert!(allowed.await.is_ok());
         }
         let begun = calls();
-        // The answer is dropped, as where the runner has not come to it yet.
+        // The answer is dropped, as if the runner hadn't got to it yet.
         drop(handles.store.write(Vec::new()));
         handles.store.write(Vec::new()).await.unwrap_err();
         for call in begun {

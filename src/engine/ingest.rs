@@ -1,4 +1,4 @@
-//! Rows on their way into the journal, whether an input or the tenant names them, and what the journal holds of a run already.
+//! Writes rows to the journal, from an input or from the tenant, and reads what the journal has of a run.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,41 +19,39 @@ use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary};
 use super::tenant_reads::{Reads, ReadsError};
 
-/// What a run still has to read.
+/// The input that a run still has to read.
 pub enum Intake {
     Read {
-        /// Opened, and set to where reading goes on.
+        /// Opened at the position to continue from.
         inputs: Vec<OpenInput>,
         beyond: Beyond,
     },
-    /// Nothing: all was read, or the rest cannot be had any more.
+    /// Everything has been read, or the rest is lost.
     Nothing,
 }
 
-/// What lies behind the inputs that are read.
+/// What follows the inputs that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beyond {
-    /// Nothing: with the last of them the input has been read.
+    /// Nothing: they complete the input.
     Nothing,
-    /// Something that cannot be had any more, so that the input is never whole.
+    /// Something that is lost, so that the input is never complete.
     Lost,
 }
 
-/// What the journal holds of a run already, by lane.
+/// A run's counts in the journal, by lane.
 pub type LaneShares = BTreeMap<LaneId, LaneShare>;
 
-/// What the journal holds of one lane.
 #[derive(Clone, Debug, Default)]
 pub struct LaneShare {
     /// The highest row number.
     pub last: RowNumber,
     pub rows: u64,
-    /// Those that have their last word.
+    /// Settled rows, by outcome.
     pub settled: BTreeMap<Outcome, u64>,
 }
 
 impl LaneShare {
-    /// Counts a row in.
     fn count(&mut self, row: &NewRow) {
         self.last = row.number;
         self.rows += 1;
@@ -76,7 +74,7 @@ impl LaneShare {
     }
 }
 
-/// Says what a core must know of a run that the journal holds already.
+/// Reads a run's counts from the journal, for its core.
 pub fn recall(reader: &Reader, run: RunKey) -> Result<LaneShares, StoreError> {
     let mut before = LaneShares::default();
     for count in reader.lane_counts(run)? {
@@ -90,7 +88,7 @@ pub fn recall(reader: &Reader, run: RunKey) -> Result<LaneShares, StoreError> {
     Ok(before)
 }
 
-/// Adds what the journal holds of a run to an empty summary, and says what a core must know of it before it goes on.
+/// Adds a run's journaled rows to an empty summary, and reads its counts.
 pub fn look_over(
     store: &Store,
     run: RunId,
@@ -104,26 +102,24 @@ pub fn look_over(
     Ok((summary, recall(&store.reader()?, key)?))
 }
 
-/// Rows on their way into the journal, and what to tell the core once they are there.
+/// Rows being written to the journal, and what to tell the core afterwards.
 pub(super) struct Appending {
     pub(super) pending: Pending<()>,
     pub(super) shares: BTreeMap<LaneId, LaneShare>,
 }
 
-/// Plans the rows of a run and appends them to its journal.
 pub struct Ingest {
     pub(super) journal: Store,
     pub(super) run: RunKey,
     pub(super) planner: Planner,
-    /// Behind the last row that was taken in, where an input has such a place.
+    /// Position behind the last row, if the input has positions.
     checkpoint: Option<InputCheckpoint>,
     beyond: Beyond,
 }
 
-/// A selection that was journaled.
 pub struct Selected {
     pub to_send: u64,
-    /// Whether it was read to its end.
+    /// Whether the selection was read to its end.
     pub is_whole: bool,
 }
 
@@ -138,10 +134,10 @@ impl Ingest {
         }
     }
 
-    /// Begins to read an input.
+    /// Starts to read the inputs.
     ///
     /// # Errors
-    /// Returns the system's error where no thread can be started.
+    /// If no thread can be started.
     pub(super) fn begin(
         &mut self,
         inputs: Vec<OpenInput>,
@@ -152,7 +148,7 @@ impl Ingest {
         read_inputs(inputs)
     }
 
-    /// Appends what was read of an input; `is_whole` with the last of it.
+    /// Appends rows of an input; `is_whole` with the last ones.
     pub(super) fn append_read(
         &mut self,
         chunks: Vec<InputChunk>,
@@ -169,7 +165,7 @@ impl Ingest {
         self.append(rows, Vec::new(), is_whole)
     }
 
-    /// Appends rows with what is known of them in one transaction.
+    /// Appends rows and records in one transaction.
     fn append(&self, rows: Vec<NewRow>, records: Vec<Record>, complete: bool) -> Appending {
         let mut shares: BTreeMap<LaneId, LaneShare> = BTreeMap::new();
         for row in &rows {
@@ -188,7 +184,7 @@ impl Ingest {
         }
     }
 
-    /// Journals machines to release, with what is known of the actions that are undone. Returns what a core must know of them.
+    /// Journals the machines to release, with the actions to undo. Returns the counts for the core.
     pub async fn append_machines(
         &mut self,
         rows: Vec<(InputRow, MachineAction)>,
@@ -214,10 +210,10 @@ impl Ingest {
         Ok(appending.shares)
     }
 
-    /// Reads a selection to its end and journals every row, newest first. Stops once more than `most` of them would be sent.
+    /// Reads a selection and journals every row, newest first. Stops early once it has more than `most` rows to send.
     ///
     /// # Errors
-    /// Returns why it cannot be read or not be written down; what was journaled before stays.
+    /// If reading or journaling fails; rows journaled before stay.
     pub async fn select(
         &mut self,
         mut pages: Pages,
@@ -266,23 +262,20 @@ impl Ingest {
     }
 }
 
-/// Chunks that may wait between the reader and the journal: enough that neither waits for the other, and a bound on
-/// memory.
+/// Chunks that may wait between the reading thread and the journal: enough to keep both busy, and a bound on memory.
 const WAITING: usize = 32;
 
-/// What the reading thread hands on.
+/// What the reading thread sends.
 pub enum Fed {
-    /// Rows, good or bad.
     Rows(InputChunk),
-    /// The inputs ended, or could not be read any further. A channel that closes without this means that the thread
-    /// broke off.
+    /// The inputs ended or failed. A channel that closes without this means that the thread died.
     End(Option<InputError>),
 }
 
-/// Begins to read.
+/// Starts the thread that reads the inputs.
 ///
 /// # Errors
-/// Returns the system's error where no thread can be started.
+/// If no thread can be started.
 pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
     let (fed, receiver) = mpsc::channel(WAITING);
     std::thread::Builder::new()
@@ -291,7 +284,7 @@ pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
             for mut input in inputs {
                 let read = input.read(&mut |chunk| match fed.blocking_send(Fed::Rows(chunk)) {
                     Ok(()) => ControlFlow::Continue(()),
-                    // Nobody wants more.
+                    // The receiver is gone.
                     Err(_) => ControlFlow::Break(()),
                 });
                 if let Some(warning) = input.warning() {

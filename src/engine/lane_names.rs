@@ -1,37 +1,35 @@
-//! The lanes of a run by the words that name them: what a row's `tenant` cell is compared with.
+//! The names of a run's lanes, to match with the `tenant` cells of rows.
 
 use std::collections::BTreeMap;
 
 use crate::model::LaneId;
 
-/// One lane's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneName {
-    /// What it is called in reports: the tenant, or where nobody names it, the profile.
+    /// Its name in reports: the tenant's, or the profile's if the tenant has no name.
     pub shown: Option<String>,
-    /// Every word that means it: profile, tenant id, domain name.
+    /// Every name for it: profile, tenant id, domain name.
     pub words: Vec<String>,
 }
 
-/// The lanes of a run, in their order. An imitation has one that nobody names, and that takes every row.
+/// The lanes of a run, in order. An imitated service has one lane, which has no name and takes every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneNames {
     lanes: Vec<LaneName>,
     by_word: BTreeMap<String, Vec<LaneId>>,
 }
 
-/// Where a row belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Belongs {
     To(LaneId),
-    /// There are several lanes, and the row names none.
+    /// The run has several lanes, and the row names none.
     Unnamed,
-    /// To a tenant that is none of this run's.
+    /// The row names a tenant outside this run.
     Elsewhere,
 }
 
 impl LaneNames {
-    /// Takes the names of a run's lanes, in their order.
+    /// Takes the lanes in their order.
     pub fn new(lanes: Vec<LaneName>) -> Self {
         let mut by_word: BTreeMap<String, Vec<LaneId>> = BTreeMap::new();
         for (id, lane) in (0..).map(LaneId).zip(&lanes) {
@@ -45,18 +43,17 @@ impl LaneNames {
         Self { lanes, by_word }
     }
 
-    /// Returns whether rows must say where they belong.
+    /// Returns whether rows must name their tenant.
     pub fn are_several(&self) -> bool {
         self.lanes.len() > 1
     }
 
-    /// Returns what a lane is called.
     pub fn shown(&self, lane: LaneId) -> Option<&str> {
         let lane = self.lanes.get(usize::from(lane.0))?;
         lane.shown.as_deref()
     }
 
-    /// Returns the lane that a word means, whatever its case; none where it could mean two.
+    /// Returns the lane with this name, ignoring case; `None` if two lanes have it.
     pub fn find(&self, word: &str) -> Option<LaneId> {
         match self.by_word.get(&folded(word))?.as_slice() {
             [lane] => Some(*lane),
@@ -64,7 +61,7 @@ impl LaneNames {
         }
     }
 
-    /// Returns two lanes that one word means.
+    /// Returns two lanes that share a name.
     pub fn ambiguous(&self) -> Option<(LaneId, LaneId)> {
         self.by_word
             .values()
@@ -74,13 +71,13 @@ impl LaneNames {
             })
     }
 
-    /// Says where a row belongs whose tenant cell holds this.
+    /// Returns where a row with this tenant cell belongs.
     pub(super) fn place(&self, tenant: Option<&str>) -> Belongs {
         let tenant = tenant.map(str::trim).filter(|word| !word.is_empty());
         match tenant {
             None if self.are_several() => Belongs::Unnamed,
             None => Belongs::To(LaneId(0)),
-            // An imitation takes every row.
+            // An imitated service takes every row.
             Some(_) if self.lanes.is_empty() => Belongs::To(LaneId(0)),
             Some(word) => self.find(word).map_or(Belongs::Elsewhere, Belongs::To),
         }
@@ -127,7 +124,7 @@ mod tests {
         let unknown = names(&[&[]]);
         assert_eq!(unknown.place(Some("fabrikam")), Belongs::Elsewhere);
         assert_eq!(unknown.place(None), Belongs::To(LaneId(0)));
-        // An imitation names no lane, and takes every row.
+        // An imitated service names no lane and takes every row.
         let imitation = LaneNames::default();
         assert_eq!(imitation.place(Some("fabrikam")), Belongs::To(LaneId(0)));
     }

@@ -1,4 +1,4 @@
-//! What became of machines that actions changed: one paged list of later actions, not a read for each machine.
+//! The later actions of machines that an action changed, from one paged list instead of a read for each machine.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,10 +10,10 @@ use crate::model::{ActionStatus, ActionType, LaterActivity, MachineAction};
 use super::pages::Pages;
 use super::tenant_reads::{Reads, ReadsError};
 
-/// A list longer than this many pages isn't read to its end: 200,000 actions since the oldest.
+/// The most pages read of a list: 200,000 actions since the oldest change.
 const MOST_PAGES: u32 = 20;
 
-/// An action that changed a machine, as far as later actions of that machine are looked for.
+/// An action that changed a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineChange {
     pub action_id: String,
@@ -23,7 +23,7 @@ pub struct MachineChange {
 }
 
 impl MachineChange {
-    /// Takes an action that has Succeeded and left its machine changed; `None` for any other.
+    /// Returns `None` unless the action succeeded and left its machine changed.
     pub fn of(record: &MachineAction) -> Option<Self> {
         let has_changed = record.status == Some(ActionStatus::Succeeded)
             && record
@@ -43,14 +43,13 @@ impl MachineChange {
     }
 }
 
-/// Later actions by machine.
 #[derive(Debug, Default)]
 pub struct LaterActions {
     actions: HashMap<String, Vec<MachineAction>>,
 }
 
 impl LaterActions {
-    /// Reads the actions that isolate, restrict or release, from the oldest of these changes on.
+    /// Reads isolations, restrictions and releases since the oldest of these changes.
     pub async fn read(reads: &mut Reads, changes: &[MachineChange]) -> Result<Self, ReadsError> {
         let mut later = Self::default();
         let machines: HashSet<_> = changes.iter().filter_map(MachineChange::machine).collect();
@@ -72,7 +71,6 @@ impl LaterActions {
         Ok(later)
     }
 
-    /// Says what became of a changed machine.
     pub fn activity(&self, change: &MachineChange) -> LaterActivity {
         let Some(action_type) = &change.action_type else {
             return LaterActivity::Nothing;
@@ -87,14 +85,14 @@ impl LaterActions {
         )
     }
 
-    /// Returns whether a listed action's machine has been released since.
+    /// Returns whether the machine of a listed action has been released since.
     pub(super) fn has_released(&self, record: &MachineAction) -> bool {
         MachineChange::of(record)
             .is_some_and(|change| matches!(self.activity(&change), LaterActivity::Released { .. }))
     }
 }
 
-/// Returns what to ask for; `None` where nothing that later actions tell matters.
+/// Returns the filter of the list, or `None` if no later action matters.
 fn filter(changes: &[MachineChange]) -> Option<String> {
     let has = |wanted: [ActionType; 2]| {
         let mut types = changes

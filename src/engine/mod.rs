@@ -1,52 +1,55 @@
-//! The run: a synchronous core that decides, and a runner that performs.
+//! The run: a synchronous core makes every decision, and a runner carries them out.
 //!
-//! `core` holds every decision and no handle. `runner` owns the handles (journal, clock, service, input) and turns
-//! effects into events; it decides nothing. Observers are told what is durable and can neither fail nor slow a run.
+//! The core does no I/O. The runner owns the handles (journal, clock, clients, input), performs the core's effects and
+//! feeds their results back as events. Observers see an event about a row only once the journal has it; they can't fail
+//! or slow down a run.
 //!
-//! A lane is one tenant's share of a run. A scope is what the service counts by: one tenant, app and kind of call. The ledger
-//! counts the calls of each scope; the journal keeps the rows.
+//! A lane is one tenant's share of a run. A scope is what the service counts calls by: tenant, app and kind of call.
+//! The ledger counts the calls of each scope, the journal stores the rows.
 //!
-//! # A row's way
+//! # The life of a row
 //!
 //! ```text
 //! journal ─ load ─► precheck ──────────► ready ─► ledger ─► on the wire ─► answered
-//!                   read before it        ▲        │ slot and "sent"         │
-//!                   is sent, and again    │        │ in one commit           │
-//!                   after 5 minutes       │        ▼                         │
+//!                   read the state        ▲        │ slot and "sent"         │
+//!                   before sending;       │        │ in one commit           │
+//!                   stale after 5 min     │        ▼                         │
 //!                                         ├── no slot, cooldown, stop        │
-//!                                         ├── 401, 429, no byte left ────────┤
-//!                                         ├── retry after a backoff ◄────────┤ fault that surely changed nothing
+//!                                         ├── 401, 429, not sent ◄───────────┤
+//!                                         ├── retry after a backoff ◄────────┤ fault, not applied
 //!                                         │                                  │
-//!                                      reread ◄──────────────────────────────┤ accepted (verify), fault of unknown
-//!                                         │    one queue, with a reason      │ result, 400, 404, 409
+//!                                      reread ◄──────────────────────────────┤ accepted (verify), result unknown,
+//!                                         │    one queue, with a reason      │ 400, 404, 409
 //!                                         ▼                                  ▼
-//!                                      settled ◄─────────────────────── the answer is the last word
+//!                                      settled ◄──────────────────────────── final answer
 //! ```
 //!
-//! A row that cannot be sent now (another run works on its action, its type is forbidden) leaves memory unsettled and is loaded
-//! again in a later pass, or by whoever resumes the run.
+//! A row that can't be sent now (another run works on its action, or its type is forbidden) leaves memory unsettled. A
+//! later pass, or a resume, loads it again.
 //!
 //! # Plans and reads outside a run
 //!
-//! A plan is made by the same core and runner, disarmed and with clients that only read: the input is journaled, states are read,
-//! and what would be sent stays in the journal until a new core, armed, loads it. Lists, selections and follow-up checks request
-//! pages from a disarmed core without rows. So every call passes the same gates and is tried again by the same rules.
+//! The same core and runner make a plan: disarmed, and with clients that can only read. They journal the input and read
+//! states; rows to send stay in the journal until an armed core loads them. Lists, selections and follow-up checks
+//! request pages from a disarmed core without rows. So every call passes the same gates and follows the same retry
+//! rules.
 //!
-//! # What happens
+//! # What happens on
 //!
-//! - **429**: the scope cools down for all processes, for as long as the service asks. The row keeps its turn and is not blamed.
-//!   Afterwards calls leave in rounds of 1, 2, 4, and so on. A smaller limit that the answer names is adopted; else the rate
-//!   adapts.
-//! - **Time-out, reset, 5xx but 503**: the result of the call is unknown. Its record is read, and only then the row is settled or
-//!   sent again. After a time-out the slot is also held for a grace, because the call may still arrive.
+//! - **429**: the scope cools down in all processes, for as long as the service asks. The row keeps its turn and its
+//!   attempt doesn't count as a fault. Afterwards calls leave in rounds of 1, 2, 4 and so on. If the answer names a
+//!   smaller limit, the run adopts it; otherwise the rate adapts.
+//! - **Timeout, reset, 5xx except 503**: the result is unknown. The row's record is read before the row is settled or
+//!   sent again. After a timeout the slot stays taken for a grace period, because the call may still arrive.
 //! - **503, 408, a redirect**: the call changed nothing. The row is sent again after a backoff.
-//! - **Five faults in a row**, of either kind: the gate's breaker opens; one probe at a time, then rounds of 2, 4, 8.
-//! - **Ctrl-C**: no new attempt. Cancels on the wire are waited for and journaled; reads are given up after two seconds. The
-//!   second Ctrl-C ends the process.
-//! - **Crash**: the journal holds "sent" for every call that may have left. The next process ends these calls in the ledger, with
-//!   a grace, once the dead one's lock is free; a resume reads the records of the rows that they were for. Where reading is
-//!   forbidden, such a row is sent again.
-//! - **A write that fails**: the run ends before another byte leaves.
+//! - **Five faults in a row**, of either kind: the gate's circuit breaker opens. It sends one probe at a time, then
+//!   rounds of 1, 2, 4, 8.
+//! - **Ctrl-C**: no new attempt leaves. The run waits for cancels on the wire and journals their answers; it gives up
+//!   reads after two seconds. A second Ctrl-C ends the process.
+//! - **Crash**: the journal has "sent" for every call that may have left. Once the dead process's lock is free, the
+//!   next process ends these calls in the ledger, with a grace period. A resume reads the records of their rows. Where
+//!   reading is forbidden, a cancel is sent again, and a release stays unknown.
+//! - **A failed write**: the run ends before another byte leaves.
 
 pub mod core;
 mod effects;

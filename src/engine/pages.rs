@@ -1,10 +1,10 @@
 //! Pages through the tenant's actions, newest first, each action once.
 //!
-//! The service keeps no cursor: `$skip` counts from the newest action at the moment of the call. New actions push the
-//! edges down, and then some come twice, which their ids tell. Actions that drop out of the filter (because somebody
-//! cancels them meanwhile, for one) pull the edges up, and then some would never come. So pages overlap, and where a page
-//! begins with nothing that was seen before, the next one is asked for further up, until one does or the list is read from its
-//! top. What can be missed is what the service itself does not list yet, and actions created after the first page.
+//! The service has no cursor: `$skip` counts from the newest action at the time of the call. New actions shift the
+//! pages down, and some actions come twice; their ids reveal them. Actions that drop out of the filter (when cancelled,
+//! for example) shift the pages up, and some would never come. So pages overlap. If a page starts with an action not
+//! seen before, the next request goes further up, until one joins or the list is read from its top. This misses only
+//! actions that the service doesn't list yet, or that were created after the first page.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -14,40 +14,37 @@ use crate::model::{ActionId, MachineAction, ReadPage};
 
 use super::tenant_reads::{Reads, ReadsError};
 
-/// The first page is small, so that whoever reads our output can begin at once.
+/// The first page is small, so that output starts early.
 pub const FIRST_PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not zero");
 
-/// Records that two pages share: enough for what a busy tenant changes between two calls.
+/// Records shared by two pages: enough for the changes of a busy tenant between two calls.
 const OVERLAP: u32 = 20;
 
-/// A service that gives out fewer records than it was asked for has no more. But it may give out no more than so many at
-/// once by a bound of its own, which is surely no smaller than this.
+/// A page shorter than requested is the last, unless the service caps its pages. No cap is smaller than this.
 const SMALLEST_BOUND: u32 = 100;
 
-/// So many pages in a row without anything new are the end: a service that does not heed `$skip` would give the same one
-/// for ever.
+/// After this many pages in a row without anything new, the list ends: a service that ignores `$skip` would return the
+/// same page forever.
 const MOST_IDLE: u32 = 20;
 
-/// The tenant's actions, page by page.
 #[derive(Debug)]
 pub struct Pages {
-    /// What is asked for now, and behind it what comes after. More than one where the service did not take all at once.
+    /// A stack: the last filter is read now. There are several if the service didn't accept the original.
     filters: Vec<Filter>,
     first: NonZeroU32,
     top: NonZeroU32,
     skip: u32,
-    /// By how much to go up where a page does not join on to what was read.
+    /// How far to go up if a page doesn't join what was read.
     step: u32,
     seen: HashSet<ActionId>,
-    /// Those of them between which and the rest a gap may be.
+    /// Seen actions that a gap may separate from the rest.
     loose: HashSet<ActionId>,
-    /// Pages in a row that brought nothing new.
     idle: u32,
     is_at_end: bool,
 }
 
 impl Pages {
-    /// Makes ready to read what `filter` says; `first` is the size of the first page.
+    /// Prepares to read a filter; `first` is the size of the first page.
     pub fn new(filter: Filter, first: NonZeroU32) -> Self {
         Self {
             filters: vec![filter],
@@ -62,8 +59,8 @@ impl Pages {
         }
     }
 
-    /// Reads the next page, and returns those of its actions that did not come before, newest first; `None` at the end.
-    /// A filter that is asked for in parts begins anew with each.
+    /// Reads the next page and returns its new actions, newest first; `None` at the end. When a filter is read in
+    /// parts, each part starts from its own top.
     pub async fn next(
         &mut self,
         reads: &mut Reads,
@@ -79,7 +76,7 @@ impl Pages {
                 skip: self.skip,
             };
             let page = match reads.page(&query).await {
-                // It is not taken as one, so it is asked for in parts.
+                // The service doesn't accept the filter: read it in parts.
                 Err(ReadsError::Refused(_)) if self.skip == 0 && self.split() => continue,
                 page => page?,
             };
@@ -94,7 +91,7 @@ impl Pages {
         }
     }
 
-    /// Divides the filter that is asked for now. Returns whether that was possible.
+    /// Splits the current filter. Returns whether that was possible.
     fn split(&mut self) -> bool {
         let Some([first, second]) = self.filters.last().and_then(Filter::split) else {
             return false;
@@ -104,7 +101,7 @@ impl Pages {
         true
     }
 
-    /// Begins with the next filter's first page.
+    /// Starts with the first page of the next filter.
     fn begin(&mut self) {
         self.top = self.first;
         self.skip = 0;
@@ -114,14 +111,14 @@ impl Pages {
         self.is_at_end = false;
     }
 
-    /// Takes a page in and decides where to go on; `None` where it brought nothing new.
+    /// Adds a page and decides where to go on; `None` if it has nothing new.
     fn take(&mut self, page: ReadPage) -> Option<Vec<MachineAction>> {
         let length = u32::try_from(page.listed).unwrap_or(u32::MAX);
         let asked = self.top;
         let ReadPage {
             records, is_whole, ..
         } = page;
-        // Only its first record tells: what stands further down may have come from beyond the gap.
+        // Only the first record tells: later ones may come from beyond the gap.
         let joins = self.skip == 0
             || records.first().is_some_and(|first| {
                 self.seen.contains(&first.id) && !self.loose.contains(&first.id)
@@ -154,7 +151,7 @@ impl Pages {
 mod tests {
     use super::*;
 
-    /// A tenant's list, newest first, of a service that gives out at most `bound` records at once.
+    /// A tenant's list, newest first; the service returns at most `bound` records at once.
     struct Tenant {
         list: Vec<u32>,
         bound: usize,
@@ -169,7 +166,7 @@ mod tests {
                 .map(|&number| MachineAction::bare(id(number)))
                 .collect();
             ReadPage {
-                // Told only by one whose pages are too short to tell it by themselves.
+                // Only a service with short pages has to say so.
                 is_whole: self.bound >= 100 || rest.len() <= size,
                 ..page
             }
@@ -180,7 +177,7 @@ mod tests {
         ActionId::from_bytes(u128::from(number).to_be_bytes()).unwrap()
     }
 
-    /// Reads the list to its end while `change` happens between two calls; returns how many came, and with how many calls.
+    /// Reads the list to its end, with `change` between calls; returns the actions and the number of calls.
     fn read(mut tenant: Tenant, mut change: impl FnMut(&mut Vec<u32>)) -> (Vec<ActionId>, u32) {
         let mut pages = Pages::new(Filter::default(), FIRST_PAGE);
         let (mut came, mut calls) = (Vec::new(), 0);

@@ -1,12 +1,12 @@
-//! What a token's claims say about a plan: which of its types the token has no permission for.
+//! Compares a token's permissions with a plan's action types.
 //!
-//! A forecast for people. Claims decide nothing: whether the service asks for the permission that fits the type is not
-//! documented, and it alone says no.
+//! This is a forecast for people; it decides nothing. Whether the service requires the permission that fits a type is
+//! undocumented, and only the service can refuse.
 
 use crate::auth::Claims;
 use crate::model::ActionType;
 
-/// Any of these lets an app or a user read actions' states.
+/// Each of these lets an app or a user read states.
 const READING: [&str; 4] = [
     "Machine.Read.All",
     "Machine.ReadWrite.All",
@@ -14,27 +14,24 @@ const READING: [&str; 4] = [
     "Machine.ReadWrite",
 ];
 
-/// A permission that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeededPermission {
     pub name: &'static str,
-    /// The types that need it, each with its rows.
+    /// The types that need it, with their rows.
     pub types: Vec<(ActionType, u64)>,
-    /// Whether the token names it.
     pub is_held: bool,
 }
 
 /// What a token's claims say about a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
-    /// What cancelling needs, in the order of the types.
+    /// The permissions to cancel, in the order of the types.
     pub cancelling: Vec<NeededPermission>,
-    /// Whether the token names a permission to read states.
     pub may_read: bool,
 }
 
 impl Permissions {
-    /// Compares claims with the types that are sent; `None` where the token does not say what was granted.
+    /// Compares claims with the types to send. `None` if the token names no permission at all.
     pub fn forecast(claims: &Claims, types: &[(&str, u64)]) -> Option<Self> {
         let granted = || claims.roles.iter().chain(&claims.scopes);
         granted().next()?;
@@ -61,7 +58,6 @@ impl Permissions {
         })
     }
 
-    /// Returns what is needed and not held.
     pub fn missing(&self) -> impl Iterator<Item = &NeededPermission> {
         self.cancelling.iter().filter(|needed| !needed.is_held)
     }

@@ -1,10 +1,10 @@
-//! The plan: each row of the input is sorted into what will be sent and what will not, and why.
+//! The plan: decides for each row whether it is sent, and why not.
 //!
-//! Telling duplicates needs every id seen so far: 16 bytes and a row number each, in memory, for a unique index on
-//! random GUIDs would cost twenty times the time.
+//! To find duplicates, the planner keeps every id in memory, with 16 bytes and a row number each. A unique index on
+//! random GUIDs would take twenty times as long.
 //!
-//! Rows are judged one at a time, for they are sent as they are read. Without prechecks, an id that comes first without a
-//! type and then with a protected one is sent before its second row is read.
+//! Rows are planned one at a time, because they are sent as they are read. So without prechecks, an id that comes first
+//! without a type and later with a protected one is sent before its second row is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use super::later_actions::LaterActions;
 use super::plan_summary::UNDONE_SINCE;
 use super::skip_rules::{RELEASED_SINCE, SkipRules, is_excluded};
 
-/// What stands as the source of a row in place of a file.
+/// The source of rows that come from no file.
 const TENANT: &str = "tenant";
 
-/// Sorts rows in the order in which they are read.
+/// Plans rows in the order in which they are read.
 #[derive(Debug)]
 pub struct Planner {
     rules: Arc<SkipRules>,
@@ -37,7 +37,6 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Makes a planner that keeps to these rules.
     pub fn new(rules: Arc<SkipRules>) -> Self {
         Self {
             rules,
@@ -47,7 +46,7 @@ impl Planner {
         }
     }
 
-    /// Goes on behind row `last`, with the ids that are known already in each lane.
+    /// Continues after row `last` of a run, with the ids already known in each lane.
     #[must_use]
     pub fn behind(
         mut self,
@@ -62,18 +61,17 @@ impl Planner {
         self
     }
 
-    /// Deals rows out to these lanes.
+    /// Assigns rows to these lanes.
     #[must_use]
     pub fn for_lanes(self, lanes: Arc<LaneNames>) -> Self {
         Self { lanes, ..self }
     }
 
-    /// Returns the number of the last row planned.
     pub fn last(&self) -> RowNumber {
         self.last
     }
 
-    /// Numbers a row and says whether it is to be sent: one without a settlement is.
+    /// Numbers a row and plans it. A row without a settlement is to be sent.
     pub fn plan(&mut self, mut row: InputRow, now: Timestamp) -> NewRow {
         self.last = RowNumber(self.last.0.saturating_add(1));
         let place = self.lanes.place(row.context.tenant.as_deref());
@@ -104,8 +102,8 @@ impl Planner {
         }
     }
 
-    /// Plans the next action of a list of the tenant's; its place in the list stands in place of a line of a file.
-    /// `later` are the later actions of the machines that the list's actions changed.
+    /// Plans the next action of a tenant's list; its position in the list is its source line. `later` has the later
+    /// actions of the machines that the list's actions changed.
     pub fn plan_found(
         &mut self,
         record: &MachineAction,
@@ -119,8 +117,7 @@ impl Planner {
         self.plan_read(source, record, later.has_released(record), now)
     }
 
-    /// Numbers an action that was found in the tenant, and says whether it is to be sent; its record is the last word
-    /// on all that the rules ask.
+    /// Numbers an action found in the tenant and plans it. Its record decides every rule.
     fn plan_read(
         &mut self,
         source: Source,
@@ -174,7 +171,7 @@ impl Planner {
                 return Some((Outcome::Skipped, reason));
             }
         };
-        // A row that is not sent for reasons of its own does not make a later one a duplicate.
+        // A row skipped for its own reasons doesn't make a later one a duplicate.
         if let Some(reason) = &row.skipped {
             return Some((Outcome::Skipped, reason.clone()));
         }
@@ -184,7 +181,7 @@ impl Planner {
         self.told_before(*id, lane)
     }
 
-    /// Says in which row of its lane an id stands already; enters it where it is new.
+    /// If the lane has the id already, names its row; otherwise adds it.
     fn told_before(&mut self, id: ActionId, lane: LaneId) -> Option<(Outcome, String)> {
         match self.seen.entry((*id.as_bytes(), lane)) {
             std::collections::hash_map::Entry::Occupied(first) => {
@@ -199,10 +196,9 @@ impl Planner {
     }
 }
 
-/// Why a row is no good that says nothing of its tenant where there are several.
 const UNNAMED: &str = "the run has several tenants, and the row names none";
 
-/// What an input tells where there is none.
+/// The input of a row that comes from no input.
 const NO_CONTEXT: RowContext = RowContext {
     comment: None,
     tenant: None,
@@ -212,7 +208,7 @@ const NO_CONTEXT: RowContext = RowContext {
     requestor: None,
 };
 
-/// Says how a record settles a row that was never sent; `None` where its cancel is to be sent.
+/// Returns how a record settles an unsent row, or `None` if its cancel is to be sent.
 pub(super) fn judge(
     rules: &SkipRules,
     context: &RowContext,
@@ -225,7 +221,7 @@ pub(super) fn judge(
         .or_else(|| rules.reject_open(record).map(skipped))
 }
 
-/// Returns what the machine of a row still needs that its record has settled.
+/// Returns the manual action that the machine of an already-ended action needs.
 pub(super) fn follow_up(outcome: Outcome, record: &MachineAction) -> Option<FollowUp> {
     if outcome != Outcome::AlreadyFinal {
         return None;
@@ -233,7 +229,7 @@ pub(super) fn follow_up(outcome: Outcome, record: &MachineAction) -> Option<Foll
     FollowUp::needed(record.action_type.as_ref()?, record.status.as_ref()?, false)
 }
 
-/// Says how an action ended, where its record leaves nothing to cancel.
+/// Returns how an action ended, or `None` if it is open.
 fn ended(record: &MachineAction) -> Option<(Outcome, String)> {
     let unsent = OwnAttempts {
         comment_sent: None,

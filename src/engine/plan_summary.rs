@@ -1,7 +1,7 @@
-//! What a plan comes to: counts, people, machines and reasons, gathered row by row.
+//! A plan's summary: counts, people, machines and reasons, collected row by row.
 //!
-//! Nothing here grows with the input. What is counted by somebody else's word (a type, a requestor, a reason) has a bound
-//! on its words; what comes beyond it is counted together.
+//! Its size doesn't grow with the input. Counts by free text (type, requestor, reason) have a maximum number of keys;
+//! everything beyond is counted together.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,44 +21,43 @@ use crate::store::NewRow;
 use super::core::reasons::MISSING_ONCE;
 use super::skip_rules::{Precheck, is_excluded, is_unknown_type};
 
-/// Lines of the table that are told apart; real tenants show some dozens.
+/// Separate lines in the table; real tenants have a few dozen.
 const MAX_LINES: usize = 200;
 
-/// Names that are told apart in one count.
+/// Separate names in one count.
 const MAX_NAMES: usize = 1000;
 
-/// Machines, files or values that are named in one line of the table.
+/// Machines, files or values named in one line of the table.
 const EXAMPLES: usize = 3;
 
-/// Machines that are told apart where they are counted.
+/// Distinct machines counted at most.
 const MAX_MACHINES: usize = 100_000;
 
-/// How the reason of an ended action begins whose effect on the machine has been undone since.
+/// Starts the reason of an ended action whose effect on the machine has been undone since.
 pub(super) const UNDONE_SINCE: &str = "released since";
 
-/// What becomes of a row by the plan.
+/// What the plan does with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// A cancel is sent.
     Send,
     Unread,
-    /// It is settled already, and nothing is sent.
+    /// Already settled; nothing is sent.
     Settled(Outcome),
 }
 
 impl Verdict {
-    /// Says what becomes of a journaled row that the run may not have come to yet.
+    /// Returns what the plan does with a journaled row that the run may not have reached.
     pub fn of(row: &ReportRow) -> Self {
         match row.outcome {
             outcome if row.settled_at.is_some() => Self::Settled(outcome),
-            // Only looked at again, never sent again.
+            // It is read again, but never sent again.
             Outcome::Accepted => Self::Settled(Outcome::Accepted),
             _ if row.reason == MISSING_ONCE => Self::Settled(Outcome::NotFound),
             _ => Self::Send,
         }
     }
 
-    /// Returns the word of the frozen plan.
+    /// The word in the frozen plan.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -67,7 +66,7 @@ impl Verdict {
         }
     }
 
-    /// Returns whether somebody should look at the row before anything is sent.
+    /// Returns whether somebody should check the row before anything is sent.
     pub fn leaves_work(self) -> bool {
         match self {
             Self::Send => false,
@@ -83,20 +82,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One row of a plan, as far as its summary looks at it.
+/// One row of a plan, for the summary.
 #[derive(Clone, Copy)]
 pub struct PlanLine<'row> {
-    /// None in a row that names no action.
+    /// `None` if the row's id is invalid.
     pub id: Option<ActionId>,
     pub verdict: Verdict,
-    /// Why it isn't sent. What comes after `: ` differs from row to row.
+    /// Why it isn't sent. The text after `: ` is specific to the row.
     pub reason: &'row str,
-    /// `file:line`.
     pub source: &'row dyn fmt::Display,
     pub tenant: Option<&'row str>,
     pub comment: Option<&'row str>,
     pub action_type: Option<&'row str>,
-    /// Only where its record was read.
+    /// Only if its record was read.
     pub status: Option<&'row str>,
     pub requestor: Option<&'row str>,
     pub request_source: Option<&'row str>,
@@ -130,7 +128,7 @@ impl<'row> PlanLine<'row> {
 }
 
 impl<'row> From<&'row NewRow> for PlanLine<'row> {
-    /// Shows a row of which no record was read.
+    /// For rows whose record wasn't read.
     fn from(row: &'row NewRow) -> Self {
         let (settled, told) = (row.settlement.as_ref(), &row.context);
         Self {
@@ -158,7 +156,7 @@ impl PlanLine<'_> {
         self.computer_dns_name.or(self.machine_id)
     }
 
-    /// Returns whether the input names the row to be sent, whatever is known of it by now.
+    /// Returns whether the input asks to send the row, whatever is known of it now.
     fn is_named(&self) -> bool {
         match self.verdict {
             Verdict::Settled(Outcome::Invalid | Outcome::Duplicate) => false,
@@ -171,7 +169,7 @@ impl PlanLine<'_> {
         }
     }
 
-    /// Returns what the reason has in common with those of other rows, and what it hasn't.
+    /// Splits the reason into the part shared with other rows and the row's own part.
     fn shared_reason(&self) -> (&str, Option<&str>) {
         let (shared, detail) = match self.reason.split_once(": ") {
             Some((shared, detail)) => (shared, Some(detail)),
@@ -179,7 +177,7 @@ impl PlanLine<'_> {
         };
         match self.verdict {
             Verdict::Settled(Outcome::AlreadyFinal) if shared == UNDONE_SINCE => (shared, None),
-            // Type and status say it all, and the reasons name times and people.
+            // Type and status say enough, and these reasons name times and people.
             Verdict::Send
             | Verdict::Settled(
                 Outcome::Cancelled
@@ -193,19 +191,19 @@ impl PlanLine<'_> {
     }
 }
 
-/// Rows that share verdict, type, status and reason.
+/// Rows with the same verdict, type, status and reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanCell {
     pub verdict: Verdict,
-    /// Empty where it isn't known.
+    /// Empty if unknown.
     pub action_type: String,
-    /// Empty where it isn't known.
+    /// Empty if unknown.
     pub status: String,
-    /// What all their reasons begin with; empty where there is none.
+    /// What their reasons have in common; empty if there is none.
     pub reason: String,
-    /// What differs: machines, values or places in files; the first ones.
+    /// The first few different machines, values or positions in files.
     pub names: Vec<String>,
-    /// How many rows have another name than those.
+    /// Rows with other names.
     pub more: u64,
     pub follow_up: Option<FollowUp>,
     pub rows: u64,
@@ -224,11 +222,11 @@ impl PlanCell {
     }
 }
 
-/// How often each of some names came.
+/// Rows by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameCounts {
     counts: HashMap<String, u64>,
-    /// Those that came when no more names were told apart.
+    /// Rows whose names came after the limit.
     others: u64,
 }
 
@@ -243,7 +241,7 @@ impl NameCounts {
         }
     }
 
-    /// Returns the names, the most frequent first.
+    /// Returns the names, most frequent first.
     pub fn top(&self) -> Vec<(&str, u64)> {
         let mut top: Vec<_> = self
             .counts
@@ -254,13 +252,12 @@ impl NameCounts {
         top
     }
 
-    /// Returns how many came under names that aren't told apart.
     pub fn others(&self) -> u64 {
         self.others
     }
 }
 
-/// Machines: the first ones by name, and how many there are.
+/// Machines: the first few names, and the number of all.
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
     pub names: Vec<String>,
@@ -279,27 +276,25 @@ impl Machines {
         }
     }
 
-    /// Returns how many machines there are besides those named.
     pub fn more(&self) -> u64 {
         (self.seen.len() - self.names.len()) as u64
     }
 }
 
-/// What a plan comes to. People, machines and times are those of the rows that are sent.
+/// A plan's summary. People, machines and times are those of rows to send.
 #[derive(Clone, Debug, Default)]
 pub struct PlanSummary {
     pub rows: u64,
-    /// Rows that are sent.
     pub send: u64,
-    /// Those of them whose type is known.
+    /// Rows to send whose type is known.
     pub types_known: u64,
-    /// Those of them whose record was read.
+    /// Rows to send whose record was read.
     pub checked: u64,
     /// Rows whose record couldn't be read.
     pub unread: u64,
-    /// Rows that aren't sent because one look didn't find them; a run looks once more.
+    /// Rows not sent because one read didn't find them; a run reads them again.
     pub missing_once: u64,
-    /// Rows that somebody should look at first.
+    /// Rows that somebody should check first.
     pub left_over: u64,
     pub requestors: NameCounts,
     pub request_sources: NameCounts,
@@ -309,18 +304,18 @@ pub struct PlanSummary {
     pub skips: Skips,
     pub exclusions: ExclusionMatches,
     hash: PlanHash,
-    /// Of all rows that the input names to be sent, where somebody asks for that.
+    /// Hashes all rows that the input asks to send, if requested.
     named: Option<PlanHash>,
     operation: Operation,
     tenant: Option<String>,
     comment: Option<String>,
-    /// In the order in which they came; rows of one kind nearly always follow each other, and so are found at once.
+    /// In order of appearance. Similar rows usually follow each other, so `last_cell` is checked first.
     cells: Vec<PlanCell>,
     last_cell: usize,
 }
 
 impl PlanSummary {
-    /// Begins a plan for the one tenant of a run (`None` where rows name theirs), with the comment that beats the rows' own.
+    /// `tenant` is the run's only tenant, `None` if rows name theirs; `comment` overrides the rows' own.
     pub fn new(tenant: Option<String>, comment: Option<String>, exclude: ExclusionList) -> Self {
         Self {
             exclusions: ExclusionMatches::of(exclude),
@@ -330,7 +325,6 @@ impl PlanSummary {
         }
     }
 
-    /// Makes it the plan of this operation.
     #[must_use]
     pub fn of(self, operation: Operation) -> Self {
         Self {
@@ -344,7 +338,7 @@ impl PlanSummary {
         self.operation
     }
 
-    /// Makes an id of what the input names to be sent, too.
+    /// Also computes the id of the rows that the input asks to send.
     #[must_use]
     pub fn with_named_id(self) -> Self {
         Self {
@@ -353,7 +347,6 @@ impl PlanSummary {
         }
     }
 
-    /// Counts a row in.
     pub fn add(&mut self, line: &PlanLine<'_>) {
         self.rows += 1;
         self.left_over += u64::from(line.verdict.leaves_work());
@@ -370,24 +363,24 @@ impl PlanSummary {
         }
     }
 
-    /// Names what is sent.
+    /// The id of the rows to send.
     pub fn id(&self) -> PlanId {
         self.hash.id()
     }
 
-    /// Names what the input names to be sent, whatever became of it since.
+    /// The id of the rows that the input asks to send, whatever became of them.
     pub fn named_id(&self) -> Option<PlanId> {
         self.named.as_ref().map(PlanHash::id)
     }
 
-    /// Returns whether nothing can be sent but the approved plan or a part of it: the input names that plan, or what is left
-    /// to be sent is that plan. What one look didn't find may be there at the next, so then only the input's word counts.
+    /// Returns whether the run can send only the approved plan or a part of it: either the input is that plan, or the
+    /// rows left to send are. A row that one read missed may turn up in the next, so then only the input counts.
     pub fn keeps_to(&self, approved: PlanId) -> bool {
         let is_left = self.missing_once == 0 && self.id() == approved;
         is_left || self.named_id() == Some(approved)
     }
 
-    /// Returns the lines of the table: what is sent first, then in the order of the words.
+    /// Returns the lines of the table, rows to send first, then in alphabetical order.
     pub fn cells(&self) -> Vec<&PlanCell> {
         let mut cells: Vec<_> = self.cells.iter().collect();
         cells.sort_by(|one, other| {
@@ -400,7 +393,7 @@ impl PlanSummary {
         cells
     }
 
-    /// Returns how many rows of each type are sent, in the order of the types; an unknown type is an empty text.
+    /// Returns how many rows of each type to send, in the order of the types; an unknown type is empty.
     pub fn types_sent(&self) -> Vec<(&str, u64)> {
         let mut types: Vec<(&str, u64)> = Vec::new();
         for cell in self.cells() {
@@ -413,7 +406,7 @@ impl PlanSummary {
         types
     }
 
-    /// Returns how many rows would end how, as far as the plan tells; those that are sent count as not attempted.
+    /// Returns rows by expected outcome; rows to send count as not attempted.
     pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
         let mut outcomes = BTreeMap::new();
         for cell in &self.cells {
@@ -426,7 +419,7 @@ impl PlanSummary {
         outcomes
     }
 
-    /// Returns whether a machine still needs something although nothing is sent to it.
+    /// Returns whether a machine needs manual action although nothing is sent to it.
     pub fn has_follow_ups(&self) -> bool {
         self.cells.iter().any(|cell| cell.follow_up.is_some())
     }
@@ -508,7 +501,7 @@ impl PlanSummary {
         cell.rows += 1;
         match (line.verdict, detail) {
             (Verdict::Settled(Outcome::Skipped), Some(detail)) => cell.name(detail),
-            // These are mended in the file, so what counts is their place in it.
+            // These are fixed in the file, so name the position.
             (Verdict::Settled(Outcome::Invalid | Outcome::Duplicate | Outcome::NotFound), _) => {
                 cell.name(&line.source.to_string());
             }
@@ -517,19 +510,17 @@ impl PlanSummary {
     }
 }
 
-/// Skipped rows by their reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skips {
-    /// Rows that aren't selected, by the value that didn't match.
+    /// Rows not selected, by the value that didn't match.
     pub not_selected: BTreeMap<Criterion, NameCounts>,
     pub excluded: u64,
     unselected: u64,
-    /// Rows of which a record might have told otherwise, where none was read.
+    /// Rows settled by the input alone, whose record might have decided otherwise.
     by_word: u64,
 }
 
 impl Skips {
-    /// Counts rows that were skipped for one reason.
     pub fn add(&mut self, reason: &str, rows: u64) {
         if let Some(mismatch) = Mismatch::parse(reason) {
             self.unselected += rows;
@@ -544,7 +535,7 @@ impl Skips {
         self.by_word += if is_unknown_type(reason) { rows } else { 0 };
     }
 
-    /// Returns whether there were rows, and the selection or the tenant means none of them.
+    /// Returns whether there were rows, but none belongs to the selection or the tenant.
     pub fn is_nothing_selected(&self, outcomes: &BTreeMap<Outcome, u64>) -> bool {
         let unjudged = [Outcome::Invalid, Outcome::Duplicate, Outcome::NotFound];
         let unjudged: u64 = unjudged
@@ -555,8 +546,8 @@ impl Skips {
         self.unselected > 0 && self.unselected + unjudged == rows
     }
 
-    /// Returns whether the skipped rows alone leave something to look at: every row was skipped, or a word of the input
-    /// settled some that their records might have told otherwise.
+    /// Returns whether the skipped rows need attention: every row was skipped, or the input alone settled rows whose
+    /// records might have decided otherwise.
     pub fn leave_work(&self, outcomes: &BTreeMap<Outcome, u64>, precheck: Precheck) -> bool {
         let skipped = count(outcomes, Outcome::Skipped);
         let rows: u64 = outcomes.values().sum();
@@ -572,12 +563,12 @@ fn count(outcomes: &BTreeMap<Outcome, u64>, outcome: Outcome) -> u64 {
 /// 80 bits.
 const BYTES: usize = 10;
 
-/// Names what a plan sends: `961c-2524-c3ed-07b1-4e02`.
+/// Identifies the rows that a plan sends: `961c-2524-c3ed-07b1-4e02`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanId([u8; BYTES]);
 
 impl PlanId {
-    /// Reads an id, with or without its dashes, in any case.
+    /// Parses an id with or without dashes, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: Vec<u8> = text
             .trim()
@@ -608,26 +599,24 @@ impl fmt::Display for PlanId {
     }
 }
 
-/// Takes the rows of a plan in, one after the other.
+/// Hashes the rows of a plan in order.
 #[derive(Clone)]
 pub struct PlanHash(Context);
 
 impl PlanHash {
-    /// Begins a plan of this operation.
     pub fn of(operation: &str) -> Self {
         let mut hash = Self(Context::new(&SHA256));
         hash.text(operation);
         hash
     }
 
-    /// Adds a row that would be sent: in which tenant, which action, and with which comment of its own or the run's.
+    /// Adds a row to send. `comment` is the run's or the row's own.
     pub fn add(&mut self, tenant: &str, id: ActionId, comment: &str) {
         self.text(tenant);
         self.0.update(id.as_bytes());
         self.text(comment);
     }
 
-    /// Returns the id of the rows so far.
     pub fn id(&self) -> PlanId {
         let hash = self.0.clone().finish();
         let mut bytes = [0; BYTES];
@@ -635,7 +624,7 @@ impl PlanHash {
         PlanId(bytes)
     }
 
-    /// Its length goes first, so that no two lists of texts are hashed alike.
+    /// The length comes first, so that no two lists of texts give the same bytes.
     fn text(&mut self, text: &str) {
         self.0.update(&(text.len() as u64).to_be_bytes());
         self.0.update(text.as_bytes());

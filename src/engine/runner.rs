@@ -1,7 +1,7 @@
-//! The performing half of a run: one task that owns the core and every handle.
+//! The runner: one task that owns the core and every handle.
 //!
-//! It waits for whatever comes first (an effect's end, a row, a wish to stop, time), gives it to the core, and performs
-//! what the core wants. An error of the journal ends it at once: no byte leaves that is not written down.
+//! It waits for the next event (a finished effect, rows, a request to stop, a timer), passes it to the core, and starts
+//! the effects that the core returns. A journal error ends the run at once: no byte leaves that isn't journaled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,77 +23,73 @@ use super::ingest::{Appending, Fed, Ingest, Intake, LaneShares};
 use super::plan::Planner;
 use super::tenant_reads::ReadLog;
 
-/// Chunks of rows that are journaled in one transaction at most: about a thousand rows of a file.
+/// The most chunks journaled in one transaction: about a thousand rows of a file.
 const BATCH: usize = 16;
 
-/// How often the eyes are shown something while calls are on the wire: often enough to look alive.
+/// How often the display is updated while calls are on the wire.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
 
-/// How often while none is: a countdown goes by the second, and each look wakes the writer and locks the file.
+/// How often otherwise. A countdown needs seconds, and every update wakes the writer and locks the file.
 const VIEW_WAITING: Duration = Duration::from_secs(1);
 
-/// Of so many lanes the eyes are shown the windows: those with the most rows left, which end last. More fit on no screen.
+/// The display shows the windows of this many lanes: those with the most rows left, which end last. No screen fits
+/// more.
 const LANES_LOOKED_AT: usize = 8;
 
-/// What the forecast takes one call to last; only the last round trip of each window shows.
+/// Duration of a call in the forecast; only the last round trip of each window matters.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 
-/// Everything that a run is made of, or with nothing but readers for clients a plan.
+/// Everything a run needs. With clients that only read, it makes a plan.
 pub struct RunParts<C = LaneHandles> {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
-    /// The run, in the journal.
     pub run: RunKey,
     pub core: Core,
-    /// One per lane of the core, in its order: its clients, or why there are none, in words for the report.
+    /// For each lane of the core, in order: its clients, or why there are none, for the report.
     pub lanes: Vec<Result<Arc<C>, Arc<str>>>,
     pub intake: Intake,
     pub planner: Planner,
-    /// What the journal holds of the run already; nothing for a new one.
+    /// The run's counts in the journal; empty for a new run.
     pub before: LaneShares,
 }
 
-/// How a run ended.
 #[derive(Debug)]
 pub struct RunEnd {
     pub tally: Tally,
-    /// Why it stopped, where rows may be left: the gravest of its lanes' reasons.
+    /// Why it stopped early: the gravest of its lanes' reasons.
     pub stop: Option<StopReason>,
-    /// Why each lane that stopped did so.
     pub stops: Vec<(LaneId, StopReason)>,
-    /// Why the input could not be read to its end.
+    /// Why the input couldn't be read to its end.
     pub intake: Option<InputError>,
 }
 
-/// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The journal or the ledger.
+    /// The journal or the ledger failed.
     #[error("the run stopped because its journal cannot be written")]
     Store(#[from] StoreError),
-    /// The thread that reads the input ended without a word.
+    /// The thread that reads the input died.
     #[error("reading the input broke off")]
     Reading,
-    /// Rows that the journal counts and never handed out.
+    /// Rows that the journal counts but doesn't return.
     #[error(
         "the journal counts {missing} rows of the run that it does not hand out: it is damaged"
     )]
     RowsMissing { missing: u64 },
-    /// No thread for reading the input.
     #[error("no thread can be started to read the input")]
     Thread(#[source] std::io::Error),
 }
 
-/// Runs to the end, or to a stop.
+/// Runs until all rows are settled, or to a stop.
 ///
 /// # Errors
-/// Returns why the run cannot go on; what was journaled stays.
+/// If the run can't go on; what was journaled stays.
 pub async fn execute(
     parts: RunParts,
     stop: &mut mpsc::Receiver<StopReason>,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, EngineError> {
-    // From here on other runs leave its rows alone.
+    // From here on, other runs leave its rows alone.
     let confirmed = Record::RunConfirmed {
         run: parts.run,
         at: parts.clock.now().wall,
@@ -119,7 +115,7 @@ pub async fn execute(
     if runner.core.stop_reason().is_none() {
         missing += tally.rows - tally.settled();
     }
-    // Nothing is left unsettled without a reason, so this must not look like success.
+    // Rows left unsettled without a reason must not look like success.
     if missing > 0 {
         return Err(EngineError::RowsMissing { missing });
     }
@@ -131,22 +127,21 @@ pub async fn execute(
     })
 }
 
-/// How the making of a plan ended.
 #[derive(Debug)]
 pub struct PlanEnd {
-    /// How many calls it took.
+    /// Calls made.
     pub reads: u64,
-    /// Why each lane that stopped did so; nothing of those whose time was over.
+    /// Why lanes stopped, except for reaching the deadline.
     pub stops: Vec<(LaneId, StopReason)>,
-    /// Why the input could not be read to its end.
+    /// Why the input couldn't be read to its end.
     pub intake: Option<InputError>,
 }
 
-/// Journals the rest of an input, then what the states of its rows say, until all are read or `patience` is over since the
-/// input's end. The rows of a preview go to `scratch`. Nothing is sent, for nothing here can send.
+/// Journals the rest of an input and the states of its rows, until all are read or `patience` has passed since the end
+/// of the input. A preview's rows go to `scratch`. Nothing here can send.
 ///
 /// # Errors
-/// Returns why the journal cannot be used, or the input not be read.
+/// If the journal fails or the input can't be read.
 pub async fn plan(
     parts: RunParts<ReadHandles>,
     scratch: Option<Store>,
@@ -175,46 +170,45 @@ pub async fn plan(
     })
 }
 
-/// The rows that are being appended.
+/// Rows of the input being written to the journal.
 struct AppendingRead {
     appending: Appending,
-    /// Whether they are the last.
     is_end: bool,
-    /// Whether the reading thread ended without a word.
+    /// Whether the reading thread died.
     is_broken_off: bool,
 }
 
-/// What the ledger is asked for the display, and of which lanes.
+/// A request to the ledger for the window usage of these lanes.
 struct UsageRequest {
     pending: Pending<Vec<ScopeUse>>,
     places: Vec<usize>,
 }
 
-/// Performs what a core wants.
+/// Performs a core's effects.
 pub(super) struct Runner<O> {
-    /// `None` once the input has ended, or nobody waits for more of it.
+    /// `None` once the input has ended or was given up.
     rows: Option<mpsc::Receiver<Fed>>,
-    /// Whether a stop gives up the rest of the input: of a stream, whose end is somebody else's to decide, and of a plan.
+    /// Whether a stop gives up the rest of the input: for a stream, which may never end, and for a plan.
     may_give_up_input: bool,
     ingest: Ingest,
     handles: Handles,
     clock: Arc<dyn Clock>,
     pub(super) core: Core,
     work: FuturesUnordered<RunningEffect>,
-    /// Reads and sign-ins. The end does not wait for those that the core no longer waits for.
+    /// Reads and sign-ins. The run ends without those that the core no longer awaits.
     reads: FuturesUnordered<RunningEffect>,
-    /// One at a time: what is read faster than it can be written waits in the channel.
+    /// One write at a time; rows read meanwhile wait in the channel.
     appending: Option<AppendingRead>,
     intake: Option<InputError>,
-    /// How long a plan waits for states once its input has ended, and until when.
+    /// How long a plan waits for states after the end of its input.
     patience: Option<Duration>,
     deadline: Uptime,
-    /// The page that was requested, or why the service refused it.
+    /// The requested page, or the service's refusal.
     pub(super) page: Option<Result<ReadPage, String>>,
     observer: O,
-    /// How far the busiest lanes' windows are used, as the ledger last said.
+    /// The window usage of the busiest lanes, as of the ledger's last answer.
     used: BTreeMap<usize, ScopeUse>,
-    /// The loop never waits for this: the display shows what was said last.
+    /// The loop never waits for this; until then the display shows the last answer.
     asked: Option<UsageRequest>,
 }
 
@@ -246,7 +240,7 @@ impl<O: Observer> Runner<O> {
         }
     }
 
-    /// Tells the core what the journal holds already, and begins to read the rest.
+    /// Tells the core the run's counts, and starts to read the rest of the input.
     fn begin(&mut self, intake: Intake, before: LaneShares) -> Result<(), EngineError> {
         if let Intake::Read { inputs, beyond } = intake {
             self.may_give_up_input = !self.may_send() || inputs.iter().any(OpenInput::is_stream);
@@ -282,8 +276,8 @@ impl<O: Observer> Runner<O> {
         let mut batch = Vec::new();
         let mut may_stop = true;
         while !self.is_done() {
-            // A stop still lets files be read to their end, so that the report holds every row. Of a stream it takes
-            // what has reached us.
+            // After a stop, files are still read to their end, so that the report has every row. Of a stream, only the
+            // rows received so far.
             if self.may_give_up_input && self.core.is_stopping() {
                 self.rows.iter_mut().for_each(mpsc::Receiver::close);
             }
@@ -314,7 +308,7 @@ impl<O: Observer> Runner<O> {
             }
             if clock.now().uptime >= next_view {
                 if self.asked.is_some() || !self.may_send() {
-                    // The state file is busy, or nothing is sent.
+                    // The last request is still open, or nothing is sent.
                     self.show();
                 } else {
                     self.ask_for_use();
@@ -391,10 +385,10 @@ impl<O: Observer> Runner<O> {
         }
     }
 
-    /// Takes in what the reading thread handed on.
+    /// Handles a batch from the reading thread.
     fn received(&mut self, batch: &mut Vec<Fed>) {
         let mut chunks = Vec::new();
-        // Nothing at all means that the channel closed without an end: by us, or because the thread broke off.
+        // An empty batch means that the channel closed without an end: we closed it, or the thread died.
         let mut is_end = batch.is_empty();
         let was_given_up = is_end && self.may_give_up_input && self.core.is_stopping();
         let mut is_broken = is_end;
@@ -420,12 +414,11 @@ impl<O: Observer> Runner<O> {
         });
     }
 
-    /// Returns how many rows a lane has left.
     fn left(lane: &LaneView) -> u64 {
         lane.tally.rows.saturating_sub(lane.tally.settled())
     }
 
-    /// Asks the ledger how far the busiest lanes' windows are used: in one job, for each wakes the writer.
+    /// Asks the ledger for the window usage of the busiest lanes: in one job, because each wakes the writer.
     fn ask_for_use(&mut self) {
         let lanes = self.core.view();
         let scopes = self.core.cancel_scopes();
@@ -443,7 +436,6 @@ impl<O: Observer> Runner<O> {
         self.asked = Some(UsageRequest { pending, places });
     }
 
-    /// Shows the eyes how things stand.
     fn show(&mut self) {
         let now = self.now();
         let lanes = self.core.view();
@@ -472,7 +464,7 @@ impl<O: Observer> Runner<O> {
     }
 }
 
-/// Waits for what the reading thread hands on; none at all means that it broke off.
+/// Waits for the next batch of the reading thread; an empty one means that the channel closed.
 async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
     match rows {
         Some(rows) => drop(rows.recv_many(batch, BATCH).await),
@@ -480,7 +472,7 @@ async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
     }
 }
 
-/// Waits until the rows that are being appended are on disk.
+/// Waits until the rows being written are on disk.
 async fn appended(appending: &mut Option<AppendingRead>) -> Result<AppendingRead, StoreError> {
     let Some(waiting) = appending else {
         return std::future::pending().await;
@@ -492,7 +484,7 @@ async fn appended(appending: &mut Option<AppendingRead>) -> Result<AppendingRead
     }
 }
 
-/// Waits for the ledger's answer, where it was asked.
+/// Waits for the ledger's answer, if there is a request.
 async fn used(asked: &mut Option<UsageRequest>) -> Result<BTreeMap<usize, ScopeUse>, StoreError> {
     let Some(waiting) = asked else {
         return std::future::pending().await;
@@ -502,25 +494,25 @@ async fn used(asked: &mut Option<UsageRequest>) -> Result<BTreeMap<usize, ScopeU
     Ok(places.into_iter().zip(used).collect())
 }
 
-/// What can be seen of a run at one moment.
+/// A run at one moment, for the display.
 #[derive(Clone, Debug)]
 pub struct RunView {
     pub now: Moment,
-    /// Whether the input was read to its end, so that the number of rows is known.
+    /// Whether the input has ended, so that the number of rows is final.
     pub input_ended: bool,
     pub lanes: Vec<LaneView>,
-    /// How far each lane's windows for cancels are used; nothing of lanes that have little left where others have more.
+    /// Window usage of each lane's cancels; empty for lanes beyond the busiest.
     pub usage: Vec<Vec<Usage>>,
-    /// When the last cancel may leave at the earliest, where that can be told.
+    /// The earliest time at which the last cancel can leave, if known.
     pub finish: Option<Uptime>,
 }
 
-/// Watches a run. Neither call may fail or wait: a run goes on whether anybody sees it or not.
+/// Observes a run. No method may fail or block.
 pub trait Observer {
-    /// Something happened in a lane; where it is about a row, the journal holds it already.
+    /// Something happened in a lane. If it concerns a row, the journal has it.
     fn happened(&mut self, now: Moment, lane: LaneId, event: &RunEvent);
 
-    /// Some time has passed.
+    /// Called from time to time for the display.
     fn looked(&mut self, view: &RunView);
 }
 

@@ -1,34 +1,33 @@
 //! Why a row isn't sent: exclusions, the selection, and protected types.
 //!
-//! Exclusions beat everything else: nothing asks for an act on an excluded machine, so they count before the action's
-//! state, by the record's word and by the input's. All else is the record's word. The input's decides only where no record
-//! is read. The planner asks with the input, the core once more with the record.
+//! Exclusions come first: nobody acts on an excluded machine, so they apply whatever the action's state, and whether
+//! the record or the input names the machine. Everything else follows the record; the input decides only if no record
+//! is read. The planner checks the input, the core checks the record.
 
 use crate::model::{
     ActionId, ActionType, ExclusionList, Facts, MachineAction, RowContext, Selection, shortened,
 };
 
-/// How the reason of a row begins whose type isn't known.
 const UNKNOWN_TYPE: &str =
     "type unknown, so it may be protected (--allow-protected unknown cancels it)";
 
-/// How the reason of an excluded row goes on after the list's name whose machine has been released since.
+/// Follows the list's name in the reason of an excluded row whose machine has been released since.
 pub const RELEASED_SINCE: &str = ", released since";
 
-/// Whether the service's records are read before anything is sent.
+/// Whether records are read before anything is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precheck {
-    /// They are, and decide what is sent.
+    /// Records are read, and decide what is sent.
     ReadFirst,
-    /// They aren't: the input's word is the last one, and rows without a type are sent.
+    /// Records aren't read. The input decides, and rows without a type are sent.
     #[default]
     Skip,
 }
 
-/// What a run may touch.
+/// Which actions a run may touch.
 #[derive(Clone, Debug, Default)]
 pub struct SkipRules {
-    /// Protected types that are cancelled all the same; `Unknown` stands for every type that isn't known.
+    /// Protected types to cancel anyway; `Unknown` covers every unknown type.
     pub allow_protected: Vec<ActionType>,
     pub selection: Selection,
     pub exclude: ExclusionList,
@@ -36,7 +35,7 @@ pub struct SkipRules {
 }
 
 impl SkipRules {
-    /// Says why a row isn't sent, for all that the input tells. Where a record is read, only an exclusion counts yet.
+    /// Returns why the input alone rules a row out. If its record is read later, only exclusions count here.
     pub fn reject_input(&self, id: ActionId, context: &RowContext) -> Option<String> {
         let facts = Facts::of_input(context);
         let excluded = self.excluded(id, &facts);
@@ -45,11 +44,11 @@ impl SkipRules {
         }
         self.machine_unknown(&facts)
             .or_else(|| Some(self.selection.mismatch(&facts)?.to_string()))
-            // A row that says nothing of its type is sent: whoever skips the precheck wants that.
+            // Rows without a type are sent: that is what skipping the precheck means.
             .or_else(|| self.protected(Some(facts.action_type?)))
     }
 
-    /// Says why an action isn't touched, whatever its state.
+    /// Returns why an action must not be touched, whatever its state.
     pub fn reject(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
         let (told, input) = (Facts::of_record(record), Facts::of_input(context));
         self.excluded(record.id, &told)
@@ -58,15 +57,15 @@ impl SkipRules {
             .or_else(|| Some(self.selection.mismatch(&told)?.to_string()))
     }
 
-    /// Says why an open action isn't cancelled that [`SkipRules::reject`] lets through.
+    /// Returns why an open action that passes [`SkipRules::reject`] must not be cancelled.
     pub fn reject_open(&self, record: &MachineAction) -> Option<String> {
         let told = Facts::of_record(record);
         self.protected(told.action_type)
             .or_else(|| Some(self.selection.status_mismatch(&told)?.to_string()))
     }
 
-    /// Says what makes an action one that wasn't to be cancelled, where its record is read after the cancel. What the record
-    /// leaves out tells nothing.
+    /// Returns why an action should not have been cancelled, when its record is read only after the cancel. Fields that
+    /// the record lacks prove nothing.
     pub fn regret(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
         let (told, input) = (Facts::of_record(record), Facts::of_input(context));
         let action_type = told.action_type?;
@@ -80,8 +79,8 @@ impl SkipRules {
             .or_else(protected)
     }
 
-    /// Returns whether a row may be sent although its record can't be read in time: the input gives a type that is known,
-    /// selected and not protected, and nothing else of the record is needed.
+    /// Returns whether a row may be sent without a read if reads are slow: the input gives a known, selected and
+    /// unprotected type, and no other rule needs the record.
     pub fn may_skip_precheck(&self, context: &RowContext) -> bool {
         let facts = Facts::of_input(context);
         self.exclude.is_empty()
@@ -116,12 +115,10 @@ impl SkipRules {
     }
 }
 
-/// Returns whether a row was skipped because its type isn't known.
 pub(super) fn is_unknown_type(reason: &str) -> bool {
     reason.starts_with(UNKNOWN_TYPE)
 }
 
-/// Returns whether a row was skipped because it is excluded.
 pub fn is_excluded(reason: &str) -> bool {
     reason.starts_with("excluded by ")
 }
@@ -195,7 +192,7 @@ mod tests {
             assert!(is_unknown_type(&reason), "{reason}");
         }
         assert_eq!(rules.reject_open(&record(Some("RequestSample"))), None);
-        // What the input says of the type doesn't stand in for the record's silence.
+        // The input's type doesn't replace the record's missing one.
         assert!(rules.reject_open(&record(None)).is_some());
         rules.allow_protected = vec![ActionType::Unknown];
         for word in words {

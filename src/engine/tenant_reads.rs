@@ -1,7 +1,7 @@
-//! Reads outside a run: for lists, for selections from the tenant, and for what became of machines.
+//! Reads outside a run: lists, selections from the tenant, and follow-up checks.
 //!
-//! A core with one lane and no rows decides, so that slots, cooldowns, retries and tokens are those of a run. It is disarmed, and
-//! its clients are readers, so whoever has nothing else cannot send a cancel.
+//! A disarmed core with one lane and no rows makes the decisions, so that slots, cooldowns, retries and tokens work as
+//! in a run. Its client can only read, so nothing here can send a cancel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,25 +21,24 @@ use super::effects::{Handles, ReadHandles};
 use super::plan::Planner;
 use super::runner::{EngineError, Observer, RunView, Runner};
 
-/// A wait that is longer than this is logged, so that nobody takes it for a hang.
+/// Waits longer than this are logged, so that they don't look like a hang.
 const SAID: Duration = Duration::from_secs(2);
 
-/// What reads need to know from the start.
 #[derive(Clone, Debug)]
 pub struct ReadsSettings {
-    /// The gate of lists.
+    /// The gate for lists.
     pub gate: GateSettings,
     pub retry: RetrySettings,
-    /// How long a service may answer nothing but transient faults, or nothing at all, before we give up.
+    /// How long to go on without a proper answer.
     pub patience: Duration,
-    /// The seed of all chance.
+    /// Seeds the random number generator.
     pub seed: u64,
 }
 
-/// Why there is nothing to read.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadsError {
-    /// The service read the call and refused it for good.
+    /// The service refused the request for good.
     #[error("the service refused the read: {0}")]
     Refused(String),
     #[error(transparent)]
@@ -58,7 +57,6 @@ impl From<StoreError> for ReadsError {
 pub struct Reads(Runner<ReadLog>);
 
 impl Reads {
-    /// Makes one of what a lane can read with; sends nothing.
     pub fn new(
         handles: Arc<ReadHandles>,
         store: Store,
@@ -89,7 +87,7 @@ impl Reads {
         ))
     }
 
-    /// Returns how many calls left so far, whatever came back.
+    /// Returns the number of calls sent.
     pub fn calls(&self) -> u64 {
         self.0.core.tally().reads
     }
@@ -97,16 +95,16 @@ impl Reads {
     /// Reads one page of the tenant's actions.
     ///
     /// # Errors
-    /// Returns why the page cannot be read; a filter that the service does not take is [`ReadsError::Refused`].
+    /// [`ReadsError::Refused`] if the service doesn't accept the filter.
     ///
     /// # Cancel safety
-    /// A call on the wire keeps its slot until this process ends, and nothing more can be read.
+    /// If this is dropped, a call on the wire keeps its slot until the process ends, and no other page can be read.
     pub async fn page(&mut self, query: &ListQuery) -> Result<ReadPage, ReadsError> {
         self.0.step(Event::Request {
             lane: LaneId(0),
             query: query.clone(),
         });
-        // Nobody stops it: whoever waits no longer drops it.
+        // Nothing sends a stop: the caller drops the future instead.
         let (_, mut stop) = mpsc::channel(1);
         self.0.serve(&mut stop).await?;
         match (self.0.page.take(), self.0.core.stop_reason()) {
@@ -117,7 +115,6 @@ impl Reads {
     }
 }
 
-/// Logs what reads wait for.
 #[derive(Debug, Default)]
 pub(super) struct ReadLog {
     said: Option<Uptime>,

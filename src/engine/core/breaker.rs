@@ -1,23 +1,23 @@
-//! The circuit breaker of one scope: tells a service that is down from a row that is bad, and lets work come back gently.
+//! The circuit breaker of one scope: tells an outage from a bad row, and lets calls come back gradually.
 //!
-//! A transient fault alone proves nothing about a row. After a few in a row with no proper answer between, calls pause and one
-//! at a time probes, so that an outage costs time and hardly any allowance. After a pause or a cooldown calls leave in rounds of
-//! 1, 2, 4 and so on. A round is over once all of it came back good. Refused: a width that grows with each good answer, which
-//! lets the third call leave before the second one has proved anything.
+//! A transient fault alone proves nothing about a row. After a few in a row without a proper answer, calls pause and
+//! single probes leave, so an outage costs time and hardly any quota. After an outage or a cooldown, calls leave in
+//! rounds of 1, 2, 4 and so on; the next round starts once all calls of the last got a proper answer. Rejected: a width
+//! that grows with each good answer, because the third call would leave before the second has proved anything.
 
 use std::time::Duration;
 
 use crate::model::Uptime;
 
-/// So many transient faults in a row are an outage.
+/// Transient faults in a row that count as an outage.
 const FAULTS: u32 = 5;
 
-/// Whether calls may leave, as far as their answers go.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// How many calls a round must reach to be none any more.
+    /// Rounds end once they would be this wide.
     bound: usize,
-    /// Raised whenever calls are held back anew. A call carries that of its time; what left before tells nothing new.
+    /// Incremented each time calls pause or slow down again. A call keeps the value it left with; answers to older
+    /// calls say nothing new.
     generation: u32,
     faults_in_row: u32,
     state: BreakerState,
@@ -26,14 +26,14 @@ pub(super) struct Breaker {
 #[derive(Clone, Copy, Debug)]
 enum BreakerState {
     Closed,
-    /// The service is down: one call may leave at `until`, after so many before it.
+    /// The service is down. One probe may leave at `until`; `probes` counts the pauses so far.
     Open {
         until: Uptime,
         probes: u32,
-        /// When the one left that is under way.
+        /// When the probe on the wire left.
         probing: Option<Uptime>,
     },
-    /// A round of calls, of which so many are under way and so many came back good.
+    /// A round of `width` calls: `out` are on the wire, `good` got a proper answer.
     HalfOpen {
         width: usize,
         out: usize,
@@ -43,7 +43,6 @@ enum BreakerState {
 }
 
 impl Breaker {
-    /// Lets everything leave until something goes wrong; rounds are over once they are `bound` wide.
     pub(super) fn new(bound: usize) -> Self {
         Self {
             bound,
@@ -53,10 +52,10 @@ impl Breaker {
         }
     }
 
-    /// Says whether a call may leave.
+    /// Returns whether a call may leave.
     ///
     /// # Errors
-    /// Returns when it may; nothing where an answer that is on its way decides.
+    /// Returns when one may, or `None` if an answer on its way decides.
     pub(super) fn admit(&self, now: Uptime) -> Result<(), Option<Uptime>> {
         match self.state {
             BreakerState::Open { until, probing, .. } => match probing {
@@ -71,7 +70,7 @@ impl Breaker {
         }
     }
 
-    /// A call is about to leave. Returns the generation that it carries.
+    /// A call is about to leave. Returns its generation.
     pub(super) fn leaves(&mut self, now: Uptime) -> u32 {
         match &mut self.state {
             BreakerState::Closed => {}
@@ -81,7 +80,7 @@ impl Breaker {
         self.generation
     }
 
-    /// A call did not leave, or came back with what tells nothing: another takes its place.
+    /// A call did not leave, or its answer says nothing about the service: another may take its place.
     pub(super) fn told_nothing(&mut self, generation: u32) {
         if generation != self.generation {
             return;
@@ -93,7 +92,7 @@ impl Breaker {
         }
     }
 
-    /// A call got a proper answer. Returns whether that ended an outage.
+    /// Returns whether the answer ended an outage.
     pub(super) fn answered(&mut self, generation: u32) -> bool {
         self.faults_in_row = 0;
         let is_present = self.is_present(generation);
@@ -119,15 +118,15 @@ impl Breaker {
         false
     }
 
-    /// A call came back with a transient fault; `pause` says for how long probe number so many waits. Returns until when calls
-    /// pause, where a pause begins or goes on because of it.
+    /// A call ended with a transient fault; `pause` returns the wait before the next probe. Returns until when calls
+    /// pause, if the fault starts or extends a pause.
     pub(super) fn failed(
         &mut self,
         now: Uptime,
         generation: u32,
         pause: impl FnOnce(u32) -> Duration,
     ) -> Option<Uptime> {
-        // Calls that left before the pause come back with faults, too.
+        // Calls that left before the pause also come back with faults.
         if !self.is_present(generation) {
             return None;
         }
@@ -139,7 +138,7 @@ impl Breaker {
                 }
                 (0, now)
             }
-            // From its leaving, so that a probe that hangs does not lengthen the pause.
+            // Counted from when the probe left, so that a probe that hangs doesn't lengthen the pause.
             BreakerState::Open {
                 probes, probing, ..
             } => (probes, probing?),
@@ -157,7 +156,7 @@ impl Breaker {
         Some(until)
     }
 
-    /// The service asked for a cooldown: what comes after it begins with one call.
+    /// The service asked for a cooldown; afterwards a round of one call starts.
     pub(super) fn cooled_down(&mut self) {
         match &mut self.state {
             BreakerState::Open { probing, .. } => *probing = None,
@@ -182,12 +181,11 @@ impl Breaker {
         }
     }
 
-    /// Returns whether a call of this generation tells something new.
+    /// Returns whether a call's answer says something new.
     pub(super) fn is_present(&self, generation: u32) -> bool {
         generation == self.generation
     }
 
-    /// Returns whether the service is down.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, BreakerState::Open { .. })
     }
@@ -209,7 +207,7 @@ mod tests {
         breaker.failed(now, generation, |_| Duration::from_secs(1))
     }
 
-    /// Opens it at `now`, and returns the generation of the calls before.
+    /// Opens the breaker at `now`; returns the generation of the calls before.
     fn open(breaker: &mut Breaker, now: Uptime) -> u32 {
         let before = breaker.leaves(now);
         let pauses: Vec<_> = (0..16).filter_map(|_| fail(breaker, now, before)).collect();
@@ -217,7 +215,7 @@ mod tests {
         before
     }
 
-    /// Lets whatever may leave leave, and answers all of it well; returns how many left.
+    /// Sends every call that may leave and answers all; returns how many left.
     fn one_good_round(breaker: &mut Breaker, now: Uptime) -> usize {
         let mut left = Vec::new();
         while left.len() < 100 && breaker.admit(now).is_ok() {

@@ -1,11 +1,11 @@
-//! Telling a permission that is missing from a row that is refused alone.
+//! Tells a missing permission from a row that is refused alone.
 //!
-//! Ten 403s in a row of one action type, whatever succeeded before: the token may be an old one, so a new one is asked
-//! for; the rows may be of one device group, so up to five from all over the remainder are sent. If those are refused,
-//! too, the type is denied, and the rest of it stays in the journal unsent. Where every type is denied, or the service
-//! says that the token holds no role at all, the lane stops.
+//! Ten 403s in a row for one action type put the type in question. The token may be old, so the lane gets a new one.
+//! The rows may belong to one device group, so it then sends up to five rows from across the rest. If none of them gets
+//! through, the type is denied, and its other rows stay unsent in the journal. The lane stops when every type is denied
+//! or the service says that the token has no role at all.
 //!
-//! Rows without a type are one type. An answer that comes late may open a denied type again.
+//! Rows without a type count as one type. A late answer may reopen a denied type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,20 +17,20 @@ use super::reasons;
 use super::row::Row;
 use super::transition::{Permission, RowEvent};
 
-/// So many 403s in a row put a type in question.
+/// 403s in a row that put a type in question.
 const IN_A_ROW: u32 = 10;
 
-/// So many rows from elsewhere decide.
+/// Rows from elsewhere that decide.
 const SAMPLE: usize = 5;
 
-/// What is known of the types that the token may cancel.
+/// The types that this token may cancel, as far as the service has shown.
 #[derive(Debug, Default)]
 pub(super) struct DeniedTypes {
     operation: Operation,
     types: BTreeMap<Option<ActionType>, TypeRecord>,
-    /// Rows of unknown type that were left unsent in this pass because every type is denied.
+    /// Rows of unknown type deferred in this pass because every type is denied.
     deferred_unknown: u64,
-    /// The token with which a refresh after 403s ended.
+    /// The token that the last refresh after 403s ended with.
     refreshed: Option<u32>,
 }
 
@@ -38,9 +38,9 @@ pub(super) struct DeniedTypes {
 #[derive(Debug, Default)]
 struct TypeRecord {
     status: TypeStatus,
-    /// What the last 403 said.
+    /// The last 403's text.
     why: String,
-    /// Rows of it that were left unsent in this pass.
+    /// Rows deferred in this pass.
     deferred: u64,
 }
 
@@ -60,9 +60,9 @@ enum TypeStatus {
 struct Sample {
     /// Whether the journal was asked for rows.
     is_asked: bool,
-    /// How many it had that can be sent; nothing while it is asked.
+    /// Rows of the sample that can be sent; `None` until the journal answers.
     size: Option<usize>,
-    /// Those that were not answered yet.
+    /// Rows without an answer yet.
     rows: BTreeSet<RowNumber>,
     refused: u32,
 }
@@ -94,7 +94,7 @@ impl DeniedTypes {
         }
     }
 
-    /// Says whether a row may be sent as far as its type goes. Where every type is denied, so is one that nobody knows.
+    /// Returns whether a row's type may be sent. Once every type is denied, unknown types are too.
     pub(super) fn permission(&self, number: RowNumber, row: &Row) -> Permission {
         let status = self
             .types
@@ -109,7 +109,7 @@ impl DeniedTypes {
         }
     }
 
-    /// Counts a row that is left for later, and says why.
+    /// Counts a deferred row and returns the reason.
     #[expect(clippy::ref_option, reason = "it is a key of the map as it is")]
     pub(super) fn defer(&mut self, action_type: &Option<ActionType>) -> String {
         let why = if let Some(record) = self.types.get_mut(action_type) {
@@ -122,7 +122,7 @@ impl DeniedTypes {
         format!("not sent: {why}")
     }
 
-    /// Returns a type in question of which rows are to be tried, and how many.
+    /// Returns a type in question that needs a sample, and how many rows.
     pub(super) fn take_sample(&mut self) -> Option<(Option<ActionType>, usize)> {
         self.types.iter_mut().find_map(|(key, record)| {
             let sample = record.sample()?;
@@ -131,7 +131,7 @@ impl DeniedTypes {
         })
     }
 
-    /// A sign-in has ended, with a new token or without one.
+    /// A sign-in ended, with or without a new token.
     pub(super) fn refresh_ended(&mut self, token: u32) {
         for record in self.types.values_mut() {
             if matches!(record.status, TypeStatus::Refreshing) {
@@ -141,12 +141,12 @@ impl DeniedTypes {
         }
     }
 
-    /// Returns whether every type that was tried is denied.
+    /// Returns whether every type tried so far is denied.
     pub(super) fn are_all_denied(&self) -> bool {
         !self.types.is_empty() && self.types.values().all(TypeRecord::is_denied)
     }
 
-    /// Says why types are denied: the first of them.
+    /// Returns why the first denied type is denied.
     pub(super) fn why_denied(&self) -> Option<String> {
         let mut denied = self.types.iter().filter(|(_, record)| record.is_denied());
         let (key, record) = denied.next()?;
@@ -157,14 +157,14 @@ impl DeniedTypes {
         ))
     }
 
-    /// Returns whether rows were left for later that may be sent now.
+    /// Returns whether deferred rows may be sent now.
     pub(super) fn may_send_deferred(&self) -> bool {
         let mut types = self.types.values();
         types.any(|record| record.deferred > 0 && !record.is_denied())
             || (self.deferred_unknown > 0 && !self.are_all_denied())
     }
 
-    /// Says how many rows of which types were left for later.
+    /// Returns one line for each type with deferred rows.
     pub(super) fn say_deferred(&self) -> impl Iterator<Item = String> {
         let denied = self.types.iter().filter(|(_, record)| record.deferred > 0);
         denied.map(|(key, record)| {
@@ -173,7 +173,7 @@ impl DeniedTypes {
         })
     }
 
-    /// Forgets how many rows were left for later, for they are loaded again.
+    /// Resets the counts of deferred rows, which are loaded again.
     pub(super) fn begin_pass(&mut self) {
         self.deferred_unknown = 0;
         self.types
@@ -188,7 +188,7 @@ impl Lane {
         row.map_or(Permission::Open, |row| self.types.permission(number, row))
     }
 
-    /// The service refused a row's cancel with 403.
+    /// A row's cancel got 403.
     pub(super) fn type_refused(&mut self, now: Moment, number: RowNumber, why: &str) {
         let Some(row) = self.rows.get(&number) else {
             return;
@@ -217,7 +217,7 @@ impl Lane {
         }
     }
 
-    /// The service answered a row's cancel in another way than with 403.
+    /// A row's cancel got an answer other than 403.
     pub(super) fn type_answered(&mut self, number: RowNumber) {
         if let Some(row) = self.rows.get(&number) {
             let types = &mut self.types.types;
@@ -225,7 +225,7 @@ impl Lane {
         }
     }
 
-    /// The journal handed out a sample, of which these rows can be sent.
+    /// The journal returned a sample; `rows` can be sent.
     #[expect(clippy::ref_option, reason = "it is a key of the map as it is")]
     pub(super) fn sampled(
         &mut self,
@@ -241,7 +241,7 @@ impl Lane {
         }
     }
 
-    /// A row leaves memory; what it was sampled for is decided by the others.
+    /// A row leaves memory; the rest of its sample decides.
     pub(super) fn leaves_sample(&mut self, now: Moment, number: RowNumber) {
         let types = self.types.types.values_mut();
         let mut samples = types.filter_map(TypeRecord::sample);
@@ -250,7 +250,7 @@ impl Lane {
         }
     }
 
-    /// Decides about types whose samples are answered. Rows that could not be sent say nothing, and others are taken.
+    /// Decides types whose samples are answered. A sample whose rows all left memory unanswered is replaced.
     fn judge_samples(&mut self, now: Moment) {
         let mut denied = Vec::new();
         for (key, record) in &mut self.types.types {
@@ -287,7 +287,7 @@ impl Lane {
     }
 }
 
-/// Returns whether a 403 says that the token holds no role at all.
+/// Returns whether a 403 says that the token has no role at all.
 fn names_no_role(why: &str) -> bool {
     let lower = why.to_ascii_lowercase();
     lower

@@ -1,4 +1,4 @@
-//! Which call leaves next, and what the ledger's answer does to it.
+//! Picks the next call to send, and handles the ledger's answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,11 @@ use super::lane::{InFlight, Lane};
 use super::row::RowState;
 use super::transition::{Permission, RowEvent};
 
-/// So long a lane that stops waits for reads that are on the wire: most answer well within it, and a person who has
-/// asked to stop waits no longer.
+/// How long a stopping lane waits for reads on the wire. Most answer well within it.
 const READS_DRAIN: Duration = Duration::from_secs(2);
 
 impl Lane {
-    /// Lets everything leave that may leave now, and notes when to look again.
+    /// Sends everything that may leave now, and sets the next wake-up.
     pub(super) fn poll(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.wake = None;
         self.waiting = None;
@@ -41,16 +40,17 @@ impl Lane {
         if self.is_armed {
             self.dispatch_sends(now, out);
         }
-        // After the cancels, for their turn may show that a row is to be read instead, and nothing else would wake us for it.
+        // Reads come after cancels: a row's turn may show that it must be read first, and nothing else would wake the
+        // lane for that.
         self.dispatch_reads(now, out);
         self.note_slow_reads(now);
         self.release_held(now);
-        // Rows that were settled unsent made room.
+        // Rows settled unsent made room.
         self.flush(out);
         self.load_more(out);
     }
 
-    /// Lets rows go whose types are in question no more.
+    /// Frees the rows whose types are no longer in question.
     fn release_held(&mut self, now: Moment) {
         let held: Vec<_> = self.indexes.held.iter().copied().collect();
         for number in held {
@@ -97,7 +97,7 @@ impl Lane {
         }
     }
 
-    /// Gives rows their turn until one is worth sending.
+    /// Gives rows their turn until one can be sent.
     fn next_sendable(&mut self, now: Moment, call: CallToken) -> Option<RowNumber> {
         let patience = self.settings.retry.patience;
         let reads_are_slow = self.batches.are_slow;
@@ -117,13 +117,13 @@ impl Lane {
         row.is_some_and(|row| matches!(row.state, RowState::Sending(_)))
     }
 
-    /// Says whether one more call may be opened, and remembers where none may.
+    /// Returns whether another call may start, and remembers a refusal.
     pub(super) fn has_permit(&mut self) -> bool {
         self.lacks_permit |= self.permits == 0;
         self.permits > 0
     }
 
-    /// Asks the ledger for a slot for a call that its gate has let through.
+    /// Requests a slot for a call that has passed its gate.
     pub(super) fn ask_ledger(
         &mut self,
         now: Moment,
@@ -166,7 +166,7 @@ impl Lane {
         });
     }
 
-    /// The ledger answered.
+    /// The ledger answered the request for a slot.
     pub(super) fn taken(
         &mut self,
         now: Moment,
@@ -177,7 +177,7 @@ impl Lane {
         let Some(mut flight) = self.calls.remove(&call_token) else {
             return;
         };
-        // Rows that went without their record left the read that was to bring it, and some have ended since.
+        // Rows that skipped their precheck no longer wait for this read, and some have ended since.
         flight.rows = self.rows_of(call_token, &flight.rows);
         let is_send = !flight.destination.is_read();
         let in_question = |&number| is_send && self.permission(number) == Permission::InQuestion;
@@ -187,7 +187,7 @@ impl Lane {
         match taken {
             Taken::NotBefore(until) => gate.no_slot(until),
             Taken::CoolingDown(until) => {
-                // Told to another process, or noted by an answer that came after this question: the scope is the same.
+                // Another process or a later answer set the cooldown. It applies to the whole scope.
                 gate.unasked();
                 gate.cool_down(until);
             }
@@ -197,7 +197,7 @@ impl Lane {
                     self.advance(now, number, RowEvent::Conflict(run));
                 }
             }
-            // Stop, outage and cooldown once more, after the transaction and before the bytes.
+            // Check stop, outage and cooldown once more, after the commit and before any byte leaves.
             Taken::Go(call) => {
                 let is_blocked =
                     is_moot || self.stop.is_some() || !self.token.is_usable(now.uptime);
@@ -260,14 +260,14 @@ impl Lane {
         self.calls.insert(call_token, flight);
     }
 
-    /// Puts the rows of a call that did not leave, or is given up, back where they were.
+    /// Puts back the rows of a call that did not leave or was given up.
     fn put_back(&mut self, now: Moment, call_token: CallToken, flight: &InFlight) {
         let gate = self.gates.of(flight.destination);
         gate.breaker.told_nothing(flight.generation);
         self.drop_call(now, call_token, &flight.rows);
     }
 
-    /// Lets rows wait for another call in place of this one.
+    /// Lets the rows wait for another call.
     pub(super) fn drop_call(&mut self, now: Moment, call_token: CallToken, rows: &[RowNumber]) {
         self.pages.drop_call(call_token);
         for number in self.rows_of(call_token, rows) {
@@ -275,17 +275,16 @@ impl Lane {
         }
     }
 
-    /// Gives up reads that hold up the end of a lane that stops. Their rows stay as the journal has them.
-    ///
-    /// Each has left and may still arrive, so its slot is held as one of a call that we ended.
+    /// Gives up reads that delay the end of a stopping lane; their rows stay as journaled. The calls may still arrive,
+    /// so their slots stay taken for the grace period.
     fn drain(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let since = *self.stopping_since.get_or_insert(now.uptime);
         let mut calls = self.calls.values();
-        // As long as a cancel is waited for, reads hold up nothing.
+        // While a cancel is on the wire, reads delay nothing.
         if self.calls.is_empty() || calls.any(|flight| !flight.destination.is_read()) {
             return;
         }
-        // Whoever waits for a plan waits no longer than they were told.
+        // A plan's deadline is over: don't wait any longer.
         let ends = match self.stop {
             Some(StopReason::LeftForLater(_)) => since,
             _ => since.after(READS_DRAIN),

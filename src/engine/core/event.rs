@@ -1,4 +1,4 @@
-//! What goes into the core and what comes out of it. Values only: no handle, no clock.
+//! The core's input and output: plain values without handles.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,44 +15,43 @@ use crate::store::{LoadFrom, QueuedRow, Record, Take, Taken};
 
 use super::gate::WaitCause;
 
-/// Names one call from the question to the ledger until its answer is judged.
+/// Identifies a call from the request for a slot until its answer is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallToken(pub u64);
 
-/// Something that happened outside the core.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "the large ones are the frequent ones, and each is moved once"
 )]
 pub enum Event {
-    /// Rows are in the journal up to `last`; `settled` are the outcomes of those that need no sending.
+    /// The journal has new rows.
     Appended {
         lane: LaneId,
-        /// The highest number among them.
+        /// The highest row number.
         last: RowNumber,
         count: u64,
-        /// The outcomes of those that were settled as they were read.
+        /// Rows settled while they were read, by outcome.
         settled: BTreeMap<Outcome, u64>,
     },
-    /// The input was read to its end, or reading was given up; nothing more is appended.
+    /// The input ended, or reading was given up.
     InputEnded,
-    /// The journal handed out rows, in order; fewer than asked for where there are no more yet.
+    /// Rows from the journal, in order. Fewer than requested means that it has no more yet.
     Loaded {
         lane: LaneId,
         rows: Vec<QueuedRow>,
     },
     TokenReady {
         lane: LaneId,
-        /// When it ends, where that is known and a newer one can be had then.
+        /// `None` if the expiry is unknown or the token can't be renewed.
         expires_at: Option<Timestamp>,
     },
-    /// No token could be had; a little later it may.
+    /// The sign-in failed, but may succeed later.
     TokenUnavailable {
         lane: LaneId,
         reason: String,
     },
-    /// No token can be had; says why and what to do.
+    /// The sign-in failed for good; `reason` says why and what to do.
     TokenRefused {
         lane: LaneId,
         reason: String,
@@ -62,19 +61,19 @@ pub enum Event {
         call_token: CallToken,
         taken: Taken,
     },
-    /// A cancel was answered, or ended without an answer.
+    /// A cancel ended, with or without an answer.
     Replied {
         lane: LaneId,
         call_token: CallToken,
         reply: CancelReply,
     },
-    /// A read was answered, or ended without an answer.
+    /// A read ended, with or without an answer.
     Read {
         lane: LaneId,
         call_token: CallToken,
         reply: ReadReply,
     },
-    /// Somebody wants a page of the tenant's actions from a lane without rows; one at a time.
+    /// Asks a lane without rows for a page of the tenant's actions; one at a time.
     Request {
         lane: LaneId,
         query: ListQuery,
@@ -84,7 +83,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the lane that it concerns, where it is one.
     pub(super) fn lane(&self) -> Option<LaneId> {
         match self {
             Self::InputEnded | Self::Stop(_) | Self::Tick => None,
@@ -101,113 +99,109 @@ impl Event {
     }
 }
 
-/// Which records a read is to bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadQuery {
     Actions(Vec<ActionId>),
-    /// Everything that isolated, restricted or released these machines.
+    /// All isolations, restrictions and releases of these machines.
     Machines(Vec<String>),
 }
 
-/// Something the core wants done outside.
+/// Something for the runner to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Look through the journal for unsettled rows.
+    /// Read unsettled rows from the journal.
     Load {
         lane: LaneId,
         from: LoadFrom,
-        /// At most so many.
         limit: usize,
     },
-    /// Ask the ledger for a slot; for a cancel the same transaction journals the attempt.
+    /// Ask the ledger for a slot. For a cancel, the same transaction journals the attempt.
     Take {
         lane: LaneId,
         call_token: CallToken,
         take: Take,
     },
-    /// Send one row's call. Its slot is taken and its attempt is journaled.
+    /// Send one row's call. The ledger has its slot, the journal its attempt.
     Post {
         lane: LaneId,
         call_token: CallToken,
         request: Request,
         comment: Arc<str>,
     },
-    /// Read records: one by its own address, several by a filter.
+    /// Read records: one by its address, or several with a filter.
     Read {
         lane: LaneId,
         call_token: CallToken,
-        /// Where the slot was taken: the address of one record, or the list.
+        /// The scope whose slot was taken.
         destination: Destination,
         query: ReadQuery,
     },
-    /// Read a page of the tenant's actions.
     ReadPage {
         lane: LaneId,
         call_token: CallToken,
         query: ListQuery,
     },
-    /// Give a page to whoever requested it, or say why the service refused to.
+    /// Hand over a requested page, or the service's refusal.
     Respond {
         lane: LaneId,
         page: Result<ReadPage, String>,
     },
-    /// Journal records as one transaction, and tell the observers once it is committed.
+    /// Journal records in one transaction, then tell the observers.
     Write {
-        /// Whose rows they are about, for the observers.
+        /// The lane of the rows, for the observers.
         lane: LaneId,
         records: Vec<Record>,
         tell: Vec<RunEvent>,
     },
     /// Tell the observers at once.
     Tell { lane: LaneId, event: RunEvent },
-    /// Get a token; `refresh` where the service no longer takes the one we have.
     Token {
         lane: LaneId,
-        /// Whether the present one is of no use.
+        /// Whether the current token is refused or expired.
         refresh: bool,
     },
 }
 
-/// Why a run stops before its rows are settled, or reads outside a run stop.
+/// Why a run, or reads outside a run, stopped early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
-    /// Somebody asked for it; names the signal or the bound.
+    /// The user asked for it; names the signal or the bound.
     #[error("by {0}")]
     Asked(String),
-    /// No token can be had, or the service does not take it.
+    /// No token can be had, or the service refuses it.
     #[error("sign-in: {0}")]
     SignIn(String),
-    /// The first hundred ids were all unknown to the service.
+    /// The service knows none of the first hundred ids.
     #[error("the tenant has none of the first 100 ids: wrong tenant or wrong column")]
     AllMissing,
-    /// States are to be read before anything is sent, and this token may not read them; says what the service said.
+    /// States must be read first, and this token may not read them; gives the service's answer.
     #[error("this token may not read actions: {0}")]
     ReadingForbidden(String),
-    /// The API host never answered; says what failed last.
+    /// The API host never answered; gives the last failure.
     #[error("the service can't be reached: {0}")]
     Unreachable(String),
-    /// Nothing but 404s that are not the service's own came from this address.
+    /// The address answered only with 404s that aren't the service's own.
     #[error("{0} answers 404, but not as the service does")]
     NoSuchAddress(String),
-    /// No action type of the input may be cancelled with this token; says why.
+    /// This token may not cancel any action type of the input; says why.
     #[error("{0}")]
     AllForbidden(String),
-    /// Nothing ended for so long; says since when and what was last heard, or when to go on.
+    /// No row ended for too long; gives the time and the last answer, or when to resume.
     #[error("gave up: {0}")]
     GaveUp(String),
-    /// More rows ended badly than `--max-failures` allows; says how many.
+    /// More rows failed than `--max-failures` allows.
     #[error("too many failures: {0}")]
     TooManyFailures(String),
-    /// The service refused cancel after cancel in the same way; gives the last answer.
+    /// The service refused cancels in a row for the same reason; gives the last answer.
     #[error("ten calls in a row were refused for the same reason: {0}")]
     SameRefusal(String),
-    /// All was done that could be, and the rest is left for later; says why.
+    /// Everything possible is done, and the rest is deferred; says why.
     #[error("{0}")]
     LeftForLater(String),
 }
 
 impl StopReason {
-    /// Ranks reasons as exit codes do, so that of several lanes' reasons the run's is the gravest.
+    /// Ranks reasons by exit code, so that a run reports the gravest of its lanes' reasons.
     pub(super) fn gravity(&self) -> u8 {
         match self {
             Self::SignIn(_)
@@ -223,21 +217,19 @@ impl StopReason {
     }
 }
 
-/// Something worth telling the people who watch. Told only once it is durable, where it is about a row.
+/// A message for observers. Events about rows are durable before they are told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunEvent {
-    /// A cancel was answered, or ended without an answer.
+    /// A cancel ended, with or without an answer.
     Replied {
         row: RowNumber,
         id: ActionId,
         attempt: u32,
-        /// The HTTP status, where there was one.
         http_status: Option<u16>,
-        /// What came back, in a word or two.
+        /// The answer in a few words.
         what: String,
         correlation_id: Option<String>,
     },
-    /// A row has its last word.
     Settled {
         row: RowNumber,
         id: ActionId,
@@ -246,47 +238,47 @@ pub enum RunEvent {
     },
     Throttled {
         destination: Destination,
-        /// Nothing leaves before this.
+        /// No call leaves before this.
         until: Uptime,
-        /// Whether this is the first time although our ledger had room.
+        /// The first 429 of this scope although our ledger had room.
         unexpected: bool,
-        /// Whether a hint was too long to be believed.
+        /// The Retry-After was too long to believe.
         hint_ignored: bool,
-        /// Whether it named a limit that cannot be believed.
+        /// The limit that it named can't be right.
         limit_ignored: bool,
     },
-    /// The service named a smaller allowance than ours, and we keep to it.
+    /// The service named a smaller limit than ours, and the run keeps to it.
     Adopted {
         destination: Destination,
         window: Window,
     },
-    /// The service's refusals taught us a pace, or a learned one is lifted.
+    /// The rate adapted to 429s, or a learned rate was lifted.
     Paced {
         destination: Destination,
         pace: Option<KeptPace>,
     },
-    /// The service seems to be down; the next probe leaves then.
+    /// The circuit breaker opened; the next probe leaves at `until`.
     Down {
-        /// Whether it is reads that fail, not cancels.
+        /// Reads fail, not cancels.
         reads: bool,
         until: Uptime,
         what: String,
     },
     Up {
-        /// Whether it is reads that failed.
+        /// Reads failed, not cancels.
         reads: bool,
     },
-    /// Records may not be read with this token.
+    /// This token may not read records.
     ReadingForbidden { what: String },
-    /// Reads have brought no proper answer for a while.
+    /// Reads have had no proper answer for a while.
     ReadsSlow {
-        /// So many rows go without: the input gives their type.
+        /// Rows sent without a read, because the input gives their type.
         go: usize,
         wait: usize,
     },
-    /// So many cancels of a type were forbidden that the rest of it is not sent.
+    /// The service refused enough cancels of a type that the rest aren't sent.
     TypeForbidden { action_type: String },
-    /// No new attempt leaves from now on.
+    /// From now on, no new attempt leaves.
     Stopping(StopReason),
 }
 

@@ -1,7 +1,6 @@
-//! The one place where work waits for the ledger and for a cooldown; one gate per scope.
+//! Where calls wait for the ledger and for cooldowns; one gate per scope.
 //!
-//! The gate only remembers and answers. It asks the ledger by way of an effect, and what the ledger said comes back
-//! as an event.
+//! A gate only keeps state and answers questions. It asks the ledger through an effect and gets the answer as an event.
 
 use std::sync::Arc;
 
@@ -12,50 +11,47 @@ use crate::store::ScopeKey;
 use super::breaker::Breaker;
 use super::settings::LaneSettings;
 
-/// Why nothing leaves.
+/// Why no call leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitCause {
     /// Every slot of a quota window is taken.
     Window,
     Cooldown,
-    /// The service is down; the next probe is due then.
+    /// The service is down; a probe follows.
     Outage,
-    /// Calls are spread a little.
     Pace,
-    /// A row's next try is due then.
+    /// A row's next attempt is due.
     Retry,
-    /// Records are to be read first, and the allowance for reads is taken.
+    /// Rows must be read first, and the quota for reads is used up.
     Reads,
-    /// Records are to be read first, and the service told reads to wait.
+    /// Rows must be read first, and reads are cooling down.
     ReadCooldown,
-    /// Records are to be read first, and reads bring no proper answer.
+    /// Rows must be read first, and reads get no proper answer.
     SlowReads,
-    /// Ids that the service did not know are looked for again then.
+    /// Ids that the service did not know are read again.
     Missing,
-    /// Cancels were accepted; their records are looked at then.
+    /// Accepted cancels are verified.
     Effect,
 }
 
-/// When to ask again; `None` where an answer that is on its way decides.
+/// When to try again; `None` if an answer on its way decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GateWait {
     pub(super) until: Option<Uptime>,
     pub(super) cause: WaitCause,
 }
 
-/// What one gate needs to know from the start.
 #[derive(Clone, Debug)]
 pub struct GateSettings {
-    /// Which scope, in the ledger.
     pub scope: ScopeKey,
     pub windows: Arc<Windows>,
-    /// How calls are spread within them.
+    /// How calls are spread within the windows.
     pub pace: Option<Pace>,
-    /// How many calls may be under way.
+    /// The most calls in progress at once.
     pub concurrency: usize,
-    /// A cooldown that an earlier run or another process has noted.
+    /// Set by an earlier run or another process.
     pub cooldown: Option<Uptime>,
-    /// The pace that an earlier run was taught.
+    /// The rate learned by an earlier run.
     pub learned: Option<KeptPace>,
 }
 
@@ -65,25 +61,25 @@ pub(super) struct Gate {
     pub(super) windows: Arc<Windows>,
     concurrency: usize,
     pub(super) pacer: Pacer,
-    /// When the service lets calls of the scope leave again; only ever moved later.
+    /// No call of the scope leaves before this. Only ever moved later.
     cooldown: Uptime,
     pub(super) breaker: Breaker,
     /// The ledger's last "not before".
     not_before: Uptime,
-    /// How many questions to the ledger may be open at once: one after a refusal, then doubling.
+    /// Requests for a slot that may be open at once: one after a refusal, then doubling.
     width: usize,
     asking: usize,
     in_flight: usize,
-    /// 429s since the last good reply: the exponent of our own backoff.
+    /// 429s since the last proper answer: the exponent of our own backoff.
     pub(super) throttles: u32,
-    /// Whether it was said that somebody else uses this quota.
+    /// Whether observers know that another client shares this quota.
     pub(super) throttle_told: bool,
 }
 
-/// A lane's gates: one for each scope of its quota.
+/// A lane's gates, one for each of its scopes.
 #[derive(Debug)]
 pub(super) struct Gates {
-    /// For what the operation sends.
+    /// For cancels or releases.
     pub(super) send: Gate,
     pub(super) get: Gate,
     /// For batch reads and lists.
@@ -131,7 +127,7 @@ impl Gate {
         }
     }
 
-    /// Says whether the ledger may be asked for a slot now. The pacer is not asked: its answer would spend a cell.
+    /// Returns whether the ledger may be asked for a slot now. Leaves out the pacer, which would spend a cell.
     pub(super) fn look(&self, now: Uptime) -> Result<(), GateWait> {
         self.breaker.admit(now).map_err(|until| GateWait {
             until,
@@ -163,7 +159,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes the pacer's cell and opens a question to the ledger. Returns the generation of the call.
+    /// Spends a cell of the pacer and opens a request to the ledger. Returns the call's generation.
     pub(super) fn ask(&mut self, now: Uptime) -> Result<u32, GateWait> {
         self.look(now)?;
         self.pacer.check(now).map_err(|until| GateWait {
@@ -174,8 +170,8 @@ impl Gate {
         Ok(self.breaker.leaves(now))
     }
 
-    /// The ledger gave a slot to a call of this generation. Returns whether it may leave; else it must be withdrawn, for a
-    /// cooldown or an outage came first.
+    /// The ledger granted a slot. Returns whether the call may leave; if a cooldown or an outage came first, it must be
+    /// withdrawn.
     pub(super) fn granted(&mut self, now: Uptime, generation: u32) -> bool {
         self.asking = self.asking.saturating_sub(1);
         self.width = (self.width * 2).min(self.concurrency);
@@ -184,24 +180,22 @@ impl Gate {
         may_leave
     }
 
-    /// The ledger refused.
     pub(super) fn no_slot(&mut self, until: Uptime) {
         self.asking = self.asking.saturating_sub(1);
         self.width = 1;
         self.not_before = self.not_before.max(until);
     }
 
-    /// A slot came back before its time, for its call never left: what the ledger said before no longer holds.
+    /// A call never left, so its slot is free again, and the ledger's "not before" is obsolete.
     pub(super) fn slot_returned(&mut self) {
         self.not_before = Uptime::MIN;
     }
 
-    /// A question was given up before the ledger answered.
+    /// A request ended for another reason than a lack of slots.
     pub(super) fn unasked(&mut self) {
         self.asking = self.asking.saturating_sub(1);
     }
 
-    /// A call came back.
     pub(super) fn ended(&mut self, generation: u32, good: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if good {
@@ -212,7 +206,7 @@ impl Gate {
         }
     }
 
-    /// The service told us to wait until `until`. Returns whether that moved the cooldown.
+    /// The service asked to wait. Returns whether that moved the cooldown.
     pub(super) fn cool_down(&mut self, until: Uptime) -> bool {
         self.breaker.cooled_down();
         let moves = until > self.cooldown;
@@ -220,12 +214,11 @@ impl Gate {
         moves
     }
 
-    /// The service refused although every window had a slot; `counted` is the window that it named.
+    /// The service answered 429 although every window had room; `counted` is the window that it named.
     pub(super) fn learn_pace(&mut self, counted: Option<Window>) {
         self.pacer.refused(&self.windows, counted);
     }
 
-    /// Returns how many calls are on the wire.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }

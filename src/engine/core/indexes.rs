@@ -1,4 +1,4 @@
-//! Finds a lane's rows by their state. All of it follows from the rows, and can be made anew from them at any time.
+//! Indexes that find a lane's rows by state. They follow from the rows and can be rebuilt from them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::row::{RereadReason, RowState};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Indexes {
-    /// Rows that had their turn and got no slot.
+    /// Had their turn and got no slot.
     requeued: BTreeSet<RowNumber>,
-    /// In input order, whatever the order in which their records were read.
+    /// In input order, in whatever order they were read.
     fresh: BTreeSet<RowNumber>,
     retries: BTreeSet<(Uptime, RowNumber)>,
     pub(super) held: BTreeSet<RowNumber>,
     /// Rows to read before they are sent, in input order.
     pub(super) prechecks: BTreeSet<RowNumber>,
-    /// Prechecked rows that go without while reads are slow; they may be among the others that are read, too.
+    /// Prechecks that rows may skip while reads are slow. Their rows may be in `prechecks` or `rereads` too.
     skippable: BTreeSet<RowNumber>,
     /// Rows to read at a given time.
     pub(super) rereads: BTreeSet<(Uptime, RowNumber)>,
@@ -52,7 +52,7 @@ impl Indexes {
         }
     }
 
-    /// Returns the row whose turn it is; a retry goes ahead of fresh rows once it has been due for `patience`.
+    /// Returns the next row to send. A retry overtakes fresh rows once it has been due for `patience`.
     pub(super) fn next_to_send(
         &self,
         now: Uptime,
@@ -69,7 +69,7 @@ impl Indexes {
         if is_overdue { retry } else { fresh.or(retry) }
     }
 
-    /// Returns when the next row may go: now, at the first retry's time, or never.
+    /// Returns when the next row may be sent, or `None` if no row waits to be sent.
     pub(super) fn next_send_due(&self, now: Uptime, reads_are_slow: bool) -> Option<Uptime> {
         if self.requeued.is_empty() && self.fresh(reads_are_slow).next().is_none() {
             self.retries.first().map(|&(due, _)| due.max(now))

@@ -1,7 +1,7 @@
-//! One tenant's share of a run: its rows, its gates and what it knows of its service.
+//! One tenant's share of a run: its rows, its gates and what it knows about the service.
 //!
-//! The rows are the truth. [`transition`] decides where a row goes, and [`Lane::apply`] puts it there: nothing else changes a
-//! row's state or the indexes.
+//! [`transition`] decides where a row goes, and [`Lane::apply`] moves it there. Nothing else changes a row's state or
+//! the indexes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,27 +26,27 @@ use super::stop_rules::{Heard, StopRules};
 use super::token::LaneToken;
 use super::transition::{Conditions, Deferral, Next, RowEvent, transition};
 
-/// A call from the question to the ledger until its answer is judged.
+/// A call from the request for a slot until its answer is processed.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) destination: Destination,
-    /// The row to cancel, or those to read.
+    /// The row to cancel, or the rows to read.
     pub(super) rows: Vec<RowNumber>,
     pub(super) call: Option<CallId>,
     pub(super) token: u32,
-    /// Which generation of its gate's breaker it belongs to.
+    /// The breaker's generation when it left.
     pub(super) generation: u32,
 }
 
 pub(super) struct Lane {
     pub(super) id: LaneId,
     pub(super) settings: Arc<CoreSettings>,
-    /// Whether cancels may be sent. Else states are read for a plan, and what would be sent is left in the journal.
+    /// Whether cancels may be sent; otherwise the lane reads states for a plan.
     pub(super) is_armed: bool,
     pub(super) rng: SmallRng,
     pub(super) gates: Gates,
     pub(super) token: LaneToken,
-    /// Whether records may be read with this token, as far as is known.
+    /// Whether the token may read records, as far as is known.
     pub(super) may_read: bool,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) indexes: Indexes,
@@ -60,15 +60,14 @@ pub(super) struct Lane {
     pub(super) stop_rules: StopRules,
     pub(super) tally: Tally,
     pub(super) stop: Option<StopReason>,
-    /// Since when nothing new leaves.
     pub(super) stopping_since: Option<Uptime>,
     pub(super) waiting: Option<Waiting>,
     pub(super) wake: Option<Uptime>,
-    /// How many calls it may still open while it is its turn.
+    /// New calls that the lane may still start in this turn.
     pub(super) permits: usize,
-    /// Whether it would have opened one more.
+    /// Whether it needed one more.
     pub(super) lacks_permit: bool,
-    /// Gathered while one event is handled, written as one transaction.
+    /// Collected while one event is handled, written in one transaction.
     pub(super) records: Vec<Record>,
     pub(super) tell: Vec<RunEvent>,
 }
@@ -132,14 +131,14 @@ impl Lane {
         }
     }
 
-    /// Decides what an event does to a row, and puts it where it belongs.
+    /// Applies an event to a row.
     pub(super) fn advance(&mut self, now: Moment, number: RowNumber, event: RowEvent) {
         if let Some(next) = self.decide(now, number, event) {
             self.apply(now, number, next);
         }
     }
 
-    /// Decides where an event sends a row, for a caller that journals something first.
+    /// Decides where an event sends a row, for callers that journal something first.
     pub(super) fn decide(
         &mut self,
         now: Moment,
@@ -163,11 +162,11 @@ impl Lane {
         Some(transition(row, event, &on))
     }
 
-    /// Returns whether no other row can tell this one's faults from the service's: all have had their share.
+    /// Returns whether no other row can show if this row's faults are the service's: all others have used up theirs.
     fn is_alone(&self, number: RowNumber) -> bool {
         let most = self.settings.retry.max_attempts;
         let row = self.rows.get(&number);
-        // Nobody asks before: the fault that is being judged may be its last.
+        // Plus one: the fault being judged isn't counted yet.
         row.is_some_and(|row| row.faults.raw + 1 >= most)
             && !self.loading.has_more()
             && self
@@ -196,7 +195,6 @@ impl Lane {
         }
     }
 
-    /// Settles a row; every last word goes through here.
     fn settle(&mut self, now: Moment, number: RowNumber, outcome: Outcome, reason: String) {
         let Some(row) = self.rows.remove(&number) else {
             return;
@@ -224,7 +222,7 @@ impl Lane {
         self.count_end(&row, outcome);
     }
 
-    /// Leaves a row in the journal, unsettled.
+    /// Leaves a row unsettled in the journal.
     fn defer(&mut self, now: Moment, number: RowNumber, why: Deferral) {
         let Some(row) = self.rows.remove(&number) else {
             return;
@@ -252,7 +250,7 @@ impl Lane {
         self.leaves_sample(now, number);
     }
 
-    /// Journals what is known of an unsettled row; `is_checked` where its state was read before it is sent.
+    /// Journals what is known of an unsettled row; `is_checked` if it was read before it is sent.
     pub(super) fn note(&mut self, now: Moment, number: RowNumber, is_checked: bool) {
         let Some(row) = self.rows.get(&number) else {
             return;
@@ -268,7 +266,7 @@ impl Lane {
         });
     }
 
-    /// Returns those of a call's rows that still wait for it.
+    /// Returns the call's rows that still wait for it.
     pub(super) fn rows_of(&self, call: CallToken, rows: &[RowNumber]) -> Vec<RowNumber> {
         let waits = |number: &&RowNumber| {
             let row = self.rows.get(number);
@@ -282,17 +280,17 @@ impl Lane {
         CallToken(self.last_call)
     }
 
-    /// Returns whether no row is left, now or to come.
+    /// Returns whether no row is left in memory, in the journal or to come.
     pub(super) fn is_finished(&self) -> bool {
         self.is_through() && !self.is_pass_due()
     }
 
-    /// Returns whether nothing is on the wire, at the ledger or on its way from the journal.
+    /// Returns whether no call is open and no rows are being loaded.
     pub(super) fn is_drained(&self) -> bool {
         self.calls.is_empty() && !self.loading.is_asked()
     }
 
-    /// Writes down what one event led to.
+    /// Hands over the records and events of the last step.
     pub(super) fn flush(&mut self, out: &mut Vec<Effect>) {
         let lane = self.id;
         let records = std::mem::take(&mut self.records);
@@ -309,7 +307,7 @@ impl Lane {
         }
     }
 
-    /// Remembers that something has to wait, so that the runner wakes us then.
+    /// Notes a wait, and wakes the lane at its end.
     pub(super) fn note_wait(&mut self, wait: GateWait) {
         if let Some(until) = wait.until {
             self.wake_at(until);
@@ -320,12 +318,11 @@ impl Lane {
         }
     }
 
-    /// Sees to it that the runner wakes us at `at` at the latest.
     pub(super) fn wake_at(&mut self, at: Uptime) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
-    /// Stops the lane: nothing new leaves, what is on the wire is waited for.
+    /// Stops the lane: no new call leaves; calls on the wire are awaited.
     pub(super) fn stop(&mut self, reason: StopReason) {
         if self.stop.is_none() {
             self.tell.push(RunEvent::Stopping(reason.clone()));
@@ -333,7 +330,7 @@ impl Lane {
         }
     }
 
-    /// Makes the indexes anew from the rows, and panics where they differ: for simulators.
+    /// Panics if the indexes differ from ones rebuilt from the rows; for simulators.
     pub(super) fn check_indexes(&self) {
         let mut indexes = Indexes::default();
         for (&number, row) in &self.rows {

@@ -1,7 +1,7 @@
-//! Which rows come from the journal, and when.
+//! Loads rows from the journal.
 //!
-//! Rows that were left for later, because another run is working on them or their type is denied, are looked for again in
-//! another pass once all else is done.
+//! Rows deferred because another run works on them, or because their type is denied, are loaded again in another pass
+//! once everything else is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,38 +17,34 @@ use super::reasons;
 use super::row::{Checked, Row, RowState};
 use super::transition::RowEvent;
 
-/// Rows held ready in memory, so that the next one is there when a slot comes free; the rest stay in the journal.
+/// Rows kept ready in memory, so that a free slot finds one. The rest stay in the journal.
 const LOOKAHEAD: usize = 256;
 
-/// Rows that may be held in memory at most; more are not loaded until some are settled.
+/// The most rows in memory; more are loaded as rows settle.
 const MOST_ROWS: usize = 20_000;
 
-/// How far the journal was looked through.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
-    /// The last row that the journal has.
     appended: RowNumber,
-    /// The last row that was handed out in this pass.
+    /// The last row loaded in this pass.
     loaded: RowNumber,
     asked: Option<Asked>,
     input_ended: bool,
-    /// How often the journal was looked through before.
+    /// Passes completed.
     pass: u32,
-    /// Rows that were left for later in this pass because another run is working on them, by that run.
+    /// Rows deferred in this pass because another run works on them, by run.
     conflicts: BTreeMap<RunId, u64>,
 }
 
-/// What the journal was asked for.
 #[derive(Debug)]
 enum Asked {
-    /// The next rows; it is looked through up to this number.
+    /// The next rows, up to this number.
     Through(RowNumber),
     /// Rows of a type in question.
     Sample(Option<ActionType>),
 }
 
 impl Loading {
-    /// Returns whether the journal has rows that were not loaded.
     pub(super) fn has_more(&self) -> bool {
         self.loaded < self.appended
     }
@@ -57,7 +53,6 @@ impl Loading {
         self.asked.is_some()
     }
 
-    /// Returns whether nothing more is appended to the journal.
     pub(super) fn is_input_ended(&self) -> bool {
         self.input_ended
     }
@@ -74,7 +69,7 @@ impl Lane {
         count: u64,
         settled: &BTreeMap<Outcome, u64>,
     ) {
-        // A plan without states has nothing to load.
+        // A plan that reads no states has nothing to load.
         if self.is_armed || self.settings.rules.precheck == Precheck::ReadFirst {
             self.loading.appended = self.loading.appended.max(last);
         }
@@ -108,7 +103,7 @@ impl Lane {
             }
             Some(Asked::Through(through)) => {
                 let last = last.unwrap_or(self.loading.loaded);
-                // The journal may have grown between the question and the answer.
+                // The journal may have grown between request and answer.
                 self.loading.loaded = if is_short { through.max(last) } else { last };
                 self.see_open(now);
             }
@@ -118,7 +113,7 @@ impl Lane {
 
     fn take_in(&mut self, now: Moment, queued: QueuedRow) {
         let (number, conflict) = (queued.number, queued.in_progress);
-        // What went out once goes out again, so that the record tells our cancel from others'.
+        // An attempt reuses the comment of the first one, so that the record tells our cancel from others'.
         let comment = match &queued.comment_sent {
             Some(sent) => Arc::from(sent.as_str()),
             None => self
@@ -126,7 +121,7 @@ impl Lane {
                 .comment
                 .for_row(queued.context.comment.as_deref()),
         };
-        // A later pass comes after whatever else was at work on the action.
+        // In a later pass, states are stale: another run worked on the action.
         let checked_at = queued
             .checked_at
             .filter(|&at| at <= now.wall && self.loading.pass == 0);
@@ -137,7 +132,6 @@ impl Lane {
         self.advance(now, number, RowEvent::Loaded(conflict));
     }
 
-    /// Asks the journal for more rows where few are left.
     pub(super) fn load_more(&mut self, out: &mut Vec<Effect>) {
         if self.is_pass_due() {
             self.loading.pass += 1;
@@ -165,13 +159,13 @@ impl Lane {
         });
     }
 
-    /// Returns whether all else is done, and rows that were left for later are worth another look.
+    /// Returns whether everything else is done, and deferred rows are worth another pass.
     pub(super) fn is_pass_due(&self) -> bool {
         let conflicts = self.loading.pass == 0 && !self.loading.conflicts.is_empty();
         (conflicts || self.types.may_send_deferred()) && self.is_through()
     }
 
-    /// Returns whether no row is left in this pass.
+    /// Returns whether this pass has no rows left.
     pub(super) fn is_through(&self) -> bool {
         self.loading.input_ended
             && !self.loading.has_more()
@@ -179,7 +173,7 @@ impl Lane {
             && self.is_drained()
     }
 
-    /// Says which rows are left for later, and why.
+    /// Returns how many rows are deferred, and why.
     pub(super) fn say_deferred(&self) -> Option<String> {
         let runs = self.loading.conflicts.iter();
         let mut parts: Vec<_> = runs
@@ -189,7 +183,6 @@ impl Lane {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// Returns whether more rows are wanted from the journal, and it has any.
     fn wants_more(&self) -> bool {
         let indexes = &self.indexes;
         let mut ready = indexes.fresh_len() + indexes.prechecks.len() + indexes.held.len();
@@ -199,9 +192,8 @@ impl Lane {
         ready < LOOKAHEAD / 2 && self.may_load_more()
     }
 
-    /// Returns whether the journal has more rows and there is room for them.
     pub(super) fn may_load_more(&self) -> bool {
-        // A plan reads states once its input is whole, so that it reads as few pages as it can.
+        // A plan waits for the whole input, so that it reads as few pages as possible.
         let is_time = self.is_armed || self.loading.input_ended;
         is_time && self.rows.len() < MOST_ROWS && self.loading.has_more()
     }

@@ -1,15 +1,16 @@
-//! The core: `step(now, event)` returns the effects to perform. Synchronous, holding no handle, reading no clock.
+//! The core: `step(now, event)` returns the effects to perform. It is synchronous, does no I/O and reads no clock.
 //!
-//! That is what makes the hard cases testable: a simulation drives it in virtual time with a model of the service and
-//! a model of the store. The runner performs the same effects on the real ones.
+//! So a simulation can drive the hard cases in virtual time, with models of the service and the store. The runner
+//! performs the same effects on the real ones.
 //!
-//! Order of every attempt: ask the ledger (`Take`: the slot and the journal's "sent" are one transaction) → look again
-//! at stop, breaker and cooldown → `Post` → the reply → `Write` (ledger and journal "replied") → observers.
+//! Every attempt takes the same steps: ask the ledger (`Take` commits the slot and the journal's "sent" together),
+//! check stop, breaker and cooldown again, `Post`, wait for the reply, `Write` ("replied" in ledger and journal), tell
+//! the observers.
 //!
-//! Whatever happens to a row is an event: `transition` says where the row goes, and `Lane::apply` puts it there and keeps
-//! the indexes. An answer passes four places: `api` names it (`ReplyKind`), [`crate::retry`] says what it means (`SendVerdict`),
-//! `responses` tells the gate and the lane, and `transition` says where the row goes (`Next`). `loading` brings rows, `dispatch` and `reread` choose the next call, `responses` takes in what came back, and
-//! `stop_rules` says when a lane stops.
+//! An answer passes four modules: `api` classifies it (`ReplyKind`), [`crate::retry`] interprets it (`SendVerdict`),
+//! `responses` updates the gate and the lane, and `transition` decides where the row goes (`Next`). `Lane::apply` alone
+//! moves rows and updates the indexes. `loading` brings rows in, `dispatch` and `reread` choose the next call, and
+//! `stop_rules` stops a lane.
 
 mod breaker;
 mod denied_types;

@@ -1,4 +1,4 @@
-//! What differs between the operations: what is sent, what is read, and what an answer or a record means.
+//! How the operations (cancel, release) differ: what they send, what they read, and what answers and records mean.
 
 use std::time::Duration;
 
@@ -17,16 +17,14 @@ use super::event::ReadQuery;
 use super::row::Row;
 use super::transition::RowEvent;
 
-/// What a read asks for on behalf of one row.
+/// What a read requests for one row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     Action(ActionId),
-    /// In lower case.
     Machine(String),
 }
 
 impl Operation {
-    /// Says what is sent for a row.
     pub(super) fn request(self, row: &Row) -> Request {
         match self {
             Self::Cancel => Request::Cancel(row.id),
@@ -40,7 +38,6 @@ impl Operation {
         }
     }
 
-    /// Judges the answer to one call.
     pub(super) fn judge(self, reply: &CancelReply) -> SendVerdict {
         match self {
             Self::Cancel => judge_cancel(reply),
@@ -48,7 +45,6 @@ impl Operation {
         }
     }
 
-    /// Judges a record that was read, or came with an answer.
     pub(super) fn judge_record(
         self,
         record: &MachineAction,
@@ -60,7 +56,8 @@ impl Operation {
         }
     }
 
-    /// Returns whether a call may leave although nobody can look first: a cancel too many has no effect, a release has one.
+    /// Returns whether a row may be sent when its state can't be read: an extra cancel has no effect, an extra release
+    /// does.
     pub(super) fn may_send_unread(self) -> bool {
         match self {
             Self::Cancel => true,
@@ -68,7 +65,7 @@ impl Operation {
         }
     }
 
-    /// Returns how old a state may be on which a call is based: a machine may be cut off again at any moment.
+    /// Returns the maximum age of a state when its row is sent. A machine may be isolated again at any moment.
     pub(super) fn stale_after(self, retry: &RetrySettings) -> Duration {
         match self {
             Self::Cancel => retry.stale_after,
@@ -76,8 +73,8 @@ impl Operation {
         }
     }
 
-    /// Returns how long after a read that lacked something it is looked for once more. Of a release that may be on its way
-    /// still, a second one must not be sent.
+    /// Returns how long after a read without the row to read again. A release may still arrive within the grace period,
+    /// and must not be sent twice.
     pub(super) fn pause_before_second_look(self, retry: &RetrySettings) -> Duration {
         match self {
             Self::Cancel => retry.missing_again,
@@ -85,7 +82,7 @@ impl Operation {
         }
     }
 
-    /// Returns whether a plan of many rows begins with a page of what is open in the tenant.
+    /// Returns whether a large plan first reads a page of the tenant's open actions.
     pub(super) fn plans_by_open_actions(self) -> bool {
         match self {
             Self::Cancel => true,
@@ -93,7 +90,7 @@ impl Operation {
         }
     }
 
-    /// Says what is read for a row: its action, or what became of its machine, until the release is known by its id.
+    /// Returns what to read for a row: for a release its machine's actions, until the release has an id of its own.
     pub(super) fn subject(self, row: &Row) -> Subject {
         match self {
             Self::Cancel => Subject::Action(row.id),
@@ -107,7 +104,7 @@ impl Operation {
         }
     }
 
-    /// Says what one call asks for on behalf of several rows that read the same kind of thing.
+    /// Returns one query for rows with subjects of one kind.
     pub(super) fn read_query<'rows>(self, rows: impl Iterator<Item = &'rows Row>) -> ReadQuery {
         let (mut actions, mut machines) = (Vec::new(), Vec::new());
         for row in rows {
@@ -123,7 +120,7 @@ impl Operation {
         }
     }
 
-    /// Says what the records that were read for a row mean; `None` where they can't be all.
+    /// Returns what the records read for a row mean, or `None` if some must be missing.
     pub(super) fn on_records(
         self,
         row: &Row,
@@ -153,7 +150,7 @@ impl Operation {
 }
 
 impl Subject {
-    /// Returns what a record tells about, where this is what was asked for.
+    /// Returns the subject of a record, of the same kind as `self`.
     pub(super) fn of(&self, record: &MachineAction) -> Option<Self> {
         match self {
             Self::Action(_) => Some(Self::Action(record.id)),
@@ -164,14 +161,14 @@ impl Subject {
         }
     }
 
-    /// Says what is proven about whatever a page doesn't tell of; so many subjects were asked for.
+    /// Returns what it proves that a page lacks a subject; `asked` subjects were requested.
     pub(super) fn absence(&self, page: &ReadPage, asked: usize, known_page: usize) -> Absence {
         match self {
             Self::Action(_) => judge_absence(page, asked, known_page),
             Self::Machine(_) if page.is_whole && page.listed < MAX_TOP.get() as usize => {
                 Absence::Proven
             }
-            // A part of what became of a machine is worse than nothing: fewer machines are asked for at once.
+            // Part of a machine's actions is worse than none: request fewer machines at once.
             Self::Machine(_) => Absence::Unrelated,
         }
     }

@@ -1,6 +1,6 @@
-//! Pages of the tenant's actions: asked for from outside, or by a plan of many rows before it reads their states.
+//! Pages of the tenant's actions, requested from outside or by a large plan before it reads states.
 //!
-//! They pass the same gate as reads of rows, with the same token, and are tried again by the same rules.
+//! They pass the same gate and use the same token as reads of rows, and follow the same retry rules.
 
 use std::collections::HashMap;
 
@@ -17,18 +17,15 @@ use super::lane::{InFlight, Lane};
 use super::reasons;
 use super::transition::RowEvent;
 
-/// From this many rows on, a plan begins with one page of what is open in the tenant.
+/// A plan of this many rows first reads one page of the tenant's open actions.
 const MANY_ROWS: u64 = 1_000;
 
-/// What is open in a tenant.
 const OPEN: &str = "status eq 'Pending' or status eq 'InProgress'";
 
-/// A page that is wanted.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     query: ListQuery,
     faults: u32,
-    /// When it's asked for (again).
     due: Uptime,
     call: Option<CallToken>,
 }
@@ -38,20 +35,19 @@ pub(super) struct PageRequest {
 pub(super) struct PageReads {
     /// At most one at a time.
     pub(super) request: Option<PageRequest>,
-    /// The page, or why the service refused to give it, for whoever asked from outside.
+    /// The page for the requester, or the service's refusal.
     pub(super) response: Option<Result<ReadPage, String>>,
-    /// What is open in the tenant, once a plan of many rows has asked.
+    /// The tenant's open actions, once a large plan has read them.
     open: Option<HashMap<ActionId, MachineAction>>,
 }
 
 impl PageReads {
-    /// Returns whether this call is the one that reads the page.
     pub(super) fn is_read_by(&self, call: CallToken) -> bool {
         let request = self.request.as_ref();
         request.is_some_and(|request| request.call == Some(call))
     }
 
-    /// Lets the page wait for another call in place of this one.
+    /// Lets the page wait for another call.
     pub(super) fn drop_call(&mut self, call: CallToken) {
         if let Some(request) = &mut self.request {
             request.call.take_if(|under_way| *under_way == call);
@@ -109,7 +105,6 @@ impl Lane {
         self.ask_ledger(now, call, Destination::List, Vec::new(), generation, out);
     }
 
-    /// A page was answered, or ended without an answer.
     pub(super) fn page_read(
         &mut self,
         now: Moment,
@@ -146,14 +141,14 @@ impl Lane {
             self.pages.response = Some(page);
             return;
         }
-        // A service that refuses this filter is asked by ids alone.
+        // The service refuses this filter: read by ids alone.
         let open = page.map(|page| page.records).unwrap_or_default();
         let open = open.into_iter().map(|record| (record.id, record));
         self.pages.open = Some(open.collect());
         self.see_open(now);
     }
 
-    /// Tries again after a while that leaves time for several tries before the lane gives up.
+    /// Schedules a retry early enough for several more before the lane gives up.
     fn page_failed(&mut self, now: Moment, hint: Option<RetryAfter>) {
         let Some(request) = &mut self.pages.request else {
             return;
@@ -169,7 +164,7 @@ impl Lane {
         request.due = now.uptime.after(wait);
     }
 
-    /// Takes the states of unread rows from what is open in the tenant.
+    /// Settles prechecks with the tenant's open actions.
     pub(super) fn see_open(&mut self, now: Moment) {
         let Some(open) = &mut self.pages.open else {
             return;

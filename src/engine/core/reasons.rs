@@ -1,4 +1,4 @@
-//! The core's phrases for reports and logs, in one place so that they agree.
+//! The core's texts for reports and logs, in one place so that they agree.
 
 use crate::model::{
     ActionStatus, ActionType, MachineAction, Number, Operation, Outcome, Reply, ReplyKind, RunId,
@@ -7,11 +7,11 @@ use crate::model::{
 
 use super::row::{Applied, Row, SeenOpen};
 
-/// Why a plan leaves a row to the run whose id the service doesn't know: lists lag, so one look proves nothing.
+/// Lists lag, so one read doesn't prove that an id is unknown.
 pub(in crate::engine) const MISSING_ONCE: &str =
     "no such id in the tenant so far; a run looks again before it says so";
 
-/// Returns one word for a kind of reply: the journal's and the metrics' class.
+/// The class of a reply in the journal and the metrics.
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
     match kind {
         ReplyKind::Answer(_) => "answer",
@@ -31,7 +31,7 @@ pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
     }
 }
 
-/// Says what came back, for a reason: the status with the service's own words, or what happened instead.
+/// Describes an answer for a reason: the status with the service's own code and message, or what happened instead.
 pub(in crate::engine) fn of_reply<T>(reply: &Reply<T>) -> String {
     let mut text = without_error(reply);
     if let Some(error) = &reply.error {
@@ -63,7 +63,7 @@ fn without_error<T>(reply: &Reply<T>) -> String {
     }
 }
 
-/// Says what kept an answer from coming, in a word or two and without the service's own, which may name an id.
+/// Describes a fault in a few words, without the service's message, which may name an id.
 pub(in crate::engine) fn of_fault<T>(reply: &Reply<T>) -> String {
     match (&reply.kind, reply.http_status) {
         (ReplyKind::NeverLeft(detail), _) => detail.clone(),
@@ -73,12 +73,11 @@ pub(in crate::engine) fn of_fault<T>(reply: &Reply<T>) -> String {
     }
 }
 
-/// Says that DNS knows no such host.
 pub(super) fn of_unknown_host(host: &str) -> String {
     format!("the host name {host} does not exist")
 }
 
-/// Tells one kind of refusal from others: status and code, for the words may name the id.
+/// Returns status and code, to recognize identical refusals. The message may name an id.
 pub(super) fn reply_kind<T>(reply: &Reply<T>) -> String {
     let status = reply.http_status.map_or_else(
         || class(&reply.kind).to_owned(),
@@ -90,12 +89,10 @@ pub(super) fn reply_kind<T>(reply: &Reply<T>) -> String {
     }
 }
 
-/// Names an action type, known or not.
 pub(super) fn of_type(action_type: Option<&ActionType>) -> &str {
     action_type.map_or("actions of unknown type", ActionType::as_str)
 }
 
-/// Says that a type is denied, and which permission it takes.
 pub(super) fn of_denied(
     operation: Operation,
     action_type: Option<&ActionType>,
@@ -115,12 +112,10 @@ pub(super) fn of_denied(
     text
 }
 
-/// Says that another run is working on an action.
 pub(super) fn of_in_progress(run: RunId) -> String {
     format!("not sent: in progress in run {run}")
 }
 
-/// Returns "1 row" or "N rows".
 pub(super) fn rows(count: u64) -> String {
     match count {
         1 => "1 row".to_owned(),
@@ -128,7 +123,6 @@ pub(super) fn rows(count: u64) -> String {
     }
 }
 
-/// Says what a 429 said, for the journal.
 pub(in crate::engine) fn of_throttle(throttle: &Throttle) -> String {
     match throttle.allowance {
         Some((limit, period)) => format!("429: maximum allowed {limit} per {period:?}"),
@@ -136,7 +130,7 @@ pub(in crate::engine) fn of_throttle(throttle: &Throttle) -> String {
     }
 }
 
-/// Says who had cancelled an action before us, and when, as far as its record tells.
+/// Returns who cancelled an action before us, and when, as far as the record says.
 pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> String {
     let mut text = "it was Cancelled before".to_owned();
     let Some(record) = record else { return text };
@@ -154,7 +148,7 @@ pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> Stri
     text
 }
 
-/// Says that an id is unknown, and where the row named a tenant, that this may be why.
+/// If the row names a tenant, adds that the id may belong to another one.
 pub(super) fn of_missing(operation: Operation, tenant: Option<&str>) -> String {
     let missed = match operation {
         Operation::Cancel => {
@@ -173,7 +167,6 @@ pub(super) fn of_missing(operation: Operation, tenant: Option<&str>) -> String {
 pub(super) const VANISHED: &str =
     "the service knew this id a while ago, but two more looks did not find it";
 
-/// Says why a row isn't sent whose record cannot be read.
 pub(super) fn of_not_read(operation: Operation) -> &'static str {
     match operation {
         Operation::Cancel => {
@@ -198,7 +191,7 @@ pub(super) fn of_rejected_now(reason: &str) -> String {
     format!("not sent again: {reason}")
 }
 
-/// Says how a record that was seen settles its row.
+/// Explains the outcome that a record leads to.
 pub(super) fn of_record(operation: Operation, row: &Row, outcome: Outcome) -> String {
     let status = row.status().map_or("unknown", ActionStatus::as_str);
     let record = row.record.as_deref();
@@ -223,7 +216,6 @@ pub(super) fn of_record(operation: Operation, row: &Row, outcome: Outcome) -> St
     }
 }
 
-/// Says who had released a machine, and when, as far as the record tells.
 fn of_release(record: Option<&MachineAction>) -> String {
     let mut text = "it was released".to_owned();
     let Some(record) = record else { return text };
@@ -237,7 +229,7 @@ fn of_release(record: Option<&MachineAction>) -> String {
     text
 }
 
-/// Says that a cancel left before its record told why it should not.
+/// For a cancel that left before its record showed that it should not.
 pub(super) fn of_regret(reason: &str, why: &str) -> String {
     let regret = format!("its record, read after the cancel, says {why}");
     match reason {
@@ -246,7 +238,7 @@ pub(super) fn of_regret(reason: &str, why: &str) -> String {
     }
 }
 
-/// Says why an accepted call is not called more than that.
+/// Explains why an accepted call isn't reported as done.
 pub(super) fn of_accepted(operation: Operation, status: Option<&str>, is_gone: bool) -> String {
     if operation == Operation::Release {
         let status = status.unwrap_or("not listed any more");
@@ -280,7 +272,7 @@ pub(super) fn of_refusal(row: &Row) -> String {
     }
 }
 
-/// Says what became of a row whose attempts are used up.
+/// Explains the outcome of a row with no attempts left.
 pub(super) fn of_giving_up(operation: Operation, row: &Row, may_read: bool) -> String {
     let sent = match row.attempts {
         1 => "once".to_owned(),

@@ -1,7 +1,7 @@
-//! Which records are read next, and in what batches.
+//! Picks the records to read next, and batches them.
 //!
-//! Records are read before cancels leave, only just ahead of them, so that states are young when they are used. What is due
-//! for another reason goes first, and takes along what is due soon.
+//! Prechecks run just ahead of the cancels, so that states are fresh when they are used. Reads for other reasons go
+//! first, and take along those that are due soon.
 
 use std::time::Duration;
 
@@ -13,34 +13,32 @@ use super::lane::Lane;
 use super::row::{Missed, Reread, RereadReason, RowState};
 use super::transition::{RowEvent, soon};
 
-/// Ids in one batch read at most.
 const MAX_BATCH: usize = 100;
 
-/// So many batches of a size that was cut down are followed by one of twice the size.
+/// After this many batches of a reduced size, the size doubles.
 const GOOD_BATCHES: u32 = 8;
 
-/// Reads that have brought no proper answer for so long hold up no row that may go without its record.
+/// Once reads have had no proper answer for this long, rows that may skip their precheck are sent.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// A batch that is not full waits so long for more rows of a stream.
+/// How long an incomplete batch waits for more rows of a stream.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// So many rows whose state is known, or is being read, are kept ready: about a minute's worth.
+/// Rows kept ready or being read: about a minute's worth.
 const AHEAD: usize = 128;
 
-/// How a lane's reads go.
 #[derive(Debug)]
 pub(super) struct ReadBatches {
-    /// At most so many ids in one batch read.
+    /// The most ids in one batch read.
     pub(super) size: usize,
-    /// Batches of this size that were taken since the size was last changed.
+    /// Batches accepted since the size last changed.
     good: u32,
-    /// Pages of so many records are known to be given out.
+    /// The service is known to return pages of this many records.
     pub(super) known_page: usize,
-    /// Since when rows wait for a batch of prechecks; the first batch never waits.
+    /// Since when prechecks wait for their batch to fill; the first batch never waits.
     filling_since: Option<Uptime>,
     has_read_one: bool,
-    /// Since when reads that left have brought no proper answer.
+    /// Since when reads on the wire have had no proper answer.
     pub(super) unanswered_since: Option<Uptime>,
     pub(super) are_slow: bool,
 }
@@ -60,7 +58,7 @@ impl Default for ReadBatches {
 }
 
 impl ReadBatches {
-    /// A batch was taken. After some of its size a longer one is tried: it may have been one id that was not taken.
+    /// A batch was accepted. After some of them a longer one is tried: a single id may have been the problem.
     pub(super) fn taken(&mut self, size: usize) {
         if size < self.size || self.size >= MAX_BATCH {
             return;
@@ -72,7 +70,7 @@ impl ReadBatches {
         }
     }
 
-    /// A batch was too long, or its answer had nothing to do with it.
+    /// A batch was too long, or its answer was unrelated.
     pub(super) fn shorten(&mut self, size: usize) {
         self.size = (size / 2).max(1);
         self.good = 0;
@@ -86,7 +84,7 @@ impl Lane {
         while self.is_precheck_due(now) && self.open_read(now, false, out) {}
     }
 
-    /// Reads what is due, or the next prechecks. Returns whether another read may follow.
+    /// Sends one read of due rows or of prechecks. Returns whether another may follow.
     fn open_read(&mut self, now: Moment, is_due: bool, out: &mut Vec<Effect>) -> bool {
         let soon = soon(&self.settings.retry, now.uptime);
         let count = if is_due {
@@ -137,12 +135,12 @@ impl Lane {
         }
     }
 
-    /// Returns the next rows whose read is due by `soon`. Rows that have shared faulty reads while others were answered
-    /// share ever smaller ones, until the one that is at fault stands alone.
+    /// Returns the next rows whose read is due by `soon`. Rows whose reads failed while others were answered share ever
+    /// smaller batches, until the faulty row is alone.
     fn next_rereads(&self, soon: Uptime, mut most: usize) -> Vec<RowNumber> {
         let mut rows = Vec::new();
         for &(due, number) in &self.indexes.rereads {
-            // One call asks for one kind of thing.
+            // One call reads subjects of one kind.
             if let Some(&first) = rows.first()
                 && self.reads_machine(first) != self.reads_machine(number)
             {
@@ -172,7 +170,7 @@ impl Lane {
         }
     }
 
-    /// Returns whether a read is due, and says what the next one is for where it is due later.
+    /// Returns whether a read is due; otherwise notes what the next one is for.
     fn is_reread_due(&mut self, now: Moment) -> bool {
         let Some(&(due, number)) = self.indexes.rereads.first() else {
             return false;
@@ -192,8 +190,8 @@ impl Lane {
         false
     }
 
-    /// Says where `count` records are to be read: one by its address, several by a filter, and one so, too, where the
-    /// allowance for the other is taken. What became of a machine is always asked of the list.
+    /// Returns where to read `count` records: one by its address, several with a filter. One record also goes to the
+    /// list if the quota for addresses is used up. A machine's actions always come from the list.
     fn reading_place(&self, now: Moment, is_due: bool, count: usize) -> Destination {
         let is_single_open = self.gates.get.look(now.uptime).is_ok();
         let first = if is_due {
@@ -209,8 +207,7 @@ impl Lane {
         }
     }
 
-    /// Returns whether prechecks are to be read now: cancels will soon need them, and there is no use in waiting for more
-    /// ids in the batch.
+    /// Returns whether prechecks are due: cancels will soon need them, and waiting wouldn't fill the batch.
     fn is_precheck_due(&mut self, now: Moment) -> bool {
         let waiting = self.indexes.prechecks.len();
         if waiting == 0 || self.waits_for_missing() || self.pages.request.is_some() {
@@ -222,7 +219,7 @@ impl Lane {
         if waiting >= self.batches.size || !self.batches.has_read_one {
             return true;
         }
-        // While a type is in question its rows hold up the loading of others.
+        // While a type is in question, its rows hold up the loading of others.
         if self.loading.is_asked() || (self.may_load_more() && self.indexes.held.is_empty()) {
             return false;
         }
@@ -241,7 +238,7 @@ impl Lane {
         self.indexes.fresh_len() + reads.map(|flight| flight.rows.len()).sum::<usize>()
     }
 
-    /// Looks whether reads have become slow, so that rows that may go without their record do.
+    /// Updates whether reads are slow, so that rows may skip their precheck.
     pub(super) fn watch_reads(&mut self, now: Moment) {
         let since = self.batches.unanswered_since;
         let are_slow = since.is_some_and(|since| now.uptime.since(since) >= SLOW);
@@ -267,7 +264,7 @@ impl Lane {
         rows.filter(|row| row.state.is_precheck()).count()
     }
 
-    /// Says what reads wait for, in words that cannot be taken for the wait of cancels.
+    /// Notes what reads wait for, with causes of their own.
     pub(super) fn note_read_wait(&mut self, wait: GateWait) {
         let cause = match wait.cause {
             WaitCause::Window | WaitCause::Pace => WaitCause::Reads,
@@ -278,7 +275,7 @@ impl Lane {
         self.note_wait(GateWait { cause, ..wait });
     }
 
-    /// Says that rows wait for reads that are on the wire and slow, where nothing else is waited for.
+    /// Notes that rows wait for slow reads, if the lane waits for nothing else.
     pub(super) fn note_slow_reads(&mut self, now: Moment) {
         if self.batches.are_slow && self.waiting.is_none() && self.unread_len() > 0 {
             self.waiting = Some(Waiting {

@@ -1,4 +1,4 @@
-//! What the answer to a call does to its rows, its gate and its lane.
+//! The effect of an answer on its rows, its gate and its lane.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use super::row::{LastResponse, Reread, Row, RowState};
 use super::transition::{Next, RowEvent};
 
 impl Lane {
-    /// A cancel came back.
     pub(super) fn replied(&mut self, now: Moment, call_token: CallToken, reply: &CancelReply) {
         let Some(flight) = self.calls.remove(&call_token) else {
             return;
@@ -82,7 +81,7 @@ impl Lane {
         self.apply(now, number, next);
     }
 
-    /// Takes in what an answer to a cancel says about other rows than its own.
+    /// Applies what an answer to a cancel says about other rows.
     fn on_cancel_answer(
         &mut self,
         now: Moment,
@@ -119,7 +118,7 @@ impl Lane {
         let row = self.rows.get_mut(&number);
         let before = row.and_then(|row| row.refused_token.replace(flight.token));
         if before.is_some_and(|before| before != flight.token) {
-            // Others may get through: but one more refresh for each of their answers would never end.
+            // Other calls may succeed, but a refresh after each of their answers would never end.
             self.stop(StopReason::SignIn(format!(
                 "the service refused two tokens for one action (401): {what}"
             )));
@@ -128,7 +127,8 @@ impl Lane {
         }
     }
 
-    /// Returns from when the call's period counts.
+    /// Returns when the quota windows start to count the call. A call that timed out may still arrive within the grace
+    /// period.
     fn end_of<T>(&self, now: Moment, kind: &ReplyKind<T>) -> Uptime {
         if matches!(kind, ReplyKind::TimedOut) {
             now.uptime.after(self.settings.retry.timeout_grace)
@@ -137,7 +137,7 @@ impl Lane {
         }
     }
 
-    /// Takes in what any answer says about the service, before anything is said about a row.
+    /// Applies what any answer says about the service, before it is applied to rows.
     pub(super) fn on_response<T>(&mut self, now: Moment, flight: &InFlight, reply: &Reply<T>) {
         let (proper, kind) = (reply.is_proper(), &reply.kind);
         self.gates
@@ -166,7 +166,7 @@ impl Lane {
         let what = reasons::of_fault(reply);
         let mut retry = self.settings.retry;
         if !self.heard.anything {
-            // Nobody waits for long for a service that was never heard, so it is tried often.
+            // A run waits only briefly for a service that has never answered, so it probes often.
             retry.probe_cap = retry.probe_cap.min(self.settings.reach_timeout / 6);
         }
         let gate = self.gates.of(flight.destination);
@@ -197,7 +197,7 @@ impl Lane {
         self.gates.get.breaker.is_open() || self.gates.list.breaker.is_open()
     }
 
-    /// The service said 429: everything of that scope waits.
+    /// The service answered 429: the whole scope cools down.
     pub(super) fn throttled(
         &mut self,
         now: Moment,
@@ -207,7 +207,7 @@ impl Lane {
     ) {
         self.tally.throttled += 1;
         let gate = self.gates.of(destination);
-        // The calls of one burst are refused together: that is one refusal.
+        // Calls of one burst are refused together and count as one refusal.
         if is_current || gate.throttles == 0 {
             gate.throttles = gate.throttles.saturating_add(1);
         }
@@ -230,7 +230,7 @@ impl Lane {
         }
         let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));
         let gate = self.gates.of(destination);
-        // A smaller allowance explains the refusal, and the windows keep to it from now on.
+        // A smaller limit explains the refusal; from now on the windows keep to it.
         if is_current && !is_adopted {
             gate.learn_pace(counted);
         }
@@ -253,8 +253,8 @@ impl Lane {
         self.note_pace(now, destination);
     }
 
-    /// Takes an allowance over where it is smaller than ours. It is written down in any case, for the service has just
-    /// confirmed it. Returns whether it is smaller.
+    /// Adopts a limit if it is smaller than ours, and returns whether it is. Records it in either case: the service has
+    /// just confirmed it.
     fn adopt(&mut self, destination: Destination, window: Window, at: Timestamp) -> bool {
         let gate = self.gates.of(destination);
         let scope = gate.scope;
@@ -271,7 +271,7 @@ impl Lane {
         is_smaller
     }
 
-    /// Writes the learned pace down where it has changed, and tells of it.
+    /// Records the learned rate if it has changed.
     fn note_pace(&mut self, now: Moment, destination: Destination) {
         let gate = self.gates.of(destination);
         if !gate.pacer.has_learned() {
@@ -288,7 +288,6 @@ impl Lane {
 }
 
 impl Lane {
-    /// A read came back.
     pub(super) fn read(&mut self, now: Moment, call_token: CallToken, reply: ReadReply) {
         let Some(flight) = self.calls.remove(&call_token) else {
             return;
@@ -330,7 +329,7 @@ impl Lane {
                 return self.on_page(now, asked, rows, page);
             }
             ReplyKind::NotFound | ReplyKind::NoSuchAddress(_) | ReplyKind::Refused if asked > 1 => {
-                // The service does not take a filter of this length: halves, down to single reads.
+                // The service doesn't accept a filter of this length: halve it, down to single reads.
                 self.batches.shorten(asked);
                 RowEvent::CallDropped
             }
@@ -399,7 +398,6 @@ impl Lane {
         }
     }
 
-    /// Takes in what a read tells about a row.
     pub(super) fn found(&mut self, now: Moment, number: RowNumber, event: RowEvent) {
         self.heard.found_any = true;
         let Some(row) = self.rows.get(&number) else {
@@ -417,14 +415,14 @@ impl Lane {
         self.apply(now, number, next);
     }
 
-    /// A read of so many rows, of which these still wait for it, brought no proper answer.
+    /// A read of `asked` rows got no proper answer; `rows` still wait for it.
     fn reads_failed(&mut self, now: Moment, asked: usize, rows: Vec<RowNumber>) {
         let faults = |number| match self.rows.get(number)?.state {
             RowState::Reread(Reread { faults, .. }) => Some(faults.by_any.raw),
             _ => None,
         };
         let tries = rows.iter().filter_map(faults).max().unwrap_or(0) + 1;
-        // One wait for all, so that they stay together.
+        // One backoff for all rows keeps them in one batch.
         let wait = backoff(&self.settings.retry, tries, &mut self.rng);
         let due = now.uptime.after(wait);
         for number in rows {
@@ -432,7 +430,7 @@ impl Lane {
         }
     }
 
-    /// No record may be read with this token: prechecks stop the lane, and all else does without.
+    /// The token may not read any record: rows to precheck stop the lane, other rows go on without a read.
     fn reading_forbidden(
         &mut self,
         now: Moment,
@@ -464,7 +462,7 @@ fn enters_verify(next: &Next) -> bool {
     matches!(next, Next::To(state) if state.is_verify())
 }
 
-/// Returns the allowance that a 429 names, where it can be one.
+/// Returns the limit that a 429 names, if it is plausible.
 fn adoptable(throttle: &Throttle) -> Option<Window> {
     let (limit, period) = throttle.allowance?;
     Window::named(limit, period)

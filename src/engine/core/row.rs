@@ -1,4 +1,4 @@
-//! One unsettled row as the core holds it: its state, what was tried and what was seen.
+//! One unsettled row in memory: its state, its attempts, and the records seen.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::store::{Phase, QueuedRow};
 
 use super::event::CallToken;
 
-/// Where a row is. Whatever the lane keeps beside it is an index of these.
+/// A row's state; the lane's indexes follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowState {
-    /// It may be sent; one that had its turn and got no slot goes first.
+    /// `requeued` rows had their turn and got no slot; they go first.
     Ready { requeued: bool },
-    /// It waits until it is known whether its type is denied.
+    /// Waits until the core knows whether its type is denied.
     Held,
     /// Its cancel is at the ledger or on the wire.
     Sending(CallToken),
-    /// Nothing is decided before its record was read.
+    /// Its record is read before anything is decided.
     Reread(Reread),
-    /// It may be sent again from then on.
+    /// May be sent again from this time on.
     RetryAt(Uptime),
 }
 
 impl RowState {
-    /// Returns the call that is under way for the row. The answer to any other call tells nothing about it.
+    /// Returns the call in progress for the row. Answers to any other call don't concern it.
     pub(super) fn call(self) -> Option<CallToken> {
         match self {
             Self::Sending(call) => Some(call),
@@ -39,7 +39,6 @@ impl RowState {
         }
     }
 
-    /// Returns why the row's record is read, where it is.
     pub(super) fn reread(self) -> Option<RereadReason> {
         match self {
             Self::Reread(reread) => Some(reread.reason),
@@ -51,7 +50,7 @@ impl RowState {
         matches!(self.reread(), Some(RereadReason::Precheck { .. }))
     }
 
-    /// Returns whether something of ours is known to the service by its id, and what becomes of it is read.
+    /// Returns whether the row's record is read to see the effect of an accepted call.
     pub(super) fn is_watched(self) -> bool {
         let reason = self.reread();
         self.is_verify() || reason == Some(RereadReason::FinalAnswer)
@@ -65,11 +64,10 @@ impl RowState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reread {
     pub(super) reason: RereadReason,
-    /// When it is read; `None` in input order, as soon as a batch is full.
+    /// `None`: in input order, as soon as a batch is full.
     pub(super) due: Option<Uptime>,
     pub(super) missed: Missed,
     pub(super) faults: ReadFaults,
-    /// The read that is under way.
     pub(super) call: Option<CallToken>,
 }
 
@@ -95,23 +93,23 @@ impl Reread {
 /// Why a row's record is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RereadReason {
-    /// Its state was not read yet, or too long ago. `may_skip` lets it go without while reads are slow.
+    /// Its state is unread or stale. With `may_skip` the row doesn't wait for it while reads are slow.
     Precheck { may_skip: bool },
-    /// The service accepted the cancel while the action was open; watched until then, after so many reads.
+    /// The service accepted the cancel of an open action; watch it until `until`. `reads` counts reads so far.
     Verify { until: Uptime, reads: u32 },
-    /// Nobody knows whether an attempt was applied.
+    /// An attempt may have been applied.
     UnknownResult,
-    /// The row's faults may be the service's: an answer to a read tells which.
+    /// The faults may be the row's or the service's; an answer to a read tells which.
     FaultCheck,
-    /// The service accepted the cancel and called the action final in the same answer.
+    /// The service accepted the cancel and said in the same answer that the action is final.
     FinalAnswer,
-    /// The service did not find the action (404).
+    /// 404.
     NotFound,
-    /// The service refused the cancel (400, 409 or another 4xx; 403 after an unknown result).
+    /// 400, 409 or another 4xx; `forbidden`: 403 after an unknown result.
     Refused { forbidden: bool },
 }
 
-/// What reads that lacked an id say about it.
+/// Whether reads that should have shown the row prove that it doesn't exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missed {
     Never,
@@ -119,17 +117,17 @@ pub(super) enum Missed {
     Proven,
 }
 
-/// Whether a cancel of ours was applied, as far as anybody knows.
+/// Whether the service applied one of our calls, as far as we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
     No,
     Unknown,
-    /// Its result was unknown, and the record was open when it was read afterwards.
+    /// The result was unknown, and a later read found the record open.
     OpenSince,
     Accepted,
 }
 
-/// How far the action was ever seen to be, while it was open.
+/// The furthest open status seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SeenOpen {
     No,
@@ -137,16 +135,15 @@ pub(super) enum SeenOpen {
     InProgress,
 }
 
-/// Whether the record was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Checked {
     Never,
     At(Uptime),
-    /// It cannot be read although others can: the row does without.
+    /// Its record can't be read although others' can; go on without it.
     Unreadable,
 }
 
-/// How many proper answers the lane has had.
+/// How many proper answers the lane got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProperAnswers {
     pub(super) all: u64,
@@ -154,13 +151,12 @@ pub(super) struct ProperAnswers {
     pub(super) reads: u64,
 }
 
-/// The transient faults of one row's calls. Those with no proper answer between them are one: the service was down meanwhile.
+/// Transient faults of one row's calls. Faults with no proper answer between them count once: the service was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FaultCount {
     pub(super) raw: u32,
-    /// Those of them that an answer parts from the one before.
     distinct: u32,
-    /// How many answers there had been at the last one.
+    /// Proper answers at the time of the last fault.
     answers: u64,
 }
 
@@ -171,13 +167,14 @@ impl FaultCount {
         self.answers = answers;
     }
 
-    /// Returns how many count against the row: those after which there was an answer, so that the service was up.
+    /// Returns the faults that count against the row: those followed by a proper answer, which shows that the service
+    /// was up.
     pub(super) fn counted(self, answers: u64) -> u32 {
         self.distinct - u32::from(self.raw > 0 && answers <= self.answers)
     }
 }
 
-/// The faults of a row's reads, told apart by answers of any kind and by those to reads.
+/// Faults of a row's reads, counted against answers of any kind and against answers to reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReadFaults {
     pub(super) by_any: FaultCount,
@@ -191,42 +188,41 @@ impl ReadFaults {
     }
 }
 
-/// The last response to a call for the row.
+/// The last response to one of the row's calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LastResponse {
-    /// In words, for the report.
+    /// For the report.
     pub(super) text: String,
-    /// Status and code, which tell refusals of one kind from others.
+    /// Status and code, to recognize identical refusals.
     pub(super) kind: String,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) id: ActionId,
-    /// From the input or, better, from a record.
+    /// From the record if there is one, otherwise from the input.
     pub(super) action_type: Option<ActionType>,
     pub(super) context: RowContext,
     pub(super) comment: Arc<str>,
-    /// The action that answers ours, or does the same: the release of a machine.
+    /// The action that our call created, or one that does the same: the release of a machine.
     pub(super) response_action: Option<ActionId>,
-    /// Sendings so far, 429s included.
+    /// Calls sent so far, including those answered by 429.
     pub(super) attempts: u32,
     pub(super) first_sent_at: Option<Timestamp>,
-    /// The newest record seen.
     pub(super) record: Option<Box<MachineAction>>,
     pub(super) applied: Applied,
     pub(super) seen: SeenOpen,
     pub(super) checked: Checked,
-    /// The transient faults of its cancels.
+    /// Transient faults of its cancels.
     pub(super) faults: FaultCount,
-    /// Tries since the last answer of which no byte left.
+    /// Calls in a row that failed before a byte left.
     pub(super) not_sent: u32,
-    /// The last token that was not taken for it.
+    /// The last token that a 401 refused for this row.
     pub(super) refused_token: Option<u32>,
-    /// How often a cancel was answered by 404 although the action could be read.
+    /// How many times a cancel got 404 although the action could be read.
     pub(super) found_after_404: u32,
     pub(super) last: LastResponse,
-    /// Changed by [`super::lane::Lane::apply`] alone.
+    /// Only [`super::lane::Lane::apply`] changes it.
     pub(super) state: RowState,
 }
 
@@ -267,7 +263,7 @@ impl Row {
         }
     }
 
-    /// Takes in a record that was read or came with an answer.
+    /// Stores a record that was read or came with an answer.
     pub(super) fn see(&mut self, record: Box<MachineAction>) {
         if record.id != self.id {
             self.response_action = Some(record.id);
@@ -287,7 +283,7 @@ impl Row {
         self.record.as_ref()?.status.as_ref()
     }
 
-    /// Returns how the newest record settles the row, where it does.
+    /// Returns the outcome if the newest record settles the row.
     pub(super) fn outcome_by_record(&self, operation: Operation) -> Option<Outcome> {
         let history = OwnAttempts {
             comment_sent: (self.attempts > 0).then_some(&*self.comment),
@@ -302,14 +298,14 @@ impl Row {
         }
     }
 
-    /// Says why the action wasn't to be cancelled, where its cancel was accepted before the record told.
+    /// Returns why the action should not have been cancelled, if its record came only after the cancel was accepted.
     pub(super) fn regret(&self, outcome: Outcome, rules: &SkipRules) -> Option<String> {
         let was_ours = matches!(outcome, Outcome::Cancelled | Outcome::Accepted);
         let record = self.record.as_deref().filter(|it| it.id == self.id)?;
         rules.regret(&self.context, record).filter(|_| was_ours)
     }
 
-    /// Returns the phase to journal while the row is unsettled and nothing of it is on the wire.
+    /// Returns the phase to journal while the row is unsettled and has no call on the wire.
     pub(super) fn phase(&self) -> Phase {
         match self.applied {
             Applied::Accepted => Phase::Accepted,
@@ -319,8 +315,8 @@ impl Row {
         }
     }
 
-    /// Returns what the journal keeps of the newest record. Of another action than the row's, who asked for it and when is not
-    /// the row's.
+    /// Returns what to journal of the newest record. If it is another action's (a release), its requestor and dates are
+    /// left out: they aren't the row's.
     pub(super) fn record_to_keep(&self) -> Option<MachineAction> {
         let record = self.record.as_deref()?;
         if record.id == self.id {
@@ -333,11 +329,10 @@ impl Row {
         })
     }
 
-    /// Makes the last word on this row.
     pub(super) fn settlement(&self, outcome: Outcome, reason: String, at: Timestamp) -> Settlement {
         let was_in_progress = self.seen == SeenOpen::InProgress;
         let follow_up = match (&self.action_type, self.status()) {
-            // Nobody is asked to act on what isn't to be touched.
+            // Nobody needs to act on a skipped machine.
             _ if outcome == Outcome::Skipped => None,
             (Some(action_type), Some(status)) => {
                 FollowUp::needed(action_type, status, was_in_progress)

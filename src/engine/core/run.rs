@@ -1,4 +1,4 @@
-//! One run: its lanes, and the one function through which everything goes.
+//! A run's lanes, and the one function that every event passes through.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,34 +11,32 @@ use super::event::{Effect, Event, StopReason, Waiting};
 use super::lane::Lane;
 use super::settings::{CoreSettings, LaneSettings, Tally};
 
-/// The deciding half of a run.
 pub struct Core {
     settings: Arc<CoreSettings>,
     lanes: Vec<Lane>,
     permits: Permits,
 }
 
-/// What bounds the calls of all lanes together. A call has a permit from the question to the ledger until its answer.
+/// Bounds the calls of all lanes together. A call has a permit from the request for a slot until its answer.
 struct Permits {
     total: usize,
     used: usize,
-    /// Lanes that would open a call, in the order in which they found no permit.
+    /// Lanes that found no permit, in order.
     waiting: VecDeque<usize>,
 }
 
-/// What the progress display may know of one lane.
+/// A lane as the progress display sees it.
 #[derive(Clone, Debug)]
 pub struct LaneView {
     pub tally: Tally,
     /// Cancels on the wire.
     pub in_flight: usize,
-    /// Why nothing leaves, while nothing does.
+    /// Why no call leaves.
     pub waiting: Option<Waiting>,
     pub learned: Option<KeptPace>,
 }
 
 impl Core {
-    /// Makes the core of a run with these lanes, in order.
     pub fn new(settings: CoreSettings, lanes: Vec<LaneSettings>) -> Self {
         let settings = Arc::new(settings);
         let lanes = (0..)
@@ -56,14 +54,14 @@ impl Core {
         }
     }
 
-    /// Bounds the calls that all lanes together have under way; without it only each lane's own bound holds.
+    /// Bounds the calls of all lanes together; the default is each lane's own bound alone.
     #[must_use]
     pub fn with_most_in_flight(mut self, most: usize) -> Self {
         self.permits.total = most.max(1);
         self
     }
 
-    /// Lets it send nothing: it reads the states of rows for a plan, or pages for whoever requests them.
+    /// Makes the core send nothing. It reads the states of rows for a plan, or pages on request.
     #[must_use]
     pub fn disarmed(mut self) -> Self {
         for lane in &mut self.lanes {
@@ -72,13 +70,13 @@ impl Core {
         self
     }
 
-    /// Takes in one event and returns what to do, in order.
+    /// Handles one event and returns what to do, in order.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         let one = event.lane();
         let is_tick = matches!(event, Event::Tick);
         let is_for_all = self.lanes.len() == 1 || (one.is_none() && !is_tick);
-        // Those for which time has changed something are served along with it.
+        // Lanes whose wake-up time has come are served too.
         let concerns = |lane: &Lane| {
             is_for_all || one == Some(lane.id) || lane.wake.is_some_and(|wake| wake <= now.uptime)
         };
@@ -122,7 +120,7 @@ impl Core {
         }
     }
 
-    /// Stops the run where too many of its rows have ended badly, whichever lanes they belong to.
+    /// Stops the run if too many rows of all lanes failed.
     fn bound_failures(&mut self) {
         let Some(most) = self.settings.max_failures else {
             return;
@@ -135,7 +133,7 @@ impl Core {
         }
     }
 
-    /// Lets one lane do what it may, and open at most `most` calls.
+    /// Lets a lane act, with at most `most` new calls.
     fn serve(&mut self, place: usize, now: Moment, most: usize, out: &mut Vec<Effect>) {
         let permits = &mut self.permits;
         let lane = &mut self.lanes[place];
@@ -150,7 +148,7 @@ impl Core {
         }
     }
 
-    /// Lets lanes that found no permit open calls, each in its turn, as long as there are some.
+    /// Serves lanes that found no permit, in order, while permits are free.
     fn serve_waiting(&mut self, now: Moment, out: &mut Vec<Effect>) {
         for turns in (1..=self.permits.waiting.len()).rev() {
             let free = self.permits.total.saturating_sub(self.permits.used);
@@ -164,25 +162,24 @@ impl Core {
         }
     }
 
-    /// Returns when to call [`Core::step`] again at the latest, where time alone changes something.
+    /// Returns when [`Core::step`] must be called again at the latest.
     pub fn next_wake(&self) -> Option<Uptime> {
         self.lanes.iter().filter_map(|lane| lane.wake).min()
     }
 
-    /// Returns whether nothing is left to do or to wait for, effects that were handed out apart.
+    /// Returns whether nothing is left to do or to wait for, besides effects already returned.
     pub fn is_done(&self) -> bool {
         self.lanes
             .iter()
             .all(|lane| lane.is_finished() || (lane.stop.is_some() && lane.is_drained()))
     }
 
-    /// Returns whether no new attempt will ever leave: all lanes have stopped.
+    /// Returns whether no new attempt can leave.
     pub fn is_stopping(&self) -> bool {
         self.lanes.iter().all(|lane| lane.stop.is_some())
     }
 
-    /// Returns why the run ended before all rows were settled, or although they were all forbidden: the gravest of its
-    /// lanes' reasons.
+    /// Returns the gravest of the lanes' reasons for ending early.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.stops()
             .into_iter()
@@ -190,7 +187,7 @@ impl Core {
             .max_by_key(StopReason::gravity)
     }
 
-    /// Returns why each lane that ended before its rows were settled did so.
+    /// Returns why lanes ended before their rows were settled.
     pub fn stops(&self) -> Vec<(LaneId, StopReason)> {
         let stop = |lane: &Lane| {
             let is_done = lane.stop.is_none() && lane.is_finished();
@@ -212,13 +209,12 @@ impl Core {
             .collect()
     }
 
-    /// Panics where what a lane keeps about its rows disagrees with them: for simulators.
+    /// Panics if a lane's indexes disagree with its rows; for simulators.
     #[doc(hidden)]
     pub fn check(&self) {
         self.lanes.iter().for_each(Lane::check_indexes);
     }
 
-    /// Returns all lanes' counts added up.
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for lane in &self.lanes {
@@ -227,7 +223,7 @@ impl Core {
         sum
     }
 
-    /// Returns each lane's scope for cancels with the windows in force.
+    /// Returns each lane's scope for cancels or releases, with its current windows.
     pub fn cancel_scopes(&self) -> Vec<(ScopeKey, Arc<Windows>)> {
         self.lanes
             .iter()
@@ -235,7 +231,6 @@ impl Core {
             .collect()
     }
 
-    /// Returns what the display may know of each lane.
     pub fn view(&self) -> Vec<LaneView> {
         self.lanes
             .iter()
@@ -272,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Makes the core of a run with one row, whose journal never answers.
+    /// A run with one row, whose ledger never answers.
     fn stuck() -> Core {
         let gate = |scope| GateSettings {
             scope: ScopeKey(scope),

@@ -1,4 +1,4 @@
-//! What the core must know before the first event.
+//! Settings and counters of a run's core.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,16 @@ use crate::store::RunKey;
 
 use super::gate::GateSettings;
 
-/// What goes out with each call.
+/// The comment sent with each call.
 #[derive(Clone, Debug)]
 pub struct CommentRule {
-    /// Given on the command line: beats a row's own.
+    /// From the command line; overrides the row's own.
     pub always: Option<Arc<str>>,
-    /// For rows that have none.
+    /// For rows without one.
     pub otherwise: Arc<str>,
 }
 
 impl CommentRule {
-    /// Returns the comment for a row whose own is `own`.
     pub fn for_row(&self, own: Option<&str>) -> Arc<str> {
         match (&self.always, own) {
             (Some(always), _) => Arc::clone(always),
@@ -31,20 +30,17 @@ impl CommentRule {
     }
 }
 
-/// How many rows may end badly (`failed`, `unknown`, `not_found`, `forbidden`) before the run stops.
+/// How many rows may fail (`failed`, `unknown`, `not_found`, `forbidden`) before the run stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxFailures {
-    /// So many and no more.
     Count(u64),
-    /// So many in a hundred of those that were sent and ended, once there are enough to judge by.
+    /// Per cent of the rows that were sent and ended; checked from `SAMPLE` ended rows on.
     Percent(u8),
 }
 
 impl MaxFailures {
-    /// Fewer ended rows than this say nothing about a share.
     const SAMPLE: u64 = 50;
 
-    /// Returns whether `failures` of `ended` rows are too many.
     pub fn are_passed(self, failures: u64, ended: u64) -> bool {
         match self {
             Self::Count(most) => failures > most,
@@ -55,30 +51,26 @@ impl MaxFailures {
     }
 }
 
-/// What one run's core must know.
 #[derive(Clone, Debug)]
 pub struct CoreSettings {
-    /// The run, in the journal.
     pub run: RunKey,
     pub operation: Operation,
     pub retry: RetrySettings,
     pub comment: CommentRule,
-    /// What must not be sent, and whether states are read first.
     pub rules: Arc<SkipRules>,
-    /// For how long an accepted cancel is watched until its record says so; `None` takes the acceptance for the last
-    /// word.
+    /// How long to watch an accepted cancel until its record confirms it; `None` settles it as accepted.
     pub verify_for: Option<Duration>,
-    /// How long a service that never answered at all is waited for.
+    /// How long to wait for a service that has never answered.
     pub reach_timeout: Duration,
-    /// How long the run may go on without any row ending, not counting time in which the quota holds everything back.
+    /// How long the run may go on without any row ending. Waiting for quota doesn't count.
     pub give_up_after: Duration,
     pub max_failures: Option<MaxFailures>,
-    /// The seed of all chance.
+    /// Seeds the random number generator.
     pub seed: u64,
 }
 
 impl CoreSettings {
-    /// Makes those of a core that only reads, and gives up after `patience` without a proper answer.
+    /// Settings for a core that only reads and gives up after `patience` without a proper answer.
     pub fn to_read(
         run: RunKey,
         retry: RetrySettings,
@@ -104,50 +96,45 @@ impl CoreSettings {
     }
 }
 
-/// What one lane's part of the core must know.
 #[derive(Clone, Debug)]
 pub struct LaneSettings {
-    /// The gate of what the operation sends.
+    /// For cancels or releases.
     pub send: GateSettings,
     pub get: GateSettings,
-    /// The gate of batch reads and lists.
+    /// For batch reads and lists.
     pub list: GateSettings,
 }
 
-/// What has been counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     outcomes: BTreeMap<Outcome, u64>,
-    /// Rows read so far, whatever became of them.
+    /// Rows read so far, in any state.
     pub rows: u64,
-    /// Cancels sent, those answered by 429 included.
+    /// Cancels sent, including those answered by 429.
     pub cancels: u64,
     pub reads: u64,
-    /// Calls of either kind that were answered by 429.
+    /// Calls of any kind answered by 429.
     pub throttled: u64,
-    /// Cancels sent for rows that had been sent before.
+    /// Cancels for rows that had been sent before.
     pub retries: u64,
-    /// Settled rows whose machine still needs a hand.
+    /// Settled rows whose machine still needs manual action.
     pub follow_ups: u64,
 }
 
 impl Tally {
-    /// Counts the last words of several rows.
+    /// Counts `count` settled rows.
     pub(super) fn settle(&mut self, outcome: Outcome, count: u64) {
         *self.outcomes.entry(outcome).or_default() += count;
     }
 
-    /// Returns how many rows ended so.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(&outcome).copied().unwrap_or_default()
     }
 
-    /// Returns how many rows have their last word.
     pub fn settled(&self) -> u64 {
         self.outcomes.values().sum()
     }
 
-    /// Adds another lane's counts.
     pub fn add(&mut self, other: &Tally) {
         for (&outcome, &count) in &other.outcomes {
             self.settle(outcome, count);

@@ -1,4 +1,5 @@
-//! What stops a lane before its rows are settled: nothing ends, nothing is heard, or all goes wrong in the same way.
+//! When a lane stops before its rows are settled: no row ends, the service is silent, or every call fails in the same
+//! way.
 
 use std::time::Duration;
 
@@ -9,64 +10,60 @@ use super::gate::WaitCause;
 use super::lane::Lane;
 use super::row::{LastResponse, Missed, ProperAnswers, Row, RowState};
 
-/// So many identical refusals without a success stop the run.
+/// This many identical refusals in a row stop the lane.
 const SAME_REFUSALS: u32 = 10;
 
-/// If so many ids are all unknown, without one exception, the run as a whole is wrong.
+/// If the first ids are all unknown, this many of them stop the lane.
 const ALL_MISSING: u32 = 100;
 
-/// A lane is asked every second while its process is at work, and in a simulation after the longest pause of its rules.
-/// What passes beyond that between two questions has passed without us: the machine slept, or the process was stopped.
+/// Counts at most this much of a step as stuck. The process steps every second, a simulation by the longest pause of
+/// its rules; a longer step means that the machine slept or the process was suspended.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// What was heard of the service.
+/// What the service has answered so far.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// Proper answers so far.
     pub(super) answers: ProperAnswers,
-    /// Whether anything ever came back.
     pub(super) anything: bool,
     pub(super) first_call: Option<Uptime>,
-    /// What kept the last call from being answered.
     pub(super) last_fault: String,
-    /// 404s that are not the service's own, before any proper answer.
+    /// 404s that aren't the service's own, before any proper answer.
     pub(super) strange_404s: u32,
-    /// Whether any action of the input ever was found.
     pub(super) found_any: bool,
 }
 
-/// What is counted towards a stop.
+/// Counters that stop a lane.
 #[derive(Debug, Default)]
 pub(super) struct StopRules {
-    /// Rows that were not found.
+    /// Rows not found.
     missing: u32,
-    /// The last refusal that could not be mended, and how often it came in a row.
+    /// The last refusal that a retry can't fix, and how many came in a row.
     refusal: String,
     same_refusals: u32,
-    /// Rows that were sent and ended in any way.
+    /// Rows that were sent and have ended.
     pub(super) ended: u64,
-    /// Those of them that ended badly.
+    /// Those that ended badly.
     pub(super) failures: u64,
     stepped: Option<Uptime>,
-    /// For how long no row has ended although calls could leave.
+    /// How long no row has ended although calls could leave.
     stuck: Duration,
 }
 
 impl StopRules {
-    /// Notes that a row ended or was left for later.
+    /// A row ended or was deferred.
     pub(super) fn moved(&mut self) {
         self.stuck = Duration::ZERO;
     }
 
-    /// Notes that a cancel was accepted.
+    /// A cancel was accepted.
     pub(super) fn accepted(&mut self) {
         self.same_refusals = 0;
     }
 }
 
 impl Lane {
-    /// Counts the time since the last step: nothing ended in it, and where the quota did not hold everything back, the
-    /// lane is stuck for so much longer.
+    /// Adds the time since the last step to the stuck time, unless the lane is idle or waits for quota. Stops the lane
+    /// when nothing ended for too long.
     pub(super) fn pass_time(&mut self, now: Uptime) {
         let before = self.stop_rules.stepped.replace(now);
         let passed = before.map_or(Duration::ZERO, |before| now.since(before));
@@ -98,7 +95,7 @@ impl Lane {
         }
     }
 
-    /// Stops the lane of a service of which nothing was ever heard.
+    /// Stops the lane if the service has never answered.
     fn give_up_silence(&mut self, now: Uptime) {
         let waited = self.heard.first_call.map(|first| now.since(first));
         if !self.heard.anything
@@ -113,7 +110,6 @@ impl Lane {
         }
     }
 
-    /// Counts a row that has its last word.
     pub(super) fn count_end(&mut self, row: &Row, outcome: Outcome) {
         self.stop_rules.moved();
         if row.attempts > 0 {
@@ -128,7 +124,7 @@ impl Lane {
         }
     }
 
-    /// Counts a row that the service does not know. If the first hundred all are, tenant or column are wrong.
+    /// If the service knows none of the first hundred ids, tenant or column are wrong.
     pub(super) fn count_missing(&mut self) {
         self.stop_rules.missing += 1;
         if !self.heard.found_any && self.stop_rules.missing >= ALL_MISSING {
@@ -136,7 +132,7 @@ impl Lane {
         }
     }
 
-    /// Counts a refusal that retrying cannot mend; so many of one kind without a success stop the run.
+    /// Counts a refusal that a retry can't fix.
     pub(super) fn count_refusal(&mut self, last: &LastResponse) {
         if self.stop_rules.refusal != last.kind {
             self.stop_rules.same_refusals = 0;
@@ -148,7 +144,7 @@ impl Lane {
         }
     }
 
-    /// Returns whether the first ids were all missing, so that it is to be seen first whether they stay so.
+    /// Returns whether the first ids were all missing, so that the lane confirms this before it reads more.
     pub(super) fn waits_for_missing(&self) -> bool {
         let is_missed = |row: &&Row| matches!(row.state, RowState::Reread(reread) if reread.missed == Missed::Proven);
         !self.heard.found_any

@@ -1,7 +1,7 @@
-//! The lane's token: when a new one is asked for, and whether calls may carry the one at hand.
+//! The lane's token: when to renew it, and whether calls may use it.
 //!
-//! A new one is on its way before the old one ends, and calls go on meanwhile; none leaves with a token that has ended
-//! or is about to. A sign-in that may succeed later is tried again at growing distances and costs no row.
+//! The lane requests a new token before the old one expires, and calls go on meanwhile. No call uses a token that has
+//! expired or is about to. A failed sign-in is retried with a growing backoff and costs no row.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::event::{Effect, StopReason};
 use super::gate::{GateWait, WaitCause};
 use super::lane::{InFlight, Lane};
 
-/// A new token is asked for so long before the old one ends, or a tenth of its life before where that is less.
+/// A token is renewed this long before it expires, or a tenth of its remaining life before, whichever is shorter.
 const AHEAD: Duration = Duration::from_secs(300);
 
-/// No call leaves with a token so close to its end, or closer than a twentieth of its life: it must still be valid
-/// when it arrives.
+/// No call leaves with a token this close to its expiry, or a twentieth of its remaining life: it must be valid when it
+/// arrives.
 const MARGIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct LaneToken {
     state: TokenState,
-    /// Counts tokens, so that an old one's 401 is told from a new one's.
+    /// Counts tokens, to tell an old one's 401 from a new one's.
     pub(super) number: u32,
-    /// Whether one was refused and nothing good came since.
+    /// Whether a token was refused with no proper answer since.
     pub(super) is_doubted: bool,
-    /// Sign-ins that failed in a row, and since when.
+    /// Failed sign-ins in a row, and since when.
     failures: u32,
     failing_since: Option<Uptime>,
-    /// When the next one is tried after a failure.
+    /// When to retry after a failure.
     again_at: Option<Uptime>,
 }
 
@@ -42,7 +42,7 @@ enum TokenState {
     Requested,
     Ready {
         renewal: Renewal,
-        /// From when on no call carries it.
+        /// No call uses it from this time on.
         ends_at: Option<Uptime>,
     },
 }
@@ -51,14 +51,14 @@ enum TokenState {
 enum Renewal {
     Never,
     At(Uptime),
-    /// A new one is on its way while this one is still carried.
+    /// A new one is on its way; calls still use this one.
     Requested,
 }
 
 impl TokenState {
     fn ready(now: Moment, expires_at: Option<Timestamp>) -> Self {
         let end = expires_at.map(|at| now.uptime_at(at));
-        // One that seems to have ended already is carried until the service refuses it: our own clock may be wrong.
+        // If a token seems to have expired, our clock may be wrong: use it until the service refuses it.
         let Some(end) = end.filter(|&end| end > now.uptime) else {
             return Self::Ready {
                 renewal: Renewal::Never,
@@ -74,12 +74,10 @@ impl TokenState {
 }
 
 impl LaneToken {
-    /// Returns whether a call that leaves now may carry it.
     pub(super) fn is_usable(&self, now: Uptime) -> bool {
         matches!(self.state, TokenState::Ready { ends_at, .. } if ends_at.is_none_or(|end| end > now))
     }
 
-    /// Has a new one asked for at `at`.
     pub(super) fn renew_at(&mut self, at: Uptime) {
         if let TokenState::Ready { renewal, .. } = &mut self.state
             && *renewal != Renewal::Requested
@@ -89,7 +87,7 @@ impl LaneToken {
         self.again_at = None;
     }
 
-    /// It is carried no more; one that is on its way already is waited for.
+    /// Drops the token. A renewal on its way stays awaited.
     fn is_gone(&mut self) {
         self.state = match self.state {
             TokenState::Requested
@@ -103,7 +101,7 @@ impl LaneToken {
 }
 
 impl Lane {
-    /// Returns whether calls may carry a token now, and asks for a new one where it is time.
+    /// Returns whether calls may use a token now, and requests a new one when due.
     pub(super) fn has_token(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
         if !self.token.is_usable(now.uptime) {
             self.token.is_gone();
@@ -148,19 +146,19 @@ impl Lane {
         self.types.refresh_ended(self.token.number);
     }
 
-    /// No new token can be had, now or later.
+    /// The sign-in failed for good.
     pub(super) fn token_refused(&mut self, now: Moment, reason: String) {
         self.types.refresh_ended(self.token.number);
         if !self.token.is_usable(now.uptime) {
             self.token.state = TokenState::Absent;
             self.stop(StopReason::SignIn(reason));
         } else if let TokenState::Ready { renewal, .. } = &mut self.token.state {
-            // The one at hand is good for a while; when it ends, the answer may be another one.
+            // The current token is valid for a while; after that, a sign-in may succeed.
             *renewal = Renewal::Never;
         }
     }
 
-    /// No new token could be had; a little later it may.
+    /// The sign-in failed, but may succeed later.
     pub(super) fn token_unavailable(&mut self, now: Moment, reason: String) {
         self.types.refresh_ended(self.token.number);
         let token = &mut self.token;
@@ -181,11 +179,11 @@ impl Lane {
         }
     }
 
-    /// The service did not take the token of `flight`: one refresh for all, and a second refusal ends the lane.
+    /// The service answered 401. All calls share one refresh; a second refusal stops the lane.
     pub(super) fn refused_token(&mut self, flight: &InFlight, what: &str) {
         let is_at_hand = matches!(self.token.state, TokenState::Ready { .. });
         if flight.token != self.token.number || !is_at_hand {
-            // An older token's refusal; a newer one is at work or on its way already.
+            // An older token's refusal; a newer one is in use or on its way.
             return;
         }
         if std::mem::replace(&mut self.token.is_doubted, true) {

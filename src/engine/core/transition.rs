@@ -1,6 +1,7 @@
-//! What each event does to a row: one pure and total function.
+//! The effect of each event on a row: one pure, total function.
 //!
-//! It changes what the row knows, and returns where the row goes. The lane puts it there; nothing else decides about rows.
+//! [`transition`] updates what the row knows and returns where it goes. The lane moves it there; nothing else decides
+//! about rows.
 
 use std::time::Duration;
 
@@ -16,46 +17,45 @@ use super::row::{
 use super::settings::CoreSettings;
 use crate::engine::skip_rules::Precheck;
 
-/// A cancel that finds nothing while a read does is sent once more, for the service's halves may disagree for a
-/// moment; not for ever.
+/// How many 404s make a row fail whose action a read finds each time. Parts of the service may briefly disagree, so the
+/// first is retried.
 const FOUND_AFTER_404: u32 = 2;
 
-/// So often a row of which no byte left keeps its turn.
+/// How many times in a row a call may fail to leave before its row loses its turn.
 const KEEPS_ITS_TURN: u32 = 2;
 
-/// Something that happened to a row. What does not fit its state changes nothing.
+/// Something that happened to a row. An event that doesn't fit the row's state changes nothing.
 #[derive(Clone, Debug)]
 pub(super) enum RowEvent {
-    /// The journal handed it out; names the other run that is working on its action.
+    /// Loaded from the journal; names another run that is working on its action.
     Loaded(Option<RunId>),
-    /// It may be sent by this call.
+    /// This call may send it.
     Turn(CallToken),
-    /// It is known by now whether its type is denied.
+    /// The core now knows whether its type is denied.
     TypeDecided,
-    /// This read is to bring its record.
+    /// This call reads its record.
     Reading(CallToken),
-    /// Its call got no slot, did not leave, or brought nothing about it.
+    /// Its call got no slot, did not leave, or brought no news of it.
     CallDropped,
     /// Another run has sent a cancel for its action and not settled it.
     Conflict(RunId),
-    /// Its cancel left.
     Sent,
     Answered(SendVerdict, LastResponse),
-    /// Its record was read, or that of the action by which it is known to the service.
+    /// Its record was read, or the record of the action that our call created.
     Found(Box<MachineAction>),
-    /// What became of its machine was read.
+    /// The actions of its machine were read.
     History(Box<MachineHistory>),
-    /// A complete read proves that the service does not know it.
+    /// A complete read without it: the service doesn't know it.
     Missing,
-    /// A read lacked it, and proves nothing.
+    /// A read without it that proves nothing.
     Unclear,
-    /// Its record cannot be read: others' can, or none may.
+    /// Its record can't be read, or no record can.
     Unreadable,
-    /// A read of so many rows brought no proper answer; the next one is due then.
+    /// A read of this many rows got no proper answer; the next one is due at this time.
     ReadFailed(usize, Uptime),
 }
 
-/// Whether a row's type may be cancelled with this token.
+/// Whether this token may cancel the row's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Open,
@@ -63,15 +63,14 @@ pub(super) enum Permission {
     Denied,
 }
 
-/// Where a row goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     To(RowState),
-    /// It has its last word, with the reason for the report.
+    /// Settled, with the reason for the report.
     Done(Outcome, String),
-    /// It has failed, for the service refused its cancel for good.
+    /// Failed: the service refused its cancel for good.
     FailedForGood(String),
-    /// It stays unsettled in the journal, and is loaded again in a later pass or by whoever resumes the run.
+    /// Stays unsettled in the journal. A later pass or a resume loads it again.
     Defer(Deferral),
 }
 
@@ -79,13 +78,13 @@ pub(super) enum Next {
 pub(super) enum Deferral {
     Conflict(RunId),
     DeniedType,
-    /// A plan has what it wanted to know of it, or leaves that to the run.
+    /// The plan knows enough about it, or leaves it to the run.
     Planned,
-    /// A plan did not find it: lists lag, so one look proves nothing.
+    /// The plan did not find it. Lists lag, so one read proves nothing.
     MissingOnce,
 }
 
-/// What a transition may depend on beside the row and the event.
+/// Everything besides row and event that a transition depends on.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -94,17 +93,17 @@ pub(super) enum Deferral {
 pub(super) struct Conditions<'run> {
     pub(super) now: Moment,
     pub(super) settings: &'run CoreSettings,
-    /// Whether cancels may be sent. Else states are read for a plan.
+    /// Whether cancels may be sent; otherwise the core reads states for a plan.
     pub(super) is_armed: bool,
     pub(super) may_read: bool,
     pub(super) reads_are_slow: bool,
-    /// Whether the service answers no cancels.
+    /// The circuit breaker for cancels is open.
     pub(super) cancels_are_down: bool,
     pub(super) permission: Permission,
     pub(super) answers: ProperAnswers,
-    /// Whether all other rows have had their share of faults, so that none can tell this one's from the service's.
+    /// No other row can show whether a fault is this row's or the service's: all others have used up theirs.
     pub(super) is_alone: bool,
-    /// Drawn from 0 to 1.
+    /// Random, from 0 to 1.
     pub(super) chance: f64,
 }
 
@@ -172,7 +171,7 @@ fn is_denied(row: &Row, on: &Conditions<'_>) -> bool {
     on.permission == Permission::Denied && row.attempts == 0
 }
 
-/// Takes a row into a plan if its state is wanted. What was sent before is the run's to read.
+/// A plan reads the states of unsent rows. Rows sent before are left to the run.
 fn into_plan(row: &Row, on: &Conditions<'_>) -> Next {
     if row.attempts == 0 && row.applied == Applied::No && needs_reading(row, on) {
         precheck(row, on)
@@ -186,7 +185,7 @@ fn on_loaded(row: &Row, on: &Conditions<'_>) -> Next {
         _ if is_denied(row, on) => Next::Defer(Deferral::DeniedType),
         Applied::Unknown => reread(RereadReason::UnknownResult, on.now.uptime),
         Applied::Accepted => {
-            // The first read is due at once; where none is to follow, it is the last one.
+            // The first read is due at once. Without `verify_for` it is also the last.
             let reads = u32::from(on.settings.verify_for.is_none());
             let until = on.after(on.settings.verify_for.unwrap_or_default());
             reread(RereadReason::Verify { until, reads }, on.now.uptime)
@@ -236,7 +235,7 @@ fn on_answer(row: &mut Row, answer: SendVerdict, last: LastResponse, on: &Condit
         return if row.not_sent <= KEEPS_ITS_TURN {
             REQUEUED
         } else {
-            // It may be this row's own fault: others get their turn.
+            // The row itself may be at fault: let others go first.
             Next::To(RowState::RetryAt(on.backoff(row.not_sent)))
         };
     }
@@ -297,7 +296,7 @@ fn on_found(row: &mut Row, was: Reread, record: Box<MachineAction>, on: &Conditi
     };
     let rejected = rules.reject(&row.context, record);
     let rejected_open = || rules.reject_open(record);
-    // Of a release that is watched, the rules were asked before.
+    // The rules were checked before a watched release was sent.
     if row.applied == Applied::No
         && row.attempts == 0
         && let Some(reason) = rejected
@@ -311,7 +310,7 @@ fn on_found(row: &mut Row, was: Reread, record: Box<MachineAction>, on: &Conditi
     still_open(row, was, rejected, on)
 }
 
-/// What became of a row's machine tells whether it is released, or is about to be, and who else wants it cut off.
+/// The machine's actions show whether it is released or about to be, and who else wants it isolated.
 fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditions<'_>) -> Next {
     row.checked = Checked::At(on.now.uptime);
     let rejected = on.settings.rules.reject(&row.context, &history.action);
@@ -332,7 +331,7 @@ fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditio
             (None, _) => accepted(row, on),
         };
     }
-    // Lists lag: one that lacks a release right after it was sent proves nothing.
+    // Lists lag: right after a release was sent, a list without it proves nothing.
     let may_be_unlisted = !matches!(was.reason, RereadReason::Precheck { .. });
     if may_be_unlisted && row.applied == Applied::Unknown && was.missed != Missed::Proven {
         return read_later(was, Missed::Proven, on);
@@ -340,9 +339,9 @@ fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditio
     still_open(row, was, rejected, on)
 }
 
-/// Nothing of ours has been done, as far as what was read tells: it may be sent, or is watched on.
+/// The record shows no effect of ours: send the row, or keep watching.
 fn still_open(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditions<'_>) -> Next {
-    // Nothing that left was applied so far.
+    // No attempt was applied so far.
     let was_unknown = row.applied == Applied::Unknown;
     if was_unknown {
         row.applied = Applied::OpenSince;
@@ -354,7 +353,7 @@ fn still_open(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditi
     if may_send && let Some(reason) = rejected {
         return match row.attempts {
             0 => Next::Done(Outcome::Skipped, reason),
-            // Its record may have another type or machine by now.
+            // The record's type or machine may have changed since.
             _ if was_unknown => Next::Done(Outcome::Failed, reasons::of_rejected_now(&reason)),
             _ => Next::Done(Outcome::Skipped, reasons::of_rejected_now(&reason)),
         };
@@ -372,13 +371,13 @@ fn still_open(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditi
             refused(row, false)
         }
         RereadReason::Refused { forbidden } => refused(row, forbidden),
-        // The service is up and answers about this very action: its faults are its own.
+        // The service is up and answers for this action, so the faults are the row's own.
         RereadReason::FaultCheck => give_up(row, on),
         RereadReason::UnknownResult => route(row, on.backoff(row.faults.raw), on),
     }
 }
 
-/// Two words of the service settle a row that it does not know: they may come from halves of it that disagree for a moment.
+/// It takes two reads without the row to settle it, because parts of the service may briefly disagree.
 fn on_missing(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
     if !on.is_armed {
         return Next::Defer(Deferral::MissingOnce);
@@ -400,13 +399,13 @@ fn on_missing(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
             Next::Done(Outcome::NotFound, reasons::of_vanished(&row.last.text))
         }
         _ if row.attempts == 0 => Next::Done(Outcome::NotFound, reasons::VANISHED.to_owned()),
-        // The service answered about it before; a list that lacks it proves nothing.
+        // The service answered about it before, so a list without it proves nothing.
         _ => unreadable(row, was, on),
     }
 }
 
-/// Reads a row that was missed once more, late enough to be another word even where it goes along with reads that are due a
-/// little later. A plan does not wait.
+/// Schedules another read of a missed row. It is late enough to be independent even if the read joins an earlier batch.
+/// A plan doesn't wait.
 fn read_later(was: Reread, missed: Missed, on: &Conditions<'_>) -> Next {
     if !on.is_armed {
         return again(was, on.now.uptime);
@@ -418,7 +417,7 @@ fn read_later(was: Reread, missed: Missed, on: &Conditions<'_>) -> Next {
     again(Reread { missed, ..was }, due)
 }
 
-/// Decides by what the cancel's answers said.
+/// Decides from the cancel's answers alone.
 fn unreadable(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
     match was.reason {
         RereadReason::Precheck { .. } if !on.is_armed => Next::Defer(Deferral::Planned),
@@ -443,7 +442,7 @@ fn unreadable(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
             None => stays_accepted(row, was.missed, on),
         },
         RereadReason::UnknownResult | RereadReason::FaultCheck => {
-            // It is sent again and not read again.
+            // Send it again without another read.
             row.checked = Checked::Unreadable;
             route(row, on.backoff(row.faults.raw), on)
         }
@@ -459,11 +458,12 @@ fn on_read_failed(
 ) -> Next {
     was.faults.add(on.answers);
     let counted = match was.reason {
-        // An accepted cancel has its time, however many reads of its record fail in it.
+        // An accepted cancel is watched until its time is up, however many reads fail.
         RereadReason::Verify { until, .. } if until > on.now.uptime => {
             return again(was, due.min(until));
         }
-        // Nothing else can be done with it, so only reads tell; and another of its batch may be at fault.
+        // The row can't go on without a read, so only reads count, and only single ones: another row of a batch may be
+        // at fault.
         RereadReason::Precheck { .. } if rows > 1 => 0,
         RereadReason::Precheck { .. } => was.faults.by_reads.counted(on.answers.reads),
         _ => was.faults.by_any.counted(on.answers.all),
@@ -475,14 +475,14 @@ fn on_read_failed(
     if counted >= on.max_attempts() {
         unreadable(row, was, on)
     } else if may_send && was.faults.by_any.raw >= on.max_attempts() && !on.cancels_are_down {
-        // Nothing tells whether the row or the service is at fault. A cancel may: sent twice, it has no further effect.
+        // The row or the service may be at fault. A cancel may show which, and a second one has no further effect.
         Next::To(RowState::RetryAt(due))
     } else {
         again(was, due)
     }
 }
 
-/// Sends a row where it belongs now: to be read, to be sent again from `due` on, or to its last word.
+/// Routes a row: read it, send it again from `due` on, or give up.
 fn route(row: &Row, due: Uptime, on: &Conditions<'_>) -> Next {
     if row.applied == Applied::Unknown && is_readable(row, on) {
         reread(RereadReason::UnknownResult, on.now.uptime)
@@ -506,12 +506,12 @@ fn is_readable(row: &Row, on: &Conditions<'_>) -> bool {
 
 fn is_used_up(row: &Row, on: &Conditions<'_>) -> bool {
     let most = on.max_attempts();
-    // Where nothing can be read and no other row is left to tell, every fault counts.
+    // If nothing can be read and no other row is left to compare with, every fault counts.
     let all_count = on.is_alone && !is_readable(row, on);
     row.faults.counted(on.answers.cancels) >= most || (all_count && row.faults.raw >= most)
 }
 
-/// Returns whether a row's state is unknown or too old, and reading it is wanted.
+/// Returns whether a row must be read before it is sent: its state is unknown or stale.
 fn needs_reading(row: &Row, on: &Conditions<'_>) -> bool {
     on.settings.rules.precheck == Precheck::ReadFirst
         && match row.checked {
@@ -540,7 +540,7 @@ fn reread(reason: RereadReason, due: Uptime) -> Next {
     Next::To(RowState::Reread(Reread::at(reason, due)))
 }
 
-/// Reads the record before the answer counts, unless none may be read.
+/// Reads the record before the answer counts, unless reading is forbidden.
 fn reread_first(row: &mut Row, reason: RereadReason, due: Uptime, on: &Conditions<'_>) -> Next {
     if on.may_read {
         reread(reason, due)
@@ -549,7 +549,7 @@ fn reread_first(row: &mut Row, reason: RereadReason, due: Uptime, on: &Condition
     }
 }
 
-/// Reads for the same reason again. A precheck that met nothing odd keeps its place in input order.
+/// Schedules another read for the same reason. A precheck without faults or misses keeps its place in input order.
 fn again(was: Reread, due: Uptime) -> Next {
     let is_in_order = matches!(was.reason, RereadReason::Precheck { .. });
     let is_in_order =
@@ -561,12 +561,12 @@ fn again(was: Reread, due: Uptime) -> Next {
     }))
 }
 
-/// Reads that are due by then go along with one that is due now, so that many become few.
+/// Reads due by this time join a read that is due now, to save calls.
 pub(super) fn soon(retry: &RetrySettings, now: Uptime) -> Uptime {
     now.after(retry.missing_again / 6)
 }
 
-/// The service took a cancel, and its record is open as far as it was seen.
+/// The service accepted the cancel, and its record is still open.
 fn accepted(row: &Row, on: &Conditions<'_>) -> Next {
     match on.settings.verify_for {
         Some(verify_for) if on.may_read => verify(row, on.after(verify_for), 0, on),
@@ -574,9 +574,9 @@ fn accepted(row: &Row, on: &Conditions<'_>) -> Next {
     }
 }
 
-/// Plans the next read of a record that is still open; the last one is due just when time is up.
+/// Schedules the next read of an open record; the last one is due when the time is up.
 fn verify(row: &Row, until: Uptime, reads: u32, on: &Conditions<'_>) -> Next {
-    // A read that goes along with another's comes a little early, and is the last one all the same.
+    // A read that joined an earlier one comes a little early and is still the last.
     if reads > 0 && soon(&on.settings.retry, on.now.uptime) >= until {
         return stays_accepted(row, Missed::Never, on);
     }
@@ -592,7 +592,6 @@ fn by_record(row: &Row, outcome: Outcome, on: &Conditions<'_>) -> Next {
     )
 }
 
-/// Its call was accepted, and its record was not seen to end as asked.
 fn stays_accepted(row: &Row, missed: Missed, on: &Conditions<'_>) -> Next {
     let is_gone = missed == Missed::Proven;
     Next::Done(
@@ -605,7 +604,6 @@ fn stays_accepted(row: &Row, missed: Missed, on: &Conditions<'_>) -> Next {
     )
 }
 
-/// The service refused its cancel for good.
 fn refused(row: &Row, forbidden: bool) -> Next {
     if forbidden {
         Next::Done(Outcome::Forbidden, reasons::of_forbidden(row))
@@ -614,7 +612,6 @@ fn refused(row: &Row, forbidden: bool) -> Next {
     }
 }
 
-/// Its attempts are used up.
 fn give_up(row: &Row, on: &Conditions<'_>) -> Next {
     let outcome = if row.applied == Applied::Unknown {
         Outcome::Unknown
@@ -670,7 +667,7 @@ mod tests {
 
     fn conditions(settings: &CoreSettings) -> Vec<Conditions<'_>> {
         let permissions = [Permission::Open, Permission::InQuestion, Permission::Denied];
-        // As usual, and with one condition at a time turned over.
+        // The usual conditions, then one of them changed at a time.
         let all = (0..6).flat_map(|other| permissions.map(|permission| (other, permission)));
         let all = all.map(|(other, permission)| Conditions {
             now: Moment {
@@ -773,7 +770,7 @@ mod tests {
         others.into_iter().chain(found).chain(answers).collect()
     }
 
-    /// Every combination of facts that a row in this state can have.
+    /// Every possible combination of facts for a row in this state.
     fn rows(state: RowState) -> Vec<Row> {
         let mut used_up = FaultCount::default();
         (0..9).for_each(|answers| used_up.add(answers));
@@ -823,7 +820,7 @@ mod tests {
         rows
     }
 
-    /// Nothing is known of a cancel that never left, and accepted ones alone are watched.
+    /// A cancel that never left has no result, and only accepted ones are watched.
     fn is_possible(row: &Row) -> bool {
         let is_watched =
             row.state.is_verify() || row.state.reread() == Some(RereadReason::FinalAnswer);
@@ -832,7 +829,7 @@ mod tests {
             && is_watched == (row.applied == Applied::Accepted)
     }
 
-    /// Returns whether something bears out where a row goes.
+    /// Returns whether the facts justify where a row goes.
     fn is_borne_out(
         before: &Row,
         event: &RowEvent,
@@ -907,7 +904,7 @@ mod tests {
                 }
             }
         }
-        // All but those of rows that are never sent, and the skipped ones, for here no rule rejects.
+        // All outcomes except those of rows that are never sent, and `skipped`: no rule rejects here.
         assert_eq!(kinds.len(), 9, "{kinds:?}");
     }
 
@@ -915,7 +912,7 @@ mod tests {
         ActionId::from_bytes([2; 16]).unwrap()
     }
 
-    /// What became of the machine of a row of a release: the status of the newest release, and why it stays as it is.
+    /// The actions of a machine to release: the status of the newest release, and a reason to leave it.
     fn history(status: Option<&str>, objection: Option<&str>) -> RowEvent {
         let release = status.map(|status| MachineAction {
             status: Some(ActionStatus::parse(status)),
@@ -929,7 +926,7 @@ mod tests {
         }))
     }
 
-    /// Every combination of facts that a row of a release can have.
+    /// Every possible combination of facts for a row of a release.
     fn rows_to_release(state: RowState) -> Vec<Row> {
         let mut all = Vec::new();
         for row in rows(state) {
@@ -945,7 +942,7 @@ mod tests {
             }
             all.push(row);
         }
-        // Nothing leaves while a result is unknown, so no answer finds it so.
+        // No call leaves while a result is unknown, so no answer meets such a row.
         let reason = state.reread();
         let may_be_unknown = match state {
             RowState::Sending(_) => false,
@@ -960,12 +957,12 @@ mod tests {
         all
     }
 
-    /// Returns whether something bears out where a row of a release goes.
+    /// Returns whether the facts justify where a row of a release goes.
     fn is_release_borne_out(before: &Row, event: &RowEvent, after: &Row, next: &Next) -> bool {
         let objects = matches!(event, RowEvent::History(it) if it.objection.is_some());
         let status = after.status();
         match next {
-            // Nobody knows, or somebody else wants it cut off: no call leaves.
+            // No call leaves while a result is unknown or somebody wants the machine isolated.
             Next::To(RowState::Sending(_)) => {
                 matches!(before.state, RowState::Sending(_))
                     || (before.checked == Checked::At(NOW)
