@@ -1,4 +1,4 @@
-//! Waits for a state file that another process has locked: busy isn't failed, and whoever waits for long is told for whom.
+//! Waits for a state file that another process has locked. A long wait logs who holds the lock.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,19 +7,17 @@ use rusqlite::ErrorCode;
 
 use super::error::{StoreFault, holders};
 
-/// How long opening waits for whoever writes or opens: the longest transaction takes well under a second.
+/// How long opening waits. The longest transaction takes well under a second.
 pub(super) const OPENING: Duration = Duration::from_secs(30);
 
-/// How long SQLite itself waits for a busy file before we hear of it.
+/// SQLite's own busy timeout, after which we look.
 pub(super) const BUSY_SLICE: Duration = Duration::from_millis(250);
 
-/// The pause where somebody says busy without having waited.
+/// The pause after a "busy" that came without waiting.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// When waiting becomes worth a word.
 const WARN_AFTER: Duration = Duration::from_secs(2);
 
-/// What is done after so much waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NextStep {
     Wait,
@@ -27,17 +25,16 @@ enum NextStep {
     GiveUp,
 }
 
-/// One wait, from the first refusal on.
+/// One wait, timed from the first refusal.
 #[derive(Debug)]
 pub(super) struct BusyWait {
-    /// How long it lasts; for ever where there is none.
+    /// `None`: no limit.
     most: Option<Duration>,
     since: Option<Instant>,
     warned: bool,
 }
 
 impl BusyWait {
-    /// Waits as long as it takes.
     pub(super) fn endless() -> Self {
         Self {
             most: None,
@@ -46,7 +43,6 @@ impl BusyWait {
         }
     }
 
-    /// Waits for `most` at the longest.
     pub(super) fn of(most: Duration) -> Self {
         Self {
             most: Some(most),
@@ -54,12 +50,12 @@ impl BusyWait {
         }
     }
 
-    /// Waits a little where `fault` says that `file` is busy. Returns whether to try again.
+    /// Waits a little if `fault` says that `file` is busy. Returns whether to try again.
     pub(super) fn bears(&mut self, fault: &StoreFault, file: &Path) -> bool {
         matches!(fault, StoreFault::Sqlite(error) if is_busy(error)) && self.wait(file)
     }
 
-    /// Waits a little for whoever holds `file`. Returns whether to try again.
+    /// Waits a little for the holder of `file`. Returns whether to try again.
     pub(super) fn wait(&mut self, file: &Path) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         match self.next_step(since.elapsed()) {

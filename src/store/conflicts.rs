@@ -1,12 +1,13 @@
-//! Actions that another run of the same cloud and tenant is working on: this one must not cancel them, too. Of runs that
-//! release it is machines, whichever of its actions each of them undoes; below, ids stand for both.
+//! Finds actions that another run of the same cloud and tenant is working on, so that this run doesn't cancel them too.
+//! For runs that release, it finds machines instead, whichever of their actions each run undoes; below, "id" means
+//! either.
 //!
-//! Only confirmed runs of live processes count, so that one that waits at its question holds nothing. Of two such runs
-//! the one that was confirmed first goes first: the other leaves its unsettled ids alone. Once an id was sent, it is the
-//! sender's until it is settled, whoever was confirmed first; that is looked up in the transaction that takes the slot.
+//! Only confirmed runs of live processes count: a run that waits for confirmation blocks nothing. Of two such runs, the
+//! one confirmed first goes first, and the other leaves its unsettled ids alone. Once an id was sent, it belongs to the
+//! sender until it is settled, whoever was confirmed first; the transaction that takes the slot checks this.
 //!
-//! The unsettled ids of earlier runs are kept in memory, 16 bytes and a row number each, and only while there are such
-//! runs; each row is read once, and a hit is looked up before it counts.
+//! While there are earlier runs, their unsettled ids stay in memory: 16 bytes and a row number each. Each row is read
+//! once, and a match is checked in the file before it counts.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,13 +24,13 @@ use super::runs::Holds;
 use super::sql_types::{IdCell, OperationWord, Wall};
 use super::types::{QueuedRow, RunKey};
 
-/// Whether the runs `o` and `r` may be of one tenant: their names for it are the same, or one does not name it, or only by a
-/// domain name, as where its token is opaque.
+/// Whether the runs `o` and `r` may belong to one tenant: they use the same name for it, or one has no name for it, or
+/// only a domain name (when its token is opaque).
 const SAME_TENANT: &str =
     "o.cloud = r.cloud AND (o.tenant = r.tenant OR o.tenant IN (?2, ?3) OR r.tenant IN (?2, ?3)
         OR instr(o.tenant, '.') OR instr(r.tenant, '.'))";
 
-/// The unsettled ids of the live runs that were confirmed before this one.
+/// The unsettled ids of live runs that were confirmed before this one.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
     others: HashMap<RunKey, Other>,
@@ -39,13 +40,13 @@ pub(super) struct Conflicts {
 struct Other {
     id: RunId,
     operation: Operation,
-    /// Those that were unsettled when they were read.
+    /// Those that were unsettled when read.
     ids: HashMap<[u8; 16], u32>,
     last: u32,
 }
 
 impl Conflicts {
-    /// Looks which other runs come before this one, and reads what they have got since the last look.
+    /// Finds the runs before this one, and reads their new rows.
     pub(super) fn refresh(
         &mut self,
         conn: &Connection,
@@ -82,12 +83,11 @@ impl Conflicts {
         Ok(())
     }
 
-    /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.others = HashMap::new();
     }
 
-    /// Returns the run before this one in which what `row` is about is unsettled.
+    /// Returns the earlier run that has the subject of `row` unsettled.
     pub(super) fn in_progress(
         &mut self,
         conn: &Connection,
@@ -121,7 +121,7 @@ impl Conflicts {
     }
 }
 
-/// Returns what two runs of one operation must not both work on, in sixteen bytes.
+/// Returns what two runs of one operation must not both work on, as sixteen bytes.
 fn subject(
     operation: Operation,
     id: ActionId,
@@ -138,14 +138,14 @@ fn subject(
     }
 }
 
-/// Returns the other live run that has sent a call for the action of this row and has not settled it.
+/// Returns the other live run that has sent a call for this row's action and not settled it.
 pub(super) fn sent_elsewhere(
     conn: &Connection,
     locks: &Locks,
     run: RunKey,
     row: RowNumber,
 ) -> Result<Option<RunId>, StoreFault> {
-    // Of releases, the rows of the few other runs that are live are looked through.
+    // For releases, this scans the rows of the few other live runs.
     let by_id = "rows w INDEXED BY rows_in_progress ON w.id = mine.id JOIN runs o ON o.id = w.run";
     let by_machine = "runs o ON r.operation = 'release' JOIN rows w ON w.run = o.id
         AND w.action_type = mine.action_type AND lower(w.machine_id) = lower(mine.machine_id)";
@@ -167,8 +167,8 @@ pub(super) fn sent_elsewhere(
     Ok(None)
 }
 
-/// Forgets when states of a run's unsent rows were read that other runs of the tenant, live or not, have settled since
-/// `since`: they may be out of date. Of a release, all: they count for a minute only.
+/// Marks states of unsent rows as unread if another run of the tenant, live or not, has settled their actions since
+/// `since`: they may be stale. Marks all states of a release, which are valid for only a minute.
 pub(super) fn forget_states(
     conn: &Connection,
     run: RunKey,

@@ -1,5 +1,5 @@
-//! Why the state cannot be used. Owns the one error type of this module and the reading of SQLite's codes; it never
-//! holds a row's text, only names of files, runs and rows.
+//! The errors of the store, and the mapping of SQLite's codes. No error contains a row's text, only names of files,
+//! runs and rows.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,100 +12,89 @@ use crate::platform;
 
 use super::types::Holder;
 
-/// Why the state cannot be used; the causes are shared, for one failed commit answers many requests.
+/// Why the state can't be used. Causes are shared, because one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The writer has ended, so nothing was written.
+    /// The writer has ended; nothing was written.
     #[error("the writer of the state file has ended")]
     Closed,
-    /// Bytes that this program did not write so.
+    /// The file has content that this program doesn't write.
     #[error("state file {path} is damaged")]
     Damaged {
         path: PathBuf,
-        /// What SQLite or the reader of a cell says.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// Anything else that SQLite reports.
+    /// Any other SQLite error.
     #[error("state file {path} cannot be used")]
     Failed {
         path: PathBuf,
-        /// What SQLite says.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// The folder, or a file that must be made in it.
+    /// The folder, or a file to create in it, can't be used.
     #[error("state folder {path} cannot be used")]
     Folder {
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: Arc<io::Error>,
     },
-    /// A database, but somebody else's.
     #[error("{path} is the database of another program")]
     Foreign { path: PathBuf },
-    /// No room is left for another record.
     #[error("the disk under state file {path} is full")]
     Full {
         path: PathBuf,
-        /// What SQLite says.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// Somebody holds a lock that should be free soon, and did not let go.
+    /// A lock that should be free soon was not released.
     #[error("state file {path} is held by {holders}")]
     Held {
         path: PathBuf,
-        /// By whom, where the platform tells.
+        /// Who holds it, if the platform reports it.
         holders: String,
     },
-    /// The disk or the file system failed.
     #[error("state file {path} cannot be read or written")]
     Io {
         path: PathBuf,
-        /// What SQLite says.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// There is no state yet.
     #[error("there is no state file {path}")]
     Missing { path: PathBuf },
-    /// Locks and shared memory cannot be trusted there.
+    /// File locks and shared memory are unreliable there.
     #[error("state folder {path} is on {kind}, where file locks and quota counts are not reliable")]
     UnreliableFileSystem {
         path: PathBuf,
         /// For example `NFS`.
         kind: &'static str,
     },
-    /// Written by a newer version of this program; left as it is.
+    /// A newer version of this program wrote the file; it stays untouched.
     #[error(
         "state file {path} has schema version {found}, and this program knows {known} at the most"
     )]
     NewerSchema {
         path: PathBuf,
         found: i64,
-        /// The newest version known.
         known: i64,
     },
-    /// Whoever owns the folder can look into it and change it, whatever its mode.
+    /// The folder's owner can read and change it, whatever its mode.
     #[error("state folder {path} belongs to another user")]
     SomebodyElses { path: PathBuf },
-    /// Others may look into the folder or change it, and it is not for us to end that.
+    /// Other users can read or change the folder, and we may not close it.
     #[error("state folder {path} is open to other users (mode {mode:04o})")]
     OpenToOthers {
         path: PathBuf,
         mode: u32,
-        /// Whether it is for us to close it.
+        /// Whether the folder belongs to the current user.
         is_ours: bool,
     },
-    /// The file may be read but not written.
     #[error("state file {path} is read-only")]
     ReadOnly { path: PathBuf },
-    /// Whoever looks for the file, or for the log beside it, finds none or another one.
+    /// The file or its write-ahead log was removed or replaced.
     #[error("state file {path} was removed or replaced while it was in use")]
     Replaced { path: PathBuf },
-    /// A record speaks of a row that is settled or does not exist, so two writers disagree about the run.
+    /// A record refers to a row that is settled or doesn't exist: two writers disagree about the run.
     #[error("row {row} of run {run} in {path} is settled already or does not exist")]
     RowNotOpen { path: PathBuf, run: i64, row: u32 },
     /// A live process executes the run, or is about to.
@@ -121,7 +110,7 @@ pub enum StoreError {
     },
 }
 
-/// What goes wrong below the place that knows the file's path.
+/// A [`StoreError`] without the file's path.
 #[derive(Debug)]
 pub(super) enum StoreFault {
     Sqlite(rusqlite::Error),
@@ -132,7 +121,7 @@ pub(super) enum StoreFault {
     Unknown { what: &'static str, key: String },
 }
 
-// Nothing is lost by this conversion: there is one file, and its path is added by `StoreFault::at`.
+// Safe as an implicit conversion: there is one file, and `StoreFault::at` adds its path.
 impl From<rusqlite::Error> for StoreFault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
@@ -140,7 +129,6 @@ impl From<rusqlite::Error> for StoreFault {
 }
 
 impl StoreFault {
-    /// Adds the path.
     pub(super) fn at(self, path: &Path) -> StoreError {
         let path = path.to_owned();
         match self {
@@ -188,8 +176,7 @@ impl StoreError {
     }
 }
 
-/// Names who holds `file`, for messages. It may be the database: whoever writes to one in WAL mode locks the file of its
-/// shared memory.
+/// Names the processes that lock `file`, for messages. For a database in WAL mode, they lock its shared-memory file.
 pub(super) fn holders(file: &Path) -> String {
     let mut memory = file.as_os_str().to_owned();
     memory.push("-shm");

@@ -1,7 +1,7 @@
 //! The journal: rows, attempts and outcomes.
 //!
-//! Every function runs inside the writer's transaction. A record about a row that is settled or does not exist is an
-//! error, never a silent nothing: the journal and its writer would disagree about the run.
+//! Every function runs inside the writer's transaction. A record for a row that is settled or doesn't exist is an
+//! error: the journal and its writer would disagree about the run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::runs;
 use super::sql_types::{IdCell, Wall, wall};
 use super::types::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 
-/// The keys of the inputs' names, so that a row costs one number for its file.
+/// Keys of input names, so that a row stores a number instead of its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
 
-/// Changes a row and keeps what the service's record tells, for which [`bind_record`] has the cells; what the record
-/// leaves out stays as it was known. One statement: each finds its row anew and writes all of it.
+/// Updates a row and merges the service's record into it, bound by [`bind_record`]; fields that the record lacks keep
+/// their value. A single statement, because each one searches and rewrites the whole row.
 macro_rules! update_row {
     ($cells:literal) => {
         concat!(
@@ -39,7 +39,7 @@ macro_rules! update_row {
     };
 }
 
-/// Adds rows, and how far the input was read with them.
+/// Adds rows, and records how far the input was read.
 pub(super) fn append_rows(
     conn: &Connection,
     sources: &mut Sources,
@@ -100,7 +100,7 @@ fn source_key(
     Ok(key)
 }
 
-/// Says in a lane's rows that were never sent why they were not.
+/// Records why a lane's unsent rows were not sent.
 pub(super) fn stop_lane(
     conn: &Connection,
     run: RunKey,
@@ -116,7 +116,7 @@ pub(super) fn stop_lane(
     Ok(())
 }
 
-/// Says in an unsettled row why it is left for later.
+/// Records why an unsettled row is deferred.
 pub(super) fn defer(
     conn: &Connection,
     run: RunKey,
@@ -131,7 +131,7 @@ pub(super) fn defer(
     open_row(run, row, changed)
 }
 
-/// Writes "sent": the attempt, and what its row looks like from now on.
+/// Writes "sent" for the attempt and its row.
 pub(super) fn begin_attempt(
     conn: &Connection,
     attempt: AttemptKey,
@@ -155,7 +155,7 @@ pub(super) fn begin_attempt(
     Ok(())
 }
 
-/// Strikes an attempt out of which no byte left: the row looks as it did before it.
+/// Deletes an attempt that never left, and restores its row.
 pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(), StoreFault> {
     let AttemptKey { run, row, number } = attempt;
     let before: Option<Phase> = conn
@@ -176,7 +176,7 @@ pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(
     open_row(run, row, changed)
 }
 
-/// Writes "replied" on an attempt and its row.
+/// Writes "replied" for an attempt and its row.
 pub(super) fn end_attempt(
     conn: &Connection,
     reply: &AttemptReply,
@@ -200,7 +200,7 @@ pub(super) fn end_attempt(
     open_row(reply.run, reply.row.0, changed)
 }
 
-/// Writes "replied" on an attempt whose reply brought its row the last word, and both on the row.
+/// Writes "replied" for the attempt that settles its row, and settles the row.
 pub(super) fn end_last_attempt(
     conn: &Connection,
     reply: &AttemptReply,
@@ -226,7 +226,6 @@ pub(super) fn end_last_attempt(
     open_row(run, row, update.raw_execute()?)
 }
 
-/// Writes "replied" on an attempt alone.
 fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
@@ -246,7 +245,7 @@ fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result
     open_row(reply.run, reply.row.0, changed)
 }
 
-/// What a reading told about an unsettled row.
+/// What a read found out about an unsettled row.
 #[derive(Debug)]
 pub(super) struct Note<'note> {
     pub(super) phase: Phase,
@@ -255,7 +254,6 @@ pub(super) struct Note<'note> {
     pub(super) checked_at: Option<Timestamp>,
 }
 
-/// Writes what a reading told.
 pub(super) fn note(
     conn: &Connection,
     run: RunKey,
@@ -276,7 +274,7 @@ pub(super) fn note(
     open_row(run, row, update.raw_execute()?)
 }
 
-/// Writes the last word on a row; a second one is refused.
+/// Settles a row; settling it twice is an error.
 pub(super) fn settle(
     conn: &Connection,
     run: RunKey,
@@ -291,7 +289,7 @@ pub(super) fn settle(
     open_row(run, row, update.raw_execute()?)
 }
 
-/// Writes what a settled row's machine still needs, and why that is another word than before.
+/// Updates the follow-up of a settled row, and adds the reason.
 pub(super) fn follow_up(
     conn: &Connection,
     run: RunKey,
@@ -308,7 +306,7 @@ pub(super) fn follow_up(
     open_row(run, row, changed)
 }
 
-/// Binds which row it is, and what the service's record tells about it.
+/// Binds the row's key and the service's record.
 fn bind_record(
     update: &mut Statement<'_>,
     run: RunKey,
@@ -360,16 +358,15 @@ fn open_row(run: RunKey, row: u32, changed: usize) -> Result<(), StoreFault> {
     }
 }
 
-/// Which of a lane's unsettled rows are loaded.
+/// Which of a lane's unsettled rows to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadFrom {
-    /// Those that stand after this one.
+    /// Rows after this one.
     After(RowNumber),
-    /// Some that were never sent, from all over the lane, and that are of this type as far as the journal knows.
+    /// Unsent rows from across the lane, of this type or of none that the journal knows.
     Sample(Option<ActionType>),
 }
 
-/// Reads at most `limit` unsettled rows of a lane, in row order.
 pub(super) fn load_rows(
     conn: &Connection,
     run: RunKey,
@@ -383,7 +380,7 @@ pub(super) fn load_rows(
     }
 }
 
-/// Reads rows behind `after` to which `rest` applies, a condition with its cells from the fifth on.
+/// Reads rows after `after` that match the condition `rest`, whose parameters start at the fifth.
 fn read_rows(
     conn: &Connection,
     run: RunKey,
@@ -394,7 +391,7 @@ fn read_rows(
     cells: &[&dyn ToSql],
 ) -> Result<Vec<QueuedRow>, StoreFault> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // A row without a GUID is settled when it is read; should one not be, it is never sent either.
+    // A row without a GUID is settled when it is read. If one isn't, it is still never sent.
     let (table, only) = rows_of(lane);
     let mut all: Vec<&dyn ToSql> = vec![&run.0, &after, &lane.0, &limit];
     all.extend(cells);
@@ -412,8 +409,7 @@ fn read_rows(
     Ok(rows)
 }
 
-/// Returns the table with the index by which a lane's rows are found, and the condition that lets it be taken: it knows no
-/// row of the first lane.
+/// Returns the table and condition for a lane's rows. All lanes but the first use an index that leaves out the first.
 pub(super) fn rows_of(lane: LaneId) -> (&'static str, &'static str) {
     if lane.0 == 0 {
         ("rows", "")
@@ -422,7 +418,7 @@ pub(super) fn rows_of(lane: LaneId) -> (&'static str, &'static str) {
     }
 }
 
-/// Takes the first row behind each of `count` points that divide the lane's unsent rows evenly.
+/// Takes the first matching row after each of `count` points spread evenly over the lane's unsent rows.
 fn sample(
     conn: &Connection,
     run: RunKey,

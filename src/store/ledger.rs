@@ -1,8 +1,8 @@
-//! The ledger: calls spent against the quota windows, per scope, shared by all processes on one folder.
+//! The ledger: the calls of each scope that count against its quota windows, shared by all processes on one folder.
 //!
-//! Everything here runs inside an IMMEDIATE transaction of the writer. The calls of a scope are kept in memory between
-//! transactions and are thrown away as soon as another process has committed anything, so that a decision never rests
-//! on an old picture. Time is an argument; nothing here reads a clock.
+//! Everything runs inside an IMMEDIATE transaction of the writer. The calls of a scope are cached between transactions;
+//! the cache is dropped as soon as another process has committed, so no decision rests on stale data. Time is an
+//! argument; nothing here reads a clock.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -22,48 +22,46 @@ use super::sql_types::{Up, Wall};
 use super::types::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::{conflicts, quota_scopes};
 
-/// How often old calls are looked for.
+/// How often old calls are pruned.
 const PRUNING: Duration = Duration::from_secs(600);
 
-/// How often a waiting process looks whether another one died.
+/// How often a waiting process checks if another one died.
 const LOOKING: Duration = Duration::from_secs(1);
 
-/// Whoever committed so shortly ago may be waiting for the same slot.
+/// A process that committed this recently may be waiting for the same slot.
 const CONTENDED: Duration = Duration::from_secs(2);
 
-/// Processes that wait for one slot ask up to so much later than they might, each by its own chance, so that one that always
-/// wakes up a little later gets its share.
+/// Processes that wait for one slot ask again up to this much later, at random, so that each gets its share.
 const JITTER: Duration = Duration::from_millis(40);
 
-/// The picture of the ledger that one writer keeps.
+/// One writer's cache of the ledger.
 #[derive(Debug)]
 pub(super) struct Ledger {
     lock: Arc<str>,
-    /// The key of the boot whose uptimes this process shows.
+    /// The key of the boot that this process's uptimes refer to.
     boot: i64,
     locks: Locks,
     grace: Duration,
     books: HashMap<ScopeKey, Book>,
-    /// When a scope's cooldown ends; [`Uptime::MIN`] where there is none.
+    /// When each scope's cooldown ends; [`Uptime::MIN`] if it has none.
     cooldowns: HashMap<ScopeKey, Uptime>,
-    /// Our calls in flight.
     sent: HashMap<CallId, ScopeKey>,
     version: i64,
-    /// Whether another process has committed since the last slot was asked for, and when that was last so.
+    /// Whether another process has committed since the last request for a slot, and when that was last the case.
     has_company: bool,
     company: Option<Uptime>,
     looked: Option<Uptime>,
     pruned: Option<Uptime>,
 }
 
-/// The calls of one scope that ended at most `reach` ago, and those in flight.
+/// The calls of one scope that ended at most `reach` ago or are in flight.
 #[derive(Debug)]
 struct Book {
     calls: Calls,
     reach: Duration,
 }
 
-/// A withdrawn or ended call's row, where it was an attempt.
+/// The attempt that a call was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AttemptKey {
     pub(super) run: RunKey,
@@ -89,7 +87,7 @@ impl Ledger {
         }
     }
 
-    /// Takes note of the file's `data_version`, which changes when another connection has committed.
+    /// Checks the file's `data_version`, which changes when another connection has committed.
     pub(super) fn see_version(&mut self, version: i64) {
         if version != self.version {
             self.forget();
@@ -98,13 +96,13 @@ impl Ledger {
         }
     }
 
-    /// Throws the picture away: the file is the truth.
+    /// Drops the cache.
     pub(super) fn forget(&mut self) {
         self.books.clear();
         self.cooldowns.clear();
     }
 
-    /// Takes a slot if the windows and the scope's cooldown allow one, and writes the call down.
+    /// Takes a slot and records the call, if the windows and the scope's cooldown allow it.
     pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, StoreFault> {
         self.prune(conn, take.now)?;
         let cooldown = self.cooldown(conn, take.scope, take.now)?;
@@ -170,7 +168,7 @@ impl Ledger {
         Ok(call)
     }
 
-    /// Writes down that a call ended `at`, with its period counting from `ended`.
+    /// Records that a call ended `at`; its windows count from `ended`.
     pub(super) fn end(
         &mut self,
         conn: &Connection,
@@ -191,14 +189,14 @@ impl Ledger {
         }
         match scope.map(|scope| self.books.get_mut(&scope)) {
             Some(book) => book.into_iter().for_each(|book| book.calls.end(ended)),
-            // Not sent by us, so that no book of ours is known to count it.
+            // Not sent by this process, so the cached calls may be wrong.
             None => self.forget(),
         }
         Ok(())
     }
 
-    /// Somebody took us for dead and ended the call for us (the lock files were removed by hand). Our word is the
-    /// better one.
+    /// Another process considered us dead and ended the call (somebody removed the lock files). Our own end replaces
+    /// it.
     fn end_again(
         &mut self,
         conn: &Connection,
@@ -225,13 +223,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Gives the slot of a call back at once. Returns the attempt it was for.
+    /// Frees the slot of a call. Returns the attempt it was for.
     pub(super) fn withdraw(
         &mut self,
         conn: &Connection,
         call: CallId,
     ) -> Result<Option<AttemptKey>, StoreFault> {
-        // The line stays until it is old, so that its number is never given again.
+        // The entry stays until it is old, so that its key isn't reused.
         let found = conn
             .prepare_cached(
                 "UPDATE calls SET ended_up = ?2, ended_wall = 0, grace = 0
@@ -258,7 +256,7 @@ impl Ledger {
         Ok(attempt)
     }
 
-    /// Returns the calls that hold slots in `windows` at `now`.
+    /// Returns the calls that occupy slots in `windows` at `now`.
     pub(super) fn calls(
         &mut self,
         conn: &Connection,
@@ -310,17 +308,16 @@ impl Ledger {
         Ok(until)
     }
 
-    /// Forgets one scope's cooldown, which has just been written.
+    /// Drops one scope's cached cooldown, which has just changed.
     pub(super) fn forget_cooldown(&mut self, scope: ScopeKey) {
         self.cooldowns.remove(&scope);
     }
 
-    /// Returns the key of the boot whose uptimes this process shows.
     pub(super) fn boot(&self) -> i64 {
         self.boot
     }
 
-    /// Ends the calls of processes that died, at most once a second. Returns whether there were any.
+    /// Ends the calls of dead processes; checks at most once a second. Returns whether it ended any.
     pub(super) fn look_for_dead(
         &mut self,
         conn: &Connection,
@@ -346,8 +343,8 @@ impl Ledger {
         Ok(ended)
     }
 
-    /// Returns the locks of other processes that have calls in flight. The scopes and boots are named, here and below, so
-    /// that the index leads to these calls without reading them all.
+    /// Returns the locks of other processes with calls in flight. Naming scopes and boots (here and below) lets SQLite
+    /// use the index instead of scanning all calls.
     fn others_in_flight(&self, conn: &Connection) -> Result<Vec<String>, StoreFault> {
         let others = conn
             .prepare_cached(
@@ -360,7 +357,7 @@ impl Ledger {
         Ok(others)
     }
 
-    /// Ends the calls in flight of a process that died: now, and one grace for what a kernel may still deliver.
+    /// Ends the calls in flight of a dead process, with a grace period for requests that the kernel may still deliver.
     fn end_calls_of_dead(
         &self,
         conn: &Connection,
@@ -384,7 +381,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Returns how much later to ask again, where another process may be waiting for the same slot.
+    /// Returns how much later to ask again if another process may be waiting for the same slot.
     fn jitter(&mut self, now: Moment) -> Duration {
         if std::mem::take(&mut self.has_company) {
             self.company = Some(now.uptime);
@@ -393,7 +390,7 @@ impl Ledger {
         if !self.company.is_some_and(is_contended) {
             return Duration::ZERO;
         }
-        // By name and time, so that no two processes draw alike and a simulation always plays the same.
+        // Derived from name and time: processes differ, and simulations repeat.
         let mut hasher = DefaultHasher::new();
         (&self.lock, now.uptime.as_nanos()).hash(&mut hasher);
         let chance = u32::try_from(hasher.finish() % 1024).unwrap_or(0);
@@ -419,14 +416,14 @@ fn unknown_call(call: CallId) -> StoreFault {
     }
 }
 
-/// How long a call is kept: the longest window is a day, and an hour bears a wrong clock.
+/// How long a call is kept: the longest window is a day, plus an hour for a wrong clock.
 const KEPT: Duration = Duration::from_secs(25 * 3600);
 
-/// How many calls are looked at each time, so that an old heap does not hold up an attempt.
+/// Calls checked per pruning, so that a long backlog doesn't delay an attempt.
 const PRUNED_AT_ONCE: i64 = 20_000;
 
-/// Returns the key of this process's boot. Boots of which nothing is left are forgotten where nobody else is at work, who
-/// may be about to name one.
+/// Returns the key of this process's boot. If no other process is running, deletes boots without calls or cooldowns;
+/// otherwise one may be about to use them.
 pub(super) fn enter_boot(
     conn: &Connection,
     boot: &BootId,
@@ -448,10 +445,10 @@ pub(super) fn enter_boot(
     Ok(conn.query_row(sql, [boot.as_str()], |row| row.get(0))?)
 }
 
-/// Reads the calls of a scope that ended at most `reach` ago, and those in flight.
+/// Reads the calls of a scope that ended at most `reach` ago or are in flight.
 ///
-/// Other boots showed other uptimes, so their stamps are translated by wall clock; one from the future, which only a
-/// clock that was set back can leave, is rewritten to now.
+/// Uptimes of other boots are translated by wall clock. A time in the future, left by a clock that was set back, is
+/// rewritten to now.
 pub(super) fn read(
     conn: &Connection,
     own: i64,
@@ -512,7 +509,7 @@ fn read_other_boot(
     Ok(())
 }
 
-/// Forgets old calls, the oldest first and not all at once; those in flight stay.
+/// Deletes old calls in portions, oldest first. Calls in flight stay.
 pub(super) fn prune(conn: &Connection, own: i64, now: Moment) -> Result<(), StoreFault> {
     let wall = SignedDuration::try_from(KEPT)
         .ok()

@@ -1,8 +1,8 @@
-//! Who is alive: each process holds an OS lock on `locks/<its id>` for its life.
+//! Tells which processes are alive: each one holds an OS lock on `locks/<its id>` until it ends.
 //!
-//! Never told by pid or heartbeat: a stopped process is alive, and the pid of every container's first process is 1. A file
-//! that is free or gone is of a dead process. Files are made, locked and swept under one more lock, `opening`, so that nobody
-//! takes one for free that is just being made.
+//! Pids and heartbeats don't work: a suspended process is alive, and in every container the first pid is 1. A lock file
+//! that is free or missing belongs to a dead process. Lock files are created, locked and removed under another lock,
+//! `opening`, so that no process finds a new file that isn't locked yet.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -13,16 +13,15 @@ use crate::platform;
 use super::busy_wait::BusyWait;
 use super::error::StoreError;
 
-/// The lock under which files are opened, made and swept.
+/// The lock for opening the state file, and for creating and removing lock files.
 const OPENING: &str = "opening";
 
-/// The folder of the lock files.
 #[derive(Clone, Debug)]
 pub(super) struct Locks {
     dir: PathBuf,
 }
 
-/// A lock that lasts until this is dropped.
+/// A lock, held until dropped.
 #[derive(Debug)]
 pub(super) struct HeldLock {
     _file: File,
@@ -30,22 +29,21 @@ pub(super) struct HeldLock {
 }
 
 impl Locks {
-    /// Opens the folder, or makes it.
     pub(super) fn open(state: &Path) -> Result<Self, StoreError> {
         let dir = state.join("locks");
         platform::create_private_dir(&dir).map_err(|error| StoreError::folder(&dir, error))?;
         Ok(Self { dir })
     }
 
-    /// Names the folder that belongs to a state file, for looking only.
+    /// The lock folder of a state file, without creating it.
     pub(super) fn beside(file: &Path) -> Self {
         Self {
             dir: file.with_file_name("locks"),
         }
     }
 
-    /// Waits for the lock under which a state file is made and brought up to date: milliseconds of work, and a switch
-    /// to WAL that does not bear company.
+    /// Waits for the lock that guards creating and migrating a state file. This takes milliseconds; the switch to WAL
+    /// needs exclusive access.
     pub(super) fn wait_to_open(&self, patience: &mut BusyWait) -> Result<HeldLock, StoreError> {
         let path = self.dir.join(OPENING);
         let file =
@@ -60,7 +58,7 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of `name`, which nobody else may hold.
+    /// Acquires the lock of `name`, which must be free.
     pub(super) fn hold(&self, name: &str) -> Result<HeldLock, StoreError> {
         let path = self.dir.join(name);
         let file =
@@ -72,17 +70,17 @@ impl Locks {
         }
     }
 
-    /// Returns whether nobody holds the lock of `name`. Where the system does not say, somebody may.
+    /// Returns whether no process holds the lock of `name`; `false` if the system can't say.
     pub(super) fn is_free(&self, name: &str) -> bool {
         let path = self.dir.join(name);
         match OpenOptions::new().read(true).write(true).open(path) {
-            // Shared, so that two who look at once do not take each other for its holder.
+            // A shared lock, so that two checks at once don't mistake each other for the holder.
             Ok(file) => file.try_lock_shared().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 
-    /// Removes the files of dead processes. Returns whether no live one is left.
+    /// Removes the lock files of dead processes. Returns whether no live process is left.
     pub(super) fn sweep(&self, _opening: &HeldLock) -> bool {
         let mut is_alone = true;
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
@@ -91,7 +89,7 @@ impl Locks {
                 continue;
             }
             if self.is_free(&name.to_string_lossy()) {
-                // One that stays costs nothing.
+                // A leftover file does no harm.
                 drop(std::fs::remove_file(entry.path()));
             } else {
                 is_alone = false;
@@ -102,9 +100,9 @@ impl Locks {
 }
 
 impl HeldLock {
-    /// Lets go, and removes the file.
+    /// Releases the lock and removes its file.
     pub(super) fn remove(self) {
-        // As above.
+        // A leftover file does no harm.
         drop(std::fs::remove_file(&self.path));
     }
 }

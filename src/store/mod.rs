@@ -1,16 +1,14 @@
 //! The journal and the ledger: one SQLite file, written by one thread.
 //!
-//! What is owned here: the durable record of runs, rows, attempts and outcomes, and of the calls spent against the
-//! quota windows. It decides nothing about an action: it runs [`crate::quota::decide`] inside the transaction that
-//! takes the slot, and otherwise writes what it is told. It never reads a clock for a rule, and nothing in its API
-//! takes a secret.
+//! The store keeps runs, rows, attempts and outcomes, and the calls that count against the quota windows. It decides
+//! nothing about actions, except that it runs [`crate::quota::decide`] in the transaction that takes the slot. Rules
+//! get the time as an argument. No secret enters its API.
 //!
-//! Invariants: an answer means that the disk holds it; a failed commit breaks the store for good; no other process can
-//! come between a decision and its slot; two live processes never hold one run.
+//! Invariants: a success means that the data is on disk; after a failed commit, the store fails for good; no other
+//! process can come between a decision and its slot; two live processes never hold the same run.
 //!
-//! Chosen: one file in SQLite's WAL mode with full sync, for one transaction covers intent and slot, several processes
-//! share it, and reports are queries. Refused: a log of lines (no sharing), a key-value store (locks its file to one
-//! process).
+//! SQLite in WAL mode with full sync, because one transaction covers journal and slot, several processes can share the
+//! file, and reports are queries. Rejected: a log file (no sharing), a key-value store (locks its file to one process).
 
 mod busy_wait;
 mod conflicts;

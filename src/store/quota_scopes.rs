@@ -1,4 +1,4 @@
-//! The scopes: their names, their cooldowns, the allowances that the service named for them and the paces that it taught.
+//! Scopes: their names, cooldowns, limits named by the service, and learned rates.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::error::StoreFault;
 use super::sql_types::{Up, Wall};
 use super::types::{Cooldown, ScopeKey, ScopeRecord};
 
-/// Returns the scope's key; a scope never heard of before is entered.
+/// Returns the scope's key; adds the scope if it is new.
 pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
     let name = params![
         scope.cloud,
@@ -34,7 +34,7 @@ pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, 
     Ok(ScopeKey(key))
 }
 
-/// Returns every scope, in order of its name.
+/// Returns all scopes, sorted by name.
 pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFault> {
     let scopes = conn
         .prepare_cached(
@@ -55,7 +55,7 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFaul
             });
             Ok((ScopeKey(row.get(0)?), scope.transpose()?))
         })?
-        // A destination that only another version knows is none of ours.
+        // Skips destinations that only another version knows.
         .filter_map(|found| match found {
             Ok((key, scope)) => scope.map(|scope| Ok((key, scope))),
             Err(error) => Some(Err(error)),
@@ -64,7 +64,6 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFaul
     Ok(scopes)
 }
 
-/// Reads what the file knows about one scope.
 pub(super) fn read(
     conn: &Connection,
     key: ScopeKey,
@@ -79,7 +78,7 @@ pub(super) fn read(
     })
 }
 
-/// Returns the scope's cooldown where it still lasts at `now`.
+/// Returns the scope's cooldown if it lasts beyond `now`.
 pub(super) fn cooldown(
     conn: &Connection,
     key: ScopeKey,
@@ -112,7 +111,7 @@ pub(super) fn cooldown(
     Ok(found.filter(|cooldown| cooldown.until > now.uptime))
 }
 
-/// Writes a cooldown down where it ends later than the one that stands.
+/// Records a cooldown that ends later than the current one.
 pub(super) fn cool_down(
     conn: &Connection,
     key: ScopeKey,
@@ -130,7 +129,7 @@ pub(super) fn cool_down(
     Ok(())
 }
 
-/// Writes down an allowance that the service named, in place of one of the same period.
+/// Records a limit that the service named; replaces one of the same period.
 pub(super) fn adopt(
     conn: &Connection,
     key: ScopeKey,
@@ -151,7 +150,7 @@ pub(super) fn adopt(
     Ok(())
 }
 
-/// Returns the allowances that the service named in the last [`KEPT_FOR`], the shortest period first.
+/// Returns the limits that the service named in the last [`KEPT_FOR`], shortest period first.
 fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, StoreFault> {
     let windows: Vec<_> = conn
         .prepare_cached(
@@ -162,7 +161,7 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
             let period = u64::try_from(period)
                 .map(Duration::from_nanos)
                 .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, period))?;
-            // Earlier versions believed any.
+            // Earlier versions stored implausible limits too.
             Ok(Window::named(row.get(0)?, period))
         })?
         .filter_map(Result::transpose)
@@ -170,7 +169,7 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
     Ok(Windows::new(windows))
 }
 
-/// Forgets what the service's refusals taught about a scope: allowances, pace and cooldown.
+/// Forgets a scope's limits, learned rate and cooldown.
 pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> {
     conn.execute("DELETE FROM allowances WHERE scope = ?1", [key.0])?;
     conn.execute(
@@ -182,7 +181,7 @@ pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> 
     Ok(())
 }
 
-/// Writes down the pace that a scope's refusals taught, or that there is none any more.
+/// Records a scope's learned rate, or that it has none any more.
 pub(super) fn set_pace(
     conn: &Connection,
     key: ScopeKey,
@@ -195,7 +194,7 @@ pub(super) fn set_pace(
     Ok(())
 }
 
-/// Returns the pace that was learned less than [`KEPT_FOR`] ago, by a clock that may have been set since.
+/// Returns the rate learned less than [`KEPT_FOR`] ago; the clock may have been set since.
 fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, StoreFault> {
     let text: Option<String> = conn
         .prepare_cached("SELECT pace FROM scopes WHERE id = ?1")?
@@ -208,7 +207,7 @@ fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptP
         .map(|(pace, _)| pace))
 }
 
-/// The window in calls and nanoseconds, the share, the patience, and when it was learned in milliseconds of the epoch.
+/// Window (calls and nanoseconds), share, patience, and the time of learning in Unix milliseconds.
 fn pace_text(pace: KeptPace, at: Timestamp) -> String {
     let KeptPace {
         window,
@@ -239,7 +238,7 @@ fn read_pace(text: &str) -> Option<(KeptPace, Timestamp)> {
     Some((pace, Timestamp::from_millisecond(at.parse().ok()?).ok()?))
 }
 
-/// Forgets the allowances of a scope that the service has not named for long; a stamp from the future is of now.
+/// Deletes limits that the service has not named for [`KEPT_FOR`]. Times in the future become now.
 pub(super) fn age_allowances(
     conn: &Connection,
     key: ScopeKey,

@@ -1,7 +1,7 @@
-//! Reading runs and reports from a connection of its own, beside whoever writes.
+//! Reads runs and reports over a read-only connection, while others write.
 //!
-//! A reader never writes, and holds one snapshot while it walks, so that a report of a run that still goes on is of
-//! one instant. Rows without a last word get a derived one, by one rule that counts and reports share.
+//! A walk over a report holds one snapshot, so that the report of a running run shows a single moment. Unsettled rows
+//! get a derived outcome, by the same rule in counts and reports.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -20,10 +20,9 @@ use super::state_file::Folder;
 use super::types::{LaneCount, RunKey, RunRecord};
 use super::{busy_wait, report_rows, runs, state_file, types};
 
-/// How many rows are read at once: enough to make the walk cheap, few enough to forget.
+/// Rows read at once.
 const PAGE: usize = 512;
 
-/// Reads one state file.
 #[derive(Debug)]
 pub struct Reader {
     conn: Connection,
@@ -32,10 +31,10 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the state file of a folder; an older one is brought up to date first.
+    /// Opens the state file of a folder, and migrates an older one first.
     ///
     /// # Errors
-    /// Returns why it cannot be read: there is none, or it is damaged, newer or foreign.
+    /// If there is no file, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let file = types::state_file(dir);
         let mut patience = BusyWait::of(busy_wait::OPENING);
@@ -56,7 +55,6 @@ impl Reader {
         })
     }
 
-    /// Returns the folder of the state file.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
@@ -77,22 +75,21 @@ impl Reader {
         self.at(|conn| runs::read(conn, &self.locks, "ORDER BY r.created DESC, r.id DESC", []))
     }
 
-    /// Returns whether whoever makes the file has got as far as its tables.
+    /// Returns whether the tables exist yet: another process may be creating the file.
     fn has_tables(&self) -> Result<bool, StoreError> {
         let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
         let found = self.conn.query_row(query, [], |row| row.get(0));
         found.map_err(|error| StoreFault::from(error).at(&self.file))
     }
 
-    /// Reads the whole file through and returns the first thing that is wrong with it; some kinds of damage are errors
-    /// already to whoever looks. Takes half a second for a hundred megabytes.
+    /// Checks the whole file and returns the first problem. Some kinds of damage make reading fail instead. Takes half
+    /// a second per hundred megabytes.
     pub fn damage(&self) -> Result<Option<String>, StoreError> {
         let told: String =
             self.at(|conn| Ok(conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?;
         Ok(Some(told).filter(|told| told != "ok"))
     }
 
-    /// Finds a run by its id.
     pub fn run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.at(|conn| {
             let found = runs::read(conn, &self.locks, "WHERE r.uuid = ?1", [id.to_string()])?;
@@ -100,15 +97,14 @@ impl Reader {
         })
     }
 
-    /// Shows every row of a run whose id makes a later equal one a duplicate, in their order: those that were not settled
-    /// as they were read.
+    /// Visits, in order, the rows whose ids make later rows duplicates: those that weren't settled as they were read.
     pub fn known_ids(
         &self,
         run: RunKey,
         mut visit: impl FnMut(LaneId, ActionId, RowNumber),
     ) -> Result<(), StoreError> {
         self.at(|conn| {
-            // What was skipped after its state was read had been planned to be sent.
+            // Rows skipped only after their state was read had been planned to be sent.
             let mut rows = conn.prepare_cached(
                 "SELECT id, lane, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
                     AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'skipped', 'held_back')
@@ -125,7 +121,7 @@ impl Reader {
         })
     }
 
-    /// Counts a run's rows by outcome, derived ones included.
+    /// Counts a run's rows by outcome, including derived outcomes.
     pub fn outcome_counts(&self, run: RunKey) -> Result<BTreeMap<Outcome, u64>, StoreError> {
         self.at(|conn| {
             let sql = format!(
@@ -142,7 +138,7 @@ impl Reader {
         })
     }
 
-    /// Counts a run's rows by lane and last word, with the highest number of each kind.
+    /// Counts a run's rows by lane and outcome, with the highest row number of each.
     pub fn lane_counts(&self, run: RunKey) -> Result<Vec<LaneCount>, StoreError> {
         self.at(|conn| {
             let counts = conn
@@ -174,16 +170,15 @@ impl Reader {
         self.counts(sql, rusqlite::params![run.0, outcome.as_str()])
     }
 
-    /// Counts a run's skipped rows by reason.
     pub fn skip_reasons(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = "SELECT coalesce(reason, ''), count(*) FROM rows
                    WHERE run = ?1 AND outcome IN ('skipped', 'held_back') GROUP BY 1";
         self.counts(sql, rusqlite::params![run.0])
     }
 
-    /// Counts a run's rows by what their machines still need.
+    /// Counts the machines of a run by follow-up.
     pub fn follow_up_counts(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
-        // A machine that stands in several rows needs the same hand once.
+        // A machine in several rows needs its follow-up once.
         let sql = "SELECT follow_up, count(DISTINCT coalesce(lower(machine_id), number)) FROM rows
             WHERE run = ?1 AND follow_up IS NOT NULL GROUP BY 1";
         self.counts(sql, rusqlite::params![run.0])
@@ -203,17 +198,16 @@ impl Reader {
         })
     }
 
-    /// Counts a run's rows by action type and outcome, derived ones included.
+    /// Counts a run's rows by action type and outcome, including derived outcomes.
     pub fn type_counts(&self, run: RunKey) -> Result<TypeCounts, StoreError> {
         self.at(|conn| types(conn, run))
     }
 
-    /// Counts a run's attempts by what came back.
     pub fn answer_counts(&self, run: RunKey) -> Result<AnswerCounts, StoreError> {
         self.at(|conn| answers(conn, run))
     }
 
-    /// Reads the first `limit` rows of a run whose machines still need a hand, the gravest first.
+    /// Reads the first `limit` rows with follow-ups, the gravest first.
     pub fn follow_up_rows(
         &self,
         run: &RunRecord,
@@ -222,17 +216,16 @@ impl Reader {
         self.at(|conn| report_rows::read_follow_ups(conn, run, limit))
     }
 
-    /// Reads the first `limit` rows that were excluded.
     pub fn excluded_rows(&self, run: &RunRecord, limit: u32) -> Result<Vec<ReportRow>, StoreError> {
         self.at(|conn| report_rows::read_excluded(conn, run, limit))
     }
 
-    /// Returns when a run sent its first cancel, and when it last sent or heard anything; none where it sent nothing.
+    /// Returns when a run sent its first cancel and when it last sent one or got an answer; `None` if it sent nothing.
     pub fn sending_span(&self, run: RunKey) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
         self.at(|conn| sending_span(conn, run))
     }
 
-    /// Shows, in order, every cancel sent between two instants on the quota that a run used, also by other runs.
+    /// Visits, in order, the cancels sent between two times on the run's quota, including those of other runs.
     pub fn sendings(
         &self,
         run: RunKey,
@@ -243,7 +236,7 @@ impl Reader {
         self.at(|conn| sendings(conn, run, from, to, visit))
     }
 
-    /// Says whether any machine of a run still needs a hand, without making report rows of all others.
+    /// Returns whether any machine of a run needs a follow-up.
     pub fn has_follow_ups(&self, run: RunKey) -> Result<bool, StoreError> {
         self.at(|conn| {
             let found =
@@ -252,10 +245,10 @@ impl Reader {
         })
     }
 
-    /// Walks through a run's rows in their order, as they stand at this instant.
+    /// Walks through a run's rows in order, as of now.
     ///
     /// # Errors
-    /// Returns why the file cannot be read, or that it holds no such run; each row may fail too.
+    /// If the file can't be read or has no such run. Each row may fail too.
     pub fn report_rows(self, id: RunId) -> Result<ReportRows, StoreError> {
         self.at(|conn| Ok(conn.execute_batch("BEGIN")?))?;
         let run = self.run(id)?.ok_or_else(|| StoreError::Unknown {
@@ -280,7 +273,7 @@ impl Reader {
     }
 }
 
-/// The rows of a run's report; holds one page of them at a time.
+/// The rows of a run's report; keeps one page in memory.
 #[derive(Debug)]
 pub struct ReportRows {
     reader: Reader,
@@ -291,12 +284,11 @@ pub struct ReportRows {
 }
 
 impl ReportRows {
-    /// Returns the run.
     pub fn run(&self) -> &RunRecord {
         &self.run
     }
 
-    /// Returns the reader, which sees the same instant as the rows.
+    /// Returns the reader, which sees the same snapshot.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -327,10 +319,10 @@ impl Iterator for ReportRows {
     }
 }
 
-/// Rows by action type and outcome; those of an unknown type stand under an empty name.
+/// Rows by action type and outcome; an unknown type is empty.
 pub type TypeCounts = BTreeMap<String, BTreeMap<Outcome, u64>>;
 
-/// Attempts by what came back: the status, where there was one, and the class in a word.
+/// Attempts by HTTP status and class of the answer.
 pub type AnswerCounts = BTreeMap<(Option<u16>, String), u64>;
 
 pub(super) fn types(conn: &Connection, run: RunKey) -> Result<TypeCounts, StoreFault> {
@@ -361,7 +353,6 @@ pub(super) fn answers(conn: &Connection, run: RunKey) -> Result<AnswerCounts, St
     Ok(counts)
 }
 
-/// Returns when the run sent first, and when it last sent or heard anything.
 pub(super) fn sending_span(
     conn: &Connection,
     run: RunKey,
@@ -376,8 +367,6 @@ pub(super) fn sending_span(
     Ok(span)
 }
 
-/// Shows every cancel that was sent between two instants on the quota that the run used, in the order of sending: its
-/// own, and those of other runs in this file that are counted together with it.
 pub(super) fn sendings(
     conn: &Connection,
     run: RunKey,

@@ -1,4 +1,4 @@
-//! One report row from one journal row, and the outcome of a row that never got its last word.
+//! Report rows from journal rows, with derived outcomes for unsettled rows.
 
 use std::fmt::Write as _;
 
@@ -10,13 +10,13 @@ use super::error::StoreFault;
 use super::sql_types::{IdCell, OutcomeWord, Wall};
 use super::types::{NewRow, Phase, RunRecord, RunState};
 
-/// The outcome of the row `r`: its last word, or what its phase amounts to where the run left it.
+/// The outcome of row `r`; for an unsettled row, the one that its phase stands for.
 pub(super) const OUTCOME: &str =
     "coalesce(r.outcome, CASE WHEN r.phase = 'accepted' THEN 'accepted'
     WHEN r.attempts = 0 THEN 'not_attempted' WHEN r.phase IN ('sent', 'unknown') THEN 'unknown'
     ELSE 'not_attempted' END)";
 
-/// What [`read_row`] reads, in its order; the end of a query follows.
+/// The columns that [`read_row`] reads, in order. `rest` ends the query.
 fn select(rest: &str) -> String {
     format!(
         "SELECT r.number, r.id, {OUTCOME}, r.outcome IS NULL, r.reason, r.action_status, r.action_type, r.machine_id,
@@ -27,7 +27,7 @@ fn select(rest: &str) -> String {
     )
 }
 
-/// Reads at most `limit` rows after row `after`, and the number of the last one.
+/// Reads at most `limit` rows after row `after`, and returns the last row's number.
 pub(super) fn read_page(
     conn: &Connection,
     run: &RunRecord,
@@ -47,7 +47,6 @@ pub(super) fn read_page(
     Ok((rows, last))
 }
 
-/// Reads the first rows whose machines still need a hand, the gravest first.
 pub(super) fn read_follow_ups(
     conn: &Connection,
     run: &RunRecord,
@@ -55,14 +54,13 @@ pub(super) fn read_follow_ups(
 ) -> Result<Vec<ReportRow>, StoreFault> {
     let mut gravity = String::from("CASE r.follow_up");
     for (rank, need) in FollowUp::ALL.into_iter().enumerate() {
-        // Writing to a string cannot fail.
+        // Writing to a string can't fail.
         write!(gravity, " WHEN '{}' THEN {rank}", need.as_str()).unwrap_or_default();
     }
     let order = format!("r.follow_up IS NOT NULL ORDER BY {gravity} END, r.number");
     read_some(conn, run, &order, limit)
 }
 
-/// Reads the first rows that were excluded.
 pub(super) fn read_excluded(
     conn: &Connection,
     run: &RunRecord,
@@ -128,7 +126,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
         comment: text(14)?,
         first_sent_at: time(15)?,
         settled_at: time(16)?,
-        // A run without a named tenant has none to report.
+        // A run may have no tenant name.
         tenant: text(17)?.or_else(|| {
             Some(run.begun.tenant.clone()).filter(|name| name != "-" && name != SEVERAL)
         }),
@@ -148,7 +146,7 @@ fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
 }
 
 impl NewRow {
-    /// Shows the row of a plan as the report would before anything is sent.
+    /// The report row of a plan, before anything is sent.
     pub fn into_report_row(self) -> ReportRow {
         let settled = self.settlement;
         let owned = |text: &str| text.to_owned();
@@ -174,7 +172,6 @@ impl NewRow {
     }
 }
 
-/// A row as the run left it.
 struct UnsettledRow {
     state: RunState,
     is_planned: bool,
@@ -186,7 +183,7 @@ struct UnsettledRow {
 }
 
 impl UnsettledRow {
-    /// Says why the row has no last word.
+    /// Returns why the row is unsettled.
     fn reason(&self, outcome: Outcome) -> String {
         let stopped = self.state != RunState::Going;
         let pick = |gone: &str, going: &str| if stopped { gone } else { going }.to_owned();
@@ -200,7 +197,7 @@ impl UnsettledRow {
                 "not read again yet",
             ),
             _ if self.attempts == 0 => match &self.why {
-                // A run that goes on has not come to it; what is said there is from an earlier stop.
+                // A running run has not got to it; the journaled reason is from an earlier stop.
                 Some(why) if stopped || self.is_planned => why.clone(),
                 _ => pick(
                     "the run stopped before its turn",

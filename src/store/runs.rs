@@ -1,7 +1,6 @@
-//! The lines of the runs: begun, taken up again, read back and removed.
+//! The `runs` table: creates, reopens, reads and removes runs.
 //!
-//! Everything that writes runs inside the writer's transaction. Invariant: a run is there with all its rows or not at
-//! all.
+//! Every write happens inside the writer's transaction. Invariant: a run exists with all its rows or not at all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use super::locks::Locks;
 use super::sql_types::{OperationWord, Wall};
 use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
-/// Enters a run that goes on, held by the process `holder`.
+/// Adds a run in state "going", held by `holder`.
 pub(super) fn create(
     conn: &Connection,
     holder: &Process,
@@ -46,7 +45,6 @@ pub(super) fn create(
     Ok(RunKey(conn.last_insert_rowid()))
 }
 
-/// Writes what became of a run.
 pub(super) fn set_state(
     conn: &Connection,
     run: RunKey,
@@ -64,7 +62,6 @@ pub(super) fn set_state(
     known(run, changed)
 }
 
-/// Writes what a run is to keep to from here on.
 pub(super) fn set_settings(
     conn: &Connection,
     run: RunKey,
@@ -76,7 +73,7 @@ pub(super) fn set_settings(
     known(run, changed)
 }
 
-/// Writes that a run goes on again, not yet confirmed; a finished one stays as it is.
+/// Reopens a run and drops its confirmation; a finished run stays as it is.
 pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     conn.prepare_cached(
         "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
@@ -90,7 +87,7 @@ pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     Ok(())
 }
 
-/// Writes that a run is confirmed, after all that were before.
+/// Confirms a run, after all earlier confirmations.
 pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
@@ -100,7 +97,7 @@ pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> 
     known(run, changed)
 }
 
-/// Writes how far the input was read.
+/// Records how far the input was read.
 pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), StoreFault> {
     let changed = conn
         .prepare_cached(
@@ -115,10 +112,10 @@ pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Resu
     known(run, changed)
 }
 
-/// Removes a run with its rows and attempts. The calls stay: the service has counted them, whatever becomes of the run.
+/// Removes a run with its rows and attempts. Its calls stay, because the service has counted them.
 ///
-/// The file does not shrink: its free pages are what the next run is written to. Refused: VACUUM, which writes the whole
-/// file anew and holds up every other process meanwhile. What is deleted is overwritten, for it names machines and people.
+/// The file doesn't shrink; later runs use its free pages. Rejected: VACUUM, which rewrites the file and blocks all
+/// other processes. Deleted data is overwritten, because it names machines and people.
 pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     for table in ["attempts", "rows", "sources"] {
@@ -128,7 +125,7 @@ pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     Ok(())
 }
 
-/// Reads the runs for which `rest`, the end of a query, asks.
+/// Reads the runs that match `rest`, the end of a query.
 pub(super) fn read(
     conn: &Connection,
     locks: &Locks,
@@ -150,7 +147,6 @@ pub(super) fn read(
     Ok(runs)
 }
 
-/// Reads one run.
 pub(super) fn read_one(
     conn: &Connection,
     locks: &Locks,
@@ -219,7 +215,6 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
     })
 }
 
-/// Reads a count.
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
@@ -233,7 +228,6 @@ fn known(run: RunKey, changed: usize) -> Result<(), StoreFault> {
     }
 }
 
-/// Says that there is no such run.
 pub(super) fn unknown(run: RunKey) -> StoreFault {
     StoreFault::Unknown {
         what: "run",
@@ -241,17 +235,17 @@ pub(super) fn unknown(run: RunKey) -> StoreFault {
     }
 }
 
-/// The holds of one process.
+/// The run locks of one process.
 #[derive(Debug)]
 pub(super) struct Holds {
     me: Process,
     lock: Arc<str>,
     locks: Locks,
-    /// The runs for which somebody in this process has a hold in hand.
+    /// Runs that have a [`RunHold`](super::RunHold) in this process.
     in_hand: HashSet<RunKey>,
 }
 
-/// What became of a wish that may be refused with nothing written, so that the store goes on.
+/// The result of a request that may be refused without writing anything; the store stays usable.
 pub(super) type Granted<T> = Result<T, StoreFault>;
 
 impl Holds {
@@ -264,17 +258,15 @@ impl Holds {
         }
     }
 
-    /// Returns this process.
     pub(super) fn me(&self) -> &Process {
         &self.me
     }
 
-    /// Returns whether the process `name` lives.
     pub(super) fn is_live(&self, name: &str) -> bool {
         *name == *self.lock || !self.locks.is_free(name)
     }
 
-    /// Makes this process the holder of a run, unless another live one is.
+    /// Makes this process the holder of a run, unless another live process holds it.
     pub(super) fn take(
         &self,
         conn: &Connection,
@@ -301,7 +293,7 @@ impl Holds {
         Ok(Ok(()))
     }
 
-    /// As [`Holds::take`], and nobody else in this process gets it before it is [let go](Holds::let_go).
+    /// Like [`Holds::take`], and exclusive within this process until [`Holds::let_go`].
     pub(super) fn take_in_hand(
         &mut self,
         conn: &Connection,
@@ -320,7 +312,6 @@ impl Holds {
         Ok(taken)
     }
 
-    /// Lets a run go.
     pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
         self.in_hand.remove(&run);
         conn.prepare_cached("UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2")?
@@ -328,7 +319,7 @@ impl Holds {
         Ok(())
     }
 
-    /// Refuses where a live process holds the run, this one included.
+    /// Fails if a live process, including this one, holds the run.
     pub(super) fn must_be_free(
         &self,
         conn: &Connection,

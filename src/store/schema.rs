@@ -1,23 +1,23 @@
-//! The tables, and the steps that bring an older file to them: forward only, each one never changed once released.
+//! The tables, and the migrations from older files. Migrations only go forward and never change once released.
 //!
-//! Refused: an index on the ids of all rows, or of all unsettled ones, which on random GUIDs makes reading the input many
-//! times slower; whoever reads the input knows its duplicates.
+//! Rejected: an index on the ids of all rows, or of unsettled ones. On random GUIDs it makes reading the input many
+//! times slower, and the planner knows the duplicates.
 
 use rusqlite::Connection;
 
 use super::error::StoreFault;
 
-/// Marks a file as ours (`mdec` in ASCII), so that another program's database is not taken for an old state file.
+/// Marks the file as ours (`mdec` in ASCII), to tell it from another program's database.
 pub(super) const APPLICATION: i64 = 0x6d64_6563;
 
-/// Each step takes the schema from its own position to the next.
+/// Each step migrates from its position to the next version.
 const STEPS: &[fn(&Connection) -> rusqlite::Result<()>] =
     &[first, second, third, fourth, fifth, sixth, seventh, eighth];
 
-/// The newest schema version this program knows.
+/// The newest schema version that this program knows.
 pub(super) const VERSION: i64 = 8;
 
-/// Brings the file to [`VERSION`]; the caller holds the transaction.
+/// Migrates the file to [`VERSION`], inside the caller's transaction.
 pub(super) fn migrate(conn: &Connection) -> Result<(), StoreFault> {
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(found).unwrap_or(0);
@@ -31,12 +31,12 @@ pub(super) fn migrate(conn: &Connection) -> Result<(), StoreFault> {
     Ok(())
 }
 
-// `calls.ended_up` is the instant from which the period counts, grace included, on the clock of `boot`; NULL in
-// flight. `ended_wall` is the wall time without the grace, so that a stamp from the future shows as one.
-// The index finds the calls in flight (NULLs) and the newest ends of a scope without reading its whole day.
+// `calls.ended_up` is when the windows start to count the call, including the grace period, as an uptime of `boot`;
+// NULL while in flight. `ended_wall` is the wall time without the grace period, so that a time in the future is
+// recognizable. The index finds a scope's calls in flight (NULLs) and its newest ends without reading the whole day.
 //
-// `rows` has no rowid and is kept in row order: taking up a queue and writing a report are walks, not searches. Its
-// `id` is the sixteen bytes of a GUID, or the text of a cell that held none.
+// `rows` has no rowid and is stored in row order, so that loading rows and writing reports are sequential. Its `id` is
+// the sixteen bytes of a GUID, or the text of an invalid cell.
 fn first(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "
@@ -89,8 +89,8 @@ fn first(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-// `runs.holder` is the id of the process that executes the run, since `held`; whether that process is alive is told by
-// its lock. `waiters.until` is when a process was told to ask again, on the clock of its boot.
+// `runs.holder` is the process that executes the run, since `held`; its lock shows whether it is alive. `waiters.until`
+// is when a process was told to ask again, as an uptime of its boot.
 fn second(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "
@@ -103,8 +103,8 @@ fn second(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-// What the service named counts for a time only, so each allowance of `allowances` says when it was last confirmed. What
-// an older version wrote down is of an unknown hour, at the latest that of the last call. `period` is in nanoseconds.
+// A limit that the service named expires, so `allowances` says when it was last confirmed. Limits from older versions
+// have no time; they count as confirmed at the last call. `period` is in nanoseconds.
 fn third(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "
@@ -122,14 +122,14 @@ fn third(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-// Of several tenants whose rows lie mixed, each one's queue would else be looked for among the rows of all. A run of one
-// tenant has lane 0 alone and pays nothing.
+// Without this index, loading one tenant's rows would scan the rows of all tenants in a mixed run. A run with one
+// tenant has only lane 0 and pays nothing.
 fn fourth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("CREATE INDEX rows_by_lane ON rows (run, lane, number) WHERE lane > 0;")
 }
 
-// `runs.confirmed` says in which order runs were confirmed; it is NULL while a run is planned, and what it holds then is
-// nobody's. The index finds the rows that another run has sent and not settled.
+// `runs.confirmed` is the order in which runs were confirmed; NULL while a run is planned, when its rows block nobody.
+// The index finds rows that another run has sent and not settled.
 fn fifth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "
@@ -141,12 +141,13 @@ fn fifth(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-// `rows.cancelled_by` says who had cancelled an action before us, and with which comment.
+// `rows.cancelled_by` says who cancelled an action before us, and with which comment.
 fn sixth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("ALTER TABLE rows ADD COLUMN cancelled_by TEXT;")
 }
 
-// Calls in flight and runs name the lock of their process, which tells whether it is alive. One that nobody knows is dead.
+// Calls in flight and runs refer to the lock of their process, which shows whether it is alive. Unknown processes are
+// dead.
 fn seventh(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "
@@ -164,8 +165,8 @@ fn seventh(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-// `rows.response_action` is the action by which what was sent for a row is known to the service, where that is another one.
-// `runs.operation` is what the settings of the run say, which older versions did not; all their runs cancel.
+// `rows.response_action` is the action that the service created for our call, if it differs from the row's.
+// `runs.operation` comes from the run's settings. Older versions did not store it; their runs cancel.
 fn eighth(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "

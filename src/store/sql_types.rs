@@ -1,6 +1,6 @@
-//! How values stand in the file: times as microseconds, outcomes and phases as their words, ids as sixteen bytes.
+//! How values are stored: times in microseconds, outcomes and phases as words, ids as sixteen bytes.
 //!
-//! Invariant: whatever is written here reads back equal, and a cell that does not read back is an error, never a guess.
+//! Invariant: every value reads back equal. A cell that can't be read is an error, never a guess.
 
 use jiff::Timestamp;
 use rusqlite::ToSql;
@@ -10,7 +10,6 @@ use crate::model::{ActionId, Operation, Outcome, Uptime};
 
 use super::types::{Phase, RunState};
 
-/// A wall time as a cell.
 #[derive(Clone, Copy)]
 pub(super) struct Wall(pub(super) Timestamp);
 
@@ -29,12 +28,10 @@ impl FromSql for Wall {
     }
 }
 
-/// Wraps an optional wall time.
 pub(super) fn wall(time: Option<Timestamp>) -> Option<Wall> {
     time.map(Wall)
 }
 
-/// An uptime as a cell.
 pub(super) struct Up(pub(super) Uptime);
 
 impl ToSql for Up {
@@ -67,7 +64,6 @@ impl FromSql for RunState {
     }
 }
 
-/// An outcome as a cell.
 pub(super) struct OutcomeWord(pub(super) Outcome);
 
 impl FromSql for OutcomeWord {
@@ -76,7 +72,6 @@ impl FromSql for OutcomeWord {
     }
 }
 
-/// An operation as a cell.
 pub(super) struct OperationWord(pub(super) Operation);
 
 impl FromSql for OperationWord {
@@ -85,7 +80,7 @@ impl FromSql for OperationWord {
     }
 }
 
-/// What stands in a row's id cell: the bytes of a sound id, or the text of a bad one.
+/// A row's id: the bytes of a valid id, or the text of an invalid one.
 pub(super) struct IdCell(pub(super) Result<ActionId, String>);
 
 impl FromSql for IdCell {

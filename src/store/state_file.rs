@@ -1,7 +1,7 @@
-//! Opening the state file: what may be opened at all, by whom it may be read, and how SQLite is set.
+//! Opens the state file: checks that it is ours and private, and configures SQLite.
 //!
-//! A file of a newer version, of another program or of no database is refused before anything is written to it. The
-//! file is opened by SQLite alone: closing a second descriptor would drop SQLite's locks.
+//! A file of a newer version or another program is refused before anything is written to it. Only SQLite opens the
+//! file: closing a second descriptor would drop SQLite's locks.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::error::{StoreError, StoreFault};
 use super::locks::{HeldLock, Locks};
 use super::{busy_wait, schema, types};
 
-/// The file, opened for writing.
+/// The state file, opened for writing.
 pub(super) struct OpenFile {
     pub(super) conn: Connection,
     pub(super) anchor: Anchor,
@@ -24,7 +24,6 @@ pub(super) struct OpenFile {
     pub(super) is_alone: bool,
 }
 
-/// A folder that may hold state.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) file: PathBuf,
@@ -32,7 +31,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder, or checks the one there is.
+    /// Creates the folder, or checks an existing one.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         platform::create_private_dir(dir).map_err(|error| StoreError::folder(dir, error))?;
         close_to_others(dir)?;
@@ -48,8 +47,7 @@ impl Folder {
         })
     }
 
-    /// Opens the file for writing, makes it where there is none, brings it up to date, and takes the lock of the process
-    /// `name`.
+    /// Opens the file for writing and acquires the process lock `name`. Creates or migrates the file if necessary.
     pub(super) fn open_file(
         &self,
         name: &str,
@@ -57,8 +55,8 @@ impl Folder {
     ) -> Result<OpenFile, StoreError> {
         let opening = self.locks.wait_to_open(patience)?;
         let is_alone = self.locks.sweep(&opening);
-        // SQLite would make the file with the mode of the umask; the WAL then takes over the mode of the file. Nobody
-        // has it open yet, so that closing this descriptor drops no lock.
+        // SQLite would create the file with the umask's mode; the WAL copies the file's mode. Nobody has the file open
+        // yet, so closing this descriptor drops no lock.
         if !self.file.exists() {
             platform::open_private_file(&self.file)
                 .map_err(|error| StoreError::folder(&self.file, error))?;
@@ -66,7 +64,7 @@ impl Folder {
         let found = open_to_read(&self.file, patience)?;
         let is_older = is_older(&found).map_err(|fault| fault.at(&self.file))?;
         if is_older && !is_alone {
-            // Whoever is at work on it would not know its new tables.
+            // The other process doesn't know the new tables.
             return Err(StoreError::held(self.file.clone()));
         }
         drop(found);
@@ -102,23 +100,23 @@ impl Folder {
                 key: mode,
             });
         }
-        // NORMAL may lose the last commits with the power; a lost "sent" is an attempt nobody knows of.
+        // With NORMAL, a power failure may lose the last commits. A lost "sent" is an attempt that we don't know of.
         conn.pragma_update(None, "synchronous", "full")?;
         conn.set_prepared_statement_cache_capacity(64);
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::migrate(&transaction)?;
         transaction.commit()?;
-        // Looked at before and after, so that it surely is the one that SQLite opened.
+        // Checked before and after, to be sure that SQLite opened this file.
         meant.check()?;
         let anchor = Anchor::of_all(&self.file)?;
         Ok((conn, anchor))
     }
 }
 
-/// Sees to it that a state folder is its owner's alone.
+/// Makes sure that only the owner can access the state folder.
 ///
-/// One that is ours is mended, but only where nothing but state lies in it: whoever named a home or a folder that others
-/// use by mistake must not find it closed to them.
+/// An open folder of our own is closed, but only if it contains nothing except state: somebody may have named a home
+/// folder or a shared one by mistake.
 fn close_to_others(dir: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::folder(dir, error);
     match platform::privacy(dir).map_err(failed)? {
@@ -151,7 +149,7 @@ fn close_to_others(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Returns whether a folder is empty or holds state and nothing else.
+/// Returns whether a folder is empty or contains only state.
 fn holds_state_alone(dir: &Path) -> std::io::Result<bool> {
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -167,15 +165,15 @@ fn holds_state_alone(dir: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Names a file that SQLite keeps beside its database.
+/// Names a file that SQLite keeps beside the database.
 fn side(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// Which files the open connection writes to: the database, its log and its shared memory. Somebody may remove or
-/// replace one in mid-run, and SQLite would go on writing to what nobody finds any more.
+/// The files that the open connection writes to: database, write-ahead log and shared memory. If one is removed or
+/// replaced, SQLite would go on writing to a file that nobody can find.
 #[derive(Debug)]
 pub(super) struct Anchor {
     files: Vec<(PathBuf, FileIdentity)>,
@@ -186,7 +184,7 @@ impl Anchor {
         Self::of([file.to_owned()])
     }
 
-    /// SQLite makes the other two with the first transaction, and keeps all three as long as anybody has them open.
+    /// SQLite creates the other two with the first transaction, and keeps all three while they are open.
     fn of_all(file: &Path) -> Result<Self, StoreFault> {
         Self::of([file.to_owned(), side(file, "-wal"), side(file, "-shm")])
     }
@@ -202,7 +200,7 @@ impl Anchor {
         Ok(Self { files })
     }
 
-    /// Looks whether all of them are still where they were: a few microseconds, without opening any.
+    /// Checks that all files are still in place, without opening them; takes a few microseconds.
     pub(super) fn check(&self) -> Result<(), StoreFault> {
         let stays = self.files.iter().all(|(file, identity)| {
             platform::file_identity(file).is_ok_and(|found| found == *identity)
@@ -215,7 +213,7 @@ impl Anchor {
     }
 }
 
-/// Opens the file for reading only, and refuses what this version cannot read.
+/// Opens the file read-only. Fails if this version can't read it.
 pub(super) fn open_to_read(file: &Path, patience: &mut BusyWait) -> Result<Connection, StoreError> {
     if !file.exists() {
         return Err(StoreError::Missing {
@@ -241,7 +239,7 @@ pub(super) fn open_to_read(file: &Path, patience: &mut BusyWait) -> Result<Conne
         }
     };
     let is_foreign = header.tables > 0 && header.application != schema::APPLICATION;
-    // No version of ours makes a view or a trigger, which could answer anything, or for ever.
+    // We never create views or triggers, and a foreign one could return anything or run forever.
     if is_foreign || header.has_code {
         return Err(StoreError::Foreign {
             path: file.to_owned(),
@@ -257,8 +255,8 @@ pub(super) fn open_to_read(file: &Path, patience: &mut BusyWait) -> Result<Conne
     Ok(conn)
 }
 
-/// Returns whether whoever made the file died over it, before it was switched to WAL: what was begun must be taken back,
-/// and nobody can do that who may only read.
+/// Returns whether a process died while it created the file, before the switch to WAL. The unfinished transaction must
+/// be rolled back, which a read-only connection can't do.
 fn is_half_made(error: &rusqlite::Error) -> bool {
     matches!(
         error,
@@ -267,7 +265,7 @@ fn is_half_made(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Has SQLite take back what a dead process had begun, which it does at the first look.
+/// Lets SQLite roll back a dead process's transaction, which it does on the first read.
 fn take_back(file: &Path) -> Result<(), StoreFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
@@ -278,7 +276,7 @@ fn take_back(file: &Path) -> Result<(), StoreFault> {
     Header::read(&conn).map(drop)
 }
 
-/// Returns whether the file was written by an older version, or by none yet.
+/// Returns whether an older version wrote the file, or it is still empty.
 pub(super) fn is_older(conn: &Connection) -> Result<bool, StoreFault> {
     Ok(Header::read(conn)?.version < schema::VERSION)
 }
@@ -287,13 +285,13 @@ struct Header {
     application: i64,
     version: i64,
     tables: i64,
-    /// Whether it holds anything but tables and indexes.
+    /// Whether it has views or triggers.
     has_code: bool,
 }
 
 impl Header {
     fn read(conn: &Connection) -> Result<Self, StoreFault> {
-        // One snapshot: whoever makes the file writes all three in one transaction, which must not come in between.
+        // One snapshot, because another process creates all of this in one transaction.
         let snapshot = conn.unchecked_transaction()?;
         let pragma = |name: &str| snapshot.pragma_query_value(None, name, |row| row.get(0));
         let tables = "SELECT count(*) FROM sqlite_schema";

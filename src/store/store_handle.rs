@@ -1,4 +1,4 @@
-//! The handle that everybody else holds: it sends jobs to the writer and waits for nothing.
+//! The handle to the store: sends jobs to the writer without blocking.
 
 use std::future::Future;
 use std::path::Path;
@@ -28,28 +28,26 @@ use super::writer::{
 };
 use super::{ledger, quota_scopes};
 
-/// The journal and the ledger of one state folder; clones share one writer.
+/// The journal and the ledger of one state folder. Clones share one writer.
 ///
-/// When the last clone is dropped, everything sent is finished, and the write-ahead log is emptied into the file; the
-/// drop waits for that.
+/// Dropping the last clone blocks until all jobs are done and the write-ahead log is empty.
 #[derive(Clone, Debug)]
 pub struct Store {
     thread: Arc<WriterThread>,
 }
 
 impl Store {
-    /// Opens the state of a folder, and makes it where there is none. Blocks for milliseconds.
+    /// Opens the state of a folder, and creates it if necessary. Blocks for milliseconds.
     ///
     /// # Errors
-    /// Returns why the folder or the file cannot be used; a file that is damaged, newer or foreign stays untouched.
+    /// If the folder or the file can't be used. A damaged, newer or foreign file stays untouched.
     pub fn open(dir: &Path, process: Process, now: Moment) -> Result<Self, StoreError> {
         Self::open_with(dir, process, now, StoreOptions::default())
     }
 
-    /// Opens the state of a folder with options.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// Like [`Store::open`].
     pub fn open_with(
         dir: &Path,
         process: Process,
@@ -83,32 +81,31 @@ impl Store {
         })
     }
 
-    /// Opens a reader on the same file.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Reader::open_file(self.thread.file())
     }
 
-    /// Says at once whether a commit has failed, also to those whom no answer tells: what was allowed by an earlier one must
-    /// not leave any more.
+    /// Fails as soon as a commit has failed, even before the affected caller hears of it: calls allowed by earlier
+    /// commits must not leave any more.
     pub fn check(&self) -> Result<(), StoreError> {
         self.thread
             .broken()
             .map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Begins a run, which this process holds until it closes the store or a [`RunHold`](super::RunHold) of it is dropped.
+    /// Creates a run. This process holds it until it closes the store or drops a [`RunHold`](super::RunHold) of it.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
         self.ask(Priority::Attempt, move |writer| writer.create_run(&run))
     }
 
-    /// Adds rows, and how far the input was read with them, in one transaction.
+    /// Adds rows and the input's position in one transaction.
     ///
-    /// Attempts that are sent to the writer later may be committed earlier. Row numbers grow from call to call.
+    /// Attempts sent to the writer later may be committed first. Row numbers must grow from call to call.
     pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputMark) -> Pending<()> {
         self.append_read_rows(run, rows, mark, Vec::new())
     }
 
-    /// As [`Store::append_rows`], with what is known of the rows already.
+    /// Like [`Store::append_rows`], with records about the rows.
     pub fn append_read_rows(
         &self,
         run: RunKey,
@@ -122,8 +119,8 @@ impl Store {
         })
     }
 
-    /// Reads at most `limit` unsettled rows of a lane, in row order, and says of each that was never sent whether another
-    /// run is working on its action.
+    /// Reads at most `limit` unsettled rows of a lane, in order. For rows that were never sent, says whether another
+    /// run is working on their action.
     pub fn load_rows(
         &self,
         run: RunKey,
@@ -139,7 +136,7 @@ impl Store {
     /// Takes a slot and journals the attempt in one transaction, or says when to ask again.
     ///
     /// # Cancel safety
-    /// Safe: a slot that nobody hears of is given back.
+    /// Safe: if the caller goes away, the slot is freed.
     pub fn take(
         &self,
         take: Take,
@@ -152,19 +149,18 @@ impl Store {
         async move { taken.await.map(Unheard::hear) }
     }
 
-    /// Writes records, all or none, in the order in which calls of this and of [`Store::take`] are made.
+    /// Writes all records or none. Keeps the order of calls to this and to [`Store::take`].
     pub fn write(&self, records: Vec<Record>) -> Pending<()> {
         self.ask(Priority::Attempt, move |writer| writer.write(&records))
     }
 
-    /// Says how far a scope's windows are used.
     pub fn usage(&self, scope: ScopeKey, windows: Arc<Windows>, now: Moment) -> Pending<ScopeUse> {
         self.ask(Priority::Attempt, move |writer| {
             writer.usage(scope, &windows, now)
         })
     }
 
-    /// Says the same of several scopes in one go, in their order.
+    /// Returns the usage of several scopes in one job, in their order.
     pub fn usages(
         &self,
         scopes: Vec<(ScopeKey, Arc<Windows>)>,
@@ -178,12 +174,11 @@ impl Store {
         })
     }
 
-    /// Lists every scope that this folder knows.
     pub fn scopes(&self) -> Pending<Vec<(ScopeKey, Scope)>> {
         self.ask(Priority::Read, |writer| quota_scopes::all(&writer.conn))
     }
 
-    /// Looks a scope up, and enters it where it is new.
+    /// Returns a scope's state; adds the scope if it is new.
     pub fn scope(&self, scope: &Scope, now: Moment) -> Pending<ScopeRecord> {
         let scope = scope.clone();
         self.ask(Priority::Attempt, move |writer| writer.scope(&scope, now))
@@ -197,7 +192,7 @@ impl Store {
         self.ask_for(priority, move |writer| work(writer).map(Ok))
     }
 
-    /// As [`Store::ask`], for what may be refused without breaking the store.
+    /// Like [`Store::ask`], for requests that may be refused without breaking the store.
     pub(super) fn ask_for<T, F>(&self, priority: Priority, work: F) -> Pending<T>
     where
         T: Send + 'static,
@@ -215,8 +210,7 @@ impl Store {
     }
 }
 
-/// The answer to a wish for a slot until somebody has heard it. Dropped before that, with whoever asked, it gives the slot
-/// back.
+/// The reply to a request for a slot, until the caller receives it. If it is dropped earlier, it frees the slot.
 struct Unheard {
     taken: Taken,
     jobs: JobSender,
@@ -224,7 +218,7 @@ struct Unheard {
 
 impl Unheard {
     fn hear(mut self) -> Taken {
-        // Only a slot is given back.
+        // Leaves a value without a slot for `drop`.
         std::mem::replace(&mut self.taken, Taken::NotBefore(Uptime::MIN))
     }
 }
@@ -245,7 +239,7 @@ impl Drop for Unheard {
     }
 }
 
-/// Makes the ledger of this process and ends the calls of dead ones. Faults are injected only after that.
+/// Creates this process's ledger, and ends the calls of dead processes. Injected faults start only afterwards.
 fn enter(
     file: &mut OpenFile,
     patience: &mut BusyWait,
@@ -281,9 +275,7 @@ fn enter(
     Ok(ledger)
 }
 
-/// The right to execute one run; let go when this is dropped.
-///
-/// It keeps the store open.
+/// The right to execute one run, released on drop. Keeps the store open.
 #[derive(Debug)]
 pub struct RunHold {
     store: Store,
@@ -291,7 +283,6 @@ pub struct RunHold {
 }
 
 impl RunHold {
-    /// Returns the run.
     pub fn run(&self) -> RunKey {
         self.run
     }
@@ -300,7 +291,7 @@ impl RunHold {
 impl Drop for RunHold {
     fn drop(&mut self) {
         let run = self.run;
-        // Not waited for: a broken store cannot write it, and then the end of this process lets the run go.
+        // Nothing waits for this: if the store is broken, the end of the process releases the run.
         drop(
             self.store
                 .ask(Priority::Attempt, move |writer| writer.let_run_go(run)),
@@ -309,14 +300,14 @@ impl Drop for RunHold {
 }
 
 impl Store {
-    /// Takes the hold of a run, which only one process has at a time; that of a dead process is taken over, and that of a
-    /// run which this process has just begun is handed out.
+    /// Acquires a run for this process alone. Takes over the run of a dead process, and hands out a run that this
+    /// process has just created.
     ///
     /// # Errors
-    /// Answers [`StoreError::RunHeld`] where a live process holds it, or somebody in this process already has it in hand.
+    /// [`StoreError::RunHeld`] if a live process holds it, including another [`RunHold`] of this process.
     ///
     /// # Cancel safety
-    /// What was asked for is done all the same: the run is then held until the store is closed.
+    /// If dropped, the run stays held until the store is closed.
     pub fn hold_run(
         &self,
         run: RunKey,
@@ -330,19 +321,18 @@ impl Store {
         }
     }
 
-    /// Takes a run up again: it is going, and this process holds it, if nobody else does. One that is finished stays so, for
-    /// whoever asked may have looked at it before its end.
+    /// Reopens a run for this process, unless another live process holds it ([`StoreError::RunHeld`]). A finished run
+    /// stays finished, because the caller may have read it before its end.
     ///
-    /// It is to be confirmed again: until then its rows are in nobody's way. Answers [`StoreError::RunHeld`] where another
-    /// live process holds the run.
+    /// The run must be confirmed again; until then its rows block no other run.
     pub fn reopen_run(&self, run: RunKey, at: Timestamp) -> Pending<()> {
         self.ask_for(Priority::Attempt, move |writer| writer.reopen_run(run, at))
     }
 
-    /// Removes a run with its rows and attempts, whole or not at all; the calls that it spent stay in the ledger.
+    /// Removes a run with its rows and attempts in one transaction. Its calls stay in the ledger, and the file doesn't
+    /// shrink.
     ///
-    /// The file does not shrink: what comes free is used again by later runs. Answers [`StoreError::RunHeld`] where a live
-    /// process holds the run, this one included.
+    /// Answers [`StoreError::RunHeld`] if a live process, including this one, holds the run.
     pub fn remove_run(&self, run: RunKey) -> Pending<()> {
         self.ask_for(Priority::Rows(ROWS_AT_ONCE), move |writer| {
             writer.remove_run(run)
@@ -402,7 +392,6 @@ mod tests {
         block_on(store.create_run(run)).unwrap()
     }
 
-    /// Appends 100 rows, from `first` on.
     fn append(store: &Store, run: RunKey, first: u32) -> Result<(), StoreError> {
         let rows = (first..first + 100).map(|number| NewRow {
             number: RowNumber(number),
@@ -425,7 +414,7 @@ mod tests {
 
     fn pragma(store: &Store, name: &'static str, value: i64) {
         block_on(store.ask(Priority::Attempt, move |writer| {
-            // Some answer with a row, some do not.
+            // Some return a row, some don't.
             let set = format!("PRAGMA {name} = {value}");
             Ok(writer.conn.prepare(&set)?.query([])?.next().map(drop)?)
         }))
@@ -479,7 +468,7 @@ mod tests {
         let store = open(dir.path());
         let run = begin(&store);
         append(&store, run, 1).unwrap();
-        // As where the file system is mounted anew, for reading only.
+        // As if the file system were remounted read-only.
         pragma(&store, "query_only", 1);
         let refused = append(&store, run, 101).unwrap_err();
         assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
@@ -499,12 +488,12 @@ mod tests {
         }
     }
 
-    /// Has the warnings of this thread told.
+    /// Captures the warnings of this thread.
     fn listen(sender: mpsc::Sender<String>) {
         let log = tracing_subscriber::fmt()
             .with_writer(move || Told(sender.clone()))
             .finish();
-        // For as long as the thread lives.
+        // For the life of the thread.
         std::mem::forget(tracing::subscriber::set_default(log));
     }
 
@@ -544,7 +533,7 @@ mod tests {
             panic!("{refused}");
         };
         assert_eq!(*path, dir.path().join("state.db"));
-        // This very process holds it, whom nobody needs to be told of.
+        // This process itself holds it, and doesn't need to be named.
         assert_eq!(holders, "another process");
         other.execute_batch("COMMIT").unwrap();
         drop(other);

@@ -1,4 +1,4 @@
-//! What is written and what is read back, as plain values. Nothing here touches the file.
+//! Plain values that the store writes and reads.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,28 +16,28 @@ use crate::quota::{Calls, KeptPace, Usage, Window, Windows};
 
 use super::busy_wait;
 
-/// Who writes: one per opened store. Alive or dead is told by a lock on the id, the rest is text for messages.
+/// An opened store. A lock on the id shows whether the process is alive; the other fields are for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// A new id for each start of the program.
     pub id: Uuid,
     pub pid: u32,
     pub host: String,
-    /// The boot whose uptimes this process shows.
+    /// The boot that this process's uptimes refer to.
     pub boot: BootId,
 }
 
-/// How far an unsettled row has come.
+/// The progress of an unsettled row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Fresh,
     /// An attempt is in flight, or was when its process died.
     Sent,
-    /// Sent, and surely not applied: it may go again.
+    /// Sent and not applied; may be sent again.
     Again,
-    /// The fate of an attempt is not known.
+    /// An attempt may have been applied.
     Unknown,
-    /// The service said 200, and its record was still open.
+    /// The service answered 200, and the record was still open.
     Accepted,
 }
 
@@ -50,7 +50,6 @@ impl Phase {
         Phase::Accepted,
     ];
 
-    /// Returns the word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -61,50 +60,46 @@ impl Phase {
         }
     }
 
-    /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.as_str() == text)
     }
 }
 
-/// One row on its way into the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewRow {
     pub number: RowNumber,
     pub lane: LaneId,
     pub source: Source,
-    /// The id, or the text of a cell that holds none; such a row must bring its settlement.
+    /// The id, or the text of an invalid cell; such a row must come with a settlement.
     pub id: Result<ActionId, String>,
     pub context: RowContext,
-    /// The last word, where there is one already (invalid, duplicate, held back).
+    /// For rows settled as they are read (invalid, duplicate, skipped).
     pub settlement: Option<Settlement>,
 }
 
-/// One unsettled row as the queue hands it out.
+/// One unsettled row, as loaded from the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedRow {
     pub number: RowNumber,
     pub id: ActionId,
-    /// What the input told, with the service's word in its place where a record was seen.
+    /// From the input, overridden by the service's record once it was read.
     pub context: RowContext,
     pub attempts: u32,
     pub phase: Phase,
     pub first_sent_at: Option<Timestamp>,
     pub comment_sent: Option<String>,
-    /// The status seen before the first sending.
+    /// The status before the first attempt.
     pub status_before: Option<ActionStatus>,
-    /// The newest status seen.
     pub action_status: Option<ActionStatus>,
-    /// When its state was last read before it was sent.
+    /// When the state was last read before an attempt.
     pub checked_at: Option<Timestamp>,
-    /// The action that answers ours, or does the same.
+    /// The action that our call created, or one that does the same.
     pub response_action: Option<ActionId>,
     /// The other run that is working on the action.
     pub in_progress: Option<RunId>,
 }
 
 impl QueuedRow {
-    /// Returns whether a record of it was seen open.
     pub fn was_seen_open(&self) -> bool {
         let is_open =
             |status: &Option<ActionStatus>| status.as_ref().is_some_and(ActionStatus::is_open);
@@ -112,105 +107,101 @@ impl QueuedRow {
     }
 }
 
-/// What an attempt came back with, for its row.
+/// The answer to an attempt, for its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptReply {
     pub run: RunKey,
     pub row: RowNumber,
     pub number: u32,
-    /// The class of the reply, in a word.
+    /// The class of the reply.
     pub class: String,
-    /// The HTTP status, where one was read.
     pub http_status: Option<u16>,
     pub error_code: Option<String>,
     pub correlation_id: Option<String>,
-    /// How far the row has come by it.
+    /// The row's new phase.
     pub phase: Phase,
 }
 
-/// One fact for the journal or the ledger.
+/// A journal or ledger entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// The reply to a call was read, or the call was given up.
+    /// A call was answered or given up.
     Replied {
         call: CallId,
         at: Moment,
-        /// From when the period counts: `at`, or later by a grace where the call may still be delivered.
+        /// When the windows start to count the call: `at`, or later by a grace period if the call may still arrive.
         ended: Uptime,
-        /// What it means for its row; `None` for a read.
+        /// `None` for a read.
         row: Option<AttemptReply>,
     },
-    /// No byte of the call left: its slot is free at once, and it is no attempt.
+    /// The call never left: its slot is free, and it doesn't count as an attempt.
     Withdrawn { call: CallId },
-    /// A lane came to its end. Its rows that were never sent say why; with no reason, that it was not their turn.
+    /// A lane ended; its unsent rows get the reason.
     LaneStopped {
         run: RunKey,
         lane: LaneId,
-        /// Why, where it is more than that somebody wished so.
+        /// `None`: it simply was not their turn.
         reason: Option<String>,
     },
-    /// Something was learned about an unsettled row.
+    /// New information about an unsettled row.
     Noted {
         run: RunKey,
         row: RowNumber,
         phase: Phase,
-        /// The service's record, where one was seen.
         record: Option<MachineAction>,
-        /// The status before the first sending, where this reading tells it.
+        /// The status before the first attempt, if this read shows it.
         status_before: Option<ActionStatus>,
-        /// When its state was read; the first one stays.
+        /// When the state was read.
         checked_at: Option<Timestamp>,
     },
-    /// The last word on a row; a second one is refused.
+    /// Settles a row; settling it twice is an error.
     Settled {
         run: RunKey,
         row: RowNumber,
-        /// The last word and what led to it.
         settlement: Settlement,
     },
-    /// An unsettled row is left for later; says why, for reports.
+    /// An unsettled row is deferred; gives the reason for reports.
     Deferred {
         run: RunKey,
         row: RowNumber,
         reason: String,
     },
-    /// What a settled row's machine still needs was looked at again.
+    /// The follow-up of a settled row was checked again.
     FollowedUp {
         run: RunKey,
         row: RowNumber,
         follow_up: Option<FollowUp>,
-        /// Why that has changed, for the reason in the report.
+        /// Why it changed, for the reason in the report.
         note: String,
     },
-    /// The service told a scope to wait. Only ever moved later.
+    /// The service asked a scope to wait. Only ever moved later.
     Cooldown {
         scope: ScopeKey,
-        /// Until when, on the clock of this boot.
+        /// As an uptime of this boot.
         until: Uptime,
         /// The same by wall clock, for other boots.
         wall: Timestamp,
         cause: String,
     },
-    /// The service named an allowance for a scope. It counts for 24 hours from the last time that it was named.
+    /// The service named a limit for a scope. It is valid for 24 hours after the service last named it.
     Limit {
         scope: ScopeKey,
-        /// The allowance; one of the same period is replaced.
+        /// Replaces a limit of the same period.
         window: Window,
         at: Timestamp,
     },
-    /// The pace of a scope was learned, changed or, with none, lifted. It counts for 24 hours.
+    /// A scope's learned rate changed, or was lifted (`None`). It is valid for 24 hours.
     Pace {
         scope: ScopeKey,
         pace: Option<KeptPace>,
         at: Timestamp,
     },
-    /// Limits, pace and cooldown of a scope are forgotten: somebody knows better.
+    /// The user reset a scope's limits, learned rate and cooldown.
     ScopeReset { scope: ScopeKey },
-    /// A run is confirmed, so that from now on its rows are in the way of runs that are confirmed later.
+    /// A run is confirmed; from now on its rows block runs confirmed later.
     RunConfirmed { run: RunKey, at: Timestamp },
-    /// What a run is to keep to was settled anew; no field of it may hold a secret.
+    /// A run's new settings; no field may contain a secret.
     RunSettings { run: RunKey, settings: String },
-    /// A run goes on again, stopped, or finished.
     RunState {
         run: RunKey,
         state: RunState,
@@ -221,7 +212,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// Returns whether it is about calls and their scopes, and not about a run.
+    /// Returns whether it concerns calls and scopes, not a run.
     pub fn is_about_calls(&self) -> bool {
         match self {
             Self::Withdrawn { .. }
@@ -235,21 +226,20 @@ impl Record {
     }
 }
 
-/// How to open a store, beyond where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// How long the calls of a dead process may still be delivered.
     pub grace: Duration,
-    /// How long opening waits for whoever holds the file.
+    /// How long opening waits for another process.
     pub patience: Duration,
-    /// Which commit of the writer fails, from 1: an injected fault, for tests.
+    /// Makes this commit of the writer fail, counted from 1; for tests.
     pub fail_at_commit: Option<u64>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            // A kernel delivered a request 10 s after its socket was closed; two minutes is the default of
+            // A kernel has delivered a request 10 s after its socket was closed. Two minutes is the default of
             // --timeout-grace.
             grace: Duration::from_secs(120),
             patience: busy_wait::OPENING,
@@ -258,105 +248,97 @@ impl Default for StoreOptions {
     }
 }
 
-/// Where the state file of a folder stands.
 pub fn state_file(dir: &Path) -> PathBuf {
     dir.join("state.db")
 }
 
-/// The file's short name for one run.
+/// A run's key in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunKey(pub i64);
 
-/// The file's short name for one scope.
+/// A scope's key in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeKey(pub i64);
 
-/// The file's short name for one call; never given twice.
+/// A call's key in the file; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub i64);
 
-/// The wish to send one call now.
+/// A request for a slot.
 #[derive(Clone, Debug)]
 pub struct Take {
     pub scope: ScopeKey,
     pub windows: Arc<Windows>,
-    /// Both clocks, read just before.
+    /// Read just before.
     pub now: Moment,
     pub purpose: Purpose,
 }
 
-/// What a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// An attempt of a row.
     Send {
         run: RunKey,
         row: RowNumber,
-        /// Which attempt it is; 1 is the first.
+        /// 1 is the first attempt.
         number: u32,
-        /// The comment that goes out with it.
         comment: Arc<str>,
     },
-    /// A read; it belongs to no row.
+    /// Belongs to no row.
     Read,
 }
 
-/// The answer to a [`Take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// The slot is taken and the attempt journaled, both on disk: the bytes may leave.
+    /// The slot is taken and the attempt journaled, both on disk: the call may leave.
     Go(CallId),
-    /// No slot is free; none was taken, and nothing was journaled. Ask again then.
+    /// No slot is free and nothing was journaled. Ask again at this time.
     NotBefore(Uptime),
-    /// This run has sent a cancel for the action, and has not settled it; no slot was taken, and nothing was journaled.
+    /// This run has sent a cancel for the action and not settled it. Nothing was taken or journaled.
     InProgress(RunId),
-    /// The service told the scope to wait until then, whoever of us heard it; no slot was taken. Begin slowly afterwards.
+    /// The service asked some process on this scope to wait; nothing was taken. Start slowly afterwards.
     CoolingDown(Uptime),
 }
 
 /// A wait that the service asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cooldown {
-    /// Until when, on the clock of the asking process.
+    /// As an uptime of the current boot.
     pub until: Uptime,
     pub wall: Timestamp,
     pub cause: String,
 }
 
-/// What the file knows about one scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeRecord {
     pub key: ScopeKey,
     pub cooldown: Option<Cooldown>,
-    /// The allowances that the service named in the last 24 hours; none where it did not.
+    /// The limits that the service named in the last 24 hours.
     pub adopted: Windows,
-    /// The pace that the service's refusals taught in the last 24 hours.
+    /// The rate learned in the last 24 hours.
     pub pace: Option<KeptPace>,
 }
 
-/// How far a scope's windows are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeUse {
-    /// One entry a window.
+    /// One entry per window.
     pub windows: Vec<Usage>,
-    /// The calls themselves, for forecasts.
+    /// For forecasts.
     pub calls: Calls,
     pub scope: ScopeRecord,
 }
 
-/// Whether a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// It goes on, or its process died.
+    /// Running, or its process died.
     Going,
-    /// It stopped and can be resumed.
+    /// Can be resumed.
     Stopped,
     /// Every row is settled.
     Finished,
 }
 
 impl RunState {
-    /// Returns the word that stands in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Going => "going",
@@ -365,7 +347,6 @@ impl RunState {
         }
     }
 
-    /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Going, Self::Stopped, Self::Finished]
             .into_iter()
@@ -373,16 +354,16 @@ impl RunState {
     }
 }
 
-/// A run as it begins. No field may hold a secret.
+/// A new run. No field may contain a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRun {
     pub id: RunId,
     pub created: Timestamp,
     pub settings: String,
     pub inputs: String,
-    /// The tenant, or `-`.
+    /// `-` if unknown.
     pub tenant: String,
-    /// The app, or `-`.
+    /// `-` if unknown.
     pub app: String,
     /// The cloud's name, or host and port.
     pub cloud: String,
@@ -391,35 +372,31 @@ pub struct NewRun {
     pub version: String,
 }
 
-/// A run as the file knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {
     pub key: RunKey,
     pub begun: NewRun,
     pub intake: InputMark,
-    /// Whether it goes on.
     pub state: RunState,
-    /// Why it stopped, where it did.
+    /// Why it stopped.
     pub reason: Option<String>,
     pub exit_code: Option<u8>,
     pub ended_at: Option<Timestamp>,
-    /// When a process last took it up.
+    /// When a process last acquired it.
     pub held_at: Option<Timestamp>,
     pub holder: Option<Holder>,
-    /// The id of the plan that was agreed to.
+    /// The id of the confirmed plan.
     pub plan: Option<String>,
-    /// Whether it was, since it last began; else it is planned.
+    /// Whether it was confirmed since it was last opened; otherwise it is planned.
     pub is_confirmed: bool,
     pub operation: Operation,
 }
 
 impl RunRecord {
-    /// Returns whether a live process holds it.
     pub fn is_live(&self) -> bool {
         self.holder.is_some()
     }
 
-    /// Says how it stands.
     pub fn standing(&self) -> Standing {
         match self.state {
             RunState::Finished => Standing::Finished,
@@ -429,7 +406,7 @@ impl RunRecord {
         }
     }
 
-    /// Returns the latest instant at which it is known to have been worked on: its end, its taking up, or its beginning.
+    /// Returns the last known time of work: the end, the last acquisition, or the creation.
     pub fn last_seen(&self) -> Timestamp {
         self.begun
             .created
@@ -438,7 +415,7 @@ impl RunRecord {
     }
 }
 
-/// A live process that holds a run; text for messages.
+/// A live process that holds a run, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub pid: u32,
@@ -457,25 +434,24 @@ impl fmt::Display for Holder {
     }
 }
 
-/// How far the input was read; written in one transaction with the rows that were read.
+/// How far the input was read; committed together with the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputMark {
-    /// How many rows were read in all.
     pub rows_read: u64,
-    /// Where to go on, in the reader's own words; `None` where that is not possible.
+    /// Where to continue, in the input's own format; `None` if it can't.
     pub position: Option<String>,
     /// Whether the input was read to its end.
     pub complete: bool,
 }
 
-/// How many of a lane's rows have one last word, or none yet.
+/// A lane's rows with one outcome, or unsettled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneCount {
     pub lane: LaneId,
-    /// The word; nothing while there is none.
+    /// `None` for unsettled rows.
     pub outcome: Option<Outcome>,
     pub rows: u64,
-    /// The highest number among them.
+    /// The highest row number.
     pub last: RowNumber,
 }
 

@@ -1,8 +1,8 @@
-//! The writer: one thread that owns the writing connection and commits in groups.
+//! The writer: one thread that owns the writing connection and commits jobs in groups.
 //!
-//! It takes whatever is waiting, attempts before row batches, does it in one IMMEDIATE transaction, commits, and only
-//! then answers. Invariant: nothing is answered with success that is not on disk, and after one failed group nothing
-//! ever is again, so that a run stops before another byte leaves. Busy is not failed: it waits.
+//! It runs all waiting jobs, attempts before row batches, in one IMMEDIATE transaction, commits, and only then answers.
+//! Invariant: a success is on disk, and after one failed group every later job fails too, so that the run stops before
+//! another byte leaves. A busy file is not a failure: the writer waits.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -36,31 +36,28 @@ use super::types::{
 };
 use super::{conflicts, journal, quota_scopes, runs};
 
-/// How many new rows one transaction takes at the most, so that an attempt never waits long behind them.
+/// The most new rows in one transaction, so that attempts never wait long.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
 
-/// In which order jobs are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// First, in the order in which they came.
+    /// First, in order of arrival.
     Attempt,
-    /// After those: so many rows of input.
+    /// After attempts: this many rows of input.
     Rows(usize),
-    /// Between two groups, with no lock on the file.
+    /// Between groups, without a lock on the file.
     Read,
 }
 
-/// One wish, with the way back to whoever has it.
+/// A request to the writer, with its reply channel.
 pub(super) trait Job: Send {
-    /// Says when it is to be done.
     fn priority(&self) -> Priority;
-    /// Does it inside the transaction, and keeps the result.
+    /// Runs inside the transaction, and keeps the result.
     fn perform(&mut self, writer: &mut WriterState) -> Result<(), StoreFault>;
-    /// Hands the result over, or says why there is none.
+    /// Sends the result, or the reason for the failure.
     fn answer(self: Box<Self>, ended: Result<(), StoreError>);
 }
 
-/// A job made of a closure.
 pub(super) struct ClosureJob<T, F> {
     pub(super) priority: Priority,
     pub(super) work: Option<F>,
@@ -88,14 +85,13 @@ where
     fn answer(self: Box<Self>, ended: Result<(), StoreError>) {
         let Self { value, reply, .. } = *self;
         let answer = ended.and_then(|()| value.unwrap_or(Err(StoreError::Closed)));
-        // Whoever asked may have gone; the record stands all the same.
+        // The caller may be gone; the record is written anyway.
         drop(reply.send(answer));
     }
 }
 
 pub(super) type AnyJob = Box<dyn Job>;
 
-/// What is waiting to be done.
 #[derive(Default)]
 struct JobQueue {
     attempts: VecDeque<AnyJob>,
@@ -116,7 +112,7 @@ impl JobQueue {
         self.attempts.is_empty() && self.rows.is_empty() && self.reads.is_empty()
     }
 
-    /// Takes the next group: every attempt, then row batches up to the bound, of which one always fits.
+    /// Takes every attempt, then row batches up to the limit, but at least one.
     fn next_group(&mut self) -> Vec<AnyJob> {
         let mut group: Vec<_> = self.attempts.drain(..).collect();
         let mut total = 0;
@@ -131,10 +127,10 @@ impl JobQueue {
     }
 }
 
-/// Why nothing is written any more: set once, before anybody is answered so.
+/// Why nothing is written any more. Set once, before any caller gets this error.
 pub(super) type Broken = OnceLock<StoreError>;
 
-/// Serves until the last sender is gone and everything sent is done, then leaves the file tidy.
+/// Runs until the last sender is gone and every job is done, then tidies up.
 pub(super) fn serve(
     mut writer: WriterState,
     jobs: &Receiver<AnyJob>,
@@ -183,7 +179,7 @@ fn commit(writer: &mut WriterState, group: &mut [AnyJob]) -> Result<(), StoreFau
     let done = group
         .iter_mut()
         .try_for_each(|job| job.perform(writer))
-        // What is committed to a file that nobody finds any more is on no disk.
+        // A commit to a removed or replaced file would be lost.
         .and_then(|()| writer.anchor.check())
         .and_then(|()| {
             Ok(writer
@@ -215,17 +211,16 @@ fn serve_read(writer: &mut WriterState, mut read: AnyJob, broken: Option<&StoreE
     read.answer(ended);
 }
 
-/// Ends a transaction without a trace.
 fn roll_back(writer: &WriterState) {
     if !writer.conn.is_autocommit()
         && let Err(error) = writer.conn.execute_batch("ROLLBACK")
     {
-        // The transaction is gone with the connection at the latest.
+        // Closing the connection ends the transaction at the latest.
         tracing::debug!(%error, "rolling back");
     }
 }
 
-/// Begins a transaction, and waits for that as long as it takes: another process may be writing, or stopped in mid-write.
+/// Begins a transaction, and waits without limit: another process may be writing, or suspended while it writes.
 fn begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
     let mut patience = BusyWait::endless();
     loop {
@@ -238,7 +233,7 @@ fn begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
 
 fn try_begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
     writer.conn.prepare_cached(sql)?.execute([])?;
-    // Reading this takes the snapshot too, so that a plain BEGIN cannot be found busy later.
+    // This read takes the snapshot, so that a plain BEGIN can't turn out busy later.
     let version = writer
         .conn
         .prepare_cached("PRAGMA data_version")?
@@ -255,13 +250,13 @@ fn try_begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
     }
 }
 
-/// Empties the write-ahead log into the file, and lets the lock go: from then on this process is dead to others, who end what
-/// it left in flight.
+/// Empties the write-ahead log and releases the lock. Then other processes consider this one dead, and end its calls in
+/// flight.
 fn leave(writer: WriterState, lock: HeldLock, broken: bool) {
     if broken {
         return;
     }
-    // Not waited for: a busy file is tidied by whoever uses it last.
+    // No waiting: the last process to close the file empties the log.
     if let Err(error) = empty_log(&writer) {
         tracing::debug!(%error, "the write-ahead log stays");
     }
@@ -269,7 +264,7 @@ fn leave(writer: WriterState, lock: HeldLock, broken: bool) {
     lock.remove();
 }
 
-/// Moves the write-ahead log into the file and leaves it empty, unless somebody still reads from it.
+/// Moves the write-ahead log into the file, unless another process reads from it.
 fn empty_log(writer: &WriterState) -> rusqlite::Result<()> {
     let is_busy: bool = writer
         .conn
@@ -280,15 +275,14 @@ fn empty_log(writer: &WriterState) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The way to the writer; closed when the store is.
+/// Sends jobs to the writer; closed when the store is.
 ///
-/// Unbounded: whoever sends waits for the answer, so what can be waiting is bounded by those who ask, and a full channel
-/// could only block them.
+/// Unbounded: each caller waits for its answer, so callers bound the queue. A full channel could only block them.
 #[derive(Clone)]
 pub(super) struct JobSender(Arc<Mutex<Option<Sender<AnyJob>>>>);
 
 impl JobSender {
-    /// Sends a job. Where the writer is gone, it is dropped with its way back, and that is the answer.
+    /// Sends a job. If the writer is gone, the job is dropped with its reply channel, which the caller notices.
     pub(super) fn send(&self, job: AnyJob) {
         if let Some(jobs) = &*self.lock() {
             drop(jobs.send(job));
@@ -304,7 +298,7 @@ impl JobSender {
     }
 }
 
-/// The writer at work; dropping this waits until everything sent is done.
+/// The running writer. Dropping it waits until every job is done.
 pub(super) struct WriterThread {
     jobs: JobSender,
     thread: Option<JoinHandle<()>>,
@@ -313,7 +307,6 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it.
     pub(super) fn start(writer: WriterState, lock: HeldLock) -> io::Result<Self> {
         let file = writer.file.clone();
         let (jobs, waiting) = mpsc::channel();
@@ -330,17 +323,16 @@ impl WriterThread {
         })
     }
 
-    /// Returns the file that it writes.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Returns why nothing is written any more, where that is so.
+    /// Returns why nothing is written any more, if so.
     pub(super) fn broken(&self) -> Option<&StoreError> {
         self.broken.get()
     }
 
-    /// Returns the way to it, which may outlast it.
+    /// Returns the sender, which may outlive the writer.
     pub(super) fn jobs(&self) -> &JobSender {
         &self.jobs
     }
@@ -365,10 +357,10 @@ impl Drop for WriterThread {
     }
 }
 
-/// The answer to something that is already on its way to the writer.
+/// The answer to a job that is already queued.
 ///
 /// # Cancel safety
-/// Dropping it drops the answer only; what was sent is done all the same.
+/// Dropping this drops only the answer; the job still runs.
 #[derive(Debug)]
 #[must_use = "what was sent is not on disk before the answer is there"]
 pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
@@ -389,10 +381,9 @@ impl<T> Future for Pending<T> {
     }
 }
 
-/// States that were read longer ago than this are read again anyhow.
+/// States read longer ago than this are read again anyway.
 const STATES_LAST: SignedDuration = SignedDuration::from_mins(10);
 
-/// The writer's own things.
 #[derive(Debug)]
 pub(super) struct WriterState {
     pub(super) conn: Connection,
@@ -402,7 +393,7 @@ pub(super) struct WriterState {
     pub(super) sources: Sources,
     pub(super) holds: Holds,
     pub(super) conflicts: Conflicts,
-    /// The last wall time that anybody named: what needs a stamp and brings none gets this one.
+    /// The last wall time passed in, for records that have none.
     pub(super) told: Timestamp,
 }
 
@@ -425,7 +416,7 @@ impl WriterState {
     ) -> Result<Vec<QueuedRow>, StoreFault> {
         let mut rows = journal::load_rows(&self.conn, run, lane, from, limit)?;
         self.conflicts.refresh(&self.conn, &self.holds, run)?;
-        // What was sent once is this run's to settle.
+        // Rows that this run has sent are its own to settle.
         for row in rows.iter_mut().filter(|row| row.attempts == 0) {
             row.in_progress = self.conflicts.in_progress(&self.conn, row)?;
         }
@@ -495,7 +486,7 @@ impl WriterState {
         while let Some((record, behind)) = rest.split_first() {
             rest = behind;
             match (record, behind.split_first()) {
-                // The common end of an attempt, written in one go.
+                // The usual end of an attempt, in a single update.
                 (
                     Record::Replied {
                         call,
