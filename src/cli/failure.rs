@@ -1,7 +1,7 @@
-//! How the program ends: the one list of exit codes, and the one printer of errors.
+//! How the program ends: the exit codes, and the printing of errors.
 //!
-//! A finished run has a [`RunExit`] however it went; a [`Failure`] is what kept the program from doing its work. Both
-//! meet in one table of codes.
+//! Every finished run has a [`RunExit`]; a [`Failure`] is an error that kept the program from its work. Both use the
+//! same exit codes.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -13,27 +13,26 @@ use super::settings::SettingsError;
 use super::terminal::{Color, Style};
 use super::text::visible;
 
-/// What to do about a journal that was damaged.
+/// What to do about a damaged journal.
 pub(super) const DAMAGED: &str = "move the folder away, or choose another with --state-dir; what its runs sent is then unknown, but cancelling an \
      action twice has no effect";
 
-/// How the program ended, from the best to the worst: of two that both happened, the later one in this list wins.
+/// How the program ended, from best to worst. If two apply, the later one wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunExit {
-    /// Every row ended as asked and nothing is left to do.
+    /// Every row ended as requested, and nothing is left to do.
     #[default]
     Done,
     LeftOver,
     Stopped,
     GaveUp,
-    /// Sign-in, permission or reach kept a lane from starting or from going on; resumable.
+    /// Sign-in, permissions or the network stopped a lane; resumable.
     Unreachable,
-    /// What was asked cannot be done, or nobody agreed to it.
+    /// The request is impossible or was not confirmed.
     Refused,
     Fault,
-    /// The state folder or the journal cannot be used.
     State,
-    /// Left at once, as asked twice.
+    /// The user asked twice to stop.
     Interrupted,
 }
 
@@ -52,19 +51,17 @@ impl RunExit {
         }
     }
 
-    /// Returns which of two endings the exit code tells of, where both happened.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         self.max(other)
     }
 }
 
-/// What kept the program from its work, with what may help.
+/// An error that kept the program from its work, with hints.
 #[derive(Debug)]
 pub struct Failure {
-    /// How the program ends over it.
     pub exit: RunExit,
-    /// What happened, and what caused it.
+    /// What happened, with its causes.
     pub error: anyhow::Error,
     pub hints: Vec<Hint>,
 }
@@ -85,10 +82,9 @@ impl Failure {
         self
     }
 
-    /// Makes a failure of a fault while writing to standard output.
+    /// Wraps an error of writing to standard output.
     pub fn of_output(error: io::Error) -> Self {
-        // Whoever read it went away, as `head` does. That is their right, and nothing is printed. Only here may a broken pipe
-        // be taken for it: one of the network is a fault of the network.
+        // The reader went away, as `head` does: print nothing. A broken pipe elsewhere is a network error.
         let exit = if error.kind() == io::ErrorKind::BrokenPipe {
             RunExit::Done
         } else {
@@ -98,14 +94,14 @@ impl Failure {
         Self::new(exit, error)
     }
 
-    /// Returns what is printed: the error, each of its causes once, and the hints, one a line.
+    /// Returns what to print: the error, its causes and the hints, one per line.
     pub fn render(&self, color: Color, flags: &ForwardedFlags) -> String {
         if self.exit == RunExit::Done {
             return String::new();
         }
         let mut text = String::new();
         let mut line = |style, heading, words: &str| {
-            // Writing to a string cannot fail.
+            // Writing to a string can't fail.
             writeln!(text, "{}: {}", color.apply(style, heading), visible(words))
                 .unwrap_or_default();
         };
@@ -113,7 +109,7 @@ impl Failure {
         line(Style::Error, "error", &told);
         for cause in self.error.chain().skip(1) {
             let words = cause.to_string();
-            // Some libraries repeat a cause in the text of what it caused.
+            // Some libraries repeat a cause in their own text.
             if !told.contains(&words) {
                 line(Style::Dim, "caused by", &words);
                 told.push('\n');
@@ -126,7 +122,7 @@ impl Failure {
         text
     }
 
-    /// Prints it to standard error; where nobody reads that, there is nobody left to tell.
+    /// Prints it to standard error; a write error can't be reported anywhere.
     pub fn print(&self, color: Color, flags: &ForwardedFlags) {
         io::stderr()
             .write_all(self.render(color, flags).as_bytes())
@@ -194,10 +190,9 @@ impl From<SettingsError> for Failure {
     }
 }
 
-/// Prints what the parser of the command line has to say, help and version included, and returns how the program
-/// ends.
+/// Prints clap's message, including help and version, and returns how the program ends.
 pub fn print_typing_error(error: &clap::Error) -> RunExit {
-    // Help that nobody reads and an error that nobody sees end alike.
+    // A write error can't be reported anywhere.
     error.print().unwrap_or_default();
     if error.use_stderr() {
         RunExit::Refused

@@ -1,8 +1,8 @@
-//! What an error or a summary tells people to do next: words, or a command that can be pasted and run.
+//! What errors and summaries suggest next: text, or a command to paste and run.
 //!
-//! A command is kept as a value and becomes text in one place, together with the flags that were typed and still apply:
-//! where the state is, which configuration is read, how to sign in. What the environment says isn't repeated, for it
-//! applies by itself. No flag takes a secret, so a hint holds none.
+//! A command is stored as a value and rendered in one place, with the typed flags that still apply: state folder,
+//! configuration and sign-in. Environment variables aren't repeated, because they still apply. No flag takes a secret,
+//! so hints contain none.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use super::args::{CommonArgs, ConnectionArgs, is_typed, leaf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// Words, as an imperative without a period.
+    /// An imperative without a period.
     Text(String),
-    /// What a command is good for, and the command.
+    /// What the command is for, and the command.
     Command(String, NextCommand),
 }
 
@@ -30,7 +30,6 @@ impl<T: Into<String>> From<T> for Hint {
 }
 
 impl Hint {
-    /// Returns the hint in one line.
     pub fn render(&self, flags: &ForwardedFlags) -> String {
         match self {
             Self::Text(text) => text.clone(),
@@ -41,27 +40,26 @@ impl Hint {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextCommand {
-    /// Check the sign-in and the permissions.
+    /// Checks the sign-in and the permissions.
     Doctor,
     Report(RunId, PathBuf),
-    /// Write the list of machines that still need work.
+    /// Writes the list of machines that need follow-ups.
     FollowUp(RunId, PathBuf),
-    /// Release the machines that a run found isolated or restricted.
+    /// Releases the machines that a run found isolated or restricted.
     Release(RunId),
-    /// Make a plan of that.
+    /// Makes a plan of that.
     ReleaseDryRun(RunId),
-    /// Send the plan with this id.
+    /// Sends the plan with this id.
     ReleasePlan(RunId, PlanId),
     Resume(RunId),
-    /// Continue a run with a flag, or show what is left of it.
+    /// Resumes a run with a flag, or shows what is left of it.
     ResumeWith(RunId, &'static str),
-    /// Send what a report says is unsettled.
+    /// Sends the unsettled rows of a report.
     RunAgain(PathBuf),
     Runs,
 }
 
 impl NextCommand {
-    /// Returns the command line, quoted for a shell.
     pub fn render(&self, flags: &ForwardedFlags) -> String {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let words: Vec<String> = match self {
@@ -121,7 +119,7 @@ impl NextCommand {
     }
 }
 
-/// The flags that were typed and that the next command needs, too.
+/// Typed flags that the next command needs too.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedFlags {
     state: Vec<String>,
@@ -131,7 +129,7 @@ pub struct ForwardedFlags {
 }
 
 impl ForwardedFlags {
-    /// Returns the flags that say where calls go and what every command has, without what sets no value.
+    /// Returns the connection and common flags that take values.
     pub(super) fn settings(typed: &ArgMatches) -> Vec<OsString> {
         let (_, typed) = leaf(typed);
         let words = [
@@ -141,7 +139,7 @@ impl ForwardedFlags {
         words.into_iter().flatten().map(OsString::from).collect()
     }
 
-    /// Names the state folder alone: for commands that are read later, maybe in another shell.
+    /// Returns only the state folder, for commands that are run later, maybe in another shell.
     pub fn of_state(dir: &Path) -> Self {
         Self {
             state: state_flag(dir),
@@ -149,7 +147,7 @@ impl ForwardedFlags {
         }
     }
 
-    /// Takes from what was typed what holds for the next command.
+    /// Takes the flags that also apply to the next command.
     pub fn of(typed: &ArgMatches) -> Self {
         let (_, typed) = leaf(typed);
         let names = [
@@ -170,7 +168,7 @@ impl ForwardedFlags {
     }
 }
 
-/// Returns the flag that names a state folder, where it isn't the one that is used without.
+/// Returns the flag for a state folder, unless it is the default.
 fn state_flag(dir: &Path) -> Vec<String> {
     if default_state_dir().as_deref() == Some(dir) {
         return Vec::new();
@@ -179,7 +177,7 @@ fn state_flag(dir: &Path) -> Vec<String> {
     vec!["--state-dir".to_owned(), dir.to_string_lossy().into_owned()]
 }
 
-/// Returns those of a group's flags that were typed.
+/// Returns the typed flags of a group.
 fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
     let group = A::augment_args(Command::new(""));
     let names: Vec<_> = group
@@ -190,7 +188,7 @@ fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
     flags(typed, &names)
 }
 
-/// Returns those of some flags that were typed, each by its id and its name.
+/// Returns the typed flags among `names`, pairs of id and long name.
 fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
     let mut words = Vec::new();
     for (id, name) in names {
@@ -205,16 +203,16 @@ fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
     words
 }
 
-/// Quotes a word for the platform's shells where it needs that.
+/// Quotes a word for the platform's shells if necessary.
 pub(super) fn quoted(word: &str) -> String {
     if cfg!(windows) {
         return quoted_for_windows(word);
     }
-    // The one thing that cannot be quoted is a NUL, which no argument holds.
+    // Only NUL can't be quoted, and no argument contains it.
     shlex::try_quote(word).map_or_else(|_| String::new(), std::borrow::Cow::into_owned)
 }
 
-/// Quotes as PowerShell and cmd both read it: a backslash is a letter, and a quote in quotes is written twice.
+/// Quotes for both PowerShell and cmd: backslashes are literal, and a quote inside quotes is doubled.
 fn quoted_for_windows(word: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || r"\/:._-".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -1,8 +1,8 @@
-//! The log: what is said, in which form, and where it goes.
+//! The log: levels, formats and targets.
 //!
-//! Lines go to standard error through the progress, so that they never tear the bars, and to a file where one is named. A
-//! line that cannot be written is lost: the log may neither fail nor stop a run. What the run must not lose is in the
-//! journal. Whatever the fields hold, a line is one line, and no terminal obeys any of it.
+//! Lines go to standard error through the progress, which keeps them out of the bars, and to a log file if there is
+//! one. Write errors are ignored, because the log must not stop a run. Fields are escaped: each event is one line,
+//! without control characters.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -36,7 +36,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Returns the filter directives for `-q` and the number of `-v`; the latter wins where both are given.
+/// Returns the filter for `-q` and the number of `-v`; `-v` wins.
 pub(super) fn directives(verbose: u8, quiet: bool) -> &'static str {
     match verbose {
         0 if quiet => "error",
@@ -52,23 +52,23 @@ pub(super) struct LogSettings {
     pub(super) format: LogFormat,
     /// Filter directives such as `warn,mde_cancel::store=trace`.
     pub(super) filter: String,
-    /// Whether text lines on standard error are coloured.
+    /// Whether text lines on standard error are colored.
     pub(super) color: Color,
-    /// Where the same lines go, too; appended to, and its owner's alone when made new.
+    /// A file for the same lines; appended to, and created private to its owner.
     pub(super) file: Option<PathBuf>,
 }
 
-/// Sets the log of this process up, once.
+/// Sets up the log of this process, once.
 pub(super) fn start_logging(settings: &LogSettings, progress: &Progress) -> anyhow::Result<()> {
     let progress = progress.clone();
     subscriber(settings, stderr_target, move || progress.clone())?.try_init()?;
     Ok(())
 }
 
-/// Returns where standard error goes now: a window may have changed its width, and the zone its offset.
+/// Returns the current target: the window may have been resized, and the zone's offset may have changed.
 fn stderr_target() -> LogTarget {
     match stderr_width() {
-        // The last column is left free: what stands in it makes some terminals wrap.
+        // Leaves the last column free: text in it makes some terminals wrap.
         Some(columns) => LogTarget::Screen(local_zone(), usize::from(columns.saturating_sub(1))),
         None => LogTarget::Lines(local_zone()),
     }
@@ -79,7 +79,7 @@ fn subscriber(
     target: fn() -> LogTarget,
     stderr: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 ) -> anyhow::Result<impl Subscriber + Send + Sync> {
-    // Not by spans and their fields, too: that takes a library of regular expressions along.
+    // Filters by target and level only. Filters by span and field would need a regex library.
     let filter: Targets = (settings.filter.parse())
         .with_context(|| format!("log filter `{}` is not understood", settings.filter))?;
     let open = |path: &PathBuf| {
@@ -100,14 +100,14 @@ fn subscriber(
         layer()
             .event_format(lines(|| LogTarget::Lines(TimeZone::UTC), Color::Plain))
             .log_internal_errors(false)
-            // One call a line: the file is opened for appending, so that lines of two processes never mix.
+            // One write per line to a file opened for appending, so that lines of two processes never mix.
             .with_writer(Arc::new(file))
     });
     let registry = tracing_subscriber::registry().with(filter);
     Ok(registry.with(to_stderr).with(to_file))
 }
 
-/// Turns events into lines. Spans are not looked at: there are none.
+/// Formats events as lines. There are no spans.
 struct LineFormat {
     format: LogFormat,
     target: fn() -> LogTarget,
@@ -140,21 +140,18 @@ where
     }
 }
 
-/// Where a line of text goes.
 #[derive(Clone, Debug)]
 enum LogTarget {
-    /// A file, or a program that collects our standard error: whole stamps. Those of a file are in UTC, for it is read later
-    /// and elsewhere.
+    /// A file, or a program that collects standard error: full timestamps. Files use UTC.
     Lines(TimeZone),
-    /// Somebody at a terminal of so many columns: the time as the bars show it, nothing that is known anyway, and no
-    /// word broken.
+    /// A terminal of this many columns: short times, no redundant fields, wrapped between words.
     Screen(TimeZone, usize),
 }
 
-/// The field that names the run: a terminal shows only one.
+/// The field for the run; left out on a terminal.
 const RUN: &str = "run";
 
-/// The field that holds a wait in seconds: a number for programs, a span for people.
+/// The field for a wait in seconds: a number in JSON, a span in text.
 const WAIT: &str = "wait";
 
 struct LogLine {
@@ -173,15 +170,15 @@ impl LogLine {
         };
         match field.name() {
             "message" => self.message = text(value),
-            // What a library that speaks `log` calls its target.
+            // The real target of events from libraries that use `log`.
             "log.target" => self.target = text(value),
-            // Where in a library's source a line was written tells our users nothing.
+            // Source locations in libraries don't help our users.
             name if name.starts_with("log.") => {}
             name => self.fields.push((name, value)),
         }
     }
 
-    /// Returns one JSON object and a line feed.
+    /// Returns the event as one line of JSON.
     fn json(&self) -> String {
         let head = [
             ("time", Value::from(self.time.to_string())),
@@ -189,7 +186,7 @@ impl LogLine {
             ("message", Value::from(self.message.as_str())),
             ("target", Value::from(self.target.as_str())),
         ];
-        // By hand, for the library's map would sort the names, and people read the time first.
+        // Built by hand: serde_json's map would sort the names, and people look for the time first.
         let members: Vec<_> = head
             .iter()
             .chain(&self.fields)
@@ -198,7 +195,7 @@ impl LogLine {
         format!("{{{}}}\n", members.join(","))
     }
 
-    /// Returns `time LEVEL message name=value`, and a line feed.
+    /// Returns the event as `time LEVEL message name=value`.
     fn text(&self, to: &LogTarget, color: Color) -> String {
         let time = match to {
             LogTarget::Lines(zone) if *zone == TimeZone::UTC => format!("{:.0}", self.time),
@@ -223,7 +220,7 @@ impl LogLine {
                 }
                 other => other.to_string(),
             };
-            // Writing to a String cannot fail.
+            // Writing to a String can't fail.
             write!(line, " {name}={value}").ok();
         }
         let mut line = match to {
@@ -237,7 +234,7 @@ impl LogLine {
             Level::INFO => Style::Good,
             Level::DEBUG | Level::TRACE => Style::Dim,
         };
-        // After the layout, which would count the colours as width. The time holds no such word.
+        // After wrapping, which would count the colors as width. The time doesn't contain the level.
         line.replacen(&level, &color.apply(style, &level), 1)
     }
 }
@@ -272,7 +269,7 @@ impl Visit for LogLine {
     }
 }
 
-/// Puts quotes around a value that would otherwise read as several.
+/// Quotes a value that would otherwise read as several.
 fn quoted(text: &str) -> String {
     if text.is_empty() || text.contains([' ', '"', '=']) {
         format!("\"{}\"", text.replace('"', "\\\""))
@@ -310,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Runs `speak` under the settings and returns what is written.
+    /// Runs `speak` with these settings and returns the log.
     fn heard(settings: &LogSettings, speak: impl FnOnce()) -> String {
         let written = Written::default();
         let stderr = written.clone();

@@ -1,7 +1,6 @@
-//! A plan's sums, as text for a terminal and as JSON for programs.
+//! A plan's summary, as text for a terminal and as JSON.
 //!
-//! The preview prints it and the question before a run repeats it, so that both can be compared: what stands in them
-//! comes from here alone.
+//! The preview and the question before a run both use this text, so that they can be compared.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,42 +20,40 @@ use super::table::Table;
 use super::terminal::{Color, Page, Style};
 use super::text::{Count, Number, Span, day_time, short_name, visible, zone_name, zoned_day_time};
 
-/// Requestors that are named; the rest is counted.
+/// Requestors named; the rest is counted.
 const NAMED: usize = 5;
 
-/// Lines of an exclusion list that are named; the rest is counted.
+/// Lines of an exclusion list named; the rest is counted.
 const LINES_NAMED: usize = 5;
 
-/// What is sent within this time is said to be sent in the first seconds.
+/// Seconds within which cancels count as sent "in the first seconds".
 const AT_ONCE: i64 = 5;
 
-/// The width of the words in front of the facts and of the table's first column.
+/// The width of the labels and of the table's first column.
 const LABEL: usize = 14;
 
-/// A plan's sums, and all that is known around them.
+/// A plan's summary with its context.
 pub(super) struct PlanText<'plan> {
     pub(super) summary: &'plan PlanSummary,
-    /// How many cancels are sent by when; the last one is all of them.
+    /// How many cancels are sent by when; the last entry has all.
     pub(super) milestones: &'plan [(u64, Timestamp)],
     pub(super) precheck: Precheck,
-    /// How many reads it took so far.
+    /// Reads made so far.
     pub(super) reads: u64,
-    /// Whether later actions of the machines were read, so that it's known which of them were released since.
+    /// Whether later actions were read, which show the machines released since.
     pub(super) knows_later_actions: bool,
-    /// What the token's claims say, where they say anything.
+    /// `None` if the token names no permissions.
     pub(super) permissions: Option<&'plan Permissions>,
-    /// When the token expires, where no newer one can be had then.
+    /// When a token that can't be renewed expires.
     pub(super) token_ends: Option<Timestamp>,
-    /// Where the cancels go and where the rows come from, as pairs of a word and a name.
+    /// Where cancels go and rows come from, as label and name.
     pub(super) place: &'plan [(&'static str, String)],
-    /// What else there is to say.
     pub(super) notes: &'plan [String],
     pub(super) now: Timestamp,
     pub(super) zone: &'plan TimeZone,
 }
 
 impl PlanText<'_> {
-    /// Returns the text for a terminal of `width` columns.
     pub(super) fn render(&self, width: u16, color: Color) -> String {
         let mut page = Page::new(width, color);
         page.push("", None, &self.headline(), 2);
@@ -72,13 +69,12 @@ impl PlanText<'_> {
         page.text
     }
 
-    /// Returns the same for a command that only shows it.
+    /// Like [`PlanText::render`], with a line that nothing was sent.
     pub(super) fn preview(&self, width: u16, color: Color) -> String {
         let sent = color.apply(Style::Dim, "preview only: nothing was sent");
         format!("{}{sent}\n", self.render(width, color))
     }
 
-    /// Returns the sums as one JSON object, for programs.
     pub(super) fn json(&self) -> String {
         let summary = self.summary;
         let counted = |counts: &NameCounts| -> Value {
@@ -131,7 +127,7 @@ impl PlanText<'_> {
         format!("{object:#}\n")
     }
 
-    /// Returns how much is sent, and the plan's id.
+    /// Returns the number of rows to send, and the plan's id.
     pub(super) fn headline(&self) -> String {
         let send = self.summary.send;
         let operation = self.summary.operation();
@@ -142,7 +138,7 @@ impl PlanText<'_> {
         format!("{subjects} to {operation} · plan {}", self.summary.id())
     }
 
-    /// Returns what to look at besides the numbers, exclusions that match nothing above all.
+    /// Returns warnings and notes; exclusions that match nothing come first.
     pub(super) fn notes(&self) -> Vec<(Style, String)> {
         let mut notes = exclusion_notes(&self.summary.exclusions, self.is_all_read());
         let own = self.notes.iter();
@@ -150,7 +146,7 @@ impl PlanText<'_> {
         notes
     }
 
-    /// Returns whether no row is sent whose record is yet to be read.
+    /// Returns whether every row to send has been read, or none will be.
     fn is_all_read(&self) -> bool {
         self.precheck == Precheck::Skip || self.summary.checked == self.summary.send
     }
@@ -196,7 +192,7 @@ impl PlanText<'_> {
         facts
     }
 
-    /// Puts tenant, cloud and app of a single tenant into one line.
+    /// Combines tenant, cloud and app of a single tenant into one line.
     fn places(&self) -> Vec<(&'static str, String)> {
         let of = |wanted: &str| {
             let mut place = self.place.iter();
@@ -224,7 +220,7 @@ impl PlanText<'_> {
         places
     }
 
-    /// Says what of the rows to be sent isn't known.
+    /// Returns what is unknown about the rows to send.
     fn unknown_states(&self) -> Option<String> {
         let summary = self.summary;
         let untyped = Number(summary.send - summary.types_known);
@@ -266,13 +262,13 @@ impl PlanText<'_> {
         format!("{first} {} to {last} {zone}", time(oldest))
     }
 
-    /// Returns when the token expires, where that is before the last cancel is sent.
+    /// Returns when the token expires, if that is before the last cancel.
     pub(super) fn short_token(&self) -> Option<Timestamp> {
         let (_, last) = self.milestones.last()?;
         self.token_ends.filter(|end| end < last)
     }
 
-    /// Says how long it takes: "about 1 h 14 min: 100 in the first 2 s, 1,500 by 12:45, all by 13:45 CET".
+    /// Returns the duration: "about 1 h 14 min: 100 in the first 2 s, 1,500 by 12:45, all by 13:45 CET".
     fn duration(&self) -> String {
         let Some((&(_, end), before)) = self.milestones.split_last() else {
             return String::new();
@@ -354,7 +350,7 @@ impl PlanText<'_> {
         table.render(width.into(), "")
     }
 
-    /// Says why the rows of a line aren't sent, or what their machines need.
+    /// Explains why the rows of a line aren't sent, or what their machines need.
     fn note(&self, cell: &PlanCell) -> String {
         let (is, unless) = if self.knows_later_actions {
             ("now", "")
@@ -392,7 +388,6 @@ impl PlanText<'_> {
     }
 }
 
-/// Names one of what is counted.
 fn subject(operation: Operation) -> &'static str {
     match operation {
         Operation::Cancel => "action",
@@ -400,7 +395,7 @@ fn subject(operation: Operation) -> &'static str {
     }
 }
 
-/// Returns a span without seconds where it has minutes.
+/// Formats a span without seconds if it has minutes.
 fn about(span: Duration) -> String {
     let minutes = span.as_secs().saturating_add(30) / 60;
     match minutes {
@@ -409,7 +404,7 @@ fn about(span: Duration) -> String {
     }
 }
 
-/// Says which lines of an exclusion list match nothing.
+/// Returns a warning about lines of an exclusion list that match nothing.
 pub(super) fn unmatched_note(matches: &ExclusionMatches, is_all_read: bool) -> Option<String> {
     let unmatched = matches.unmatched();
     if unmatched.is_empty() {
@@ -435,7 +430,7 @@ pub(super) fn unmatched_note(matches: &ExclusionMatches, is_all_read: bool) -> O
     ))
 }
 
-/// Says which lines of an exclusion list match nothing, and which match a name only by its first part.
+/// Returns that warning, and a note on lines that match only the first part of a name.
 fn exclusion_notes(matches: &ExclusionMatches, is_all_read: bool) -> Vec<(Style, String)> {
     let unmatched = unmatched_note(matches, is_all_read);
     let mut notes: Vec<_> = unmatched
@@ -487,7 +482,7 @@ fn rows_of(needed: &NeededPermission) -> String {
     types.collect::<Vec<_>>().join(", ")
 }
 
-/// Lists the most frequent names with their counts; `None` where there is none.
+/// Lists the most frequent names with their counts.
 fn names(counts: &NameCounts) -> Option<String> {
     let top = counts.top();
     if top.is_empty() {
@@ -505,7 +500,7 @@ fn names(counts: &NameCounts) -> Option<String> {
     Some(parts.join(", "))
 }
 
-/// Returns how a preview ends: no row may be sent, or something should be looked at before a run.
+/// Returns a preview's exit code: nothing to send, or something to check before a run.
 pub(super) fn exit_of(plan: &PlanText<'_>) -> RunExit {
     let summary = plan.summary;
     let mut permissions = plan.permissions.iter();
@@ -515,8 +510,7 @@ pub(super) fn exit_of(plan: &PlanText<'_>) -> RunExit {
     exit_of_rows(&summary.outcomes(), is_left, &summary.skips, plan.precheck)
 }
 
-/// Returns how rows end a command, where nothing else does: whether any of them leaves something to do, and why others were
-/// skipped.
+/// Returns a command's exit code from its rows: whether any needs attention, and why others were skipped.
 pub(super) fn exit_of_rows(
     outcomes: &BTreeMap<Outcome, u64>,
     is_left: bool,

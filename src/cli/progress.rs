@@ -1,7 +1,7 @@
-//! Shows how a run goes, and keeps log lines out of the bars.
+//! Shows the progress of a run, and keeps log lines out of the bars.
 //!
-//! On a terminal there are bars, elsewhere a plain line now and then, without a single escape sequence. Nothing here can
-//! fail or slow a run: what can't be drawn isn't drawn, and it is drawn only when somebody calls [`Progress::update`].
+//! A terminal gets bars; anything else gets a plain line now and then, without escape sequences. Nothing here can fail
+//! or slow a run: a write error is ignored, and drawing happens only in [`Progress::update`].
 
 mod metrics;
 mod observer;
@@ -25,7 +25,6 @@ pub(super) use observer::TerminalObserver;
 use render::Renderer;
 use view::ProgressView;
 
-/// Whether progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
     /// As `always`, but not where quiet was asked for.
@@ -36,36 +35,35 @@ pub enum ProgressMode {
     Never,
 }
 
-/// Shows how a run goes; clones show the same.
+/// Shows the progress of a run; clones share one display.
 #[derive(Clone)]
 pub struct Progress {
     display: Option<Arc<Display>>,
 }
 
 struct Display {
-    /// The bars, where standard error is a terminal.
+    /// `None` unless standard error is a terminal.
     bars: Option<Bars>,
-    // std Mutex: nothing awaits while it is held.
+    // A std Mutex: nothing awaits while it is locked.
     shown: Mutex<Shown>,
 }
 
 struct Bars {
-    // One bar of several lines, not several bars: it is drawn at once, and never half old and half new.
+    // One bar of several lines, not several bars, so that all lines change at once.
     bar: ProgressBar,
     term: Term,
     color: Color,
 }
 
 impl Progress {
-    /// Opens progress on standard error.
     pub fn open(mode: ProgressMode, color: Color) -> Self {
         if mode == ProgressMode::Never {
             return Self { display: None };
         }
         let term = Term::buffered_stderr();
-        // The library's own bound, which must not drop what passed ours.
+        // The library's own rate limit, which must not drop an update that passed ours.
         let target = ProgressDrawTarget::term(term.clone(), 20);
-        // Hidden means: no terminal, or one that cannot move its cursor.
+        // Hidden: no terminal, or one that can't move its cursor.
         let bars = (!target.is_hidden()).then(|| {
             let bar = ProgressBar::with_draw_target(None, target);
             let style = ProgressStyle::with_template("{msg}");
@@ -77,7 +75,7 @@ impl Progress {
         Self { display }
     }
 
-    /// Shows a run, unless something was shown a moment ago. A new reason to wait is shown at once.
+    /// Shows a run, unless it was shown a moment ago. A new reason to wait is shown at once.
     fn update(&self, view: &ProgressView) {
         let Some(display) = &self.display else { return };
         let mut shown = display.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,12 +91,12 @@ impl Progress {
             bar.set_message(renderer.bars(term.size().1, *color).join("\n"));
         } else {
             let line = renderer.line() + "\n";
-            // Progress that cannot be written is no reason to stop a run.
+            // A write error must not stop a run.
             io::stderr().write_all(line.as_bytes()).ok();
         }
     }
 
-    /// Takes the bars off the screen while `write` writes to the terminal; `write` must not show progress itself.
+    /// Hides the bars while `write` writes to the terminal. `write` must not show progress itself.
     pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match self.display.as_ref().and_then(|it| it.bars.as_ref()) {
             Some(bars) => bars.bar.suspend(write),
@@ -106,7 +104,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bars off the screen for good; nothing is shown afterwards.
+    /// Removes the bars; nothing is shown afterwards.
     pub fn finish(&self) {
         if let Some(display) = &self.display {
             let mut shown = display.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +116,7 @@ impl Progress {
     }
 }
 
-/// Writes to standard error between two drawings of the bars.
+/// Writes to standard error between two updates of the bars.
 impl Write for Progress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.suspend(|| io::stderr().write_all(bytes))
@@ -130,15 +128,13 @@ impl Write for Progress {
     }
 }
 
-/// How often bars are drawn: the eye follows no faster. A run that ends before the first drawing shows none, for a flash of
-/// them tells nothing.
+/// How often bars are drawn. A run that ends before the first update shows none, instead of a flash.
 const ON_SCREEN: Duration = Duration::from_millis(200);
 
-/// How often a line is written while something moves, and while nothing does but a countdown: one a minute is a sign of life,
-/// and 360 of them while the hour window rolls would be too many.
+/// How often a line is written while rows end, and while nothing but a countdown changes: one a minute shows life
+/// without filling the log.
 const IN_LINES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
-/// What was shown last, and when.
 struct Shown {
     is_screen: bool,
     at: Instant,
@@ -158,11 +154,11 @@ impl Shown {
         }
     }
 
-    /// Returns whether a run is to be shown now, and notes that it is.
+    /// Returns whether to show the run now. If so, remembers what is shown.
     fn is_due(&mut self, view: &ProgressView, at: Instant) -> bool {
         let rows = (view.done, view.total);
         let reasons = view.reasons();
-        // A reason that comes back after a short run is no news: the minute window fills up once a minute.
+        // A reason that comes back isn't new: the minute window fills up once a minute.
         let is_new = !reasons.is_empty() && reasons != self.reasons;
         let interval = match IN_LINES {
             _ if self.is_screen => ON_SCREEN,
@@ -202,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Tells at which of these milliseconds something is shown.
+    /// Returns the times (in milliseconds) at which something is shown.
     fn shown(is_screen: bool, times: impl Iterator<Item = (u64, ProgressView)>) -> Vec<u64> {
         let start = Instant::now();
         let mut shown = Shown::new(is_screen, start);

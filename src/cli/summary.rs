@@ -1,7 +1,7 @@
-//! How a run ended, as text for a terminal.
+//! The summary of a run, as text for a terminal.
 //!
-//! Rendering is apart from printing. The first line counts what is left to do, for that is what somebody in a hurry
-//! must not miss. Prose is wrapped; a path or a command is never broken, for a broken one cannot be copied.
+//! The first line counts what is left to do, so that a reader in a hurry can't miss it. Prose is wrapped; paths and
+//! commands aren't, so that they can be copied.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,45 +14,44 @@ use super::table::Table;
 use super::terminal::{Color, Page, Style};
 use super::text::{Count, Number, Span, stopped, visible};
 
-/// How a run ended, in numbers.
+/// The result of a run, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) run: RunId,
-    /// Whether it ran against the imitation, which the first line then says.
+    /// Whether the run used the sandbox; the first line says so.
     pub(super) sandbox: bool,
-    /// Whether the input broke off, so that there may be rows which nobody knows.
+    /// Whether the input ended early, so that rows may be missing.
     pub(super) is_input_cut: bool,
-    /// How many rows ended how; their sum is the number of rows.
+    /// Rows by outcome.
     pub(super) outcomes: BTreeMap<Outcome, u64>,
-    /// The statuses of the rows that are `already_final`, as the service spells them; empty where none is known.
+    /// Statuses of the `already_final` rows, as the service spells them; empty if unknown.
     pub(super) final_statuses: BTreeMap<String, u64>,
-    /// What `accepted` is worth.
+    /// Whether `accepted` counts as done.
     pub(super) accepted: AcceptedPolicy,
-    /// Why rows were skipped, and how many for which reason.
+    /// Skipped rows by reason.
     pub(super) skipped: BTreeMap<String, u64>,
-    /// How many machines still need what, the gravest first.
+    /// Machines by follow-up, the gravest first.
     pub(super) follow_ups: Vec<(FollowUp, u64)>,
-    /// How many machines that are; one may need two things.
+    /// Machines with follow-ups; one may have several.
     pub(super) machines_left: u64,
-    /// Which excluded machines are still isolated or restricted, one line for each state.
+    /// Excluded machines that are still isolated or restricted, one line per state.
     pub(super) excluded: Vec<String>,
     pub(super) elapsed: Duration,
-    /// How many calls were sent, reads and refused ones included.
+    /// Calls sent, including reads and refused calls.
     pub(super) calls: u64,
-    /// How many of them were answered with 429.
+    /// Calls answered with 429.
     pub(super) throttled: u64,
-    /// How many cancels were sent again.
+    /// Cancels that were sent again.
     pub(super) retries: u64,
-    /// Why it stopped before its end, where it did.
+    /// Why the run stopped early.
     pub(super) stop: Option<String>,
-    /// What else somebody should see, one line each.
+    /// Other warnings, one line each.
     pub(super) notes: Vec<String>,
     pub(super) reports: Vec<String>,
     pub(super) next_steps: Vec<Hint>,
 }
 
 impl Summary {
-    /// Returns the text for a terminal of `width` columns.
     pub(super) fn render(&self, width: u16, color: Color, flags: &ForwardedFlags) -> String {
         let mut page = Page::new(width, color);
         let mark = if self.sandbox { "SANDBOX: " } else { "" };
@@ -139,7 +138,7 @@ impl Summary {
         }
     }
 
-    /// Says what an outcome means; of skipped rows, why they were.
+    /// Explains an outcome; for skipped rows, gives their reasons.
     fn meaning(&self, outcome: Outcome) -> String {
         if outcome != Outcome::Skipped || self.skipped.is_empty() {
             return meaning(outcome, &self.final_statuses);
@@ -198,7 +197,7 @@ impl Summary {
     }
 }
 
-/// Colours the outcome where a line begins with one. After the layout, for the table would count the colours as width.
+/// Colors the outcome at the start of a line. After the layout, because the table would count the colors as width.
 fn color_outcome(line: &str, color: Color) -> String {
     let mut all = Outcome::ALL.into_iter();
     let Some(outcome) = all.find(|outcome| line.trim_start().starts_with(&outcome.words())) else {

@@ -1,23 +1,23 @@
-//! Tables for a terminal. No number, id or word of a note is ever in two pieces.
+//! Tables for a terminal. Numbers, ids and words of a note are never split.
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
 use super::text::wrap;
 
-/// A note with fewer columns beside the cells is below them.
+/// With less room than this beside the cells, notes go below.
 const NOTE: usize = 30;
 
-/// A column that may be cut keeps this width.
+/// The minimum width of a column that may be cut.
 const LEAST: usize = 8;
 
 pub(super) struct Table<const N: usize> {
-    /// The cells, and the note that ends the row.
+    /// The cells, and a note at the end of the row.
     rows: Vec<([String; N], String)>,
-    /// The columns of numbers.
+    /// Right-aligned columns.
     pub(super) right: &'static [usize],
-    /// The columns that are cut where lines would be too long.
+    /// Columns that may be cut to fit the width.
     pub(super) cut: &'static [usize],
-    /// How far a note below its row is indented.
+    /// The indent of a note below its row.
     pub(super) indent: usize,
 }
 
@@ -39,7 +39,7 @@ impl<const N: usize> Table<N> {
         self.rows.push((cells.map(Into::into), note));
     }
 
-    /// Returns the widths of the columns, and how many blanks are between them.
+    /// Returns the widths of the columns and of the gap between them.
     fn widths(&self, width: usize) -> ([usize; N], usize) {
         let mut widths = [0; N];
         for (cells, _) in &self.rows {
@@ -61,7 +61,6 @@ impl<const N: usize> Table<N> {
         (widths, gap)
     }
 
-    /// Returns the lines for a terminal of `width` columns.
     pub(super) fn lines(&self, width: usize) -> Vec<String> {
         let (widths, gap) = self.widths(width);
         let beside = widths.iter().sum::<usize>() + gap * N;
@@ -95,7 +94,7 @@ impl<const N: usize> Table<N> {
         lines
     }
 
-    /// Returns the lines as one text, each behind `before`.
+    /// Joins the lines, each with the prefix `before`.
     pub(super) fn render(&self, width: usize, before: &str) -> String {
         let mut text = String::new();
         for line in self.lines(width.saturating_sub(before.len())) {

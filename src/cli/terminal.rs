@@ -1,4 +1,4 @@
-//! Whether anything is coloured, how wide the terminal is, and the one way text reaches standard output.
+//! Colors, terminal width, standard output, and questions.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -9,10 +9,9 @@ use crate::platform::{forget_typed, has_reader_left};
 
 use super::text::wrap;
 
-/// The width where nobody tells one: a pipe, a file.
+/// The width if there is no terminal.
 const DEFAULT_WIDTH: u16 = 80;
 
-/// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorMode {
     /// On a terminal that can, unless NO_COLOR is set.
@@ -23,7 +22,7 @@ pub enum ColorMode {
 }
 
 impl ColorMode {
-    /// Decides for one stream: what was asked for beats NO_COLOR, which beats what the terminal can do.
+    /// Decides for one stream: the flag overrides NO_COLOR, which overrides the terminal.
     pub fn resolve(
         self,
         is_terminal: bool,
@@ -39,7 +38,7 @@ impl ColorMode {
     }
 }
 
-/// How commands print: standard output's columns and colours, and standard error's colours.
+/// How commands print: the width and colors of standard output, and the colors of standard error.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputStyle {
     pub width: u16,
@@ -62,7 +61,6 @@ pub(super) enum Style {
 }
 
 impl Color {
-    /// Returns `text` in the colours of `style`, or as it is.
     pub(super) fn apply(self, style: Style, text: &str) -> String {
         if self == Self::Plain {
             return text.to_owned();
@@ -73,12 +71,12 @@ impl Color {
             Style::Error => console::Style::new().red().bold(),
             Style::Dim => console::Style::new().dim(),
         };
-        // Forced: the decision was made, and the library's own guess must not overrule it.
+        // Forced, because the library's own detection must not override the decision.
         style.force_styling(true).apply_to(text).to_string()
     }
 }
 
-/// Text for a terminal, line by line.
+/// Builds text for a terminal, line by line.
 pub(super) struct Page {
     pub(super) text: String,
     columns: usize,
@@ -94,13 +92,13 @@ impl Page {
         }
     }
 
-    /// Adds a line as it is.
+    /// Adds a line without wrapping.
     pub(super) fn raw(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
 
-    /// Adds a line that is wrapped between words, all of it behind `before` and what is wrapped further right.
+    /// Adds a wrapped line. Every line starts with `before`; wrapped lines are indented further.
     pub(super) fn push(&mut self, before: &str, style: Option<Style>, line: &str, indent: usize) {
         let columns = self.columns.saturating_sub(before.len());
         for line in wrap(line, columns, indent) {
@@ -113,21 +111,21 @@ impl Page {
     }
 }
 
-/// Returns how many columns standard output has; 80 where it is no terminal.
+/// Returns the width of standard output, or 80 without a terminal.
 pub fn stdout_width() -> u16 {
     Term::stdout()
         .size_checked()
         .map_or(DEFAULT_WIDTH, |(_, columns)| columns)
 }
 
-/// Returns how many columns standard error has; `None` where it is no terminal.
+/// Returns the width of standard error, or `None` without a terminal.
 pub(super) fn stderr_width() -> Option<u16> {
     let term = Term::stderr();
     term.is_term()
         .then(|| term.size_checked().map_or(DEFAULT_WIDTH, |size| size.1))
 }
 
-/// Writes `text` to standard output; a reader who left (`| head`, a closed terminal) is no fault.
+/// Writes `text` to standard output. A reader that left (`| head`, a closed terminal) is not an error.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -136,13 +134,13 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Asks a question on standard error that only `y` or `yes` agrees to. Returns `None` where nobody sits there to answer.
+/// Asks a question on standard error; only `y` and `yes` agree. Returns `None` without a terminal.
 pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
     let stdin = io::stdin();
     if !stdin.is_terminal() || !io::stderr().is_terminal() {
         return Ok(None);
     }
-    // What was typed before the question is no answer to it.
+    // Keys typed before the question don't answer it.
     forget_typed(&stdin)?;
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();

@@ -1,7 +1,7 @@
-//! Small display types: times and lines as people read them, beside the numbers, counts and spans of
-//! [`crate::model`], which reports show too.
+//! Formats times and lines for people. Numbers, counts and spans come from [`crate::model`], because reports use them
+//! too.
 //!
-//! Pure: the time zone and the present are arguments, nothing here looks at the machine but [`local_zone`].
+//! Time and time zone are arguments; only [`local_zone`] reads them from the machine.
 
 use std::error::Error;
 
@@ -10,22 +10,22 @@ use jiff::tz::TimeZone;
 
 use crate::model::brief;
 
-/// How much of a name is shown, in characters: more than any real host or user takes.
+/// The longest name shown, in characters: longer than any real host or user.
 const NAME_WIDTH: usize = 64;
 
 pub use crate::model::{Count, Number, Span, visible, window_name};
 
-/// Returns a time as seen at another: `14:05:09 CET` on the same day, `2026-11-24 03:14 CET` on another.
+/// Formats a time as seen at another: `14:05:09 CET` on the same day, `2026-11-24 03:14 CET` on another.
 pub(super) fn clock_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     on_day(at, now, zone, "%H:%M:%S %Z", "%Y-%m-%d %H:%M %Z")
 }
 
-/// Returns a time to the minute as seen at another: `14:05` on the same day, `2026-11-24 03:14` on another.
+/// Formats a time to the minute: `14:05` on the same day, `2026-11-24 03:14` on another.
 pub(super) fn day_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     on_day(at, now, zone, "%H:%M", "%Y-%m-%d %H:%M")
 }
 
-/// Returns the same with the zone.
+/// Like [`day_time`], with the zone.
 pub(super) fn zoned_day_time(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     on_day(at, now, zone, "%H:%M %Z", "%Y-%m-%d %H:%M %Z")
 }
@@ -36,28 +36,28 @@ fn on_day(at: Timestamp, now: Timestamp, zone: &TimeZone, same: &str, other: &st
     at.strftime(format).to_string()
 }
 
-/// Returns what the zone calls itself at a time: `CET`, `UTC`, `+02`.
+/// Returns the zone's abbreviation at a time: `CET`, `UTC`, `+02`.
 pub(super) fn zone_name(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Z").to_string()
 }
 
-/// Returns the machine's time zone, or UTC where it tells none.
+/// Returns the machine's time zone, or UTC if it can't be read.
 pub fn local_zone() -> TimeZone {
     TimeZone::try_system().unwrap_or(TimeZone::UTC)
 }
 
-/// Returns a name that somebody else chose, cut so that it can't push the rest off the screen.
+/// Shortens a name from outside, so that it can't push the rest off the screen.
 pub(super) fn short_name(name: &str) -> String {
     brief(name, NAME_WIDTH)
 }
 
-/// Returns why something stopped as what stopped it: `stopped by Ctrl-C`, or `stopped: sign-in: ...`.
+/// Returns why something stopped: `stopped by Ctrl-C`, or `stopped: sign-in: ...`.
 pub(super) fn stopped(why: &str) -> String {
     let colon = if why.starts_with("by ") { "" } else { ":" };
     format!("stopped{colon} {}", visible(why))
 }
 
-/// Breaks `text` at blanks into lines of at most `columns`, the later ones indented; a longer word stays whole.
+/// Wraps `text` at spaces to `columns`, with `indent` before all lines but the first. Longer words stay whole.
 pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -77,7 +77,7 @@ pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     lines
 }
 
-/// Returns an error with its causes, each once: some libraries repeat a cause in the text of what it caused.
+/// Returns an error with its causes, each once: some libraries repeat a cause in their own text.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Reads the values of flags; each error says what is wanted.
+//! Parses the values of flags; each error says what is expected.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::quota::{InvalidPace, Pace};
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
-/// The service gives no limit for a comment, but may refuse or cut one.
+/// The service documents no limit, but may refuse or cut a longer comment.
 const LONGEST_COMMENT: usize = 4096;
 
-/// Longer than the service lists actions.
+/// Further back than the service lists actions.
 const OLDEST: Duration = Duration::from_secs(10 * 366 * DAY);
 
-/// Text that may be a secret by mistake: a password in an address, a token in place of its file. Its Debug shows nothing,
-/// and clap takes any of it, because clap's errors would repeat it.
+/// Text that may contain a secret by mistake: a password in an address, or a token instead of its file. Its Debug
+/// output is hidden, and clap accepts any text, because clap's errors would repeat it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sensitive(OsString);
 
@@ -44,11 +44,11 @@ impl fmt::Debug for Sensitive {
     }
 }
 
-/// Returns whether what should name a file looks like the secret that belongs into it.
+/// Returns whether a value that should name a file looks like the secret itself.
 pub(super) fn is_secret_itself(text: &OsStr) -> bool {
     let text = text.to_string_lossy();
-    // A signed token has three parts, the first of which is `{"` in base64. Entra's secrets have a `~` among the first
-    // characters, about 40 in all.
+    // A signed token has three parts, and the first starts with `{"` in base64. Entra's secrets have about 40
+    // characters, with a `~` among the first.
     let is_token = text.starts_with("eyJ") && text.matches('.').count() >= 2;
     let is_secret = (34..=44).contains(&text.len())
         && text.chars().take(6).skip(3).any(|letter| letter == '~')
@@ -56,7 +56,7 @@ pub(super) fn is_secret_itself(text: &OsStr) -> bool {
     is_token || is_secret || text.contains("-----BEGIN")
 }
 
-/// A `--rate`; `none` holds nothing.
+/// A `--rate`; `None` for `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateChoice(pub Option<Pace>);
 
@@ -64,7 +64,7 @@ pub(super) fn rate(text: &str) -> Result<RateChoice, InvalidPace> {
     Pace::parse(text).map(RateChoice)
 }
 
-/// A time, or an age: so long before the command began.
+/// A time, or an age before the start of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     At(Timestamp),
@@ -114,13 +114,13 @@ pub(super) fn plan_id(text: &str) -> Result<PlanId, &'static str> {
         .ok_or("expected the id of a plan, such as 961c-2524-c3ed-07b1-4e02; `preview` prints it")
 }
 
-/// Reads a protected action type; `unknown` stands for every type that isn't known.
+/// Parses a protected action type; `unknown` means every unknown type.
 pub(super) fn protected_type(text: &str) -> Result<ActionType, &'static str> {
     let action_type = ActionType::parse(text);
     if action_type.is_protected() || action_type == ActionType::Unknown {
         return Ok(action_type);
     }
-    // Whoever names another type may believe that this narrows the run.
+    // The user may believe that this flag narrows the run.
     Err(
         "the protected types are Unisolate, UnrestrictCodeExecution and unknown; all others need no flag, and --type \
          narrows a run",
@@ -165,7 +165,7 @@ fn between(
     (least..=most).contains(&span).then_some(span).ok_or(wanted)
 }
 
-/// Reads how long a call may take.
+/// The timeout of one call.
 pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
     let wanted = "expected a duration between 100 ms and 24 h";
     between(
@@ -176,13 +176,13 @@ pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
     )
 }
 
-/// Reads how long a call that was given up may still arrive.
+/// How long a call that was given up may still arrive.
 pub(super) fn grace(text: &str) -> Result<Duration, &'static str> {
     let wanted = "expected a duration between 0 s and 24 h";
     between(text, Duration::ZERO, Duration::from_secs(DAY), wanted)
 }
 
-/// Reads a time after which a run, or a part of it, stops.
+/// The time after which a run, or a part of it, stops.
 pub(super) fn bound(text: &str) -> Result<Duration, &'static str> {
     let wanted = "expected a duration between 1 s and 7 days";
     between(
@@ -225,7 +225,7 @@ fn is_guid(text: &str) -> bool {
     text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
-/// Reads a tenant, in lower case.
+/// Parses a tenant, in lower case.
 pub(super) fn tenant(text: &str) -> Result<String, &'static str> {
     let name = text.trim().to_ascii_lowercase();
     let is_label = |label: &str| {
@@ -238,7 +238,7 @@ pub(super) fn tenant(text: &str) -> Result<String, &'static str> {
         .ok_or("a tenant is a GUID or a domain name such as contoso.onmicrosoft.com")
 }
 
-/// Reads an application's id, in lower case as the claims of a token have it.
+/// Parses an application's id, in lower case as in a token's claims.
 pub(super) fn client(text: &str) -> Result<String, &'static str> {
     let id = text.trim().to_ascii_lowercase();
     is_guid(&id)
@@ -246,7 +246,7 @@ pub(super) fn client(text: &str) -> Result<String, &'static str> {
         .ok_or("an application (client) id is a GUID")
 }
 
-/// Reads the scope that tokens are asked for; `/.default` is added where it is missing.
+/// Parses the scope to request tokens for; adds `/.default` if missing.
 pub(super) fn api_scope(text: &str) -> Result<String, &'static str> {
     let bare = text.trim().trim_end_matches('/');
     let bare = bare.strip_suffix("/.default").unwrap_or(bare);

@@ -1,7 +1,7 @@
-//! Keeps a run's figures in a file for Prometheus.
+//! Writes a run's metrics to a file for Prometheus.
 //!
-//! The file is written by a thread of its own, which takes the newest figures and drops those that come while it writes:
-//! a slow disk may cost figures, never a cancel. Only the last ones, when nothing is sent any more, are waited for.
+//! A separate thread writes the file. It takes the newest metrics and drops those that arrive while it writes, so a
+//! slow disk never delays a cancel. Only the last write, after the run, is awaited.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ use crate::report::{Metrics, Waited, write_metrics};
 
 use super::view::total;
 
-/// How often the file is written: node_exporter is mostly asked every 15 s.
+/// How often the file is written; node_exporter is usually scraped every 15 s.
 const EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(in crate::cli) struct MetricsObserver {
     metrics: Metrics,
-    /// When the last view came, and what was waited for then.
+    /// When the last view came, and what the run waited for.
     seen: Option<(Uptime, Option<Waited>)>,
     written: Option<Uptime>,
-    /// Holds one: older figures are worth nothing once there are newer ones.
+    /// Holds one text: newer metrics replace older ones.
     texts: SyncSender<String>,
     thread: JoinHandle<()>,
 }
 
 impl MetricsObserver {
-    /// Begins to count a run that this process takes up `now`.
+    /// Starts to count from `now`.
     pub(in crate::cli) fn start(path: PathBuf, run: RunId, sandbox: bool, now: Moment) -> Self {
         let (texts, receiver) = mpsc::sync_channel(1);
         Self {
@@ -61,26 +61,26 @@ impl MetricsObserver {
         }
     }
 
-    /// Takes in what the journal counted: rows by outcome, and machines that need work.
+    /// Sets the journal's counts: rows by outcome, and machines with follow-ups.
     pub(in crate::cli) fn counted(&mut self, outcomes: &BTreeMap<Outcome, u64>, machines: u64) {
         self.metrics.outcomes.clone_from(outcomes);
         self.metrics.follow_ups = machines;
     }
 
-    /// Writes the last figures and returns once the file holds them.
+    /// Writes the last metrics; returns once they are in the file.
     pub(in crate::cli) fn finish(mut self, now: Moment, standing: Standing, exit_code: u8) {
         self.pass(now, None);
         self.metrics.standing = standing;
         self.metrics.exit_code = Some(exit_code);
         self.metrics.ended_at = Some(now.wall);
         self.metrics.written_at = now.wall;
-        // Where the thread is gone, it has said why.
+        // If the thread has ended, it has logged why.
         self.texts.send(self.metrics.render()).ok();
         drop(self.texts);
         self.thread.join().ok();
     }
 
-    /// Adds the time since the last view to what was waited for then.
+    /// Adds the time since the last view to the wait of that view.
     fn pass(&mut self, now: Moment, waits: Option<Waited>) {
         if let Some((since, Some(cause))) = self.seen {
             *self.metrics.waited.entry(cause).or_default() += now.uptime.since(since);
@@ -96,7 +96,7 @@ impl MetricsObserver {
 
     pub(super) fn looked(&mut self, view: &RunView) {
         let tally = total(view);
-        // What one lane waits for says something about the run only where no other one sends.
+        // A lane's wait counts for the run only if no other lane sends.
         let causes: Option<Vec<_>> = view.lanes.iter().map(|lane| lane.waiting).collect();
         let cause = causes.and_then(|causes| causes.into_iter().map(|it| it.cause).next());
         self.pass(view.now, cause.and_then(waited));
@@ -128,12 +128,12 @@ fn waited(cause: WaitCause) -> Option<Waited> {
         WaitCause::Retry | WaitCause::Missing => Some(Waited::Retry),
         WaitCause::Reads | WaitCause::ReadCooldown | WaitCause::SlowReads => Some(Waited::Reads),
         WaitCause::Effect => Some(Waited::Verify),
-        // The spreading of a burst is no wait.
+        // Pacing isn't a wait.
         WaitCause::Pace => None,
     }
 }
 
-/// Adds up the windows of all lanes: a sample may stand once only.
+/// Sums the windows of all lanes, because a sample may appear only once.
 fn quota(view: &RunView) -> Vec<(Window, u32)> {
     let mut sums: Vec<(Window, u32)> = Vec::new();
     for usage in view.usage.iter().flatten() {

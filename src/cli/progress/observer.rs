@@ -1,4 +1,4 @@
-//! Shows a run on the terminal: events go to the log, figures to the bars.
+//! Shows a run on the terminal: events go to the log, numbers to the bars.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ pub(in crate::cli) struct TerminalObserver {
     progress: Progress,
     run: String,
     is_sandbox: bool,
-    /// When the token ends, where no newer one can be had then; nothing once that was said.
+    /// When a token that can't be renewed expires; `None` once the warning was logged.
     token_ends: Option<Timestamp>,
     lanes: Arc<LaneNames>,
     statuses: Vec<LaneStatus>,
-    /// Whether it was said that somebody asked to stop.
+    /// Whether the user's stop was logged.
     told_stop: bool,
-    /// Sees the run, too.
+    /// Also gets every event.
     pub(in crate::cli) metrics: Option<MetricsObserver>,
 }
 
@@ -136,7 +136,7 @@ impl Observer for TerminalObserver {
                 tracing::warn!(run, tenant, %destination, %window, "the service names a lower limit, which is kept from now on");
             }
             RunEvent::Paced { destination, pace } => match pace {
-                // The way from there on is told to those who ask for more.
+                // Later changes of the rate are logged at info level.
                 Some(pace) if pace.is_first() => {
                     tracing::warn!(run, tenant, %destination, pace = %pace.as_rate(), "the service refuses bursts within the limit, so calls are spread evenly");
                 }

@@ -1,7 +1,6 @@
-//! Progress as text: a view goes in, lines come out.
+//! Renders a progress view as lines of text.
 //!
-//! Pure: the present, the time zone and the width are arguments. No number is ever cut in two: what does not fit into a
-//! line goes into the next one.
+//! Time, time zone and width are arguments. Numbers are never cut: what doesn't fit goes to the next line.
 
 use std::time::Duration;
 
@@ -14,12 +13,12 @@ use crate::cli::text::{Count, Number, Span, clock_time, visible, window_name, wr
 
 use super::view::{LANES_SHOWN, LaneProgress, ProgressView, WaitReason};
 
-/// The cells of a bar that makes room for numbers.
+/// Cells of a bar that makes room for numbers.
 const SHORT_BAR: usize = 8;
 
 const BETWEEN: &str = " · ";
 
-/// A view, and the present as the reader's clock shows it.
+/// A view, the current time and the reader's time zone.
 pub(super) struct Renderer<'a> {
     pub(super) view: &'a ProgressView,
     pub(super) now: Timestamp,
@@ -27,8 +26,7 @@ pub(super) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Returns the lines of the bars, none of which fills `width` columns: what stands in the last column makes some
-    /// terminals wrap.
+    /// Returns the lines of the bars, each narrower than `width`: text in the last column makes some terminals wrap.
     pub(super) fn bars(&self, width: u16, color: Color) -> Vec<String> {
         let budget = usize::from(width.saturating_sub(1));
         let mut lines = Vec::new();
@@ -56,7 +54,7 @@ impl Renderer<'_> {
         lines
     }
 
-    /// Returns all of it in one line, for logs of machines.
+    /// Returns everything in one line, for logs.
     pub(super) fn line(&self) -> String {
         let mut pieces = self.counts();
         for (position, lane) in self.shown_lanes() {
@@ -89,11 +87,12 @@ impl Renderer<'_> {
         (more > 0).then(|| format!("and {more} more tenants"))
     }
 
-    /// Returns a lane's windows, the calls that hang and, of the first lane, which mostly decides it, the end of the run.
+    /// Returns a lane's window usage and hanging calls. The first lane also gets the end of the run, which it usually
+    /// decides.
     fn lane_pieces(&self, position: usize, lane: &LaneProgress) -> Vec<String> {
         let mut pieces = Vec::new();
         for (position, usage) in lane.windows.iter().enumerate() {
-            // What is counted is said once.
+            // Only the first window has the noun.
             let noun = if position == 0 { "sent " } else { "" };
             let (used, limit) = (usage.taken.into(), usage.window.limit.get().into());
             let period = window_name(usage.window.period);
@@ -103,7 +102,7 @@ impl Renderer<'_> {
                 Number(limit)
             ));
         }
-        // "About", for retries and answers take their time, too.
+        // "About", because retries and answers take time too.
         let finish = self.view.finish.filter(|_| position == 0);
         pieces.extend(finish.map(|at| format!("ends about {}", self.time(at))));
         pieces.extend(lane.hanging.map(|(calls, since)| {
@@ -113,7 +112,6 @@ impl Renderer<'_> {
         pieces
     }
 
-    /// Returns how many rows are done, and the outcomes that occurred.
     fn counts(&self) -> Vec<String> {
         let done = Number(self.view.done);
         let mut pieces = vec![match self.view.total {
@@ -127,7 +125,7 @@ impl Renderer<'_> {
         pieces
     }
 
-    /// Returns bar and counts: the bar gives way to the numbers.
+    /// Returns bar and counts; the bar shrinks to make room for the counts.
     fn main_lines(&self, budget: usize) -> Vec<String> {
         let (mark, counts) = (self.mark(), self.counts());
         let full = (budget / 4).min(40);
@@ -148,7 +146,7 @@ impl Renderer<'_> {
         let Some(until) = waiting.until else {
             return why.into_owned();
         };
-        // Whole seconds, rounded up: a countdown that shows 0 s while it still waits looks stuck.
+        // Whole seconds, rounded up: a countdown at 0 s that still waits looks stuck.
         let left = until.duration_since(self.now).as_secs_f64().ceil();
         let left = Duration::try_from_secs_f64(left).unwrap_or_default();
         let (word, time) = (waiting.word, self.time(until));
@@ -162,8 +160,7 @@ fn name(lane: &LaneProgress) -> String {
         .unwrap_or_default()
 }
 
-/// Draws a bar of `cells` cells in ASCII: block characters are two columns wide in some East Asian terminals, and the
-/// line would wrap.
+/// Draws a bar in ASCII. Block characters are two columns wide in some East Asian terminals, and would wrap the line.
 fn bar(done: u64, total: u64, cells: usize) -> String {
     let filled = u128::from(done.min(total)) * cells as u128 / u128::from(total.max(1));
     let filled = usize::try_from(filled).unwrap_or(cells);
@@ -172,7 +169,7 @@ fn bar(done: u64, total: u64, cells: usize) -> String {
     format!("[{}{head}{}] ", "=".repeat(filled), " ".repeat(rest))
 }
 
-/// Puts as many pieces into each line as fit, behind `head`.
+/// Joins the pieces into lines of at most `budget` columns, each after `head`.
 fn pack(head: &str, pieces: &[String], budget: usize) -> Vec<String> {
     let width = measure_text_width;
     let mut lines: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! What progress shows of a run: how far it is, what it waits for, and when it will have ended.
+//! What progress shows of a run: rows done, waits, and the expected end.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,55 +12,54 @@ use crate::engine::{LaneNames, RunView};
 use crate::model::{LaneId, Outcome, Uptime};
 use crate::quota::Usage;
 
-/// How many lanes are shown; with more, the bars would fill the screen.
+/// Lanes shown; more would fill the screen.
 pub(super) const LANES_SHOWN: usize = 4;
 
-/// Cancels that have had no answer for this long are told of.
+/// Cancels without an answer for this long are shown as hanging.
 const HANGING: Duration = Duration::from_secs(5);
 
-/// What is shown while the service is down, whether until a known time or not.
+/// Shown while the service is down, with or without a known time.
 const DOWN: &str = "service failing; trying again";
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ProgressView {
     pub(super) is_sandbox: bool,
-    /// How many rows there are; unknown while the input is read.
+    /// `None` while the input is still being read.
     pub(super) total: Option<u64>,
     pub(super) done: u64,
     pub(super) outcomes: BTreeMap<Outcome, u64>,
     pub(super) lanes: Vec<LaneProgress>,
-    /// When the run will have ended, where that can be told.
+    /// The expected end of the run.
     pub(super) finish: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LaneProgress {
-    /// What its tenant is called, where there are several.
+    /// The tenant's name, if there are several.
     pub(super) name: Option<String>,
-    /// Its quota windows, the shortest first.
+    /// The quota windows, shortest first.
     pub(super) windows: Vec<Usage>,
-    /// How many cancels are on their way, and since when none was answered; none while answers come.
+    /// Cancels in flight, and how long ago the last answer came; `None` while answers come.
     pub(super) hanging: Option<(usize, Duration)>,
     pub(super) waiting: Option<WaitReason>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WaitReason {
-    /// What is waited for: `waiting for quota (100/minute)`.
+    /// For example `waiting for quota (100/minute)`.
     pub(super) why: Cow<'static, str>,
-    /// What comes between it and the time: `until`, or `at` where something is tried then.
+    /// The word before the time: `until`, or `at` for a new attempt.
     pub(super) word: &'static str,
-    /// Until when, where that is known.
     pub(super) until: Option<Timestamp>,
 }
 
-/// What was told of a lane and holds until something else is told.
+/// A lane's state, as the last events left it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LaneStatus {
     pub(super) cancels_down: bool,
     pub(super) reads_down: bool,
     pub(super) stopping: bool,
-    /// When a cancel was last answered, or none was on its way.
+    /// When a cancel was last answered, or none was in flight.
     heard: Option<Uptime>,
 }
 
@@ -89,7 +88,6 @@ impl LaneStatus {
     }
 }
 
-/// Adds up what was counted in all lanes.
 pub(super) fn total(view: &RunView) -> Tally {
     let mut total = Tally::default();
     for lane in &view.lanes {
@@ -99,7 +97,7 @@ pub(super) fn total(view: &RunView) -> Tally {
 }
 
 impl ProgressView {
-    /// `statuses` are those of the lanes, in their order; a lane of which nothing was told may have none.
+    /// `statuses` are in the order of the lanes, and may lack the last ones.
     pub(super) fn of(
         view: &RunView,
         names: &LaneNames,
@@ -121,7 +119,7 @@ impl ProgressView {
         }
     }
 
-    /// Returns what the lanes wait for, without the times, which change all the time.
+    /// Returns what the lanes wait for, without the times, which change constantly.
     pub(super) fn reasons(&self) -> Vec<&str> {
         let shown = self.lanes.iter().take(LANES_SHOWN);
         let waiting = shown.filter_map(|lane| lane.waiting.as_ref());
@@ -134,7 +132,7 @@ fn status(statuses: &[LaneStatus], lane: LaneId) -> LaneStatus {
     status.copied().unwrap_or_default()
 }
 
-/// Returns the one lane, or of several those that have rows left, the ones with the most of them first.
+/// Returns the only lane, or of several those with rows left, the most rows first.
 fn lanes(view: &RunView, names: &LaneNames, statuses: &[LaneStatus]) -> Vec<LaneProgress> {
     let are_several = names.are_several();
     let mut lanes = Vec::new();
@@ -159,8 +157,8 @@ fn lanes(view: &RunView, names: &LaneNames, statuses: &[LaneStatus]) -> Vec<Lane
     lanes.into_iter().map(|(_, lane)| lane).collect()
 }
 
-/// Returns when the run will have ended, where the quota alone decides: nobody knows when a service that is down or hangs comes
-/// back, or what it allows after a pause.
+/// Returns the expected end of the run if only the quota decides. The end is unknown while the service is down, hangs
+/// or pauses the scope.
 fn finish(view: &RunView, statuses: &[LaneStatus]) -> Option<Uptime> {
     let is_bounded = view.usage.iter().any(|windows| !windows.is_empty());
     let going = || {
@@ -182,7 +180,7 @@ fn finish(view: &RunView, statuses: &[LaneStatus]) -> Option<Uptime> {
             | WaitCause::Outage
             | WaitCause::ReadCooldown
             | WaitCause::SlowReads => return None,
-            // A later try is part of the run.
+            // A later attempt is part of the run.
             WaitCause::Window
             | WaitCause::Pace
             | WaitCause::Retry
@@ -211,11 +209,11 @@ fn waiting(
         return (lane.in_flight > 0).then(|| endless("stopping: waiting for answers on their way"));
     }
     let Some(waiting) = lane.waiting else {
-        // While the one call is under way that tries the service, nobody knows until when.
+        // While a probe is in flight, the time of the next one is unknown.
         return status.cancels_down.then(|| endless(DOWN));
     };
     let (why, word) = match waiting.cause {
-        // The spreading of a burst is no news.
+        // Pacing isn't worth showing.
         WaitCause::Pace => return None,
         WaitCause::Window => {
             let full = usage.iter().filter(|usage| usage.free_at.is_some());
@@ -229,7 +227,7 @@ fn waiting(
         WaitCause::Retry => ("some rows are tried again".into(), "at"),
         WaitCause::Reads => ("waiting for read quota".into(), "until"),
         WaitCause::ReadCooldown => ("service paused reads (429)".into(), "until"),
-        // Nobody knows when reads that hang will come back.
+        // The time is unknown.
         WaitCause::SlowReads => {
             return Some(endless("no answer to reads; rows wait for their status"));
         }
@@ -257,7 +255,7 @@ mod tests {
         jiff::Timestamp::from_second(second).unwrap()
     }
 
-    /// A look at second 100 of a run whose last cancel may leave at second 150.
+    /// A view at second 100 of a run whose last cancel may leave at second 150.
     fn view(waiting: Option<(WaitCause, u64)>) -> RunView {
         RunView {
             now: Moment {
@@ -332,7 +330,7 @@ mod tests {
             let view = shown(&view(Some((cause, 120))), &[]);
             assert_eq!(view.finish, None, "{cause:?}");
         }
-        // Also while the one call is under way that tries it.
+        // The same holds while a probe is in flight.
         let hanging = view(Some((WaitCause::SlowReads, 100)));
         let hanging = shown(&hanging, &[]);
         let waiting = hanging.lanes[0].waiting.as_ref().unwrap();
@@ -402,7 +400,7 @@ mod tests {
         assert_eq!(hanging(96, 3), None);
         assert_eq!(hanging(95, 3), Some((3, Duration::from_secs(5))));
         assert_eq!(hanging(95, 0), None);
-        // What is in flight when it is first looked at has just left.
+        // Calls in flight at the first view have just left.
         let mut status = LaneStatus::default();
         status.look(second(100), &view(None).lanes[0]);
         assert_eq!(shown(&view(None), &[status]).lanes[0].hanging, None);
