@@ -250,7 +250,7 @@ impl Lane {
         }
     }
 
-    /// Decides types whose samples are answered. A sample whose rows all left memory unanswered is replaced.
+    /// Decides types whose samples are answered. Takes a new sample if no row of the last one was refused.
     fn judge_samples(&mut self, now: Moment) {
         let mut denied = Vec::new();
         for (key, record) in &mut self.types.types {

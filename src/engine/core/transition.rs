@@ -17,8 +17,8 @@ use super::row::{
 use super::settings::CoreSettings;
 use crate::engine::skip_rules::Precheck;
 
-/// How many 404s make a row fail whose action a read finds each time. Parts of the service may briefly disagree, so the
-/// first is retried.
+/// A row fails after this many 404s although reads find its action. Parts of the service may briefly disagree, so the
+/// first 404 is retried.
 const FOUND_AFTER_404: u32 = 2;
 
 /// How many times in a row a call may fail to leave before its row loses its turn.
@@ -417,7 +417,7 @@ fn read_later(was: Reread, missed: Missed, on: &Conditions<'_>) -> Next {
     again(Reread { missed, ..was }, due)
 }
 
-/// Decides from the cancel's answers alone.
+/// Decides from what is known, without another read.
 fn unreadable(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
     match was.reason {
         RereadReason::Precheck { .. } if !on.is_armed => Next::Defer(Deferral::Planned),
