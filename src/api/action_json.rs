@@ -46,6 +46,17 @@ pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
     })
 }
 
+/// Reads the actions of saved answers, or of JSON Lines with the service's names. Leaves out values without an action.
+pub fn saved_actions(json: &str) -> Vec<MachineAction> {
+    let values = serde_json::Deserializer::from_str(json).into_iter::<&RawValue>();
+    let values = values.map_while(Result::ok);
+    let read = |value: &RawValue| match page(value.get(), Keep::First(usize::MAX)) {
+        Some(page) => page.records,
+        None => record(value).into_iter().collect(),
+    };
+    values.flat_map(read).collect()
+}
+
 /// Takes secrets out of a record's texts.
 pub(super) fn redact(action: &mut MachineAction, redactor: &Redactor) {
     let MachineAction {

@@ -17,6 +17,7 @@ mod send;
 mod throttle;
 mod web_client;
 
+pub use action_json::saved_actions;
 pub use client::{MAX_BATCH, ReadClient, SendClient};
 pub use connection::{ApiSettings, Connection};
 pub use odata::{Filter, ListQuery, MAX_TOP};

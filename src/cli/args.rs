@@ -876,7 +876,8 @@ pub struct SandboxArgs {
     /// Listen on this port of 127.0.0.1; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub port: u16,
-    /// Make the actions that this file names, in any format that `run` reads
+    /// Make the actions that this file names, in any format that `run` reads; those of `list --format jsonl` keep their status
+    /// and time
     #[arg(long, value_name = "FILE", conflicts_with = "actions")]
     pub seed: Option<PathBuf>,
     /// Make N actions

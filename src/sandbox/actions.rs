@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActionId, RowContext};
+use crate::model::{ActionId, ActionStatus, MachineAction, RowContext};
 
 use super::generate::Generator;
 use super::query::ListOptions;
@@ -179,6 +179,37 @@ impl MockAction {
             cancels: 0,
             listed_from: None,
         }
+    }
+
+    /// Returns an action as a saved list shows it; `None` without a known status or a time.
+    pub fn saved(action: MachineAction) -> Option<Self> {
+        let status = match action.status? {
+            ActionStatus::Pending => Status::Pending,
+            ActionStatus::InProgress => Status::InProgress,
+            ActionStatus::Succeeded => Status::Succeeded,
+            ActionStatus::Failed => Status::Failed,
+            ActionStatus::TimeOut => Status::TimeOut,
+            ActionStatus::Cancelled => Status::Cancelled,
+            ActionStatus::Other(_) => return None,
+        };
+        let (kind, created_at) = (action.action_type?, action.created_at?);
+        let updated_at = action.updated_at.unwrap_or(created_at);
+        Some(Self {
+            updated_at,
+            requestor: action.requestor.unwrap_or_default(),
+            requestor_comment: action.requestor_comment,
+            request_source: action.request_source,
+            scope: action.action_scope,
+            machine_id: action.machine_id,
+            computer_dns_name: action.computer_dns_name,
+            cancellation: action.cancellation_requestor.map(|requestor| Cancellation {
+                requestor,
+                comment: action.cancellation_comment.unwrap_or_default(),
+                at: action.cancelled_at.unwrap_or(updated_at),
+            }),
+            command_done: action.command_completed,
+            ..Self::new(action.id, kind.as_str(), status, created_at)
+        })
     }
 
     /// Returns whether a change is due that the record does not show yet.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Request};
+use mde_cancel::api::saved_actions;
 use mde_cancel::clock::ManualClock;
 use mde_cancel::model::{ActionId, Moment, RowContext, Uptime};
 use mde_cancel::quota::{Window, Windows};
@@ -453,6 +454,36 @@ async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_ca
         seeded.action(id(9)).unwrap().computer_dns_name.as_deref(),
         Some("srv-1")
     );
+}
+
+#[tokio::test]
+async fn a_saved_list_makes_the_same_list_again() {
+    let (settings, _) = quiet();
+    let first = Sandbox::new(settings.clone());
+    first.generate(300, &Generator::believable(7));
+    let saved = list(&first, &[]).await.json().clone();
+    let second = Sandbox::new(settings);
+    let actions = saved_actions(&saved.to_string()).into_iter();
+    let actions = actions.filter_map(MockAction::saved);
+    actions.for_each(|action| second.add(action));
+    let shown = |body: &Value| {
+        let keys = [
+            "id",
+            "type",
+            "status",
+            "requestor",
+            "machineId",
+            "creationDateTimeUtc",
+            "lastUpdateDateTimeUtc",
+            "cancellationComment",
+            "cancellationDateTimeUtc",
+        ];
+        let records = body["value"].as_array().unwrap().iter();
+        let rows = records.map(|record| keys.map(|key| record[key].clone()));
+        rows.collect::<Vec<_>>()
+    };
+    assert!(shown(&saved).len() > 250);
+    assert_eq!(shown(&list(&second, &[]).await.json()), shown(&saved));
 }
 
 #[tokio::test]

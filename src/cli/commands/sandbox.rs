@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::{ApiSettings, Connection, Proxies, RootCerts};
+use crate::api::{ApiSettings, Connection, Proxies, RootCerts, saved_actions};
 use crate::auth::{Credential, StaticToken, TokenSource};
 
 use crate::cli::args::SandboxArgs;
@@ -23,7 +23,7 @@ use crate::cli::terminal::print;
 use crate::cli::text::Count;
 use crate::input::{Input, InputError, InputSettings, OpenInput, open};
 use crate::model::RunId;
-use crate::sandbox::{self, Generator, Sandbox, SandboxSettings, serve};
+use crate::sandbox::{self, Generator, MockAction, Sandbox, SandboxSettings, serve};
 
 use super::clients::{ConnectError, Identity, Service, handles, user_agent};
 use super::prepared_run::usage;
@@ -76,20 +76,28 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
     Ok(())
 }
 
-/// Makes up the actions that there are at the start, and returns what they were made from.
-fn made(
-    sandbox: &Sandbox,
-    seed: Option<PathBuf>,
-    actions: u32,
-) -> Result<Count<'static>, InputError> {
+/// Adds the actions that exist at the start, and says where they come from.
+fn made(sandbox: &Sandbox, seed: Option<PathBuf>, actions: u32) -> Result<String, InputError> {
     let generator = Generator::believable(SEED);
     let Some(path) = seed else {
         let ids = sandbox.generate(actions.into(), &generator);
-        return Ok(Count::new(ids.len() as u64, "action"));
+        return Ok(Count::new(ids.len() as u64, "action").to_string());
     };
+    // A pipe can be read only once.
+    let json = path.is_file().then(|| std::fs::read_to_string(&path).ok());
+    let saved = saved_actions(&json.flatten().unwrap_or_default());
+    let saved: Vec<_> = saved.into_iter().filter_map(MockAction::saved).collect();
     let input = open(&[Input::parse(path.as_os_str())], &InputSettings::default())?;
     let rows = plant(sandbox, input, &generator, u64::MAX)?;
-    Ok(Count::new(rows, "row"))
+    let rows = Count::new(rows, "row");
+    let seeded = match saved.len() as u64 {
+        0 => format!("{rows}; their statuses and times are made up"),
+        kept => format!("{rows}; {kept} keep their status and time"),
+    };
+    for action in saved {
+        sandbox.add(action);
+    }
+    Ok(seeded)
 }
 
 fn settings(typed: &SandboxArgs) -> SandboxSettings {
@@ -105,10 +113,10 @@ fn settings(typed: &SandboxArgs) -> SandboxSettings {
     settings
 }
 
-fn greeting(address: SocketAddr, seeded: &Count<'_>) -> String {
+fn greeting(address: SocketAddr, seeded: &str) -> String {
     // The address ends its line, for scripts and for a double click.
     format!(
-        "SANDBOX at http://{address}\nseeded with {seeded}; any word will do for a token, unless tokens are strict\n"
+        "SANDBOX at http://{address}\nseeded with {seeded}\nany token is accepted, unless --strict-tokens is set\n"
     )
 }
 
