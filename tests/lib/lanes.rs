@@ -6,7 +6,7 @@ use mde_cancel::engine::core::StopReason;
 use mde_cancel::model::{LaneId, Outcome, RowNumber};
 use mde_cancel::quota::Windows;
 
-use crate::support::{End, Fault, History, ProcessEnd, SignIn, Simulation, always};
+use crate::support::{End, Fault, History, ProcessEnd, SignIn, Simulation, always, secs};
 
 /// Rows of each lane.
 const EACH: u32 = 40;
@@ -57,6 +57,8 @@ fn a_lane_that_cannot_sign_in_and_one_whose_service_is_gone_stop_alone() {
     );
     let tally = history.tally.of(Outcome::Cancelled);
     assert_eq!(tally, 2 * u64::from(EACH));
+    // The others were through at once: the run waits for the one that may come back for a minute, and no longer.
+    assert!(history.elapsed <= secs(61), "{:?}", history.elapsed);
 }
 
 #[test]

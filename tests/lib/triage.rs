@@ -177,6 +177,26 @@ fn a_few_missing_ids_are_looked_for_once_more_together() {
 }
 
 #[test]
+fn missing_ids_do_not_outlast_the_cancels_of_the_others() {
+    let mut world = world(150);
+    world.state_of = Box::new(|row, _| (row.0 % 50 != 0).then_some(ActionStatus::Pending));
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 147), (NotFound, 3)]));
+    let last_post = history.posts.iter().map(|&(at, _)| at).max().unwrap();
+    let after = history.elapsed.saturating_sub(last_post);
+    assert!(after <= secs(1), "{after:?} after the last cancel");
+}
+
+#[test]
+fn a_small_input_with_a_missing_id_waits_only_for_its_second_look() {
+    let mut world = world(10);
+    world.state_of = Box::new(|row, _| (row.0 != 5).then_some(ActionStatus::Pending));
+    let history = world.run();
+    assert_eq!(history.counts(), counts([(Cancelled, 9), (NotFound, 1)]));
+    assert!(history.elapsed <= secs(37), "{:?}", history.elapsed);
+}
+
+#[test]
 fn types_without_a_permission_hold_up_nobody_behind_them() {
     let type_of = |row: RowNumber| {
         Some(if row.0 <= 10 {

@@ -154,7 +154,7 @@ pub(super) fn transition(row: &mut Row, event: RowEvent, on: &Conditions<'_>) ->
             RowEvent::Found(record) => on_found(row, was, record, on),
             RowEvent::History(history) => on_history(row, was, *history, on),
             RowEvent::Missing => on_missing(row, was, on),
-            RowEvent::Unclear => read_later(was, Missed::Unclear, on),
+            RowEvent::Unclear => on_unclear(was, on),
             RowEvent::Unreadable => unreadable(row, was, on),
             RowEvent::ReadFailed(rows, due) => on_read_failed(row, was, rows, due, on),
             _ => Next::To(row.state),
@@ -401,6 +401,16 @@ fn on_missing(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
         _ if row.attempts == 0 => Next::Done(Outcome::NotFound, reasons::VANISHED.to_owned()),
         // The service answered about it before, so a list without it proves nothing.
         _ => unreadable(row, was, on),
+    }
+}
+
+/// An inconclusive read isn't an answer, so the next read needs no pause. If that one is inconclusive too, wait: the loop
+/// would never end.
+fn on_unclear(was: Reread, on: &Conditions<'_>) -> Next {
+    let missed = Missed::Unclear;
+    match was.missed {
+        Missed::Never => again(Reread { missed, ..was }, on.now.uptime),
+        Missed::Unclear | Missed::Proven => read_later(was, missed, on),
     }
 }
 
