@@ -103,7 +103,11 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
             TokenSettings::default(),
             "doctor --api-url http://127.0.0.1:1",
             5,
-            &["fail  network     127.0.0.1 not reached: no connection"],
+            &[
+                "fail  network     127.0.0.1 not reached: no connection",
+                "warn  read        not tried",
+                "ok    cancel      may cancel ",
+            ],
         ),
         (
             TokenSettings::default(),

@@ -229,13 +229,20 @@ struct Doctor<'run> {
 impl Doctor<'_> {
     async fn check_service(&mut self, store: Option<&Store>) {
         self.check_choice();
-        let Some(opened) = self.check_network().await else {
+        let Some(opened) = self.open_connection() else {
             return;
         };
+        let is_reached = self.check_network(&opened).await;
         let Some((credential, token)) = self.check_sign_in().await else {
             return;
         };
-        self.check_read(opened, credential, &token, store).await;
+        if is_reached {
+            self.check_read(opened, credential, &token, store).await;
+        } else {
+            self.checks
+                .warn("read", "not tried", "reach the service first");
+        }
+        self.check_permissions(&token);
     }
 
     fn check_choice(&mut self) {
@@ -248,9 +255,7 @@ impl Doctor<'_> {
         self.checks.ok("credential", text);
     }
 
-    /// Builds the client and calls the service without a token. What answers may refuse; what does not answer at all is
-    /// no use for a run.
-    async fn check_network(&mut self) -> Option<Connection> {
+    fn open_connection(&mut self) -> Option<Connection> {
         let connection = self.connection;
         if connection.api_url.scheme() == "https"
             && let Ok(roots) = load_roots(connection.ca_file.as_deref())
@@ -269,14 +274,18 @@ impl Doctor<'_> {
                 "check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR",
             );
         }
-        let opened = match connect(connection, CALL_TIMEOUT) {
-            Ok(opened) => opened,
+        match connect(connection, CALL_TIMEOUT) {
+            Ok(opened) => Some(opened),
             Err(error) => {
                 self.checks.failure("network", error.into());
-                return None;
+                None
             }
-        };
-        let url = &connection.api_url;
+        }
+    }
+
+    /// Calls the service without a token. Any answer will do, even a refusal. Returns whether there was one.
+    async fn check_network(&mut self, opened: &Connection) -> bool {
+        let url = &self.connection.api_url;
         let host = url.host_str().unwrap_or_default();
         let proxy = (url.scheme() == "https").then(|| Proxy::of(url)).flatten();
         let through = proxy
@@ -290,6 +299,7 @@ impl Doctor<'_> {
                 self.checks
                     .ok("network", format!("{host} reached in {took} ms{through}"));
                 self.check_clock(date);
+                true
             }
             Err(what) => {
                 let mut text = format!("{host} not reached{through}: {what}");
@@ -303,9 +313,9 @@ impl Doctor<'_> {
                            it let this host through";
                 }
                 self.checks.fail("network", text, Some(fix));
+                false
             }
         }
-        Some(opened)
     }
 
     fn check_clock(&mut self, date: Option<Timestamp>) {
@@ -428,7 +438,6 @@ impl Doctor<'_> {
                 "see `mde-cancel quota`, or wait, as a run does",
             ),
         }
-        self.check_permissions(token);
     }
 
     /// Says why no record could be read.
