@@ -30,7 +30,7 @@ const OTHERS: usize = 120;
 const BAD_ROWS: usize = 20;
 
 /// Kills of one run at most, and of the whole suite where nobody asks for more.
-const KILLS: usize = 36;
+const KILLS: usize = 20;
 
 /// A process lives so many milliseconds at most, of which it needs some for its start and for reading.
 const LONGEST: u64 = 900;

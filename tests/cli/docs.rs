@@ -546,7 +546,9 @@ fn the_first_run_shows_what_the_readme_says() {
 
 #[test]
 fn the_other_samples_run_to_their_end() {
-    for sample in ["excel-unicode.csv", "actions.jsonl", "ids.txt"] {
-        run_sample(&format!("samples/{sample}"));
-    }
+    std::thread::scope(|scope| {
+        for sample in ["excel-unicode.csv", "actions.jsonl", "ids.txt"] {
+            scope.spawn(move || run_sample(&format!("samples/{sample}")));
+        }
+    });
 }

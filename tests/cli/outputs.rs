@@ -225,7 +225,7 @@ fn a_follow_up_list_has_the_ending_of_a_table() {
 fn a_bare_resume_writes_the_files_that_the_run_was_begun_with() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    write_ids(&at("ids.txt"), 150);
+    write_ids(&at("ids.txt"), 70);
     fs::create_dir(at("elsewhere")).unwrap();
     let words = "run ids.txt --sandbox --stop-after 1s --report r.csv --report r.json --follow-up f.csv --metrics-file m.prom";
     let stdout = run(folder.path(), words).exits(4).stdout;

@@ -13,7 +13,7 @@ const ONE: &str = "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
 #[test]
 fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     let folder = Folder::new();
-    folder.write_ids("ids.txt", 1..=150);
+    folder.write_ids("ids.txt", 1..=70);
     std::fs::create_dir(folder.at("gone")).unwrap();
     let words = "run --sandbox ids.txt --report gone/a.csv --report b.csv --state-dir state";
     let child = start(&mut folder.command(words));
@@ -27,7 +27,7 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
     let run = run.unwrap();
     let way_on = format!(": mde-cancel report {run} -o report.csv --state-dir state");
     assert!(told.contains(&way_on), "{told}");
-    assert_eq!(folder.column("b.csv", "outcome").len(), 150);
+    assert_eq!(folder.column("b.csv", "outcome").len(), 70);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn next_command<'told>(stdout: &'told str, name: &str) -> &'told str {
 #[test]
 fn the_command_that_goes_on_can_be_typed_as_it_stands() {
     let folder = Folder::new();
-    folder.write_ids("ids.txt", 1..=120);
+    folder.write_ids("ids.txt", 1..=70);
     let words = "run --sandbox ids.txt --stop-after 1s --report it.csv";
     let stopped = folder.run(words).exits(4);
     let went_on = folder.run(next_command(&stopped.stdout, "resume"));

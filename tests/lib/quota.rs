@@ -176,7 +176,7 @@ fn milestones_of_the_designs_example_agree_with_the_run() {
 }
 
 proptest! {
-    #![proptest_config(proptest_config(1000))]
+    #![proptest_config(proptest_config(400))]
 
     #[test]
     fn no_model_of_the_service_ever_sees_its_allowance_exceeded(

@@ -434,7 +434,7 @@ fn all_go_well(runner: &mut TestRunner, talks: &impl Strategy<Value = Conversati
 #[test]
 fn whatever_is_answered_a_run_ends_and_says_nothing_that_no_record_said() {
     all_go_well(
-        &mut TestRunner::new(proptest_config(1_500)),
+        &mut TestRunner::new(proptest_config(500)),
         &any_conversation(any_saying()),
     );
 }
@@ -493,7 +493,7 @@ fn the_conversations_are_as_odd_as_they_are_meant_to_be() {
     let mut runner = TestRunner::deterministic();
     let mut outcomes = BTreeSet::new();
     let mut stops = BTreeSet::new();
-    for _ in 0..600 {
+    for _ in 0..300 {
         let strategy = any_conversation(any_saying());
         let talk = strategy.new_tree(&mut runner).unwrap().current();
         let (history, _) = play(&talk);
@@ -652,7 +652,7 @@ fn such_404s_among_proper_answers_are_a_fault_of_the_way_and_cost_no_row() {
 
 /// Answers a read of ids with at most `bound` records; those of every 40th row do not exist.
 fn pages(bound: usize, is_told: bool) -> Simulation {
-    let mut world = world(400);
+    let mut world = world(200);
     world.state_of = Box::new(|row, _| (row.0 % 40 != 0).then_some(ActionStatus::Pending));
     world.read_answer = Box::new(move |ids, now| {
         // What was cancelled meanwhile is read nowhere here.
@@ -684,7 +684,7 @@ fn a_page_that_ends_early_calls_no_action_unknown_whether_it_says_so_or_not() {
             let counts = history.counts();
             assert_eq!(
                 (counts[&Cancelled], counts[&NotFound]),
-                (390, 10),
+                (195, 5),
                 "{bound} {is_told}"
             );
         }

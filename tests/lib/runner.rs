@@ -21,7 +21,7 @@ const ABREAST: u64 = 4;
 /// does not know; the others are sound.
 fn scenario(reading: &str) -> Scenario {
     let faults = format!(
-        "503@on=cancel,id={},nth=1;applied-reset@on=cancel,id={},nth=1;429-storm:1s@on=cancel,id={},nth=1{reading}",
+        "503@on=cancel,id={},nth=1;applied-reset@on=cancel,id={},nth=1;429-storm@on=cancel,id={},nth=1{reading}",
         nth_id(2),
         nth_id(3),
         nth_id(4)

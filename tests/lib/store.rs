@@ -42,6 +42,17 @@ pub(crate) fn process(boot: &str) -> Process {
     }
 }
 
+/// A folder in memory where the system has a place for one, for tests that commit thousands of times and ask nothing of the disk.
+fn folder_in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    folder.unwrap()
+}
+
 fn open(dir: &Path) -> Store {
     Store::open(dir, process("boot"), at(0)).unwrap()
 }

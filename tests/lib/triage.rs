@@ -423,7 +423,7 @@ fn triage_costs_no_time_that_shows() {
 #[test]
 fn an_outage_of_everything_costs_time_and_not_rows() {
     for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent(false)] {
-        for (rows, typed) in [(1_000, true), (1_000, false), (304, true)] {
+        for (rows, typed) in [(500, true), (500, false), (304, true)] {
             let mut world = world(rows);
             world.type_of = if typed {
                 |_| Some(ActionType::Isolate)

@@ -74,6 +74,7 @@ pub(crate) fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
         assert!(start.elapsed().as_secs() < 120, "it never came");
-        std::thread::yield_now();
+        // Not at full speed: the program needs the processor, too.
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
     }
 }

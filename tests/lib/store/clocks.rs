@@ -181,7 +181,7 @@ fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
         arrivals: Vec::new(),
         longest: windows.longest_hold() + GRACE,
     };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_in_memory();
     let mut store = machine.open(folder.path());
     let mut key = scope_at(&store, machine.moment()).unwrap();
     for &(calls, turn) in &tale.turns {

@@ -97,14 +97,14 @@ fn a_late_process_gets_its_share_of_freed_slots_and_hardly_any_is_wasted() {
     let allowed = windows(&["100/6s"]);
     // Six windows, of which the first goes to the eager one before the other comes.
     let end = 6 * 6_100;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder_in_memory();
     let mut alone = [Asker::new(dir.path(), 1, 0, eager)];
     play(&mut alone, &allowed, end);
     let first = 6_000;
     let possible = after(&alone[0], first);
     let mut shares = [0, 0];
     for pair in 0..10 {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder_in_memory();
         let mut both = [
             Asker::new(dir.path(), 1 + 2 * pair, 0, eager),
             Asker::new(dir.path(), 2 + 2 * pair, 3_000, late),
@@ -122,7 +122,7 @@ fn a_late_process_gets_its_share_of_freed_slots_and_hardly_any_is_wasted() {
 #[test]
 fn a_process_that_waits_alone_is_not_delayed() {
     let allowed = windows(&["5/1s"]);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder_in_memory();
     let mut askers = [Asker::new(dir.path(), 1, 0, eager)];
     // Open, but with no wish.
     let _idle = open(dir.path());
