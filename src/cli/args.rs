@@ -11,10 +11,11 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::core::MaxFailures;
 use crate::engine::{PlanId, Precheck};
-use crate::input::{InputFormat, InputSettings};
+use crate::input::{Input, InputFormat, InputSettings};
 use crate::model::{ActionStatus, ActionType, Selection};
 use crate::quota::Windows;
 use crate::sandbox::{Faults, Latency, parse_quota};
@@ -256,6 +257,13 @@ pub struct RunArgs {
     pub connection: ConnectionArgs,
 }
 
+impl RunArgs {
+    /// Returns whether somebody is asked before anything is sent.
+    pub fn asks(&self) -> bool {
+        !self.yes && !self.sandbox
+    }
+}
+
 /// How calls are sent and watched, and what is written of it.
 #[derive(Args, Clone, Debug)]
 pub struct SendArgs {
@@ -283,7 +291,7 @@ pub struct SendArgs {
     #[arg(env_or_config = "MDE_CANCEL_MAX_FAILURES")]
     pub max_failures: Option<MaxFailures>,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputPaths,
 }
 
 /// Which machines are released is what the run found; these flags can only narrow that.
@@ -427,6 +435,25 @@ pub struct PreviewArgs {
     pub format: PlanFormat,
     #[command(flatten)]
     pub connection: ConnectionArgs,
+    /// Of `run --dry-run`: a plan of more cancels is refused once it was printed.
+    #[arg(skip)]
+    pub max_actions: Option<u64>,
+    /// Of `run --dry-run --sandbox`.
+    #[arg(skip)]
+    pub sandbox: bool,
+}
+
+impl From<RunArgs> for PreviewArgs {
+    /// Makes a preview of `run --dry-run`.
+    fn from(run: RunArgs) -> Self {
+        Self {
+            plan: run.plan,
+            format: PlanFormat::Table,
+            connection: run.connection,
+            max_actions: run.max_actions,
+            sandbox: run.sandbox,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -504,6 +531,16 @@ pub struct ResumeArgs {
     pub connection: ConnectionArgs,
 }
 
+impl ResumeArgs {
+    pub fn outputs(&self) -> OutputPaths {
+        OutputPaths {
+            reports: self.reports.clone(),
+            follow_up: self.follow_up.clone(),
+            metrics_file: self.metrics_file.clone(),
+        }
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
@@ -560,13 +597,32 @@ pub struct ReportArgs {
     pub follow_up: Option<PathBuf>,
 }
 
+impl ReportArgs {
+    pub fn outputs(&self) -> OutputPaths {
+        let mut outputs = OutputPaths {
+            reports: self.outputs.clone(),
+            follow_up: self.follow_up.clone(),
+            metrics_file: None,
+        };
+        if outputs == OutputPaths::default() {
+            outputs.reports.push(PathBuf::from("-"));
+        }
+        outputs
+    }
+}
+
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
     /// Files with action ids, or `-` for standard input. Without INPUT, the flags of Selection choose actions from the
     /// tenant
-    #[arg(value_name = "INPUT", help_heading = None::<&str>)]
-    pub inputs: Vec<PathBuf>,
+    #[arg(
+        value_name = "INPUT",
+        value_hint = ValueHint::AnyPath,
+        value_parser = values::input(),
+        help_heading = None::<&str>,
+    )]
+    pub inputs: Vec<Input>,
     /// Column with the action id, if its name isn't recognized
     #[arg(long, value_name = "NAME", value_parser = values::not_blank)]
     pub id_column: Option<String>,
@@ -771,21 +827,26 @@ pub struct TuningArgs {
     pub give_up_after: Duration,
 }
 
-#[derive(Args, Clone, Debug, Default)]
+/// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[command(next_help_heading = "Output")]
-pub struct OutputArgs {
+#[serde(default)]
+pub struct OutputPaths {
     /// Report file: .csv, .jsonl, .json, .html, .md, or `-` for stdout; repeatable [default: ./mde-cancel-RUN.csv]
     #[arg(
         long = "report",
         value_name = "PATH",
         env_or_config = "MDE_CANCEL_REPORT"
     )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<PathBuf>,
     /// Write the machines that still need work to this CSV file
     #[arg(long, value_name = "PATH", env_or_config = "MDE_CANCEL_FOLLOW_UP")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub follow_up: Option<PathBuf>,
     /// Update this file for the Prometheus node_exporter
     #[arg(long, value_name = "PATH", env_or_config = "MDE_CANCEL_METRICS_FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_file: Option<PathBuf>,
 }
 

@@ -9,13 +9,13 @@ use tokio::runtime::Builder;
 
 use crate::platform::{StopSignals, survive_file_size_limit};
 
-use super::args::Cli;
+use super::args::{Cli, Command};
 use super::commands;
-use super::failure::{Failure, RunExit, print_typing_error};
+use super::failure::{Failure, RunExit};
 use super::hint::ForwardedFlags;
 use super::logging::{LogSettings, start_logging};
 use super::progress::Progress;
-use super::settings::{CommandSettings, Settings, SettingsError, Sources};
+use super::settings::{Settings, Sources};
 use super::terminal::{ColorMode, OutputStyle, stdout_width};
 
 /// Runs the program with these arguments, the first of which is its name.
@@ -24,20 +24,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let sources = Sources::of_process();
     let typed = Cli::command().try_get_matches_from(&words);
     let flags = typed.as_ref().map(ForwardedFlags::of).unwrap_or_default();
-    let exit = match Settings::resolve(words, &sources) {
-        Err(SettingsError::Typing(error)) => print_typing_error(&error),
-        Ok(settings) => {
-            let style = output_style(settings.common.color, &sources);
-            conclude(command(settings, style, &flags), style, &flags)
-        }
-        // Without settings, what is typed is all that is known about colours.
-        Err(error) => {
-            let typed = typed.ok();
-            let color = typed.and_then(|typed| typed.get_one::<ColorMode>("color").copied());
-            let style = output_style(color.unwrap_or_default(), &sources);
-            conclude(Err(error.into()), style, &flags)
-        }
+    let settings = Settings::resolve(words, &sources);
+    let color = if let Ok(settings) = &settings {
+        settings.common.color
+    } else {
+        // Without settings, what is typed is all that is known about colors.
+        let typed = typed.as_ref().ok();
+        let color = typed.and_then(|typed| typed.get_one::<ColorMode>("color"));
+        color.copied().unwrap_or_default()
     };
+    let style = output_style(color, &sources);
+    let done = settings.and_then(|settings| command(settings, style, &flags));
+    let exit = done.unwrap_or_else(|failure| {
+        failure.print(style.error_color, &flags);
+        failure.exit
+    });
     ExitCode::from(exit.code())
 }
 
@@ -49,13 +50,6 @@ fn output_style(color: ColorMode, sources: &Sources<'_>) -> OutputStyle {
     }
 }
 
-fn conclude(done: Result<RunExit, Failure>, style: OutputStyle, flags: &ForwardedFlags) -> RunExit {
-    done.unwrap_or_else(|failure| {
-        failure.print(style.error_color, flags);
-        failure.exit
-    })
-}
-
 fn command(
     settings: Settings,
     style: OutputStyle,
@@ -65,7 +59,7 @@ fn command(
     let mut runtime = match settings.command {
         // One thread sends and receives: the quotas need no more, and without them, handing each call from thread to
         // thread costs a quarter of its processor time. Reading, the journal and signals have threads of their own.
-        CommandSettings::Sandbox(_) => Builder::new_multi_thread(),
+        Command::Sandbox(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     let runtime = runtime
@@ -86,44 +80,41 @@ fn command(
         file: common.log_file.clone(),
     };
     start_logging(&log, &progress).map_err(|error| Failure::new(RunExit::Refused, error))?;
-    if let Some(fault) = &settings.left_out {
+    if let Some(failure) = &settings.left_out {
+        let fault = &failure.error;
         tracing::warn!("{fault}; the file is ignored, with any state folder that it names");
     }
     if !settings.ignored.is_empty() {
         let names = settings.ignored.join(", ");
         tracing::warn!("not read, because a profile says who signs in and where: {names}");
     }
+    let context = settings.context;
     let exit = runtime.block_on(async {
         match settings.command {
-            CommandSettings::Run(run) => return commands::run(*run, &progress, style, flags).await,
-            CommandSettings::Preview(preview) => {
-                return commands::preview(*preview, &progress, style).await;
+            Command::Run(args) => {
+                return commands::run(*args, context, &progress, style, flags).await;
             }
-            CommandSettings::List(list) => return commands::list(*list, style).await,
-            CommandSettings::Release(release) => {
-                return commands::release(*release, &progress, style, flags).await;
+            Command::Preview(args) => {
+                return commands::preview(*args, context, &progress, style).await;
             }
-            CommandSettings::Resume(resume) => {
-                return commands::resume(*resume, &progress, style, flags).await;
+            Command::List(args) => return commands::list(*args, context, style).await,
+            Command::Release(args) => {
+                return commands::release(*args, context, &progress, style, flags).await;
             }
-            CommandSettings::Doctor(doctor) => return commands::doctor(*doctor, style).await,
-            CommandSettings::Runs(run, format, state_dir) => {
-                commands::runs(run.as_deref(), format, &state_dir, flags)?;
+            Command::Resume(args) => {
+                return commands::resume(*args, context, &progress, style, flags).await;
             }
-            CommandSettings::RemoveRuns(remove, state_dir) => {
-                commands::remove_runs(&remove, &state_dir).await?;
-            }
-            CommandSettings::Report(run, outputs, state_dir) => {
-                commands::report(run.as_deref(), &outputs, &state_dir)?;
-            }
-            CommandSettings::Quota(quota) => commands::quota(quota, style).await?,
-            CommandSettings::ConfigShow(shown) => commands::config_show(&shown)?,
-            CommandSettings::Sandbox(sandbox) => {
+            Command::Doctor(args) => return commands::doctor(&args, context, style).await,
+            Command::Runs(args) => commands::runs(&args, &context.state_dir()?, flags).await?,
+            Command::Report(args) => commands::report(&args, &context.state_dir()?)?,
+            Command::Quota(args) => commands::quota(&args, &context.state_dir()?, style).await?,
+            Command::Config(_) => commands::config_show(&settings.shown)?,
+            Command::Sandbox(args) => {
                 let mut signals = StopSignals::listen().map_err(fault)?;
-                commands::serve_sandbox(*sandbox, signals.next()).await?;
+                commands::serve_sandbox(*args, signals.next()).await?;
             }
-            CommandSettings::Completions(typed) => commands::completions(&typed)?,
-            CommandSettings::Man(typed) => commands::man(&typed)?,
+            Command::Completions(args) => commands::completions(&args)?,
+            Command::Man(args) => commands::man(&args)?,
         }
         Ok(RunExit::Done)
     });

@@ -6,10 +6,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use crate::store::StoreError;
 
 use super::hint::{ForwardedFlags, Hint, quoted};
-use super::settings::SettingsError;
 use super::terminal::{Color, Style};
 use super::text::visible;
 
@@ -75,6 +76,11 @@ impl Failure {
         }
     }
 
+    /// Makes a failure of what cannot be used as it was typed, set or written.
+    pub fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(RunExit::Refused, error)
+    }
+
     /// Adds what the user can do, as an imperative without a period.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
@@ -96,6 +102,9 @@ impl Failure {
 
     /// Returns what to print: the error, its causes and the hints, one per line.
     pub fn render(&self, color: Color, flags: &ForwardedFlags) -> String {
+        if let Some(error) = self.error.downcast_ref::<clap::Error>() {
+            return error.to_string();
+        }
         if self.exit == RunExit::Done {
             return String::new();
         }
@@ -124,6 +133,10 @@ impl Failure {
 
     /// Prints it to standard error; a write error can't be reported anywhere.
     pub fn print(&self, color: Color, flags: &ForwardedFlags) {
+        if let Some(error) = self.error.downcast_ref::<clap::Error>() {
+            // It knows whether it is help, and whether the terminal has colors.
+            return error.print().unwrap_or_default();
+        }
         io::stderr()
             .write_all(self.render(color, flags).as_bytes())
             .unwrap_or_default();
@@ -180,24 +193,26 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<SettingsError> for Failure {
-    fn from(error: SettingsError) -> Self {
-        let hints = error.hints().into_iter().map(Hint::from).collect();
-        Self {
-            hints,
-            ..Self::new(RunExit::Refused, error)
+impl From<clap::Error> for Failure {
+    /// Takes what clap says of the command line, help and version included.
+    fn from(mut error: clap::Error) -> Self {
+        let sandbox = ContextValue::String("--sandbox".to_owned());
+        if error.kind() == ErrorKind::UnknownArgument
+            && error.get(ContextKind::InvalidArg) == Some(&sandbox)
+        {
+            let tip = "`mde-cancel run --dry-run --sandbox` prints a plan, `run --sandbox` runs it";
+            // In place of the advice to pass it as a value.
+            error.insert(
+                ContextKind::Suggested,
+                ContextValue::StyledStrs(vec![tip.into()]),
+            );
         }
-    }
-}
-
-/// Prints clap's message, including help and version, and returns how the program ends.
-pub fn print_typing_error(error: &clap::Error) -> RunExit {
-    // A write error can't be reported anywhere.
-    error.print().unwrap_or_default();
-    if error.use_stderr() {
-        RunExit::Refused
-    } else {
-        RunExit::Done
+        let exit = if error.use_stderr() {
+            RunExit::Refused
+        } else {
+            RunExit::Done
+        };
+        Self::new(exit, error)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::PlanId;
 use crate::model::RunId;
 use crate::platform::default_state_dir;
 
-use super::args::{CommonArgs, ConnectionArgs, is_typed, leaf};
+use super::args::{CommonArgs, ConnectionArgs, SelectionArgs, is_typed, leaf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
@@ -129,16 +129,6 @@ pub struct ForwardedFlags {
 }
 
 impl ForwardedFlags {
-    /// Returns the connection and common flags that take values.
-    pub(super) fn settings(typed: &ArgMatches) -> Vec<OsString> {
-        let (_, typed) = leaf(typed);
-        let words = [
-            flags_of::<ConnectionArgs>(typed),
-            flags_of::<CommonArgs>(typed),
-        ];
-        words.into_iter().flatten().map(OsString::from).collect()
-    }
-
     /// Returns only the state folder, for commands that are run later, maybe in another shell.
     pub fn of_state(dir: &Path) -> Self {
         Self {
@@ -150,20 +140,15 @@ impl ForwardedFlags {
     /// Takes the flags that also apply to the next command.
     pub fn of(typed: &ArgMatches) -> Self {
         let (_, typed) = leaf(typed);
-        let names = [
-            ("state_dir", "state-dir"),
-            ("config", "config"),
-            ("profiles", "profile"),
-        ];
-        let state = flags(typed, &names);
+        let place = ["state-dir", "config", "profile"];
         Self {
-            state,
-            connection: flags_of::<ConnectionArgs>(typed),
+            state: to_repeat::<CommonArgs>(typed, |name| place.contains(&name)),
+            connection: to_repeat::<ConnectionArgs>(typed, |_| true),
             consent: match typed.try_get_one("yes") {
                 Ok(Some(true)) => vec!["--yes".to_owned()],
                 _ => Vec::new(),
             },
-            exclusions: flags(typed, &[("exclude_from", "exclude-from")]),
+            exclusions: to_repeat::<SelectionArgs>(typed, |name| name == "exclude-from"),
         }
     }
 }
@@ -177,30 +162,39 @@ fn state_flag(dir: &Path) -> Vec<String> {
     vec!["--state-dir".to_owned(), dir.to_string_lossy().into_owned()]
 }
 
-/// Returns the typed flags of a group.
-fn flags_of<A: Args>(typed: &ArgMatches) -> Vec<String> {
+/// Returns the names and values of the typed flags of a group.
+fn typed_values<A: Args>(typed: &ArgMatches) -> Vec<(String, OsString)> {
     let group = A::augment_args(Command::new(""));
-    let names: Vec<_> = group
+    let flags = group
         .get_arguments()
-        .filter(|flag| flag.get_action().takes_values())
-        .filter_map(|flag| Some((flag.get_id().as_str(), flag.get_long()?)))
-        .collect();
-    flags(typed, &names)
+        .filter(|flag| flag.get_action().takes_values() && is_typed(typed, flag.get_id().as_str()));
+    let mut values = Vec::new();
+    for flag in flags {
+        let name = flag.get_long().unwrap_or_default();
+        let raw = typed.get_raw(flag.get_id().as_str()).into_iter().flatten();
+        values.extend(raw.map(|value| (name.to_owned(), value.to_owned())));
+    }
+    values
 }
 
-/// Returns the typed flags among `names`, pairs of id and long name.
-fn flags(typed: &ArgMatches, names: &[(&str, &str)]) -> Vec<String> {
-    let mut words = Vec::new();
-    for (id, name) in names {
-        if !is_typed(typed, id) {
-            continue;
-        }
-        for value in typed.get_raw(id).into_iter().flatten() {
-            words.push(format!("--{name}"));
-            words.push(value.to_string_lossy().into_owned());
-        }
-    }
-    words
+/// Returns the typed flags of a group as words for the parser.
+pub(super) fn typed_words<A: Args>(typed: &ArgMatches) -> Vec<OsString> {
+    let values = typed_values::<A>(leaf(typed).1).into_iter();
+    let words = values.map(|(name, value)| {
+        let mut word = OsString::from(format!("--{name}="));
+        word.push(value);
+        word
+    });
+    words.collect()
+}
+
+/// Returns some of the typed flags of a group as words for a hint.
+fn to_repeat<A: Args>(typed: &ArgMatches, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let values = typed_values::<A>(typed).into_iter();
+    let wanted = values.filter(|(name, _)| is_wanted(name));
+    let words =
+        wanted.map(|(name, value)| [format!("--{name}"), value.to_string_lossy().into_owned()]);
+    words.flatten().collect()
 }
 
 /// Quotes a word for the platform's shells if necessary.

@@ -17,8 +17,8 @@ use crate::model::{ActionStatus, ActionType, ExclusionList, Operation, Selection
 use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
-use super::args::{QuotaWindowArgs, SendArgs};
-use super::settings::{OutputPaths, ReleaseSettings, RunSettings, SANDBOX_SCALE};
+use super::args::{OutputPaths, QuotaWindowArgs, ReleaseArgs, RunArgs, SendArgs};
+use super::settings::time_scale;
 use super::values;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,8 +101,7 @@ pub(super) struct StoredTenant {
 }
 
 impl RunConfig {
-    pub(super) fn new(settings: &RunSettings, now: Timestamp, exclude: ExclusionList) -> Self {
-        let args = &settings.args;
+    pub(super) fn new(args: &RunArgs, now: Timestamp, exclude: ExclusionList) -> Self {
         let plan = &args.plan;
         Self {
             comment: plan.comment.clone(),
@@ -111,25 +110,18 @@ impl RunConfig {
             selection: plan.selection(now),
             exclude,
             max_actions: args.max_actions,
-            needs_confirmation: settings.asks()
+            needs_confirmation: args.asks()
                 || args.max_actions.is_some()
                 || args.approved.is_some(),
             plan: args.approved.map(|plan| plan.to_string()),
             id_column: plan.input.id_column.clone(),
             input_format: plan.input.input_format,
-            outputs: settings.outputs.clone(),
-            ..Self::sending(&args.send, &plan.quota, settings.target.time_scale())
+            ..Self::sending(&args.send, &plan.quota, args.sandbox)
         }
     }
 
     /// Makes that of a run that releases machines.
-    pub(super) fn to_release(
-        settings: &ReleaseSettings,
-        exclude: ExclusionList,
-        is_sandbox: bool,
-    ) -> Self {
-        let args = &settings.args;
-        let time_scale = if is_sandbox { SANDBOX_SCALE } else { 1 };
+    pub(super) fn to_release(args: &ReleaseArgs, exclude: ExclusionList, is_sandbox: bool) -> Self {
         Self {
             operation: Operation::Release,
             comment: args.comment.clone(),
@@ -139,13 +131,12 @@ impl RunConfig {
             },
             exclude,
             needs_confirmation: true,
-            outputs: settings.outputs.clone(),
-            ..Self::sending(&args.send, &args.quota, time_scale)
+            ..Self::sending(&args.send, &args.quota, is_sandbox)
         }
     }
 
     /// Makes one that says how calls are sent, and nothing of what is sent.
-    fn sending(args: &SendArgs, quota: &QuotaWindowArgs, time_scale: u32) -> Self {
+    fn sending(args: &SendArgs, quota: &QuotaWindowArgs, is_sandbox: bool) -> Self {
         Self {
             operation: Operation::Cancel,
             comment: None,
@@ -166,12 +157,12 @@ impl RunConfig {
             max_failures: args.max_failures,
             max_actions: None,
             verify: (!args.no_verify).then_some(args.verify_timeout),
-            time_scale,
+            time_scale: time_scale(is_sandbox),
             needs_confirmation: false,
             plan: None,
             id_column: None,
             input_format: InputFormat::Auto,
-            outputs: OutputPaths::default(),
+            outputs: args.output.clone(),
         }
     }
 

@@ -4,48 +4,58 @@
 //! The lower layers become clap's defaults for the flags of the command that was typed, so that one parser reads a value
 //! wherever it comes from. An empty variable counts as none. With a profile, no variable says who signs in, and where.
 
+mod check;
 mod config_file;
 mod connection;
-mod error;
 mod outputs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Id};
 
-use crate::input::Input;
 use crate::platform;
-use crate::quota::Windows;
 
 use super::args::{
-    Cli, Command, CommonArgs, CompletionsArgs, ConfigCommand, ConnectionArgs, DoctorArgs, ListArgs,
-    ManArgs, PlanArgs, PlanFormat, QuotaCommand, ReleaseArgs, RemoveArgs, ReportArgs, ResumeArgs,
-    RunArgs, RunsCommand, SandboxArgs, ScopeFilterArgs, SelectionArgs, TableFormat, all_windows,
-    is_typed, leaf, variable_of,
+    Cli, Command, CommonArgs, ConnectionArgs, RunsCommand, is_typed, leaf, variable_of,
 };
-use super::hint::ForwardedFlags;
+use super::failure::Failure;
+use super::hint::typed_words;
 use super::logging::directives;
 use super::progress::ProgressMode;
-use super::values::{When, is_secret_itself};
+use super::values::is_secret_itself;
 
-pub use config_file::{ConfigFault, ConfigFile};
-pub use connection::{ConnectionSettings, CredentialChoice, SecretSource, SignIn};
-pub use error::SettingsError;
-pub use outputs::{NamedFile, OutputPaths, default_outputs, input_files};
+pub use config_file::ConfigFile;
+pub use connection::{
+    ConnectionSettings, CredentialChoice, MissingCredential, SecretSource, SignIn,
+};
+pub use outputs::{NamedFile, default_outputs, input_files};
 
-use config_file::CONFIG_FILE;
-use outputs::{ensure_apart, secret_files, state_files};
+use check::{check, protected_files};
+use config_file::{CONFIG_FILE, no_profile};
 
 /// Means every profile of the config file.
 const ALL_PROFILES: &str = "all";
 
 /// Variables that hold a secret. No flag does.
 const SECRET_VARIABLES: [&str; 2] = ["AZURE_CLIENT_SECRET", "MDE_CANCEL_TOKEN"];
+
+/// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
+/// enough to watch, and the minute window in six seconds, which is long enough to see.
+pub const SANDBOX_SCALE: u32 = 10;
+
+/// How long one call may take where no flag says it.
+pub const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Returns by what quota periods and waits are divided.
+pub fn time_scale(is_sandbox: bool) -> u32 {
+    if is_sandbox { SANDBOX_SCALE } else { 1 }
+}
 
 /// Names the variables that say who signs in, and where.
 fn identity_variables() -> BTreeSet<String> {
@@ -135,41 +145,13 @@ impl Layers<'_> {
     }
 }
 
-/// A command line, read with the layers below it.
-struct Parsed {
-    cli: Cli,
-    matches: ArgMatches,
-    origins: BTreeMap<String, Origin>,
-}
-
-impl Parsed {
-    fn new(
-        words: &[OsString],
-        typed: &ArgMatches,
-        layers: Layers<'_>,
-    ) -> Result<Self, SettingsError> {
-        let (matches, origins) = parse(Cli::command(), words, typed, layers)?;
-        Ok(Self {
-            cli: Cli::from_arg_matches(&matches)?,
-            matches,
-            origins,
-        })
-    }
-
-    fn connection(&self, layers: Layers<'_>) -> Result<ConnectionSettings, SettingsError> {
-        let typed = ConnectionArgs::from_arg_matches(leaf(&self.matches).1);
-        let typed = typed.map_err(|_| SettingsError::NoToken)?;
-        ConnectionSettings::resolve(&typed, &self.origins, layers)
-    }
-}
-
 /// Parses a command line with the lower layers as defaults. `typed` is the same line without them.
 fn parse(
     root: clap::Command,
     words: &[OsString],
     typed: &ArgMatches,
     layers: Layers<'_>,
-) -> Result<(ArgMatches, BTreeMap<String, Origin>), SettingsError> {
+) -> Result<(ArgMatches, BTreeMap<String, Origin>), Failure> {
     let (path, typed) = leaf(typed);
     let command = path.iter().fold(&root, |command, name| {
         command.find_subcommand(name).unwrap_or(command)
@@ -233,7 +215,7 @@ fn with_defaults(
 }
 
 /// Reads a value of a lower layer as clap will.
-fn check_value(flag: &Arg, value: &OsStr, origin: &Origin) -> Result<(), SettingsError> {
+fn check_value(flag: &Arg, value: &OsStr, origin: &Origin) -> Result<(), Failure> {
     let mut reader = Arg::new("value")
         .long("value")
         .value_parser(flag.get_value_parser().clone())
@@ -252,210 +234,66 @@ fn check_value(flag: &Arg, value: &OsStr, origin: &Origin) -> Result<(), Setting
         return Ok(());
     };
     if error.kind() == ErrorKind::InvalidUtf8 {
-        return Err(SettingsError::NotText {
-            origin: origin.clone(),
-        });
+        return Err(not_text(origin));
     }
     let wanted = match (error.source(), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(words))) => format!("expected {}", words.join(", ")),
         (None, _) => "it has no value".to_owned(),
     };
-    Err(SettingsError::Value {
-        value: value.to_string_lossy().into_owned(),
-        origin: origin.clone(),
-        wanted,
-    })
+    Err(Failure::refused(anyhow!(
+        "`{}` in {origin} cannot be used: {wanted}",
+        value.to_string_lossy()
+    )))
+}
+
+fn not_text(origin: impl fmt::Display) -> Failure {
+    Failure::refused(anyhow!("{origin} is not UTF-8"))
 }
 
 /// All that one call of the program is to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     pub common: CommonArgs,
-    pub command: CommandSettings,
+    /// What was typed, with what the lower layers say; `run --dry-run` is a preview here.
+    pub command: Command,
+    pub context: Context,
+    /// What `config show` prints.
+    pub shown: Vec<ShownSetting>,
     /// What is wrong with a config file that nobody named, where the command works without it.
-    pub left_out: Option<ConfigFault>,
+    pub left_out: Option<Failure>,
     /// Variables that are set and were not read, because a profile says who signs in and where.
     pub ignored: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
-pub enum CommandSettings {
-    Run(Box<RunSettings>),
-    /// `preview`, or `run --dry-run`
-    Preview(Box<PreviewSettings>),
-    List(Box<ListSettings>),
-    Release(Box<ReleaseSettings>),
-    Resume(Box<ResumeSettings>),
-    /// All runs, or the one that is named.
-    Runs(Option<String>, TableFormat, PathBuf),
-    RemoveRuns(RemoveArgs, PathBuf),
-    Report(Option<String>, OutputPaths, PathBuf),
-    Quota(QuotaSettings),
-    Doctor(Box<DoctorSettings>),
-    ConfigShow(Vec<ShownSetting>),
-    Sandbox(Box<SandboxArgs>),
-    Completions(CompletionsArgs),
-    Man(ManArgs),
-}
-
-#[derive(Clone, Debug)]
-pub struct RunSettings {
-    pub args: RunArgs,
-    /// In this order, and standard input at most once; none for a selection from the tenant.
-    pub inputs: Vec<Input>,
-    /// [`default_outputs`] are not among them.
-    pub outputs: OutputPaths,
-    pub target: Target,
-    /// A sandbox has a folder of its own in the one that is named.
-    pub state_dir: PathBuf,
-}
-
-impl RunSettings {
-    /// Returns whether somebody is asked before anything is sent.
-    pub fn asks(&self) -> bool {
-        !self.args.yes && !self.args.sandbox
-    }
-}
-
-#[derive(Clone, Debug)]
-pub enum Target {
-    Service(Box<ConnectionSettings>),
-    /// Several tenants, each from a profile.
-    Tenants(Vec<ConnectionSettings>),
-    Sandbox,
-}
-
-impl Target {
-    pub fn connections(&self) -> &[ConnectionSettings] {
-        match self {
-            Self::Service(connection) => std::slice::from_ref(connection),
-            Self::Tenants(connections) => connections,
-            Self::Sandbox => &[],
-        }
-    }
-
-    /// Returns by what quota periods and waits are divided.
-    pub fn time_scale(&self) -> u32 {
-        match self {
-            Self::Sandbox => SANDBOX_SCALE,
-            Self::Service(_) | Self::Tenants(_) => 1,
-        }
-    }
-}
-
-/// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
-/// enough to watch, and the minute window in six seconds, which is long enough to see.
-pub const SANDBOX_SCALE: u32 = 10;
-
-/// How long one call may take where no flag says it.
-pub const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-
-#[derive(Clone, Debug)]
-pub struct PreviewSettings {
-    pub plan: PlanArgs,
-    pub inputs: Vec<Input>,
-    pub format: PlanFormat,
-    /// A plan of more cancels is refused once it was printed.
-    pub max_actions: Option<u64>,
-    pub is_sandbox: bool,
-    /// Where calls would go; none is needed where no states are read.
-    pub connection: Option<ConnectionSettings>,
-    /// None only where no states are read.
+/// What the commands share besides their flags.
+#[derive(Debug)]
+pub struct Context {
+    /// The tenants to sign in to: several only for a run with several profiles. None for a command that signs in nowhere.
+    pub connections: Result<Vec<ConnectionSettings>, Failure>,
+    /// Where each profile of the config file leads, for a run of several tenants that is continued.
+    pub profiles: BTreeMap<String, Result<ConnectionSettings, Failure>>,
     pub state_dir: Option<PathBuf>,
-}
-
-impl PreviewSettings {
-    /// Returns by what quota periods and waits are divided.
-    pub fn time_scale(&self) -> u32 {
-        if self.is_sandbox { SANDBOX_SCALE } else { 1 }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct ListSettings {
-    pub args: ListArgs,
-    pub connection: ConnectionSettings,
-    pub state_dir: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct ResumeSettings {
-    pub args: ResumeArgs,
-    /// As typed; what isn't is as the run was begun.
-    pub outputs: OutputPaths,
-    /// Where it is sent, or why that cannot be told; a sandbox run needs none.
-    pub connection: Result<ConnectionSettings, SettingsError>,
-    /// The profiles of the config file, for a run of several tenants.
-    pub profiles: Vec<ProfileConnection>,
-    pub state_dir: PathBuf,
-    pub protected: Vec<NamedFile>,
-}
-
-#[derive(Clone, Debug)]
-pub struct ReleaseSettings {
-    pub args: ReleaseArgs,
-    /// [`default_outputs`] are not among them.
-    pub outputs: OutputPaths,
-    /// Where it is sent, or why that cannot be told; a sandbox run needs none.
-    pub connection: Result<ConnectionSettings, SettingsError>,
-    /// The profiles of the config file, for a run of several tenants.
-    pub profiles: Vec<ProfileConnection>,
-    pub state_dir: PathBuf,
-    pub protected: Vec<NamedFile>,
-}
-
-impl ReleaseSettings {
-    /// Returns those of continuing with a plan that was made before.
-    pub fn into_resume(self) -> ResumeSettings {
-        let send = self.args.send;
-        ResumeSettings {
-            args: ResumeArgs {
-                run: Some(self.args.run),
-                yes: self.args.yes,
-                dry_run: false,
-                no_precheck: false,
-                stop_after: send.stop_after,
-                reports: send.output.reports,
-                follow_up: send.output.follow_up,
-                metrics_file: send.output.metrics_file,
-                connection: self.args.connection,
-            },
-            outputs: self.outputs,
-            connection: self.connection,
-            profiles: self.profiles,
-            state_dir: self.state_dir,
-            protected: self.protected,
-        }
-    }
-}
-
-/// Where a profile of the config file leads, or why that cannot be told.
-#[derive(Clone, Debug)]
-pub struct ProfileConnection {
-    pub profile: String,
-    pub connection: Result<ConnectionSettings, SettingsError>,
-}
-
-#[derive(Clone, Debug)]
-pub struct QuotaSettings {
-    pub format: TableFormat,
-    /// What is allowed; where nothing says it, what the newest run of a scope was allowed.
-    pub cancel: Option<Windows>,
-    pub read: Option<Windows>,
-    /// Whether what the service's 429s taught is forgotten.
-    pub reset: bool,
-    pub scope: ScopeFilterArgs,
-    pub state_dir: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct DoctorSettings {
-    pub args: DoctorArgs,
-    pub connection: Result<ConnectionSettings, SettingsError>,
-    pub state_dir: Result<PathBuf, SettingsError>,
     /// The config file that was read, and its profile.
     pub config: Option<(PathBuf, Option<String>)>,
+    /// The files that no output may overwrite.
+    pub protected: Vec<NamedFile>,
+}
+
+impl Context {
+    /// Returns the folder for runs and quota counts. A sandbox has one of its own in it.
+    pub fn state_dir(&self) -> Result<PathBuf, Failure> {
+        self.state_dir.clone().ok_or_else(|| {
+            let failure = Failure::refused(anyhow!("no state folder can be determined"));
+            failure.hint("name a folder with --state-dir or MDE_CANCEL_STATE_DIR")
+        })
+    }
+
+    /// Returns the one tenant to sign in to.
+    pub fn into_connection(self) -> Result<ConnectionSettings, Failure> {
+        let first = self.connections?.into_iter().next();
+        first.ok_or_else(|| MissingCredential::Nothing.into())
+    }
 }
 
 /// One setting as `config show` shows it.
@@ -482,120 +320,76 @@ impl CommonArgs {
     }
 }
 
-/// Everything that a command's settings are made from.
-struct Resolver<'a> {
-    typed: &'a ArgMatches,
-    layers: Layers<'a>,
-    profiles: &'a [String],
-    is_profile_typed: bool,
-    parsed: &'a Parsed,
-}
-
 impl Settings {
     /// Resolves a command line, the first word of which is the program's name.
     pub fn resolve(
         words: impl IntoIterator<Item = OsString>,
         sources: &Sources<'_>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, Failure> {
         let words: Vec<_> = words.into_iter().collect();
         let typed = Cli::command().try_get_matches_from(&words)?;
-        let identity = identity_variables();
-        let none = Layers {
-            sources,
-            config: None,
-            profile: None,
-            identity: &identity,
-        };
-        // Without the config file: only what every command has is looked at.
-        let bare = parse_globals(&typed, none)?;
-        let is_profile_typed = is_typed(leaf(&typed).1, "profiles");
-        let mut profiles = bare.profiles.clone();
-        let mut seen = BTreeSet::new();
-        profiles.retain(|name| seen.insert(name.clone()));
         let command = Cli::from_arg_matches(&typed)?.command;
-        let ignored: Vec<String> = if profiles.is_empty() || !signs_in(&command) {
+        let common = parse_globals(&typed, sources)?;
+        let (config, left_out) = load_config(&command, &common, sources)?;
+        let profiles = chosen_profiles(&common, config.as_ref(), &command)?;
+        let identity = identity_variables();
+        let ignored: Vec<String> = if common.profiles.is_empty() || !signs_in(&command) {
             Vec::new()
         } else {
             let is_set = |name: &&String| sources.variable(name).is_some();
             identity.iter().filter(is_set).cloned().collect()
         };
-        let (config, left_out) = load_config(&command, &bare, &profiles, sources)?;
-        if profiles.iter().any(|name| name == ALL_PROFILES) {
-            profiles = config
-                .as_ref()
-                .map(ConfigFile::profiles)
-                .unwrap_or_default();
-            if profiles.is_empty() {
-                return Err(SettingsError::NoProfiles);
-            }
-        }
-        if let Some(config) = &config {
-            profiles
-                .iter()
-                .try_for_each(|name| config.check_profile(name))?;
-        }
-        if profiles.len() > 1
-            && let Some(what) = takes_one_profile(&command)
-        {
-            return Err(SettingsError::SeveralProfiles { what });
-        }
-        let layers = Layers {
-            sources,
-            config: config.as_ref(),
-            profile: profiles
-                .first()
-                .map(String::as_str)
-                .filter(|_| profiles.len() == 1),
-            identity: &identity,
+        let resolver = Resolver {
+            typed: &typed,
+            layers: Layers {
+                sources,
+                config: config.as_ref(),
+                profile: match profiles.as_slice() {
+                    [profile] => Some(profile),
+                    _ => None,
+                },
+                identity: &identity,
+            },
+            profiles: &profiles,
         };
-        let resolve = || {
-            let parsed = Parsed::new(&words, &typed, layers)?;
-            let resolver = Resolver {
-                typed: &typed,
-                layers,
-                profiles: &profiles,
-                is_profile_typed,
-                parsed: &parsed,
-            };
-            Ok((parsed.cli.common.clone(), resolver.command()?))
-        };
-        match resolve() {
-            Err(error @ (SettingsError::NoToken | SettingsError::Incomplete { .. }))
-                if !ignored.is_empty() =>
-            {
-                Err(SettingsError::WithProfile {
-                    error: Box::new(error),
-                    ignored,
+        match resolver.settings(&words) {
+            Err(failure) if failure.error.is::<MissingCredential>() && !ignored.is_empty() => {
+                let (names, are) = (
+                    ignored.join(", "),
+                    if ignored.len() == 1 { "is" } else { "are" },
+                );
+                let hint = format!(
+                    "with --profile, {names} {are} not read: write what is needed into the profile"
+                );
+                Err(Failure {
+                    hints: vec![hint.into()],
+                    ..failure
                 })
             }
-            resolved => {
-                let (common, command) = resolved?;
-                Ok(Self {
-                    common,
-                    command,
-                    left_out,
-                    ignored,
-                })
-            }
+            settings => Ok(Self {
+                left_out,
+                ignored,
+                ..settings?
+            }),
         }
     }
 }
 
-/// Reads the flags that every command has, with their variables.
-fn parse_globals(typed: &ArgMatches, layers: Layers<'_>) -> Result<CommonArgs, SettingsError> {
+/// Reads the flags that every command has; the config file and its profiles also from their variables.
+fn parse_globals(typed: &ArgMatches, sources: &Sources<'_>) -> Result<CommonArgs, Failure> {
     let mut common = CommonArgs::from_arg_matches(leaf(typed).1)?;
-    let value = |variable| layers.variable(variable);
-    common.config = common
-        .config
-        .or_else(|| value("MDE_CANCEL_CONFIG").map(PathBuf::from));
+    let config = sources.variable("MDE_CANCEL_CONFIG").map(PathBuf::from);
+    common.config = common.config.or(config);
     if common.profiles.is_empty()
-        && let Some(names) = value("MDE_CANCEL_PROFILE")
+        && let Some(names) = sources.variable("MDE_CANCEL_PROFILE")
     {
-        let names = names.into_string().map_err(|_| SettingsError::NotText {
-            origin: Origin::Variable("MDE_CANCEL_PROFILE".to_owned()),
-        })?;
+        let names = names
+            .into_string()
+            .map_err(|_| not_text("MDE_CANCEL_PROFILE"))?;
         common.profiles = names.split(',').map(str::to_owned).collect();
     }
+    let mut seen = BTreeSet::new();
+    common.profiles.retain(|name| seen.insert(name.clone()));
     Ok(common)
 }
 
@@ -604,18 +398,18 @@ fn parse_globals(typed: &ArgMatches, layers: Layers<'_>) -> Result<CommonArgs, S
 fn load_config(
     command: &Command,
     common: &CommonArgs,
-    profiles: &[String],
     sources: &Sources<'_>,
-) -> Result<(Option<ConfigFile>, Option<ConfigFault>), SettingsError> {
+) -> Result<(Option<ConfigFile>, Option<Failure>), Failure> {
     if matches!(command, Command::Completions(_) | Command::Man(_)) {
         return Ok((None, None));
     }
-    let default = sources.default_config.clone().filter(|path| path.exists());
-    let Some(path) = common.config.clone().or(default) else {
-        return match profiles.first() {
+    let default = sources.default_config.as_deref();
+    let existing = default.filter(|path| path.exists());
+    let Some(path) = common.config.as_deref().or(existing) else {
+        return match common.profiles.first() {
             Some(profile) => {
-                let path = sources.default_config.as_deref();
-                Err(ConfigFault::no_profile(path, profile, &[]).into())
+                let path = default.unwrap_or(Path::new(CONFIG_FILE));
+                Err(no_profile(path, profile, &[]))
             }
             None => Ok((None, None)),
         };
@@ -625,12 +419,43 @@ fn load_config(
         Command::Report(_) => true,
         _ => false,
     };
-    match ConfigFile::load(&path) {
+    match ConfigFile::load(path) {
         Ok(config) => Ok((Some(config), None)),
-        Err(fault) if only_looks_back && common.config.is_none() && profiles.is_empty() => {
-            Ok((None, Some(fault)))
+        Err(failure)
+            if only_looks_back && common.config.is_none() && common.profiles.is_empty() =>
+        {
+            Ok((None, Some(failure)))
         }
-        Err(fault) => Err(fault.into()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Returns the profiles that are meant, each of which the config file has.
+fn chosen_profiles(
+    common: &CommonArgs,
+    config: Option<&ConfigFile>,
+    command: &Command,
+) -> Result<Vec<String>, Failure> {
+    let mut profiles = common.profiles.clone();
+    if profiles.iter().any(|name| name == ALL_PROFILES) {
+        profiles = config.map(ConfigFile::profiles).unwrap_or_default();
+        if profiles.is_empty() {
+            let error = anyhow!("the config file has no profile");
+            let hint = "add a table [profile.NAME] for each tenant";
+            return Err(Failure::refused(error).hint(hint));
+        }
+    }
+    if let Some(config) = config {
+        profiles
+            .iter()
+            .try_for_each(|name| config.check_profile(name))?;
+    }
+    match takes_one_profile(command) {
+        Some(what) if profiles.len() > 1 => {
+            let failure = Failure::refused(anyhow!("{what} takes one --profile"));
+            Err(failure.hint("run the command once for each of them"))
+        }
+        _ => Ok(profiles),
     }
 }
 
@@ -639,12 +464,21 @@ fn signs_in(command: &Command) -> bool {
     match command {
         Command::Run(run) => !run.sandbox,
         Command::Release(release) => !release.sandbox,
-        Command::Preview(_)
-        | Command::List(_)
-        | Command::Resume(_)
-        | Command::Doctor(_)
-        | Command::Config(_) => true,
+        Command::Preview(preview) => !preview.sandbox,
+        Command::List(_) | Command::Resume(_) | Command::Doctor(_) | Command::Config(_) => true,
         _ => false,
+    }
+}
+
+fn needs_state_dir(command: &Command) -> bool {
+    match command {
+        Command::Preview(preview) => !preview.plan.no_precheck,
+        Command::Doctor(_)
+        | Command::Config(_)
+        | Command::Sandbox(_)
+        | Command::Completions(_)
+        | Command::Man(_) => false,
+        _ => true,
     }
 }
 
@@ -664,289 +498,188 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
     }
 }
 
+/// The command line as it was typed, and what its settings are read from besides.
+#[derive(Clone, Copy)]
+struct Resolver<'a> {
+    typed: &'a ArgMatches,
+    layers: Layers<'a>,
+    profiles: &'a [String],
+}
+
+/// A command line, read with the layers below it.
+struct Parsed {
+    cli: Cli,
+    matches: ArgMatches,
+    origins: BTreeMap<String, Origin>,
+}
+
 impl Resolver<'_> {
-    fn command(&self) -> Result<CommandSettings, SettingsError> {
-        let cli = self.parsed.cli.clone();
-        let state_dir = || {
-            let typed = cli.common.state_dir.clone();
-            let state_dir = typed.or_else(|| self.layers.sources.default_state_dir.clone());
-            state_dir.ok_or(SettingsError::NoStateDir)
-        };
-        let mut command = match cli.command {
-            Command::Run(run) if run.dry_run => {
-                let connection = (!run.sandbox).then(|| self.connection());
-                let preview =
-                    preview_settings(run.plan, PlanFormat::Table, connection, state_dir());
-                CommandSettings::Preview(Box::new(PreviewSettings {
-                    max_actions: run.max_actions,
-                    ..preview?
-                }))
-            }
-            Command::Preview(preview) => {
-                let connection = Some(self.connection());
-                let (plan, format) = (preview.plan, preview.format);
-                let preview = preview_settings(plan, format, connection, state_dir());
-                CommandSettings::Preview(Box::new(preview?))
-            }
-            Command::Run(run) => CommandSettings::Run(self.run(*run, state_dir()?)?),
-            Command::List(list) => {
-                let selection = &list.selection;
-                check_span(selection)?;
-                CommandSettings::List(Box::new(ListSettings {
-                    connection: self.connection()?,
-                    state_dir: state_dir()?,
-                    args: *list,
-                }))
-            }
-            Command::Release(release) => {
-                let output = &release.send.output;
-                CommandSettings::Release(Box::new(ReleaseSettings {
-                    outputs: OutputPaths {
-                        reports: output.reports.clone(),
-                        follow_up: output.follow_up.clone(),
-                        metrics_file: output.metrics_file.clone(),
-                    }
-                    .checked()?,
-                    profiles: self.profile_connections(),
-                    connection: self.connection(),
-                    state_dir: state_dir()?,
-                    args: *release,
-                    protected: Vec::new(),
-                }))
-            }
-            Command::Resume(resume) => CommandSettings::Resume(Box::new(ResumeSettings {
-                outputs: OutputPaths {
-                    reports: resume.reports.clone(),
-                    follow_up: resume.follow_up.clone(),
-                    metrics_file: resume.metrics_file.clone(),
-                }
-                .checked()?,
-                profiles: self.profile_connections(),
-                connection: self.connection(),
-                state_dir: state_dir()?,
-                args: *resume,
-                protected: Vec::new(),
-            })),
-            Command::Runs(runs) => match runs.command {
-                Some(RunsCommand::Rm(remove)) => CommandSettings::RemoveRuns(remove, state_dir()?),
-                Some(RunsCommand::Show(show)) => {
-                    CommandSettings::Runs(Some(show.run), show.format, state_dir()?)
-                }
-                None => CommandSettings::Runs(None, runs.format, state_dir()?),
-            },
-            Command::Report(report) => {
-                let outputs = report_outputs(&report)?;
-                CommandSettings::Report(report.run, outputs, state_dir()?)
-            }
-            Command::Quota(quota) => CommandSettings::Quota(QuotaSettings {
-                format: quota.format,
-                cancel: (!quota.quota.is_empty()).then(|| all_windows(&quota.quota)),
-                read: (!quota.read_quota.is_empty()).then(|| all_windows(&quota.read_quota)),
-                reset: quota.command.is_some(),
-                scope: match quota.command {
-                    Some(QuotaCommand::Reset(scope)) => scope,
-                    None => quota.scope,
-                },
-                state_dir: state_dir()?,
-            }),
-            Command::Doctor(doctor) => CommandSettings::Doctor(Box::new(DoctorSettings {
-                args: *doctor,
-                connection: self.connection(),
-                state_dir: state_dir(),
-                config: self.layers.config.map(|config| {
-                    (
-                        config.path().to_owned(),
-                        self.layers.profile.map(str::to_owned),
-                    )
-                }),
-            })),
-            Command::Config(config) => {
-                let ConfigCommand::Show(_) = config.command;
-                CommandSettings::ConfigShow(self.shown()?)
-            }
-            Command::Sandbox(sandbox) => CommandSettings::Sandbox(sandbox),
-            Command::Completions(completions) => CommandSettings::Completions(completions),
-            Command::Man(man) => CommandSettings::Man(man),
-        };
-        let mut protected = command.files();
-        protected.extend(
-            self.layers
-                .config
-                .map(|config| NamedFile::new("the config file", config.path())),
-        );
-        if let Some(path) = &cli.common.log_file {
-            let log = NamedFile::new("the log file", path);
-            ensure_apart(&log, &protected)?;
-            protected.push(log);
-        }
-        command.check_outputs(protected)?;
-        Ok(command)
+    fn parse(&self, words: &[OsString]) -> Result<Parsed, Failure> {
+        let (matches, origins) = parse(Cli::command(), words, self.typed, self.layers)?;
+        Ok(Parsed {
+            cli: Cli::from_arg_matches(&matches)?,
+            matches,
+            origins,
+        })
     }
 
-    fn connection(&self) -> Result<ConnectionSettings, SettingsError> {
-        self.parsed.connection(self.layers)
+    /// Resolves what one command is to do, and refuses what cannot be done.
+    fn settings(&self, words: &[OsString]) -> Result<Settings, Failure> {
+        let parsed = self.parse(words)?;
+        let Cli { command, common } = parsed.cli.clone();
+        let command = match command {
+            Command::Run(run) if run.dry_run => Command::Preview(Box::new((*run).into())),
+            command => command,
+        };
+        let is_tenant_named = match parsed.origins.get("tenant_id") {
+            Some(Origin::Flag(_)) => true,
+            Some(Origin::Config(_, true)) => is_typed(leaf(self.typed).1, "profiles"),
+            _ => false,
+        };
+        check(&command, is_tenant_named)?;
+        let layers = self.layers;
+        let default_state_dir = layers.sources.default_state_dir.clone();
+        let mut context = Context {
+            connections: self.connections(&command)?,
+            profiles: match &command {
+                Command::Release(_) | Command::Resume(_) => self.profile_connections(),
+                _ => BTreeMap::new(),
+            },
+            state_dir: common.state_dir.clone().or(default_state_dir),
+            config: layers.config.map(|config| {
+                let profile = layers.profile.map(str::to_owned);
+                (config.path().to_owned(), profile)
+            }),
+            protected: Vec::new(),
+        };
+        if needs_state_dir(&command) {
+            context.state_dir()?;
+        }
+        context.protected = protected_files(&command, &context, common.log_file.as_deref())?;
+        Ok(Settings {
+            shown: match command {
+                Command::Config(_) => self.shown()?,
+                _ => Vec::new(),
+            },
+            common,
+            command,
+            context,
+            left_out: None,
+            ignored: Vec::new(),
+        })
+    }
+
+    /// Resolves the connections of a command. Where one can do without, what is missing is an error for later.
+    fn connections(
+        &self,
+        command: &Command,
+    ) -> Result<Result<Vec<ConnectionSettings>, Failure>, Failure> {
+        let connections = match command {
+            command if !signs_in(command) => Ok(Vec::new()),
+            Command::Run(_) if self.profiles.len() > 1 => self.tenants(),
+            _ => self.connection(self.layers.profile).map(|one| vec![one]),
+        };
+        let missing = connections
+            .as_ref()
+            .err()
+            .and_then(|failure| failure.error.downcast_ref());
+        match (command, missing) {
+            (Command::Release(_) | Command::Resume(_) | Command::Doctor(_), _)
+            | (Command::Config(_), Some(_)) => Ok(connections),
+            (Command::Preview(preview), Some(_)) if preview.plan.no_precheck => Ok(connections),
+            (Command::Preview(_), Some(MissingCredential::Nothing)) => {
+                let error = anyhow!(
+                    "there is nothing to sign in with, so the actions' status can't be read"
+                );
+                Err(Failure::refused(error)
+                    .hint("sign in as for `run`: with an app, a token, or --credential azure-cli")
+                    .hint("to look at the input alone, add --no-precheck"))
+            }
+            _ => connections.map(Ok),
+        }
     }
 
     /// Resolves the connections of all profiles of the config file.
-    fn profile_connections(&self) -> Vec<ProfileConnection> {
+    fn profile_connections(&self) -> BTreeMap<String, Result<ConnectionSettings, Failure>> {
         let names = self.layers.config.map(ConfigFile::profiles);
         let names = names.unwrap_or_default().into_iter();
-        let connections = names.map(|profile| ProfileConnection {
-            connection: self.connection_of(&profile),
-            profile,
-        });
-        connections.collect()
-    }
-
-    /// Resolves the connection of one of several profiles.
-    fn connection_of(&self, profile: &str) -> Result<ConnectionSettings, SettingsError> {
-        let layers = Layers {
-            profile: Some(profile),
-            ..self.layers
-        };
-        // Hundreds of profiles are read, so not with the flags of every command.
-        let command = ConnectionArgs::augment_args(clap::Command::new("")).no_binary_name(true);
-        let typed = leaf(self.typed).1;
-        let mut words = Vec::new();
-        for flag in command.get_arguments() {
-            if !is_typed(typed, flag.get_id().as_str()) {
-                continue;
-            }
-            for value in typed.get_raw(flag.get_id().as_str()).into_iter().flatten() {
-                let mut word =
-                    OsString::from(format!("--{}=", flag.get_long().unwrap_or_default()));
-                word.push(value);
-                words.push(word);
-            }
-        }
-        let typed = command.clone().try_get_matches_from(&words)?;
-        let (matches, origins) = parse(command, &words, &typed, layers)?;
-        let args = ConnectionArgs::from_arg_matches(&matches)?;
-        ConnectionSettings::resolve(&args, &origins, layers)
-    }
-
-    fn run(&self, args: RunArgs, state_dir: PathBuf) -> Result<Box<RunSettings>, SettingsError> {
-        let inputs = inputs(&args.plan)?;
-        check_selection(&args.plan)?;
-        let selection = &args.plan.selection;
-        if inputs.is_empty() && selection.filter.is_none() && selection.types.is_empty() {
-            return Err(if *selection == SelectionArgs::default() {
-                SettingsError::NothingSelected
-            } else {
-                SettingsError::NoTypeSelected
-            });
-        }
-        if inputs.is_empty() && args.sandbox {
-            return Err(SettingsError::SandboxWithoutInput);
-        }
-        let output = &args.send.output;
-        let outputs = OutputPaths {
-            reports: output.reports.clone(),
-            follow_up: output.follow_up.clone(),
-            metrics_file: output.metrics_file.clone(),
-        };
-        let outputs = outputs.checked()?;
-        let target = match self.profiles {
-            _ if args.sandbox => Target::Sandbox,
-            [_, _, ..] => Target::Tenants(self.tenants(&args)?),
-            _ => Target::Service(Box::new(self.connection()?)),
-        };
-        if inputs.is_empty() && args.yes {
-            let names_tenant = match self.parsed.origins.get("tenant_id") {
-                Some(Origin::Flag(_)) => true,
-                Some(Origin::Config(_, in_profile)) => *in_profile && self.is_profile_typed,
-                _ => false,
-            };
-            if args.max_actions.is_none() && args.approved.is_none() {
-                return Err(SettingsError::UnboundedSelection);
-            }
-            if !names_tenant {
-                return Err(SettingsError::UnnamedTenant);
-            }
-        }
-        Ok(Box::new(RunSettings {
-            outputs,
-            state_dir: if args.sandbox {
-                state_dir.join("sandbox")
-            } else {
-                state_dir
-            },
-            args,
-            inputs,
-            target,
-        }))
+        names
+            .map(|name| (name.clone(), self.connection(Some(&name))))
+            .collect()
     }
 
     /// Resolves the connections of several profiles, each of a tenant of its own: a row that names a tenant must belong
     /// to one of them.
-    fn tenants(&self, args: &RunArgs) -> Result<Vec<ConnectionSettings>, SettingsError> {
-        if let Some(Origin::Flag(_)) = self.parsed.origins.get("tenant_id") {
-            return Err(SettingsError::OneOfSeveral);
+    fn tenants(&self) -> Result<Vec<ConnectionSettings>, Failure> {
+        if is_typed(leaf(self.typed).1, "tenant_id") {
+            let error = anyhow!("--tenant-id can't be used with several profiles");
+            let hint = "set tenant-id in each profile of the config file";
+            return Err(Failure::refused(error).hint(hint));
         }
-        debug_assert!(!args.sandbox, "a sandbox has one tenant");
         let mut tenants: Vec<ConnectionSettings> = Vec::new();
         for name in self.profiles {
-            let connection = self.connection_of(name)?;
+            let connection = self.connection(Some(name))?;
             let is_same = |other: &&ConnectionSettings| {
                 other.tenant.is_some()
                     && (&other.tenant, &other.cloud) == (&connection.tenant, &connection.cloud)
             };
             if let Some(other) = tenants.iter().find(is_same) {
-                return Err(SettingsError::SameTenant {
-                    one: other.profile.clone().unwrap_or_default(),
-                    other: name.clone(),
-                    tenant: connection.tenant.clone().unwrap_or_default(),
-                });
+                let other = other.profile.as_deref().unwrap_or_default();
+                let tenant = connection.tenant.as_deref().unwrap_or_default();
+                return Err(same_tenant(other, name, tenant));
             }
             tenants.push(connection);
         }
         Ok(tenants)
     }
 
-    /// Returns the settings that `run` would have. What a run would refuse is refused before anything is shown.
-    fn shown(&self) -> Result<Vec<ShownSetting>, SettingsError> {
-        let mut words: Vec<OsString> = ["mde-cancel", "run", "-"].map(OsString::from).into();
-        words.extend(ForwardedFlags::settings(self.typed));
-        let typed = Cli::command().try_get_matches_from(&words)?;
-        let parsed = Parsed::new(&words, &typed, self.layers)?;
-        let Command::Run(run) = parsed.cli.command.clone() else {
-            return Ok(Vec::new());
+    /// Resolves the connection of a profile; without one, that of the variables and the top of the config file.
+    fn connection(&self, profile: Option<&str>) -> Result<ConnectionSettings, Failure> {
+        let layers = Layers {
+            profile,
+            ..self.layers
         };
-        let resolver = Resolver {
+        // Hundreds of profiles are read, so not with the flags of every command.
+        let command = ConnectionArgs::augment_args(clap::Command::new("")).no_binary_name(true);
+        let words = typed_words::<ConnectionArgs>(self.typed);
+        let typed = command.clone().try_get_matches_from(&words)?;
+        let (matches, origins) = parse(command, &words, &typed, layers)?;
+        let args = ConnectionArgs::from_arg_matches(&matches)?;
+        ConnectionSettings::resolve(&args, &origins, layers)
+    }
+
+    /// Returns the settings that `run` would have. What a run would refuse is refused before anything is shown.
+    fn shown(&self) -> Result<Vec<ShownSetting>, Failure> {
+        let mut words: Vec<OsString> = ["mde-cancel", "run", "-"].map(OsString::from).into();
+        words.extend(typed_words::<ConnectionArgs>(self.typed));
+        words.extend(typed_words::<CommonArgs>(self.typed));
+        let root = Cli::command();
+        let typed = root.clone().try_get_matches_from(&words)?;
+        let run = Resolver {
             typed: &typed,
-            parsed: &parsed,
             ..*self
         };
-        match resolver.run(*run, PathBuf::new()) {
-            // There is a configuration to be shown without anything to sign in with.
-            Ok(_) | Err(SettingsError::NoToken | SettingsError::Incomplete { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let root = Cli::command();
+        let parsed = run.parse(&words)?;
+        check(&parsed.cli.command, true)?;
         let flags = root
             .find_subcommand("run")
             .into_iter()
-            .flat_map(clap::Command::get_arguments);
+            .flat_map(clap::Command::get_arguments)
+            .chain(root.get_arguments());
+        let is_setting = |flag: &&Arg| {
+            variable_of(flag).is_some() && flag.get_id() != "config" && flag.get_id() != "profiles"
+        };
         let mut shown: Vec<_> = flags
-            .chain(root.get_arguments())
-            .filter(|flag| {
-                variable_of(flag).is_some()
-                    && flag.get_id() != "config"
-                    && flag.get_id() != "profiles"
-            })
+            .filter(is_setting)
             .map(|flag| parsed.shown(flag))
             .collect();
         let is_set = |name: &&str| self.layers.variable(name).is_some();
-        shown.extend(
-            SECRET_VARIABLES
-                .into_iter()
-                .filter(is_set)
-                .map(|name| ShownSetting {
-                    key: name.to_owned(),
-                    value: "[redacted]".to_owned(),
-                    origin: "environment".to_owned(),
-                }),
-        );
+        let secrets = SECRET_VARIABLES.into_iter().filter(is_set);
+        shown.extend(secrets.map(|name| ShownSetting {
+            key: name.to_owned(),
+            value: "[redacted]".to_owned(),
+            origin: "environment".to_owned(),
+        }));
         for key in config_file::SECRET_KEYS {
             shown.extend(self.layers.config(key).map(|(name, origin)| ShownSetting {
                 key: key.to_owned(),
@@ -956,6 +689,12 @@ impl Resolver<'_> {
         }
         Ok(shown)
     }
+}
+
+/// Says that two profiles are not two tenants.
+pub fn same_tenant(one: &str, other: &str, tenant: &str) -> Failure {
+    let error = anyhow!("profiles {one} and {other} lead to the same tenant {tenant}");
+    Failure::refused(error).hint("name one of them")
 }
 
 impl Parsed {
@@ -983,179 +722,6 @@ impl Parsed {
                 text
             },
             origin: self.origins.get(id).unwrap_or(&Origin::Default).to_string(),
-        }
-    }
-}
-
-fn preview_settings(
-    plan: PlanArgs,
-    format: PlanFormat,
-    connection: Option<Result<ConnectionSettings, SettingsError>>,
-    state_dir: Result<PathBuf, SettingsError>,
-) -> Result<PreviewSettings, SettingsError> {
-    let is_sandbox = connection.is_none();
-    let connection = match connection {
-        Some(Err(SettingsError::NoToken | SettingsError::Incomplete { .. }))
-            if plan.no_precheck =>
-        {
-            None
-        }
-        Some(Err(SettingsError::NoToken)) => return Err(SettingsError::NoTokenToPreview),
-        connection => connection.transpose()?,
-    };
-    let inputs = inputs(&plan)?;
-    if is_sandbox && inputs.is_empty() {
-        return Err(SettingsError::SandboxWithoutInput);
-    }
-    check_selection(&plan)?;
-    Ok(PreviewSettings {
-        inputs,
-        format,
-        max_actions: None,
-        is_sandbox,
-        connection,
-        state_dir: match state_dir {
-            Ok(dir) if is_sandbox => Some(dir.join("sandbox")),
-            dir if plan.no_precheck => dir.ok(),
-            dir => Some(dir?),
-        },
-        plan,
-    })
-}
-
-/// Returns what is read; standard input can be named once only.
-fn inputs(plan: &PlanArgs) -> Result<Vec<Input>, SettingsError> {
-    let inputs = plan.input.inputs.iter();
-    let inputs: Vec<_> = inputs.map(|path| Input::parse(path.as_os_str())).collect();
-    let stdin = inputs.iter().filter(|input| **input == Input::Stdin);
-    if stdin.count() > 1 {
-        return Err(SettingsError::StdinTwice);
-    }
-    Ok(inputs)
-}
-
-/// Refuses a selection that means nothing: one that only records tell where none is read, or a filter for an input.
-fn check_selection(plan: &PlanArgs) -> Result<(), SettingsError> {
-    let selection = &plan.selection;
-    let has_input = !plan.input.inputs.is_empty();
-    check_span(selection)?;
-    if selection.filter.is_some() && has_input {
-        return Err(SettingsError::FilterWithInput);
-    }
-    let needs_record = !has_input
-        || !selection.statuses.is_empty()
-        || selection.since.is_some()
-        || selection.until.is_some();
-    if needs_record && plan.no_precheck {
-        return Err(SettingsError::SelectionUnread);
-    }
-    Ok(())
-}
-
-fn check_span(selection: &SelectionArgs) -> Result<(), SettingsError> {
-    let is_empty = match (selection.since, selection.until) {
-        (Some(When::At(since)), Some(When::At(until))) => since > until,
-        (Some(When::Ago(since)), Some(When::Ago(until))) => since < until,
-        _ => false,
-    };
-    if is_empty {
-        return Err(SettingsError::EmptySpan);
-    }
-    Ok(())
-}
-
-fn report_outputs(report: &ReportArgs) -> Result<OutputPaths, SettingsError> {
-    let mut outputs = OutputPaths {
-        reports: report.outputs.clone(),
-        follow_up: report.follow_up.clone(),
-        metrics_file: None,
-    }
-    .checked()?;
-    if outputs == OutputPaths::default() {
-        outputs.reports.push(PathBuf::from("-"));
-    }
-    Ok(outputs)
-}
-
-impl CommandSettings {
-    /// Names the files that the command reads or keeps.
-    fn files(&self) -> Vec<NamedFile> {
-        let (mut inputs, mut excluded): (&[Input], &[PathBuf]) = (&[], &[]);
-        let mut connections: Vec<&ConnectionSettings> = Vec::new();
-        let seed;
-        let state_dir = match self {
-            Self::Run(run) => {
-                inputs = &run.inputs;
-                excluded = &run.args.plan.selection.exclude_from;
-                connections.extend(run.target.connections());
-                Some(&run.state_dir)
-            }
-            Self::Preview(preview) => {
-                inputs = &preview.inputs;
-                excluded = &preview.plan.selection.exclude_from;
-                connections.extend(&preview.connection);
-                preview.state_dir.as_ref()
-            }
-            Self::List(list) => {
-                excluded = &list.args.selection.exclude_from;
-                connections.push(&list.connection);
-                Some(&list.state_dir)
-            }
-            Self::Release(release) => {
-                excluded = &release.args.exclude_from;
-                connections.extend(&release.connection);
-                let profiles = release.profiles.iter();
-                connections.extend(profiles.filter_map(|it| it.connection.as_ref().ok()));
-                Some(&release.state_dir)
-            }
-            Self::Resume(resume) => {
-                connections.extend(&resume.connection);
-                let profiles = resume.profiles.iter();
-                connections.extend(profiles.filter_map(|it| it.connection.as_ref().ok()));
-                Some(&resume.state_dir)
-            }
-            Self::Runs(_, _, state_dir)
-            | Self::RemoveRuns(_, state_dir)
-            | Self::Report(_, _, state_dir)
-            | Self::Quota(QuotaSettings { state_dir, .. }) => Some(state_dir),
-            Self::Sandbox(serve) => {
-                let path = serve.seed.iter().map(|path| Input::parse(path.as_os_str()));
-                seed = path.collect::<Vec<_>>();
-                inputs = &seed;
-                None
-            }
-            Self::Doctor(_) | Self::ConfigShow(_) | Self::Completions(_) | Self::Man(_) => None,
-        };
-        let excluded = excluded
-            .iter()
-            .map(|path| NamedFile::new("the exclusion list", path));
-        let mut files = input_files(inputs);
-        files.extend(excluded);
-        files.extend(connections.into_iter().flat_map(secret_files));
-        files.extend(state_dir.into_iter().flat_map(|dir| state_files(dir)));
-        files
-    }
-
-    /// Refuses an output that would overwrite a protected file, or another output.
-    fn check_outputs(&mut self, protected: Vec<NamedFile>) -> Result<(), SettingsError> {
-        match self {
-            Self::Run(run) => run.outputs.check(&protected),
-            Self::Report(_, outputs, _) => outputs.check(&protected),
-            Self::Release(release) => {
-                release.outputs.check(&protected)?;
-                release.protected = protected;
-                Ok(())
-            }
-            Self::Resume(resume) => {
-                resume.outputs.check(&protected)?;
-                // Checked once more when the journal has told where else the run writes.
-                resume.protected = protected;
-                Ok(())
-            }
-            Self::Sandbox(sandbox) => sandbox.log.iter().try_for_each(|path| {
-                ensure_apart(&NamedFile::new("the list of calls", path), &protected)
-            }),
-            _ => Ok(()),
         }
     }
 }

@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use jiff::Timestamp;
 
 use crate::engine::PlanId;
 use crate::engine::core::MaxFailures;
-use crate::input::InputFormat;
+use crate::input::{Input, InputFormat};
 use crate::model::{ActionStatus, ActionType, parse_duration};
 use crate::quota::{InvalidPace, Pace};
 
@@ -215,6 +216,11 @@ pub(super) const INPUT_FORMATS: [(&str, InputFormat); 6] = [
     ("json", InputFormat::Json),
     ("lines", InputFormat::Lines),
 ];
+
+/// Reads the name of an input: a path, or `-` for standard input.
+pub(super) fn input() -> impl TypedValueParser<Value = Input> {
+    PathBufValueParser::new().map(|path| Input::parse(path.as_os_str()))
+}
 
 pub(super) fn input_format(text: &str) -> Result<InputFormat, &'static str> {
     let found = INPUT_FORMATS.iter().find(|(word, _)| *word == text);

@@ -8,13 +8,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mde_cancel::cli::args::{Cli, SandboxArgs};
+use mde_cancel::cli::args::{Cli, Command, RunArgs, SandboxArgs};
 use mde_cancel::cli::commands::serve_sandbox;
 use mde_cancel::cli::failure::Failure;
 use mde_cancel::cli::hint::ForwardedFlags;
 use mde_cancel::cli::settings::{
-    CommandSettings, ConnectionSettings, RunSettings, Settings, SettingsError, Sources, Target,
-    default_outputs,
+    ConnectionSettings, Context, Settings, Sources, default_outputs, time_scale,
 };
 use mde_cancel::cli::{Color, ProgressMode};
 use mde_cancel::engine::Precheck;
@@ -81,7 +80,7 @@ impl Typing {
         self
     }
 
-    pub(super) fn resolve(self) -> Result<Settings, SettingsError> {
+    pub(super) fn resolve(self) -> Result<Settings, Failure> {
         let sources = Sources {
             environment: &|name| {
                 let mut all = self.variables.iter();
@@ -95,29 +94,35 @@ impl Typing {
         Settings::resolve(std::iter::once(name).chain(self.words.clone()), &sources)
     }
 
-    pub(super) fn run(self) -> RunSettings {
-        match self.resolve().unwrap().command {
-            CommandSettings::Run(run) => *run,
+    pub(super) fn run(self) -> Run {
+        let Settings {
+            command, context, ..
+        } = self.resolve().unwrap();
+        match command {
+            Command::Run(args) => Run {
+                args: *args,
+                context,
+            },
             other => panic!("no run: {other:?}"),
         }
     }
 
     pub(super) fn connection(self) -> ConnectionSettings {
-        match self.run().target {
-            Target::Service(connection) => *connection,
-            other => panic!("no connection: {other:?}"),
-        }
+        self.run().context.into_connection().unwrap()
     }
 
     /// Returns all that the user sees of the error, typing errors included.
     pub(super) fn complaint(self) -> (u8, String) {
-        let failure = match self.resolve().unwrap_err() {
-            SettingsError::Typing(error) => return (2, error.to_string()),
-            error => Failure::from(error),
-        };
+        let failure = self.resolve().unwrap_err();
         let text = failure.render(Color::Plain, &ForwardedFlags::default());
         (failure.exit.code(), text)
     }
+}
+
+/// A run, as it was typed and resolved.
+pub(super) struct Run {
+    pub(super) args: RunArgs,
+    pub(super) context: Context,
 }
 
 fn service(words: &str) -> Typing {
@@ -131,7 +136,7 @@ fn the_parser_of_the_command_line_is_sound() {
 }
 
 /// Concurrency, attempts, time-out and grace.
-fn tuned(run: &RunSettings) -> [u64; 4] {
+fn tuned(run: &Run) -> [u64; 4] {
     let tuning = &run.args.send.tuning;
     [
         u64::from(tuning.concurrency),
@@ -144,7 +149,7 @@ fn tuned(run: &RunSettings) -> [u64; 4] {
 #[test]
 fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     let run = service("").run();
-    assert_eq!(run.inputs, [Input::File("a.csv".into())]);
+    assert_eq!(run.args.plan.input.inputs, [Input::File("a.csv".into())]);
     assert_eq!(run.args.plan.quota.cancels().to_string(), "100/1m, 1500/1h");
     assert_eq!(
         run.args.plan.quota.reads.reads().to_string(),
@@ -153,13 +158,11 @@ fn a_run_that_names_nothing_but_its_input_gets_the_documented_defaults() {
     assert_eq!(run.args.send.tuning.rate.0.unwrap().to_string(), "50/1s");
     assert_eq!(tuned(&run), [16, 6, 30, 120]);
     assert_eq!(run.args.plan.precheck(), Precheck::ReadFirst);
-    assert!(!run.args.send.no_verify && !run.asks());
+    assert!(!run.args.send.no_verify && !run.args.asks());
     assert_eq!(run.args.send.verify_timeout, Duration::from_secs(120));
-    assert_eq!(run.state_dir, PathBuf::from("state"));
+    assert_eq!(run.context.state_dir, Some(PathBuf::from("state")));
     assert!(run.args.plan.comment.is_none() && run.args.plan.allow_protected.is_empty());
-    let Target::Service(connection) = run.target else {
-        panic!("a sandbox");
-    };
+    let connection = run.context.into_connection().unwrap();
     assert_eq!(
         connection.api_url.as_str(),
         "https://api.security.microsoft.com/"
@@ -177,7 +180,10 @@ fn every_flag_of_a_run_arrives() {
          --concurrency 3 --max-attempts 2 --timeout 5s --timeout-grace 0s --state-dir there",
     )
     .run();
-    assert_eq!(run.inputs[1..], [Input::Stdin, Input::File("b.csv".into())]);
+    assert_eq!(
+        run.args.plan.input.inputs[1..],
+        [Input::Stdin, Input::File("b.csv".into())]
+    );
     assert_eq!(run.args.plan.comment.as_deref(), Some("why"));
     assert_eq!(run.args.plan.input.id_column.as_deref(), Some("Id"));
     assert_eq!(run.args.plan.input.input_format, InputFormat::Jsonl);
@@ -192,7 +198,7 @@ fn every_flag_of_a_run_arrives() {
         ]
     );
     assert_eq!(
-        run.outputs.reports,
+        run.args.send.output.reports,
         [PathBuf::from("one.csv"), PathBuf::from("-")]
     );
     assert_eq!(
@@ -201,16 +207,15 @@ fn every_flag_of_a_run_arrives() {
     );
     assert!(run.args.plan.quota.reads.reads().is_empty() && run.args.send.tuning.rate.0.is_none());
     assert_eq!(tuned(&run), [3, 2, 5, 0]);
-    assert_eq!(run.state_dir, PathBuf::from("there"));
+    assert_eq!(run.context.state_dir, Some(PathBuf::from("there")));
 }
 
 #[test]
-fn a_sandbox_run_needs_no_consent_no_token_and_has_a_folder_and_a_name_of_its_own() {
+fn a_sandbox_run_needs_no_consent_no_token_and_has_a_report_of_its_own() {
     let run = typing("run --sandbox a.csv").run();
-    assert!(matches!(run.target, Target::Sandbox));
-    assert_eq!(run.target.time_scale(), 10);
-    assert!(!run.asks());
-    assert_eq!(run.state_dir, PathBuf::from("state").join("sandbox"));
+    assert!(run.context.connections.unwrap().is_empty());
+    assert_eq!([true, false].map(time_scale), [10, 1]);
+    assert!(!run.args.asks());
     let id = RunId::parse("0190b2c4-0000-7000-8000-000000000001").unwrap();
     let name = |is_sandbox| {
         let paths = default_outputs(id, is_sandbox).reports;
@@ -220,7 +225,7 @@ fn a_sandbox_run_needs_no_consent_no_token_and_has_a_folder_and_a_name_of_its_ow
     assert_eq!(name(true), format!("./mde-cancel-SANDBOX-{id}.csv"));
     assert_eq!(name(false), format!("./mde-cancel-{id}.csv"));
     let named = typing("run --sandbox a.csv --report x.csv").run();
-    assert_eq!(named.outputs.reports, [PathBuf::from("x.csv")]);
+    assert_eq!(named.args.send.output.reports, [PathBuf::from("x.csv")]);
 }
 
 #[test]
@@ -266,7 +271,7 @@ fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() 
 #[test]
 fn no_variable_hides_a_scope_from_quota() {
     let typed = typing("quota").variable("AZURE_TENANT_ID", "other.example");
-    let CommandSettings::Quota(quota) = typed.resolve().unwrap().command else {
+    let Command::Quota(quota) = typed.resolve().unwrap().command else {
         panic!("no quota");
     };
     assert_eq!(quota.scope.tenant_id, None);
@@ -306,7 +311,7 @@ fn a_selection_narrows_an_input_as_it_is_typed() {
 fn without_an_input_what_is_open_comes_from_the_tenant() {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let run = selecting("--type Isolate").run();
-    assert!(run.inputs.is_empty());
+    assert!(run.args.plan.input.inputs.is_empty());
     assert_eq!(run.args.max_actions, Some(9));
     assert_eq!(
         run.args.plan.selection(now).statuses,
@@ -331,12 +336,12 @@ fn without_an_input_what_is_open_comes_from_the_tenant() {
 #[test]
 fn a_list_may_mean_everything_and_reads_as_slowly_as_a_run() {
     let list = typing("list").variable("MDE_CANCEL_TOKEN", MARKER);
-    let CommandSettings::List(list) = list.resolve().unwrap().command else {
+    let Command::List(list) = list.resolve().unwrap().command else {
         panic!("no list");
     };
-    let selection = list.args.selection.selection(jiff::Timestamp::UNIX_EPOCH);
+    let selection = list.selection.selection(jiff::Timestamp::UNIX_EPOCH);
     assert!(selection.is_all());
-    assert_eq!(list.args.read_quota.reads().to_string(), "50/1m, 750/1h");
+    assert_eq!(list.read_quota.reads().to_string(), "50/1m, 750/1h");
 }
 
 #[test]
@@ -544,7 +549,7 @@ fn what_is_no_text_is_refused_where_text_is_wanted_and_taken_where_a_path_is() {
         .word(bytes())
         .variable("MDE_CANCEL_STATE_DIR", bytes())
         .run();
-    assert_eq!(run.state_dir.into_os_string(), bytes());
+    assert_eq!(run.context.state_dir, Some(bytes().into()));
     let (_, complaint) = service("--api-url").word(bytes()).complaint();
     assert_eq!(
         complaint,
@@ -554,7 +559,7 @@ fn what_is_no_text_is_refused_where_text_is_wanted_and_taken_where_a_path_is() {
 
 fn sandbox_of(typed: Typing) -> SandboxArgs {
     match typed.resolve().unwrap().command {
-        CommandSettings::Sandbox(serve) => *serve,
+        Command::Sandbox(serve) => *serve,
         other => panic!("no sandbox: {other:?}"),
     }
 }

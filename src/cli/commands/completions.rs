@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::cli::args::{Cli, CompletionsArgs, ManArgs};
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::Failure;
 use crate::cli::terminal::print;
 use crate::platform::refuse_foreign_link;
 
@@ -27,7 +27,7 @@ pub fn man(typed: &ManArgs) -> Result<(), Failure> {
         let page = page(&command).map_err(Failure::of_output)?;
         return print(&String::from_utf8_lossy(&page)).map_err(Failure::of_output);
     };
-    write_pages(&command, dir).map_err(|error| Failure::new(RunExit::Refused, error))
+    write_pages(&command, dir).map_err(Failure::refused)
 }
 
 fn write_pages(command: &clap::Command, dir: &Path) -> anyhow::Result<()> {

@@ -25,8 +25,7 @@ use crate::model::{Moment, Operation, RunId};
 use crate::report::PlanWriter;
 use crate::store::{Record, RunState};
 
-use super::prepared_run::PreparedRun;
-use super::prepared_run::{core_settings, say, usage};
+use super::prepared_run::{PreparedRun, core_settings, say};
 use super::quota::QuotaUsage;
 use super::reads::{engine, unchecked};
 use super::selection::nothing_selected;
@@ -213,7 +212,7 @@ impl PreparedRun {
             }
         }
         match end.intake {
-            Some(error) => Err(usage(error).hint("nothing was sent")),
+            Some(error) => Err(Failure::refused(error).hint("nothing was sent")),
             None => Ok(end.reads),
         }
     }
@@ -337,7 +336,7 @@ impl PreparedRun {
         };
         let answer = answer.map_err(|error| {
             let error = anyhow!(error).context("nothing was sent: the terminal gave no answer");
-            Failure::new(RunExit::Refused, error)
+            Failure::refused(error)
         })?;
         Ok(answer?)
     }

@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use crate::api::{Connection, ListQuery, Proxy, ReadClient, load_roots};
 use crate::auth::{CachePolicy, Claims, Credential, Token};
-use crate::cli::args::{CredentialMethod, TableFormat, word_of};
+use crate::cli::args::{CredentialMethod, DoctorArgs, TableFormat, word_of};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::Hint;
-use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, DoctorSettings};
+use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, Context};
 use crate::cli::terminal::{Color, OutputStyle, Style, print};
 use crate::cli::text::{Span, clock_time, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
@@ -28,8 +28,7 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::clients::credential;
-use super::clients::{ConnectError, Identity, connect};
+use super::clients::{ConnectError, Identity, connect, credential};
 use super::prepared_run::open_store;
 use super::reads::{reads, unread};
 
@@ -154,24 +153,28 @@ impl Checks {
 }
 
 /// Checks everything and prints the result.
-pub async fn doctor(settings: DoctorSettings, style: OutputStyle) -> Result<RunExit, Failure> {
+pub async fn doctor(
+    args: &DoctorArgs,
+    context: Context,
+    style: OutputStyle,
+) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut checks = Checks::default();
-    check_config(&settings, &mut checks);
-    let store = check_state(&settings, &*clock, &mut checks);
-    match &settings.connection {
+    check_config(&context, &mut checks);
+    let store = check_state(&context, &*clock, &mut checks);
+    match context.into_connection() {
         Ok(connection) => {
             let mut doctor = Doctor {
-                connection,
+                connection: &connection,
                 clock,
                 checks,
             };
             doctor.check_service(store.as_ref()).await;
             checks = doctor.checks;
         }
-        Err(error) => checks.failure("sign-in", error.clone().into()),
+        Err(failure) => checks.failure("sign-in", failure),
     }
-    let text = match settings.args.format {
+    let text = match args.format {
         TableFormat::Table => checks.table(style.color),
         TableFormat::Json => checks.json(),
     };
@@ -179,8 +182,8 @@ pub async fn doctor(settings: DoctorSettings, style: OutputStyle) -> Result<RunE
     Ok(checks.exit())
 }
 
-fn check_config(settings: &DoctorSettings, checks: &mut Checks) {
-    let text = match &settings.config {
+fn check_config(context: &Context, checks: &mut Checks) {
+    let text = match &context.config {
         None => "no config file".to_owned(),
         Some((path, None)) => format!("{}, no profile", path.display()),
         Some((path, Some(profile))) => format!("{}, profile {profile}", path.display()),
@@ -189,16 +192,14 @@ fn check_config(settings: &DoctorSettings, checks: &mut Checks) {
 }
 
 /// Opens the state folder and reads its file through; opening alone looks at the first pages.
-fn check_state(settings: &DoctorSettings, clock: &dyn Clock, checks: &mut Checks) -> Option<Store> {
-    let dir = match &settings.state_dir {
-        Ok(dir) => dir,
-        Err(error) => {
-            checks.failure(STATE, error.clone().into());
-            return None;
-        }
-    };
-    let store = match open_store(dir, RetrySettings::default().timeout_grace, clock) {
-        Ok(store) => store,
+fn check_state(context: &Context, clock: &dyn Clock, checks: &mut Checks) -> Option<Store> {
+    let grace = RetrySettings::default().timeout_grace;
+    let opened = context.state_dir().and_then(|dir| {
+        let store = open_store(&dir, grace, clock)?;
+        Ok((dir, store))
+    });
+    let (dir, store) = match opened {
+        Ok(opened) => opened,
         Err(failure) => {
             checks.failure(STATE, failure);
             return None;

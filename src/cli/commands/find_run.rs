@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::Failure;
 use crate::cli::hint::{Hint, NextCommand};
 use crate::cli::text::{Count, Span};
 use crate::input::Input;
@@ -217,7 +217,7 @@ fn none(state_dir: &Path) -> Failure {
 }
 
 fn refuse(text: String) -> Failure {
-    Failure::new(RunExit::Refused, anyhow!(text))
+    Failure::refused(anyhow!(text))
 }
 
 fn see_runs(failure: Failure) -> Failure {
@@ -233,6 +233,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cli::commands::prepared_run::open_store;
+    use crate::cli::failure::RunExit;
     use crate::cli::hint::ForwardedFlags;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::RunId;

@@ -127,7 +127,7 @@ impl PreparedRun {
         journaled?;
         printed?;
         if let Some(error) = end.intake {
-            let failure = Failure::new(RunExit::Refused, error);
+            let failure = Failure::refused(error);
             return Err(failure.hint("the rows before it were processed; see the report"));
         }
         let exit = unwritten

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use crate::api::Filter;
 use crate::cli::args::{ListArgs, ListFormat};
 use crate::cli::failure::{Failure, RunExit};
-use crate::cli::settings::{CALL_TIMEOUT, ListSettings};
+use crate::cli::settings::{CALL_TIMEOUT, Context};
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Number, day_time, local_zone, visible, zone_name};
@@ -27,8 +27,7 @@ use crate::report::{ActionListWriter, ListSummary, ListingFormat, write_isolated
 use crate::retry::RetrySettings;
 
 use super::clients::to_read;
-use super::prepared_run::filter;
-use super::prepared_run::open_store;
+use super::prepared_run::{filter, open_store};
 use super::reads::{reads, unread};
 use super::selection::read_exclusions;
 
@@ -36,18 +35,22 @@ use super::selection::read_exclusions;
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Prints the actions that are selected, or counts them.
-pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit, Failure> {
+pub async fn list(
+    args: ListArgs,
+    context: Context,
+    style: OutputStyle,
+) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let retry = RetrySettings::default();
-    let typed = &settings.args.selection;
+    let typed = &args.selection;
     let exclude = read_exclusions(&typed.exclude_from)?;
     let mut selection = typed.selection(clock.now().wall);
-    let store = open_store(&settings.state_dir, retry.timeout_grace, &*clock)?;
-    let (handles, identity) = to_read(&settings.connection, CALL_TIMEOUT).await?;
+    let store = open_store(&context.state_dir()?, retry.timeout_grace, &*clock)?;
+    let (handles, identity) = to_read(&context.into_connection()?, CALL_TIMEOUT).await?;
     let scope = identity.scope(Destination::List);
-    let windows = settings.args.read_quota.reads();
+    let windows = args.read_quota.reads();
     let mut reads = reads(handles, &scope, &store, &clock, windows, retry).await?;
-    let filter = if settings.args.isolated {
+    let filter = if args.isolated {
         let newest = selection.until.unwrap_or(clock.now().wall);
         let since = newest.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
         selection.since.get_or_insert(since);
@@ -57,11 +60,11 @@ pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit,
     };
     let is_chosen = |action: &MachineAction| is_selected(action, &selection, &exclude);
     let mut pages = Pages::new(filter, FIRST_PAGE);
-    let mut out = Out::of(&settings.args)?;
+    let mut out = Out::of(&args)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
         // What is selected is the isolation; its release may be anybody's.
-        page.retain(|action| settings.args.isolated || is_chosen(action));
+        page.retain(|action| args.isolated || is_chosen(action));
         count += page.len();
         out.page(page).map_err(Failure::of_output)?;
         tracing::info!(count, calls = reads.calls(), "actions listed so far");
@@ -72,7 +75,7 @@ pub async fn list(settings: ListSettings, style: OutputStyle) -> Result<RunExit,
         zone: &local_zone(),
     };
     out.finish(&text, is_chosen).map_err(Failure::of_output)?;
-    if let (true, Some(since)) = (settings.args.isolated, selection.since) {
+    if let (true, Some(since)) = (args.isolated, selection.since) {
         let since = format!("{} {}", text.time(Some(since)), zone_name(since, text.zone));
         writeln!(
             io::stderr().lock(),

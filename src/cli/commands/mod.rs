@@ -33,5 +33,5 @@ pub use release::release;
 pub use reports::report;
 pub use resume::resume;
 pub use run::run;
-pub use runs::{remove_runs, runs};
+pub use runs::runs;
 pub use sandbox::serve_sandbox;

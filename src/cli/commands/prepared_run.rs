@@ -367,7 +367,3 @@ pub(super) async fn gate(
         cooldown: known.cooldown.map(|cooldown| cooldown.until),
     })
 }
-
-pub(super) fn usage(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::new(RunExit::Refused, error)
-}

@@ -6,18 +6,19 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::api::{Filter, MAX_TOP};
-use crate::cli::args::PlanFormat;
+use crate::cli::args::{PlanFormat, PreviewArgs};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
 use crate::cli::prompt::Refusal;
-use crate::cli::settings::{CALL_TIMEOUT, PreviewSettings, SANDBOX_SCALE};
+use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, Context, time_scale};
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
@@ -33,8 +34,7 @@ use crate::retry::RetrySettings;
 use crate::store::{NewRow, NewRun, Store, state_file};
 
 use super::clients::{Identity, Service, identity_at_hand, to_read};
-use super::prepared_run::filter;
-use super::prepared_run::{REACH_TIMEOUT, READS_AT_ONCE, gate, open_store, usage};
+use super::prepared_run::{REACH_TIMEOUT, READS_AT_ONCE, filter, gate, open_store};
 use super::quota::QuotaUsage;
 use super::reads::{engine, reads, unchecked, unread};
 use super::selection::{nothing_selected, origin, read_exclusions};
@@ -42,13 +42,15 @@ use super::signals::Shutdown;
 
 /// Prints what a run would do.
 pub async fn preview(
-    settings: PreviewSettings,
+    args: PreviewArgs,
+    context: Context,
     progress: &Progress,
     style: OutputStyle,
 ) -> Result<RunExit, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let typed = &settings.plan;
-    let inputs = open(&settings.inputs, &typed.input.settings(false)).map_err(usage)?;
+    let typed = &args.plan;
+    let inputs =
+        open(&typed.input.inputs, &typed.input.settings(false)).map_err(Failure::refused)?;
     let rules = Arc::new(SkipRules {
         allow_protected: typed.allow_protected.clone(),
         selection: typed.selection(clock.now().wall),
@@ -56,24 +58,23 @@ pub async fn preview(
         precheck: typed.precheck(),
     });
     let filter = filter(typed.selection.filter.clone(), &rules.selection);
-    let view = View::open(&settings, Arc::clone(&clock)).await?;
+    let state_dir = context.state_dir().ok();
+    let connection = context.into_connection().ok();
+    let profile = connection.as_ref().and_then(|it| it.profile.clone());
+    let view = View::open(&args, state_dir, connection, Arc::clone(&clock)).await?;
     let tenant = view.identity.as_ref().map(Identity::true_tenant);
     let exclude = rules.exclude.clone();
     let mut printing = Printing {
         summary: PlanSummary::new(tenant, typed.comment.clone(), exclude),
         comment: typed.comment.clone(),
-        frozen: match settings.format {
+        frozen: match args.format {
             PlanFormat::Csv => Some(PlanWriter::begin().map_err(spooled)?),
             PlanFormat::Table | PlanFormat::Json => None,
         },
     };
-    let names = |identity: &Identity| {
-        let connection = settings.connection.as_ref();
-        let profile = connection.and_then(|connection| connection.profile.as_deref());
-        LaneNames::new(vec![identity.lane_name(profile)])
-    };
+    let names = |identity: &Identity| LaneNames::new(vec![identity.lane_name(profile.as_deref())]);
     // Of an imitation, whatever a row says is taken for it.
-    let identity = view.identity.as_ref().filter(|_| !settings.is_sandbox);
+    let identity = view.identity.as_ref().filter(|_| !args.sandbox);
     let names = identity.map(names).unwrap_or_default();
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let (calls, broken) = if view.reader.is_some() {
@@ -115,7 +116,7 @@ pub async fn preview(
         milestones: &spent.milestones(summary.send, now),
         precheck: typed.precheck(),
         reads: calls,
-        knows_later_actions: settings.inputs.is_empty(),
+        knows_later_actions: typed.input.inputs.is_empty(),
         permissions: permissions.as_ref(),
         token_ends: view
             .identity
@@ -126,7 +127,7 @@ pub async fn preview(
         now: now.wall,
         zone: &local_zone(),
     };
-    match settings.format {
+    match args.format {
         PlanFormat::Table => print(&text.preview(style.width, style.color)),
         PlanFormat::Json => print(&text.json()),
         // Standard output is the plan's; the name by which it is compared must be seen all the same.
@@ -137,7 +138,7 @@ pub async fn preview(
         return Err(failure);
     }
     let count = summary.send + summary.missing_once;
-    if let Some(most) = settings.max_actions
+    if let Some(most) = args.max_actions
         && count > most
     {
         return Err(Refusal::TooMany { count, most }.into());
@@ -150,7 +151,7 @@ pub async fn preview(
 
 /// What a preview can look at: nothing at all, the ledger, or the service too.
 struct View<'preview> {
-    settings: &'preview PreviewSettings,
+    args: &'preview PreviewArgs,
     clock: Arc<dyn Clock>,
     identity: Option<Identity>,
     /// The ledger.
@@ -162,19 +163,29 @@ struct View<'preview> {
 
 impl<'preview> View<'preview> {
     async fn open(
-        settings: &'preview PreviewSettings,
+        args: &'preview PreviewArgs,
+        state_dir: Option<PathBuf>,
+        connection: Option<ConnectionSettings>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let grace = retry(settings).timeout_grace;
+        let grace = retry(args).timeout_grace;
         let (mut identity, mut reader, mut sandbox, mut store) = (None, None, None, None);
-        let precheck = settings.plan.precheck();
-        match (&settings.state_dir, &settings.connection) {
-            (Some(dir), None) if settings.is_sandbox && precheck == Precheck::ReadFirst => {
-                let intake = settings.plan.input.settings(false);
-                let (inputs, run) = (&settings.inputs, RunId::new(Uuid::now_v7()));
-                let scale = SANDBOX_SCALE;
+        let precheck = args.plan.precheck();
+        let state_dir = state_dir.map(|dir| {
+            if args.sandbox {
+                dir.join("sandbox")
+            } else {
+                dir
+            }
+        });
+        match (&state_dir, &connection) {
+            (Some(dir), None) if args.sandbox && precheck == Precheck::ReadFirst => {
+                let input = &args.plan.input;
+                let (settings, scale) = (input.settings(false), time_scale(args.sandbox));
+                let run = RunId::new(Uuid::now_v7());
                 let service =
-                    Service::embedded(inputs, &intake, run, dir, scale, CALL_TIMEOUT).await?;
+                    Service::embedded(&input.inputs, &settings, run, dir, scale, CALL_TIMEOUT)
+                        .await?;
                 identity = Some(service.identity.clone());
                 reader = Some(service.lane.reads());
                 sandbox = Some(service);
@@ -193,12 +204,12 @@ impl<'preview> View<'preview> {
             }
             _ => {}
         }
-        if let (Some(dir), Some(_)) = (&settings.state_dir, &reader) {
+        if let (Some(dir), Some(_)) = (&state_dir, &reader) {
             // Reads are calls, and calls are counted where those of runs are.
             store = Some(open_store(dir, grace, &*clock)?);
         }
         Ok(Self {
-            settings,
+            args,
             clock,
             identity,
             store,
@@ -208,8 +219,8 @@ impl<'preview> View<'preview> {
     }
 
     async fn spent(&self) -> QuotaUsage {
-        let windows = self.settings.plan.quota.cancels();
-        let windows = windows.scaled_down(self.settings.time_scale());
+        let windows = self.args.plan.quota.cancels();
+        let windows = windows.scaled_down(time_scale(self.args.sandbox));
         let (Some(store), Some(identity)) = (&self.store, &self.identity) else {
             return QuotaUsage::nothing(&windows);
         };
@@ -226,8 +237,8 @@ fn unspent(error: &dyn fmt::Display) {
     tracing::warn!(%error, "what was spent cannot be looked up, and counts as nothing");
 }
 
-fn retry(settings: &PreviewSettings) -> RetrySettings {
-    RetrySettings::default().scaled_down(settings.time_scale())
+fn retry(args: &PreviewArgs) -> RetrySettings {
+    RetrySettings::default().scaled_down(time_scale(args.sandbox))
 }
 
 struct Printing {
@@ -294,7 +305,7 @@ async fn plan_unchecked(
         let chunk = match fed.recv().await {
             Some(Fed::Rows(chunk)) => chunk,
             Some(Fed::End(error)) => return Ok(error.map(broken_input)),
-            None => return Err(usage(EngineError::Reading)),
+            None => return Err(Failure::refused(EngineError::Reading)),
         };
         for row in chunk.rows {
             printing.unchecked(planner.plan(row, now.wall))?;
@@ -303,7 +314,7 @@ async fn plan_unchecked(
 }
 
 fn broken_input(error: InputError) -> Failure {
-    usage(error).hint("the plan holds the rows before it and no more")
+    Failure::refused(error).hint("the plan holds the rows before it and no more")
 }
 
 impl View<'_> {
@@ -323,9 +334,9 @@ impl View<'_> {
         else {
             return Ok(None);
         };
-        let (settings, clock) = (self.settings, &self.clock);
-        let is_selection = settings.inputs.is_empty();
-        let retry = retry(settings);
+        let (args, clock) = (self.args, &self.clock);
+        let is_selection = args.plan.input.inputs.is_empty();
+        let retry = retry(args);
         let folder = tempfile::tempdir().map_err(spooled)?;
         // A folder of its own in there is for us alone, whatever the umask.
         let grace = retry.timeout_grace;
@@ -334,12 +345,8 @@ impl View<'_> {
         let id = RunId::new(Uuid::now_v7());
         let run = journal.create_run(nameless(id, clock.now().wall));
         let run = run.await?;
-        let windows = settings
-            .plan
-            .quota
-            .reads
-            .reads()
-            .scaled_down(settings.time_scale());
+        let windows = args.plan.quota.reads.reads();
+        let windows = windows.scaled_down(time_scale(args.sandbox));
         let (calls, stopped, broken) = if is_selection {
             let scope = identity.scope(Destination::List);
             let reader = Arc::clone(reader);

@@ -5,21 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::args::{ScopeFilterArgs, TableFormat, word_of};
+use crate::cli::args::{
+    QuotaArgs, QuotaCommand, ScopeFilterArgs, TableFormat, all_windows, word_of,
+};
 use crate::cli::failure::Failure;
 use crate::cli::run_config::RunConfig;
-use crate::cli::settings::{QuotaSettings, SANDBOX_SCALE};
+use crate::cli::settings::time_scale;
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Number, clock_time, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{Destination, Moment, SEVERAL, Scope, UNNAMED};
+use crate::model::{Moment, SEVERAL, Scope, UNNAMED};
 use crate::quota::{Calls, Pace, Usage, Window, Windows, milestones};
 use crate::retry::RetrySettings;
 use crate::store::{Record, RunRecord, Store, StoreError, state_file};
@@ -28,9 +31,9 @@ use super::prepared_run::open_store;
 use super::sandbox::SANDBOX_CLOUD;
 
 /// Prints the windows of each scope.
-pub async fn quota(settings: QuotaSettings, style: OutputStyle) -> Result<(), Failure> {
-    let (scopes, now) = gather(&settings).await?;
-    let text = if settings.reset {
+pub async fn quota(args: &QuotaArgs, state_dir: &Path, style: OutputStyle) -> Result<(), Failure> {
+    let (scopes, now) = gather(args, state_dir).await?;
+    let text = if args.command.is_some() {
         match scopes.iter().filter(|state| state.was_taught()).count() {
             0 => "nothing to forget: no limit, rate or pause of the service is kept\n".to_owned(),
             taught => format!(
@@ -39,7 +42,7 @@ pub async fn quota(settings: QuotaSettings, style: OutputStyle) -> Result<(), Fa
             ),
         }
     } else {
-        match settings.format {
+        match args.format {
             TableFormat::Json => json(&scopes, now),
             TableFormat::Table => table(&scopes, now, &local_zone(), style.width),
         }
@@ -48,13 +51,10 @@ pub async fn quota(settings: QuotaSettings, style: OutputStyle) -> Result<(), Fa
 }
 
 /// Reads the ledger of the state folder and, below it, that of its sandbox runs.
-async fn gather(settings: &QuotaSettings) -> Result<(Vec<ScopeState>, Moment), Failure> {
+async fn gather(args: &QuotaArgs, state_dir: &Path) -> Result<(Vec<ScopeState>, Moment), Failure> {
     let clock = SystemClock::new();
     let grace = RetrySettings::default().timeout_grace;
-    let folders = [
-        settings.state_dir.clone(),
-        settings.state_dir.join("sandbox"),
-    ];
+    let folders = [state_dir.to_owned(), state_dir.join("sandbox")];
     let stores = folders
         .iter()
         .filter(|folder| state_file(folder).exists())
@@ -64,7 +64,7 @@ async fn gather(settings: &QuotaSettings) -> Result<(Vec<ScopeState>, Moment), F
     let now = clock.now();
     let mut scopes = Vec::new();
     for store in &stores {
-        scopes.extend(read(store, settings, now).await?);
+        scopes.extend(read(store, args, now).await?);
     }
     Ok((scopes, now))
 }
@@ -97,27 +97,31 @@ impl ScopeState {
     }
 }
 
-async fn read(
-    store: &Store,
-    settings: &QuotaSettings,
-    now: Moment,
-) -> Result<Vec<ScopeState>, StoreError> {
+async fn read(store: &Store, args: &QuotaArgs, now: Moment) -> Result<Vec<ScopeState>, StoreError> {
+    let shown = match &args.command {
+        Some(QuotaCommand::Reset(scope)) => scope,
+        None => &args.scope,
+    };
     let mut states = Vec::new();
     let runs = store.reader()?.runs()?;
     let mut known = store.scopes().await?;
     known.sort_by(|(_, one), (_, other)| one.cmp(other));
     for (key, scope) in known {
-        if !is_shown(&scope, &settings.scope) {
+        if !is_shown(&scope, shown) {
             continue;
         }
         let record = store.scope(&scope, now).await?;
-        let allowed = match scope.destination {
-            Destination::Cancel | Destination::Release => settings.cancel.clone(),
-            Destination::Get | Destination::List => settings.read.clone(),
+        let typed = if scope.destination.is_read() {
+            &args.read_quota
+        } else {
+            &args.quota
         };
-        let allowed = allowed.unwrap_or_else(|| allowed_to_runs(&runs, &scope));
-        let is_sandbox = scope.cloud == SANDBOX_CLOUD;
-        let allowed = allowed.scaled_down(if is_sandbox { SANDBOX_SCALE } else { 1 });
+        let allowed = if typed.is_empty() {
+            allowed_to_runs(&runs, &scope)
+        } else {
+            all_windows(typed)
+        };
+        let allowed = allowed.scaled_down(time_scale(scope.cloud == SANDBOX_CLOUD));
         let windows = lowered(&allowed, &record.adopted);
         let used = store.usage(key, Arc::new(windows), now).await?;
         let state = ScopeState {
@@ -127,7 +131,7 @@ async fn read(
             learned: record.pace.map(|pace| pace.as_rate()),
             named: record.adopted,
         };
-        if settings.reset && state.was_taught() {
+        if args.command.is_some() && state.was_taught() {
             store.write(vec![Record::ScopeReset { scope: key }]).await?;
         }
         // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
@@ -369,16 +373,16 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{Cli, Command};
-    use crate::model::Uptime;
+    use crate::model::{Destination, Uptime};
     use crate::quota::KeptPace;
     use crate::store::{Purpose, Take};
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
-    fn typed(words: &[&str]) -> ScopeFilterArgs {
+    fn typed(words: &[&str]) -> QuotaArgs {
         let words = ["mde-cancel", "quota"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Quota(quota) => quota.scope,
+            Command::Quota(quota) => quota,
             other => panic!("no quota: {other:?}"),
         }
     }
@@ -444,17 +448,6 @@ mod tests {
                 vec![usage("50/1m", 0, None, 0)],
             ),
         ]
-    }
-
-    fn settings(dir: &std::path::Path) -> QuotaSettings {
-        QuotaSettings {
-            format: TableFormat::Table,
-            cancel: None,
-            read: None,
-            reset: false,
-            scope: ScopeFilterArgs::default(),
-            state_dir: dir.to_owned(),
-        }
     }
 
     /// Counts a call by a scope.
@@ -546,8 +539,7 @@ mod tests {
                 .map(|usage| format!("{} of {}", usage.taken, usage.window))
                 .collect()
         };
-        let mut settings = settings(folder.path());
-        let all = read(&store, &settings, now).await.unwrap();
+        let all = read(&store, &typed(&[]), now).await.unwrap();
         assert_eq!(
             seen(&all),
             [
@@ -559,8 +551,8 @@ mod tests {
                 "2 of 1500/6m"
             ]
         );
-        settings.scope = typed(&["--cloud", "gcc"]);
-        let one = read(&store, &settings, now).await.unwrap();
+        let gcc = typed(&["--cloud", "gcc"]);
+        let one = read(&store, &gcc, now).await.unwrap();
         assert_eq!(seen(&one), ["1 of 100/1m", "1 of 1500/1h"]);
     }
 
@@ -579,7 +571,7 @@ mod tests {
             call(&store, &scope, clock.now()).await;
             store.scope(&of_run("run-2"), clock.now()).await.unwrap();
         }
-        let (found, now) = gather(&settings(folder.path())).await.unwrap();
+        let (found, now) = gather(&typed(&[]), folder.path()).await.unwrap();
         assert_eq!(found.len(), 2);
         let text = table(&found, now, &TimeZone::UTC, 80);
         let lines: Vec<_> = text.lines().collect();
@@ -635,7 +627,7 @@ mod tests {
                 true,
             ),
         ] {
-            assert_eq!(is_shown(&scope, &typed(words)), shown, "{words:?}");
+            assert_eq!(is_shown(&scope, &typed(words).scope), shown, "{words:?}");
         }
     }
 }

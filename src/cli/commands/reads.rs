@@ -43,7 +43,7 @@ pub(super) fn unread(error: ReadsError) -> Failure {
         ReadsError::Engine(error) => return engine(error),
         ReadsError::Refused(_) => {
             let hint = "change the selection: the service refuses it";
-            return Failure::new(RunExit::Refused, error).hint(hint);
+            return Failure::refused(error).hint(hint);
         }
     };
     // The hint of a failed sign-in stands behind its reason.

@@ -4,18 +4,20 @@
 //! before anything is sent to it, so a plan can only shrink.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::cli::args::ReleaseArgs;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::progress::Progress;
 use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::RunConfig;
-use crate::cli::settings::{ReleaseSettings, default_outputs};
+use crate::cli::settings::{Context, default_outputs};
 use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Ingest, Intake, PlanId, Planner};
@@ -28,12 +30,11 @@ use crate::store::{NewRun, RunRecord};
 
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::find_run::{self, RunEntry};
-use super::prepared_run::{open_store, say_sandbox, stopped_early, usage};
-use super::selection::read_exclusions;
-
 use super::prepared_run::PreparedRun;
+use super::prepared_run::{open_store, say_sandbox, stopped_early};
 use super::reports::Outputs;
-use super::resume::{go_on, reach};
+use super::resume::{ResumeChoices, go_on, reach};
+use super::selection::read_exclusions;
 use super::signals::Shutdown;
 
 /// How the journal's name of a run begins whose machines are released.
@@ -43,23 +44,29 @@ const MACHINES_OF: &str = "machines of run ";
 const REQUESTORS_NAMED: usize = 5;
 
 pub async fn release(
-    settings: ReleaseSettings,
+    args: ReleaseArgs,
+    context: Context,
     progress: &Progress,
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
-    let args = &settings.args;
-    let past = find_run::named(&settings.state_dir, &args.run)?;
+    let state_dir = context.state_dir()?;
+    let past = find_run::named(&state_dir, &args.run)?;
     let released = past.record.begun.id;
     if args.sandbox && !past.is_sandbox {
         let error =
             anyhow!("run {released} is no sandbox run, so --sandbox can't release its machines");
-        return Err(usage(error).hint("leave out --sandbox"));
+        return Err(Failure::refused(error).hint("leave out --sandbox"));
     }
     if let Some(plan) = args.plan {
-        let planned = planned(&settings, released, plan)?;
-        let resumed = settings.into_resume();
-        return Box::pin(go_on(planned, resumed, progress, style, flags)).await;
+        let planned = planned(&state_dir, released, plan)?;
+        let choices = ResumeChoices {
+            yes: args.yes,
+            no_precheck: false,
+            stop_after: args.send.stop_after,
+            outputs: args.send.output,
+        };
+        return Box::pin(go_on(planned, choices, context, progress, style, flags)).await;
     }
     let mut stop = Shutdown::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -67,15 +74,15 @@ pub async fn release(
     let terminal = is_asked.then(|| Terminal::find(StdinUse::Free, style.error_color));
     let terminal = terminal.transpose().map_err(|refusal| {
         let dry_run = NextCommand::ReleaseDryRun(released);
-        Failure::new(RunExit::Refused, refusal).hint(Hint::Command(
+        Failure::refused(refusal).hint(Hint::Command(
             "to make a plan that can be sent with --yes".to_owned(),
             dry_run,
         ))
     })?;
-    let old = RunConfig::from_json(&past.record.begun.settings).map_err(usage)?;
+    let old = RunConfig::from_json(&past.record.begun.settings).map_err(Failure::refused)?;
     let id = RunId::new(Uuid::now_v7());
     let exclude = merged(&old.exclude, read_exclusions(&args.exclude_from)?);
-    let mut config = RunConfig::to_release(&settings, exclude, past.is_sandbox);
+    let mut config = RunConfig::to_release(&args, exclude, past.is_sandbox);
     let machines = machines(&past)?;
     check_requestors(released, &machines, &config.selection)?;
     config.outputs = config.outputs.or(default_outputs(id, past.is_sandbox));
@@ -85,7 +92,7 @@ pub async fn release(
     let lanes = tokio::select! {
         biased;
         Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&past, &config, settings.connection.clone(), &settings.profiles) => lanes?,
+        lanes = reach(&past, &config, context) => lanes?,
     };
     config.tenants = lanes.kept();
     if past.is_sandbox {
@@ -153,8 +160,8 @@ pub(super) fn released_by(record: &RunRecord) -> Option<RunId> {
 }
 
 /// Finds the plan that `--dry-run` has journaled under this id and nobody has sent yet.
-fn planned(settings: &ReleaseSettings, released: RunId, plan: PlanId) -> Result<RunEntry, Failure> {
-    let runs = find_run::list_runs(&settings.state_dir)?.runs;
+fn planned(state_dir: &Path, released: RunId, plan: PlanId) -> Result<RunEntry, Failure> {
+    let runs = find_run::list_runs(state_dir)?.runs;
     let plan = plan.to_string();
     let mut found = runs.into_iter().filter(|run| {
         run.record.plan.as_deref() == Some(&plan) && released_by(&run.record) == Some(released)
@@ -162,13 +169,15 @@ fn planned(settings: &ReleaseSettings, released: RunId, plan: PlanId) -> Result<
     let Some(run) = found.next() else {
         let error = anyhow!("there is no plan {plan} to release machines of run {released} here");
         let again = NextCommand::ReleaseDryRun(released);
-        return Err(usage(error).hint(Hint::Command("to make a plan".to_owned(), again)));
+        return Err(Failure::refused(error).hint(Hint::Command("to make a plan".to_owned(), again)));
     };
     let id = run.record.begun.id;
     if run.record.is_confirmed && !run.is_finished() {
         let error = anyhow!("plan {plan} is being sent, or was, by run {id}");
         let resume = NextCommand::Resume(id);
-        return Err(usage(error).hint(Hint::Command("to continue it".to_owned(), resume)));
+        return Err(
+            Failure::refused(error).hint(Hint::Command("to continue it".to_owned(), resume))
+        );
     }
     Ok(run)
 }
@@ -206,7 +215,7 @@ fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
             "nothing to release: run {} found no machine isolated or restricted",
             past.record.begun.id
         );
-        return Err(Failure::new(RunExit::Refused, error));
+        return Err(Failure::refused(error));
     }
     Ok(machines)
 }
@@ -262,7 +271,7 @@ fn check_requestors(
         named.join(", ")
     );
     let hint = "say whose actions were the mistake with --requestor NAME";
-    Err(usage(error).hint(hint))
+    Err(Failure::refused(error).hint(hint))
 }
 
 /// Makes rows of machines, with what is known of their actions.

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::cli::args::{OutputPaths, ReportArgs};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
 use crate::cli::run_config::RunConfig;
-use crate::cli::settings::OutputPaths;
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
 use crate::quota::Windows;
@@ -27,7 +27,6 @@ use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 use super::find_run::{self, RunEntry};
 use super::follow_up::from_journal;
 use super::prepared_run::PreparedRun;
-use super::prepared_run::usage;
 use super::sandbox::SANDBOX_CLOUD;
 
 #[derive(Clone, Debug, Default)]
@@ -45,7 +44,7 @@ impl Outputs {
     pub(super) fn prove(paths: &OutputPaths, run: RunId) -> Result<Self, Failure> {
         let mut outputs = Self::default();
         for path in &paths.reports {
-            let format = ReportFormat::from_path(path).map_err(usage)?;
+            let format = ReportFormat::from_path(path).map_err(Failure::refused)?;
             let target = outputs.target(path, FileKind::Report(format), run)?;
             outputs.reports.push((format, target));
         }
@@ -81,7 +80,7 @@ impl Outputs {
                 "{} exists and is not a {what} of mde-cancel",
                 path.display()
             );
-            return Err(usage(error).hint("name another file, or move it away"));
+            return Err(Failure::refused(error).hint("name another file, or move it away"));
         }
         self.notes.push(format!(
             "{} is not a {what} of mde-cancel and is kept; the {what} is {}",
@@ -94,10 +93,9 @@ impl Outputs {
 
 fn check_writable(path: &Path) -> Result<ReportTarget, Failure> {
     ReportTarget::check_writable(path).map_err(|error| match error {
-        TargetError::Unwritable { .. } => {
-            usage(error).hint("name a file in a folder that exists and that you may write to")
-        }
-        error => usage(error),
+        TargetError::Unwritable { .. } => Failure::refused(error)
+            .hint("name a file in a folder that exists and that you may write to"),
+        error => Failure::refused(error),
     })
 }
 
@@ -113,12 +111,12 @@ fn beside(path: &Path, run: RunId) -> PathBuf {
 }
 
 /// Writes the reports of the run that is named, or of the newest.
-pub fn report(run: Option<&str>, outputs: &OutputPaths, state_dir: &Path) -> Result<(), Failure> {
-    let run = match run {
+pub fn report(args: &ReportArgs, state_dir: &Path) -> Result<(), Failure> {
+    let run = match &args.run {
         Some(text) => find_run::named(state_dir, text)?,
         None => find_run::newest(state_dir)?,
     };
-    let outputs = Outputs::prove(outputs, run.record.begun.id)?;
+    let outputs = Outputs::prove(&args.outputs(), run.record.begun.id)?;
     write_all(&run, &outputs, SystemClock::new().now().wall)
 }
 

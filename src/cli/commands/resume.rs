@@ -10,16 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
+use crate::cli::args::{OutputPaths, ResumeArgs};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
 use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::{RunConfig, StoredTenant};
-use crate::cli::settings::{
-    ConnectionSettings, NamedFile, OutputPaths, ProfileConnection, ResumeSettings, SettingsError,
-    default_outputs, input_files,
-};
+use crate::cli::settings::{Context, NamedFile, default_outputs, input_files};
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
@@ -34,8 +32,7 @@ use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
 use super::clients::Identity;
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::find_run::{self, RunEntry};
-use super::prepared_run::PreparedRun;
-use super::prepared_run::{open_store, say, say_sandbox, stopped_early, usage};
+use super::prepared_run::{PreparedRun, open_store, say, say_sandbox, stopped_early};
 use super::quota::QuotaUsage;
 use super::release::released_by;
 use super::reports::{Outputs, write_all};
@@ -47,41 +44,58 @@ use super::tenants::Lanes;
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
 pub async fn resume(
-    settings: ResumeSettings,
+    args: ResumeArgs,
+    context: Context,
     progress: &Progress,
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let clock = SystemClock::new();
-    let past = match &settings.args.run {
-        Some(text) => find_run::named(&settings.state_dir, text)?,
-        None => find_run::unfinished(&settings.state_dir, clock.now().wall)?,
+    let state_dir = context.state_dir()?;
+    let past = match &args.run {
+        Some(text) => find_run::named(&state_dir, text)?,
+        None => find_run::unfinished(&state_dir, clock.now().wall)?,
     };
-    if settings.args.dry_run {
+    if args.dry_run {
         return show_what_is_left(&past, &clock, style).await;
     }
-    if settings.args.yes && past.is_plan() {
+    if args.yes && past.is_plan() {
         return Err(only_planned(&past));
     }
-    go_on(past, settings, progress, style, flags).await
+    let choices = ResumeChoices {
+        yes: args.yes,
+        no_precheck: args.no_precheck,
+        stop_after: args.stop_after,
+        outputs: args.outputs(),
+    };
+    go_on(past, choices, context, progress, style, flags).await
+}
+
+/// What is said anew of a run that goes on.
+pub(super) struct ResumeChoices {
+    pub(super) yes: bool,
+    pub(super) no_precheck: bool,
+    pub(super) stop_after: Option<Duration>,
+    /// What is missing here is as the run was begun.
+    pub(super) outputs: OutputPaths,
 }
 
 /// Goes on with this run.
 pub(super) async fn go_on(
     past: RunEntry,
-    settings: ResumeSettings,
+    choices: ResumeChoices,
+    context: Context,
     progress: &Progress,
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let mut stop = Shutdown::listen(progress).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let typed = &settings.args;
     let begun = &past.record.begun;
     let inputs = find_run::inputs_of(&past.record);
-    let recalled = RunConfig::from_json(&begun.settings).map_err(usage);
+    let recalled = RunConfig::from_json(&begun.settings).map_err(Failure::refused);
     let stored = recalled.as_ref().ok().map(|config| &config.outputs);
-    let paths = output_paths(settings.outputs, settings.protected, &past, stored)?;
+    let paths = output_paths(choices.outputs, context.protected.clone(), &past, stored)?;
     let outputs = Outputs::prove(&paths, begun.id)?;
     if past.record.state == RunState::Finished {
         return finished(&past, &outputs, progress, clock.now().wall);
@@ -90,7 +104,7 @@ pub(super) async fn go_on(
         // Nobody shall sign in and read a plan for that.
         return Err(held(begun.id, holder));
     }
-    let terminal = if past.is_sandbox || typed.yes {
+    let terminal = if past.is_sandbox || choices.yes {
         None
     } else {
         Some(Terminal::find(StdinUse::Free, style.error_color)?)
@@ -98,7 +112,7 @@ pub(super) async fn go_on(
     let mut config = recalled?;
     config.outputs = paths;
     let stored = config.to_json();
-    if typed.no_precheck {
+    if choices.no_precheck {
         config.precheck = Precheck::Skip;
     }
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
@@ -115,7 +129,7 @@ pub(super) async fn go_on(
     let lanes = tokio::select! {
         biased;
         Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&past, &config, settings.connection, &settings.profiles) => lanes?,
+        lanes = reach(&past, &config, context) => lanes?,
     };
     let past = take_over(past, &store, clock.now().wall).await?;
     let begun = &past.record.begun;
@@ -158,7 +172,7 @@ pub(super) async fn go_on(
         planner,
         before,
         outputs,
-        stop_after: typed.stop_after,
+        stop_after: choices.stop_after,
         lost,
         flags: flags.clone(),
         progress: progress.clone(),
@@ -184,7 +198,7 @@ async fn show_what_is_left(
     style: OutputStyle,
 ) -> Result<RunExit, Failure> {
     let begun = &past.record.begun;
-    let config = RunConfig::from_json(&begun.settings).map_err(usage)?;
+    let config = RunConfig::from_json(&begun.settings).map_err(Failure::refused)?;
     let store = open_store(&past.state_dir, config.retry().timeout_grace, clock)?;
     let tenant = config
         .tenants
@@ -237,7 +251,7 @@ fn output_paths(
     mut protected: Vec<NamedFile>,
     past: &RunEntry,
     stored: Option<&OutputPaths>,
-) -> Result<OutputPaths, SettingsError> {
+) -> Result<OutputPaths, Failure> {
     let paths = typed.or(stored.cloned().unwrap_or_default());
     let paths = paths.or(default_outputs(past.record.begun.id, past.is_sandbox));
     protected.extend(input_files(&find_run::inputs_of(&past.record)));
@@ -298,7 +312,7 @@ fn never_agreed(past: &RunEntry) -> Failure {
         "run {} was interrupted while it read its selection from the tenant; nothing was sent",
         past.record.begun.id
     );
-    Failure::new(RunExit::Refused, error).hint("run the first command again")
+    Failure::refused(error).hint("run the first command again")
 }
 
 /// A plan that `release --dry-run` has made: a yes now is one to a plan that nobody names.
@@ -309,7 +323,7 @@ fn only_planned(past: &RunEntry) -> Failure {
         "run {} is a plan that nobody has agreed to yet",
         record.begun.id
     );
-    let failure = Failure::new(RunExit::Refused, error);
+    let failure = Failure::refused(error);
     match (released_by(record), plan) {
         (Some(released), Some(plan)) => failure.hint(Hint::Command(
             "to send it".to_owned(),
@@ -325,7 +339,7 @@ fn nobody_asked(past: &RunEntry) -> Failure {
     let error = anyhow!(
         "run {id} was interrupted before anybody agreed to it, and --yes doesn't say to how many cancels"
     );
-    Failure::new(RunExit::Refused, error)
+    Failure::refused(error)
         .hint(Hint::Command(
             "to see what is left".to_owned(),
             NextCommand::ResumeWith(id, "--dry-run"),
@@ -356,8 +370,7 @@ fn finished(
 pub(super) async fn reach(
     past: &RunEntry,
     config: &RunConfig,
-    connection: Result<ConnectionSettings, SettingsError>,
-    profiles: &[ProfileConnection],
+    mut context: Context,
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
@@ -371,9 +384,9 @@ pub(super) async fn reach(
         return Lanes::sandbox(&inputs, config, owner, &past.state_dir).await;
     }
     if !config.tenants.is_empty() {
-        return reach_several(past, config, profiles).await;
+        return reach_several(past, config, &mut context).await;
     }
-    let lanes = Lanes::single(&connection?, config.timeout).await?;
+    let lanes = Lanes::single(&context.into_connection()?, config.timeout).await?;
     let was = [&begun.cloud, &begun.tenant, &begun.app];
     let is_bound = |name: &str| name != "app" || config.operation == Operation::Cancel;
     for lane in &lanes.all {
@@ -383,7 +396,9 @@ pub(super) async fn reach(
                 "run {} was started for {name} {was}, but this would go to {asked}",
                 begun.id
             );
-            return Err(usage(error).hint("use the connection flags of the first command"));
+            return Err(
+                Failure::refused(error).hint("use the connection flags of the first command")
+            );
         }
     }
     Ok(lanes)
@@ -393,14 +408,15 @@ pub(super) async fn reach(
 async fn reach_several(
     past: &RunEntry,
     config: &RunConfig,
-    profiles: &[ProfileConnection],
+    context: &mut Context,
 ) -> Result<Lanes, Failure> {
     let connection = |tenant: &StoredTenant| {
-        let found = profiles.iter().find(|it| it.profile == tenant.profile);
-        found.map_or_else(
-            || Err(SettingsError::NoProfile(tenant.profile.clone())),
-            |found| found.connection.clone(),
-        )
+        let name = &tenant.profile;
+        let found = context.profiles.remove(name);
+        found.unwrap_or_else(|| {
+            let error = anyhow!("the config file has no profile {name}");
+            Err(Failure::refused(error))
+        })
     };
     let tenants = config.tenants.iter().map(connection);
     let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
@@ -418,7 +434,7 @@ async fn reach_several(
                 past.record.begun.id,
                 kept.profile
             );
-            return Err(usage(error).hint("fix the profile in the config file"));
+            return Err(Failure::refused(error).hint("fix the profile in the config file"));
         }
     }
     Ok(lanes)

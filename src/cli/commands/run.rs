@@ -3,16 +3,18 @@
 //! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
 //! report targets proved writable, the journal opened, the token looked at.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::cli::args::RunArgs;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
 use crate::cli::progress::Progress;
 use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::run_config::RunConfig;
-use crate::cli::settings::{RunSettings, Target, default_outputs};
+use crate::cli::settings::{ConnectionSettings, Context, default_outputs};
 use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Beyond, Intake, LaneShares, Planner};
@@ -23,7 +25,7 @@ use crate::store::NewRun;
 
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::prepared_run::{PreparedRun, filter};
-use super::prepared_run::{open_store, say_sandbox, stopped_early, usage};
+use super::prepared_run::{open_store, say_sandbox, stopped_early};
 use super::reports::Outputs;
 use super::selection::{input_name, origin, read_exclusions};
 use super::signals::Shutdown;
@@ -31,36 +33,40 @@ use super::tenants::Lanes;
 
 /// Runs to the end, or to a stop.
 pub async fn run(
-    settings: RunSettings,
+    args: RunArgs,
+    context: Context,
     progress: &Progress,
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     // First of all, so that a signal never meets a run without an ending.
     let mut stop = Shutdown::listen(progress).await?;
-    let terminal = terminal(&settings, style)?;
+    let terminal = terminal(&args, style)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let id = RunId::new(Uuid::now_v7());
-    let typed = &settings.args.plan.selection;
-    let exclude = read_exclusions(&typed.exclude_from)?;
-    let mut config = RunConfig::new(&settings, clock.now().wall, exclude);
-    let filter = filter(typed.filter.clone(), &config.selection);
-    let is_sandbox = matches!(settings.target, Target::Sandbox);
-    config.outputs = config.outputs.or(default_outputs(id, is_sandbox));
+    let plan = &args.plan;
+    let exclude = read_exclusions(&plan.selection.exclude_from)?;
+    let mut config = RunConfig::new(&args, clock.now().wall, exclude);
+    let filter = filter(plan.selection.filter.clone(), &config.selection);
+    config.outputs = config.outputs.or(default_outputs(id, args.sandbox));
     let outputs = Outputs::prove(&config.outputs, id)?;
-    let inputs = open(&settings.inputs, &config.input_settings()).map_err(usage)?;
-    let store = open_store(&settings.state_dir, config.retry().timeout_grace, &*clock)?;
+    let inputs = open(&plan.input.inputs, &config.input_settings()).map_err(Failure::refused)?;
+    let mut state_dir = context.state_dir()?;
+    if args.sandbox {
+        state_dir.push("sandbox");
+    }
+    let store = open_store(&state_dir, config.retry().timeout_grace, &*clock)?;
     let lanes = tokio::select! {
         biased;
         // A sign-in may wait for a person, or for a login service that is down.
         Some(reason) = stop.reasons().recv() => return Ok(stopped_early(progress, &reason)),
-        lanes = reach(&settings, &config, id) => lanes?,
+        lanes = sign_in(&args, &config, id, context.connections?, &state_dir) => lanes?,
     };
     config.tenants = lanes.kept();
-    if is_sandbox {
+    if args.sandbox {
         say_sandbox(progress, config.time_scale);
     }
-    let names = input_names(&settings.inputs, filter.text().as_deref());
+    let names = input_names(&plan.input.inputs, filter.text().as_deref());
     let stored = config.to_json();
     let [tenant, app, cloud] = lanes.parties();
     let new_run = NewRun {
@@ -78,16 +84,15 @@ pub async fn run(
     let key = store.create_run(new_run).await?;
     stop.name_run(id, flags);
     let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));
-    let plan = &settings.args.plan;
     // Exclusions that match nothing are to be seen before anything is sent.
     let is_asked = terminal.is_some();
     let is_planned = is_asked
-        || settings.args.max_actions.is_some()
-        || settings.args.approved.is_some()
+        || args.max_actions.is_some()
+        || args.approved.is_some()
         || !plan.selection.exclude_from.is_empty();
     let confirmation = is_planned.then(|| Confirmation {
         terminal,
-        origin: if settings.inputs.is_empty() {
+        origin: if inputs.is_empty() {
             PlanOrigin::Tenant
         } else {
             PlanOrigin::Input
@@ -101,7 +106,7 @@ pub async fn run(
         key,
         config,
         stored,
-        is_sandbox,
+        is_sandbox: args.sandbox,
         released: None,
         store,
         clock,
@@ -110,7 +115,7 @@ pub async fn run(
         planner,
         before: LaneShares::default(),
         outputs,
-        stop_after: settings.args.send.stop_after,
+        stop_after: args.send.stop_after,
         lost: None,
         flags: flags.clone(),
         progress: progress.clone(),
@@ -119,7 +124,7 @@ pub async fn run(
     if !is_asked {
         run.limit_time(&stop);
     }
-    if settings.inputs.is_empty() {
+    if inputs.is_empty() {
         run.collect_from_tenant(filter, &mut stop).await?;
     } else {
         run.intake = Intake::Read {
@@ -135,23 +140,29 @@ pub async fn run(
 
 /// Returns who is asked; nobody where somebody agreed before. Whoever cannot be asked is refused here, before anything is
 /// opened.
-fn terminal(settings: &RunSettings, style: OutputStyle) -> Result<Option<Terminal>, Failure> {
-    let stdin = if settings.inputs.contains(&Input::Stdin) {
+fn terminal(args: &RunArgs, style: OutputStyle) -> Result<Option<Terminal>, Failure> {
+    let stdin = if args.plan.input.inputs.contains(&Input::Stdin) {
         StdinUse::Ids
     } else {
         StdinUse::Free
     };
-    if settings.asks() {
+    if args.asks() {
         return Ok(Some(Terminal::find(stdin, style.error_color)?));
     }
     Ok(None)
 }
 
-async fn reach(settings: &RunSettings, config: &RunConfig, id: RunId) -> Result<Lanes, Failure> {
-    match &settings.target {
-        Target::Sandbox => Lanes::sandbox(&settings.inputs, config, id, &settings.state_dir).await,
-        Target::Service(connection) => Lanes::single(connection, config.timeout).await,
-        Target::Tenants(tenants) => Lanes::several(tenants, config.timeout).await,
+async fn sign_in(
+    args: &RunArgs,
+    config: &RunConfig,
+    id: RunId,
+    tenants: Vec<ConnectionSettings>,
+    state_dir: &Path,
+) -> Result<Lanes, Failure> {
+    match tenants.as_slice() {
+        _ if args.sandbox => Lanes::sandbox(&args.plan.input.inputs, config, id, state_dir).await,
+        [tenant] => Lanes::single(tenant, config.timeout).await,
+        tenants => Lanes::several(tenants, config.timeout).await,
     }
 }
 

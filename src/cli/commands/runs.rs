@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cli::args::{RemoveArgs, TableFormat};
+use crate::cli::args::{RemoveArgs, RunsArgs, RunsCommand, ShowArgs, TableFormat};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::run_config::RunConfig;
@@ -26,22 +26,30 @@ use super::reports::follow_ups;
 use super::sandbox::snapshot_file;
 use super::selection::{described, is_selection};
 
-/// Prints the runs, or the one that was named.
-pub fn runs(
-    run: Option<&str>,
-    format: TableFormat,
+/// Prints the runs or the one that was named, or deletes some.
+pub async fn runs(
+    args: &RunsArgs,
     state_dir: &Path,
     flags: &ForwardedFlags,
 ) -> Result<(), Failure> {
-    let zone = local_zone();
-    if let Some(name) = run {
-        let run = find_run::named(state_dir, name)?;
-        let text = match format {
-            TableFormat::Json => format!("{:#}\n", json(&run)?),
-            TableFormat::Table => details(&run, &zone, flags)?,
-        };
-        return print(&text).map_err(Failure::of_output);
+    match &args.command {
+        None => list(args.format, state_dir),
+        Some(RunsCommand::Show(args)) => show(args, state_dir, flags),
+        Some(RunsCommand::Rm(args)) => remove(args, state_dir).await,
     }
+}
+
+fn show(args: &ShowArgs, state_dir: &Path, flags: &ForwardedFlags) -> Result<(), Failure> {
+    let run = find_run::named(state_dir, &args.run)?;
+    let text = match args.format {
+        TableFormat::Json => format!("{:#}\n", json(&run)?),
+        TableFormat::Table => details(&run, &local_zone(), flags)?,
+    };
+    print(&text).map_err(Failure::of_output)
+}
+
+fn list(format: TableFormat, state_dir: &Path) -> Result<(), Failure> {
+    let zone = local_zone();
     let RunList { runs, fault } = find_run::list_runs(state_dir)?;
     let text = match format {
         TableFormat::Json => {
@@ -226,7 +234,7 @@ fn json(run: &RunEntry) -> Result<serde_json::Value, Failure> {
 
 /// Removes the runs that are meant, each whole or not at all. What they spent stays in the ledger, for the service has
 /// counted it.
-pub async fn remove_runs(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Failure> {
+async fn remove(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Failure> {
     let clock = SystemClock::new();
     let runs = find(typed, state_dir, clock.now().wall)?;
     if runs.is_empty() {
@@ -379,11 +387,11 @@ mod tests {
             older_than: Some(Duration::from_secs(30 * 24 * 3600)),
             yes: true,
         };
-        remove_runs(&wish, dir).await.unwrap();
+        remove(&wish, dir).await.unwrap();
         assert_eq!(days_left(dir), [1, 70]);
         assert!(!imitation.exists());
         let used = live.usage(key, windows, now).await.unwrap();
         assert_eq!(used.windows[0].taken, 1);
-        remove_runs(&wish, dir).await.unwrap();
+        remove(&wish, dir).await.unwrap();
     }
 }

@@ -26,7 +26,6 @@ use crate::model::RunId;
 use crate::sandbox::{self, Generator, MockAction, Sandbox, SandboxSettings, serve};
 
 use super::clients::{ConnectError, Identity, Service, handles, user_agent};
-use super::prepared_run::usage;
 
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
@@ -47,7 +46,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
         sandbox
             .log_to(path)
             .with_context(|| format!("log file {} cannot be opened", path.display()))
-            .map_err(|error| Failure::new(RunExit::Refused, error))?;
+            .map_err(Failure::refused)?;
     }
     let (seed, actions) = (typed.seed, typed.actions);
     let ground = sandbox.clone();
@@ -57,7 +56,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
     let seeded = tokio::select! {
         made = seeding => made
             .map_err(|error| Failure::new(RunExit::Fault, error))?
-            .map_err(usage)?,
+            .map_err(Failure::refused)?,
         _ = &mut stop => return Ok(()),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, typed.port));
@@ -65,8 +64,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
         .await
         .with_context(|| format!("cannot listen on {address}"))
         .map_err(|error| {
-            Failure::new(RunExit::Refused, error)
-                .hint("choose another port with --port, or 0 for a free one")
+            Failure::refused(error).hint("choose another port with --port, or 0 for a free one")
         })?;
     let address = listener
         .local_addr()

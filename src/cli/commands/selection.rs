@@ -6,13 +6,11 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::args::PlanArgs;
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::Failure;
 use crate::cli::text::{local_zone, zoned_day_time};
 use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_exclusion_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
-
-use super::prepared_run::usage;
 
 /// Of how many values that aren't selected an error tells.
 const VALUES_NAMED: usize = 5;
@@ -31,7 +29,7 @@ pub(super) fn origin(
     selection: &Selection,
     now: Timestamp,
 ) -> (&'static str, String) {
-    let name = |path: &PathBuf| match Input::parse(path.as_os_str()) {
+    let name = |input: &Input| match input {
         Input::Stdin => "standard input".to_owned(),
         Input::File(path) => path.display().to_string(),
     };
@@ -126,7 +124,7 @@ pub(super) fn nothing_selected(skips: &Skips, precheck: Precheck) -> Failure {
         "nothing was sent: no row is selected: {}",
         failed.join("; ")
     );
-    let failure = Failure::new(RunExit::Refused, error);
+    let failure = Failure::refused(error);
     hints.into_iter().fold(failure, Failure::hint)
 }
 
@@ -145,7 +143,7 @@ pub(super) fn read_exclusions(files: &[PathBuf]) -> Result<ExclusionList, Failur
     };
     let mut list = ExclusionList::default().named(only);
     for file in files {
-        for line in read_exclusion_file(file).map_err(usage)? {
+        for line in read_exclusion_file(file).map_err(Failure::refused)? {
             list.add(&line);
         }
     }

@@ -15,7 +15,7 @@ use crate::api::{ApiError, Connection};
 use crate::auth::{CachePolicy, Credential, LoginClient};
 use crate::cli::failure::Failure;
 use crate::cli::run_config::{RunConfig, StoredTenant};
-use crate::cli::settings::{ConnectionSettings, SettingsError};
+use crate::cli::settings::{ConnectionSettings, same_tenant};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneName, LaneNames, LaneWay};
 use crate::input::Input;
@@ -119,13 +119,12 @@ impl Lanes {
         let names = LaneNames::new(all.iter().map(LaneSetup::name).collect());
         // Domain names and ids are known to be one tenant only by their tokens.
         if let Some((one, other)) = names.ambiguous() {
-            let profile = |lane: LaneId| all[usize::from(lane.0)].profile.clone();
-            let error = SettingsError::SameTenant {
-                one: profile(one).unwrap_or_default(),
-                other: profile(other).unwrap_or_default(),
-                tenant: all[usize::from(one.0)].identity.true_tenant(),
+            let profile = |lane: LaneId| {
+                let profile = all[usize::from(lane.0)].profile.as_deref();
+                profile.unwrap_or_default()
             };
-            return Err(error.into());
+            let tenant = all[usize::from(one.0)].identity.true_tenant();
+            return Err(same_tenant(profile(one), profile(other), &tenant));
         }
         Ok(Self {
             all,
@@ -285,7 +284,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::cli::settings::{CommandSettings, SecretSource, Settings, SignIn, Sources};
+    use crate::cli::settings::{SecretSource, Settings, SignIn, Sources};
 
     /// Names and tenants that differ, differ by case alone, and mean each other.
     const WORDS: [&str; 8] = [
@@ -371,10 +370,7 @@ mod tests {
         };
         let words = words.into_iter().map(OsString::from);
         let settings = Settings::resolve(words, &sources).ok()?;
-        match settings.command {
-            CommandSettings::Run(run) => Some(run.target.connections().to_vec()),
-            _ => None,
-        }
+        settings.context.connections.ok()
     }
 
     /// Returns which profile a row means: the one that is called so, or whose tenant is; none where it could be two.

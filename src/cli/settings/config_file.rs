@@ -13,13 +13,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::{Arg, Command, CommandFactory as _, ValueHint};
 use toml::{Table, Value};
 
 use crate::cli::args::{Cli, variable_of};
+use crate::cli::failure::Failure;
 use crate::cli::values::is_secret_itself;
 use crate::platform::{Exposure, exposure, foreign_link};
 
@@ -55,66 +58,25 @@ pub struct ConfigFile {
     profiles: BTreeMap<String, Values>,
 }
 
-/// What is wrong with a config file. It repeats no value of one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {problem}", .path.display())]
-pub struct ConfigFault {
-    path: PathBuf,
-    problem: String,
-    pub hint: Option<String>,
-}
-
-impl ConfigFault {
-    fn new(problem: impl Into<String>) -> Self {
-        Self {
-            path: PathBuf::from(CONFIG_FILE),
-            problem: problem.into(),
-            hint: None,
-        }
-    }
-
-    fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
-    }
-
-    fn at(self, path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            ..self
-        }
-    }
-
-    /// Says that a profile is missing; without a path there is no config file.
-    pub(super) fn no_profile(path: Option<&Path>, name: &str, known: &[String]) -> Self {
-        let hint = if known.is_empty() {
-            format!("add a table [profile.{name}], or leave out --profile")
-        } else {
-            format!("it has: {}", known.join(", "))
-        };
-        let fault = Self::new(format!("there is no profile {name}")).hint(hint);
-        path.map_or_else(|| fault.clone(), |path| fault.clone().at(path))
-    }
-}
-
 impl ConfigFile {
-    pub fn load(path: &Path) -> Result<Self, ConfigFault> {
+    pub fn load(path: &Path) -> Result<Self, Failure> {
         let read = read(path).and_then(|text| Self::parse(&text, path));
-        read.map_err(|fault| fault.at(path))
+        read.map_err(|failure| Failure {
+            error: anyhow!("{}: {}", path.display(), failure.error),
+            ..failure
+        })
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, ConfigFault> {
+    fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let mut top: Table = text.trim_start_matches('\u{feff}').parse().map_err(
             // The parser's own report repeats the line, in which a secret may be.
             |error: toml::de::Error| {
                 let start = error.span().map_or(0, |span| span.start.min(text.len()));
                 let line = 1 + text[..start].matches('\n').count();
-                ConfigFault::new(format!("not TOML: line {line}: {}", error.message()))
+                fault(format!("not TOML: line {line}: {}", error.message()))
             },
         )?;
-        let not_a_table = |name: &str| ConfigFault::new(format!("`{name}` is not a table"));
+        let not_a_table = |name: &str| fault(format!("`{name}` is not a table"));
         let tables = match top.remove(PROFILES) {
             None => Table::new(),
             Some(Value::Table(profiles)) => profiles,
@@ -146,14 +108,10 @@ impl ConfigFile {
         self.profiles.keys().cloned().collect()
     }
 
-    pub fn check_profile(&self, name: &str) -> Result<(), ConfigFault> {
+    pub fn check_profile(&self, name: &str) -> Result<(), Failure> {
         match self.profiles.get(name) {
             Some(_) => Ok(()),
-            None => Err(ConfigFault::no_profile(
-                Some(&self.path),
-                name,
-                &self.profiles(),
-            )),
+            None => Err(no_profile(&self.path, name, &self.profiles())),
         }
     }
 
@@ -172,21 +130,34 @@ impl ConfigFile {
     }
 }
 
-fn read(path: &Path) -> Result<String, ConfigFault> {
-    let unreadable = |error: std::io::Error| ConfigFault::new(format!("cannot be read: {error}"));
+/// Makes a failure of what is wrong with a config file; it repeats no value of one.
+fn fault(problem: impl fmt::Display) -> Failure {
+    Failure::refused(anyhow!("{problem}"))
+}
+
+/// Says that a profile is missing.
+pub(super) fn no_profile(path: &Path, name: &str, known: &[String]) -> Failure {
+    let hint = if known.is_empty() {
+        format!("add a table [profile.{name}], or leave out --profile")
+    } else {
+        format!("it has: {}", known.join(", "))
+    };
+    fault(format!("{}: there is no profile {name}", path.display())).hint(hint)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| fault(format!("cannot be read: {error}"));
     if let Some(link) = foreign_link(path) {
         let link = link.display();
-        return Err(
-            ConfigFault::new(format!("the link {link} belongs to another user"))
-                .hint("name the file itself with --config"),
-        );
+        return Err(fault(format!("the link {link} belongs to another user"))
+            .hint("name the file itself with --config"));
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     match exposure(&file, path).map_err(unreadable)? {
         // It holds no secret, but says where tokens go.
         None | Some(Exposure::Readable) => {}
         Some(exposed) => {
-            return Err(ConfigFault::new(format!("it {exposed}")).hint(exposed.public_hint()));
+            return Err(fault(format!("it {exposed}")).hint(exposed.public_hint()));
         }
     }
     let mut text = String::new();
@@ -194,16 +165,14 @@ fn read(path: &Path) -> Result<String, ConfigFault> {
         .read_to_string(&mut text)
         .map_err(unreadable)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(ConfigFault::new(format!(
-            "it has more than {MAX_FILE} bytes"
-        )));
+        return Err(fault(format!("it has more than {MAX_FILE} bytes")));
     }
     Ok(text)
 }
 
 /// Refuses profiles that a word could mix up: by case alone, or because one has the name of another's tenant. A row goes
 /// to the tenant that its word means, so there must be one.
-fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), ConfigFault> {
+fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), Failure> {
     let word = |name: &str| name.trim().to_lowercase();
     let tenant = |values: &Values| Some(word(&values.get("tenant-id")?.to_string_lossy()));
     let words: Vec<_> = profiles
@@ -212,16 +181,17 @@ fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), ConfigFault> {
         .collect();
     for (position, (name, word, _)) in words.iter().enumerate() {
         if word == ALL_PROFILES {
-            let fault =
-                ConfigFault::new("no profile can be called `all`, which means every profile");
-            return Err(fault.hint("rename it"));
+            let all = fault("no profile can be called `all`, which means every profile");
+            return Err(all.hint("rename it"));
         }
         for (other_position, (other, other_word, tenant)) in words.iter().enumerate() {
             let is_same_name = other_position < position && other_word == word;
             let is_tenant = other_position != position && tenant.as_ref() == Some(word);
             if is_same_name || is_tenant {
-                let fault = format!("the name of profile {name} could mean profile {other}, too");
-                return Err(ConfigFault::new(fault).hint("rename one of them"));
+                let both = fault(format!(
+                    "the name of profile {name} could mean profile {other}, too"
+                ));
+                return Err(both.hint("rename one of them"));
             }
         }
     }
@@ -252,7 +222,7 @@ fn flags_by_name(root: &Command) -> FlagsByName<'_> {
     known
 }
 
-fn values(table: &Table, flags: &FlagsByName<'_>, folder: &Path) -> Result<Values, ConfigFault> {
+fn values(table: &Table, flags: &FlagsByName<'_>, folder: &Path) -> Result<Values, Failure> {
     let mut values = Values::new();
     for (key, value) in table {
         let value = match flags.get(key.as_str()) {
@@ -260,27 +230,29 @@ fn values(table: &Table, flags: &FlagsByName<'_>, folder: &Path) -> Result<Value
             None if SECRET_KEYS.contains(&key.as_str()) => variable_name(value),
             _ => return Err(unknown_key(key, flags)),
         };
-        let value =
-            value.ok_or_else(|| ConfigFault::new(format!("`{key}` has no usable value")))?;
+        let value = value.ok_or_else(|| fault(format!("`{key}` has no usable value")))?;
         let is_secret_file = ["-secret-file", "token-file", "-certificate-file"];
         if is_secret_file.iter().any(|ending| key.ends_with(ending)) && is_secret_itself(&value) {
-            let fault = format!("`{key}` must name a file, but holds the secret itself");
-            return Err(ConfigFault::new(fault)
-                .hint("write the secret to a file that only you can read, and name that"));
+            let secret = fault(format!(
+                "`{key}` must name a file, but holds the secret itself"
+            ));
+            return Err(
+                secret.hint("write the secret to a file that only you can read, and name that")
+            );
         }
         values.insert(key.clone(), value);
     }
     Ok(values)
 }
 
-fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> ConfigFault {
+fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> Failure {
     if SECRETS.contains(&key) {
-        return ConfigFault::new(format!("`{key}`: a secret can't be written here")).hint(format!(
+        return fault(format!("`{key}`: a secret can't be written here")).hint(format!(
             "name a file that only you can read with {key}-file, or a variable with {key}-env"
         ));
     }
     if flags.contains_key(key) {
-        return ConfigFault::new(format!("`{key}` can't be set in a file"))
+        return fault(format!("`{key}` can't be set in a file"))
             .hint(format!("type --{key} where you want it"));
     }
     let plain = key.to_ascii_lowercase().replace('_', "-");
@@ -292,10 +264,10 @@ fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> ConfigFault {
         .min()
         // Beyond a third of the word it is another word.
         .filter(|(distance, near)| *distance <= near.len().div_ceil(3));
-    let fault = ConfigFault::new(format!("unknown setting `{key}`"));
+    let unknown = fault(format!("unknown setting `{key}`"));
     match nearest {
-        Some((_, near)) => fault.hint(format!("did you mean `{near}`?")),
-        None => fault,
+        Some((_, near)) => unknown.hint(format!("did you mean `{near}`?")),
+        None => unknown,
     }
 }
 

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use secrecy::SecretString;
 use url::{Host, Url};
 
 use crate::cli::args::{Cloud, ConnectionArgs, CredentialMethod, Region, word_of};
+use crate::cli::failure::Failure;
 use crate::cli::values::{Sensitive, is_secret_itself};
 
-use super::{Layers, Origin, SettingsError};
+use super::{Layers, Origin, not_text};
 
 /// Where the service is and how to sign in.
 #[derive(Clone, Debug)]
@@ -67,12 +69,38 @@ pub struct CredentialChoice {
     pub skipped: Vec<(CredentialMethod, &'static str)>,
 }
 
+/// What a command lacks to sign in, if it must.
+#[derive(Debug, thiserror::Error)]
+pub enum MissingCredential {
+    #[error("there is nothing to sign in with")]
+    Nothing,
+    #[error("signing in by {method} needs {what}")]
+    Part { method: String, what: &'static str },
+}
+
+impl From<MissingCredential> for Failure {
+    fn from(missing: MissingCredential) -> Self {
+        let hints: &[&str] = match missing {
+            MissingCredential::Nothing => &[
+                "as an app, use --tenant-id and --client-id with AZURE_CLIENT_SECRET or --client-secret-file",
+                "with a token of your own, set MDE_CANCEL_TOKEN or use --token-file",
+                "as yourself, use --credential azure-cli or device-code",
+                "to try it without a tenant, use --sandbox",
+            ],
+            MissingCredential::Part { .. } => &[],
+        };
+        hints
+            .iter()
+            .fold(Self::refused(missing), |failure, &hint| failure.hint(hint))
+    }
+}
+
 impl ConnectionSettings {
     pub(super) fn resolve(
         typed: &ConnectionArgs,
         origins: &BTreeMap<String, Origin>,
         layers: Layers<'_>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, Failure> {
         let flags = ConnectionFlags {
             typed,
             origins,
@@ -118,7 +146,7 @@ impl ConnectionSettings {
     }
 
     /// Refuses a method of signing in that doesn't know for whom.
-    fn check_parties(&self) -> Result<(), SettingsError> {
+    fn check_parties(&self) -> Result<(), Failure> {
         let needs_app = matches!(
             self.sign_in,
             SignIn::ClientSecret(_)
@@ -131,15 +159,17 @@ impl ConnectionSettings {
             (_, None) if needs_app => "an app: use --client-id or set AZURE_CLIENT_ID",
             _ => return Ok(()),
         };
-        Err(incomplete(self.choice.method, what))
+        Err(lacks(self.choice.method, what))
     }
 }
 
-fn incomplete(method: CredentialMethod, what: &'static str) -> SettingsError {
-    SettingsError::Incomplete {
-        method: word_of(method),
-        what,
-    }
+fn lacks(method: CredentialMethod, what: &'static str) -> Failure {
+    let method = word_of(method);
+    MissingCredential::Part { method, what }.into()
+}
+
+fn refuse(text: String) -> Failure {
+    Failure::refused(anyhow!(text))
 }
 
 /// The connection flags and where each comes from.
@@ -154,7 +184,7 @@ impl ConnectionFlags<'_> {
         self.origins.get(id).unwrap_or(&Origin::Default)
     }
 
-    fn address(&self, text: &Sensitive, id: &str) -> Result<Url, SettingsError> {
+    fn address(&self, text: &Sensitive, id: &str) -> Result<Url, Failure> {
         let is_login = id == "login_url";
         let origin = self.origin(id).to_string();
         let text = text.expose();
@@ -168,7 +198,7 @@ impl ConnectionFlags<'_> {
         }
     }
 
-    fn sign_in(&self) -> Result<(SignIn, CredentialChoice), SettingsError> {
+    fn sign_in(&self) -> Result<(SignIn, CredentialChoice), Failure> {
         use CredentialMethod as Method;
         let choice = self.choose()?;
         let sign_in = match choice.method {
@@ -197,15 +227,15 @@ impl ConnectionFlags<'_> {
             Method::ManagedIdentity => Ok(SignIn::ManagedIdentity),
             Method::AzureCli => Ok(SignIn::AzureCli),
             Method::DeviceCode => Ok(SignIn::DeviceCode),
-            Method::Auto => return Err(SettingsError::NoToken),
+            Method::Auto => return Err(MissingCredential::Nothing.into()),
         };
-        let sign_in = sign_in.map_err(|lacks| incomplete(choice.method, lacks))?;
+        let sign_in = sign_in.map_err(|what| lacks(choice.method, what))?;
         Ok((sign_in, choice))
     }
 
     /// Chooses the method: the one that is typed; the one whose file a flag names; the one that a variable or the config
     /// file names; else the first that is set up. A person is asked only where that was said: nobody watches a timer.
-    fn choose(&self) -> Result<CredentialChoice, SettingsError> {
+    fn choose(&self) -> Result<CredentialChoice, Failure> {
         use CredentialMethod as Method;
         let named = self.typed.credential;
         let origin = self.origin("credential");
@@ -251,7 +281,7 @@ impl ConnectionFlags<'_> {
                 Err(why_not) => skipped.push((method, why_not)),
             }
         }
-        Err(SettingsError::NoToken)
+        Err(MissingCredential::Nothing.into())
     }
 
     /// Says which setting shows that a method is set up, or why it seems not to be.
@@ -300,16 +330,18 @@ impl ConnectionFlags<'_> {
             .any(|folder| names.iter().any(|name| folder.join(name).is_file()))
     }
 
-    fn token(&self) -> Result<Option<SecretSource>, SettingsError> {
+    fn token(&self) -> Result<Option<SecretSource>, Failure> {
         let is_set = self.layers.variable("MDE_CANCEL_TOKEN").is_some();
         if is_set && matches!(self.origin("token_file"), Origin::Variable(_)) {
-            return Err(SettingsError::TwoTokens);
+            let error = anyhow!("both MDE_CANCEL_TOKEN and MDE_CANCEL_TOKEN_FILE are set");
+            let hint = "unset one of them, or use --token-file";
+            return Err(Failure::refused(error).hint(hint));
         }
         let file = self.typed.token_file.as_ref();
         self.secret("MDE_CANCEL_TOKEN", file, "token_file", "token-env")
     }
 
-    fn client_secret(&self) -> Result<Option<SecretSource>, SettingsError> {
+    fn client_secret(&self) -> Result<Option<SecretSource>, Failure> {
         let file = self.typed.client_secret_file.as_ref();
         let (id, key) = ("client_secret_file", "client-secret-env");
         self.secret("AZURE_CLIENT_SECRET", file, id, key)
@@ -323,14 +355,12 @@ impl ConnectionFlags<'_> {
         file: Option<&Sensitive>,
         id: &str,
         key: &str,
-    ) -> Result<Option<SecretSource>, SettingsError> {
-        let value = |name: &str| -> Result<Option<SecretSource>, SettingsError> {
+    ) -> Result<Option<SecretSource>, Failure> {
+        let value = |name: &str| -> Result<Option<SecretSource>, Failure> {
             let Some(text) = self.layers.sources.variable(name) else {
                 return Ok(None);
             };
-            let text = text.into_string().map_err(|_| SettingsError::NotText {
-                origin: Origin::Variable(name.to_owned()),
-            })?;
+            let text = text.into_string().map_err(|_| not_text(name))?;
             Ok(Some(SecretSource::Environment(
                 SecretString::from(text),
                 name.to_owned(),
@@ -352,16 +382,22 @@ impl ConnectionFlags<'_> {
         }
     }
 
-    fn path(&self, text: Option<&Sensitive>, id: &str) -> Result<Option<PathBuf>, SettingsError> {
+    fn path(&self, text: Option<&Sensitive>, id: &str) -> Result<Option<PathBuf>, Failure> {
         let Some(text) = text.map(Sensitive::expose) else {
             return Ok(None);
         };
-        let origin = self.origin(id).to_string();
+        let origin = self.origin(id);
         if text.is_empty() {
-            return Err(SettingsError::EmptyPath { origin });
+            return Err(refuse(format!("{origin} is empty")));
         }
         if is_secret_itself(text) {
-            return Err(SettingsError::SecretItself { origin });
+            let failure = refuse(format!(
+                "{origin} must name a file, but holds the secret itself"
+            ));
+            return Err(failure.hint(
+                "write the secret to a file that only you can read, and name that; or set MDE_CANCEL_TOKEN or \
+                 AZURE_CLIENT_SECRET",
+            ));
         }
         Ok(Some(PathBuf::from(text)))
     }
@@ -377,20 +413,20 @@ fn default_scope(cloud: Cloud) -> &'static str {
     }
 }
 
-fn login_url(cloud: Cloud) -> Result<Url, SettingsError> {
+fn login_url(cloud: Cloud) -> Result<Url, Failure> {
     known_address(match cloud {
         Cloud::Commercial | Cloud::Gcc => "https://login.microsoftonline.com",
         Cloud::GccHigh | Cloud::Dod => "https://login.microsoftonline.us",
     })
 }
 
-fn imds_url(layers: Layers<'_>) -> Result<Option<Url>, SettingsError> {
+fn imds_url(layers: Layers<'_>) -> Result<Option<Url>, Failure> {
     let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
     let text = layers.variable(name);
     text.map(|text| check_address(&text, name)).transpose()
 }
 
-fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, SettingsError> {
+fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, Failure> {
     known_address(match (cloud, region) {
         (Cloud::Commercial, None) => "https://api.security.microsoft.com",
         (Cloud::Commercial, Some(region)) => {
@@ -400,21 +436,28 @@ fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, SettingsError> {
         (Cloud::Gcc, None) => "https://api-gcc.securitycenter.microsoft.us",
         (Cloud::GccHigh | Cloud::Dod, None) => "https://api-gov.securitycenter.microsoft.us",
         (cloud, Some(region)) => {
-            return Err(SettingsError::RegionElsewhere {
-                region: word_of(region),
-                cloud: word_of(cloud),
-            });
+            let failure = refuse(format!(
+                "region {} exists in the commercial cloud only, not in {}",
+                word_of(region),
+                word_of(cloud)
+            ));
+            return Err(failure.hint(
+                "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",
+            ));
         }
     })
 }
 
-fn known_address(text: &str) -> Result<Url, SettingsError> {
+fn known_address(text: &str) -> Result<Url, Failure> {
     check_address(text.as_ref(), "--cloud")
 }
 
-fn check_address(text: &OsStr, origin: &str) -> Result<Url, SettingsError> {
-    let origin = || origin.to_owned();
-    let wrong = || SettingsError::Address { origin: origin() };
+fn check_address(text: &OsStr, origin: &str) -> Result<Url, Failure> {
+    let wrong = || {
+        refuse(format!(
+            "{origin} is not an address that starts with https://"
+        ))
+    };
     let text = text.to_str().ok_or_else(wrong)?;
     let mut url = Url::parse(text.trim()).map_err(|_| wrong())?;
     // A name with a dot at its end is the same host, whose calls are counted together.
@@ -436,13 +479,14 @@ fn check_address(text: &OsStr, origin: &str) -> Result<Url, SettingsError> {
         || url.query().is_some()
         || url.fragment().is_some();
     if has_surplus {
-        return Err(SettingsError::AddressSurplus { origin: origin() });
+        return Err(refuse(format!(
+            "{origin} must not have a user name, a password, a query or a fragment"
+        )));
     }
     if url.scheme() == "http" && !is_loopback {
-        return Err(SettingsError::PlainHttp {
-            origin: origin(),
-            host: host.to_string(),
-        });
+        return Err(refuse(format!(
+            "{origin}: plain http is accepted for loopback addresses only, not for {host}"
+        )));
     }
     Ok(url)
 }

@@ -1,31 +1,19 @@
 //! Where a command writes, and what it must not overwrite.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use anyhow::anyhow;
 
+use crate::cli::args::OutputPaths;
+use crate::cli::failure::Failure;
 use crate::input::Input;
 use crate::model::RunId;
 use crate::platform::is_same_file;
 use crate::report::ReportFormat;
 use crate::store::state_file;
 
-use super::{ConnectionSettings, SecretSource, SettingsError, SignIn};
-
-/// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OutputPaths {
-    /// Where its reports go; empty for the default.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reports: Vec<PathBuf>,
-    /// Where the machines are listed that still need work.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub follow_up: Option<PathBuf>,
-    /// Where the run's figures go, while it goes on and at its end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metrics_file: Option<PathBuf>,
-}
+use super::{ConnectionSettings, SecretSource, SignIn};
 
 /// A file that a command reads, keeps or writes, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +32,36 @@ impl NamedFile {
     }
 }
 
+impl fmt::Display for NamedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.path.display())
+    }
+}
+
 impl OutputPaths {
-    /// Refuses what cannot be written there.
-    pub(super) fn checked(self) -> Result<Self, SettingsError> {
+    /// Refuses names that say that something else is to be written there than would be.
+    pub(super) fn check_names(&self) -> Result<(), Failure> {
         for path in &self.reports {
-            ReportFormat::from_path(path)?;
+            ReportFormat::from_path(path).map_err(Failure::refused)?;
         }
-        if let Some(path) = &self.follow_up {
-            check_follow_up(path)?;
-        }
-        match &self.metrics_file {
-            Some(path) if path.as_os_str() == "-" => Err(SettingsError::MetricsToStdout),
-            _ => Ok(self),
+        let refuse = |text: String| Err(Failure::refused(anyhow!(text)));
+        let is_csv = |path: &Path| {
+            let ending = path.extension();
+            ending.is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
+        };
+        match (&self.follow_up, &self.metrics_file) {
+            (Some(path), _) if path.as_os_str() == "-" => refuse(
+                "the follow-up list can't go to standard output; name a file with --follow-up"
+                    .to_owned(),
+            ),
+            (Some(path), _) if !is_csv(path) => refuse(format!(
+                "the follow-up list {} is a CSV file, so its name must end in .csv",
+                path.display()
+            )),
+            (_, Some(path)) if path.as_os_str() == "-" => {
+                refuse("--metrics-file needs the name of a file".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -101,7 +107,7 @@ impl OutputPaths {
     }
 
     /// Refuses an output that would overwrite a file of `kept`, or another output.
-    pub fn check(&self, kept: &[NamedFile]) -> Result<(), SettingsError> {
+    pub fn check(&self, kept: &[NamedFile]) -> Result<(), Failure> {
         let mut taken: Vec<_> = kept.to_vec();
         for output in self.files() {
             ensure_apart(&output, &taken)?;
@@ -112,32 +118,13 @@ impl OutputPaths {
 }
 
 /// Refuses an output that is one of `others`; standard output may be named by one alone.
-pub(super) fn ensure_apart(output: &NamedFile, others: &[NamedFile]) -> Result<(), SettingsError> {
+pub(super) fn ensure_apart(output: &NamedFile, others: &[NamedFile]) -> Result<(), Failure> {
     let mut others = others.iter();
-    match others.find(|other| is_same_file(&other.path, &output.path)) {
-        None => Ok(()),
-        Some(other) => Err(SettingsError::SameFile {
-            output: output.clone(),
-            other: other.clone(),
-        }),
-    }
-}
-
-/// The list of machines is a table, so that any other ending would lie.
-pub(super) fn check_follow_up(path: &Path) -> Result<(), SettingsError> {
-    if path.as_os_str() == "-" {
-        return Err(SettingsError::FollowUpToStdout);
-    }
-    let is_csv = path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-    if is_csv {
-        Ok(())
-    } else {
-        Err(SettingsError::FollowUpFormat {
-            path: path.to_owned(),
-        })
-    }
+    let Some(other) = others.find(|other| is_same_file(&other.path, &output.path)) else {
+        return Ok(());
+    };
+    let error = anyhow!("{output} is the same file as {other}");
+    Err(Failure::refused(error).hint("name another file"))
 }
 
 /// Returns where a run writes if nothing is named: a CSV report in the current folder, whose name says where nothing of it
@@ -160,7 +147,7 @@ pub fn input_files(inputs: &[Input]) -> Vec<NamedFile> {
 }
 
 /// Names the files from which a connection takes what it signs in with, and what it trusts.
-pub(super) fn secret_files(connection: &ConnectionSettings) -> Vec<NamedFile> {
+pub(super) fn secret_files(connection: &ConnectionSettings) -> impl Iterator<Item = NamedFile> {
     let secret = match &connection.sign_in {
         SignIn::Token(SecretSource::File(path)) => Some(("the token file", path)),
         SignIn::ClientSecret(SecretSource::File(path)) => Some(("the secret file", path)),
@@ -175,9 +162,7 @@ pub(super) fn secret_files(connection: &ConnectionSettings) -> Vec<NamedFile> {
     let ca_file = connection.ca_file.as_ref();
     let ca_file = ca_file.map(|path| ("the CA file", path));
     let files = secret.into_iter().chain(ca_file);
-    files
-        .map(|(what, path)| NamedFile::new(what, path))
-        .collect()
+    files.map(|(what, path)| NamedFile::new(what, path))
 }
 
 /// Names the files in which the journal is, in a state folder and in the sandbox's below it.

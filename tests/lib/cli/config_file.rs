@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use mde_cancel::cli::settings::{
-    CommandSettings, ConfigFile, SecretSource, Settings, ShownSetting, SignIn,
-};
+use mde_cancel::cli::args::Command;
+use mde_cancel::cli::settings::{ConfigFile, SecretSource, Settings, ShownSetting, SignIn};
 
 use super::{MARKER, Typing, service, typing};
 use crate::support::{table, write_config};
+use mde_cancel::cli::hint::ForwardedFlags;
 
 /// Every variable that a run reads, with a value of its own and how the flag would say it.
 pub(super) fn variables() -> Vec<[&'static str; 3]> {
@@ -203,7 +203,10 @@ fn no_variable_arms_a_run_tunes_it_or_decides_which_world_it_touches() {
         .variable("MDE_CANCEL_YES", "1")
         .variable("MDE_CANCEL_MAX_ACTIONS", "1")
         .run();
-    assert_eq!((unarmed.asks(), unarmed.args.max_actions), (true, None));
+    assert_eq!(
+        (unarmed.args.asks(), unarmed.args.max_actions),
+        (true, None)
+    );
     let without_input = typing("run --yes").variable("MDE_CANCEL_INPUT", "a.csv");
     assert!(without_input.resolve().is_err());
 }
@@ -217,10 +220,8 @@ fn the_log_filter_and_the_state_folder_of_a_sandbox_come_from_variables_too() {
         .unwrap();
     let filter = settings.common.log_filter.as_deref();
     assert_eq!(filter, Some("warn,mde_cancel::store=trace"));
-    let CommandSettings::Run(run) = settings.command else {
-        panic!("no run");
-    };
-    assert_eq!(run.state_dir, PathBuf::from("there").join("sandbox"));
+    let state_dir = settings.context.state_dir;
+    assert_eq!(state_dir, Some(PathBuf::from("there")));
 }
 
 /// A config file with this text, in a folder of its own.
@@ -247,9 +248,13 @@ impl File {
     }
 
     fn fault(&self) -> (String, Option<String>) {
-        let fault = ConfigFile::load(&self.path()).unwrap_err();
+        let failure = ConfigFile::load(&self.path()).unwrap_err();
         let path = self.path().display().to_string();
-        (fault.to_string().replace(&path, "FILE"), fault.hint)
+        let hint = failure.hints.first();
+        (
+            failure.error.to_string().replace(&path, "FILE"),
+            hint.map(|hint| hint.render(&ForwardedFlags::default())),
+        )
     }
 }
 
@@ -328,16 +333,17 @@ fn every_path_of_the_file_counts_from_its_folder() {
     let at = |name: &str| file.folder.path().join(name);
     let settings = service("").config(file.path()).resolve().unwrap();
     assert_eq!(settings.common.log_file, Some(at("l")));
-    let CommandSettings::Run(run) = settings.command else {
+    assert_eq!(settings.context.state_dir, Some(at("st")));
+    let Command::Run(run) = settings.command else {
         panic!("no run");
     };
-    assert_eq!(run.outputs.reports, [at("r.csv")]);
-    assert_eq!(run.outputs.follow_up, Some(at("sub/f.csv")));
-    assert_eq!(run.outputs.metrics_file, Some(at("m.prom")));
-    assert_eq!(run.state_dir, at("st"));
+    let outputs = run.send.output;
+    assert_eq!(outputs.reports, [at("r.csv")]);
+    assert_eq!(outputs.follow_up, Some(at("sub/f.csv")));
+    assert_eq!(outputs.metrics_file, Some(at("m.prom")));
     let stdout = File::of("report = \"-\"\n");
     let run = service("").config(stdout.path()).run();
-    assert_eq!(run.outputs.reports, [PathBuf::from("-")]);
+    assert_eq!(run.args.send.output.reports, [PathBuf::from("-")]);
 }
 
 #[test]
@@ -444,10 +450,7 @@ fn secrets(shown: &[ShownSetting]) -> Vec<&str> {
 }
 
 fn config_show(typed: Typing) -> Vec<ShownSetting> {
-    match typed.resolve().unwrap().command {
-        CommandSettings::ConfigShow(shown) => shown,
-        other => panic!("not shown: {other:?}"),
-    }
+    typed.resolve().unwrap().shown
 }
 
 /// Returns value and origin of a setting.
@@ -571,7 +574,7 @@ fn past_runs_are_shown_in_spite_of_a_broken_file_that_nobody_named() {
     let broken = File::of("no such = thing");
     for command in ["runs", "report"] {
         let settings = typing(command).config(broken.path()).resolve().unwrap();
-        let told = settings.left_out.unwrap().to_string();
+        let told = settings.left_out.unwrap().error.to_string();
         assert!(told.contains("not TOML"), "{command}: {told}");
     }
     let named = broken.path().display().to_string();
@@ -797,7 +800,7 @@ fn a_file_that_others_may_change_or_own_is_not_obeyed() {
         (0o666, Some("can be changed by others")),
     ] {
         file.set_mode(mode);
-        let loaded = ConfigFile::load(&file.path()).map_err(|fault| fault.to_string());
+        let loaded = ConfigFile::load(&file.path()).map_err(|failure| failure.error.to_string());
         match told {
             None => assert!(loaded.is_ok(), "{mode:o}: {loaded:?}"),
             Some(told) => assert!(loaded.unwrap_err().ends_with(told), "{mode:o}"),
@@ -816,10 +819,13 @@ fn a_file_that_others_may_change_or_own_is_not_obeyed() {
     assert!(ConfigFile::load(&link).is_ok());
     // Only the superuser can give files away.
     if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
-        let told = ConfigFile::load(&link).unwrap_err().to_string();
+        let told = ConfigFile::load(&link).unwrap_err().error.to_string();
         assert!(told.contains("link.toml belongs to another user"), "{told}");
         std::os::unix::fs::chown(file.path(), Some(65_534), None).unwrap();
-        let told = ConfigFile::load(&file.path()).unwrap_err().to_string();
+        let told = ConfigFile::load(&file.path())
+            .unwrap_err()
+            .error
+            .to_string();
         assert!(
             told.contains("belongs to another user (uid 65534)"),
             "{told}"
