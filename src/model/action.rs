@@ -1,4 +1,6 @@
-//! The service's record of a machine action, as tolerant as the service is loose (MDE `machineaction.md`).
+//! A machine action as the service records it (MDE `machineaction.md`), with its status and type.
+//!
+//! Parsing is tolerant, because the service is: unknown words are kept as text, and every field but the id is optional.
 
 use std::fmt;
 
@@ -8,27 +10,22 @@ use super::action_id::ActionId;
 use super::clean_text::folded;
 use super::report_row::RowContext;
 
-/// The service's view of one action; not the state of the device.
+/// The status that the service reports. It may differ from the state of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionStatus {
-    /// Waits for the device.
     Pending,
-    /// The device works on it.
     InProgress,
-    /// The device did it.
     Succeeded,
-    /// The device could not do it.
     Failed,
-    /// The device never answered in time.
+    /// The device did not answer in time.
     TimeOut,
-    /// A cancel took effect.
     Cancelled,
-    /// A word we do not know; never taken for a final one.
+    /// An unknown word; never treated as final.
     Other(String),
 }
 
 impl ActionStatus {
-    /// Reads a status in any case, with the spellings `Canceled` and `Timeout` that have been seen.
+    /// Ignores case, and accepts the observed spellings `Canceled` and `Timeout`.
     pub fn parse(text: &str) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "pending" => Self::Pending,
@@ -41,7 +38,6 @@ impl ActionStatus {
         }
     }
 
-    /// Returns the service's own spelling.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Pending => "Pending",
@@ -54,12 +50,12 @@ impl ActionStatus {
         }
     }
 
-    /// Returns whether the action ended otherwise than by a cancel.
+    /// Returns whether the action ended by anything but a cancel.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::TimeOut)
     }
 
-    /// Returns whether a cancel can still change the record.
+    /// Returns whether a cancel can still have an effect.
     pub fn is_open(&self) -> bool {
         !self.is_final() && *self != Self::Cancelled
     }
@@ -71,46 +67,38 @@ impl fmt::Display for ActionStatus {
     }
 }
 
-/// What an action does to its machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActionType {
-    /// An antivirus scan.
     RunAntiVirusScan,
     /// Removes the machine from the service.
     Offboard,
-    /// A live-response session.
     LiveResponse,
-    /// Collects an investigation package.
     CollectInvestigationPackage,
     /// Cuts the machine off the network.
     Isolate,
-    /// Gives the machine its network back.
     Unisolate,
-    /// Stops and quarantines a file.
     StopAndQuarantineFile,
-    /// Lets only Microsoft-signed code run.
+    /// Allows only code signed by Microsoft.
     RestrictCodeExecution,
-    /// Lifts that restriction.
     UnrestrictCodeExecution,
-    /// Collects a file.
     RequestSample,
-    /// The service's own word for a type that it does not tell.
+    /// The service's own `Unknown`.
     Unknown,
-    /// A word we do not know.
+    /// A word that we don't know.
     Other(String),
 }
 
 impl ActionType {
-    /// Reads a type by its meaning: the API's words, those of the portal's pages and exports, and of the audit log, in any
-    /// case, whatever blanks, `_`, `-` and hidden characters stand in them. Of a word we do not know the text stays as
-    /// given.
+    /// Parses the names used by the API, the portal, its exports and the audit log. Ignores case, blanks, `_`, `-` and
+    /// hidden characters. An unknown name is kept as given.
     pub fn parse(text: &str) -> Self {
         let folded = folded(text);
         let word = match folded.as_str() {
             "liveresponse" => "liveresponse",
             "scanresponse" => "antivirusscan",
             "forensicsresponse" => "collectinvestigationpackage",
-            // `IsolationResponse` and `RestrictExecutionResponse` stay unknown: the portal has one word for both directions.
+            // `IsolationResponse` and `RestrictExecutionResponse` stay unknown: the portal uses one name for both
+            // directions.
             word => word.strip_suffix("response").unwrap_or(word),
         };
         match word {
@@ -137,7 +125,6 @@ impl ActionType {
         }
     }
 
-    /// Returns the service's own spelling.
     pub fn as_str(&self) -> &str {
         match self {
             Self::RunAntiVirusScan => "RunAntiVirusScan",
@@ -155,22 +142,21 @@ impl ActionType {
         }
     }
 
-    /// Returns whether cancelling this leaves a device cut off, so that it must be allowed by name.
+    /// Returns whether a cancel leaves the device cut off; cancelling such an action needs explicit permission.
     pub fn is_protected(&self) -> bool {
         matches!(self, Self::Unisolate | Self::UnrestrictCodeExecution)
     }
 
-    /// Returns whether this is a type whose meaning is known: any other may be a protected one.
+    /// Returns whether the type is known. An unknown type may be a protected one.
     pub fn is_known(&self) -> bool {
         !matches!(self, Self::Unknown | Self::Other(_))
     }
 
-    /// Returns whether a machine stays changed once this has Succeeded, and somebody may have to undo it.
+    /// Returns whether the machine stays changed after this action succeeded.
     pub fn changes_machine(&self) -> bool {
         Self::THAT_CHANGE_MACHINES.contains(self)
     }
 
-    /// The types that leave a machine changed.
     pub const THAT_CHANGE_MACHINES: [ActionType; 4] = [
         Self::Isolate,
         Self::RestrictCodeExecution,
@@ -178,7 +164,7 @@ impl ActionType {
         Self::StopAndQuarantineFile,
     ];
 
-    /// Returns the permission that fits this type (MDE `cancel-machine-action.md`), where one is known.
+    /// Returns the permission that cancelling needs (MDE `cancel-machine-action.md`), if known.
     pub fn permission(&self) -> Option<&'static str> {
         match self {
             Self::Isolate | Self::Unisolate => Some("Machine.Isolate"),
@@ -201,21 +187,19 @@ impl fmt::Display for ActionType {
     }
 }
 
-/// One record as the service sent it; every field but the id may be absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineAction {
     pub id: ActionId,
-    /// Its status; absent in some bodies.
     pub status: Option<ActionStatus>,
     pub action_type: Option<ActionType>,
-    /// Who asked for it: a user name, or an app's name or id.
+    /// A user name, or the name or id of an app.
     pub requestor: Option<String>,
     pub requestor_comment: Option<String>,
-    /// Where it was asked for, for example `Portal` or `PublicApi`.
+    /// For example `Portal` or `PublicApi`.
     pub request_source: Option<String>,
     /// `Full` or `Selective` for isolations, `Quick` or `Full` for scans.
     pub action_scope: Option<String>,
-    /// The machine, 40 hexadecimal digits.
+    /// 40 hexadecimal digits.
     pub machine_id: Option<String>,
     pub computer_dns_name: Option<String>,
     pub created_at: Option<Timestamp>,
@@ -223,12 +207,12 @@ pub struct MachineAction {
     pub cancellation_requestor: Option<String>,
     pub cancellation_comment: Option<String>,
     pub cancelled_at: Option<Timestamp>,
-    /// Whether a live-response command had completed: the work was done although the record may say Cancelled.
+    /// Whether a live-response command completed: then the work was done, even if the status is Cancelled.
     pub command_completed: bool,
 }
 
 impl MachineAction {
-    /// Returns a record that says nothing but which action it is.
+    /// Returns a record in which only the id is known.
     pub fn bare(id: ActionId) -> Self {
         Self {
             id,
@@ -249,7 +233,7 @@ impl MachineAction {
         }
     }
 
-    /// Says who cancelled it, and with which comment.
+    /// Returns who cancelled the action, with their comment.
     pub fn cancelled_by(&self) -> Option<String> {
         match (&self.cancellation_requestor, &self.cancellation_comment) {
             (Some(requestor), Some(comment)) => Some(format!("{requestor}: {comment}")),
@@ -260,11 +244,11 @@ impl MachineAction {
     }
 }
 
-/// What one source says about an action.
+/// What one source (a record or an input row) says about an action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
     pub action_type: Option<&'a ActionType>,
-    /// Only ever from a record.
+    /// Only records have a status.
     pub status: Option<&'a ActionStatus>,
     pub requestor: Option<&'a str>,
     pub machine_id: Option<&'a str>,
@@ -273,7 +257,6 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Takes the input's word.
     pub fn of_input(context: &'a RowContext) -> Self {
         Self {
             action_type: context.action_type.as_ref(),
@@ -285,7 +268,6 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Takes the record's word, and nothing where it is silent.
     pub fn of_record(record: &'a MachineAction) -> Self {
         Self {
             action_type: record.action_type.as_ref(),
@@ -297,7 +279,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Takes another source's word where this one is silent.
+    /// Fills the missing fields from `other`.
     #[must_use]
     pub fn or(self, other: &Facts<'a>) -> Self {
         Self {

@@ -1,35 +1,30 @@
-//! The service's name for one machine action.
+//! The id of a machine action.
 //!
-//! The id goes into a URL path, so this type is the guard: what is not a GUID cannot become one, and nothing else is
-//! ever sent.
+//! Ids become part of a URL path. Only a GUID parses as an [`ActionId`], so no other text can reach a URL.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// The GUID of one machine action, never the nil GUID.
+/// The GUID of a machine action; never the nil GUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActionId(Uuid);
 
-/// Why a text is not an action id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidActionId {
-    /// The cell holds nothing but blanks.
     #[error("the id is empty")]
     Empty,
-    /// Only a GUID may become part of a URL.
     #[error("the id is not a GUID")]
     NotAGuid,
-    /// 40 hexadecimal digits name a machine.
+    /// 40 hexadecimal digits are a machine id.
     #[error("the id is a machine's (--machine-id selects actions by machine)")]
     MachineId,
-    /// All zeros names no action.
     #[error("the id is the nil GUID")]
     Nil,
 }
 
 impl ActionId {
-    /// Reads an id as exports write it: any case, with or without hyphens, blanks around, braces around.
+    /// Parses an id as exports write it: any case, with or without hyphens, surrounding blanks or braces.
     pub fn parse(text: &str) -> Result<Self, InvalidActionId> {
         let trimmed = text.trim();
         let bare = trimmed
@@ -40,7 +35,7 @@ impl ActionId {
         if bare.is_empty() {
             return Err(InvalidActionId::Empty);
         }
-        // uuid would also take `urn:uuid:`.
+        // Check the form first: `uuid` also accepts `urn:uuid:`.
         let is_hex = bare.bytes().all(|byte| byte.is_ascii_hexdigit());
         match bare.len() {
             36 => {}
@@ -55,12 +50,11 @@ impl ActionId {
         }
     }
 
-    /// Returns the sixteen bytes, as stored and as compared.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// Reads the sixteen bytes back; `None` for the nil GUID.
+    /// Returns `None` for the nil GUID.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         let id = Uuid::from_bytes(bytes);
         (!id.is_nil()).then_some(Self(id))

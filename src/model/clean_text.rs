@@ -1,15 +1,18 @@
-//! Text of others: compared, shown and written to CSV without a character that nobody sees.
+//! Makes text from outside safe to compare, to show and to write as CSV.
+//!
+//! Hidden characters are ignored in comparisons and escaped in output. [`encode`] also defuses spreadsheet formulas,
+//! and [`decode`] reverses it.
 
 use std::borrow::Cow;
 
-/// What makes a spreadsheet run a cell as a formula when it comes first; the last four are full-width.
+/// A spreadsheet treats a cell that starts with one of these as a formula. The last four are full-width.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// The column by which the CSV of `list` is known to be ours, so that its cells are decoded.
+/// The column that marks a CSV as written by `list`; its cells are decoded when read.
 pub const LISTED_BY: &str = "listed_by";
 
-/// Returns whether a reader does not see `letter`, or takes it for a plain blank, or whether a screen acts on it:
-/// control characters, Unicode's `Cf`, fillers, and blanks other than the ASCII and the ideographic one.
+/// Returns whether `letter` is invisible, looks like a plain blank, or controls the terminal: control characters,
+/// Unicode's `Cf`, fillers, and blanks other than the ASCII and the ideographic one.
 pub fn is_hidden(letter: char) -> bool {
     if letter.is_ascii() {
         return letter.is_ascii_control();
@@ -33,16 +36,16 @@ pub fn is_hidden(letter: char) -> bool {
         )
 }
 
-/// Lower-cases a name and drops blanks, `_`, `-` and hidden characters, so that names can be compared.
+/// Normalizes a name for comparison: lower case, without blanks, `_`, `-` and hidden characters.
 ///
-/// Letters that only look alike stay: a guard does not know a word that is spelled with them. So does NUL.
+/// Lookalike letters stay, so a name spelled with them is an unknown name. NUL stays too.
 pub fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for letter in text.chars() {
         if matches!(letter, ' ' | '_' | '-') || (is_hidden(letter) && letter != '\0') {
             continue;
         }
-        // Nearly every name is ASCII, and a run may read a million of them.
+        // The common case: almost every name is ASCII, and a run may read a million of them.
         if letter.is_ascii() {
             folded.push(letter.to_ascii_lowercase());
         } else if !letter.is_whitespace() {
@@ -52,7 +55,7 @@ pub fn folded(text: &str) -> String {
     folded
 }
 
-/// Writes hidden characters as `\u{..}`, so that a text fills one line and a screen obeys none of it.
+/// Escapes hidden characters as `\u{..}`, so that the text stays on one line and cannot control a terminal.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -68,8 +71,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Returns the beginning of a text for a message: on one line, runs of blanks as one, at most `limit` characters, the
-/// last of which then says that some are missing.
+/// Shortens a text for a message: one line, collapsed blanks, at most `limit` characters including a final `…`.
 pub fn brief(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = visible(&line);
@@ -80,8 +82,7 @@ pub fn brief(text: &str, limit: usize) -> String {
     format!("{beginning}…")
 }
 
-/// Returns a CSV cell for any text: one physical line without hidden characters, which no spreadsheet runs as a
-/// formula. [`decode`] gives the text back exactly.
+/// Returns a CSV cell for any text: one line, no hidden characters, and no formula. [`decode`] restores the exact text.
 pub fn encode(text: &str) -> Cow<'_, str> {
     let formula = is_formula(text);
     if !formula
@@ -105,7 +106,7 @@ pub fn encode(text: &str) -> Cow<'_, str> {
     Cow::Owned(cell)
 }
 
-/// Undoes [`encode`]; only for cells that our own writers wrote.
+/// Reverses [`encode`]. Use it only for cells that we wrote.
 pub fn decode(cell: &str) -> Cow<'_, str> {
     let cell = match cell.strip_prefix('\'') {
         Some(rest) if is_formula(rest) => rest,
@@ -125,7 +126,7 @@ pub fn decode(cell: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Returns whether a spreadsheet may run a cell. Quotes in front are gone over, so that [`decode`] knows how many of
+/// Returns whether a spreadsheet may run the cell. Leading quotes are skipped, so that [`decode`] can tell which of
 /// them [`encode`] added.
 fn is_formula(text: &str) -> bool {
     text.trim_start_matches(['\'', ' ']).starts_with(FORMULA)
@@ -133,9 +134,9 @@ fn is_formula(text: &str) -> bool {
 
 fn is_escaped(text: &str, at: usize, letter: char) -> bool {
     match letter {
-        // What would be read as an escape.
+        // Would be read as an escape.
         '\\' => read_escape(&text[at..]).is_some(),
-        // A spreadsheet that splits lines at `;` would begin a cell here, whatever is quoted.
+        // A spreadsheet that splits at `;` starts a new cell here, even within quotes.
         _ if FORMULA.contains(&letter) => {
             text[..at].trim_end_matches(['\'', '"', ' ']).ends_with(';')
         }
@@ -143,7 +144,7 @@ fn is_escaped(text: &str, at: usize, letter: char) -> bool {
     }
 }
 
-/// Reads the escape that `text` begins with: its character and its length.
+/// Parses an escape at the start of `text` into its character and its length in bytes.
 fn read_escape(text: &str) -> Option<(char, usize)> {
     let (hex, _) = text.strip_prefix("\\u{")?.split_once('}')?;
     let is_hex = (1..=6).contains(&hex.len()) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,4 +1,7 @@
-//! What must not be touched: named actions, and everything on named machines.
+//! Actions and machines that a run must not touch.
+//!
+//! An [`ExclusionList`] comes from the lines of exclusion files. [`ExclusionMatches`] records which of its lines
+//! matched a row, so that a plan can warn about the others.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -7,11 +10,11 @@ use super::action::Facts;
 use super::action_id::ActionId;
 use super::clean_text::is_hidden;
 
-/// Actions and machines that must not be touched, in the order in which they were listed.
+/// The lines of the exclusion files, in their order.
 ///
-/// A name without a dot also means the machines whose full name begins with it, and a full name also means the machine
-/// that is known by its first part alone: a list written by hand must not fail on the domain. Two full names are compared
-/// whole. Case doesn't count.
+/// A short name also matches every full name with that first label, and a full name also matches a machine known only
+/// by its first label: a hand-written list must not fail because of a domain. Two full names match only as a whole.
+/// Case is ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExclusionList {
     file: Option<String>,
@@ -19,26 +22,26 @@ pub struct ExclusionList {
     actions: HashMap<ActionId, usize>,
     machine_ids: HashMap<String, usize>,
     names: HashMap<String, usize>,
-    /// The full names by their first part.
+    /// Full names by their first label.
     by_first_part: HashMap<String, Vec<usize>>,
 }
 
-/// A line of the list that means an action.
+/// A line that matches an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hit {
     line: usize,
-    /// Whether only the first part of the name agreed.
+    /// Whether only the first label of the name matched.
     is_by_first_part: bool,
 }
 
 impl ExclusionList {
-    /// Makes a list that is called by its file, where it has a single one.
+    /// Sets the file name, if the list comes from a single file.
     #[must_use]
     pub fn named(self, file: Option<String>) -> Self {
         Self { file, ..self }
     }
 
-    /// Adds one line: a GUID is an action, 40 hexadecimal digits are a machine id, anything else is a machine's name.
+    /// Adds a line: a GUID is an action, 40 hexadecimal digits are a machine id, anything else is a machine name.
     pub fn add(&mut self, line: &str) {
         let (line, next) = (&*seen(line), self.lines.len());
         let is_new = if line.is_empty() {
@@ -62,27 +65,26 @@ impl ExclusionList {
         }
     }
 
-    /// Returns whether nothing is excluded.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Returns its lines as they were written, each once, from which [`ExclusionList::add`] makes the same list again.
+    /// Returns the distinct lines as written; [`ExclusionList::add`] rebuilds the list from them.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// Returns its file's name, where it has a single one.
+    /// Returns the file name, if the list comes from a single file.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
     }
 
-    /// Returns what it is called in texts.
+    /// Returns how messages name the list.
     pub fn label(&self) -> &str {
         self.file.as_deref().unwrap_or("the exclusion files")
     }
 
-    /// Says which excluded thing an action is or runs on: the machine's name where it is known, else an id.
+    /// Returns what excludes an action: its machine's name or id if known, else the matching line.
     pub fn excludes(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
         let hits = self.hits(Some(id), facts.machine_id, facts.computer_dns_name);
         let line = hits.first()?.line;
@@ -94,7 +96,7 @@ impl ExclusionList {
         })
     }
 
-    /// Returns whether an action might run on an excluded machine, for all that is known of its machine.
+    /// Returns whether an action could run on an excluded machine because its machine's name or id is unknown.
     pub fn needs_machine(&self, facts: &Facts<'_>) -> bool {
         (!self.machine_ids.is_empty() && facts.machine_id.is_none())
             || (!self.names.is_empty() && facts.computer_dns_name.is_none())
@@ -127,17 +129,16 @@ impl ExclusionList {
     }
 }
 
-/// Which lines of a list mean something in a plan or a run.
+/// The lines of a list that matched a row of a plan or run.
 #[derive(Clone, Debug, Default)]
 pub struct ExclusionMatches {
     list: ExclusionList,
     matched: BTreeSet<usize>,
-    /// Lines with the names that agree with them only in their first part.
+    /// Lines that matched only by first label, with the matching name.
     by_first_part: BTreeSet<(usize, String)>,
 }
 
 impl ExclusionMatches {
-    /// Begins without a row.
     pub fn of(list: ExclusionList) -> Self {
         Self {
             list,
@@ -145,7 +146,6 @@ impl ExclusionMatches {
         }
     }
 
-    /// Counts a row in.
     pub fn add(&mut self, id: Option<ActionId>, machine_id: Option<&str>, name: Option<&str>) {
         if self.list.is_empty() {
             return;
@@ -158,31 +158,30 @@ impl ExclusionMatches {
         }
     }
 
-    /// Returns the list.
     pub fn list(&self) -> &ExclusionList {
         &self.list
     }
 
-    /// Returns the lines that mean nothing in any row, in their order.
+    /// Returns the lines that matched no row, in order.
     pub fn unmatched(&self) -> Vec<&str> {
         let lines = self.list.lines.iter().enumerate();
         let unmatched = lines.filter(|(line, _)| !self.matched.contains(line));
         unmatched.map(|(_, line)| line.as_str()).collect()
     }
 
-    /// Returns the lines that agree with a machine's name only in its first part, each with that name.
+    /// Returns the lines that matched a name only by its first label, with that name.
     pub fn by_first_part(&self) -> impl Iterator<Item = (&str, &str)> {
         let hits = self.by_first_part.iter();
         hits.filter_map(|(line, name)| Some((self.list.lines.get(*line)?.as_str(), name.as_str())))
     }
 }
 
-/// Returns a DNS name as it is compared: lower case, without the root's dot.
+/// Lower-cases a DNS name and drops the trailing dot.
 fn normalized_name(name: &str) -> String {
     seen(name).trim_end_matches('.').to_lowercase()
 }
 
-/// Returns what a reader sees of a text: a name that was copied from a page may bring characters along that nobody sees.
+/// Drops hidden characters, which a name copied from a web page may contain.
 fn seen(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     if !text.contains(is_hidden) {

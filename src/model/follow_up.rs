@@ -1,4 +1,7 @@
-//! What a machine still needs from a human hand, and what became of it since.
+//! Manual work that remains on a machine after its actions, and whether later actions have done it.
+//!
+//! [`FollowUp::needed`] derives the work from an action's type and last status. [`LaterActivity`] says what happened
+//! since, and [`IsolatedMachine`] finds machines that are still isolated.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,24 +11,24 @@ use jiff::Timestamp;
 
 use super::action::{ActionStatus, ActionType, MachineAction};
 
-/// What a machine still needs from a human hand.
+/// Manual work that a machine still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FollowUp {
-    /// The isolation had succeeded: release the machine.
+    /// The isolation succeeded: release the machine.
     Unisolate,
     Unrestrict,
-    /// A cancel left before the record was read, and the record says what wasn't to be cancelled.
+    /// A cancel was sent before the record was read, and the record shows an action that should not be cancelled.
     ManualRequestAgain,
-    /// The record says Cancelled, but the action was seen InProgress: the work may have been done.
+    /// The action was seen InProgress before it was Cancelled: the device may have done the work.
     CheckDevice,
-    /// Offboarded: nothing reverses that from here.
+    /// The machine was offboarded, which the API cannot undo.
     ManualOnboard,
-    /// A file was quarantined: restore it by hand where it was needed.
+    /// A file was quarantined.
     ManualRestoreFile,
 }
 
 impl FollowUp {
-    /// Every kind, the gravest first.
+    /// Every kind, the most severe first.
     pub const ALL: [FollowUp; 6] = [
         FollowUp::Unisolate,
         FollowUp::Unrestrict,
@@ -35,7 +38,7 @@ impl FollowUp {
         FollowUp::CheckDevice,
     ];
 
-    /// Returns the cell of the report.
+    /// Returns the text of the report's `follow_up` column.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unisolate => "unisolate",
@@ -49,9 +52,9 @@ impl FollowUp {
         }
     }
 
-    /// Says what `action` needs once its last seen status is `status`, or `None` for nothing.
+    /// Returns what an action of this type and last status needs.
     ///
-    /// `was_in_progress` tells whether an earlier reading showed it at work.
+    /// `was_in_progress`: whether an earlier read showed it InProgress.
     pub fn needed(
         action: &ActionType,
         status: &ActionStatus,
@@ -77,12 +80,12 @@ impl FollowUp {
         }
     }
 
-    /// Reads the cell of a report back.
+    /// Parses [`FollowUp::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Says what somebody must do, in a clause.
+    /// Returns a clause that tells the user what to do.
     pub fn what_to_do(self) -> &'static str {
         match self {
             Self::Unisolate => "release the machine from isolation",
@@ -98,7 +101,7 @@ impl FollowUp {
         }
     }
 
-    /// Returns the type of the action that undoes it, where one does.
+    /// Returns the type of the action that undoes it, if any.
     pub fn release(self) -> Option<ActionType> {
         match self {
             Self::Unisolate => Some(ActionType::Unisolate),
@@ -110,8 +113,8 @@ impl FollowUp {
         }
     }
 
-    /// Returns the application permission that the remedy needs (MDE `unisolate-machine.md`,
-    /// `unrestrict-code-execution.md`, `get-machineactions-collection.md`), where it is a call.
+    /// Returns the application permission that the call needs (MDE `unisolate-machine.md`,
+    /// `unrestrict-code-execution.md`, `get-machineactions-collection.md`), if a call helps.
     pub fn permission(self) -> Option<&'static str> {
         match self {
             Self::Unisolate => Some("Machine.Isolate"),
@@ -121,7 +124,7 @@ impl FollowUp {
         }
     }
 
-    /// Returns the call to make for a machine, from the API's root, where there is one.
+    /// Returns the method and path of the call that helps, if any.
     pub fn call(self, machine_id: &str) -> Option<String> {
         match self {
             Self::Unisolate => Some(format!("POST /api/machines/{machine_id}/unisolate")),
@@ -136,30 +139,30 @@ impl FollowUp {
     }
 }
 
-/// What became of a machine after an action, as far as later actions tell.
+/// What later actions did to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaterActivity {
-    /// No later action that matters.
+    /// No relevant later action.
     Nothing,
-    /// It has been released.
+    /// A release succeeded.
     Released { at: Timestamp },
-    /// Its release was requested and hasn't happened yet.
+    /// A release is requested but not done.
     ReleaseRequested { at: Timestamp },
-    /// The same was done to it again.
+    /// The same action was done again.
     Repeated {
         action_type: ActionType,
         at: Timestamp,
         by: Option<String>,
     },
-    /// Later actions weren't read; says why.
+    /// Later actions were not read, for this reason.
     NotChecked(String),
 }
 
 impl LaterActivity {
-    /// Judges by the newest action that cuts a machine off or releases it in the way of `action`.
+    /// Finds the newest later action that repeats or reverses `action`.
     ///
-    /// `others` are the machine's actions, in any order, `action` itself perhaps among them; those that came before it,
-    /// and those that failed or were cancelled, tell nothing.
+    /// `others` are actions of the machine in any order, which may include `action` itself. Older, failed and cancelled
+    /// ones are ignored.
     pub fn judge<'a>(
         id: &str,
         action: &ActionType,
@@ -236,7 +239,7 @@ impl fmt::Display for LaterActivity {
     }
 }
 
-/// Returns what cuts a machine off in the way of `action`, and what releases it.
+/// Returns the pair (restricting action, releasing action) that `action` belongs to.
 pub(super) fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
     match action {
         ActionType::Isolate | ActionType::Unisolate => {
@@ -250,39 +253,37 @@ pub(super) fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)>
     }
 }
 
-/// One machine that still needs a hand.
+/// A machine that needs manual work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowUpRow {
-    /// The machine, where the record told.
     pub machine_id: Option<String>,
     pub computer_dns_name: Option<String>,
-    /// What it needs, the gravest first; never empty.
+    /// Never empty; the most severe first.
     pub needs: Vec<FollowUp>,
-    /// What became of it since, for each need.
+    /// What happened since, one entry per need.
     pub since: Vec<LaterActivity>,
     pub action_ids: Vec<String>,
-    /// Whose machine it is, where that is known.
     pub tenant: Option<String>,
 }
 
-/// A machine that is isolated, as far as the tenant's actions tell.
+/// A machine that is isolated according to the tenant's actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsolatedMachine {
-    /// Its newest isolation that Succeeded.
+    /// The newest isolation that succeeded.
     pub isolation: MachineAction,
-    /// What has been requested since.
+    /// What happened since that isolation.
     pub since: LaterActivity,
 }
 
 impl IsolatedMachine {
-    /// Finds the machines whose newest isolation that Succeeded no later release has undone; the newest first. An isolation
-    /// that failed, was cancelled or is still open undoes nothing.
+    /// Finds machines whose newest successful isolation has no later successful release; the newest first. An isolation
+    /// that failed, was cancelled or is still open does not count.
     pub fn find(actions: impl IntoIterator<Item = MachineAction>) -> Vec<Self> {
         let mut machines: HashMap<String, Vec<MachineAction>> = HashMap::new();
         for action in actions {
             let named = action.machine_id.as_ref();
             let named = named.or(action.computer_dns_name.as_ref());
-            // Of an action that names no machine, nothing tells that it was undone.
+            // No release can be matched to an action that names no machine.
             let key = named.map_or_else(|| action.id.to_string(), |name| name.to_lowercase());
             machines.entry(key).or_default().push(action);
         }
@@ -385,7 +386,7 @@ mod tests {
             ),
             LaterActivity::Nothing
         );
-        // The journal keeps less of a second than the record.
+        // The journal stores timestamps with less precision than the record.
         let own = "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2";
         let others = [action(T::Isolate, S::Succeeded, 101)];
         assert_eq!(
@@ -433,7 +434,7 @@ mod tests {
                 Some((100, LaterActivity::ReleaseRequested { at: at(200) })),
             ),
             (&[action(T::Unisolate, S::Succeeded, 200)], None),
-            // The open isolation hides the release from nobody.
+            // An open isolation does not hide the release before it.
             (
                 &[
                     action(T::Isolate, S::Pending, 300),

@@ -1,4 +1,7 @@
-//! What a machine's actions say about undoing one of them.
+//! Decides from a machine's actions whether one of them may be undone.
+//!
+//! An objection results if somebody else cut the machine off again later, or had cut it off before and it was never
+//! released.
 
 use jiff::Timestamp;
 
@@ -6,31 +9,30 @@ use super::action::{ActionStatus, ActionType, MachineAction};
 use super::action_id::ActionId;
 use super::follow_up::opposites;
 
-/// What is known of the action that is to be undone, and by whom.
+/// The action to undo, and whose actions we undo.
 #[derive(Clone, Copy, Debug)]
 pub struct Undoing<'row> {
     pub id: ActionId,
-    /// What it was, or what undoes it.
+    /// The type of the action, or of its release.
     pub action_type: &'row ActionType,
-    /// The comment that goes out with our release, if one went out.
+    /// The comment that we sent with our release, if we sent one.
     pub comment_sent: Option<&'row str>,
-    /// Whose actions are to be undone.
+    /// The requestors whose actions are to be undone.
     pub requestors: &'row [&'row str],
 }
 
-/// What became of a machine around an action that cut it off.
+/// The history of a machine around the action to undo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MachineHistory {
-    /// The action that is to be undone.
     pub action: MachineAction,
-    /// The newest later release that has happened, may still happen, or is ours.
+    /// The newest later release that succeeded, is still open, or is ours.
     pub release: Option<MachineAction>,
-    /// Why the machine stays as it is: who else cut it off, and when.
+    /// Why the machine must stay cut off: who else did it, and when.
     pub objection: Option<String>,
 }
 
 impl MachineHistory {
-    /// Sorts all `records` of one machine; `None` where the action isn't among them, so that they can't be all.
+    /// Returns `None` if `records` does not contain the action, which proves that records are missing.
     pub fn of(undoing: &Undoing<'_>, records: &[MachineAction]) -> Option<Self> {
         let (cut, release) = opposites(undoing.action_type)?;
         let action = records.iter().find(|record| record.id == undoing.id)?;
@@ -40,7 +42,7 @@ impl MachineHistory {
             let others = records.iter().filter(|record| record.id != undoing.id);
             others.filter(move |record| record.action_type.as_ref() == Some(&kind))
         };
-        // One whose time isn't known may be the newest.
+        // A record without a time may be the newest.
         let is_later = |record: &&MachineAction| record.created_at.is_none_or(|at| Some(at) > ours);
         let is_ours = |record: &MachineAction| {
             let sent = undoing.comment_sent;
@@ -51,7 +53,7 @@ impl MachineHistory {
             .filter(is_later)
             .max_by_key(|record| record.created_at);
         let released_at = newest_release.and_then(|release| release.created_at);
-        // An open one may end after any release.
+        // An open one may finish after any release.
         let again = of_kind(&cut)
             .filter(|record| took_hold(record))
             .filter(is_later)
@@ -93,12 +95,11 @@ fn has_succeeded(record: &MachineAction) -> bool {
     record.status == Some(ActionStatus::Succeeded)
 }
 
-/// Returns whether an action has happened, or may still happen. One without a status may.
+/// Returns whether an action succeeded or still may; one without a status may.
 fn took_hold(record: &MachineAction) -> bool {
     has_succeeded(record) || record.status.as_ref().is_none_or(ActionStatus::is_open)
 }
 
-/// Says who cut a machine off, and when.
 fn told(cut: &ActionType, when: &str, record: &MachineAction) -> String {
     let what = match cut {
         ActionType::Isolate => "isolated",
@@ -120,7 +121,7 @@ mod tests {
         ActionId::from_bytes([number; 16]).unwrap()
     }
 
-    /// An action of one machine: its number, who asked for it, and at which second.
+    /// An action of the machine; `second` is its creation time.
     fn action(number: u8, kind: &str, status: &str, by: &str, second: i64) -> MachineAction {
         MachineAction {
             action_type: Some(ActionType::parse(kind)),
@@ -135,7 +136,7 @@ mod tests {
         action(OURS, "Isolate", "Succeeded", "soc-bot", 100)
     }
 
-    /// Returns the release that is found, and the objection.
+    /// Returns the id of the release, and the objection.
     fn judge(others: &[MachineAction]) -> (Option<ActionId>, String) {
         let undoing = Undoing {
             id: id(OURS),
@@ -158,9 +159,9 @@ mod tests {
             vec![action(2, "Isolate", "Failed", "ana", 50)],
             vec![action(2, "Unisolate", "Failed", "ana", 150)],
             vec![action(2, "RestrictCodeExecution", "Succeeded", "ana", 150)],
-            // The wave hit it twice.
+            // Our own actions hit the machine twice.
             vec![action(2, "Isolate", "Succeeded", "soc-bot", 50)],
-            // It was contained, and that was over.
+            // An earlier isolation was already released.
             vec![
                 action(2, "Isolate", "Succeeded", "ana", 50),
                 action(3, "Unisolate", "Succeeded", "ana", 60),
@@ -179,7 +180,7 @@ mod tests {
             (
                 vec![
                     action(2, "Isolate", "Succeeded", "ana", 50),
-                    // It was asked for, and not done.
+                    // That release was requested, but not done.
                     action(3, "Unisolate", "Pending", "ana", 60),
                 ],
                 before,
@@ -192,7 +193,7 @@ mod tests {
                 ],
                 again,
             ),
-            // An open one may end after the release that was asked for later.
+            // An open isolation may finish after a release that was requested later.
             (
                 vec![
                     action(2, "Isolate", "Pending", "ana", 200),
@@ -220,7 +221,7 @@ mod tests {
                 ],
                 3,
             ),
-            // Contained before, but released since all the same.
+            // Isolated before, but released since.
             (
                 vec![
                     action(2, "Isolate", "Succeeded", "ana", 50),

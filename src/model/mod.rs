@@ -1,6 +1,6 @@
-//! The words of the house as types: no I/O, no async, no policy.
+//! The vocabulary of the crate as plain types: actions, outcomes, replies, rows, quota scopes and times.
 //!
-//! Read from low to high; each file imports only earlier ones.
+//! No I/O, no async, no policy. Each file imports only files that come before it here.
 
 mod action;
 mod action_id;

@@ -1,11 +1,10 @@
-//! Numbers, counts and spans as people read them, on a terminal and in a report alike.
-//!
-//! Pure, and the same in every language and zone.
+//! Formats numbers, counts and durations for people, on the terminal and in reports. Independent of locale and time
+//! zone.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A number with its thousands set apart: `1,204`.
+/// A number with thousands separators: `1,204`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(pub u64);
 
@@ -23,7 +22,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// A number of things: `1 action`, `1,500 actions`, `2 retries`.
+/// A number with a noun: `1 action`, `1,500 actions`, `2 retries`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count<'noun> {
     number: u64,
@@ -31,7 +30,7 @@ pub struct Count<'noun> {
 }
 
 impl<'noun> Count<'noun> {
-    /// Counts `number` of what is called `noun` when it is one.
+    /// `noun` is the singular; the plural is derived.
     pub fn new(number: u64, noun: &'noun str) -> Self {
         Self { number, noun }
     }
@@ -50,13 +49,13 @@ impl fmt::Display for Count<'_> {
     }
 }
 
-/// A span as people say it: `0.3 s`, `12 s`, `2 min 05 s`, `3 h 04 min`, `1 d 02 h`.
+/// A duration such as `0.3 s`, `12 s`, `2 min 05 s`, `3 h 04 min` or `1 d 02 h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded before the unit is picked, so that 59.7 s is `1 min 00 s` and never `60 s`.
+        // Round before choosing the unit, so that 59.7 s becomes `1 min 00 s` and never `60 s`.
         let millis = self.0.as_millis();
         let tenths = millis.saturating_add(50) / 100;
         let seconds = millis.saturating_add(500) / 1000;
@@ -77,7 +76,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Names a quota window by its period, as it follows "per": `minute`, `hour`, `6 s`, `6 min` or `2 h`.
+/// Names a quota window as it follows "per": `minute`, `hour`, `6 s`, `6 min` or `2 h`.
 pub fn window_name(period: Duration) -> String {
     match (period.as_secs(), period.subsec_nanos()) {
         (1, 0) => "second".to_owned(),

@@ -1,22 +1,20 @@
-//! What a run does to the rows of its plan.
+//! The two kinds of run: cancel actions, or release machines.
 
 use std::fmt;
 
 use super::action_id::ActionId;
 use super::scope::Destination;
 
-/// What a run does. All its rows are of one operation.
+/// What a run does to every row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Operation {
-    /// Cancels actions.
     #[default]
     Cancel,
-    /// Releases machines from what actions did to them.
+    /// Releases machines from isolation or restriction.
     Release,
 }
 
 impl Operation {
-    /// Returns the word used in state, plans and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
@@ -24,14 +22,13 @@ impl Operation {
         }
     }
 
-    /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Cancel, Self::Release]
             .into_iter()
             .find(|operation| operation.as_str() == text)
     }
 
-    /// Returns where its calls go. The two ways to release share one allowance, so that neither can exceed its own.
+    /// Returns the quota destination. Both release calls share one quota, so that neither can exceed its own.
     pub fn destination(self) -> Destination {
         match self {
             Self::Cancel => Destination::Cancel,
@@ -46,12 +43,12 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What is sent for one row.
+/// The call to send for one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     Cancel(ActionId),
-    /// Gives a machine its network back.
+    /// By machine id.
     Unisolate(String),
-    /// Lets a machine run any code again.
+    /// By machine id.
     Unrestrict(String),
 }

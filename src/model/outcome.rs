@@ -1,4 +1,4 @@
-//! The last word on a row.
+//! The final result of a row, and the state of a run.
 
 use std::fmt;
 
@@ -8,41 +8,41 @@ use serde::{Serialize, Serializer};
 use super::action::MachineAction;
 use super::follow_up::FollowUp;
 
-/// The last word on one row; exactly one per row.
+/// The final result of a row; each row gets exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// The service's record says Cancelled, by us.
+    /// Our cancel took effect: the record says Cancelled.
     Cancelled,
-    /// The service said 200, but its record was not seen to turn Cancelled.
+    /// The service answered 200, but the record was not seen to become Cancelled.
     Accepted,
-    /// Cancelled before any byte of ours left, or by somebody else first.
+    /// Cancelled before we sent anything, or by another client first.
     AlreadyCancelled,
-    /// Succeeded, Failed or TimeOut in the first record seen.
+    /// The first record seen already showed Succeeded, Failed or TimeOut.
     AlreadyFinal,
-    /// Accepted while open; a later reading shows it ended otherwise.
+    /// The cancel was accepted, but a later read shows that the action ended otherwise.
     TooLate,
-    /// The release Succeeded.
+    /// Our release Succeeded.
     Released,
-    /// Somebody else had released the machine.
+    /// Another client released the machine.
     AlreadyReleased,
-    /// 404, confirmed where reading is permitted.
+    /// 404, confirmed by a read if reading is permitted.
     NotFound,
-    /// 403, with the permission the service asks for.
+    /// 403; the reason names the missing permission.
     Forbidden,
-    /// Not sent on purpose; the reason says why.
+    /// Deliberately not sent; the reason says why.
     Skipped,
     Invalid,
-    /// The same tenant and id stand earlier in this run, or unsettled in another live one.
+    /// The same tenant and id appear earlier in this run, or unsettled in another live run.
     Duplicate,
-    /// Not applied, and trying again does not help.
+    /// Not applied, and a retry does not help.
     Failed,
-    /// The fate of at least one attempt is unknown and could not be re-read.
+    /// At least one attempt may have been applied, and the record could not be read again.
     Unknown,
     NotAttempted,
 }
 
 impl Outcome {
-    /// Every outcome, in the order in which summaries list them.
+    /// Every outcome, in the order of summaries.
     pub const ALL: [Outcome; 15] = [
         Outcome::Cancelled,
         Outcome::Accepted,
@@ -61,7 +61,6 @@ impl Outcome {
         Outcome::NotAttempted,
     ];
 
-    /// Returns the word used in reports, state and summaries.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
@@ -82,12 +81,11 @@ impl Outcome {
         }
     }
 
-    /// Returns the same for people.
+    /// Returns the name with blanks, for people.
     pub fn words(self) -> String {
         self.as_str().replace('_', " ")
     }
 
-    /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -95,9 +93,9 @@ impl Outcome {
             .or_else(|| (text == "held_back").then_some(Self::Skipped)) // state files before schema 5
     }
 
-    /// Returns whether a row that ended so leaves something to do, so that the run exits 3.
+    /// Returns whether this outcome leaves work to do, so that the run exits with code 3.
     ///
-    /// `accepted` counts only where verification was wanted; the caller knows that.
+    /// The caller must ignore [`Outcome::Accepted`] if verification was not requested.
     pub fn leaves_work(self) -> bool {
         matches!(
             self,
@@ -123,34 +121,31 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A row's outcome with everything that led to it and is worth keeping.
+/// A row's outcome and the facts behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
     pub outcome: Outcome,
-    /// Why, in words for the report; empty where the outcome says it all.
+    /// The reason for the report; empty if the outcome says it all.
     pub reason: String,
-    /// The newest record seen, if any.
+    /// The newest record seen.
     pub record: Option<MachineAction>,
     pub follow_up: Option<FollowUp>,
-    /// When it was settled, by the wall clock.
     pub settled_at: Timestamp,
 }
 
-/// How a run stands, for lists and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// A live process executes it.
     Running,
-    /// It stopped and can be resumed.
+    /// Stopped; can be resumed.
     Stopped,
-    /// Its process died; it can be resumed.
+    /// Its process died; can be resumed.
     Crashed,
     /// Every row is settled.
     Finished,
 }
 
 impl Standing {
-    /// Returns the word for lists.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",

@@ -1,19 +1,22 @@
-//! Takes secrets out of text that came from somewhere else.
+//! Removes secrets from text of other programs and services.
+//!
+//! A [`Redactor`] finds each secret also in JSON, URL and HTML escapes, and where the text is cut off within the
+//! secret.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// Shorter secrets aren't searched for: they may well stand in an honest message.
+/// Minimum length in bytes: shorter secrets may occur in harmless text.
 const SHORTEST: usize = 12;
 
-/// So many characters from the start of a secret count as the secret: text may have been cut off behind them.
+/// This many leading characters count as a match, because text may be cut off after them.
 const ENOUGH: usize = 24;
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// Replaces secrets in text, also where they are escaped as in JSON, in a URL or in HTML, or cut off at the end.
+/// Replaces known secrets in text. See the module docs.
 #[derive(Clone, Default)]
 pub struct Redactor(Vec<SecretString>);
 
@@ -26,7 +29,7 @@ impl Redactor {
 
     pub fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
         let mut kept = String::new();
-        // Matches may overlap, where a secret's beginning repeats in it.
+        // Matches overlap if a secret contains its own beginning.
         let (mut copied, mut matched) = (0, 0);
         for (at, _) in text.char_indices() {
             let Some(length) = self.matched(&text[at..]) else {
@@ -46,13 +49,13 @@ impl Redactor {
         Cow::Owned(kept)
     }
 
-    /// Returns the length of the secret that `text` begins with.
+    /// Returns the length of the secret at the start of `text`.
     fn matched(&self, text: &str) -> Option<usize> {
         let lengths = self.0.iter().filter_map(|secret| {
             let secret = secret.expose_secret();
             let mut letters = secret.chars();
             let first = letters.next()?;
-            // Where an escape stands for its own first character, as in `%25`, both readings are followed.
+            // `%25` can mean `%` or itself: follow both readings.
             let mut ends: Vec<_> = lengths_of(first, text).collect();
             let mut agreed = usize::from(!ends.is_empty());
             let mut length = ends.iter().copied().max()?;
@@ -79,14 +82,14 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// Returns how many bytes at the start of `text` write `letter`, plain and escaped.
+/// Returns the possible lengths in bytes of `letter` at the start of `text`, plain and escaped.
 fn lengths_of(letter: char, text: &str) -> impl Iterator<Item = usize> {
     let plain = text.starts_with(letter).then(|| letter.len_utf8());
     let escape = escaped(text).filter(|(code, _)| *code == u32::from(letter));
     plain.into_iter().chain(escape.map(|(_, length)| length))
 }
 
-/// Returns the character that an escape at the start of `text` stands for, and the escape's length.
+/// Parses an escape at the start of `text` into its character code and its length.
 fn escaped(text: &str) -> Option<(u32, usize)> {
     let hex = |range| u32::from_str_radix(text.get(range)?, 16).ok();
     match text.as_bytes() {

@@ -1,7 +1,7 @@
-//! What came back for one call: classified, with no decision in it. `retry.rs` says what it means.
+//! The classified response to a call. `retry.rs` decides what it means for the row.
 //!
-//! A kind of its own is for what reads, gates or the breaker treat differently; a rule about one status or code of a refusal
-//! looks at the reply's `http_status` or `error` instead.
+//! A kind exists only if reads, gates or the circuit breaker treat it differently. Rules about a single status or error
+//! code use `http_status` and `error`.
 
 use std::time::Duration;
 
@@ -9,97 +9,90 @@ use jiff::Timestamp;
 
 use super::action::MachineAction;
 
-/// The classified answer to one call, whose good answer carries a `T`.
+/// The response to a call; `T` is the content of a successful one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply<T> {
     pub kind: ReplyKind<T>,
-    /// The HTTP status, where one was read.
+    /// The HTTP status, if one was received.
     pub http_status: Option<u16>,
     pub error: Option<ServiceError>,
 }
 
-/// One variant per thing that can come back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyKind<T> {
-    /// 2xx with an empty or a JSON body.
+    /// 2xx with an empty body or a JSON body.
     Answer(T),
-    /// 2xx with a body that is not what the service speaks (HTML, cut off, over the bound): fate unknown.
+    /// 2xx with an invalid body (HTML, truncated or too large): the effect is unknown.
     Garbled,
-    /// 429.
     Throttled(Throttle),
-    /// 401.
     Unauthorized,
-    /// 403.
     Forbidden,
-    /// 404 in the service's own words: it knows no such action.
+    /// 404 with the service's error body: no such action.
     NotFound,
-    /// Any other 404: it speaks about the address, not about an action. Names the address.
+    /// Any other 404: the address is wrong. Contains the address.
     NoSuchAddress(String),
-    /// 400, 409 or any other 4xx: the service read the call and refused it.
+    /// 400, 409 or any other 4xx: the service rejected the call.
     Refused,
-    /// 408 or 503: the service says that it did not work on the call. The wait it asked for, if any.
+    /// 408 or 503: the service did not process the call. Contains the requested wait.
     NotApplied(Option<RetryAfter>),
-    /// 500, 502, 504 or any other 5xx: fate unknown. The wait it asked for, if any.
+    /// 500, 502, 504 or any other 5xx: the effect is unknown. Contains the requested wait.
     ServerFault(Option<RetryAfter>),
-    /// 3xx: never followed; a captive portal or a proxy speaks in the service's place.
+    /// 3xx, from a captive portal or a proxy; never followed.
     Redirected,
-    /// No answer in time; we ended the call, so a kernel may still deliver it.
+    /// No response in time. We gave up, but the request may still arrive.
     TimedOut,
-    /// The peer ended the call without an answer (reset, closed, unreadable head).
+    /// The peer closed the connection without a valid response.
     Broken(String),
-    /// No byte of the call left this machine (refused, TLS, no answer from DNS): no attempt. Says what failed.
+    /// No byte left this machine (connection refused, TLS, DNS), so this is no attempt. Contains the error.
     NeverLeft(String),
-    /// As [`ReplyKind::NeverLeft`], because DNS says that there is no such host. Names the host.
+    /// As [`ReplyKind::NeverLeft`], because the host does not exist in DNS. Contains the host.
     NoSuchHost(String),
 }
 
-/// The error body of the service (MDE `common-errors.md`), cleaned and bounded.
+/// The service's error body (MDE `common-errors.md`), sanitized and truncated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceError {
     /// For example `ResourceNotFound`; may be empty.
     pub code: String,
-    /// Free text, at most a few hundred characters, control characters made visible.
+    /// At most a few hundred characters, with control characters escaped.
     pub message: String,
-    /// The GUID to quote to support (`target`).
+    /// The GUID to quote to support (`target` in the body).
     pub correlation_id: Option<String>,
 }
 
-/// When to come back, as the header says it.
+/// The `Retry-After` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// So long from now.
     Wait(Duration),
-    /// At this wall time.
     At(Timestamp),
 }
 
-/// Everything a 429 tells about waiting.
+/// What a 429 says about waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttle {
     pub retry_after: Option<RetryAfter>,
-    /// The body's "in N seconds".
+    /// From "in N seconds" in the body.
     pub body_wait: Option<Duration>,
-    /// The body's "maximum allowed N per HH:MM:SS": which allowance is used up.
+    /// From "maximum allowed N per HH:MM:SS" in the body: the quota that is used up.
     pub allowance: Option<(u32, Duration)>,
 }
 
-/// The answer to a cancel: the record the service sent back, where it sent one.
+/// The response to a cancel, with the record if the service sent one.
 pub type CancelReply = Reply<Option<MachineAction>>;
 
-/// The records that a read found, each action once.
+/// The result of a read; contains each action once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadPage {
-    /// Those that were wanted.
+    /// The requested records.
     pub records: Vec<MachineAction>,
-    /// How many elements the answer listed, wanted or not.
+    /// How many elements the response listed, requested or not.
     pub listed: usize,
-    /// Whether all of the answer could be read, and nothing in it says that there is more. Else it proves nothing about
-    /// what it lacks.
+    /// Whether the response was fully readable and is not paged further. If not, a missing record proves nothing.
     pub is_whole: bool,
 }
 
 impl FromIterator<MachineAction> for ReadPage {
-    /// Makes a whole page of these records alone.
+    /// Builds a complete page of exactly these records.
     fn from_iter<I: IntoIterator<Item = MachineAction>>(records: I) -> Self {
         let records = Vec::from_iter(records);
         Self {
@@ -110,12 +103,11 @@ impl FromIterator<MachineAction> for ReadPage {
     }
 }
 
-/// The answer to a read.
 pub type ReadReply = Reply<ReadPage>;
 
 impl<T> Reply<T> {
-    /// Returns whether the service itself spoke about the call. All others but 429 and 401 count as faults of the service, of
-    /// which five in a row open the breaker.
+    /// Returns whether the service itself answered the call. Anything else, except 429 and 401, counts as a service
+    /// fault; five in a row open the circuit breaker.
     pub fn is_proper(&self) -> bool {
         match self.kind {
             ReplyKind::Answer(_)
@@ -136,7 +128,7 @@ impl<T> Reply<T> {
         }
     }
 
-    /// Returns whether anything came back that may be from the service: not a redirect, and no broken connection.
+    /// Returns whether the response may come from the service: no redirect, no wrong address, no broken connection.
     pub fn is_response(&self) -> bool {
         !matches!(
             self.kind,

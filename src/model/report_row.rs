@@ -1,4 +1,6 @@
-//! One line of a report, shared by the store that reads it and the writers that print it.
+//! A row of the report and a row of the input.
+//!
+//! The store reads report rows and the writers print them; [`ReportRow`] defines their columns once for all formats.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,19 +17,18 @@ use super::outcome::Outcome;
 /// Declares the row, its column names and its CSV cells from one list of columns.
 macro_rules! report_row {
     ($($(#[$doc:meta])* $column:ident: $kind:ty,)*) => {
-        /// One row with its outcome and all that is known, in the report's column order.
+        /// A row with its outcome and everything known about it, in column order.
         ///
-        /// Texts that came from the input or the service are as received; each writer makes them harmless for its format.
+        /// Texts from the input or the service are raw; each writer escapes them for its format.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
         pub struct ReportRow {
             $($(#[$doc])* pub $column: $kind,)*
         }
 
         impl ReportRow {
-            /// The column names, in order.
             pub const COLUMNS: &[&str] = &[$(stringify!($column)),*];
 
-            /// Returns the CSV cells, in the order of the columns.
+            /// Returns the CSV cells in column order.
             pub fn cells(&self) -> impl Iterator<Item = Cow<'_, str>> {
                 [$(self.$column.cell()),*].into_iter()
             }
@@ -35,9 +36,9 @@ macro_rules! report_row {
     };
 }
 
-// New columns only at the end.
+// Append new columns at the end.
 report_row! {
-    /// The GUID, or what stood in the id cell of a bad row.
+    /// The GUID, or the id cell of an invalid row.
     action_id: String,
     outcome: Outcome,
     reason: String,
@@ -47,12 +48,12 @@ report_row! {
     machine_id: Option<String>,
     computer_dns_name: Option<String>,
     follow_up: Option<String>,
-    /// How often the cancel was sent, 429s included.
+    /// How often the request was sent, including attempts that were throttled (429).
     attempts: u32,
     http_status: Option<u16>,
-    /// The error code of the last reply.
+    /// From the last reply.
     error_code: Option<String>,
-    /// The correlation id of the last reply.
+    /// From the last reply.
     correlation_id: Option<String>,
     comment: Option<String>,
     first_sent_at: Option<Timestamp>,
@@ -61,25 +62,25 @@ report_row! {
     /// `file:line`.
     source: String,
     run_id: String,
-    /// The status seen before the first sending.
+    /// The status seen before the first attempt.
     status_before: Option<String>,
     requestor: Option<String>,
     requestor_comment: Option<String>,
-    /// Where they asked.
+    /// For example `Portal` or `PublicApi`.
     request_source: Option<String>,
-    /// The action's own scope, for example `Full`.
+    /// The scope of the action itself, for example `Full`.
     action_scope: Option<String>,
     created_at: Option<Timestamp>,
     checked_at: Option<Timestamp>,
     comment_sent: Option<String>,
-    /// Who cancelled an already_cancelled action, and with which comment.
+    /// Who cancelled an `already_cancelled` action, with their comment.
     cancelled_by: Option<String>,
-    /// The id of the plan that was agreed to.
+    /// The id of the confirmed plan.
     plan: Option<String>,
 }
 
 impl ReportRow {
-    /// A row of which nothing but its outcome is known.
+    /// Returns a row in which only the outcome is known.
     pub fn bare(outcome: Outcome) -> Self {
         Self {
             action_id: String::new(),
@@ -148,16 +149,16 @@ macro_rules! cells_of_numbers {
 
 cells_of_numbers!(u16, u32, Timestamp);
 
-/// One attempt as the journal knows it, for whoever draws how the quota windows were used.
+/// An attempt from the journal, for the chart of quota use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sending {
     pub sent_at: Timestamp,
-    /// When its answer was read or it was given up; none where neither happened.
+    /// When the response was read or we gave up; `None` if neither happened.
     pub replied_at: Option<Timestamp>,
-    /// Whether we gave it up, so that it may have reached the service later still.
+    /// Whether we gave up: the request may have reached the service even later.
     pub is_given_up: bool,
     pub http_status: Option<u16>,
-    /// Whether it belongs to the run that is looked at, and not to another one that shares its quota.
+    /// Whether the attempt belongs to the shown run, not to another one that shares its quota.
     pub is_own: bool,
 }
 
@@ -171,12 +172,11 @@ impl fmt::Display for RowNumber {
     }
 }
 
-/// Where a row came from: `file:line`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file as the user named it, or `stdin`.
     pub file: Arc<str>,
-    /// The line on which the row starts, from 1.
+    /// The first line of the row, from 1.
     pub line: u64,
 }
 
@@ -186,32 +186,27 @@ impl fmt::Display for Source {
     }
 }
 
-/// What the input tells about an action besides its id. A status is left out on purpose: it is never trusted.
+/// What the input says about an action besides its id. There is no status, because an input's status is never trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowContext {
-    /// The comment to send with this row's cancel.
+    /// The comment to send for this row.
     pub comment: Option<String>,
     pub tenant: Option<String>,
-    /// The action's type, which never changes and so may satisfy a guard.
+    /// Types never change, so protection may rely on it.
     pub action_type: Option<ActionType>,
-    /// The machine, for the report.
     pub machine_id: Option<String>,
-    /// The machine's name, for the report.
     pub computer_dns_name: Option<String>,
-    /// Who asked for the action, for the report.
     pub requestor: Option<String>,
 }
 
-/// One row as intake hands it on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRow {
     pub source: Source,
-    /// The id, or why the row cannot be used, in words for the report.
+    /// The id, or why the row is invalid, worded for the report.
     pub id: Result<ActionId, String>,
-    /// What stood in the id cell, bounded, for a report on a bad row.
+    /// The text of the id cell, truncated, to report an invalid row.
     pub id_text: String,
     pub context: RowContext,
-    /// Why the row must not be sent although its id is sound: settled in an earlier run, or not a `send` row of a
-    /// frozen plan.
+    /// Why a row with a valid id must not be sent: settled in an earlier run, or not a `send` row of a frozen plan.
     pub skipped: Option<String>,
 }

@@ -1,10 +1,10 @@
-//! What the service counts by, and the names of a run and its lanes.
+//! Quota scopes, and the ids of runs and lanes.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// The kind of endpoint a call goes to; each is believed to have an allowance of its own.
+/// A kind of endpoint. We assume that each has a quota of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     /// `POST …/machineactions/{id}/cancel`.
@@ -20,7 +20,6 @@ pub enum Destination {
 impl Destination {
     pub const ALL: [Destination; 4] = [Self::Cancel, Self::Release, Self::Get, Self::List];
 
-    /// Returns whether a call there changes nothing.
     pub fn is_read(self) -> bool {
         match self {
             Self::Cancel | Self::Release => false,
@@ -28,7 +27,6 @@ impl Destination {
         }
     }
 
-    /// Returns the word used in scopes, reports and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
@@ -45,20 +43,20 @@ impl fmt::Display for Destination {
     }
 }
 
-/// What stands in place of tenant and app where a run has several.
+/// Stands for tenant and app if a run has several.
 pub const SEVERAL: &str = "several";
 
-/// What stands in place of a tenant or an app that nobody names.
+/// Stands for an unknown tenant or app.
 pub const UNNAMED: &str = "-";
 
-/// What one allowance belongs to: cloud (or host and port), tenant, app and destination.
+/// What a quota applies to: cloud, tenant, app and destination.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
-    /// The cloud preset's name, or `host:port` of a custom API address.
+    /// The name of the cloud, or `host:port` of a custom API address.
     pub cloud: String,
-    /// The tenant id, or `-` where neither settings nor token name it.
+    /// The tenant id, or [`UNNAMED`] if neither the settings nor the token name it.
     pub tenant: String,
-    /// The app (client) id, or `-`.
+    /// The client id, or [`UNNAMED`].
     pub app: String,
     pub destination: Destination,
 }
@@ -73,20 +71,15 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Names one execution of a plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Uuid);
 
 impl RunId {
-    /// Wraps a version 7 UUID, so that run ids sort by age.
+    /// Takes a version 7 UUID, so that run ids sort by age.
     pub const fn new(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// Reads a run id back.
-    ///
-    /// # Errors
-    /// Returns the text's fault where it is no UUID.
     pub fn parse(text: &str) -> Result<Self, uuid::Error> {
         Uuid::try_parse(text.trim()).map(Self)
     }
@@ -104,6 +97,6 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// One tenant's share of a run, by its position in the run's list of lanes.
+/// The part of a run for one tenant, by its position in the list of lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub u16);

@@ -1,7 +1,7 @@
 //! Which actions are selected: by type, status, requestor, machine and age.
 //!
-//! Values inside one list are alternatives; different lists must all agree. The same selection asks the tenant and
-//! narrows an input, so that both mean the same.
+//! Values within a list are alternatives; all lists must match. The same selection queries the tenant and filters an
+//! input.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,20 +10,20 @@ use jiff::Timestamp;
 
 use super::action::{ActionStatus, ActionType, Facts};
 
-/// The longest value that a reason repeats, in characters.
+/// The longest value that a reason shows, in characters.
 const LONGEST_VALUE: usize = 80;
 
-/// What stands for a value that the record or the input doesn't give.
+/// Shown if the record or the input has no value.
 const NOT_GIVEN: &str = "not given";
 
-/// What an action must be to be selected. Empty lists ask for nothing.
+/// The criteria of a selection. An empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub types: Vec<ActionType>,
     pub statuses: Vec<ActionStatus>,
-    /// Besides `statuses`, what has Succeeded of the types that leave a machine changed.
+    /// Also select Succeeded actions of types that leave a machine changed.
     pub with_succeeded: bool,
-    /// Compared whole, in any case.
+    /// Compared as a whole, ignoring case.
     pub requestors: Vec<String>,
     /// 40 hexadecimal digits in any case.
     pub machine_ids: Vec<String>,
@@ -34,12 +34,11 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Returns whether everything is selected.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns whether the input's word on the type is enough, where the record can't be read.
+    /// Returns whether the selection uses types only, so that an input's type suffices if the record can't be read.
     pub fn is_by_type_alone(&self) -> bool {
         let types = self.types.clone();
         *self
@@ -49,7 +48,7 @@ impl Selection {
             }
     }
 
-    /// Says why an action isn't selected, its status aside. What isn't known doesn't match.
+    /// Returns why an action is not selected, apart from its status. Unknown values never match.
     pub fn mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
         let is_type = |known: &ActionType| self.types.contains(known);
         let has_name = |known: &str| self.requestors.iter().any(|name| same(name, known));
@@ -77,7 +76,7 @@ impl Selection {
         None
     }
 
-    /// Says why an action isn't selected for its status.
+    /// Returns why an action's status is not selected.
     pub fn status_mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
         let is_listed = |known: &ActionStatus| self.statuses.contains(known);
         let has_succeeded = self.with_succeeded
@@ -89,7 +88,6 @@ impl Selection {
     }
 }
 
-/// What an action is selected by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Criterion {
     Type,
@@ -112,7 +110,6 @@ impl Criterion {
         Criterion::Tenant,
     ];
 
-    /// Returns the flag that sets it.
     pub fn flag(self) -> &'static str {
         match self {
             Self::Type => "--type",
@@ -125,7 +122,6 @@ impl Criterion {
         }
     }
 
-    /// Returns the column or field that was compared.
     pub fn column(self) -> &'static str {
         match self {
             Self::Type => "type",
@@ -150,16 +146,15 @@ impl Criterion {
     }
 }
 
-/// Why an action isn't selected. Its text is journaled as the row's reason, and reads back from there.
+/// Why an action is not selected. The journal stores its text as the row's reason; [`Mismatch::parse`] reads it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     pub criterion: Criterion,
-    /// What the record or the input says instead; nothing where it says nothing.
+    /// The actual value, if the record or the input has one.
     pub value: Option<String>,
 }
 
 impl Mismatch {
-    /// Names the value that didn't match.
     pub fn of(criterion: Criterion, value: Option<impl fmt::Display>) -> Self {
         Self {
             criterion,
@@ -167,7 +162,7 @@ impl Mismatch {
         }
     }
 
-    /// Reads a journaled reason back; `None` where it is another kind of reason.
+    /// Returns `None` for any other kind of reason.
     pub fn parse(reason: &str) -> Option<Self> {
         let (text, value) = reason.split_once(": ")?;
         let mut known = Criterion::ALL.into_iter();
@@ -185,7 +180,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Returns a value as a reason repeats it: not more than its first 80 characters.
+/// Truncates a value to the 80 characters that a reason shows.
 pub fn shortened(value: &str) -> Cow<'_, str> {
     match value.char_indices().nth(LONGEST_VALUE) {
         Some((end, _)) => Cow::Owned(format!("{}…", &value[..end])),

@@ -1,47 +1,46 @@
-//! Points in time, as values: nothing here reads a clock.
+//! Points in time as values; nothing here reads a clock.
 //!
-//! Two clocks are needed. Waiting and counting use [`Uptime`], which no operator can set and which goes on while the
-//! machine sleeps. Stamps that people or the service read use wall time. A [`Moment`] is one look at both.
+//! [`Uptime`] is for waiting and counting: nobody can set it, and it advances during suspend. Wall time is for
+//! timestamps that people or the service read. A [`Moment`] is a reading of both.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-/// A point on the suspend-counting clock of one boot, in nanoseconds since that boot.
+/// Nanoseconds since boot, including suspend. Comparable only within one boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uptime(i64);
 
 impl Uptime {
-    /// The earliest point there is; a call that ended then has long given its slot back.
+    /// The earliest point; the quota slot of a call that ended then is free.
     pub const MIN: Uptime = Uptime(i64::MIN);
-    /// The latest point there is; nothing waits for it to come.
+    /// The latest point, which is never reached.
     pub const MAX: Uptime = Uptime(i64::MAX);
 
-    /// Returns the point `nanos` nanoseconds after the boot; negative before it.
+    /// `nanos` may be negative: before the boot.
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
     }
 
-    /// Returns the nanoseconds since the boot.
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// Returns the time from `earlier` to this point, or zero where `earlier` is the later one.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: Uptime) -> Duration {
         let nanos = i128::from(self.0) - i128::from(earlier.0);
         Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
     }
 
-    /// Returns the point `wait` later; far futures stop at [`Uptime::MAX`].
+    /// Saturates at [`Uptime::MAX`].
     #[must_use]
     pub fn after(self, wait: Duration) -> Uptime {
         let nanos = i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
         Uptime(self.0.saturating_add(nanos))
     }
 
-    /// Returns the point `span` earlier; far pasts stop at [`Uptime::MIN`].
+    /// Saturates at [`Uptime::MIN`].
     #[must_use]
     pub fn before(self, span: Duration) -> Uptime {
         let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
@@ -49,17 +48,17 @@ impl Uptime {
     }
 }
 
-/// One look at both clocks.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// For waiting and counting.
     pub uptime: Uptime,
-    /// For stamps that people and the service read.
+    /// For timestamps that people and the service read.
     pub wall: Timestamp,
 }
 
 impl Moment {
-    /// Returns the moment `wait` later on both clocks.
+    /// Advances both clocks by `wait`.
     #[must_use]
     pub fn after(self, wait: Duration) -> Moment {
         let wall = jiff::SignedDuration::try_from(wait)
@@ -72,7 +71,7 @@ impl Moment {
         }
     }
 
-    /// Returns the wall time at which `uptime` will be reached, if neither clock is set meanwhile.
+    /// Converts to wall time, assuming that neither clock is set meanwhile.
     pub fn wall_at(self, uptime: Uptime) -> Timestamp {
         let nanos = i128::from(uptime.as_nanos()) - i128::from(self.uptime.as_nanos());
         let span = jiff::SignedDuration::from_nanos_i128(nanos);
@@ -83,7 +82,7 @@ impl Moment {
         })
     }
 
-    /// Returns the uptime at which the wall clock shows `wall`, if neither clock is set meanwhile.
+    /// Converts to uptime, assuming that neither clock is set meanwhile.
     pub fn uptime_at(self, wall: Timestamp) -> Uptime {
         let nanos = wall.duration_since(self.wall).as_nanos() + i128::from(self.uptime.as_nanos());
         let clamped = nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
@@ -91,17 +90,16 @@ impl Moment {
     }
 }
 
-/// Names one boot of one machine: uptimes of different boots cannot be compared.
+/// Identifies one boot of a machine: uptimes of different boots cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BootId(String);
 
 impl BootId {
-    /// Wraps the text by which the platform names this boot.
+    /// Takes the platform's name of this boot.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Returns that text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -113,8 +111,8 @@ impl fmt::Display for BootId {
     }
 }
 
-/// Reads a duration such as `90s`, `1h30m`, `7d` or `2w`; a day has 24 hours, whatever the clocks do. `None` for anything
-/// else, and for what is negative.
+/// Parses a duration such as `90s`, `1h30m`, `7d` or `2w`. A day always has 24 hours. Returns `None` for anything else
+/// and for negative durations.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let span: Span = text.trim().parse().ok()?;
     let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
