@@ -1,56 +1,54 @@
-//! The rate that a service taught us: it refused calls although every window had a slot for them.
+//! The send rate after the service throttled calls although our windows had free slots.
 //!
-//! Such a service counts otherwise than our windows, or gives a part of the allowance to somebody else. It tells neither how
-//! it counts nor what is left, so the rate is found by additive increase and multiplicative decrease: at first the refusing
-//! window's own rate, evenly spread, which is what counters that bear no second burst let through; a sixth less with each
-//! further refusal, and three hundredths of the window more with each clean period. Where the whole rate is borne for a while, calls
-//! are spread no more; each time that proves wrong it takes twice as long.
+//! Such a service counts differently than our windows, or another client uses a part of the quota. The rate is found by
+//! additive increase, multiplicative decrease: the first refusal spreads calls evenly at almost the window's rate, each
+//! further one cuts the share to 5/6, and each clean period adds 3 % of the window. After several clean periods at the
+//! first rate calls are no longer spread; each time that proves wrong, the number of periods doubles.
 //!
-//! Each process adapts by itself and leaves its last word in the state: two on one scope are refused until both have found their
-//! part. The windows bound the sum all the while.
+//! Each process adapts on its own and stores its last rate. Two processes on a scope are throttled until both have
+//! found their part; the windows bound the sum.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::window::{Pace, Window, Windows};
 
-/// How long the store keeps an adapted rate, and an allowance that a 429 named. A nightly sweep need not draw a 429 each
-/// time, and one that was lifted again, or misread, slows nobody down for good.
+/// How long the store keeps an adapted rate and a quota named by a 429: a nightly run starts at the known rate, while a
+/// misread or lifted one expires.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// A window's own rate, in the unit of shares.
+/// The share for the window's full rate.
 const WHOLE: u32 = 1000;
 
-/// The first share: a little less than the window's own rate, for at exactly that rate a counter that is full stays full.
+/// The share after the first refusal. Slightly below the full rate, because at exactly that rate a full counter stays
+/// full.
 const FIRST: u32 = 950;
 
-/// The slowest share. A service that bears less than this is kept to by its cooldowns, and refusals that fall by chance must
-/// not bring a run to a stand.
+/// The lowest share. Below it, cooldowns do the work, and random refusals must not stall a run.
 const SLOWEST: u32 = 200;
 
-/// How much a clean period adds.
+/// Added to the share after a clean period.
 const STEP: u32 = 30;
 
-/// How many calls' worth of time passes unused after a refusal: a counter that is full leaves room for as many then.
+/// The pause after a refusal, in intervals between calls: a full counter frees that many slots meanwhile.
 const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// How many clean periods in a row lift it, at first and at most.
+/// Clean periods until calls are no longer spread: the initial and the largest number.
 const PATIENCE: u32 = 4;
 const MOST_PATIENCE: u32 = 64;
 
-/// What the state keeps of an adapted rate.
+/// An adapted rate as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptPace {
     pub window: Window,
-    /// How much of the window's rate, in thousandths.
+    /// The share of the window's rate, in thousandths.
     pub share: u32,
-    /// How many clean periods it takes until calls are spread no more.
+    /// Clean periods until calls are no longer spread.
     pub patience: u32,
 }
 
 impl KeptPace {
-    /// Returns the even rate that it stands for.
     pub fn pace(&self) -> Pace {
         let period = self.window.period.as_nanos() * u128::from(WHOLE)
             / u128::from(self.share.clamp(1, WHOLE));
@@ -60,25 +58,25 @@ impl KeptPace {
         })
     }
 
-    /// Returns whether it is of a window that is among these: else it says nothing of them.
+    /// Returns whether the rate's period is that of one of `windows`; otherwise the rate does not apply to them.
     pub fn is_of(&self, windows: &Windows) -> bool {
         let mut windows = windows.as_slice().iter();
         windows.any(|window| window.period == self.window.period)
     }
 
-    /// Returns how many calls a period it lets leave, rounded down.
+    /// Returns the calls per period, rounded down; at least 1.
     pub fn calls(&self) -> u32 {
         let calls = u64::from(self.window.limit.get()) * u64::from(self.share.min(WHOLE))
             / u64::from(WHOLE);
         u32::try_from(calls).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Returns whether this is what a first refusal teaches.
+    /// Returns whether this is the rate after the first refusal.
     pub fn is_first(&self) -> bool {
         self.share == FIRST
     }
 
-    /// Returns the rate as people write it, for example `95/1m`.
+    /// Returns the rate for display, for example `95/1m`.
     pub fn as_rate(&self) -> Window {
         Window {
             limit: NonZeroU32::new(self.calls()).unwrap_or(NonZeroU32::MIN),
@@ -87,18 +85,18 @@ impl KeptPace {
     }
 }
 
-/// How fast a scope's calls may follow each other, as far as its refusals told.
+/// Adapts the rate of a scope to the service's refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdaptiveRate {
     kept: Option<KeptPace>,
-    /// What the next one begins with, for the last one was lifted too early.
+    /// Carried over to the next adapted rate, because the last one was lifted too early.
     patience: u32,
-    /// Calls that were not refused since the last refusal or step.
+    /// Calls answered since the last refusal or step.
     clean: u64,
 }
 
 impl AdaptiveRate {
-    /// Begins with what an earlier run was taught, where it was.
+    /// Starts from the stored rate of an earlier run.
     pub fn new(kept: Option<KeptPace>) -> Self {
         let kept = kept.map(|kept| KeptPace {
             share: kept.share.clamp(SLOWEST, FIRST),
@@ -111,13 +109,13 @@ impl AdaptiveRate {
         }
     }
 
-    /// Returns what is kept at present; `None` where calls may leave as the windows allow.
+    /// Returns the current rate; `None` if only the windows limit calls.
     pub fn kept(&self) -> Option<KeptPace> {
         self.kept
     }
 
-    /// The service refused a call for which every window had a slot; `window` is the one that it counts by, as far as can be
-    /// told. Calls of one burst are one refusal. Returns whether the rate changed.
+    /// Records a 429 although every window had a free slot. `window` is the one that the service presumably counts.
+    /// Several refusals of one burst count once. Returns whether the rate changed.
     pub fn refused(&mut self, window: Window) -> bool {
         let clean = std::mem::take(&mut self.clean);
         let Some(kept) = &mut self.kept else {
@@ -132,7 +130,7 @@ impl AdaptiveRate {
             });
             return true;
         };
-        // Refused again without a good answer between: that was too short a wait, which says nothing of the rate.
+        // No call passed since the last refusal: the pause was too short, which says nothing about the rate.
         if clean == 0 || kept.share == SLOWEST {
             return false;
         }
@@ -140,7 +138,7 @@ impl AdaptiveRate {
         true
     }
 
-    /// Returns for how long nothing should leave after a refusal, whatever the service says.
+    /// Returns the minimum pause after a refusal.
     pub fn rest(&self) -> Duration {
         self.kept.map_or(Duration::ZERO, |kept| {
             let rest = kept.pace().interval().saturating_mul(REST);
@@ -148,7 +146,7 @@ impl AdaptiveRate {
         })
     }
 
-    /// The service answered a call of the present rate. Returns whether the rate changed.
+    /// Records an answered call at the current rate. Returns whether the rate changed.
     pub fn passed(&mut self) -> bool {
         let Some(kept) = &mut self.kept else {
             return false;
@@ -186,7 +184,7 @@ mod tests {
         }))
     }
 
-    /// Answers `calls` well; returns how often the rate changed.
+    /// Answers `calls` calls and returns how often the rate changed.
     fn answered(rate: &mut AdaptiveRate, calls: u32) -> usize {
         (0..calls).filter(|_| rate.passed()).count()
     }

@@ -1,4 +1,7 @@
-//! The decision itself: may a call leave now, and if not, when at the earliest.
+//! Decides whether a call may be sent now, and if not, the earliest time to ask again.
+//!
+//! [`Calls`] counts the calls of a scope: those in flight and the end times of the others. A call takes a slot in every
+//! window until the window's hold time after its end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,17 +10,14 @@ use crate::model::Uptime;
 
 use super::window::{Window, Windows};
 
-/// Whether a call may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Every window has a free slot.
     Take,
-    /// No call may leave before this instant; ask again then, and earlier only where a call in flight is withdrawn. It
-    /// may have to wait longer, where calls that are in flight now end late.
+    /// No call may be sent before this instant. It can get later if calls in flight end late, and earlier only if one
+    /// is withdrawn.
     NotBefore(Uptime),
 }
 
-/// Decides whether a call may leave at `now`.
 pub fn decide(now: Uptime, windows: &Windows, calls: &Calls) -> Decision {
     let earliest = windows
         .as_slice()
@@ -30,19 +30,19 @@ pub fn decide(now: Uptime, windows: &Windows, calls: &Calls) -> Decision {
     }
 }
 
-/// Returns when `window` has a free slot at the earliest; `None` where it has one now.
+/// Returns when `window` has a free slot; `None` if it has one now.
 fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
     let hold = window.hold();
     let limit = window.limit.get() as usize;
     let in_flight = calls.in_flight() as usize;
     let mut holding = calls.holding(now, hold);
     let taken = in_flight + holding.len();
-    // How many slots must come free before the next call may have one.
+    // How many slots must free up before the next call gets one.
     let excess = (taken + 1)
         .checked_sub(limit)
         .filter(|&excess| excess > 0)?;
-    // Slots come free in the order of their calls' ends. A call in flight ends now at the earliest, which is after those
-    // that ended and before those that we gave up, for their grace lies ahead.
+    // Slots free up in the order of the ends of their calls. Calls in flight end now at the earliest: after the ended
+    // calls, and before the abandoned ones, whose grace is still running.
     let ended = calls.ended_by(now, hold);
     let end = if excess <= ended {
         holding.nth(excess - 1)
@@ -54,19 +54,18 @@ fn first_free(now: Uptime, window: &Window, calls: &Calls) -> Option<Uptime> {
     end.map(|end| end.after(hold))
 }
 
-/// How far one window is used.
+/// The usage of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     pub window: Window,
-    /// Slots taken, calls in flight included.
+    /// Includes calls in flight.
     pub taken: u32,
-    /// When the next slot comes free at the earliest; `None` where one is free.
+    /// The earliest time of a free slot; `None` if one is free now.
     pub free_at: Option<Uptime>,
-    /// When the last slot that is held now comes free at the earliest; zero where none is held.
+    /// The time from now until every slot is free, at the earliest; zero if none is taken.
     pub all_free_in: Duration,
 }
 
-/// Says how far each window is used at `now`.
 pub fn usage(now: Uptime, windows: &Windows, calls: &Calls) -> Vec<Usage> {
     windows
         .as_slice()
@@ -92,46 +91,43 @@ pub fn usage(now: Uptime, windows: &Windows, calls: &Calls) -> Vec<Usage> {
         .collect()
 }
 
-/// The calls of one scope: how many are in flight, and when the others ended.
+/// The calls of one scope.
 ///
-/// An end is the instant from which the period counts: the reading of the reply, or for a call that we gave up the
-/// giving up and the grace, which may lie ahead.
+/// A call ends when its reply is read. An abandoned call ends after its grace, which may be in the future.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     in_flight: u32,
-    /// In order of time, earliest first.
+    /// Earliest first.
     ended: VecDeque<Uptime>,
 }
 
 impl Calls {
-    /// Nothing spent yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Counts a call that was just sent.
     pub fn send(&mut self) {
         self.in_flight = self.in_flight.saturating_add(1);
     }
 
-    /// Turns one call in flight into one that ended at `at`.
+    /// Ends one call in flight at `at`.
     pub fn end(&mut self, at: Uptime) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.record_end(at);
     }
 
-    /// Gives the slot of one call in flight back at once: no byte of it left.
+    /// Frees the slot of a call in flight of which no byte was sent.
     pub fn withdraw(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Adds a call that ended at `at` and was not counted before: for reading a ledger back.
+    /// Adds an ended call that was never counted as in flight, from the ledger.
     pub fn record_end(&mut self, at: Uptime) {
         let place = self.ended.partition_point(|&earlier| earlier <= at);
         self.ended.insert(place, at);
     }
 
-    /// Forgets calls whose slots are free in a window that holds them for `longest_hold`.
+    /// Removes calls whose slots are free even in a window with the hold time `longest_hold`.
     pub fn prune(&mut self, now: Uptime, longest_hold: Duration) {
         let free = self
             .ended
@@ -139,13 +135,11 @@ impl Calls {
         drop(self.ended.drain(..free));
     }
 
-    /// Returns how many calls are in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Returns the ends of calls whose slots are still taken at `now` in a window that holds them for `hold`,
-    /// earliest first.
+    /// Returns the ends of calls that take a slot at `now` in a window with this hold time, earliest first.
     pub(super) fn holding(
         &self,
         now: Uptime,
@@ -155,8 +149,8 @@ impl Calls {
         self.ended.range(free..).copied()
     }
 
-    /// Returns how many of those [`holding`](Self::holding) had ended by `now`; the others were given up, and their grace
-    /// is not over.
+    /// Returns how many of [`holding`](Self::holding) ended by `now`; the others are abandoned calls within their
+    /// grace.
     pub(super) fn ended_by(&self, now: Uptime, hold: Duration) -> usize {
         let past = self.ended.partition_point(|&at| at <= now);
         let free = self.ended.partition_point(|at| at.after(hold) <= now);

@@ -1,7 +1,7 @@
-//! When waiting calls will leave by the rule, for milestones that people read.
+//! Forecasts when the waiting calls will be sent, for display.
 //!
-//! A forecast, not a promise: it knows no retries, and of paces only the one it is given; it believes that every call in
-//! flight ends now and that every later one takes the same time.
+//! The forecast ignores retries and every pace but the given one. It assumes that calls in flight end now and that
+//! every later call takes the same time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::model::Uptime;
 use super::decide::Calls;
 use super::window::{Pace, Window, Windows};
 
-/// How many calls will have left by when.
+/// How many calls are sent by a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Milestone {
     pub calls: u64,
     pub at: Uptime,
 }
 
-/// Returns when the last of `remaining` calls may leave, each of which takes `round_trip`; `now` where there are none.
-/// Within the windows they follow each other at `pace` where there is one.
+/// Returns when the last of `remaining` calls can be sent; `now` if there are none. Each call takes `round_trip`, and
+/// calls keep `pace`, if any.
 pub fn forecast(
     now: Uptime,
     windows: &Windows,
@@ -34,7 +34,7 @@ pub fn forecast(
     let mut schedule = Schedule::new(now, windows, pace, calls, round_trip);
     for _ in 0..remaining {
         schedule.next_call();
-        // Nothing comes after the end of time, so the count need not be finished.
+        // Reached the end of time: further calls change nothing.
         if schedule.at == Uptime::MAX {
             break;
         }
@@ -42,9 +42,9 @@ pub fn forecast(
     schedule.at
 }
 
-/// Returns how many calls leave before each window first makes one wait, and when the last of all leaves: "100 now, 1500
-/// by 03:14, all by 04:15". The last milestone is always all of them; none remaining gives none. At a `pace` that is slower
-/// than a window, that window makes none wait.
+/// Returns how many calls are sent before each window first delays one, and when the last call is sent: "100 now, 1500
+/// by 03:14, all by 04:15". The last milestone counts all calls; without calls there is none. A window that is faster
+/// than `pace` delays none.
 pub fn milestones(
     now: Uptime,
     windows: &Windows,
@@ -76,12 +76,12 @@ pub fn milestones(
     found
 }
 
-/// The calls as they leave one after the other, each as early as it may.
+/// Simulates the calls, each sent as early as possible.
 struct Schedule {
     at: Uptime,
-    /// Before this the pace lets none leave.
+    /// The pace allows no call before this.
     paced_until: Uptime,
-    /// The time between two calls, at the least.
+    /// The minimum time between two calls.
     interval: Duration,
     round_trip: Duration,
     slots: Vec<Slots>,
@@ -108,7 +108,7 @@ impl Schedule {
         }
     }
 
-    /// Lets the next call leave. Returns whether it waited for a window that made no call wait before.
+    /// Sends the next call. Returns whether a window delayed a call for the first time.
     fn next_call(&mut self) -> bool {
         let earliest = self
             .slots
@@ -134,7 +134,7 @@ impl Schedule {
 struct Slots {
     limit: usize,
     hold: Duration,
-    /// The latest ends, earliest first, at most `limit` of them: an earlier one no longer decides anything.
+    /// The latest ends, earliest first; at most `limit`, because older ones no longer matter.
     ends: VecDeque<Uptime>,
     made_wait: bool,
 }
@@ -156,7 +156,7 @@ impl Slots {
         slots
     }
 
-    /// Returns when a slot comes free; `None` where one is.
+    /// Returns when a slot becomes free; `None` if one is free.
     fn free_at(&self) -> Option<Uptime> {
         if self.ends.len() < self.limit {
             return None;
@@ -165,7 +165,7 @@ impl Slots {
     }
 
     fn take(&mut self, end: Uptime) {
-        // Nearly always the last place. A call that we gave up ends later than now, though, by its grace.
+        // Almost always the last position; only abandoned calls end later than now, by their grace.
         let place = self.ends.partition_point(|&earlier| earlier <= end);
         self.ends.insert(place, end);
         if self.ends.len() > self.limit {
@@ -233,7 +233,7 @@ mod tests {
         let pace = Pace::parse("50/1m").unwrap();
         let found = milestones(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);
         let found: Vec<_> = found.iter().map(|m| (m.calls, m.at)).collect();
-        // Half an hour at 50 a minute, and the rest as the first ones' hour is over, one every 1.2 s.
+        // Half an hour at 50 a minute; the rest once the hour of the first ones is over, one every 1.2 s.
         let all = at(3_603_600 + 99 * 1200);
         assert_eq!(found, [(1500, at(1499 * 1200)), (1600, all)]);
         let last = forecast(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);

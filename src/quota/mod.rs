@@ -1,12 +1,12 @@
-//! The quota rule: how many calls the service's windows allow, and when the next one may leave.
+//! The quota rule: how many calls the windows allow, and when the next one may be sent.
 //!
-//! Pure: time is an argument, nothing here waits or writes. The store runs [`decide`] inside the transaction that
-//! takes the slot, and the engine waits for the instant it names.
+//! Pure: time is an argument, nothing here waits or writes. The store runs [`decide`] in the transaction that takes the
+//! slot, and the engine waits until the returned instant.
 //!
-//! A call holds a slot in every window from the moment it is sent until one period after its reply was read. Its
-//! arrival at the service lies somewhere between, so a rolling window, a fixed window and a token bucket whose burst is
-//! the allowance all stay within bounds, whatever the latency. GCRA cannot be that rule: with a burst it lets nearly
-//! twice the allowance through, without one it needs four times as long.
+//! A call takes a slot in every window from sending until one period after its reply was read. It reaches the service
+//! in between, so rolling windows, fixed windows and token buckets with a burst of the limit are all respected at any
+//! latency. GCRA does not work here: with a burst it lets nearly twice the quota through, without one it takes four
+//! times as long.
 
 mod adaptive_rate;
 mod decide;

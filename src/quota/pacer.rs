@@ -1,8 +1,8 @@
-//! Spreads calls evenly: the only file that names governor.
+//! Spreads calls evenly, with the `governor` crate, which only this file uses.
 //!
-//! The pacer guarantees no quota, for [`decide`](super::decide()) does that; it keeps a burst that the windows allow
-//! from leaving in one instant, and holds a rate that the service taught us. It never waits and never reads a clock:
-//! governor is shown the caller's time before each question, and is never asked to sleep.
+//! The pacer does not enforce quotas; [`decide`](super::decide()) does. It keeps a permitted burst from being sent at
+//! once, and applies the adapted rate. It never waits and reads no clock: each check sets governor's clock to the
+//! caller's time.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,16 +19,15 @@ use crate::model::Uptime;
 use super::adaptive_rate::{AdaptiveRate, KeptPace};
 use super::window::{Pace, Window, Windows};
 
-/// How many calls may leave back to back. One: a larger burst would let calls of one instant reach the service
-/// together, which is what a pace is there to prevent.
+/// How many calls may be sent back to back. More would let calls reach the service together, which a pace must prevent.
 const BURST: NonZeroU32 = NonZeroU32::MIN;
 
-/// The latest reading that governor is shown, and the longest interval it is given: it adds the two without looking for
-/// overflow. The reading reaches from the boot to the end of [`Uptime`].
+/// The latest clock reading and the longest interval for governor, which adds them without an overflow check. The
+/// reading spans the whole range of [`Uptime`] from the boot.
 const LATEST: Duration = Duration::from_nanos(u64::MAX / 2);
 const LONGEST: Duration = Duration::from_nanos(u64::MAX / 4);
 
-/// Governor's clock: it shows what was last written to it.
+/// A clock for governor that shows the last stored time.
 #[derive(Debug, Default)]
 struct ShownClock(AtomicU64);
 
@@ -36,14 +35,14 @@ impl Clock for ShownClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        // Relaxed: the pacer is the only owner, and writes and reads it in one `&mut` call.
+        // Relaxed: only the pacer accesses it, within a single `&mut` call.
         Nanos::from(self.0.load(Ordering::Relaxed))
     }
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, ShownClock, NoOpMiddleware<Nanos>>;
 
-/// A limiter, and the instant that its clock calls zero.
+/// A limiter; its clock is zero at `zero`.
 #[derive(Debug)]
 struct Paced {
     pace: Pace,
@@ -72,24 +71,23 @@ impl Paced {
     }
 }
 
-/// Lets calls leave one interval apart, or at will where it has no pace: the slower one of the pace that is normal and of
-/// the one that the service's refusals taught.
+/// Spaces calls by the slower of the normal pace and the adapted rate; without either, calls pass at once.
 ///
-/// A call that may leave has taken its place in the spread, whether it then leaves or not. Ask again where a wait came
-/// between; a place taken in vain costs one interval at most.
+/// A successful check uses up an interval even if the call is not sent. Check again after another wait; an unused check
+/// costs at most one interval.
 #[derive(Debug)]
 pub struct Pacer {
     normal: Option<Pace>,
     learned: AdaptiveRate,
-    /// Whether the learned pace changed since that was last asked.
+    /// Whether the adapted rate changed since [`Pacer::has_learned`].
     is_new: bool,
-    /// Made at the first question, for only then is it known what time it is.
+    /// Created by the first check, which knows the time.
     paced: Option<Paced>,
     last_left: Option<Uptime>,
 }
 
 impl Pacer {
-    /// Returns a pacer whose first call may leave at once. `learned` is what an earlier run was taught.
+    /// Creates a pacer whose first call may be sent at once. `learned` is the stored rate of an earlier run.
     pub fn new(normal: Option<Pace>, learned: Option<KeptPace>) -> Self {
         Self {
             normal,
@@ -100,29 +98,28 @@ impl Pacer {
         }
     }
 
-    /// Returns the pace that is kept now. The next call leaves one interval of it after the last one, also where it has
-    /// just changed, so that a change is never a way to send two at once.
+    /// Returns the current pace. It also separates the next call from the last one after a change, so that a change
+    /// never lets two calls pass at once.
     pub fn pace(&self) -> Option<Pace> {
         let learned = self.learned.kept().map(|kept| kept.pace());
         let both = self.normal.into_iter().chain(learned);
         both.max_by_key(Pace::interval)
     }
 
-    /// Returns what is learned at present.
     pub fn learned(&self) -> Option<KeptPace> {
         self.learned.kept()
     }
 
-    /// Returns whether what is learned changed since this was last asked.
+    /// Returns whether the adapted rate changed since the last call of this method.
     pub fn has_learned(&mut self) -> bool {
         std::mem::take(&mut self.is_new)
     }
 
-    /// The service refused a call although every one of `windows` had a slot for it; `counted` is the window that it named.
+    /// Records a 429 although each of `windows` had a free slot; `counted` is the window that the service named.
     ///
-    /// What is spread is the shortest one, for what refuses a burst counts over a short time. Where a longer one is named,
-    /// somebody else used it up: the cooldown waits for it, and a pace of its rate would hold up every short run of the
-    /// day.
+    /// The shortest window sets the pace, because a service that refuses a burst counts over a short time. If it names
+    /// a longer window, another client used that one up: the cooldown handles it, and pacing at its rate would slow
+    /// down every short run of the day.
     pub fn refused(&mut self, windows: &Windows, counted: Option<Window>) {
         let shortest = windows.as_slice().iter();
         let Some(&window) = shortest.min_by_key(|window| window.period) else {
@@ -133,20 +130,17 @@ impl Pacer {
         }
     }
 
-    /// The service answered a call that left at the present pace.
+    /// Records an answered call at the current pace.
     pub fn passed(&mut self) {
         self.is_new |= self.learned.passed();
     }
 
-    /// Returns for how long nothing should leave after a refusal, whatever the service says.
+    /// Returns the minimum pause after a refusal.
     pub fn rest(&self) -> Duration {
         self.learned.rest()
     }
 
-    /// Lets one call leave at `now`.
-    ///
-    /// # Errors
-    /// Returns the earliest instant at which a call may leave.
+    /// Admits one call at `now`, or returns the earliest instant for the next one.
     pub fn check(&mut self, now: Uptime) -> Result<(), Uptime> {
         let pace = self.pace();
         if self.paced.as_ref().map(|paced| paced.pace) != pace {
@@ -159,12 +153,12 @@ impl Pacer {
         Ok(())
     }
 
-    /// Begins to keep `pace`, counting from the last call that left.
+    /// Switches to `pace`, counting from the last admitted call.
     fn restart(&mut self, pace: Option<Pace>, now: Uptime) {
         self.paced = pace.and_then(|pace| {
             let paced = Paced::start(pace, self.last_left.unwrap_or(now))?;
             if let Some(last) = self.last_left {
-                // That call has left already, but a fresh limiter would not refuse another one.
+                // Account for the last call, which a new limiter doesn't know.
                 paced.check(last).ok()?;
             }
             Some(paced)
@@ -184,7 +178,7 @@ mod tests {
         Pace::parse(text).unwrap()
     }
 
-    /// Sends `count` calls as early as the pacer lets them leave, and returns when the last one left.
+    /// Sends `count` calls as early as possible, and returns when the last one was sent.
     fn last_of(pacer: &mut Pacer, count: u32, start: Uptime) -> Uptime {
         let mut now = start;
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! An allowance and a period, and lists of them.
+//! Quota windows (a limit and a period), lists of them, and paces.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,30 +9,26 @@ use jiff::SignedDuration;
 
 use crate::model::parse_duration;
 
-/// So many calls in any stretch of one period.
+/// At most `limit` calls in any interval of length `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub limit: NonZeroU32,
     pub period: Duration,
 }
 
-/// Why a text is no window.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWindow {
-    /// Not of the form `N/DURATION`.
     #[error("`{0}` is not of the form N/DURATION, for example 100/1m or 1500/1h")]
     Form(String),
-    /// Nothing could ever be sent.
     #[error("`{0}` allows no call at all")]
     Zero(String),
-    /// A period must be something to wait for.
     #[error("the period of `{0}` must be between one millisecond and 24 hours")]
     Period(String),
 }
 
 impl Window {
-    /// Returns the allowance that a service names in a refusal, where it can be believed: for an hour at most, and not below a
-    /// tenth of what is documented for that time. One odd text must not bring runs to a stand for a day.
+    /// Returns the quota named in a 429, if plausible: at most an hour, and at least a tenth of the documented quota
+    /// for that time. A single odd text must not stall runs for a day.
     pub fn named(limit: u32, period: Duration) -> Option<Self> {
         let hour = Duration::from_secs(3600);
         let limit = NonZeroU32::new(limit)?;
@@ -42,16 +38,13 @@ impl Window {
             .then_some(Self { limit, period })
     }
 
-    /// Returns how long a slot stays taken after the reply was read: the period and a thousandth of it, for the
-    /// service's clock may run slower than ours.
+    /// Returns how long a slot stays taken after the reply: the period plus 0.1 %, because the service's clock may be
+    /// slower.
     pub fn hold(&self) -> Duration {
         self.period + self.period / 1000
     }
 
-    /// Reads `N/DURATION`, for example `100/1m`, `1500/1h` or `100/6s`.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the text.
+    /// Parses `N/DURATION`, for example `100/1m`, `1500/1h` or `100/6s`.
     pub fn parse(text: &str) -> Result<Self, InvalidWindow> {
         let form = || InvalidWindow::Form(text.to_owned());
         let (limit, period) = text.trim().split_once('/').ok_or_else(form)?;
@@ -66,7 +59,7 @@ impl Window {
 }
 
 fn parse_period(text: &str) -> Option<Duration> {
-    // `100/m` is how people say it.
+    // Also accept `100/m`.
     let spelled = match text {
         "s" | "m" | "h" | "min" | "hour" | "minute" | "second" => format!("1{text}"),
         other => other.to_owned(),
@@ -89,28 +82,26 @@ impl fmt::Display for Window {
     }
 }
 
-/// The windows of one scope, each of which every call must fit; none at all means no bound.
+/// The windows of a scope. Every call must fit all of them; an empty list means no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows(Vec<Window>);
 
 impl Windows {
-    /// Returns the windows in the order given.
     pub fn new(windows: Vec<Window>) -> Self {
         Self(windows)
     }
 
-    /// No bound: for tests, and for measuring what the rest costs.
+    /// No limit: for tests, and to measure overhead.
     pub fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// What the service documents for each destination: 100 a minute and 1500 an hour (MDE
-    /// `cancel-machine-action.md`).
+    /// The documented quota of each destination: 100 a minute and 1500 an hour (MDE `cancel-machine-action.md`).
     pub fn documented() -> Self {
         Self::of(&[(100, 60), (1500, 3600)])
     }
 
-    /// Half of it, for reads: others poll the same destination with the same app.
+    /// Half the documented quota, for reads: other clients of the app poll the same endpoints.
     pub fn half_of_documented() -> Self {
         Self::of(&[(50, 60), (750, 3600)])
     }
@@ -129,12 +120,10 @@ impl Windows {
         )
     }
 
-    /// Returns the windows, in the order in which they were given.
     pub fn as_slice(&self) -> &[Window] {
         &self.0
     }
 
-    /// Returns whether there is no bound.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -144,8 +133,8 @@ impl Windows {
         self.0.iter().map(Window::hold).max().unwrap_or_default()
     }
 
-    /// Takes over an allowance that the service named, where it is smaller than ours or its period is new to us.
-    /// Returns whether anything changed.
+    /// Adopts a limit that the service named, if it is lower than ours or its period is new. Returns whether anything
+    /// changed.
     pub fn adopt(&mut self, limit: NonZeroU32, period: Duration) -> bool {
         match self.0.iter_mut().find(|window| window.period == period) {
             Some(window) if window.limit > limit => {
@@ -160,7 +149,7 @@ impl Windows {
         }
     }
 
-    /// Returns the same allowances with every period divided by `factor`: the sandbox's fast clock.
+    /// Divides every period by `factor`, for the sandbox's fast clock.
     #[must_use]
     pub fn scaled_down(&self, factor: u32) -> Self {
         Self(
@@ -190,7 +179,7 @@ impl fmt::Display for Windows {
     }
 }
 
-/// So many calls per period, evenly spread: one each [`Pace::interval`].
+/// An even rate: one call per [`Pace::interval`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace(Window);
 
@@ -199,15 +188,12 @@ pub struct Pace(Window);
 pub struct InvalidPace;
 
 impl Pace {
-    /// Returns the pace that lets a whole `window` leave in one of its periods.
+    /// Spreads the calls of `window` evenly over its period.
     pub const fn new(window: Window) -> Self {
         Self(window)
     }
 
-    /// Reads `N/DURATION`, or `none` for no pace at all.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the text.
+    /// Parses `N/DURATION`, or `none` for no pace.
     pub fn parse(text: &str) -> Result<Option<Self>, InvalidPace> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(None);
@@ -216,7 +202,7 @@ impl Pace {
         Ok(Some(Self(window)))
     }
 
-    /// Returns the time between two calls, rounded up to the nanosecond so that the rate is never exceeded.
+    /// Returns the time between two calls, rounded up to a nanosecond so that the rate is never exceeded.
     pub fn interval(&self) -> Duration {
         let nanos = self
             .0
