@@ -1,6 +1,7 @@
-//! The only place that reads a clock or sleeps.
+//! The clock of runs: reads time and waits for it.
 //!
-//! Everything else takes a [`Moment`] as an argument, or a [`Clock`] where it has to wait.
+//! Decisions take a [`Moment`] as an argument, and code that waits takes a [`Clock`], so that tests can use a
+//! [`ManualClock`]. Only the display, logging, the sandbox and some timeouts read the machine's clock themselves.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,33 +11,26 @@ use jiff::Timestamp;
 
 use crate::model::{BootId, Moment, Uptime};
 
-/// The longest nap before the clock is looked at again: a lid closed in mid-wait is then noticed soon after it opens,
-/// and not waited for a second time.
+/// The longest single sleep. After a suspend, the clock is read again within this time instead of waiting out the full
+/// rest.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// Reads time and waits for it.
 pub trait Clock: Send + Sync {
-    /// Looks at both clocks.
     fn now(&self) -> Moment;
 
-    /// Names the boot whose uptimes this clock shows.
+    /// Identifies the boot that this clock's uptimes belong to.
     fn boot(&self) -> BootId;
 
-    /// Waits until the uptime is at least `until`.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing but the wait is lost.
+    /// Waits until the uptime is at least `until`. Cancel safe.
     fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()>;
 }
 
-/// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
     boot: BootId,
 }
 
 impl SystemClock {
-    /// Opens the machine's clocks.
     pub fn new() -> Self {
         Self {
             boot: read_boot_id(),
@@ -44,10 +38,10 @@ impl SystemClock {
     }
 }
 
-/// Reads the clock that counts from the machine's boot, sleep included: all processes read the same.
+/// Reads the clock that counts from boot, including suspend. All processes share it.
 #[cfg(unix)]
 fn uptime() -> Uptime {
-    // The monotonic clock of macOS counts sleep, that of Linux does not.
+    // On macOS the monotonic clock includes suspend, on Linux it doesn't.
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
@@ -57,8 +51,7 @@ fn uptime() -> Uptime {
     Uptime::from_nanos(seconds.saturating_add(time.tv_nsec))
 }
 
-/// Reads the clock that counts from the machine's boot, sleep included: all processes read the same, in steps of about
-/// 16 ms.
+/// Reads the clock that counts from boot, including suspend. All processes share it. The resolution is about 16 ms.
 #[cfg(windows)]
 fn uptime() -> Uptime {
     Uptime::from_nanos(0).after(Duration::from_millis(winsafe::GetTickCount64()))
@@ -95,8 +88,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// Returns what names this boot. Where the platform tells nothing, each process counts as a boot of its own, and
-/// stamps of others are then compared by wall clock.
+/// Identifies this boot. If the platform can't, every process gets an id of its own, and its timestamps are compared
+/// with those of others by wall clock.
 fn read_boot_id() -> BootId {
     match platform_boot_id() {
         Some(text) if !text.trim().is_empty() => BootId::new(text.trim()),
@@ -111,11 +104,11 @@ fn platform_boot_id() -> Option<String> {
     String::from_utf8(found.stdout).ok()
 }
 
-/// Windows names no boot: the first process of a session writes a name into a key that lives in memory alone.
+/// Windows has no boot id. The first process stores one in a volatile registry key, which lasts until the session ends.
 #[cfg(windows)]
 fn platform_boot_id() -> Option<String> {
     const KEY: &str = r"Software\mde-cancel\boot";
-    // Two first processes at once agree on one name.
+    // Serializes processes that start at once, so that they agree on one id.
     let lock = std::fs::File::create(std::env::temp_dir().join("mde-cancel-boot.lock")).ok()?;
     lock.lock().ok()?;
     let mut options = windows_registry::CURRENT_USER.options();
@@ -132,16 +125,15 @@ fn platform_boot_id() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
 }
 
-/// A clock for tests: it stands still until it is moved, and whoever sleeps wakes when it passes their time.
+/// A clock for tests. It changes only through [`ManualClock::advance`], which wakes due sleepers.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
-    // std Mutex: nothing awaits while it is held.
+    // std Mutex: no `.await` while locked.
     now: Arc<Mutex<Moment>>,
     moved: tokio::sync::watch::Sender<()>,
 }
 
 impl ManualClock {
-    /// Starts at `now`.
     pub fn new(now: Moment) -> Self {
         Self {
             now: Arc::new(Mutex::new(now)),
@@ -149,7 +141,7 @@ impl ManualClock {
         }
     }
 
-    /// Moves both clocks on by `span` and wakes those whose time has come.
+    /// Advances both clocks by `span`.
     pub fn advance(&self, span: Duration) {
         let mut now = self.lock();
         *now = now.after(span);
