@@ -1,6 +1,7 @@
-//! What a reply means for a row, and how long to wait: pure verdicts, with time and chance as arguments.
+//! What a reply or a record means for a row, and how long to wait before a retry.
 //!
-//! Exactly one layer retries, and this is its rule book. Nothing here knows of queues, gates or attempts in flight.
+//! Pure functions: time and randomness are arguments. This is the only retry policy in the program; queues, gates and
+//! attempts in flight belong to the engine.
 
 use std::time::Duration;
 
@@ -12,35 +13,33 @@ use crate::model::{
     ServiceError, Throttle, Uptime,
 };
 
-/// A comment of so many bytes may have been cut off on its way.
+/// The service may truncate a comment of at least this many bytes.
 const LONG_COMMENT: usize = 500;
 
-/// So many 404s that are not the service's own words, before anything that is, mean that it is not at this address.
+/// If the first responses are this many 404s that are not the service's own, the address counts as wrong.
 pub const MAX_STRANGE_404S: u32 = 5;
 
-/// Waits and bounds of the rule book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetrySettings {
-    /// How many attempts may count against a row.
+    /// How many attempts a row gets.
     pub max_attempts: u32,
-    /// The first own backoff is drawn from zero to this.
+    /// The first backoff is drawn from zero to this.
     pub base: Duration,
-    /// No own backoff is drawn from more than this.
+    /// The longest backoff.
     pub cap: Duration,
-    /// A hint of the server that is longer is ignored, and that is said.
+    /// A longer wait requested by the server is ignored and reported.
     pub hint_bound: Duration,
-    /// How long a call that we gave up may still be delivered by a kernel.
+    /// How long after a timeout the request may still reach the service.
     pub timeout_grace: Duration,
-    /// How long after a 404 an id is looked for once more.
+    /// How long after a 404 an id is read again.
     pub missing_again: Duration,
-    /// The longest pause between two probes of a service that is down.
+    /// The longest pause between two probes while the service is down.
     pub probe_cap: Duration,
-    /// How long a retry that is due may stand behind fresh rows.
+    /// How long new rows may delay a due retry.
     pub patience: Duration,
-    /// A state that was read longer ago is read again before its action is sent.
+    /// A record older than this is read again before its action is sent.
     pub stale_after: Duration,
-    /// The first pause before a record is looked at whose cancel was accepted while it was open; each next one is twice
-    /// as long.
+    /// The first pause before reading the record of an accepted cancel; it doubles each time.
     pub watch_pause: Duration,
     /// The longest of these pauses.
     pub watch_cap: Duration,
@@ -56,7 +55,7 @@ impl Default for RetrySettings {
             timeout_grace: Duration::from_secs(120),
             missing_again: Duration::from_secs(30),
             probe_cap: Duration::from_secs(45),
-            // Half of the two minutes within which a due retry must leave, so that a queue of them has time to drain.
+            // Half of the two minutes in which a due retry must be sent, so that a queue of them has time to drain.
             patience: Duration::from_secs(60),
             stale_after: Duration::from_secs(300),
             watch_pause: Duration::from_secs(5),
@@ -66,7 +65,7 @@ impl Default for RetrySettings {
 }
 
 impl RetrySettings {
-    /// Returns the same rules with every wait divided by `factor`: the sandbox's fast clock.
+    /// Divides every wait by `factor`, for the sandbox's fast clock.
     #[must_use]
     pub fn scaled_down(self, factor: u32) -> Self {
         let factor = factor.max(1);
@@ -86,45 +85,39 @@ impl RetrySettings {
     }
 }
 
-/// Whether a cancel that brought no good answer may still have been worked on.
+/// Whether a request without a good response may have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Surely not applied.
     NotApplied,
-    /// Nobody said.
     Unknown,
 }
 
-/// What the answer to one call means, before the row's history is looked at.
+/// What the response to a request means, regardless of the row's history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SendVerdict {
-    /// The record says that what was asked for is done.
+    /// The record shows the requested result.
     Done(Box<MachineAction>),
-    /// 2xx, and the record is open or was not sent along.
+    /// 2xx; the record is open, or none was sent.
     Accepted(Option<Box<MachineAction>>),
-    /// 2xx, and the record says that the action has ended otherwise.
+    /// 2xx, but the record shows that the action ended otherwise.
     CalledFinal(Box<MachineAction>),
-    /// 404: the service knows no such action.
     NotFound,
-    /// 400, 409 or another 4xx.
     Refused,
-    /// A transient fault; send again later, no earlier than the service asks.
+    /// A transient fault: retry, no earlier than the service asks.
     Fault(Fate, Option<RetryAfter>),
-    /// No byte left: a fault of the way, and no attempt.
+    /// No byte was sent: a network fault, not an attempt.
     NoAttempt,
-    /// The quota is used up, in the service's eyes.
     Throttled(Throttle),
-    /// The token is not taken.
+    /// The token was rejected.
     SignInAgain,
-    /// The permission is missing.
     Forbidden,
 }
 
-/// How the service refuses to do what is already under way on a machine.
+/// The error code if the same request is already open on the machine.
 const ALREADY_UNDER_WAY: &str = "ActiveRequestAlreadyExists";
 
-/// Judges the answer to one release. It names a new action, by which the release is watched: where it doesn't, and where one is
-/// under way already, it is to be found among the machine's.
+/// Judges the response to a release. A release creates a new action, whose id is needed to verify it. Without that id,
+/// or if a release is already open, the action must be found among the machine's actions.
 pub fn judge_release(reply: &CancelReply) -> SendVerdict {
     let is_under_way = |error: &ServiceError| error.code == ALREADY_UNDER_WAY;
     match &reply.kind {
@@ -144,7 +137,6 @@ pub fn judge_release(reply: &CancelReply) -> SendVerdict {
     }
 }
 
-/// Judges the answer to one cancel.
 pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
     match &reply.kind {
         ReplyKind::Answer(None) => SendVerdict::Accepted(None),
@@ -162,7 +154,7 @@ pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
         ReplyKind::NotFound => SendVerdict::NotFound,
         ReplyKind::Refused => SendVerdict::Refused,
         ReplyKind::NotApplied(wait) => SendVerdict::Fault(Fate::NotApplied, *wait),
-        // Something answers in the service's place: the service never saw the call.
+        // Something else answered; the service never saw the call.
         ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
             SendVerdict::Fault(Fate::NotApplied, None)
         }
@@ -174,31 +166,27 @@ pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
     }
 }
 
-/// What is known of a row's own attempts when a record of it is read.
+/// What we know about a row's own attempts when its record is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnAttempts<'row> {
-    /// The comment that went out with the cancel, if one went out.
+    /// The comment sent with the request, if any.
     pub comment_sent: Option<&'row str>,
-    /// When the first attempt was sent.
     pub first_sent_at: Option<Timestamp>,
-    /// Whether an attempt was answered by 200.
+    /// Whether a response was 200.
     pub was_accepted: bool,
-    /// Whether the fate of an attempt is unknown.
+    /// Whether an attempt may have been applied.
     pub fate_unknown: bool,
-    /// Whether an earlier reading showed the action open.
+    /// Whether an earlier read showed the action open.
     pub was_open: bool,
 }
 
-/// What a record that was read says about its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordVerdict {
-    /// The row is settled.
     Settle(Outcome),
-    /// The action is still open.
     Open,
 }
 
-/// Judges a record that was read, or came with an answer.
+/// Judges a record from a read or a response.
 pub fn judge_record(record: &MachineAction, history: &OwnAttempts<'_>) -> RecordVerdict {
     match &record.status {
         Some(ActionStatus::Cancelled) => RecordVerdict::Settle(whose_cancel(record, history)),
@@ -213,7 +201,7 @@ pub fn judge_record(record: &MachineAction, history: &OwnAttempts<'_>) -> Record
     }
 }
 
-/// Judges the record of a release of a row's machine.
+/// Judges the record of the action that releases a row's machine.
 pub fn judge_release_record(record: &MachineAction, history: &OwnAttempts<'_>) -> RecordVerdict {
     match &record.status {
         Some(ActionStatus::Succeeded) => RecordVerdict::Settle(whose_release(record, history)),
@@ -222,7 +210,7 @@ pub fn judge_release_record(record: &MachineAction, history: &OwnAttempts<'_>) -
     }
 }
 
-/// Says whether a release is our doing.
+/// Decides whether a successful release is ours or another client's.
 fn whose_release(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     let is_ours = match (history.first_sent_at, &record.requestor_comment) {
         (None, _) => false,
@@ -240,10 +228,10 @@ fn whose_release(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     }
 }
 
-/// Clocks that differ by more get no token.
+/// A client whose clock is off by more gets no token.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// Says whether a Cancelled record is our doing.
+/// Decides whether a cancel is ours or another client's.
 fn whose_cancel(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     let Some(first_sent_at) = history.first_sent_at else {
         return Outcome::AlreadyCancelled;
@@ -255,7 +243,7 @@ fn whose_cancel(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     if is_ours {
         return Outcome::Cancelled;
     }
-    // Other tools cancel without a comment, too; then only a time that no skew of clocks explains is proof.
+    // Other clients may cancel without a comment too. Then only a time that clock skew can't explain is proof.
     let skew = match record.cancellation_comment {
         Some(_) => SignedDuration::ZERO,
         None => MAX_SKEW,
@@ -266,7 +254,7 @@ fn whose_cancel(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     {
         return Outcome::AlreadyCancelled;
     }
-    // Not proven either way: it is ours if an attempt of ours may have done it.
+    // No proof: count it as ours if one of our attempts may have done it.
     if history.was_accepted || history.fate_unknown {
         Outcome::Cancelled
     } else {
@@ -274,25 +262,25 @@ fn whose_cancel(record: &MachineAction, history: &OwnAttempts<'_>) -> Outcome {
     }
 }
 
-/// Says whether the service's record keeps the comment that was sent: long ones come back cut off.
+/// Compares comments; the service may have truncated a long one.
 fn is_same_comment(sent: &str, kept: &str) -> bool {
     sent == kept || (kept.len() >= LONG_COMMENT && sent.starts_with(kept))
 }
 
-/// What a page says about the ids that were asked for and are not in it.
+/// What a page means for the requested ids that it lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// The service does not know them.
+    /// The service doesn't know them.
     Proven,
-    /// There is more than this page: the rest is asked for at once.
+    /// The page is incomplete: request the rest at once.
     Cut,
-    /// Nothing says so, but the page may be as long as pages get: they are looked for once more.
+    /// The page may have reached a size limit: read the ids once more.
     Unclear,
-    /// It is no answer to what was asked: fewer ids are asked for at once.
+    /// The page doesn't answer the request: request fewer ids at once.
     Unrelated,
 }
 
-/// Judges a page of `asked` ids; pages of `known_size` records are known to be given out.
+/// Judges a page for `asked` ids. The service is known to return up to `known_size` records in a page.
 pub fn judge_absence(page: &ReadPage, asked: usize, known_size: usize) -> Absence {
     let found = page.records.len();
     if page.is_whole && page.listed == found && (found == 0 || found <= known_size) {
@@ -306,25 +294,25 @@ pub fn judge_absence(page: &ReadPage, asked: usize, known_size: usize) -> Absenc
     }
 }
 
-/// Draws the wait before the next try after `faults` faults: full jitter, exponential, bounded.
+/// Draws the wait after `faults` faults: exponential backoff with full jitter, up to the cap.
 pub fn backoff(settings: &RetrySettings, faults: u32, rng: &mut impl Rng) -> Duration {
     longest_backoff(settings, faults).mul_f64(rng.random_range(0.0..=1.0))
 }
 
-/// Returns the wait that [`backoff`] draws a part of.
+/// Returns the upper bound of [`backoff`].
 pub fn longest_backoff(settings: &RetrySettings, faults: u32) -> Duration {
     let doublings = faults.saturating_sub(1).min(20);
     let doubled = settings.base.saturating_mul(1_u32 << doublings);
     doubled.min(settings.cap)
 }
 
-/// Returns the pause before look number `look` (from 0) at a record whose cancel was accepted: 5, 10, 20, 30, 30 … s.
+/// Returns the pause before read number `look` (from 0) of an accepted cancel's record: 5, 10, 20, 30, 30 … s.
 pub fn watch_pause(settings: &RetrySettings, look: u32) -> Duration {
     let doubled = settings.watch_pause.saturating_mul(1_u32 << look.min(20));
     doubled.min(settings.watch_cap)
 }
 
-/// Returns the pause before probe number `probe` (from 0) of a service that is down: 1, 2, 4 … 45 s, ±10 %.
+/// Returns the pause before probe number `probe` (from 0) while the service is down: 1, 2, 4 … 45 s, ±10 %.
 pub fn probe_pause(settings: &RetrySettings, probe: u32, rng: &mut impl Rng) -> Duration {
     let doubled = settings.base.saturating_mul(1_u32 << probe.min(20));
     doubled
@@ -332,16 +320,16 @@ pub fn probe_pause(settings: &RetrySettings, probe: u32, rng: &mut impl Rng) -> 
         .mul_f64(rng.random_range(0.9..=1.1))
 }
 
-/// Until when a scope cools down, and whether a hint was too long to be believed.
+/// The result of a 429.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CooldownVerdict {
-    /// No call of the scope leaves before this.
+    /// No call of the scope is sent before this.
     pub until: Uptime,
-    /// Whether a hint over the bound was ignored.
+    /// Whether a wait over [`RetrySettings::hint_bound`] was ignored.
     pub hint_ignored: bool,
 }
 
-/// Judges a 429: the latest of the header, the body's hint and our own backoff.
+/// Returns the latest of the header, the body's hint and our own backoff.
 pub fn judge_throttle(
     now: Moment,
     throttle: &Throttle,
@@ -349,7 +337,7 @@ pub fn judge_throttle(
     settings: &RetrySettings,
 ) -> CooldownVerdict {
     let header = throttle.retry_after.map(|hint| wait_of(now, hint));
-    // The window that is full is named, but not when it has room again: a twentieth of it is a fair next look.
+    // A window that is named without a time: wait a twentieth of it, then try again.
     let named = throttle.allowance.map(|(_, period)| period / 20);
     let mut longest = own;
     let mut hint_ignored = false;
@@ -368,7 +356,7 @@ pub fn judge_throttle(
     }
 }
 
-/// Returns how long a server's hint asks to wait, from `now`; zero where its time has passed.
+/// Converts a server's hint to a wait from `now`; zero if its time has passed.
 pub fn wait_of(now: Moment, hint: RetryAfter) -> Duration {
     match hint {
         RetryAfter::Wait(wait) => wait,
