@@ -1,17 +1,17 @@
-//! Which file a path leads to, and who holds a lock on it.
+//! File identity and lock holders.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Which file a path leads to, whatever it is called. Where the platform does not tell, every file looks alike; there, a
-/// file that is open cannot be removed either.
+/// Identifies a file regardless of its path. On Windows all files compare equal, but there an open file cannot be
+/// removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
     number: u64,
 }
 
-/// Tells which file `path` leads to, without opening it.
+/// Doesn't open the file.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     let found = std::fs::metadata(path)?;
     #[cfg(unix)]
@@ -32,18 +32,18 @@ pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     }
 }
 
-/// Returns whether two paths mean one file, however they are written and whether or not it exists yet.
+/// Returns whether two paths name the same file, even if it doesn't exist yet.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     #[cfg(unix)]
     if let (Ok(one), Ok(other)) = (file_identity(one), file_identity(other)) {
         return one == other;
     }
-    // Names that differ only by case are one file on some systems, and a slip on the others.
+    // Names that differ only in case are one file on some systems, and a likely typo on the others.
     let folded = |path: &Path| canonical(path).to_string_lossy().to_lowercase();
     folded(one) == folded(other)
 }
 
-/// Returns the one way to write a path: with links followed as far as it exists, and one kind of separator.
+/// Resolves links as far as the path exists.
 fn canonical(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -56,8 +56,7 @@ fn canonical(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.components().collect())
 }
 
-/// Names the other processes of this machine that hold a lock for writing on one of `paths`, for messages only: empty
-/// where the platform does not tell.
+/// Names the other processes that hold a write lock on one of `paths`, for messages. Linux only; empty elsewhere.
 pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
     #[cfg(target_os = "linux")]
     {
@@ -86,21 +85,21 @@ pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
     }
 }
 
-/// Reads the text of `/proc/locks`: who holds a lock for writing on a file with one of these numbers. The device is left
-/// out: what a file system shows there and what its files say differs with some of them.
+/// Parses `/proc/locks` for write locks on files with these inode numbers. Device numbers are ignored, because on some
+/// file systems they differ from those of `stat`.
 #[cfg(target_os = "linux")]
 fn pids_that_lock(table: &str, files: &[u64]) -> Vec<u32> {
     let mut pids: Vec<u32> = table
         .lines()
         .filter_map(|line| {
-            // `1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120`; who waits has `->` for its kind.
+            // `1: POSIX  ADVISORY  WRITE 4242 fe:01:131077 120 120`; the kind of a waiting process is `->`.
             let words: Vec<_> = line.split_whitespace().collect();
             let [_, kind, _, "WRITE", pid, place, ..] = words.as_slice() else {
                 return None;
             };
             let number = place.rsplit(':').next()?.parse().ok()?;
             let holds = *kind != "->" && files.contains(&number);
-            // A lock of another container shows with no process.
+            // A lock of a process in another container has no usable pid.
             pid.parse().ok().filter(|pid| holds && *pid > 0)
         })
         .collect();

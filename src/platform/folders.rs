@@ -1,29 +1,29 @@
-//! Where a user's programs keep their things, and on what kind of disk.
+//! Default folders for state and config, and detection of unreliable file systems.
 
 use std::path::{Path, PathBuf};
 
-/// Returns the folder in which a user's programs keep state, for example `~/.local/state/mde-cancel`.
+/// For example `~/.local/state/mde-cancel`.
 pub fn default_state_dir() -> Option<PathBuf> {
     use etcetera::BaseStrategy as _;
     let base = etcetera::choose_base_strategy().ok()?;
-    // On Windows the data folder may lie on a file server; that of caches is `%LOCALAPPDATA%`.
+    // On Windows the data folder may be on a file server; the cache folder is `%LOCALAPPDATA%`.
     let root = base.state_dir().unwrap_or_else(|| base.cache_dir());
     Some(root.join("mde-cancel"))
 }
 
-/// Returns the folder in which a user's programs keep their configuration, for example `~/.config/mde-cancel`.
+/// For example `~/.config/mde-cancel`.
 pub fn default_config_dir() -> Option<PathBuf> {
     use etcetera::BaseStrategy as _;
     let base = etcetera::choose_base_strategy().ok()?;
     Some(base.config_dir().join("mde-cancel"))
 }
 
-/// Names the file system of `dir` where it is one on which locks and shared memory cannot be relied on: another machine
-/// may write to it, or the program that serves it decides what a lock means.
+/// Names the file system of `dir` if locks and shared memory are unreliable on it, because other machines may write to
+/// it or its server defines what a lock means. Linux only.
 pub fn unreliable_file_system(dir: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
     {
-        // Magic numbers of statfs(2).
+        // Magic numbers from statfs(2).
         let kind = rustix::fs::statfs(dir).ok()?.f_type;
         match u32::try_from(kind & 0xFFFF_FFFF).ok()? {
             0x6969 => Some("NFS"),

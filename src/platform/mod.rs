@@ -1,6 +1,6 @@
-//! What differs between Linux, macOS and Windows: folders, file modes, locks' text, and stop signals.
+//! What differs between Linux, macOS and Windows: folders, file modes, locks, stop signals and terminals.
 //!
-//! `.ci/run` tests Linux; tests/manual/windows.sh tests Windows under wine, and tests/manual/macos.sh type-checks macOS.
+//! `.ci/run` tests Linux. tests/manual/windows.sh tests Windows with wine, and tests/manual/macos.sh type-checks macOS.
 
 mod file_identity;
 mod folders;

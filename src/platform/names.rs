@@ -1,6 +1,5 @@
-//! What this machine and its user are called, for messages and reports only.
+//! The names of this machine and its user, for messages and reports only.
 
-/// Returns this machine's name, for messages and reports only.
 pub fn host_name() -> String {
     #[cfg(unix)]
     {
@@ -15,7 +14,6 @@ pub fn host_name() -> String {
     }
 }
 
-/// Returns the name of the user who runs this, for messages and reports only.
 pub fn user_name() -> String {
     ["USER", "LOGNAME", "USERNAME"]
         .into_iter()

@@ -1,4 +1,6 @@
-//! Files and folders that are their owner's alone, as far as the platform has modes.
+//! Private files and folders: creating them, and checking who else can access or redirect them.
+//!
+//! Windows has no file modes, so there the checks report nothing.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,10 +8,10 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many links are followed before a path counts as endless.
+/// Longer chains of links count as endless.
 const MAX_LINKS: u32 = 40;
 
-/// Creates `dir` and its parents; what is made new is open to its owner only (0700). A link of somebody else is not followed.
+/// Creates `dir` and its missing parents with mode 0700. Refuses links of other users.
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     refuse_foreign_link(dir)?;
     let mut builder = std::fs::DirBuilder::new();
@@ -22,8 +24,7 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Creates or opens a file for reading and writing that only its owner may touch (0600); what is in it stays. A link is
-/// not followed.
+/// Opens or creates a file for reading and writing, with mode 0600 if new. Keeps its content and refuses links.
 pub fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -36,8 +37,8 @@ pub fn open_private_file(path: &Path) -> io::Result<File> {
     open_private(options, path)
 }
 
-/// Creates a file that only its owner may touch (0600), or opens it, for writing at its end: what several processes
-/// write then never overlaps. A link of somebody else is not followed.
+/// Opens or creates a file for appending, with mode 0600 if new, so that writes of several processes never overlap.
+/// Refuses links of other users.
 pub fn append_private_file(path: &Path) -> io::Result<File> {
     refuse_foreign_link(path)?;
     let mut options = OpenOptions::new();
@@ -55,17 +56,17 @@ fn open_private(mut options: OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Why a file is no place for a secret.
+/// Why a file is unsafe for secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposure {
-    /// Its owner is neither this process's user nor root.
+    /// Owned by neither this user nor root.
     Foreign(u32),
     Writable,
     Readable,
 }
 
 impl Exposure {
-    /// Returns what to do about it, as an imperative without a period.
+    /// Returns the fix, as an imperative without a period.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Foreign(_) => "copy it to a file of your own, or run as its owner",
@@ -74,7 +75,7 @@ impl Exposure {
         }
     }
 
-    /// Returns what to do about a file that others may read, and not change.
+    /// As [`Exposure::hint`], for a file that others may read but not change.
     pub fn public_hint(self) -> &'static str {
         match self {
             Self::Writable => "check its content, then make it writable for you only (chmod go-w)",
@@ -93,14 +94,14 @@ impl fmt::Display for Exposure {
     }
 }
 
-/// Returns the worst exposure of `file`, which was opened from `path`; always `None` where the platform has no modes.
+/// Returns the worst exposure of `file`, opened from `path`; always `None` on Windows.
 pub fn exposure(file: &File, path: &Path) -> io::Result<Option<Exposure>> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     exposure_beside(file, path, credentials.as_deref())
 }
 
-/// What systemd hands to a service lies in `credentials`, whose folder lets nobody else in: there, an access list lets
-/// the service read the file, and its mask shows as the group's rights.
+/// Ignores the group's rights for files in `credentials`, the folder in which systemd passes secrets to a service. The
+/// folder is private, and the access list for the service shows in the group's mode bits.
 fn exposure_beside(
     file: &File,
     path: &Path,
@@ -125,24 +126,21 @@ fn exposure_beside(
     }
     #[cfg(not(unix))]
     {
-        // No systemd hands anything over there.
+        // systemd exists only on Unix.
         drop((found, path, credentials));
         Ok(None)
     }
 }
 
-/// Who owns a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// This process's user, or the platform has no owners.
+    /// This process's user; also on platforms without owners.
     Us,
-    /// The superuser.
     Root,
-    /// Somebody else, by number.
+    /// By user id.
     Other(u32),
 }
 
-/// Returns who owns a file.
 pub fn owner(found: &Metadata) -> Owner {
     #[cfg(unix)]
     {
@@ -165,12 +163,11 @@ fn owner_among(uid: u32, us: u32) -> Owner {
     }
 }
 
-/// Returns the first link on the way to a file that belongs to somebody else: who can plant it decides where the file is.
+/// Returns the first link in `path` that another user owns: its owner decides which file the path names.
 pub fn foreign_link(path: &Path) -> Option<PathBuf> {
     foreign_link_within(path, MAX_LINKS)
 }
 
-/// Fails where somebody else's link decides where the file is.
 pub fn refuse_foreign_link(path: &Path) -> io::Result<()> {
     match foreign_link(path) {
         None => Ok(()),
@@ -202,20 +199,19 @@ fn foreign_link_within(path: &Path, links_left: u32) -> Option<PathBuf> {
     None
 }
 
-/// How far a path is its owner's alone.
+/// Who can access a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privacy {
-    /// Nobody else may do anything with it, or the platform has no such modes.
+    /// Only this user, or the platform has no modes.
     OwnersAlone,
-    /// Nobody but its owner may do anything with it, and that is somebody else.
+    /// Only its owner, who is another user.
     SomebodyElses,
-    /// Others may do something with it, and it is ours: we may change that.
+    /// Others too, but it is ours, so we may change the mode.
     OpenAndOurs { mode: u32 },
-    /// Others may do something with it, and it is somebody else's, or meant to be shared (sticky, as `/tmp` is).
+    /// Others too, and it is another user's or meant to be shared (sticky, as `/tmp`).
     OpenAndShared { mode: u32 },
 }
 
-/// Looks who may do something with `path`.
 pub fn privacy(path: &Path) -> io::Result<Privacy> {
     let found = std::fs::metadata(path)?;
     #[cfg(unix)]
@@ -239,7 +235,7 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
     }
 }
 
-/// Takes from everybody but the owner what they may do with `path`; what the owner may do stays.
+/// Removes the permissions of group and others.
 pub fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,12 +1,12 @@
-//! Signals that wish for a stop, and one that must not end the process.
+//! Stop signals, and the file-size signal that must not kill the process.
 
 use std::io;
 
-/// Waits for the next wish to stop: Ctrl-C, SIGTERM or SIGHUP (a closed terminal); Ctrl-C, Ctrl-Break or a closed
-/// console on Windows. Says which.
+/// Receives stop signals: Ctrl-C, SIGTERM or SIGHUP (terminal closed) on Unix; Ctrl-C, Ctrl-Break or a closed console
+/// on Windows.
 ///
-/// A signal that the parent set to be ignored (`nohup`, `trap '' INT`, a script's background job) stays ignored where the
-/// platform tells which: on Linux.
+/// On Linux, a signal that the parent process ignores (`nohup`, `trap '' INT`, background jobs of a script) stays
+/// ignored.
 #[derive(Debug)]
 pub struct StopSignals {
     #[cfg(unix)]
@@ -24,7 +24,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes the signals over from their default, which would end the process at once.
+    /// Replaces the default handlers, which would end the process.
     pub fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -46,10 +46,7 @@ impl StopSignals {
         }
     }
 
-    /// Waits for the next one and returns its name.
-    ///
-    /// # Cancel safety
-    /// Safe: a signal that arrives while nobody waits is kept.
+    /// Waits for the next signal and returns its name. Cancel safe: a signal between two calls is not lost.
     pub async fn next(&mut self) -> &'static str {
         #[cfg(unix)]
         {
@@ -70,23 +67,22 @@ impl StopSignals {
     }
 }
 
-/// Lets a write over the limit on file sizes (`ulimit -f`) fail as one to a full disk does, instead of ending the process
-/// in the middle of it.
+/// Makes a write over the file size limit (`ulimit -f`) fail like one to a full disk, instead of killing the process.
 ///
-/// To be called inside a runtime, before anything is written.
+/// Call it in a runtime, before the first write.
 pub fn survive_file_size_limit() -> io::Result<()> {
     #[cfg(unix)]
     {
         let raw = rustix::process::Signal::XFSZ.as_raw();
         let kind = tokio::signal::unix::SignalKind::from_raw(raw);
-        // What listens may go: the signal stays taken over as long as the process lives.
+        // The handler stays installed after the listener is dropped.
         tokio::signal::unix::signal(kind).map(drop)
     }
     #[cfg(not(unix))]
     Ok(())
 }
 
-/// Takes a signal over, unless its bit is set among the ignored ones.
+/// Installs a handler, unless the signal's bit is set in `ignored`.
 #[cfg(unix)]
 fn unless_ignored(
     kind: tokio::signal::unix::SignalKind,
@@ -102,7 +98,7 @@ fn unless_ignored(
     tokio::signal::unix::signal(kind).map(Some)
 }
 
-/// Waits for a signal; for ever, where it is ignored.
+/// Waits forever if the signal is ignored.
 #[cfg(unix)]
 async fn arrival(signal: &mut Option<tokio::signal::unix::Signal>) {
     match signal {
@@ -113,7 +109,7 @@ async fn arrival(signal: &mut Option<tokio::signal::unix::Signal>) {
     }
 }
 
-/// Returns the signals that this process ignores, the first as the lowest bit; none where the platform does not tell.
+/// Returns a mask of ignored signals; the lowest bit is signal 1. Zero if unknown.
 #[cfg(unix)]
 fn ignored_signals() -> u128 {
     std::fs::read_to_string("/proc/self/status")
@@ -122,7 +118,7 @@ fn ignored_signals() -> u128 {
         .unwrap_or(0)
 }
 
-/// Reads the mask of ignored signals in the text of `/proc/self/status`.
+/// Parses the `SigIgn` mask of `/proc/self/status`.
 #[cfg(unix)]
 fn ignored_in(status: &str) -> Option<u128> {
     let mask = status

@@ -1,10 +1,9 @@
-//! The terminal that a process was started from, and what a closed one looks like.
+//! The terminal that started the process, and detection of closed outputs.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 
-/// Returns whether a write to standard output failed because its reader left: a pipe that nobody reads, a terminal that
-/// was closed.
+/// Returns whether a write to standard output failed because its pipe or terminal was closed.
 pub fn has_reader_left(error: &io::Error) -> bool {
     #[cfg(unix)]
     if is_hung_up(error, io::stdout()) {
@@ -13,7 +12,7 @@ pub fn has_reader_left(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
-/// Returns whether `error` says that a terminal is gone; the same error of a file is a failing disk.
+/// Returns whether `error` means that a terminal is gone; for a file, EIO means a failing disk.
 #[cfg(unix)]
 fn is_hung_up(error: &io::Error, output: impl std::os::fd::AsFd) -> bool {
     use rustix::fs::FileType;
@@ -22,20 +21,19 @@ fn is_hung_up(error: &io::Error, output: impl std::os::fd::AsFd) -> bool {
             .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_char_device())
 }
 
-/// Opens the terminal that this process was started from, for reading, whatever standard input is.
+/// Opens the controlling terminal for reading, regardless of standard input.
 pub fn terminal_input() -> io::Result<File> {
     let name = if cfg!(windows) { "CONIN$" } else { "/dev/tty" };
     OpenOptions::new().read(true).open(name)
 }
 
-/// Opens the terminal that this process was started from, for writing, whatever standard error is.
+/// Opens the controlling terminal for writing, regardless of standard error.
 pub fn terminal_output() -> io::Result<File> {
     let name = if cfg!(windows) { "CONOUT$" } else { "/dev/tty" };
     OpenOptions::new().write(true).open(name)
 }
 
-/// Forgets what was typed at a terminal and not read yet, so that it can't answer a question that comes later. On
-/// Windows nothing is forgotten.
+/// Discards unread keystrokes, so that they can't answer a later prompt. Does nothing on Windows.
 #[cfg(unix)]
 pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     use rustix::termios::{QueueSelector, isatty, tcflush};
@@ -45,7 +43,6 @@ pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Forgets nothing.
 #[cfg(not(unix))]
 pub fn forget_typed<T>(_input: T) -> io::Result<()> {
     Ok(())
