@@ -1,8 +1,7 @@
-//! Reads machine actions out of JSON, as loosely as the service writes them.
+//! Parses machine actions from JSON as tolerantly as the service writes them.
 //!
-//! Only an id is required: any other field may be absent, null, of another type or hold an unknown word, and the record
-//! is still a record. A list is read record by record, and only what is wanted is kept, so that a page of 64 MiB never
-//! stands in memory as a tree.
+//! Only the id is required; any other field may be absent, null, of another type or an unknown word. Lists are parsed
+//! record by record, and only requested records are kept, so that a page of 64 MiB is never in memory as a tree.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,13 +15,13 @@ use serde_json::value::RawValue;
 
 use crate::model::{ActionId, ActionStatus, ActionType, MachineAction, ReadPage, Redactor};
 
-/// The longest text kept of one field, in characters.
+/// The longest field text that is kept, in characters.
 const MAX_FIELD: usize = 1000;
 
-/// About as many fields as a record has.
+/// Initial capacity: about the number of fields of a record.
 const FIELDS: usize = 24;
 
-/// Reads one record; `None` where `json` names no action.
+/// Returns `None` if `json` has no valid action id.
 pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
     let value: Object<'_> = serde_json::from_str(json.get()).ok()?;
     let id = ActionId::parse(&word(value.get("id")?)?).ok()?;
@@ -57,7 +56,7 @@ pub fn saved_actions(json: &str) -> Vec<MachineAction> {
     values.flat_map(read).collect()
 }
 
-/// Takes secrets out of a record's texts.
+/// Removes secrets from a record's texts.
 pub(super) fn redact(action: &mut MachineAction, redactor: &Redactor) {
     let MachineAction {
         status,
@@ -101,12 +100,11 @@ pub(super) fn redact(action: &mut MachineAction, redactor: &Redactor) {
     }
 }
 
-/// Which records of a list answer are kept.
+/// Which records of a list to keep.
 #[derive(Clone, Copy)]
 pub(super) enum Keep<'ids> {
-    /// Those of these actions.
     Ids(&'ids [ActionId]),
-    /// So many.
+    /// At most this many.
     First(usize),
 }
 
@@ -119,8 +117,7 @@ impl Keep<'_> {
     }
 }
 
-/// Reads the records of a list answer; `None` where `json` is no such answer. Elements that name no action are left
-/// out.
+/// Parses a list response; `None` if `json` is none. Elements without an action id are skipped.
 pub(super) fn page(json: &str, keep: Keep<'_>) -> Option<ReadPage> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let page = Envelope(keep).deserialize(&mut deserializer).ok()?;
@@ -128,8 +125,7 @@ pub(super) fn page(json: &str, keep: Keep<'_>) -> Option<ReadPage> {
     Some(page)
 }
 
-/// Returns what two records of one action agree on. Where they contradict each other about its type or status, neither
-/// is believed.
+/// Merges two records of one action, keeping only equal fields. If their types or statuses differ, both are dropped.
 fn agreed(one: MachineAction, other: &MachineAction) -> MachineAction {
     fn same<T: PartialEq>(one: Option<T>, other: Option<&T>) -> Option<T> {
         one.filter(|one| Some(one) == other)
@@ -160,7 +156,7 @@ fn agreed(one: MachineAction, other: &MachineAction) -> MachineAction {
     }
 }
 
-/// Returns a field's text; a number or a truth value counts as its text, an empty one as absent.
+/// Returns a field as text, including numbers and booleans; `None` if it is blank.
 fn text(value: &Object<'_>, name: &str) -> Option<String> {
     let json = value.get(name)?;
     let long = match json.get().as_bytes().first()? {
@@ -168,7 +164,7 @@ fn text(value: &Object<'_>, name: &str) -> Option<String> {
         b'n' | b'[' | b'{' => return None,
         _ => Cow::Borrowed(json.get()),
     };
-    // No text has more characters than bytes.
+    // A text never has more characters than bytes.
     let cut = if long.len() > MAX_FIELD {
         long.char_indices().nth(MAX_FIELD)
     } else {
@@ -181,7 +177,7 @@ fn text(value: &Object<'_>, name: &str) -> Option<String> {
     (!short.trim().is_empty()).then_some(short)
 }
 
-/// Returns a field's time. Without an offset it is UTC, as the field names say.
+/// Returns a field as time; without an offset it is UTC, as the field names say.
 fn time(value: &Object<'_>, name: &str) -> Option<Timestamp> {
     let text = word(value.get(name)?)?;
     let text = text.trim();
@@ -208,22 +204,22 @@ fn has_completed_command(value: &Object<'_>) -> bool {
     })
 }
 
-/// Returns the text of a JSON string; `None` for anything else.
+/// Returns `None` if `json` is no string.
 fn word(json: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Word<'_>>(json.get())
         .ok()
         .map(|word| word.0)
 }
 
-/// A string, borrowed where nothing in it is escaped.
+/// A string, borrowed unless it contains escapes.
 #[derive(Deserialize)]
 struct Word<'json>(#[serde(borrow)] Cow<'json, str>);
 
-/// A JSON object with its fields unread, in their order.
+/// A JSON object with unparsed fields, in their order.
 struct Object<'json>(Vec<(Cow<'json, str>, &'json RawValue)>);
 
 impl<'json> Object<'json> {
-    /// Returns a field; none where several of that name contradict each other, for readers differ in which one counts.
+    /// Returns a field, but not one that occurs with different values: parsers differ in which one they use.
     fn get(&self, name: &str) -> Option<&'json RawValue> {
         let mut found = self.0.iter().filter(|(key, _)| key == name);
         let (_, json) = found.next()?;
@@ -257,7 +253,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// The envelope of a list answer.
+/// The envelope of a list response.
 struct Envelope<'ids>(Keep<'ids>);
 
 impl<'de> DeserializeSeed<'de> for Envelope<'_> {
@@ -291,7 +287,6 @@ impl<'de> Visitor<'de> for Envelope<'_> {
     }
 }
 
-/// The elements of a list.
 struct Elements<'ids>(Keep<'ids>);
 
 impl<'de> DeserializeSeed<'de> for Elements<'_> {
@@ -318,7 +313,7 @@ impl<'de> Visitor<'de> for Elements<'_> {
         while let Some(element) = elements.next_element::<&RawValue>()? {
             page.listed += 1;
             let Some(record) = record(element) else {
-                // It may have been one of those that are missing then.
+                // It may be one of the requested records.
                 page.is_whole &= matches!(self.0, Keep::First(_));
                 continue;
             };

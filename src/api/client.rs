@@ -1,4 +1,4 @@
-//! The calls of the service: what changes something by a [`SendClient`], reads by a [`ReadClient`], which can't change anything there.
+//! The calls of the service. [`SendClient`] cancels and releases; [`ReadClient`] only reads.
 
 use std::fmt::Write as _;
 
@@ -17,36 +17,31 @@ use super::odata::{ListQuery, MAX_TOP, ORDER};
 use super::response::classify;
 use super::send::exchange;
 
-/// No honest answer comes near this.
+/// Far above any valid response, in bytes.
 const MAX_SENT_BODY: usize = 1024 * 1024;
 
-/// What a call says.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct SentBody<'text> {
     comment: &'text str,
 }
 
-/// Sends cancels and releases over one connection.
 #[derive(Clone, Debug)]
 pub struct SendClient {
     connection: Connection,
 }
 
 impl SendClient {
-    /// Makes one of a connection.
     pub fn new(connection: Connection) -> Self {
         Self { connection }
     }
 
-    /// Sends one call, once, with `comment`, which the service wants not to be empty.
+    /// Sends one request, once. The service requires a non-empty `comment`.
     ///
-    /// The answer carries the record only where the body holds the one that was asked for: of this very action, or of one that
-    /// releases this very machine. Any other says nothing about ours, so it counts as an acceptance without a record, as any
-    /// other JSON does.
+    /// The reply contains a record only if the body is the record of this action, or of a release of this machine. Any
+    /// other JSON counts as accepted without a record.
     ///
-    /// # Cancel safety
-    /// Not safe: dropped midway, it leaves a call whose result is unknown.
+    /// Not cancel safe: if dropped, the effect of the request is unknown.
     pub async fn send(
         &self,
         token: &SecretString,
@@ -76,7 +71,7 @@ impl SendClient {
     }
 }
 
-/// Reads the body of a success: nothing, or JSON of any kind. The outer `None` stands for anything else.
+/// Parses the body of a 2xx: empty, or any JSON. Returns the outer `None` for anything else.
 #[expect(
     clippy::option_option,
     reason = "no answer and an answer without a record are different things"
@@ -102,37 +97,35 @@ fn answers(action: &MachineAction, request: &Request) -> bool {
     }
 }
 
-/// So many ids are asked for at once: about 4 KB of URL, which every gateway on the way takes.
+/// The most ids in one call: about 4 KB of URL, which gateways accept.
 pub const MAX_BATCH: usize = 100;
 
-/// One record; live-response sessions with hundreds of commands stay far below.
+/// The limit for a single record in bytes, ample for live-response sessions with hundreds of commands.
 const MAX_RECORD: usize = 1024 * 1024;
 
-/// The records of a batch; few hold more than 2 KB.
+/// The limit for a batch in bytes; few records exceed 2 KB.
 const MAX_RECORDS: usize = 16 * 1024 * 1024;
 
-/// One page of a list of 10,000 records.
+/// The limit for a page of 10,000 records, in bytes.
 const MAX_PAGE: usize = 64 * 1024 * 1024;
 
-/// Reads records over one connection. Whoever holds nothing but a reader cannot send a cancel.
+/// Reads records. Code that has only a reader cannot send a cancel.
 #[derive(Clone, Debug)]
 pub struct ReadClient {
     connection: Connection,
 }
 
 impl ReadClient {
-    /// Makes one of a connection.
     pub fn new(connection: Connection) -> Self {
         Self { connection }
     }
 
-    /// Reads one action's record; the service's 404 is [`ReplyKind::NotFound`].
+    /// Reads the record of an action. The service's own 404 becomes [`ReplyKind::NotFound`].
     ///
-    /// A success without the record of this very action is [`ReplyKind::Garbled`]: it tells nothing about the action,
-    /// not even that it does not exist.
+    /// A 2xx without this action's record becomes [`ReplyKind::Garbled`]: it proves nothing, not even that the action
+    /// doesn't exist.
     ///
-    /// # Cancel safety
-    /// Safe for the record; the call may be counted by the service all the same.
+    /// Cancel safe, but the service may still count the call.
     pub async fn action(&self, token: &SecretString, id: ActionId) -> ReadReply {
         let path = ["api", "machineactions", &id.to_string()];
         let read = |body: &str| {
@@ -144,13 +137,12 @@ impl ReadClient {
         self.get(&path, &[], token, MAX_RECORD, read).await
     }
 
-    /// Reads the records of up to [`MAX_BATCH`] actions with one call. Actions that the service does not know are
-    /// missing from the answer; records nobody asked for are left out of it.
+    /// Reads the records of up to [`MAX_BATCH`] actions with one call. Unknown actions are missing from the reply, and
+    /// unrequested records are dropped.
     ///
-    /// No ids need no call and get an empty answer; too many are refused as a call that never left.
+    /// Without ids, returns an empty page without a call; too many give [`ReplyKind::NeverLeft`].
     ///
-    /// # Cancel safety
-    /// Safe for the records; the call may be counted by the service all the same.
+    /// Cancel safe, but the service may still count the call.
     pub async fn actions(&self, token: &SecretString, ids: &[ActionId]) -> ReadReply {
         if ids.is_empty() || ids.len() > MAX_BATCH {
             return without_call(ids.len());
@@ -162,10 +154,9 @@ impl ReadClient {
         self.list_call(&query, token, MAX_RECORDS, read).await
     }
 
-    /// Reads one page of the tenant's actions. A link to a next page is ignored, for it may lead to another host.
+    /// Reads a page of the tenant's actions. Ignores a link to the next page, which could lead to another host.
     ///
-    /// # Cancel safety
-    /// Safe for the records; the call may be counted by the service all the same.
+    /// Cancel safe, but the service may still count the call.
     pub async fn list(&self, token: &SecretString, query: &ListQuery) -> ReadReply {
         let top = query.top.min(MAX_TOP);
         let read = |body: &str| page(body, Keep::First(top.get() as usize));
@@ -177,7 +168,7 @@ impl ReadClient {
         self.list_call(&options, token, MAX_PAGE, read).await
     }
 
-    /// Performs one GET of the list. It exists whatever it is asked for, so that a 404 never speaks of an action.
+    /// Sends a GET to the list. The list always exists, so a 404 never means a missing action.
     async fn list_call(
         &self,
         query: &[(&str, &str)],
@@ -194,7 +185,7 @@ impl ReadClient {
         reply
     }
 
-    /// Performs one GET; at most `limit` bytes of a success are read, and `read` takes its records.
+    /// Sends a GET and parses up to `limit` bytes of a 2xx body with `read`.
     async fn get(
         &self,
         path: &[&str],
@@ -230,7 +221,7 @@ fn without_call(count: usize) -> ReadReply {
     }
 }
 
-/// Writes the OData filter that asks for `ids`; a GUID needs no escaping.
+/// Returns the OData filter for `ids`; GUIDs need no escaping.
 fn batch_filter(ids: &[ActionId]) -> String {
     let mut filter = String::with_capacity(8 + ids.len() * 39);
     filter.push_str("id in (");

@@ -1,6 +1,6 @@
-//! The one way to the service: an HTTP client bound to one address.
+//! An HTTP connection to one API address.
 //!
-//! The token cannot go anywhere but to the configured address, for no URL is ever taken from an answer.
+//! The token can only go to the configured address, because no URL is ever taken from a response.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -14,22 +14,20 @@ use url::{Host, Url};
 use super::send::{SendError, fault};
 use super::web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};
 
-/// What a connection needs to know. It has no Debug, for an address not yet looked at may hold a password.
+/// Settings of a connection. No `Debug`: an unchecked address may contain a password.
 #[derive(Clone)]
 pub struct ApiSettings {
-    /// Where the service is; it may have a path. An `/api` at its end is taken for the one that every call has.
+    /// The address of the service, possibly with a path. A trailing `/api` is dropped, because every call adds it.
     pub base: Url,
-    /// How long one call may take, from the first look-up to the last byte of the answer.
+    /// The limit for one call, from DNS to the last byte of the response.
     pub timeout: Duration,
-    /// What the call says it comes from, for example `mde-cancel/0.1.0`.
+    /// For example `mde-cancel/0.1.0`.
     pub user_agent: String,
-    /// Whose certificates are trusted.
     pub trust: RootCerts,
-    /// Whether proxies are used.
     pub proxies: Proxies,
 }
 
-/// An open way to one API address. Cheap to clone; clones share their connections.
+/// A client for one API address. Clones are cheap and share their connections.
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
@@ -37,7 +35,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Checks the address and builds the client; nothing is sent yet.
+    /// Validates the address and builds the client. Sends nothing.
     pub fn open(settings: ApiSettings) -> Result<Self, ApiError> {
         check_address(&settings.base, &settings.trust)?;
         let scheme = match settings.base.scheme() {
@@ -56,12 +54,11 @@ impl Connection {
         Ok(Self { client, base })
     }
 
-    /// Returns the address that `segments` name below the base.
     pub(super) fn address(&self, segments: &[&str]) -> String {
         self.url(segments, &[]).into()
     }
 
-    /// Calls the address without a token, and returns the time that the answer tells. Any answer will do.
+    /// Calls the base address without a token and returns the response's `Date`. Any response counts.
     pub async fn reach(&self) -> Result<Option<Timestamp>, String> {
         match self.client.get(self.base.clone()).send().await {
             Ok(response) => Ok(date(response.headers())),
@@ -73,19 +70,17 @@ impl Connection {
         }
     }
 
-    /// Starts a POST to the path that `segments` name below the base.
     pub(super) fn post(&self, segments: &[&str]) -> RequestBuilder {
         self.client.post(self.url(segments, &[]))
     }
 
-    /// Starts a GET of that path with `query`.
     pub(super) fn get(&self, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         self.client.get(self.url(segments, query))
     }
 
     fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.base.clone();
-        // A web address always has a path, and `open` let nothing else in.
+        // Cannot fail: `open` accepts only web addresses, which have a path.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
@@ -104,7 +99,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Takes an `/api` off the end of a path: people copy it from the documentation.
+/// Drops a trailing `/api`, which people copy from the documentation.
 fn strip_api(base: &mut Url) {
     let path = base.path().trim_end_matches('/');
     let is_api = path.len() >= 4 && path.as_bytes()[path.len() - 4..].eq_ignore_ascii_case(b"/api");
@@ -114,13 +109,13 @@ fn strip_api(base: &mut Url) {
     }
 }
 
-/// Reads when an answer was sent.
+/// Parses the `Date` header.
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let text = headers.get(DATE)?.to_str().ok()?;
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 
-/// Refuses every address to which a token must not go, before anything is built.
+/// Rejects addresses that must not receive a token.
 fn check_address(base: &Url, trust: &RootCerts) -> Result<(), ApiError> {
     let scheme = base.scheme();
     let (Some(host), "http" | "https") = (base.host(), scheme) else {
@@ -148,8 +143,8 @@ fn check_address(base: &Url, trust: &RootCerts) -> Result<(), ApiError> {
     }
 }
 
-/// Writes a query by hand: OData names keep their `$`, a blank is `%20`, for not every OData reader takes a `+` for
-/// one, and all else that could mean something is escaped.
+/// Encodes a query. OData names keep their `$`; in values everything special is escaped, and a blank becomes `%20`,
+/// because some OData parsers don't accept `+`.
 fn encode_query(query: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in query {

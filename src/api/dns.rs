@@ -1,12 +1,12 @@
-//! Looks host names up, so that a failure can name the host, which may be a proxy's, and tell one that does not exist from
-//! one about which DNS gave no answer.
+//! Resolves host names. A failure names the host, which may be a proxy's, and says whether the host doesn't exist or
+//! DNS gave no answer.
 
 use std::fmt;
 use std::io;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// What the system says where no host has the name: the words of glibc, musl and macOS.
+/// System messages for a host that doesn't exist, from glibc, musl and macOS.
 const UNKNOWN: [&str; 5] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -15,18 +15,17 @@ const UNKNOWN: [&str; 5] = [
     "nodename nor servname provided",
 ];
 
-/// The same as a code of Windows: WSAHOST_NOT_FOUND and WSANO_DATA.
+/// The same on Windows: WSAHOST_NOT_FOUND and WSANO_DATA.
 const UNKNOWN_CODES: [i32; 2] = [11001, 11004];
 
-/// Asks the system.
+/// Resolves with the system's resolver.
 #[derive(Debug)]
 pub(super) struct Lookup;
 
-/// Why a name has no address.
 #[derive(Debug)]
 pub(super) struct LookupError {
     pub(super) host: String,
-    /// Whether there is no such host; else DNS gave no answer, which it may do later.
+    /// Whether the host doesn't exist; otherwise DNS gave no answer, and a retry may help.
     pub(super) is_unknown: bool,
     source: io::Error,
 }

@@ -1,35 +1,33 @@
-//! Reads what a body says went wrong, in whatever shape it comes.
+//! Extracts the error from a response body of any shape.
 //!
-//! Its text is cleaned before anybody sees it, and never becomes part of a program error.
+//! Texts are sanitized first. They never become part of a program error.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::model::{Redactor, ServiceError, brief};
 
-/// The longest message kept, in characters.
+/// In characters.
 const MAX_MESSAGE: usize = 300;
 
-/// The longest code or correlation id kept: a GUID with some room.
+/// The longest code or correlation id, in characters: a GUID with some room.
 const MAX_WORD: usize = 100;
 
-/// Where gateways put the id to quote to support, best first.
+/// Headers with the id to quote to support, the best first.
 const CORRELATION_HEADERS: [&str; 3] = ["request-id", "x-ms-request-id", "client-request-id"];
 
-/// What a body said went wrong.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ErrorBody {
-    /// What is kept; `None` where neither body nor headers said anything.
+    /// `None` if neither body nor headers contain anything.
     pub(super) error: Option<ServiceError>,
-    /// The whole cleaned text, which hints are searched in.
+    /// The whole sanitized message, to search for wait hints.
     pub(super) text: String,
-    /// Whether it has the shape of the service's own errors: an object named `error` with a code.
+    /// Whether the body is a service error: an object `error` with a code.
     pub(super) is_services_own: bool,
 }
 
 impl ErrorBody {
-    /// Reads `body`: the service's own shape, other JSON, HTML, plain text or nothing. What `redactor` knows stays in no
-    /// text.
+    /// Parses the service's errors, other JSON, HTML or plain text. Removes the redactor's secrets from `error`.
     pub(super) fn read(body: &str, headers: &HeaderMap, redactor: &Redactor) -> Self {
         let json = serde_json::from_str::<Value>(body).ok();
         let own = json.as_ref().and_then(|json| json.get("error"));
@@ -64,7 +62,7 @@ fn correlation_header(headers: &HeaderMap) -> Option<String> {
         .find(|id| !id.is_empty())
 }
 
-/// The words of an error body, cleaned and not yet cut.
+/// The sanitized, not yet truncated texts of an error body.
 #[derive(Default)]
 struct Parts {
     code: String,
@@ -77,7 +75,7 @@ impl Parts {
         let inner = field(json, "error")
             .filter(|inner| inner.is_object())
             .unwrap_or(json);
-        // `{"error":"invalid_token","error_description":".."}` is how sign-in gateways say it.
+        // Sign-in gateways send `{"error":"invalid_token","error_description":".."}`.
         let code = word(inner, "code").or_else(|| word(json, "error"));
         let message = word(inner, "message").or_else(|| word(json, "error_description"));
         let details: Vec<String> = field(inner, "details")
@@ -99,7 +97,7 @@ impl Parts {
     }
 }
 
-/// Returns a field by its name in any case: gateways write `Message` where the service writes `message`.
+/// Looks up a field ignoring case: gateways write `Message`, the service `message`.
 fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
     json.as_object()?
         .iter()
@@ -107,7 +105,7 @@ fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
         .map(|(_, value)| value)
 }
 
-/// Returns a field's text, cleaned; a number counts as its text, an empty one as absent.
+/// Returns a field as sanitized text, including numbers; `None` if it is empty.
 fn word(json: &Value, name: &str) -> Option<String> {
     let word = match field(json, name)? {
         Value::String(text) => brief(text, usize::MAX),

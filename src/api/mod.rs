@@ -1,8 +1,7 @@
-//! Speaks to the service: cancels, single reads and batch reads, each answered by one classified reply.
+//! The client of the service: cancels, releases, single reads and batch reads. Each call returns one classified reply.
 //!
-//! It never retries, never waits, never follows a redirect and never decides: `engine` does. A token is an argument of
-//! every call and leaves in no other way than as the call's `Authorization` header. A [`ReadClient`] cannot send a cancel,
-//! so whoever holds nothing else cannot either.
+//! Nothing here retries, waits, follows redirects or makes decisions; `engine` does. The token is an argument of each
+//! call, and leaves the process only in that call's `Authorization` header.
 
 mod action_json;
 mod client;

@@ -1,7 +1,6 @@
-//! A selection as the service's filter language says it (MDE `exposed-apis-odata-samples.md`).
+//! Translates a selection to an OData filter (MDE `exposed-apis-odata-samples.md`).
 //!
-//! Text stands in single quotes, with a quote in it doubled; times stand bare. Nothing is escaped for a URL here: that is
-//! done once, where the URL is made.
+//! Text is in single quotes, with quotes doubled; times are bare. URL escaping happens where the URL is built.
 
 use std::num::NonZeroU32;
 
@@ -9,19 +8,19 @@ use jiff::Timestamp;
 
 use crate::model::{ActionStatus, ActionType, Selection};
 
-/// So many values stand in one list, as many as ids in a batch.
+/// The longest list of values, the same as for ids in a batch.
 const MOST_VALUES: usize = 100;
 
-/// What a list is asked for; it can be asked for in parts where the service does not take it as one.
+/// A filter that can be split if the service rejects it as too long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Fields, each with the values of which it has one.
+    /// Fields with their accepted values.
     lists: Vec<(&'static str, Vec<String>)>,
     terms: Vec<String>,
 }
 
 impl Filter {
-    /// Takes a filter as somebody typed it.
+    /// Takes a filter from the user as is.
     pub fn typed(text: String) -> Self {
         Self {
             lists: Vec::new(),
@@ -29,10 +28,10 @@ impl Filter {
         }
     }
 
-    /// Returns the filter that asks for what is selected.
+    /// Builds the filter for a selection.
     ///
-    /// The service compares text with regard to its case, so a requestor must be written as the record has it; types,
-    /// statuses and machine ids are written as the service does.
+    /// The service compares text case-sensitively, so requestors must be spelled as in the record. Types, statuses and
+    /// machine ids are written as the service does.
     pub fn of(selection: &Selection) -> Self {
         let types = selection.types.iter().map(ActionType::to_string);
         let statuses: Vec<_> = selection
@@ -72,7 +71,7 @@ impl Filter {
         }
     }
 
-    /// Returns the filter in the service's language; `None` where everything is asked for.
+    /// Returns the OData text; `None` if everything is selected.
     pub fn text(&self) -> Option<String> {
         let lists = self
             .lists
@@ -82,7 +81,7 @@ impl Filter {
         (!terms.is_empty()).then(|| terms.join(" and "))
     }
 
-    /// Returns two filters that together ask for the same; `None` where no list is left to be divided.
+    /// Splits the filter into two that together match the same; `None` if no list can be split.
     pub fn split(&self) -> Option<[Self; 2]> {
         let longest = (0..self.lists.len()).max_by_key(|&place| self.lists[place].1.len())?;
         let (mut first, mut second) = (self.clone(), self.clone());
@@ -94,7 +93,7 @@ impl Filter {
         })
     }
 
-    /// Returns whether a list in it is longer than a service can be trusted to take.
+    /// Returns whether a list is too long for the service to accept it reliably.
     pub fn is_long(&self) -> bool {
         self.lists
             .iter()
@@ -102,8 +101,8 @@ impl Filter {
     }
 }
 
-/// Asks for the statuses and, of the selected types that leave a machine changed, also for what has Succeeded; `None` where
-/// only the statuses are selected.
+/// Builds a term for the statuses that also matches Succeeded actions of the selected types that leave a machine
+/// changed; `None` if the statuses alone suffice.
 fn or_succeeded(selection: &Selection, statuses: &[String]) -> Option<String> {
     let lasting = ActionType::THAT_CHANGE_MACHINES.into_iter();
     let lasting: Vec<_> = lasting
@@ -117,7 +116,7 @@ fn or_succeeded(selection: &Selection, statuses: &[String]) -> Option<String> {
     Some(format!("({open} or (status eq 'Succeeded' and {types}))"))
 }
 
-/// One `in` is one node of the filter, however many values it has; of nodes a service takes a hundred at the most.
+/// Uses `in`, which is one node of the filter regardless of its length; a service accepts at most a hundred nodes.
 fn one_of(field: &str, values: &[String]) -> String {
     let words: Vec<_> = values
         .iter()
@@ -133,24 +132,24 @@ fn created(comparison: &str, at: Timestamp) -> String {
     format!("creationDateTimeUtc {comparison} {at}")
 }
 
-/// The most records that the service takes as a page (MDE `get-machineactions-collection.md`).
+/// The largest page of the service (MDE `get-machineactions-collection.md`).
 pub const MAX_TOP: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
 
-/// Newest first, which no document promises without it. A second key would make the order of equals repeatable, but
-/// nobody has seen the service take one; equals to a tenth of a microsecond are rare, and pages overlap.
+/// The newest first; the default order is undocumented. A second key would make the order of equal times stable, but it
+/// is unknown whether the service accepts one. Equal times are rare (0.1 µs), and pages overlap.
 pub(super) const ORDER: &str = "creationDateTimeUtc desc";
 
-/// One page of the tenant's machine actions, newest first.
+/// A page of the tenant's actions, the newest first.
 ///
-/// The service keeps no cursor: a page is counted off from the newest action at the moment of the call. What comes in
-/// or drops out between two calls moves the edges, so pages should overlap, and their records be told apart by id.
+/// The service has no cursor: each call counts from the newest action. New or vanished actions shift the pages, so they
+/// should overlap, and records must be deduplicated by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// The OData filter, as people write it; all actions are meant where there is none.
+    /// An unescaped OData filter; `None` for all actions.
     pub filter: Option<String>,
-    /// How many records at most; more than [`MAX_TOP`] is asked for as that.
+    /// The page size, limited to [`MAX_TOP`].
     pub top: NonZeroU32,
-    /// How many of the newest are left out.
+    /// How many of the newest actions to skip.
     pub skip: u32,
 }
 

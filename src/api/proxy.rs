@@ -1,5 +1,5 @@
-//! Which proxy a call goes through, and what a proxy that refuses it says. The HTTP client decides by the same rules,
-//! but keeps the proxy's answer to itself.
+//! Finds the proxy of an address, and asks why it refuses a call. The HTTP client chooses the proxy by the same rules,
+//! but doesn't expose the proxy's response.
 
 use std::time::Duration;
 
@@ -12,23 +12,22 @@ use crate::model::brief;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest head of an answer that is read.
+/// The longest response head that is read, in bytes.
 const MAX_HEAD: u64 = 8 * 1024;
 
 /// The longest text kept of it, in characters.
 const MAX_TEXT: usize = 200;
 
-/// The proxy of one address.
 pub struct Proxy {
     scheme: String,
     host: String,
     port: u16,
-    /// `Proxy-Authorization`, from a name and a password in the proxy's address.
+    /// `Proxy-Authorization`, from the user info of the proxy's address.
     authorization: Option<Vec<u8>>,
 }
 
 impl Proxy {
-    /// Finds the proxy that the system or the environment names for `url`.
+    /// Returns the proxy that the system or the environment sets for `url`.
     pub fn of(url: &Url) -> Option<Self> {
         let found = Matcher::from_system().intercept(&url.as_str().parse().ok()?)?;
         let scheme = found.uri().scheme_str()?.to_owned();
@@ -45,7 +44,7 @@ impl Proxy {
         })
     }
 
-    /// Names it, without its password.
+    /// Returns the address without user name and password.
     pub fn name(&self) -> String {
         let scheme = match self.scheme.as_str() {
             "http" => String::new(),
@@ -54,7 +53,7 @@ impl Proxy {
         format!("{scheme}{}:{}", self.host, self.port)
     }
 
-    /// Asks an http proxy for a tunnel to `url`, and returns why it gives none; `None` where it does or can't be asked.
+    /// Asks an http proxy for a tunnel to `url` and returns why it refuses; `None` if it doesn't or cannot be asked.
     pub async fn refusal(&self, url: &Url) -> Option<String> {
         if self.scheme != "http" {
             return None;
@@ -84,7 +83,7 @@ impl Proxy {
     }
 }
 
-/// Says what the head of a refusal says; `None` for a tunnel that was opened.
+/// Parses the head of a refusal; `None` if the tunnel was opened.
 fn told(head: &str) -> Option<String> {
     let mut lines = head.split("\r\n");
     let (_, status) = lines.next()?.split_once(' ')?;

@@ -1,6 +1,6 @@
-//! Gives each thing that can come back its one variant.
+//! Classifies responses.
 //!
-//! No decision is made here; where two readings are possible, the one that claims less is taken.
+//! No decision is made here. An ambiguous response gets the more cautious kind.
 
 use reqwest::header::LOCATION;
 use url::Url;
@@ -11,10 +11,10 @@ use super::error_body::ErrorBody;
 use super::send::{RawResponse, SendError};
 use super::throttle::{allowance, body_wait, retry_after};
 
-/// So much of a body that is not what the service speaks is looked at for a message.
+/// How much of an invalid body is searched for an error message, in bytes.
 const MAX_ODD_BODY: usize = 4096;
 
-/// Classifies what came back; `read` takes the good answer out of a successful body, or says that there is none.
+/// `read` parses a 2xx body, and returns `None` if it is invalid.
 pub(super) fn classify<T>(
     exchanged: Result<RawResponse, SendError>,
     read: impl FnOnce(&str) -> Option<T>,
@@ -55,7 +55,7 @@ pub(super) fn classify<T>(
             allowance: allowance(&body.text),
         }),
         400..500 => ReplyKind::Refused,
-        // Besides 5xx: numbers that no standard names, of which nothing is known either.
+        // 5xx, and nonstandard codes, which say just as little.
         _ => ReplyKind::ServerFault(wait()),
     };
     let error = match kind {
@@ -83,7 +83,7 @@ fn unanswered<T>(fault: SendError) -> Reply<T> {
     }
 }
 
-/// Says where a redirect points to: the host alone, for a captive portal puts all sorts of things behind it.
+/// Names only the host of a redirect, because captive portals put all sorts of data in the path.
 fn redirection(answered: &RawResponse) -> Option<ServiceError> {
     let target = Url::parse(answered.headers.get(LOCATION)?.to_str().ok()?).ok()?;
     let host = answered.redactor.redact(target.host_str()?);

@@ -1,5 +1,5 @@
-//! Whose certificates are trusted: those of this machine (or of `SSL_CERT_FILE` and `SSL_CERT_DIR` in their place), the
-//! public roots that we carry, so that a bare container works, and those of `--ca-file`.
+//! The trusted root certificates: those of this machine (or of `SSL_CERT_FILE` and `SSL_CERT_DIR` instead), the bundled
+//! public roots, which make a bare container work, and those of `--ca-file`.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,26 @@ use rustls_pki_types::CertificateDer;
 
 use crate::platform::{Exposure, exposure};
 
-/// The largest CA file that is read; the public roots of the world take a quarter of it.
+/// In bytes; all public roots together take a quarter of it.
 const MAX_CA_FILE: u64 = 1024 * 1024;
 
-/// The type of a PKCS#7 bundle (signedData), as it is encoded in one.
+/// The object identifier of PKCS#7 signedData.
 const SIGNED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 
-/// How a PKCS#12 file begins after its outer length: version 3.
+/// The version field at the start of a PKCS#12 file.
 const PKCS12_VERSION: &[u8] = b"\x02\x01\x03";
 
-/// The certificates that a client trusts.
 #[derive(Clone)]
 pub struct Roots {
     pub(super) store: Arc<RootCertStore>,
     pub of_machine: usize,
     pub public: usize,
     pub of_ca_file: usize,
-    /// What could not be used. The rest can.
+    /// Sources that could not be used. The others are.
     pub warnings: Vec<String>,
 }
 
-/// A CA file in which nothing can be used.
+/// Why no certificate of a CA file can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaFileError {
     #[error("the CA file {path} cannot be read")]
@@ -41,7 +40,7 @@ pub enum CaFileError {
         #[source]
         source: std::io::Error,
     },
-    /// Whoever can change it decides which servers get the token.
+    /// Anyone who can change it decides which servers get the token.
     #[error("the CA file {path} {exposure}")]
     Exposed { path: PathBuf, exposure: Exposure },
     #[error("the CA file {path} {problem}")]
@@ -53,7 +52,7 @@ pub enum CaFileError {
 }
 
 impl CaFileError {
-    /// Returns what to do about it, as an imperative without a period.
+    /// Returns the fix, as an imperative without a period.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Unreadable { .. } => Some("check --ca-file"),
@@ -63,7 +62,7 @@ impl CaFileError {
     }
 }
 
-/// Loads what this machine trusts and what we carry, once, and adds the certificates of `ca_file`.
+/// Returns the roots of this machine and the bundled ones, loaded once, with those of `ca_file`.
 pub fn load_roots(ca_file: Option<&Path>) -> Result<Roots, CaFileError> {
     static BASE: OnceLock<Roots> = OnceLock::new();
     let mut roots = BASE.get_or_init(load_base).clone();
@@ -194,7 +193,7 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
     Ok(())
 }
 
-/// Decodes UTF-8, or UTF-16 as PowerShell's `>` writes it.
+/// Decodes UTF-8, or UTF-16 as written by PowerShell's `>`.
 fn text_of(bytes: &[u8]) -> String {
     let unit: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -210,7 +209,7 @@ fn text_of(bytes: &[u8]) -> String {
 
 struct PemBlock {
     label: String,
-    /// The line of its BEGIN.
+    /// The line of `BEGIN`.
     line: usize,
     der: Option<Vec<u8>>,
 }
@@ -235,7 +234,7 @@ fn pem_blocks(text: &str) -> Vec<PemBlock> {
             base64.extend(text.split_whitespace());
         }
     }
-    // A block that was cut off.
+    // A truncated block.
     blocks.extend(open.map(|(label, line, _)| PemBlock {
         label,
         line,

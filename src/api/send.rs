@@ -1,10 +1,10 @@
-//! Performs one call: sends it once and reads the answer, or tells how it failed.
+//! Sends one call once, and returns the response or how it failed.
 //!
-//! The one rule that matters: [`SendError::NotSent`] is said only where no byte of the call can have left this machine.
-//! The HTTP client's `is_connect` is that proof: its pool makes such errors of name look-up, TCP connect, proxy tunnel
-//! and TLS handshake alone (all under the connect timeout, which ends before the whole call's), so before it has a
-//! connection that the call could be written to. A call that was handed to an idle connection which the peer closed in
-//! the same moment is sent on a new one only if not one byte of it was written; in doubt it is [`SendError::Broken`].
+//! [`SendError::NotSent`] guarantees that no byte of the call left this machine. reqwest's `is_connect` proves that:
+//! only DNS, TCP connect, proxy tunnel and TLS handshake cause such errors, before a connection exists that the call
+//! could be written to. They share the connect timeout, which ends before that of the call. If the peer closes an idle
+//! connection at that moment, reqwest uses a new one only if nothing was written; in doubt the result is
+//! [`SendError::Broken`].
 
 use std::error::Error as _;
 
@@ -16,44 +16,43 @@ use crate::model::{Redactor, brief};
 
 use super::dns::LookupError;
 
-/// Bodies of answers that are no success are read up to this: only a message is taken out of them.
+/// The limit for error bodies in bytes; only a message is taken from them.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// The longest description of a fault, in characters.
+/// The longest error description, in characters.
 const MAX_FAULT: usize = 300;
 
-/// What came back, not yet judged.
+/// An unclassified response.
 #[derive(Debug)]
 pub(super) struct RawResponse {
-    /// What was called, without its query.
+    /// The address that was called, without its query.
     pub(super) address: String,
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    /// The body, as far as it was read.
+    /// The part of the body that was read.
     pub(super) body: String,
-    /// Whether that is all: the rest may have been cut off, be no valid encoding, come too slowly or go over the bound.
+    /// Whether the body is complete: not cut off, invalid, too slow or over the limit.
     pub(super) is_whole: bool,
-    /// Takes the token out of texts that were read from all this.
+    /// Removes the token from texts of this response.
     pub(super) redactor: Redactor,
 }
 
-/// Why nothing came back.
+/// Why there is no response.
 #[derive(Debug)]
 pub(super) enum SendError {
     /// No byte of the call left this machine.
     NotSent(String),
-    /// The same, because there is no host of this name.
+    /// Not sent, because the host doesn't exist.
     NoSuchHost(String),
-    /// We ended the call.
+    /// We gave up.
     TimedOut,
-    /// The peer ended the call.
+    /// The peer closed the connection.
     Broken(String),
 }
 
-/// Sends `call` once with `token`, and reads at most `limit` bytes of a successful answer's body (after unpacking).
+/// Sends `call` once with `token`, and reads at most `limit` (decompressed) bytes of a successful response.
 ///
-/// # Cancel safety
-/// Not safe: dropped midway, it leaves a call whose fate is unknown.
+/// Not cancel safe: if dropped, the effect of the call is unknown.
 pub(super) async fn exchange(
     call: RequestBuilder,
     token: &SecretString,
@@ -94,7 +93,7 @@ fn authorization(token: &SecretString) -> Result<HeaderValue, SendError> {
     Ok(value)
 }
 
-/// Reads a body piece by piece, so that one without an end, or one that unpacks to gigabytes, costs `limit` bytes.
+/// Reads a body in pieces, so that an endless or highly compressed one costs at most `limit` bytes.
 async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
@@ -113,7 +112,7 @@ async fn read_body(response: &mut Response, limit: usize) -> (Vec<u8>, bool) {
     }
 }
 
-/// Makes text of a body, without a byte order mark.
+/// Decodes a body and drops a byte order mark.
 fn text_of(body: Vec<u8>) -> String {
     let mut text = String::from_utf8(body)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -123,7 +122,7 @@ fn text_of(body: Vec<u8>) -> String {
     text
 }
 
-/// Tells how a call failed that brought no answer.
+/// Classifies a failed call.
 pub(super) fn fault(error: &reqwest::Error) -> SendError {
     if error.is_builder() {
         return SendError::NotSent(describe("the call could not be built", error));
@@ -160,7 +159,7 @@ fn failed_lookup(error: &reqwest::Error) -> Option<&LookupError> {
     None
 }
 
-/// Says `what` happened and why. Only the innermost cause is named: the layers above it repeat one another.
+/// Names only the innermost cause, because the outer ones repeat it.
 fn describe(what: &str, error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(std::error::Error::source) {

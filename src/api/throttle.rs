@@ -1,6 +1,6 @@
-//! Reads when the service wants us back: the `Retry-After` header, and the hints in a 429's text.
+//! Parses when to retry: the `Retry-After` header, and the hints in the text of a 429.
 //!
-//! Values are taken as they are said, however absurd; which of them to honour is policy and lives elsewhere.
+//! Values are returned as they are, even absurd ones; `retry.rs` decides which to honor.
 
 use std::time::Duration;
 
@@ -9,15 +9,13 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::model::RetryAfter;
 
-/// The words between "maximum allowed", the number and "per" take no more room than this in any text seen; further
-/// away a number belongs to something else.
+/// The longest gap between "maximum allowed", the number and "per". A number farther away means something else.
 const MAX_GAP: usize = 24;
 
-/// A date that no calendar holds, or none of ours: longer than any wait that is honoured, so that policy says that it was
-/// ignored.
+/// An invalid or unrepresentable date: longer than any wait that is honored, so that it is reported as ignored.
 const BEYOND: RetryAfter = RetryAfter::Wait(Duration::from_secs(u64::MAX));
 
-/// Returns the first `Retry-After` that can be read; where none can and one is a date, [`BEYOND`].
+/// Returns the first valid `Retry-After`, or [`BEYOND`] if there is only an invalid date.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     let told = || {
         headers
@@ -44,26 +42,26 @@ fn parse_retry_after(text: &str) -> Option<RetryAfter> {
         .or_else(|| is_like_a_date(text).then_some(BEYOND))
 }
 
-/// Returns whether a text that is no date was meant for one; a mere word, or a number with a unit, was not.
+/// Distinguishes an invalid date from a word or a number with a unit.
 fn is_like_a_date(text: &str) -> bool {
     text.contains([',', ':']) && text.contains(|letter: char| letter.is_ascii_digit())
 }
 
-/// Reads whole or broken seconds; broken ones are rounded up, for a call that leaves too early is refused again.
+/// Parses seconds, rounding fractions up: a call that is sent too early is throttled again.
 fn parse_seconds(text: &str) -> Option<Duration> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(part) {
         return None;
     }
-    // Only digits are left, so the one way to fail is a number too large.
+    // All digits, so it can only be too large.
     let seconds = whole.parse::<u64>().unwrap_or(u64::MAX);
     let extra = u64::from(part.bytes().any(|byte| byte != b'0'));
     Some(Duration::from_secs(seconds.saturating_add(extra)))
 }
 
-/// Finds "in N seconds" (or minutes, or hours) in `text`. One that follows "again" is meant for us; of several others
-/// the last one is taken, because the first tends to describe the limit.
+/// Finds "in N seconds" (or minutes, or hours). Prefers one after "again", then the last one, because the first often
+/// describes the limit.
 pub(super) fn body_wait(text: &str) -> Option<Duration> {
     let lower = text.to_ascii_lowercase();
     lower
@@ -78,7 +76,7 @@ pub(super) fn body_wait(text: &str) -> Option<Duration> {
         .map(|(_, wait)| wait)
 }
 
-/// Reads "8 seconds", "1.5 minutes", "2 hours" at the start of `text`.
+/// Parses "8 seconds", "1.5 minutes" or "2 hours" at the start of `text`.
 fn parse_span(text: &str) -> Option<Duration> {
     let text = text.trim_start();
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
@@ -90,7 +88,6 @@ fn parse_span(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.saturating_mul(factor)))
 }
 
-/// Finds "maximum allowed N per HH:MM:SS" in `text`.
 pub(super) fn allowance(text: &str) -> Option<(u32, Duration)> {
     let lower = text.to_ascii_lowercase();
     lower
@@ -115,7 +112,7 @@ fn parse_allowance(text: &str) -> Option<(u32, Duration)> {
     Some((number, parse_period(period[..end].trim_end_matches('.'))?))
 }
 
-/// Reads `HH:MM:SS`, with days as `D.HH:MM:SS` and with a fraction that is dropped.
+/// Parses `HH:MM:SS`, optionally with days (`D.HH:MM:SS`); drops a fraction.
 fn parse_period(text: &str) -> Option<Duration> {
     let mut parts = text.split(':');
     let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);

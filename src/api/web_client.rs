@@ -1,5 +1,5 @@
-//! Builds the HTTP clients of this program, for the service and for the sign-in alike: HTTP/1.1 only, TLS always
-//! verified, redirects never followed, nothing retried below us.
+//! Builds the HTTP clients for the service and for sign-in: HTTP/1.1 only, TLS always verified, no redirects, no
+//! retries.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,57 +13,50 @@ use super::root_certificates::{CaFileError, load_roots};
 
 use super::dns::Lookup;
 
-/// A lost idle connection costs a doubt about a call, and 25 calls a minute gain nothing from a long-lived one.
+/// Short, because losing an idle connection can leave the result of a call unknown, and 25 calls a minute gain nothing
+/// from a long-lived one.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// A host that has not taken a connection by then is not reachable, however long a call may take.
+/// A host that takes longer to accept a connection counts as unreachable.
 const MAX_CONNECT: Duration = Duration::from_secs(10);
 
-/// Whose certificates are trusted.
+/// The trusted root certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootCerts {
-    /// The machine's, and the public roots that we carry.
+    /// Those of the machine, and the bundled public roots.
     Public,
-    /// Those, and the certificates of a file: for a company's own authority, or a proxy that opens TLS.
+    /// Also those of a file, for a company's own authority or a TLS-inspecting proxy.
     PublicAnd(PathBuf),
-    /// Nobody's: for the sandbox, which speaks plain http on a loopback address.
+    /// None: for the sandbox, which uses plain http on a loopback address.
     Nothing,
 }
 
-/// Whether proxies named by the environment are used. A plain http address never goes through one.
+/// Whether proxies from the environment are used. Plain http never uses a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxies {
-    /// As `HTTPS_PROXY`, `NO_PROXY` and their kin say.
+    /// `HTTPS_PROXY`, `NO_PROXY` and so on.
     FromEnvironment,
-    /// None at all.
     Off,
 }
 
-/// Which addresses a client takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// https alone.
     Https,
-    /// Plain http alone, straight and never through a proxy; whoever calls sees to it that it stays on this machine.
+    /// Plain http, never through a proxy. The caller makes sure that the address is on this machine.
     Http,
 }
 
-/// What a client needs to know.
 #[derive(Clone, Debug)]
 pub struct WebSettings {
-    /// Which addresses it takes.
     pub scheme: Scheme,
-    /// How long one call may take, from the first look-up to the last byte of the answer.
+    /// The limit for one call, from DNS to the last byte of the response.
     pub timeout: Duration,
-    /// What the call says it comes from, for example `mde-cancel/0.1.0`.
+    /// For example `mde-cancel/0.1.0`.
     pub user_agent: String,
-    /// Whose certificates are trusted.
     pub trust: RootCerts,
-    /// Whether proxies are used.
     pub proxies: Proxies,
 }
 
-/// Why a connection cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error(transparent)]
@@ -72,10 +65,10 @@ pub enum ApiError {
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("an API address starts with https://, not with {scheme}:")]
     NoWebAddress { scheme: String },
-    /// A token must not travel in the clear.
+    /// A token must not travel unencrypted.
     #[error("plain http is accepted for loopback addresses only, not for {host}")]
     PlainHttp { host: String },
-    /// Parts that an API address has no use for, or that would leak.
+    /// Parts that are useless in an API address, or could leak.
     #[error(
         "the API address of {host} must not hold a user name, a password, a query or a fragment"
     )]
@@ -84,7 +77,7 @@ pub enum ApiError {
     Untrusted { host: String },
 }
 
-/// Builds a client; nothing is sent yet.
+/// Sends nothing.
 pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
     let store = match &settings.trust {
         RootCerts::Public => load_roots(None)?.store,
@@ -111,15 +104,14 @@ pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .timeout(settings.timeout)
-        // Shorter than the whole call's, so that a connection that never came about is told from a call without an
-        // answer.
+        // Shorter than the timeout of the call, so that a failed connection and a missing response can be told apart.
         .connect_timeout((settings.timeout / 2).min(MAX_CONNECT))
         .pool_idle_timeout(IDLE)
         .dns_resolver(Lookup)
         .tcp_nodelay(true);
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     {
-        // A kernel must not deliver a call long after we gave it up.
+        // The kernel must not deliver a call long after we gave up.
         builder = builder.tcp_user_timeout(settings.timeout);
     }
     if settings.proxies == Proxies::Off || !is_https {
