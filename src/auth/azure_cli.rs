@@ -1,4 +1,4 @@
-//! Gets a token from the Azure CLI.
+//! Gets tokens from the Azure CLI, with `az account get-access-token` in a minimal environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,15 +16,15 @@ use super::token::{AuthError, Token};
 
 const NAME: &str = "the Azure CLI";
 
-/// The CLI signs in itself; one that has not answered by then hangs.
+/// Generous, because the CLI signs in itself; a slower one hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A token is a few KB.
+/// In bytes; a token is a few KB.
 const MAX_OUTPUT: u64 = 256 * 1024;
 
-/// The variables that the CLI needs. It inherits no others: some of ours are secrets.
+/// The only variables that the CLI inherits; some of our others are secrets.
 const ENVIRONMENT: &[&str] = &[
-    // Where things are.
+    // Files and locale.
     "PATH",
     "HOME",
     "USER",
@@ -38,7 +38,7 @@ const ENVIRONMENT: &[&str] = &[
     "AZURE_CONFIG_DIR",
     "AZURE_CLOUD_NAME",
     "AZURE_EXTENSION_DIR",
-    // How the network is reached.
+    // Network.
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "ALL_PROXY",
@@ -51,7 +51,6 @@ const ENVIRONMENT: &[&str] = &[
     "CURL_CA_BUNDLE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    // Windows.
     "SystemRoot",
     "SystemDrive",
     "windir",
@@ -67,16 +66,13 @@ const ENVIRONMENT: &[&str] = &[
     "ProgramFiles(x86)",
     "USERNAME",
     "USERDOMAIN",
-    // Cloud Shell's login.
+    // Cloud Shell's sign-in.
     "ACC_CLOUD",
     "MSI_ENDPOINT",
     "AZUREPS_HOST_ENVIRONMENT",
 ];
 
-/// Asks the CLI for a token of `scope`.
-///
-/// # Cancel safety
-/// Safe: the program is ended.
+/// Asks the CLI for a token. Cancel safe: the CLI is killed.
 pub(super) async fn token(scope: &str, tenant: Option<&str>) -> Result<Token, AuthError> {
     let Some(program) = find() else {
         return Err(refused(OAuthError::new(
@@ -84,7 +80,7 @@ pub(super) async fn token(scope: &str, tenant: Option<&str>) -> Result<Token, Au
             "install the Azure CLI, or choose another --credential",
         )));
     };
-    // A script would see a blank or a quote as more than one word.
+    // A batch script would split arguments at blanks and quotes.
     for (word, name) in [(Some(scope), "--api-scope"), (tenant, "--tenant-id")] {
         if let Some(word) = word
             && !word
@@ -114,7 +110,7 @@ pub(super) async fn token(scope: &str, tenant: Option<&str>) -> Result<Token, Au
                 .filter_map(|name| Some((name, std::env::var_os(name)?))),
         )
         .env("AZURE_CORE_NO_COLOR", "1")
-        // Python would import a module that lies in the working directory.
+        // Python would import modules from the working directory.
         .current_dir(std::env::var_os("SystemRoot").unwrap_or_else(|| OsString::from("/")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -136,7 +132,7 @@ pub(super) async fn token(scope: &str, tenant: Option<&str>) -> Result<Token, Au
     }
 }
 
-/// Finds the program in the folders of PATH; never in the working directory.
+/// Searches the absolute folders of PATH, never the working directory.
 fn find() -> Option<PathBuf> {
     let names: &[&str] = if cfg!(windows) {
         &["az.cmd", "az.exe"]
@@ -168,8 +164,7 @@ async fn read_all(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Str
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Reads the token from the first JSON object in `out`; what else was printed there is never shown, for a token may be
-/// in it.
+/// Parses the token from the first JSON object in `out`. Other output is never shown, because it may contain a token.
 fn read(status: ExitStatus, out: &str, complaint: &str) -> Result<Token, AuthError> {
     if !status.success() {
         let does_not_run = matches!(status.code(), Some(126 | 127 | 9009))

@@ -1,7 +1,7 @@
-//! Signs in with a certificate: makes an assertion that is signed with its key.
+//! Sign-in with a certificate, by an assertion signed with its key.
 //!
-//! The assertion is a JWT with PS256 and the certificate's thumbprint (x5t#S256), as Entra documents it. It is valid for
-//! ten minutes and made anew for each sign-in.
+//! The assertion is a JWT with PS256 and the certificate's thumbprint (x5t#S256), as documented by Entra. Each sign-in
+//! creates a new one, valid for ten minutes.
 
 use std::fmt;
 use std::path::Path;
@@ -22,18 +22,17 @@ use uuid::Uuid;
 use super::secret_file::read_private;
 use super::token::AuthError;
 
-/// How long an assertion is valid, in seconds.
+/// The validity of an assertion, in seconds.
 const LIFETIME: i64 = 600;
 
-/// A certificate with its key.
 pub struct Certificate {
     key: Arc<RsaKeyPair>,
-    /// Base64 of the certificate's SHA-256.
+    /// Base64 of the certificate's SHA-256 hash.
     thumbprint: String,
 }
 
 impl Certificate {
-    /// Reads a PEM file that holds both, in any order; of several certificates the first one counts.
+    /// Reads a PEM file with both, in any order; uses the first of several certificates.
     pub fn from_file(path: &Path) -> Result<Self, AuthError> {
         let pem = read_private(path, "certificate file")?;
         Self::parse(pem.expose_secret()).map_err(|problem| AuthError::Certificate {
@@ -61,7 +60,7 @@ impl Certificate {
             Err(_) => return Err("holds no private key in PEM form"),
         };
         let key = key.map_err(|_| "holds a key that is no RSA key of 2048 bits or more")?;
-        // The certificate carries the public key in just this form.
+        // A certificate contains the public key in exactly this form.
         let public = key.public_key().as_ref();
         if !certificate.windows(public.len()).any(|part| part == public) {
             return Err("holds a key that does not belong to its first certificate");
@@ -72,7 +71,7 @@ impl Certificate {
         })
     }
 
-    /// Makes the assertion that `client` signs in at `audience`.
+    /// Signs an assertion of `client` for `audience`.
     pub(super) fn assertion(
         &self,
         client: &str,

@@ -1,41 +1,41 @@
-//! What a token says about itself, read without verification and as far as it can be read.
+//! The claims of a token, parsed without verification.
 //!
-//! Nothing here is proof of anything: the service alone verifies a token.
+//! They prove nothing: only the service verifies a token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// The longest text kept of one claim, in characters.
+/// The longest claim text that is kept, in characters.
 const MAX_CLAIM: usize = 200;
 
-/// The most entries kept of one list of claims.
+/// The most entries kept of a claim list.
 const MAX_ENTRIES: usize = 200;
 
-/// The claims of a token that messages and checks need; each may be absent.
+/// The claims that messages and checks use; each may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// The tenant it was issued for (`tid`).
+    /// `tid`.
     pub tenant: Option<String>,
-    /// The app it was issued to (`appid` or `azp`).
+    /// The app it was issued to: `appid` or `azp`.
     pub app: Option<String>,
-    /// The services it is meant for (`aud`).
+    /// The services it is valid for: `aud`.
     pub audience: Vec<String>,
-    /// When it ends (`exp`).
+    /// `exp`.
     pub expires_at: Option<Timestamp>,
-    /// When it was issued (`iat`).
+    /// `iat`.
     pub issued_at: Option<Timestamp>,
-    /// What an app was granted (`roles`).
+    /// An app's permissions: `roles`.
     pub roles: Vec<String>,
-    /// What a user delegated (`scp`).
+    /// A user's delegated permissions: `scp`.
     pub scopes: Vec<String>,
-    /// Who it speaks for: a user's name, or the app's.
+    /// The name of the user or the app.
     pub name: Option<String>,
 }
 
 impl Claims {
-    /// Returns the audience of a token that was made for another service than that of `scope`.
+    /// Returns the token's audience if it is not the service of `scope`.
     pub fn foreign_audience(&self, scope: &str) -> Option<&str> {
         let wanted = scope.trim_end_matches("/.default").trim_end_matches('/');
         let fits = |audience: &String| {
@@ -49,7 +49,7 @@ impl Claims {
         (!self.audience.iter().any(fits)).then_some(first.as_str())
     }
 
-    /// Reads the claims of a JWT; `None` where `token` is none, for a token may be opaque.
+    /// Parses the claims of a JWT; `None` if `token` is opaque.
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -79,8 +79,7 @@ impl Claims {
     }
 }
 
-/// What the service is called as an audience, besides the address in a cloud's scope: its application's id, and its old
-/// names.
+/// Other audiences of the service, besides the address in a cloud's scope: its application id and its old names.
 const AUDIENCES: &[&str] = &[
     "fc780465-2017-40d4-a0c5-307022471b92",
     "https://api.securitycenter.microsoft.com",
@@ -88,7 +87,7 @@ const AUDIENCES: &[&str] = &[
     "https://securitycenter.onmicrosoft.us/windowsatpservice",
 ];
 
-/// Returns the first of the named claims that is a text.
+/// Returns the first of the named claims that is a string.
 fn first(json: &Value, names: &[&str]) -> Option<String> {
     names
         .iter()
@@ -96,7 +95,7 @@ fn first(json: &Value, names: &[&str]) -> Option<String> {
         .find_map(bounded)
 }
 
-/// Returns a list of texts; a single text is a list of one.
+/// Returns a list of strings; a single string is a list of one.
 fn list(json: &Value, name: &str) -> Vec<String> {
     match json.get(name) {
         Some(Value::Array(entries)) => entries
@@ -109,7 +108,7 @@ fn list(json: &Value, name: &str) -> Vec<String> {
     }
 }
 
-/// Returns the words of a claim that is one text with blanks between them, or a list.
+/// Returns the words of a string, or a list.
 fn first_whole(json: &Value, name: &str) -> Vec<String> {
     match json.get(name) {
         Some(Value::String(text)) => text
@@ -121,7 +120,7 @@ fn first_whole(json: &Value, name: &str) -> Vec<String> {
     }
 }
 
-/// Reads seconds since 1970: a number, or a text that holds one.
+/// Parses seconds since 1970, as a number or a string.
 fn instant(value: Option<&Value>) -> Option<Timestamp> {
     let seconds = match value? {
         Value::Number(number) => number

@@ -1,6 +1,6 @@
-//! One lane's way to a token, whatever kind it is.
+//! Provides the tokens of a lane from any kind of source.
 //!
-//! Every token passes the tenant check here before anybody can use it.
+//! Every token passes the tenant check before it is used.
 
 use std::sync::OnceLock;
 
@@ -8,25 +8,23 @@ use super::entra::EntraSignIn;
 use super::static_token::StaticToken;
 use super::token::{AuthError, Token};
 
-/// Whether a token that is at hand will do.
+/// Whether a cached token may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// The one at hand will do.
     AtHand,
-    /// The service refused the one at hand, or it is about to end: a new one is needed.
+    /// Get a new token: the service rejected the cached one, or it expires soon.
     New,
 }
 
-/// Where a token comes from.
 #[derive(Debug)]
 pub enum TokenSource {
-    /// A token that somebody else got.
+    /// A token from outside, for example the environment or a file.
     Ready(StaticToken),
     SignIn(EntraSignIn),
 }
 
 impl TokenSource {
-    /// Returns whether a token is requested from the tenant that is named.
+    /// Returns whether the source requests tokens for a specific tenant.
     fn asks_for_tenant(&self) -> bool {
         match self {
             Self::Ready(_) => false,
@@ -35,19 +33,18 @@ impl TokenSource {
     }
 }
 
-/// A source of tokens for one tenant. It keeps the last one, and nothing is tried twice here.
+/// A source of tokens for one tenant. Caches the last token and never retries.
 #[derive(Debug)]
 pub struct Credential {
     source: TokenSource,
     tenant: Option<String>,
-    // tokio's Mutex, held over a sign-in: whoever comes meanwhile takes what it brings.
+    // tokio's Mutex, locked during a sign-in, so that concurrent callers share its token.
     held: tokio::sync::Mutex<Option<Token>>,
-    /// The first one, to which all later ones are held.
+    /// The first token; later ones must match its tenant and app.
     first: OnceLock<Token>,
 }
 
 impl Credential {
-    /// Binds a source to the tenant that was asked for, if one was.
     pub fn new(source: TokenSource, tenant: Option<String>) -> Self {
         Self {
             source,
@@ -57,7 +54,7 @@ impl Credential {
         }
     }
 
-    /// Returns whether a newer token can be had when this one ends.
+    /// Returns whether the source can provide a newer token.
     pub fn is_renewable(&self) -> bool {
         match &self.source {
             TokenSource::Ready(ready) => ready.is_renewable(),
@@ -65,10 +62,7 @@ impl Credential {
         }
     }
 
-    /// Returns a token for the tenant that was asked for.
-    ///
-    /// # Cancel safety
-    /// Safe: the token at hand stays.
+    /// Returns a token for the tenant. Cancel safe: the cached token stays.
     pub async fn token(&self, freshness: CachePolicy) -> Result<Token, AuthError> {
         let mut held = self.held.lock().await;
         if let (CachePolicy::AtHand, Some(token)) = (freshness, &*held) {

@@ -1,6 +1,6 @@
-//! Signs a person in who enters a code in a browser elsewhere.
+//! Signs in a person who enters a code in a browser on another device.
 //!
-//! The refresh token that comes along stays in memory: a run over an hour asks the person once.
+//! The refresh token stays in memory, so that a run over an hour asks only once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,34 +15,31 @@ use super::login_client::LoginResponse;
 use super::oauth_error::{OAuthError, clean};
 use super::token::{AuthError, Token};
 
-/// How often the service is asked where it names no interval, and by how much more after each `slow_down`.
+/// The default poll interval, and the increase after each `slow_down`.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest interval and lifetime of a code that are believed.
+/// The upper limit for the interval and the lifetime of a code.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// What a person has to do.
+/// What the person must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevicePrompt {
-    /// Where to go.
+    /// The page to open.
     pub address: String,
-    /// What to enter there.
+    /// The code to enter there.
     pub code: String,
-    /// How long it holds.
     pub valid_for: Duration,
 }
 
-/// Shows a person what to do.
 pub type ShowPrompt = Arc<dyn Fn(&DevicePrompt) + Send + Sync>;
 
-/// A sign-in by device code.
 pub struct DeviceCode {
     tenant: String,
     client: String,
     show: ShowPrompt,
-    // std Mutex: nothing awaits while it is locked.
+    // std Mutex: no `.await` while locked.
     refresh_token: Mutex<Option<SecretString>>,
 }
 
@@ -67,7 +64,7 @@ impl DeviceCode {
         }
     }
 
-    /// Gets a new token: quietly where the person has signed in before, else by asking.
+    /// Gets a new token with the refresh token; the first time, by asking the person.
     pub(super) async fn token(&self, sign_in: &EntraSignIn) -> Result<Token, AuthError> {
         let refresh_token = self
             .refresh_token
@@ -119,7 +116,7 @@ impl DeviceCode {
             clock.sleep_until(next).await;
             let response = match self.post(sign_in, "token", &form).await {
                 Ok(response) => response,
-                // The person may be in the middle of it.
+                // The person may be entering the code.
                 Err(error) if error.is_transient() => continue,
                 Err(error) => return Err(error),
             };

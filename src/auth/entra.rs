@@ -1,4 +1,6 @@
-//! Signs in at Entra, at a managed identity's endpoint or through the Azure CLI.
+//! Sign-in with Entra, a managed identity or the Azure CLI.
+//!
+//! An [`EntraSignIn`] gets one token per call by its [`SignInMethod`]; caching and retries are up to the caller.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +23,6 @@ use super::token::{AuthError, Token};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Who signs in, and how that is proved.
 #[derive(Debug)]
 pub enum SignInMethod {
     App {
@@ -30,32 +31,31 @@ pub enum SignInMethod {
         grant: Grant,
     },
     ManagedIdentity(ManagedIdentity),
-    /// Whoever is logged in to the Azure CLI.
+    /// The user who is signed in to the Azure CLI.
     AzureCli {
         tenant: Option<String>,
     },
     DeviceCode(DeviceCode),
 }
 
-/// What an app signs in with.
+/// An app's proof of identity.
 #[derive(Clone, Debug)]
 pub enum Grant {
     ClientSecret(SecretOrigin),
     Certificate(Arc<Certificate>),
-    /// A token of an issuer that the app trusts, as in Kubernetes. It is read again for each sign-in.
+    /// A token from an issuer that the app trusts, as in Kubernetes. Read again for each sign-in.
     FederatedToken(PathBuf),
 }
 
-/// Where a client secret is.
 #[derive(Clone, Debug)]
 pub enum SecretOrigin {
     /// The secret, and the name of its variable.
     Value(SecretString, String),
-    /// A private file. It is read again for each sign-in.
+    /// A private file, read again for each sign-in.
     File(PathBuf),
 }
 
-/// A sign-in for one scope. It caches nothing and retries nothing.
+/// A sign-in for one scope. Neither caches nor retries.
 pub struct EntraSignIn {
     method: SignInMethod,
     pub(super) scope: String,
@@ -63,7 +63,7 @@ pub struct EntraSignIn {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// A token endpoint's answer. Some endpoints write numbers as text.
+/// The response of a token endpoint. Some endpoints write numbers as strings.
 #[derive(Deserialize)]
 pub(super) struct TokenResponse {
     access_token: String,
@@ -75,7 +75,7 @@ pub(super) struct TokenResponse {
 }
 
 impl EntraSignIn {
-    /// Returns whether a token is requested from a tenant: a managed identity has one of its own.
+    /// Returns whether the token is requested for a tenant; a managed identity has a fixed one.
     pub(super) fn asks_for_tenant(&self) -> bool {
         !matches!(self.method, SignInMethod::ManagedIdentity(_))
     }
@@ -94,10 +94,7 @@ impl EntraSignIn {
         }
     }
 
-    /// Gets a new token.
-    ///
-    /// # Cancel safety
-    /// Safe: a program that was started is ended.
+    /// Gets a new token. Cancel safe: a started program is killed.
     pub(super) async fn token(&self) -> Result<Token, AuthError> {
         match &self.method {
             SignInMethod::App {
@@ -158,9 +155,9 @@ impl fmt::Debug for EntraSignIn {
 }
 
 impl TokenResponse {
-    /// Makes the token that was asked for at `asked`.
+    /// `asked` is the time of the request.
     pub(super) fn into_token(self, asked: Timestamp) -> Result<Token, AuthError> {
-        // A lifetime is in whole seconds, cut off.
+        // The lifetime is in whole seconds, rounded down.
         let lifetime = seconds(&self.expires_in).map(|life| SignedDuration::from_secs(life - 1));
         let expires_at = seconds(&self.expires_on)
             .and_then(|end| Timestamp::from_second(end).ok())
@@ -178,7 +175,7 @@ impl SecretOrigin {
                 format!("the client secret file {}", path.display()),
             ),
         };
-        // Editors and `echo` leave an end of line there.
+        // Editors and `echo` append a newline.
         let bare = secret.expose_secret().trim_start_matches('\u{feff}').trim();
         if bare.is_empty() {
             return Err(AuthError::Empty { origin });
@@ -187,7 +184,7 @@ impl SecretOrigin {
     }
 }
 
-/// Reads a positive number of seconds, which some servers write as text.
+/// Parses a positive number of seconds, which some servers write as a string.
 pub(super) fn seconds(value: &Value) -> Option<i64> {
     let seconds = match value {
         Value::Number(number) => number.as_i64()?,

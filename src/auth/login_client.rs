@@ -1,5 +1,6 @@
-//! The way to the login service and to a managed identity's endpoint. Bodies are bounded, and no secret that was sent
-//! comes back in an error.
+//! HTTP calls to the login service and to a managed identity's endpoint.
+//!
+//! Bodies are limited in size, and secrets that were sent are redacted in errors.
 
 use std::error::Error as _;
 use std::fmt;
@@ -14,10 +15,10 @@ use crate::model::Redactor;
 use super::oauth_error::{OAuthError, clean};
 use super::token::AuthError;
 
-/// The largest answer that is read: a token of the largest size, with room around it.
+/// The largest response body in bytes, with room for the largest token.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// The fields of a form that hold secrets.
+/// Form fields that contain secrets.
 const SECRET_FIELDS: [&str; 4] = [
     "client_secret",
     "client_assertion",
@@ -25,30 +26,29 @@ const SECRET_FIELDS: [&str; 4] = [
     "device_code",
 ];
 
-/// A managed identity's endpoint explains itself in prose; whatever it says, this is where to look.
+/// The hint for every error of a managed identity's endpoint, whose messages are prose.
 const IDENTITY_HINT: &str =
     "check that this machine has the identity; for a user-assigned one, give its --client-id";
 
-/// HTTP clients, and the address of one login service. Cheap to clone.
+/// HTTP clients for one login service. Cheap to clone.
 #[derive(Clone)]
 pub struct LoginClient {
     secure: Client,
-    /// For plain http on this machine, never through a proxy.
+    /// For plain http on this machine; never uses a proxy.
     local: Client,
     login: Url,
 }
 
-/// Who was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     LoginService,
     ManagedIdentity,
 }
 
-/// What a login service or a managed identity's endpoint answered.
+/// The response of the login service or of a managed identity's endpoint.
 pub(super) struct LoginResponse {
     pub(super) status: u16,
-    /// As it came, with whatever secret is in it.
+    /// Unredacted.
     body: String,
     redactor: Redactor,
     peer: Peer,
@@ -56,7 +56,7 @@ pub(super) struct LoginResponse {
 }
 
 impl LoginClient {
-    /// Binds two clients, one for https and one for plain http that uses no proxy, to a login service.
+    /// `local` is for plain http and must not use a proxy.
     pub fn new(secure: Client, local: Client, login: Url) -> Self {
         Self {
             secure,
@@ -65,23 +65,23 @@ impl LoginClient {
         }
     }
 
-    /// Returns the same clients bound to another login service.
+    /// Uses the same clients for another login service.
     #[must_use]
     pub fn with_login(self, login: Url) -> Self {
         Self { login, ..self }
     }
 
-    /// Returns the address of one endpoint of a tenant, for example `token`.
+    /// Returns the URL of a tenant's endpoint, for example `token`.
     pub(super) fn endpoint(&self, tenant: &str, name: &str) -> Url {
         let mut url = self.login.clone();
-        // The settings took only web addresses, and those have a path.
+        // Cannot fail: settings accept only web addresses, which have a path.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend([tenant, "oauth2", "v2.0", name]);
         }
         url
     }
 
-    /// Posts a form to the login service; any status is an answer.
+    /// Posts a form to the login service. Any status is a response.
     pub(super) async fn post(
         &self,
         url: Url,
@@ -103,7 +103,7 @@ impl LoginClient {
         send(call, Redactor::new(secrets), Peer::LoginService, place).await
     }
 
-    /// Sends a managed identity's call, with the header that proves who asks.
+    /// Sends a call to a managed identity's endpoint; `header` is the secret that authenticates the caller.
     pub(super) async fn identity_response(
         &self,
         call: RequestBuilder,
@@ -115,7 +115,7 @@ impl LoginClient {
         send(call, Redactor::new(header), Peer::ManagedIdentity, place).await
     }
 
-    /// Names the login service in errors.
+    /// Returns the login service's name for errors.
     pub(super) fn login_service(&self) -> String {
         let host = self.login.host_str().unwrap_or_default();
         format!("the login service {host}")
@@ -139,25 +139,24 @@ impl fmt::Debug for LoginClient {
 }
 
 impl LoginResponse {
-    /// Reads a success; anything else is an error, a success that isn't understood included.
+    /// Parses a 2xx body. Anything else, including an invalid body, is an error.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, AuthError> {
-        // The parser's complaint is left out: it may repeat a token.
+        // Drop the parser's message: it may quote a token.
         let parsed = (200..300)
             .contains(&self.status)
             .then(|| serde_json::from_str(&self.body).ok());
         parsed.flatten().ok_or_else(|| self.error())
     }
 
-    /// Reads the error in the body, if there is one.
     pub(super) fn oauth_error(&self) -> Option<OAuthError> {
         OAuthError::read(&self.body, &self.redactor)
     }
 
-    /// Makes an error of an answer that brought no token.
+    /// Builds the error for a response without a token.
     pub(super) fn error(&self) -> AuthError {
         let status = self.status;
         let is_login = self.peer == Peer::LoginService;
-        // A virtual machine's endpoint says 410 while it is being updated, for a minute or so.
+        // A virtual machine's endpoint answers 410 for about a minute during updates.
         let may_pass =
             matches!(status, 200..400 | 408 | 429 | 500..=599) || status == 410 && !is_login;
         let said = self.oauth_error();
@@ -218,7 +217,7 @@ async fn send(
     })
 }
 
-/// Says what kept an answer away; only the innermost cause is named, for the layers above it repeat one another.
+/// Names only the innermost cause, because the outer ones repeat it.
 fn describe(error: &reqwest::Error) -> String {
     let what = if error.is_dns() {
         "its name could not be looked up"

@@ -1,4 +1,4 @@
-//! Asks for a managed identity's token: at a virtual machine's metadata service or at App Service's endpoint.
+//! Gets a managed identity's token from a virtual machine's metadata service or from App Service.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,21 +13,21 @@ const METADATA_SERVICE: &str = "http://169.254.169.254/metadata/identity/oauth2/
 
 const API_VERSION: &str = "2019-08-01";
 
-/// The endpoint is on this machine or nowhere; off Azure, nobody answers at the metadata service's address.
+/// Short, because the endpoint is local; off Azure, the metadata service's address doesn't respond.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A managed identity and its endpoint, which is on this machine.
+/// A managed identity, with its endpoint on this machine.
 pub struct ManagedIdentity {
     endpoint: Url,
-    /// App Service's proof that a process of the app asks.
+    /// The secret by which App Service recognizes processes of the app.
     header: Option<SecretString>,
     /// The client id of a user-assigned identity.
     client: Option<String>,
 }
 
 impl ManagedIdentity {
-    /// Finds the endpoint by the variables that Azure's services set; without any, it is the metadata service, or
-    /// `metadata_host` in its place.
+    /// Finds the endpoint from the variables that Azure's services set. The default is the metadata service, at
+    /// `metadata_host` if set.
     pub fn find(
         client: Option<String>,
         metadata_host: Option<&Url>,
@@ -102,7 +102,7 @@ impl fmt::Debug for ManagedIdentity {
     }
 }
 
-/// Returns whether an address can only lead to this machine, or to what its host offers to it alone.
+/// Returns whether an address is on this machine, or link-local: offered by its host to it alone.
 fn is_on_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

@@ -1,8 +1,8 @@
-//! Credentials: where a token comes from, how long it lives and what its claims say.
+//! Credentials: where tokens come from, when they expire, and what their claims say.
 //!
-//! It never sends a token anywhere and never shows one: secrets live in types whose Debug hides them, and errors name
-//! the place a token came from, not what stood there. Claims are read without being verified, so they may stop a lane
-//! and may be shown, but permit nothing.
+//! Nothing here sends a token to the API or shows one: the `Debug` of secrets hides them, and errors name the origin of
+//! a token, never its content. Claims are not verified, so they can stop a lane and be displayed, but never permit
+//! anything.
 
 mod azure_cli;
 mod certificate;

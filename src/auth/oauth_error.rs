@@ -1,7 +1,7 @@
-//! What the login service says when it gives no token, in one line and with a hint.
+//! Turns the login service's errors into one line with a hint.
 //!
-//! Numbers are for hints alone: whether a sign-in may be tried again is told by the word in `error` and the status.
-//! The text of an answer is somebody else's: it is cut to one sentence, cleaned and bounded.
+//! AADSTS numbers select the hints only; the `error` code and the status decide whether a retry may help. Foreign text
+//! is sanitized and cut to one sentence.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::model::{Redactor, brief};
 
-/// The longest text kept of an answer, in characters.
+/// The longest text that is kept, in characters.
 const MAX_TEXT: usize = 240;
 
 const FEDERATION_HINT: &str =
     "compare issuer, subject and audience of the app's federated credential with the token's";
 
-/// Error numbers of the login service: what is wrong, and what to do.
+/// Known AADSTS numbers, with the message and the hint.
 const KNOWN: &[(&[u32], &str, &str)] = &[
     (
         &[7_000_215],
@@ -99,21 +99,20 @@ const KNOWN: &[(&[u32], &str, &str)] = &[
     ),
 ];
 
-/// A refused sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuthError {
-    /// The word in `error`; empty where there is none.
+    /// The code in `error`; may be empty.
     pub(super) error: String,
-    /// The number behind `AADSTS`.
+    /// The AADSTS number.
     number: Option<u32>,
     text: String,
     hint: &'static str,
-    /// The id by which the provider finds the sign-in in its logs.
+    /// The trace id, by which the provider finds the sign-in in its logs.
     trace: Option<String>,
 }
 
 impl OAuthError {
-    /// Reads the body of an answer; `None` where it isn't an error of the protocol.
+    /// Returns `None` if the body is not an OAuth error.
     pub(super) fn read(body: &str, redactor: &Redactor) -> Option<Self> {
         let json: Value = serde_json::from_str(body).ok()?;
         let text = |name: &str| {
@@ -147,7 +146,7 @@ impl OAuthError {
         })
     }
 
-    /// Makes the error of a source that speaks another protocol.
+    /// Builds an error for a source that doesn't use OAuth.
     pub(super) fn new(text: impl AsRef<str>, hint: &'static str) -> Self {
         Self {
             error: String::new(),
@@ -158,7 +157,7 @@ impl OAuthError {
         }
     }
 
-    /// Reads what a program printed. A number that is known explains it; else `hint` is the advice.
+    /// Parses the output of a program. A known AADSTS number determines text and hint; otherwise `hint` is used.
     pub(super) fn of_program(printed: &str, hint: &'static str) -> Self {
         let number = number_in(printed);
         match number.and_then(known) {
@@ -170,7 +169,7 @@ impl OAuthError {
         }
     }
 
-    /// Returns whether the same sign-in may succeed a little later.
+    /// Returns whether the same sign-in may succeed later.
     pub(super) fn is_transient(&self) -> bool {
         matches!(
             self.error.as_str(),
@@ -194,7 +193,7 @@ impl fmt::Display for OAuthError {
     }
 }
 
-/// Returns a text of others as one harmless line of bounded length.
+/// Sanitizes and shortens foreign text.
 pub(super) fn clean(text: &str) -> String {
     brief(text, MAX_TEXT)
 }
@@ -204,7 +203,7 @@ fn known(number: u32) -> Option<(&'static str, &'static str)> {
     found.map(|(_, what, hint)| (*what, *hint))
 }
 
-/// Finds the number in `AADSTS7000215: Invalid client secret provided.`
+/// Parses the number of `AADSTS7000215: Invalid client secret provided.`
 fn number_in(text: &str) -> Option<u32> {
     let rest = text.split_once("AADSTS")?.1;
     let end = rest
@@ -213,7 +212,7 @@ fn number_in(text: &str) -> Option<u32> {
     rest[..end].parse().ok()
 }
 
-/// Returns the sentence that says what is wrong, without number, trace and time.
+/// Extracts the message without number, trace id and time.
 fn sentence(described: &str, error: &str) -> String {
     let bare = match described.split_once(": ") {
         Some((number, rest)) if number.trim_start().starts_with("AADSTS") => rest,

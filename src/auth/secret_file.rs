@@ -1,4 +1,4 @@
-//! Reads files that hold a secret: only if nobody but their owner can touch them.
+//! Reads secret files, after checking that only their owner can access them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,12 +10,12 @@ use crate::platform::{Exposure, exposure};
 
 use super::token::{AuthError, MAX_TOKEN};
 
-/// Reads the whole file, up to the bound on tokens and one byte more, so that whoever parses it sees that it is longer.
+/// Reads up to [`MAX_TOKEN`] bytes and one more, so that the parser can detect a longer file.
 pub(super) fn read_private(path: &Path, what: &'static str) -> Result<SecretString, AuthError> {
     read(path, what, |_| true)
 }
 
-/// Reads a federated token. Its issuer sets the modes, and lets others read it; nobody else may change it.
+/// Reads a federated token. Others may read it, because its issuer sets the mode, but not change it.
 pub(super) fn read_federated(path: &Path) -> Result<SecretString, AuthError> {
     read(path, "federated token file", |found| {
         found != Exposure::Readable
@@ -32,7 +32,7 @@ fn read(
         path: path.to_owned(),
         source,
     };
-    // What is checked is what is read: the path may lead to another file a moment later.
+    // Check the open file: the path may name another one a moment later.
     let file = File::open(path).map_err(unreadable)?;
     let found = exposure(&file, path).map_err(unreadable)?;
     if let Some(exposure) = found.filter(|found| is_refused(*found)) {
@@ -46,6 +46,6 @@ fn read(
     file.take(MAX_TOKEN as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    // What is no text is no secret either; the parser says so, naming the file.
+    // Invalid UTF-8 is no valid secret; the parser reports it with the file's name.
     Ok(SecretString::from(String::from_utf8_lossy(&bytes).as_ref()))
 }

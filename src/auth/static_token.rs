@@ -1,6 +1,6 @@
-//! A token that somebody else got: from the environment, or from a file that they may write anew.
+//! A token from outside: a fixed value, or a file that another program may rewrite.
 //!
-//! It never refreshes one itself, and reads a file only if its owner alone can.
+//! It cannot renew a token itself, only read the file again. A file must be private.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,45 +14,41 @@ use crate::clock::{Clock, SystemClock};
 use super::secret_file::read_private;
 use super::token::{AuthError, Token};
 
-/// How messages name such a file.
 const TOKEN_FILE: &str = "token file";
 
-/// A token that ended less than this ago is tried again: the service's word counts, not our clock's.
+/// Tolerance for clock differences: a token that expired less than this ago is tried again.
 const CERTAIN: Duration = Duration::from_secs(2);
 
-/// A static token and where it came from.
 pub struct StaticToken {
     place: TokenOrigin,
-    // std Mutex: nothing awaits while it is held.
+    // std Mutex: no `.await` while locked.
     held: Mutex<Token>,
-    /// What the token should be for.
+    /// The scope that the token should be for.
     scope: String,
     clock: Arc<dyn Clock>,
 }
 
-/// Where a static token is.
 #[derive(Debug)]
 enum TokenOrigin {
-    /// In a value that cannot change, by the name under which the user knows it.
+    /// A fixed value, with the name that the user knows.
     Value(String),
-    /// In a file that may be written anew.
+    /// A file that may be rewritten.
     File(PathBuf),
 }
 
 impl StaticToken {
-    /// Takes a value from `origin`, for example `MDE_CANCEL_TOKEN`.
+    /// `origin` is for example `MDE_CANCEL_TOKEN`.
     pub fn from_value(value: &SecretString, origin: &str) -> Result<Self, AuthError> {
         let token = Token::parse(value.expose_secret(), origin)?;
         Ok(Self::new(TokenOrigin::Value(origin.to_owned()), token))
     }
 
-    /// Reads a token file.
     pub fn from_file(path: &Path) -> Result<Self, AuthError> {
         let token = read_file(path)?;
         Ok(Self::new(TokenOrigin::File(path.to_owned()), token))
     }
 
-    /// Says what the token should be for, and by which clock it ends: a refusal can then be explained.
+    /// Sets the expected scope and the clock for expiry, to explain a rejected token.
     #[must_use]
     pub fn expected_for(self, scope: &str, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -71,12 +67,11 @@ impl StaticToken {
         }
     }
 
-    /// Returns whether a newer token may come: from a file, never from a value.
     pub(super) fn is_renewable(&self) -> bool {
         matches!(self.place, TokenOrigin::File(_))
     }
 
-    /// Returns the token as it was last read.
+    /// Returns the token as last read.
     pub(super) fn held(&self) -> Token {
         self.held
             .lock()
@@ -84,10 +79,7 @@ impl StaticToken {
             .clone()
     }
 
-    /// Reads the token again: a file may hold a newer one meanwhile, a value never does.
-    ///
-    /// # Cancel safety
-    /// Safe: the token held so far stays.
+    /// Reads the file again; fails for a fixed value. Cancel safe: the last token stays.
     pub(super) async fn refresh(&self) -> Result<Token, AuthError> {
         let held = self.held();
         let now = self.clock.now().wall;
@@ -97,7 +89,7 @@ impl StaticToken {
             }
             TokenOrigin::File(path) => path.clone(),
         };
-        // A file may lie on a network drive that hangs, and that must not hold up the other calls.
+        // Reading from a hanging network drive must not block other calls.
         let read = path.clone();
         let token = tokio::task::spawn_blocking(move || read_file(&read))
             .await

@@ -1,4 +1,4 @@
-//! A token in hand, and everything that can go wrong on the way to one.
+//! A token, the errors of getting one, and the checks that a new token is for the same tenant and app.
 
 use std::borrow::Cow;
 use std::io;
@@ -15,13 +15,12 @@ use crate::platform::Exposure;
 use super::claims::Claims;
 use super::oauth_error::OAuthError;
 
-/// The longest token taken. Real ones stay under 8 KB, and no gateway takes a header near this.
+/// In bytes. Real tokens have less than 8 KB, and gateways reject headers far below this size.
 pub(super) const MAX_TOKEN: usize = 64 * 1024;
 
-/// A newer token is asked for up to five minutes before the old one ends.
+/// A token that expires sooner counts as ending. Renewal starts up to five minutes before expiry.
 const SOON: SignedDuration = SignedDuration::from_mins(6);
 
-/// Why there is no token to use.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     #[error("{origin} ends at {end}, and there is no newer one")]
@@ -45,7 +44,7 @@ pub enum AuthError {
     NoArgument { name: &'static str, value: String },
     #[error("{origin} holds something that is no token")]
     NotAToken { origin: String },
-    /// A file that somebody else may read or change is no place for a secret.
+    /// Secrets must not be in files that others can read or change.
     #[error("the {what} {path} {exposure}")]
     Exposed {
         what: &'static str,
@@ -60,7 +59,7 @@ pub enum AuthError {
     Refused { place: String, error: OAuthError },
     #[error("{origin} holds more than the {MAX_TOKEN} bytes that a token may have")]
     TooLong { origin: String },
-    /// Nothing came back, or nothing that could be understood; a little later it may.
+    /// No response, or none that we understand; a retry may help.
     #[error("{place} gave no token: {what}")]
     Unavailable { place: String, what: String },
     #[error("the {what} {path} cannot be read")]
@@ -88,13 +87,13 @@ pub enum AuthError {
     OpaqueSuccessor,
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
-    /// A token that somebody else got may be for any tenant.
+    /// A token from outside may be for any tenant.
     #[error("the token is for tenant {got}, and whether that is {asked} can't be checked")]
     UncheckedTenant { asked: String, got: String },
 }
 
 impl AuthError {
-    /// Returns whether the same sign-in may succeed a little later. All others are never tried again.
+    /// Returns whether the same sign-in may succeed later. Other errors are never retried.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
@@ -103,7 +102,7 @@ impl AuthError {
         }
     }
 
-    /// Returns what to do about it, as an imperative without a period.
+    /// Returns the fix, as an imperative without a period.
     pub fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Certificate { .. } => {
@@ -151,26 +150,24 @@ impl AuthError {
     }
 }
 
-/// Returns an audience as people know it: a host, or an id.
+/// Returns an audience without scheme and trailing slash.
 fn bare(audience: &str) -> &str {
     let audience = audience.strip_prefix("https://").unwrap_or(audience);
     audience.trim_end_matches('/')
 }
 
-/// A token with what is known about it.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// The token itself; its Debug hides it.
     pub secret: SecretString,
-    /// When it ends, where that is known.
+    /// When it expires, if known.
     pub expires_at: Option<Timestamp>,
-    /// What it says about itself; `None` where it is opaque.
+    /// `None` if it is opaque.
     pub claims: Option<Claims>,
 }
 
 impl Token {
-    /// Takes the token that stands in `text`, which came from `origin`. Blanks around it, a byte order mark, a pair of
-    /// quotes and the word `Bearer` are what people and tools leave there.
+    /// Parses a token from `origin`. Ignores blanks, a byte order mark, quotes and the word `Bearer`, which people and
+    /// tools add.
     pub(super) fn parse(text: &str, origin: &str) -> Result<Self, AuthError> {
         let origin = || origin.to_owned();
         if text.len() > MAX_TOKEN {
@@ -199,7 +196,7 @@ impl Token {
         })
     }
 
-    /// Takes a token that a sign-in received, with what was said about its end.
+    /// Takes a token from a sign-in, with the expiry from its response.
     pub(super) fn received(
         text: &str,
         expires_at: Option<Timestamp>,
@@ -212,8 +209,7 @@ impl Token {
         })
     }
 
-    /// Says why the service refused this token, which came from `origin`, for `scope`, or will soon; there is no newer
-    /// one.
+    /// Explains why the service rejected this token from `origin`, or soon will, when there is no newer one.
     pub(super) fn refused(&self, origin: String, scope: &str, now: Timestamp) -> AuthError {
         let claims = self.claims.as_ref();
         if let Some(audience) = claims.and_then(|claims| claims.foreign_audience(scope)) {
@@ -240,9 +236,8 @@ impl Token {
         }
     }
 
-    /// Checks that the token is for the tenant and the app of an earlier one, as far as both tell.
-    ///
-    /// Quotas are counted by both, and nobody agreed to another tenant.
+    /// Checks that the token is for the same tenant and app as the first one, as far as known. Quotas depend on both,
+    /// and only the first tenant was confirmed.
     pub(super) fn check_same_as(&self, first: &Self) -> Result<(), AuthError> {
         let Some(had) = &first.claims else {
             return Ok(());
@@ -272,9 +267,9 @@ impl Token {
         })
     }
 
-    /// Checks that the token does not contradict the tenant that was asked for.
+    /// Checks that the token is for the tenant `asked`.
     ///
-    /// A token without a `tid` cannot be compared and passes. So does a tenant's domain name where `was_asked_for`: where the
+    /// A token without a `tid` passes. A domain name cannot be compared, so it passes only with `was_asked_for`: if the
     /// token was requested from that tenant.
     pub fn check_tenant(&self, asked: &str, was_asked_for: bool) -> Result<(), AuthError> {
         let got = self
@@ -293,7 +288,7 @@ impl Token {
     }
 }
 
-/// Shows a character as itself, or as its code point where a terminal might act on it.
+/// Escapes characters that could control a terminal.
 fn shown(letter: char) -> impl Iterator<Item = char> {
     let (plain, escaped) = if letter.is_ascii_graphic() {
         (Some(letter), None)
