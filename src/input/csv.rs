@@ -1,8 +1,8 @@
-//! CSV and its relatives: records of cells with quotes, whatever the delimiter.
+//! Reads CSV with any delimiter.
 //!
-//! It drives `csv_core`, the parser inside the csv crate, for that one alone lets a record of any length be dropped
-//! without being held. A quoted cell is never taken for rows, however long it is and wherever it ends, and a row whose
-//! cells may stand under the wrong names is never used.
+//! Uses `csv_core`, the parser of the csv crate, because it can skip an overlong record without buffering it. A quoted
+//! cell is never mistaken for rows, regardless of its length, and a row whose cells may be under the wrong names is
+//! never used.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -19,17 +19,17 @@ use super::row::{self, ParsedRow};
 use super::{InputFormat, InputSettings};
 use super::{RowSink, detect};
 
-/// What may stand between cells; an earlier one wins where two do equally well.
+/// The possible delimiters; the first wins a tie.
 pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Records with more cells than this are dropped like those that are too long.
+/// Longer records are dropped, as those with too many bytes.
 const MAX_CELLS: usize = 16 * 1024;
 
-/// How many cells and bytes of a record there is room for at first.
+/// Initial buffer sizes.
 const FIRST_CELLS: usize = 64;
 const FIRST_BYTES: usize = 4096;
 
-/// Reads all records below the header, or all records by the one column that holds GUIDs.
+/// Reads the records below the header; without a header, all records, using their only column of GUIDs.
 pub(super) fn read(
     source: &mut TextSource,
     settings: &InputSettings,
@@ -87,7 +87,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Finds the only cell that is a GUID; an error where there are several.
+/// Returns the only GUID cell, if any; fails if there are several.
 fn guid_column(cells: &[String]) -> Result<Option<usize>, ()> {
     let find = |is_meant: &dyn Fn(&str) -> bool| {
         let found = cells.iter().enumerate();
@@ -96,7 +96,7 @@ fn guid_column(cells: &[String]) -> Result<Option<usize>, ()> {
             .map(|(at, _)| at)
             .collect::<Vec<_>>()
     };
-    // 32 digits alone may as well be a hash.
+    // Without hyphens, 32 hexadecimal digits may also be a hash.
     let hyphened = find(&|cell| cell.contains('-'));
     let found = match hyphened.len() {
         0 => find(&|_| true),
@@ -113,7 +113,7 @@ pub(super) fn is_guid(cell: &str) -> bool {
     matches!(ActionId::parse(cell), Ok(_) | Err(InvalidActionId::Nil))
 }
 
-/// Goes over what may stand before the first record and returns the delimiter; `None` at the end.
+/// Skips comments, rules and `sep=` before the first record, and returns the delimiter; `None` at the end.
 fn find_delimiter(
     source: &mut TextSource,
     id_column: Option<&str>,
@@ -123,7 +123,7 @@ fn find_delimiter(
     while detect::skip_comments(source)?.is_some() {
         let line = match find_line_end(source)? {
             LineEnd::At(end) => &source.available()[..end],
-            // Too long to be a header: the error that follows shows how it begins.
+            // Too long for a header; the error that follows shows its beginning.
             LineEnd::TooFar => return Ok(Some(DELIMITERS[0])),
             LineEnd::Ended => break,
         };
@@ -143,7 +143,7 @@ fn find_delimiter(
     Ok(None)
 }
 
-/// Returns whether a line only draws a table: `|---|---|` or `+----+`.
+/// Returns whether a line is a table rule: `|---|---|` or `+----+`.
 fn is_rule(line: &[u8]) -> bool {
     line.windows(3).any(|dashes| dashes == b"---")
         && line
@@ -151,14 +151,14 @@ fn is_rule(line: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'|' | b'-' | b'+' | b':' | b' ' | b'\t'))
 }
 
-/// Reads Excel's `sep=;`, which may be quoted.
+/// Parses Excel's `sep=;`, which may be quoted.
 fn separator_line(line: &[u8]) -> Option<u8> {
     let text = line
         .strip_prefix(b"\"")
         .map_or(line, |rest| rest.strip_suffix(b"\"").unwrap_or(rest));
     let (name, value) = text.split_at_checked(4)?;
     match value {
-        // A line feed or a quote between cells would leave no lines and no quotes.
+        // With a line feed or a quote as the delimiter, there would be no lines or no quotes.
         [byte] if name.eq_ignore_ascii_case(b"sep=") && byte.is_ascii() && *byte != b'"' => {
             Some(*byte)
         }
@@ -166,8 +166,8 @@ fn separator_line(line: &[u8]) -> Option<u8> {
     }
 }
 
-/// Chooses the delimiter that makes cells of the first line of which one is an id or names one; of these the one that
-/// makes most.
+/// Returns the delimiter that reveals an id or an id column in the first line; among several, the one with the most
+/// cells.
 fn best_delimiter(line: &[u8], id_column: Option<&str>) -> u8 {
     let mut best = ((false, 0), DELIMITERS[0]);
     for delimiter in DELIMITERS {
@@ -181,7 +181,7 @@ fn best_delimiter(line: &[u8], id_column: Option<&str>) -> u8 {
     best.1
 }
 
-/// Splits one line into cells; a `#` in front is not part of the first.
+/// Splits a line into cells, without a leading `#`.
 pub(super) fn split(line: &[u8], delimiter: u8) -> Vec<String> {
     let line = line.strip_prefix(b"#").unwrap_or(line);
     let mut parser = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
@@ -206,19 +206,19 @@ fn cut(text: &[u8], ends: &[usize]) -> Vec<String> {
         .collect()
 }
 
-/// What is known of the rows that come.
+/// How to read the rows.
 struct CsvRows<'settings> {
     columns: Columns,
-    /// The header; empty where there is none, and rows may have any number of cells.
+    /// The header. If empty, rows may have any number of cells.
     names: Vec<String>,
     id_column: Option<&'settings str>,
-    /// Whether lines may be drawn between rows.
+    /// Whether rules may occur between rows.
     is_table: bool,
 }
 
 impl CsvRows<'_> {
-    /// Reads the record that is in the buffers; `None` for what is no row: blank cells, a line of a drawn table, and a
-    /// header in mid-file, from which on other columns may be meant.
+    /// Parses the current record. Returns `None` for blank records, rules and headers; a different header in the middle
+    /// of the input changes the columns.
     fn row(&mut self, records: &Records, record: RecordKind, line: u64) -> Option<ParsedRow> {
         let text = match record {
             RecordKind::Whole => std::str::from_utf8(records.bytes()).ok()?,
@@ -247,7 +247,7 @@ impl CsvRows<'_> {
         if row.id.is_err() && self.is_header(&records.shown()) {
             return None;
         }
-        // A delimiter too many moves what follows under the wrong names; blank cells at the end move nothing.
+        // A surplus delimiter shifts cells under wrong names. Blank cells at the end are harmless.
         let width = self.names.len();
         let is_wide =
             (width..records.cells).any(|at| cell(at).is_some_and(|extra| !extra.trim().is_empty()));
@@ -258,8 +258,7 @@ impl CsvRows<'_> {
         Some(row)
     }
 
-    /// Looks whether a record repeats the header, or is that of another file which was put behind; then its columns
-    /// count from here on.
+    /// Returns whether a record repeats the header or is that of an appended file, whose columns then apply.
     fn is_header(&mut self, cells: &[String]) -> bool {
         if self.names.is_empty() || cells.iter().any(|cell| is_guid(cell)) {
             return false;
@@ -275,7 +274,7 @@ impl CsvRows<'_> {
         let Some(found) = Columns::read(cells, self.id_column) else {
             return false;
         };
-        // A word in a cell is no header.
+        // A single known word is not a header.
         let known = cells.iter().filter(|cell| header::knows_any(&[cell]));
         if known.count() < cells.len().min(2) {
             return false;
@@ -285,7 +284,7 @@ impl CsvRows<'_> {
         true
     }
 
-    /// Makes a bad row of the current record that shows its id cell as far as there is one.
+    /// Builds a bad row from the current record, showing its id cell if there is one.
     fn unusable(&self, records: &Records, reason: &str) -> ParsedRow {
         let cells = records.shown();
         let shown = self
@@ -300,25 +299,24 @@ impl CsvRows<'_> {
     }
 }
 
-/// Reads the records of one input into its buffers.
+/// Reads records into its buffers.
 struct Records {
     parser: csv_core::Reader,
     text: Vec<u8>,
-    /// Where each cell of the current record ends in `text`.
+    /// The end of each cell in `text`.
     ends: Vec<usize>,
     cells: usize,
-    /// Whether lines that begin with `#` are passed over: in a list without a header.
+    /// Whether lines starting with `#` are skipped, as in lists without a header.
     skip_comments: bool,
 }
 
-/// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RecordKind {
-    /// A record that is now in the buffers.
+    /// A complete record.
     Whole,
-    /// A record that was too long; its beginning is in the buffers.
+    /// The record was too long; the buffers contain its beginning.
     Dropped,
-    /// A quote was opened and the input ended before it was closed.
+    /// The input ended within quotes.
     Unclosed,
 }
 
@@ -333,7 +331,7 @@ impl Records {
         }
     }
 
-    /// Reads the next record, and returns the line on which it starts.
+    /// Reads the next record and returns its first line.
     fn next(&mut self, source: &mut TextSource) -> Result<Option<(u64, RecordKind)>, InputError> {
         self.find_start(source)?;
         let line = source.line();
@@ -341,7 +339,7 @@ impl Records {
         Ok(record.map(|record| (line, record)))
     }
 
-    /// Goes over line ends and comments, to the line on which the next record starts.
+    /// Skips line ends and comments before the next record.
     fn find_start(&mut self, source: &mut TextSource) -> Result<(), InputError> {
         loop {
             let available = source.available();
@@ -366,14 +364,14 @@ impl Records {
 
     fn read(&mut self, source: &mut TextSource) -> Result<Option<RecordKind>, InputError> {
         let (mut length, mut text, mut cells) = (0, 0, 0);
-        // Of a record that is dropped, the beginning: so many bytes and cells.
+        // The kept bytes and cells of a dropped record.
         let mut kept: Option<(usize, usize)> = None;
         loop {
             let ended = source.available().is_empty() && !source.fill()?;
             if ended && length == 0 {
                 return Ok(None);
             }
-            // A line end behind the last line changes nothing, except that it shows whether a quote is still open.
+            // An extra line end at the end is harmless, and shows whether a quote is still open.
             let input = if ended { b"\n" } else { source.available() };
             let (result, taken, written, closed) =
                 self.parser
@@ -404,14 +402,14 @@ impl Records {
                     self.close_last_cell(text, cells);
                     return Ok(Some(RecordKind::Unclosed));
                 }
-                // What follows the beginning is written over itself.
+                // Overwrite everything after the kept beginning.
                 (_, Some(beginning)) => (text, cells) = beginning,
                 (_, None) => {}
             }
         }
     }
 
-    /// Returns how much of a record of so many bytes and cells is worth showing.
+    /// Limits the bytes and cells of a dropped record to those worth showing.
     fn beginning(&self, text: usize, cells: usize) -> (usize, usize) {
         let shown = self.ends[..cells]
             .iter()
@@ -421,25 +419,25 @@ impl Records {
         (text.min(FIRST_BYTES / 2), shown)
     }
 
-    /// Ends the cell after the first `cells`, of a record that did not end there itself.
+    /// Ends the cell after the first `cells`, whose end was not read.
     fn close_last_cell(&mut self, text: usize, cells: usize) {
         let cells = cells.min(self.ends.len() - 1);
         self.ends[cells] = text;
         self.cells = cells + 1;
     }
 
-    /// Returns the bytes of the current record, its cells one after the other.
+    /// Returns the current record's cells, concatenated.
     fn bytes(&self) -> &[u8] {
         let end = self.ends[..self.cells].last().copied().unwrap_or(0);
         &self.text[..end]
     }
 
-    /// Returns the cells of the current record as they can be shown.
+    /// Returns the current record's cells for display.
     fn shown(&self) -> Vec<String> {
         cut(&self.text, &self.ends[..self.cells])
     }
 
-    /// Returns where the cell at `at` begins and ends.
+    /// Returns the range of the cell at `at`.
     fn span(&self, at: usize) -> Option<(usize, usize)> {
         let ends = &self.ends[..self.cells];
         let start = match at.checked_sub(1) {
@@ -450,7 +448,7 @@ impl Records {
     }
 }
 
-/// Doubles a buffer, unless it is as large as it may become; returns whether there is room again.
+/// Doubles a buffer up to `most` elements; returns false if it is full.
 fn grow<T: Clone + Default>(buffer: &mut Vec<T>, most: usize) -> bool {
     let grows = buffer.len() < most;
     if grows {
@@ -465,7 +463,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads all records and writes down what each was, with its cells.
+    /// Reads all records with their kinds and cells.
     fn read(text: &str) -> Vec<(RecordKind, Vec<String>)> {
         let text = io::Cursor::new(text.to_owned());
         let mut source = TextSource::new(Arc::from("x"), Box::new(text));
@@ -527,7 +525,7 @@ mod tests {
             (MAX_ROW - 1, RecordKind::Whole),
             (MAX_ROW, RecordKind::Dropped),
         ] {
-            // With its line end.
+            // Including the line end.
             let read = read(&format!("{}\nx", "y".repeat(length)));
             assert_eq!(read[0].0, expected, "{length}");
         }

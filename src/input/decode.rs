@@ -1,33 +1,33 @@
-//! The bytes of one input as UTF-8 text: byte order marks taken off, UTF-16 decoded, lines counted.
+//! Decodes an input to UTF-8 and counts lines.
 //!
-//! Bytes that are not UTF-8 are read as Windows-1252, which is what spreadsheets write where they don't write UTF-8, and a
-//! half of a UTF-16 pair becomes U+FFFD. The first such line is kept for a warning: an id or a known type can't come out
-//! of it, and a comment stays readable.
+//! Byte order marks are dropped and UTF-16 is decoded. Bytes that are not UTF-8 are read as Windows-1252, which
+//! spreadsheets often write, and a lone UTF-16 surrogate becomes U+FFFD. Neither can produce an id or a known type, and
+//! comments stay readable. The first such line is reported in a warning.
 //!
-//! It never asks for more than one read at a time, so whatever a slow pipe has delivered can be used at once, and it
-//! keeps only what was not consumed yet.
+//! Each step reads at most once, so that everything a slow pipe has delivered is used at once. Only unconsumed text is
+//! kept.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::input_error::InputError;
 
-/// What one read asks for.
+/// The size of a read, in bytes.
 const BLOCK: usize = 64 * 1024;
 
-/// The longest row that is looked at; a longer one is dropped unread.
+/// Longer rows are dropped, in bytes.
 pub(super) const MAX_ROW: usize = 1024 * 1024;
 
-/// Enough to tell a byte order mark, and what is no text. No row is shorter.
+/// Bytes needed to detect a byte order mark or a binary file. No row is shorter.
 const SIGNATURE: usize = 8;
 
-/// What Windows-1252 has at 0x80 to 0x9F; all other bytes are the characters of the same number.
+/// Windows-1252 at 0x80 to 0x9F; the other bytes equal their code points.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
 ];
 
-/// Files that are no text, by their first bytes, and the way out.
+/// Signatures of binary files, with what to do instead.
 const NO_TEXT: &[(&[u8], &str)] = &[
     (
         b"PK\x03\x04",
@@ -64,20 +64,19 @@ const NO_TEXT: &[(&[u8], &str)] = &[
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encoding {
-    /// Nothing was read yet.
     Unknown,
     Utf8,
     Utf16Le,
     Utf16Be,
 }
 
-/// The text of one input, as it comes.
+/// Decoded text of an input, read on demand.
 pub(super) struct TextSource {
     name: Arc<str>,
     read: Box<dyn Read + Send>,
     block: Vec<u8>,
     encoding: Encoding,
-    /// Bytes of the input that are not decoded yet.
+    /// Undecoded bytes.
     raw: Vec<u8>,
     text: Vec<u8>,
     start: usize,
@@ -87,7 +86,7 @@ pub(super) struct TextSource {
 }
 
 impl TextSource {
-    /// Wraps a reader, from which nothing is read yet. `name` is for errors.
+    /// Reads nothing yet. `name` is for errors.
     pub(super) fn new(name: Arc<str>, read: Box<dyn Read + Send>) -> Self {
         Self {
             name,
@@ -107,7 +106,7 @@ impl TextSource {
         &self.name
     }
 
-    /// Returns what was read and not consumed.
+    /// Returns the decoded, unconsumed text.
     pub(super) fn available(&self) -> &[u8] {
         &self.text[self.start..]
     }
@@ -117,12 +116,12 @@ impl TextSource {
         self.line
     }
 
-    /// Returns the first line that is not in the input's encoding, and so is read otherwise.
+    /// Returns the first line with invalid bytes.
     pub(super) fn repaired(&self) -> Option<u64> {
         self.repaired
     }
 
-    /// Says how such lines were read.
+    /// Describes how invalid bytes were read.
     pub(super) fn warning(&self) -> Option<String> {
         let (name, line) = (&self.name, self.repaired?);
         Some(match self.encoding {
@@ -141,7 +140,7 @@ impl TextSource {
         self.start = end;
     }
 
-    /// Makes at least one byte more available, or returns false at the end.
+    /// Makes at least one more byte available; returns false at the end.
     pub(super) fn fill(&mut self) -> Result<bool, InputError> {
         if self.encoding == Encoding::Unknown {
             self.begin()?;
@@ -159,7 +158,7 @@ impl TextSource {
         }
     }
 
-    /// Tells the encoding by the first bytes.
+    /// Detects the encoding from the first bytes.
     fn begin(&mut self) -> Result<(), InputError> {
         while self.raw.len() < SIGNATURE && !self.ended {
             self.read_block()?;
@@ -174,7 +173,7 @@ impl TextSource {
             [0xEF, 0xBB, 0xBF, ..] => (Encoding::Utf8, 3),
             [0xFF, 0xFE, ..] => (Encoding::Utf16Le, 2),
             [0xFE, 0xFF, ..] => (Encoding::Utf16Be, 2),
-            // Without a mark, as some exporters leave it out.
+            // Some exporters omit the mark.
             [1..=0x7F, 0, 1..=0x7F, 0, ..] => (Encoding::Utf16Le, 0),
             [0, 1..=0x7F, 0, 1..=0x7F, ..] => (Encoding::Utf16Be, 0),
             _ => (Encoding::Utf8, 0),
@@ -184,7 +183,7 @@ impl TextSource {
         Ok(())
     }
 
-    /// Reads once; a signal that interrupts the call is no reason to stop.
+    /// Reads once, retrying if a signal interrupts the call.
     fn read_block(&mut self) -> Result<(), InputError> {
         let count = loop {
             match self.read.read(&mut self.block) {
@@ -204,7 +203,7 @@ impl TextSource {
         Ok(())
     }
 
-    /// Moves all whole characters from `raw` to `text`.
+    /// Decodes all complete characters.
     fn decode(&mut self) {
         if self.start > 0 {
             self.text.drain(..self.start);
@@ -219,7 +218,7 @@ impl TextSource {
     }
 
     fn decode_utf8(&mut self) -> usize {
-        // Nearly all blocks, without a look at each character.
+        // The fast path, for almost all blocks.
         let sound = match std::str::from_utf8(&self.raw) {
             Ok(text) => text.len(),
             Err(error) if error.error_len().is_none() && !self.ended => error.valid_up_to(),
@@ -260,7 +259,7 @@ impl TextSource {
             let (letter, length) = match self.raw[taken..] {
                 [a, b, c, d, ..] => first_char([unit([a, b]), unit([c, d])]),
                 [a, b, ..] => match first_char([unit([a, b])]) {
-                    // The other half of a pair may still come.
+                    // The other surrogate may follow.
                     (None, _) if !self.ended => break,
                     found => found,
                 },
@@ -281,7 +280,7 @@ impl TextSource {
     }
 }
 
-/// Returns the first character of some UTF-16 units, or none where there is half of one, and how many bytes it takes.
+/// Returns the first character, if valid, and its length in bytes.
 fn first_char<const N: usize>(units: [u16; N]) -> (Option<char>, usize) {
     match char::decode_utf16(units).next() {
         Some(Ok(letter)) => (Some(letter), 2 * letter.len_utf16()),
@@ -289,7 +288,7 @@ fn first_char<const N: usize>(units: [u16; N]) -> (Option<char>, usize) {
     }
 }
 
-/// Returns whether bytes may be the beginning of a UTF-8 character.
+/// Returns whether `bytes` may be a truncated UTF-8 character.
 fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
@@ -306,7 +305,7 @@ fn count_lines(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Gives out the same bytes in reads of `step`.
+    /// Delivers its bytes in reads of `step` bytes.
     struct Trickle {
         bytes: Vec<u8>,
         at: usize,
@@ -326,7 +325,7 @@ mod tests {
         TextSource::new(Arc::from("x"), Box::new(read))
     }
 
-    /// Returns the whole text, and the first line that was not in its encoding.
+    /// Returns the text and the first line with invalid bytes.
     fn read_all(bytes: &[u8], step: usize) -> (String, Option<u64>) {
         let mut source = source(Trickle {
             bytes: bytes.to_vec(),
@@ -338,7 +337,7 @@ mod tests {
             all.extend_from_slice(source.available());
             source.consume(source.available().len());
         }
-        // The end stays the end.
+        // The end is final.
         assert!(!source.fill().unwrap());
         (String::from_utf8(all).unwrap(), source.repaired())
     }
@@ -413,7 +412,7 @@ mod tests {
         assert_eq!(read_all(b"\xFF\xFE", 1), (String::new(), None));
     }
 
-    /// Where each bad byte costs a look at all before it, this takes an hour.
+    /// This takes an hour if each invalid byte rescans all earlier ones.
     #[test]
     fn a_file_full_of_bytes_that_are_not_text_is_read_as_fast_as_any_other() {
         let (text, line) = read_all(&vec![0xFC; 1 << 20], usize::MAX);

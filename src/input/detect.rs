@@ -1,7 +1,6 @@
-//! Tells from its first line how an input is written.
+//! Detects the format of an input from its first line.
 //!
-//! Never asks for more bytes than the first line of data needs; the answer depends on the bytes alone, never on how
-//! they happened to arrive.
+//! Reads no further than the first line of data. The result depends on the bytes only, never on how they are split into reads.
 
 use crate::model::InvalidActionId;
 
@@ -12,7 +11,7 @@ use super::input_error::InputError;
 use super::lines::{self, LineEnd, find_line_end};
 use super::{header, row};
 
-/// Tells the format of an input; `None` where it holds nothing but comments.
+/// Returns `None` if the input contains nothing but comments.
 pub(super) fn format(
     source: &mut TextSource,
     id_column: Option<&str>,
@@ -20,7 +19,7 @@ pub(super) fn format(
     let Some(mut first) = find_text(source)? else {
         return Ok(None);
     };
-    // No line end is waited for where the first byte tells: a document may stand on one line.
+    // Don't wait for a line end if the first byte decides: a JSON document may be a single line.
     if matches!(first, b'#' | b'"') {
         match skip_comments(source)? {
             Some(byte) => first = byte,
@@ -53,7 +52,7 @@ pub(super) fn format(
                 let cells = csv::split(line.as_bytes(), *delimiter);
                 cells.iter().any(|cell| csv::is_guid(cell))
             }));
-    // Where a column is asked for there must be a header.
+    // An `id_column` needs a header.
     Ok(Some(if is_list && id_column.is_none() {
         InputFormat::Lines
     } else {
@@ -65,7 +64,7 @@ fn is_json(line: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }
 
-/// Goes over blank lines to the first byte that means something; `None` where there is none.
+/// Skips blank lines and returns the first other byte; `None` at the end.
 pub(super) fn find_text(source: &mut TextSource) -> Result<Option<u8>, InputError> {
     loop {
         let available = source.available();
@@ -73,7 +72,7 @@ pub(super) fn find_text(source: &mut TextSource) -> Result<Option<u8>, InputErro
             .iter()
             .position(|byte| !byte.is_ascii_whitespace());
         let blank = &available[..text.unwrap_or(available.len())];
-        // Blanks on the line of the text stay: a tab there is an empty first cell.
+        // Keep blanks before the text: a leading tab is an empty first cell.
         let whole_lines = blank
             .iter()
             .rposition(|byte| matches!(byte, b'\n' | b'\r'))
@@ -83,7 +82,7 @@ pub(super) fn find_text(source: &mut TextSource) -> Result<Option<u8>, InputErro
             source.consume(whole_lines);
             return Ok(Some(byte));
         }
-        // A line of nothing but blanks longer than any row is no line to keep.
+        // A blank line that is longer than any row needs no buffering.
         source.consume(if available.len() > MAX_ROW {
             available.len()
         } else {
@@ -96,7 +95,7 @@ pub(super) fn find_text(source: &mut TextSource) -> Result<Option<u8>, InputErro
     }
 }
 
-/// Goes over blank lines and comments to the first line that means something, and returns its first byte of text.
+/// Skips blank lines and comments, and returns the first byte of text on the next line.
 pub(super) fn skip_comments(source: &mut TextSource) -> Result<Option<u8>, InputError> {
     loop {
         let Some(first) = find_text(source)? else {
@@ -113,8 +112,8 @@ pub(super) fn skip_comments(source: &mut TextSource) -> Result<Option<u8>, Input
     }
 }
 
-/// Returns whether a line before the header is a comment, such as PowerShell's `#TYPE`. A first column named `#` is not,
-/// nor is a header behind a `#`.
+/// Returns whether a line before the header is a comment, such as PowerShell's `#TYPE`. A header whose first column is
+/// `#`, or that is commented out, is not.
 fn is_comment(line: &[u8]) -> bool {
     let line = line.trim_ascii_start();
     match line.strip_prefix(b"#") {
@@ -127,7 +126,7 @@ fn is_comment(line: &[u8]) -> bool {
     }
 }
 
-/// Says that an input has no column of ids, or not the one that was asked for.
+/// Builds the error for an input without ids, or without the requested column.
 pub(super) fn no_ids<N: AsRef<str>>(
     name: &str,
     id_column: Option<&str>,

@@ -1,7 +1,7 @@
-//! Reads what must be left alone: one word a line, in any encoding that inputs may have.
+//! Reads exclusion files: one id or name per line, in any encoding of inputs.
 //!
-//! Where a cancel must not go is no place for guesses: a line that could have been meant as an id, and is none, is an
-//! error and not a name that no machine has. So is a file without a word, which would keep nothing.
+//! Unclear lines are errors: a malformed id must not pass as the name of a machine that doesn't exist. An empty file is
+//! an error too, because it would exclude nothing.
 
 use std::fs::File;
 use std::io;
@@ -14,10 +14,9 @@ use super::decode::TextSource;
 use super::input_error::InputError;
 use super::lines::{next_line, without_comment};
 
-/// The longest word; a DNS name has at most 253 characters.
+/// In bytes; a DNS name has at most 253.
 const LONGEST: usize = 255;
 
-/// Why a file of what must be left alone cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ExclusionFileError {
     #[error("cannot open the exclusion list {name}")]
@@ -40,7 +39,7 @@ pub enum ExclusionFileError {
     },
 }
 
-/// Reads the words of the exclusion list.
+/// Returns the entries of the file.
 pub fn read_exclusion_file(path: &Path) -> Result<Vec<String>, ExclusionFileError> {
     let name = path.to_string_lossy().into_owned();
     let file = File::open(path).map_err(|source| ExclusionFileError::Open {
@@ -75,7 +74,7 @@ pub fn read_exclusion_file(path: &Path) -> Result<Vec<String>, ExclusionFileErro
     Ok(words)
 }
 
-/// Takes comment, blanks and a pair of quotes off a line.
+/// Removes comment, blanks and quotes.
 fn bare(line: &str) -> &str {
     let word = without_comment(line);
     let quoted = word

@@ -1,8 +1,8 @@
-//! What the names of a header, or the keys of a JSON object, mean. CSV and JSON read them by this one table.
+//! The meaning of column names and JSON keys, in one table for both.
 //!
-//! Names are compared folded: any case, without blanks, `_` and `-`, without the type that Log Analytics appends (`_g`,
-//! `_s` ...), the `u_` that ServiceNow puts in front, and a time zone in brackets. Of a dotted name the last part counts,
-//! unless the part before it names something else: a machine's id, an alert's or a user's is never an action's.
+//! Names are normalized: case, blanks, `_` and `-` are ignored, as are Log Analytics' type suffixes (`_g`, `_s` ...),
+//! ServiceNow's prefix `u_` and a time zone in brackets. Only the last part of a dotted name counts, unless the part
+//! before it names another owner: the id of a machine, an alert or a user is never an action id.
 
 use crate::model::folded;
 
@@ -13,27 +13,27 @@ use HeaderField::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeaderField {
-    /// An action's id; a higher rank is more specific.
+    /// An action id; a higher rank is more specific.
     Id(u8),
     Type,
-    /// What is sent with the cancel.
+    /// The comment to send.
     Comment,
     Tenant,
     MachineId,
     ComputerName,
     Requestor,
-    /// Not used, but what stands beside it may be.
+    /// Unused, but it tells whose a `comment` column is.
     RequestorComment,
-    /// Marks a row of Log Analytics, whose tenant is a workspace and whose type is a table.
+    /// Marks a row of Log Analytics, where the tenant is a workspace and the type is a table.
     Workspace,
 }
 
 type Names = &'static [(&'static str, HeaderField)];
 
-/// The rank of names that are also used for a single HTTP request.
+/// The rank of names that may also identify an HTTP request.
 const REQUEST: u8 = 2;
 
-/// Of several columns of one field, the first of this list that is not blank in a row counts.
+/// If several columns of a row have the same field, the first in this list that is not blank wins.
 const NAMES: Names = &[
     ("machineactionid", Id(4)),
     ("actionid", Id(3)),
@@ -59,7 +59,7 @@ const NAMES: Names = &[
     ("timegenerated", Workspace),
 ];
 
-/// Names that say nothing without the part before the dot, where that is a known one.
+/// Names whose meaning depends on a known part before the dot.
 const OWNED: &[&str] = &[
     "action",
     "comment",
@@ -71,7 +71,7 @@ const OWNED: &[&str] = &[
     "type",
 ];
 
-/// What owned names mean, by the part before the dot. All others that are listed here mean nothing for us.
+/// The meaning of [`OWNED`] names by owner; names that an owner doesn't list are ignored.
 const OWNERS: &[(&[&str], Names)] = &[
     (&["machineaction"], &[("id", Id(4)), ("type", Type)]),
     (&["action"], &[("id", Id(3)), ("type", Type)]),
@@ -118,12 +118,11 @@ const OWNERS: &[(&[&str], Names)] = &[
     ),
 ];
 
-/// A name taken apart.
 struct HeaderName {
     last: String,
     owner: Option<String>,
     field: Option<HeaderField>,
-    /// Whether the field may be another thing's: its owner is not a known one.
+    /// Whether the field may belong to something else, because its owner is unknown.
     is_foreign: bool,
 }
 
@@ -133,7 +132,7 @@ impl HeaderName {
         let (owner, last) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
             // `TimeGenerated [UTC]`
             Some((name, _)) if name.ends_with(' ') => split_owner(name),
-            // `Actions[id]`, a table and its column
+            // `Actions[id]`: a table and its column
             Some((table, column)) => (Some(table), column),
             None => split_owner(text),
         };
@@ -148,7 +147,7 @@ impl HeaderName {
         }
     }
 
-    /// Returns how specific an id's name is; `None` for what is no id.
+    /// Returns how specific an id column is; `None` for other columns.
     fn rank(&self) -> Option<u8> {
         match self.field {
             Some(Id(rank)) => Some(2 * rank + u8::from(!self.is_foreign)),
@@ -166,7 +165,7 @@ fn split_owner(name: &str) -> (Option<&str>, &str) {
 
 fn folded_last(name: &str) -> String {
     let name = name.trim();
-    // `_id`, `_time` and their like are a database's own.
+    // `_id`, `_time` and so on are internal to a database.
     if name.starts_with('_') {
         return String::new();
     }
@@ -193,7 +192,7 @@ fn find_field(owner: Option<&str>, last: &str) -> (Option<HeaderField>, bool) {
     }
 }
 
-/// Returns what owned names mean for a known owner, in the singular or plural.
+/// Returns the meanings for a known owner, in singular or plural.
 fn owned(owner: &str) -> Option<Names> {
     let singular = owner.strip_suffix('s').unwrap_or(owner);
     let found = OWNERS
@@ -202,22 +201,22 @@ fn owned(owner: &str) -> Option<Names> {
     found.map(|(_, names)| *names)
 }
 
-/// Returns whether the objects in a list under this key are such that their `id` is known to be an action's, or not.
+/// Returns whether the key names a known owner, which decides what `id` means in the objects of its list.
 pub(super) fn is_owner(key: &str) -> bool {
     owned(&folded(key)).is_some()
 }
 
-/// How much a JSON member matters to the object that holds it.
+/// How relevant a JSON member is for its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Use {
     Nothing,
     Context,
-    /// An id, if no list of the object holds rows: it may be that of an HTTP request.
+    /// Possibly the id of an HTTP request: counts only if no list in the object contains rows.
     RequestId,
     Id,
 }
 
-/// Says what a single name is used for, before the others are known.
+/// Classifies a name on its own.
 pub(super) fn use_of(name: &str, id_column: Option<&str>) -> Use {
     if id_column.is_some_and(|wanted| is_same(name, wanted)) {
         return Use::Id;
@@ -232,14 +231,13 @@ pub(super) fn use_of(name: &str, id_column: Option<&str>) -> Use {
     }
 }
 
-/// Returns whether a list under this key holds ids: `value`, `rows`, `ids`, `actionIds`.
+/// Returns whether a list under this key contains ids: `value`, `rows`, `ids`, `actionIds`.
 pub(super) fn names_ids(key: &str) -> bool {
     let key = folded(key);
     let singular = key.strip_suffix('s').unwrap_or(&key);
     matches!(key.as_str(), "value" | "rows") || matches!(find_field(None, singular).0, Some(Id(_)))
 }
 
-/// Returns whether one of the names is in the table.
 pub(super) fn knows_any<N: AsRef<str>>(names: &[N]) -> bool {
     let mut fields = names
         .iter()
@@ -247,7 +245,7 @@ pub(super) fn knows_any<N: AsRef<str>>(names: &[N]) -> bool {
     fields.any(|field| field.is_some())
 }
 
-/// Returns whether one of the names is a machine's id.
+/// Returns whether one of the names is a machine id.
 pub(super) fn names_machines<N: AsRef<str>>(names: &[N]) -> bool {
     let mut fields = names
         .iter()
@@ -255,14 +253,14 @@ pub(super) fn names_machines<N: AsRef<str>>(names: &[N]) -> bool {
     fields.any(|field| field == Some(MachineId))
 }
 
-/// Which columns mean what.
+/// The columns of each field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Columns {
     /// Position and rank, the most specific first.
     pub(super) ids: Vec<(usize, u8)>,
-    /// All that may name a type: a guard looks at each.
+    /// All possible types; the protection checks each.
     pub(super) types: Vec<usize>,
-    /// Where a type counts only if it is a known one: other words name a table.
+    /// Columns that may contain table names, so only known types count.
     pub(super) tables: Vec<usize>,
     pub(super) comments: Vec<usize>,
     pub(super) tenants: Vec<usize>,
@@ -273,9 +271,9 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Reads the names of a header; `None` where no column may hold the action id.
+    /// Reads a header; `None` if no column may contain action ids.
     ///
-    /// `id_column` is the one the user named, compared first as it stands and then folded.
+    /// `id_column` is the user's choice, compared exactly, then normalized.
     pub(super) fn read<N: AsRef<str>>(names: &[N], id_column: Option<&str>) -> Option<Self> {
         let read: Vec<_> = names
             .iter()
@@ -292,7 +290,7 @@ impl Columns {
             return None;
         }
         ids.sort_by_key(|(_, rank)| std::cmp::Reverse(*rank));
-        // What stands beside the id under one owner (`value.id`, `value.type`) speaks of the same thing.
+        // Columns with the same owner as the id (`value.id`, `value.type`) describe the same action.
         let is_ours = |name: &HeaderName| {
             !name.is_foreign || ids.iter().any(|(at, _)| read[*at].owner == name.owner)
         };
@@ -318,7 +316,7 @@ impl Columns {
         let origin = FileOrigin::read(names);
         let mut types = own(Type);
         types.sort_unstable();
-        // In other logs it is the kind of an event.
+        // Without an `activityId`, it is the kind of a log event.
         types.retain(|at| read[*at].last != "activitytype" || has_named("activityid"));
         let is_reserved = |at: &usize| {
             has(Workspace) && matches!(names[*at].as_ref().trim(), "Type" | "TenantId")
@@ -327,7 +325,7 @@ impl Columns {
         types.retain(|at| !is_reserved(at));
         let mut tenants = own(Tenant);
         tenants.retain(|at| !is_reserved(at));
-        // Beside whoever asked for the action it is why they did; a file of ours, or one with both, has ours.
+        // Next to a requestor the comment is theirs, except in our own files or if there is a requestor comment too.
         let is_requestors = has(Requestor) && !has(RequestorComment) && !origin.is_ours();
         Some(Self {
             types,
@@ -346,7 +344,7 @@ impl Columns {
         })
     }
 
-    /// Takes one column for the id, and knows nothing about the others.
+    /// Uses one column as the id, and no others.
     pub(super) fn only_id(at: usize) -> Self {
         Self {
             ids: vec![(at, 0)],
@@ -355,7 +353,7 @@ impl Columns {
     }
 }
 
-/// Finds the columns that bear the name the user gave; all are equally specific.
+/// Finds the columns that the user named; all have the same rank.
 fn named<N: AsRef<str>>(names: &[N], wanted: &str) -> Vec<(usize, u8)> {
     let find = |matches: &dyn Fn(&str) -> bool| -> Vec<(usize, u8)> {
         let found = names
@@ -380,7 +378,7 @@ fn is_same(name: &str, wanted: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Writes what each name of a header is used for; a bar parts them.
+    /// Lists the use of each name of a header, separated by bars.
     fn told(names: &str) -> String {
         let names: Vec<_> = names.split('|').collect();
         let Some(columns) = Columns::read(&names, None) else {
@@ -434,15 +432,15 @@ mod tests {
             ),
             ("ActivityId|ActivityType|MachineId", "id|type|machine"),
             ("ActionId|ActionType|ActivityType", "id|type|-"),
-            // What belongs to something else is no context.
+            // Fields of other owners are ignored.
             ("id|File.Type|Alert.Comment|foo.type|status", "id|-|-|-|-"),
-            // A row of Log Analytics has a workspace and a table.
+            // Log Analytics: `TenantId` is a workspace, and `Type` a table.
             (
                 "TenantId|TimeGenerated [UTC]|id_g|type_s|Type",
                 "-|-|id|type|table",
             ),
             ("tenantId|tenant|id|type", "tenant|tenant|id|type"),
-            // A comment beside whoever asked is theirs.
+            // Next to a requestor, the comment is theirs.
             ("id|comment", "id|comment"),
             ("ActionId|Comment|DecidedBy", "id|-|requestor"),
             ("id|Comment|Requestor", "id|-|requestor"),
@@ -493,7 +491,7 @@ mod tests {
         );
         assert_eq!(ids(&["id"], "y"), None);
         assert_eq!(ids(&["id"], ""), None);
-        // A name that stands there as it was typed is not mixed with others that read the same.
+        // An exact match excludes names that only match normalized.
         assert_eq!(ids(&["X", "x"], "x"), Some(vec![(1, 0)]));
     }
 

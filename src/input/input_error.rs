@@ -1,8 +1,8 @@
-//! Why an input as a whole cannot be used.
+//! Errors of an input as a whole.
 
 use std::io;
 
-/// Why an input cannot be used, or no further. A bad row is none of these: it is handed on as a row.
+/// Why an input cannot be used, or not beyond some line. Bad rows are not errors; they are returned as rows.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{name} does not begin with the rows that were read before")]

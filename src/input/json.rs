@@ -1,8 +1,8 @@
-//! JSON documents as rows, while they come: lists, envelopes around lists at any depth, or one object after the other.
+//! Streams rows from JSON: lists, envelopes around lists at any depth, and sequences of objects.
 //!
-//! An object with an id is a row, and nothing inside it is one; the names of nested objects are dotted (`result.id`). In
-//! objects without an id, lists are searched. All rows come from lists under one path: what has an id elsewhere becomes
-//! a bad row that names both places. Tables of `columns` and `rows` are read as Log Analytics and Kusto write them.
+//! An object with an id is a row, and the names of its nested objects are dotted (`result.id`). Lists in objects
+//! without an id are searched. All rows must come from lists with the same path; an id elsewhere becomes a bad row that
+//! names both paths. Tables of `columns` and `rows` are read as written by Log Analytics and Kusto.
 
 use std::cell::Cell;
 use std::fmt;
@@ -22,23 +22,23 @@ use super::lines::{self, TextLine};
 use super::row::{self, ParsedRow};
 use super::{RowSink, detect};
 
-/// The most bytes between two tokens, which bounds every string that is held.
+/// The most bytes between two tokens, which limits every buffered string.
 const MAX_TOKEN: usize = MAX_ROW;
 
-/// How many names, and how long ones, are told apart; others mean nothing.
+/// Limits for distinct names; further or longer ones are ignored.
 const MAX_NAMES: usize = 4096;
 const MAX_NAME: usize = 512;
 
-/// The name of a string that is an id by itself.
+/// The name of a string that is itself an id.
 const BARE: usize = usize::MAX;
 
-/// How much is kept of a text: more than of any cell.
+/// The longest text kept, in bytes; longer than any cell.
 const MAX_TEXT: usize = 20_000;
 
-/// How many rows wait for the end of the object around them, which would be the row if an id came behind its list.
+/// Rows held until their enclosing object ends: if an id follows the list, that object is the row instead.
 const HELD: usize = 64;
 
-/// Reads all documents of an input, one after the other.
+/// Reads all documents of an input.
 pub(super) fn read_documents(
     source: &mut TextSource,
     id_column: Option<&str>,
@@ -64,7 +64,7 @@ pub(super) fn read_documents(
             return Ok(());
         }
         if let Err(what) = parsed {
-            // What is complete counts.
+            // Use the rows read so far.
             reader.open = 0;
             reader.flush();
             return Err(progress.fault.take().unwrap_or(InputError::Json {
@@ -77,13 +77,13 @@ pub(super) fn read_documents(
     if reader.rows == 0 && reader.is_useless {
         return Err(detect::no_ids(&name, id_column, &reader.names));
     }
-    // A list of numbers has no rows, and is not nothing.
+    // A list of numbers has no rows, but is not empty.
     reader.list.get_or_insert_default();
     reader.flush();
     Ok(())
 }
 
-/// Reads JSON Lines: a broken line is a bad row and harms no other.
+/// Reads JSON Lines. An invalid line becomes a bad row and doesn't affect the others.
 pub(super) fn read_lines(
     source: &mut TextSource,
     id_column: Option<&str>,
@@ -104,7 +104,7 @@ pub(super) fn read_lines(
         }
         progress.line.set(line - 1);
         reader.is_useless = false;
-        // Until it is clear that the line is sound.
+        // Hold the rows until the line proves valid.
         reader.open = 1;
         let mut json = serde_json::Deserializer::from_str(&text);
         let parsed = if is_too_long {
@@ -142,7 +142,7 @@ pub(super) fn read_lines(
     Ok(())
 }
 
-/// Says what is wrong without the place, which counts from the start of the document.
+/// Drops the position, which is relative to the document.
 fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or_default();
@@ -153,17 +153,15 @@ fn told(error: &serde_json::Error) -> String {
     }
 }
 
-/// How far the reading has come. The parser owns the bytes while the visitors ask.
+/// The reader's position, shared by the parser, which owns the bytes, and its visitors.
 #[derive(Default)]
 struct ReadProgress {
-    /// Complete lines.
     line: Cell<u64>,
-    /// Bytes since the last token.
     since_token: Cell<usize>,
     fault: Cell<Option<InputError>>,
 }
 
-/// Hands bytes to the parser, which asks for one at a time.
+/// Feeds bytes to the parser, which reads one at a time.
 struct Counted<'s> {
     source: &'s mut TextSource,
     progress: &'s ReadProgress,
@@ -194,7 +192,7 @@ impl Counted<'_> {
         }
     }
 
-    /// Goes over blanks and commas between documents.
+    /// Skips blanks and commas between documents.
     fn find_document(&mut self) -> Result<Option<u8>, InputError> {
         while let Some(byte) = self.peek()? {
             if !byte.is_ascii_whitespace() && byte != b',' {
@@ -232,18 +230,18 @@ impl Read for Counted<'_> {
     }
 }
 
-/// An object, or an element of a list, that may be a row.
+/// An object or list element that may be a row.
 #[derive(Default)]
 struct Candidate {
     line: u64,
-    /// The texts under names that mean something, with the number of the name.
+    /// The texts of known names, by number of the name.
     cells: Vec<(usize, String)>,
-    /// What its most telling member is used for.
+    /// The most relevant use of its members.
     most: Option<Use>,
     has_list: bool,
 }
 
-/// A candidate that is complete.
+/// A complete candidate.
 struct HeldRow {
     path: String,
     row: Candidate,
@@ -259,25 +257,24 @@ struct JsonReader<'s, 'r> {
     id_column: Option<&'s str>,
     sink: &'s mut RowSink<'r>,
     progress: &'s ReadProgress,
-    /// The names that were seen. Most objects repeat the order of their keys, so `next_name` is tried first.
+    /// All names seen. Objects tend to repeat the order of their keys, so `next_name` is tried first.
     names: Vec<String>,
     uses: Vec<Use>,
     next_name: usize,
-    /// `.key.key`, and where the names of the present candidate begin in it.
+    /// `.key.key`; the names of the current candidate start at `base`.
     path: String,
     base: usize,
     /// The columns of a table.
     columns: Vec<usize>,
-    /// Where rows come from.
+    /// The path of the rows.
     list: Option<String>,
     held: Vec<HeldRow>,
-    /// Candidates that are not complete.
+    /// The number of incomplete candidates.
     open: usize,
-    /// What the names of the last row meant: in most inputs all are alike.
+    /// The columns of the last row; in most inputs all rows have the same.
     known: Option<(Vec<usize>, Columns)>,
-    /// How many rows were handed on.
     rows: u64,
-    /// Whether there was an object without an id where one could have been.
+    /// Whether an object had no id where one was expected.
     is_useless: bool,
     is_stopped: bool,
 }
@@ -308,7 +305,6 @@ impl<'s, 'r> JsonReader<'s, 'r> {
         }
     }
 
-    /// Reads one document.
     fn read<'de, D>(&mut self, json: D) -> Result<(), String>
     where
         D: Deserializer<'de, Error = serde_json::Error>,
@@ -332,7 +328,7 @@ impl<'s, 'r> JsonReader<'s, 'r> {
         }
     }
 
-    /// Returns the number of a name, or [`MAX_NAMES`] for one that is not told apart.
+    /// Returns the number of a name, or [`MAX_NAMES`] for an ignored one.
     fn number(&mut self, name: &str) -> usize {
         let is_at = |at: &usize| self.names.get(*at).is_some_and(|known| known == name);
         let known = [self.next_name, 0].into_iter().find(is_at);
@@ -373,7 +369,7 @@ impl<'s, 'r> JsonReader<'s, 'r> {
         Ok(())
     }
 
-    /// Ends a candidate: `first_inside` is the first of the held rows that were found in it.
+    /// Completes a candidate that encloses the held rows from `first_inside` on.
     fn close<E: Error>(&mut self, row: Candidate, first_inside: usize) -> Result<(), E> {
         self.progress.since_token.set(0);
         let has_rows_inside = self.held.iter().skip(first_inside).any(HeldRow::has_id);
@@ -401,14 +397,14 @@ impl<'s, 'r> JsonReader<'s, 'r> {
         }
     }
 
-    /// Hands on what was held.
+    /// Emits the held rows.
     fn flush(&mut self) {
         if self.list.is_none() {
             let first = self.held.iter().find(|held| held.has_id());
             self.list = first.map(|held| held.path.clone());
         }
         let Some(list) = self.list.take() else {
-            // The list that they are in may still have rows.
+            // Their list may still have rows.
             self.held.truncate(HELD);
             return;
         };
@@ -469,10 +465,10 @@ fn kept(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
 }
 
-/// Where a value stands.
+/// The position of a value.
 enum ValuePlace<'c> {
     Document,
-    /// In a list that is searched: strings in it may be ids, and the names of objects begin at `base` of the path.
+    /// In a searched list. `are_ids` says whether its strings may be ids; names of objects start at `base` of the path.
     Element {
         are_ids: bool,
         base: usize,
@@ -483,7 +479,7 @@ enum ValuePlace<'c> {
     Member(&'c mut Candidate, usize),
 }
 
-/// Reads a value where it stands.
+/// Reads the value at a position.
 struct Node<'n, 's, 'r, 'c>(&'n mut JsonReader<'s, 'r>, ValuePlace<'c>);
 
 impl<'de> DeserializeSeed<'de> for Node<'_, '_, '_, '_> {
@@ -503,7 +499,7 @@ macro_rules! scalars {
 }
 
 impl Node<'_, '_, '_, '_> {
-    /// Takes in what is neither an object nor a list nor a string.
+    /// Handles a value that is no object, list or string.
     fn other<E: Error>(self, text: &str) -> Result<(), E> {
         let Node(reader, place) = self;
         reader.progress.since_token.set(0);
@@ -512,7 +508,7 @@ impl Node<'_, '_, '_, '_> {
                 reader.add_cell(row, name, text);
                 Ok(())
             }
-            // Not even an element that could have been one.
+            // Not a possible row.
             ValuePlace::Document | ValuePlace::Element { .. } | ValuePlace::TableRow => {
                 let (row, inside) = (reader.candidate(), reader.held.len());
                 reader.close(row, inside)
@@ -531,7 +527,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
     scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        // The name stays, so that rows with and without a value are alike.
+        // Keep the name, so that rows with and without a value have the same columns.
         self.other("")
     }
 
@@ -553,7 +549,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, '_, '_> {
         let Node(reader, place) = self;
         reader.progress.since_token.set(0);
         if let ValuePlace::Member(row, name) = place {
-            // An object as a type is no known type.
+            // An object as a type is an unknown type.
             reader.add_cell(row, name, "(object)");
             return reader.members(row, map);
         }
@@ -653,7 +649,7 @@ enum Column {
     Other(IgnoredAny),
 }
 
-/// Adds a key to the path.
+/// Appends a key to the path.
 struct KeySeed<'n, 's, 'r>(&'n mut JsonReader<'s, 'r>);
 
 impl<'de> DeserializeSeed<'de> for KeySeed<'_, '_, '_> {
@@ -675,7 +671,7 @@ impl Visitor<'_> for KeySeed<'_, '_, '_> {
         let KeySeed(reader) = self;
         reader.progress.since_token.set(0);
         reader.path.push('.');
-        // A longer one is no name that means anything.
+        // Longer names are ignored.
         reader
             .path
             .push_str(&key[..key.floor_char_boundary(MAX_NAME)]);

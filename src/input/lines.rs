@@ -1,4 +1,4 @@
-//! Lines of text: plain lists of ids, and the line ends that JSON Lines shares with them.
+//! Reads lines: plain lists of ids, and the line splitting that other formats share.
 
 use std::ops::ControlFlow;
 
@@ -9,23 +9,22 @@ use super::decode::{MAX_ROW, TextSource};
 use super::input_error::InputError;
 use super::row::ParsedRow;
 
-/// How much of a line that is too long is shown.
+/// How much of an overlong line is shown, in bytes.
 const HEAD: usize = 400;
 
 /// The reason of a row that is longer than [`MAX_ROW`].
 pub(super) const TOO_LONG: &str = "line too long (more than 1 MiB)";
 
-/// Where the next line ends.
 pub(super) enum LineEnd {
-    /// After so many available bytes, none of which ends a line.
+    /// The number of available bytes before the line end.
     At(usize),
-    /// Further on than any row may reach; nothing is consumed.
+    /// Beyond [`MAX_ROW`]; nothing is consumed.
     TooFar,
-    /// There is no line any more.
+    /// There is no further line.
     Ended,
 }
 
-/// Finds the end of the next line and reads no further than it must.
+/// Finds the end of the next line, reading no more than needed.
 pub(super) fn find_line_end(source: &mut TextSource) -> Result<LineEnd, InputError> {
     let mut seen = 0;
     loop {
@@ -51,7 +50,7 @@ fn is_line_end(byte: u8) -> bool {
     byte == b'\n' || byte == b'\r'
 }
 
-/// Reads all lines as rows; `read` makes a row of a line, or none of one that is passed over.
+/// Emits all lines as rows; `read` returns `None` for a line to skip.
 pub(super) fn read(
     source: &mut TextSource,
     read: impl Fn(&str) -> Option<ParsedRow>,
@@ -72,10 +71,9 @@ pub(super) fn read(
     Ok(())
 }
 
-/// One line.
 pub(super) struct TextLine {
     pub(super) number: u64,
-    /// The beginning of one that is too long.
+    /// Only the beginning of an overlong line.
     pub(super) text: String,
     pub(super) is_too_long: bool,
 }
@@ -99,7 +97,7 @@ pub(super) fn next_line(source: &mut TextSource) -> Result<Option<TextLine>, Inp
     }))
 }
 
-/// Gives a line up as it comes, and returns its beginning.
+/// Skips the rest of a line without buffering it, and returns its beginning.
 pub(super) fn drop_line(source: &mut TextSource) -> Result<String, InputError> {
     let available = source.available();
     let head = text(&available[..available.len().min(HEAD)]);
@@ -116,18 +114,18 @@ pub(super) fn drop_line(source: &mut TextSource) -> Result<String, InputError> {
     }
 }
 
-/// Returns bytes of a [`TextSource`], which are UTF-8 but where they are cut.
+/// Converts bytes of a [`TextSource`]; they are UTF-8, except where truncated.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Reads one plain line; `None` for a blank one and for a comment.
+/// Returns `None` for a blank line or a comment.
 pub(super) fn plain_row(line: &str) -> Option<ParsedRow> {
     let text = bare(line);
     (!text.is_empty()).then(|| ParsedRow::of_id(text))
 }
 
-/// Takes a comment off: a `#` at the start, or after a blank.
+/// Removes a comment: from a `#` at the start or after a blank.
 pub(super) fn without_comment(line: &str) -> &str {
     let line = line.trim();
     let comment = line.match_indices('#').map(|(at, _)| at).find(|at| {
@@ -139,13 +137,13 @@ pub(super) fn without_comment(line: &str) -> &str {
     line[..comment.unwrap_or(line.len())].trim()
 }
 
-/// Takes off what stands around an id in a list that was cut out of code or of a ticket: a bullet, quotes, commas.
+/// Strips what surrounds an id in a list copied from code or a ticket: a bullet, quotes, commas.
 fn bare(line: &str) -> &str {
     let line = without_comment(line);
     let bare = line
         .trim_start_matches(['-', '*', '•', ' '])
         .trim_matches(['"', '\'', '`', ',', ';', ' ', '\t']);
-    // What is no id is shown as it is.
+    // Show the original text if it is not an id.
     if ActionId::parse(bare).is_ok() {
         bare
     } else {
@@ -153,7 +151,7 @@ fn bare(line: &str) -> &str {
     }
 }
 
-/// Returns whether a first line looks like one of a plain list: an id, or what somebody made of one.
+/// Returns whether a first line looks like one of a plain list: an id, or a malformed one.
 pub(super) fn is_plain_id(line: &str) -> bool {
     let line = without_comment(line);
     let like_an_id = line.len() >= 8
@@ -165,7 +163,7 @@ pub(super) fn is_plain_id(line: &str) -> bool {
     like_an_id || ActionId::parse(line).is_ok()
 }
 
-/// Returns whether a line is an id with something around it.
+/// Returns whether a line is an id, possibly with quotes and so on around it.
 pub(super) fn is_wrapped_id(line: &str) -> bool {
     ActionId::parse(bare(line)).is_ok()
 }

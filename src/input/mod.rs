@@ -1,11 +1,10 @@
-//! Reads ids from files and streams and hands on rows: every record becomes a row, good or bad.
+//! Reads action ids from files and streams. Every record becomes a row, good or bad.
 //!
-//! A bad row is data and never stops the reading; an [`InputError`] means that an input as a whole cannot be used, or no
-//! further. The module decides nothing about rows but what they themselves say, and holds few of them in memory.
+//! A bad row is data and never stops reading; an [`InputError`] means that the whole input, or the rest of it, cannot
+//! be used. Few rows are in memory at a time.
 //!
-//! `decode` makes UTF-8 text of any encoding, `detect` tells the format, and one reader a format (`csv`, `json`, `lines`)
-//! gives each row to a function as it comes. What a header or a key means is written down once, in `header`; what the
-//! cells of a row say, in `row`.
+//! `decode` produces UTF-8, `detect` finds the format, and a reader per format (`csv`, `json`, `lines`) passes each row
+//! to a callback. `header` defines the meaning of columns and keys, and `row` that of cells.
 
 mod csv;
 mod decode;
@@ -27,17 +26,14 @@ pub use input_error::InputError;
 pub use open_input::{InputCheckpoint, InputChunk, OpenInput, open, open_from};
 pub use row::is_skipped_by_file;
 
-/// One input as named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A file.
     File(PathBuf),
-    /// Standard input.
     Stdin,
 }
 
 impl Input {
-    /// Reads an argument: `-` is standard input, all else a path.
+    /// `-` is standard input.
     pub fn parse(argument: &OsStr) -> Self {
         if argument == "-" {
             Self::Stdin
@@ -47,36 +43,33 @@ impl Input {
     }
 }
 
-/// How an input is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputFormat {
-    /// The first line tells.
+    /// Detected from the first line.
     #[default]
     Auto,
-    /// Cells between `,`, `;`, tab or `|`, whichever the first line uses.
+    /// Separated by `,`, `;`, tab or `|`, detected from the first line.
     Csv,
-    /// Cells between tabs.
+    /// Separated by tabs.
     Tsv,
-    /// One JSON object or string a line.
+    /// One JSON object or string per line.
     Jsonl,
-    /// JSON lists, envelopes around lists, or values one after the other.
+    /// JSON lists, envelopes around lists, or a sequence of values.
     Json,
-    /// One id a line; `#` begins a comment.
+    /// One id per line; `#` starts a comment.
     Lines,
 }
 
-/// How all inputs of a run are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputSettings {
-    /// The column that holds the id, where the user names one.
+    /// The column with the id, if the user named one.
     pub id_column: Option<String>,
-    /// How the inputs are written.
     pub format: InputFormat,
-    /// Whether the reading may have to go on after a crash, so that chunks come with checkpoints.
+    /// Whether chunks need checkpoints, to resume reading after a crash.
     pub checkpoints: bool,
 }
 
-/// Takes rows with their line, and says whether more are wanted.
+/// Receives each row with its line; returns whether to continue.
 type RowSink<'s> = dyn FnMut(u64, row::ParsedRow) -> ControlFlow<()> + 's;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An input that was opened, and whose rows are handed on in chunks; after a crash it is read again behind a checkpoint.
+//! An open input that is read in chunks, and can be resumed after a checkpoint.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
@@ -18,26 +18,23 @@ use super::{Input, InputFormat, InputSettings, csv, detect, json, lines};
 /// The name of standard input in sources and messages.
 const STDIN: &str = "stdin";
 
-/// How many rows of a file are handed on together.
+/// The rows per chunk of a file.
 const CHUNK: usize = 64;
 
-/// Rows of an input, good or bad.
 #[derive(Debug)]
 pub struct InputChunk {
-    /// In their order.
     pub rows: Vec<InputRow>,
-    /// How far the input is read with them; of a file, where checkpoints are asked for.
+    /// The position after these rows; only for files, if checkpoints are enabled.
     pub checkpoint: Option<InputCheckpoint>,
 }
 
-/// An input whose rows can be read.
 pub struct OpenInput {
     name: Arc<str>,
     settings: InputSettings,
-    /// Its place in the run's list.
+    /// Its position in the run's list.
     position: usize,
     bytes: Bytes,
-    /// The rows that are passed over.
+    /// The rows to skip.
     skipped: RowHash,
     warning: Option<String>,
 }
@@ -45,19 +42,18 @@ pub struct OpenInput {
 enum Bytes {
     /// A regular file, which can be read again.
     File(File),
-    /// Anything else, until it is read.
+    /// Anything else; `None` once it is read.
     Stream(Option<Box<dyn Read + Send>>),
 }
 
-/// Opens every input, and looks whether files have a header that fits.
+/// Opens every input and checks the headers of regular files.
 ///
-/// What is not a regular file, such as standard input or a named pipe, is not waited for: its header is checked when it
-/// is read.
+/// Doesn't wait for streams, such as standard input or a named pipe; their headers are checked when they are read.
 pub fn open(inputs: &[Input], settings: &InputSettings) -> Result<Vec<OpenInput>, InputError> {
     open_from(0, inputs, settings)
 }
 
-/// Opens the inputs of a run's list from the one at `first` on.
+/// Opens inputs whose first is number `first` in the run's list.
 pub fn open_from(
     first: usize,
     inputs: &[Input],
@@ -81,7 +77,7 @@ pub fn open_from(
 }
 
 impl OpenInput {
-    /// Wraps a stream, from which nothing is read yet.
+    /// Reads nothing yet.
     pub fn from_reader(name: &str, reader: Box<dyn Read + Send>, settings: &InputSettings) -> Self {
         Self::new(name, Bytes::Stream(Some(reader)), settings)
     }
@@ -109,7 +105,7 @@ impl OpenInput {
         let folder = || InputError::Directory {
             name: name.to_owned(),
         };
-        // Windows opens no folder, and calls it a lack of permission.
+        // Windows reports a folder as a permission error.
         let is_folder = Path::new(name).is_dir();
         let file = file.map_err(|source| if is_folder { folder() } else { broken(source) })?;
         let metadata = file.metadata().map_err(broken)?;
@@ -129,23 +125,23 @@ impl OpenInput {
         &self.name
     }
 
-    /// Returns whether this is no regular file, so that nobody knows when its end will come.
+    /// Returns whether this is not a regular file, so that its end is unknown.
     pub fn is_stream(&self) -> bool {
         matches!(self.bytes, Bytes::Stream(_))
     }
 
-    /// Says what the user should know of an input that was read.
+    /// Returns a warning about the input, after reading.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
 
-    /// Returns how far the rows that are passed over reach.
+    /// Returns the checkpoint after the skipped rows.
     pub fn checkpoint(&self) -> Option<InputCheckpoint> {
         (self.settings.checkpoints && !self.is_stream())
             .then(|| self.skipped.checkpoint(self.position))
     }
 
-    /// Passes over the rows up to a checkpoint of an earlier reading.
+    /// Skips the rows before a checkpoint, after verifying that they are the same.
     pub fn resume(&mut self, from: &InputCheckpoint) -> Result<(), InputError> {
         self.skip(from.rows)?;
         if self.skipped.checkpoint(from.input).hash == from.hash {
@@ -156,7 +152,7 @@ impl OpenInput {
         })
     }
 
-    /// Passes over so many rows, or all that there are; returns how many.
+    /// Skips up to `rows` rows and returns how many.
     pub fn skip(&mut self, rows: u64) -> Result<u64, InputError> {
         let mut skipped = RowHash::new();
         if rows > 0 {
@@ -173,8 +169,8 @@ impl OpenInput {
         Ok(self.skipped.rows)
     }
 
-    /// Hands all rows on, in chunks, and waits for no byte behind the line end of a stream's row; `sink` says whether
-    /// more are wanted.
+    /// Emits the remaining rows in chunks until `sink` breaks. Never waits for bytes after the line end of a stream's
+    /// row.
     pub fn read(
         &mut self,
         sink: &mut dyn FnMut(InputChunk) -> ControlFlow<()>,
@@ -205,14 +201,13 @@ impl OpenInput {
             }
             hand_on(&mut rows, &hash)
         });
-        // Where nobody wants more, none are left.
+        // After a break, no rows are left.
         if !rows.is_empty() && hand_on(&mut rows, &hash).is_break() {
             return Ok(());
         }
         result
     }
 
-    /// Reads all rows from the start.
     fn read_rows(
         &mut self,
         sink: &mut dyn FnMut(InputRow) -> ControlFlow<()>,
@@ -252,7 +247,7 @@ impl OpenInput {
         sink: &mut super::RowSink<'_>,
     ) -> Result<(), InputError> {
         if detect::find_text(source)?.is_none() {
-            // An empty stream is nothing to do; an empty file is an export that failed.
+            // An empty stream means nothing to do; an empty file is a failed export.
             return match self.bytes {
                 Bytes::File(_) => Err(InputError::Empty {
                     name: self.name.to_string(),
@@ -288,25 +283,24 @@ impl OpenInput {
     }
 }
 
-/// Returns a handle that reads a file from its start.
+/// Returns a handle at the start of the file.
 fn again(file: &File) -> io::Result<File> {
     let mut again = file.try_clone()?;
     again.rewind()?;
     Ok(again)
 }
 
-/// Which rows of which input are stored. Reading goes on behind them if the file still begins with the same rows.
+/// How many rows of an input are stored. Reading resumes after them if the input still starts with the same rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputCheckpoint {
     /// The position of the input in the run's list.
     pub input: usize,
-    /// How many rows of it.
+    /// The number of rows.
     pub rows: u64,
-    /// Over their ids, types and comments.
+    /// The hash of their ids, types and comments.
     pub hash: u128,
 }
 
-/// Hashes rows as they come.
 #[derive(Clone)]
 struct RowHash {
     rows: u64,

@@ -1,7 +1,7 @@
-//! What the cells of one row say.
+//! Interprets the cells of a row.
 //!
-//! Invariant: of two ids, or two types, that could both be meant none is used, and a row of our own files goes again
-//! only where that file says so; a word that is not known never does.
+//! Ambiguity never leads to a call: if two ids or two types contradict each other, neither is used. A row of our own
+//! files is sent again only if the file says so explicitly.
 
 use crate::model::{
     ActionId, ActionType, InvalidActionId, LISTED_BY, Outcome, RowContext, brief, folded,
@@ -9,41 +9,39 @@ use crate::model::{
 
 use super::header::Columns;
 
-/// How much is kept of a text in place of an id. What was taken for a list of ids may be a file that holds a secret.
+/// How much invalid id text is kept, in characters. The input may be a secret that was passed by mistake.
 const ID_CHARS: usize = 16;
 
-/// The longest comment that is sent, as long as one given on the command line may be; the most that is kept of any cell.
+/// The longest comment, as for `--comment`, and the longest text kept of any cell, in characters.
 const CELL_CHARS: usize = 4096;
 
-/// The longest name that a message shows whole, what it shows of a longer one, and the most names that it lists.
+/// How messages show names: the longest in full, the parts of a longer one, and how many.
 const NAME_CHARS: usize = 24;
 const NAME_START: usize = 12;
 const NAME_END: usize = 8;
 const NAMES: usize = 30;
 
-/// How the reason of a row begins that a file of ours skips.
+/// How the reason starts for a row that one of our files skips.
 const PLAN_SAYS: &str = "the plan says ";
 const REPORT_SAYS: &str = "was ";
 const REPORT_SAYS_OTHER: &str = "its outcome in ";
 
-/// What one row's cells say.
 pub(super) struct ParsedRow {
-    /// The id, or why there is none.
     pub(super) id: Result<ActionId, String>,
-    /// What stood in the id cell.
+    /// The text of the id cell.
     pub(super) id_text: String,
     pub(super) context: RowContext,
-    /// Why the row must not go again, although its id is sound.
+    /// Why a row with a valid id must not be sent again.
     pub(super) skipped: Option<String>,
 }
 
 impl ParsedRow {
-    /// Reads a row that is one id.
+    /// Builds a row from a single id.
     pub(super) fn of_id(text: &str) -> Self {
         Columns::only_id(0).row(|_| Some(text))
     }
 
-    /// Makes a row that cannot be used, with what there is to show of it.
+    /// Builds an unusable row that shows `shown`.
     pub(super) fn bad(reason: impl Into<String>, shown: &str) -> Self {
         Self {
             id: Err(reason.into()),
@@ -55,7 +53,7 @@ impl ParsedRow {
 }
 
 impl Columns {
-    /// Reads one row, whose cells `cell` gives.
+    /// Parses a row; `cell` returns its cells by position.
     pub(super) fn row<'cells>(&self, cell: impl Fn(usize) -> Option<&'cells str>) -> ParsedRow {
         let first = |columns: &[usize]| columns.iter().find_map(|at| context_text(cell(*at)?));
         let (id, shown) = self.id(&cell);
@@ -70,7 +68,7 @@ impl Columns {
         let comments = || self.comments.iter().filter_map(|at| cell(*at));
         let fault = type_fault.or_else(|| comments().find_map(comment_fault));
         let id = match (id, fault) {
-            // A row that stays back anyway keeps the better reason.
+            // A skipped row keeps its reason.
             (Ok(_), Some(reason)) if skipped.is_none() => Err(reason),
             (id, _) => id,
         };
@@ -89,7 +87,7 @@ impl Columns {
         }
     }
 
-    /// Finds the most specific GUID of a row, and the text to show for it.
+    /// Returns the most specific GUID of the row, and the text to show for it.
     fn id<'cells>(
         &self,
         cell: impl Fn(usize) -> Option<&'cells str>,
@@ -108,7 +106,7 @@ impl Columns {
                 }
                 (Ok(id), None) => found = Some((rank, id, text)),
                 (Ok(_), Some(_)) => {}
-                // The nil GUID is a GUID, and so hides less specific columns.
+                // The nil GUID is still a GUID, so it hides less specific columns.
                 (Err(nil @ InvalidActionId::Nil), _) => return (Err(nil.to_string()), text),
                 (Err(other), _) => {
                     if fault.is_none_or(|(known, _)| known == InvalidActionId::Empty) {
@@ -124,7 +122,7 @@ impl Columns {
         }
     }
 
-    /// Reads a row's type, or says why there is no telling which of two it is.
+    /// Returns the type, or why two types conflict.
     fn action_type<'cells>(
         &self,
         cell: impl Fn(usize) -> Option<&'cells str>,
@@ -156,15 +154,15 @@ impl Columns {
     }
 }
 
-/// Whose file it is, and what its rows say about whether they go again.
+/// Which program wrote the input, and how its rows say whether to send them again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FileOrigin {
-    /// Somebody else's: nothing.
+    /// Another program: always.
     #[default]
     Foreign,
-    /// Our own list of a tenant's actions: all go.
+    /// Our list of a tenant's actions: always.
     List,
-    /// Our own report: by outcome.
+    /// Our report: by outcome.
     Report { outcome: usize, run: Option<usize> },
     /// A frozen plan: by verdict.
     Plan {
@@ -174,7 +172,7 @@ pub(super) enum FileOrigin {
 }
 
 impl FileOrigin {
-    /// Recognises our own files by columns nobody else has together, wherever a spreadsheet has moved them.
+    /// Recognizes our files by their combination of columns, in any order.
     pub(super) fn read<N: AsRef<str>>(names: &[N]) -> Self {
         let find = |wanted: &str| {
             names
@@ -193,7 +191,7 @@ impl FileOrigin {
         }
     }
 
-    /// Returns whether a name is looked at by [`FileOrigin::read`].
+    /// Returns whether [`FileOrigin::read`] uses a name.
     pub(super) fn uses(name: &str) -> bool {
         [
             "action_id",
@@ -207,12 +205,12 @@ impl FileOrigin {
         .any(|known| name.trim().eq_ignore_ascii_case(known))
     }
 
-    /// Returns whether this is a file of ours, whose CSV cells are encoded.
+    /// Returns whether this is one of our files, whose CSV cells are encoded.
     pub(super) fn is_ours(self) -> bool {
         self != Self::Foreign
     }
 
-    /// Says why a row does not go again.
+    /// Returns why a row is not sent again.
     fn skipped<'cells>(self, cell: impl Fn(usize) -> Option<&'cells str>) -> Option<String> {
         let word = |at: Option<usize>| at.and_then(&cell).map(str::trim).unwrap_or_default();
         match self {
@@ -253,29 +251,29 @@ impl FileOrigin {
     }
 }
 
-/// Returns whether a row was skipped because a plan or report of ours says that it doesn't go again.
+/// Returns whether the reason of a skipped row comes from one of our plans or reports.
 pub fn is_skipped_by_file(reason: &str) -> bool {
     [PLAN_SAYS, REPORT_SAYS, REPORT_SAYS_OTHER]
         .iter()
         .any(|start| reason.starts_with(start))
 }
 
-/// Returns a text without blanks around it and cut to `chars` characters.
+/// Trims a text and cuts it to `chars` characters.
 fn bounded(text: &str, chars: usize) -> String {
     let trimmed = text.trim();
-    // No character takes less than a byte, so a text of few bytes needs no counting.
+    // A text has at least as many bytes as characters.
     if trimmed.len() <= chars {
         return trimmed.to_owned();
     }
     trimmed.chars().take(chars).collect()
 }
 
-/// Returns what stood in the id cell of a bad row, cut for the report unless it is an id.
+/// Shortens the text of an id cell for the report, unless it is an id.
 fn id_text(text: &str) -> String {
     shortened(text, ID_CHARS, ID_CHARS, 0)
 }
 
-/// Returns a text, or the beginning and the end of one that is longer than `whole` characters and no id.
+/// Keeps the first `start` and the last `end` characters of a text that has more than `whole` and is no id.
 fn shortened(text: &str, whole: usize, start: usize, end: usize) -> String {
     let text = text.trim();
     let count = text.chars().count();
@@ -287,24 +285,22 @@ fn shortened(text: &str, whole: usize, start: usize, end: usize) -> String {
     format!("{start}…{end}")
 }
 
-/// Returns the text of a cell that gives context, or nothing where it is blank. What is longer than 4,096 characters
-/// is cut: of what is only shown, nobody misses the rest.
+/// Returns the text of a context cell, cut to 4,096 characters; `None` if blank.
 fn context_text(text: &str) -> Option<String> {
     let text = bounded(text, CELL_CHARS);
     (!text.is_empty()).then_some(text)
 }
 
-/// Says why a comment cannot be sent: nobody wants half of one on the record.
+/// Rejects a comment that is too long, rather than sending half of it.
 fn comment_fault(text: &str) -> Option<String> {
     let text = text.trim();
     (text.len() > CELL_CHARS && text.chars().count() > CELL_CHARS)
         .then(|| "the comment has more than 4,096 characters".to_owned())
 }
 
-/// Lists names for a message.
 pub(super) fn list<N: AsRef<str>>(names: &[N]) -> String {
     let shown = names.iter().take(NAMES).map(|name| match names {
-        // A lone word is more likely a value than a name.
+        // A single name is more likely a value.
         [_] => backticks(&id_text(name.as_ref())),
         _ => quoted(name.as_ref()),
     });
@@ -315,7 +311,7 @@ pub(super) fn list<N: AsRef<str>>(names: &[N]) -> String {
     }
 }
 
-/// Returns a word as a message shows it.
+/// Formats a word for a message.
 fn quoted(word: &str) -> String {
     backticks(&shortened(word, NAME_CHARS, NAME_START, NAME_END))
 }
