@@ -1,4 +1,4 @@
-//! CSV as all of ours is written: UTF-8, line feeds, and one physical line a record. Reports and frozen plans.
+//! Writes reports and frozen plans as CSV: UTF-8, line feeds, one line per record.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -8,7 +8,6 @@ use std::iter;
 
 use crate::model::ReportRow;
 
-/// Why rows could not be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError<E: Error + 'static> {
     #[error("the rows of the report cannot be read")]
@@ -17,7 +16,7 @@ pub enum RowsError<E: Error + 'static> {
     Write(#[source] io::Error),
 }
 
-/// Writes the header and all rows, and returns how many rows there were.
+/// Writes the header and all rows, and returns the number of rows.
 pub fn write_csv<E: Error + 'static>(
     out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
@@ -36,7 +35,7 @@ pub fn write_csv<E: Error + 'static>(
     Ok(count)
 }
 
-/// Writes cells that were made by [`encode`](crate::model::encode), or need none of it.
+/// Writes cells that are already encoded by [`encode`](crate::model::encode), or need no encoding.
 pub(super) struct CsvWriter<W: Write>(csv::Writer<W>);
 
 impl<W: Write> CsvWriter<W> {
@@ -63,13 +62,13 @@ impl<W: Write> CsvWriter<W> {
         self.0.flush()
     }
 
-    /// Hands the last bytes on, and gives back what takes them.
+    /// Flushes and returns the inner writer.
     fn into_inner(self) -> io::Result<W> {
         self.0.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 
-/// Brings out the system's own error, whose kind tells a full disk from a reader who left.
+/// Extracts the system's error, whose kind distinguishes a full disk from a closed pipe.
 fn system_error(error: csv::Error) -> io::Error {
     let text = error.to_string();
     match error.into_kind() {
@@ -78,16 +77,15 @@ fn system_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// Takes the rows of a frozen plan: the column `verdict`, then the columns of the report, the plan's id among them.
+/// Writes a frozen plan: the column `verdict`, then the columns of the report, which include the plan's id.
 ///
-/// `input` reads it back: only the rows whose verdict is `send` go, so that a plan can only shrink. The id is known once
-/// all rows are there, so they wait in a file that nobody else sees.
+/// `input` reads it back and sends only rows with the verdict `send`, so that a plan can only shrink. The id is known
+/// after the last row, so rows are buffered in an unnamed temporary file.
 pub struct PlanWriter {
     rows: CsvWriter<BufWriter<File>>,
 }
 
 impl PlanWriter {
-    /// Begins a plan.
     pub fn begin() -> io::Result<Self> {
         let file = tempfile::tempfile()?;
         Ok(Self {
@@ -95,13 +93,12 @@ impl PlanWriter {
         })
     }
 
-    /// Adds a row.
     pub fn row(&mut self, verdict: &str, row: &ReportRow) -> io::Result<()> {
         let verdict = iter::once(Cow::Borrowed(verdict));
         self.rows.record(verdict.chain(row.cells()))
     }
 
-    /// Writes the whole plan to `out`, with its id in every row; none where nothing is sent.
+    /// Writes the plan to `out`, with its id in every row; `None` if nothing is to be sent.
     pub fn finish(self, out: impl Write, plan: Option<&str>) -> io::Result<()> {
         let mut file = self.rows.into_inner()?.into_inner()?;
         file.rewind()?;
@@ -112,7 +109,7 @@ impl PlanWriter {
         writer.record(iter::once(&"verdict").chain(ReportRow::COLUMNS))?;
         let mut row = csv::StringRecord::new();
         while rows.read_record(&mut row).map_err(system_error)? {
-            // The id's column is the last one.
+            // The id is the last column.
             let known = row.iter().take(ReportRow::COLUMNS.len());
             writer.record(known.chain([plan.unwrap_or_default()]))?;
         }

@@ -1,4 +1,4 @@
-//! The machines that still need a hand as CSV: one line a machine, whoever does the work needs nothing else.
+//! Writes the machines that need manual work as CSV, one line per machine, with everything needed to do the work.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use crate::model::{FollowUpRow, encode};
 use super::csv::{CsvWriter, RowsError};
 use super::output::{OutputError, ReportTarget, replace};
 
-/// The columns, in their order; new ones only at the end.
+/// Append new columns at the end.
 pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
     "machine_id",
     "computer_dns_name",
@@ -21,10 +21,10 @@ pub const FOLLOW_UP_COLUMNS: [&str; 9] = [
     "tenant",
 ];
 
-/// What stands between the parts of a cell where a machine needs more than one hand.
+/// Separates the values of a cell if a machine has several follow-ups.
 const AND: &str = "; ";
 
-/// Writes the list to a file, which is replaced whole or not at all.
+/// Replaces the file atomically.
 pub fn write_follow_ups(
     target: &ReportTarget,
     rows: &[FollowUpRow],
@@ -62,7 +62,7 @@ fn cells(row: &FollowUpRow) -> [String; FOLLOW_UP_COLUMNS.len()] {
     cells.map(|cell| encode(&cell).into_owned())
 }
 
-/// Joins the different parts, in their order.
+/// Joins the distinct parts, in order.
 fn joined(parts: impl Iterator<Item = impl Display>) -> String {
     let mut seen: Vec<String> = Vec::new();
     for part in parts {

@@ -1,6 +1,6 @@
-//! Which formats there are, and the one way by which a report of any format reaches its target.
+//! Report formats, and the writing of a report to its target.
 //!
-//! A format is one file with one function that takes a writer and the rows; it knows nothing of targets.
+//! Each format is a file with a function that takes a writer and the rows; it knows nothing about targets.
 
 use std::error::Error;
 use std::io;
@@ -16,31 +16,24 @@ use super::markdown::write_markdown;
 use super::output::{OutputError, ReportTarget, replace};
 use super::summary::ReportSummary;
 
-/// The shape of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportFormat {
-    /// Comma-separated values.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
-    /// One JSON document with the summary and the rows.
     Json,
-    /// A page for a browser.
     Html,
-    /// Text for a ticket.
+    /// For a ticket.
     Markdown,
 }
 
-/// Why a path names no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ending of report {} names no format that can be written; supported: {}", .path.display(), ReportFormat::endings())]
 pub struct UnknownFormat {
-    /// The path as given.
     pub path: PathBuf,
 }
 
 impl ReportFormat {
-    /// Every format.
     pub const ALL: [ReportFormat; 5] = [
         ReportFormat::Csv,
         ReportFormat::JsonLines,
@@ -49,7 +42,7 @@ impl ReportFormat {
         ReportFormat::Markdown,
     ];
 
-    /// Picks the format by the ending of `path`, in any case; `-` is CSV.
+    /// Selects the format by the extension of `path`, ignoring case; `-` is CSV.
     pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
         if path.as_os_str() == "-" {
             return Ok(Self::Csv);
@@ -65,7 +58,7 @@ impl ReportFormat {
             })
     }
 
-    /// Returns the ending by which the format is picked, without its dot.
+    /// Returns the extension, without its dot.
     pub fn ending(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -76,7 +69,7 @@ impl ReportFormat {
         }
     }
 
-    /// Returns whether a report of this format can be the input of a run.
+    /// Returns whether a run can read this format as an input.
     pub fn can_be_input(self) -> bool {
         matches!(self, Self::Csv | Self::JsonLines)
     }
@@ -104,22 +97,21 @@ impl ReportFormat {
     }
 }
 
-/// How a report ended up.
+/// The result of writing a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// All of it arrived.
+    /// Everything was written.
     Whole { rows: u64 },
-    /// Whoever read standard output had enough (`| head`), which is no fault.
+    /// The reader of standard output closed it (`| head`), which is not an error.
     BrokenPipe,
 }
 
-/// The rows of a report, one by one.
 pub trait RowIterator<E>: Iterator<Item = Result<ReportRow, E>> {}
 
 impl<E, R: Iterator<Item = Result<ReportRow, E>>> RowIterator<E> for R {}
 
-/// Writes all rows to the target: a file is replaced whole or not at all. The summary is asked for only where the format
-/// shows one, and before the first row.
+/// Writes all rows to the target; a file is replaced atomically. Calls `summarize` before the first row, and only for
+/// formats with a summary.
 pub fn write_report<E: Error + 'static, R: RowIterator<E>>(
     format: ReportFormat,
     target: &ReportTarget,
@@ -168,7 +160,7 @@ mod tests {
         }
     }
 
-    /// More than any buffer holds, so that the fault comes in mid-way.
+    /// More than fits in any buffer, so that the write fails midway.
     fn many_rows() -> impl Iterator<Item = Result<ReportRow, io::Error>> {
         let row = ReportRow {
             action_id: "x".repeat(300),

@@ -1,9 +1,8 @@
-//! The report as one HTML file: everything in it, nothing loaded, nothing sent.
+//! Writes the report as a single HTML file that loads and sends nothing.
 //!
-//! A strict content security policy names the hashes of the one style and the one script; the page has no inline style
-//! and no handler besides. The rows are a plain table; the script takes it up where there is one that runs: it searches,
-//! filters, sorts and turns pages, so that twenty thousand rows stay light. Only a literal can be
-//! markup; every other text is spelled out where it would act on a screen, and escaped.
+//! A strict content security policy allows only the embedded style and script, by their hashes; there are no inline
+//! styles or handlers. The rows are a plain table. With JavaScript enabled, the script adds search, filters, sorting
+//! and paging, which keeps 20,000 rows usable. Only literals become markup; all other text is escaped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -27,10 +26,10 @@ const SCRIPT: &str = include_str!("html/report.js");
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How many action types have a bar of their own: the service knows nine, but an input may name anything.
+/// The most action types with a bar of their own. The service has nine, but inputs may contain any text.
 const TYPES: usize = 12;
 
-/// Writes the page, and returns how many rows there were.
+/// Writes the page and returns the number of rows.
 pub fn write_html<E: Error + 'static>(
     out: impl Write,
     summary: &ReportSummary,
@@ -52,7 +51,7 @@ pub fn write_html<E: Error + 'static>(
 
 struct HtmlPage<W>(W);
 
-/// Writes literals as markup, and the values of expressions as text.
+/// Writes literals as markup, and values as escaped text.
 macro_rules! html {
     ($page:expr $(,)?) => {};
     ($page:expr, $markup:literal $(, $($rest:tt)*)?) => {
@@ -239,7 +238,7 @@ impl<W: Write> HtmlPage<W> {
         self.markup("</section>\n")
     }
 
-    /// Writes the first three cells of a row about a machine.
+    /// Writes the first three cells of a machine's row.
     fn machine_cells(&mut self, row: &ReportRow, state: &str) -> io::Result<()> {
         self.markup("<tr>")?;
         self.machine(row)?;
@@ -506,7 +505,7 @@ impl<W: Write> HtmlPage<W> {
     }
 }
 
-/// Returns what the page may do: run its own script, and nothing else.
+/// Returns the content security policy: only the embedded script and style.
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
@@ -516,7 +515,7 @@ fn policy() -> String {
     )
 }
 
-/// Returns the folder that all inputs lie in, with its separator: it stands among the facts, and need not in every row.
+/// Returns the common folder of all inputs, with its separator. It is shown once and omitted from each row.
 fn folder(inputs: &[String]) -> &str {
     let folder_of = |path: &str| path.rfind(['/', '\\']).map_or(0, |at| at + 1);
     match inputs {
@@ -544,7 +543,7 @@ fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// Returns the outcomes that rows have, in their order.
+/// Returns the outcomes that occur, in order.
 fn present(summary: &ReportSummary) -> impl Iterator<Item = (Outcome, u64)> {
     let count = |outcome| summary.outcomes.get(&outcome).copied().unwrap_or(0);
     let all = Outcome::ALL.into_iter();
@@ -552,7 +551,7 @@ fn present(summary: &ReportSummary) -> impl Iterator<Item = (Outcome, u64)> {
         .filter(|(_, count)| *count > 0)
 }
 
-/// Says who ran what where and when.
+/// Returns the facts of the run, for people.
 fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     let until = summary.ended_at.unwrap_or(summary.written_at);
     let took = std::time::Duration::try_from(until.duration_since(summary.begun_at));
@@ -604,7 +603,7 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     facts.into_iter().flatten().collect()
 }
 
-/// Returns how urgent a follow-up is, what it is, and what to do.
+/// Returns the severity of a follow-up, what the machines need, and advice.
 fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
     match follow_up {
         FollowUp::Unisolate => (
@@ -640,7 +639,7 @@ fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-/// Returns the last answer of a row that did not end well, for whoever writes to support.
+/// Returns the last response of a row that needs attention, for a support request.
 fn answer(row: &ReportRow) -> String {
     if !row.outcome.leaves_work() {
         return String::new();

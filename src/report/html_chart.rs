@@ -1,7 +1,7 @@
-//! Geometry of the pictures in the HTML report: bars of outcomes and the panels of the time line.
+//! Geometry of the charts in the HTML report: outcome bars and the panels of the timeline.
 //!
-//! Pure numbers on a canvas of a fixed size, which the page stretches. No picture says anything that its text
-//! alternative does not say.
+//! All numbers are for a fixed-size canvas that the page stretches. Each chart has a text alternative with the same
+//! information.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,19 +13,19 @@ use crate::model::{Count, Number, Outcome, Span, window_name};
 
 use super::timeline::{COLUMNS, SendGap, Timeline, WaitedFor, WindowUse};
 
-/// How wide a bar's canvas is.
+/// The canvas width of a bar.
 const BAR: u64 = 1000;
 
-/// The least width of a part: some pixels on a phone.
+/// The minimum width of a segment: a few pixels on a phone.
 const VISIBLE: u64 = 14;
 
-/// Where a full window stands on a panel that is 100 high: below its upper edge, so that the line can be seen.
+/// The height of a full window on a panel of height 100; below the edge, so that the line is visible.
 const FULL: f64 = 90.0;
 
-/// How many columns of the time line one bar of the sendings takes.
+/// How many timeline columns one bar of sent calls covers.
 const COLUMNS_A_BAR: usize = 4;
 
-/// The colour of an outcome.
+/// Returns the CSS class for the color of an outcome.
 pub(super) fn tone(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Cancelled
@@ -42,7 +42,6 @@ pub(super) fn tone(outcome: Outcome) -> &'static str {
     }
 }
 
-/// One part of a bar.
 pub(super) struct BarSegment {
     pub(super) tone: &'static str,
     pub(super) x: u64,
@@ -50,8 +49,8 @@ pub(super) struct BarSegment {
     pub(super) label: String,
 }
 
-/// Returns the parts of a bar, the outcomes in their order. Each gets a width that can be seen; they share the rest by
-/// their counts, and all of them end where the bar does.
+/// Returns the segments of a bar, in the order of outcomes. Each has the minimum width; the rest is divided by count,
+/// filling the bar exactly.
 pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<BarSegment> {
     let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
     let present = || {
@@ -78,7 +77,7 @@ pub(super) fn bar(outcomes: &BTreeMap<Outcome, u64>) -> Vec<BarSegment> {
     parts
 }
 
-/// Says a bar in words.
+/// Returns a bar's text alternative.
 pub(super) fn bar_text(outcomes: &BTreeMap<Outcome, u64>) -> String {
     let all = Outcome::ALL.into_iter();
     let parts: Vec<_> = all
@@ -89,7 +88,7 @@ pub(super) fn bar_text(outcomes: &BTreeMap<Outcome, u64>) -> String {
     parts.join(", ")
 }
 
-/// The time line as the page shows it.
+/// The timeline for the page.
 pub(super) struct TimelineChart {
     pub(super) note: String,
     pub(super) panels: Vec<ChartPanel>,
@@ -97,18 +96,17 @@ pub(super) struct TimelineChart {
     pub(super) axis: Vec<String>,
 }
 
-/// One panel of the time line.
 pub(super) struct ChartPanel {
     pub(super) title: String,
     pub(super) note: String,
     pub(super) alt: String,
     pub(super) has_limit: bool,
     pub(super) path: String,
-    /// Where 429s were drawn.
+    /// Ticks where calls were throttled.
     pub(super) refused: String,
 }
 
-/// A wait behind the panels.
+/// A wait, drawn behind the panels.
 pub(super) struct WaitSpan {
     pub(super) tone: &'static str,
     pub(super) x: usize,
@@ -116,7 +114,6 @@ pub(super) struct WaitSpan {
     pub(super) label: String,
 }
 
-/// Draws a time line.
 pub(super) fn timeline_chart(line: &Timeline) -> TimelineChart {
     let refused = refused(line);
     let mut panels = vec![sent_panel(line, &refused)];
@@ -232,7 +229,7 @@ fn window_panel(used: &WindowUse, line: &Timeline, refused: &str) -> ChartPanel 
     }
 }
 
-/// Returns ticks at the upper edge where a sending was answered by 429.
+/// Draws ticks at the upper edge where calls were throttled.
 fn refused(line: &Timeline) -> String {
     let mut path = String::new();
     for (x, _) in line.throttled.iter().enumerate().filter(|(_, n)| **n > 0) {
@@ -281,7 +278,7 @@ fn columns_span(line: &Timeline, columns: usize) -> Duration {
     between(line.start, line.end) * count(columns) / count(COLUMNS)
 }
 
-/// Returns how far below the upper edge of a panel a count stands.
+/// Returns the y coordinate of a count.
 fn height(count: u32, full: u32) -> f64 {
     let share = f64::from(count) / f64::from(full.max(1));
     100.0 - FULL * share.min(100.0 / FULL)

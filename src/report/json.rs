@@ -1,9 +1,8 @@
-//! The report as JSON: one document with the summary and the rows, or one row a line.
+//! Writes the report as JSON: one document with summary and rows, or one row per line.
 //!
-//! The fields of a row are the columns of the CSV in their order, with `null` where nothing is known; texts are as they
-//! were received. What would act on a screen is written as `\uXXXX`, which is the same text to every reader of JSON and
-//! harmless to whoever prints the file. `samples/report.schema.json` describes the document, and a test holds the two
-//! together.
+//! A row has the columns of the CSV, with `null` for unknown values and unmodified text. Hidden characters are written
+//! as `\uXXXX`, which is the same text for a JSON parser, but safe to print. `samples/report.schema.json` describes the
+//! document; a test compares both.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,10 +18,10 @@ use crate::model::{Outcome, ReportRow, is_hidden};
 use super::csv::RowsError;
 use super::summary::ReportSummary;
 
-/// Raised when a reader of the document would have to change.
+/// Incremented on incompatible changes.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Writes one document, one row a line in it, and returns how many rows there were.
+/// Writes one document, with one row per line, and returns the number of rows.
 pub fn write_json<E: Error + 'static>(
     mut out: impl Write,
     summary: &ReportSummary,
@@ -44,7 +43,7 @@ pub fn write_json<E: Error + 'static>(
     Ok(count)
 }
 
-/// Writes one object a line, and returns how many there were.
+/// Writes one row per line, and returns the number of rows.
 pub fn write_jsonl<E: Error + 'static>(
     mut out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
@@ -64,7 +63,7 @@ fn write_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     value.serialize(&mut serializer).map_err(io::Error::from)
 }
 
-/// Returns what writes compact JSON that nothing obeys, and that is one line to every reader.
+/// Returns a serializer for compact, single-line JSON without hidden characters.
 pub(super) fn harmless<W: Write>(out: W) -> serde_json::Serializer<W, Harmless> {
     serde_json::Serializer::with_formatter(out, Harmless)
 }
@@ -77,7 +76,7 @@ impl Formatter for Harmless {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all of them, and much faster than a look at each letter; control characters never come here.
+        // The fast path, for almost all fragments. Control characters are escaped before.
         if fragment.is_ascii() && !fragment.contains('\u{7f}') {
             return writer.write_all(fragment.as_bytes());
         }
@@ -96,7 +95,7 @@ impl Formatter for Harmless {
     }
 }
 
-/// The summary as it is in the document, its fields in this order.
+/// The summary in the document, with its fields in this order.
 struct SummaryFields<'run>(&'run ReportSummary);
 
 impl Serialize for SummaryFields<'_> {
@@ -170,7 +169,7 @@ impl Serialize for SummaryFields<'_> {
     }
 }
 
-/// Returns the counts of all outcomes, zeros included, so that a reader need not ask whether one is there.
+/// Returns the counts of all outcomes, including zeros, so that every key always exists.
 fn every(outcomes: &BTreeMap<Outcome, u64>) -> BTreeMap<&'static str, u64> {
     let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
     let all = Outcome::ALL.into_iter();

@@ -1,8 +1,7 @@
-//! The tenant's actions as CSV or JSON Lines: one by one, with the service's own names, so that they are an input of a
-//! run; or counted by type, status and requestor.
+//! Writes the tenant's actions as CSV or JSON Lines: individually, with the service's field names, so that the list can
+//! be an input; or counted by type, status and requestor.
 //!
-//! CSV cells are harmless as in a report; JSON lines hold the texts as they are, with what the service doesn't tell as
-//! `null`.
+//! CSV cells are encoded as in reports. JSON has the original texts, and `null` for missing fields.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,7 +17,7 @@ use crate::model::{
 use super::csv::CsvWriter;
 use super::json::harmless;
 
-/// The service's names, of what a run reads first; behind them the mark by which the list is known to be ours.
+/// The service's fields, then the column that marks the list as ours.
 const ACTION_COLUMNS: [&str; 15] = [
     "id",
     "type",
@@ -37,7 +36,7 @@ const ACTION_COLUMNS: [&str; 15] = [
     LISTED_BY,
 ];
 
-/// Of machines that are isolated: their isolation, so that the list is an input of a run, and what to do.
+/// Isolated machines: their isolation, so that the list can be an input, and how to release them.
 const ISOLATED_COLUMNS: [&str; 13] = [
     "id",
     "type",
@@ -56,14 +55,13 @@ const ISOLATED_COLUMNS: [&str; 13] = [
 
 const GROUP_COLUMNS: [&str; 6] = ["requestor", "type", "status", "actions", "oldest", "newest"];
 
-/// Groups that are told apart; what comes beyond them is counted together.
+/// Further groups are counted together.
 const MAX_GROUPS: usize = 1000;
 
-/// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListingFormat {
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
@@ -77,7 +75,7 @@ impl ListingFormat {
         writer.flush()
     }
 
-    /// Writes rows and hands them on at once.
+    /// Writes and flushes rows.
     fn write_rows<const N: usize>(
         self,
         mut out: impl Write,
@@ -99,7 +97,7 @@ impl ListingFormat {
             Self::Jsonl => {
                 let mut text = Vec::new();
                 for row in rows {
-                    // Not by way of a map of its own, which would order the names by the alphabet.
+                    // Not through a `Map`, which would sort the names.
                     let members = columns.into_iter().zip(row);
                     let members = members.filter(|(name, _)| *name != LISTED_BY);
                     harmless(&mut text).collect_map(members)?;
@@ -112,7 +110,7 @@ impl ListingFormat {
     }
 }
 
-/// Writes a list of actions page by page, so that whoever reads them from a pipe can begin with the first page.
+/// Writes actions page by page, so that the reader of a pipe can start with the first page.
 #[derive(Debug)]
 pub struct ActionListWriter<W: Write> {
     out: W,
@@ -120,13 +118,13 @@ pub struct ActionListWriter<W: Write> {
 }
 
 impl<W: Write> ActionListWriter<W> {
-    /// Begins a list; a header goes out whether anything follows or not.
+    /// Writes the header, even if no action follows.
     pub fn begin(mut out: W, format: ListingFormat) -> io::Result<Self> {
         format.write_header(&mut out, &ACTION_COLUMNS)?;
         Ok(Self { out, format })
     }
 
-    /// Writes the actions of one page, and hands them on at once.
+    /// Writes and flushes the actions of a page.
     pub fn page(&mut self, actions: &[MachineAction]) -> io::Result<()> {
         let rows = actions.iter().map(cells);
         self.format.write_rows(&mut self.out, ACTION_COLUMNS, rows)
@@ -154,7 +152,7 @@ fn cells(action: &MachineAction) -> [Option<Value>; ACTION_COLUMNS.len()] {
     ]
 }
 
-/// Writes machines that are isolated, one a line.
+/// Writes isolated machines, one per line.
 pub fn write_isolated(
     mut out: impl Write,
     machines: &[IsolatedMachine],
@@ -188,7 +186,7 @@ fn time(at: Option<Timestamp>) -> Option<Value> {
     at.map(|at| at.to_string().into())
 }
 
-/// Actions of one type, status and requestor; empty where the records don't say.
+/// Actions with the same type, status and requestor; these are empty if the records have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActionGroup {
     pub requestor: String,
@@ -199,7 +197,7 @@ pub struct ActionGroup {
     pub newest: Option<Timestamp>,
 }
 
-/// Counts a list as it comes.
+/// Counts actions by group.
 #[derive(Clone, Debug, Default)]
 pub struct ListSummary {
     groups: BTreeMap<[String; 3], ActionGroup>,
@@ -236,7 +234,7 @@ impl ListSummary {
         groups
     }
 
-    /// Writes the groups, one a line.
+    /// Writes the groups, one per line.
     pub fn write(&self, mut out: impl Write, format: ListingFormat) -> io::Result<()> {
         format.write_header(&mut out, &GROUP_COLUMNS)?;
         let known = |text: &String| (!text.is_empty()).then(|| text.as_str().into());

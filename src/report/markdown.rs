@@ -1,8 +1,7 @@
-//! The report as Markdown, for a ticket: what still needs work, the counts, who ran what, and the rows.
+//! Writes the report as Markdown for a ticket: the remaining work, the counts, the facts of the run, and the rows.
 //!
-//! Of a long run only the rows that need work are shown, and the rest is counted; up to [`ROWS`] rows all are. What came
-//! from the input or the service is in code spans: a ticket system then neither makes links of it, nor notifies people
-//! who are named, nor takes it for markup.
+//! Runs with more than [`ROWS`] rows show only the rows that need work, and count the others. Text from the input or
+//! the service is in code spans, so that a ticket system makes no links, notifies nobody and finds no markup in it.
 
 use std::error::Error;
 use std::io;
@@ -13,10 +12,10 @@ use crate::model::{Count, Number, Outcome, ReportRow, Span, visible, window_name
 use super::csv::RowsError;
 use super::summary::{ReportSummary, excluded_state, meaning};
 
-/// How many rows of a kind a ticket has at most.
+/// The most rows in a ticket.
 const ROWS: u64 = 500;
 
-/// Writes the ticket, and returns how many rows the run has.
+/// Writes the ticket and returns the number of rows of the run.
 pub fn write_markdown<E: Error + 'static>(
     mut out: impl Write,
     summary: &ReportSummary,
@@ -111,7 +110,7 @@ fn write_head(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what to type next, the machines that still need work, and the excluded ones.
+/// Writes the commands to run next, the machines that need work, and the excluded ones.
 fn write_work(out: &mut impl Write, summary: &ReportSummary) -> io::Result<()> {
     for command in &summary.commands {
         writeln!(out, "{}:\n\n    {}\n", command.why, visible(&command.line))?;
@@ -192,13 +191,13 @@ fn write_tail(out: &mut impl Write, untold: u64, passed_over: u64) -> io::Result
     writeln!(out, "; the CSV report has every row.")
 }
 
-/// Puts text into a code span that no such text can end, in one line and fit for the cell of a table.
+/// Puts text into a code span for a table cell: one line, safe against any content.
 fn code(text: &str) -> String {
     let text = visible(text.trim());
     if text.is_empty() {
         return String::new();
     }
-    // A fence that is longer than any run of backticks inside.
+    // Make the fence longer than any run of backticks in the text.
     let longest = text
         .split(|letter| letter != '`')
         .map(str::len)
@@ -210,7 +209,7 @@ fn code(text: &str) -> String {
     } else {
         ""
     };
-    // Tables are cut into cells before code spans are read.
+    // Tables are split into cells before code spans are parsed.
     let text = text.replace('|', "\\|");
     format!("{fence}{space}{text}{space}{fence}")
 }

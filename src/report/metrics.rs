@@ -1,7 +1,7 @@
-//! The figures of a run as a text file for Prometheus: what node_exporter's textfile collector reads.
+//! Writes the metrics of a run in Prometheus' text format, for the textfile collector of node_exporter.
 //!
-//! Every label's value is ours or escaped; every family has its help and type; a file is replaced whole, for the
-//! collector may read at any moment.
+//! Label values are escaped, and every metric has a help text and a type. The file is replaced atomically, because the
+//! collector may read it at any time.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,20 +17,19 @@ use crate::quota::Window;
 use super::csv::RowsError;
 use super::output::{OutputError, replace};
 
-/// What the run waited for.
+/// Why nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Waited {
-    /// A quota window was full.
     Quota,
-    /// The service said 429.
+    /// The service answered 429.
     Cooldown,
-    /// The service gave no proper answer.
+    /// The service did not respond properly.
     Outage,
-    /// Only rows were left whose next turn had not come.
+    /// Only retries were left, and none was due.
     Retry,
-    /// States were to be read first.
+    /// Records had to be read first.
     Reads,
-    /// Accepted cancels had yet to take effect.
+    /// Accepted cancels had to take effect.
     Verify,
 }
 
@@ -56,45 +55,38 @@ impl Waited {
     }
 }
 
-/// The figures of a run at one moment; those of sendings and waits count from when this process took the run up.
+/// A snapshot of a run. Call and wait counters start when this process started or resumed the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
-    /// Which run.
     pub run: RunId,
-    /// Whether it goes against the imitation.
     pub sandbox: bool,
-    /// How it stands.
     pub standing: Standing,
-    /// When this process took it up.
+    /// When this process started or resumed the run.
     pub started_at: Timestamp,
     /// When it stopped or finished.
     pub ended_at: Option<Timestamp>,
-    /// What the program says on leaving.
     pub exit_code: Option<u8>,
-    /// When these figures were taken.
     pub written_at: Timestamp,
-    /// How many rows were read.
+    /// The number of rows read.
     pub rows: u64,
-    /// How many rows ended how.
     pub outcomes: BTreeMap<Outcome, u64>,
-    /// How many machines still need a hand.
+    /// The number of machines that need manual work.
     pub follow_ups: u64,
-    /// Cancels by the status of their answer; without one where there was none.
+    /// Cancels or releases by HTTP status; `None` without a response.
     pub cancels: BTreeMap<Option<u16>, u64>,
-    /// Reads sent.
+    /// The number of reads sent.
     pub reads: u64,
-    /// Calls answered by 429, reads included.
+    /// The number of 429 responses, including reads.
     pub throttled: u64,
-    /// Cancels sent again.
+    /// The number of cancels or releases sent again.
     pub retries: u64,
-    /// How many slots of each window for cancels are taken.
+    /// The slots taken in each window for cancels or releases.
     pub quota: Vec<(Window, u32)>,
-    /// How long it waited for what.
     pub waited: BTreeMap<Waited, Duration>,
 }
 
 impl Metrics {
-    /// Returns the text in Prometheus' exposition format.
+    /// Returns the metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut text = Exposition(String::new());
         let (run, version) = (self.run.to_string(), env!("CARGO_PKG_VERSION"));
@@ -216,7 +208,7 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// Exposition of samples, one after the other.
+/// Samples in Prometheus' text format.
 struct Exposition(String);
 
 impl Exposition {
@@ -253,7 +245,7 @@ fn escaped(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-/// Replaces the file at `path`, whole or not at all.
+/// Replaces the file at `path` atomically.
 pub fn write_metrics(path: &Path, text: &str) -> Result<(), OutputError<Infallible>> {
     replace(path, |out| {
         out.write_all(text.as_bytes()).map_err(RowsError::Write)

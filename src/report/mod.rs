@@ -1,7 +1,7 @@
-//! Writes what happened: one file per format, whole or not at all.
+//! Writes reports, lists, plans and metrics, with one file per format.
 //!
-//! Rows come in as an iterator and go out one by one, so that memory stays flat however long the run was. A target is
-//! proved writable before the first call, and an old report stays as it was until the new one is whole and on disk.
+//! Rows are streamed from an iterator, so memory stays constant for any run. A target is checked before the first call,
+//! and files are replaced atomically: an old report remains until the new one is complete and on disk.
 
 mod csv;
 mod follow_ups;

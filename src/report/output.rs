@@ -1,9 +1,9 @@
-//! Where a report goes: a file that is replaced whole or not at all, or standard output.
+//! Report targets: standard output, or a file that is replaced atomically.
 //!
-//! The bytes go to a temporary file in the same folder, are forced to disk, and only then take the report's name. An
-//! earlier report stays untouched until that moment, and a temporary file never outlives a fault. The folder is
-//! proved writable by making such a file and taking it away again, for modes tell too little (read-only mounts, quotas,
-//! access lists); an empty file that is kept for hours instead would be litter after a crash.
+//! The report is written to a temporary file in the same folder, synced to disk, and renamed. On error the temporary
+//! file is deleted and an old report remains. Before the run, the folder is checked by creating and deleting such a
+//! file, because file modes don't show read-only mounts, quotas or access lists. Keeping an empty file during the run
+//! instead would leave litter after a crash.
 
 use std::error::Error;
 use std::fs::{File, Metadata};
@@ -19,22 +19,22 @@ use crate::platform::Owner;
 use super::csv::RowsError;
 use super::format::ReportFormat;
 
-/// How many bytes are gathered before the system is asked to write them.
+/// The size of the write buffer, in bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// How much of a file tells what it is.
+/// How much of a file is read to recognize it, in bytes.
 const HEAD: u64 = 16 * 1024;
 
-/// A place for one report, proved writable.
+/// The checked target of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportTarget {
-    /// A file, by its path with links followed.
+    /// A path with links resolved.
     File(PathBuf),
-    /// Standard output, named `-`.
+    /// `-`.
     Stdout,
 }
 
-/// Why a report cannot go where it was asked to go.
+/// Why a report cannot be written to its path.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error("report {} is a folder; name a file in it", .path.display())]
@@ -60,7 +60,7 @@ pub enum TargetError {
 }
 
 impl ReportTarget {
-    /// Proves that a report can be written to `path`, and leaves no trace there; `-` is standard output.
+    /// Checks that a report can be written to `path`, and leaves no trace; `-` is standard output.
     pub fn check_writable(path: &Path) -> Result<Self, TargetError> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
@@ -76,7 +76,7 @@ impl ReportTarget {
         Ok(Self::File(place))
     }
 
-    /// Returns the file's path; none for standard output.
+    /// Returns the path; `None` for standard output.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -85,10 +85,10 @@ impl ReportTarget {
     }
 }
 
-/// Follows links, so that the file they lead to is replaced and not the link, and refuses what must not be replaced.
+/// Resolves links, so that the target is replaced and not the link. Rejects paths that must not be replaced.
 fn resolve(path: &Path) -> Result<PathBuf, TargetError> {
     let owned = || path.to_owned();
-    // `file_name` overlooks a trailing separator, which means a folder.
+    // A trailing separator means a folder, but `file_name` ignores it.
     let text = path.as_os_str().as_encoded_bytes();
     if path.file_name().is_none()
         || text
@@ -107,7 +107,7 @@ fn resolve(path: &Path) -> Result<PathBuf, TargetError> {
             link,
         });
     }
-    // A path at which nothing can be looked at is left to the proof, which names the folder.
+    // If the path cannot be inspected, the write check reports its folder.
     let Ok(seen) = path.symlink_metadata() else {
         return Ok(owned());
     };
@@ -134,20 +134,16 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// What a file of ours is.
+/// The kind of a file that we write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// A report.
     Report(ReportFormat),
-    /// A list of machines that still need work.
     FollowUps,
-    /// The figures of a run.
     Metrics,
 }
 
 impl FileKind {
-    /// Returns whether a file of this kind may take the place of what is at `path`: nothing, an empty file, or an earlier
-    /// one of this kind.
+    /// Returns whether `path` may be replaced: it doesn't exist, is empty, or is an older file of this kind.
     pub fn may_replace(self, path: &Path) -> bool {
         let read = File::open(path).and_then(|file| {
             let mut head = Vec::new();
@@ -160,7 +156,7 @@ impl FileKind {
         }
     }
 
-    /// Returns whether a file of this kind begins so.
+    /// Returns whether `head` is the beginning of a file of this kind.
     fn is_begun_by(self, head: &str) -> bool {
         let head = head.trim_start_matches('\u{feff}');
         match self {
@@ -183,7 +179,7 @@ impl FileKind {
     }
 }
 
-/// Why there is no new file; an earlier one is untouched.
+/// Why there is no new file. An older one is untouched.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError<E: Error + 'static> {
     #[error("{name} was not written")]
@@ -194,13 +190,13 @@ pub enum OutputError<E: Error + 'static> {
     Stdout,
 }
 
-/// Writes what `fill` gives to a file beside `path` and gives it that name once it is whole and on disk.
+/// Writes the output of `fill` to a temporary file next to `path`, and renames it once it is complete and synced.
 pub(super) fn replace<T, E: Error + 'static>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, RowsError<E>>,
 ) -> Result<T, OutputError<E>> {
     let folder = folder_of(path);
-    // Once more: a run takes hours.
+    // Check again: a run takes hours.
     if let Some(link) = platform::foreign_link(path) {
         return Err(TargetError::ForeignLink {
             path: path.to_owned(),
@@ -208,7 +204,7 @@ pub(super) fn replace<T, E: Error + 'static>(
         }
         .into());
     }
-    // Whoever could read an earlier report of ours can read this one, and nobody else, not even while it is written.
+    // Keep the permissions of our older report. Until they are set, the new file is private.
     let earlier = path.metadata().ok();
     let earlier = earlier.filter(|found| platform::owner(found) == Owner::Us);
     let mut temporary =
@@ -235,15 +231,15 @@ pub(super) fn replace<T, E: Error + 'static>(
     Ok(filled)
 }
 
-/// Makes a file that vanishes unless it is put in its place.
+/// Creates a file that is deleted unless it is persisted.
 fn temporary_file(folder: &Path, is_private: bool) -> io::Result<NamedTempFile> {
-    // Short and of its own: a report's name may already be as long as the file system allows.
+    // A fixed short name: that of the report may already have the maximum length.
     let mut builder = tempfile::Builder::new();
     builder.prefix(".mde-cancel-").suffix(".tmp").rand_bytes(16);
     #[cfg(unix)]
     if !is_private {
         use std::os::unix::fs::PermissionsExt as _;
-        // As for any new file: what the user's mask leaves of it.
+        // As for any new file; the umask applies.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let _ = is_private;
@@ -259,11 +255,11 @@ fn put_at(temporary: NamedTempFile, path: &Path, earlier: Option<Metadata>) -> i
     sync_folder(folder_of(path))
 }
 
-/// Forces the new name to disk, where the platform can.
+/// Syncs the new name to disk, if the platform supports it.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network and user-space file systems have no such call; the name is in place all the same.
+        // Unsupported by some network and FUSE file systems; the rename is done anyway.
         Err(error)
             if matches!(
                 error.kind(),

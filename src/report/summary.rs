@@ -1,7 +1,7 @@
-//! A run as its report and the terminal describe it: who ran what where, how it ended, in what numbers, what is left.
+//! The summary of a run for reports and the terminal: who ran what, the result in numbers, and the remaining work.
 //!
-//! Values only, gathered by whoever reads the journal. Texts of the input and the service are as received; each format
-//! makes them harmless in its own way.
+//! Plain values, collected from the journal by the caller. Texts from the input and the service are raw; each format
+//! escapes them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::model::{Count, FollowUp, Number, Operation, Outcome, ReportRow, RunId
 
 use super::timeline::Timeline;
 
-/// A run's report without its rows.
+/// A report without its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportSummary {
     pub run: RunId,
     pub operation: Operation,
     pub written_at: Timestamp,
-    /// How often the report is written anew until the run ends; none where it stays as it is.
+    /// The interval at which a live report is rewritten until the run ends.
     pub renewed_every: Option<Duration>,
-    /// Whether it went against the sandbox; every report then says so.
+    /// Whether the run was against the sandbox; every report then says so.
     pub is_sandbox: bool,
-    /// The user and the machine that began it.
+    /// Who started the run, and where.
     pub user: String,
     pub host: String,
     /// The tenant and the app, or `-`.
     pub tenant: String,
     pub app: String,
-    /// The cloud, or host and port.
+    /// The name of the cloud, or host and port.
     pub cloud: String,
-    /// The version of this program that began it.
+    /// The version of this program that started the run.
     pub version: String,
     pub standing: Standing,
     pub stop_reason: Option<String>,
@@ -41,32 +41,32 @@ pub struct ReportSummary {
     pub rows_read: u64,
     pub input_complete: bool,
     pub inputs: Vec<String>,
-    /// Its settings, as the journal keeps them; no secret is among them.
+    /// The settings from the journal, which contain no secrets.
     pub settings: Map<String, Value>,
     /// The sum is the number of rows.
     pub outcomes: BTreeMap<Outcome, u64>,
     pub accepted: AcceptedPolicy,
-    /// The statuses of the rows that are `already_final`.
+    /// The statuses of the `already_final` rows.
     pub final_statuses: BTreeMap<String, u64>,
-    /// By action type; unknown types are under an empty name.
+    /// By action type; an empty name stands for unknown.
     pub action_types: BTreeMap<String, BTreeMap<Outcome, u64>>,
-    /// How many machines still need which follow-up, the most urgent first.
+    /// The number of machines per follow-up, the most urgent first.
     pub follow_ups: Vec<(FollowUp, u64)>,
     /// The first rows of these machines, at most [`SUMMARY_ROWS`].
     pub follow_up_rows: Vec<ReportRow>,
-    /// The first rows that were excluded, as many.
+    /// The first excluded rows, at most [`SUMMARY_ROWS`].
     pub excluded_rows: Vec<ReportRow>,
     pub commands: Vec<CommandHint>,
-    /// The cancels sent, by status and class of the answer.
+    /// The cancels or releases sent, by status and class of the response.
     pub answers: BTreeMap<(Option<u16>, String), u64>,
-    /// None where nothing was sent.
+    /// `None` if nothing was sent.
     pub timeline: Option<Timeline>,
 }
 
-/// How many rows of a kind a summary holds at most.
+/// The most rows of a kind in a summary.
 pub const SUMMARY_ROWS: u32 = 1000;
 
-/// A command that does something about what is left.
+/// A command for the remaining work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandHint {
     /// What it does, without a period.
@@ -75,12 +75,11 @@ pub struct CommandHint {
 }
 
 impl ReportSummary {
-    /// Returns how many rows there are.
     pub fn rows(&self) -> u64 {
         self.outcomes.values().sum()
     }
 
-    /// Returns how many cancels were sent, refused ones included.
+    /// Returns the number of cancels or releases sent, including rejected ones.
     pub fn attempts(&self) -> u64 {
         self.answers.values().sum()
     }
@@ -94,12 +93,12 @@ impl ReportSummary {
             .sum()
     }
 
-    /// Returns whether a row needs a hand or a look.
+    /// Returns whether a row needs manual work or attention.
     pub fn is_left(&self, row: &ReportRow) -> bool {
         row.follow_up.is_some() || needs_look(row.outcome, self.accepted)
     }
 
-    /// Says what is left, the gravest first. While the run goes on, rows that have not had their turn are no loss yet.
+    /// Lists the remaining work, the most severe first. Pending rows of a live run are not counted as lost.
     pub(super) fn left(&self) -> Vec<ActionItem> {
         let mut lines = left(&self.outcomes, self.accepted, &self.follow_ups);
         let waiting = self.outcomes.get(&Outcome::NotAttempted).copied();
@@ -132,17 +131,17 @@ impl ReportSummary {
         lines
     }
 
-    /// Returns the comment that was sent, where it was one for all.
+    /// Returns the comment, if all rows have the same.
     pub(super) fn comment(&self) -> Option<&str> {
         self.settings.get("comment").and_then(Value::as_str)
     }
 
-    /// Names the files that say what was to be left alone.
+    /// Returns the names of the exclusion files.
     pub(super) fn exclusions(&self) -> Option<&str> {
         self.settings.get("exclude_file").and_then(Value::as_str)
     }
 
-    /// Says the same in one line: the gravest thing, or that there is none.
+    /// Returns the most severe item, or that there is none.
     pub(super) fn headline(&self) -> String {
         match self.left().first() {
             Some(left) => left.text.clone(),
@@ -151,14 +150,13 @@ impl ReportSummary {
         }
     }
 
-    /// Returns whether a machine is cut off, or lost, at this moment.
+    /// Returns whether a machine is currently cut off or lost.
     pub(super) fn is_grave(&self) -> bool {
         let left = self.left();
         left.iter().any(|left| left.severity == Severity::Critical)
     }
 
-    /// Returns the settings as names and values for people, in alphabetical order; those that are not set are
-    /// left out.
+    /// Returns names and values of the settings for display, sorted by name, without unset ones.
     pub(super) fn settings_for_people(&self) -> Vec<(String, String)> {
         let settings = self.settings.iter();
         settings
@@ -176,7 +174,7 @@ impl ReportSummary {
     }
 }
 
-/// Says in which state an excluded row's machine was left, where the action had changed it.
+/// Returns the state in which an excluded row's machine was left, if its action changed it.
 pub(super) fn excluded_state(row: &ReportRow) -> Option<&'static str> {
     if row.action_status.as_deref() != Some("Succeeded") || row.reason.contains("released since") {
         return None;
@@ -190,7 +188,7 @@ pub(super) fn excluded_state(row: &ReportRow) -> Option<&'static str> {
     }
 }
 
-/// Spells a setting; none where there is nothing to say.
+/// Formats a setting; `None` if it is empty.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -217,38 +215,37 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether an `accepted` row leaves something to do.
+/// Whether an `accepted` row needs attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptedPolicy {
-    /// Verification was wanted and did not come.
+    /// Verification was requested but did not happen.
     IsLeft,
-    /// Nobody asked for verification.
+    /// Verification was not requested.
     IsEnough,
 }
 
-/// How urgent something that is left is.
+/// The urgency of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A machine is cut off, or lost to the tenant, at this moment.
+    /// A machine is currently cut off, or lost to the tenant.
     Critical,
-    /// Somebody should have a look.
     Warning,
 }
 
-/// One thing that is left to do, in words.
+/// An item of remaining work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionItem {
     pub severity: Severity,
-    /// Which machines it is about; none where it is about rows.
+    /// The follow-up of the machines; `None` if the item is about rows.
     pub follow_up: Option<FollowUp>,
     /// A line that begins with a number.
     pub text: String,
 }
 
-/// The statuses of an action that ended by itself, in the order in which they are counted; others come before them.
+/// Final statuses in display order; others come first.
 const FINAL: [&str; 3] = ["Succeeded", "Failed", "TimeOut"];
 
-/// Says what is left, the gravest first: a machine that is cut off now outweighs any row.
+/// Lists the remaining work, the most severe first: machines that are cut off come before rows.
 pub fn left(
     outcomes: &BTreeMap<Outcome, u64>,
     accepted: AcceptedPolicy,
@@ -295,7 +292,7 @@ pub fn left(
     left
 }
 
-/// Counts the rows that ended so that somebody must look at them.
+/// Counts the rows that need attention.
 pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: AcceptedPolicy) -> u64 {
     outcomes
         .iter()
@@ -304,12 +301,11 @@ pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: AcceptedPol
         .sum()
 }
 
-/// Returns whether a row that ended so needs a look.
 fn needs_look(outcome: Outcome, accepted: AcceptedPolicy) -> bool {
     outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == AcceptedPolicy::IsLeft)
 }
 
-/// Says how so many machines are, and what they need.
+/// Describes the state of `count` machines and what they need.
 fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
     let (is, need) = if count == 1 {
         ("is", "needs")
@@ -341,8 +337,7 @@ fn follow_up_severity(follow_up: FollowUp) -> Severity {
     }
 }
 
-/// Says what an outcome means; of the actions that had ended, also how: one that Failed did nothing, and one that
-/// Succeeded did. The statuses are as the service spells them.
+/// Describes an outcome. [`Outcome::AlreadyFinal`] includes the counts by status, spelled as by the service.
 pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> String {
     let text = short_meaning(outcome);
     let statuses = final_statuses.iter().filter(|(_, count)| **count > 0);
@@ -350,7 +345,7 @@ pub fn meaning(outcome: Outcome, final_statuses: &BTreeMap<String, u64>) -> Stri
     if outcome != Outcome::AlreadyFinal || statuses.is_empty() {
         return text.to_owned();
     }
-    // What succeeded first, for that is what may need a hand.
+    // Succeeded first, because those may need follow-ups.
     statuses.sort_by_key(|(status, _)| FINAL.iter().position(|known| known == status));
     let statuses: Vec<_> = statuses
         .into_iter()

@@ -1,8 +1,7 @@
-//! How a run used its quota windows over time, gathered from its attempts one by one.
+//! The use of the quota windows over the course of a run, built from its attempts.
 //!
-//! The time line has a fixed number of columns, so that its size is that of a picture and not of a run. A slot is
-//! counted as the ledger counts it: taken when the cancel is sent, given back one period and a thousandth after its
-//! answer, and that much later by the grace of a call that we gave up.
+//! A timeline has a fixed number of columns, independent of the length of the run. Slots are counted as in the ledger:
+//! taken when the call is sent, and free one period plus 0.1 % after its response or, if we gave up, after its grace.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,86 +12,77 @@ use jiff::Timestamp;
 use crate::model::Sending;
 use crate::quota::{Window, Windows};
 
-/// How many columns a time line has: about as many as a screen shows apart.
+/// The number of columns: about as many as a screen can show.
 pub(super) const COLUMNS: usize = 480;
 
-/// A shorter stretch without a sending is how calls are spread, and no wait.
+/// Shorter gaps come from pacing and are not waits.
 const LEAST_WAIT: Duration = Duration::from_millis(250);
 
-/// A wait that takes less of the time line than one in so many parts is too narrow to be seen.
+/// A wait that is shorter than 1/200 of the timeline is too narrow to see.
 const LEAST_SHARE: u32 = 200;
 
-/// Why nothing was sent for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitedFor {
-    /// This window, by its place in the list, was full.
+    /// This window, by position in the list, was full.
     Window(usize),
-    /// The last answer had been a 429.
+    /// The last response was a 429.
     Cooldown,
-    /// Nothing that the journal names: answers on their way, a pause of the service, or the run had stopped.
+    /// Not in the journal: calls in flight, a pause of the service, or a stop of the run.
     Other,
 }
 
-/// A stretch in which nothing was sent, wide enough to be seen.
+/// A visible wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendGap {
-    /// Why.
     pub cause: WaitedFor,
-    /// Where it begins, from 0 to [`COLUMNS`].
+    /// The first column, from 0 to [`COLUMNS`].
     pub from: usize,
-    /// Where it ends.
+    /// The last column.
     pub to: usize,
 }
 
-/// How one window was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowUse {
-    /// The window.
     pub window: Window,
-    /// The most slots taken at once in each column.
+    /// The most slots taken at once, per column.
     pub peaks: Vec<u32>,
-    /// For how long it made the run wait in all.
+    /// The total time that the run waited for it.
     pub waited: Duration,
 }
 
-/// The time line of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
-    /// Where it begins.
     pub start: Timestamp,
-    /// Where it ends.
     pub end: Timestamp,
-    /// Each window, in the order given.
     pub windows: Vec<WindowUse>,
-    /// How many cancels the run sent in each column.
+    /// Calls sent by the run, per column.
     pub sent: Vec<u32>,
-    /// How many of them were answered by 429.
+    /// Those answered by 429, per column.
     pub throttled: Vec<u32>,
-    /// The waits that can be seen.
+    /// Only visible ones.
     pub waits: Vec<SendGap>,
-    /// For how long the run waited after a 429 in all.
+    /// The total time that the run waited after a 429.
     pub cooled_down: Duration,
-    /// How many cancels of other runs took slots of the same windows.
+    /// The number of calls of other runs that are counted in the same windows.
     pub foreign: u64,
 }
 
-/// Gathers a time line.
 #[derive(Debug)]
 pub struct TimelineBuilder {
     line: Timeline,
-    /// When the slots of each window that are taken come back, the earliest first.
+    /// When the taken slots of each window become free, earliest first.
     taken: Vec<BinaryHeap<Reverse<Timestamp>>>,
-    /// Up to which column each window's peaks are known.
+    /// The column up to which the peaks are complete.
     column: usize,
     last: Option<Sending>,
-    /// Which window was full when the last cancel of the run had been sent.
+    /// The window that was full after the run's last call.
     full: Option<usize>,
-    /// For how much longer a call that we gave up holds its slots.
+    /// The extra time that an abandoned call keeps its slots.
     grace: Duration,
 }
 
 impl TimelineBuilder {
-    /// Begins a time line from `start` to `end`; what we gave up holds its slots for `grace` more.
+    /// Abandoned calls keep their slots for `grace` longer.
     pub fn new(windows: &Windows, grace: Duration, start: Timestamp, end: Timestamp) -> Self {
         let windows: Vec<_> = windows
             .as_slice()
@@ -122,7 +112,7 @@ impl TimelineBuilder {
         }
     }
 
-    /// Returns from when on sendings matter: slots that were taken before the start may still be so.
+    /// Returns the earliest time of relevant attempts: slots taken before the start may still be taken.
     pub fn matters_from(&self) -> Timestamp {
         let windows = self.line.windows.iter();
         let reach = windows
@@ -132,7 +122,7 @@ impl TimelineBuilder {
         earlier(self.line.start, reach + self.grace)
     }
 
-    /// Adds the next sending, in the order of time.
+    /// Adds an attempt, in order of time.
     pub fn push(&mut self, sending: Sending) {
         self.advance(sending.sent_at);
         if sending.is_own {
@@ -159,7 +149,7 @@ impl TimelineBuilder {
             self.line.sent[column] += 1;
             self.line.throttled[column] += u32::from(sending.http_status == Some(429));
             let windows = self.line.windows.iter().zip(&self.taken).enumerate();
-            // Of several full ones the longest is the one that is waited for.
+            // The longest of several full windows causes the wait.
             self.full = windows
                 .filter(|(_, (used, taken))| taken.len() >= used.window.limit.get() as usize)
                 .max_by_key(|(_, (used, _))| used.window.period)
@@ -168,13 +158,12 @@ impl TimelineBuilder {
         }
     }
 
-    /// Returns the time line.
     pub fn finish(mut self) -> Timeline {
         self.advance(self.line.end);
         self.line
     }
 
-    /// Lets time pass: slots come back, and every column that is passed shows what was still taken in it.
+    /// Advances to `to`: frees slots and updates the peaks of the passed columns.
     fn advance(&mut self, to: Timestamp) {
         if to < self.line.start {
             for taken in &mut self.taken {
@@ -248,7 +237,7 @@ fn give_back(taken: &mut BinaryHeap<Reverse<Timestamp>>, by: Timestamp) {
     }
 }
 
-/// Returns how long after `from` something is; nothing where it is before.
+/// Returns zero if `to` is before `from`.
 fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
@@ -312,7 +301,7 @@ mod tests {
         for (sending, is_free) in [(sending(0, 200), true), (given_up, false)] {
             let line = gathered(&windows(&["10/1m"]), 120, &[sending]);
             let peaks = &line.windows[0].peaks;
-            // 70 s and 90 s after the sending.
+            // 70 s and 90 s after the attempt.
             assert_eq!(peaks[COLUMNS * 7 / 12], u32::from(!is_free));
             assert_eq!(peaks[COLUMNS * 9 / 12], 0);
         }
