@@ -1,6 +1,6 @@
-//! A machine action as JSON, in the service's exact words (MDE `machineaction.md`).
+//! Serializes a machine action exactly as the service does (MDE `machineaction.md`).
 //!
-//! These types are the sandbox's own: were they shared with the client, one mistake would hide in both.
+//! The types are separate from the client's, because with shared types a mistake would go unnoticed.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -10,19 +10,19 @@ use crate::model::ActionId;
 use super::actions::{MockAction, Status, id_text};
 
 impl MockAction {
-    /// Returns the record as it goes over the wire alone.
+    /// Returns the record as a single response.
     pub(super) fn alone(&self) -> impl Serialize {
         self.entity(Some(SINGLE))
     }
 
-    /// Returns the record as it goes over the wire in a list.
+    /// Returns the record as an element of a list.
     pub(super) fn listed(&self) -> impl Serialize {
         self.entity(None)
     }
 
     fn entity(&self, context: Option<&'static str>) -> Entity<'_> {
         let cancellation = self.cancellation.as_ref();
-        // What was asked for in the portal has more fields, and an empty text where there is no time.
+        // Actions requested in the portal have more fields, and an empty string instead of a missing time.
         let has_odd_fields = self.request_source.as_deref() == Some("Portal");
         Entity {
             context,
@@ -92,7 +92,7 @@ impl MockAction {
     }
 }
 
-/// What a single record's envelope begins with.
+/// The context of a single record.
 const SINGLE: &str = "https://api.security.microsoft.com/api/$metadata#MachineActions/$entity";
 
 #[derive(Serialize)]
@@ -127,7 +127,7 @@ struct Entity<'record> {
     portal: Option<Portal<'record>>,
 }
 
-/// A time, or one of the ways to write that there is none.
+/// A time, or one of the service's ways to write none.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum NoTime {
@@ -136,7 +136,7 @@ enum NoTime {
     Null(()),
 }
 
-/// Fields as the Action center has them, in its spelling.
+/// Additional fields of the Action center, in its spelling.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Portal<'record> {
@@ -180,7 +180,7 @@ struct Param {
     value: &'static str,
 }
 
-/// A time with the seven digits of the service's ticks.
+/// A time with seven decimals, as the service writes it.
 struct Ticks(Timestamp);
 
 impl Serialize for Ticks {

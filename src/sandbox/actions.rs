@@ -1,7 +1,6 @@
-//! The actions that the service knows, and what reads and cancels do to them.
+//! The actions of the sandbox, and the effects of reads, cancels and releases.
 //!
-//! Records are shared with the answers that show them and copied only when they change, so a list holds the lock no
-//! longer than it takes to find its records.
+//! Records are shared with responses and copied on write, so a list call locks only while it collects its records.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,42 +17,35 @@ use super::random;
 use super::response::{Answer, ErrorAnswer};
 use super::settings::{CancelSettings, FinalAnswer, SandboxRelease};
 
-/// The service's unit of time.
+/// The resolution of the service's timestamps.
 const TICK: SignedDuration = SignedDuration::from_nanos(100);
 
-/// The error numbers that the service was seen to write.
+/// Error numbers observed from the service.
 pub(super) const CANCELLED: i64 = -2_147_467_260;
 pub(super) const TIMED_OUT: i64 = -2_145_844_840;
 pub(super) const FAILED: i64 = -2_147_467_259;
 
-/// What cuts a machine off in one way, and what releases it.
+/// An action that restricts a machine, and its release.
 pub(super) type Kinds = (&'static str, &'static str);
 
 pub(super) const ISOLATION: Kinds = ("Isolate", "Unisolate");
 pub(super) const RESTRICTION: Kinds = ("RestrictCodeExecution", "UnrestrictCodeExecution");
 
-/// What the dice of releases are thrown for.
+/// The salt for random values of releases.
 const RELEASES: u64 = 100;
 
-/// The service's six words.
+/// The six statuses of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Waits for the machine.
     Pending,
-    /// The machine works on it.
     InProgress,
-    /// Done.
     Succeeded,
-    /// Not done.
     Failed,
-    /// Nobody answered.
     TimeOut,
-    /// Cancelled.
     Cancelled,
 }
 
 impl Status {
-    /// Returns the service's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -65,97 +57,82 @@ impl Status {
         }
     }
 
-    /// Returns whether nothing more will happen to the action.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::InProgress)
     }
 }
 
-/// What a cancel does to an open action. What the service does is not documented beyond the first.
+/// The effect of a cancel on an open action. Only the first one is documented for the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelEffect {
-    /// The record turns Cancelled at once, and the answer shows it.
+    /// The record becomes Cancelled at once, also in the response.
     #[default]
     AtOnce,
-    /// The answer shows the record still open; it turns Cancelled so much later.
+    /// The response shows an open record, which becomes Cancelled after this time.
     Late(Duration),
-    /// The answer shows the record still open; it turns Succeeded so much later.
+    /// The response shows an open record, which becomes Succeeded after this time.
     TooLate(Duration),
-    /// The record turns Cancelled although the work was done.
+    /// The record becomes Cancelled although the work was done.
     DoneAnyway,
 }
 
-/// Who cancelled an action, why and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
-    /// The app or the user.
     pub requestor: String,
-    /// The comment that came with the cancel.
     pub comment: String,
     /// When it took effect.
     pub at: Timestamp,
 }
 
-/// A change that was decided and shows later.
+/// A decided change that is not visible yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// When it shows.
     pub due: Timestamp,
-    /// What the status becomes.
     pub to: Status,
-    /// The cancel that it comes from; none where the action outran its cancel.
+    /// Its cancel; `None` if the action finishes despite a cancel.
     pub cancellation: Option<Cancellation>,
 }
 
-/// One machine action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MockAction {
-    /// Its id.
     #[serde(with = "id_text")]
     pub id: ActionId,
-    /// Its type, in the service's spelling.
+    /// In the service's spelling.
     pub action_type: String,
-    /// Its status.
     pub status: Status,
-    /// Who asked for it.
     pub requestor: String,
-    /// What they wrote.
     pub requestor_comment: Option<String>,
     /// `PublicApi` or `Portal`.
     pub request_source: Option<String>,
-    /// `Full`, `Selective` or `Quick`, where the type has such a thing.
+    /// `Full`, `Selective` or `Quick`, if the type has a scope.
     pub scope: Option<String>,
-    /// The machine, 40 hexadecimal digits.
+    /// 40 hexadecimal digits.
     pub machine_id: Option<String>,
-    /// Its name.
     pub computer_dns_name: Option<String>,
-    /// When it was asked for.
     pub created_at: Timestamp,
-    /// When the record last changed.
     pub updated_at: Timestamp,
-    /// Its cancel, where one took effect.
+    /// The cancel, if one took effect.
     pub cancellation: Option<Cancellation>,
-    /// The service's error number; 0 is none.
+    /// The service's error number, or 0.
     pub error_hresult: i64,
-    /// The caller's own correlation id.
+    /// The requestor's own correlation id.
     pub external_id: Option<String>,
-    /// The SHA-1 of the file that it is about.
+    /// The SHA-1 of its file.
     pub file_sha1: Option<String>,
-    /// Whether its live-response command is done; of no meaning for other types.
+    /// Whether its live-response command is done; ignored for other types.
     pub command_done: bool,
-    /// What is decided and does not show yet.
     pub change: Option<Change>,
-    /// What a cancel does to this one; as the settings say where there is none.
+    /// Overrides the effect of a cancel from the settings.
     pub on_cancel: Option<CancelEffect>,
-    /// How many cancels the service worked on, whether they changed anything or not.
+    /// How many cancels were processed, even without effect.
     pub cancels: u32,
-    /// From when on it is in lists that don't name it.
+    /// Lists without its id omit the action before this time.
     #[serde(default)]
     pub listed_from: Option<Timestamp>,
 }
 
 impl MockAction {
-    /// Returns a plain record, asked for through the API.
+    /// Returns a plain record that was requested through the API.
     pub fn new(id: ActionId, action_type: &str, status: Status, created_at: Timestamp) -> Self {
         Self {
             id,
@@ -212,12 +189,12 @@ impl MockAction {
         })
     }
 
-    /// Returns whether a change is due that the record does not show yet.
+    /// Returns whether a pending change is due.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.change.as_ref().is_some_and(|change| change.due <= now)
     }
 
-    /// Lets a due change show.
+    /// Applies a due change.
     pub(super) fn settle(&mut self, now: Timestamp) {
         if !self.is_due(now) {
             return;
@@ -232,7 +209,7 @@ impl MockAction {
         }
     }
 
-    /// Turns the record Cancelled, as the service writes it: its last update is a tick after the cancel.
+    /// Makes the record Cancelled; like the service, sets the last update a tick after the cancel.
     pub(super) fn cancel(&mut self, by: Cancellation) {
         self.status = Status::Cancelled;
         self.error_hresult = CANCELLED;
@@ -240,7 +217,7 @@ impl MockAction {
         self.cancellation = Some(by);
     }
 
-    /// Does what a cancel does to an open action; returns whether the cancel is what changes it.
+    /// Applies a cancel to an open action; returns whether it will become Cancelled.
     fn apply(&mut self, by: Cancellation, effect: CancelEffect) -> bool {
         let now = by.at;
         let later = |lag| {
@@ -267,7 +244,7 @@ impl MockAction {
     }
 }
 
-/// An action id as its text, for records that are stored.
+/// Serializes an action id as text.
 pub(super) mod id_text {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
@@ -289,15 +266,15 @@ pub(super) mod id_text {
     }
 }
 
-/// All actions, seeded or made up on first sight.
+/// All actions, seeded or generated on first access.
 pub(super) struct Actions {
     records: HashMap<ActionId, Arc<MockAction>>,
-    /// Ids that a generator left out, so that no other one makes them up later.
+    /// Ids that a generator made unknown, so that no other one generates them later.
     absent: HashSet<ActionId>,
     unknown_ids: Option<Generator>,
-    /// When made-up actions are as their generator says.
+    /// The time for which actions are generated.
     epoch: Timestamp,
-    /// How many cancels changed an action, or made it certain to change.
+    /// How many calls changed an action, now or later.
     pub(super) changes: u64,
 }
 
@@ -312,18 +289,17 @@ impl Actions {
         }
     }
 
-    /// Adds or replaces a record.
     pub(super) fn put(&mut self, record: MockAction) {
         self.absent.remove(&record.id);
         self.records.insert(record.id, Arc::new(record));
     }
 
-    /// Makes an id unknown to the service for good.
+    /// Makes an id permanently unknown.
     pub(super) fn leave_out(&mut self, id: ActionId) {
         self.absent.insert(id);
     }
 
-    /// Makes up the record of an id that the input names, unless there is one already.
+    /// Generates the record of an input's id, unless it already exists.
     pub(super) fn seed(&mut self, id: ActionId, context: &RowContext, generator: &Generator) {
         if self.records.contains_key(&id) || self.absent.contains(&id) {
             return;
@@ -334,7 +310,6 @@ impl Actions {
         }
     }
 
-    /// Returns every record as of `now`.
     pub(super) fn all(&mut self, now: Timestamp) -> Vec<MockAction> {
         let records = self.records.values_mut();
         records
@@ -346,12 +321,11 @@ impl Actions {
         self.epoch
     }
 
-    /// Returns the ids that the service is known not to know.
+    /// Returns the ids that are permanently unknown.
     pub(super) fn absent(&self) -> impl Iterator<Item = &ActionId> {
         self.absent.iter()
     }
 
-    /// Returns one record as of `now`.
     pub(super) fn find(&mut self, id: ActionId, now: Timestamp) -> Option<&mut Arc<MockAction>> {
         if !self.records.contains_key(&id)
             && let Some(generator) = self.unknown_ids.take()
@@ -362,7 +336,7 @@ impl Actions {
         self.records.get_mut(&id).map(|record| shown(record, now))
     }
 
-    /// Asks for the release of a machine; returns the action that does it, unless something of the kind is under way.
+    /// Creates the release of a machine, unless an action of that kind is open.
     pub(super) fn release(
         &mut self,
         machine: &str,
@@ -420,7 +394,6 @@ impl Actions {
         Answer::Created(Arc::new(record))
     }
 
-    /// Reads one action.
     pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Answer {
         match self.find(id, now) {
             Some(record) => Answer::Record(record.clone()),
@@ -428,7 +401,7 @@ impl Actions {
         }
     }
 
-    /// Finds what a list shows.
+    /// Returns the records of a list.
     pub(super) fn list(&mut self, query: &ListOptions, now: Timestamp) -> Vec<Arc<MockAction>> {
         let passes = |record: &Arc<MockAction>| query.passes(record);
         match query.ids() {
@@ -448,7 +421,7 @@ impl Actions {
         }
     }
 
-    /// Cancels one action, as far as the settings and its state let it.
+    /// Cancels an action, depending on the settings and its state.
     pub(super) fn cancel(
         &mut self,
         id: ActionId,
@@ -469,7 +442,7 @@ impl Actions {
                 FinalAnswer::Conflict => Answer::Error(ErrorAnswer::final_action(409, record)),
             };
         }
-        // A second cancel of an action that is about to turn changes nothing any more.
+        // A second cancel has no effect while a change is pending.
         let changed =
             record.change.is_none() && record.apply(by, record.on_cancel.unwrap_or(settings.open));
         let answer = Answer::Record(shared.clone());

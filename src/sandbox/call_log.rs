@@ -1,7 +1,7 @@
-//! Calls as the sandbox names and logs them: what a test compares the client's story with.
+//! The log of calls that the sandbox received, which tests compare with the client's reports.
 //!
-//! A call is logged when it arrives and completed when it ends, so a call that is never answered shows too. A line
-//! of the file is written when its call has ended, in one write, so that a killed client leaves a readable file.
+//! A call is logged on arrival and completed when it ends, so unanswered calls appear too. The file gets a line per
+//! ended call, in a single write, so it stays readable if the process is killed.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,24 +12,21 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::ActionId;
 
-/// What a call asks for; each kind has an allowance of its own, sign-ins have none.
+/// The kind of a call. Each kind has its own quota, except sign-ins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallKind {
-    /// A cancel.
     Cancel,
-    /// A release of a machine.
     Release,
-    /// One action.
+    /// A single action.
     Get,
-    /// A list of actions.
     List,
     /// A sign-in.
     Token,
 }
 
 impl CallKind {
-    /// Reads the word used in fault scripts and in the log.
+    /// Parses the name used in fault scripts and in the log.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "cancel" => Some(Self::Cancel),
@@ -42,50 +39,45 @@ impl CallKind {
     }
 }
 
-/// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallEnd {
-    /// Not yet.
     Open,
-    /// With a whole answer.
+    /// With a complete response.
     Answered,
-    /// The sandbox broke the connection off.
+    /// The sandbox broke the connection.
     Severed,
-    /// The caller went away first.
+    /// The client disconnected first.
     Abandoned,
 }
 
-/// One call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoggedCall {
-    /// Its place in the order of arrival, from 1.
+    /// In order of arrival, from 1.
     pub number: u64,
-    /// When it arrived, by the wall clock.
+    /// The arrival, by the wall clock.
     pub at: Timestamp,
-    /// How long after the sandbox's start it arrived, by a clock that is never set.
+    /// The arrival since the sandbox's start, by the monotonic clock.
     #[serde(rename = "since_start_ns", serialize_with = "as_nanos")]
     pub since_start: Duration,
-    /// What it asked for.
     pub kind: CallKind,
-    /// The actions it is about.
+    /// The actions in the request.
     #[serde(serialize_with = "as_texts")]
     pub ids: Vec<ActionId>,
-    /// The machine that is to be released.
+    /// The machine to release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// Tenant and app, as `tenant/app`.
+    /// `tenant/app`.
     #[serde(rename = "party")]
     pub client: String,
-    /// The status of the answer; none where there is no answer.
+    /// The status of the response, if any.
     pub status: Option<u16>,
-    /// What went wrong, as the script spells it.
+    /// The injected fault, as in the script.
     pub fault: Option<String>,
-    /// Whether a quota refused it.
+    /// Whether a quota rejected it.
     pub over_quota: bool,
-    /// Whether it changed an action, or made it certain to change.
+    /// Whether it changed an action, now or later.
     pub changed: bool,
-    /// How it ended.
     pub end: CallEnd,
 }
 
@@ -98,7 +90,7 @@ fn as_texts<S: Serializer>(ids: &[ActionId], serializer: S) -> Result<S::Ok, S::
 }
 
 impl LoggedCall {
-    /// Writes one line and returns once the system has it.
+    /// Writes one line, unbuffered.
     pub(super) fn write(&self, mut file: &File) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');

@@ -1,32 +1,34 @@
-//! What goes wrong, and with which calls.
+//! Fault scripts: what goes wrong, and with which calls.
 //!
-//! A script is a list of rules, separated by `;`: `503@every=7;hang@nth=12;applied-reset@p=0.05;429-storm:8s@after=40,count=5`.
-//! A rule is a fault and, after `@`, conditions separated by commas, all of which must hold.
+//! A script is a list of rules, separated by `;`:
+//! `503@every=7;hang@nth=12;applied-reset@p=0.05;429-storm:8s@after=40,count=5`.
+//! A rule is a fault and, after `@`, comma-separated conditions, all of which must be met.
 //!
-//! | fault | what the caller sees |
+//! | fault | effect for the client |
 //! |---|---|
-//! | `latency:50ms..150ms` | the answer, later; other faults may come on top |
-//! | `hang` | no answer, ever |
-//! | `reset`, `close` | the connection ends without an answer (RST, FIN) |
-//! | `503`, `503:8s`, any 4xx or 5xx but 429 | that status, with `Retry-After` where a wait is given |
-//! | `429-storm`, `429-storm:8s`, `…:header`, `…:hint` | 429 for no quota's sake; the wait is in header and text, or in one |
-//! | `html`, `broken-json`, `empty` | a 200 with a portal's page, half a record, nothing |
-//! | `202`, `302` | accepted without a body; a redirect to a sign-in page |
-//! | `slow:2s` | the body, in pieces over that time |
+//! | `latency:50ms..150ms` | a later response; combines with other faults |
+//! | `hang` | no response, ever |
+//! | `reset`, `close` | the connection ends without a response (RST, FIN) |
+//! | `503`, `503:8s`, any 4xx or 5xx but 429 | that status, with `Retry-After` if a wait is given |
+//! | `429-storm`, `429-storm:8s`, `…:header`, `…:hint` | 429 regardless of quotas; the wait is in header, text or both |
+//! | `html`, `broken-json`, `empty` | 200 with a portal page, half a record, or nothing |
+//! | `202`, `302` | accepted without a body; redirect to a sign-in page |
+//! | `slow:2s` | a body in pieces over that time |
 //!
-//! `applied-` in front (`applied-reset`) says that the work was done before the fault, `unapplied-` that it was not.
-//! Without either, `broken-json`, `empty` and `202` come after the work, the others instead of it.
+//! The prefix `applied-` (`applied-reset`) means that the request takes effect despite the fault, `unapplied-` that it
+//! doesn't. By default, it does for `broken-json`, `empty` and `202` only. `latency` and `slow` never prevent the effect
+//! and take no prefix.
 //!
 //! | condition | the call is |
 //! |---|---|
-//! | `on=cancel` (`get`, `list`, `token`) | of that kind; without it any but a sign-in |
-//! | `id=GUID` | about that action |
-//! | `from=10s`, `until=20s` | so long after the sandbox started |
+//! | `on=cancel` (`release`, `get`, `list`, `token`) | of this kind; by default any but a sign-in |
+//! | `id=GUID` | about this action |
+//! | `from=10s`, `until=20s` | in this time after the sandbox's start |
 //! | `after=40` | not among the first 40 of these |
-//! | `nth=12`, `every=7`, `p=0.05` | the 12th of the rest, each 7th, one in twenty by the hash of its id |
-//! | `count=5` | among the first five that the rule matches |
+//! | `nth=12`, `every=7`, `p=0.05` | the 12th of the rest, every 7th, or 5 % of them by the hash of the id |
+//! | `count=5` | among the first five matches of the rule |
 //!
-//! The first rule that matches a call decides; latencies add up. Calls that a quota refused are not counted.
+//! The first matching rule decides; latencies add up. Calls that a quota rejects are not counted.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -40,7 +42,7 @@ use super::call_log::CallKind;
 use super::random;
 use super::settings::Latency;
 
-/// Why a text is no script of faults.
+/// Why a fault script is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFaults {
     #[error("`{0}` names no fault")]
@@ -53,12 +55,11 @@ pub enum InvalidFaults {
     Twice(String),
 }
 
-/// A script of faults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults(Vec<Rule>);
 
 impl Faults {
-    /// Reads a script; `none` and a blank text are the empty one.
+    /// `none` and blank text mean no faults.
     pub fn parse(text: &str) -> Result<Self, InvalidFaults> {
         if text.trim() == "none" {
             return Ok(Self::default());
@@ -67,24 +68,22 @@ impl Faults {
         rules.map(Rule::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Returns the number of rules.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns whether nothing goes wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// A fault, with what becomes of the work behind the call.
+/// A fault, and whether the request takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScriptedFault {
-    /// As the script spells it.
+    /// As in the script.
     pub(super) text: Arc<str>,
     pub(super) kind: FaultKind,
-    /// Whether the record changes as if nothing had gone wrong.
+    /// Whether the request takes effect despite the fault.
     pub(super) is_applied: bool,
 }
 
@@ -94,9 +93,9 @@ pub(super) enum FaultKind {
     Hang,
     Reset,
     Close,
-    /// An error, with a wait in `Retry-After` where one is given.
+    /// An error status, with `Retry-After` if a wait is given.
     Status(u16, Option<Duration>),
-    /// A 429 that no quota caused, with a wait in these places.
+    /// A 429 regardless of quotas, and where to put its wait.
     Storm {
         wait: Option<Duration>,
         in_header: bool,
@@ -121,7 +120,7 @@ impl ScriptedFault {
             (None, text)
         };
         let kind = FaultKind::parse(rest)?;
-        // What only delays an answer cannot undo it.
+        // A delay can't prevent the effect.
         let delays = matches!(kind, FaultKind::Latency(_) | FaultKind::Slow(_));
         if delays && said.is_some() {
             return None;
@@ -176,30 +175,30 @@ fn error_status(text: &str) -> Option<u16> {
     (text.len() == 3 && (400..600).contains(&code)).then_some(code)
 }
 
-/// A fault and the calls that it meets.
+/// A fault and its conditions.
 #[derive(Clone, Debug, PartialEq)]
 struct Rule {
     fault: ScriptedFault,
-    /// Any kind but a sign-in where there is none.
+    /// `None`: any kind but a sign-in.
     on: Option<CallKind>,
     id: Option<ActionId>,
     /// Since the sandbox's start.
     from: Duration,
     until: Duration,
-    /// So many calls are let through first.
+    /// How many calls to skip first.
     after: u64,
     turn: CallPick,
-    /// How often at most.
+    /// The most matches.
     count: u64,
 }
 
-/// Which of the calls that fulfil the other conditions a rule matches.
+/// Which of the calls that meet the other conditions match.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum CallPick {
     Each,
     Nth(NonZeroU64),
     Every(NonZeroU64),
-    /// So large a share, by hash; between 0 and 1.
+    /// This share of calls, by hash; between 0 and 1.
     Share(f64),
 }
 
@@ -260,15 +259,15 @@ fn read<T: FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
 }
 
-/// What the script does to one call.
+/// The effect of a script on a call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Injected {
-    /// On top of the usual latency.
+    /// Added to the normal latency.
     pub(super) delay: Duration,
     pub(super) fault: Option<ScriptedFault>,
 }
 
-/// A script in play: counts the calls that each rule fits.
+/// Applies a script, counting the calls for each rule.
 pub(super) struct FaultInjector {
     seed: u64,
     rules: Vec<CountedRule>,
@@ -278,7 +277,7 @@ struct CountedRule {
     rule: Rule,
     fitting: u64,
     matched: u64,
-    // By id, so that the order in which concurrent calls arrive doesn't decide which are hit.
+    // By id, so that the arrival order of concurrent calls doesn't matter.
     by_id: HashMap<ActionId, u64>,
 }
 
@@ -294,7 +293,7 @@ impl FaultInjector {
         Self { seed, rules }
     }
 
-    /// Counts a call about `ids` that arrived `since` the start, and returns what happens to it.
+    /// Counts a call about `ids` that arrived `since` the start, and returns its faults.
     pub(super) fn inject(&mut self, kind: CallKind, ids: &[ActionId], since: Duration) -> Injected {
         let mut injected = Injected::default();
         for (position, counted) in self.rules.iter_mut().enumerate() {
@@ -312,13 +311,13 @@ impl FaultInjector {
         injected
     }
 
-    /// Returns each rule's counts, for [`FaultInjector::restore`].
+    /// Returns the counts of each rule, for [`FaultInjector::restore`].
     pub(super) fn counts(&self) -> Vec<(u64, u64)> {
         let counts = self.rules.iter();
         counts.map(|rule| (rule.fitting, rule.matched)).collect()
     }
 
-    /// Continues with counts of the same rules.
+    /// Restores counts of the same rules.
     pub(super) fn restore(&mut self, counts: &[(u64, u64)]) {
         for (counted, &(fitting, matched)) in self.rules.iter_mut().zip(counts) {
             (counted.fitting, counted.matched) = (fitting, matched);

@@ -1,7 +1,6 @@
-//! Actions made up from their ids: the same seed always makes the same world, in whatever order ids are first seen.
+//! Generates actions from their ids. The same seed always gives the same records, in any order of access.
 //!
-//! So an input that streams in need not be known at the start; an id is looked up, and is then as if it had always
-//! been there.
+//! Streamed inputs therefore work too: a record is generated on first access, as if it had always existed.
 
 use std::time::Duration;
 
@@ -12,18 +11,17 @@ use crate::model::{ActionId, RowContext};
 use super::actions::{Cancellation, FAILED, MockAction, Status, TIMED_OUT};
 use super::random;
 
-/// What the dice choose from, and how often.
+/// A random generator of actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generator {
-    /// What the dice start from.
     pub seed: u64,
-    /// How many shares of the actions stand at each status.
+    /// The weight of each status.
     pub statuses: Vec<(Status, u32)>,
-    /// How many shares the service does not know.
+    /// The weight of ids that the service doesn't know.
     pub missing: u32,
 }
 
-/// How often each type comes up where the input names none.
+/// The weight of each type, if the input has none.
 const TYPES: [(&str, u32); 7] = [
     ("Isolate", 45),
     ("RunAntiVirusScan", 20),
@@ -41,7 +39,7 @@ const REQUESTORS: [(&str, u32); 4] = [
     ("o'neil@corp.example", 5),
 ];
 
-/// By whom actions were cancelled before, and with which words: people, apps of other tools, and cancels without a word.
+/// Requestors and comments of earlier cancels: people, other tools, and no comment.
 const CANCELS: [((&str, &str), u32); 4] = [
     (("analyst1@corp.example", "cancelled in the portal"), 40),
     (
@@ -61,10 +59,10 @@ const CANCELS: [((&str, &str), u32); 4] = [
     (("e2c0a4d7-90b4-4d53-8f0b-1c6a7e5b3d21", ""), 5),
 ];
 
-/// The service gives up an action that no machine took three days and some minutes after it was created.
+/// The service times out an action after three days and some minutes.
 const TIME_OUT: Duration = Duration::from_secs((3 * 24 * 60 + 14) * 60);
 
-/// What each throw of the dice is for.
+/// The salt of each random value.
 #[derive(Clone, Copy)]
 enum Draw {
     Status = 1,
@@ -79,7 +77,7 @@ enum Draw {
 }
 
 impl Generator {
-    /// Returns a world as it is found in the field: mostly open, a few final, very few missing.
+    /// Returns a realistic mix: mostly open, some final, very few unknown.
     pub fn believable(seed: u64) -> Self {
         Self {
             seed,
@@ -95,7 +93,7 @@ impl Generator {
         }
     }
 
-    /// Returns a world in which every action waits for its machine.
+    /// Returns a mix in which every action is Pending.
     pub fn all_pending(seed: u64) -> Self {
         Self {
             seed,
@@ -104,13 +102,13 @@ impl Generator {
         }
     }
 
-    /// Returns the `number`th id of the actions that this mix makes up by itself.
+    /// Returns the id of the `number`th generated action.
     pub(super) fn id(&self, number: u64) -> Option<ActionId> {
         let guid = random::guid(self.seed, Draw::Generated as u64, &number.to_le_bytes());
         ActionId::from_bytes(guid.into_bytes())
     }
 
-    /// Makes the record of `id` as of `now`; `None` where the service does not know it.
+    /// Generates the record of `id` as of `now`; `None` if the service doesn't know it.
     pub(super) fn make(
         &self,
         id: ActionId,
@@ -185,7 +183,7 @@ impl Generator {
     }
 }
 
-/// Returns the choice that `bits` fall on; `None` where no choice has a share.
+/// Returns the choice for `bits` by weight; `None` if all weights are zero.
 fn choose<T: Copy>(shares: &[(T, u32)], bits: u64) -> Option<T> {
     let total: u64 = shares.iter().map(|(_, share)| u64::from(*share)).sum();
     let mut left = bits.checked_rem(total)?;
@@ -202,7 +200,7 @@ fn pick(shares: &[(&'static str, u32)], bits: u64) -> &'static str {
     choose(shares, bits).unwrap_or_default()
 }
 
-/// Returns the oldest that an action of this status is: open ones are days old, final ones weeks.
+/// Returns the maximum age by status: days for open actions, weeks for final ones.
 fn age(status: Status) -> Duration {
     let hours = match status {
         Status::Pending => 60,

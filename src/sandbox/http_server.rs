@@ -1,4 +1,4 @@
-//! The server loop: the caller binds and decides when to stop; this accepts, answers and ends.
+//! The server loop: accepts connections on the caller's listener, and drains them when told to stop.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -11,25 +11,23 @@ use tokio_util::task::TaskTracker;
 
 use super::running_sandbox::Sandbox;
 
-/// How long connections may take to finish once a stop was asked for: longer than any believable latency, and short
-/// enough that a peer in the middle of a call it never completes cannot hold the sandbox open.
+/// The time for connections to finish after a stop: longer than any realistic latency, but limited, so that a client
+/// with an incomplete call can't block the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How a connection ends without an answer.
+/// A connection that ends without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is broken off")]
 pub enum Severed {
-    /// With RST.
+    /// By RST.
     Reset,
-    /// With FIN.
+    /// By FIN.
     Closed,
 }
 
-/// Serves until `stop` is ready, lets calls under way finish, and returns. Calls that a fault lets hang are closed at
-/// the stop.
+/// Serves until `stop` is ready, then drains open connections. Hanging calls are closed at the stop.
 ///
-/// # Cancel safety
-/// Safe: dropping this stops accepting; open connections continue by themselves.
+/// Cancel safe: when dropped, it stops accepting, and open connections continue.
 pub async fn serve(listener: TcpListener, sandbox: Sandbox, stop: impl Future) {
     let connections = TaskTracker::new();
     let mut stop = std::pin::pin!(stop);
@@ -37,7 +35,7 @@ pub async fn serve(listener: TcpListener, sandbox: Sandbox, stop: impl Future) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(connection(stream, sandbox.clone()))),
-                // Out of descriptors, mostly: others must end first.
+                // Usually out of file descriptors: wait until other connections end.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             _ = &mut stop => break,
@@ -45,12 +43,12 @@ pub async fn serve(listener: TcpListener, sandbox: Sandbox, stop: impl Future) {
     }
     sandbox.stopping().cancel();
     connections.close();
-    // What is still open then is cut when the process ends.
+    // The process's end closes what is still open.
     tokio::time::timeout(DRAIN, connections.wait()).await.ok();
 }
 
 async fn connection(stream: TcpStream, sandbox: Sandbox) {
-    // Small answers must not wait for the peer's delayed acknowledgements; without it all works, slower.
+    // Avoids delays by the peer's delayed ACKs; a failure only makes it slower.
     stream.set_nodelay(true).ok();
     let service = service_fn(|request| sandbox.respond(request));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -63,7 +61,7 @@ async fn connection(stream: TcpStream, sandbox: Sandbox) {
     };
     let error = ended.as_ref().err().and_then(|error| error.source());
     if error.and_then(|error| error.downcast_ref()) == Some(&Severed::Reset) {
-        // With a linger of zero the drop sends RST in place of FIN.
+        // With a linger of zero, dropping the stream sends RST instead of FIN.
         connection.into_parts().io.inner().set_zero_linger().ok();
     }
 }

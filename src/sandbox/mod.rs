@@ -1,9 +1,8 @@
-//! The embedded imitation of the service: for the first run, for demos and for tests.
+//! The embedded sandbox: an imitation of the service for the first run, demos and tests.
 //!
-//! It speaks the service's own wire (MDE facts) with types, a filter parser and a quota count of its own: nothing of
-//! the client's is shared, so a mistake in the one shows in the other. What the service's documents leave open is a
-//! setting here. It never decides what a client should do, and it must never be reachable from elsewhere than the
-//! caller's listener.
+//! It implements the documented API (MDE) with its own types, filter parser and quota count. It shares none of them
+//! with the client, so that a mistake in one shows in the other. Undocumented behavior is a setting. It never decides
+//! what a client should do, and is reachable only through the caller's listener.
 
 mod action_json;
 mod actions;

@@ -1,7 +1,7 @@
-//! The login service: the sign-in form it takes, its answers right and wrong, and the tokens it hands out.
+//! The login service: checks sign-in requests, and issues tokens or errors.
 //!
-//! A token looks like a JWT and is not signed; in place of the signature is a hash by which the sandbox knows its own
-//! again, even after a restart. It protects nothing.
+//! A token is an unsigned JWT with a hash instead of the signature, by which the sandbox recognizes its own tokens,
+//! even after a restart. It protects nothing.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::call_log::CallKind;
 use super::random;
 use super::settings::TokenSettings;
 
-/// What a token may be for (MDE `exposed-apis-create-app-webapp.md`, and what is in use for the government clouds).
+/// The accepted audiences (MDE `exposed-apis-create-app-webapp.md`, and those in use for the government clouds).
 pub(super) const AUDIENCES: [&str; 5] = [
     "https://api.securitycenter.microsoft.com",
     "https://securitycenter.onmicrosoft.com/windowsatpservice",
@@ -26,7 +26,7 @@ pub(super) const AUDIENCES: [&str; 5] = [
     "https://api-gov.securitycenter.microsoft.us",
 ];
 
-/// Returns the roles of which one permits a call (MDE `cancel-machine-action.md`); a sign-in needs none.
+/// Returns the roles that permit a call; one of them suffices (MDE `cancel-machine-action.md`). A sign-in needs none.
 pub(super) fn roles_for(kind: CallKind) -> &'static [&'static str] {
     match kind {
         CallKind::Cancel => &[
@@ -44,17 +44,16 @@ pub(super) fn roles_for(kind: CallKind) -> &'static [&'static str] {
     }
 }
 
-/// Who calls, as the token says; dashes where it says nothing.
+/// The caller according to the token; `-` for unknown values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// `tenant/app`: what quotas are counted by.
+    /// `tenant/app`, the key of quotas.
     pub(super) client: Arc<str>,
     pub(super) app: String,
     pub(super) roles: Vec<String>,
     audience: String,
     /// In seconds since 1970.
     expires: i64,
-    /// Whether this sandbox made the token.
     is_ours: bool,
 }
 
@@ -70,7 +69,7 @@ struct TokenClaims {
 }
 
 impl Caller {
-    /// Reads a bearer token of any kind; an opaque one names nobody.
+    /// Reads any bearer token; the tenant and app of an opaque one are unknown.
     pub(super) fn of(token: &str) -> Self {
         let claims = read_claims(token).unwrap_or_default();
         let unknown = || "-".to_owned();
@@ -87,12 +86,12 @@ impl Caller {
         }
     }
 
-    /// Returns whether this sandbox made the token and it is still valid.
+    /// Returns whether this sandbox issued the token and it is still valid.
     pub(super) fn is_valid(&self, now: Timestamp) -> bool {
         self.is_ours && now.as_second() < self.expires
     }
 
-    /// Returns whether the token is for this API and permits such a call.
+    /// Returns whether the token is for this API and permits the call.
     pub(super) fn may(&self, kind: CallKind) -> bool {
         let wanted = roles_for(kind);
         let is_for_us = AUDIENCES.contains(&self.audience.trim_end_matches('/'));
@@ -112,7 +111,6 @@ fn seal_of(signed: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash)
 }
 
-/// Makes a token.
 pub(super) fn issue(
     tenant: &str,
     app: &str,
@@ -137,7 +135,7 @@ pub(super) fn issue(
     format!("{signed}.{seal}")
 }
 
-/// A sign-in that failed, in the login service's words.
+/// A failed sign-in, with the login service's texts.
 struct SignInFailure {
     error: &'static str,
     number: u32,
@@ -154,7 +152,7 @@ impl SignInFailure {
     }
 }
 
-/// Answers a sign-in: status and body.
+/// Returns status and body of the response to a sign-in.
 pub(super) fn sign_in(
     tenant: &str,
     form: &[u8],

@@ -1,8 +1,8 @@
-//! The query of a list call, and how a page is cut from what it finds.
+//! Parses the query of a list call, and applies filter, order and paging.
 //!
-//! Of OData's `$filter` it takes what the client sends: `eq` and `in (…)` on five text fields, `ge` and `le` on the
-//! time of creation, `and`, `or` and parentheses. Text is in single quotes with a quote doubled, times are bare. Words of
-//! the language are read in any case, because ` AND ` works in the field; field names are not.
+//! Of OData's `$filter` it supports what the client sends: `eq` and `in (…)` on five text fields, `ge` and `le` on the
+//! creation time, `and`, `or` and parentheses. Text is in single quotes, with quotes doubled; times are bare. Operators
+//! are case-insensitive, as in the real service, but field names are not.
 
 use std::sync::Arc;
 
@@ -13,34 +13,32 @@ use crate::model::ActionId;
 
 use super::actions::MockAction;
 
-/// The most that `$top` may ask for (MDE `get-machineactions-collection.md`).
+/// The largest `$top` (MDE `get-machineactions-collection.md`).
 const MAX_TOP: usize = 10_000;
 
-/// How deep parentheses may nest: deeper than any sensible filter, far from the end of a stack.
+/// The deepest nesting of parentheses: enough for any sensible filter, without exhausting the stack.
 const MAX_DEPTH: usize = 40;
 
 const CREATED: &str = "creationDateTimeUtc";
 
-/// A list call's options.
+/// The options of a list call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ListOptions {
     filter: Option<ListFilter>,
     top: Option<usize>,
     skip: usize,
     oldest_first: bool,
-    /// The options as they came, for the next page's address.
+    /// The original options, for the URL of the next page.
     pairs: Vec<(String, String)>,
 }
 
-/// One page of a list.
 pub(super) struct ListPage {
     pub(super) records: Vec<Arc<MockAction>>,
-    /// The next page's query.
+    /// The query of the next page.
     pub(super) next: Option<String>,
 }
 
 impl ListOptions {
-    /// Reads a raw query.
     pub(super) fn parse(raw: &str) -> Result<Self, String> {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
@@ -78,7 +76,7 @@ impl ListOptions {
         Ok(query)
     }
 
-    /// Returns the ids to which the list is confined, where it is; texts that are no ids name no action.
+    /// Returns the ids that the filter is limited to, if it is; values that are not ids are dropped.
     pub(super) fn ids(&self) -> Option<Vec<ActionId>> {
         let texts = self.filter.as_ref()?.ids()?.iter();
         let mut ids: Vec<_> = texts
@@ -89,13 +87,12 @@ impl ListOptions {
         Some(ids)
     }
 
-    /// Returns whether a record passes the filter.
     pub(super) fn passes(&self, record: &MockAction) -> bool {
         let filter = self.filter.as_ref();
         filter.is_none_or(|filter| filter.passes(record))
     }
 
-    /// Orders what was found and cuts the page out of it, at most `most` records long.
+    /// Sorts the records and returns the requested page, with at most `most` records.
     pub(super) fn page(&self, mut found: Vec<Arc<MockAction>>, most: usize) -> ListPage {
         found.sort_unstable_by(|one, other| {
             let newest_first = other.created_at.cmp(&one.created_at);
@@ -104,14 +101,14 @@ impl ListOptions {
             } else {
                 newest_first
             };
-            // The id makes the order of equals repeatable.
+            // The id makes the order of equal times stable.
             order.then_with(|| one.id.cmp(&other.id))
         });
         let total = found.len();
         let size = self.top.map_or(most, |top| top.min(most));
         let records: Vec<_> = found.into_iter().skip(self.skip).take(size).collect();
         let reached = self.skip.saturating_add(records.len());
-        // The service sends no link where `$top` is given, even if there is more.
+        // The service sends no link if `$top` is given, even if there are more records.
         let next = (self.top.is_none() && reached < total).then(|| {
             let pairs = self.pairs.iter().filter(|(key, _)| key != "$skip");
             form_urlencoded::Serializer::new(String::new())
@@ -134,7 +131,7 @@ enum FilterField {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ListFilter {
-    // Lists, not pairs: a chain of a thousand terms must not nest a thousand deep.
+    // Lists instead of pairs, so that a chain of a thousand terms is not nested a thousand levels deep.
     All(Vec<ListFilter>),
     Any(Vec<ListFilter>),
     OneOf(FilterField, Vec<String>),
@@ -176,7 +173,7 @@ impl ListFilter {
         }
     }
 
-    /// Returns the ids to which the filter confines itself, where it does.
+    /// Returns the ids that the filter is limited to, if it is.
     fn ids(&self) -> Option<&[String]> {
         match self {
             Self::All(terms) => terms.iter().find_map(Self::ids),
@@ -331,7 +328,7 @@ impl<'tokens> Parser<'tokens> {
 
     fn text(&mut self, field: FilterField) -> Result<String, String> {
         match self.take() {
-            // A GUID has no case, and a record's is lower.
+            // GUIDs are case-insensitive; records have lower case.
             Some(FilterToken::Quoted(text)) if field == FilterField::Id => {
                 Ok(text.to_ascii_lowercase())
             }

@@ -1,6 +1,6 @@
-//! Random values by hash: the same seed and subject always give the same bits, in whatever order they are asked for.
+//! Random values by hashing: the same seed, salt and subject give the same bits in any order of calls.
 
-/// Returns sixty-four bits that depend on every bit of all arguments.
+/// Returns 64 bits that depend on every bit of the arguments.
 pub(super) fn roll(seed: u64, salt: u64, subject: &[u8]) -> u64 {
     let mut state = mix(seed ^ mix(salt));
     for chunk in subject.chunks(8) {
@@ -11,7 +11,7 @@ pub(super) fn roll(seed: u64, salt: u64, subject: &[u8]) -> u64 {
     state
 }
 
-/// The finalizer of `SplitMix64`: every input bit flips each output bit with a chance near one half.
+/// The finalizer of `SplitMix64`: every input bit flips each output bit with a probability near 1/2.
 fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,15 +19,15 @@ fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Returns a point in `0.0..1.0`.
+/// Maps bits to `0.0..1.0`.
 pub(super) fn fraction(bits: u64) -> f64 {
-    // 53 bits are what a float holds exactly; both halves fit u32, so neither conversion rounds.
+    // A float holds 53 bits exactly. Both halves fit a u32, so neither conversion rounds.
     let high = u32::try_from(bits >> 32).unwrap_or(0);
     let low = u32::try_from((bits >> 11) & 0x001F_FFFF).unwrap_or(0);
     (f64::from(high) * 2_097_152.0 + f64::from(low)) / 9_007_199_254_740_992.0
 }
 
-/// Returns a version 4 UUID made of `bits` and what follows from them.
+/// Returns a version 4 UUID.
 pub(super) fn guid(seed: u64, salt: u64, subject: &[u8]) -> uuid::Uuid {
     let high = roll(seed, salt, subject);
     let low = roll(high, salt, subject);

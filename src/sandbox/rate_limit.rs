@@ -1,7 +1,6 @@
-//! The quotas: an exact rolling log of calls, stamped on arrival.
+//! Enforces quotas with an exact rolling log of calls, timestamped on arrival.
 //!
-//! It shares no rule with the client's quota code, only the words for a window, so that a fault in that code shows
-//! here as a 429.
+//! It shares no rule with the client's quota code, only the window type, so that a mistake in that code leads to 429s.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,25 +11,24 @@ use crate::quota::Window;
 
 use super::call_log::CallKind;
 
-/// Why a call was refused.
+/// A rejected call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OverQuota {
-    /// The window that frees last.
+    /// The window that frees up last.
     pub(super) window: Window,
-    /// How long until it has room.
+    /// The time until it has room.
     pub(super) wait: Duration,
 }
 
-/// The calls that take room, by client and endpoint.
+/// The calls that count, by client and endpoint.
 #[derive(Default)]
 pub(super) struct RateLimiter {
     arrivals: HashMap<(Arc<str>, CallKind), VecDeque<Uptime>>,
-    /// How many calls were refused.
     pub(super) refused: u64,
 }
 
 impl RateLimiter {
-    /// Counts a call that arrives `now`; one that is refused takes no room.
+    /// Counts a call at `now`. A rejected call does not count.
     pub(super) fn admit(
         &mut self,
         client: &Arc<str>,
@@ -54,13 +52,12 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns the calls that take room, by client and endpoint.
     pub(super) fn counted(&self) -> impl Iterator<Item = (&str, CallKind, &VecDeque<Uptime>)> {
         let all = self.arrivals.iter();
         all.map(|((client, kind), arrivals)| (&**client, *kind, arrivals))
     }
 
-    /// Continues with calls that were counted before, earliest first.
+    /// Restores earlier calls, earliest first.
     pub(super) fn restore(&mut self, client: &str, kind: CallKind, arrivals: VecDeque<Uptime>) {
         self.arrivals.insert((client.into(), kind), arrivals);
     }
@@ -69,7 +66,7 @@ impl RateLimiter {
 fn refusal(arrivals: &VecDeque<Uptime>, now: Uptime, window: Window) -> Option<OverQuota> {
     let taken = within(arrivals, now, window.period);
     let surplus = taken.checked_sub(window.limit.get() as usize)?;
-    // Room comes when the surplus and one more have left the window.
+    // There is room once the surplus and one more call have left the window.
     let leaver = arrivals.get(arrivals.len() - taken + surplus)?;
     Some(OverQuota {
         window,
@@ -77,12 +74,11 @@ fn refusal(arrivals: &VecDeque<Uptime>, now: Uptime, window: Window) -> Option<O
     })
 }
 
-/// Returns how many calls arrived less than `period` ago.
 fn within(arrivals: &VecDeque<Uptime>, now: Uptime, period: Duration) -> usize {
     arrivals.len() - arrivals.partition_point(|arrival| now.since(*arrival) >= period)
 }
 
-/// Prints a period as the service does: `00:01:00`, with fractions of a second and days only where there are any.
+/// Formats a period like the service: `00:01:00`, with days and fractions of a second only if nonzero.
 pub(super) fn period_text(period: Duration) -> String {
     let seconds = period.as_secs();
     let days = match seconds / 86_400 {

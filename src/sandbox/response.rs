@@ -1,4 +1,6 @@
-//! Answers: what a call came to, and the exact bytes in which it is told.
+//! Responses, and their exact bytes.
+//!
+//! An `Answer` is the result of a call. It is rendered to status, headers and body, which a fault may then replace.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,20 +23,19 @@ use super::query::ListOptions;
 use super::random;
 use super::rate_limit::{OverQuota, period_text};
 
-/// An answer's body.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 const JSON: &str = "application/json; odata.metadata=minimal; charset=utf-8";
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Where the service's lists are, whatever host was asked.
+/// The service's own address in lists, regardless of the requested host.
 const LISTS: &str = "https://api.security.microsoft.com/api";
 
-/// What a proxy's sign-in page looks like to a program.
+/// A proxy's sign-in page.
 const PORTAL: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in to continue.</body></html>\n";
 
-/// What a call came to.
+/// The result of a call.
 pub(super) enum Answer {
     Record(Arc<MockAction>),
     /// A new action.
@@ -45,7 +46,7 @@ pub(super) enum Answer {
     Error(ErrorAnswer),
 }
 
-/// A refusal in the service's words.
+/// An error in the service's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorAnswer {
     status: u16,
@@ -122,7 +123,7 @@ impl ErrorAnswer {
         }
     }
 
-    /// Returns the refusal that a fault stands for; `None` where it stands for none.
+    /// Returns the error that a fault stands for, if any.
     pub(super) fn of_fault(fault: FaultKind, kind: CallKind, caller: &Caller) -> Option<Self> {
         match fault {
             FaultKind::Storm {
@@ -168,13 +169,13 @@ impl ErrorAnswer {
     }
 }
 
-/// Rounds a wait up to whole seconds, at least one: a header cannot say less.
+/// Rounds a wait up to whole seconds, at least one, as headers require.
 fn whole_seconds(wait: Duration) -> u64 {
     let started = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(started).max(1)
 }
 
-/// An answer as bytes.
+/// A response as bytes.
 pub(super) struct Rendered {
     pub(super) status: u16,
     headers: Vec<(HeaderName, String)>,
@@ -191,7 +192,7 @@ struct ListBody<T> {
 }
 
 impl Rendered {
-    /// Renders an answer to the call of this number, with at most `page` records.
+    /// Renders the response to call `number`, with at most `page` records.
     pub(super) fn new(answer: Answer, page: usize, number: u64) -> Self {
         match answer {
             Answer::Record(record) => Self::json(200, &record.alone()),
@@ -220,7 +221,7 @@ impl Rendered {
             retry_after,
         } = problem;
         let mut rendered = match status {
-            // Gateways answer in HTML or with nothing at all.
+            // Gateways respond with HTML or an empty body.
             502 | 504 => Self::typed(status, HTML, PORTAL.into()),
             status if code.is_empty() => Self::bare(status),
             status => {
@@ -257,12 +258,12 @@ impl Rendered {
     }
 
     fn json(status: u16, body: &impl Serialize) -> Self {
-        // Serialising these types to memory cannot fail: no map has a key that is not text.
+        // Cannot fail: all map keys of these types are strings.
         let body = serde_json::to_vec(body).unwrap_or_default();
         Self::typed(status, JSON, body.into())
     }
 
-    /// Returns what a fault makes of the answer; the other faults leave it as it is.
+    /// Applies a fault to the response; faults of other kinds don't change it.
     pub(super) fn spoilt_by(self, fault: FaultKind) -> Self {
         match fault {
             FaultKind::Html => Self::typed(200, HTML, PORTAL.into()),
@@ -280,7 +281,7 @@ impl Rendered {
         }
     }
 
-    /// Hands the answer over; its body in pieces over `slowly`, where that is given.
+    /// Builds the HTTP response; with `slowly`, its body is sent in pieces over that time.
     pub(super) fn into_response(self, slowly: Option<Duration>) -> Response<Body> {
         let length = self.body.len();
         let body = match slowly {
@@ -300,7 +301,7 @@ impl Rendered {
     }
 }
 
-/// How many pieces a slow body comes in: enough that no single one is long in coming.
+/// The number of pieces of a slow body: enough to avoid long pauses.
 const PIECES: usize = 10;
 
 fn trickle(body: Bytes, span: Duration) -> Body {

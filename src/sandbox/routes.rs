@@ -1,4 +1,4 @@
-//! The addresses of the service and of its sign-in.
+//! Routes requests of the API and of the sign-in to the sandbox.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,11 +20,10 @@ use super::query::ListOptions;
 use super::response::{Answer, Body, ErrorAnswer, Rendered};
 use super::running_sandbox::{Call, Sandbox};
 
-/// The most that a call's body may hold; comments are short.
+/// In bytes; comments are short.
 const MAX_BODY: usize = 1024 * 1024;
 
 impl Sandbox {
-    /// Answers a request as the service would.
     pub async fn respond(
         &self,
         request: Request<impl body::Body<Error: Error + Send + Sync + 'static>>,
@@ -74,7 +73,7 @@ impl Sandbox {
                 .await
             }
             (&Method::POST, &[tenant, "oauth2", "v2.0", "token"]) => {
-                // A body that cannot be read lacks what a sign-in must say, and is answered so.
+                // An unreadable body gets the error for missing sign-in parameters.
                 let form = read_body(body).await.unwrap_or_default();
                 let settings = &self.settings().tokens;
                 self.perform(self.call(CallKind::Token, &head), |_, now| {
@@ -144,7 +143,7 @@ impl Sandbox {
         .await
     }
 
-    /// Reads who calls.
+    /// Builds a call with its caller.
     fn call(&self, kind: CallKind, head: &Parts) -> Call {
         let caller = match kind {
             CallKind::Token => None,
@@ -186,7 +185,7 @@ impl Sandbox {
     }
 }
 
-/// Names whoever calls in a record.
+/// Returns the caller's name for records.
 fn requestor(call: &Call) -> String {
     match call.caller.app.as_str() {
         "-" => "5a5a5a5a-0000-4000-8000-000000000000".to_owned(),
@@ -205,7 +204,7 @@ fn parse_id(text: &str) -> Result<ActionId, ErrorAnswer> {
         .map_err(|_| ErrorAnswer::new(400, "InvalidInput", "The machine action id is not valid."))
 }
 
-/// The body of a cancel. Its one name is case-sensitive.
+/// The body of a cancel. The field name is case-sensitive.
 #[derive(Deserialize)]
 struct CancelRequest {
     #[serde(rename = "Comment")]

@@ -1,8 +1,7 @@
-//! A running sandbox: a cheap handle that serves, and that a test asks what it saw.
+//! A running sandbox: a cheap handle that serves requests, and that tests can inspect.
 //!
-//! A call is stamped, counted, given its fault, worked on and logged in one step under one lock ([`Sandbox::admit`]);
-//! only then is it delayed, spoilt or answered. So what happened to an action doesn't depend on whether its caller
-//! stayed for the answer.
+//! A call is timestamped, counted, given its fault, applied and logged under one lock ([`Sandbox::admit`]), and only
+//! then delayed, spoiled or answered. Its effect therefore doesn't depend on whether the client waits for the response.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,24 +28,23 @@ use super::rate_limit::RateLimiter;
 use super::response::{Answer, Body, ErrorAnswer, Rendered};
 use super::settings::SandboxSettings;
 
-/// The most tokens whose claims are kept; beyond it all are read anew, which costs time and nothing else.
+/// The most cached callers. When full, the cache is cleared, which only costs time.
 const CALLERS: usize = 256;
 
-/// An imitation of the service. Clones are the same sandbox.
+/// An imitation of the service. Clones share their state.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
     settings: SandboxSettings,
     start: Moment,
-    // std Mutexes: nothing awaits while one is held.
+    // std Mutexes: no `.await` while locked.
     state: Mutex<SandboxState>,
     callers: Mutex<HashMap<String, Arc<Caller>>>,
     log_file: OnceLock<File>,
     stopping: CancellationToken,
 }
 
-/// Everything that changes.
 struct SandboxState {
     actions: Actions,
     limiter: RateLimiter,
@@ -56,31 +54,30 @@ struct SandboxState {
     number: u64,
 }
 
-/// A sandbox as stored, for another process to continue with.
+/// A stored sandbox that another process can continue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SavedSandbox {
     records: Vec<MockAction>,
     absent: Vec<String>,
-    /// Endpoint, client, and when each counted call arrived.
+    /// Endpoint, client, and the arrivals of counted calls.
     arrivals: Vec<(CallKind, String, Vec<Timestamp>)>,
     faults: Vec<(u64, u64)>,
     number: u64,
-    /// When made-up actions are as their generator says.
+    /// The time for which actions are generated.
     epoch: Timestamp,
 }
 
-/// A call on its way.
 pub(super) struct Call {
     pub(super) kind: CallKind,
     pub(super) ids: Vec<ActionId>,
     pub(super) machine: Option<String>,
     pub(super) caller: Arc<Caller>,
-    /// Why it is turned away before it is even counted.
+    /// Why it is rejected before it is counted.
     pub(super) refused: Option<ErrorAnswer>,
 }
 
 impl Sandbox {
-    /// Returns a sandbox that nobody can reach yet.
+    /// Doesn't serve yet; see [`serve`](super::serve).
     pub fn new(settings: SandboxSettings) -> Self {
         let epoch = settings.clock.now().wall;
         Self::with_epoch(settings, epoch)
@@ -104,7 +101,7 @@ impl Sandbox {
         }))
     }
 
-    /// Continues with a stored sandbox that had the same settings.
+    /// Continues a stored sandbox; `settings` must be the same.
     pub fn restore(settings: SandboxSettings, saved: SavedSandbox) -> Self {
         let sandbox = Self::with_epoch(settings, saved.epoch);
         let start = sandbox.0.start;
@@ -127,7 +124,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// Returns all that another process needs to continue with this sandbox. Logged calls are not included.
+    /// Returns the state for [`Sandbox::restore`], without logged calls.
     pub fn save(&self) -> SavedSandbox {
         let now = self.now();
         let mut state = self.state();
@@ -146,12 +143,11 @@ impl Sandbox {
         }
     }
 
-    /// Adds or replaces an action.
     pub fn add(&self, record: MockAction) {
         self.state().actions.put(record);
     }
 
-    /// Makes up the actions of an input: what a row says is taken over, the rest is generated. Existing actions stay.
+    /// Adds the actions of an input: values from its rows, the rest generated. Existing actions stay.
     pub fn seed_from(
         &self,
         rows: impl IntoIterator<Item = (ActionId, RowContext)>,
@@ -162,7 +158,7 @@ impl Sandbox {
         }
     }
 
-    /// Makes up `count` actions and returns the ids, those that the generator leaves out of the service included.
+    /// Generates `count` actions and returns their ids, including those that the service doesn't know.
     pub fn generate(&self, count: u64, generator: &Generator) -> Vec<ActionId> {
         let ids: Vec<_> = (0..count)
             .filter_map(|number| generator.id(number))
@@ -172,7 +168,7 @@ impl Sandbox {
         ids
     }
 
-    /// Returns an action in its present state; one never seen before is made up as for a caller.
+    /// Returns the current state of an action, which is generated if needed.
     pub fn action(&self, id: ActionId) -> Option<MockAction> {
         let now = self.now().wall;
         let mut state = self.state();
@@ -182,28 +178,28 @@ impl Sandbox {
             .map(|record| MockAction::clone(record))
     }
 
-    /// Returns how many cancels of an action the service worked on, whether they changed anything or not.
+    /// Returns how many cancels of an action were processed, even without effect.
     pub fn cancels_of(&self, id: ActionId) -> u32 {
         self.action(id).map_or(0, |record| record.cancels)
     }
 
-    /// Returns every call in the order of arrival, where the settings keep them.
+    /// Returns every call in the order of arrival, if the settings keep them.
     pub fn log(&self) -> Vec<LoggedCall> {
         self.state().calls.clone()
     }
 
-    /// Returns how many calls a quota refused. A script's own 429s are not among them.
+    /// Returns how many calls a quota rejected. A script's own 429s don't count.
     pub fn violations(&self) -> u64 {
         self.state().limiter.refused
     }
 
-    /// Returns a token as the sign-in hands it out.
+    /// Returns a token as issued by the sign-in.
     pub fn token(&self, tenant: &str, app: &str) -> String {
         let settings = &self.0.settings.tokens;
         oauth::issue(tenant, app, AUDIENCES[0], settings, self.now().wall)
     }
 
-    /// Writes every call that ends from now on to the end of a file, one JSON line each. Only the first file counts.
+    /// Appends every call that ends from now on to a file, as JSON Lines. Only the first file counts.
     pub fn log_to(&self, path: &Path) -> io::Result<()> {
         let file = append_private_file(path)?;
         self.0.log_file.set(file).ok();
@@ -218,7 +214,7 @@ impl Sandbox {
         self.0.settings.clock.now()
     }
 
-    /// Is cancelled when the server stops.
+    /// Cancelled when the server stops.
     pub(super) fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
     }
@@ -227,7 +223,7 @@ impl Sandbox {
         lock(&self.0.state)
     }
 
-    /// Returns what a token says about its bearer.
+    /// Returns the caller of a token, cached.
     pub(super) fn caller(&self, token: &str) -> Arc<Caller> {
         let mut callers = lock(&self.0.callers);
         if let Some(known) = callers.get(token) {
@@ -241,7 +237,7 @@ impl Sandbox {
         caller
     }
 
-    /// Takes a call from its arrival to its end; `work` is what it asks of the actions.
+    /// Processes a call from arrival to end; `work` is its effect on the actions.
     pub(super) async fn perform(
         &self,
         mut call: Call,
@@ -283,7 +279,7 @@ impl Sandbox {
         Ok(rendered.into_response(slowly))
     }
 
-    /// Stamps a call, decides everything about it, and does its work. There is no answer where a fault takes its place.
+    /// Timestamps a call, decides its result and applies it. Returns no answer if a fault replaces it.
     fn admit(
         &self,
         call: &mut Call,
@@ -292,7 +288,7 @@ impl Sandbox {
         let settings = self.settings();
         let mut state = self.state();
         let state = &mut *state;
-        // Read under the lock: arrivals are stamped in the order in which they are counted.
+        // Under the lock, so that timestamps are in the order of counting.
         let now = self.now();
         let since_start = now.uptime.since(self.0.start.uptime);
         state.number += 1;
@@ -356,11 +352,11 @@ impl std::fmt::Debug for Sandbox {
     }
 }
 
-/// A call that has not ended: it is completed in the log, on drop too, when its caller has gone away.
+/// A call that has not ended. Dropping it, as when the client disconnects, completes it in the log.
 struct OpenCall<'sandbox> {
     sandbox: &'sandbox Sandbox,
     call: LoggedCall,
-    /// In the calls that are kept, from 1.
+    /// Its position in the kept calls, from 1.
     place: usize,
 }
 
@@ -391,7 +387,7 @@ impl Drop for OpenCall<'_> {
     }
 }
 
-/// Locks; a thread that panicked with the lock held has broken nothing that a test could still rely on.
+/// Ignores poisoning: a panic while locked leaves nothing inconsistent that a test relies on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

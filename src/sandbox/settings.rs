@@ -1,4 +1,4 @@
-//! How one sandbox behaves, resolved before it starts.
+//! Settings of a sandbox.
 
 use std::time::{Duration, Instant};
 
@@ -14,33 +14,26 @@ use super::faults::Faults;
 use super::generate::Generator;
 use super::random;
 
-/// Everything that can be chosen. The default is a service that knows no action, enforces the documented quotas and
-/// never fails.
+/// All settings. The default is a service without actions that enforces the documented quotas and never fails.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// What each endpoint allows each tenant and app.
+    /// The quota of each endpoint, per tenant and app.
     pub quota: Windows,
-    /// How long each answer takes.
     pub latency: Latency,
-    /// What goes wrong.
     pub faults: Faults,
-    /// What latency and faults are drawn from.
+    /// For random latency and faults.
     pub seed: u64,
-    /// Who may call, and what tokens are handed out.
     pub tokens: TokenSettings,
-    /// What a cancel does.
     pub cancels: CancelSettings,
-    /// What a release does.
     pub releases: SandboxRelease,
     /// The most records on a page of a list.
     pub page: usize,
-    /// The longest path and query that is read; 414 beyond.
+    /// The longest path and query; longer ones get 414.
     pub url_limit: Option<usize>,
-    /// Makes up actions that nobody seeded; without it the service doesn't know them.
+    /// Generates unknown actions; without it, the service doesn't know them.
     pub unknown_ids: Option<Generator>,
-    /// Whether every call is kept for [`Sandbox::log`](super::Sandbox::log), in memory that grows with each.
+    /// Whether [`Sandbox::log`](super::Sandbox::log) keeps every call in memory.
     pub keeps_calls: bool,
-    /// The time.
     pub clock: SandboxClock,
 }
 
@@ -64,16 +57,16 @@ impl Default for SandboxSettings {
 }
 
 impl SandboxSettings {
-    /// Returns a service for the first run: believable latency, two 503s, one cancel that is applied without an
-    /// answer, a short storm of 429s, one release that is applied
-    /// without an answer, some machines that are offline, and the documented quotas with every period divided by `factor`.
+    /// Returns settings for the first run: realistic latency, some 503s and 429s, a cancel and a release that are
+    /// applied without a response, some offline machines, and the documented quotas with every period divided by
+    /// `factor`.
     pub fn demo(factor: u32, seed: u64) -> Self {
         let faults = "503@on=cancel,nth=9;503:1s@on=cancel,nth=31;applied-reset@on=cancel,nth=23;\
                       429-storm:2s@on=cancel,after=60,count=4;applied-reset@on=release,nth=3";
         Self {
             quota: Windows::documented().scaled_down(factor),
             latency: Latency::between(Duration::from_millis(40), Duration::from_millis(120)),
-            // A test reads this constant.
+            // A test parses this constant.
             faults: Faults::parse(faults).unwrap_or_default(),
             seed,
             unknown_ids: Some(Generator::believable(seed)),
@@ -88,7 +81,7 @@ impl SandboxSettings {
     }
 }
 
-/// Reads `none`, or windows separated by commas (`100/1m,1500/1h`).
+/// Parses `none`, or windows separated by commas (`100/1m,1500/1h`).
 pub fn parse_quota(text: &str) -> Result<Windows, InvalidWindow> {
     if text.trim() == "none" {
         return Ok(Windows::none());
@@ -97,26 +90,24 @@ pub fn parse_quota(text: &str) -> Result<Windows, InvalidWindow> {
     Ok(Windows::new(windows?))
 }
 
-/// How long an answer takes: at least the first, at most the second.
+/// The range of response times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     least: Duration,
     most: Duration,
 }
 
-/// A text that is no latency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a latency, for example 50ms, 50ms..150ms or none")]
 pub struct InvalidLatency(String);
 
 impl Latency {
-    /// No latency at all.
     pub const NONE: Latency = Latency {
         least: Duration::ZERO,
         most: Duration::ZERO,
     };
 
-    /// Returns a latency between the two, whichever is the longer.
+    /// Accepts the bounds in any order.
     pub fn between(one: Duration, other: Duration) -> Self {
         Self {
             least: one.min(other),
@@ -124,7 +115,7 @@ impl Latency {
         }
     }
 
-    /// Reads `none`, `50ms` or `50ms..150ms`.
+    /// Parses `none`, `50ms` or `50ms..150ms`.
     pub fn parse(text: &str) -> Result<Self, InvalidLatency> {
         if text.trim() == "none" {
             return Ok(Self::NONE);
@@ -136,7 +127,7 @@ impl Latency {
         }
     }
 
-    /// Returns the latency that random `bits` choose.
+    /// Chooses the latency for random `bits`.
     pub(super) fn draw(self, bits: u64) -> Duration {
         if self.least == self.most {
             return self.least;
@@ -146,19 +137,16 @@ impl Latency {
     }
 }
 
-/// Who may call, and what tokens are handed out.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// Takes only tokens that this sandbox handed out, while they are valid, for the right audience and with the right
-    /// roles; else any text will do.
+    /// Accepts only valid tokens of this sandbox with the right audience and roles; otherwise any text.
     pub strict: bool,
-    /// How long a token is valid.
     pub lifetime: Duration,
-    /// The one client secret that is right; any is where there is none.
+    /// The only accepted client secret; `None` accepts any.
     pub secret: Option<SecretString>,
-    /// The only tenants there are; any is where there are none.
+    /// The only existing tenants; if empty, any exists.
     pub tenants: Vec<String>,
-    /// What tokens permit.
+    /// The permissions of issued tokens.
     pub roles: Vec<String>,
 }
 
@@ -184,49 +172,44 @@ impl Default for TokenSettings {
     }
 }
 
-/// What a cancel does.
+/// The effects of a cancel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CancelSettings {
-    /// To an open action.
     pub open: CancelEffect,
-    /// To a final one.
     pub of_final: FinalAnswer,
 }
 
-/// What a release of a machine does.
+/// The effects of a release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SandboxRelease {
-    /// How long a machine takes that is online.
+    /// How long an online machine takes.
     pub takes: Duration,
-    /// How long a new action is in no list.
+    /// How long lists omit a new action.
     pub list_lag: Duration,
-    /// How many machines of a hundred are offline, so that their release stays Pending.
+    /// The percentage of offline machines, whose release stays Pending.
     pub offline_percent: u8,
 }
 
-/// What a cancel of a final action answers.
+/// The response to a cancel of a final action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FinalAnswer {
-    /// 200 with the record as it is.
+    /// 200 with the unchanged record.
     #[default]
     Record,
     /// 200 without a body.
     Empty,
-    /// 400.
     BadRequest,
-    /// 404.
     NotFound,
-    /// 409.
     Conflict,
 }
 
-/// The clock by which the sandbox counts windows, delays and stamps.
+/// The sandbox's clock for windows, delays and timestamps.
 #[derive(Clone, Debug)]
 pub enum SandboxClock {
     /// The machine's clocks; uptimes count from the given instant.
-    // Not the program's own clock: a fault in that one would then cancel itself out.
+    // Not the program's own clock, in which a mistake would then go unnoticed.
     Real(Instant),
-    /// A clock that a test moves.
+    /// A clock that a test advances.
     Manual(ManualClock),
 }
 
