@@ -84,7 +84,7 @@ fn load_base() -> Roots {
         {
             let value = value.display();
             warnings.push(format!(
-                "{name} ({value}) has no certificate in PEM form; this machine's own aren't used in its place"
+                "{name} ({value}) has no certificate in PEM form; the system's certificates don't replace it"
             ));
         }
     }
@@ -144,7 +144,7 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
                     roots.of_ca_file = 1;
                     Ok(())
                 }
-                Err(error) => Err(unusable(format!("is no certificate: {error}"), None)),
+                Err(error) => Err(unusable(format!("is not a certificate: {error}"), None)),
             };
         };
         return Err(unusable(problem.to_owned(), Some(hint)));
@@ -159,7 +159,7 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
                         roots.of_ca_file += 1;
                         continue;
                     }
-                    Err(error) => format!("is no certificate: {error}"),
+                    Err(error) => format!("is not a certificate: {error}"),
                 }
             }
             ("CERTIFICATE" | "X509 CERTIFICATE", None) => "is no base64".to_owned(),
@@ -173,7 +173,7 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
                 hint = Some(format!("openssl x509 -in {shown} -out ca.pem"));
                 "is a certificate in OpenSSL's own form".to_owned()
             }
-            (label, _) => format!("is a {label}, no certificate"),
+            (label, _) => format!("is a {label}, not a certificate"),
         };
         bad.push(format!("block {number} (line {}) {problem}", block.line));
     }
@@ -188,7 +188,7 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
     }
     let warnings = bad
         .iter()
-        .map(|bad| format!("the CA file {shown}: {bad}; it is left out"));
+        .map(|bad| format!("the CA file {shown}: {bad}; ignored"));
     roots.warnings.extend(warnings);
     Ok(())
 }
@@ -310,10 +310,13 @@ mod tests {
         let lines = AUTHORITY.lines().count();
         let named: Vec<_> = roots.warnings.iter().rev().take(2).rev().collect();
         assert!(
-            named[0].contains(&format!("block 2 (line {}) is no certificate: ", lines + 1)),
+            named[0].contains(&format!(
+                "block 2 (line {}) is not a certificate: ",
+                lines + 1
+            )),
             "{named:?}"
         );
-        assert!(named[1].contains("is a PRIVATE KEY, no certificate; it is left out"));
+        assert!(named[1].contains("is a PRIVATE KEY, not a certificate; ignored"));
     }
 
     #[test]
@@ -345,7 +348,7 @@ mod tests {
             ),
             (cut.as_bytes(), "block 1 (line 2) is no base64", ""),
             (typo.as_bytes(), "block 1 (line 2) is no base64", ""),
-            (&[0x30, 0x82, 1, 0, 7], "is no certificate: ", ""),
+            (&[0x30, 0x82, 1, 0, 7], "is not a certificate: ", ""),
         ] {
             let Err(error) = load(bytes) else {
                 panic!("{problem}: taken");

@@ -145,7 +145,7 @@ pub(super) fn fault(error: &reqwest::Error) -> SendError {
     if error.is_timeout() {
         return SendError::TimedOut;
     }
-    SendError::Broken(describe("the call broke", error))
+    SendError::Broken(describe("the connection broke", error))
 }
 
 fn failed_lookup(error: &reqwest::Error) -> Option<&LookupError> {

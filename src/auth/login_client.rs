@@ -226,7 +226,7 @@ fn describe(error: &reqwest::Error) -> String {
     } else if error.is_connect() {
         "no connection"
     } else {
-        "the call broke"
+        "the connection broke"
     };
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(std::error::Error::source) {

@@ -130,7 +130,7 @@ impl AuthError {
                 return Some(command.into());
             }
             Self::AnotherIdentity { .. } | Self::OpaqueSuccessor => {
-                "see who writes the token, and sign in as at the beginning"
+                "check which program writes the token, and sign in with the first identity"
             }
             Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
             Self::UncheckedTenant { got, .. } => {

@@ -227,11 +227,11 @@ impl PlanText<'_> {
         match self.precheck {
             _ if self.is_all_read() && summary.types_known == summary.send => None,
             Precheck::Skip => Some(format!(
-                "no status is read (--no-precheck); {untyped} of {} actions have no type and are sent whatever they are",
+                "no status is read (--no-precheck); {untyped} of {} actions have no type and are sent anyway",
                 Number(summary.send)
             )),
             Precheck::ReadFirst => Some(format!(
-                "{} of {} actions; their statuses are read just before, so fewer cancels may be sent (if reads fail for 5 s, the file's type is believed)",
+                "{} of {} actions; their statuses are read just before, so fewer cancels may be sent (if reads fail for 5 s, the type in the file counts)",
                 Number(summary.send - summary.checked),
                 Number(summary.send)
             )),

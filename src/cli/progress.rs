@@ -27,7 +27,7 @@ use view::ProgressView;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
-    /// As `always`, but not where quiet was asked for.
+    /// As `always`, but off with --quiet.
     #[default]
     Auto,
     /// Bars on a terminal, plain lines elsewhere.

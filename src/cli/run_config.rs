@@ -326,7 +326,7 @@ macro_rules! kept_as {
 kept_as!(
     OperationText: Operation as String,
     |operation| operation.to_string(),
-    |word| Operation::parse(&word).ok_or_else(|| format!("`{word}` is no operation"))
+    |word| Operation::parse(&word).ok_or_else(|| format!("unknown operation `{word}`"))
 );
 kept_as!(NoPrecheck: Precheck as bool, |precheck| *precheck == Precheck::Skip, |skip| {
     Ok(if skip { Precheck::Skip } else { Precheck::ReadFirst })

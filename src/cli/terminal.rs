@@ -14,7 +14,7 @@ const DEFAULT_WIDTH: u16 = 80;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorMode {
-    /// On a terminal that can, unless NO_COLOR is set.
+    /// On a terminal that supports it, unless NO_COLOR is set.
     #[default]
     Auto,
     Always,

@@ -224,7 +224,9 @@ pub(super) fn input() -> impl TypedValueParser<Value = Input> {
 
 pub(super) fn input_format(text: &str) -> Result<InputFormat, &'static str> {
     let found = INPUT_FORMATS.iter().find(|(word, _)| *word == text);
-    found.map(|(_, format)| *format).ok_or("no input format")
+    found
+        .map(|(_, format)| *format)
+        .ok_or("unknown input format")
 }
 
 fn is_guid(text: &str) -> bool {

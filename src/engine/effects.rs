@@ -258,7 +258,7 @@ impl ReadHandles {
                     None => error.to_string(),
                 };
                 if error.is_transient() {
-                    tracing::warn!(%error, "no new token yet; the sign-in is tried again");
+                    tracing::warn!(%error, "sign-in failed; retrying");
                     Event::TokenUnavailable { lane, reason }
                 } else {
                     Event::TokenRefused { lane, reason }

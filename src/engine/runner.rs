@@ -69,7 +69,7 @@ pub enum EngineError {
     #[error("the run stopped because its journal cannot be written")]
     Store(#[from] StoreError),
     /// The thread that reads the input died.
-    #[error("reading the input broke off")]
+    #[error("the input reader crashed")]
     Reading,
     /// Rows that the journal counts but doesn't return.
     #[error(
@@ -303,7 +303,7 @@ impl<O: Observer> Runner<O> {
             }
             if clock.now().uptime >= self.deadline {
                 self.deadline = Uptime::MAX;
-                let why = "the time for reading states is over";
+                let why = "the time limit for reading statuses is reached";
                 self.stop(StopReason::LeftForLater(why.to_owned()));
             }
             if clock.now().uptime >= next_view {

@@ -125,13 +125,13 @@ impl Observer for ReadLog {
         match event {
             RunEvent::Throttled {
                 hint_ignored: true, ..
-            } => tracing::warn!("a Retry-After of over 24 hours is ignored"),
+            } => tracing::warn!("ignoring a Retry-After of more than 24 hours"),
             RunEvent::Adopted { window, .. } => {
-                tracing::warn!(%window, "the service names a lower limit for reads, which is kept from now on");
+                tracing::warn!(%window, "the service reports a lower limit for reads; keeping to it");
             }
             RunEvent::Down { what, .. } => {
                 tracing::warn!(
-                    "reads fail ({what}); one is tried at a time until the service answers again"
+                    "reads fail ({what}); sending one at a time until the service answers"
                 );
             }
             _ => {}

@@ -92,7 +92,7 @@ fn check(word: &str) -> Result<(), &'static str> {
     }
     let is_of_a_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_');
     if !word.chars().all(is_of_a_name) {
-        return Err("it is not one word");
+        return Err("it must be a single word");
     }
     let digits = word.chars().filter(char::is_ascii_hexdigit).count();
     let dashes = word.matches('-').count();
@@ -139,7 +139,10 @@ mod tests {
     fn what_cannot_be_told_is_refused_with_its_line() {
         let one_a_line = "the exclusion list holds one action id, machine id or DNS name a line";
         for (text, what) in [
-            ("dc-01\ndc-02, dc-03\n", "/keep.txt:2: it is not one word"),
+            (
+                "dc-01\ndc-02, dc-03\n",
+                "/keep.txt:2: it must be a single word",
+            ),
             (
                 "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f\n",
                 "/keep.txt:1: it looks like an id but is none",
@@ -148,7 +151,7 @@ mod tests {
                 "0123456789abcdef0123456789abcdef0123456",
                 "/keep.txt:1: it looks like an id but is none",
             ),
-            ("ab\0c", "/keep.txt:1: it is not one word"),
+            ("ab\0c", "/keep.txt:1: it must be a single word"),
         ] {
             assert_eq!(
                 read(text.as_bytes()).unwrap_err(),

@@ -231,7 +231,7 @@ impl FileOrigin {
                     ) => None,
                     Some(settled) => Some(format!("{REPORT_SAYS}{settled} in {run}")),
                     None => Some(format!(
-                        "{REPORT_SAYS_OTHER}{run}, {}, is none that goes again",
+                        "{REPORT_SAYS_OTHER}{run}, {}, is not an outcome to try again",
                         quoted(outcome)
                     )),
                 }
@@ -418,7 +418,7 @@ mod tests {
         }
         assert_eq!(
             skipped("new").unwrap(),
-            "its outcome in run R, `new`, is none that goes again"
+            "its outcome in run R, `new`, is not an outcome to try again"
         );
     }
 

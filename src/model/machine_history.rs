@@ -79,7 +79,7 @@ impl MachineHistory {
         let objection = match (again, before) {
             (Some(again), _) => Some(told(&cut, "again ", again)),
             (None, Some(before)) if newest_release.is_none() => {
-                Some(told(&cut, "before, and never released, ", before))
+                Some(told(&cut, "earlier, and not released since, ", before))
             }
             _ => None,
         };
@@ -105,7 +105,7 @@ fn told(cut: &ActionType, when: &str, record: &MachineAction) -> String {
         ActionType::Isolate => "isolated",
         _ => "restricted",
     };
-    let by = record.requestor.as_deref().unwrap_or("nobody known");
+    let by = record.requestor.as_deref().unwrap_or("an unknown user");
     let at = record.created_at.as_ref().map(Timestamp::to_string);
     let at = at.as_deref().unwrap_or("an unknown time");
     format!("{what} {when}by {by} at {at}")
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_somebody_else_cut_off_stays_so() {
-        let before = "isolated before, and never released, by ana at 1970-01-01T00:00:50Z";
+        let before = "isolated earlier, and not released since, by ana at 1970-01-01T00:00:50Z";
         let again = "isolated again by ana at 1970-01-01T00:03:20Z";
         for (others, objection) in [
             (vec![action(2, "Isolate", "Succeeded", "ana", 50)], before),

@@ -173,7 +173,7 @@ pub fn refuse_foreign_link(path: &Path) -> io::Result<()> {
         None => Ok(()),
         Some(link) => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("the link {} belongs to somebody else", link.display()),
+            format!("the link {} belongs to another user", link.display()),
         )),
     }
 }

@@ -147,12 +147,12 @@ impl<W: Write> HtmlPage<W> {
         }
         if summary.standing == Standing::Running {
             html! {
-                self, r#"<p class="stopped">The run is still going on; this is its state at <time id="written" datetime=""#,
+                self, r#"<p class="stopped">The run is still running; its state at <time id="written" datetime=""#,
                 summary.written_at, "\">", second(summary.written_at), " UTC</time>.",
             }
             if let Some(every) = summary.renewed_every {
                 html! {
-                    self, " The page renews itself every ", Span(every),
+                    self, " The page reloads every ", Span(every),
                     ". <b id=\"stale\" hidden>It is older than that: the run was killed, or its computer sleeps.</b>",
                 }
             }
@@ -219,7 +219,7 @@ impl<W: Write> HtmlPage<W> {
         }
         if !summary.excluded_rows.is_empty() {
             self.markup(
-                r#"<h3>Excluded: left alone, on purpose</h3>
+                r#"<h3>Excluded</h3>
 <div class="scroll" role="region" aria-label="Excluded machines" tabindex="0">
 <table class="wide">
 <thead><tr><th scope="col">Machine</th><th scope="col">State</th><th scope="col">Action</th><th scope="col">Reason</th></tr></thead>
@@ -325,7 +325,7 @@ impl<W: Write> HtmlPage<W> {
         let types = summary.action_types.iter();
         let mut types: Vec<_> = types
             .map(|(name, outcomes)| match name.as_str() {
-                "" => ("type not known".to_owned(), outcomes.clone()),
+                "" => ("unknown type".to_owned(), outcomes.clone()),
                 name => (name.to_owned(), outcomes.clone()),
             })
             .collect();
@@ -431,7 +431,7 @@ impl<W: Write> HtmlPage<W> {
         self.markup(
             r#"</div>
 <p id="shown" class="shown" role="status"></p>
-<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="HtmlPage before">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
+<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Previous page">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
 </div>
 <div class="scroll rows" role="region" aria-label="All rows" tabindex="0">
 <table id="rows" class="wide">

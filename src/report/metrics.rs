@@ -92,12 +92,12 @@ impl Metrics {
         let (run, version) = (self.run.to_string(), env!("CARGO_PKG_VERSION"));
         let sandbox = if self.sandbox { "true" } else { "false" };
         let labels = [("run", &*run), ("version", version), ("sandbox", sandbox)];
-        text.family("run_info", "gauge", "Which run this is.");
+        text.family("run_info", "gauge", "Information about the run.");
         text.sample("run_info", &labels, 1.0);
         text.family(
             "run_state",
             "gauge",
-            "1 for how the run stands, 0 for the rest.",
+            "1 for the current state of the run, 0 for the others.",
         );
         for state in [
             Standing::Running,
@@ -115,12 +115,12 @@ impl Metrics {
             let rows = self.outcomes.get(&outcome).copied().unwrap_or(0);
             text.sample("actions", &[("outcome", outcome.as_str())], count(rows));
         }
-        let help = "Machines that still need a hand.";
+        let help = "Machines that need manual work.";
         text.one("follow_ups", "gauge", help, count(self.follow_ups));
         text.family(
             "cancels_total",
             "counter",
-            "Cancels sent, by the status of the answer; none where there was none.",
+            "Cancels or releases sent, by the answer's HTTP status; `none` without an answer.",
         );
         for (status, sent) in &self.cancels {
             let status = status.map_or("none".to_owned(), |status| status.to_string());
@@ -129,7 +129,7 @@ impl Metrics {
         text.one("reads_total", "counter", "Reads sent.", count(self.reads));
         let help = "Calls answered by 429, reads included.";
         text.one("throttled_total", "counter", help, count(self.throttled));
-        let help = "Cancels sent for rows that had been sent before.";
+        let help = "Cancels or releases sent again for a row.";
         text.one("retries_total", "counter", help, count(self.retries));
         self.quota(&mut text);
         text.family(
@@ -147,7 +147,7 @@ impl Metrics {
 
     fn times(&self, text: &mut Exposition) {
         let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
-        let help = "When this process took the run up.";
+        let help = "Start time of this process.";
         text.one(
             "run_started_timestamp_seconds",
             "gauge",
@@ -155,18 +155,13 @@ impl Metrics {
             seconds(self.started_at),
         );
         if let Some(ended) = self.ended_at {
-            let help = "When the run stopped or finished.";
+            let help = "End time of the run.";
             text.one("run_ended_timestamp_seconds", "gauge", help, seconds(ended));
         }
         if let Some(code) = self.exit_code {
-            text.one(
-                "exit_code",
-                "gauge",
-                "What the program said on leaving.",
-                code.into(),
-            );
+            text.one("exit_code", "gauge", "Exit code.", code.into());
         }
-        let help = "When these figures were taken.";
+        let help = "Time of these figures.";
         text.one(
             "written_timestamp_seconds",
             "gauge",
@@ -281,25 +276,25 @@ mod tests {
     #[test]
     fn the_file_reads_as_prometheus_wants_it() {
         insta::assert_snapshot!(metrics().render(), @r#"
-        # HELP mde_cancel_run_info Which run this is.
+        # HELP mde_cancel_run_info Information about the run.
         # TYPE mde_cancel_run_info gauge
         mde_cancel_run_info{run="0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1",version="0.1.0",sandbox="false"} 1
-        # HELP mde_cancel_run_state 1 for how the run stands, 0 for the rest.
+        # HELP mde_cancel_run_state 1 for the current state of the run, 0 for the others.
         # TYPE mde_cancel_run_state gauge
         mde_cancel_run_state{state="running"} 0
         mde_cancel_run_state{state="stopped"} 0
         mde_cancel_run_state{state="crashed"} 0
         mde_cancel_run_state{state="finished"} 1
-        # HELP mde_cancel_run_started_timestamp_seconds When this process took the run up.
+        # HELP mde_cancel_run_started_timestamp_seconds Start time of this process.
         # TYPE mde_cancel_run_started_timestamp_seconds gauge
         mde_cancel_run_started_timestamp_seconds 1795430000
-        # HELP mde_cancel_run_ended_timestamp_seconds When the run stopped or finished.
+        # HELP mde_cancel_run_ended_timestamp_seconds End time of the run.
         # TYPE mde_cancel_run_ended_timestamp_seconds gauge
         mde_cancel_run_ended_timestamp_seconds 1795430060
-        # HELP mde_cancel_exit_code What the program said on leaving.
+        # HELP mde_cancel_exit_code Exit code.
         # TYPE mde_cancel_exit_code gauge
         mde_cancel_exit_code 3
-        # HELP mde_cancel_written_timestamp_seconds When these figures were taken.
+        # HELP mde_cancel_written_timestamp_seconds Time of these figures.
         # TYPE mde_cancel_written_timestamp_seconds gauge
         mde_cancel_written_timestamp_seconds 1795430060
         # HELP mde_cancel_rows Rows read.
@@ -322,10 +317,10 @@ mod tests {
         mde_cancel_actions{outcome="failed"} 2
         mde_cancel_actions{outcome="unknown"} 0
         mde_cancel_actions{outcome="not_attempted"} 0
-        # HELP mde_cancel_follow_ups Machines that still need a hand.
+        # HELP mde_cancel_follow_ups Machines that need manual work.
         # TYPE mde_cancel_follow_ups gauge
         mde_cancel_follow_ups 1
-        # HELP mde_cancel_cancels_total Cancels sent, by the status of the answer; none where there was none.
+        # HELP mde_cancel_cancels_total Cancels or releases sent, by the answer's HTTP status; `none` without an answer.
         # TYPE mde_cancel_cancels_total counter
         mde_cancel_cancels_total{status="none"} 2
         mde_cancel_cancels_total{status="200"} 3
@@ -336,7 +331,7 @@ mod tests {
         # HELP mde_cancel_throttled_total Calls answered by 429, reads included.
         # TYPE mde_cancel_throttled_total counter
         mde_cancel_throttled_total 1
-        # HELP mde_cancel_retries_total Cancels sent for rows that had been sent before.
+        # HELP mde_cancel_retries_total Cancels or releases sent again for a row.
         # TYPE mde_cancel_retries_total counter
         mde_cancel_retries_total 1
         # HELP mde_cancel_quota_used Slots taken of each window for cancels.

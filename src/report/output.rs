@@ -41,7 +41,7 @@ pub enum TargetError {
     Folder { path: PathBuf },
     #[error("report {} is a link that cannot be followed", .path.display())]
     Link { path: PathBuf, source: io::Error },
-    #[error("report {}: the link {} belongs to somebody else", .path.display(), .link.display())]
+    #[error("report {}: the link {} belongs to another user", .path.display(), .link.display())]
     ForeignLink { path: PathBuf, link: PathBuf },
     #[error("report path `{}` does not name a file", .path.display())]
     NoName { path: PathBuf },
@@ -51,7 +51,7 @@ pub enum TargetError {
     ReadOnly { path: PathBuf },
     #[error("report {} cannot be put in place", .path.display())]
     Replace { path: PathBuf, source: io::Error },
-    #[error("report {} cannot be written: no file can be made in folder {}", .path.display(), .folder.display())]
+    #[error("report {} cannot be written: cannot create a file in folder {}", .path.display(), .folder.display())]
     Unwritable {
         path: PathBuf,
         folder: PathBuf,

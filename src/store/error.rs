@@ -70,9 +70,7 @@ pub enum StoreError {
         kind: &'static str,
     },
     /// A newer version of this program wrote the file; it stays untouched.
-    #[error(
-        "state file {path} has schema version {found}, and this program knows {known} at the most"
-    )]
+    #[error("state file {path} has schema version {found}; this program reads up to {known}")]
     NewerSchema {
         path: PathBuf,
         found: i64,

@@ -109,7 +109,7 @@ fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlRes
 }
 
 fn unreadable(text: &str) -> FromSqlError {
-    FromSqlError::Other(format!("`{text}` is no word of this state file").into())
+    FromSqlError::Other(format!("unexpected value `{text}`").into())
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ fn serve_group(writer: &mut WriterState, mut group: Vec<AnyJob>, broken: &Broken
     if let Err(error) = &ended
         && broken.set(error.clone()).is_ok()
     {
-        tracing::error!(%error, "nothing more is written");
+        tracing::error!(%error, "the journal can't be written; stopping");
     }
     for job in group {
         job.answer(ended.clone());
@@ -352,7 +352,7 @@ impl Drop for WriterThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(file = %self.file.display(), "the writer of the state file broke off");
+            tracing::error!(file = %self.file.display(), "the state file writer crashed");
         }
     }
 }

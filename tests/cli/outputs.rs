@@ -269,12 +269,12 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
         ] {
             let words = format!("run ids.txt --sandbox {flag} {path}");
             let told = run(folder.path(), &words).exits(exit).stderr;
-            assert!(told.contains("belongs to somebody else"), "{words}: {told}");
+            assert!(told.contains("belongs to another user"), "{words}: {told}");
         }
     }
     for words in ["sandbox --log shared/r.csv", "man --dir shared/dir"] {
         let told = run(folder.path(), words).exits(2).stderr;
-        assert!(told.contains("belongs to somebody else"), "{words}: {told}");
+        assert!(told.contains("belongs to another user"), "{words}: {told}");
     }
     assert_eq!(fs::read_to_string(at("target/r.csv")).unwrap(), "");
     assert!(!at("target/x.csv").exists());

@@ -242,7 +242,7 @@ fn what_another_tool_cancelled_is_named_with_the_tool_and_its_words() {
     });
     place.sandbox().add(record);
     let plan = place.run("preview --format csv ids.txt").exits(0).stdout;
-    let reason = "it was Cancelled at 2026-01-31T09:12:00Z by 6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55, with the comment: \
+    let reason = "already cancelled at 2026-01-31T09:12:00Z by 6b1f6c1e-5d0a-4b7e-9c3f-2f1f0e8d7a55, with the comment: \
                   Automated clean-up\\u{a}of \"\"stale\"\" sessions";
     assert!(plan.contains(reason), "{plan}");
 }

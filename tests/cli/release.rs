@@ -104,7 +104,7 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
         ]
     );
     let reasons = place.column("released.csv", "reason");
-    assert!(reasons[1].starts_with("isolated before, and never released, by ana at "));
+    assert!(reasons[1].starts_with("isolated earlier, and not released since, by ana at "));
     assert!(
         reasons[2].starts_with("isolated again by ana at "),
         "{}",

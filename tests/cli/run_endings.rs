@@ -155,7 +155,7 @@ fn accepted_cancels_end_as_their_records_do_or_stay_accepted_when_time_is_up() {
     let reasons = [
         "",
         "the cancel was accepted, but the action ended as Succeeded",
-        "the service took the cancel; its record still said Pending",
+        "cancel accepted; its record still says Pending",
         "the record says Cancelled, but its live-response command had completed",
     ];
     let statuses = ["Cancelled", "Succeeded", "Pending", "Cancelled"];

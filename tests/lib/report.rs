@@ -819,7 +819,7 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
         "What still needs work",
         &command,
         "host-007",
-        "Excluded: left alone",
+        "<h3>Excluded</h3>",
         "dc-01",
         ">Outcomes<",
         "<dt>comment</dt><dd>CHG-4711</dd>",
@@ -860,7 +860,7 @@ fn a_run_that_goes_on_says_so() {
         page.contains("<h1>1 row still waits for its turn</h1>"),
         "{page}"
     );
-    assert!(page.contains("The run is still going on"));
+    assert!(page.contains("The run is still running"));
     assert!(
         page.contains("<td>its turn has not come yet</td>"),
         "{page}"
@@ -876,7 +876,7 @@ fn a_run_that_goes_on_says_so() {
     for part in [
         "<h1>Still running</h1>",
         "<div class=\"left some\">",
-        "renews itself every 30 s",
+        "reloads every 30 s",
         "<noscript><meta http-equiv=\"refresh\" content=\"30\"></noscript>",
     ] {
         assert!(page.contains(part), "{part}: {page}");

@@ -106,17 +106,17 @@ fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_i
         (
             Some(ActionStatus::Failed),
             AlreadyFinal,
-            "it was still open when its state was first read, and then ended as Failed",
+            "open when first read, then ended as Failed",
         ),
         (
             Some(ActionStatus::Cancelled),
             AlreadyCancelled,
-            "it was Cancelled at 1970-01-01T00:00:00Z, with the comment: by somebody else",
+            "already cancelled at 1970-01-01T00:00:00Z, with the comment: by somebody else",
         ),
         (
             None,
             NotFound,
-            "404; the service knew this id a while ago, but another look did not find it",
+            "404; found earlier, but missing in a later read",
         ),
     ] {
         let mut world = world(1);

@@ -143,7 +143,7 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
     assert_eq!(history.outcomes[&RowNumber(1)], Accepted);
     assert_eq!(
         history.reasons[&RowNumber(1)],
-        "the service took the cancel, and its record was not found any more"
+        "cancel accepted, but its record is gone"
     );
 }
 

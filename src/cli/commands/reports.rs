@@ -139,7 +139,7 @@ impl LivePages {
     pub(super) async fn end(self) {
         drop(self.ended);
         if let Err(error) = self.task.await {
-            tracing::warn!(%error, "the page that shows the run broke off");
+            tracing::warn!(%error, "the live report page stopped");
         }
     }
 }

@@ -153,7 +153,7 @@ fn write_all(path: &Path, texts: &Receiver<String>) {
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "no figures are written"
+                "the metrics file is not written"
             );
             is_told = true;
         }

@@ -120,7 +120,7 @@ impl Observer for TerminalObserver {
                     tracing::info!(run, tenant, %destination, wait, "throttled (429)");
                 }
                 if *hint_ignored {
-                    tracing::warn!(run, tenant, "a Retry-After of over 24 hours is ignored");
+                    tracing::warn!(run, tenant, "ignoring a Retry-After of more than 24 hours");
                 }
                 if *limit_ignored {
                     tracing::warn!(
@@ -133,7 +133,7 @@ impl Observer for TerminalObserver {
                 destination,
                 window,
             } => {
-                tracing::warn!(run, tenant, %destination, %window, "the service names a lower limit, which is kept from now on");
+                tracing::warn!(run, tenant, %destination, %window, "the service reports a lower limit; keeping to it");
             }
             RunEvent::Paced { destination, pace } => match pace {
                 // Later changes of the rate are logged at info level.
@@ -141,10 +141,10 @@ impl Observer for TerminalObserver {
                     tracing::warn!(run, tenant, %destination, pace = %pace.as_rate(), "the service refuses bursts within the limit, so calls are spread evenly");
                 }
                 Some(pace) => {
-                    tracing::info!(run, tenant, %destination, pace = %pace.as_rate(), "calls are spread at another rate");
+                    tracing::info!(run, tenant, %destination, pace = %pace.as_rate(), "the rate changed");
                 }
                 None => {
-                    tracing::info!(run, tenant, %destination, "calls are sent as the limit permits again");
+                    tracing::info!(run, tenant, %destination, "the rate limit is lifted");
                 }
             },
             RunEvent::Down { reads, until, what } => {
@@ -157,7 +157,7 @@ impl Observer for TerminalObserver {
                         run,
                         tenant,
                         wait,
-                        "{kind} fail ({what}); one is tried at a time until the service answers again"
+                        "{kind} fail ({what}); sending one at a time until the service answers"
                     );
                 }
             }

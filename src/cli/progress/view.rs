@@ -224,15 +224,15 @@ fn waiting(
         }
         WaitCause::Cooldown => ("paused by the service (429)".into(), "until"),
         WaitCause::Outage => (DOWN.into(), "at"),
-        WaitCause::Retry => ("some rows are tried again".into(), "at"),
+        WaitCause::Retry => ("retrying some rows".into(), "at"),
         WaitCause::Reads => ("waiting for read quota".into(), "until"),
         WaitCause::ReadCooldown => ("service paused reads (429)".into(), "until"),
         // The time is unknown.
         WaitCause::SlowReads => {
             return Some(endless("no answer to reads; rows wait for their status"));
         }
-        WaitCause::Missing => ("unknown ids are looked up again".into(), "at"),
-        WaitCause::Effect => ("accepted calls are checked".into(), "at"),
+        WaitCause::Missing => ("checking unknown ids again".into(), "at"),
+        WaitCause::Effect => ("checking accepted calls".into(), "at"),
     };
     let until = Some(view.now.wall_at(waiting.until));
     Some(WaitReason { why, word, until })
@@ -352,7 +352,7 @@ mod tests {
             (WaitCause::Window, "waiting for quota (100/minute)"),
             (WaitCause::Cooldown, "paused by the service (429)"),
             (WaitCause::Outage, DOWN),
-            (WaitCause::Retry, "some rows are tried again"),
+            (WaitCause::Retry, "retrying some rows"),
         ] {
             let view = view(Some((cause, 120)));
             assert_eq!(why_of(&view, &[]).as_deref(), Some(why));

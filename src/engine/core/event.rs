@@ -172,7 +172,7 @@ pub enum StopReason {
     #[error("sign-in: {0}")]
     SignIn(String),
     /// The service knows none of the first hundred ids.
-    #[error("the tenant has none of the first 100 ids: wrong tenant or wrong column")]
+    #[error("the tenant has none of the first 100 ids: check the tenant and the id column")]
     AllMissing,
     /// States must be read first, and this token may not read them; gives the service's answer.
     #[error("this token may not read actions: {0}")]
@@ -181,7 +181,7 @@ pub enum StopReason {
     #[error("the service can't be reached: {0}")]
     Unreachable(String),
     /// The address answered only with 404s that aren't the service's own.
-    #[error("{0} answers 404, but not as the service does")]
+    #[error("{0} answers 404 without the service's error body")]
     NoSuchAddress(String),
     /// This token may not cancel any action type of the input; says why.
     #[error("{0}")]

@@ -132,10 +132,10 @@ pub(in crate::engine) fn of_throttle(throttle: &Throttle) -> String {
 
 /// Returns who cancelled an action before us, and when, as far as the record says.
 pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> String {
-    let mut text = "it was Cancelled before".to_owned();
+    let mut text = "already cancelled".to_owned();
     let Some(record) = record else { return text };
     if let Some(at) = record.cancelled_at {
-        text = format!("it was Cancelled at {at}");
+        text = format!("already cancelled at {at}");
     }
     if let Some(requestor) = &record.cancellation_requestor {
         text.push_str(" by ");
@@ -151,36 +151,31 @@ pub(in crate::engine) fn of_cancellation(record: Option<&MachineAction>) -> Stri
 /// If the row names a tenant, adds that the id may belong to another one.
 pub(super) fn of_missing(operation: Operation, tenant: Option<&str>) -> String {
     let missed = match operation {
-        Operation::Cancel => {
-            "the service does not know this id, and a second look did not find it either"
-        }
-        Operation::Release => {
-            "the machine's actions don't hold this one, and a second look did not find it either"
-        }
+        Operation::Cancel => "no such action in this tenant (checked twice)",
+        Operation::Release => "not among the machine's actions (checked twice)",
     };
     match tenant {
-        Some(tenant) => format!("{missed}; it may be of another tenant than {tenant}"),
+        Some(tenant) => format!("{missed}; it may belong to a tenant other than {tenant}"),
         None => missed.to_owned(),
     }
 }
 
-pub(super) const VANISHED: &str =
-    "the service knew this id a while ago, but two more looks did not find it";
+pub(super) const VANISHED: &str = "found earlier, but missing in two later reads";
 
 pub(super) fn of_not_read(operation: Operation) -> &'static str {
     match operation {
         Operation::Cancel => {
-            "not sent: its record cannot be read, although others can, and without it the guards cannot be asked \
-             (--no-precheck sends it as it is)"
+            "not sent: its record can't be read, though others can, so protected types and exclusions can't be checked \
+             (--no-precheck sends it anyway)"
         }
         Operation::Release => {
-            "not sent: the machine's actions cannot be read, although others' can, so it may be isolated on purpose"
+            "not sent: the machine's actions can't be read, though others' can, so it may be isolated on purpose"
         }
     }
 }
 
 pub(super) fn of_vanished(last: &str) -> String {
-    format!("{last}; the service knew this id a while ago, but another look did not find it")
+    format!("{last}; found earlier, but missing in a later read")
 }
 
 pub(super) fn of_unconfirmed(last: &str) -> String {
@@ -197,11 +192,11 @@ pub(super) fn of_record(operation: Operation, row: &Row, outcome: Outcome) -> St
     let record = row.record.as_deref();
     match outcome {
         Outcome::AlreadyCancelled => of_cancellation(record),
-        Outcome::AlreadyFinal if row.attempts > 0 && row.seen != SeenOpen::No => format!(
-            "it was still open when its state was first read, and then ended as {status}, not by a cancel"
-        ),
+        Outcome::AlreadyFinal if row.attempts > 0 && row.seen != SeenOpen::No => {
+            format!("open when first read, then ended as {status}, not by a cancel")
+        }
         Outcome::AlreadyFinal if row.attempts > 0 => {
-            format!("the action had ended as {status} when its record was first seen")
+            format!("the action had ended as {status} when first read")
         }
         Outcome::AlreadyFinal => format!("the action had ended as {status}"),
         Outcome::AlreadyReleased => of_release(record),
@@ -247,11 +242,9 @@ pub(super) fn of_accepted(operation: Operation, status: Option<&str>, is_gone: b
         );
     }
     match status {
-        _ if is_gone => {
-            "the service took the cancel, and its record was not found any more".to_owned()
-        }
-        Some(status) => format!("the service took the cancel; its record still said {status}"),
-        None => "the service took the cancel and sent no record back".to_owned(),
+        _ if is_gone => "cancel accepted, but its record is gone".to_owned(),
+        Some(status) => format!("cancel accepted; its record still says {status}"),
+        None => "cancel accepted; the service returned no record".to_owned(),
     }
 }
 
@@ -285,7 +278,7 @@ pub(super) fn of_giving_up(operation: Operation, row: &Row, may_read: bool) -> S
             let why = if may_read {
                 "its record could not be read"
             } else {
-                "reading is not permitted, so nobody could look"
+                "the token may not read actions"
             };
             format!(
                 "sent {sent}, last answer: {last}; whether a {operation} was applied is unknown: {why}"
@@ -319,7 +312,7 @@ mod tests {
     #[test]
     fn a_fault_is_said_in_words_and_names_no_action() {
         let refused = "no connection: refused".to_owned();
-        let broke = "the call broke: reset".to_owned();
+        let broke = "the connection broke: reset".to_owned();
         for (kind, status, text) in [
             (ReplyKind::NotApplied(None), Some(503), "503"),
             (ReplyKind::ServerFault(None), Some(502), "502"),
@@ -330,7 +323,11 @@ mod tests {
                 "302, a redirect, which is never followed",
             ),
             (ReplyKind::TimedOut, None, "no answer in time"),
-            (ReplyKind::Broken(broke), None, "the call broke: reset"),
+            (
+                ReplyKind::Broken(broke),
+                None,
+                "the connection broke: reset",
+            ),
             (
                 ReplyKind::NeverLeft(refused),
                 None,
@@ -344,7 +341,7 @@ mod tests {
     #[test]
     fn an_id_that_a_named_tenant_does_not_know_may_be_of_another_one() {
         let reason = of_missing(Operation::Cancel, Some("contoso"));
-        assert!(reason.ends_with("it may be of another tenant than contoso"));
+        assert!(reason.ends_with("it may belong to a tenant other than contoso"));
         assert!(of_missing(Operation::Cancel, None).ends_with("did not find it either"));
     }
 

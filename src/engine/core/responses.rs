@@ -225,7 +225,7 @@ impl Lane {
         if self.is_armed && wait > self.settings.give_up_after {
             let until = now.wall_at(verdict.until);
             self.stop(StopReason::GaveUp(format!(
-                "the service asks to wait until {until:.0}, which is longer than --give-up-after; go on then"
+                "the service asks to wait until {until:.0}, which is longer than --give-up-after; resume after that"
             )));
         }
         let is_adopted = counted.is_some_and(|window| self.adopt(destination, window, now.wall));

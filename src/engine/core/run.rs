@@ -128,7 +128,7 @@ impl Core {
         let failures = self.lanes.iter().map(|lane| lane.stop_rules.failures).sum();
         let ended = self.lanes.iter().map(|lane| lane.stop_rules.ended).sum();
         if most.are_passed(failures, ended) {
-            let reason = format!("{failures} of {ended} rows that were sent ended badly");
+            let reason = format!("{failures} of {ended} rows that were sent failed");
             self.stop_all(&StopReason::TooManyFailures(reason));
         }
     }

@@ -88,7 +88,7 @@ impl Lane {
             let last = last.chain([self.heard.last_fault.as_str()]);
             let last = last.max().filter(|text| !text.is_empty());
             self.stop(StopReason::GaveUp(format!(
-                "nothing ended for {} s; last answer: {}",
+                "no row finished for {} s; last answer: {}",
                 stuck.as_secs(),
                 last.unwrap_or("nothing")
             )));

@@ -39,7 +39,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = doctored("PRAGMA user_version = 9");
     assert_eq!(
         refusal(dir.path()),
-        "state file DIR/state.db has schema version 9, and this program knows 8 at the most"
+        "state file DIR/state.db has schema version 9; this program reads up to 8"
     );
 }
 
