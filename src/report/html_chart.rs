@@ -139,11 +139,11 @@ fn note(line: &Timeline) -> String {
         text.push_str(" No quota was kept to.");
     } else {
         text.push_str(
-            " A slot is taken when a cancel is sent and comes back one period after its answer.",
+            " A slot is taken when a request is sent and comes back one period after its answer.",
         );
     }
     if line.foreign > 0 {
-        let others = Count::new(line.foreign, "cancel");
+        let others = Count::new(line.foreign, "request");
         // Writing to a String cannot fail.
         write!(
             text,
@@ -183,8 +183,8 @@ fn sent_panel(line: &Timeline, refused: &str) -> ChartPanel {
         write!(note, ", paused {} for it", Span(line.cooled_down)).ok();
     }
     ChartPanel {
-        alt: format!("Cancels sent over time: {note}"),
-        title: "Cancels sent".to_owned(),
+        alt: format!("Requests sent over time: {note}"),
+        title: "Requests sent".to_owned(),
         note,
         has_limit: false,
         path,

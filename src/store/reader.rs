@@ -378,7 +378,8 @@ pub(super) fn sendings(
         "SELECT a.sent, a.replied, a.http_status, a.run = ?1, coalesce(a.class, '') = 'timed_out' FROM attempts a
          WHERE a.sent BETWEEN ?2 AND ?3 AND a.run IN (
             SELECT o.id FROM runs o, runs r
-            WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app)
+            WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app
+                AND o.operation = r.operation)
          ORDER BY a.sent",
     )?;
     let mut rows = statement.query(params![run.0, Wall(from), Wall(to)])?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mde_cancel::model::{ActionStatus, ActionType, FollowUp, MachineAction, ReportRow};
+use mde_cancel::model::{ActionStatus, ActionType, FollowUp, MachineAction, ReportRow, Sending};
 use mde_cancel::store::{Reader, RunState};
 
 use super::*;
@@ -412,6 +412,34 @@ fn a_report_of_a_run_that_goes_on_shows_one_instant() {
             .iter()
             .all(|row| row.outcome == Outcome::Cancelled)
     );
+}
+
+#[test]
+fn the_calls_of_a_run_are_shown_with_those_of_the_same_operation_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let of = |number, operation: &str| {
+        let settings = format!(r#"{{"operation":"{operation}"}}"#);
+        let run = NewRun {
+            settings,
+            ..new_run(number)
+        };
+        let run = block_on(store.create_run(run)).unwrap();
+        block_on(store.append_rows(run, vec![row(1)], mark(1))).unwrap();
+        take(&store, cancel_take(scope(&store), (run, 1, 1), at(10)));
+        run
+    };
+    let [cancel, release, _] = [of(1, "cancel"), of(2, "release"), of(3, "cancel")];
+    let shown = |run| {
+        let mut own = Vec::new();
+        let reader = store.reader().unwrap();
+        let (from, to) = (at(0).wall, at(20).wall);
+        let visit = |sending: Sending| own.push(sending.is_own);
+        reader.sendings(run, from, to, visit).unwrap();
+        own
+    };
+    assert_eq!(shown(cancel), [true, false]);
+    assert_eq!(shown(release), [true]);
 }
 
 #[test]
