@@ -1,4 +1,4 @@
-//! The client against a server that says exactly the bytes a test wrote down.
+//! The API client against a server that sends exactly the bytes a test scripted.
 
 mod hostile;
 mod tls;
@@ -23,10 +23,10 @@ pub(crate) use hostile::{any_answer, replies_to};
 const ID: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const OTHER: &str = "11111111-5b1e-4a77-9a3d-0c5be0a1d9f2";
 
-/// Long enough for any machine, where nothing is meant to time out.
+/// Longer than any machine needs, for calls that must not time out.
 const PATIENT: Duration = Duration::from_secs(30);
 
-/// Long enough to connect and to send, where an answer is meant not to come.
+/// Long enough to connect and send, for calls that must time out.
 const SHORT: Duration = Duration::from_secs(3);
 
 fn open(base: &str, trust: RootCerts, timeout: Duration) -> Connection {
@@ -58,7 +58,7 @@ async fn cancel(connection: Connection) -> CancelReply {
         .await
 }
 
-/// Returns the reply to a cancel that is answered with `bytes`.
+/// Answers a cancel with `bytes` and returns the client's reply.
 async fn reply_to(bytes: impl AsRef<[u8]>) -> CancelReply {
     cancel(plain(&RawServer::saying(bytes))).await
 }
@@ -311,7 +311,7 @@ async fn packed_answers_are_unpacked_and_bombs_are_bounded() {
         matches!(reply.kind, ReplyKind::Answer(Some(_))),
         "{reply:?}"
     );
-    // Blanks alone are an acceptance, as long as they stay under 1 MiB.
+    // Spaces alone count as acceptance, as long as they stay under 1 MiB.
     let harmless = reply_to(answer("200 OK", gzip, gzip_blanks(4_000))).await;
     assert_eq!(harmless.kind, ReplyKind::Answer(None));
     let bomb = gzip_blanks(4_100);
@@ -335,7 +335,7 @@ async fn a_body_without_an_end_is_left_at_the_bound() {
             _ => kind == ReplyKind::Refused,
         };
         assert!(is_right, "{status}: {kind:?}");
-        // The bound and what the kernel buffers; without a bound it goes on to the time-out, gigabytes later.
+        // The bound plus what the kernel buffers. Without a bound, gigabytes would come until the timeout.
         assert!(server.said_without_end() < 64 << 20);
     }
 }
@@ -372,13 +372,13 @@ async fn a_server_that_never_answers_times_out() {
 
 #[tokio::test]
 async fn what_never_left_is_told_for_certain() {
-    // Bound, so that nobody else gets the port, but not listening.
+    // Bound but not listening, so that nothing else gets the port.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let refused = format!("http://{}/", silent.local_addr().unwrap());
     let server = RawServer::saying(answer("200 OK", "", ""));
     let no_tls = server.base.replace("http:", "https:");
-    // A TLS greeting holds no end of a head, so the server must be one that answers at once.
+    // A TLS hello doesn't contain the end of an HTTP head, so this server must answer at once.
     let greeter = TcpListener::bind("127.0.0.1:0").unwrap();
     let greeting = format!("https://{}/", greeter.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -389,7 +389,7 @@ async fn what_never_left_is_told_for_certain() {
     let cases = [
         (refused.as_str(), RootCerts::Nothing, PATIENT),
         (greeting.as_str(), RootCerts::Public, PATIENT),
-        // Nothing is ever said to a TLS greeting here, so the connection is not made in time.
+        // The server never answers the TLS hello, so the connection isn't made in time.
         (no_tls.as_str(), RootCerts::Public, SHORT),
     ];
     for (base, trust, timeout) in cases {
@@ -399,7 +399,7 @@ async fn what_never_left_is_told_for_certain() {
         };
         assert!(!what.contains("http") && !what.contains(ID), "{what}");
     }
-    // Whether DNS says so or gives no answer, is the machine's.
+    // Whether DNS denies the name or doesn't answer depends on the machine.
     let reply = cancel(open(
         "https://no-such-host.invalid/",
         RootCerts::Public,
@@ -449,7 +449,7 @@ async fn an_error_answer_carries_its_words_and_never_our_token() {
     let reply = reply_to(answer("500 Oops", "Request-Id: r-1\r\n", "")).await;
     assert_eq!(reply.kind, ReplyKind::ServerFault(None));
     assert_eq!(reply.error.unwrap().correlation_id.as_deref(), Some("r-1"));
-    // The words of a body that is cut off count as far as they came.
+    // The text of a truncated body counts as far as it arrived.
     let reply =
         reply_to("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\nback soon")
             .await;
@@ -470,7 +470,7 @@ async fn calls_share_connections() {
         );
     }
     assert_eq!(server.calls().len(), CALLS);
-    // Not exactly one: the client opens another where the last answer's has not come back to its pool yet.
+    // Not exactly one: the client opens another connection if the last one isn't back in its pool yet.
     assert!(server.accepted() < CALLS / 2, "{}", server.accepted());
 }
 

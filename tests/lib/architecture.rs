@@ -1,10 +1,10 @@
-//! The house stands on floors: this reads the source and proves it.
+//! Checks the source for the rules of its structure.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which floor each module stands on; a module names only modules on a strictly lower one.
+/// Each module's floor. A module may name only modules on lower floors.
 const FLOORS: &[(&str, u8)] = &[
     ("model", 0),
     ("clock", 1),
@@ -21,7 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cli", 4),
 ];
 
-/// The only places that may name a library.
+/// The only modules that may name a library.
 const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -70,7 +70,7 @@ struct SourceFile {
     lines: Vec<String>,
 }
 
-/// Reads every file of `src`, without comments and without its unit tests.
+/// Reads `src` without comments and unit tests.
 fn sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -113,7 +113,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the words that follow `prefix` in `line`, up to the next character that no path segment holds.
+/// Returns the path segments that follow `prefix` in `line`.
 fn words_after<'line>(line: &'line str, prefix: &str) -> Vec<&'line str> {
     line.match_indices(prefix)
         .filter(|(at, _)| {
@@ -131,7 +131,7 @@ fn words_after<'line>(line: &'line str, prefix: &str) -> Vec<&'line str> {
         .collect()
 }
 
-/// Asserts that no line of the source is found wrong; `wrong` says what is.
+/// Asserts that `wrong` finds no fault in any line of `src`.
 fn assert_no_line(wrong: impl Fn(&SourceFile, &str) -> Option<String>) {
     let mut broken = Vec::new();
     for file in sources() {
@@ -210,7 +210,7 @@ fn nothing_is_left_over_and_no_glob_is_imported() {
     });
 }
 
-/// Returns the paths and texts of all Rust files in a folder of the repository.
+/// Returns path and text of every Rust file in these folders.
 fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for folder in folders {
@@ -270,7 +270,7 @@ fn every_file_of_the_tests_is_listed_and_so_runs() {
     }
 }
 
-/// Returns the cells of one column of all tables of a page that hold code.
+/// Returns the code spans in one column of a page's tables.
 fn code_in_column(page: &str, column: usize) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let page = fs::read_to_string(page).unwrap();
@@ -293,12 +293,12 @@ fn every_test_that_a_page_names_exists() {
     }
 }
 
-/// A CSV cell escapes what a spreadsheet may take for a formula after a `;`.
+/// CSV cells escape text after a `;` that a spreadsheet may take for a formula.
 #[test]
 fn no_text_of_ours_is_changed_in_a_csv_cell() {
     let mut found = Vec::new();
     for file in sources() {
-        // A text goes on after a backslash.
+        // A text continues after a backslash.
         let lines = file.lines.iter();
         let text: String = lines
             .map(|line| line.trim().trim_end_matches('\\'))

@@ -1,5 +1,4 @@
-//! Signing in, against a login service that a test scripts: what is sent, what is understood, and what is never tried
-//! twice.
+//! Sign-in against a scripted login service: what is sent, what is understood, and what is never retried.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -26,7 +25,7 @@ const APP: &str = "99999999-2222-3333-4444-555555555555";
 const SECRET: &str = "s3cr3t-marker~1";
 const PEM: &str = include_str!("../data/sign-in-test.pem");
 
-/// A clock on which every wait is over as soon as it begins.
+/// A clock that jumps to the end of every wait.
 struct Hasty(Mutex<Moment>);
 
 impl Clock for Hasty {
@@ -96,7 +95,7 @@ fn jwt(tenant: &str, number: usize) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
 }
 
-/// A login service that gives these answers, and the last one as often as it is asked.
+/// Gives the scripted answers in turn, then the last one up to five more times.
 struct LoginService(RawServer);
 
 fn login_service(answers: &[(u16, String)]) -> LoginService {
@@ -118,7 +117,7 @@ impl LoginService {
         self.0.calls()
     }
 
-    /// The field of this name in the form of each call that has it.
+    /// The value of this form field in each call that has it.
     fn fields(&self, name: &str) -> Vec<String> {
         let calls = self.calls();
         let fields = calls.iter().filter_map(|call| {
@@ -334,7 +333,6 @@ async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     key.verify(signed.as_bytes(), &signature).unwrap();
 }
 
-/// Returns the public half of the test's key.
 fn public_key() -> Vec<u8> {
     use ring::signature::KeyPair as _;
     use rustls_pki_types::pem::PemObject as _;

@@ -1,4 +1,4 @@
-//! What is typed and what it means: through the real parser, with an environment that each test writes down.
+//! Command lines through the real parser, with an environment that each test defines.
 
 mod config_file;
 mod connection;
@@ -23,10 +23,10 @@ use mde_cancel::sandbox::Latency;
 
 use crate::support::table;
 
-/// Stands where a secret would, so that a test can look for it where it must not be.
+/// A fake secret that tests look for where no secret may appear.
 const MARKER: &str = "s3cr3t-marker";
 
-/// What one test types, and the variables it sets.
+/// One test's command line and environment.
 #[derive(Clone)]
 #[must_use]
 pub(super) struct Typing {
@@ -36,7 +36,7 @@ pub(super) struct Typing {
     default_config: Option<PathBuf>,
 }
 
-/// Types `words`, parted by blanks, behind the program's name.
+/// Types `words`, separated by spaces, after the program's name.
 pub(super) fn typing(words: &str) -> Typing {
     Typing {
         words: words.split_whitespace().map(OsString::from).collect(),
@@ -63,7 +63,7 @@ impl Typing {
         self
     }
 
-    /// Sets a variable in place of one of that name.
+    /// Sets a variable that overrides any other of its name.
     pub(super) fn first(mut self, name: &'static str, value: &str) -> Self {
         self.variables.insert(0, (name, value.into()));
         self
@@ -74,7 +74,7 @@ impl Typing {
         self
     }
 
-    /// Puts a config file where the platform has its own.
+    /// Puts a config file in the platform's default place.
     pub(super) fn config(mut self, path: impl Into<PathBuf>) -> Self {
         self.default_config = Some(path.into());
         self
@@ -111,7 +111,7 @@ impl Typing {
         self.run().context.into_connection().unwrap()
     }
 
-    /// Returns all that the user sees of the error, typing errors included.
+    /// Returns the exit code and the error as the user sees it.
     pub(super) fn complaint(self) -> (u8, String) {
         let failure = self.resolve().unwrap_err();
         let text = failure.render(Color::Plain, &ForwardedFlags::default());
@@ -277,7 +277,7 @@ fn no_variable_hides_a_scope_from_quota() {
     assert_eq!(quota.scope.tenant_id, None);
 }
 
-/// A run on a selection from the tenant that nobody is asked about.
+/// A run that selects from the tenant and doesn't ask.
 fn selecting(words: &str) -> Typing {
     let tenant = "11111111-2222-3333-4444-555555555555";
     typing(&format!("run --yes --max-actions 9 --tenant-id {tenant}"))

@@ -1,7 +1,6 @@
-//! One frozen state file for each schema version: it must open, and tell what it told when it was written.
+//! Frozen state files of older schema versions: each must open and report what it reported when it was written.
 //!
-//! The files lie in `tests/data`. Each was written by the version that it is named after, by the [`story`] below, and
-//! is never written again.
+//! Each file in `tests/data` was written by [`story`] in the version of its name, and is never written again.
 
 use std::path::Path;
 
@@ -40,8 +39,8 @@ fn someone(number: u128) -> Process {
     }
 }
 
-/// Writes what a state file of any version can hold: a run that finished, and one whose process died in mid-run with
-/// rows in every phase, a call in flight, a cooldown and an allowance that the service named.
+/// Writes everything that a state file of any version can contain: a finished run, and one whose process died with rows
+/// in every phase, a call in flight, a cooldown and a limit that the service named.
 fn story(dir: &Path) {
     let store = Store::open(dir, someone(1), at(0)).unwrap();
     let run = block_on(store.create_run(new_run(1))).unwrap();
@@ -61,7 +60,7 @@ fn story(dir: &Path) {
     block_on(store.write([last.to_vec(), vec![finished]].concat())).unwrap();
     drop(store);
 
-    // The last commit fails, so that the process leaves as a crash would.
+    // The last commit fails, so the process ends as in a crash.
     let options = StoreOptions {
         fail_at_commit: Some(15),
         ..StoreOptions::default()
@@ -130,7 +129,7 @@ fn story(dir: &Path) {
     block_on(store.scope(&cancels(), at(20))).unwrap_err();
 }
 
-/// The rows of the two runs as every version must tell them: id, outcome, reason, attempts.
+/// The rows of both runs as every version must report them: id, outcome, reason, attempts.
 const TOLD: [(&str, &str, &str, u32); 11] = [
     ("00000001", "not_attempted", "its turn has not come yet", 0),
     ("00000002", "unknown", "not read again yet", 1),
@@ -193,15 +192,15 @@ fn assert_tells_the_story(dir: &Path) {
     assert_eq!(rows[2].first_sent_at, Some(at(15).wall));
 }
 
-/// The ledger goes on where it stood, and the run can be taken up.
+/// Asserts that the ledger continues where it was, and that the run can be resumed.
 fn assert_goes_on(dir: &Path) {
     let store = Store::open(dir, someone(3), at(50_000)).unwrap();
     let cancel = block_on(store.scope(&cancels(), at(50_000))).unwrap().key;
     let allowed = windows(&["5/1m"]);
     let ask = |millis| block_on(store.take(read_take(cancel, &allowed, at(millis)))).unwrap();
     assert_eq!(ask(50_000), Taken::CoolingDown(at(90_000).uptime));
-    // The call in flight ended when this process found its own dead, and holds its slot for the grace; the four others
-    // have given theirs back.
+    // The call in flight ended when this process found the dead one, and holds its slot for the grace. The four others
+    // have released theirs.
     let used = block_on(store.usage(cancel, allowed.clone(), at(90_000))).unwrap();
     assert_eq!(used.windows[0].taken, 1);
     call(ask(90_000));
@@ -256,7 +255,7 @@ fn a_file_of_version_1_is_brought_up_to_date_by_whoever_writes_first() {
     assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 2);
 }
 
-// The state file of this test, with its log emptied into it, is what a new version is frozen as.
+// To freeze a new version, empty the log of this test's state file into it.
 #[test]
 fn a_file_written_now_tells_the_same() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Thousands of made-up runs whose processes die between any two effects, whose calls go wrong and whose wall clocks are set: no
-//! window is exceeded, no row is lost or settled twice, nothing leaves that was not written down.
+//! Thousands of generated runs whose processes die between any two effects, whose calls fail and whose wall clocks are
+//! set: no window is exceeded, no row is lost or settled twice, and nothing leaves before it is journaled.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use crate::support::{
     End, Fault, History, Latency, ProcessEnd, Simulation, WALL_START, proptest_config,
 };
 
-/// What happens to one run.
 #[derive(Clone, Debug)]
 struct Schedule {
     seed: u64,
@@ -30,7 +29,7 @@ struct Schedule {
     readable: bool,
     precheck: Precheck,
     verify_for: Option<Duration>,
-    /// How many calls of a hundred go wrong.
+    /// Percentage of calls that fail.
     faults: u32,
     lanes: u16,
     most_in_flight: usize,
@@ -102,7 +101,7 @@ fn any_fault(rng: &mut SmallRng, now: Duration) -> Fault {
     }
 }
 
-/// Most actions are open; some are final or were cancelled by somebody else, and a few ids are unknown.
+/// Most actions are open; some are final or cancelled by others, and a few ids are unknown.
 fn any_states(rng: &mut SmallRng, rows: u32) -> Vec<Option<ActionStatus>> {
     let mut any_state = || match rng.random_range(0..20) {
         0 => None,
@@ -139,8 +138,8 @@ fn any_end() -> impl Strategy<Value = ProcessEnd> {
     })
 }
 
-/// Clocks are set by seconds, as by a time service, or by hours and years, as by an operator or an empty battery; never
-/// to before 1970, when others cancelled some actions: whose doing a cancel is, is told by comparing two clocks.
+/// Clocks are set by seconds, as by a time service, or by hours and years, as by an operator or an empty battery. Never
+/// to before 1970, when others cancelled some actions: the core compares two clocks to tell whose cancel it was.
 fn any_step() -> impl Strategy<Value = (Duration, i64)> {
     let seconds = prop_oneof![-3..3_i64, -20_000..20_000_i64, Just(-500_000_000)];
     (0..900_000_u64, seconds).prop_map(|(at, seconds)| (Duration::from_millis(at), seconds))
@@ -170,7 +169,7 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
                     pace,
                     concurrency,
                     readable: reading > 0,
-                    // Without leave to read, a precheck is the end of the run.
+                    // Without permission to read, a precheck ends the run.
                     precheck: if reading == 2 {
                         Precheck::ReadFirst
                     } else {
@@ -200,7 +199,7 @@ fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
     }
 }
 
-/// What once broke a window, with other chances each time.
+/// Cases that once exceeded a window, with ten seeds each.
 #[test]
 fn a_tight_window_is_kept_to_while_calls_go_wrong_and_processes_die() {
     let death = |effects, millis| ProcessEnd {

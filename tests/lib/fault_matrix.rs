@@ -1,6 +1,6 @@
-//! Every mishap of the sandbox, with reading permitted and not, ends in the outcome that the design demands.
+//! Every fault of the sandbox, with and without permission to read, ends in the outcome that the design requires.
 //!
-//! The last word is compared with what the sandbox did, too: a row may be called `cancelled` only if it was.
+//! The outcome must also match what the sandbox did: a row may be `cancelled` only if its action was cancelled.
 
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use mde_cancel::sandbox::{CancelEffect, FinalAnswer, Status};
 
 use crate::support::{Played, Scenario, nth_id};
 
-/// Reading is answered by 403, with the text of the field.
 const NO_READING: &str = ";403@on=get;403@on=list";
 
-/// Plays one action amid nineteen sound ones, so that the service is known to be up.
+/// Plays one action among nineteen good ones, so that the service is known to be up.
 fn play_one(fault: &str, is_readable: bool, change: impl FnOnce(Scenario) -> Scenario) -> Played {
     let id = nth_id(7);
     let mut script = fault.replace("THIS", &id.to_string());
@@ -75,7 +74,7 @@ fn as_is(scenario: Scenario) -> Scenario {
     scenario
 }
 
-/// Plays one action that meets each of these faults, so often, where records can be read and where not.
+/// Plays one action with each of these faults, with and without permission to read.
 #[track_caller]
 fn assert_each(
     faults: &[&str],
@@ -264,7 +263,7 @@ fn ten_identical_refusals_without_a_success_stop_the_run() {
         played.end.stop
     );
     let failed = played.counts()[&Failed];
-    // A refusal counts once the row was read again, and other cancels leave meanwhile: more of them on a slow machine.
+    // A refusal counts once the row was reread. Other cancels leave meanwhile, more of them on a slow machine.
     assert!((10..=100).contains(&failed), "{failed}");
     assert_eq!(played.counts()[&NotAttempted], 200 - failed);
 }

@@ -1,4 +1,4 @@
-//! Sequences in which a run once stopped wrongly, stalled for ever or said what was not so: each in virtual time.
+//! Sequences that once stopped a run wrongly, stalled it or made it report something false, in virtual time.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn tokens_that_live_three_seconds_are_renewed_once_each_and_none_is_carried_past
     let history = world.run();
     assert_eq!(history.counts()[&Cancelled], 1500);
     assert_eq!(history.with_ended_token, 0);
-    // Each is replaced 300 ms before its end, at most: fewer would mean that some were carried longer.
+    // Tokens are replaced at most 300 ms before they expire.
     let lives = history.elapsed.as_millis() / 2700;
     assert!(
         history.tokens as u128 <= lives + 2,
@@ -209,7 +209,7 @@ fn forbidden(message: &str) -> Reply<Option<MachineAction>> {
     }
 }
 
-/// What the service says to a token without any role.
+/// The service's answer to a token without any role.
 const NO_ROLES: &str =
     "Missing application roles. API required roles: Machine.Isolate, application roles: .";
 
@@ -243,7 +243,7 @@ fn permissions_that_are_lost_in_mid_run_cost_thirty_calls_and_stop_it() {
             assert!(counts[&Forbidden] <= 30, "{counts:?}");
             assert_eq!(history.posts.len(), 30 + counts[&Forbidden]);
             assert_eq!(history.tokens, 2, "one refresh");
-            // Five of them come from all over the rest.
+            // Five of them come from across the rest.
             let far = history
                 .posts
                 .iter()
@@ -330,7 +330,7 @@ fn single_403s_among_successes_stay_with_their_rows() {
 fn a_new_token_that_holds_the_permission_lets_the_run_go_on() {
     let mut world = world(300);
     world.type_of = |_| Some(ActionType::Isolate);
-    // The first token's permission ends, and a new one has it again.
+    // The first token loses its permission, and a new one has it again.
     world.cancel_answer =
         Box::new(|_, now| (secs(1) < now && now < millis(1_300)).then(|| forbidden(NO_ROLES)));
     let history = world.run();
@@ -458,7 +458,7 @@ fn refusals_alike_but_for_the_id_in_their_words_stop_the_run() {
     }
 }
 
-/// Answers one after the other; the last one stays.
+/// Gives the answers in turn, then repeats the last one.
 fn in_turn<T: Clone>(answers: Vec<T>) -> impl FnMut() -> T {
     let mut answers = answers.into_iter().peekable();
     move || {
@@ -470,7 +470,8 @@ fn in_turn<T: Clone>(answers: Vec<T>) -> impl FnMut() -> T {
     }
 }
 
-/// One row, whose cancels are answered so, and whose record shows these statuses, if any; a read that finds none fails.
+/// One row with these answers to its cancels and these statuses in its record. Without statuses, reading is forbidden;
+/// `""` is a failed read, and `"missing"` a list without the row.
 fn one_row(
     cancels: Vec<ReplyKind<Option<MachineAction>>>,
     statuses: &'static [&'static str],
@@ -497,30 +498,30 @@ fn what_became_of_a_call_without_an_answer_is_never_guessed() {
     let unknown = || ReplyKind::ServerFault(None);
     let is_final = record(id_of(RowNumber(1)), "Succeeded");
     for (cancels, statuses, expected, why) in [
-        // It may have worked although the record was open at first.
+        // It may have been applied although the record was open at first.
         (
             vec![unknown(), ReplyKind::Refused],
             &["Pending", "Cancelled"][..],
             Cancelled,
             "",
         ),
-        // The reads after the fault bring nothing; a refusal of an open action leaves nothing unknown.
+        // The reads after the fault fail. The refusal of an open action leaves nothing unknown.
         (
             vec![unknown(), ReplyKind::Refused],
             &["", "", "", "", "", "", "Pending"],
             Failed,
             "",
         ),
-        // Nobody says that it was never applied.
+        // The reason claims only what the last read showed.
         (
             vec![unknown()],
             &["Pending"],
             Failed,
             "open when it was last read",
         ),
-        // Nobody may look.
+        // Reading is forbidden.
         (vec![unknown(), ReplyKind::Forbidden], &[], Unknown, ""),
-        // What the service called final is not lost by a list that lacks it.
+        // A final answer isn't lost when a later list lacks the action.
         (
             vec![ReplyKind::Answer(Some(is_final))],
             &["missing"],
@@ -656,7 +657,7 @@ fn too_many_failures_stop_the_run_and_a_small_sample_does_not() {
     let play = |most, bad: u32| {
         let mut world = world(400);
         world.max_failures = Some(most);
-        // Each refused in its own way, so that the breaker of identical refusals keeps out of it.
+        // Each refusal has its own code, so that identical refusals don't stop the run.
         world.cancel_answer = Box::new(move |id, _| {
             let number = (1..=400).find(|&row| id == id_of(RowNumber(row)))?;
             (number % 100 < bad).then(|| Reply {

@@ -1,4 +1,4 @@
-//! What people have lying about, read: every format, files of other programs, slow pipes, and reading taken up again.
+//! Reading inputs: every format, files of other programs, slow pipes, and resuming.
 
 mod hostile;
 
@@ -20,7 +20,7 @@ use crate::support::{read_all, sound_rows};
 const A: &str = "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2";
 const B: &str = "0a1b2c3d-0000-4000-8000-00000000000b";
 
-/// Gives out bytes in reads of these lengths, again and again, and remembers how it was asked.
+/// Gives out `bytes` in reads of these lengths, repeated, and counts the reads.
 struct Feed {
     bytes: Vec<u8>,
     at: usize,
@@ -73,7 +73,7 @@ fn rows_as(bytes: impl AsRef<[u8]>, format: InputFormat) -> Vec<InputRow> {
     sound_rows(stream(io::Cursor::new(bytes.as_ref().to_vec()), &settings))
 }
 
-/// Writes each row as its id or as `! reason`.
+/// Shows each row as its id or as `! reason`.
 fn told(rows: &[InputRow]) -> Vec<String> {
     let told = rows.iter().map(|row| match &row.id {
         Ok(id) => id.to_string(),
@@ -82,14 +82,14 @@ fn told(rows: &[InputRow]) -> Vec<String> {
     told.collect()
 }
 
-/// Does the same with the line in front.
+/// Like [`told`], with the line number in front.
 fn told_with_lines(rows: &[InputRow]) -> Vec<String> {
     let lines = rows.iter().map(|row| row.source.line);
     let told = lines.zip(told(rows));
     told.map(|(line, text)| format!("{line} {text}")).collect()
 }
 
-/// Reads what ends in an error: what came before, and the error.
+/// Reads an input that ends in an error. Returns the rows before it, and the error.
 fn broken(text: &str, settings: &InputSettings) -> (Vec<InputRow>, String) {
     let bytes = io::Cursor::new(text.to_owned().into_bytes());
     let mut read = read_all(&mut stream(bytes, settings));
@@ -97,7 +97,7 @@ fn broken(text: &str, settings: &InputSettings) -> (Vec<InputRow>, String) {
     (read.into_iter().map(Result::unwrap).collect(), error)
 }
 
-/// Puts the two ids in their places.
+/// Fills in the two ids.
 fn filled(text: &str) -> String {
     text.replace("{A}", A).replace("{B}", B)
 }
@@ -317,7 +317,7 @@ fn an_object_with_an_id_is_a_row_and_nothing_inside_it_is() {
         (r#"{"x":IN,"id":"{A}"}"#, &[A]),
         (r#"[{"x":IN,"id":"{A}"},{"x":IN,"id":"{B}"}]"#, &[A, B]),
         (r#"{"x":{"y":IN},"id":"{A}"}"#, &[A]),
-        // The id of a request is that of an envelope, if there is a list.
+        // If there is a list, `requestId` belongs to the envelope.
         (r#"{"requestId":"{A}","x":IN}"#, &[OTHER]),
         (r#"{"x":IN,"requestId":"{A}"}"#, &[OTHER]),
         (r#"{"requestId":"{A}","x":[1]}"#, &[A]),
@@ -449,7 +449,7 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
     ] {
         for encode in [|text: &str| text.as_bytes().to_vec(), utf16] {
             let mut parts: Vec<_> = pieces.iter().map(|piece| encode(&filled(piece))).collect();
-            // Only the first piece has the mark.
+            // Only the first piece keeps the byte order mark.
             for later in parts.iter_mut().skip(1) {
                 if later.starts_with(&[0xFF, 0xFE]) {
                     later.drain(..2);
@@ -471,7 +471,7 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
                 }
                 ControlFlow::Continue(())
             });
-            // The lists are cut off.
+            // The JSON lists are cut off.
             assert!(matches!(read, Ok(()) | Err(InputError::Json { .. })));
             assert_eq!(expected.next(), None);
         }
@@ -480,7 +480,7 @@ fn a_row_is_handed_out_before_another_byte_is_asked_for() {
 
 #[test]
 fn many_rows_pass_through_a_small_buffer() {
-    // A debug build is slow, and a tenth shows as well whether anything is held.
+    // Few enough rows for a debug build, and enough to show whether any are kept.
     let line = format!("{A},Isolate,{}\n", "0".repeat(40));
     let feed = Feed::of(line.repeat(100_000).as_bytes(), &[usize::MAX]);
     let asked = Arc::clone(&feed.asked);
@@ -540,7 +540,7 @@ fn reading_goes_on_at_every_checkpoint_as_if_it_had_never_stopped() {
                 let mut again = open_one(&path, &settings).unwrap();
                 again.resume(&checkpoint).unwrap();
                 assert_eq!(again.checkpoint(), Some(checkpoint));
-                // What the chunks say in between is what a reading from the start says.
+                // Checkpoints in between are those of a reading from the start.
                 let mut last = None;
                 let mut rest = Vec::new();
                 let read = again.read(&mut |chunk| {
@@ -559,7 +559,7 @@ fn reading_goes_on_at_every_checkpoint_as_if_it_had_never_stopped() {
     assert_eq!(unmarked.checkpoint(), None);
 }
 
-/// Writes a row as `A Isolate host-001 m1 by ana says "comment"`, with short names for what most files hold.
+/// Shows a row as `A Isolate host-001 m1 by ana says "comment"`, with short names for common values.
 fn told_in_full(row: &InputRow) -> String {
     let context = &row.context;
     let id = match &row.id {
@@ -593,7 +593,7 @@ fn told_in_full(row: &InputRow) -> String {
     text
 }
 
-/// Reads a file, and writes its rows, then why it cannot be used, then its warning.
+/// Shows a file's rows, then its error, then its warning.
 fn read_file(path: &Path) -> Vec<String> {
     let name = path.to_string_lossy().into_owned();
     let failed = |error: InputError| format!("error: {error}").replace(&name, "FILE");
@@ -611,7 +611,8 @@ fn read_file(path: &Path) -> Vec<String> {
     }
 }
 
-/// Files as other programs write them, with made-up content. A new one is put into the folder, and its snapshot reviewed.
+/// Files as other programs write them, with made-up content. To add one, put it into the folder and review the
+/// snapshot.
 #[test]
 fn each_file_of_the_field_is_read_as_it_is_meant() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/field");
@@ -628,7 +629,7 @@ fn each_file_of_the_field_is_read_as_it_is_meant() {
 const PROTECTED: &str = "skipped: protected type (";
 const UNKNOWN: &str = "skipped: type unknown, so it may be protected";
 
-/// Plans all rows with no protected type allowed, and writes each as `send` or as its outcome and reason.
+/// Plans all rows with no protected type allowed. Shows each as `send` or as its outcome and reason.
 fn planned(text: &str) -> Vec<String> {
     let mut planner = Planner::new(std::sync::Arc::default());
     let read = rows(filled(text)).into_iter();
@@ -679,7 +680,7 @@ fn a_protected_type_is_known_in_every_disguise_that_shows_nothing() {
         assert_one(&json, PROTECTED);
         assert_one(&format!("[{json}]"), PROTECTED);
     }
-    // And so is the name of its column.
+    // The same goes for the column's name.
     for name in [
         "type\u{200B}",
         "\u{2060}Action Type",

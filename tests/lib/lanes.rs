@@ -1,4 +1,4 @@
-//! Several lanes in one core: what befalls one is its own matter, and all of them share one bound.
+//! Several lanes in one core: each stops alone, and all share one limit on calls in flight.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use mde_cancel::quota::Windows;
 
 use crate::support::{End, Fault, History, ProcessEnd, SignIn, Simulation, always, secs};
 
-/// Rows of each lane.
+/// Rows per lane.
 const EACH: u32 = 40;
 
 fn lanes(count: u16) -> Simulation {
@@ -20,7 +20,7 @@ fn lanes(count: u16) -> Simulation {
     sim
 }
 
-/// Nobody can sign in to this lane.
+/// Makes every sign-in to this lane fail.
 fn refuse(sim: &mut Simulation, refused: u16) {
     sim.sign_in = Box::new(move |lane, _| match lane {
         LaneId(nth) if nth == refused => SignIn::Refused,
@@ -88,7 +88,7 @@ fn all_lanes_together_open_no_more_calls_than_their_bound_and_each_gets_its_turn
     let history = sim.run();
     assert_eq!(history.most_open, 8);
     assert_eq!(cancelled(&history, 10), [EACH as usize; 10]);
-    // Nobody is through before the others have come near.
+    // No lane finishes before the others have settled half of their rows.
     let settled: Vec<Vec<Duration>> = (0..10)
         .map(|lane| {
             let mut rows: Vec<_> = (0..EACH)

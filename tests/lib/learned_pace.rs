@@ -1,4 +1,4 @@
-//! Gateways that count otherwise than our windows do, in virtual time: the pace that their refusals teach.
+//! Gateways that count differently from our windows, and the rate that their refusals teach, in virtual time.
 
 #![expect(
     clippy::print_stdout,
@@ -22,21 +22,21 @@ use crate::support::{Simulation, reply};
 
 const MINUTE: f64 = 60.0;
 
-/// Fewer than the hour allows, refused calls included: the hour is not what is to be seen here.
+/// Fewer than the hour allows, even with refused calls; the hour isn't the subject here.
 const ROWS: u32 = 1400;
 
 /// How a gateway decides whether to let a call through.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Counter {
-    /// So many a minute, by a counter of this minute and a weighted one of the last, refused calls included.
+    /// Calls a minute, counted as this minute's plus a weighted share of the last one's, refused calls included.
     TwoBuckets(f64),
-    /// A bucket that leaks so many a minute and holds so many.
+    /// A leaky bucket: its leak a minute, and its capacity.
     Leaky(f64, f64),
-    /// So many in each minute of the clock, part of which others use.
+    /// Calls in each minute of the clock.
     Fixed(f64),
-    /// So many in any minute, the ones let through alone; twice as many from the tenth minute on.
+    /// Calls in any minute, without refused ones; twice as many from the tenth minute on.
     Shared(usize),
-    /// So many in any minute, the ones let through alone.
+    /// Calls in any minute, without refused ones.
     Rolling(usize),
 }
 
@@ -44,7 +44,7 @@ enum Counter {
 struct Gateway {
     counter: Counter,
     hint: Option<Duration>,
-    /// The minute that is counted, and its calls and those of the minute before.
+    /// The current minute, its calls, and those of the minute before.
     minute: (u64, f64, f64),
     level: (f64, f64),
     passed: Vec<f64>,
@@ -98,7 +98,7 @@ impl Gateway {
         }
     }
 
-    /// Returns the answer to a call that is refused.
+    /// Returns the answer if the call is refused.
     fn judge(&mut self, now: Duration) -> Option<Throttle> {
         let now = now.as_secs_f64();
         if self.admits(now) {
@@ -112,8 +112,7 @@ impl Gateway {
         })
     }
 
-    /// Returns what share of the calls after the first refused minute was refused, and how many passed in each minute
-    /// of that time.
+    /// Returns the share of refused calls and the passed calls a minute, from one minute after the first refusal.
     fn after_the_first(&self) -> (f64, f64) {
         let Some(first) = self.refused.first() else {
             return (0.0, f64::INFINITY);
@@ -126,7 +125,7 @@ impl Gateway {
     }
 }
 
-/// Sends every row through such a gateway. Returns how that went, and when all had ended.
+/// Sends every row through such a gateway. Returns the gateway and the time until all rows ended.
 fn through(counter: Counter, hint: Option<Duration>) -> (Gateway, Duration) {
     let gateway = Rc::new(RefCell::new(Gateway::new(counter, hint)));
     let mut world = Simulation::of(ROWS);
@@ -145,7 +144,7 @@ fn through(counter: Counter, hint: Option<Duration>) -> (Gateway, Duration) {
 
 #[test]
 fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
-    // The second figure is what the gateway, or our own window, lets through a minute at best.
+    // The second number is the most a minute that the gateway or our own window lets through.
     let gateways = [
         (Counter::TwoBuckets(100.0), 100.0),
         (Counter::TwoBuckets(60.0), 60.0),
@@ -200,7 +199,7 @@ fn what_others_leave_again_is_used_again() {
     let (refused, _) = gateway.after_the_first();
     println!("{} refused, {elapsed:.0?}", gateway.refused.len());
     assert!(refused <= 0.02, "{refused}");
-    // Ten minutes at 50, a way up, and the rest at 95; at 50 all along it would have taken 28 minutes.
+    // Ten minutes at 50, a ramp, and the rest at 95 a minute. At 50 throughout it would take 28 minutes.
     assert!(elapsed < Duration::from_secs(25 * 60), "{elapsed:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the library: none of them starts a process, so that none holds a lock for another's child.
+//! Tests of the library. None starts a process, so that no child inherits another test's locks.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets the unexpected should stop there"

@@ -1,5 +1,5 @@
-//! The quota rule against models of the service (never more than it allows) and against the oracle (never later than it
-//! must be).
+//! The quota rule against models of the service (never more than it allows) and against the oracle (never later than
+//! necessary).
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use super::support::{
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The sizes that the design promises times for.
+/// The sizes for which the design promises times.
 const SIZES: [usize; 5] = [100, 1000, 1500, 5000, 10_000];
 
-/// Returns the design's formula for the end of `count` calls, with the thousandth that a slot is held longer.
+/// Returns the design's formula for the end of `count` calls, plus the thousandth that slots are held longer.
 fn formula(count: usize) -> Duration {
     let before = u32::try_from(count).unwrap() - 1;
     (HOUR * (before / 1500) + MINUTE * ((before % 1500) / 100)) * 1001 / 1000
 }
 
-/// An even spread of 64 bits, the same in every run.
+/// A deterministic, even spread of 64 bits.
 fn scramble(call: usize) -> u64 {
     let mut bits = (call as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -39,7 +39,7 @@ fn quick(call: usize) -> Duration {
     Duration::from_millis(50 + scramble(call) % 101)
 }
 
-/// The same, but three in a hundred take 2 to 20 s.
+/// Like [`quick`], but three in a hundred take 2 to 20 s.
 fn with_stragglers(call: usize) -> Duration {
     let bits = scramble(call);
     if bits >> 32 & 0x3FF < 31 {
@@ -105,7 +105,7 @@ fn a_long_run_with_stragglers_never_exceeds_an_allowance_and_uses_it_up() {
     let run = VirtualLoop::new(&windows, Calls::new(), None)
         .concurrency(16)
         .run(5000, with_stragglers);
-    // Wherever in their flight the calls land: early, late, or one so and the next so.
+    // Calls land early, late, or in turn.
     let landings: [fn(usize, &Departure) -> Duration; 3] = [
         |_, call| call.sent,
         |_, call| call.ended,
@@ -139,8 +139,8 @@ fn usual_governor_settings_break_the_quota_and_the_models_say_so() {
     assert!(first_refused(&mut RollingWindows::new(&allowances), &calls).is_some());
     let unshifted: Vec<_> = allowances.iter().map(|a| (*a, Duration::ZERO)).collect();
     assert!(first_refused(&mut FixedWindows::new(&unshifted), &calls).is_some());
-    // It is itself a bucket with this burst, so a bucket is content. It is ahead of the oracle, though, and that cannot
-    // be had honestly.
+    // Governor is itself a bucket with this burst, so the bucket accepts it. It beats the oracle, which no honest
+    // limiter can.
     assert_eq!(
         first_refused(&mut TokenBuckets::new(&allowances), &calls),
         None
@@ -150,7 +150,7 @@ fn usual_governor_settings_break_the_quota_and_the_models_say_so() {
 
 #[test]
 fn slots_that_count_from_the_sending_break_the_quota_and_the_models_say_so() {
-    // A call that lands late and one that lands at once, a period after it was sent: too close at the service.
+    // One call lands late and the next at once, a period after the first was sent: too close for the service.
     let windows = Windows::new(vec![Window::parse("1/1s").unwrap()]);
     let landed = [Duration::from_millis(900), Duration::from_millis(1001)];
     let mut server = RollingWindows::new(&allowances(&windows));
@@ -217,7 +217,7 @@ proptest! {
             };
             let windows = story.windows.as_slice();
             prop_assert!(!windows.iter().any(|window| full(window, call.sent)));
-            // What is held changes only when a slot comes free, so it is enough to look then.
+            // Slots in use change only when one comes free, so checking then is enough.
             let frees = before
                 .iter()
                 .flat_map(|other| windows.iter().map(|window| other.free_at(window)));
@@ -257,7 +257,7 @@ proptest! {
     ) {
         let now = Uptime::from_nanos(0);
         let round_trip = Duration::from_millis(round_trip);
-        // Up to 5 s ago, or given up and counted as ended up to 3 s from now.
+        // Ended up to 5 s ago, or given up and counted as ended up to 3 s from now.
         let mut calls = Calls::new();
         for millis in spent {
             calls.record_end(Uptime::from_nanos((millis - 5000) * 1_000_000));

@@ -1,4 +1,4 @@
-//! Reads outside a run, with the real ledger and the real client, against the sandbox on a free port.
+//! Reads outside a run, with the real ledger and client, against the sandbox on a free port.
 
 use std::io::Write as _;
 use std::num::NonZeroU32;
@@ -22,7 +22,6 @@ use mde_cancel::store::{InputMark, LoadFrom, NewRow, ScopeKey, Store};
 
 use crate::support::{any_token, connect, gate, new_run, nth_id, open_store, sandbox_scope, serve};
 
-/// What reads, and what it reads from.
 struct Bench {
     reads: Reads,
     sandbox: Sandbox,
@@ -34,8 +33,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// So many Isolates that are Pending, each a second older than the one before, in a service that does what
-    /// `faults` says, on a clock a hundred times as fast as the real one.
+    /// `count` Pending Isolates, each a second older than the one before, in a service with these faults. Retry times
+    /// are a hundredth of the real ones.
     async fn with(count: usize, faults: &str) -> Self {
         let settings = SandboxSettings {
             quota: Windows::none(),
@@ -76,7 +75,7 @@ impl Bench {
         Ok(page.records.len())
     }
 
-    /// Reads so from here on.
+    /// Reads with these from here on.
     fn read_as(&mut self, credential: Credential, settings: ReadsSettings) {
         self.reads = Reads::new(
             Arc::new(handles(&self.base, credential)),
@@ -86,7 +85,6 @@ impl Bench {
         );
     }
 
-    /// Returns how many calls hold slots in the ledger.
     async fn slots_taken(&self) -> u32 {
         let windows = Arc::new(Windows::documented());
         let usage = self.store.usage(self.scope, windows, self.clock.now());
@@ -139,7 +137,7 @@ async fn a_429_is_waited_out_in_the_ledger_and_the_call_goes_again() {
     let before = bench.clock.now().uptime;
     assert_eq!(bench.read().await.unwrap(), 3);
     assert_eq!(bench.statuses(), [Some(429), Some(200)]);
-    // Not sooner; a slow machine may take longer.
+    // A slow machine may take longer.
     assert!(bench.clock.now().uptime.since(before) >= Duration::from_secs(1));
     assert_eq!(bench.slots_taken().await, 2);
 }
@@ -156,7 +154,7 @@ async fn a_429_teaches_a_pace_that_later_runs_begin_with() {
     assert_eq!(known.pace.unwrap().as_rate().to_string(), "95/600ms");
 }
 
-/// Returns the name of the reason for which the reading stopped.
+/// Returns the name of the stop reason.
 fn stop_of(read: Result<usize, ReadsError>) -> String {
     match read.unwrap_err() {
         ReadsError::Stopped(reason) => format!("{reason:?}").split('(').next().unwrap().to_owned(),
@@ -209,7 +207,7 @@ async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
 async fn no_wait_for_another_try_outlasts_the_patience() {
     let mut bench = Bench::with(3, "503").await;
     let mut settings = settings_for(bench.scope);
-    // Drawn from as long a time as this, the first wait alone would be longer than any test may take.
+    // If waits were drawn from this base alone, the first would outlast any test.
     settings.retry.base = Duration::from_hours(1000);
     settings.retry.cap = settings.retry.base;
     bench.read_as(any_token(), settings);
@@ -245,7 +243,7 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
     assert_eq!(bench.slots_taken().await, 1);
 }
 
-/// Makes the parts of a plan of a run whose rows have these ids.
+/// Makes the parts of a plan whose rows have these ids.
 async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadHandles> {
     let run = new_run(bench.clock.now().wall);
     let store = &bench.store;

@@ -1,5 +1,6 @@
-//! Releases in virtual time: the real core, a journal that outlives its processes, and a service whose lists lag, whose answers get
-//! lost and whose other users isolate and release machines meanwhile. Judged by what the service did.
+//! Releases in virtual time: the real core, a journal that outlives its processes, and a service whose lists lag, whose
+//! answers get lost, and whose other users isolate and release machines meanwhile. The service's actions decide what is
+//! right.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,31 +31,30 @@ const LANE: LaneId = LaneId(0);
 const RELEASES: ScopeKey = ScopeKey(1);
 const COMMENT: &str = "by the simulation";
 
-/// A call that its process gave up, or left behind, may arrive so much later.
+/// How late a call may arrive after its process gave it up or died.
 const GRACE: Duration = Duration::from_secs(20);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a new action is in no list, and how long a machine takes to be released.
+/// How long lists lack a new action, and how long a machine takes to be released.
 const LAG: Duration = Duration::from_secs(15);
 const TAKES: Duration = Duration::from_secs(25);
 
-/// What is to happen to one run.
 struct Plan {
     seed: u64,
     rows: u32,
     windows: Windows,
-    /// How many calls of a hundred go wrong.
+    /// Percentage of calls that fail.
     faults: u32,
-    /// How many machines of a hundred somebody else cares for.
+    /// Percentage of machines that are excluded, or that another user isolates or releases.
     others: u32,
-    /// When each process dies.
+    /// How long each process lives.
     deaths: Vec<Duration>,
 }
 
 enum Thing {
     Event(Box<Event>),
     Arrival(Box<Call>),
-    /// Somebody else isolates or releases a machine.
+    /// Another user isolates or releases a machine.
     Other(u32, &'static str),
 }
 
@@ -62,7 +62,7 @@ struct Call {
     request: Result<Request, ReadQuery>,
     fault: Fault,
     reply_at: Duration,
-    /// Nobody waits where the process is dead.
+    /// `None` once the process is dead.
     waits: Option<CallToken>,
 }
 
@@ -70,9 +70,9 @@ struct Call {
 enum Fault {
     None,
     Unavailable,
-    /// The answer is lost, the call worked on or not.
+    /// The answer is lost; the flag says whether the service did the work.
     Lost(bool),
-    /// No answer in time, the call worked on late or never.
+    /// No answer in time; the service does the work late or never.
     Silent,
 }
 
@@ -91,9 +91,9 @@ struct World {
     number: u64,
     rows: BTreeMap<RowNumber, Kept>,
     ledger: BTreeMap<ScopeKey, Calls>,
-    /// Each call's scope, until it is over, and its row.
+    /// Each call's scope and row, `None` once it is over.
     calls: Vec<Option<(ScopeKey, Option<RowNumber>)>>,
-    /// Each machine's actions.
+    /// By machine.
     actions: BTreeMap<String, Vec<MachineAction>>,
     /// When each release reached the service.
     arrivals: Vec<Duration>,
@@ -231,12 +231,12 @@ impl World {
     fn run(mut self) -> Self {
         loop {
             self.begin();
-            // One that stops, because nothing was ever answered, is followed as a dead one is.
+            // A run that stops because nothing was ever answered gets a next process, as after a crash.
             if self.live() && self.core.stop_reason().is_none() {
                 self.judge();
                 return self;
             }
-            // What a dead process sent may still arrive.
+            // Calls of a dead process may still arrive.
             let things = std::mem::take(&mut self.things);
             for ((at, number), thing) in things {
                 match thing {
@@ -260,7 +260,7 @@ impl World {
         }
     }
 
-    /// Tells a new process what the journal holds.
+    /// Starts a process with what the journal holds.
     fn begin(&mut self) {
         for call in &mut self.calls {
             if let Some((scope, _)) = call.take() {
@@ -286,7 +286,7 @@ impl World {
         self.step(Event::InputEnded);
     }
 
-    /// Lets a process live until its run ends or it dies. Returns whether the run came to its end.
+    /// Runs a process until its run ends or it dies. Returns whether the run ended.
     fn live(&mut self) -> bool {
         let place = usize::try_from(self.processes).unwrap() - 1;
         let dies = self.plan.deaths.get(place).map(|after| self.now + *after);
@@ -388,7 +388,8 @@ impl World {
         }
     }
 
-    /// Nothing leaves for a machine that others wanted cut off a minute ago, or that is excluded.
+    /// Asserts that nothing leaves for an excluded machine, or for one that another user isolated long enough ago to be
+    /// known.
     fn check_post(&self, request: &Request) {
         let Request::Unisolate(machine) = request else {
             panic!("{request:?}");
@@ -666,7 +667,7 @@ fn lost<T>(fault: Fault) -> Option<Reply<T>> {
     }
 }
 
-/// Lets a release happen once its machine had the time.
+/// Completes a release once its machine had enough time.
 fn settle(action: &mut MachineAction, wall: Timestamp) {
     let age = wall
         .duration_since(action.created_at.unwrap())
@@ -676,7 +677,7 @@ fn settle(action: &mut MachineAction, wall: Timestamp) {
     }
 }
 
-/// An action that Succeeded, so many seconds after the start.
+/// An action that Succeeded, this many seconds after the start.
 fn action(kind: u8, number: u64, word: &str, by: &str, row: u32, second: i64) -> MachineAction {
     MachineAction {
         action_type: Some(ActionType::parse(word)),
@@ -729,7 +730,7 @@ fn whatever_goes_wrong_no_machine_is_released_twice_or_against_somebodys_will() 
         repeated += rows.filter(|kept| kept.row.attempts > 1).count();
         processes += world.processes;
     }
-    // It is as bad as it is meant to be.
+    // Checks that the plans are as bad as intended.
     let seen = (released, skipped, repeated, processes);
     assert!(
         released > 1_000 && skipped > 500 && repeated > 200 && processes > 600,

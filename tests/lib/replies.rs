@@ -1,5 +1,5 @@
-//! Whatever the service or the address answers, a run comes to its end, waits as it is told or stops for a reason that it
-//! names, and says of no row what no record said: whole runs in virtual time, against a service that answers anything.
+//! Whatever the service or the address answers, a run ends, waits as told or stops for a named reason, and reports
+//! nothing that no record said. Whole runs in virtual time, against a service that answers anything.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::api::{any_answer, replies_to};
 use crate::support::{History, Simulation, always, id_of, proptest_config, reply};
 
-/// What the service may say of any action; the id is put in where it is said.
+/// What the service may answer about any action; the id is filled in later.
 #[derive(Clone, Debug)]
 struct Saying {
     kind: ReplyKind<Option<MachineAction>>,
@@ -45,7 +45,7 @@ fn any_wait() -> impl Strategy<Value = Duration> {
     ]
 }
 
-/// The worlds begin in the middle of January 2027; these lie around that, and at the ends of time.
+/// Around the start of the simulations in the middle of January 2027, and at the ends of time.
 fn any_instant() -> impl Strategy<Value = Timestamp> {
     let near = (-100_000_i64..400_000).prop_map(|seconds| 1_800_000_000 + seconds);
     prop_oneof![
@@ -172,7 +172,7 @@ impl Saying {
         }
     }
 
-    /// A list lacks some of the ids, holds others, or says that there is more of it.
+    /// A list lacks some of the ids, counts one record too many, or says that there is more.
     fn to_read(&self, ids: &[ActionId], dice: &mut SmallRng) -> ReadReply {
         let kind = match &self.kind {
             ReplyKind::Answer(None) => ReplyKind::Answer(ReadPage::from_iter([])),
@@ -199,7 +199,7 @@ impl Saying {
     }
 }
 
-/// Says of a read what is said of a cancel.
+/// Turns the reply to a cancel into the same reply to a read.
 fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage> {
     match kind {
         ReplyKind::Answer(record) => ReplyKind::Answer(record.into_iter().collect()),
@@ -220,15 +220,15 @@ fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage>
     }
 }
 
-/// One run and all that is said to it.
+/// One run and all answers to it.
 #[derive(Clone, Debug)]
 struct Conversation {
     seed: u64,
     rows: u32,
     sayings: Vec<Saying>,
-    /// Of a hundred cancels, and of a hundred reads, so many are answered with one of these.
+    /// Percentages of cancels and of reads that get one of `sayings`.
     odd: (u32, u32),
-    /// A few rows alone are answered oddly, where this is set.
+    /// Only a few rows get them.
     few: bool,
     triage: Precheck,
     verify: bool,
@@ -265,7 +265,7 @@ fn any_conversation(saying: impl Strategy<Value = Saying>) -> impl Strategy<Valu
         )
 }
 
-/// What was said of each action: the statuses of its records, and whether any answer did without it.
+/// What the service said about one action: the statuses of its records, and whether any answer lacked it.
 #[derive(Debug, Default)]
 struct Said {
     statuses: BTreeSet<String>,
@@ -276,7 +276,7 @@ struct Said {
 type Everything = Rc<RefCell<BTreeMap<ActionId, Said>>>;
 
 impl Conversation {
-    /// Returns what is said now, where it is not the usual.
+    /// Returns a scripted answer, or `None` for the usual one.
     fn draw(&self, dice: &mut SmallRng, percent: u32, id: ActionId) -> Option<Saying> {
         let is_meant = !self.few || id.as_bytes()[15].is_multiple_of(3);
         let is_odd = is_meant && dice.random_range(0..100) < percent;
@@ -303,7 +303,7 @@ impl Conversation {
             let mut all = all.borrow_mut();
             let heard = all.entry(id).or_default();
             let Some(saying) = talk.draw(&mut dice, talk.odd.0, id) else {
-                // The usual service cancels it.
+                // The usual answer cancels it.
                 heard.statuses.insert("Cancelled".to_owned());
                 return None;
             };
@@ -356,7 +356,7 @@ impl Said {
         }
     }
 
-    /// Returns whether something that was said bears this last word out.
+    /// Returns whether something said supports this outcome.
     fn bears_out(&self, outcome: Outcome) -> bool {
         let said = |status: &str| self.statuses.contains(status);
         match outcome {
@@ -376,13 +376,13 @@ impl Said {
     }
 }
 
-/// Plays a conversation and says what is wrong with its end.
+/// Plays a conversation. Also returns what is wrong with its end.
 fn play(talk: &Conversation) -> (History, Vec<String>) {
     let said: Everything = Rc::default();
     let history = talk.world(&said).run();
     let said = said.borrow();
     let mut wrong = Vec::new();
-    // Who is told 429 again and again waits for as long as it takes, and makes few calls meanwhile.
+    // A run that keeps getting 429 may wait very long, but makes few calls meanwhile.
     let waits = history.tally.throttled > 0 && history.posts.len() + history.reads.len() < 6_000;
     if !history.finished && !waits {
         wrong.push(format!("no end after {:?}", history.elapsed));
@@ -476,7 +476,7 @@ fn what_the_client_makes_of_hostile_bytes_ends_a_run_as_truly() {
             http_status: reply.http_status,
             error: reply.error,
         });
-        // What a read makes of them is said to cancels, too, for the two differ in little.
+        // Cancels get the answers to reads, too, because the two differ little.
         if let ReplyKind::Answer(page) = read.kind {
             sayings.push(Saying {
                 kind: ReplyKind::Answer(page.records.into_iter().next()),
@@ -501,7 +501,7 @@ fn the_conversations_are_as_odd_as_they_are_meant_to_be() {
         let stop = history.stop.map(|stop| format!("{stop:?}"));
         stops.extend(stop.map(|stop| stop.split('(').next().unwrap().to_owned()));
     }
-    // Those come to rows that are never sent, or to another operation.
+    // These come to rows that are never sent, or to another operation.
     let unsent = [
         Outcome::Invalid,
         Outcome::Duplicate,
@@ -522,7 +522,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A world whose calls take a while; states are read first.
+/// Calls take a while, and states are read first.
 fn world(rows: u32) -> Simulation {
     let mut world = Simulation::of(rows);
     world.latency = always(Duration::from_millis(100));
@@ -534,7 +534,7 @@ fn world(rows: u32) -> Simulation {
     world
 }
 
-/// The same without states.
+/// Like [`world`], without reading states.
 fn blind(rows: u32) -> Simulation {
     let mut world = world(rows);
     world.rules = SkipRules::default();
@@ -583,7 +583,7 @@ fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
     ];
     for kind in kinds {
         let mut world = world(100);
-        // A call that hangs lasts 30 s, and one that is refused no time.
+        // A call that hangs takes 30 s, a refused one no time.
         world.read_latency = always(secs(if kind == ReplyKind::TimedOut { 30 } else { 0 }));
         let answer = kind.clone();
         world.read_answer = Box::new(move |_, _| Some(reply(answer.clone(), None)));
@@ -650,12 +650,12 @@ fn such_404s_among_proper_answers_are_a_fault_of_the_way_and_cost_no_row() {
     );
 }
 
-/// Answers a read of ids with at most `bound` records; those of every 40th row do not exist.
+/// Answers reads with at most `bound` records, and says so if `is_told`. Every 40th row doesn't exist.
 fn pages(bound: usize, is_told: bool) -> Simulation {
     let mut world = world(200);
     world.state_of = Box::new(|row, _| (row.0 % 40 != 0).then_some(ActionStatus::Pending));
     world.read_answer = Box::new(move |ids, now| {
-        // What was cancelled meanwhile is read nowhere here.
+        // No row is read after its cancel, so all are open.
         let exists = |id: &&_| !crate::support::row_of(**id).0.is_multiple_of(40);
         let found = ids.iter().filter(exists).count();
         let records = ids
@@ -695,7 +695,7 @@ fn a_page_that_ends_early_calls_no_action_unknown_whether_it_says_so_or_not() {
 fn an_answer_that_has_nothing_to_do_with_the_ids_is_followed_by_single_reads() {
     let mut world = world(20);
     world.read_answer = Box::new(|ids, _| {
-        // As of a service that does not heed the filter.
+        // Like a service that ignores the filter.
         (ids.len() > 1).then(|| {
             let page = ReadPage {
                 listed: ids.len(),

@@ -1,4 +1,4 @@
-//! The report: what stands in it in each format, what a spreadsheet or a browser makes of it, and that it is written whole
+//! Reports: the content of each format, what a spreadsheet or a browser makes of it, and that a report is written whole
 //! or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ use crate::support::{proptest_config, sound_rows};
 
 const FORMULA: [char; 5] = ['=', '+', '-', '@', '＝'];
 
-/// Every text names its own column, so that two swapped cells show.
+/// Every text names its own column, so that swapped cells show.
 fn full_row() -> ReportRow {
     let text = |name: &str| Some(format!("the {name}"));
     let at = |seconds: i64| Some(Timestamp::from_second(1_795_430_000 + seconds).unwrap());
@@ -76,7 +76,6 @@ fn good(rows: Vec<ReportRow>) -> impl Iterator<Item = io::Result<ReportRow>> {
     rows.into_iter().map(Ok)
 }
 
-/// A list of rows shows no summary, so none is ever asked for.
 fn none<R>(_: &R) -> io::Result<ReportSummary> {
     unreachable!("CSV shows no summary")
 }
@@ -96,7 +95,7 @@ fn read_back(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Writes a report of one row with this comment, reads it as an input and returns the comment that is found.
+/// Writes a report of one row with this comment, reads it as an input and returns the comment.
 fn comment_read_back(comment: &str) -> Option<String> {
     let mut row = bare_row("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2");
     row.outcome = Outcome::NotAttempted;
@@ -183,7 +182,7 @@ fn a_list_is_known_to_be_ours_and_restored() {
     }
 }
 
-/// Any text, and text of what our writers and our reader treat in a way of its own.
+/// Any text, and text that our writers and our reader treat specially.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -208,7 +207,7 @@ proptest::proptest! {
         prop_assert_eq!(&decode(&cell), &text);
         prop_assert!(!cell.contains(is_hidden), "{:?}", cell);
         prop_assert!(!cell.trim_start().starts_with(FORMULA), "{:?}", cell);
-        // A spreadsheet that splits lines at semicolons begins cells inside of ours.
+        // A spreadsheet that splits at semicolons starts cells inside ours.
         for piece in cell.split(';').skip(1) {
             let bare = piece.trim_start_matches([' ', '"']);
             prop_assert!(!bare.starts_with(FORMULA), "{:?}", cell);
@@ -344,7 +343,7 @@ fn what_cannot_hold_a_report_is_refused_before_anything_is_sent() {
 #[cfg(target_os = "linux")]
 #[test]
 fn devices_and_folders_that_take_no_files_are_refused() {
-    // Not even the superuser can make a file there.
+    // Not even root can create a file there.
     let error = ReportTarget::check_writable(Path::new("/proc/self/report.csv")).unwrap_err();
     assert!(
         error.to_string().contains("/proc/self/report.csv"),
@@ -396,7 +395,7 @@ fn a_link_that_is_planted_after_the_proof_is_not_followed() {
     let target = ReportTarget::check_writable(&at("out/report.csv")).unwrap();
     fs::rename(at("out"), at("moved")).unwrap();
     symlink(at("private"), at("out")).unwrap();
-    // Only the superuser can give a link away.
+    // Only root can give a link away.
     if lchown(at("out"), Some(65_534), None).is_err() {
         return;
     }
@@ -416,7 +415,7 @@ fn a_dash_is_standard_output_whatever_files_there_are() {
 
 const RUN: &str = "0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1";
 
-/// What an attacker would put into a machine's name or a comment.
+/// What an attacker could put into a machine's name or a comment.
 const HOSTILE: [&str; 6] = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(2)>",
@@ -525,7 +524,6 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
     }
 }
 
-/// Writes one report and returns its text.
 fn written(format: ReportFormat, rows: &[ReportRow], summary: &ReportSummary) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("r.{}", format.ending()));
@@ -535,7 +533,7 @@ fn written(format: ReportFormat, rows: &[ReportRow], summary: &ReportSummary) ->
     fs::read_to_string(&path).unwrap()
 }
 
-/// One row of every outcome, with the texts of an attacker in turn.
+/// One row for every outcome, with the hostile texts in turn.
 fn hostile_rows() -> Vec<ReportRow> {
     let texts = HOSTILE.iter().cycle();
     let outcomes = Outcome::ALL.into_iter().zip(texts).enumerate();
@@ -605,7 +603,7 @@ fn an_empty_run_has_a_report_in_every_format() {
     }
 }
 
-/// Returns the names under `at` and asserts that all of them are required and no other is allowed.
+/// Returns the property names at `at`. Asserts that all are required and no others allowed.
 fn names(schema: &Value, at: &str) -> BTreeSet<String> {
     let part = schema.pointer(at).unwrap();
     assert_eq!(part["additionalProperties"], false, "{at}");
@@ -676,7 +674,7 @@ fn a_report_of_json_lines_is_an_input_of_which_only_open_rows_go_again() {
     }
 }
 
-/// Takes a page apart: what stands between `open` and `close`, and the rest.
+/// Cuts a page into the text between `open` and `close`, and the rest.
 fn cut<'page>(page: &'page str, open: &str, close: &str) -> (&'page str, String) {
     let (before, rest) = page.split_once(open).unwrap();
     let (inside, after) = rest.split_once(close).unwrap();
@@ -760,7 +758,7 @@ fn a_ticket_begins_with_what_is_left_and_holds_every_row_of_a_short_run() {
     for row in &rows {
         assert_eq!(all.matches(&row.action_id).count(), 1);
     }
-    // Whatever stands outside code spans is ours.
+    // All text outside code spans is ours.
     for line in text.lines().filter(|line| line.starts_with("| `7f3c")) {
         assert!(!line.replace("\\|", "").contains("`|`"), "{line}");
         assert!(!line.contains(['\u{1b}', '\u{202e}']), "{line}");
@@ -780,7 +778,7 @@ fn a_ticket_of_a_long_run_holds_what_needs_a_look_and_says_what_it_leaves_out() 
     assert!(text.contains("\n802 rows not shown here, 202 of which need work;"));
 }
 
-/// Returns where the words begin in a text, in this order.
+/// Returns the offset of each word in the text.
 fn places(text: &str, words: &[&str]) -> Vec<usize> {
     words
         .iter()
@@ -865,7 +863,7 @@ fn a_run_that_goes_on_says_so() {
         page.contains("<td>its turn has not come yet</td>"),
         "{page}"
     );
-    // Before the first row was read nothing is left, but nothing is done either.
+    // Before the first row is read, nothing is left to do, but nothing is done either.
     let nothing = ReportSummary {
         excluded_rows: Vec::new(),
         outcomes: BTreeMap::new(),

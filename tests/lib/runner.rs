@@ -1,6 +1,9 @@
-//! How the runner ends. Its journal fails at every commit of a small run in turn, and the run is gone on with: the failed write
-//! ends it at once, nothing leaves that was not written down, and no row is lost or settled twice. And somebody wishes to
-//! stop while a call hangs: what may have changed something is waited for, and nothing else is.
+//! How the runner ends when its journal fails or someone stops it.
+//!
+//! The journal fails at every commit of a small run in turn, and the run is resumed: the failed write ends it at once,
+//! nothing leaves before it is journaled, and no row is lost or settled twice.
+//!
+//! A stop while a call hangs waits for calls that may have changed something, and for nothing else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,11 +17,11 @@ use crate::support::{GoneOn, Hangs, Scenario, Told, assert_agrees, nth_id};
 
 const ROWS: usize = 8;
 
-/// So many threads try one commit each at a time.
+/// Threads that each try one commit at a time.
 const ABREAST: u64 = 4;
 
-/// A row that fails for a while, one whose answer is lost, one that is refused, one that was final, one that the service
-/// does not know; the others are sound.
+/// One row fails for a while, one loses its answer, one is refused, one is final, one is unknown to the service. The
+/// others are good.
 fn scenario(reading: &str) -> Scenario {
     let faults = format!(
         "503@on=cancel,id={},nth=1;applied-reset@on=cancel,id={},nth=1;429-storm@on=cancel,id={},nth=1{reading}",
@@ -61,7 +64,7 @@ fn assert_whole(k: u64, gone: &GoneOn) {
     }
 }
 
-/// Breaks the `first`-th commit and each [`ABREAST`]th after it, until a run needs fewer. Returns how many broke one.
+/// Fails the `first` commit and every [`ABREAST`]th after it, until a run needs fewer. Returns how many runs failed.
 fn break_from(first: u64, reading: &str) -> u64 {
     let mut broken = 0;
     for k in (first..).step_by(usize::try_from(ABREAST).unwrap()) {
@@ -83,7 +86,7 @@ fn break_every_commit(reading: &'static str) {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .sum();
-    // One for the run, three for its scopes, one for its rows, two for each attempt, and what is shown.
+    // One for the run, three for its scopes, one for its rows, and two for each attempt.
     assert!(broken >= 15, "{broken}");
 }
 
@@ -97,10 +100,10 @@ fn the_same_where_no_record_may_be_read() {
     break_every_commit(";403@on=get;403@on=list");
 }
 
-/// Longer than a test may take, so that no time-out ends what hangs.
+/// Longer than a test may take, so that no timeout ends a hanging call.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// The scenario's clock is this much faster.
+/// The scenario's retry times are scaled down by this.
 const SCALE: u32 = 100;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The imitation of the service, by its addresses and over real sockets: what it answers, counts, spoils and records.
+//! The sandbox, called directly and over real sockets: its answers, quotas, faults and log.
 
 use std::time::Duration;
 
@@ -271,7 +271,7 @@ async fn strict_tokens_are_ours_valid_and_carry_the_role() {
 
 #[tokio::test]
 async fn every_fault_shows_and_does_the_work_only_where_it_says_so() {
-    // Its status, whether the work is done, and whether the body is JSON.
+    // Status, whether the action is cancelled, and whether the body is JSON.
     for [script, status, work, body] in table(
         "
         400                | 400 | -       | json
@@ -568,7 +568,7 @@ impl Served {
         stream
     }
 
-    /// Waits until the first call has come to `end`.
+    /// Waits until the first call ended with `end`.
     async fn until(&self, end: CallEnd) {
         while self
             .sandbox
@@ -601,7 +601,7 @@ async fn a_severed_connection_ends_without_a_byte_and_as_its_kind_says() {
         let read = stream.read_to_end(&mut bytes).await;
         assert!(bytes.is_empty(), "{script}");
         match read {
-            // Wine closes in order where Windows resets.
+            // Wine closes cleanly where Windows resets.
             Ok(_) => assert!(!reset || cfg!(windows), "{script}"),
             Err(error) => {
                 assert!(reset, "{script}: {error}");

@@ -1,4 +1,4 @@
-//! The core in virtual time, against the best that anybody can do under the quota rule.
+//! The core in virtual time, against the best possible under the quota rule.
 //!
 //! `cargo test simulation -- --nocapture` prints the table.
 #![expect(
@@ -18,7 +18,7 @@ use crate::support::{Fault, Simulation, always, most_in_any, outage, t_opt};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The same latencies for the run and for the oracle: up to two seconds, at random.
+/// Random latencies of up to two seconds, the same for the run and for the oracle.
 fn random_latency(seed: u64) -> impl FnMut(usize) -> (Duration, f64) {
     let mut dice = SmallRng::seed_from_u64(seed);
     let mut drawn: Vec<(Duration, f64)> = Vec::new();
@@ -106,7 +106,7 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
                     .all(|&outcome| outcome == Outcome::Cancelled),
                 "{fault:?}: an outage costs time, not rows"
             );
-            // Of a service that is silent, a whole lane's calls hang before anybody can know.
+            // If the service is silent, all of a lane's concurrent calls hang before the run can notice.
             let most = if matches!(fault, Fault::Silent(_)) {
                 40
             } else {
@@ -115,7 +115,7 @@ fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
             let slots = history.faulted;
             assert!(slots <= most, "{fault:?}: {slots}");
             assert_eq!(history.throttled, 0);
-            // Full speed: a minute after the end a whole minute's allowance is being used.
+            // At full speed, the first minute after the outage uses most of a minute's quota.
             let soon = after
                 .iter()
                 .filter(|&&&at| at < down.end + Duration::from_secs(60))

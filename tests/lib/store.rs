@@ -1,4 +1,4 @@
-//! The state file against a temporary folder: ledger, journal, and the file itself.
+//! The state file in a temporary folder: ledger, journal, and the file itself.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ mod journal;
 mod ledger;
 mod runs;
 
-/// An instant so many milliseconds after the tests' own boot.
+/// Milliseconds after the tests' own boot.
 pub(crate) fn at(millis: i64) -> Moment {
     Moment {
         uptime: Uptime::from_nanos(millis * 1_000_000),
@@ -57,7 +57,7 @@ fn open(dir: &Path) -> Store {
     Store::open(dir, process("boot"), at(0)).unwrap()
 }
 
-/// Opens a store whose `k`-th commit fails; dropping it afterwards leaves the folder as a crash would.
+/// Opens a store whose `k`-th commit fails. Dropping it afterwards leaves the folder as a crash would.
 fn open_failing_at(dir: &Path, k: u64) -> Store {
     let options = StoreOptions {
         fail_at_commit: Some(k),
@@ -127,7 +127,7 @@ pub(crate) fn mark(rows_read: u64) -> InputMark {
     }
 }
 
-/// Begins a run of `rows` rows.
+/// Starts a run of `rows` rows.
 fn run_of(store: &Store, rows: u32) -> RunKey {
     let run = block_on(store.create_run(new_run(1))).unwrap();
     let rows: Vec<_> = (1..=rows).map(row).collect();

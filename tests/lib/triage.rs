@@ -1,4 +1,4 @@
-//! States are read before cancels leave: what that saves, what it must not hold up, and what it costs. In virtual time.
+//! Reading states before cancels: what it saves, what it must not delay, and what it costs, in virtual time.
 
 #![expect(
     clippy::print_stdout,
@@ -19,7 +19,7 @@ use crate::support::{
     Fault, History, Simulation, always, id_of, millis, outage, reply, secs, throttled,
 };
 
-/// A world in which states are read first, and each call takes a while.
+/// States are read first, and each call takes a while.
 fn world(rows: u32) -> Simulation {
     let mut world = Simulation::of(rows);
     world.latency = always(millis(100));
@@ -58,7 +58,7 @@ fn nothing_is_sent_to_actions_that_have_ended() {
     ];
     assert_eq!(history.counts(), counts(expected));
     assert_eq!((history.wasted, history.posts.len()), (0, 3_000));
-    // A batch of the last minute before an hour's wait has grown old after it.
+    // What was read in the last minute before an hour's wait is stale afterwards.
     let reads = history.reads.len();
     println!(
         "10,000 ids, 70 % ended: {reads} reads, {:?}",
@@ -78,7 +78,7 @@ fn nothing_is_sent_to_actions_that_have_ended() {
 #[test]
 fn actions_that_end_by_themselves_waste_hardly_a_cancel() {
     let mut world = world(5_000);
-    // One in three ends within the three hours, at any time of them.
+    // One in three ends within the three hours, at a random time.
     world.state_of = Box::new(|row, now| {
         let ends = secs(u64::from(row.0.wrapping_mul(2_654_435_761) % 32_400));
         Some(if now < ends {
@@ -157,7 +157,7 @@ fn the_ids_of_another_tenant_stop_the_run_before_anything_is_sent() {
     assert!(history.posts.is_empty());
     assert!(history.reads.len() <= 4, "{} reads", history.reads.len());
     assert!(history.elapsed <= secs(40), "{:?}", history.elapsed);
-    // Without a precheck, a hundred cancels tell the same.
+    // Without a precheck, a hundred cancels show the same.
     let mut world = Simulation::of(300);
     world.latency = always(millis(100));
     world.state_of = Box::new(|_, _| None);
@@ -238,7 +238,7 @@ fn the_record_tells_a_protected_type_that_the_input_hid() {
 fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
     let mut world = world(200);
     world.type_of = |row| (row.0 % 2 == 0).then_some(ActionType::Isolate);
-    // Until the tenth minute each read hangs until its time is up.
+    // For ten minutes, each read hangs until its timeout.
     world.read_latency = always(secs(30));
     world.read_answer =
         Box::new(|_, now| (now < secs(600)).then(|| reply(ReplyKind::TimedOut, None)));
@@ -297,7 +297,7 @@ fn rereads_that_have_no_slot_hold_up_no_precheck_that_has_one() {
     let mut world = world(3);
     world.trickle(secs(40));
     world.rows_at_once = 2;
-    // Two records are to be read again, and the list is closed; the third one is read by its own address.
+    // Two records need a reread while the list is closed; the third is read by its own address.
     world.cancel_answer =
         Box::new(|_, now| (now < secs(60)).then(|| reply(ReplyKind::NotFound, Some(404))));
     world.fault = Box::new(|_, destination, now| {
@@ -359,7 +359,7 @@ fn batches_that_are_refused_are_halved_and_grow_again() {
         println!("batches of 40 at most: {} reads", history.reads.len());
         assert!(history.reads.len() <= 60, "{}", history.reads.len());
     }
-    // One id that no filter may name costs a few reads, not a read a row.
+    // One id that no filter may name costs a few reads, not one a row.
     let mut world = world(1_000);
     world.read_answer = Box::new(|ids, _| {
         (ids.len() > 1 && ids.contains(&id_of(RowNumber(333))))
@@ -412,7 +412,7 @@ fn triage_costs_no_time_that_shows() {
         let reads = history.reads.len();
         println!("{rows} rows: ratio to the formula {ratio:.4}, {reads} reads");
         assert!(ratio <= 1.02, "{rows}: {ratio}");
-        // A hundred ids a read, and what had grown old after an hour's wait.
+        // A hundred ids a read, plus what was stale after an hour's wait.
         assert!(reads <= rows as usize / 100 + 3 * 2, "{rows}: {reads}");
         assert_eq!(history.throttled, 0);
         let hundredth = history.posts[99].0;
@@ -449,7 +449,7 @@ fn an_outage_of_everything_costs_time_and_not_rows() {
     }
 }
 
-/// What is sent again is held to the record that is read before it, and not to the one before the first attempt.
+/// A second cancel depends on the record read just before it, not on the one before the first attempt.
 #[test]
 fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
     let turned = |kind: ActionType, machine: &str| {

@@ -1,4 +1,4 @@
-//! Accepted cancels are watched until their record says so, or time is up. In virtual time.
+//! Accepted cancels are watched until their record shows them or time is up, in virtual time.
 
 #![expect(
     clippy::print_stdout,
@@ -13,7 +13,7 @@ use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowN
 
 use crate::support::{Simulation, always, id_of, reply, row_of, secs};
 
-/// A service that accepts each cancel while the record stays open, until it says what `ends_as` tells.
+/// A service that accepts each cancel as Pending; its records show the status of `ends_as`.
 fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> Simulation {
     let mut world = Simulation::of(rows);
     world.latency = always(Duration::from_millis(100));
@@ -77,7 +77,7 @@ fn watching_goes_on_beside_the_cancels_and_costs_few_reads() {
     let history = world.run();
     assert_eq!(history.counts()[&Cancelled], 1_000);
     assert_eq!(history.posts.len(), 1_000);
-    // Ten batches of triage, and three looks at each minute's cancels.
+    // Ten batches of the precheck, and a few reads of each minute's cancels.
     assert!(history.reads.len() <= 10 + 60, "{}", history.reads.len());
     println!(
         "1,000 accepted: {} reads, {:?}",
@@ -151,7 +151,7 @@ fn an_accepted_action_that_vanishes_stays_accepted_and_the_reason_says_so() {
 fn reads_that_fail_for_one_action_alone_do_not_end_its_time() {
     let mut world = lagging(100, |_, _| ActionStatus::Cancelled);
     world.rules.precheck = Precheck::Skip;
-    // Others are answered all the while, so that each fault counts against the row.
+    // Other rows keep getting answers, so that each fault counts against this one.
     world.trickle(secs(1));
     let mut read = world.read_answer;
     world.read_answer = Box::new(move |ids, now| {

@@ -1,5 +1,4 @@
-//! Servers that mean harm, or are broken beyond what a service does: every call ends, in bounded memory, with the reply
-//! that claims least.
+//! Malicious or badly broken servers: every call ends, in bounded memory, with the reply that claims least.
 
 use mde_cancel::api::{ReadClient, RootCerts};
 use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
@@ -12,17 +11,17 @@ use proptest::test_runner::TestRunner;
 use super::{ID, OTHER, SHORT, cancel, id, open, plain, record, reply_to, token};
 use crate::support::{RawServer, Then, answer, gzip_of, proptest_config};
 
-/// What the kernel may hold of an answer besides what the client reads before it gives up.
+/// The client's own bound plus what the kernel may buffer.
 const BOUND: usize = 64 << 20;
 
-/// Returns the reply to a cancel, and the server, whose answer begins with `head` and goes on with `then`.
+/// Returns the reply to a cancel whose answer starts with `head` and continues with `then`.
 async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, RawServer) {
     let server = RawServer::with(vec![(head.as_bytes().to_vec(), then)]);
     let reply = cancel(open(&server.base, RootCerts::Nothing, SHORT)).await;
     (reply, server)
 }
 
-/// Returns whether nobody can say what became of the cancel.
+/// Returns whether the cancel may or may not have been applied.
 fn is_doubtful(reply: &CancelReply) -> bool {
     matches!(judge_cancel(reply), SendVerdict::Fault(Fate::Unknown, _))
 }
@@ -57,7 +56,7 @@ async fn a_byte_now_and_then_does_not_keep_a_call_alive() {
         let told = reply.http_status.zip(Some(reply.kind.clone()));
         match expected {
             Some(_) => assert_eq!(told, expected, "{head}{drips}"),
-            // The first drips may be no head at all, and are then not waited for.
+            // If the first bytes aren't a valid head, the client doesn't wait for more.
             None => assert!(is_doubtful(&reply), "{head}{drips}: {reply:?}"),
         }
     }
@@ -116,7 +115,7 @@ async fn a_reset_before_an_answer_or_in_the_middle_of_it_leaves_the_fate_unknown
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"id\":";
     for head in ["", head] {
         let reply = reply_to_endless(head, Then::Resets).await.0;
-        // The reset may throw away what the client had not read yet.
+        // The reset may discard bytes that the client hadn't read yet.
         assert!(is_doubtful(&reply), "{reply:?}");
         let is_broken = matches!(reply.kind, ReplyKind::Broken(_));
         assert!(is_broken || !head.is_empty(), "{reply:?}");
@@ -146,7 +145,7 @@ async fn what_follows_an_answer_on_its_connection_is_no_answer_to_the_next_call(
         answer("200 OK", "", "{}"),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_vec(),
         b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
-        // A length that is too small: the rest of the body looks like an answer.
+        // The content length is too small: the rest of the body looks like an answer.
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
     ] {
         for _ in 0..5 {
@@ -234,7 +233,7 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// An answer, as bytes, that begins as one of HTTP does.
+/// The bytes of an answer that starts like an HTTP one.
 pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
     let status = prop_oneof![
         100_u16..1000,
@@ -250,7 +249,7 @@ pub(crate) fn any_answer() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Returns what a cancel and a read of one action make of an answer.
+/// Returns how a cancel and a read of one action interpret an answer.
 pub(crate) async fn replies_to(bytes: &[u8]) -> (CancelReply, ReadReply) {
     let server = RawServer::saying(bytes);
     let reader = ReadClient::new(plain(&server));

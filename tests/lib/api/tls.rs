@@ -1,5 +1,4 @@
-//! TLS that fails: before a byte of the call has left where the peer cannot be trusted, and after it where the peer
-//! goes silent or away.
+//! TLS failures: an untrusted peer gets no byte of the call; a trusted one may hang or disconnect after it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,16 +15,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::{ID, PATIENT, SHORT, cancel, open, record};
 use crate::support::answer;
 
-/// What the server does once the handshake is over.
+/// What the server does after the handshake.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// Answers the call and says that nothing more comes.
+    /// Answers the call and closes with close_notify.
     Answers,
-    /// Reads the call and answers without a length; the connection ends without TLS's own word for that.
+    /// Answers without a content length, then disconnects without close_notify.
     BreaksOff,
-    /// Reads the call and goes away.
+    /// Reads the call and disconnects.
     Leaves,
-    /// Reads the call and says nothing.
+    /// Reads the call and never answers.
     Hangs,
 }
 
@@ -33,7 +32,7 @@ type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 struct Server {
     base: String,
-    /// What came through TLS.
+    /// Bytes received through TLS.
     read: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -44,7 +43,7 @@ fn data(name: &str) -> std::path::PathBuf {
 }
 
 impl Server {
-    /// Takes one connection with a certificate of the tests.
+    /// Accepts one connection with a certificate from `tests/data/tls`.
     fn with(certificate: &str, then: Then) -> Self {
         let chain = vec![CertificateDer::from_pem_file(data(certificate)).unwrap()];
         let key = PrivateKeyDer::from_pem_file(data(certificate)).unwrap();
@@ -78,7 +77,7 @@ impl Server {
 
 fn serve(mut stream: Stream, then: Then, seen: &Mutex<Vec<u8>>) {
     let mut byte = [0];
-    // A client that does not trust us ends the handshake, which is an error here.
+    // A client that doesn't trust the server aborts the handshake, which is an error here.
     while !seen.lock().unwrap().ends_with(b"}") {
         match stream.read(&mut byte) {
             Ok(1) => seen.lock().unwrap().push(byte[0]),

@@ -1,4 +1,4 @@
-//! Flag over environment over config file over default; profiles; and what a file or a variable must never say.
+//! Flag over environment over config file over default; profiles; and what a file or a variable may never set.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{MARKER, Typing, service, typing};
 use crate::support::{table, write_config};
 use mde_cancel::cli::hint::ForwardedFlags;
 
-/// Every variable that a run reads, with a value of its own and how the flag would say it.
+/// Every variable that `run` reads, with a value of its own and the matching flag.
 pub(super) fn variables() -> Vec<[&'static str; 3]> {
     table(
         "
@@ -46,7 +46,7 @@ pub(super) fn variables() -> Vec<[&'static str; 3]> {
     )
 }
 
-/// Variables that name a file for a secret: a token beside them would be taken, or refused, in its place.
+/// Variables that name a credential file. A token set beside them would win or be refused.
 const FILES: [&str; 4] = [
     "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_FEDERATED_TOKEN_FILE",
@@ -54,7 +54,7 @@ const FILES: [&str; 4] = [
     "MDE_CANCEL_CLIENT_SECRET_FILE",
 ];
 
-/// What is nothing without its app.
+/// Variables and flags that need an app.
 pub(super) const OF_APP: [&str; 6] = [
     "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_FEDERATED_TOKEN_FILE",
@@ -64,7 +64,7 @@ pub(super) const OF_APP: [&str; 6] = [
     "--client-secret-file",
 ];
 
-/// Shows all but how the credential came to be chosen, which names the layer.
+/// Shows everything except the reason for the credential choice, which names the layer.
 fn shown(settings: &Settings) -> String {
     let text = format!("{settings:?}");
     match text.split_once("choice: CredentialChoice {") {
@@ -73,10 +73,10 @@ fn shown(settings: &Settings) -> String {
     }
 }
 
-/// Returns a run's settings with one variable set and with `flags` typed.
+/// Resolves a run with one variable set and `flags` typed.
 fn resolved(variable: Option<(&'static str, &str)>, flags: &[&str]) -> Settings {
     let mut typed = typing("run --yes a.csv");
-    // Two tokens at once would be refused.
+    // Two tokens would be refused.
     if variable.is_none_or(|(name, _)| !FILES.contains(&name)) {
         typed = typed.variable("MDE_CANCEL_TOKEN", MARKER);
     }
@@ -224,7 +224,7 @@ fn the_log_filter_and_the_state_folder_of_a_sandbox_come_from_variables_too() {
     assert_eq!(state_dir, Some(PathBuf::from("there")));
 }
 
-/// A config file with this text, in a folder of its own.
+/// A config file in a folder of its own.
 struct File {
     folder: tempfile::TempDir,
 }
@@ -362,7 +362,7 @@ fn a_selection_that_nobody_is_asked_about_takes_its_tenant_from_a_typed_profile_
             .variable("CONTOSO_TOKEN", MARKER)
     };
     assert!(typed("--profile p", &file).resolve().is_ok());
-    // Left over from another tenant, and not read.
+    // Left over from another tenant, and ignored.
     let left_over = typed("--profile p", &file).variable("AZURE_TENANT_ID", "other.example");
     assert!(left_over.resolve().is_ok());
     for refused in [
@@ -443,7 +443,7 @@ fn a_file_that_was_named_must_be_there_and_one_that_was_not_need_not() {
     assert!(complaint.contains("there is no profile p"), "{complaint}");
 }
 
-/// Returns the secrets among what is shown, by their variables.
+/// Returns the keys of the redacted settings.
 fn secrets(shown: &[ShownSetting]) -> Vec<&str> {
     let secrets = shown.iter().filter(|shown| shown.value == "[redacted]");
     secrets.map(|shown| shown.key.as_str()).collect()
@@ -453,7 +453,7 @@ fn config_show(typed: Typing) -> Vec<ShownSetting> {
     typed.resolve().unwrap().shown
 }
 
-/// Returns value and origin of a setting.
+/// Returns a setting's value and origin.
 fn shown_of<'a>(shown: &'a [ShownSetting], key: &str) -> (&'a str, &'a str) {
     let found = shown.iter().find(|shown| shown.key == key);
     let found = found.unwrap_or_else(|| panic!("{key} is not shown"));
@@ -635,7 +635,7 @@ fn the_shown_defaults_are_the_documented_ones() {
     assert!(compared >= 8, "{compared}");
 }
 
-/// Each variable that says who signs in and where, with a value that would lead elsewhere.
+/// Every variable that sets who signs in and where, with a value for another tenant.
 fn stray_variables() -> Vec<[&'static str; 2]> {
     table(
         "
@@ -739,7 +739,7 @@ fn every_variable_of_a_connection_is_among_those_that_a_profile_silences() {
             continue;
         };
         let name = text_behind.split(']').next().unwrap();
-        // Which authorities this machine's network needs is no matter of the tenant.
+        // The authorities to trust depend on the machine's network, not on the tenant.
         if name != "MDE_CANCEL_CA_FILE" {
             let stray = stray_variables();
             assert!(stray.iter().any(|[known, _]| *known == name), "{name}");
@@ -769,7 +769,7 @@ fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
         let complaint = File::of(&text).fault().0;
         assert!(complaint.contains(told), "{text}: {complaint}");
     }
-    // Called like its own tenant, or two apps of one tenant that are used one at a time.
+    // A profile named like its own tenant, and two profiles of one tenant that are used one at a time.
     for text in [
         format!("[profile.\"contoso.example\"]\n{contoso}"),
         format!("[profile.a]\n{contoso}[profile.b]\n{contoso}"),
@@ -817,7 +817,7 @@ fn a_file_that_others_may_change_or_own_is_not_obeyed() {
     let link = file.folder.path().join("link.toml");
     std::os::unix::fs::symlink(file.path(), &link).unwrap();
     assert!(ConfigFile::load(&link).is_ok());
-    // Only the superuser can give files away.
+    // Only root can give files away.
     if std::os::unix::fs::lchown(&link, Some(65_534), None).is_ok() {
         let told = ConfigFile::load(&link).unwrap_err().error.to_string();
         assert!(told.contains("link.toml belongs to another user"), "{told}");

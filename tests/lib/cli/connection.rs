@@ -1,4 +1,4 @@
-//! Where the service is, what signs in, and what that needs.
+//! The service's address, the credential, and what each of them needs.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::support::table;
 
 const APP: &str = "11111111-2222-3333-4444-555555555555";
 
-/// Types a run with tenant and app named, and nothing to sign in with.
+/// A run with tenant and app, but without a credential.
 fn app() -> Typing {
     typing("run --yes a.csv")
         .variable("AZURE_TENANT_ID", "contoso.example")
@@ -92,7 +92,7 @@ fn a_means_that_was_named_is_taken_whatever_else_is_there() {
         by_variable.connection().sign_in,
         SignIn::ManagedIdentity
     ));
-    // A file that was typed says which means is wanted, and beats a variable that says otherwise.
+    // A typed file selects the credential and beats a variable that selects another.
     let by_file = app()
         .variable("MDE_CANCEL_TOKEN", MARKER)
         .variable("MDE_CANCEL_CREDENTIAL", "token")
@@ -237,7 +237,7 @@ fn a_token_comes_from_the_variable_or_from_a_file() {
     };
     assert_eq!(name, "MDE_CANCEL_TOKEN");
     assert_eq!(token.expose_secret(), MARKER);
-    // What was typed beats the variable.
+    // The flag beats the variable.
     let from_file = service("--token-file t").connection();
     assert!(matches!(from_file.sign_in, SignIn::Token(SecretSource::File(path)) if path == *"t"));
     let from_named_file = typing("run -y a").variable("MDE_CANCEL_TOKEN_FILE", "t");

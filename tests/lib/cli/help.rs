@@ -1,4 +1,4 @@
-//! The help, as it stands and as it is true.
+//! The help: snapshots, and checks that it tells the truth.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use mde_cancel::cli::args::Cli;
 use super::config_file::{OF_APP, variables};
 use super::service;
 
-/// Returns one command's help at a fixed width; without a name, the program's.
+/// Returns a command's help at a fixed width; the program's for an empty name.
 fn help(command: &str, long: bool) -> String {
     let mut root = Cli::command().term_width(100);
     root.build();
@@ -48,11 +48,11 @@ fn every_example_of_the_help_can_be_typed() {
     for command in commands {
         let examples = command.get_after_help().map(ToString::to_string);
         for line in examples.unwrap_or_default().lines() {
-            // What isn't indented is no example.
+            // Examples are indented.
             let Some(at) = line.find("mde-cancel ").filter(|_| line.starts_with("  ")) else {
                 continue;
             };
-            // What stands behind two blanks says what the example is for.
+            // Two spaces separate an example from its explanation.
             let line = line[at..].split("  ").next().unwrap();
             for part in line.split(" | ").filter(|part| part.starts_with("mde-")) {
                 let typed = part.split(" > ").next().unwrap();
@@ -89,7 +89,7 @@ fn flags_for_those_who_measure_are_in_the_long_help_alone() {
     }
 }
 
-/// Returns what stands behind `[env: ` in the help of the flags of a command, with the flag.
+/// Returns the variables in `[env: ...]` of a command's help, each with its flag.
 fn documented_variables(command: &str) -> BTreeSet<(String, String)> {
     let mut root = Cli::command();
     root.build();
@@ -135,7 +135,7 @@ fn every_command_reads_the_variables_that_its_help_names_and_no_other() {
         ("doctor", "doctor"),
     ] {
         let documented = documented_variables(command);
-        // Something to sign in with, and somebody to sign in for.
+        // With a tenant, an app and a token, which every command needs to resolve.
         let settings = |variable: Option<(&'static str, &str)>| {
             let mut typed = super::typing(words).variable("AZURE_TENANT_ID", "fabrikam.example");
             typed = typed.variable("AZURE_CLIENT_ID", "22222222-2222-3333-4444-555555555555");
@@ -150,7 +150,7 @@ fn every_command_reads_the_variables_that_its_help_names_and_no_other() {
         };
         let plain = settings(None);
         for [name, value, _] in variables() {
-            // A token that is ready beats other means.
+            // A ready token beats other credentials.
             if OF_APP.contains(&name) {
                 continue;
             }
@@ -161,7 +161,7 @@ fn every_command_reads_the_variables_that_its_help_names_and_no_other() {
     }
 }
 
-/// Returns the default that the help shows for a flag: its own, or one in words.
+/// Returns the default that the help shows for a flag: clap's own, or one in the text.
 pub(super) fn documented_default(flag: &clap::Arg) -> Option<String> {
     let values = flag.get_default_values().iter();
     let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
@@ -184,7 +184,7 @@ fn a_documented_default_is_what_an_absent_flag_means() {
         let Some(default) = documented_default(flag) else {
             continue;
         };
-        // Words that describe a default are no value of the flag.
+        // A default that the help describes in words is no value to type.
         if default.contains(' ') || default.contains("RUN") {
             continue;
         }

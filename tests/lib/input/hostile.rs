@@ -1,5 +1,5 @@
-//! Inputs that are damaged, or meant to do harm: whatever they hold, only GUIDs from id cells come out, what stands before
-//! the damage is read as before, memory stays small, and every reading ends.
+//! Damaged or malicious inputs: only GUIDs from id cells come out, rows before the damage are read as before, memory
+//! stays small, and every reading ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,8 +16,8 @@ use crate::support::{proptest_config, read_all};
 
 const EVIL: &str = "eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee";
 
-/// Reads all rows in pieces of these lengths, an error that ends the reading last; and the largest buffer that was
-/// offered to the reader.
+/// Reads all rows in pieces of these lengths; an error that ends the reading comes last. Also returns the largest
+/// buffer that the reader was given.
 fn read_in_pieces(
     bytes: &[u8],
     format: InputFormat,
@@ -195,7 +195,7 @@ fn blanks_behind_a_brace_tell_no_layout_however_they_arrive() {
     }
 }
 
-/// Text that looks like inputs: the pieces that mean something, in any order.
+/// Text that looks like an input: meaningful pieces in any order.
 fn likely_text() -> impl Strategy<Value = Vec<u8>> {
     let words = format!(
         "{A} {EVIL} id type machineId \" \"\" , ; | # #TYPE sep=; {{ }} [ ] : \\ \"id\": \"value\":[ null \u{FEFF} é"
@@ -210,14 +210,13 @@ fn likely_text() -> impl Strategy<Value = Vec<u8>> {
     (mark, vec(piece, 0..60)).prop_map(|(mark, pieces)| [mark, &pieces.concat()].concat())
 }
 
-/// How the records stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// With a header; cells are parted by this.
+    /// With a header; this character separates cells.
     Cells(char),
-    /// As our own report writes it.
+    /// Like our own report.
     Report,
-    /// As a frozen plan.
+    /// Like a frozen plan.
     Plan,
     JsonLines,
     JsonList,
@@ -238,7 +237,6 @@ const SHAPES: [Shape; 10] = [
     Shape::Plain,
 ];
 
-/// In which bytes the text is written.
 #[derive(Clone, Copy, Debug)]
 enum Coding {
     Utf8,
@@ -247,28 +245,27 @@ enum Coding {
     Utf16Be,
 }
 
-/// A file before it is damaged: what stands before the records, the records with what parts them, and the end.
+/// A file before it is damaged; `records` include their separators.
 #[derive(Clone, Debug)]
 struct Sound {
     shape: Shape,
     coding: Coding,
     start: String,
-    /// What each record is made of.
     made: Vec<Made>,
     records: Vec<String>,
     end: String,
 }
 
-/// An id, a comment, and whether the record is one that goes again.
+/// An id, a comment, and whether the row is to be sent.
 type Made = ([u8; 16], String, bool);
 
-/// One piece of damage to the bytes behind the first record.
+/// One piece of damage to the bytes after the first record.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip(Index, u8),
     Insert(Index, Vec<u8>),
     Delete(Index, usize),
-    /// Says a piece twice.
+    /// Duplicates a piece.
     Repeat(Index, usize),
     CutOff(Index),
 }
@@ -320,7 +317,7 @@ fn any_sound() -> impl Strategy<Value = Sound> {
 }
 
 impl Shape {
-    /// What stands around the records.
+    /// Returns what precedes and follows the records.
     fn frame(self) -> (String, &'static str) {
         match self {
             Self::Cells(parted) => (format!("machineId{parted}Action Id{parted}comment\n"), ""),
@@ -357,10 +354,10 @@ impl Shape {
         }
     }
 
-    /// Returns what is one record of this shape and holds no id, whatever `garbage` is.
+    /// Returns one record of this shape without an id, whatever `garbage` is.
     fn spoilt(self, garbage: &str) -> String {
         let kept = |letter: &char| match self {
-            // One value that is none.
+            // One invalid value.
             Self::JsonLines | Self::JsonList | Self::Envelope => {
                 letter.is_ascii_alphanumeric() || "+-.".contains(*letter)
             }
@@ -409,7 +406,7 @@ impl Sound {
         [self.coding.mark(), self.coding.bytes(&text)].concat()
     }
 
-    /// Returns where each record ends, in bytes.
+    /// Returns the offset of each record's end, in bytes.
     fn ends(&self) -> Vec<usize> {
         let mut at = self.coding.mark().len() + self.coding.bytes(&self.start).len();
         let ends = self.records.iter().map(|record| {
@@ -419,7 +416,7 @@ impl Sound {
         ends.collect()
     }
 
-    /// Damages the bytes behind the first record. Returns them, and where the first damage is.
+    /// Damages the bytes after the first record. Returns them, and the offset of the first damage.
     fn damaged(&self, damages: &[Damage]) -> (Vec<u8>, usize) {
         let from = self.ends()[0];
         let mut bytes = self.bytes();
@@ -518,7 +515,7 @@ fn a_sound_file_is_read_as_it_was_made() {
             };
             let has_comment = match sound.shape {
                 Shape::Plain => row.context.comment.is_none(),
-                // Their comments are decoded, as another test proves.
+                // Another test proves that their comments are decoded.
                 Shape::Report | Shape::Plan => row.skipped.is_none() == *goes,
                 _ => row.context.comment.as_deref().unwrap_or_default() == comment.trim(),
             };
@@ -537,7 +534,7 @@ fn a_record_that_is_spoilt_is_one_bad_row_and_harms_no_other() {
     let case = (any_sound(), any::<Index>(), garbage);
     check(&case, |(sound, index, garbage)| {
         let before = read_whole(&sound.bytes(), InputFormat::Auto);
-        // The first one tells how the file is written.
+        // Not the first record, which determines the format.
         let place = 1 + index.index(sound.records.len() - 1);
         let mut spoilt = sound.clone();
         let record = spoilt.records[place].clone();
@@ -547,7 +544,7 @@ fn a_record_that_is_spoilt_is_one_bad_row_and_harms_no_other() {
         let after = read_whole(&spoilt.bytes(), InputFormat::Auto);
         let shown = spoilt.coding.text(&spoilt.bytes());
         if matches!(sound.shape, Shape::JsonList | Shape::Envelope) {
-            // A broken document says nothing of what follows.
+            // A broken document says nothing about what follows.
             let is_right = after.len() == place + 1
                 && after[..place] == before[..place]
                 && after[place].is_err();
@@ -585,9 +582,9 @@ fn damage_changes_nothing_before_itself_and_invents_nothing() {
             return Err(format!("read otherwise in pieces of {lengths:?}:\n{text}"));
         }
         let whole = sound.ends().iter().filter(|end| **end <= first).count();
-        // A row that ends where the damage begins may have been joined to it.
+        // The damage may join the last row before it to the next.
         let whole = whole.saturating_sub(1);
-        // An envelope that turns out to have an id itself was none.
+        // Damage may give the envelope an id itself, so that it is a row and no envelope.
         let is_decided = sound.shape != Shape::Envelope;
         if is_decided && before[..whole] != after[..whole.min(after.len())] {
             return Err(format!("the first {whole} rows changed:\n{text}"));
@@ -631,7 +628,7 @@ fn of_damaged_lines_and_cells_each_record_is_one_row() {
             _ => (InputFormat::Csv, records(&bytes, ',')),
         };
         let mut read = read_whole(&bytes, format);
-        // The csv crate closes it silently, and what it holds may be blank.
+        // The csv crate closes the quote silently, and its content may be blank.
         let is_unclosed = |row: &Result<InputRow, String>| {
             let reason = row.as_ref().ok().and_then(|row| row.id.as_ref().err());
             reason.is_some_and(|reason| reason.starts_with("a quote opens here"))
@@ -648,7 +645,7 @@ fn of_damaged_lines_and_cells_each_record_is_one_row() {
     });
 }
 
-/// Returns bytes as they are read, as far as blanks are concerned.
+/// Decodes bytes as the reader does, as far as whitespace matters.
 fn as_read(bytes: &[u8]) -> String {
     let chunks = bytes.utf8_chunks();
     let letter = |byte: &u8| match byte {
@@ -674,7 +671,7 @@ fn lines(bytes: &[u8]) -> usize {
         .count()
 }
 
-/// Counts records below the header, by the csv crate; a spreadsheet's row of blank cells is none.
+/// Counts records below the header with the csv crate, without a spreadsheet's rows of blank cells.
 fn records(bytes: &[u8], parted: char) -> usize {
     let text = as_read(bytes);
     let mut reader = csv::ReaderBuilder::new()

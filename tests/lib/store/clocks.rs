@@ -1,7 +1,7 @@
-//! The real file under clocks that are set, machines that start anew and processes that die: what arrives at the service
-//! exceeds no window by the service's own time, and nobody is locked out for longer than the rule says.
+//! The real file while clocks are set, machines reboot and processes die: no window is exceeded by the service's own
+//! time, and nobody is locked out for longer than the rule allows.
 //!
-//! One thing is left out, for the design names it as a limit: a machine that starts anew *and* whose clock is set forward.
+//! Left out, because the design names it as a limit: a machine that reboots *and* whose clock is set forward.
 
 use std::num::NonZeroU32;
 
@@ -15,17 +15,17 @@ use rand::{Rng as _, SeedableRng as _};
 use super::*;
 use crate::support::most_in_any;
 
-/// How long after its process' end a call may arrive.
+/// How late a call may arrive after its process died.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What happens after some calls.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
-    /// The wall clock is set by so many seconds.
+    /// The wall clock is set by this many seconds.
     Step(i64),
-    /// The process dies with calls under way, and another begins so many milliseconds later.
+    /// The process dies with calls in flight, and another starts this many milliseconds later.
     Death(u64),
-    /// So does the machine; its clock may have lost so many seconds.
+    /// Like `Death`, for the machine; its clock may have lost this many seconds.
     Reboot(u64, i64),
 }
 
@@ -64,18 +64,18 @@ fn any_story() -> impl Strategy<Value = Story> {
         })
 }
 
-/// A machine, as the service's clock sees it.
+/// A machine; times are by the service's clock.
 struct Machine {
     now: Duration,
     booted: Duration,
     boots: u32,
-    /// How far its wall clock is ahead, in seconds, and how far it was at least.
+    /// How many seconds its wall clock is ahead, and the least that it ever was.
     ahead: i64,
     least: i64,
-    /// How late the file takes calls of the dead to be; [`GRACE`] where it is right.
+    /// How late the file expects calls of the dead; [`GRACE`] if it is right.
     grace: Duration,
     dice: SmallRng,
-    /// When each call is answered.
+    /// When each call was sent and is answered.
     under_way: Vec<(Duration, Duration, CallId)>,
     arrivals: Vec<Duration>,
     longest: Duration,
@@ -100,7 +100,7 @@ impl Machine {
         Store::open_with(folder, process, self.moment(), options).unwrap()
     }
 
-    /// Lets answers come until `until`.
+    /// Lets answers arrive until `until`.
     fn pass(&mut self, store: &Store, until: Duration) {
         self.under_way
             .sort_unstable_by_key(|(_, answered, _)| *answered);
@@ -149,7 +149,7 @@ impl Machine {
         panic!("the call never leaves");
     }
 
-    /// All that was under way may still arrive for one grace.
+    /// All calls in flight may still arrive within the grace.
     fn die(&mut self, down: u64) {
         for (sent, _, _) in std::mem::take(&mut self.under_way) {
             self.arrive(sent, self.now + GRACE);
@@ -158,7 +158,7 @@ impl Machine {
     }
 }
 
-/// Returns what was exceeded, in words, and how many calls were made.
+/// Returns which windows were exceeded, and how many calls were made.
 fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
     let windows: Vec<_> = tale
         .windows
@@ -188,7 +188,7 @@ fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
         (0..calls).for_each(|_| machine.send(&store, key, &windows));
         match turn {
             Turn::Step(seconds) => {
-                // The limit that the design names.
+                // The limit that the design names, see above.
                 let is_limit = machine.boots > 0 && seconds > 0;
                 machine.ahead += if is_limit { 0 } else { seconds };
                 machine.least = machine.least.min(machine.ahead);
@@ -203,7 +203,7 @@ fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
                 machine.die(down);
                 machine.boots += 1;
                 machine.booted = machine.now;
-                // Never further ahead than when any of its stamps was made.
+                // Never further ahead than at any of its stamps.
                 machine.least -= lost;
                 machine.ahead = machine.least;
             }
@@ -224,7 +224,7 @@ fn play(tale: &Story, grace: Duration) -> (Vec<String>, usize) {
 
 #[test]
 fn clocks_that_are_set_and_machines_that_start_anew_let_no_call_too_many_through() {
-    // A few seconds: each call is a commit.
+    // Takes a few seconds, because each call is a commit.
     let config = crate::support::proptest_config(24);
     let made = std::cell::Cell::new(0);
     let played = TestRunner::new(config).run(&any_story(), |story| {

@@ -1,11 +1,11 @@
-//! One action in two live runs: whoever was confirmed first has it, and whoever has sent its cancel.
+//! One action in two live runs: the run that was confirmed first has it, unless the other has sent its cancel.
 
 use mde_cancel::model::ActionType;
 use mde_cancel::store::RunState;
 
 use super::*;
 
-/// Begins a run whose rows have these ids, numbered from 1; it is not confirmed.
+/// Starts a run with these ids, numbered from 1, without confirming it.
 fn planned(store: &Store, number: u128, ids: &[u32]) -> RunKey {
     begin(store, new_run(number), ids)
 }
@@ -35,7 +35,7 @@ fn confirmed(store: &Store, number: u128, ids: &[u32]) -> RunKey {
     run
 }
 
-/// Returns the rows that are free, and those that another run is working on.
+/// Returns the free rows, and those in progress in another run.
 fn load(store: &Store, run: RunKey) -> (Vec<u32>, Vec<u32>) {
     let rows = block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1_000));
     let (free, taken): (Vec<_>, Vec<_>) = rows
@@ -58,7 +58,7 @@ fn a_run_that_was_confirmed_first_has_its_unsettled_ids_and_the_later_one_the_re
     let one = confirmed(&left, 1, &[10, 11]);
     let two = confirmed(&right, 2, &[20, 11, 21]);
     assert_eq!(load(&right, two), (vec![1, 3], vec![2]));
-    // What comes later belongs to the earlier run, too, while nobody has sent it.
+    // Later rows belong to the earlier run, too, unless another has sent them.
     append(&left, one, 3, &[21, 12]);
     assert_eq!(load(&left, one), (vec![1, 2, 3, 4], Vec::new()));
     assert_eq!(load(&right, two), (vec![1], vec![2, 3]));
@@ -111,9 +111,9 @@ fn only_live_runs_that_may_be_of_the_same_tenant_count() {
     };
     for (number, run) in [
         (10, of(1, "fabrikam", "-")),
-        // The same tenant by way of another app: an action is the tenant's.
+        // The same tenant through another app: actions belong to the tenant.
         (11, of(2, "contoso", "other")),
-        // A token that does not name its tenant.
+        // A token that doesn't name its tenant.
         (12, of(3, "-", "-")),
         (13, of(4, "several", "several")),
     ] {
@@ -143,7 +143,7 @@ fn the_rows_of_a_dead_process_are_nobodys() {
     assert_eq!(load(&store, own), (Vec::new(), vec![1]));
     block_on(dying.write(Vec::new())).unwrap_err();
     drop(dying);
-    // A child that another test starts at this instant inherits the lock until it is another program.
+    // A child process that another test starts right now inherits the lock until it execs.
     while store
         .reader()
         .unwrap()
@@ -163,7 +163,7 @@ fn a_run_that_is_taken_up_again_comes_last_and_keeps_what_it_had_sent() {
     let [left, right] = [open(dir.path()), open(dir.path())];
     let key = scope(&left);
     let one = confirmed(&left, 1, &[10, 11, 12]);
-    // Row 3 was sent: its fate is this run's to find out.
+    // Row 3 was sent, so its result is up to this run.
     let sent = call(send(&left, key, (one, 3)));
     block_on(left.write(vec![replied(sent, (one, 3, 1), Phase::Unknown)])).unwrap();
     drop(left);
@@ -268,7 +268,7 @@ fn a_state_that_was_read_before_another_run_settled_the_action_is_forgotten_when
     let two = confirmed(&right, 2, &[10, 11]);
     let sent = call(send(&right, key, (two, 1)));
     let reply = replied(sent, (two, 1, 1), Phase::Accepted);
-    // The second was never sent: nothing became of it.
+    // The second was never sent, so what was read about it stays.
     let ends = [1, 2].map(|row| settled(two, row, Outcome::Cancelled));
     block_on(right.write([vec![reply], ends.to_vec()].concat())).unwrap();
     confirm(&left, one);
@@ -288,7 +288,7 @@ fn a_sample_comes_from_all_over_the_unsent_rows_of_its_type() {
     let store = open(dir.path());
     let run = block_on(store.create_run(new_run(1))).unwrap();
     for lane in [0, 1] {
-        // Of a hundred rows of each lane the first half is of one type, and the others' is not known.
+        // In each lane, the first 50 of 100 rows have one type, and the type of the others is unknown.
         let rows = (1..=100).map(|number| {
             let action_type = (number <= 50).then_some(ActionType::Isolate);
             NewRow {
@@ -352,7 +352,7 @@ fn runs_that_release_take_one_machine_for_one_thing_whichever_action_each_of_the
     ];
     let two = release(&right, 2, &others);
     assert_eq!(load(&right, two), (vec![2, 3], vec![1]));
-    // A run that cancels is in nobody's way.
+    // Cancels don't conflict with releases.
     let three = confirmed(&right, 3, &[10, 20]);
     assert_eq!(load(&right, three), (vec![1, 2], vec![]));
     call(send(&right, key, (two, 1)));

@@ -1,16 +1,16 @@
-//! Freed slots, shared between a process that is quick and one that is always a little late.
+//! Freed slots, shared between a quick process and one that is always a little late.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// The pacer lets a process ask at most so often.
+/// Milliseconds between two calls of a process, as the pacer would keep them.
 const PACE: i64 = 20;
 
-/// How long a call lasts.
+/// Milliseconds that a call takes.
 const LATENCY: i64 = 60;
 
-/// A process that asks whenever it may, and so many milliseconds late.
+/// Asks for slots whenever it may, plus a lateness in milliseconds.
 struct Asker {
     store: Store,
     lateness: fn(i64) -> i64,
@@ -19,7 +19,7 @@ struct Asker {
 }
 
 impl Asker {
-    /// The name of its process decides which chances it draws.
+    /// The process id decides which random numbers it draws.
     fn new(dir: &Path, id: u128, from: i64, lateness: fn(i64) -> i64) -> Self {
         let process = Process {
             id: Uuid::from_u128(id),
@@ -42,7 +42,7 @@ impl Asker {
             }
             Taken::InProgress(_) => panic!("only reads are made"),
             Taken::NotBefore(until) | Taken::CoolingDown(until) => {
-                // Whole milliseconds, never too early.
+                // Rounded up to whole milliseconds.
                 (until.as_nanos().div_euclid(1_000_000) + 1, None)
             }
         };
@@ -95,7 +95,7 @@ fn after(asker: &Asker, from: i64) -> usize {
 #[test]
 fn a_late_process_gets_its_share_of_freed_slots_and_hardly_any_is_wasted() {
     let allowed = windows(&["100/6s"]);
-    // Six windows, of which the first goes to the eager one before the other comes.
+    // Six windows. The first goes to the eager asker before the other starts.
     let end = 6 * 6_100;
     let dir = folder_in_memory();
     let mut alone = [Asker::new(dir.path(), 1, 0, eager)];
@@ -124,13 +124,13 @@ fn a_process_that_waits_alone_is_not_delayed() {
     let allowed = windows(&["5/1s"]);
     let dir = folder_in_memory();
     let mut askers = [Asker::new(dir.path(), 1, 0, eager)];
-    // Open, but with no wish.
+    // Open, but without requests.
     let _idle = open(dir.path());
     play(&mut askers, &allowed, 6_000);
     let sent = &askers[0].sent;
     for (nth, now) in sent.iter().enumerate().skip(5) {
         let free = sent[nth - 5] + LATENCY + 1_001;
-        // One millisecond for asking on whole ones.
+        // One millisecond for rounding up.
         assert!(*now <= free + 1, "call {nth} at {now}, free at {free}");
     }
     assert!(sent.len() >= 25);

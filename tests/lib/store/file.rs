@@ -1,4 +1,4 @@
-//! The file itself: who may open it, what is refused, and what a failed commit leaves behind.
+//! The state file: who may open it, what is refused, and what a failed commit leaves behind.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn refusal(dir: &Path) -> String {
         .replace('\\', "/")
 }
 
-/// Makes a state file, and changes it by hand.
+/// Creates a state file and changes it with `sql`.
 fn doctored(sql: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
@@ -95,7 +95,7 @@ fn an_empty_file_is_a_state_that_was_never_written() {
     assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap().len(), 1);
 }
 
-/// Leaves a state file as a process does that dies while it makes it: begun, with the journal that takes it back.
+/// Leaves a state file as a process does that dies while creating it: half written, with its rollback journal.
 fn half_made(dir: &Path) {
     let other = tempfile::tempdir().unwrap();
     let file = other.path().join("state.db");
@@ -106,7 +106,7 @@ fn half_made(dir: &Path) {
              INSERT INTO t SELECT zeroblob(4000) FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]');",
         )
         .unwrap();
-    // Copied in the middle: nobody holds a lock on the copies.
+    // Copied in the middle, because nobody holds a lock on the copies.
     for name in ["state.db", "state.db-journal"] {
         std::fs::copy(other.path().join(name), dir.join(name)).unwrap();
     }
@@ -203,7 +203,7 @@ fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
             "state file DIR/state.db was removed or replaced while it was in use",
             "{name}"
         );
-        // What comes back later may not be what it was.
+        // A file that comes back later may not be the same.
         fs::rename(&aside, &path).unwrap();
         let still = block_on(store.create_run(new_run(2))).unwrap_err();
         assert!(matches!(still, StoreError::Replaced { .. }), "{still}");
@@ -269,7 +269,7 @@ fn one_process_id_opens_a_folder_once() {
     Store::open(dir.path(), me, at(0)).unwrap();
 }
 
-/// Works through three rows, and says how many steps were acknowledged before the first that was not.
+/// Works through three rows. Returns how many steps succeeded before the first that failed.
 fn steps_before_the_fault(store: &Store) -> usize {
     let mut done = 0;
     let mut work = || -> Result<(), StoreError> {
@@ -362,7 +362,7 @@ fn a_damaged_table_is_told_by_whoever_meets_it_and_ends_the_writing() {
     bytes[(root - 1) * 4096..root * 4096].fill(0xA5);
     fs::write(&path, bytes).unwrap();
 
-    // Opening does not read every page, and the list of runs is whole.
+    // Opening doesn't read every page, and the list of runs is intact.
     let store = open(dir.path());
     let reader = store.reader().unwrap();
     assert_eq!(reader.runs().unwrap().len(), 1);
@@ -397,7 +397,7 @@ fn a_read_only_folder_is_refused_by_name_and_left_as_it_is() {
             assert!(text.starts_with(&named), "{text}");
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         }
-        // Modes do not bind root, to whom the folder was not read-only.
+        // Modes don't bind root.
         Ok(_) => assert!(rustix::process::geteuid().is_root()),
     }
 }

@@ -107,7 +107,7 @@ fn rows_that_are_settled_when_read_never_reach_the_queue() {
     assert_eq!(store.reader().unwrap().runs().unwrap()[0].intake, mark);
 }
 
-/// Brings six rows into six states: fresh, in flight, sure not to be applied, unknown, accepted, settled.
+/// Brings six rows into six states: fresh, in flight, surely not applied, unknown, accepted, settled.
 fn six_states(store: &Store) -> RunKey {
     let key = scope(store);
     let run = run_of(store, 6);
@@ -324,7 +324,7 @@ fn a_second_last_word_is_refused_and_ends_the_writing() {
     let store = open(dir.path());
     let run = run_of(&store, 2);
     block_on(store.write(vec![settled(run, 1, Outcome::Cancelled)])).unwrap();
-    // One request is all or nothing: row 2 stays open.
+    // A request is written whole or not at all: row 2 stays open.
     let both = vec![
         settled(run, 2, Outcome::Failed),
         settled(run, 1, Outcome::Failed),
@@ -359,7 +359,7 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
     for round in 0..200 {
         pending.push(note(Phase::ALL[round % 5]));
     }
-    // A take between two notes finds the phase of the one before it, and strikes back to it.
+    // A take sees the phase of the note before it, and its withdrawal restores that phase.
     pending.push(note(Phase::Unknown));
     let taken = store.take(cancel_take(key, (run, 1, 1), at(1)));
     for answer in pending {

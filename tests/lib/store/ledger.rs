@@ -1,4 +1,4 @@
-//! Slots: taken, given back, shared among processes, and inherited from dead ones.
+//! Slots: taken, released, shared between processes, and inherited from dead ones.
 
 use std::sync::mpsc;
 use std::thread;
@@ -108,7 +108,7 @@ fn two_processes_on_one_folder_never_take_more_than_the_window_holds() {
     let key = scope(&stores[0]);
     assert_eq!(scope(&stores[1]), key);
     let allowed = windows(&["60/1h"]);
-    // Each has a picture of the ledger, and must not go on trusting it.
+    // Each caches the ledger, and must not trust a stale copy.
     for store in &stores {
         call(take(store, read_take(key, &allowed, at(0))));
     }
@@ -152,7 +152,7 @@ fn the_calls_of_a_dead_process_end_now_and_a_grace_when_somebody_opens_the_folde
     assert_eq!(again, Taken::NotBefore(free));
 }
 
-/// Where another process was at work a moment ago, the next question may come a little later.
+/// If another process was active a moment ago, the next request may be a little later.
 fn assert_about(taken: Taken, free: Uptime) {
     let Taken::NotBefore(until) = taken else {
         panic!("{taken:?}");
@@ -173,7 +173,7 @@ fn a_waiting_process_ends_the_calls_of_one_that_dies_beside_it() {
     assert_about(wish(2_000), at(2_000).uptime.after(hold));
     scope_at(&dying, at(0)).unwrap_err();
     drop(dying);
-    // Looked a moment ago.
+    // It checked for dead processes a moment ago.
     assert_about(wish(2_500), at(2_500).uptime.after(hold));
     let free = at(3_000).uptime.after(seconds(120)).after(hold);
     assert_about(wish(3_000), free);
@@ -207,7 +207,7 @@ fn calls_of_another_boot_count_by_wall_clock() {
     let spent = call(take(&before, read_take(key, &one, at(0))));
     block_on(before.write(vec![ended(spent, at(1_000))])).unwrap();
     drop(before);
-    // The machine came up anew: little uptime, and 20 minutes later by the wall.
+    // The machine rebooted: little uptime, and 20 minutes later by the wall clock.
     let now = Moment {
         uptime: Uptime::from_nanos(9_000_000_000),
         wall: at(1_201_000).wall,
@@ -230,7 +230,7 @@ fn a_stamp_from_the_future_is_rewritten_to_now_once() {
     let spent = call(take(&before, read_take(key, &one, at(0))));
     block_on(before.write(vec![ended(spent, at(86_400_000))])).unwrap();
     drop(before);
-    // The clock was a day ahead and has been set back.
+    // The clock was a day ahead and was set back.
     let hold = Duration::from_millis(60_060);
     let ask = |millis: i64| {
         let now = at(millis);
@@ -280,7 +280,7 @@ fn a_cooldown_only_moves_later_and_outlives_the_process_and_the_boot() {
     );
 }
 
-/// The service names an allowance.
+/// A limit that the service named.
 fn named(scope: ScopeKey, window: &str, millis: i64) -> Record {
     Record::Limit {
         scope,
@@ -319,7 +319,7 @@ fn an_allowance_that_the_service_named_counts_for_a_day_from_its_last_confirmati
     assert_eq!(kept(24 * HOUR), *windows(&["45/1m"]));
     assert_eq!(kept(44 * HOUR - 1), *windows(&["45/1m"]));
     assert_eq!(kept(44 * HOUR), Windows::none());
-    // What was outdated once does not come back with the clock.
+    // An expired limit doesn't come back when the clock is set back.
     assert_eq!(kept(21 * HOUR), Windows::none());
 }
 
@@ -359,7 +359,7 @@ fn a_learned_pace_is_kept_for_a_day_until_it_is_lifted() {
     let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().pace;
     assert_eq!(kept(24 * HOUR - 1), Some(pace));
     assert_eq!(kept(24 * HOUR), None);
-    // A clock that was set back does not keep it for good.
+    // A clock that was set back doesn't keep it forever.
     assert_eq!(kept(-24 * HOUR), None);
     assert_eq!(kept(-HOUR), Some(pace));
     block_on(store.write(vec![record(None)])).unwrap();
@@ -404,7 +404,7 @@ fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
     let pending = store.take(read_take(key, &free, at(0)));
     thread::scope(|threads| {
         threads.spawn(|| answer.send(block_on(pending)).unwrap());
-        // Longer than SQLite's own patience, so that the writer has had to ask again: it must not have answered.
+        // Longer than SQLite's busy timeout, so that the writer had to retry. It must not have answered.
         let early = answered.recv_timeout(Duration::from_millis(700));
         assert!(early.is_err(), "{early:?}");
         other.execute_batch("COMMIT").unwrap();
@@ -423,7 +423,7 @@ fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
         windows: Arc::clone(&minute),
         ..cancel_take(key, (run, row, 1), at(10))
     };
-    // One caller goes away before the writer has come to its wish, and one when the answer is there.
+    // One caller goes away before the writer reaches its request, the other once the answer is there.
     drop(store.take(wish(1)));
     let answered = store.take(wish(2));
     block_on(store.write(Vec::new())).unwrap();

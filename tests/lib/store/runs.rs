@@ -1,4 +1,4 @@
-//! Runs as a whole: who holds one, how it is found, taken up again and removed.
+//! Whole runs: who holds one, and how it is found, resumed and removed.
 
 use mde_cancel::store::{LaneCount, Reader, RunState, Standing};
 
@@ -22,7 +22,7 @@ fn ended_as(run: RunKey, state: RunState, millis: i64) -> Record {
     }
 }
 
-/// Begins a run of three rows in a process that dies.
+/// Starts a run of three rows in a process that dies.
 fn crashed(dir: &Path) -> RunKey {
     let dying = open_failing_at(dir, 3);
     let run = run_of(&dying, 3);
@@ -46,7 +46,7 @@ fn a_run_is_refused_to_a_second_process_which_is_told_the_first() {
     );
     let reopened = block_on(second.reopen_run(run, at(9).wall)).unwrap_err();
     assert!(matches!(reopened, StoreError::RunHeld { .. }), "{reopened}");
-    // A refusal breaks nothing.
+    // A refusal breaks neither store.
     block_on(second.create_run(new_run(2))).unwrap();
     block_on(first.write(vec![settled(run, 1, Outcome::Cancelled)])).unwrap();
 }
@@ -69,7 +69,7 @@ fn a_process_gets_the_hold_of_the_run_that_it_began_once_and_letting_go_frees_it
         runs(dir.path())[0].holder.as_ref().unwrap().since,
         at(7).wall
     );
-    // The hold keeps its store open, and the last of both lets the run go.
+    // The hold keeps its store open, and dropping the last of the two releases the run.
     drop(second);
     assert!(block_on(first.hold_run(run, at(8).wall)).is_err());
     drop(hold);
@@ -202,7 +202,7 @@ fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
     let twin = ended(4, Outcome::Duplicate);
     let rows = vec![row(1), bad, guarded, twin, row(5), row(6)];
     block_on(store.append_rows(run, rows, mark(6))).unwrap();
-    // Row 6 turned out to be on an exclusion list once its machine was known.
+    // Row 6 turned out to be excluded once its machine was known.
     let note = Record::Noted {
         run,
         row: RowNumber(6),
@@ -254,6 +254,6 @@ fn a_removed_run_leaves_nothing_but_its_calls() {
     }
     let full = take(&store, read_take(key, &one, at(9)));
     assert!(matches!(full, Taken::NotBefore(_)), "{full:?}");
-    // Its key is never given again, and its input's name can be.
+    // Its key is never reused, but its input's name can be.
     assert_ne!(run_of(&store, 1), run);
 }

@@ -1,5 +1,5 @@
-//! When calls leave: at best under the quota rule, by our own rule in the smallest loop, and by the usual settings of governor,
-//! which prove that the models and the oracle can fail. In virtual time.
+//! When calls leave, in virtual time: at best under the quota rule, by our own rule in a minimal loop, and by usual
+//! settings of governor, which prove that the models and the oracle can fail.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,16 +11,15 @@ use governor::{Quota, RateLimiter};
 use mde_cancel::model::Uptime;
 use mde_cancel::quota::{Calls, Decision, Pace, Pacer, Windows, decide};
 
-/// When one call left and when its reply was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Departure {
     pub(crate) sent: Duration,
     pub(crate) ended: Duration,
 }
 
-/// Returns when the last of `count` replies is read at the earliest, if the rule alone costs time: T_opt.
+/// Returns T_opt: when the last of `count` replies is read at the earliest, if only the rule costs time.
 ///
-/// The calls leave in order, from nothing spent; `latency` tells how long each one takes.
+/// The calls leave in order, with nothing spent before; `latency` gives how long each one takes.
 pub(crate) fn t_opt(
     count: usize,
     windows: &Windows,
@@ -35,11 +34,10 @@ pub(crate) fn t_opt(
         .unwrap_or_default()
 }
 
-/// Returns the departures that [`t_opt`] is the end of.
+/// Returns the departures behind [`t_opt`].
 ///
-/// A window is so many slots, each of which is taken until one hold after the reply; a worker is a slot that is taken
-/// until the reply. No call can leave earlier than this without taking a slot that is not free, and none is helped by
-/// another one's leaving later.
+/// A window is a set of slots, each taken until one hold after the reply; a worker is a slot taken until the reply. No
+/// call can leave earlier without taking a slot that isn't free, and no call gains by another's leaving later.
 pub(crate) fn best_departures(
     count: usize,
     windows: &Windows,
@@ -87,7 +85,7 @@ fn nanos(nanos: u128) -> Duration {
 struct Slots {
     limit: usize,
     hold: Duration,
-    /// When each slot that was ever taken comes free, earliest first; at most `limit`.
+    /// When each slot ever taken comes free, earliest first; at most `limit`.
     free_from: Vec<Duration>,
 }
 
@@ -106,7 +104,7 @@ impl Slots {
     }
 }
 
-/// Sends as early as [`decide`] and the [`Pacer`] let it.
+/// Sends as early as [`decide`] and the [`Pacer`] allow.
 pub(crate) struct VirtualLoop {
     now: Uptime,
     windows: Windows,
@@ -117,7 +115,7 @@ pub(crate) struct VirtualLoop {
 }
 
 impl VirtualLoop {
-    /// Starts at the boot with what `calls` says is spent, none of it in flight.
+    /// Starts at boot with `calls` already spent, none in flight.
     pub(crate) fn new(windows: &Windows, calls: Calls, pace: Option<Pace>) -> Self {
         assert_eq!(calls.in_flight(), 0);
         Self {
@@ -135,7 +133,6 @@ impl VirtualLoop {
         self
     }
 
-    /// Sends `count` calls and returns when each left and was answered.
     pub(crate) fn run(
         mut self,
         count: usize,
@@ -160,7 +157,7 @@ impl VirtualLoop {
             .collect()
     }
 
-    /// Says whether a call may leave now, and else when to ask again at the latest.
+    /// Returns whether a call may leave now, or else when to ask again at the latest.
     fn may_leave(&mut self) -> Result<(), Uptime> {
         while let Some(Reverse(at)) = self.in_flight.peek().copied() {
             if at > self.now {
@@ -184,7 +181,7 @@ fn since_boot(at: Uptime) -> Duration {
     at.since(Uptime::from_nanos(0))
 }
 
-/// Returns when `count` calls leave under `per_minute(100)` and `per_hour(1500)`, their bursts left as they come.
+/// Returns when `count` calls leave under `per_minute(100)` and `per_hour(1500)` with their default bursts.
 pub(crate) fn naive_governor(count: usize) -> Vec<Duration> {
     let clock = FakeRelativeClock::default();
     let limiters = [

@@ -1,7 +1,7 @@
-//! What several subjects need: models of the service, and the best that a rule can do.
+//! What several tests need: models of the service, and the best that a rule can do.
 //!
-//! Nothing here uses the code that it judges. A model reads [`Windows`](mde_cancel::quota::Windows) for their numbers
-//! only, and counts for itself.
+//! No model uses the code that it judges. It takes only the numbers from [`Windows`](mde_cancel::quota::Windows), and
+//! counts for itself.
 
 #[path = "../../support/shared.rs"]
 mod shared;

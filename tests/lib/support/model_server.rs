@@ -1,21 +1,19 @@
-//! Three ways in which a service may count calls. Which one the real service uses is not documented, so ours must please
+//! Three ways in which a service may count calls. The real service's way isn't documented, so our calls must satisfy
 //! all of them.
 //!
-//! Times are spans since the server's start. Refused calls count too, for a real service may well do that.
+//! Times count from the server's start. Refused calls count, because a real service may well count them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use mde_cancel::quota::Windows;
 
-/// So many calls in one period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     pub(crate) calls: u32,
     pub(crate) period: Duration,
 }
 
-/// Returns the numbers of `windows`.
 pub(crate) fn allowances(windows: &Windows) -> Vec<Allowance> {
     windows
         .as_slice()
@@ -27,13 +25,12 @@ pub(crate) fn allowances(windows: &Windows) -> Vec<Allowance> {
         .collect()
 }
 
-/// A service as its gate sees it.
 pub(crate) trait ModelServer {
-    /// Counts a call that arrives at `at`, which is never earlier than the one before. Returns whether it fits.
+    /// Counts a call. `at` never decreases. Returns whether the call fits.
     fn admits(&mut self, at: Duration) -> bool;
 }
 
-/// Returns the first of the `arrivals`, in order of time, that `server` refuses.
+/// Returns the first of the sorted `arrivals` that `server` refuses.
 pub(crate) fn first_refused(
     server: &mut impl ModelServer,
     arrivals: &[Duration],
@@ -41,7 +38,7 @@ pub(crate) fn first_refused(
     arrivals.iter().copied().find(|at| !server.admits(*at))
 }
 
-/// Counts over every stretch of one period, both ends included: the strictest reading there is.
+/// Counts over every span of one period, both ends included: the strictest reading possible.
 pub(crate) struct RollingWindows(Vec<(Allowance, VecDeque<Duration>)>);
 
 impl RollingWindows {
@@ -78,13 +75,13 @@ pub(crate) struct FixedWindows(Vec<Fixed>);
 struct Fixed {
     allowance: Allowance,
     phase: Duration,
-    /// Which tick the count belongs to.
+    /// The tick that the count belongs to.
     tick: u128,
     seen: u32,
 }
 
 impl FixedWindows {
-    /// Each window ticks `phase` after the start for the first time; a phase is less than its window's period.
+    /// Each window first ticks `phase` after the start; a phase is shorter than its window's period.
     pub(crate) fn new(allowances: &[(Allowance, Duration)]) -> Self {
         Self(
             allowances
@@ -117,12 +114,12 @@ impl ModelServer for FixedWindows {
     }
 }
 
-/// Buckets that start full and fill up again all the time.
+/// Buckets that start full and refill continuously.
 pub(crate) struct TokenBuckets(Vec<Bucket>);
 
 struct Bucket {
     allowance: Allowance,
-    /// In tokens times nanoseconds of the period, so that nothing is ever rounded.
+    /// In tokens times nanoseconds of the period, so that nothing is rounded.
     level: u128,
     last: Duration,
 }

@@ -1,15 +1,16 @@
-//! How property tests run: the same cases each time.
+//! Property tests run the same cases each time.
 
 use std::env;
 
 use proptest::test_runner::{Config, RngSeed};
 
-/// Any number would do.
+/// Arbitrary.
 const SEED: u64 = 20_260_203;
 
-/// Returns a configuration of so many cases from one fixed seed.
+/// Returns a configuration with a fixed seed.
 ///
-/// `tests/manual/random.sh` sets the variables, and keeps the seed of what it finds; here it becomes a test with a name.
+/// `tests/manual/random.sh` sets the variables and keeps the seed of what it finds, which then becomes a named test
+/// here.
 pub(crate) fn proptest_config(cases: u32) -> Config {
     let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
     Config {

@@ -1,4 +1,4 @@
-//! A server that says exactly the bytes a test wrote down, and remembers what it was asked.
+//! A server that sends exactly the bytes a test scripted, and records what it was asked.
 
 use std::io::ErrorKind::{TimedOut, WouldBlock};
 use std::io::{Read as _, Write as _};
@@ -7,36 +7,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the server does once it has said its bytes.
+/// What the server does after its bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Then {
     /// Reads the next call on the same connection.
     Stays,
-    /// Ends the connection in good order.
+    /// Ends the connection cleanly.
     Closes,
-    /// Says nothing more until the client goes away.
+    /// Sends nothing more until the client goes away.
     Hangs,
-    /// Says blanks until the client goes away.
+    /// Sends spaces until the client goes away.
     NeverEnds,
-    /// Says this again and again until the client goes away.
+    /// Repeats this until the client goes away.
     Repeats(&'static str),
-    /// Says this again and again, one byte at a time.
+    /// Repeats this, one byte at a time.
     Drips(&'static str),
-    /// Tears the connection down.
+    /// Resets the connection.
     Resets,
 }
 
-/// How long a dripping server pauses between two bytes: as long as it would take the client to go away.
+/// The pause between two dripped bytes, spent waiting for the client to go away.
 const DRIP: Duration = Duration::from_millis(50);
 
-/// A server that answers the calls it gets, in turn, with what a script says; each connection has a thread.
+/// Answers calls in turn as a script says. Each connection has a thread.
 pub(crate) struct RawServer {
-    /// Where it is, with a slash at the end.
+    /// The base URL, with a slash at the end.
     pub(crate) base: String,
     seen: Arc<Seen>,
 }
 
-/// What happened so far.
 #[derive(Default)]
 struct Seen {
     calls: Mutex<Vec<String>>,
@@ -44,7 +43,7 @@ struct Seen {
     said_without_end: AtomicUsize,
 }
 
-/// The answers that are still to be given.
+/// The answers not yet given.
 type Script = Mutex<std::vec::IntoIter<(Vec<u8>, Then)>>;
 
 impl RawServer {
@@ -72,23 +71,22 @@ impl RawServer {
         Self::with(vec![(bytes.as_ref().to_vec(), Then::Closes)])
     }
 
-    /// The calls so far, each with its head and body.
+    /// The calls so far, each with head and body.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.seen.calls.lock().unwrap().clone()
     }
 
-    /// How many connections were taken.
     pub(crate) fn accepted(&self) -> usize {
         self.seen.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many bytes of what has no end the kernel took.
+    /// How many bytes of endless answers the kernel took.
     pub(crate) fn said_without_end(&self) -> usize {
         self.seen.said_without_end.load(Ordering::SeqCst)
     }
 }
 
-/// Writes an answer whose length is right.
+/// Builds an answer with a correct content length.
 pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let length = body.len();
@@ -102,7 +100,7 @@ fn serve(mut peer: TcpStream, script: &Script, seen: &Seen) {
         let Some((bytes, then)) = script.lock().unwrap().next() else {
             return;
         };
-        // The client may have gone away, which is what some tests want.
+        // The client may be gone, which some tests want.
         if peer.write_all(&bytes).is_err() {
             return;
         }
@@ -138,7 +136,7 @@ fn say_for_ever(mut peer: TcpStream, bytes: &[u8], seen: &Seen) {
 fn drip(mut peer: TcpStream, text: &str) {
     peer.set_read_timeout(Some(DRIP)).unwrap();
     for byte in text.bytes().cycle() {
-        // Nothing comes any more, so this waits for the client to go away.
+        // The client sends nothing more, so this waits for it to go away.
         let is_there = peer
             .read(&mut [0])
             .is_err_and(|error| matches!(error.kind(), WouldBlock | TimedOut));
@@ -153,7 +151,7 @@ fn reset(peer: TcpStream) {
     socket.set_zero_linger().unwrap();
 }
 
-/// Reads one call with its body; `None` where the client has gone.
+/// Reads one call with its body; `None` if the client is gone.
 fn read_call(peer: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut byte = [0];
@@ -177,7 +175,7 @@ fn read_call(peer: &mut TcpStream) -> Option<String> {
     Some(head + &String::from_utf8(body).ok()?)
 }
 
-/// The head of a gzip stream that names neither file nor time.
+/// A gzip header without file name and time.
 const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// Packs `bytes` as one stored block.
@@ -190,9 +188,9 @@ pub(crate) fn gzip_of(bytes: &[u8]) -> Vec<u8> {
     gzip_stream(&block, bytes)
 }
 
-/// Packs one blank and `repeats` × 258 more into 13 bits each: "the last 258 again, from one back".
+/// Packs one space, then `repeats` back-references of 13 bits that copy the last space 258 times.
 pub(crate) fn gzip_blanks(repeats: usize) -> Vec<u8> {
-    // A last block with fixed codes. The code of a blank is 0x30 + 32, and codes stand with their highest bit first.
+    // One final block with fixed codes. The code of a space is 0x30 + 32; codes start with their highest bit.
     let code = |code: u8| (0..8).rev().map(move |bit| (code >> bit) & 1 == 1);
     let mut bits = vec![true, true, false];
     bits.extend(code(0x50));

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use mde_cancel::input::{InputError, OpenInput};
 use mde_cancel::model::InputRow;
 
-/// Reads an input to its end; an error that ends it is the last one.
+/// Reads an input to its end; an error that ends it comes last.
 pub(crate) fn read_all(input: &mut OpenInput) -> Vec<Result<InputRow, InputError>> {
     let mut rows = Vec::new();
     let read = input.read(&mut |chunk| {
@@ -16,7 +16,7 @@ pub(crate) fn read_all(input: &mut OpenInput) -> Vec<Result<InputRow, InputError
     rows
 }
 
-/// Reads an input that must be sound to its end.
+/// Reads a valid input to its end.
 pub(crate) fn sound_rows(input: OpenInput) -> Vec<InputRow> {
     read_all(&mut { input })
         .into_iter()

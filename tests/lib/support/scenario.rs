@@ -1,8 +1,8 @@
-//! A run of the real engine with the real journal and client, in this process, against the sandbox on a free port: once to its
-//! end, past a commit that fails, or stopped while a call hangs.
+//! The real engine with the real journal and client, in this process, against the sandbox on a free port: to its end,
+//! past a commit that fails, or stopped while a call hangs.
 //!
-//! The [simulator](super::Simulation) drives the core alone, in virtual time. This proves what the core never sees: how answers are
-//! read off the wire, that what is written is what is sent, and how the runner ends.
+//! The [simulator](super::Simulation) drives only the core, in virtual time. Scenarios prove what the core never sees:
+//! how answers are read off the wire, that calls match the journal, and how the runner ends.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -41,10 +41,10 @@ use tokio::sync::mpsc;
 
 use super::nth_id;
 
-/// A run that has not ended after so long waits for a call that never ends.
+/// A run that takes longer waits for a call that never ends.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// What the run and the service are like.
+/// A run and its service.
 #[must_use]
 pub(crate) struct Scenario {
     sandbox: SandboxSettings,
@@ -55,7 +55,6 @@ pub(crate) struct Scenario {
     precheck: Precheck,
 }
 
-/// What became of it.
 pub(crate) struct Played {
     pub(crate) end: RunEnd,
     pub(crate) rows: Vec<ReportRow>,
@@ -63,16 +62,15 @@ pub(crate) struct Played {
     pub(crate) events: Vec<RunEvent>,
 }
 
-/// What became of a run whose journal failed, and of the one that went on with it.
+/// A run whose journal failed, and the run that resumed it.
 pub(crate) struct GoneOn {
-    /// How often a kind of call was allowed by the journal as the first run left it, and how often it arrived by then.
+    /// By kind of call: how many the journal of the first run allowed, and how many had arrived by then.
     pub(crate) allowed: BTreeMap<&'static str, (usize, usize)>,
-    /// Whether the first run broke off at all.
     pub(crate) was_broken: bool,
     pub(crate) played: Played,
 }
 
-/// What hangs when the wish to stop comes.
+/// What hangs when the stop comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hangs {
     /// The first call to the API.
@@ -81,16 +79,14 @@ pub(crate) enum Hangs {
     SignIn,
 }
 
-/// What became of a run that was stopped.
 pub(crate) struct Stopped {
     pub(crate) played: Played,
-    /// The ends of the calls in the ledger, as far behind the stop as they count.
+    /// When each call in the ledger counts as ended, from the start.
     pub(crate) ends: Vec<Duration>,
 }
 
 impl Scenario {
-    /// So many Isolates that are Pending, in a service that never fails and has no quota, on a clock a hundred times
-    /// as fast as the real one.
+    /// `count` Pending Isolates in a service without faults and quota. Retry times are a hundredth of the real ones.
     pub(crate) fn with_actions(count: usize) -> Self {
         let ids = (1..=count).map(|number| format!("{},Isolate", nth_id(number)));
         let created = Timestamp::from_second(1_790_000_000).unwrap();
@@ -125,7 +121,7 @@ impl Scenario {
         self
     }
 
-    /// The service does not know the n-th action.
+    /// Makes the n-th action unknown to the service.
     pub(crate) fn missing(mut self, number: usize) -> Self {
         let id = nth_id(number);
         self.records.retain(|record| record.id != id);
@@ -142,7 +138,6 @@ impl Scenario {
         self
     }
 
-    /// Runs to the end.
     pub(crate) fn play(self) -> Played {
         block_on(async {
             let (sandbox, base) = self.serve().await;
@@ -157,7 +152,7 @@ impl Scenario {
         })
     }
 
-    /// Plays with a store whose `k`-th commit fails, and goes on with a sound one.
+    /// Plays with a store whose `k`-th commit fails, and resumes with a working one.
     pub(crate) fn play_past_a_failed_commit(self, k: u64) -> GoneOn {
         block_on(async {
             let (sandbox, base) = self.serve().await;
@@ -206,12 +201,12 @@ impl Scenario {
         execute(parts, &mut stop, recorder).await
     }
 
-    /// Stops the run once something hangs, and lets so much time pass then, on a clock that only this moves.
+    /// Stops the run once something hangs, then advances its clock by `passes`. Nothing else moves that clock.
     pub(crate) fn play_until_stopped(mut self, hangs: Hangs, passes: Duration) -> Stopped {
         self.precheck = Precheck::ReadFirst;
         block_on(async {
             let (sandbox, base) = self.serve().await;
-            // Whoever connects is never answered.
+            // Accepts connections and never answers.
             let login = TcpListener::bind("127.0.0.1:0").unwrap();
             login.set_nonblocking(true).unwrap();
             let credential = match hangs {
@@ -261,12 +256,11 @@ impl Scenario {
         })
     }
 
-    /// Serves the sandbox for as long as this runtime lives.
     async fn serve(&self) -> (Sandbox, String) {
         serve(self.sandbox.clone(), self.records.clone()).await
     }
 
-    /// Begins the run, or takes it up where the folder knows one already.
+    /// Starts the run, or resumes it if the folder has one.
     async fn parts(
         &self,
         store: &Store,
@@ -310,7 +304,7 @@ impl Scenario {
         }
         let path = folder.join("ids.csv");
         std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
-        // Kept, so that reading can go on wherever it is broken off.
+        // So that reading can resume wherever it stopped.
         let settings = InputSettings {
             checkpoints: true,
             ..InputSettings::default()
@@ -356,7 +350,7 @@ impl Scenario {
                 ..SkipRules::default()
             }),
             verify_for: None,
-            // Not shorter: a machine at work on other things may take a second for the first answer.
+            // Not shorter: a busy machine may take a second for the first answer.
             reach_timeout: Duration::from_secs(60),
             give_up_after: Duration::from_secs(90 * 60),
             max_failures: None,
@@ -365,7 +359,7 @@ impl Scenario {
     }
 }
 
-/// Keeps what is told, and says when a stop was taken in.
+/// Keeps the events, and signals when the run starts to stop.
 #[derive(Default)]
 struct Recorder {
     events: Vec<RunEvent>,
@@ -398,7 +392,6 @@ impl Recorder {
 }
 
 impl Played {
-    /// Returns how each row ended, in order.
     pub(crate) fn outcomes(&self) -> Vec<Outcome> {
         self.rows.iter().map(|row| row.outcome).collect()
     }
@@ -421,7 +414,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Serves a sandbox on a free port for as long as this runtime lives.
+/// Serves a sandbox on a free port while this runtime lives.
 pub(crate) async fn serve(
     settings: SandboxSettings,
     records: Vec<MockAction>,
@@ -505,7 +498,7 @@ pub(crate) fn connect(base: &str, timeout: Duration) -> Connection {
     .unwrap()
 }
 
-/// A token that any sandbox takes that isn't strict.
+/// A token that any sandbox accepts unless it is strict.
 pub(crate) fn any_token() -> Credential {
     let token = StaticToken::from_value(&SecretString::from("any"), "the test").unwrap();
     Credential::new(TokenSource::Ready(token), None)
@@ -548,7 +541,7 @@ fn signing_in_at(login: &str) -> Credential {
     Credential::new(TokenSource::SignIn(sign_in), None)
 }
 
-/// Counts the calls to one destination that the ledger has ever let leave.
+/// Counts the calls to one destination that the ledger has ever allowed.
 fn calls_in_ledger(folder: &Path, destination: &str) -> usize {
     let file = rusqlite::Connection::open(state_file(folder)).unwrap();
     let sql =

@@ -1,21 +1,21 @@
-//! The simulator: the real `Core` in virtual time, against a model of the journal and a model of the service.
+//! The simulator: the real `Core` in virtual time, against models of the journal and the service.
 //!
-//! How to use it: make a [`Simulation`] with [`Simulation::of`], replace the fields that matter, [`Simulation::run`] it and
-//! look at the [`History`]. Without changes there is one lane of open actions under the documented quota, and a service
-//! that never fails. To script more:
-//! - `state_of`, `type_of`, `true_type_of`: what the service and the input know of each row.
-//! - `fault`: what goes wrong with a call; [`outage`] makes one. The model knows what such a call changed.
-//! - `cancel_answer`, `read_answer`: exact answers. The model knows nothing of what they mean.
+//! Make a [`Simulation`] with [`Simulation::of`], replace the fields that matter, [`Simulation::run`] it and check the
+//! [`History`]. By default there is one lane of open actions under the documented quota, and a service that never
+//! fails. To script more:
+//! - `state_of`, `type_of`, `true_type_of`: what the service and the input know about each row.
+//! - `fault`: what goes wrong with a call; [`outage`] makes one. The model tracks what such a call changed.
+//! - `cancel_answer`, `read_answer`: exact answers, which the model doesn't interpret.
 //! - `lanes`, `most_in_flight`, `sign_in`: several tenants. Rows are dealt to the lanes in turn.
-//! - `ends`, `resumes`, `wall_steps`: processes that die or are told to stop between any two effects, and others that go on with the
-//!   same journal.
+//! - `ends`, `resumes`, `wall_steps`: processes that die or stop between any two effects, others that resume from the
+//!   same journal, and clocks that are set.
 //!
-//! One oracle judges every run on the way, row by row: no row is lost or ends twice, nothing leaves without its slot on disk
-//! or after a stop, no window of the quota is exceeded by the service's own clock, and each outcome is true of what the
-//! service has at that moment. Outcomes that follow from exact answers are for the test to judge.
+//! Every run is judged row by row: no row is lost or ends twice, nothing leaves without its slot on disk or after a
+//! stop, no window of the quota is exceeded by the service's own clock, and each outcome matches the service at that
+//! moment. Tests judge outcomes that follow from exact answers.
 //!
 //! The journal is a model because these tests play thousands of runs, and each commit of a real file takes as long as a
-//! whole run here. `tests/lib/store` proves the real one, `tests/lib/runner.rs` both together.
+//! whole run here. `tests/lib/store` tests the real one, `tests/lib/runner.rs` both together.
 
 mod journal;
 mod running;
@@ -40,54 +40,53 @@ use mde_cancel::store::{RunKey, ScopeKey};
 
 use running::Running;
 
-/// What the wall clock of the simulation shows at its beginning, in seconds.
+/// The wall clock at the start of a simulation, in Unix seconds.
 pub(crate) const WALL_START: i64 = 1_800_000_000;
 
-/// How long the n-th call takes, and which part of that passes before it arrives.
+/// How long the n-th call takes, and the fraction of that before it arrives.
 pub(crate) type Latency = Box<dyn FnMut(usize) -> (Duration, f64)>;
 
-/// A script: what happens at a time to what is asked about, where it is anything unusual.
+/// A script: what happens at a time, or `None` for the usual.
 type At<What, Answer> = Box<dyn FnMut(What, Duration) -> Option<Answer>>;
 
 type ReadAnswer = Box<dyn FnMut(&[ActionId], Duration) -> Option<ReadReply>>;
 
-/// What goes wrong with a call that leaves a lane now.
+/// The fault of a call, by its lane, destination and time of leaving.
 pub(crate) type FaultOf = Box<dyn FnMut(LaneId, Destination, Duration) -> Option<Fault>>;
 
-/// A run, and the service it meets.
+/// A run and its service.
 pub(crate) struct Simulation {
-    /// How many rows there are, in all lanes together.
+    /// In all lanes together.
     pub(crate) rows: u32,
-    /// So many rows are read at once, each time so long after the last ones.
+    /// `rows_at_once` rows are read every `row_every`.
     pub(crate) rows_at_once: u32,
     pub(crate) row_every: Duration,
     pub(crate) lanes: u16,
     pub(crate) most_in_flight: usize,
     pub(crate) windows: Windows,
-    /// Those of single reads and of lists.
+    /// For single reads and for lists.
     pub(crate) read_windows: Windows,
     pub(crate) pace: Option<Pace>,
     pub(crate) concurrency: usize,
     pub(crate) rules: SkipRules,
     pub(crate) verify_for: Option<Duration>,
     pub(crate) max_failures: Option<MaxFailures>,
-    /// How long a call that was given up may still take to arrive.
+    /// How late a call that was given up may arrive.
     pub(crate) grace: Duration,
     pub(crate) seed: u64,
 
     pub(crate) latency: Latency,
     pub(crate) read_latency: Latency,
-    /// How long the journal takes for one thing.
+    /// How long each journal operation takes.
     pub(crate) journal_pause: Box<dyn FnMut() -> Duration>,
     pub(crate) fault: FaultOf,
-    /// How a cancel or a read is answered, in place of the usual.
+    /// Exact answers instead of the usual ones.
     pub(crate) cancel_answer: At<ActionId, CancelReply>,
     pub(crate) read_answer: ReadAnswer,
-    /// The service's status of a row's action, our own cancels apart; none where it doesn't know it.
+    /// The service's status of a row's action, apart from our cancels; `None` if it doesn't know the action.
     pub(crate) state_of: At<RowNumber, ActionStatus>,
-    /// Whether a cancel of an action that has ended is refused, and not answered by its record.
+    /// Whether cancels of ended actions are refused, and not answered with the record.
     pub(crate) refuses_final: bool,
-    /// Whether records may be read.
     pub(crate) readable: bool,
     /// The service's type of a row's action, and the input's.
     pub(crate) true_type_of: fn(RowNumber) -> Option<ActionType>,
@@ -100,17 +99,17 @@ pub(crate) struct Simulation {
 
     /// How each process ends before its run does.
     pub(crate) ends: Vec<ProcessEnd>,
-    /// Whether somebody resumes a run that has stopped, until it comes to its end.
+    /// Whether a stopped run is resumed until it ends.
     pub(crate) resumes: bool,
-    /// When the machine's wall clock is set, and by how many seconds.
+    /// When the wall clock is set, and by how many seconds.
     pub(crate) wall_steps: Vec<(Duration, i64)>,
-    /// How late the ledger takes calls of a dead process to be; `grace` where it is right.
+    /// The grace that the ledger gives calls of a dead process, if it isn't `grace`.
     pub(crate) ledger_grace: Option<Duration>,
     /// When the simulation ends, finished or not.
     pub(crate) until: Duration,
 }
 
-/// What goes wrong with one call. A flag says whether the service works on it all the same.
+/// What goes wrong with a call. The flag says whether the service does the work anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// 503.
@@ -119,24 +118,23 @@ pub(crate) enum Fault {
     ServerError(bool),
     /// The connection ends without an answer.
     Reset(bool),
-    /// 200 with half a record, worked on.
+    /// 200 with half a record; the work is done.
     Garbled,
     /// A captive portal.
     Redirected,
-    /// 429 for no quota's sake.
+    /// 429 although the quota has room.
     Throttled(RetryAfter),
     /// 401.
     Unauthorized,
-    /// No answer ever; the call arrives late.
+    /// No answer; the call arrives late.
     Silent(bool),
     /// No byte leaves.
     NoName,
 }
 
-/// What becomes of a sign-in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SignIn {
-    /// A token that ends after so long, where that is known.
+    /// A token and its lifetime, if known.
     Token(Option<Duration>),
     Unavailable,
     Refused,
@@ -145,10 +143,10 @@ pub(crate) enum SignIn {
 /// How a process ends before its run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessEnd {
-    /// After so many effects and writes.
+    /// After this many effects and writes.
     pub(crate) effects: u32,
     pub(crate) end: End,
-    /// How long it takes until the next process begins.
+    /// How long until the next process starts.
     pub(crate) down: Duration,
 }
 
@@ -156,49 +154,47 @@ pub(crate) struct ProcessEnd {
 pub(crate) enum End {
     /// At once, in mid-step.
     Death,
-    /// It is told to stop, and drains.
+    /// Told to stop, it drains.
     Stop,
 }
 
-/// What became of a simulation.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) elapsed: Duration,
-    /// Whether the run came to its end.
+    /// Whether the run reached its end.
     pub(crate) finished: bool,
     pub(crate) stop: Option<StopReason>,
-    /// The lanes that stopped, and why.
+    /// Lanes that stopped, and why.
     pub(crate) stops: Vec<(LaneId, StopReason)>,
     pub(crate) tally: Tally,
     pub(crate) outcomes: BTreeMap<RowNumber, Outcome>,
     pub(crate) reasons: BTreeMap<RowNumber, String>,
     pub(crate) settled_at: BTreeMap<RowNumber, Duration>,
-    /// Rows that were left for later, and why.
+    /// Deferred rows, and why.
     pub(crate) deferred: BTreeMap<RowNumber, String>,
     /// When each cancel left, and for which action.
     pub(crate) posts: Vec<(Duration, ActionId)>,
     /// When each read left.
     pub(crate) reads: Vec<Duration>,
-    /// When each cancel reached the service, in order of time.
+    /// When each cancel reached the service, in order.
     pub(crate) arrivals: Vec<Duration>,
-    /// The most calls that were on the wire at once.
+    /// Most calls on the wire at once.
     pub(crate) most_open: usize,
-    /// The most unsettled rows that the core had in memory.
+    /// Most unsettled rows in the core's memory.
     pub(crate) most_loaded: usize,
-    /// Cancels that reached the service and met a fault.
+    /// Cancels that reached the service with a fault.
     pub(crate) faulted: usize,
-    /// Cancels that reached an action that had ended.
+    /// Cancels that reached an ended action.
     pub(crate) wasted: usize,
-    /// Calls that were more than the quota allows.
+    /// Calls over the quota.
     pub(crate) throttled: usize,
-    /// How often a token was asked for.
     pub(crate) tokens: usize,
-    /// Calls that left with a token that ends before they arrive.
+    /// Calls whose token ends before their answer.
     pub(crate) with_ended_token: usize,
-    /// How long each cooldown was when it was set.
+    /// How long each cooldown was when set.
     pub(crate) cooldowns: Vec<Duration>,
     pub(crate) processes: usize,
-    /// Cancels that were sent again because their good answer died with a process.
+    /// Cancels sent again because their successful answer died with a process.
     pub(crate) repeated: usize,
 }
 
@@ -241,20 +237,20 @@ impl Simulation {
         }
     }
 
-    /// Rows come one after the other.
+    /// Makes rows arrive one by one.
     pub(crate) fn trickle(&mut self, every: Duration) {
         self.rows_at_once = 1;
         self.row_every = every;
     }
 
-    /// Runs to the end.
+    /// Runs to the end and asserts that the quota was kept.
     pub(crate) fn run(self) -> History {
         let history = self.run_with_any_quota();
         assert_eq!(history.throttled, 0, "calls over the quota");
         history
     }
 
-    /// Runs to the end, whether the quota is kept or not.
+    /// Runs to the end, with the quota kept or not.
     pub(crate) fn run_with_any_quota(self) -> History {
         Running::of(self).run()
     }
@@ -271,7 +267,7 @@ impl Simulation {
         }
     }
 
-    /// Makes the core of the n-th process, which finds these cooldowns.
+    /// Makes the core of the n-th process, with the cooldowns that it finds.
     fn core(
         &self,
         nth: usize,
@@ -324,7 +320,7 @@ impl History {
         counts
     }
 
-    /// Returns the name of the reason for which the run stopped; none where it came to its end.
+    /// Returns the name of the stop reason, or `none`.
     pub(crate) fn stop_name(&self) -> String {
         let stop = self.stop.as_ref().map(|stop| format!("{stop:?}"));
         let name = stop.unwrap_or_else(|| "none".to_owned());
@@ -341,7 +337,7 @@ pub(crate) fn millis(millis: u64) -> Duration {
 }
 
 impl Fault {
-    /// Returns what the sender of the call hears.
+    /// Returns what the caller gets.
     fn reply<T>(self) -> Reply<T> {
         let (kind, status) = match self {
             Self::Unavailable => (ReplyKind::NotApplied(None), Some(503)),
@@ -366,12 +362,12 @@ impl Fault {
     }
 }
 
-/// Each call takes so long, and arrives halfway.
+/// Each call takes `latency`, and arrives halfway.
 pub(crate) fn always(latency: Duration) -> Latency {
     Box::new(move |_| (latency, 0.5))
 }
 
-/// Every call of every lane meets this fault during that time.
+/// Every call of every lane meets `fault` during that time.
 pub(crate) fn outage(during: Range<Duration>, fault: Fault) -> FaultOf {
     Box::new(move |_, _, now| during.contains(&now).then_some(fault))
 }
@@ -393,7 +389,6 @@ pub(crate) fn reply<T>(kind: ReplyKind<T>, http_status: Option<u16>) -> Reply<T>
     }
 }
 
-/// A 429 that names a wait.
 pub(crate) fn throttled<T>(wait: RetryAfter) -> Reply<T> {
     let throttle = mde_cancel::model::Throttle {
         retry_after: Some(wait),

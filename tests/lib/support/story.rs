@@ -1,4 +1,4 @@
-//! Made-up histories of calls: when there is work, how long calls take, when they land and what becomes of them.
+//! Generated histories of calls: when there is work, how long calls take, when they land and how they end.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,29 +10,27 @@ use mde_cancel::quota::{Calls, Decision, Pace, Window, Windows, decide};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
-/// What becomes of a call.
+/// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Its reply is read one latency after it was sent.
+    /// Its reply is read one latency after sending.
     Answered,
-    /// No byte of it leaves; that is known one latency later.
+    /// No byte leaves; known one latency after sending.
     Withdrawn,
-    /// It is given up one latency after it was sent, and may land up to a grace later.
+    /// Given up one latency after sending; may land up to this grace later.
     GivenUp(Duration),
 }
 
-/// One call that is to be made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
-    /// How long after the one before there is work for it.
+    /// Time from the previous call's work to this one's.
     gap: Duration,
     latency: Duration,
-    /// Where it lands between its sending (0) and the last moment it can (255).
+    /// When it lands, from sending (0) to the last possible moment (255).
     lands: u8,
     fate: Fate,
 }
 
-/// Windows, and calls to be made under them.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     pub(crate) windows: Windows,
@@ -42,11 +40,11 @@ pub(crate) struct Story {
 /// How one call went.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Journey {
-    /// From when on nothing but the rule kept it from leaving.
+    /// From here on, only the rule kept it from leaving.
     pub(crate) waited_from: Duration,
     pub(crate) sent: Duration,
     pub(crate) landed: Option<Duration>,
-    /// From when on its periods count; no period counts after a withdrawal.
+    /// Its periods count from here; after a withdrawal, none does.
     pub(crate) ended: Duration,
     pub(crate) withdrawn: bool,
 }
@@ -61,14 +59,13 @@ impl Journey {
         }
     }
 
-    /// Returns whether the call holds a slot of `window` at `at`.
     pub(crate) fn holds(&self, window: &Window, at: Duration) -> bool {
         self.sent <= at && at < self.free_at(window)
     }
 }
 
 impl Story {
-    /// Makes the calls, each as early as [`decide`] lets it, and checks each of its answers on the way.
+    /// Makes each call as early as [`decide`] allows, and checks each decision.
     pub(crate) fn play(&self) -> Vec<Journey> {
         let mut stage = Stage::default();
         let mut journeys: Vec<Journey> = Vec::with_capacity(self.calls.len());
@@ -83,7 +80,7 @@ impl Story {
             while let Some(until) = stage.refusal(&self.windows, &self.calls) {
                 stage.now = until;
                 refusals += 1;
-                // While a window waits for a call in flight it is asked again each period: 3 s of latency, 1 ms each.
+                // A window with a call in flight is asked again every period: 3 s of latency, 1 ms each.
                 assert!(refusals < 10_000, "the call would never leave");
             }
             journeys.push(planned.journey(waited_from, stage.now));
@@ -122,7 +119,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Returns when to ask again, where no call may leave now.
+    /// Returns when to ask again, if no call may leave now.
     fn refusal(&mut self, windows: &Windows, planned: &[Planned]) -> Option<Duration> {
         while let Some(Reverse((at, number))) = self.in_flight.peek().copied() {
             if at > self.now {
@@ -152,7 +149,7 @@ impl Stage {
         Some(reply.map_or(until, |at| at.min(until)))
     }
 
-    /// Checks that a call could leave at `until`, and not a nanosecond earlier, if all calls in flight ended now.
+    /// Checks that `until` is the earliest moment for a call, to the nanosecond, if all calls in flight ended now.
     fn check_that_it_is_the_earliest(&self, windows: &Windows, until: Uptime) {
         let now = uptime(self.now);
         assert!(until > now);
@@ -171,7 +168,7 @@ fn uptime(since_boot: Duration) -> Uptime {
     Uptime::from_nanos(0).after(since_boot)
 }
 
-/// Whole milliseconds often, so that things happen at the same instant, and odd nanoseconds now and then.
+/// Often whole milliseconds, so that events coincide, and now and then odd nanoseconds.
 fn any_span(longest_millis: u64) -> impl Strategy<Value = Duration> {
     (0..=longest_millis, prop_oneof![4 => Just(0), 1 => 0..3_u64])
         .prop_map(|(millis, nanos)| Duration::from_nanos(millis * 1_000_000 + nanos))

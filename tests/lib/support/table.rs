@@ -1,6 +1,6 @@
-//! Cases that are written as a table.
+//! Test cases written as a table.
 
-/// Returns the rows of a table: a line each, its cells parted by ` | `. Blank lines are none.
+/// Returns the rows of a table, one a line, with cells separated by ` | `. Blank lines are skipped.
 pub(crate) fn table<const COLUMNS: usize>(text: &str) -> Vec<[&str; COLUMNS]> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let cells = lines.map(|line| {

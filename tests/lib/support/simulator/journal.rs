@@ -1,7 +1,7 @@
-//! A model of the state file: rows, calls and cooldowns, and what a process finds that comes after a dead one.
+//! A model of the state file: rows, calls and cooldowns, and what a process finds after a dead one.
 //!
-//! It keeps the rules of the real one: no second last word, no attempt on a settled row, no end of a call that isn't in
-//! flight. Breaking one of them fails the test, as it would end a real run.
+//! It keeps the rules of the real one: no second outcome, no attempt on a settled row, no end of a call that isn't in
+//! flight. Breaking a rule fails the test, as it would end a real run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Kept {
     pub(super) row: QueuedRow,
     pub(super) lane: LaneId,
     pub(super) outcome: Option<Outcome>,
-    /// What the phase was before the attempt in flight.
+    /// The phase before the attempt in flight.
     before: Phase,
 }
 
@@ -116,7 +116,7 @@ impl Journal {
         self.cooldowns.get(&scope).copied()
     }
 
-    /// Ends the calls of the dead: now, and one grace for what may still arrive.
+    /// Ends the calls of dead processes a grace from now, because they may still arrive.
     pub(super) fn end_calls_of_dead(&mut self, now: Uptime, grace: Duration) {
         for call in &mut self.calls {
             if let Call::InFlight { scope, .. } = call {
@@ -180,7 +180,7 @@ impl Journal {
         kept
     }
 
-    /// Writes one record. Returns the row that it settles, where it does.
+    /// Writes one record. Returns the row that it settles, if any.
     pub(super) fn write<'record>(
         &mut self,
         record: &'record Record,
@@ -236,7 +236,7 @@ impl Journal {
                 let kept = self.cooldowns.entry(*scope).or_insert(now);
                 *kept = (*kept).max(*until);
             }
-            // What a run leaves for its reports, and what no simulation looks up again.
+            // Only for reports, or never read back in a simulation.
             Record::Limit { .. }
             | Record::ScopeReset { .. }
             | Record::Pace { .. }

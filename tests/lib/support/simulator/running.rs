@@ -1,4 +1,4 @@
-//! A simulation in motion: the agenda of what happens next, and what each effect of the core leads to.
+//! A running simulation: what happens next, and what each effect of the core leads to.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -17,22 +17,21 @@ use super::journal::Journal;
 use super::service::{Call, Service};
 use super::{End, Fault, History, ProcessEnd, SignIn, Simulation, id_of, row_of};
 
-/// How long the journal takes to look rows up.
+/// How long the journal takes to look up rows.
 const LOOKUP: Duration = Duration::from_millis(3);
 
-/// How long a sign-in takes; the first token is at hand.
+/// How long a sign-in takes, except for the first token, which is ready.
 const SIGN_IN: Duration = Duration::from_millis(200);
 
-/// How long a call is waited for.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The shell looks at the core every second; so often will do here.
+/// How often the core ticks. The real runner ticks every second; this is often enough here.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// More steps than any run takes: past them it turns on the spot.
+/// More steps than any run takes; past them it loops.
 const MOST_STEPS: usize = 2_000_000;
 
-/// More processes than this don't come from deaths alone: something stops each of them.
+/// More processes than deaths explain; past them, something stops each one.
 const MOST_PROCESSES: usize = 120;
 
 pub(super) struct Running {
@@ -44,42 +43,42 @@ pub(super) struct Running {
     agenda: BinaryHeap<Reverse<(Duration, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     numbers: u64,
-    /// When the journal's writer is done with all that was asked of it.
+    /// When the journal's writer is done with its queue.
     writer_free: Duration,
-    /// Rows whose cancel may arrive after its process took it for lost, so that the row's last word may come before it.
+    /// Rows whose cancel may arrive after its process gave it up, so that the row may be settled first.
     late: BTreeSet<RowNumber>,
-    /// Rows whose good answer died with a process.
+    /// Rows whose successful answer died with a process.
     unheard: BTreeSet<RowNumber>,
     steps: usize,
     history: History,
 }
 
-/// What dies with a process.
+/// State that dies with a process.
 struct Process {
     core: Core,
     granted: BTreeMap<CallToken, CallId>,
     is_stopping: bool,
-    /// Effects performed, and writes done.
+    /// Effects run, and writes done.
     effects: u32,
-    /// Rows whose cancel was answered well.
+    /// Rows whose cancel was answered successfully.
     answered: BTreeSet<RowNumber>,
-    /// When each lane's token ends.
+    /// When each lane's token expires.
     token_ends: BTreeMap<LaneId, Duration>,
-    /// Calls on the wire that are waited for.
+    /// Calls on the wire whose answer is awaited.
     open: usize,
-    /// Rows in its memory.
+    /// Rows in the core's memory.
     loaded: BTreeSet<RowNumber>,
 }
 
 enum Happening {
     Event(Box<Event>),
-    /// A token is there, which ends then.
+    /// A token is ready; it expires then.
     Token(LaneId, Option<Duration>),
-    /// The journal's writer comes to this.
+    /// The journal's writer reaches these records.
     Write(Vec<Record>),
     Take(LaneId, CallToken, Box<Take>),
     Load(LaneId, LoadFrom, usize),
-    /// More rows of the input are written down.
+    /// The journal gets more rows of the input.
     Append,
     Arrival(Call),
 }
@@ -139,7 +138,7 @@ impl Running {
         self.history
     }
 
-    /// Tells a new process what the journal holds.
+    /// Starts a process with what the journal holds.
     fn begin(&mut self) {
         let grace = self.sim.ledger_grace.unwrap_or(self.sim.grace);
         self.journal.end_calls_of_dead(uptime(self.now), grace);
@@ -168,7 +167,7 @@ impl Running {
         self.read_on();
     }
 
-    /// Reads a few more rows, or tells that there are none.
+    /// Reads a few more rows, or reports the end of the input.
     fn read_on(&mut self) {
         if self.journal.last() == self.sim.rows {
             self.step(Event::InputEnded);
@@ -178,7 +177,7 @@ impl Running {
         }
     }
 
-    /// Lets a process live until its run ends or stops, or it dies. Returns whether it came to its own end.
+    /// Runs a process until its run ends or stops, or it dies. Returns whether it didn't die.
     fn live(&mut self) -> bool {
         while !self.process.core.is_done() && self.now <= self.sim.until {
             if self.is_dead() {
@@ -205,7 +204,7 @@ impl Running {
                 (_, None) => panic!("nothing will ever happen again: {:?}", view()),
             }
         }
-        // What the writer still has is written before a process leaves.
+        // The writer finishes its queue before a process exits.
         let is_write = |happening: &Happening| matches!(happening, Happening::Write(_));
         while !self.is_dead() && self.happenings.values().any(is_write) {
             self.happen();
@@ -217,7 +216,7 @@ impl Running {
         self.sim.ends.get(self.history.processes - 1).copied()
     }
 
-    /// Returns whether the process has died; what it wants done isn't done any more.
+    /// Returns whether the process has died; its remaining effects aren't run.
     fn is_dead(&self) -> bool {
         self.is_at_planned(End::Death)
     }
@@ -227,7 +226,7 @@ impl Running {
         planned.is_some_and(|planned| self.process.effects >= planned.effects)
     }
 
-    /// Forgets what died with a process; what it sent may still arrive, up to one grace after it was given up.
+    /// Drops what died with a process. Its calls may still arrive, up to one grace after it gave them up.
     fn bury(&mut self) {
         let answered = std::mem::take(&mut self.process.answered).into_iter();
         let lost: Vec<_> = answered
@@ -265,7 +264,7 @@ impl Running {
         self.now = up;
     }
 
-    /// Looks at the machine's clocks.
+    /// Reads the machine's clocks.
     fn moment(&self) -> Moment {
         let steps = self.sim.wall_steps.iter();
         let ahead: i64 = steps
@@ -279,7 +278,7 @@ impl Running {
         }
     }
 
-    /// Looks at a clock that nobody sets: the service's.
+    /// Reads the service's clock, which nobody sets.
     fn true_wall(&self) -> Timestamp {
         let start = Moment {
             uptime: uptime(Duration::ZERO),
@@ -294,7 +293,7 @@ impl Running {
         self.happenings.insert(self.numbers, happening);
     }
 
-    /// Gives the writer something to do; it does one thing after the other.
+    /// Queues work for the writer, which does one thing after the other.
     fn ask(&mut self, happening: Happening) {
         let pause = (self.sim.journal_pause)();
         self.writer_free = self.writer_free.max(self.now) + pause;
@@ -303,7 +302,7 @@ impl Running {
 
     fn step(&mut self, event: Event) {
         let effects = self.process.core.step(self.moment(), event);
-        // It costs as much as the rows in memory.
+        // The check costs as much as there are rows in memory.
         if self.steps < 2_000 || self.steps.is_multiple_of(16) {
             self.process.core.check();
         }
@@ -423,7 +422,7 @@ impl Running {
             reply_at,
         };
         if let Some(fault @ (Fault::NoName | Fault::Silent(_))) = fault {
-            // Known without the service.
+            // The answer doesn't depend on the service.
             let event = match destination {
                 Destination::Cancel => replied(&call, token, fault.reply()),
                 _ => read(&call, token, fault.reply()),
@@ -438,7 +437,7 @@ impl Running {
         }
     }
 
-    /// Asserts that a call may leave: its slot is on disk, and nobody asked to stop.
+    /// Asserts that a call may leave: its slot is on disk, and the run isn't stopping.
     fn assert_granted(&mut self, token: CallToken) {
         let Some(call) = self.process.granted.remove(&token) else {
             panic!("{token:?} leaves, and no slot was taken for it");
@@ -569,10 +568,10 @@ impl Running {
         self.read_on();
     }
 
-    /// Lets the service work on a call, whether anybody waits for the answer or not.
+    /// Lets the service process a call, whether anyone waits for the answer or not.
     fn arrive(&mut self, call: &Call) {
         let now = self.now;
-        // Where nobody waits, nobody looks at this.
+        // Not used if nobody waits.
         let token = call.token.unwrap_or(CallToken(0));
         let event = if call.destination == Destination::Cancel {
             self.history.arrivals.push(now);

@@ -1,4 +1,4 @@
-//! A model of the service: what became of each action, and how a call is answered that has arrived.
+//! A model of the service: the state of each action, and the answers to calls that arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,29 +16,28 @@ use super::{Fault, Simulation, id_of, reply, throttled};
 
 /// A call on the wire.
 pub(super) struct Call {
-    /// Who waits for the answer; nobody once the process is dead.
+    /// Identifies the waiting caller; `None` once its process is dead.
     pub(super) token: Option<CallToken>,
     pub(super) lane: LaneId,
     pub(super) destination: Destination,
-    /// The one row of a cancel, or those that are read.
+    /// The row of a cancel, or the rows of a read.
     pub(super) rows: Vec<RowNumber>,
     pub(super) comment: Arc<str>,
     pub(super) fault: Option<Fault>,
-    /// Which part of its time passes before it arrives.
+    /// The fraction of its time before it arrives.
     pub(super) part: f64,
-    /// Until when its sender waits for an answer.
+    /// Until when its caller waits for an answer.
     pub(super) reply_at: Duration,
 }
 
-/// What the service remembers.
 #[derive(Default)]
 pub(super) struct Service {
     quotas: BTreeMap<(LaneId, Destination), RollingWindows>,
-    /// What a cancel of ours changed: its comment, and when that was.
+    /// Our cancels that changed an action: comment and time.
     cancelled: BTreeMap<RowNumber, (Arc<str>, Timestamp)>,
-    /// Rows about which something was said that the model knows nothing of.
+    /// Rows with exact answers, which the model can't judge.
     scripted: BTreeSet<RowNumber>,
-    /// Cancels of actions that had ended.
+    /// Cancels of ended actions.
     pub(super) wasted: usize,
     /// Calls over the quota.
     pub(super) throttled: usize,
@@ -55,7 +54,7 @@ impl Service {
         fits
     }
 
-    /// Counts a call that is answered so, unless the answer means that no byte of it arrived.
+    /// Counts a call with this exact answer, unless the answer means that no byte arrived.
     fn count<T>(&mut self, sim: &Simulation, call: &Call, now: Duration, answer: &ReplyKind<T>) {
         let has_arrived = !matches!(answer, ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_));
         if has_arrived {
@@ -63,7 +62,7 @@ impl Service {
         }
     }
 
-    /// Returns the service's status of an action, our own cancel before everything.
+    /// Returns the status of an action; our own cancel comes first.
     fn status(&self, sim: &mut Simulation, row: RowNumber, now: Duration) -> Option<ActionStatus> {
         if self.cancelled.contains_key(&row) {
             return Some(ActionStatus::Cancelled);
@@ -89,7 +88,7 @@ impl Service {
         }
     }
 
-    /// Works on a cancel that has arrived, and answers it. `wall` is the service's own clock.
+    /// Processes a cancel that has arrived, and answers it. `wall` is the service's own clock.
     pub(super) fn cancel(
         &mut self,
         sim: &mut Simulation,
@@ -134,7 +133,7 @@ impl Service {
         reply(ReplyKind::Answer(Some(record)), Some(200))
     }
 
-    /// Answers a read of one or several actions; those that it doesn't know aren't in the answer.
+    /// Answers a read of one or several actions, without those that it doesn't know.
     pub(super) fn read(&mut self, sim: &mut Simulation, call: &Call, now: Duration) -> ReadReply {
         let ids: Vec<ActionId> = call.rows.iter().copied().map(id_of).collect();
         if call.fault.is_none()
@@ -166,7 +165,7 @@ impl Service {
         reply(ReplyKind::Answer(records.into_iter().collect()), Some(200))
     }
 
-    /// Compares a last word with what the service has at that moment; `is_late` where a cancel may still arrive.
+    /// Compares an outcome with the service at that moment. `is_late`: a cancel may still arrive.
     pub(super) fn judge(
         &self,
         sim: &mut Simulation,
@@ -189,7 +188,7 @@ impl Service {
             Outcome::NotFound => status.is_none(),
             Outcome::Failed | Outcome::Forbidden | Outcome::Skipped => !is_ours || is_late,
             Outcome::Unknown | Outcome::Accepted => true,
-            // These come to rows that the core never sees.
+            // The core never sees such rows.
             Outcome::Released
             | Outcome::AlreadyReleased
             | Outcome::Invalid
