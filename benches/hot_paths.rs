@@ -1,5 +1,5 @@
-//! What every row and every call pays for: reading, the quota rule on full windows, the ledger's and the journal's
-//! commits, the deciding core; and the forecast that a preview shows.
+//! What every row and every call costs: reading, the quota rule on full windows, commits of the ledger and the journal,
+//! and the core; also a preview's forecast.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that meets the unexpected should stop there"
@@ -34,10 +34,10 @@ use mde_cancel::store::{
     Record, RunKey, ScopeKey, Store, Take, Taken,
 };
 
-/// How many calls the documented hour holds.
+/// Calls that the documented hour allows.
 const HOUR: i64 = 1500;
 
-/// How many rows are read, or go through the core, in one iteration.
+/// Rows read, or sent through the core, in one iteration.
 const ROWS: u32 = 10_000;
 
 fn main() {
@@ -137,7 +137,6 @@ fn id_of(row: u32) -> ActionId {
     ActionId::from_bytes(bytes).unwrap()
 }
 
-/// How an input is written down.
 #[derive(Clone, Copy, Debug)]
 enum Written {
     Csv,
@@ -225,7 +224,7 @@ fn read_rows(bencher: Bencher<'_, '_>, written: Written) {
     });
 }
 
-/// A store with one run, and what its calls are for.
+/// A store with one run, and what its calls need.
 struct Desk {
     store: Store,
     run: RunKey,
@@ -233,12 +232,12 @@ struct Desk {
     windows: Arc<Windows>,
     comment: Arc<str>,
     sent: Cell<u32>,
-    // Last, so that the store has left its folder before that goes.
+    // Last, so that the store closes before its folder is removed.
     _folder: TempDir,
 }
 
 impl Desk {
-    /// How many rows there are; each is sent again and again, one after the other.
+    /// Each row is sent many times, in turn.
     const ROWS: u32 = 1_000;
 
     fn open() -> Self {
@@ -271,7 +270,7 @@ impl Desk {
         }
     }
 
-    /// Takes so many slots at once, and then writes as many replies at once.
+    /// Takes this many slots at once, then writes as many replies at once.
     fn attempts(&self, outstanding: u32) {
         let first = self.sent.get();
         self.sent.set(first + outstanding);
@@ -349,8 +348,8 @@ fn new_row(number: u32) -> NewRow {
     }
 }
 
-/// One attempt's two commits, with so many attempts at once. The folder lies where temporary files lie: on a disk that
-/// syncs, this measures the disk.
+/// One attempt's two commits, with this many attempts at once. The state is in the temporary folder, so a disk that
+/// syncs is measured, too.
 #[divan::bench(args = [1, 16, 64])]
 fn journal_attempts(bencher: Bencher<'_, '_>, outstanding: u32) {
     let desk = Desk::open();
@@ -359,7 +358,7 @@ fn journal_attempts(bencher: Bencher<'_, '_>, outstanding: u32) {
         .bench_local(|| desk.attempts(black_box(outstanding)));
 }
 
-/// Rows of the input on their way into the journal, a group of the writer at once.
+/// Input rows into the journal, a whole group of the writer at once.
 #[divan::bench]
 fn journal_rows(bencher: Bencher<'_, '_>) {
     let desk = Desk::open();
@@ -424,7 +423,7 @@ fn queued(number: u32) -> QueuedRow {
     }
 }
 
-/// What a store that never waits and a service that cancels everything make of an effect.
+/// Answers effects as a store that never waits and a service that cancels everything.
 fn answer(effect: &Effect) -> Option<Event> {
     match *effect {
         Effect::Load {

@@ -1,8 +1,8 @@
-//! Any bytes as the service's answer to each of our calls: nothing panics, nothing of the token comes back, and what the
-//! service says is short and harmless.
+//! Any bytes as the answer to each of our calls: nothing panics, no part of the token comes back, and the service's
+//! text is short and harmless.
 //!
-//! The first byte says which call, and whether the rest is a whole answer or the body behind a status of its own.
-//! Wherever the bytes say `TOKEN`, the answer echoes the token.
+//! The first byte selects the call, and whether the rest is a whole answer or a body behind a status of its own. Each
+//! `TOKEN` in the bytes makes the answer echo the token.
 #![no_main]
 
 use std::cell::Cell;
@@ -50,7 +50,7 @@ async fn serve(listener: &TcpListener, answer: &[u8]) {
         return;
     };
     let mut call = [0; 4096];
-    // The calls are small, and a client that has gone is no finding.
+    // The calls are small, and a client that is gone is no finding.
     if peer.read(&mut call).await.is_ok() && peer.write_all(answer).await.is_ok() {
         hang_up(peer).await;
     }

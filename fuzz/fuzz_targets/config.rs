@@ -1,5 +1,4 @@
-//! Any config file: it is read or refused, and nothing in it gives consent, lets protected types go or skips the reading
-//! of states.
+//! Any config file is read or refused, and nothing in it confirms a run, allows protected types or skips the precheck.
 #![no_main]
 
 use std::ffi::OsString;

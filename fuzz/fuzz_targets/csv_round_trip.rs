@@ -1,4 +1,4 @@
-//! Any three texts: what our CSV writers write is one line a record, and is read back as it was.
+//! Any three texts: our CSV writers write one line a record, and reading restores the texts.
 #![no_main]
 
 use std::io::Cursor;
@@ -9,7 +9,7 @@ use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{ActionId, MachineAction, Outcome, ReportRow, RowContext, decode, encode, is_hidden};
 use mde_cancel::report::{ActionListWriter, ListingFormat, PlanWriter};
 
-/// Reads a file of ours and returns the context of its one row.
+/// Reads a file that we wrote, and returns the context of its one row.
 fn read_back(file: &[u8]) -> RowContext {
     let file = Box::new(Cursor::new(file.to_vec()));
     let mut rows = Vec::new();
@@ -24,7 +24,7 @@ fn read_back(file: &[u8]) -> RowContext {
     rows.remove(0).context
 }
 
-/// Blanks around a text mean nothing, and blanks alone are no text.
+/// Surrounding spaces don't count, and spaces alone are no text.
 fn trimmed(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Any bytes as an input of any format: nothing panics, and how the bytes arrive changes no row.
+//! Any bytes as an input of any format: nothing panics, and the size of the reads changes no row.
 #![no_main]
 
 use std::io::{Cursor, Read};
@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use libfuzzer_sys::fuzz_target;
 use mde_cancel::input::{InputFormat, InputSettings, OpenInput};
 
-/// Gives one byte at a time.
+/// Reads one byte at a time.
 struct Drip(Cursor<Vec<u8>>);
 
 impl Read for Drip {

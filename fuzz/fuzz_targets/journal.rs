@@ -1,8 +1,8 @@
-//! Any state file: opening it, listing its runs, reading their reports and taking their queues up ends, with an answer or
+//! Any state file: opening it, listing its runs, reading their reports and loading their queues ends with an answer or
 //! an error.
 //!
-//! The first byte says how the file comes about: it is the rest of the bytes, or a sound file of an older version in which
-//! the rest changes bytes, or cells. Cells change as well by `UPDATE`, for a changed byte seldom reaches a table.
+//! The first byte selects the file: the rest of the bytes, or a good file of an older version whose bytes or cells the
+//! rest changes. Cells also change by `UPDATE`, because a changed byte seldom reaches a table.
 #![no_main]
 
 use std::fs;
@@ -57,7 +57,7 @@ fn value(kind: u8, bytes: &[u8]) -> Value {
     }
 }
 
-/// Changes a cell by each eight bytes; what the table refuses stays.
+/// Changes a cell for every eight bytes; a value that the table refuses changes nothing.
 fn change_cells(file: &Path, changes: &[u8]) -> rusqlite::Result<()> {
     let conn = rusqlite::Connection::open(file)?;
     conn.execute_batch("PRAGMA synchronous = off; PRAGMA ignore_check_constraints = on;")?;

@@ -1,4 +1,4 @@
-//! A secret anywhere in any text, in any spelling that an honest echo has: none of it stays.
+//! A secret anywhere in any text, in any spelling of an honest echo: none of it stays.
 #![no_main]
 
 use std::fmt::Write as _;
@@ -7,13 +7,13 @@ use libfuzzer_sys::fuzz_target;
 use mde_cancel::model::Redactor;
 use secrecy::SecretString;
 
-/// What tokens and client secrets are made of, and what is escaped in one way or another.
+/// The characters of tokens and client secrets, and those that some spelling escapes.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJabcdefghijklmnopqrstuv0123456789-_.~/+=&\"<>%\\'!e J#@:|";
 
-/// Shorter secrets may stand in an honest message.
+/// Shorter secrets may appear in an honest message.
 const SHORTEST: usize = 12;
 
-/// The longest beginning of a secret that may stay.
+/// The longest start of a secret that may stay.
 const STAYS: usize = 23;
 
 fn written(secret: &str, spelling: u8) -> String {

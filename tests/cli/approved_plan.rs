@@ -1,4 +1,4 @@
-//! `run --plan`: one person approves a plan by its id, and a script sends that plan or what is left of it.
+//! `run --plan`: someone approves a plan by its id, and a script sends that plan or what is left of it.
 
 use std::process::Stdio;
 
@@ -13,21 +13,21 @@ fn isolate(number: usize, status: Status) -> MockAction {
     record(number, "Isolate", status, &format!("ws-{number}"))
 }
 
-/// A service with open actions, and a file that names them.
+/// A service with open actions, and a file with their ids.
 fn with_open(count: usize) -> Place {
     let records = (1..=count).map(|number| isolate(number, Status::Pending));
     let rows: Vec<_> = (1..=count).map(|number| (number, "own words")).collect();
     place(records, &input("id,comment", &rows))
 }
 
-/// Freezes the plan of an input as `plan.csv`, and returns its id.
+/// Writes the plan of an input to `plan.csv`, and returns its id.
 fn freeze(place: &Place, words: &str) -> String {
     let previewed = place.run(&format!("preview {words} --format csv"));
     place.write("plan.csv", &previewed.stdout);
     id_in(&previewed.stderr)
 }
 
-/// Asserts that a run is refused as another plan than the approved one, and that it leaves nothing behind.
+/// Asserts that a run is refused because its plan isn't the approved one, and that it leaves nothing behind.
 fn assert_refused(place: &Place, words: &str, approved: &str) -> String {
     let refused = place.run(words).exits(2).stderr;
     let expected = format!("not {approved}, which --plan names");
@@ -163,7 +163,7 @@ fn a_file_that_is_no_frozen_plan_keeps_its_id_while_its_actions_are_unchanged() 
     place.write("more.csv", &more);
     assert_eq!(id_in(&place.run("preview more.csv").stdout), id);
     place.sandbox().add(isolate(3, Status::Failed));
-    // Whether these three rows were what was approved, nothing tells any more.
+    // Nothing shows any more whether these three rows are the approved ones.
     let told = assert_refused(&place, &format!("run more.csv --yes --plan {id}"), &id);
     assert!(told.contains("preview --format csv"), "{told}");
     place.sandbox().add(isolate(3, Status::Pending));
@@ -230,7 +230,7 @@ fn of_a_selection_an_approved_plan_is_bound_enough() {
 fn all_states_are_read_before_the_first_cancel() {
     let place = with_open(250);
     let id = freeze(&place, "ids.csv");
-    // A closed action for each page, so that no look at what is open tells all.
+    // Closes actions on every page, so that listing the open ones doesn't show every state.
     for number in 1..=240 {
         place.sandbox().add(isolate(number, Status::Failed));
     }

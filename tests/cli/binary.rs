@@ -1,5 +1,5 @@
-//! The real binary, as far as wiring goes: exit codes, streams, what is printed for shells and packages, and that a
-//! refusal leaves nothing behind.
+//! The real binary as far as wiring goes: exit codes, streams, completions and man pages, and that a refusal leaves
+//! nothing behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::support::{Done, done, program};
 
-/// Stands for a secret that must never be shown.
+/// A fake secret that must never be shown.
 const MARKER: &str = "s3cr3t-marker";
 
 fn is_empty(folder: &Path) -> bool {

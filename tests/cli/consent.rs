@@ -1,4 +1,4 @@
-//! The question before anything is sent, with the real binary on a pseudo-terminal of its own.
+//! The question before anything is sent, with the real binary on its own pseudo-terminal.
 #![cfg(target_os = "linux")]
 
 use std::fs::{File, OpenOptions};
@@ -19,7 +19,7 @@ const APP: &str = "22222222-2222-3333-4444-555555555555";
 /// What a test sees of a dialogue.
 struct Dialogue {
     code: Option<i32>,
-    /// All that stood on the terminal.
+    /// Everything on the terminal.
     shown: String,
     stdout: String,
 }
@@ -38,7 +38,7 @@ impl Dialogue {
     }
 }
 
-/// A folder with ids, and a service that knows them all.
+/// A folder with ids, and a service that knows all of them.
 fn place(count: usize, faults: &str) -> Place {
     let place = Place::with(|settings| settings.faults = Faults::parse(faults).unwrap());
     place.live.isolates(1..=count, Status::Pending);
@@ -54,7 +54,7 @@ fn write_input(place: &Place, count: usize) {
     );
 }
 
-/// Makes a shell that becomes the binary, in a session of its own.
+/// A shell that execs the binary, in its own session.
 fn shell(place: &Place, line: &str, session: &[&str]) -> Command {
     let mut command = Command::new("setsid");
     command
@@ -73,24 +73,23 @@ fn shell(place: &Place, line: &str, session: &[&str]) -> Command {
     command
 }
 
-/// Runs the binary without a terminal, whatever the tests run on.
+/// Runs the binary without a terminal, even if the tests have one.
 fn run(place: &Place, line: &str) -> Done {
     done(shell(place, line, &[]).stdin(Stdio::null()))
 }
 
-/// Starts the binary on a terminal.
 fn start_on(screen: File, place: &Place, line: &str) -> Child {
     let mut command = shell(place, line, &["--ctty"]);
     command.stdin(screen.try_clone().unwrap()).stderr(screen);
     command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// Runs the binary on a terminal, and types `answer` once `prompt` is shown.
+/// Runs the binary on a terminal, and types `answer` at `prompt`.
 fn ask(place: &Place, line: &str, prompt: &str, answer: &str) -> Dialogue {
     talk(place, line, &[(prompt, answer)])
 }
 
-/// Runs the binary on a terminal, and types each answer once its prompt is shown.
+/// Runs the binary on a terminal, and types each answer at its prompt.
 fn talk(place: &Place, line: &str, answers: &[(&str, &str)]) -> Dialogue {
     let (mut keyboard, screen) = terminal();
     let mut child = start_on(screen, place, line);
@@ -98,7 +97,6 @@ fn talk(place: &Place, line: &str, answers: &[(&str, &str)]) -> Dialogue {
     finish(&mut child, shown)
 }
 
-/// Reads the screen until one of these prompts is shown.
 fn read_until(keyboard: &mut File, prompts: &[&str]) {
     let mut shown = Vec::new();
     let mut byte = [0];
@@ -111,14 +109,14 @@ fn read_until(keyboard: &mut File, prompts: &[&str]) {
     }
 }
 
-/// Asserts that nothing was sent, and that no run and no report is there.
+/// Asserts that nothing was sent, and that there is no run and no report.
 fn assert_untouched(place: &Place) {
     assert_eq!(place.cancels(), 0);
     assert_eq!(place.runs(), serde_json::json!([]));
     assert_eq!(place.names(), ["ids.csv"]);
 }
 
-/// Opens a new pseudo-terminal: its keyboard's side and its screen's.
+/// Opens a pseudo-terminal. Returns its two ends: for typing, and for the program.
 fn terminal() -> (File, File) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
     let master = rustix::pty::openpt(flags).unwrap();
@@ -133,14 +131,14 @@ fn terminal() -> (File, File) {
     (File::from(master), screen)
 }
 
-/// Reads the screen until the program has left it, and types each answer once its prompt is shown.
+/// Reads the screen until the program exits, and types each answer at its prompt.
 fn converse(keyboard: &mut File, answers: &[(&str, &str)]) -> String {
     let mut shown = String::new();
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     let mut answers = answers.iter();
     let mut next = answers.next();
-    // The last one to close the screen makes reading fail.
+    // Reading fails once the last process has closed the terminal.
     while let Ok(count @ 1..) = keyboard.read(&mut buffer) {
         bytes.extend_from_slice(&buffer[..count]);
         shown = String::from_utf8_lossy(&bytes).into_owned();
@@ -206,7 +204,7 @@ fn an_id_that_the_service_does_not_know_is_in_no_plan_and_counts_against_the_bou
     assert!(preview.contains(missing), "{preview}");
     let done = ask(&place, "run ids.csv", "[y/N]: ", "n\n");
     done.shows(headline).shows(missing);
-    // It may be there at the second look, and is sent then.
+    // The second read may find it; then it is sent.
     let told = run(&place, "run --yes --max-actions 3 ids.csv").stderr;
     assert!(told.contains("the plan has 4 actions"), "{told}");
     assert_untouched(&place);
@@ -238,7 +236,7 @@ fn a_wrong_answer_is_asked_about_once_more() {
 
 #[test]
 fn a_no_and_a_closed_terminal_leave_no_run_and_no_report() {
-    // Bit 1 is SIGINT; where the tests run in the background of a script, it is ignored and stays so.
+    // Bit 1 is SIGINT. If a script runs the tests in the background, it is ignored and stays so.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = u128::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
@@ -339,7 +337,7 @@ fn resume_shows_what_is_left_and_asks_and_a_no_keeps_the_run() {
     place.live.isolates(1..=3, Status::Pending);
     write_input(&place, 3);
     let names = format!("--tenant-id {TENANT} --client-id {APP}");
-    // A token that the service refuses stops the run before anything is sent.
+    // The service refuses the token, so the run stops before anything is sent.
     let words = format!("run --yes ids.csv --report r.csv {names}");
     run(&place, &words).exits(5);
     let (before, refused) = (place.runs(), place.cancels());
@@ -428,7 +426,7 @@ fn a_plan_that_was_killed_before_it_was_counted_is_held_to_its_bound_when_it_is_
         wait_for(|| place.live.calls(CallKind::List) > 0);
         kill(child);
         let resume = format!("resume --yes {} --report r.csv", place.run_id());
-        // What was refused once is refused again.
+        // A second try is refused, too.
         for _ in 0..2 {
             let told = run(&place, &resume).exits(code).stderr;
             assert_eq!(told.contains("--max-actions allows"), code == 2, "{told}");

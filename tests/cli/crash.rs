@@ -1,7 +1,7 @@
-//! The real binary, killed at random moments of a run against a service that fails in many ways, and resumed until it is
-//! done. Judged by the service's own log and final state, and by the report.
+//! The real binary, killed at random moments of a run against a service that fails in many ways, and resumed until it
+//! is done. The service's own log and final state judge the report.
 //!
-//! `CRASH_KILLS=320 cargo test crash -- --nocapture` makes more of them and prints the figures.
+//! `CRASH_KILLS=320 cargo test crash -- --nocapture` kills more often and prints the numbers.
 #![expect(
     clippy::print_stdout,
     reason = "the figures are for people who want to see them"
@@ -23,27 +23,27 @@ use crate::support::{Place, Told, assert_agrees, most_in_any, nth_id};
 
 const ACTIONS: usize = 300;
 
-/// Actions of a second run on the same scope, whose process is never killed; it finds the dead ones of the first.
+/// Actions of a second run on the same scope, which is never killed and finds the first run's dead processes.
 const OTHERS: usize = 120;
 
-/// Bad rows before each good one, so that the input takes a while to read.
+/// Invalid rows before each good one, so that reading the input takes a while.
 const BAD_ROWS: usize = 20;
 
 /// Kills of one run at most, and of the whole suite where nobody asks for more.
 const KILLS: usize = 20;
 
-/// A process lives so many milliseconds at most, of which it needs some for its start and for reading.
+/// The longest life of a process in milliseconds, including its start and reading.
 const LONGEST: u64 = 900;
 
 const CONCURRENCY: usize = 16;
 
-/// The flags and the service's own quota say the same.
+/// Both the flags and the service's own quota.
 const WINDOWS: [&str; 2] = ["40/1s", "150/5s"];
 
-/// How long a call of a killed process may be in coming: much longer than a socket of this machine takes.
+/// How late a call of a killed process may arrive; far more than a local socket takes.
 const GRACE: &str = "2s";
 
-/// What goes wrong with cancels, in one call of five.
+/// Faults of about one cancel in five.
 const FAULTS: &str = "503@on=cancel,p=0.04;applied-reset@on=cancel,p=0.04;reset@on=cancel,p=0.02;\
     applied-502@on=cancel,p=0.03;500@on=cancel,p=0.03;applied-html@on=cancel,p=0.02;\
     broken-json@on=cancel,p=0.02;applied-hang@on=cancel,p=0.01;429-storm:1s@on=cancel,after=150,count=3";
@@ -53,7 +53,7 @@ const NO_READING: &str = ";403@on=get;403@on=list";
 struct World {
     place: Place,
     windows: Windows,
-    /// Whether records may be read; where not, nothing is read first.
+    /// Whether the token may read records; if not, the run has no precheck.
     reads: bool,
 }
 
@@ -67,7 +67,7 @@ impl World {
             settings.faults = Faults::parse(faults).unwrap();
             settings.seed = 1;
         });
-        // A missing action would be looked for again after half a minute.
+        // The run would look for a missing action again after half a minute.
         let generator = Generator {
             missing: 0,
             ..Generator::believable(3)
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// Starts the run of an input, or goes on with it where the journal knows one already.
+    /// Starts the run of an input, or resumes it if the journal has one.
     fn start(&self, input: &str) -> Child {
         let place = &self.place;
         let mut command = if let Some(id) = run_id(&place.at("state"), input) {
@@ -110,7 +110,7 @@ impl World {
         command.spawn().unwrap()
     }
 
-    /// Returns the words of the last process of an input, for a failure.
+    /// Returns the stderr of an input's last process.
     fn told(&self, input: &str) -> String {
         self.place.read(&format!("told-{input}.txt"))
     }
@@ -141,7 +141,7 @@ fn run_id(state: &Path, input: &str) -> Option<String> {
     Some(of_input.begun.id.to_string())
 }
 
-/// Kills a process after a while, unless it ends by itself before that; returns its exit then.
+/// Kills a process after `span`, unless it ends earlier; then returns its status.
 fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
     let until = Instant::now() + span;
     loop {
@@ -159,7 +159,7 @@ fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// How many kills are asked for in all, and where the dice start.
+/// The requested number of kills, and the first seed.
 struct Asked {
     kills: usize,
     seed: u64,
@@ -177,14 +177,13 @@ impl Asked {
     }
 }
 
-/// Whether another run shares scope and folder with the one that is killed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Company {
     Alone,
     Another,
 }
 
-/// Kills so many processes, in as many worlds as that takes, and lets each run come to its end; judges each.
+/// Kills as many processes as requested, in as many worlds as that takes, lets each run end, and judges it.
 fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&Told)) {
     let asked = Asked::new(seed);
     let mut kills = 0;
@@ -211,7 +210,7 @@ fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&To
         }
         assert_agrees(world.place.sandbox(), &told);
         assert_quotas_kept(world.place.sandbox(), &world.windows);
-        // A call of a killed process may reach the service when the next one has begun, and then counts as that one's.
+        // A killed process's call may arrive after the next one has started, and then counts as that one's.
         let mut so_far = 0;
         for (nth, count) in repeats.iter().enumerate() {
             so_far += count;
@@ -225,8 +224,8 @@ fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&To
     println!("{kills} kills");
 }
 
-/// Kills at most so many processes, then lets one go on to the end. Returns how many cancels of each process were
-/// repeated by a later one.
+/// Kills at most `most` processes, then lets one run to the end. Returns how many cancels of each process a later one
+/// repeated.
 fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
     let mut dice = SmallRng::seed_from_u64(seed);
     let began = Instant::now();
@@ -258,7 +257,7 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
     repeats
 }
 
-/// Reads a report: each row of the input stands in it once.
+/// Reads a report. Asserts that each row of the input is in it once.
 fn report(world: &World, input: &str) -> Vec<Told> {
     let path = world.place.at(&format!("report-{input}"));
     let mut reader = csv::Reader::from_path(path).unwrap();
@@ -306,7 +305,7 @@ fn the_same_where_no_record_may_be_read() {
     });
 }
 
-/// Asserts that no window was exceeded by any kind of call, by the stamps of the service.
+/// Asserts that no kind of call exceeded a window, by the service's timestamps.
 fn assert_quotas_kept(sandbox: &Sandbox, windows: &Windows) {
     let log = sandbox.log();
     for kind in [CallKind::Cancel, CallKind::Get, CallKind::List] {
@@ -326,8 +325,7 @@ fn assert_quotas_kept(sandbox: &Sandbox, windows: &Windows) {
     assert_eq!(sandbox.violations(), 0);
 }
 
-/// Returns for each process, of those that began at `starts`, how many of its cancels were answered well and sent again
-/// all the same by a later one.
+/// Returns, for each process that started at `starts`, how many of its successful cancels a later one repeated.
 fn repeated(log: &[LoggedCall], starts: &[Duration]) -> Vec<usize> {
     let mut counts = vec![0; starts.len()];
     let mut last: BTreeMap<ActionId, &LoggedCall> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! The README and the pages in docs say what is so: their commands are parsed or run, their tables are compared with the
-//! program, their links lead somewhere.
+//! The README and the pages in docs are true: their commands are parsed or run, their tables compared with the program,
+//! and their links followed.
 //!
-//! Nothing here judges prose. docs/reference.md has a test of its own.
+//! Nothing here judges prose. `reference.rs` tests docs/reference.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +25,7 @@ const SAMPLES: &str = include_str!("../../samples/README.md");
 
 const TRY_IT: &str = "cargo run -- run samples/actions.csv --sandbox";
 
-/// Every way in which the program ends.
+/// Every exit of the program.
 const EXITS: [RunExit; 9] = [
     RunExit::Done,
     RunExit::Fault,
@@ -38,7 +38,7 @@ const EXITS: [RunExit; 9] = [
     RunExit::Interrupted,
 ];
 
-/// A page for people, with its path from the top of the repository.
+/// A page, with its path from the root of the repository.
 struct Page {
     path: PathBuf,
     text: String,
@@ -69,14 +69,14 @@ fn pages() -> Vec<Page> {
     paths.into_iter().map(read).collect()
 }
 
-/// The program in the folder of the samples.
+/// The program in the root of the repository.
 fn binary() -> Command {
     let mut command = program(root());
     command.env_remove("MDE_CANCEL_STATE_DIR");
     command
 }
 
-/// Returns the long help of every command, one after the other.
+/// Returns the long help of all commands.
 fn help() -> String {
     fn collect(command: &mut clap::Command, text: &mut String) {
         text.push_str(&command.render_long_help().to_string());
@@ -91,7 +91,7 @@ fn help() -> String {
     text
 }
 
-/// Returns the blocks of a page that are fenced as `kind`, each with its lines.
+/// Returns the lines of each block fenced as `kind`.
 fn blocks<'a>(page: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
     let fence = format!("```{kind}");
     let mut blocks = Vec::new();
@@ -102,7 +102,7 @@ fn blocks<'a>(page: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
     blocks
 }
 
-/// Returns the rows of the table whose header is `header`, cell by cell.
+/// Returns the cells of the table with this header, row by row.
 fn table<'a>(page: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     let rows = page
         .lines()
@@ -116,12 +116,11 @@ fn table<'a>(page: &'a str, header: &str) -> Vec<Vec<&'a str>> {
     rows
 }
 
-/// Returns what a line has between backticks.
 fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Returns the words of `letters` that begin with `prefix` anywhere in a text.
+/// Returns the words in a text that start with `prefix` and consist of `letters`.
 fn words_with<'a>(text: &'a str, prefix: &str, letters: fn(char) -> bool) -> BTreeSet<&'a str> {
     text.match_indices(prefix)
         .filter(|(at, _)| !text[..*at].ends_with(letters))
@@ -130,12 +129,12 @@ fn words_with<'a>(text: &'a str, prefix: &str, letters: fn(char) -> bool) -> BTr
             let end = rest.find(|letter| !letters(letter)).unwrap_or(rest.len());
             &rest[..end]
         })
-        // A row of hyphens is a rule of a table.
+        // A row of hyphens belongs to a table.
         .filter(|word| word.len() > prefix.len() && !word.ends_with('-'))
         .collect()
 }
 
-/// Splits a command at blanks, as a shell does if all quotes are around whole words.
+/// Splits a command at spaces, as a shell does if quotes surround whole words.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -150,7 +149,7 @@ fn shell_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Parses each `mde-cancel` of a line, and returns how many there were.
+/// Parses each `mde-cancel` command in a line, and returns how many there were.
 fn parse_commands(line: &str) -> usize {
     let mut parsed = 0;
     for part in line.split(" | ") {
@@ -195,7 +194,7 @@ fn every_flag_and_variable_of_every_page_is_in_the_help() {
     let is_of_flag = |letter: char| letter.is_ascii_lowercase() || letter == '-';
     let is_of_variable = |letter: char| letter.is_ascii_uppercase() || letter == '_';
     let known = words_with(&help, "--", is_of_flag);
-    // Cargo's and gh's.
+    // Flags of cargo and gh.
     let foreign = [
         "--locked",
         "--path",
@@ -253,7 +252,7 @@ fn every_exit_code_is_in_the_readme_and_in_the_help() {
     assert!(README.contains(&format!("the first of {order} wins")));
 }
 
-/// Returns the anchor that a heading has on a page.
+/// Returns the anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
     let text: String = heading.to_lowercase().chars().filter(kept).collect();
@@ -314,7 +313,7 @@ fn sources(folder: &Path) -> String {
 
 #[test]
 fn every_message_of_the_troubleshooting_is_one_of_the_program() {
-    // A text that is continued on the next line is one text.
+    // A text that continues on the next line is one text.
     let code: Vec<_> = sources(&root().join("src"))
         .lines()
         .map(|line| line.trim().to_owned())
@@ -346,7 +345,7 @@ fn the_faults_of_the_guide_are_understood() {
     let text = text.split("\n## ").next().unwrap();
     let mut read = 0;
     for span in code_spans(text) {
-        // The sign, the prefix and the flag mean nothing by themselves.
+        // These mean nothing by themselves.
         if ["@", "applied-", "--log"].contains(&span) {
             continue;
         }
@@ -470,8 +469,8 @@ fn every_script_and_every_sample_is_in_its_table() {
     assert_eq!(named, found);
 }
 
-/// Runs a sample as the README does, and asserts that each of its rows stands exactly once in the report and in the
-/// summary. Returns exit code and summary.
+/// Runs a sample as the README does. Asserts that each row is in the report once, and that the summary counts it.
+/// Returns exit code and summary.
 fn run_sample(sample: &str) -> (i32, String) {
     let home = tempfile::tempdir().unwrap();
     let report = home.path().join("report.csv");
@@ -494,7 +493,7 @@ fn run_sample(sample: &str) -> (i32, String) {
         let line = row["source"].strip_prefix(&format!("{sample}:")).unwrap();
         let line: usize = line.parse().unwrap();
         let text = text.lines().nth(line - 1).unwrap().to_lowercase();
-        // Of what is no id, only the beginning is shown.
+        // The report shows only the start of an invalid id.
         let shown = row["action_id"].trim_end_matches('…');
         assert!(text.contains(shown), "{line}: {text}");
         *outcomes.entry(row["outcome"].clone()).or_default() += 1;
@@ -537,7 +536,7 @@ fn sample_text(sample: &str) -> String {
 fn the_first_run_shows_what_the_readme_says() {
     let (code, printed) = run_sample("samples/actions.csv");
     assert_eq!(code, 3, "something is left, as the README says");
-    // The world and its mishaps are the same each time; how long it took is not.
+    // The sandbox and its faults are the same each time, but not the duration.
     let said = &blocks(README, "text")[0];
     let end = said.iter().position(|line| line.starts_with(" total"));
     let printed: Vec<_> = printed.lines().collect();

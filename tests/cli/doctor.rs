@@ -1,4 +1,5 @@
-//! `doctor`: how each thing stands, and what mends it; and the way to the service: proxies, certificates and addresses.
+//! `doctor`: the state of each thing and how to fix it, and the connection to the service through proxies, certificates
+//! and addresses.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -144,7 +145,7 @@ fn doctor_reads_the_state_file_to_its_end() {
     let place = place(1, TokenSettings::default());
     done(&mut with_secret(&place, "doctor --state-dir here")).exits(0);
     let path = mde_cancel::store::state_file(&place.at("here"));
-    // Nothing that is asked of a new file meets this page.
+    // No other query on a new file reads this page.
     let page: u32 = rusqlite::Connection::open(&path)
         .unwrap()
         .query_row(
@@ -212,7 +213,7 @@ fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Reads a call up to its first empty line, or to the end.
+/// Reads a call to its first empty line, or to the end.
 fn read_head(stream: &mut impl Read) -> String {
     let mut call = Vec::new();
     let mut byte = [0];
@@ -251,7 +252,7 @@ fn tls_service() -> u16 {
     port
 }
 
-/// Serves each client in a thread of its own, and returns the port.
+/// Serves each client in its own thread. Returns the port.
 fn proxy(serve: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -269,7 +270,7 @@ fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// SOCKS 5 without sign-in, which leads every host name to this machine.
+/// SOCKS 5 without authentication, with every host name on this machine.
 fn socks(mut client: TcpStream) {
     let methods = read(&mut client, 2)[1];
     read(&mut client, methods.into());
@@ -285,7 +286,7 @@ fn socks(mut client: TcpStream) {
     tunnel(client, port, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
 }
 
-/// A proxy that takes CONNECT alone, and leads every host name to this machine.
+/// A proxy that accepts only CONNECT, with every host name on this machine.
 fn connect(mut client: TcpStream) {
     let head = read_head(&mut client);
     let target = head.strip_prefix("CONNECT ").unwrap();
@@ -294,7 +295,7 @@ fn connect(mut client: TcpStream) {
     tunnel(client, port, b"HTTP/1.1 200 Connection established\r\n\r\n");
 }
 
-/// Says that a way to this port is there, and hands bytes on both ways.
+/// Confirms the tunnel, then passes bytes in both directions.
 fn tunnel(mut client: TcpStream, port: u16, welcome: &[u8]) {
     let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.write_all(welcome).unwrap();
@@ -306,7 +307,6 @@ fn tunnel(mut client: TcpStream, port: u16, welcome: &[u8]) {
     std::io::copy(&mut server, &mut client).unwrap_or_default();
 }
 
-/// Answers whatever comes with `answer`.
 fn http_proxy(answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! `list`, alone and in front of `run -`, and runs on a selection from the tenant.
+//! `list`, alone and piped into `run -`, and runs on a selection from the tenant.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};
@@ -11,8 +11,8 @@ use mde_cancel::sandbox::{CallKind, Faults, LoggedCall, MockAction, Status};
 
 use crate::support::{Asked, Done, FakeService, Place, done, nth_id, program};
 
-/// So many Isolates that are Pending, which o'neil asked for within the last hour, in a service that gives out `bound`
-/// records at once.
+/// `count` Pending Isolates that o'neil requested within the last hour, in a service that returns `bound` records at
+/// once.
 fn tenant_with(count: usize, bound: usize, faults: &str) -> Place {
     let place = Place::with(|settings| {
         settings.faults = Faults::parse(faults).unwrap();
@@ -34,7 +34,7 @@ fn finish(child: Child) -> Done {
     Done::of(child.wait_with_output().unwrap())
 }
 
-/// Returns the reads of pages; reads of records name ids.
+/// Returns the reads of pages; reads of records have ids.
 fn page_reads(tenant: &Place) -> Vec<LoggedCall> {
     let mut calls = tenant.calls(CallKind::List);
     calls.retain(|call| call.ids.is_empty());
@@ -48,7 +48,7 @@ fn cancelled(tenant: &Place) -> Vec<ActionId> {
     ids
 }
 
-/// One moment for all, so that a higher number is an older action however slow the machine is.
+/// One time for all, so that a higher number is an older action even on a slow machine.
 static START: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 
 fn action(number: usize) -> MockAction {
@@ -61,7 +61,7 @@ fn action(number: usize) -> MockAction {
     record
 }
 
-/// A further action, changed.
+/// Adds an action, changed.
 fn add(tenant: &Place, number: usize, change: impl FnOnce(&mut MockAction)) {
     let mut record = action(number);
     change(&mut record);
@@ -74,7 +74,7 @@ fn ids(csv: &str) -> Vec<ActionId> {
     ids.map(|id| ActionId::parse(id).unwrap()).collect()
 }
 
-/// Waits until something is there; a machine that takes longer than a minute is not slow but stuck.
+/// Waits for `what`. A machine that takes longer than a minute is stuck, not slow.
 fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
@@ -122,7 +122,7 @@ fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
         found.read_line(&mut line).unwrap();
         pipe.write_all(line.as_bytes()).unwrap();
     }
-    // The list is held up by its pipe, which is too small for its second page.
+    // The list waits for its pipe, which is too small for its second page.
     wait_for(|| tenant.cancels() >= 60);
     let mut rest = Vec::new();
     found.read_to_end(&mut rest).unwrap();
@@ -131,16 +131,16 @@ fn a_run_cancels_what_a_list_has_found_while_the_list_is_still_paging() {
     finish(list).exits(0);
     finish(run).exits(0);
 
-    // The log is in the order of arrival: pages were still read after cancels had left.
+    // The log is in order of arrival: pages were still read after the first cancel.
     let first_cancel = tenant.calls(CallKind::Cancel)[0].number;
     let pages = page_reads(&tenant);
     assert!(pages.iter().any(|page| page.number > first_cancel));
-    // What was cancelled meanwhile dropped out of the list, and hid nothing.
+    // Actions cancelled meanwhile left the list without hiding others.
     let (sent, all) = (cancelled(&tenant), (1..=COUNT).map(nth_id));
     assert!(sent == all.collect::<Vec<_>>(), "{} cancels", sent.len());
 }
 
-/// What a run on a selection from the tenant needs where nobody is asked.
+/// What a run on a selection from the tenant needs to skip the question.
 const UNASKED: &str =
     "--yes --tenant-id 11111111-2222-3333-4444-555555555555 --quota none --rate none";
 
@@ -192,7 +192,7 @@ fn machines_that_are_isolated_are_listed_until_they_are_released() {
     assert!(list("--format table").ends_with("\n3 machines\n"));
     assert_eq!(list("--format jsonl").lines().count(), 3);
 
-    // A run takes the list as it is, and then knows which machines to release.
+    // A run takes the list as its input, and then knows which machines to release.
     tenant.write("isolated.csv", &by_bot);
     tenant.run("run isolated.csv --yes --report r.csv").exits(3);
     assert_eq!(tenant.cancels(), 0);
@@ -211,7 +211,7 @@ fn a_run_without_an_input_cancels_what_it_selects_and_reads_nothing_twice() {
     add(&tenant, 153, |action| action.status = Status::Succeeded);
     tenant.write("keep", "dc-01.corp.example");
     let words = "run --type Isolate,Unisolate --since 2h --exclude-from keep --max-actions 200 --report report.csv";
-    // One had Succeeded already: its machine is isolated.
+    // One had already Succeeded, so its machine is isolated.
     tenant.run(&format!("{words} {UNASKED}")).exits(3);
     assert_eq!(tenant.cancels(), 150);
     let log = tenant.sandbox().log();
@@ -310,7 +310,7 @@ fn a_reader_that_leaves_ends_the_list_in_silence() {
     assert_eq!(finish(list).exits(0).stderr, "");
 }
 
-/// As a service that takes a hundred nodes in a filter, and of `in` so many values.
+/// Like a service that limits a filter to a hundred nodes, and `in` to this many values.
 fn with_a_node_limit(most_values: usize) -> FakeService {
     FakeService::start(move |asked| {
         let filter = asked.option("$filter").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Tests that start the real program: one file for each command or matter.
+//! Tests that start the real program: one file for each command or topic.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets the unexpected should stop there"

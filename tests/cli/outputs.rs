@@ -1,4 +1,4 @@
-//! What a run leaves in files, by the real binary.
+//! The files that a run of the real binary leaves.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use crate::support::{Done, Place, done, nth_id, program, write_config, write_ids
 const IDS: &str =
     "7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\nno id\n8f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
 
-/// The program in `folder`, with words parted by blanks.
+/// The program in `folder`, with words separated by spaces.
 fn command(folder: &Path, words: &str) -> Command {
     let mut command = program(folder);
     command.args(["--state-dir", "state", "--progress", "never"]);
@@ -26,14 +26,13 @@ fn run(folder: &Path, words: &str) -> Done {
     done(&mut command(folder, words))
 }
 
-/// A folder with a short list in it.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ids.txt"), IDS).unwrap();
     folder
 }
 
-/// Writes a table of so many isolations.
+/// Writes a table of `count` isolations.
 fn write_wave(folder: &Path, count: usize, more: &str) {
     let rows = (1..=count).map(|number| format!("{},Isolate\n", nth_id(number)));
     let wave = format!("id,type\n{}{more}", rows.collect::<String>());
@@ -50,7 +49,7 @@ fn the_page_of_a_run_that_goes_on_renews_itself_until_the_run_has_ended() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It goes on until its input ends.
+    // The run lasts until its input ends.
     let mut input = child.stdin.take().unwrap();
     let page = || fs::read_to_string(folder.path().join("r.html")).unwrap_or_default();
     let wait_for = |text: &str| {
@@ -148,7 +147,7 @@ fn no_output_overwrites_what_is_read_or_kept_however_its_path_is_written() {
     spellings.extend(["./token.csv", "state/state.db", "state/state.db-wal"]);
     #[cfg(unix)]
     {
-        // Windows names no file twice that we could tell.
+        // On Windows, the program can't tell two names of one file.
         fs::hard_link(at("token.csv"), at("hard.csv")).unwrap();
         std::os::unix::fs::symlink(at("token.csv"), at("link.csv")).unwrap();
         spellings.extend(["hard.csv", "link.csv"]);
@@ -253,7 +252,7 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
     let links = [("shared/r.csv", "target/r.csv"), ("shared/dir", "target")];
     for (link, target) in links {
         std::os::unix::fs::symlink(at(target), at(link)).unwrap();
-        // Only the superuser can give a link away.
+        // Only root can give a link away.
         if std::os::unix::fs::lchown(at(link), Some(65_534), None).is_err() {
             return;
         }
@@ -327,7 +326,7 @@ fn runs_counts_machines_that_need_work_and_show_tells_where_a_run_wrote() {
     let table = run(folder.path(), "runs").exits(0).stdout;
     let line = format!("machines that need work: {machines}\n");
     assert!(table.contains(&line), "{table}");
-    // A time without its zone is worth nothing.
+    // A time without its zone is useless.
     let zone = |zone: &&str| table.contains(&format!(" {zone} · 60 rows"));
     assert!(["UTC", "GMT"].iter().any(zone), "{table}");
     let id = all[0]["run"].as_str().unwrap();
@@ -382,7 +381,7 @@ fn a_state_folder_of_somebody_else_and_a_linked_journal_are_refused() {
     assert!(told.contains("state.db"), "{told}");
     assert!(!at("elsewhere.db").exists(), "{told}");
     fs::remove_file(at("state/sandbox/state.db")).unwrap();
-    // Only the superuser can give a folder away.
+    // Only root can give a folder away.
     if std::os::unix::fs::chown(at("state/sandbox"), Some(65_534), None).is_ok() {
         let told = run(folder.path(), words).exits(6).stderr;
         let what = "state/sandbox belongs to another user";

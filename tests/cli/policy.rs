@@ -1,4 +1,4 @@
-//! What is sent and what isn't, how a run ends that sends little or nothing, and what it leaves to be done on machines.
+//! What is sent and what isn't, how a run ends that sends little or nothing, and what is left to do on machines.
 
 use std::collections::BTreeMap;
 
@@ -235,7 +235,7 @@ fn exclusions_are_matched_by_short_names_and_those_that_match_nothing_are_shown(
         let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(told.contains(warning), "{words}: {told}");
         assert!(told.contains(loose), "{words}: {told}");
-        // A run says it before anything is sent, and in its summary.
+        // A run warns before anything is sent, and in its summary.
         let times = 1 + usize::from(words.starts_with("run"));
         assert_eq!(told.matches("match nothing").count(), times, "{told}");
     }
@@ -274,8 +274,8 @@ fn an_excluded_machine_is_no_follow_up_although_its_isolation_succeeded() {
     assert_eq!(place.column("r.csv", "follow_up"), ["", "unisolate"]);
 }
 
-/// A wave of two requestors: three isolations that wait, one at work, three that have Succeeded, of which one machine was
-/// released since and one is excluded, and an older one.
+/// A wave of two requestors: three Pending isolations, one InProgress, three Succeeded (one machine was released since,
+/// one is excluded), an older one, and a LiveResponse.
 fn wave() -> Place {
     let at = |minutes: i64| {
         let ago = jiff::SignedDuration::from_mins(minutes);
@@ -377,7 +377,7 @@ fn without_since_what_succeeded_is_left_out_and_the_plan_says_how_to_include_it(
         plan.starts_with("nothing to cancel") && !plan.contains("note:"),
         "{plan}"
     );
-    // A status that is typed means just that.
+    // A typed status selects only that status.
     let plan = place
         .run("preview --type Isolate --since 2h --status Pending")
         .told();
@@ -409,7 +409,7 @@ fn a_preview_needs_no_type_and_a_list_counts_who_did_what() {
         ]
     );
     let table = place.run("list --since 2h --summary --format table").told();
-    // In the hours after midnight the table has dates, and less room for names.
+    // Shortly after midnight the table shows dates, with less room for names.
     assert!(table.contains("\nsoc-auto"), "{table}");
     let table = place.run("list --since 2h --format table").told();
     assert!(
@@ -447,7 +447,7 @@ fn a_plan_has_one_id_in_its_preview_its_file_its_question_and_its_report() {
     assert_eq!(id_in(&frozen.stderr), id);
     assert_eq!(place.column("plan.csv", "plan"), [id.as_str(); 3]);
     assert_eq!(place.column("plan.csv", "comment"), ["CHG-1"; 3]);
-    // The file brings the comment along.
+    // The file contains the comment.
     assert_eq!(id_in(&place.run("preview plan.csv").told()), id);
     let told = place
         .run("run plan.csv --yes --max-actions 3 --report r.csv")
@@ -485,17 +485,17 @@ fn a_report_names_who_had_cancelled_an_action_before() {
 #[test]
 fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_became_of_them() {
     let records = [
-        // Released since: nothing left to do.
+        // Released since: nothing to do.
         (1, "Isolate", Status::Succeeded, 1, 0),
         (101, "Unisolate", Status::Succeeded, 1, 60),
-        // A release is on its way.
+        // A release is pending.
         (2, "Isolate", Status::Succeeded, 2, 0),
         (102, "Unisolate", Status::Pending, 2, 60),
-        // Released, and isolated again.
+        // Released, then isolated again.
         (3, "Isolate", Status::Succeeded, 3, 0),
         (103, "Unisolate", Status::Succeeded, 3, 60),
         (203, "Isolate", Status::Succeeded, 3, 120),
-        // Two rows, one machine; the release is older than both.
+        // Two rows, one machine; its release is older than both.
         (4, "Isolate", Status::Succeeded, 4, 0),
         (5, "RestrictCodeExecution", Status::Succeeded, 4, 0),
         (104, "Unisolate", Status::Succeeded, 4, -60),
@@ -512,7 +512,7 @@ fn machines_released_since_are_cleared_and_the_others_stand_once_with_what_becam
     let told = place.run(words).exits(3).stdout;
     let start = "3 machines still need work\n  3 machines are isolated now and need release\n  1 machine is restricted now";
     assert!(told.starts_with(start), "{told}");
-    // One read for the states, one list for all that came after.
+    // One read for the states, one list for everything later.
     assert!(told.contains(" 2 calls"), "{told}");
     let column = |name| place.column("todo.csv", name).into_iter();
     let needs = column("follow_up").zip(column("since"));

@@ -1,4 +1,4 @@
-//! `preview` and `run --dry-run` with the real binary: what is printed, what is sent, and what is left behind.
+//! `preview` and `run --dry-run` with the real binary: what they print, send and leave behind.
 
 use jiff::Timestamp;
 use mde_cancel::sandbox::{Cancellation, Faults, MockAction, Status};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Done, Folder, Place, done, finish, nth_id, start};
 
-/// Five rows: two to be sent, one guarded, one twice, one that is none.
+/// Five rows: two to send, one protected, one duplicate, one invalid.
 fn mixed(folder: &Folder) {
     let rows = [
         format!("{},Isolate,ws-1,soc-bot", nth_id(1)),
@@ -19,14 +19,14 @@ fn mixed(folder: &Folder) {
     folder.write("a.csv", header.to_owned() + &rows.join("\n"));
 }
 
-/// A folder with a list of so many ids, and a service.
+/// A folder with a list of ids, and a service.
 fn place(faults: &str, ids: usize) -> Place {
     let place = Place::with(|settings| settings.faults = Faults::parse(faults).unwrap());
     place.write_ids("ids.txt", 1..=ids);
     place
 }
 
-/// Reads the plan that was printed.
+/// Parses the printed plan.
 fn plan(done: &Done) -> Value {
     serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{}", done.told()))
 }
@@ -89,7 +89,7 @@ fn a_frozen_plan_sends_its_send_rows_alone_and_has_the_same_id() {
     assert_eq!(name.1, 2);
     let told = frozen.stderr;
     assert!(told.contains(name.0.as_str().unwrap()), "{told}");
-    // A guarded row stays back although it is named now: a plan only shrinks.
+    // A protected row stays skipped although it is allowed now: a plan only shrinks.
     assert_eq!(named("--allow-protected Unisolate plan.csv"), name);
 }
 
@@ -116,7 +116,7 @@ fn ten_thousand_ids_cost_a_page_of_what_is_open_and_a_read_for_each_hundred_of_t
     let place = place("", 10_000);
     place.live.isolates(1..=7000, Status::Succeeded);
     place.live.isolates(7001..=10_000, Status::Pending);
-    // 7,000 machines are isolated.
+    // Exit code 3, because 7,000 machines are isolated.
     let plan = plan(&place.run("preview ids.txt --format json").exits(3));
     for (name, expected) in [
         ("send", 3000),

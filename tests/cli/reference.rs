@@ -1,6 +1,6 @@
-//! docs/reference.md is what the program says: its generated parts are rendered here and compared with the file.
+//! docs/reference.md says what the program says: its generated parts are rendered here and compared with the file.
 //!
-//! `UPDATE_REFERENCE=1 cargo test --test cli reference` writes them anew.
+//! `UPDATE_REFERENCE=1 cargo test --test cli reference` rewrites them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use mde_cancel::model::ReportRow;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
 const SCHEMA: &str = include_str!("../../samples/report.schema.json");
 
-/// Config keys that no flag has: each names the variable of a secret.
+/// Config keys without a flag: each names a secret's variable.
 const SECRET_KEYS: [(&str, &str); 2] = [
     (
         "client-secret-env",
@@ -24,7 +24,7 @@ const SECRET_KEYS: [(&str, &str); 2] = [
     ("token-env", "Name of the variable with an access token"),
 ];
 
-/// A flag as the help shows it.
+/// A flag as in the help.
 #[derive(Clone, PartialEq)]
 struct Flag {
     name: String,
@@ -85,13 +85,13 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;")
 }
 
-/// Returns every command with its full name, in the order of the help; `help` itself is left out.
+/// Returns every command with its full name, in the order of the help, without `help`.
 fn commands<'a>(root: &'a Command, name: &str) -> Vec<(String, &'a Command)> {
     let mut found = Vec::new();
     for command in root.get_subcommands().filter(|it| it.get_name() != "help") {
         let full = format!("{name} {}", command.get_name()).trim().to_owned();
         let inner = commands(command, &full);
-        // A command that only has others, such as `config`, can't be typed by itself.
+        // A command that only has subcommands, such as `config`, can't be typed alone.
         if !command.is_subcommand_required_set() {
             found.push((full, command));
         }
@@ -145,7 +145,7 @@ fn render_commands(root: &Command) -> String {
     text
 }
 
-/// Renders each command's own flags; those that are as in a command before it are only named.
+/// Renders each command's flags; those of an earlier command are only named.
 fn render_flags(root: &Command) -> String {
     let mut text = String::new();
     let mut known: Vec<(String, Flag)> = Vec::new();
@@ -195,7 +195,7 @@ fn render_flags(root: &Command) -> String {
     text
 }
 
-/// Names some of a command's flags: by their heading, if they are most of it.
+/// Names some of a command's flags, by their heading if they are most of it.
 fn name_flags(flags: &[&Flag], all: &[&Flag]) -> String {
     let mut words: Vec<String> = Vec::new();
     for flag in flags {
@@ -222,7 +222,7 @@ fn global_flags(root: &Command) -> Vec<Flag> {
     global.filter_map(Flag::of).collect()
 }
 
-/// Returns every flag that a variable may set, by its name.
+/// Returns every flag that a variable can set, by its name.
 fn settings(root: &Command) -> BTreeMap<String, Flag> {
     let typed = commands(root, "");
     let flags = typed.iter().flat_map(|(_, command)| flags(command));
@@ -256,7 +256,7 @@ fn render_settings(root: &Command) -> String {
     text
 }
 
-/// Asks the program whether its config file may have a key.
+/// Returns whether the config file may contain a key.
 fn may_be_in_a_file(key: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mde-cancel.toml");
@@ -292,7 +292,7 @@ fn render_exits(root: &Command, name: &str) -> String {
     text
 }
 
-/// Replaces what is between a part's `begin` and `end` comments.
+/// Replaces the text between a part's `begin` and `end` comments.
 fn replace(page: &str, part: &str, text: &str) -> String {
     let (begin, end) = (
         format!("<!-- begin {part} -->"),

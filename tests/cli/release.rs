@@ -1,4 +1,4 @@
-//! `release`: the machines that a run found isolated, and no others.
+//! `release`: only the machines that a run found isolated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::{Place, done, kill, nth_id, start};
 
-/// Where the records of other actions of a machine are numbered from.
+/// First record number of other actions on the machines.
 const OTHERS: usize = 1_000;
 
 fn machine(number: usize) -> String {
     format!("{number:040x}")
 }
 
-/// An action of a machine that Succeeded so many minutes ago.
+/// An action on a machine that Succeeded this many minutes ago.
 fn action(nth: usize, number: usize, kind: &str, by: &str, minutes: i64) -> MockAction {
     let at = Timestamp::now() - SignedDuration::from_mins(minutes);
     MockAction {
@@ -46,7 +46,7 @@ fn wave(machines: usize, faults: &str, latency: Latency) -> (Place, String) {
     (place, run)
 }
 
-/// How often each machine was released, by the service's own log.
+/// How often each machine was released, by the service's log.
 fn released(place: &Place) -> BTreeMap<String, usize> {
     let mut releases = BTreeMap::new();
     let calls = place.calls(CallKind::Release).into_iter();
@@ -77,7 +77,7 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
     );
     assert!(released(&place).is_empty(), "a plan sends nothing");
     let id = plan["plan"].as_str().unwrap();
-    // Isolated again after the plan was made.
+    // Isolated again after the plan.
     sandbox.add(action(OTHERS + 6, 6, "Isolate", "ana", 0));
     place.run(&format!("release {run} --yes")).exits(2);
     let send = format!("release {run} --yes --plan {id} --report released.csv");
@@ -111,7 +111,7 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
         reasons[2]
     );
     assert!(reasons[4].contains("excluded by"), "{}", reasons[4]);
-    // A second time there is nothing left of the plan.
+    // Nothing of the plan is left for a second time.
     place.run(&send);
     assert_eq!(released(&place).len(), 3);
     let runs = place.runs();
@@ -139,7 +139,7 @@ fn whose_isolations_were_the_mistake_must_be_said_where_there_are_several() {
     assert_eq!(plan["send"], 2);
     let listed = place.run("runs").exits(0).stdout;
     assert!(listed.contains(" a plan, not sent\n"), "{listed}");
-    // Where nobody can be asked, nothing is sent.
+    // Without a way to ask, nothing is sent.
     place.run(&format!("release {run}")).exits(2);
     assert!(released(&place).is_empty());
 }
@@ -164,13 +164,13 @@ fn killed_at_random_moments_no_machine_is_released_twice() {
     let first = format!("release {run} --yes --plan {id} --progress never");
     let again = format!("resume {planned} --yes --progress never");
     for turn in 0..6 {
-        // A new plan of the first command's would be another run.
+        // The first command again would make a new plan, and so another run.
         let command = if turn == 0 { &first } else { &again };
         let child = start(&mut place.command(command));
         std::thread::park_timeout(Duration::from_millis(dice.random_range(60..500)));
         kill(child);
     }
-    // A machine whose release was on its way at a kill is looked at again after minutes, which this doesn't wait for.
+    // Machines whose release was in flight at a kill are checked again after minutes. This doesn't wait for them.
     let rest = format!("{again} --stop-after 5s");
     if place.run(&rest).code == Some(2) {
         place.run(&format!("{first} --stop-after 5s"));

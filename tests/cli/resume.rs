@@ -1,4 +1,4 @@
-//! A run that is killed, and the command that goes on with it, with the real binary.
+//! A run that is killed, and the command that resumes it, with the real binary.
 
 use std::io::Write as _;
 use std::process::{Child, Stdio};
@@ -30,8 +30,8 @@ fn resume(folder: &Folder, report: &str) -> Done {
     folder.run(&format!("resume {id} --yes --report {report}"))
 }
 
-/// Returns how many rows the journal has read of the one run, and how many of them are settled. Looked up without a process
-/// of its own: a child that is being started holds the locks of every test beside it.
+/// Returns how many rows the journal has read, and how many are settled. Read in this process, because a child that is
+/// starting holds the locks of other tests.
 fn progress(folder: &Folder) -> (u64, u64) {
     let reader = Reader::open(&folder.at("state/sandbox"));
     let Ok(Some((reader, run))) = reader.map(|reader| {
@@ -50,7 +50,7 @@ fn state(folder: &Folder) -> rusqlite::Connection {
     rusqlite::Connection::open(state_file(&folder.at("state/sandbox"))).unwrap()
 }
 
-/// Turns the finished run of this folder into one whose process died after so many rows of its first input.
+/// Makes the finished run of this folder one whose process died after `rows` rows of its first input.
 fn die_after(folder: &Folder, rows: usize) {
     let file = state(folder);
     let inputs: String = file
@@ -79,7 +79,7 @@ fn die_after(folder: &Folder, rows: usize) {
     .unwrap();
 }
 
-/// Says what was told, its lines as one.
+/// Joins the lines of a text.
 fn flat(told: &str) -> String {
     told.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -107,7 +107,7 @@ fn ids_from_a_pipe_are_gone_on_with_and_what_never_came_is_said() {
     }
     wait_for(|| matches!(progress(&folder), (60, 5..)));
     kill(child);
-    // Closed only now: the end of the input never came.
+    // Closed only now, so the input's end never came.
     drop(pipe);
     let told = resume(&folder, "report.csv").exits(3).stdout;
     assert!(
@@ -128,7 +128,7 @@ fn a_file_of_any_layout_is_taken_up_where_its_reading_broke_off() {
     let wide: Vec<u8> = wide.flat_map(u16::to_le_bytes).collect();
     let json = serde_json::to_vec(&ids(6)).unwrap();
     for (name, bytes, broke_off) in [
-        // Before its first row: it is read from the beginning.
+        // Before its first row, so reading starts over.
         ("ids.txt", lines.as_bytes(), 0),
         ("ids.txt", lines.as_bytes(), 2),
         ("wide.txt", &wide, 2),
@@ -151,7 +151,7 @@ fn a_file_is_read_on_behind_the_rows_that_are_stored_if_it_still_begins_with_the
     let longer = ids(7).join("\n");
     let other = ids(6)[1..].join("\n");
     let shorter = ids(1).join("\n");
-    // What earlier versions noted: a place in the bytes of the file.
+    // A byte offset, as earlier versions noted it.
     let old = r#"{"input":0,"bookmark":"v1 74 3 222 1771234567000000000 00"}"#;
     for (text, position, is_read_on) in [
         (&longer, None, true),
@@ -225,7 +225,7 @@ fn what_cannot_be_resumed_is_refused_with_a_way_on() {
     assert_eq!(folder.runs(), serde_json::json!([]));
 }
 
-/// Begins a run that will not end by itself, and waits until rows of it are settled.
+/// Starts a long run, and waits until some of its rows are settled.
 fn begin_long(folder: &Folder) -> (Child, String) {
     folder.write_ids("long.txt", 1..=1_400);
     let child = start(&mut folder.command("run long.txt --sandbox --report long.csv"));

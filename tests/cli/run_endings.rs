@@ -1,4 +1,4 @@
-//! How `run` ends where a first answer settles no row, and where something about its reports goes wrong: the real binary.
+//! How a run of the real binary ends: reports that fail, the next command, accepted cancels, and signals.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use mde_cancel::sandbox::{CancelEffect, Faults, MockAction, Status};
 
 use crate::support::{Folder, Place, finish, nth_id, start, wait_for};
 
-/// The id of the one row that these inputs have.
+/// The input's only id.
 const ONE: &str = "id\n7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2\n";
 
 #[test]
@@ -92,7 +92,7 @@ fn no_two_things_of_a_run_stand_in_one_file() {
     assert!(!folder.at("state/sandbox").exists(), "nothing was begun");
 }
 
-/// Returns the command that the summary names for what comes next, without the program's name.
+/// Returns the next command in the summary, without the program's name.
 fn next_command<'told>(stdout: &'told str, name: &str) -> &'told str {
     let start = format!("    mde-cancel {name} ");
     let line = stdout.lines().find(|line| line.starts_with(&start));

@@ -1,4 +1,4 @@
-//! Signing in at a sandbox: what it tells, how it ends, and that no secret and no token stays anywhere.
+//! Sign-in at a sandbox: its messages and its ends, and that no secret or token stays anywhere.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,10 +15,10 @@ const OTHER: &str = "22222222-2222-3333-4444-555555555555";
 pub(super) const APP: &str = "99999999-2222-3333-4444-555555555555";
 pub(super) const SECRET: &str = "s3cr3t~marker/with+odd=letters&more";
 
-/// How every token of a sandbox begins.
+/// The start of every sandbox token.
 const TOKEN_START: &str = r#"{"typ":"JWT","alg":"none"}"#;
 
-/// Serves so many actions to those who hold a good token.
+/// Serves `actions` actions, and accepts only good tokens.
 pub(super) fn place(actions: usize, tokens: TokenSettings) -> Place {
     let place = Place::with(|settings| {
         settings.tokens = TokenSettings {
@@ -31,7 +31,7 @@ pub(super) fn place(actions: usize, tokens: TokenSettings) -> Place {
     place
 }
 
-/// The program with an app to sign in as.
+/// The program with an app, but without a credential.
 pub(super) fn as_app(place: &Place, words: &str) -> Command {
     let mut command = place.command(words);
     command
@@ -59,7 +59,7 @@ fn assert_no_run(place: &Place) {
     assert_eq!(runs.stdout, "[]\n");
 }
 
-/// Returns where a secret or a token stands in `folder` or in `streams`, in any form that is easily read back.
+/// Returns where a secret or a token appears in `folder` or `streams`, in any form that is easily decoded.
 fn leaks(folder: &Path, streams: &[&[u8]]) -> Vec<String> {
     let token = URL_SAFE_NO_PAD.encode(TOKEN_START);
     let percent: String = url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
@@ -140,10 +140,10 @@ fn no_secret_and_no_token_stays_in_streams_logs_reports_state_or_the_command_lin
     }
     let streams: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
     assert_eq!(leaks(place.folder.path(), &streams), [""; 0]);
-    // The hunt itself works.
+    // Checks the search itself.
     place.write("leak", SECRET);
     assert!(!leaks(place.folder.path(), &[]).is_empty());
-    // What was said at -vvv is not next to nothing.
+    // At -vvv, the log has some content.
     assert!(place.read("log.txt").len() > 1000);
 }
 
@@ -190,7 +190,7 @@ fn a_refused_sign_in_ends_with_five_says_the_mend_and_begins_no_run() {
 #[test]
 fn a_signal_ends_a_sign_in_that_waits_and_nothing_was_begun() {
     let place = place(3, TokenSettings::default());
-    // Whoever connects waits.
+    // Never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let login = format!("http://{}", silent.local_addr().unwrap());
     let child = with_secret(&place, "run --yes ids.txt")
@@ -268,7 +268,7 @@ fn a_preview_whose_reads_wait_for_their_quota_uses_no_token_that_has_ended() {
     assert!(place.calls(CallKind::Token).len() >= 2, "{log:?}");
 }
 
-/// The program with an `az` on its path that is this shell script.
+/// The program with this shell script as `az` on its path.
 #[cfg(unix)]
 fn with_az(place: &Place, words: &str, script: &str) -> Command {
     use std::os::unix::fs::PermissionsExt as _;

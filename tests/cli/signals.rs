@@ -1,5 +1,5 @@
-//! What the shell that starts the real binary says holds: what it ignores stays ignored, and its limit on file sizes is
-//! a full disk and no sudden end.
+//! The program respects the shell that starts it: ignored signals stay ignored, and a limit on file sizes acts like a
+//! full disk, not like a crash.
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Folder, Place, done, wait_for};
 
-/// Makes a shell that sets something up and then becomes the binary.
+/// A shell that runs `set_up`, then execs the binary.
 fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command
@@ -27,7 +27,7 @@ fn shell(folder: &Path, set_up: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A sandbox that listens, and so has taken over the signals that it wants.
+/// A sandbox that listens, so its signal handlers are in place.
 struct Serving {
     child: Child,
     address: String,
@@ -78,7 +78,7 @@ impl Drop for Serving {
     }
 }
 
-/// Returns whether a mask of a process holds a signal.
+/// Returns whether a signal mask of a process contains a signal.
 fn mask_holds(process: u32, mask: &str, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(mask));
@@ -103,7 +103,7 @@ fn signals_that_the_parent_set_to_be_ignored_stay_ignored_and_the_others_end_it(
 #[test]
 fn a_signal_that_nobody_ignores_ends_it_well() {
     let folder = tempfile::tempdir().unwrap();
-    // A shell cannot give back what is ignored already, as it is where the tests run under nohup.
+    // A shell can't reset a signal that is already ignored, as under nohup.
     let own = std::process::id();
     let heard = [Signal::TERM, Signal::HUP, Signal::INT]
         .into_iter()
@@ -120,7 +120,7 @@ fn a_signal_that_nobody_ignores_ends_it_well() {
 fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
     let folder = Folder::new();
     folder.write_ids("ids.txt", 1..=300);
-    // In units of 512 bytes: too little for the first page of the journal, for its tables, and for the rows.
+    // In units of 512 bytes: too little for the journal's first page, for its tables, and for the rows.
     for limit in [1, 40, 200] {
         let state = format!("state-{limit}");
         let arguments = ["run", "ids.txt", "--sandbox", "--state-dir", &state];

@@ -1,5 +1,5 @@
-//! What a call costs that came to nothing, by the real binary and its own ledger: nothing where no byte left, its period
-//! where the peer ended it, and a grace more where we did.
+//! What an unsuccessful call costs in the real binary's ledger: nothing if no byte left, its period if the peer ended
+//! it, and a grace more if we did.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -10,35 +10,33 @@ use serde_json::Value;
 
 use crate::support::{Folder, done};
 
-/// What a server does with each call.
 #[derive(Clone, Copy, Debug)]
 enum Peer {
     /// Nobody listens.
     Absent,
-    /// Reads the call and ends the connection.
+    /// Reads the call and disconnects.
     Closes,
-    /// Reads the call and says nothing.
+    /// Accepts the connection and never answers.
     Hangs,
-    /// Takes the connection and understands no TLS.
+    /// Accepts the connection and doesn't speak TLS.
     NoTls,
 }
 
-/// What the ledger says of the cancels of the last minute.
+/// The ledger's cancels of the last minute.
 #[derive(Debug)]
 struct Spent {
     used: u64,
-    /// Until when all of them hold their slots.
+    /// How long until all of them release their slots.
     held_for: Duration,
     attempts: Vec<u32>,
 }
 
-/// Returns the address of such a peer.
 fn listen(peer: Peer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut address = listener.local_addr().unwrap();
     match peer {
         Peer::Absent => {
-            // Bound, so that nobody else gets the port, but not listening.
+            // Bound but not listening, so that nothing else gets the port.
             let silent = tokio::net::TcpSocket::new_v4().unwrap();
             silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
             address = silent.local_addr().unwrap();
@@ -48,7 +46,7 @@ fn listen(peer: Peer) -> String {
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
                     let mut stream = stream.unwrap();
-                    // Both a call and a TLS greeting come in one piece or two.
+                    // A call or a TLS hello may come in two pieces; one is enough.
                     stream.read(&mut [0; 4096]).unwrap_or_default();
                 }
             });
@@ -70,7 +68,7 @@ fn listen(peer: Peer) -> String {
     format!("{scheme}://{address}")
 }
 
-/// Runs three rows against the peer for three seconds and looks into the ledger.
+/// Runs three rows against the peer for three seconds, then reads the ledger.
 fn spend(peer: Peer) -> Spent {
     let folder = Folder::new();
     folder.write_ids("ids.txt", 1..=3);
@@ -116,6 +114,6 @@ fn a_call_that_came_to_nothing_costs_what_it_may_have_cost_the_service() {
     assert!(closes.held_for <= Duration::from_secs(61), "{closes:?}");
     assert!(hangs.used >= 3, "{hangs:?}");
     assert_eq!(hangs.used, sent(&hangs), "{hangs:?}");
-    // The grace of two minutes and the minute itself, less what passed since.
+    // The grace of two minutes plus the minute itself, minus the time since then.
     assert!(hangs.held_for > Duration::from_secs(125), "{hangs:?}");
 }

@@ -1,4 +1,4 @@
-//! Several tenants at once, against one sandbox that counts each tenant's calls apart.
+//! Several tenants at once, against one sandbox that counts each tenant's calls separately.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use mde_cancel::sandbox::{CallKind, Faults, Generator, TokenSettings};
 
 use crate::support::{Done, Place, done, nth_id, write_config};
 
-/// Each tenant's actions.
+/// Actions per tenant.
 const EACH: usize = 12;
 
 const SECRET: &str = "right";
@@ -19,7 +19,8 @@ fn tenant(number: usize) -> String {
     format!("{number:08}-2222-3333-4444-555555555555")
 }
 
-/// Serves `EACH` actions of each tenant, five cancels a second each; the folder has a config file with their profiles.
+/// Serves `EACH` actions per tenant, with a quota of five calls a second each. The folder's config file has the
+/// tenants' profiles.
 fn place(tenants: usize) -> Place {
     let place = Place::with(|settings| {
         settings.tokens = TokenSettings {
@@ -49,7 +50,7 @@ fn place(tenants: usize) -> Place {
     place
 }
 
-/// Runs the program; the secrets of these tenants are right, and those of all others wrong.
+/// Runs the program with correct secrets for these tenants, and wrong ones for the others.
 fn run(place: &Place, words: &str, right: &[usize]) -> Done {
     let mut command = place.command(&format!("{words} --config config.toml"));
     command
@@ -80,7 +81,7 @@ fn report(place: &Place, name: &str) -> BTreeMap<(String, String), usize> {
     counts
 }
 
-/// The rows of `tenants`, one tenant's between the others', by profile name and tenant id in turn.
+/// The rows of all tenants, interleaved, with profile names and tenant ids in turn.
 fn rows_of(tenants: usize) -> String {
     let mut text = "id,tenant\n".to_owned();
     for round in 0..EACH {
@@ -107,7 +108,7 @@ fn each_tenant_keeps_its_own_quota_and_one_that_cannot_sign_in_harms_nobody_and_
 {
     let place = place(3);
     let mut input = rows_of(3);
-    // Twice in one tenant, once in another's name, in nobody's, and in one that was not asked for.
+    // A duplicate in one tenant, a row without a tenant, and one of a tenant that wasn't selected.
     let (one, two) = (nth_id(1), nth_id(2));
     write!(input, "{one},t1\n{two},\n{two},elsewhere\n").unwrap();
     place.write("ids.csv", &input);
@@ -160,7 +161,7 @@ fn all_profiles_are_every_one_of_the_config_file() {
     run(&place, words, &[1, 2]).exits(0);
     let cancelled = |number| ((tenant(number), "cancelled".to_owned()), EACH);
     assert_eq!(report(&place, "r.csv"), [1, 2].map(cancelled).into());
-    // A tenant that is typed is the only one.
+    // A typed profile selects only its tenant.
     let typed = "preview ids.csv --no-precheck --format json --profile t1";
     let told = run(&place, typed, &[1]).exits(0).told();
     assert!(told.contains("tenant not selected"), "{told}");

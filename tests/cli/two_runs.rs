@@ -1,4 +1,4 @@
-//! Two runs on one state folder that name the same actions, and a permission that is lost in mid-run: the real binary.
+//! Two runs on one state folder with the same actions, and a permission that is lost during a run: the real binary.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -79,7 +79,7 @@ fn permissions_that_are_lost_in_mid_run_end_it_with_5_and_resume_takes_it_up() {
     assert!(reason.contains("Machine.Isolate"), "{reason}");
 }
 
-/// Returns the ledger's scopes of cancels, as `quota` tells them.
+/// Returns the cancel scopes that `quota` prints.
 fn cancel_scopes(quota: &Done) -> Vec<Value> {
     let mut scopes: Vec<Value> = serde_json::from_str(&quota.stdout).unwrap();
     scopes.retain(|scope| scope["destination"] == "cancel");
@@ -168,7 +168,7 @@ fn a_limit_that_cannot_be_believed_holds_nothing_up_and_what_was_taught_is_forgo
     let reset = cancels("quota --format json");
     assert_eq!(reset["named_limits"], json!([]));
     assert_eq!(reset["pause_until"], Value::Null);
-    // As the run was allowed, unless a flag says otherwise.
+    // The run's own quota, unless a flag sets another.
     assert_eq!(window(&reset), "80/1m");
     assert_eq!(window(&cancels("quota --format json --quota 7/1m")), "7/1m");
     let nothing = "nothing to forget: no limit, rate or pause of the service is kept\n";

@@ -1,5 +1,4 @@
-//! What both test programs share: made-up ids, a config file, and a judge of a run by what the service itself saw, its log of
-//! calls and the state in which it ends.
+//! What both test binaries share: made-up ids, a config file, and a judge of runs by the service's log and final state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +10,7 @@ pub(crate) fn nth_id(number: usize) -> ActionId {
     ActionId::parse(&format!("00000000-0000-4000-8000-{number:012x}")).unwrap()
 }
 
-/// Writes a config file that only its owner may change, whatever mask the tests run under.
+/// Writes a config file that only its owner may change, whatever the umask.
 pub(crate) fn write_config(path: &std::path::Path, text: &str) {
     std::fs::write(path, text).unwrap();
     #[cfg(unix)]
@@ -21,7 +20,7 @@ pub(crate) fn write_config(path: &std::path::Path, text: &str) {
     }
 }
 
-/// What a report says about one action.
+/// What a report says about an action.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) id: ActionId,
@@ -30,15 +29,15 @@ pub(crate) struct Told {
     pub(crate) reason: String,
 }
 
-/// What the service's log says about the cancels of one action.
+/// What the service's log says about an action's cancels.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     arrivals: u32,
     changed: u32,
 }
 
-/// Asserts that each outcome agrees with the service's final state and log, and that nothing arrived there of which the
-/// journal knows nothing.
+/// Asserts that each outcome matches the service's final state and log, and that every cancel that arrived is
+/// journaled.
 pub(crate) fn assert_agrees(sandbox: &Sandbox, told: &[Told]) {
     let mut seen: BTreeMap<ActionId, Seen> = BTreeMap::new();
     for call in sandbox.log() {
@@ -83,7 +82,7 @@ pub(crate) fn assert_agrees(sandbox: &Sandbox, told: &[Told]) {
     );
 }
 
-/// Returns the most `arrivals`, in order of time, that lie less than one period apart.
+/// Returns the most of the sorted `arrivals` that are less than one period apart.
 pub(crate) fn most_in_any(period: Duration, arrivals: &[Duration]) -> usize {
     let mut first = 0;
     let mut most = 0;

@@ -1,10 +1,10 @@
-//! A service for the real binary that answers as a test says, where the sandbox would not.
+//! A service whose answers a test scripts, for cases that the sandbox doesn't have.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What was asked: method, and the target as it came.
+/// A request's method and raw target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -12,7 +12,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Returns the value of a query option, decoded.
+    /// Returns a query option's decoded value.
     pub(crate) fn option(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -29,7 +29,7 @@ pub(crate) struct FakeService {
 }
 
 impl FakeService {
-    /// Answers each call with a status and a body.
+    /// Answers each call with this status and body.
     pub(crate) fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -38,20 +38,18 @@ impl FakeService {
         std::thread::spawn(move || {
             for peer in listener.incoming().flatten() {
                 let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                // A peer that goes away ends its own call alone.
+                // A peer that disconnects ends only its own call.
                 std::thread::spawn(move || serve(&peer, &seen, &*answer).ok());
             }
         });
         Self { url, asked }
     }
 
-    /// Counts the cancels so far.
     pub(crate) fn cancels(&self) -> usize {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|asked| asked.method == "POST").count()
     }
 
-    /// Returns the calls so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! A sandbox that serves on a free port of this machine while a test runs the real binary against it.
+//! A sandbox on a free port, while a test runs the real binary against it.
 
 use jiff::Timestamp;
 use mde_cancel::quota::Windows;
@@ -11,12 +11,12 @@ use super::nth_id;
 pub(crate) struct LiveSandbox {
     pub(crate) sandbox: Sandbox,
     pub(crate) url: String,
-    /// Its threads end with it.
+    /// Dropping it stops the server's threads.
     _runtime: Runtime,
 }
 
 impl LiveSandbox {
-    /// Starts one that has no quota, no delay and no action.
+    /// Starts a sandbox without quota, delay and actions.
     pub(crate) fn start(change: impl FnOnce(&mut SandboxSettings)) -> Self {
         let mut settings = SandboxSettings {
             quota: Windows::none(),
@@ -42,7 +42,7 @@ impl LiveSandbox {
         }
     }
 
-    /// Adds Isolates of this status, numbered so.
+    /// Adds Isolates with this status and these numbers.
     pub(crate) fn isolates(&self, numbers: std::ops::RangeInclusive<usize>, status: Status) {
         let created = Timestamp::from_second(1_790_000_000).unwrap();
         for number in numbers {
@@ -51,7 +51,6 @@ impl LiveSandbox {
         }
     }
 
-    /// Counts the calls of one kind.
     pub(crate) fn calls(&self, kind: CallKind) -> usize {
         let log = self.sandbox.log();
         log.iter().filter(|call| call.kind == kind).count()

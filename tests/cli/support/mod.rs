@@ -1,4 +1,4 @@
-//! Services for the program to call, and a judge of what it did.
+//! Services for the program to call, and checks of what it did.
 
 mod fake_service;
 mod live_sandbox;

@@ -1,4 +1,4 @@
-//! A folder for the program, and a sandbox that it calls.
+//! A folder for the program, and a sandbox for its calls.
 
 use std::ops::{Deref, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use mde_cancel::sandbox::{CallKind, LoggedCall, Sandbox, SandboxSettings};
 
 use super::{Done, LiveSandbox, done, nth_id, program};
 
-/// Where the program keeps its state and finds its files.
+/// Contains the program's state and files.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -32,13 +32,12 @@ impl Folder {
         std::fs::read_to_string(self.at(name)).unwrap()
     }
 
-    /// Writes a plain list of these ids.
     pub(crate) fn write_ids(&self, name: &str, numbers: RangeInclusive<usize>) {
         let ids: Vec<_> = numbers.map(|n| nth_id(n).to_string()).collect();
         self.write(name, ids.join("\n"));
     }
 
-    /// The names of what lies here, but for the state.
+    /// The names of all entries except the state.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -56,7 +55,7 @@ impl Folder {
         rows.map(|row| row[at].to_owned()).collect()
     }
 
-    /// The program with words parted by blanks.
+    /// The program with words separated by spaces.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = program(self.path());
         command.args(words.split_whitespace());
@@ -79,7 +78,7 @@ impl Folder {
     }
 }
 
-/// A folder, and a sandbox in this process that the program calls.
+/// A folder, and a sandbox in this process for the program's calls.
 pub(crate) struct Place {
     pub(crate) live: LiveSandbox,
     pub(crate) folder: Folder,
@@ -94,7 +93,7 @@ impl Deref for Place {
 }
 
 impl Place {
-    /// The sandbox has no quota, no delay and no action but for what `change` sets.
+    /// The sandbox has no quota, delay or actions, except for what `change` sets.
     pub(crate) fn with(change: impl FnOnce(&mut SandboxSettings)) -> Self {
         Self {
             live: LiveSandbox::start(change),
@@ -106,7 +105,7 @@ impl Place {
         &self.live.sandbox
     }
 
-    /// The program with words parted by blanks, and a token that any sandbox takes that isn't strict.
+    /// The program with words separated by spaces, and a token that any sandbox accepts unless it is strict.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = self.folder.command(words);
         command
@@ -130,7 +129,6 @@ impl Place {
     }
 }
 
-/// Writes a plain list of so many ids.
 pub(crate) fn write_ids(path: &Path, count: usize) {
     let ids: Vec<_> = (1..=count).map(|n| nth_id(n).to_string()).collect();
     std::fs::write(path, ids.join("\n")).unwrap();

@@ -1,10 +1,10 @@
-//! The program, as every test starts it.
+//! The program as every test starts it.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-/// The program in `folder`: it keeps its state there, sees nothing of the caller's environment, and has no input.
+/// The program in `folder`, where it keeps its state. It gets an empty environment and no input.
 pub(crate) fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mde-cancel"));
     command
@@ -19,7 +19,7 @@ pub(crate) fn program(folder: &Path) -> Command {
     command
 }
 
-/// How it ended.
+/// A finished process.
 pub(crate) struct Done {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -35,12 +35,12 @@ impl Done {
         }
     }
 
-    /// Both outputs, results first.
+    /// Both outputs, stdout first.
     pub(crate) fn told(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Asserts how it ended.
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}", self.told());
@@ -48,18 +48,18 @@ impl Done {
     }
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub(crate) fn done(command: &mut Command) -> Done {
     Done::of(command.output().unwrap())
 }
 
-/// Starts it; its output is read by [`finish`].
+/// Starts a command whose output [`finish`] reads.
 pub(crate) fn start(command: &mut Command) -> Child {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-/// Waits for its end.
+/// Waits for a process to end.
 pub(crate) fn finish(child: Child) -> Done {
     Done::of(child.wait_with_output().unwrap())
 }
@@ -69,7 +69,7 @@ pub(crate) fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Waits until something is so; a machine that takes longer than two minutes isn't slow but stuck.
+/// Waits for `what`. A machine that takes longer than two minutes is stuck, not slow.
 pub(crate) fn wait_for(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
