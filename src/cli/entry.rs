@@ -1,4 +1,4 @@
-//! The way in: the command line, the log, the command, the exit code.
+//! The entry point: command line, log, command, exit code.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::settings::{Settings, Sources};
 use super::terminal::{ColorMode, OutputStyle, stdout_width};
 
-/// Runs the program with these arguments, the first of which is its name.
+/// The first argument is the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<_> = arguments.into_iter().collect();
     let sources = Sources::of_process();
@@ -70,7 +70,7 @@ fn command(
     let entered = runtime.enter();
     survive_file_size_limit().map_err(fault)?;
     drop(entered);
-    // The log may be a file, so only now.
+    // Not earlier, because the log may be a file.
     let common = &settings.common;
     let progress = Progress::open(common.progress_mode(), style.error_color);
     let log = LogSettings {
@@ -119,7 +119,7 @@ fn command(
         Ok(RunExit::Done)
     });
     progress.finish();
-    // A thread that is blocked on a silent pipe must not keep the process.
+    // A thread blocked on a silent pipe must not keep the process alive.
     runtime.shutdown_background();
     exit
 }

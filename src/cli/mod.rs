@@ -1,6 +1,6 @@
-//! What was typed, what it means, and all that is printed.
+//! The command line, its settings, and everything that is printed.
 //!
-//! Read from low to high; each file imports only earlier ones.
+//! Ordered from low to high; each file imports only earlier ones.
 
 mod text;
 

@@ -1,7 +1,7 @@
-//! How a run is carried out: what its command line says once and a resume says again.
+//! A run's configuration, set by its command line and reused by a resume.
 //!
-//! The journal keeps it as JSON, and reports show it: its names are those of the flags, and names that earlier versions
-//! stored are read as well. No secret is in it, and nothing that says where to sign in: that is given anew each time.
+//! The journal stores it as JSON, and reports show it. Its names are those of the flags; names stored by earlier
+//! versions are read, too. It contains no secret and nothing about the sign-in, which each resume gets anew.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) struct RunConfig {
     pub(super) allow_protected: Vec<ActionType>,
     #[serde(rename = "no_precheck", alias = "no_triage", with = "NoPrecheck")]
     pub(super) precheck: Precheck,
-    /// Ages have become times.
+    /// Ages are stored as times.
     #[serde(
         default,
         skip_serializing_if = "Selection::is_all",
@@ -50,10 +50,10 @@ pub(super) struct RunConfig {
     #[serde(alias = "pace", with = "RateText")]
     pub(super) rate: Option<Pace>,
     pub(super) concurrency: u32,
-    /// Absent, as the tenants, in runs of versions that knew one tenant alone.
+    /// Like the tenants, absent from runs of versions that knew only one tenant.
     #[serde(alias = "max_in_flight", default = "total_concurrency")]
     pub(super) total_concurrency: u32,
-    /// Of a run of several tenants; none where it has one.
+    /// Empty if the run has one tenant.
     #[serde(alias = "lanes", default)]
     pub(super) tenants: Vec<StoredTenant>,
     pub(super) max_attempts: u32,
@@ -65,23 +65,23 @@ pub(super) struct RunConfig {
     pub(super) give_up_after: Duration,
     #[serde(with = "FailuresText")]
     pub(super) max_failures: Option<MaxFailures>,
-    /// Held against what is left, too: a run may have died before anybody looked at its plan.
+    /// Also checked on a resume, because a run may have died before its plan was confirmed.
     #[serde(default)]
     pub(super) max_actions: Option<u64>,
-    /// How long accepted cancels are watched; not at all where it is none.
+    /// How long accepted cancels are watched; `None` means not at all.
     #[serde(rename = "verify_ms", with = "OptionalMillis")]
     pub(super) verify: Option<Duration>,
-    /// By what quota periods and waits are divided; one but in the sandbox.
+    /// Divides quota periods and waits; one outside the sandbox.
     #[serde(deserialize_with = "at_least_one")]
     pub(super) time_scale: u32,
-    /// Whether the plan is still to be counted, and shown to whoever is asked. Absent once somebody agreed.
+    /// Whether the plan still has to be counted and confirmed. Absent once it is.
     #[serde(
         alias = "to_agree",
         default,
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub(super) needs_confirmation: bool,
-    /// The id of the plan that was agreed to; until then, of the one that is approved.
+    /// The id of the confirmed plan or, until then, of the approved one.
     #[serde(default)]
     pub(super) plan: Option<String>,
     pub(super) id_column: Option<String>,
@@ -91,7 +91,7 @@ pub(super) struct RunConfig {
     pub(super) outputs: OutputPaths,
 }
 
-/// One of several tenants: how to sign in is given anew.
+/// A resume gets the sign-in anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredTenant {
     pub(super) profile: String,
@@ -166,13 +166,12 @@ impl RunConfig {
         }
     }
 
-    /// Returns the plan that was approved elsewhere and isn't yet compared with this one.
+    /// Returns the plan that was approved elsewhere, if it isn't yet compared with this run's.
     pub(super) fn approved(&self) -> Option<PlanId> {
         let plan = self.plan.as_deref().filter(|_| self.needs_confirmation)?;
         PlanId::parse(plan)
     }
 
-    /// Returns what must not be sent.
     pub(super) fn rules(&self) -> SkipRules {
         SkipRules {
             allow_protected: self.allow_protected.clone(),
@@ -182,12 +181,12 @@ impl RunConfig {
         }
     }
 
-    /// Returns for how long accepted cancels are watched, on the run's clock.
+    /// Scaled to the run's clock.
     pub(super) fn verify_for(&self) -> Option<Duration> {
         self.verify.map(|timeout| timeout / self.time_scale)
     }
 
-    /// Returns the rules of retrying, on the run's clock.
+    /// Scaled to the run's clock.
     pub(super) fn retry(&self) -> RetrySettings {
         RetrySettings {
             max_attempts: self.max_attempts,
@@ -197,7 +196,6 @@ impl RunConfig {
         .scaled_down(self.time_scale)
     }
 
-    /// Returns how the inputs are read.
     pub(super) fn input_settings(&self) -> InputSettings {
         InputSettings {
             id_column: self.id_column.clone(),
@@ -211,7 +209,7 @@ impl RunConfig {
             outputs: self.outputs.to_store(),
             ..self.clone()
         };
-        // It has no shape that JSON lacks.
+        // Every value has a JSON form.
         serde_json::to_string(&stored).unwrap_or_default()
     }
 
@@ -220,8 +218,8 @@ impl RunConfig {
     }
 }
 
-/// Returns what the journal keeps once somebody agreed to the plan; nothing else of it is touched. The first plan of a run
-/// stays its plan: a resume only sends what is left of it.
+/// Returns the configuration to store once the plan is confirmed, otherwise unchanged. A run keeps its first plan,
+/// because a resume only sends what is left of it.
 pub(super) fn confirmed(stored: &str, plan: Option<PlanId>) -> String {
     let Ok(mut config) = serde_json::from_str::<serde_json::Value>(stored) else {
         return stored.to_owned();
@@ -304,7 +302,7 @@ fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     Ok(u32::deserialize(from)?.max(1))
 }
 
-/// Makes a type by which serde keeps a value as something else.
+/// Defines a type that makes serde store a value as another type.
 macro_rules! kept_as {
     ($name:ident: $value:ty as $kept:ty, $to:expr, $from:expr) => {
         struct $name;

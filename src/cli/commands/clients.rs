@@ -1,4 +1,4 @@
-//! The clients of a run's tenants: credentials, connections, and what the service counts their calls by.
+//! The clients of a run's tenants: credentials, connections, and the identity that the service counts calls by.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -25,13 +25,12 @@ use crate::model::{Destination, RunId, Scope, UNNAMED};
 
 use super::sandbox::{EmbeddedSandbox, SANDBOX_CLOUD};
 
-/// How long a login service that never answered is waited for.
+/// How long to wait for a login service that never answered.
 const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest pause between two tries of the first sign-in.
+/// The longest pause between attempts of the first sign-in.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
-/// Why the service cannot be called.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
@@ -43,7 +42,7 @@ pub(super) enum ConnectError {
 }
 
 impl ConnectError {
-    /// Returns what to do about it, as an imperative without a period.
+    /// Returns what to do, as an imperative without a period.
     pub(super) fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Auth(error) => error.hint(),
@@ -65,37 +64,35 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// A service that can be called, and what its allowances belong to.
+/// The service, and the identity that its quotas belong to.
 pub(super) struct Service {
-    /// The handles of the run's one lane.
+    /// For a run with one lane.
     pub(super) lane: Arc<LaneHandles>,
-    /// What the service counts its calls by.
     pub(super) identity: Identity,
     pub(super) sandbox: Option<EmbeddedSandbox>,
 }
 
-/// What the service counts calls by, and what the token says of itself.
+/// What the service counts calls by, and the token's claims.
 #[derive(Clone)]
 pub(super) struct Identity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
-    /// The tenant as the token names it, else as it was typed, or `-`.
+    /// From the token, or else as typed, or `-`.
     pub(super) tenant: String,
-    /// The app, likewise.
+    /// Like `tenant`.
     pub(super) app: String,
-    /// The tenant as it was typed.
     typed_tenant: Option<String>,
-    /// What calls are counted by: tenant and app as the token names them, however they were typed. All opaque tokens of one
-    /// cloud may be of one tenant and app, so they share one ledger.
+    /// The tenant and app that calls are counted by: those in the token, however they were typed. All opaque tokens of
+    /// a cloud share one ledger, because they may belong to one tenant and app.
     counted: [String; 2],
-    /// The token's claims; none where it is opaque.
+    /// `None` if the token is opaque.
     pub(super) claims: Option<Claims>,
-    /// When the token ends, where no newer one can be had then.
+    /// When the token expires, if it can't be renewed.
     pub(super) token_ends: Option<Timestamp>,
 }
 
 impl Identity {
-    /// Names the parties: as the token does, and where there is none yet or it is opaque, as the settings do.
+    /// Takes tenant and app from the token; from the settings if there is no token yet or it is opaque.
     pub(super) fn of(
         settings: &ConnectionSettings,
         token: Option<Token>,
@@ -135,7 +132,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity of an embedded sandbox: each run has a sandbox of its own, with quotas of its own.
+    /// Each run has its own sandbox, with its own quotas.
     pub(super) fn of_sandbox(run: RunId) -> Self {
         Self {
             cloud: SANDBOX_CLOUD.to_owned(),
@@ -148,7 +145,6 @@ impl Identity {
         }
     }
 
-    /// Returns the scope of one kind of call.
     pub(super) fn scope(&self, destination: Destination) -> Scope {
         let [tenant, app] = self.counted.clone();
         Scope {
@@ -159,13 +155,13 @@ impl Identity {
         }
     }
 
-    /// Returns whether `tenant` is this one, by any of its names.
+    /// Returns whether `tenant` is one of this tenant's names.
     pub(super) fn is_tenant(&self, tenant: &str) -> bool {
         self.tenant == tenant || self.typed_tenant.as_deref() == Some(tenant)
     }
 
-    /// Returns the words by which a row may name this tenant. One that neither settings nor token name has its profile's
-    /// name alone, and without a profile none at all: no row that names a tenant is then taken for it.
+    /// Returns the names by which rows may refer to this tenant. If neither settings nor token name the tenant, that is
+    /// only the profile's name, or none without a profile, so that no row with a tenant is mistaken for it.
     pub(super) fn lane_name(&self, profile: Option<&str>) -> LaneName {
         let tenant = Some(self.tenant.clone()).filter(|tenant| *tenant != unnamed());
         let profile = profile.map(str::to_owned);
@@ -179,12 +175,12 @@ impl Identity {
         }
     }
 
-    /// Returns the tenant as the token names it, else as it was typed: what a plan's id is made of.
+    /// Returns the tenant that plan ids contain: from the token, or else as typed.
     pub(super) fn true_tenant(&self) -> String {
         self.tenant.to_lowercase()
     }
 
-    /// Names where calls go, for people.
+    /// Returns cloud, tenant and app for display.
     pub(super) fn place(&self) -> [(&'static str, String); 3] {
         let tenant = match &self.typed_tenant {
             Some(typed) if *typed != self.tenant => format!("{typed} ({})", self.tenant),
@@ -198,7 +194,6 @@ impl Identity {
     }
 }
 
-/// Signs in as the settings say.
 pub(super) async fn sign_in(
     settings: &ConnectionSettings,
     timeout: Duration,
@@ -211,7 +206,7 @@ pub(super) async fn sign_in(
     Ok((credential, identity))
 }
 
-/// Says what can be said without a call: all of it where a ready token is at hand, else what the settings name.
+/// Returns the identity without any call: complete with a ready token, otherwise what the settings name.
 pub(super) async fn identity_at_hand(
     settings: &ConnectionSettings,
     timeout: Duration,
@@ -223,7 +218,7 @@ pub(super) async fn identity_at_hand(
 }
 
 impl Service {
-    /// Binds the service that the settings name, and signs in; the service itself is sent nothing.
+    /// Signs in, but sends nothing to the service itself.
     pub(super) async fn real(
         settings: &ConnectionSettings,
         timeout: Duration,
@@ -238,7 +233,7 @@ impl Service {
     }
 }
 
-/// Binds the half of a service that reads. Nothing here could send a cancel.
+/// Returns a client that only reads. Nothing in it can send a cancel.
 pub(super) async fn to_read(
     settings: &ConnectionSettings,
     timeout: Duration,
@@ -248,7 +243,6 @@ pub(super) async fn to_read(
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
 }
 
-/// Opens the way to the service.
 pub(super) fn connect(
     settings: &ConnectionSettings,
     timeout: Duration,
@@ -262,7 +256,6 @@ pub(super) fn connect(
     })?)
 }
 
-/// Binds both halves of the service's client.
 pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
     LaneHandles::new(
         SendClient::new(connection.clone()),
@@ -275,7 +268,7 @@ fn unnamed() -> String {
     UNNAMED.to_owned()
 }
 
-/// Makes the credential that the settings name; sends nothing.
+/// Sends nothing.
 pub(super) fn credential(
     settings: &ConnectionSettings,
     timeout: Duration,
@@ -284,7 +277,7 @@ pub(super) fn credential(
     credential_over(settings, clock, || login_client(settings, timeout))
 }
 
-/// Makes it with clients that are made where it needs any.
+/// Creates the credential; calls `login` only if it needs a login client.
 pub(super) fn credential_over(
     settings: &ConnectionSettings,
     clock: &Arc<dyn Clock>,
@@ -308,7 +301,7 @@ pub(super) fn credential_over(
     Ok(Credential::new(source, settings.tenant.clone()))
 }
 
-/// Gets the first token. A login service that does not answer is asked again for a minute; one that refuses is not.
+/// Gets the first token. Retries for a minute if the login service doesn't answer, but not if it refuses.
 pub(super) async fn first_token(
     credential: &Credential,
     clock: &dyn Clock,
@@ -362,7 +355,7 @@ pub(super) fn login_client(
 }
 
 fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMethod, AuthError> {
-    // Settings without them do not get here where they are needed.
+    // Settings that need them but lack them are refused earlier.
     let tenant = settings.tenant.clone().unwrap_or_default();
     let client = settings.client_id.clone().unwrap_or_default();
     let grant = match sign_in {
@@ -400,7 +393,7 @@ fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMetho
     })
 }
 
-/// Tells a person what to do, on standard error; where nobody reads that, the code runs out.
+/// Shows the code on standard error. If nobody reads it, the code expires.
 fn show_prompt(prompt: &DevicePrompt) {
     let text = format!(
         "to sign in, open {} in a browser and enter the code {} within {}\n",

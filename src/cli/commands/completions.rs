@@ -19,7 +19,7 @@ pub fn completions(typed: &CompletionsArgs) -> Result<(), Failure> {
     print(&String::from_utf8_lossy(&script)).map_err(Failure::of_output)
 }
 
-/// Prints the manual page, or writes one for each command into a folder.
+/// Prints the manual page, or writes one per command into a folder.
 pub fn man(typed: &ManArgs) -> Result<(), Failure> {
     let mut command = Cli::command();
     command.build();

@@ -6,7 +6,7 @@ use crate::cli::table::Table;
 use crate::cli::terminal::print;
 use crate::cli::text::visible;
 
-/// Prints the settings in effect and where each comes from, one a line. Secrets are named, never shown.
+/// Prints the settings in effect and the origin of each, one a line. Secrets are named, never shown.
 pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {
     let mut table = Table::new();
     table.row(["setting", "value", "from"]);
@@ -17,6 +17,6 @@ pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {
             visible(&shown.origin).to_string(),
         ]);
     }
-    // A value that is broken over lines or cut cannot be copied.
+    // Wrapped or truncated values can't be copied.
     print(&table.render(usize::MAX, "")).map_err(Failure::of_output)
 }

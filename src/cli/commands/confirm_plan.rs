@@ -1,6 +1,6 @@
-//! A run that is planned as a whole: its rows are journaled to the last, counted, and agreed to, before anything is sent.
+//! Confirming a run's plan: all rows are journaled, counted and confirmed before anything is sent.
 //!
-//! What was agreed to is what the journal holds: nothing is read any more after the answer, so the plan can only shrink.
+//! The journal holds exactly what was confirmed. Nothing more is read after the answer, so the plan can only shrink.
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
@@ -31,31 +31,30 @@ use super::reads::{engine, unchecked};
 use super::selection::nothing_selected;
 use super::signals::Shutdown;
 
-/// How long states are read before the question is asked: as long as people wait without a word.
+/// How long states are read before the question: about as long as people wait without output.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How somebody agrees to a plan.
 pub(super) struct Confirmation {
-    /// Who is asked; nobody where somebody agreed before.
+    /// `None` if the run was confirmed in advance.
     pub(super) terminal: Option<Terminal>,
     pub(super) origin: PlanOrigin,
-    /// What else is said about the run, as pairs of a word and a name.
+    /// More lines about the run: label and value.
     pub(super) about: Vec<(&'static str, String)>,
     pub(super) notes: Vec<String>,
     pub(super) on_decline: OnDecline,
 }
 
-/// What becomes of a run to which nobody agreed.
+/// What happens to a run that isn't confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnDecline {
-    /// It never was: it leaves the journal.
+    /// A new run: it leaves the journal.
     Forget,
-    /// It had been begun before, and can be continued.
+    /// An earlier run: it can still be resumed.
     Keep,
 }
 
 impl PreparedRun {
-    /// Journals the rest of the input and has the plan agreed to. Nothing is added to it from then on.
+    /// Journals the rest of the input and gets the plan confirmed. Nothing is added to the plan afterwards.
     pub(super) async fn confirm(
         &mut self,
         confirmation: Confirmation,
@@ -63,7 +62,7 @@ impl PreparedRun {
     ) -> Result<(), Failure> {
         let on_decline = confirmation.on_decline;
         match self.agree(confirmation, stop).await {
-            // A resume need not count the plan again.
+            // So that a resume doesn't count the plan again.
             Ok(plan) => {
                 let record = Record::RunSettings {
                     run: self.key,
@@ -78,7 +77,7 @@ impl PreparedRun {
         }
     }
 
-    /// Counts the plan and has it agreed to; returns its id.
+    /// Counts the plan and gets it confirmed. Returns its id.
     async fn agree(
         &mut self,
         confirmation: Confirmation,
@@ -91,7 +90,7 @@ impl PreparedRun {
             summary = summary.with_named_id();
         }
         let (summary, before) = look_over(&self.store, self.id, summary)?;
-        // What was missed once may be there after all, and is sent then.
+        // An id that was missing once may be found later, and is then sent.
         let count = summary.send + summary.missing_once;
         if let Some(most) = self.config.max_actions
             && count > most
@@ -99,7 +98,7 @@ impl PreparedRun {
             return Err(Refusal::TooMany { count, most }.into());
         }
         let is_input = confirmation.origin == PlanOrigin::Input;
-        // The rows of a plan from the journal stay the same, so that it can only shrink.
+        // A plan from the journal keeps its rows, so it can only shrink.
         if let Some(approved) = approved
             && confirmation.origin != PlanOrigin::Journal
             && (is_input || count > 0)
@@ -140,7 +139,7 @@ impl PreparedRun {
         };
         match terminal {
             Some(terminal) if summary.send > 0 => self.ask(terminal, text, origin, stop).await?,
-            // Somebody must see it although nobody is asked.
+            // Shown although nobody is asked.
             _ => {
                 say(&self.progress, &text.headline());
                 for (_, note) in text.notes() {
@@ -151,7 +150,7 @@ impl PreparedRun {
         Ok(plan)
     }
 
-    /// Makes the plan of the run's one tenant; of several, each row names its own.
+    /// With several tenants, each row names its own.
     fn empty_summary(&self) -> PlanSummary {
         let tenant = match self.lanes.all.as_slice() {
             [lane] => Some(lane.identity.true_tenant()),
@@ -162,9 +161,9 @@ impl PreparedRun {
             .of(config.operation)
     }
 
-    /// Journals the rest of the input and reads the states of the rows: all of them where their number is bounded, else as many
-    /// as one likes to wait for. Returns how many calls it took. States that cannot be read in time, or not at all though
-    /// others can, are left to the run; until then such rows count as sent.
+    /// Journals the rest of the input and reads the rows' states: all of them if the plan is bounded, approved or a
+    /// release, otherwise for a few seconds. Returns the number of calls. Rows whose state couldn't be read count as
+    /// sent, and the run reads them later.
     async fn plan(&mut self, stop: &mut Shutdown) -> Result<u64, Failure> {
         let reads_all = self.config.max_actions.is_some()
             || self.config.approved().is_some()
@@ -198,7 +197,7 @@ impl PreparedRun {
                         "not all states could be read before the plan was counted"
                     );
                 }
-                // Of one that can't be signed in to, it was said before.
+                // The failed sign-in was reported before.
                 _ if self.lanes.names.are_several() && lane.way.is_err() => {}
                 _ if self.lanes.names.are_several() => {
                     let tenant = lane.identity.tenant.as_str();
@@ -217,7 +216,7 @@ impl PreparedRun {
         }
     }
 
-    /// Prints the plan of a run that releases machines and keeps it, so that it can be sent by its id.
+    /// Prints and keeps the plan of a release, so that it can be sent by its id.
     pub(super) async fn print_plan(
         mut self,
         released: RunId,
@@ -262,7 +261,7 @@ impl PreparedRun {
         Ok(exit)
     }
 
-    /// Prints the plan. Returns its id, where something would be sent.
+    /// Prints the plan. Returns its id if something would be sent.
     async fn print_summary(
         &self,
         released: RunId,
@@ -341,7 +340,8 @@ impl PreparedRun {
         Ok(answer?)
     }
 
-    /// Says by when how many calls are sent, what the token permits, and when it ends. Of several tenants, each has its own.
+    /// Returns when calls will be sent, what the token permits, and when it expires. Empty for several tenants, where
+    /// each differs.
     async fn forecast(
         &self,
         summary: &PlanSummary,
@@ -368,7 +368,7 @@ impl PreparedRun {
         Ok((milestones, permissions, identity.token_ends))
     }
 
-    /// Takes a run back to which nobody agreed.
+    /// Forgets or keeps a run that wasn't confirmed.
     async fn withdraw(&self, on_decline: OnDecline, why: &Failure) -> Result<(), Failure> {
         let at: Timestamp = self.clock.now().wall;
         match on_decline {
@@ -396,7 +396,6 @@ fn stopped(reason: &StopReason) -> Refusal {
     }
 }
 
-/// Says that a run was stopped before its plan was whole.
 pub(super) fn stopped_planning(reason: &StopReason) -> Failure {
     let who = who_stopped(reason);
     let error = anyhow!("nothing was sent: stopped by {who} while the plan was made");

@@ -1,7 +1,7 @@
 //! `doctor`: checks everything that a run needs, and says how to fix what fails.
 //!
-//! It makes the calls that a run makes, with the same clients, so what works here works there; it holds no object that
-//! could cancel. Its one read is counted in the ledger like any other.
+//! It makes the same calls as a run, with the same clients, so what works here works there. It has nothing that could
+//! send a cancel. Its one read is counted in the ledger.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -32,13 +32,13 @@ use super::clients::{ConnectError, Identity, connect, credential};
 use super::prepared_run::open_store;
 use super::reads::{reads, unread};
 
-/// Entra and the service forgive five minutes; less than this isn't worth a word.
+/// Entra and the service tolerate five minutes; less than this isn't worth a warning.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
-/// A token that cannot be renewed and ends sooner than this ends before most runs do.
+/// A token that can't be renewed and expires sooner than this may expire during a run.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long somebody waits who wants to know whether a record can be read.
+/// How long to wait for a record.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 const TYPES: [ActionType; 9] = [
@@ -55,14 +55,14 @@ const TYPES: [ActionType; 9] = [
 
 const NAME: usize = 10;
 
-/// The check that says whether the state folder can be used.
+/// The name of the state folder's check.
 const STATE: &str = "state";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum CheckStatus {
     Ok,
-    /// A run can do without, or may.
+    /// A run can work without it.
     Warn,
     /// Nothing can be sent.
     Fail,
@@ -93,7 +93,7 @@ impl Checks {
         self.add(name, CheckStatus::Fail, text.into(), fix);
     }
 
-    /// Takes over why something can't be done, with what helps.
+    /// Adds a failed check, with the first hint as its fix.
     fn failure(&mut self, name: &'static str, failure: Failure) {
         let mut hints = failure.hints.into_iter();
         let fix = hints.find_map(|hint| match hint {
@@ -136,7 +136,7 @@ impl Checks {
             let word = color.apply(style, word);
             let mut lines = check.text.lines();
             let first = visible(lines.next().unwrap_or_default());
-            // Writing to a string cannot fail.
+            // Writing to a string can't fail.
             writeln!(out, "{word}  {:NAME$}  {first}", check.name).unwrap_or_default();
             let fix = check.fix.as_ref().map(|fix| format!("fix: {fix}"));
             for line in lines.chain(fix.as_deref()) {
@@ -250,7 +250,7 @@ impl Doctor<'_> {
         let choice = &self.connection.choice;
         let mut text = format!("{} ({})", word_of(choice.method), choice.reason);
         for (method, why_not) in &choice.skipped {
-            // Writing to a string cannot fail.
+            // Writing to a string can't fail.
             write!(text, "\nnot {}: {why_not}", word_of(*method)).unwrap_or_default();
         }
         self.checks.ok("credential", text);
@@ -308,7 +308,7 @@ impl Doctor<'_> {
                 if let Some(proxy) = &proxy
                     && let Some(refusal) = proxy.refusal(url).await
                 {
-                    // Writing to a string cannot fail.
+                    // Writing to a string can't fail.
                     write!(text, "\nthe proxy says: {refusal}").unwrap_or_default();
                     fix = "give the proxy a name and a password in HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT), or have \
                            it let this host through";
@@ -441,7 +441,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// Says why no record could be read.
+    /// Explains why no record could be read.
     fn check_refusal(&mut self, failure: Failure, token: &Token) {
         let claims = token.claims.clone().unwrap_or_default();
         let audience = claims.foreign_audience(&self.connection.api_scope);
@@ -457,7 +457,7 @@ impl Doctor<'_> {
             return self.checks.failure(name, failure);
         };
         match (reason, audience) {
-            // Why a token of one's own isn't taken is said there.
+            // The reason already says why this token is refused.
             (StopReason::SignIn(why), _) if is_told(why) => {
                 let failure = Failure {
                     error: anyhow!(why.clone()),
@@ -480,7 +480,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// Compares the token's claims with what cancelling needs. The service alone decides.
+    /// Compares the token's claims with what cancels need. Only the service decides.
     fn check_permissions(&mut self, token: &Token) {
         let Some(claims) = &token.claims else {
             let text = "can't tell what this token may cancel: it doesn't say";

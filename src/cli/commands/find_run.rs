@@ -1,4 +1,4 @@
-//! Finding past runs: in the state folder and, marked, in the sandbox's below it.
+//! Finding past runs in the state folder and, marked as such, in the sandbox's below it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,13 +16,12 @@ use crate::store::{Reader, RunRecord, RunState, StoreError};
 
 use super::selection::is_selection;
 
-/// An unfinished run that is older than this must be named.
+/// An older unfinished run must be named.
 const RECENT_SECONDS: i64 = 24 * 3600;
 
-/// How many unfinished runs a refusal shows.
+/// Unfinished runs that a refusal lists.
 const SHOWN: usize = 5;
 
-/// A run and where it was found.
 pub(super) struct RunEntry {
     pub(super) record: RunRecord,
     pub(super) is_sandbox: bool,
@@ -31,12 +30,11 @@ pub(super) struct RunEntry {
 }
 
 impl RunEntry {
-    /// Opens a reader on the state file that holds the run.
     pub(super) fn reader(&self) -> Result<Reader, Failure> {
         Ok(Reader::open(&self.state_dir)?)
     }
 
-    /// Looks at the run once more.
+    /// Reads the run's record again.
     pub(super) fn again(mut self) -> Result<Self, Failure> {
         let id = self.record.begun.id;
         let found = self.reader()?.run(id)?;
@@ -45,14 +43,14 @@ impl RunEntry {
         Ok(self)
     }
 
-    /// Returns whether it is a plan that `release --dry-run` has made and that nobody has agreed to yet.
+    /// Returns whether this is a plan of `release --dry-run` that isn't confirmed yet.
     pub(super) fn is_plan(&self) -> bool {
         let record = &self.record;
         let is_release = record.operation == Operation::Release;
         is_release && record.state == RunState::Stopped && !record.is_confirmed
     }
 
-    /// Returns the folder in which the run is found by its id.
+    /// Returns the state folder in which the run is found by id.
     pub(super) fn folder(&self) -> PathBuf {
         match self.state_dir.parent() {
             Some(parent) if self.is_sandbox => parent.to_owned(),
@@ -64,31 +62,31 @@ impl RunEntry {
         self.record.state == RunState::Finished
     }
 
-    /// Returns whether a resume would have anything to do: a row without an outcome, or an input that can be read on.
+    /// Returns whether a resume has anything to do: a row without an outcome, or an input with more to read.
     fn has_rows_to_send(&self) -> Result<bool, Failure> {
         let counts = self.reader()?.lane_counts(self.record.key)?;
-        // A selection that broke off was never confirmed, so that nothing of it is ever sent.
+        // An interrupted selection was never confirmed, so nothing of it is sent.
         let reads_on = !self.record.intake.complete && !is_selection(&inputs_of(&self.record));
         Ok(reads_on || counts.iter().any(|count| count.outcome.is_none()))
     }
 }
 
-/// Returns what a run was given to read, as the journal names it.
+/// Returns the run's inputs as the journal names them.
 pub(super) fn inputs_of(record: &RunRecord) -> Vec<Input> {
     let names: Vec<String> = serde_json::from_str(&record.begun.inputs).unwrap_or_default();
     let inputs = names.iter().map(|name| Input::parse(name.as_ref()));
     inputs.collect()
 }
 
-/// The runs of a state folder as far as they can be read.
+/// The runs of a state folder, as far as they can be read.
 pub(super) struct RunList {
     /// Newest first.
     pub(super) runs: Vec<RunEntry>,
-    /// Why those of the sandbox are not among them: what somebody tried must not keep from what is real.
+    /// Why the sandbox's runs are missing. A fault there must not hide real runs.
     pub(super) fault: Option<StoreError>,
 }
 
-/// Looks for the runs of a state folder and of the sandbox's below it.
+/// Lists the runs of a state folder and of the sandbox's below it.
 pub(super) fn list_runs(state_dir: &Path) -> Result<RunList, StoreError> {
     let mut runs = runs_of(state_dir, false)?;
     let tried = runs_of(&state_dir.join("sandbox"), true);
@@ -97,7 +95,7 @@ pub(super) fn list_runs(state_dir: &Path) -> Result<RunList, StoreError> {
     Ok(RunList { runs, fault })
 }
 
-/// Lists the runs of a state folder where none can be missing, newest first.
+/// Lists the runs of a state folder, newest first; fails if any are missing.
 pub(super) fn all_runs(state_dir: &Path) -> Result<Vec<RunEntry>, StoreError> {
     let RunList { runs, fault } = list_runs(state_dir)?;
     fault.map_or(Ok(runs), Err)
@@ -106,7 +104,7 @@ pub(super) fn all_runs(state_dir: &Path) -> Result<Vec<RunEntry>, StoreError> {
 fn runs_of(folder: &Path, is_sandbox: bool) -> Result<Vec<RunEntry>, StoreError> {
     let found = match Reader::open(folder) {
         Ok(reader) => reader.runs()?,
-        // No run has been there yet, which is no fault here.
+        // No run yet, which is no error here.
         Err(StoreError::Missing { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
@@ -118,7 +116,7 @@ fn runs_of(folder: &Path, is_sandbox: bool) -> Result<Vec<RunEntry>, StoreError>
     Ok(runs.collect())
 }
 
-/// Finds the run whose id begins with `text`.
+/// Finds the run whose id starts with `text`.
 pub(super) fn named(state_dir: &Path, text: &str) -> Result<RunEntry, Failure> {
     let wanted = text.trim().to_ascii_lowercase();
     let RunList { mut runs, fault } = list_runs(state_dir)?;
@@ -142,7 +140,7 @@ pub(super) fn newest(state_dir: &Path) -> Result<RunEntry, Failure> {
     runs.into_iter().next().ok_or_else(|| none(state_dir))
 }
 
-/// Finds the one run of the last 24 hours that can be continued: not finished, not live, with rows to send. Sandbox runs
+/// Finds the one run of the last 24 hours that can be resumed: not finished, not live, with rows to send. Sandbox runs
 /// must be named.
 pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<RunEntry, Failure> {
     let runs = list_runs(state_dir)?.runs;
@@ -187,7 +185,7 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<RunEntry, F
         state_dir.display()
     );
     let mut failure = refuse(many);
-    // The newest few are what is meant, most likely.
+    // Most likely one of the newest.
     for run in candidates.iter().take(SHOWN) {
         let begun = &run.record.begun;
         let about = format!(
@@ -200,12 +198,12 @@ pub(super) fn unfinished(state_dir: &Path, now: Timestamp) -> Result<RunEntry, F
     Err(failure)
 }
 
-/// Returns how long ago something was; nothing where the clock was set back since.
+/// Zero if the clock was set back since.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> Span {
     Span(Duration::try_from(now.duration_since(then)).unwrap_or_default())
 }
 
-/// Shows a time of any day as people here read it.
+/// Shows a time in the local format.
 pub(super) fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     let at = at.to_zoned(zone.clone());
     at.strftime("%Y-%m-%d %H:%M %Z").to_string()
@@ -243,7 +241,7 @@ pub(super) mod tests {
         open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
     }
 
-    /// Begins a run so many days ago.
+    /// Creates a run that is `days` days old.
     pub(in crate::cli::commands) async fn begin(store: &Store, days: i64) {
         let text = || "x".to_owned();
         let run = NewRun {
@@ -315,7 +313,7 @@ pub(super) mod tests {
         begin(&store(dir), 0).await;
         let one = unfinished(dir, now).unwrap();
         assert_eq!((one.record.begun.id, one.is_sandbox), (id(0), false));
-        // Neither a live run nor one that has nothing left counts.
+        // Neither a live run nor one with nothing left counts.
         let live = store(dir);
         begin(&live, 1).await;
         let later = now - jiff::SignedDuration::from_secs(60);

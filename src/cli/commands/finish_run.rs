@@ -1,4 +1,4 @@
-//! How a run is concluded: its state journaled, its reports written, its summary printed, its exit code chosen.
+//! Finishing a run: state, reports, summary and exit code.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -27,7 +27,7 @@ use super::reads::fix;
 use super::reports::{follow_ups, write_one};
 use super::selection::nothing_selected;
 
-/// Of how many tenants a summary says why they stopped.
+/// Tenants whose stop reasons the summary shows.
 const STOPS_SHOWN: usize = 5;
 
 impl PreparedRun {
@@ -84,7 +84,7 @@ impl PreparedRun {
             at: now.wall,
         });
         let journaled = self.store.write(records).await;
-        // Whatever fails from here on, the rest is still written and said.
+        // If a step fails from here on, the rest is still written and printed.
         let (mut reports, mut unwritten) = self.write_reports(now.wall);
         let machines = machines.and_then(|machines| {
             reports.extend(self.write_follow_ups(&machines.rows)?);
@@ -140,7 +140,7 @@ impl PreparedRun {
         Ok(exit)
     }
 
-    /// Writes what can still be written of a run whose journal failed.
+    /// Writes what can still be written after the journal failed.
     fn finish_broken(&self, at: Timestamp, error: EngineError) -> Failure {
         let (reports, unwritten) = self.write_reports(at);
         self.print_failures(&unwritten);
@@ -172,10 +172,10 @@ impl PreparedRun {
         }
     }
 
-    /// Says in the rows of each lane that stopped why they were not attempted.
+    /// Records why each stopped lane's rows were not attempted.
     fn lane_ends(&self, end: &RunEnd) -> impl Iterator<Item = Record> {
         let run = self.key;
-        // Where rows are left for later, each says why.
+        // Deferred rows have their own reasons.
         let stops = end.stops.iter();
         stops
             .filter(|(_, reason)| !matches!(reason, StopReason::LeftForLater(_)))
@@ -189,7 +189,7 @@ impl PreparedRun {
             })
     }
 
-    /// Says why the run stopped: of several tenants, why each did that stopped by itself.
+    /// Returns why the run stopped. With several tenants, the reason of each that stopped by itself.
     fn why_stopped(&self, end: &RunEnd) -> Option<String> {
         let stop = end.stop.as_ref()?;
         if !self.lanes.names.are_several() {
@@ -215,7 +215,7 @@ impl PreparedRun {
     }
 
     fn print(&self, summary: &Summary) -> std::io::Result<()> {
-        // Measured now: the window may have changed since the start.
+        // Measured now, because the terminal may have been resized.
         let text = summary.render(stdout_width(), self.style.color, &self.flags);
         let mut targets = self.outputs.reports.iter().map(|(_, target)| target);
         if targets.any(|target| *target == ReportTarget::Stdout) {
@@ -225,7 +225,7 @@ impl PreparedRun {
         }
     }
 
-    /// Writes every report that can be written; returns their paths, and why the others could not be.
+    /// Writes every report that can be written. Returns their paths, and the failures of the others.
     fn write_reports(&self, at: Timestamp) -> (Vec<String>, Vec<Failure>) {
         let mut written = Vec::new();
         let mut unwritten = Vec::new();
@@ -247,7 +247,7 @@ impl PreparedRun {
         (written, unwritten)
     }
 
-    /// Writes the list of machines, where one was asked for, and returns its path.
+    /// Writes the follow-up list, if requested, and returns its path.
     fn write_follow_ups(&self, rows: &[FollowUpRow]) -> Result<Option<String>, Failure> {
         let Some(target) = &self.outputs.follow_up else {
             return Ok(None);
@@ -263,7 +263,7 @@ impl PreparedRun {
         }
     }
 
-    /// Says which exclusions meant nothing in this run.
+    /// Returns notes about exclusions that matched nothing.
     fn exclusion_notes(&self) -> Result<Vec<String>, StoreError> {
         if self.config.exclude.is_empty() {
             return Ok(Vec::new());
@@ -281,7 +281,7 @@ impl PreparedRun {
         Ok(unmatched_note(&matches, true).into_iter().collect())
     }
 
-    /// Returns the first report that can be given to a run again.
+    /// Returns the first report that can be an input.
     fn input_again<'reports>(&self, reports: &'reports [String]) -> Option<&'reports String> {
         let names = |report: &&String| {
             let mut targets = self.outputs.reports.iter();
@@ -316,7 +316,7 @@ impl PreparedRun {
             let is_own_address = lanes
                 .map(|lane| &lane.identity.cloud)
                 .any(|it| it.contains(':'));
-            // A run can't be continued at another address.
+            // A run can't be resumed at another address.
             let why = match stop {
                 StopReason::Unreachable(_) | StopReason::NoSuchAddress(_) if is_own_address => {
                     steps.push("if the address is wrong, run the first command again".into());
@@ -381,7 +381,7 @@ impl PreparedRun {
     }
 }
 
-/// Names the excluded machines that are still as an action of the run's left them.
+/// Names the excluded machines that an action of this run left isolated or restricted.
 fn excluded_lines(machines: &[ExcludedMachine]) -> Vec<String> {
     let mut lines = Vec::new();
     for (action_type, state) in [
@@ -415,7 +415,6 @@ fn excluded_lines(machines: &[ExcludedMachine]) -> Vec<String> {
     lines
 }
 
-/// Returns how a run ends that was stopped, or stopped by itself.
 fn exit_of_stop(stop: Option<&StopReason>) -> RunExit {
     match stop {
         None => RunExit::Done,

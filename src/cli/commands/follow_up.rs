@@ -1,4 +1,4 @@
-//! What a run leaves to be done on machines: checked against later actions at its end, and listed machine by machine.
+//! The machines that a run leaves to be worked on: checked against later actions at its end, and listed one by one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,43 +15,42 @@ use crate::store::{Record, StoreError};
 
 use super::prepared_run::PreparedRun;
 
-/// How long a list is waited for that only may shorten what is left to do.
+/// Not longer, because this list can only shorten the work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The machines that a run leaves to be worked on.
 #[derive(Debug, Default)]
 pub(super) struct FollowUps {
     pub(super) rows: Vec<FollowUpRow>,
-    /// The excluded machines that are still isolated or restricted, or may be.
+    /// Excluded machines that are, or may be, isolated or restricted.
     pub(super) excluded: Vec<ExcludedMachine>,
-    /// How many calls it took to find out.
+    /// Calls it took to find out.
     pub(super) calls: u64,
 }
 
-/// An excluded machine that an action of the run's had isolated or restricted before.
+/// An excluded machine that an action in the run's rows had isolated or restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExcludedMachine {
     pub(super) name: String,
     pub(super) action_type: Option<ActionType>,
-    /// Whether it's known that it hasn't been released since.
+    /// Whether it is known that the machine hasn't been released since.
     pub(super) is_checked: bool,
 }
 
-/// A row whose machine an action has changed.
+/// A row whose action changed its machine.
 struct FollowUpItem {
     row: RowNumber,
     tenant: Option<String>,
     change: MachineChange,
     computer_dns_name: Option<String>,
-    /// What it needs; nothing for an excluded machine.
+    /// `None` for an excluded machine.
     follow_up: Option<FollowUp>,
 }
 
 impl PreparedRun {
-    /// Reads what became of the machines of a run that has ended, journals which need nothing any more, and returns the
-    /// rest.
+    /// Reads later actions on the machines of a run that has ended, journals which need no more work, and returns the
+    /// others.
     ///
-    /// Each tenant is asked for its own; unless the run was stopped.
+    /// Reads each tenant's machines, unless the run was stopped.
     pub(super) async fn follow_up(
         &self,
         may_read: bool,
@@ -100,7 +99,7 @@ impl PreparedRun {
                 (item, activity)
             }));
         }
-        // In the order of the rows, whichever tenants they belong to.
+        // In row order across tenants.
         checked.sort_by_key(|(item, _)| item.row);
         let mut records = Vec::new();
         let mut left = Vec::new();
@@ -140,7 +139,7 @@ fn stopped(reason: &StopReason) -> String {
     }
 }
 
-/// Gathers the rows whose machines need work, and those of excluded machines that are isolated or restricted.
+/// Collects the rows whose machines need work, and those of excluded machines that are isolated or restricted.
 fn items(
     rows: impl Iterator<Item = Result<ReportRow, StoreError>>,
 ) -> Result<Vec<FollowUpItem>, StoreError> {
@@ -172,7 +171,7 @@ fn items(
     Ok(items)
 }
 
-/// Lists the machines that a run left to be worked on, from its rows alone.
+/// Lists the machines that need work from a run's rows, without reads.
 pub(super) fn from_journal(
     rows: impl Iterator<Item = Result<ReportRow, StoreError>>,
 ) -> Result<Vec<FollowUpRow>, StoreError> {
@@ -188,7 +187,7 @@ fn unchecked(items: Vec<FollowUpItem>) -> Vec<FollowUpRow> {
     by_machine(unchecked.collect())
 }
 
-/// Puts what one machine of a tenant needs into one row; machines stand in the order of their first row.
+/// Merges the needs of each tenant's machine into one row, in the order of first rows.
 fn by_machine(items: Vec<(FollowUpItem, FollowUp, LaterActivity)>) -> Vec<FollowUpRow> {
     let mut rows: Vec<FollowUpRow> = Vec::new();
     let mut places: HashMap<(Option<String>, String), usize> = HashMap::new();

@@ -1,7 +1,8 @@
-//! `list`: finds actions in the tenant and prints them: as a table on a terminal, else as they come, ready for `run -`.
+//! `list`: finds actions in the tenant and prints them, as a table on a terminal, otherwise page by page, ready for
+//! `run -`.
 //!
-//! Standard output holds the list and nothing else. It has no journal; its reads are counted in the same ledger as those
-//! of runs, beside which it may go on.
+//! Standard output contains only the list. It has no journal. Its reads are counted in the same ledger as those of
+//! runs, and it may run beside one.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use super::prepared_run::{filter, open_store};
 use super::reads::{reads, unread};
 use super::selection::read_exclusions;
 
-/// How far back isolations are looked for where nobody says.
+/// How far back to look for isolations by default.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Prints the actions that are selected, or counts them.
@@ -87,7 +88,7 @@ pub async fn list(
     Ok(RunExit::Done)
 }
 
-/// Asks for all that tells which machines are isolated, whoever requested it.
+/// Selects everything that shows which machines are isolated, whoever requested it.
 fn isolations_and_releases(selection: &Selection) -> Selection {
     Selection {
         types: vec![ActionType::Isolate, ActionType::Unisolate],
@@ -97,15 +98,15 @@ fn isolations_and_releases(selection: &Selection) -> Selection {
     }
 }
 
-/// What a list is printed as.
+/// The output of a list.
 enum Out {
-    /// Line by line, as the pages come.
+    /// Line by line, as pages arrive.
     Lines(ActionListWriter<io::Stdout>),
-    /// As a table, once all are there.
+    /// A table, once all pages are there.
     Table(Vec<MachineAction>),
-    /// In numbers; as a table where there is no format.
+    /// Counts; a table if there is no format.
     Summary(ListSummary, Option<ListingFormat>),
-    /// As machines, once all their actions are there; as a table where there is no format.
+    /// Machines, once all their actions are there; a table if there is no format.
     Isolated(Vec<MachineAction>, Option<ListingFormat>),
 }
 
@@ -162,18 +163,18 @@ impl Out {
     }
 }
 
-/// Looks at an action once more: what a service lets through its filter need not be what was asked for.
+/// Checks an action again, because a service's filter may let others through.
 fn is_selected(action: &MachineAction, selection: &Selection, exclude: &ExclusionList) -> bool {
     let facts = Facts::of_record(action);
     let mismatch = selection
         .mismatch(&facts)
         .or_else(|| selection.status_mismatch(&facts));
-    // What a record leaves out, the service knew when it chose it.
+    // The service knew what the record omits when it selected the action.
     let is_selected = mismatch.is_none_or(|mismatch| mismatch.value.is_none());
     is_selected && exclude.excludes(action.id, &facts).is_none() && !exclude.needs_machine(&facts)
 }
 
-/// Shows actions, and numbers of them, as tables for a terminal.
+/// Renders actions and their counts as tables for a terminal.
 struct ListText<'zone> {
     width: u16,
     now: Timestamp,
@@ -181,7 +182,7 @@ struct ListText<'zone> {
 }
 
 impl ListText<'_> {
-    /// Returns one line for each action. Ids, which people copy, are never broken.
+    /// Returns one line per action. Ids are never broken, because people copy them.
     fn actions(&self, actions: &[MachineAction]) -> String {
         let created = format!("created ({})", zone_name(self.now, self.zone));
         let mut table = Table::new();
@@ -209,7 +210,7 @@ impl ListText<'_> {
         format!("{}{total}\n", table.render(self.width.into(), ""))
     }
 
-    /// Returns one line for each machine. Their names, which people copy, are never broken.
+    /// Returns one line per machine. Names are never broken, because people copy them.
     fn isolated(&self, machines: &[IsolatedMachine]) -> String {
         let isolated = format!("isolated ({})", zone_name(self.now, self.zone));
         let mut table = Table::new();
@@ -232,7 +233,7 @@ impl ListText<'_> {
         format!("{}{total}\n", table.render(self.width.into(), ""))
     }
 
-    /// Returns one line for each type, status and requestor.
+    /// Returns one line per type, status and requestor.
     fn summary(&self, summary: &ListSummary) -> String {
         let zone = zone_name(self.now, self.zone);
         let (oldest, newest) = (format!("oldest ({zone})"), format!("newest ({zone})"));

@@ -1,4 +1,4 @@
-//! The commands: each takes its settings, does its work through the floors below and prints the result.
+//! The commands: each takes its settings, calls the modules below and prints the result.
 
 mod clients;
 mod completions;

@@ -1,4 +1,4 @@
-//! A run between its command line and its end: prepare, confirm, execute, finish.
+//! A run between command line and end: prepare, confirm, execute, finish.
 //!
 //! `run`, `release` and `resume` differ only in how they prepare it.
 
@@ -39,18 +39,18 @@ use super::sandbox::EmbeddedSandbox;
 use super::signals::Shutdown;
 use super::tenants::{LaneSetup, Lanes};
 
-/// How many reads may be under way: they are few, and each may bring a hundred records.
+/// Few, because each read may return a hundred records.
 pub(super) const READS_AT_ONCE: usize = 2;
 
-/// How long a host that never answered is waited for.
+/// How long to wait for a host that never answered.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A run that is in the journal and signed in.
+/// A run that is journaled and signed in.
 pub(super) struct PreparedRun {
     pub(super) id: RunId,
     pub(super) key: RunKey,
     pub(super) config: RunConfig,
-    /// The configuration as the journal keeps it.
+    /// The configuration as stored in the journal.
     pub(super) stored: String,
     pub(super) is_sandbox: bool,
     /// The run whose machines this one releases.
@@ -63,20 +63,20 @@ pub(super) struct PreparedRun {
     pub(super) before: LaneShares,
     pub(super) outputs: Outputs,
     pub(super) stop_after: Option<Duration>,
-    /// What of the input never reached us, in words; the run cannot end well then.
+    /// The part of the input that can't be read, in words. The run can't succeed then.
     pub(super) lost: Option<String>,
     pub(super) flags: ForwardedFlags,
     pub(super) progress: Progress,
     pub(super) style: OutputStyle,
 }
 
-/// Returns what the tenant is asked with: the filter that was typed, or the one that says the selection.
+/// Returns the typed filter, or the selection's.
 pub(super) fn filter(typed: Option<String>, selection: &Selection) -> Filter {
     typed.map_or_else(|| Filter::of(selection), Filter::typed)
 }
 
 impl PreparedRun {
-    /// Starts the time of `--stop-after`, once.
+    /// Starts the timer of `--stop-after`, once.
     pub(super) fn limit_time(&mut self, stop: &Shutdown) {
         if let Some(after) = self.stop_after.take() {
             stop.stop_at(
@@ -86,8 +86,7 @@ impl PreparedRun {
         }
     }
 
-    /// Finds the rows of a selection from the tenant and journals them to the last; where that can't be done, the run never
-    /// was.
+    /// Finds and journals the rows of a selection from the tenant. If that fails, the run leaves the journal.
     pub(super) async fn collect_from_tenant(
         &mut self,
         filter: Filter,
@@ -105,15 +104,15 @@ impl PreparedRun {
         }
     }
 
-    /// Takes the run out of the journal.
+    /// Removes the run from the journal.
     pub(super) async fn forget(&self) -> Result<(), Failure> {
-        // A run that is held cannot be removed.
+        // A held run can't be removed.
         let held = self.store.hold_run(self.key, self.clock.now().wall);
         drop(held.await?);
         self.store.remove_run(self.key).await.map_err(Failure::from)
     }
 
-    /// Makes reads of one tenant.
+    /// Creates reads of one tenant.
     pub(super) async fn reads(
         &self,
         way: &LaneHandles,
@@ -135,14 +134,14 @@ impl PreparedRun {
 
     async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<LaneShares, Failure> {
         let unselected = |why: &str| Failure::new(RunExit::Unreachable, anyhow!("{why}"));
-        // Several tenants are never selected from.
+        // A selection has only one tenant.
         let lane = self.lanes.all.first();
         let lane = lane.ok_or_else(|| unselected("there is no tenant"))?;
         let way = lane.way.as_ref().map_err(|why| unselected(why))?;
         let mut reads = self.reads(way, lane).await?;
         let planner = Planner::new(Arc::new(self.config.rules()));
         let mut ingest = Ingest::new(self.store.clone(), self.key, planner);
-        // Nothing is sent before the last page is there, so the first need not be small.
+        // The first page needn't be small, because nothing is sent before the last one.
         let pages = Pages::new(filter, crate::api::MAX_TOP);
         let selected = tokio::select! {
             biased;
@@ -165,7 +164,7 @@ impl PreparedRun {
 }
 
 impl PreparedRun {
-    /// Runs to the end, or to a stop, and finishes.
+    /// Runs to the end or to a stop, and finishes.
     pub(super) async fn execute(mut self, mut stop: Shutdown) -> Result<RunExit, Failure> {
         let clock = Arc::clone(&self.clock);
         let started = clock.now();
@@ -226,7 +225,7 @@ impl PreparedRun {
         self.finish(started, end, machines, observer.metrics).await
     }
 
-    /// Makes a core of what the ledger knows of the lanes' scopes.
+    /// Creates a core with what the ledger knows about the lanes' scopes.
     pub(super) async fn core(&self, settings: CoreSettings) -> Result<Core, StoreError> {
         let lanes = self.lanes.all.iter();
         // All at once, so that the ledger answers them together.
@@ -235,7 +234,7 @@ impl PreparedRun {
         Ok(Core::new(settings, lanes).with_most_in_flight(most))
     }
 
-    /// Looks the three scopes of a lane up in the ledger.
+    /// Looks up a lane's three scopes in the ledger.
     async fn lane_settings(&self, lane: &LaneSetup) -> Result<LaneSettings, StoreError> {
         let config = &self.config;
         let gate = async |destination, windows: &Windows, concurrency| {
@@ -258,7 +257,6 @@ impl PreparedRun {
     }
 }
 
-/// Returns what the core must know.
 pub(super) fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreSettings {
     CoreSettings {
         run,
@@ -280,7 +278,7 @@ pub(super) fn core_settings(config: &RunConfig, run: RunKey, id: RunId) -> CoreS
     }
 }
 
-/// Saves the embedded sandbox every second: a process that is killed takes its sandbox with it.
+/// Saves the embedded sandbox every second, because it dies with a killed process.
 async fn save_each_second(sandbox: Arc<EmbeddedSandbox>, clock: Arc<dyn Clock>) {
     loop {
         sandbox.save_snapshot();
@@ -289,7 +287,7 @@ async fn save_each_second(sandbox: Arc<EmbeddedSandbox>, clock: Arc<dyn Clock>) 
     }
 }
 
-/// Says that nothing real is touched, and how fast time runs.
+/// Says that this is a sandbox, and how much faster its time runs.
 pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
     say(
         progress,
@@ -297,7 +295,7 @@ pub(super) fn say_sandbox(progress: &Progress, time_scale: u32) {
     );
 }
 
-/// Ends what a signal met while it was signing in.
+/// Reports a signal during sign-in.
 pub(super) fn stopped_early(progress: &Progress, reason: &StopReason) -> RunExit {
     if let StopReason::Asked(signal) = reason {
         say(
@@ -308,12 +306,11 @@ pub(super) fn stopped_early(progress: &Progress, reason: &StopReason) -> RunExit
     RunExit::Stopped
 }
 
-/// Prints a line on standard error, above the bars; where nobody reads it, nobody misses it.
+/// Prints a line on standard error, above the progress bars. Write errors are ignored.
 pub(super) fn say(progress: &Progress, line: &str) {
     progress.suspend(|| writeln!(std::io::stderr().lock(), "{line}").unwrap_or_default());
 }
 
-/// Opens the state folder as this process.
 pub(super) fn open_store(
     state_dir: &Path,
     grace: Duration,
@@ -332,8 +329,7 @@ pub(super) fn open_store(
     Store::open_with(state_dir, process, clock.now(), options).map_err(Failure::from)
 }
 
-/// Looks a scope up in the ledger, with what an earlier run left there: a cooldown, a smaller allowance,
-/// or a learned pace.
+/// Looks up a scope in the ledger, with what an earlier run left: a cooldown, a smaller limit, or a learned rate.
 pub(super) async fn gate(
     store: &Store,
     clock: &dyn Clock,

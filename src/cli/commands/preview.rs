@@ -1,8 +1,7 @@
-//! `preview`: the plan, printed and not carried out.
+//! `preview`: prints the plan without sending it.
 //!
-//! It plans as a run does, on a journal of its own in a temporary folder, and holds nothing that could send a cancel. A state
-//! folder it makes only where it reads states, for its reads are counted with those of runs. Without them each row is printed
-//! as it is read.
+//! It plans like a run, in its own journal in a temporary folder, and has nothing that could send a cancel. It creates
+//! a state folder only to count its reads beside those of runs. Without reads, it prints each row as it is read.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write as _};
@@ -40,7 +39,6 @@ use super::reads::{engine, reads, unchecked, unread};
 use super::selection::{nothing_selected, origin, read_exclusions};
 use super::signals::Shutdown;
 
-/// Prints what a run would do.
 pub async fn preview(
     args: PreviewArgs,
     context: Context,
@@ -78,7 +76,7 @@ pub async fn preview(
     let names = identity.map(names).unwrap_or_default();
     let planner = Planner::new(Arc::clone(&rules)).for_lanes(Arc::new(names));
     let (calls, broken) = if view.reader.is_some() {
-        // So that no temporary folder is left behind.
+        // So that a signal leaves no temporary folder behind.
         let mut stop = Shutdown::listen(progress).await?;
         let rules = Arc::clone(&rules);
         let plan = view.plan_checked(rules, inputs, filter, planner, &mut printing, &mut stop);
@@ -130,7 +128,7 @@ pub async fn preview(
     match args.format {
         PlanFormat::Table => print(&text.preview(style.width, style.color)),
         PlanFormat::Json => print(&text.json()),
-        // Standard output is the plan's; the name by which it is compared must be seen all the same.
+        // Standard output is the plan itself; the plan's id must show elsewhere.
         PlanFormat::Csv => writeln!(io::stderr().lock(), "{}", text.headline()),
     }
     .map_err(Failure::of_output)?;
@@ -149,15 +147,14 @@ pub async fn preview(
     }
 }
 
-/// What a preview can look at: nothing at all, the ledger, or the service too.
+/// What a preview can use: nothing, the ledger, or also the service.
 struct View<'preview> {
     args: &'preview PreviewArgs,
     clock: Arc<dyn Clock>,
     identity: Option<Identity>,
-    /// The ledger.
     store: Option<Store>,
     reader: Option<Arc<ReadHandles>>,
-    /// Keeps an embedded sandbox going.
+    /// Keeps the embedded sandbox alive.
     _sandbox: Option<Service>,
 }
 
@@ -193,7 +190,7 @@ impl<'preview> View<'preview> {
             (Some(dir), Some(connection)) if precheck == Precheck::Skip => {
                 identity = Some(identity_at_hand(connection, CALL_TIMEOUT).await?);
                 if state_file(dir).exists() {
-                    // One that cannot be read counts as empty: a forecast must not keep a plan from being seen.
+                    // An unreadable ledger counts as empty, because a forecast must not hide the plan.
                     let opened = open_store(dir, grace, &*clock);
                     store = opened.map_err(|failure| unspent(&failure.error)).ok();
                 }
@@ -243,16 +240,16 @@ fn retry(args: &PreviewArgs) -> RetrySettings {
 
 struct Printing {
     summary: PlanSummary,
-    /// Beats the rows' own comments.
+    /// Overrides the rows' own comments.
     comment: Option<String>,
-    /// A frozen plan on its way to standard output.
+    /// The frozen plan, printed at the end.
     frozen: Option<PlanWriter>,
 }
 
 impl Printing {
-    /// Takes in a row of which no record was read.
+    /// Adds a row whose record wasn't read.
     fn unchecked(&mut self, row: NewRow) -> Result<(), Failure> {
-        // Rows by the million: what a report shows of one is made for a frozen plan alone.
+        // There may be millions of rows, so report rows are made only for a frozen plan.
         let line = PlanLine::from(&row);
         let verdict = line.verdict;
         self.summary.add(&line);
@@ -275,7 +272,7 @@ impl Printing {
             return Ok(());
         };
         if self.comment.is_some() && verdict == Verdict::Send {
-            // What was approved is sent, whoever gives the plan to a run.
+            // The approved comment is sent, whoever runs the plan.
             row.comment.clone_from(&self.comment);
         }
         row.settled_at = None;
@@ -285,7 +282,7 @@ impl Printing {
 
 const OTHER_FOLDER: &str = "free some space there, or set TMPDIR to another folder";
 
-/// A plan that waits in a temporary file until its id is known.
+/// The plan waits in a temporary file until its id is known.
 fn spooled(error: io::Error) -> Failure {
     let folder = std::env::temp_dir();
     let error = anyhow::Error::new(error)
@@ -293,7 +290,7 @@ fn spooled(error: io::Error) -> Failure {
     Failure::new(RunExit::Fault, error).hint(OTHER_FOLDER)
 }
 
-/// Plans every row by what the input says alone; returns what broke off, where the plan is worth seeing all the same.
+/// Plans every row from the input alone. Returns the error that ended the input, if the plan is still worth showing.
 async fn plan_unchecked(
     inputs: Vec<OpenInput>,
     mut planner: Planner,
@@ -318,8 +315,8 @@ fn broken_input(error: InputError) -> Failure {
 }
 
 impl View<'_> {
-    /// Plans an input, or what a filter selects from the tenant where there is none, and reads the states of its rows. Returns
-    /// how many calls it took, and what broke off where the plan is worth seeing all the same; nothing if it was stopped.
+    /// Plans an input, or without one a selection from the tenant, and reads the rows' states. Returns the number of
+    /// calls and the error that ended the input, if the plan is still worth showing; `None` if stopped.
     async fn plan_checked(
         &self,
         rules: Arc<SkipRules>,
@@ -338,7 +335,7 @@ impl View<'_> {
         let is_selection = args.plan.input.inputs.is_empty();
         let retry = retry(args);
         let folder = tempfile::tempdir().map_err(spooled)?;
-        // A folder of its own in there is for us alone, whatever the umask.
+        // A subfolder of its own is private, whatever the umask.
         let grace = retry.timeout_grace;
         let journal = open_store(&folder.path().join("plan"), grace, &**clock);
         let journal = journal.map_err(|failure| failure.hint(OTHER_FOLDER))?;
@@ -425,7 +422,7 @@ impl View<'_> {
     }
 }
 
-/// Describes the run in whose place a plan stands in its own journal.
+/// A placeholder run for the plan's own journal.
 fn nameless(id: RunId, created: Timestamp) -> NewRun {
     let nothing = || "-".to_owned();
     NewRun {

@@ -1,7 +1,8 @@
-//! `quota`: what is spent and left in each window, as this state folder saw it; and when a plan's cancels will have left.
+//! `quota`: what is used and left in each window, as this state folder saw it, and when a plan's cancels will have
+//! left.
 //!
-//! What is allowed is what the newest run of a scope was allowed, unless a flag says otherwise. It sends nothing, and
-//! makes no state folder where there is none. What others spent with the same app it cannot know.
+//! Shows the limits of a scope's newest run, unless a flag sets others. It sends nothing, and creates no state folder.
+//! It can't know what others used with the same app.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -60,7 +61,7 @@ async fn gather(args: &QuotaArgs, state_dir: &Path) -> Result<(Vec<ScopeState>, 
         .filter(|folder| state_file(folder).exists())
         .map(|folder| open_store(folder, grace, &clock))
         .collect::<Result<Vec<_>, _>>()?;
-    // Looked at after the opening, which may have stamped calls of processes that died.
+    // Read after opening, which may stamp calls of dead processes.
     let now = clock.now();
     let mut scopes = Vec::new();
     for store in &stores {
@@ -69,25 +70,25 @@ async fn gather(args: &QuotaArgs, state_dir: &Path) -> Result<(Vec<ScopeState>, 
     Ok((scopes, now))
 }
 
-/// One scope as the ledger shows it.
+/// A scope's state in the ledger.
 struct ScopeState {
     scope: Scope,
     windows: Vec<Usage>,
-    /// Until when the service asked for a pause.
+    /// The end of a pause that the service asked for.
     pause_until: Option<Timestamp>,
-    /// The even rate that the service's refusals taught.
+    /// The even rate that 429s taught.
     learned: Option<Window>,
-    /// The limits that the service named.
+    /// Limits that the service named.
     named: Windows,
 }
 
 impl ScopeState {
-    /// Returns whether an embedded sandbox counted, and not the service.
+    /// Returns whether an embedded sandbox did the counting, not the service.
     fn is_sandbox(&self) -> bool {
         self.scope.cloud == SANDBOX_CLOUD
     }
 
-    /// Returns whether anything is kept that the service's 429s taught.
+    /// Returns whether anything is stored that 429s taught.
     fn was_taught(&self) -> bool {
         self.pause_until.is_some() || self.learned.is_some() || !self.named.is_empty()
     }
@@ -134,7 +135,7 @@ async fn read(store: &Store, args: &QuotaArgs, now: Moment) -> Result<Vec<ScopeS
         if args.command.is_some() && state.was_taught() {
             store.write(vec![Record::ScopeReset { scope: key }]).await?;
         }
-        // Each sandbox run has scopes of its own, which nobody meets again once they are at rest.
+        // Each sandbox run has its own scopes, which don't matter once they are idle.
         if !state.is_sandbox() || !state.is_at_rest() {
             states.push(state);
         }
@@ -142,7 +143,7 @@ async fn read(store: &Store, args: &QuotaArgs, now: Moment) -> Result<Vec<ScopeS
     Ok(states)
 }
 
-/// Returns what the newest run that counted by this scope was allowed; what is documented, where there is none.
+/// Returns the limits of the newest run that used this scope, or the documented ones.
 fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
     let is_send = !scope.destination.is_read();
     let may_be = |named: &str, is: &str| is == UNNAMED || named == SEVERAL || named == is;
@@ -162,7 +163,7 @@ fn allowed_to_runs(runs: &[RunRecord], scope: &Scope) -> Windows {
     }
 }
 
-/// Returns whether a scope agrees with all that is typed. One of opaque tokens may be of any tenant and app.
+/// Returns whether a scope matches everything typed. Scopes of opaque tokens may belong to any tenant and app.
 fn is_shown(scope: &Scope, typed: &ScopeFilterArgs) -> bool {
     let agrees = |typed: Option<&str>, is: &str| {
         is == UNNAMED || typed.is_none_or(|typed| typed.eq_ignore_ascii_case(is))
@@ -172,7 +173,7 @@ fn is_shown(scope: &Scope, typed: &ScopeFilterArgs) -> bool {
         && agrees(typed.client_id.as_deref(), &scope.app)
 }
 
-/// Returns what a run counts by: what it is allowed, or less where the service named less.
+/// Returns a run's limits, lowered to those that the service named.
 pub(super) fn lowered(allowed: &Windows, named: &Windows) -> Windows {
     let mut windows = allowed.clone();
     for window in named.as_slice() {
@@ -185,7 +186,7 @@ fn left(usage: &Usage) -> u32 {
     usage.window.limit.get().saturating_sub(usage.taken)
 }
 
-/// Returns when the last slot that is held now comes free, at the earliest.
+/// Returns when the last slot in use comes free, or `None` if all are free.
 fn all_free_at(usage: &Usage, now: Moment) -> Option<Timestamp> {
     let last = now.uptime.after(usage.all_free_in);
     (usage.all_free_in > Duration::ZERO).then(|| now.wall_at(last))
@@ -230,7 +231,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
     if scopes.is_empty() {
         return "nothing was spent: this state folder knows no call of such a scope\n".to_owned();
     }
-    // One heading for the endpoints that share cloud, tenant and app: two GUIDs would fill every row.
+    // One heading for all endpoints of a cloud, tenant and app, because two GUIDs would fill every row.
     let mut groups: BTreeMap<_, Vec<&ScopeState>> = BTreeMap::new();
     for state in scopes {
         let scope = &state.scope;
@@ -238,7 +239,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
         groups.entry(group).or_default().push(state);
     }
     let parts = groups.into_iter().map(|((cloud, tenant, app), states)| {
-        // Each sandbox run has an imitation of its own.
+        // Each sandbox run has its own sandbox.
         let (cloud, app_word) = if cloud == SANDBOX_CLOUD {
             ("SANDBOX".into(), "run   ")
         } else {
@@ -262,7 +263,7 @@ fn table(scopes: &[ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
                 )
             });
             for line in [named, learned, pause].into_iter().flatten() {
-                // Writing to a string cannot fail.
+                // Writing to a string can't fail.
                 writeln!(text, "  {}: {line}", state.scope.destination).unwrap_or_default();
             }
         }
@@ -301,16 +302,16 @@ fn rows(states: &[&ScopeState], now: Moment, zone: &TimeZone, width: u16) -> Str
     table.render(width.into(), "  ")
 }
 
-/// What the forecast takes one call to last; only the last round trip of each window shows.
+/// A call's duration in forecasts. Only the last round trip of each window shows.
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 
-/// What has been spent of an allowance, as far as it says when the next calls may leave.
+/// The used part of a quota, as far as it delays the next calls.
 pub(super) struct QuotaUsage {
     windows: Windows,
     calls: Calls,
-    /// Until when the service asked for a pause.
+    /// The end of a pause that the service asked for.
     pause_until: Option<Timestamp>,
-    /// How the service's refusals taught us to spread calls.
+    /// The rate that 429s taught.
     pace: Option<Pace>,
 }
 
@@ -324,7 +325,7 @@ impl QuotaUsage {
         }
     }
 
-    /// Looks up what the ledger holds of a scope; does not enter one that it does not know.
+    /// Reads a scope from the ledger without adding an unknown one.
     pub(super) async fn read(
         store: &Store,
         scope: &Scope,
@@ -347,7 +348,7 @@ impl QuotaUsage {
         })
     }
 
-    /// Returns how many of `count` calls will have left by when.
+    /// Returns when how many of `count` calls will have left.
     pub(super) fn milestones(&self, count: u64, now: Moment) -> Vec<(u64, Timestamp)> {
         let start = match self.pause_until {
             Some(until) => now.uptime_at(until).max(now.uptime),
@@ -622,7 +623,7 @@ mod tests {
             (&["--tenant-id", "contoso.example"], true),
             (&["--tenant-id", "other.example"], false),
             (
-                // Calls with an opaque token may be of any app.
+                // Calls with an opaque token may belong to any app.
                 &["--client-id", "11111111-2222-3333-4444-555555555555"],
                 true,
             ),

@@ -1,5 +1,4 @@
-//! Reads of the commands themselves, outside a run: through the same ledger as everybody's; and what helps where reads or
-//! a run stopped.
+//! Reads by commands, outside a run, through the same ledger; and hints for reads or runs that stopped.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::store::Store;
 
 use super::prepared_run::{REACH_TIMEOUT, gate};
 
-/// Makes reads of a way to the service; `windows` is what it allows for lists.
+/// Creates reads of one tenant; `windows` are its limits for lists.
 pub(super) async fn reads(
     handles: Arc<ReadHandles>,
     scope: &Scope,
@@ -36,7 +35,7 @@ pub(super) async fn reads(
     Ok(Reads::new(handles, store, clock, settings))
 }
 
-/// Says how a command ends that cannot read what it was to find.
+/// The failure of a command that can't read what it should find.
 pub(super) fn unread(error: ReadsError) -> Failure {
     let reason = match error {
         ReadsError::Stopped(reason) => reason,
@@ -46,7 +45,7 @@ pub(super) fn unread(error: ReadsError) -> Failure {
             return Failure::refused(error).hint(hint);
         }
     };
-    // The hint of a failed sign-in stands behind its reason.
+    // A failed sign-in's hint follows its reason.
     if let StopReason::SignIn(why) = &reason
         && let Some((why, hint)) = why.rsplit_once("; ")
     {
@@ -57,7 +56,7 @@ pub(super) fn unread(error: ReadsError) -> Failure {
     Failure::new(RunExit::Unreachable, reason).hint(hint)
 }
 
-/// Says how a command ends that cannot read the states of planned rows.
+/// The failure of a command that can't read the states of planned rows.
 pub(super) fn unchecked(reason: StopReason) -> Failure {
     let is_forbidden = matches!(reason, StopReason::ReadingForbidden(_));
     let failure = unread(reason.into());
@@ -68,7 +67,7 @@ pub(super) fn unchecked(reason: StopReason) -> Failure {
     }
 }
 
-/// Says how a command ends whose journal or input cannot be used.
+/// The failure of a command whose journal or input can't be used.
 pub(super) fn engine(error: EngineError) -> Failure {
     match error {
         EngineError::Store(error) => error.into(),
@@ -77,7 +76,7 @@ pub(super) fn engine(error: EngineError) -> Failure {
     }
 }
 
-/// Says how to fix why a run stopped, where that can be done.
+/// Returns how to fix the reason that stopped a run, if possible.
 pub(super) fn fix(reason: &StopReason) -> Option<&'static str> {
     Some(match reason {
         StopReason::Asked(_) | StopReason::GaveUp(_) | StopReason::LeftForLater(_) => return None,

@@ -1,6 +1,6 @@
 //! `release`: releases the machines that a run found isolated or restricted.
 //!
-//! A run like any other, with machines of an earlier run's journal for rows, and never any others. Each machine's actions are read
+//! It is a run like any other, but its rows are machines from an earlier run's journal. Each machine's actions are read
 //! before anything is sent to it, so a plan can only shrink.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,10 +37,10 @@ use super::resume::{ResumeChoices, go_on, reach};
 use super::selection::read_exclusions;
 use super::signals::Shutdown;
 
-/// How the journal's name of a run begins whose machines are released.
+/// How the journal names the input of a release.
 const MACHINES_OF: &str = "machines of run ";
 
-/// Of how many requestors a refusal tells.
+/// Requestors that a refusal names.
 const REQUESTORS_NAMED: usize = 5;
 
 pub async fn release(
@@ -153,7 +153,6 @@ pub async fn release(
     Box::pin(run.execute(stop)).await
 }
 
-/// Returns the run whose machines this one releases.
 pub(super) fn released_by(record: &RunRecord) -> Option<RunId> {
     let names: Vec<String> = serde_json::from_str(&record.begun.inputs).ok()?;
     RunId::parse(names.first()?.strip_prefix(MACHINES_OF)?).ok()
@@ -182,15 +181,14 @@ fn planned(state_dir: &Path, released: RunId, plan: PlanId) -> Result<RunEntry, 
     Ok(run)
 }
 
-/// A machine that a run found isolated or restricted.
 struct Machine {
-    /// The newest action that did it.
+    /// The newest action that isolated or restricted it.
     action: ActionId,
     created_at: Option<Timestamp>,
     context: RowContext,
 }
 
-/// Lists the machines of a run's journal that a release helps, each once for each thing that it needs.
+/// Lists the machines in a run's journal that a release helps, once for each need.
 fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
     let mut machines: Vec<Machine> = Vec::new();
     let mut places: HashMap<(Option<String>, String, FollowUp), usize> = HashMap::new();
@@ -240,7 +238,7 @@ fn machine(row: ReportRow) -> Option<(FollowUp, Machine)> {
     Some((need, machine))
 }
 
-/// Refuses where nobody says whose isolations were the mistake.
+/// Refuses machines of several requestors unless `--requestor` selects some.
 fn check_requestors(
     released: RunId,
     machines: &[Machine],
@@ -274,7 +272,7 @@ fn check_requestors(
     Err(Failure::refused(error).hint(hint))
 }
 
-/// Makes rows of machines, with what is known of their actions.
+/// Turns machines into rows, with what is known about their actions.
 fn rows(
     released: RunId,
     machines: Vec<Machine>,
@@ -302,7 +300,7 @@ fn rows(
     rows.collect()
 }
 
-/// Adds what is typed to what the run excludes.
+/// Adds typed exclusions to those of the run.
 fn merged(kept: &ExclusionList, typed: ExclusionList) -> ExclusionList {
     if kept.is_empty() {
         return typed;

@@ -1,5 +1,5 @@
-//! `report`: writes the reports of a run from the journal, also of one that still goes on; the end of a run and `resume` do
-//! the same. Where a run writes is proved writable before anything is sent.
+//! `report`: writes a run's reports from the journal, even while it runs. The end of a run and `resume` write theirs
+//! the same way. All targets are checked before anything is sent.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,15 +32,16 @@ use super::sandbox::SANDBOX_CLOUD;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outputs {
     pub(super) reports: Vec<(ReportFormat, ReportTarget)>,
-    /// Where the machines are listed that still need work.
+    /// Where to list the machines that still need work.
     pub(super) follow_up: Option<ReportTarget>,
     pub(super) metrics_file: Option<PathBuf>,
-    /// What was written beside a file that isn't ours, in words.
+    /// Notes about outputs written beside files that aren't ours.
     pub(super) notes: Vec<String>,
 }
 
 impl Outputs {
-    /// Proves that every file can be written. A file that is no earlier one of ours is left alone, and ours goes beside it.
+    /// Checks that every file can be written. A file that isn't an earlier output of ours is kept, and ours goes beside
+    /// it.
     pub(super) fn prove(paths: &OutputPaths, run: RunId) -> Result<Self, Failure> {
         let mut outputs = Self::default();
         for path in &paths.reports {
@@ -99,7 +100,7 @@ fn check_writable(path: &Path) -> Result<ReportTarget, Failure> {
     })
 }
 
-/// Names a file beside `path` that belongs to one run.
+/// Returns a path beside `path` with the run's id in its name.
 fn beside(path: &Path, run: RunId) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{run}"));
@@ -120,22 +121,20 @@ pub fn report(args: &ReportArgs, state_dir: &Path) -> Result<(), Failure> {
     write_all(&run, &outputs, SystemClock::new().now().wall)
 }
 
-/// How often a page is renewed while its run goes on.
 const RENEWED_EVERY: Duration = Duration::from_secs(30);
 
-/// How much longer the pause between two writings is than the last one took: a page of very many rows takes little from
-/// its run.
+/// How many times longer than the last write the pause is, so that large pages cost the run little.
 const PAUSE_FACTOR: u32 = 20;
 
-/// The HTML reports of a run that goes on.
+/// The HTML reports of a live run.
 pub(super) struct LivePages {
     task: JoinHandle<()>,
-    /// Dropped when the run has ended.
+    /// Dropped at the end of the run.
     ended: oneshot::Sender<()>,
 }
 
 impl LivePages {
-    /// Stops to renew them; what is being written is waited for, so that it doesn't replace the last report.
+    /// Stops renewing and waits for a write in progress, so that it doesn't replace the final report.
     pub(super) async fn end(self) {
         drop(self.ended);
         if let Err(error) = self.task.await {
@@ -145,8 +144,8 @@ impl LivePages {
 }
 
 impl PreparedRun {
-    /// Writes the HTML reports at once, and renews them until the run ends. They are written on a thread of their own, from
-    /// a connection that only reads.
+    /// Writes the HTML reports now, and renews them until the run ends. A separate thread writes them over a read-only
+    /// connection.
     pub(super) fn renew_pages(&self) -> Option<LivePages> {
         let reports = self.outputs.reports.iter();
         let pages = reports.filter(|(format, _)| *format == ReportFormat::Html);
@@ -194,7 +193,7 @@ impl PreparedRun {
     }
 }
 
-/// Writes one report of the run `id`, and tells whether all of it arrived.
+/// Writes one report. Returns whether all of it arrived.
 pub(super) fn write_one(
     reader: Reader,
     id: RunId,
@@ -207,7 +206,7 @@ pub(super) fn write_one(
         .map_err(|error| Failure::new(RunExit::Fault, error))
 }
 
-/// Writes the reports of a run that isn't executed here, and the list of its machines, at which nobody looks again.
+/// Writes the reports and the follow-up list of a run that isn't executed here. The list isn't checked again.
 pub(super) fn write_all(run: &RunEntry, outputs: &Outputs, now: Timestamp) -> Result<(), Failure> {
     let id = run.record.begun.id;
     for (format, target) in &outputs.reports {
@@ -220,7 +219,7 @@ pub(super) fn write_all(run: &RunEntry, outputs: &Outputs, now: Timestamp) -> Re
     write_follow_ups(target, &machines).map_err(|error| Failure::new(RunExit::Fault, error))
 }
 
-/// Gathers what a report says of a run besides its rows, at the same instant as they.
+/// Collects what a report says besides its rows, at the same instant as the rows.
 fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreError> {
     let (reader, run) = (rows.reader(), rows.run());
     let settings: Map<String, Value> =
@@ -244,7 +243,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         stop_reason: run.reason.clone(),
         exit_code: run.exit_code,
         begun_at: begun.created,
-        // While it goes on, what it ended with before it was taken up again means nothing.
+        // While the run is live, an earlier end doesn't count.
         ended_at: run.ended_at.filter(|_| standing != Standing::Running),
         rows_read: run.intake.rows_read,
         input_complete: run.intake.complete,
@@ -266,11 +265,11 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
     })
 }
 
-/// Says what to type about the machines that still need work.
+/// Returns the commands that deal with machines that still need work.
 fn commands(reader: &Reader, run: &RunRecord) -> Vec<CommandHint> {
     let mut dir = reader.folder();
     if run.begun.cloud == SANDBOX_CLOUD {
-        // The sandbox's folder is found by way of the one that it is in.
+        // Runs in the sandbox's folder are found through its parent.
         dir = dir.parent().unwrap_or(dir);
     }
     let list = NextCommand::FollowUp(run.begun.id, "machines.csv".into());
@@ -292,7 +291,7 @@ fn timeline(
     let Some((start, end)) = reader.sending_span(run.key)? else {
         return Ok(None);
     };
-    // On the run's own clock.
+    // Scaled to the run's clock.
     let windows = config.map(|config| config.quota.scaled_down(config.time_scale));
     let grace = config
         .map(|config| config.timeout_grace)
@@ -304,7 +303,7 @@ fn timeline(
     Ok(Some(builder.finish()))
 }
 
-/// Sorts what machines need by weight, the gravest first.
+/// Sorts what machines need, gravest first.
 pub(super) fn follow_ups(needs: &BTreeMap<String, u64>) -> Vec<(FollowUp, u64)> {
     FollowUp::ALL
         .into_iter()

@@ -1,8 +1,8 @@
-//! `resume`: goes on with a run that stopped or crashed, from the journal alone.
+//! `resume`: continues a run that stopped or crashed, from the journal alone.
 //!
-//! Rows whose fate is unknown are looked at first, retries, cooldowns and the ledger stand where they stood, and the
-//! final report covers the whole run. The run's settings are kept; how to sign in is given anew, and must lead to the
-//! same tenant, app and cloud.
+//! Rows with an unknown result are read first; retries, cooldowns and the ledger continue where they were, and the
+//! final report covers the whole run. The run's settings are kept. The sign-in is given anew, and must lead to the same
+//! tenant, app and cloud.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ use super::selection::is_selection;
 use super::signals::Shutdown;
 use super::tenants::Lanes;
 
-/// What a run is begun for, in the words of a refusal.
+/// What a run is bound to, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
 
 pub async fn resume(
@@ -80,7 +80,6 @@ pub(super) struct ResumeChoices {
     pub(super) outputs: OutputPaths,
 }
 
-/// Goes on with this run.
 pub(super) async fn go_on(
     past: RunEntry,
     choices: ResumeChoices,
@@ -101,7 +100,7 @@ pub(super) async fn go_on(
         return finished(&past, &outputs, progress, clock.now().wall);
     }
     if let Some(holder) = past.record.holder.clone() {
-        // Nobody shall sign in and read a plan for that.
+        // Before anyone signs in and reads a plan in vain.
         return Err(held(begun.id, holder));
     }
     let terminal = if past.is_sandbox || choices.yes {
@@ -118,7 +117,7 @@ pub(super) async fn go_on(
     let store = open_store(&past.state_dir, config.retry().timeout_grace, &*clock)?;
     let is_asked = terminal.is_some();
     let is_agreed = is_asked || config.max_actions.is_some() || config.approved().is_some();
-    // Nothing is sent that nobody has agreed to, and that nobody is asked about now.
+    // Nothing is sent that was never confirmed and can't be confirmed now.
     if is_selection(&inputs) && !past.record.intake.complete {
         return Err(never_agreed(&past));
     }
@@ -245,7 +244,7 @@ async fn show_what_is_left(
     Ok(RunExit::Done)
 }
 
-/// Returns where the run writes: where that was typed, else as it was begun.
+/// Returns the typed outputs, or else the stored ones.
 fn output_paths(
     typed: OutputPaths,
     mut protected: Vec<NamedFile>,
@@ -259,8 +258,8 @@ fn output_paths(
     Ok(paths)
 }
 
-/// Takes the hold of a run, and looks at it once more: nobody else writes to it from here on, but until now whoever held
-/// it may have read more of its input, or finished it.
+/// Takes the lock of a run and reads its record again. From here on only this process writes to it, but its last holder
+/// may have read more input or finished it.
 async fn take_over(past: RunEntry, store: &Store, at: Timestamp) -> Result<RunEntry, Failure> {
     let taken = store.reopen_run(past.record.key, at).await;
     taken.map_err(|error| match error {
@@ -270,13 +269,13 @@ async fn take_over(past: RunEntry, store: &Store, at: Timestamp) -> Result<RunEn
     past.again()
 }
 
-/// A run that a live process executes.
+/// A live process executes this run.
 fn held(run: RunId, holder: Holder) -> Failure {
     Failure::from(StoreError::RunHeld { run, holder })
         .hint("wait until it ends, or stop it with Ctrl-C or SIGTERM")
 }
 
-/// Says which run goes on, and how much of it is left.
+/// Says which run continues, and how much of it is left.
 fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     let (begun, now) = (&past.record.begun, run.clock.now().wall);
     let left = run.before.values().map(LaneShare::unsettled).sum();
@@ -294,7 +293,7 @@ fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     )
 }
 
-/// Says which run it is that somebody is asked about.
+/// Describes the run for the question.
 fn about(past: &RunEntry, lost: Option<&String>, now: Timestamp) -> Vec<(&'static str, String)> {
     let begun = &past.record.begun;
     let age = Duration::try_from(now.duration_since(begun.created)).unwrap_or_default();
@@ -306,7 +305,7 @@ fn about(past: &RunEntry, lost: Option<&String>, now: Timestamp) -> Vec<(&'stati
     about
 }
 
-/// A selection from the tenant that was not read to its end: nobody has looked at it, and no bound was held against it.
+/// The selection from the tenant wasn't read to its end, so nobody saw it and no limit was checked.
 fn never_agreed(past: &RunEntry) -> Failure {
     let error = anyhow!(
         "run {} was interrupted while it read its selection from the tenant; nothing was sent",
@@ -315,7 +314,7 @@ fn never_agreed(past: &RunEntry) -> Failure {
     Failure::refused(error).hint("run the first command again")
 }
 
-/// A plan that `release --dry-run` has made: a yes now is one to a plan that nobody names.
+/// `--yes` would confirm a plan of `release --dry-run` that nobody named.
 fn only_planned(past: &RunEntry) -> Failure {
     let record = &past.record;
     let plan = record.plan.as_deref().and_then(PlanId::parse);
@@ -333,7 +332,7 @@ fn only_planned(past: &RunEntry) -> Failure {
     }
 }
 
-/// A run that broke off before it was agreed to, and that had no bound: a yes now is one to a plan that nobody has seen.
+/// `--yes` would confirm a plan that nobody has seen, without a limit.
 fn nobody_asked(past: &RunEntry) -> Failure {
     let id = past.record.begun.id;
     let error = anyhow!(
@@ -347,7 +346,7 @@ fn nobody_asked(past: &RunEntry) -> Failure {
         .hint("at a terminal, resume without --yes to see the plan and be asked; or run the first command again")
 }
 
-/// A finished run: says so, writes its reports again, and ends as it ended.
+/// Writes a finished run's reports again, and ends as it ended.
 fn finished(
     past: &RunEntry,
     outputs: &Outputs,
@@ -366,7 +365,7 @@ fn finished(
     })
 }
 
-/// Signs in where a run belongs. One that releases machines may do so as another app.
+/// Signs in where the run belongs. A release may use another app.
 pub(super) async fn reach(
     past: &RunEntry,
     config: &RunConfig,
@@ -374,7 +373,7 @@ pub(super) async fn reach(
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        // One that releases machines finds them in the sandbox of the run that did.
+        // A release uses the sandbox of the run that isolated its machines.
         let owner = match released_by(&past.record) {
             Some(released) => &find_run::named(&past.folder(), &released.to_string())?,
             None => past,
@@ -404,7 +403,7 @@ pub(super) async fn reach(
     Ok(lanes)
 }
 
-/// Signs in to the tenants of a run of several, as their profiles say now.
+/// Signs in to several tenants as their profiles are now.
 async fn reach_several(
     past: &RunEntry,
     config: &RunConfig,
@@ -423,7 +422,7 @@ async fn reach_several(
     let lanes = Lanes::several(&tenants, config.timeout).await?;
     for (lane, kept) in lanes.all.iter().zip(&config.tenants) {
         let was = [&kept.cloud, &kept.tenant, &kept.app];
-        // A tenant that could not be signed in to may not be known by more than its profile.
+        // A tenant without a sign-in may be known only by its profile.
         let mut parties = elsewhere(&lane.identity, was)
             .filter(|(name, ..)| *name != "app" || config.operation == Operation::Cancel);
         if let Some((name, was, asked)) =
@@ -440,8 +439,7 @@ async fn reach_several(
     Ok(lanes)
 }
 
-/// Returns where calls would go now that the run was not begun for: whether it is the cloud, the tenant or the app, its old
-/// name and the new one.
+/// Returns each of cloud, tenant and app that differs from the run's: its label, old name and new name.
 fn elsewhere<'a>(
     now: &'a Identity,
     was: [&'a String; 3],
@@ -449,13 +447,13 @@ fn elsewhere<'a>(
     let asked = [&now.cloud, &now.tenant, &now.app];
     let parties = PARTIES.into_iter().zip(was).zip(asked);
     parties.filter_map(|((name, was), asked)| {
-        // Runs of earlier versions name the tenant as it was typed.
+        // Earlier versions stored the tenant as typed.
         let is_same = asked == was || (name == "tenant" && now.is_tenant(was));
         (!is_same).then_some((name, was.as_str(), asked.as_str()))
     })
 }
 
-/// Reads back what the journal holds: which ids are known, and how many rows have their last word.
+/// Reads from the journal which ids are known and how many rows are settled.
 fn recall_rows(
     past: &RunEntry,
     config: &RunConfig,
@@ -472,7 +470,7 @@ fn recall_rows(
     Ok((before, planner))
 }
 
-/// Takes the reading up where it was broken off, and says what cannot be had any more.
+/// Resumes the input where reading stopped, and says what can't be read any more.
 fn take_up(
     past: &RunEntry,
     inputs: &[Input],
@@ -503,7 +501,7 @@ fn take_up(
     (intake, lost)
 }
 
-/// Opens what can be read of the inputs from their mark on, and names the first of them that cannot.
+/// Opens the inputs that can be read from their mark on, and names the first that can't.
 fn reopen(
     mark: &InputMark,
     inputs: &[Input],
@@ -512,14 +510,14 @@ fn reopen(
     if mark.position.is_none() && mark.rows_read > 0 {
         bail!("its place was not noted, as for a pipe");
     }
-    // What earlier versions noted tells only how many rows were read.
+    // Earlier versions' marks only tell how many rows were read.
     let position = mark.position.as_deref();
     let checkpoint: Option<InputCheckpoint> =
         position.and_then(|text| serde_json::from_str(text).ok());
     let first = checkpoint.map_or(0, |checkpoint| checkpoint.input);
     let rest = inputs.get(first..).unwrap_or_default();
-    // What comes through our own standard input now is another one. A file is asked of the system, not opened: a pipe that
-    // nobody writes to would block.
+    // This process's standard input isn't the run's. Files are checked without opening, because a pipe without a writer
+    // would block.
     let can_be_read = |input: &&Input| match input {
         Input::File(path) => std::fs::metadata(path).is_ok_and(|found| found.is_file()),
         Input::Stdin => false,

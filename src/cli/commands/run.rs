@@ -1,7 +1,7 @@
 //! `run`: ids in, cancels out under both quotas, report written.
 //!
-//! Everything that can be refused is refused before the first call: inputs are opened and their headers checked,
-//! report targets proved writable, the journal opened, the token looked at.
+//! Everything that can be refused is refused before the first call: inputs are opened and their headers checked, report
+//! targets checked, the journal opened, the token read.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,6 @@ use super::selection::{input_name, origin, read_exclusions};
 use super::signals::Shutdown;
 use super::tenants::Lanes;
 
-/// Runs to the end, or to a stop.
 pub async fn run(
     args: RunArgs,
     context: Context,
@@ -39,7 +38,7 @@ pub async fn run(
     style: OutputStyle,
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
-    // First of all, so that a signal never meets a run without an ending.
+    // First, so that a signal never kills a run in the middle.
     let mut stop = Shutdown::listen(progress).await?;
     let terminal = terminal(&args, style)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -166,7 +165,7 @@ async fn sign_in(
     }
 }
 
-/// Names what is read, for the journal.
+/// Names the inputs for the journal.
 fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
     if inputs.is_empty() {
         return vec![input_name(filter)];
@@ -175,7 +174,7 @@ fn input_names(inputs: &[Input], filter: Option<&str>) -> Vec<String> {
         .iter()
         .map(|input| match input {
             Input::Stdin => "-".to_owned(),
-            // Absolute, for a resume from another folder.
+            // Absolute, so that a resume works from another folder.
             Input::File(path) => std::path::absolute(path)
                 .unwrap_or_else(|_| path.clone())
                 .display()

@@ -1,4 +1,4 @@
-//! `runs`: past runs, newest first, or one of them with all that is known of it; and `runs rm`.
+//! `runs`: past runs, newest first, or everything about one of them; and `runs rm`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -68,8 +68,7 @@ fn list(format: TableFormat, state_dir: &Path) -> Result<(), Failure> {
     fault.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-/// Describes a run in three lines: a row of a table would be wider than most terminals, and cells that are cut can be read by
-/// nobody.
+/// Describes a run in three lines. A table row would be wider than most terminals, and truncated cells are useless.
 fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
     let (record, reader) = (&run.record, run.reader()?);
     let counts = reader.outcome_counts(record.key)?;
@@ -117,7 +116,7 @@ fn sandbox_mark(run: &RunEntry) -> &'static str {
 fn inputs(run: &RunEntry) -> String {
     let begun = &run.record.begun;
     let text = match RunConfig::from_json(&begun.settings) {
-        // Of a filter that was typed, there are no other words.
+        // A typed filter has no other description.
         Ok(config)
             if is_selection(&find_run::inputs_of(&run.record)) && !config.selection.is_all() =>
         {
@@ -131,7 +130,6 @@ fn inputs(run: &RunEntry) -> String {
     visible(&text).into_owned()
 }
 
-/// Shows all that is known of one run.
 fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<String, Failure> {
     let record = &run.record;
     let begun = &record.begun;
@@ -254,7 +252,7 @@ async fn remove(typed: &RemoveArgs, state_dir: &Path) -> Result<(), Failure> {
         };
         store.remove_run(run.record.key).await?;
         if run.is_sandbox {
-            // There is none where the run was finished.
+            // A finished run has none.
             std::fs::remove_file(snapshot_file(&run.state_dir, run.record.begun.id)).ok();
         }
         print(&format!("deleted {}\n", describe(&run))).map_err(Failure::of_output)?;
@@ -284,11 +282,11 @@ fn find(typed: &RemoveArgs, state_dir: &Path, now: Timestamp) -> Result<Vec<RunE
     Ok(runs)
 }
 
-/// Shows what would be removed, and has somebody agree.
+/// Shows what would be removed, and asks for confirmation.
 fn agree(runs: &[RunEntry]) -> Result<(), Failure> {
     let mut question = String::new();
     for run in runs {
-        // Writing to a string cannot fail.
+        // Writing to a string can't fail.
         writeln!(question, "  {}", describe(run)).unwrap_or_default();
     }
     let these = Count::new(u64::try_from(runs.len()).unwrap_or(u64::MAX), "run");

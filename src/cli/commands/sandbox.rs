@@ -1,6 +1,6 @@
-//! The sandbox: `sandbox` serves it until somebody stops it, `run --sandbox` embeds one.
+//! The sandbox: `sandbox` serves it until it is stopped, `run --sandbox` embeds one.
 //!
-//! It listens on a loopback address only, so nobody else's tools can take it for the service.
+//! It listens only on a loopback address, so that no other machine's tools can mistake it for the service.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
@@ -30,16 +30,16 @@ use super::clients::{ConnectError, Identity, Service, handles, user_agent};
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
 
-/// What the sandbox of `run --sandbox` throws its dice from: one seed, so that the first run looks the same everywhere.
+/// The seed of `run --sandbox`, fixed so that the first run looks the same everywhere.
 const SANDBOX_SEED: u64 = 7;
 
-/// Rows of the input that the sandbox knows beforehand; later ones get their record when they are first asked for.
+/// Input rows that the sandbox gets in advance. Later ones get their record on first request.
 const SEEDED: u64 = 100_000;
 
-/// What made-up actions are thrown from: the same command shows the same world each time.
+/// The seed of made-up actions, fixed so that the same command makes the same actions.
 const SEED: u64 = 1;
 
-/// Serves an imitation of the service until `stop` is ready; prints its address once callers can reach it.
+/// Serves a sandbox until `stop` is ready. Prints its address once it accepts calls.
 pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), Failure> {
     let sandbox = Sandbox::new(settings(&typed));
     if let Some(path) = &typed.log {
@@ -50,7 +50,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
     }
     let (seed, actions) = (typed.seed, typed.actions);
     let ground = sandbox.clone();
-    // Reading a file, or a pipe that trickles, must not hold up the stop.
+    // Reading a file or a slow pipe must not delay the stop.
     let seeding = tokio::task::spawn_blocking(move || made(&ground, seed, actions));
     let mut stop = std::pin::pin!(stop);
     let seeded = tokio::select! {
@@ -118,12 +118,12 @@ fn greeting(address: SocketAddr, seeded: &str) -> String {
     )
 }
 
-/// An imitation of the service that this process serves to itself.
+/// A sandbox in this process, for its own run.
 pub(super) struct EmbeddedSandbox {
     sandbox: Sandbox,
-    /// Where it is saved, so that a resume meets the same records.
+    /// Where it is saved, so that a resume finds the same records.
     snapshot: PathBuf,
-    /// Keeps it going.
+    /// Keeps it alive.
     _keep: oneshot::Sender<()>,
 }
 
@@ -142,7 +142,7 @@ impl EmbeddedSandbox {
         }
     }
 
-    /// Deletes the snapshot: the run is finished.
+    /// Called when the run is finished.
     pub(super) fn delete_snapshot(&self) {
         // It may never have been saved.
         std::fs::remove_file(&self.snapshot).ok();
@@ -150,8 +150,8 @@ impl EmbeddedSandbox {
 }
 
 impl Service {
-    /// Starts a sandbox on a free port of this machine: the one that an earlier process saved for this run, or a new one
-    /// with an action for each row of the files among `inputs`.
+    /// Starts a sandbox on a free port: the one that an earlier process saved for this run, or a new one with an action
+    /// for each row of the files in `inputs`.
     pub(super) async fn embedded(
         inputs: &[Input],
         settings: &InputSettings,
@@ -172,7 +172,7 @@ impl Service {
             let files = inputs.iter().filter(|input| **input != Input::Stdin);
             let files: Vec<_> = files.cloned().collect();
             let files = open(&files, settings).map_err(anyhow::Error::from)?;
-            // What cannot be read is told by the run.
+            // The run reports what can't be read.
             plant(
                 &sandbox,
                 files,
@@ -191,7 +191,7 @@ impl Service {
             .context("the sandbox has no address")?;
         let (keep, stopped) = oneshot::channel::<()>();
         tokio::spawn(serve(listener, sandbox, async {
-            // An error means that the run is over, too.
+            // An error also means that the run is over.
             stopped.await.ok();
         }));
         let base =
@@ -219,12 +219,11 @@ impl Service {
     }
 }
 
-/// Names the file in which the sandbox of a run is saved.
 pub(super) fn snapshot_file(state_dir: &Path, run: RunId) -> PathBuf {
     state_dir.join(format!("imitation-{run}.json"))
 }
 
-/// Makes up an action for each row of these inputs, up to about `most`; returns for how many.
+/// Makes up an action for each row of these inputs, up to about `most`. Returns how many.
 pub(super) fn plant(
     sandbox: &Sandbox,
     inputs: Vec<OpenInput>,
@@ -234,7 +233,7 @@ pub(super) fn plant(
     let mut actions = 0;
     for mut input in inputs {
         input.read(&mut |chunk| {
-            // A bad row names no action; a run that reads the same file will say so.
+            // An invalid row names no action; the run that reads the same file reports it.
             let known = chunk.rows.into_iter();
             let known = known.filter_map(|row| row.id.ok().map(|id| (id, row.context)));
             let known: Vec<_> = known.collect();

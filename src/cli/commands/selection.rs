@@ -1,4 +1,4 @@
-//! What lists and selections share: what must be left alone, and how a command ends that cannot read.
+//! What lists and selections share: exclusions, descriptions, and the failure when no row is selected.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,15 @@ use crate::model::{Count, Criterion, ExclusionList, Number, Selection};
 /// Of how many values that aren't selected an error tells.
 const VALUES_NAMED: usize = 5;
 
-/// How the journal's name of a selection begins; a file's name there is absolute.
+/// How the journal's name of a selection starts. File names there are absolute.
 const SELECTION: &str = "tenant: ";
 
-/// Names a selection from the tenant where inputs are named.
+/// Returns the journal's name of a selection from the tenant.
 pub(super) fn input_name(filter: Option<&str>) -> String {
     format!("{SELECTION}{}", filter.unwrap_or("everything"))
 }
 
-/// Says where the rows of a plan come from.
+/// Returns where a plan's rows come from, as label and value.
 pub(super) fn origin(
     typed: &PlanArgs,
     selection: &Selection,
@@ -42,7 +42,6 @@ pub(super) fn origin(
     ("ids from", text)
 }
 
-/// Says in words what is selected from the tenant.
 pub(super) fn described(selection: &Selection, now: Timestamp) -> String {
     let zone = local_zone();
     let time = |at| zoned_day_time(at, now, &zone);
@@ -82,7 +81,7 @@ pub(super) fn described(selection: &Selection, now: Timestamp) -> String {
     format!("the tenant: {}", parts.join(", "))
 }
 
-/// Says how a command ends that has read rows of which none is selected.
+/// The failure of a command that read rows, none of which is selected.
 pub(super) fn nothing_selected(skips: &Skips, precheck: Precheck) -> Failure {
     let source = match precheck {
         Precheck::ReadFirst => "the service's records",
@@ -128,13 +127,12 @@ pub(super) fn nothing_selected(skips: &Skips, precheck: Precheck) -> Failure {
     hints.into_iter().fold(failure, Failure::hint)
 }
 
-/// Returns whether a run's rows came from the tenant, by the names of its inputs.
+/// Returns whether a run's rows come from the tenant, by its input names.
 pub(super) fn is_selection(inputs: &[Input]) -> bool {
     let begins = |path: &Path| path.to_string_lossy().starts_with(SELECTION);
     matches!(inputs, [Input::File(path)] if begins(path))
 }
 
-/// Reads the files that name what must be left alone.
 pub(super) fn read_exclusions(files: &[PathBuf]) -> Result<ExclusionList, Failure> {
     let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
     let only = match files {

@@ -1,4 +1,4 @@
-//! Signals and the bound on time: the first one stops a run, a second signal ends the process.
+//! Signals and the time limit: the first signal stops a run, the second one ends the process.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -18,25 +18,25 @@ use crate::platform::StopSignals;
 
 use super::prepared_run::say;
 
-/// How long the second signal waits until the terminal has taken what is left to say.
+/// How long the second signal waits for the terminal to take the last message.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Tells that the run is to stop, from the moment at which this process listens for that.
+/// Receives the reasons to stop the run.
 pub(super) struct Shutdown {
     reasons: mpsc::Receiver<StopReason>,
     sender: mpsc::Sender<StopReason>,
-    /// What is printed when the second signal ends the process.
+    /// Printed when the second signal ends the process.
     last_words: Arc<OnceLock<String>>,
 }
 
 impl Shutdown {
-    /// Takes the signals over: the first one stops the run, the second one ends the process.
+    /// Handles signals: the first one stops the run, the second one ends the process.
     ///
-    /// They are waited for on a thread of their own: the run's thread is busy while a long report is written, and a
-    /// second signal must be heard then, too.
+    /// They have their own thread, because the run's thread is busy while it writes a long report, and a second signal
+    /// must work then, too.
     pub(super) async fn listen(progress: &Progress) -> Result<Self, Failure> {
         let fault = |error: io::Error| Failure::new(RunExit::Fault, error);
-        // One for the signals, one for the bound on time.
+        // One for signals, one for the time limit.
         let (sender, reasons) = mpsc::channel(2);
         let (told, listening) = oneshot::channel();
         let asked = sender.clone();
@@ -47,7 +47,7 @@ impl Shutdown {
             .name("signals".to_owned())
             .spawn(move || match listen() {
                 Ok((runtime, signals)) => {
-                    // Where nobody waits for this any more, the run is over.
+                    // Without a receiver, the run is over.
                     told.send(Ok(())).ok();
                     runtime.block_on(watch_signals(signals, asked, progress, words));
                 }
@@ -65,11 +65,11 @@ impl Shutdown {
         })
     }
 
-    /// Names the run that a second signal would leave, and how it is continued.
+    /// Names the run that a second signal abandons, and how to resume it.
     pub(super) fn name_run(&self, run: RunId, flags: &ForwardedFlags) {
         let why = format!("run {run} was left at once; to continue");
         let hint = Hint::Command(why, NextCommand::Resume(run));
-        // Only the first name counts, and there is but one.
+        // It is set once.
         self.last_words.set(hint.render(flags)).ok();
     }
 
@@ -88,7 +88,7 @@ impl Shutdown {
     }
 }
 
-/// Takes the signals over, in a runtime that does nothing else.
+/// Handles signals in a runtime that does nothing else.
 fn listen() -> io::Result<(Runtime, StopSignals)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let entered = runtime.enter();
@@ -108,7 +108,7 @@ async fn watch_signals(
     reasons.send(StopReason::Asked(first.to_owned())).await.ok();
     signals.next().await;
     let (told, waited_for) = std::sync::mpsc::channel();
-    // On a thread of its own: a terminal that was stopped with Ctrl-S takes nothing, and must not hold up the end.
+    // On its own thread, because a terminal stopped with Ctrl-S accepts nothing and must not delay the end.
     std::thread::spawn(move || {
         progress.finish();
         if let Some(words) = last_words.get() {

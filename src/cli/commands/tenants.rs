@@ -1,8 +1,7 @@
-//! The lanes of a run: one for each tenant, each with a credential and scopes of its own.
+//! The lanes of a run: one per tenant, each with its own credential and scopes.
 //!
-//! What keeps one tenant from being signed in to is that lane's matter alone: its rows say why, and the others go on.
-//! Lanes that call one address share their connections, so that hundreds of tenants need no more sockets than calls are
-//! under way.
+//! If a tenant can't be signed in to, only its lane stops: its rows say why, and the others continue. Lanes with the
+//! same address share connections, so that hundreds of tenants need no more sockets than there are calls in flight.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,16 +25,15 @@ use super::clients::{
 };
 use super::sandbox::EmbeddedSandbox;
 
-/// Sign-ins under way at once: enough that hundreds are done in seconds, few enough for one login service.
+/// Concurrent sign-ins: enough for hundreds of tenants in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;
 
-/// A sign-in that takes longer is left to the run, so that one slow login service keeps no other tenant waiting.
+/// The run continues a slower sign-in, so that one slow login service doesn't delay the other tenants.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct LaneSetup {
     pub(super) way: LaneWay,
     pub(super) identity: Identity,
-    /// The profile that it comes from.
     pub(super) profile: Option<String>,
 }
 
@@ -52,7 +50,7 @@ impl LaneSetup {
 }
 
 impl Lanes {
-    /// Starts the imitation of a run, and makes its one lane.
+    /// Starts the run's sandbox, with one lane.
     pub(super) async fn sandbox(
         inputs: &[Input],
         config: &RunConfig,
@@ -65,7 +63,6 @@ impl Lanes {
         Ok(Self::one(service.await?, None))
     }
 
-    /// Signs in to one tenant.
     pub(super) async fn single(
         tenant: &ConnectionSettings,
         timeout: Duration,
@@ -80,7 +77,7 @@ impl Lanes {
             identity: service.identity,
             profile,
         };
-        // Of an imitation, whatever a row says is taken for it.
+        // In a sandbox, the tenants of rows don't matter.
         let names = if service.sandbox.is_some() {
             LaneNames::default()
         } else {
@@ -93,7 +90,7 @@ impl Lanes {
         }
     }
 
-    /// Signs in to several tenants side by side.
+    /// Signs in to several tenants concurrently.
     pub(super) async fn several(
         tenants: &[ConnectionSettings],
         timeout: Duration,
@@ -117,7 +114,7 @@ impl Lanes {
             .collect()
             .await;
         let names = LaneNames::new(all.iter().map(LaneSetup::name).collect());
-        // Domain names and ids are known to be one tenant only by their tokens.
+        // Only tokens show which domain names and ids are the same tenant.
         if let Some((one, other)) = names.ambiguous() {
             let profile = |lane: LaneId| {
                 let profile = all[usize::from(lane.0)].profile.as_deref();
@@ -133,7 +130,7 @@ impl Lanes {
         })
     }
 
-    /// Returns what the journal calls tenant, app and cloud of the whole run.
+    /// Returns the tenant, app and cloud that the journal stores for the whole run.
     pub(super) fn parties(&self) -> [String; 3] {
         let of = |party: fn(&Identity) -> &String| {
             let mut all = self.all.iter().map(|lane| party(&lane.identity));
@@ -156,7 +153,7 @@ impl Lanes {
         ]
     }
 
-    /// Returns what the journal keeps of several tenants, so that a resume finds them again.
+    /// Returns what the journal stores about several tenants, so that a resume finds them.
     pub(super) fn kept(&self) -> Vec<StoredTenant> {
         if !self.names.are_several() {
             return Vec::new();
@@ -170,7 +167,7 @@ impl Lanes {
         kept.collect()
     }
 
-    /// Names where calls go, for people.
+    /// Returns where calls go, for display.
     pub(super) fn place(&self) -> Vec<(&'static str, String)> {
         match self.all.as_slice() {
             [lane] => lane.identity.place().into(),
@@ -186,10 +183,10 @@ impl Lanes {
     }
 }
 
-/// A way to a token and one to the service, before anything is sent.
+/// A connection and a credential, before anything is sent.
 type Ready = Result<(Connection, Credential), ConnectError>;
 
-/// Clients that lanes share where they lead to one place.
+/// Clients shared by lanes with the same addresses.
 struct Clients {
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -259,12 +256,12 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
         Some(Err(error)) if !error.is_transient() => {
             unsigned(Err(closed(settings, &ConnectError::Auth(error))))
         }
-        // The run asks again, as it does in its midst.
+        // The run retries the sign-in.
         Some(Err(_)) | None => unsigned(Ok(Arc::new(handles(connection, credential)))),
     }
 }
 
-/// Says why a tenant's rows will not be attempted.
+/// Returns why a tenant's rows won't be attempted.
 fn closed(settings: &ConnectionSettings, error: &ConnectError) -> Arc<str> {
     let hint = error.hint();
     let profile = settings.profile.as_deref().unwrap_or_default();
@@ -286,7 +283,7 @@ mod tests {
     use super::*;
     use crate::cli::settings::{SecretSource, Settings, SignIn, Sources};
 
-    /// Names and tenants that differ, differ by case alone, and mean each other.
+    /// Names and tenants that differ, differ only in case, or mean the same.
     const WORDS: [&str; 8] = [
         "alpha",
         "Alpha",
@@ -298,7 +295,7 @@ mod tests {
         "22222222-2222-3333-4444-55555555555A",
     ];
 
-    /// What may be left over in the environment from somebody else's work.
+    /// Variables left over from other work.
     const STRAY: [(&str, &str); 6] = [
         ("AZURE_TENANT_ID", "stray.example"),
         ("AZURE_CLIENT_ID", "99999999-2222-3333-4444-555555555555"),
@@ -318,7 +315,7 @@ mod tests {
         word.contains(['.', '-'])
     }
 
-    /// Writes a config file in which each profile has a token and a host of its own.
+    /// Writes a config file in which each profile has its own token and host.
     fn config(profiles: &[Profile]) -> String {
         let mut text = String::new();
         for (number, profile) in profiles.iter().enumerate() {
@@ -373,7 +370,7 @@ mod tests {
         settings.context.connections.ok()
     }
 
-    /// Returns which profile a row means: the one that is called so, or whose tenant is; none where it could be two.
+    /// Returns the profile that a row means, by its name or tenant; `None` if it could be two.
     fn meant(word: &str, chosen: &[usize], profiles: &[Profile]) -> Option<usize> {
         let word = word.trim().to_lowercase();
         let is_it = |profile: &Profile| {
@@ -402,7 +399,7 @@ mod tests {
         let profile = (0..WORDS.len(), proptest::option::of(0..WORDS.len()));
         let profile = profile.prop_map(|(name, tenant)| Profile { name, tenant });
         proptest::collection::vec(profile, 1..4).prop_map(|mut profiles| {
-            // The same name twice is no TOML.
+            // TOML has no duplicate names.
             let mut known = Vec::new();
             profiles.retain(|profile| {
                 let is_new = !known.contains(&profile.name);
