@@ -167,7 +167,7 @@ fn serve_group(writer: &mut WriterState, mut group: Vec<AnyJob>, broken: &Broken
     if let Err(error) = &ended
         && broken.set(error.clone()).is_ok()
     {
-        tracing::error!(%error, "the journal can't be written; stopping");
+        tracing::error!(%error, "journal write failed; stopping");
     }
     for job in group {
         job.answer(ended.clone());

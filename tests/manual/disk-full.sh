@@ -42,7 +42,7 @@ round() {
   run_pid=
   check "exit code of the run" "$code" "x == 6"
   tail -n 3 "$work/err" | sed 's/^/      /'
-  failed=$(awk '/the journal can't be written; stopping/ && match($0, /"time":"[^"]+"/) { print substr($0, RSTART + 8, RLENGTH - 9); exit }' "$work/log.json")
+  failed=$(awk '/journal write failed; stopping/ && match($0, /"time":"[^"]+"/) { print substr($0, RSTART + 8, RLENGTH - 9); exit }' "$work/log.json")
   note "the failed write" "${failed:-not logged}"
   # What is on the wire may still come.
   sleep 1
