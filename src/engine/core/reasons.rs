@@ -342,7 +342,7 @@ mod tests {
     fn an_id_that_a_named_tenant_does_not_know_may_be_of_another_one() {
         let reason = of_missing(Operation::Cancel, Some("contoso"));
         assert!(reason.ends_with("it may belong to a tenant other than contoso"));
-        assert!(of_missing(Operation::Cancel, None).ends_with("did not find it either"));
+        assert!(of_missing(Operation::Cancel, None).ends_with("(checked twice)"));
     }
 
     #[test]
