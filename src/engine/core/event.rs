@@ -172,7 +172,7 @@ pub enum StopReason {
     #[error("sign-in: {0}")]
     SignIn(String),
     /// The service knows none of the first hundred ids.
-    #[error("the tenant has none of the first 100 ids: check the tenant and the id column")]
+    #[error("none of the first 100 ids exist in this tenant: check the tenant and the id column")]
     AllMissing,
     /// States must be read first, and this token may not read them; gives the service's answer.
     #[error("this token may not read actions: {0}")]
