@@ -268,12 +268,7 @@ impl RunArgs {
 #[derive(Args, Clone, Debug)]
 pub struct SendArgs {
     /// Don't check that accepted calls took effect
-    #[arg(
-        long,
-        help_heading = "Sending",
-        value_parser = BoolishValueParser::new(),
-        conflicts_with = "verify_timeout",
-    )]
+    #[arg(long, help_heading = "Sending", value_parser = BoolishValueParser::new(), conflicts_with = "verify_timeout")]
     #[arg(env_or_config = "MDE_CANCEL_NO_VERIFY")]
     pub no_verify: bool,
     /// Wait this long for accepted calls to take effect
@@ -301,22 +296,12 @@ pub struct ReleaseArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
     /// Only machines that these users or apps isolated or restricted, spelled as the run's report shows them
-    #[arg(
-        long = "requestor",
-        value_name = "NAME",
-        value_delimiter = ',',
-        value_parser = values::trimmed,
-        conflicts_with = "plan",
-        help_heading = "Selection",
-    )]
+    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = values::trimmed)]
+    #[arg(conflicts_with = "plan", help_heading = "Selection")]
     pub requestors: Vec<String>,
     /// Never touch what this file lists, besides what the run excluded; repeatable
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "plan",
-        help_heading = "Selection"
-    )]
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with = "plan", help_heading = "Selection")]
     pub exclude_from: Vec<PathBuf>,
     /// Send without asking; needs --plan
     #[arg(short, long, requires = "plan", help_heading = "Safety")]
@@ -335,26 +320,14 @@ pub struct ReleaseArgs {
     #[arg(long, conflicts_with = "yes", help_heading = "Safety")]
     pub dry_run: bool,
     /// Comment stored with each release [default: one that names the run]
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        value_parser = values::comment,
-        help_heading = "Sending",
-        env_or_config = "MDE_CANCEL_COMMENT"
-    )]
+    #[arg(short, long, value_name = "TEXT", value_parser = values::comment, help_heading = "Sending")]
+    #[arg(env_or_config = "MDE_CANCEL_COMMENT")]
     pub comment: Option<String>,
     #[command(flatten)]
     pub quota: QuotaWindowArgs,
     /// Output of --dry-run: table, csv or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t,
-        requires = "dry_run",
-        help_heading = "Output"
-    )]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(requires = "dry_run", help_heading = "Output")]
     pub format: PlanFormat,
     #[command(flatten)]
     pub send: SendArgs,
@@ -373,13 +346,8 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Also cancel Unisolate, UnrestrictCodeExecution or unknown types; can leave devices cut off
-    #[arg(
-        long,
-        value_name = "TYPE",
-        value_delimiter = ',',
-        value_parser = values::protected_type,
-        help_heading = "Safety",
-    )]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = values::protected_type)]
+    #[arg(help_heading = "Safety")]
     pub allow_protected: Vec<ActionType>,
     /// Send without reading each action's current status first
     #[arg(long, help_heading = "Safety")]
@@ -425,13 +393,8 @@ pub struct PreviewArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
     /// Output: table, csv (a frozen plan for `run`) or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t,
-        help_heading = "Output"
-    )]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(help_heading = "Output")]
     pub format: PlanFormat,
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -472,11 +435,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// List the machines that are still isolated, as far back as --since [default: 30d]
-    #[arg(
-        long,
-        conflicts_with_all = ["types", "statuses", "filter", "summary"],
-        help_heading = "Selection",
-    )]
+    #[arg(long, conflicts_with_all = ["types", "statuses", "filter", "summary"], help_heading = "Selection")]
     pub isolated: bool,
     /// Count actions by type, status and requestor instead of listing them
     #[arg(long, help_heading = "Output")]
@@ -616,12 +575,8 @@ impl ReportArgs {
 pub struct InputArgs {
     /// Files with action ids, or `-` for standard input. Without INPUT, the flags of Selection choose actions from the
     /// tenant
-    #[arg(
-        value_name = "INPUT",
-        value_hint = ValueHint::AnyPath,
-        value_parser = values::input(),
-        help_heading = None::<&str>,
-    )]
+    #[arg(value_name = "INPUT", value_hint = ValueHint::AnyPath, value_parser = values::input())]
+    #[arg(help_heading = None::<&str>)]
     pub inputs: Vec<Input>,
     /// Column with the action id, if its name isn't recognized
     #[arg(long, value_name = "NAME", value_parser = values::not_blank)]
@@ -675,12 +630,8 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "TIME", value_parser = values::when)]
     pub until: Option<When>,
     /// Select with this OData filter instead of the flags above
-    #[arg(
-        long,
-        value_name = "ODATA",
-        value_parser = values::trimmed,
-        conflicts_with_all = ["types", "statuses", "requestors", "machine_ids", "since", "until"]
-    )]
+    #[arg(long, value_name = "ODATA", value_parser = values::trimmed)]
+    #[arg(conflicts_with_all = ["types", "statuses", "requestors", "machine_ids", "since", "until"])]
     pub filter: Option<String>,
     /// Never touch what this file lists: one action id, machine id or host name per line; repeatable
     #[arg(long, value_name = "FILE")]
@@ -736,13 +687,8 @@ impl SelectionArgs {
 #[command(next_help_heading = "Limits")]
 pub struct QuotaWindowArgs {
     /// Send at most N cancels per period; `none` for no limit
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        default_value = "100/1m,1500/1h",
-        value_parser = parse_quota,
-        env_or_config = "MDE_CANCEL_QUOTA",
-    )]
+    #[arg(long, value_name = "N/DURATION", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
+    #[arg(env_or_config = "MDE_CANCEL_QUOTA")]
     quota: Vec<Windows>,
     #[command(flatten)]
     pub reads: ReadQuotaArgs,
@@ -752,13 +698,8 @@ pub struct QuotaWindowArgs {
 #[command(next_help_heading = "Limits")]
 pub struct ReadQuotaArgs {
     /// Send at most N reads per period; `none` for no limit
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        default_value = "50/1m,750/1h",
-        value_parser = parse_quota,
-        env_or_config = "MDE_CANCEL_READ_QUOTA",
-    )]
+    #[arg(long, value_name = "N/DURATION", default_value = "50/1m,750/1h", value_parser = parse_quota)]
+    #[arg(env_or_config = "MDE_CANCEL_READ_QUOTA")]
     read_quota: Vec<Windows>,
 }
 
@@ -787,34 +728,19 @@ pub(super) fn all_windows(given: &[Windows]) -> Windows {
 #[command(next_help_heading = "Limits")]
 pub struct TuningArgs {
     /// Send at most N calls of one tenant at once
-    #[arg(
-        long,
-        value_name = "N",
-        hide_short_help = true,
-        default_value = "16",
-        value_parser = clap::value_parser!(u32).range(1..=1024),
-    )]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(hide_short_help = true)]
     pub concurrency: u32,
     /// Send at most N calls of all tenants at once
-    #[arg(
-        long,
-        value_name = "N",
-        hide_short_help = true,
-        default_value = "256",
-        value_parser = clap::value_parser!(u32).range(1..=1024),
-    )]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(hide_short_help = true)]
     pub total_concurrency: u32,
     /// Spread bursts to this rate, or `none`; 50/s spreads the first 100 cancels over 2 s
     #[arg(long, value_name = "N/DURATION", hide_short_help = true, default_value = "50/s", value_parser = values::rate)]
     pub rate: RateChoice,
     /// Give up on a row after N attempts that count against it
-    #[arg(
-        long,
-        value_name = "N",
-        hide_short_help = true,
-        default_value = "6",
-        value_parser = clap::value_parser!(u32).range(1..=100),
-    )]
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(hide_short_help = true)]
     pub max_attempts: u32,
     /// Give up on a call after this time
     #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "30s", value_parser = values::timeout)]
@@ -833,11 +759,8 @@ pub struct TuningArgs {
 #[serde(default)]
 pub struct OutputPaths {
     /// Report file: .csv, .jsonl, .json, .html, .md, or `-` for stdout; repeatable [default: ./mde-cancel-RUN.csv]
-    #[arg(
-        long = "report",
-        value_name = "PATH",
-        env_or_config = "MDE_CANCEL_REPORT"
-    )]
+    #[arg(long = "report", value_name = "PATH")]
+    #[arg(env_or_config = "MDE_CANCEL_REPORT")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<PathBuf>,
     /// Write the machines that still need work to this CSV file
@@ -859,22 +782,12 @@ pub struct QuotaArgs {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: TableFormat,
     /// Count by these limits for cancels [default: those of the newest run]
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        value_parser = parse_quota,
-        help_heading = "Limits",
-        env_or_config = "MDE_CANCEL_QUOTA",
-    )]
+    #[arg(long, value_name = "N/DURATION", value_parser = parse_quota, help_heading = "Limits")]
+    #[arg(env_or_config = "MDE_CANCEL_QUOTA")]
     pub quota: Vec<Windows>,
     /// Count by these limits for reads [default: those of the newest run]
-    #[arg(
-        long,
-        value_name = "N/DURATION",
-        value_parser = parse_quota,
-        help_heading = "Limits",
-        env_or_config = "MDE_CANCEL_READ_QUOTA",
-    )]
+    #[arg(long, value_name = "N/DURATION", value_parser = parse_quota, help_heading = "Limits")]
+    #[arg(env_or_config = "MDE_CANCEL_READ_QUOTA")]
     pub read_quota: Vec<Windows>,
     #[command(flatten)]
     pub scope: ScopeFilterArgs,
@@ -942,12 +855,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "actions")]
     pub seed: Option<PathBuf>,
     /// Make N actions
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(..=1_000_000)
-    )]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub actions: u32,
     /// Enforce these windows for each endpoint, or `none`
     #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
@@ -1023,21 +931,13 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, env_or_config = "MDE_CANCEL_TOKEN_FILE")]
     pub token_file: Option<Sensitive>,
     /// Cloud: commercial, gcc, gcc-high or dod
-    #[arg(
-        long,
-        value_name = "CLOUD",
-        value_enum,
-        default_value_t,
-        ignore_case = true,
-        hide_possible_values = true,
-        env_or_config = "MDE_CANCEL_CLOUD"
-    )]
+    #[arg(long, value_name = "CLOUD", value_enum, default_value_t)]
+    #[arg(ignore_case = true, hide_possible_values = true)]
+    #[arg(env_or_config = "MDE_CANCEL_CLOUD")]
     pub cloud: Cloud,
     /// Regional API host of the commercial cloud: us, eu, uk, au, swa, ina or aea
+    #[arg(long, value_name = "REGION", value_enum)]
     #[arg(
-        long,
-        value_name = "REGION",
-        value_enum,
         ignore_case = true,
         hide_possible_values = true,
         conflicts_with = "api_url"
@@ -1045,32 +945,20 @@ pub struct ConnectionArgs {
     #[arg(env_or_config = "MDE_CANCEL_REGION")]
     pub region: Option<Region>,
     /// Call the service at this address; plain http for loopback only [default: the cloud's]
-    #[arg(
-        long,
-        value_name = "URL",
-        hide_short_help = true,
-        env_or_config = "MDE_CANCEL_API_URL"
-    )]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[arg(env_or_config = "MDE_CANCEL_API_URL")]
     pub api_url: Option<Sensitive>,
     /// Sign in at this address [default: the cloud's]
-    #[arg(
-        long,
-        value_name = "URL",
-        hide_short_help = true,
-        env_or_config = "AZURE_AUTHORITY_HOST"
-    )]
+    #[arg(long, value_name = "URL", hide_short_help = true)]
+    #[arg(env_or_config = "AZURE_AUTHORITY_HOST")]
     pub login_url: Option<Sensitive>,
     /// Ask for tokens of this scope [default: the cloud's]
     #[arg(long, value_name = "SCOPE", hide_short_help = true, value_parser = values::api_scope)]
     #[arg(env_or_config = "MDE_CANCEL_API_SCOPE")]
     pub api_scope: Option<String>,
     /// Also trust the certificates in this file (PEM or DER), as for a proxy that opens TLS
-    #[arg(
-        long,
-        value_name = "PATH",
-        hide_short_help = true,
-        env_or_config = "MDE_CANCEL_CA_FILE"
-    )]
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
+    #[arg(env_or_config = "MDE_CANCEL_CA_FILE")]
     pub ca_file: Option<PathBuf>,
 }
 
@@ -1127,60 +1015,34 @@ pub fn word_of(value: impl ValueEnum + Copy) -> String {
 #[command(next_help_heading = "Global options")]
 pub struct CommonArgs {
     /// Read settings from this file [default: mde-cancel.toml in the user's config folder]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        hide_short_help = true,
-        env_or_config = "MDE_CANCEL_CONFIG"
-    )]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(env_or_config = "MDE_CANCEL_CONFIG")]
     pub config: Option<PathBuf>,
     /// Use this profile of the config file; `run` takes several, or `all`
     #[arg(
         long = "profile",
         global = true,
         value_name = "NAME",
-        value_delimiter = ',',
-        env_or_config = "MDE_CANCEL_PROFILE"
+        value_delimiter = ','
     )]
+    #[arg(env_or_config = "MDE_CANCEL_PROFILE")]
     pub profiles: Vec<String>,
     /// Folder for past runs and quota counts [default: the user's state folder]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env_or_config = "MDE_CANCEL_STATE_DIR"
-    )]
+    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(env_or_config = "MDE_CANCEL_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Also append the log to this file
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env_or_config = "MDE_CANCEL_LOG_FILE"
-    )]
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env_or_config = "MDE_CANCEL_LOG_FILE")]
     pub log_file: Option<PathBuf>,
     /// Log form: text or json
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORM",
-        value_enum,
-        default_value_t,
-        ignore_case = true,
-        hide_short_help = true,
-        hide_possible_values = true,
-        env_or_config = "MDE_CANCEL_LOG_FORMAT"
-    )]
+    #[arg(long, global = true, value_name = "FORM", value_enum)]
+    #[arg(default_value_t, ignore_case = true, hide_short_help = true)]
+    #[arg(hide_possible_values = true, env_or_config = "MDE_CANCEL_LOG_FORMAT")]
     pub log_format: LogFormat,
     /// Log by these directives instead of -v and -q, such as warn,mde_cancel::store=trace
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIRECTIVES",
-        hide_short_help = true,
-        env_or_config = "MDE_CANCEL_LOG"
-    )]
+    #[arg(long, global = true, value_name = "DIRECTIVES")]
+    #[arg(hide_short_help = true, env_or_config = "MDE_CANCEL_LOG")]
     pub log_filter: Option<String>,
     /// Print more; repeat for even more
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
@@ -1189,27 +1051,13 @@ pub struct CommonArgs {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Show progress: auto, always or never
-    #[arg(
-        long,
-        global = true,
-        value_name = "WHEN",
-        value_enum,
-        default_value_t,
-        ignore_case = true,
-        hide_possible_values = true,
-        env_or_config = "MDE_CANCEL_PROGRESS"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    #[arg(default_value_t, ignore_case = true, hide_possible_values = true)]
+    #[arg(env_or_config = "MDE_CANCEL_PROGRESS")]
     pub progress: ProgressMode,
     /// Use color: auto, always or never; NO_COLOR counts, too
-    #[arg(
-        long,
-        global = true,
-        value_name = "WHEN",
-        value_enum,
-        default_value_t,
-        ignore_case = true,
-        hide_possible_values = true,
-        env_or_config = "MDE_CANCEL_COLOR"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", value_enum)]
+    #[arg(default_value_t, ignore_case = true, hide_possible_values = true)]
+    #[arg(env_or_config = "MDE_CANCEL_COLOR")]
     pub color: ColorMode,
 }

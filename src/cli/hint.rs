@@ -60,39 +60,30 @@ pub enum NextCommand {
 }
 
 impl NextCommand {
-    pub fn render(&self, flags: &ForwardedFlags) -> String {
+    fn words(&self) -> Vec<String> {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let words: Vec<String> = match self {
+        let of_run = |verb: &str, run: &RunId, flags: &[&str]| -> Vec<String> {
+            let run = run.to_string();
+            let words = [verb, &run].into_iter().chain(flags.iter().copied());
+            words.map(str::to_owned).collect()
+        };
+        match self {
             Self::Doctor => vec!["doctor".into()],
-            Self::Report(run, to) => {
-                vec!["report".into(), run.to_string(), "-o".into(), path(to)]
+            Self::Report(run, to) => of_run("report", run, &["-o", &path(to)]),
+            Self::FollowUp(run, to) => of_run("report", run, &["--follow-up", &path(to)]),
+            Self::Release(run) => of_run("release", run, &[]),
+            Self::ReleaseDryRun(run) => of_run("release", run, &["--dry-run"]),
+            Self::ReleasePlan(run, plan) => {
+                of_run("release", run, &["--yes", "--plan", &plan.to_string()])
             }
-            Self::FollowUp(run, to) => {
-                vec![
-                    "report".into(),
-                    run.to_string(),
-                    "--follow-up".into(),
-                    path(to),
-                ]
-            }
-            Self::Release(run) => vec!["release".into(), run.to_string()],
-            Self::ReleaseDryRun(run) => {
-                vec!["release".into(), run.to_string(), "--dry-run".into()]
-            }
-            Self::ReleasePlan(run, plan) => vec![
-                "release".into(),
-                run.to_string(),
-                "--yes".into(),
-                "--plan".into(),
-                plan.to_string(),
-            ],
-            Self::Resume(run) => vec!["resume".into(), run.to_string()],
-            Self::ResumeWith(run, flag) => {
-                vec!["resume".into(), run.to_string(), (*flag).into()]
-            }
+            Self::Resume(run) => of_run("resume", run, &[]),
+            Self::ResumeWith(run, flag) => of_run("resume", run, &[flag]),
             Self::RunAgain(report) => vec!["run".into(), path(report)],
             Self::Runs => vec!["runs".into()],
-        };
+        }
+    }
+
+    pub fn render(&self, flags: &ForwardedFlags) -> String {
         let sends = matches!(
             self,
             Self::Resume(_) | Self::ResumeWith(..) | Self::RunAgain(_)
@@ -111,7 +102,7 @@ impl NextCommand {
         let mut line = "mde-cancel".to_owned();
         let repeated = groups.iter().filter(|(is_needed, _)| *is_needed);
         let repeated = repeated.flat_map(|(_, group)| group.iter());
-        for word in words.iter().chain(repeated) {
+        for word in self.words().iter().chain(repeated) {
             line.push(' ');
             line.push_str(&quoted(word));
         }
