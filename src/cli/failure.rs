@@ -3,11 +3,14 @@
 //! Every finished run has a [`RunExit`]; a [`Failure`] is an error that kept the program from its work. Both use the
 //! same exit codes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::api::ApiError;
+use crate::auth::AuthError;
 use crate::store::StoreError;
 
 use super::hint::{ForwardedFlags, Hint, quoted};
@@ -193,6 +196,24 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let hint = error.hint().map(Cow::into_owned);
+        let failure = Self::new(RunExit::Unreachable, error);
+        hint.into_iter().fold(failure, Self::hint)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let hint = match &error {
+            ApiError::CaFile(error) => error.hint().map(str::to_owned),
+            _ => None,
+        };
+        hint.into_iter().fold(Self::refused(error), Self::hint)
+    }
+}
+
 impl From<clap::Error> for Failure {
     /// Takes what clap says of the command line, help and version included.
     fn from(mut error: clap::Error) -> Self {
@@ -218,8 +239,6 @@ impl From<clap::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -281,44 +300,5 @@ mod tests {
         );
         let full = Failure::of_output(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.exit, RunExit::Fault);
-    }
-
-    #[test]
-    fn whatever_is_the_matter_with_the_state_comes_with_a_way_on() {
-        let path = || std::path::PathBuf::from("/s/state.db");
-        for error in [
-            StoreError::Foreign { path: path() },
-            StoreError::Held {
-                path: path(),
-                holders: "pid 7".to_owned(),
-            },
-            StoreError::UnreliableFileSystem {
-                path: path(),
-                kind: "NFS",
-            },
-            StoreError::NewerSchema {
-                path: path(),
-                found: 9,
-                known: 3,
-            },
-            StoreError::OpenToOthers {
-                path: path(),
-                mode: 0o755,
-                is_ours: true,
-            },
-            StoreError::ReadOnly { path: path() },
-            StoreError::SomebodyElses { path: path() },
-            StoreError::Replaced { path: path() },
-            StoreError::Damaged {
-                path: path(),
-                source: Arc::new(rusqlite::Error::InvalidQuery),
-            },
-        ] {
-            let failure = Failure::from(error.clone());
-            assert_eq!(failure.exit, RunExit::State, "{error}");
-            assert_eq!(failure.hints.len(), 1, "{error}");
-            let hint = failure.hints[0].render(&ForwardedFlags::default());
-            assert!(!hint.ends_with('.'), "{error}");
-        }
     }
 }

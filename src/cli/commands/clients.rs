@@ -1,6 +1,5 @@
 //! The clients of a run's tenants: credentials, connections, and the identity that the service counts calls by.
 
-use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,61 +15,20 @@ use crate::auth::{
     Grant, LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, StaticToken, Token,
     TokenSource,
 };
-use crate::cli::failure::{Failure, RunExit};
+use crate::cli::failure::Failure;
 use crate::cli::settings::{ConnectionSettings, SecretSource, SignIn};
 use crate::cli::text::Span;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{LaneHandles, LaneName, ReadHandles};
 use crate::model::{Destination, RunId, Scope, UNNAMED};
 
-use super::sandbox::{EmbeddedSandbox, SANDBOX_CLOUD};
+use super::sandbox::SANDBOX_CLOUD;
 
 /// How long to wait for a login service that never answered.
 const REACH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest pause between attempts of the first sign-in.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    #[error(transparent)]
-    Sandbox(#[from] anyhow::Error),
-}
-
-impl ConnectError {
-    /// Returns what to do, as an imperative without a period.
-    pub(super) fn hint(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Auth(error) => error.hint(),
-            Self::Api(ApiError::CaFile(error)) => error.hint().map(Cow::from),
-            Self::Api(_) | Self::Sandbox(_) => None,
-        }
-    }
-}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        let hint = error.hint().map(Cow::into_owned);
-        let failure = match error {
-            ConnectError::Auth(error) => Self::new(RunExit::Unreachable, error),
-            ConnectError::Api(error) => Self::new(RunExit::Refused, error),
-            ConnectError::Sandbox(error) => Self::new(RunExit::Fault, error),
-        };
-        hint.into_iter().fold(failure, Failure::hint)
-    }
-}
-
-/// The service, and the identity that its quotas belong to.
-pub(super) struct Service {
-    /// For a run with one lane.
-    pub(super) lane: Arc<LaneHandles>,
-    pub(super) identity: Identity,
-    pub(super) sandbox: Option<EmbeddedSandbox>,
-}
 
 /// What the service counts calls by, and the token's claims.
 #[derive(Clone)]
@@ -197,7 +155,7 @@ impl Identity {
 pub(super) async fn sign_in(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Credential, Identity), ConnectError> {
+) -> Result<(Credential, Identity), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let credential = credential(settings, timeout, &clock)?;
     let token = first_token(&credential, &*clock).await?;
@@ -210,26 +168,10 @@ pub(super) async fn sign_in(
 pub(super) async fn identity_at_hand(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<Identity, ConnectError> {
+) -> Result<Identity, Failure> {
     match settings.sign_in {
         SignIn::Token(_) => Ok(sign_in(settings, timeout).await?.1),
         _ => Ok(Identity::of(settings, None, None)),
-    }
-}
-
-impl Service {
-    /// Signs in, but sends nothing to the service itself.
-    pub(super) async fn real(
-        settings: &ConnectionSettings,
-        timeout: Duration,
-    ) -> Result<Self, ConnectError> {
-        let (credential, identity) = sign_in(settings, timeout).await?;
-        let connection = connect(settings, timeout)?;
-        Ok(Self {
-            lane: Arc::new(handles(connection, credential)),
-            identity,
-            sandbox: None,
-        })
     }
 }
 
@@ -237,7 +179,7 @@ impl Service {
 pub(super) async fn to_read(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Arc<ReadHandles>, Identity), ConnectError> {
+) -> Result<(Arc<ReadHandles>, Identity), Failure> {
     let (credential, identity) = sign_in(settings, timeout).await?;
     let reader = ReadClient::new(connect(settings, timeout)?);
     Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
@@ -246,7 +188,7 @@ pub(super) async fn to_read(
 pub(super) fn connect(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, Failure> {
     Ok(Connection::open(ApiSettings {
         base: settings.api_url.clone(),
         timeout,
@@ -273,7 +215,7 @@ pub(super) fn credential(
     settings: &ConnectionSettings,
     timeout: Duration,
     clock: &Arc<dyn Clock>,
-) -> Result<Credential, ConnectError> {
+) -> Result<Credential, Failure> {
     credential_over(settings, clock, || login_client(settings, timeout))
 }
 
@@ -282,7 +224,7 @@ pub(super) fn credential_over(
     settings: &ConnectionSettings,
     clock: &Arc<dyn Clock>,
     login: impl FnOnce() -> Result<LoginClient, ApiError>,
-) -> Result<Credential, ConnectError> {
+) -> Result<Credential, Failure> {
     let ready = |token: StaticToken| {
         TokenSource::Ready(token.expected_for(&settings.api_scope, Arc::clone(clock)))
     };

@@ -28,7 +28,7 @@ use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::clients::{ConnectError, Identity, connect, credential};
+use super::clients::{Identity, connect, credential};
 use super::prepared_run::open_store;
 use super::reads::{reads, unread};
 
@@ -278,7 +278,7 @@ impl Doctor<'_> {
         match connect(connection, CALL_TIMEOUT) {
             Ok(opened) => Some(opened),
             Err(error) => {
-                self.checks.failure("network", error.into());
+                self.checks.failure("network", error);
                 None
             }
         }
@@ -342,12 +342,12 @@ impl Doctor<'_> {
         let signed_in = async {
             let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
             let token = credential.token(CachePolicy::AtHand).await?;
-            Ok::<_, ConnectError>((credential, token))
+            Ok::<_, Failure>((credential, token))
         };
         let (credential, token) = match signed_in.await {
             Ok(signed_in) => signed_in,
             Err(error) => {
-                self.checks.failure("sign-in", error.into());
+                self.checks.failure("sign-in", error);
                 return None;
             }
         };

@@ -32,10 +32,11 @@ use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
 use crate::store::{NewRow, NewRun, Store, state_file};
 
-use super::clients::{Identity, Service, identity_at_hand, to_read};
+use super::clients::{Identity, identity_at_hand, to_read};
 use super::prepared_run::{REACH_TIMEOUT, READS_AT_ONCE, filter, gate, open_store};
 use super::quota::QuotaUsage;
 use super::reads::{engine, reads, unchecked, unread};
+use super::sandbox::EmbeddedSandbox;
 use super::selection::{nothing_selected, origin, read_exclusions};
 use super::signals::Shutdown;
 
@@ -155,7 +156,7 @@ struct View<'preview> {
     store: Option<Store>,
     reader: Option<Arc<ReadHandles>>,
     /// Keeps the embedded sandbox alive.
-    _sandbox: Option<Service>,
+    _sandbox: Option<EmbeddedSandbox>,
 }
 
 impl<'preview> View<'preview> {
@@ -180,12 +181,13 @@ impl<'preview> View<'preview> {
                 let input = &args.plan.input;
                 let (settings, scale) = (input.settings(false), time_scale(args.sandbox));
                 let run = RunId::new(Uuid::now_v7());
-                let service =
-                    Service::embedded(&input.inputs, &settings, run, dir, scale, CALL_TIMEOUT)
+                let inputs = &input.inputs;
+                let (handles, embedded) =
+                    EmbeddedSandbox::start(inputs, &settings, run, dir, scale, CALL_TIMEOUT)
                         .await?;
-                identity = Some(service.identity.clone());
-                reader = Some(service.lane.reads());
-                sandbox = Some(service);
+                identity = Some(Identity::of_sandbox(run));
+                reader = Some(handles.reads());
+                sandbox = Some(embedded);
             }
             (Some(dir), Some(connection)) if precheck == Precheck::Skip => {
                 identity = Some(identity_at_hand(connection, CALL_TIMEOUT).await?);

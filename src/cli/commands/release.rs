@@ -25,8 +25,7 @@ use crate::model::{
     ActionId, ExclusionList, Facts, FollowUp, InputRow, MachineAction, Number, ReportRow,
     RowContext, RunId, Selection, Source,
 };
-use crate::platform;
-use crate::store::{NewRun, RunRecord};
+use crate::store::RunRecord;
 
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::find_run::{self, RunEntry};
@@ -99,19 +98,8 @@ pub async fn release(
         say_sandbox(progress, config.time_scale);
     }
     let stored = config.to_json();
-    let [tenant, app, cloud] = lanes.parties();
-    let new_run = NewRun {
-        id,
-        created: clock.now().wall,
-        settings: stored.clone(),
-        inputs: serde_json::json!([format!("{MACHINES_OF}{released}")]).to_string(),
-        tenant,
-        app,
-        cloud,
-        host: platform::host_name(),
-        user: platform::user_name(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let inputs = vec![format!("{MACHINES_OF}{released}")];
+    let new_run = lanes.new_run(id, clock.now().wall, stored.clone(), inputs);
     let key = store.create_run(new_run).await?;
     stop.name_run(id, flags);
     let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));

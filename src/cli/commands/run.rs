@@ -20,8 +20,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{Beyond, Intake, LaneShares, Planner};
 use crate::input::{Input, open};
 use crate::model::RunId;
-use crate::platform;
-use crate::store::NewRun;
 
 use super::confirm_plan::{Confirmation, OnDecline};
 use super::prepared_run::{PreparedRun, filter};
@@ -67,19 +65,7 @@ pub async fn run(
     }
     let names = input_names(&plan.input.inputs, filter.text().as_deref());
     let stored = config.to_json();
-    let [tenant, app, cloud] = lanes.parties();
-    let new_run = NewRun {
-        id,
-        created: clock.now().wall,
-        settings: stored.clone(),
-        inputs: serde_json::Value::from(names).to_string(),
-        tenant,
-        app,
-        cloud,
-        host: platform::host_name(),
-        user: platform::user_name(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let new_run = lanes.new_run(id, clock.now().wall, stored.clone(), names);
     let key = store.create_run(new_run).await?;
     stop.name_run(id, flags);
     let planner = Planner::new(Arc::new(config.rules())).for_lanes(Arc::clone(&lanes.names));

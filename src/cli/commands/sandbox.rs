@@ -5,7 +5,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,11 +20,12 @@ use crate::cli::args::SandboxArgs;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::terminal::print;
 use crate::cli::text::Count;
+use crate::engine::LaneHandles;
 use crate::input::{Input, InputError, InputSettings, OpenInput, open};
 use crate::model::RunId;
 use crate::sandbox::{self, Generator, MockAction, Sandbox, SandboxSettings, serve};
 
-use super::clients::{ConnectError, Identity, Service, handles, user_agent};
+use super::clients::{handles, user_agent};
 
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
@@ -128,6 +128,69 @@ pub(super) struct EmbeddedSandbox {
 }
 
 impl EmbeddedSandbox {
+    /// Starts a sandbox on a free port: the one that an earlier process saved for this run, or a new one with an action
+    /// for each row of the files in `inputs`.
+    pub(super) async fn start(
+        inputs: &[Input],
+        settings: &InputSettings,
+        run: RunId,
+        state_dir: &Path,
+        time_scale: u32,
+        timeout: Duration,
+    ) -> Result<(LaneHandles, Self), Failure> {
+        let fault = |error: anyhow::Error| Failure::new(RunExit::Fault, error);
+        let snapshot = snapshot_file(state_dir, run);
+        let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
+        let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
+            let saved = serde_json::from_slice(&saved);
+            let what = || format!("the sandbox's state {} cannot be read", snapshot.display());
+            let saved = saved.with_context(what).map_err(fault)?;
+            Sandbox::restore(demo, saved)
+        } else {
+            let sandbox = Sandbox::new(demo);
+            let files = inputs.iter().filter(|input| **input != Input::Stdin);
+            let files: Vec<_> = files.cloned().collect();
+            let files = open(&files, settings).map_err(|error| fault(error.into()))?;
+            // The run reports what can't be read.
+            plant(
+                &sandbox,
+                files,
+                &Generator::believable(SANDBOX_SEED),
+                SEEDED,
+            )
+            .ok();
+            sandbox
+        };
+        let imitation = sandbox.clone();
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.context("the sandbox finds no free port");
+        let listener = listener.map_err(fault)?;
+        let address = listener.local_addr().context("the sandbox has no address");
+        let address = address.map_err(fault)?;
+        let (keep, stopped) = oneshot::channel::<()>();
+        tokio::spawn(serve(listener, sandbox, async {
+            // An error also means that the run is over.
+            stopped.await.ok();
+        }));
+        let base = Url::parse(&format!("http://{address}"));
+        let base = base.context("the sandbox has no address").map_err(fault)?;
+        let connection = Connection::open(ApiSettings {
+            base,
+            timeout,
+            user_agent: user_agent(),
+            trust: RootCerts::Nothing,
+            proxies: Proxies::Off,
+        })?;
+        let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
+        let credential = Credential::new(TokenSource::Ready(token), None);
+        let embedded = Self {
+            sandbox: imitation,
+            snapshot,
+            _keep: keep,
+        };
+        Ok((handles(connection, credential), embedded))
+    }
+
     pub(super) fn save_snapshot(&self) {
         let save = || {
             let folder = self.snapshot.parent().unwrap_or(Path::new("."));
@@ -146,76 +209,6 @@ impl EmbeddedSandbox {
     pub(super) fn delete_snapshot(&self) {
         // It may never have been saved.
         std::fs::remove_file(&self.snapshot).ok();
-    }
-}
-
-impl Service {
-    /// Starts a sandbox on a free port: the one that an earlier process saved for this run, or a new one with an action
-    /// for each row of the files in `inputs`.
-    pub(super) async fn embedded(
-        inputs: &[Input],
-        settings: &InputSettings,
-        run: RunId,
-        state_dir: &Path,
-        time_scale: u32,
-        timeout: Duration,
-    ) -> Result<Self, ConnectError> {
-        let snapshot = snapshot_file(state_dir, run);
-        let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
-        let sandbox = if let Ok(saved) = std::fs::read(&snapshot) {
-            let saved = serde_json::from_slice(&saved).with_context(|| {
-                format!("the sandbox's state {} cannot be read", snapshot.display())
-            })?;
-            Sandbox::restore(demo, saved)
-        } else {
-            let sandbox = Sandbox::new(demo);
-            let files = inputs.iter().filter(|input| **input != Input::Stdin);
-            let files: Vec<_> = files.cloned().collect();
-            let files = open(&files, settings).map_err(anyhow::Error::from)?;
-            // The run reports what can't be read.
-            plant(
-                &sandbox,
-                files,
-                &Generator::believable(SANDBOX_SEED),
-                SEEDED,
-            )
-            .ok();
-            sandbox
-        };
-        let imitation = sandbox.clone();
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .context("the sandbox finds no free port")?;
-        let address = listener
-            .local_addr()
-            .context("the sandbox has no address")?;
-        let (keep, stopped) = oneshot::channel::<()>();
-        tokio::spawn(serve(listener, sandbox, async {
-            // An error also means that the run is over.
-            stopped.await.ok();
-        }));
-        let base =
-            Url::parse(&format!("http://{address}")).context("the sandbox has no address")?;
-        let connection = Connection::open(ApiSettings {
-            base,
-            timeout,
-            user_agent: user_agent(),
-            trust: RootCerts::Nothing,
-            proxies: Proxies::Off,
-        })?;
-        let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
-        Ok(Self {
-            lane: Arc::new(handles(
-                connection,
-                Credential::new(TokenSource::Ready(token), None),
-            )),
-            identity: Identity::of_sandbox(run),
-            sandbox: Some(EmbeddedSandbox {
-                sandbox: imitation,
-                snapshot,
-                _keep: keep,
-            }),
-        })
     }
 }
 

@@ -3,26 +3,30 @@
 //! If a tenant can't be signed in to, only its lane stops: its rows say why, and the others continue. Lanes with the
 //! same address share connections, so that hundreds of tenants need no more sockets than there are calls in flight.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use url::Url;
 
-use crate::api::{ApiError, Connection};
+use crate::api::Connection;
 use crate::auth::{CachePolicy, Credential, LoginClient};
 use crate::cli::failure::Failure;
+use crate::cli::hint::Hint;
 use crate::cli::run_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{ConnectionSettings, same_tenant};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{LaneName, LaneNames, LaneWay};
+use crate::engine::{LaneHandles, LaneName, LaneNames, LaneWay};
 use crate::input::Input;
 use crate::model::{LaneId, RunId, SEVERAL};
+use crate::platform;
+use crate::store::NewRun;
 
-use super::clients::{
-    ConnectError, Identity, Service, connect, credential_over, handles, login_client,
-};
+use super::clients::{self, Identity, connect, credential_over, handles, login_client};
 use super::sandbox::EmbeddedSandbox;
 
 /// Concurrent sign-ins: enough for hundreds of tenants in seconds, few enough for one login service.
@@ -59,26 +63,34 @@ impl Lanes {
     ) -> Result<Self, Failure> {
         let (settings, scale, timeout) =
             (config.input_settings(), config.time_scale, config.timeout);
-        let service = Service::embedded(inputs, &settings, run, state_dir, scale, timeout);
-        Ok(Self::one(service.await?, None))
+        let (handles, sandbox) =
+            EmbeddedSandbox::start(inputs, &settings, run, state_dir, scale, timeout).await?;
+        let identity = Identity::of_sandbox(run);
+        Ok(Self::one(handles, identity, None, Some(sandbox)))
     }
 
     pub(super) async fn single(
         tenant: &ConnectionSettings,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let service = Service::real(tenant, timeout).await?;
-        Ok(Self::one(service, tenant.profile.clone()))
+        let (credential, identity) = clients::sign_in(tenant, timeout).await?;
+        let handles = handles(connect(tenant, timeout)?, credential);
+        Ok(Self::one(handles, identity, tenant.profile.clone(), None))
     }
 
-    fn one(service: Service, profile: Option<String>) -> Self {
+    fn one(
+        handles: LaneHandles,
+        identity: Identity,
+        profile: Option<String>,
+        sandbox: Option<EmbeddedSandbox>,
+    ) -> Self {
         let lane = LaneSetup {
-            way: Ok(service.lane),
-            identity: service.identity,
+            way: Ok(Arc::new(handles)),
+            identity,
             profile,
         };
         // In a sandbox, the tenants of rows don't matter.
-        let names = if service.sandbox.is_some() {
+        let names = if sandbox.is_some() {
             LaneNames::default()
         } else {
             LaneNames::new(vec![lane.name()])
@@ -86,7 +98,7 @@ impl Lanes {
         Self {
             names: Arc::new(names),
             all: vec![lane],
-            sandbox: service.sandbox,
+            sandbox,
         }
     }
 
@@ -96,15 +108,10 @@ impl Lanes {
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let mut clients = Clients {
-            timeout,
-            clock: Arc::clone(&clock),
-            connections: Vec::new(),
-            logins: Vec::new(),
-        };
+        let mut clients = ClientPool::default();
         let ready: Vec<_> = tenants
             .iter()
-            .map(|settings| (settings, clients.prepare(settings)))
+            .map(|settings| (settings, clients.prepare(settings, timeout, &clock)))
             .collect();
         let signing = ready
             .into_iter()
@@ -131,7 +138,7 @@ impl Lanes {
     }
 
     /// Returns the tenant, app and cloud that the journal stores for the whole run.
-    pub(super) fn parties(&self) -> [String; 3] {
+    fn parties(&self) -> [String; 3] {
         let of = |party: fn(&Identity) -> &String| {
             let mut all = self.all.iter().map(|lane| party(&lane.identity));
             let first = all.next().cloned().unwrap_or_default();
@@ -151,6 +158,29 @@ impl Lanes {
             of(|identity| &identity.app),
             of(|identity| &identity.cloud),
         ]
+    }
+
+    /// Describes a new run of these tenants for the journal.
+    pub(super) fn new_run(
+        &self,
+        id: RunId,
+        created: Timestamp,
+        settings: String,
+        inputs: Vec<String>,
+    ) -> NewRun {
+        let [tenant, app, cloud] = self.parties();
+        NewRun {
+            id,
+            created,
+            settings,
+            inputs: serde_json::Value::from(inputs).to_string(),
+            tenant,
+            app,
+            cloud,
+            host: platform::host_name(),
+            user: platform::user_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 
     /// Returns what the journal stores about several tenants, so that a resume finds them.
@@ -184,47 +214,36 @@ impl Lanes {
 }
 
 /// A connection and a credential, before anything is sent.
-type Ready = Result<(Connection, Credential), ConnectError>;
+type Ready = Result<(Connection, Credential), Failure>;
 
 /// Clients shared by lanes with the same addresses.
-struct Clients {
-    timeout: Duration,
-    clock: Arc<dyn Clock>,
-    connections: Vec<((Url, Option<PathBuf>), Connection)>,
-    logins: Vec<(Option<PathBuf>, LoginClient)>,
+#[derive(Default)]
+struct ClientPool {
+    connections: HashMap<(Url, Option<PathBuf>), Connection>,
+    logins: HashMap<Option<PathBuf>, LoginClient>,
 }
 
-impl Clients {
-    fn prepare(&mut self, settings: &ConnectionSettings) -> Ready {
-        let connection = self.connection(settings)?;
-        let clock = Arc::clone(&self.clock);
-        let credential = credential_over(settings, &clock, || self.login(settings))?;
-        Ok((connection, credential))
-    }
-
-    fn connection(&mut self, settings: &ConnectionSettings) -> Result<Connection, ConnectError> {
+impl ClientPool {
+    fn prepare(
+        &mut self,
+        settings: &ConnectionSettings,
+        timeout: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Ready {
         let place = (settings.api_url.clone(), settings.ca_file.clone());
-        if let Some((_, open)) = self.connections.iter().find(|(known, _)| *known == place) {
-            return Ok(open.clone());
-        }
-        let open = connect(settings, self.timeout)?;
-        self.connections.push((place, open.clone()));
-        Ok(open)
-    }
-
-    fn login(&mut self, settings: &ConnectionSettings) -> Result<LoginClient, ApiError> {
-        let known = self
-            .logins
-            .iter()
-            .find(|(file, _)| *file == settings.ca_file);
-        let login = if let Some((_, login)) = known {
-            login.clone()
-        } else {
-            let login = login_client(settings, self.timeout)?;
-            self.logins.push((settings.ca_file.clone(), login.clone()));
-            login
+        let connection = match self.connections.entry(place) {
+            Entry::Occupied(open) => open.get().clone(),
+            Entry::Vacant(place) => place.insert(connect(settings, timeout)?).clone(),
         };
-        Ok(login.with_login(settings.login_url.clone()))
+        let login = || {
+            let login = match self.logins.entry(settings.ca_file.clone()) {
+                Entry::Occupied(login) => login.get().clone(),
+                Entry::Vacant(place) => place.insert(login_client(settings, timeout)?).clone(),
+            };
+            Ok(login.with_login(settings.login_url.clone()))
+        };
+        let credential = credential_over(settings, clock, login)?;
+        Ok((connection, credential))
     }
 }
 
@@ -253,22 +272,20 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
                 profile,
             }
         }
-        Some(Err(error)) if !error.is_transient() => {
-            unsigned(Err(closed(settings, &ConnectError::Auth(error))))
-        }
+        Some(Err(error)) if !error.is_transient() => unsigned(Err(closed(settings, &error.into()))),
         // The run retries the sign-in.
         Some(Err(_)) | None => unsigned(Ok(Arc::new(handles(connection, credential)))),
     }
 }
 
 /// Returns why a tenant's rows won't be attempted.
-fn closed(settings: &ConnectionSettings, error: &ConnectError) -> Arc<str> {
-    let hint = error.hint();
+fn closed(settings: &ConnectionSettings, failure: &Failure) -> Arc<str> {
+    let error = &failure.error;
     let profile = settings.profile.as_deref().unwrap_or_default();
     tracing::warn!(profile, %error, "no sign-in; the rows of this tenant are not attempted");
-    match hint {
-        Some(hint) => Arc::from(format!("{error}; {hint}")),
-        None => Arc::from(error.to_string()),
+    match failure.hints.first() {
+        Some(Hint::Text(hint)) => Arc::from(format!("{error}; {hint}")),
+        _ => Arc::from(error.to_string()),
     }
 }
 
