@@ -7,7 +7,6 @@ mod action_json;
 mod client;
 mod connection;
 mod dns;
-mod error_body;
 mod odata;
 mod proxy;
 mod response;

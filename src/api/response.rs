@@ -1,13 +1,13 @@
-//! Classifies responses.
+//! Classifies responses, and extracts the error from a body of any shape.
 //!
-//! No decision is made here. An ambiguous response gets the more cautious kind.
+//! Texts are sanitized first. No decision is made here. An ambiguous response gets the more cautious kind.
 
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderMap, LOCATION};
+use serde_json::Value;
 use url::Url;
 
-use crate::model::{Reply, ReplyKind, ServiceError, Throttle};
+use crate::model::{Redactor, Reply, ReplyKind, ServiceError, Throttle, brief};
 
-use super::error_body::ErrorBody;
 use super::send::{RawResponse, SendError};
 use super::throttle::{allowance, body_wait, retry_after};
 
@@ -101,6 +101,114 @@ fn head(body: &str) -> &str {
     &body[..end]
 }
 
+/// In characters.
+const MAX_MESSAGE: usize = 300;
+
+/// The longest code or correlation id, in characters: a GUID with some room.
+const MAX_WORD: usize = 100;
+
+/// Headers with the id to quote to support, the best first.
+const CORRELATION_HEADERS: [&str; 3] = ["request-id", "x-ms-request-id", "client-request-id"];
+
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct ErrorBody {
+    /// `None` if neither body nor headers contain anything.
+    pub(super) error: Option<ServiceError>,
+    /// The whole sanitized message, to search for wait hints.
+    pub(super) text: String,
+    /// Whether the body is a service error: an object `error` with a code.
+    pub(super) is_services_own: bool,
+}
+
+impl ErrorBody {
+    /// Parses the service's errors, other JSON, HTML or plain text. Removes the redactor's secrets from `error`.
+    pub(super) fn read(body: &str, headers: &HeaderMap, redactor: &Redactor) -> Self {
+        let json = serde_json::from_str::<Value>(body).ok();
+        let own = json.as_ref().and_then(|json| json.get("error"));
+        let is_services_own = own.is_some_and(|own| word(own, "code").is_some());
+        let from_json = json.as_ref().filter(|json| json.is_object()).map(Parts::of);
+        let parts = from_json
+            .filter(|parts| !parts.is_empty())
+            .unwrap_or_else(|| Parts {
+                message: brief(body, usize::MAX),
+                ..Parts::default()
+            });
+        let correlation_id = parts.target.or_else(|| correlation_header(headers));
+        let kept = |text: &str, limit| brief(&redactor.redact(text), limit);
+        let error = ServiceError {
+            code: kept(&parts.code, MAX_WORD),
+            message: kept(&parts.message, MAX_MESSAGE),
+            correlation_id: correlation_id.map(|id| kept(&id, MAX_WORD)),
+        };
+        Self {
+            error: (error != ServiceError::default()).then_some(error),
+            text: parts.message,
+            is_services_own,
+        }
+    }
+}
+
+fn correlation_header(headers: &HeaderMap) -> Option<String> {
+    CORRELATION_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name))
+        .map(|value| brief(&String::from_utf8_lossy(value.as_bytes()), usize::MAX))
+        .find(|id| !id.is_empty())
+}
+
+/// The sanitized, not yet truncated texts of an error body.
+#[derive(Default)]
+struct Parts {
+    code: String,
+    message: String,
+    target: Option<String>,
+}
+
+impl Parts {
+    fn of(json: &Value) -> Self {
+        let inner = field(json, "error")
+            .filter(|inner| inner.is_object())
+            .unwrap_or(json);
+        // Sign-in gateways send `{"error":"invalid_token","error_description":".."}`.
+        let code = word(inner, "code").or_else(|| word(json, "error"));
+        let message = word(inner, "message").or_else(|| word(json, "error_description"));
+        let details: Vec<String> = field(inner, "details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|detail| word(detail, "message"))
+            .collect();
+        let said: Vec<String> = message.into_iter().chain(details).collect();
+        Self {
+            code: code.unwrap_or_default(),
+            message: said.join(" "),
+            target: word(inner, "target"),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.code.is_empty() && self.message.is_empty() && self.target.is_none()
+    }
+}
+
+/// Looks up a field ignoring case: gateways write `Message`, the service `message`.
+fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
+    json.as_object()?
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// Returns a field as sanitized text, including numbers; `None` if it is empty.
+fn word(json: &Value, name: &str) -> Option<String> {
+    let word = match field(json, name)? {
+        Value::String(text) => brief(text, usize::MAX),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!word.is_empty()).then_some(word)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -108,7 +216,7 @@ mod tests {
     use proptest::proptest;
 
     use super::*;
-    use crate::model::{Redactor, RetryAfter};
+    use crate::model::RetryAfter;
     use crate::proptest_config::proptest_config;
 
     const ADDRESS: &str = "https://api.example/api/machineactions";
@@ -186,5 +294,125 @@ mod tests {
         fn no_message_makes_the_hints_panic(text in "(maximum allowed|again in |[0-9.,:]{1,12}| per | seconds|é| ){0,12}") {
             proptest::prop_assert!(matches!(kind(429, &[("retry-after", "x")], &text), ReplyKind::Throttled(_)));
         }
+    }
+}
+
+#[cfg(test)]
+mod error_body_tests {
+    use super::*;
+
+    fn read(body: &str) -> Option<ServiceError> {
+        ErrorBody::read(body, &HeaderMap::new(), &Redactor::default()).error
+    }
+
+    fn error(code: &str, message: &str, target: Option<&str>) -> ServiceError {
+        ServiceError {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            correlation_id: target.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_shape_seen_is_understood() {
+        let cases = [
+            (
+                r#"{"error":{"code":"ResourceNotFound","message":"no such action","target":"c0ffee"}}"#,
+                Some(error("ResourceNotFound", "no such action", Some("c0ffee"))),
+            ),
+            (
+                r#"{"error":{"code":"","message":"bad filter","details":[{"message":"at 3"},{"message":null},7]}}"#,
+                Some(error("", "bad filter at 3", None)),
+            ),
+            (
+                r#"{"error":{"code":429,"message":null,"target":null}}"#,
+                Some(error("429", "", None)),
+            ),
+            (
+                r#"{"statusCode":429,"Message":"Rate limit is exceeded."}"#,
+                Some(error("", "Rate limit is exceeded.", None)),
+            ),
+            (
+                r#"{"error":"invalid_token","error_description":"expired"}"#,
+                Some(error("invalid_token", "expired", None)),
+            ),
+            (
+                "<html>\n<h1>502</h1>\n</html>",
+                Some(error("", "<html> <h1>502</h1> </html>", None)),
+            ),
+            (r#"{"a":1}"#, Some(error("", r#"{"a":1}"#, None))),
+            (r#""sorry""#, Some(error("", r#""sorry""#, None))),
+            ("", None),
+            (" \r\n", None),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(read(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_services_own_shape_is_told_from_a_gateways() {
+        for (body, is_own) in [
+            (
+                r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#,
+                true,
+            ),
+            (r#"{"error":{"code":"NotFound"}}"#, true),
+            (r#"{"error":{"code":"","message":"x"}}"#, false),
+            (r#"{"error":"not_found"}"#, false),
+            (r#"{"code":"404","message":"x"}"#, false),
+            (
+                r#"{"statusCode":404,"message":"Resource not found"}"#,
+                false,
+            ),
+            (
+                r#"{"Message":"No HTTP resource was found that matches the request URI"}"#,
+                false,
+            ),
+            ("<html>404</html>", false),
+            ("", false),
+        ] {
+            let read = ErrorBody::read(body, &HeaderMap::new(), &Redactor::default());
+            assert_eq!(read.is_services_own, is_own, "{body}");
+        }
+    }
+
+    #[test]
+    fn messages_are_cleaned_and_bounded_but_hints_see_the_whole() {
+        let body = format!(
+            r#"{{"error":{{"code":"x","message":"\u001b[2J{} tail"}}}}"#,
+            "m".repeat(400)
+        );
+        let read = ErrorBody::read(&body, &HeaderMap::new(), &Redactor::default());
+        let message = read.error.unwrap().message;
+        assert!(message.starts_with("\\u{1b}[2Jmm") && message.ends_with('…'));
+        assert_eq!(message.chars().count(), MAX_MESSAGE);
+        assert!(read.text.ends_with("tail"));
+    }
+
+    #[test]
+    fn the_correlation_id_falls_back_to_the_headers_in_order() {
+        let mut headers = HeaderMap::new();
+        headers.insert("client-request-id", "third".parse().unwrap());
+        headers.insert("x-ms-request-id", "second".parse().unwrap());
+        let id = |body: &str| {
+            ErrorBody::read(body, &headers, &Redactor::default())
+                .error
+                .unwrap()
+                .correlation_id
+        };
+        assert_eq!(id("").as_deref(), Some("second"));
+        assert_eq!(
+            id(r#"{"error":{"target":"first"}}"#).as_deref(),
+            Some("first")
+        );
+    }
+
+    #[test]
+    fn the_permissions_a_403_names_survive() {
+        let text = "Missing application roles. API required roles: Machine.Isolate, Machine.Scan, \
+                    application roles: Machine.Read.All.";
+        let body = serde_json::json!({"error": {"code": "Forbidden", "message": text}}).to_string();
+        assert_eq!(read(&body).unwrap().message, text);
     }
 }

@@ -10,6 +10,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use super::binary_signatures;
 use super::input_error::InputError;
 
 /// The size of a read, in bytes.
@@ -25,41 +26,6 @@ const SIGNATURE: usize = 8;
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}',
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
-];
-
-/// Signatures of binary files, with what to do instead.
-const NO_TEXT: &[(&[u8], &str)] = &[
-    (
-        b"PK\x03\x04",
-        "an Excel workbook or another zip archive; save it as \"CSV UTF-8\" and pass that file",
-    ),
-    (
-        b"\xD0\xCF\x11\xE0",
-        "an old Excel workbook; save it as \"CSV UTF-8\" and pass that file",
-    ),
-    (b"%PDF", "a PDF; export the data as CSV or JSON instead"),
-    (
-        b"\x1F\x8B",
-        "gzip-compressed; unpack it with gunzip and pass the result",
-    ),
-    (
-        b"BZh",
-        "bzip2-compressed; unpack it with bunzip2 and pass the result",
-    ),
-    (
-        b"\x28\xB5\x2F\xFD",
-        "zstd-compressed; unpack it with unzstd and pass the result",
-    ),
-    (
-        b"\xFD7zXZ",
-        "xz-compressed; unpack it with unxz and pass the result",
-    ),
-    (
-        b"7z\xBC\xAF",
-        "a 7-Zip archive; unpack it and pass the file in it",
-    ),
-    (b"SQLite f", "an SQLite database; export the rows as CSV"),
-    (b"PAR1", "a Parquet file; export the rows as CSV"),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,8 +129,8 @@ impl TextSource {
         while self.raw.len() < SIGNATURE && !self.ended {
             self.read_block()?;
         }
-        if let Some((_, what)) = NO_TEXT.iter().find(|(mark, _)| self.raw.starts_with(mark)) {
-            return Err(InputError::NoText {
+        if let Some(what) = binary_signatures::recognize(&self.raw) {
+            return Err(InputError::BinaryFile {
                 name: self.name.to_string(),
                 what,
             });
@@ -426,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_with_the_way_out() {
-        for (mark, what) in NO_TEXT {
+        for (mark, what) in binary_signatures::SIGNATURES {
             let mut source = source(io::Cursor::new([mark, &[b'x'; 99][..]].concat()));
             let error = source.fill().unwrap_err().to_string();
             assert_eq!(error, format!("x is {what}"));

@@ -26,7 +26,7 @@ pub enum InputError {
     #[error("{name} has no column of action ids; seen: {seen}")]
     NoIdColumn { name: String, seen: String },
     #[error("{name} is {what}")]
-    NoText { name: String, what: &'static str },
+    BinaryFile { name: String, what: &'static str },
     #[error(
         "{name} has machine ids and no action ids; select the actions of these machines with --machine-id; seen: {seen}"
     )]

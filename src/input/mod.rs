@@ -6,6 +6,7 @@
 //! `decode` produces UTF-8, `detect` finds the format, and a reader per format (`csv`, `json`, `lines`) passes each row
 //! to a callback. `header` defines the meaning of columns and keys, and `row` that of cells.
 
+mod binary_signatures;
 mod csv;
 mod decode;
 mod detect;
