@@ -130,7 +130,13 @@ impl Lane {
             ReplyKind::NotApplied(wait) | ReplyKind::ServerFault(wait) => {
                 self.page_failed(now, wait);
             }
-            _ => self.page_failed(now, None),
+            ReplyKind::Garbled
+            | ReplyKind::NoSuchAddress(_)
+            | ReplyKind::Redirected
+            | ReplyKind::TimedOut
+            | ReplyKind::Broken(_)
+            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NoSuchHost(_) => self.page_failed(now, None),
         }
     }
 

@@ -347,7 +347,15 @@ impl Lane {
                 self.refused_token(&flight, &what);
                 RowEvent::CallDropped
             }
-            _ => return self.reads_failed(now, asked, rows),
+            ReplyKind::Garbled
+            | ReplyKind::NoSuchAddress(_)
+            | ReplyKind::NotApplied(_)
+            | ReplyKind::ServerFault(_)
+            | ReplyKind::Redirected
+            | ReplyKind::TimedOut
+            | ReplyKind::Broken(_)
+            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NoSuchHost(_) => return self.reads_failed(now, asked, rows),
         };
         for number in rows {
             self.advance(now, number, event.clone());
