@@ -5,7 +5,8 @@
 //! is read. The planner checks the input, the core checks the record.
 
 use crate::model::{
-    ActionId, ActionType, ExclusionList, Facts, MachineAction, RowContext, Selection, shortened,
+    ActionId, ActionType, EXCLUDED_BY, ExclusionList, Facts, MachineAction, RowContext, Selection,
+    shortened,
 };
 
 const UNKNOWN_TYPE: &str =
@@ -91,7 +92,7 @@ impl SkipRules {
 
     fn excluded(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
         let what = self.exclude.excludes(id, facts)?;
-        Some(format!("excluded by {}: {what}", self.exclude.label()))
+        Some(format!("{EXCLUDED_BY}{}: {what}", self.exclude.label()))
     }
 
     fn machine_unknown(&self, facts: &Facts<'_>) -> Option<String> {
@@ -120,7 +121,7 @@ pub(super) fn is_unknown_type(reason: &str) -> bool {
 }
 
 pub fn is_excluded(reason: &str) -> bool {
-    reason.starts_with("excluded by ")
+    reason.starts_with(EXCLUDED_BY)
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use super::action::Facts;
 use super::action_id::ActionId;
 use super::clean_text::is_hidden;
 
+/// Starts the reason of a row that is skipped because of an exclusion. The journal is searched for it.
+pub const EXCLUDED_BY: &str = "excluded by ";
+
 /// The lines of the exclusion files, in their order.
 ///
 /// A short name also matches every full name with that first label, and a full name also matches a machine known only

@@ -21,7 +21,7 @@ mod time;
 pub use action::{ActionStatus, ActionType, Facts, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
 pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
-pub use exclusions::{ExclusionList, ExclusionMatches};
+pub use exclusions::{EXCLUDED_BY, ExclusionList, ExclusionMatches};
 pub use follow_up::{FollowUp, FollowUpRow, IsolatedMachine, LaterActivity};
 pub use machine_history::{MachineHistory, Undoing};
 pub use number_format::{Count, Number, Span, window_name};
@@ -31,7 +31,7 @@ pub use redact::Redactor;
 pub use reply::{
     CancelReply, ReadPage, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle,
 };
-pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source};
+pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source, UnsettledRow};
 pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope, UNNAMED};
 pub use selection::{Criterion, Mismatch, Selection, shortened};
 pub use time::{BootId, Moment, Uptime, parse_duration};

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::model::{ActionId, ActionType, Operation, RowNumber, RunId, SEVERAL, UNNAMED};
 
@@ -21,7 +21,7 @@ use super::error::StoreFault;
 use super::locks::Locks;
 use super::runs;
 use super::runs::Holds;
-use super::sql_types::{IdCell, OperationWord, Wall};
+use super::sql_types::{GuidCell, OperationWord, Wall, query, query_one};
 use super::types::{QueuedRow, RunKey};
 
 /// Whether the runs `o` and `r` may belong to one tenant: they use the same name for it, or one has no name for it, or
@@ -53,19 +53,18 @@ impl Conflicts {
         holds: &Holds,
         run: RunKey,
     ) -> Result<(), StoreFault> {
-        let found: Vec<(RunKey, RunId, String, Operation)> = conn
-            .prepare_cached(&format!(
-                "SELECT o.id, o.uuid, o.lock, o.operation FROM runs o, runs r
-                 WHERE r.id = ?1 AND o.id <> r.id AND o.operation = r.operation AND o.lock IS NOT NULL AND o.state = 'going'
-                    AND o.confirmed IS NOT NULL AND (r.confirmed IS NULL OR o.confirmed < r.confirmed)
-                    AND {SAME_TENANT}"
-            ))?
-            .query_map(params![run.0, SEVERAL, UNNAMED], |row| {
+        let sql = format!(
+            "SELECT o.id, o.uuid, o.lock, o.operation FROM runs o, runs r
+             WHERE r.id = ?1 AND o.id <> r.id AND o.operation = r.operation AND o.lock IS NOT NULL AND o.state = 'going'
+                AND o.confirmed IS NOT NULL AND (r.confirmed IS NULL OR o.confirmed < r.confirmed)
+                AND {SAME_TENANT}"
+        );
+        let found: Vec<(RunKey, RunId, String, Operation)> =
+            query(conn, &sql, params![run.0, SEVERAL, UNNAMED], |row| {
                 let OperationWord(operation) = row.get(3)?;
                 let id = runs::read_id(row, 1)?;
                 Ok((RunKey(row.get(0)?), id, row.get(2)?, operation))
-            })?
-            .collect::<Result<_, _>>()?;
+            })?;
         let mut live = HashMap::new();
         for (key, id, holder, operation) in found {
             if holds.is_live(&holder) {
@@ -81,10 +80,6 @@ impl Conflicts {
         }
         self.others = live;
         Ok(())
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.others = HashMap::new();
     }
 
     /// Returns the earlier run that has the subject of `row` unsettled.
@@ -105,14 +100,9 @@ impl Conflicts {
             let Some(number) = other.ids.get(&subject) else {
                 continue;
             };
-            let is_open = conn
-                .prepare_cached(
-                    "SELECT 1 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
-                )?
-                .query_row([key.0, i64::from(*number)], |_| Ok(()))
-                .optional()?
-                .is_some();
-            if is_open {
+            let is_open =
+                "SELECT count(*) > 0 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
+            if query_one(conn, is_open, params![key.0, *number], |row| row.get(0))? {
                 return Ok(Some(other.id));
             }
             other.ids.remove(&subject);
@@ -150,18 +140,19 @@ pub(super) fn sent_elsewhere(
     let by_machine = "runs o ON r.operation = 'release' JOIN rows w ON w.run = o.id
         AND w.action_type = mine.action_type AND lower(w.machine_id) = lower(mine.machine_id)";
     for join in [by_id, by_machine] {
-        let mut found = conn.prepare_cached(&format!(
+        let sql = format!(
             "SELECT o.uuid, o.lock FROM rows mine JOIN runs r ON r.id = mine.run JOIN {join}
              WHERE mine.run = ?1 AND mine.number = ?4 AND w.run <> ?1 AND w.outcome IS NULL AND w.attempts > 0
                 AND o.lock IS NOT NULL AND o.state = 'going' AND o.confirmed IS NOT NULL
                 AND o.operation = r.operation AND {SAME_TENANT}"
-        ))?;
-        let mut found = found.query(params![run.0, SEVERAL, UNNAMED, row.0])?;
-        while let Some(other) = found.next()? {
-            let holder: String = other.get(1)?;
-            if !locks.is_free(&holder) {
-                return Ok(Some(runs::read_id(other, 0)?));
-            }
+        );
+        let cells = params![run.0, SEVERAL, UNNAMED, row.0];
+        let others: Vec<(RunId, String)> = query(conn, &sql, cells, |other| {
+            Ok((runs::read_id(other, 0)?, other.get(1)?))
+        })?;
+        let mut live = others.into_iter().filter(|(_, lock)| !locks.is_free(lock));
+        if let Some((other, _)) = live.next() {
+            return Ok(Some(other));
         }
     }
     Ok(None)
@@ -190,19 +181,16 @@ pub(super) fn forget_states(
 
 impl Other {
     fn read_on(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
-        let mut rows = conn.prepare_cached(
-            "SELECT number, id, machine_id, action_type FROM rows
-             WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND typeof(id) = 'blob' ORDER BY number",
-        )?;
-        let mut rows = rows.query(params![run.0, self.last])?;
-        while let Some(row) = rows.next()? {
+        let sql = "SELECT number, id, machine_id, action_type FROM rows
+            WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND typeof(id) = 'blob' ORDER BY number";
+        let after = self.last;
+        query(conn, sql, params![run.0, after], |row| {
             self.last = row.get(0)?;
-            if let IdCell(Ok(id)) = row.get(1)? {
-                let (machine, kind): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
-                let subject = subject(self.operation, id, machine.as_deref(), kind.as_deref());
-                self.ids.insert(subject, self.last);
-            }
-        }
-        Ok(())
+            let GuidCell(id) = row.get(1)?;
+            let (machine, kind): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+            let subject = subject(self.operation, id, machine.as_deref(), kind.as_deref());
+            self.ids.insert(subject, self.last);
+            Ok(())
+        })
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::model::RunId;
 use crate::platform;
 
-use super::types::Holder;
+use super::types::{Holder, RunKey};
 
 /// Why the state can't be used. Causes are shared, because one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -114,9 +114,20 @@ pub(super) enum StoreFault {
     Sqlite(rusqlite::Error),
     ReadOnly,
     Replaced,
-    RowNotOpen { run: i64, row: u32 },
-    RunHeld { run: RunId, holder: Holder },
-    Unknown { what: &'static str, key: String },
+    RowNotOpen {
+        run: i64,
+        row: u32,
+    },
+    RunHeld {
+        run: RunId,
+        holder: Holder,
+    },
+    /// The run that is to be held or removed is gone.
+    NoRun(RunKey),
+    Unknown {
+        what: &'static str,
+        key: String,
+    },
 }
 
 // Safe as an implicit conversion: there is one file, and `StoreFault::at` adds its path.
@@ -127,6 +138,11 @@ impl From<rusqlite::Error> for StoreFault {
 }
 
 impl StoreFault {
+    /// Returns whether nothing was written and the file is sound, so that the store stays usable.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::RunHeld { .. } | Self::NoRun(_))
+    }
+
     pub(super) fn at(self, path: &Path) -> StoreError {
         let path = path.to_owned();
         match self {
@@ -135,6 +151,11 @@ impl StoreFault {
             Self::Replaced => StoreError::Replaced { path },
             Self::RowNotOpen { run, row } => StoreError::RowNotOpen { path, run, row },
             Self::RunHeld { run, holder } => StoreError::RunHeld { run, holder },
+            Self::NoRun(run) => StoreError::Unknown {
+                path,
+                what: "run",
+                key: run.0.to_string(),
+            },
             Self::Unknown { what, key } => StoreError::Unknown { path, what, key },
         }
     }

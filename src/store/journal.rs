@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, Statement, ToSql, params};
+use rusqlite::{Connection, Row, Statement, ToSql, params};
 
 use crate::model::{
     ActionStatus, ActionType, FollowUp, LaneId, MachineAction, Outcome, RowContext, RowNumber,
@@ -17,7 +17,7 @@ use crate::model::{
 use super::error::StoreFault;
 use super::ledger::AttemptKey;
 use super::runs;
-use super::sql_types::{IdCell, Wall, wall};
+use super::sql_types::{GuidCell, IdCell, Wall, execute, query, query_one, time};
 use super::types::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 
 /// Keys of input names, so that a row stores a number instead of its file.
@@ -87,15 +87,11 @@ fn source_key(
     if let Some(key) = sources.get(&known) {
         return Ok(*key);
     }
-    conn.execute(
-        "INSERT INTO sources (run, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-        params![run.0, name],
-    )?;
-    let key = conn.query_row(
-        "SELECT id FROM sources WHERE run = ?1 AND name = ?2",
-        params![run.0, name],
-        |row| row.get(0),
-    )?;
+    let cells = params![run.0, name];
+    let insert = "INSERT INTO sources (run, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    execute(conn, insert, cells)?;
+    let find = "SELECT id FROM sources WHERE run = ?1 AND name = ?2";
+    let key = query_one(conn, find, cells, |row| row.get(0))?;
     sources.insert(known, key);
     Ok(key)
 }
@@ -108,11 +104,11 @@ pub(super) fn stop_lane(
     reason: Option<&str>,
 ) -> Result<(), StoreFault> {
     let (table, only) = rows_of(lane);
-    conn.prepare_cached(&format!(
+    let sql = format!(
         "UPDATE {table} SET reason = ?3 WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL AND attempts = 0
             AND reason IS NOT ?3"
-    ))?
-    .execute(params![run.0, lane.0, reason])?;
+    );
+    execute(conn, &sql, params![run.0, lane.0, reason])?;
     Ok(())
 }
 
@@ -123,12 +119,9 @@ pub(super) fn defer(
     row: u32,
     reason: &str,
 ) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![run.0, row, reason])?;
-    open_row(run, row, changed)
+    let sql = "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
+    let changed = execute(conn, sql, params![run.0, row, reason])?;
+    one_row(run, row, changed)
 }
 
 /// Writes "sent" for the attempt and its row.
@@ -139,41 +132,31 @@ pub(super) fn begin_attempt(
     sent: Timestamp,
 ) -> Result<(), StoreFault> {
     let AttemptKey { run, row, number } = attempt;
-    let entered = conn
-        .prepare_cached(
-            "INSERT INTO attempts (run, row, number, phase_before, sent)
-             SELECT run, number, ?3, phase, ?4 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL",
-        )?
-        .execute(params![run.0, row, number, Wall(sent)])?;
-    open_row(run, row, entered)?;
-    conn.prepare_cached(
-        "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
+    let enter = "INSERT INTO attempts (run, row, number, phase_before, sent)
+        SELECT run, number, ?3, phase, ?4 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
+    let entered = execute(conn, enter, params![run.0, row, number, Wall(sent)])?;
+    one_row(run, row, entered)?;
+    let update = "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
             comment_sent = ?5
-         WHERE run = ?1 AND number = ?2",
-    )?
-    .execute(params![run.0, row, Phase::Sent, Wall(sent), comment])?;
-    Ok(())
+        WHERE run = ?1 AND number = ?2";
+    let cells = params![run.0, row, Phase::Sent, Wall(sent), comment];
+    let changed = execute(conn, update, cells)?;
+    one_row(run, row, changed)
 }
 
 /// Deletes an attempt that never left, and restores its row.
 pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(), StoreFault> {
     let AttemptKey { run, row, number } = attempt;
-    let before: Option<Phase> = conn
-        .prepare_cached(
-            "DELETE FROM attempts WHERE run = ?1 AND row = ?2 AND number = ?3 RETURNING phase_before",
-        )?
-        .query_row(params![run.0, row, number], |cells| cells.get(0))
-        .optional()?;
-    let before = before.ok_or(StoreFault::RowNotOpen { run: run.0, row })?;
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET attempts = attempts - 1, phase = ?3,
-                first_sent = CASE WHEN attempts > 1 THEN first_sent END,
-                comment_sent = CASE WHEN attempts > 1 THEN comment_sent END
-             WHERE run = ?1 AND number = ?2",
-        )?
-        .execute(params![run.0, row, before])?;
-    open_row(run, row, changed)
+    let strike =
+        "DELETE FROM attempts WHERE run = ?1 AND row = ?2 AND number = ?3 RETURNING phase_before";
+    let before: Vec<Phase> = query(conn, strike, params![run.0, row, number], |row| row.get(0))?;
+    one_row(run, row, before.len())?;
+    let update = "UPDATE rows SET attempts = attempts - 1, phase = ?3,
+            first_sent = CASE WHEN attempts > 1 THEN first_sent END,
+            comment_sent = CASE WHEN attempts > 1 THEN comment_sent END
+        WHERE run = ?1 AND number = ?2";
+    let changed = execute(conn, update, params![run.0, row, before.first()])?;
+    one_row(run, row, changed)
 }
 
 /// Writes "replied" for an attempt and its row.
@@ -183,21 +166,18 @@ pub(super) fn end_attempt(
     at: Timestamp,
 ) -> Result<(), StoreFault> {
     write_reply(conn, reply, at)?;
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
-             WHERE run = ?1 AND number = ?2",
-        )?
-        .execute(params![
-            reply.run.0,
-            reply.row.0,
-            reply.phase,
-            reply.class,
-            reply.http_status,
-            reply.error_code,
-            reply.correlation_id
-        ])?;
-    open_row(reply.run, reply.row.0, changed)
+    let sql = "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
+        WHERE run = ?1 AND number = ?2";
+    let cells = params![
+        reply.run.0,
+        reply.row.0,
+        reply.phase,
+        reply.class,
+        reply.http_status,
+        reply.error_code,
+        reply.correlation_id
+    ];
+    one_row(reply.run, reply.row.0, execute(conn, sql, cells)?)
 }
 
 /// Writes "replied" for the attempt that settles its row, and settles the row.
@@ -223,55 +203,43 @@ pub(super) fn end_last_attempt(
         reply.correlation_id
     ];
     bind(&mut update, 18, cells)?;
-    open_row(run, row, update.raw_execute()?)
+    one_row(run, row, update.raw_execute()?)
 }
 
 fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
-             WHERE run = ?1 AND row = ?2 AND number = ?3",
-        )?
-        .execute(params![
-            reply.run.0,
-            reply.row.0,
-            reply.number,
-            Wall(at),
-            reply.class,
-            reply.http_status,
-            reply.error_code,
-            reply.correlation_id
-        ])?;
-    open_row(reply.run, reply.row.0, changed)
-}
-
-/// What a read found out about an unsettled row.
-#[derive(Debug)]
-pub(super) struct Note<'note> {
-    pub(super) phase: Phase,
-    pub(super) record: Option<&'note MachineAction>,
-    pub(super) status_before: Option<&'note ActionStatus>,
-    pub(super) checked_at: Option<Timestamp>,
+    let sql = "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
+        WHERE run = ?1 AND row = ?2 AND number = ?3";
+    let cells = params![
+        reply.run.0,
+        reply.row.0,
+        reply.number,
+        Wall(at),
+        reply.class,
+        reply.http_status,
+        reply.error_code,
+        reply.correlation_id
+    ];
+    one_row(reply.run, reply.row.0, execute(conn, sql, cells)?)
 }
 
 pub(super) fn note(
     conn: &Connection,
     run: RunKey,
     row: u32,
-    note: &Note<'_>,
+    phase: Phase,
+    record: Option<&MachineAction>,
+    status_before: Option<&ActionStatus>,
+    checked_at: Option<Timestamp>,
 ) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
         "phase = ?13, status_before = coalesce(?14, status_before), triaged = coalesce(?15, triaged),
          reason = CASE WHEN ?15 IS NULL THEN reason END"
     ))?;
-    bind_record(&mut update, run, row, note.record)?;
-    let cells = params![
-        note.phase,
-        note.status_before.map(ActionStatus::as_str),
-        wall(note.checked_at),
-    ];
+    bind_record(&mut update, run, row, record)?;
+    let status_before = status_before.map(ActionStatus::as_str);
+    let cells = params![phase, status_before, checked_at.map(Wall)];
     bind(&mut update, 13, cells)?;
-    open_row(run, row, update.raw_execute()?)
+    one_row(run, row, update.raw_execute()?)
 }
 
 /// Settles a row; settling it twice is an error.
@@ -286,7 +254,7 @@ pub(super) fn settle(
     ))?;
     bind_record(&mut update, run, row, settlement.record.as_ref())?;
     bind_last_word(&mut update, settlement)?;
-    open_row(run, row, update.raw_execute()?)
+    one_row(run, row, update.raw_execute()?)
 }
 
 /// Updates the follow-up of a settled row, and adds the reason.
@@ -297,13 +265,10 @@ pub(super) fn follow_up(
     follow_up: Option<FollowUp>,
     note: &str,
 ) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE rows SET follow_up = ?3, reason = CASE WHEN reason = '' THEN ?4 ELSE reason || '; ' || ?4 END
-             WHERE run = ?1 AND number = ?2 AND outcome IS NOT NULL",
-        )?
-        .execute(params![run.0, row, follow_up.map(FollowUp::as_str), note])?;
-    open_row(run, row, changed)
+    let sql = "UPDATE rows SET follow_up = ?3, reason = CASE WHEN reason = '' THEN ?4 ELSE reason || '; ' || ?4 END
+        WHERE run = ?1 AND number = ?2 AND outcome IS NOT NULL";
+    let cells = params![run.0, row, follow_up.map(FollowUp::as_str), note];
+    one_row(run, row, execute(conn, sql, cells)?)
 }
 
 /// Binds the row's key and the service's record.
@@ -325,7 +290,7 @@ fn bind_record(
         text(|record| record.requestor_comment.as_deref()),
         text(|record| record.request_source.as_deref()),
         text(|record| record.action_scope.as_deref()),
-        wall(record.and_then(|record| record.created_at)),
+        record.and_then(|record| record.created_at).map(Wall),
         record.map(|record| IdCell(Ok(record.id))),
     ];
     bind(update, 1, cells)
@@ -350,7 +315,8 @@ fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusql
         .try_for_each(|(place, cell)| update.raw_bind_parameter(place, cell))
 }
 
-fn open_row(run: RunKey, row: u32, changed: usize) -> Result<(), StoreFault> {
+/// Refuses where the row that was to change is in another state, or does not exist.
+fn one_row(run: RunKey, row: u32, changed: usize) -> Result<(), StoreFault> {
     if changed == 1 {
         Ok(())
     } else {
@@ -395,18 +361,14 @@ fn read_rows(
     let (table, only) = rows_of(lane);
     let mut all: Vec<&dyn ToSql> = vec![&run.0, &after, &lane.0, &limit];
     all.extend(cells);
-    let rows = conn
-        .prepare_cached(&format!(
-            "SELECT number, id, comment, tenant, action_type, machine_id, computer_dns_name, requestor, attempts,
-                phase, first_sent, comment_sent, status_before, action_status, triaged, response_action
-             FROM {table} WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND lane = ?3 {only} {rest}
-                AND typeof(id) = 'blob'
-             ORDER BY number LIMIT ?4"
-        ))?
-        .query_map(&*all, read_row)?
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
-    Ok(rows)
+    let sql = format!(
+        "SELECT number, id, comment, tenant, action_type, machine_id, computer_dns_name, requestor, attempts,
+            phase, first_sent, comment_sent, status_before, action_status, triaged, response_action
+         FROM {table} WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND lane = ?3 {only} {rest}
+            AND typeof(id) = 'blob'
+         ORDER BY number LIMIT ?4"
+    );
+    query(conn, &sql, &*all, read_row)
 }
 
 /// Returns the table and condition for a lane's rows. All lanes but the first use an index that leaves out the first.
@@ -430,12 +392,12 @@ fn sample(
     let rest = "AND attempts = 0 AND (action_type IS ?5 OR action_type IS NULL)";
     let cells: &[&dyn ToSql] = &[&word];
     let (table, only) = rows_of(lane);
-    let ends: (Option<u32>, Option<u32>) = conn
-        .prepare_cached(&format!(
-            "SELECT min(number), max(number) FROM {table} WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL
-                AND attempts = 0 AND (action_type IS ?3 OR action_type IS NULL)"
-        ))?
-        .query_row(params![run.0, lane.0, word], |row| {
+    let sql = format!(
+        "SELECT min(number), max(number) FROM {table} WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL
+            AND attempts = 0 AND (action_type IS ?3 OR action_type IS NULL)"
+    );
+    let ends: (Option<u32>, Option<u32>) =
+        query_one(conn, &sql, params![run.0, lane.0, word], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let (Some(first), Some(last)) = ends else {
@@ -454,38 +416,31 @@ fn sample(
     Ok(rows)
 }
 
-fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<QueuedRow>> {
-    let IdCell(Ok(id)) = row.get(1)? else {
-        return Ok(None);
+fn read_row(row: &Row<'_>) -> rusqlite::Result<QueuedRow> {
+    let status = |column: usize| -> rusqlite::Result<Option<ActionStatus>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.as_deref().map(ActionStatus::parse))
     };
-    let text = |column: usize| row.get::<_, Option<String>>(column);
-    let time = |column: usize| {
-        row.get::<_, Option<Wall>>(column)
-            .map(|cell| cell.map(|Wall(time)| time))
-    };
-    let status =
-        |column: usize| text(column).map(|cell| cell.map(|text| ActionStatus::parse(&text)));
-    Ok(Some(QueuedRow {
+    let action_type: Option<String> = row.get(4)?;
+    Ok(QueuedRow {
         number: RowNumber(row.get(0)?),
-        id,
+        id: row.get::<_, GuidCell>(1)?.0,
         context: RowContext {
-            comment: text(2)?,
-            tenant: text(3)?,
-            action_type: text(4)?.map(|text| ActionType::parse(&text)),
-            machine_id: text(5)?,
-            computer_dns_name: text(6)?,
-            requestor: text(7)?,
+            comment: row.get(2)?,
+            tenant: row.get(3)?,
+            action_type: action_type.as_deref().map(ActionType::parse),
+            machine_id: row.get(5)?,
+            computer_dns_name: row.get(6)?,
+            requestor: row.get(7)?,
         },
         attempts: row.get(8)?,
         phase: row.get(9)?,
-        first_sent_at: time(10)?,
-        comment_sent: text(11)?,
+        first_sent_at: time(row, 10)?,
+        comment_sent: row.get(11)?,
         status_before: status(12)?,
         action_status: status(13)?,
-        checked_at: time(14)?,
-        response_action: row
-            .get::<_, Option<IdCell>>(15)?
-            .and_then(|cell| cell.0.ok()),
+        checked_at: time(row, 14)?,
+        response_action: row.get::<_, Option<GuidCell>>(15)?.map(|GuidCell(id)| id),
         in_progress: None,
-    }))
+    })
 }

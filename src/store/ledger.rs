@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::model::{BootId, Moment, Uptime};
 use crate::quota;
@@ -18,7 +18,7 @@ use crate::quota::{Calls, Decision, Windows};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::sql_types::{Up, Wall};
+use super::sql_types::{Up, Wall, count, execute, query, query_one};
 use super::types::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::{conflicts, quota_scopes};
 
@@ -146,11 +146,9 @@ impl Ledger {
             } => Some((run.0, row.0, *number)),
             Purpose::Read => None,
         };
-        conn.prepare_cached(
-            "INSERT INTO calls (scope, lock, boot, sent_up, sent_wall, run, row, attempt)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
+        let sql = "INSERT INTO calls (scope, lock, boot, sent_up, sent_wall, run, row, attempt)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let cells = params![
             take.scope.0,
             self.lock,
             self.boot,
@@ -159,7 +157,8 @@ impl Ledger {
             attempt.map(|(run, _, _)| run),
             attempt.map(|(_, row, _)| row),
             attempt.map(|(_, _, number)| number),
-        ])?;
+        ];
+        execute(conn, sql, cells)?;
         if let Some(book) = self.books.get_mut(&take.scope) {
             book.calls.send();
         }
@@ -177,12 +176,8 @@ impl Ledger {
         ended: Uptime,
     ) -> Result<(), StoreFault> {
         let grace = i64::try_from(ended.since(at.uptime).as_nanos()).unwrap_or(i64::MAX);
-        let changed = conn
-            .prepare_cached(
-                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4
-                 WHERE id = ?1 AND ended_up IS NULL",
-            )?
-            .execute(params![call.0, Up(ended), Wall(at.wall), grace])?;
+        let sql = "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4 WHERE id = ?1 AND ended_up IS NULL";
+        let changed = execute(conn, sql, params![call.0, Up(ended), Wall(at.wall), grace])?;
         let scope = self.sent.remove(&call);
         if changed == 0 {
             return self.end_again(conn, call, at, ended, grace);
@@ -206,21 +201,13 @@ impl Ledger {
         grace: i64,
     ) -> Result<(), StoreFault> {
         self.forget();
-        let changed = conn
-            .prepare_cached(
-                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5 WHERE id = ?1",
-            )?
-            .execute(params![
-                call.0,
-                Up(ended),
-                Wall(at.wall),
-                grace,
-                self.boot
-            ])?;
-        if changed == 0 {
-            return Err(unknown_call(call));
+        let sql =
+            "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5 WHERE id = ?1";
+        let cells = params![call.0, Up(ended), Wall(at.wall), grace, self.boot];
+        match execute(conn, sql, cells)? {
+            0 => Err(unknown_call(call)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Frees the slot of a call. Returns the attempt it was for.
@@ -230,26 +217,22 @@ impl Ledger {
         call: CallId,
     ) -> Result<Option<AttemptKey>, StoreFault> {
         // The entry stays until it is old, so that its key isn't reused.
-        let found = conn
-            .prepare_cached(
-                "UPDATE calls SET ended_up = ?2, ended_wall = 0, grace = 0
-                 WHERE id = ?1 AND ended_up IS NULL RETURNING scope, run, row, attempt",
-            )?
-            .query_row(params![call.0, Up(Uptime::MIN)], |row| {
-                let run: Option<i64> = row.get(1)?;
-                let attempt = match run {
-                    Some(run) => Some(AttemptKey {
-                        run: RunKey(run),
-                        row: row.get(2)?,
-                        number: row.get(3)?,
-                    }),
-                    None => None,
-                };
-                Ok((ScopeKey(row.get(0)?), attempt))
-            })
-            .optional()?;
+        let sql = "UPDATE calls SET ended_up = ?2, ended_wall = 0, grace = 0
+            WHERE id = ?1 AND ended_up IS NULL RETURNING scope, run, row, attempt";
+        let mut found: Vec<_> = query(conn, sql, params![call.0, Up(Uptime::MIN)], |row| {
+            let run: Option<i64> = row.get(1)?;
+            let attempt = match run {
+                Some(run) => Some(AttemptKey {
+                    run: RunKey(run),
+                    row: row.get(2)?,
+                    number: row.get(3)?,
+                }),
+                None => None,
+            };
+            Ok((ScopeKey(row.get(0)?), attempt))
+        })?;
         self.sent.remove(&call);
-        let (scope, attempt) = found.ok_or_else(|| unknown_call(call))?;
+        let (scope, attempt) = found.pop().ok_or_else(|| unknown_call(call))?;
         if let Some(book) = self.books.get_mut(&scope) {
             book.calls.withdraw();
         }
@@ -346,15 +329,10 @@ impl Ledger {
     /// Returns the locks of other processes with calls in flight. Naming scopes and boots (here and below) lets SQLite
     /// use the index instead of scanning all calls.
     fn others_in_flight(&self, conn: &Connection) -> Result<Vec<String>, StoreFault> {
-        let others = conn
-            .prepare_cached(
-                "SELECT DISTINCT lock FROM calls
-                 WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
-                    AND lock <> ?1",
-            )?
-            .query_map([&self.lock], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        Ok(others)
+        let sql = "SELECT DISTINCT lock FROM calls
+            WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
+                AND lock <> ?1";
+        query(conn, sql, [&self.lock], |row| row.get(0))
     }
 
     /// Ends the calls in flight of a dead process, with a grace period for requests that the kernel may still deliver.
@@ -364,19 +342,16 @@ impl Ledger {
         lock: &str,
         now: Moment,
     ) -> Result<(), StoreFault> {
-        let ended = conn
-            .prepare_cached(
-                "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5
-                 WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
-                    AND lock = ?1",
-            )?
-            .execute(params![
-                lock,
-                Up(now.uptime.after(self.grace)),
-                Wall(now.wall),
-                i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX),
-                self.boot,
-            ])?;
+        let sql = "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5
+            WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
+                AND lock = ?1";
+        let grace = i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX);
+        let ended = Up(now.uptime.after(self.grace));
+        let ended = execute(
+            conn,
+            sql,
+            params![lock, ended, Wall(now.wall), grace, self.boot],
+        )?;
         tracing::info!(process = %lock, calls = ended, "a process died with calls in flight");
         Ok(())
     }
@@ -397,6 +372,7 @@ impl Ledger {
         JITTER * chance / 1024
     }
 
+    /// Deletes old calls in portions, oldest first. Calls in flight stay.
     fn prune(&mut self, conn: &Connection, now: Moment) -> Result<(), StoreFault> {
         if self
             .pruned
@@ -405,7 +381,17 @@ impl Ledger {
             return Ok(());
         }
         self.pruned = Some(now.uptime);
-        prune(conn, self.boot, now)
+        let wall = SignedDuration::try_from(KEPT)
+            .ok()
+            .and_then(|kept| now.wall.checked_sub(kept).ok())
+            .unwrap_or(Timestamp::MIN);
+        let sql = "DELETE FROM calls WHERE id IN (
+                SELECT id FROM (SELECT id, boot, ended_up, ended_wall FROM calls ORDER BY id LIMIT ?4)
+                WHERE ended_up IS NOT NULL
+                AND CASE WHEN boot = ?1 THEN ended_up < ?2 ELSE ended_wall < ?3 END)";
+        let uptime = Up(now.uptime.before(KEPT));
+        let cells = params![self.boot, uptime, Wall(wall), PRUNED_AT_ONCE];
+        execute(conn, sql, cells).map(drop)
     }
 }
 
@@ -457,26 +443,19 @@ pub(super) fn read(
     now: Moment,
 ) -> Result<Calls, StoreFault> {
     let mut calls = Calls::new();
-    let boots: Vec<i64> = conn
-        .prepare_cached("SELECT id FROM boots ORDER BY id = ?1, id")?
-        .query_map([own], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let boots = "SELECT id FROM boots ORDER BY id = ?1, id";
+    let boots: Vec<i64> = query(conn, boots, [own], |row| row.get(0))?;
     for boot in boots {
-        let in_flight: u32 = conn
-            .prepare_cached(
-                "SELECT count(*) FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NULL",
-            )?
-            .query_row([scope.0, boot], |row| row.get(0))?;
-        (0..in_flight).for_each(|_| calls.send());
+        let open = "SELECT count(*) FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NULL";
+        let open: u32 = query_one(conn, open, [scope.0, boot], |row| row.get(0))?;
+        (0..open).for_each(|_| calls.send());
         if boot == own {
-            let mut ends = conn.prepare_cached(
-                "SELECT ended_up FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up > ?3
-                 ORDER BY ended_up",
-            )?;
-            let mut ends = ends.query(params![scope.0, boot, Up(now.uptime.before(reach))])?;
-            while let Some(row) = ends.next()? {
+            let ends = "SELECT ended_up FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up > ?3 ORDER BY ended_up";
+            let since = Up(now.uptime.before(reach));
+            query::<(), ()>(conn, ends, params![scope.0, boot, since], |row| {
                 calls.record_end(row.get::<_, Up>(0)?.0);
-            }
+                Ok(())
+            })?;
         } else {
             read_other_boot(conn, scope, boot, now, &mut calls)?;
         }
@@ -491,41 +470,15 @@ fn read_other_boot(
     now: Moment,
     calls: &mut Calls,
 ) -> Result<(), StoreFault> {
-    conn.prepare_cached(
-        "UPDATE calls SET ended_wall = ?3
-         WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL AND ended_wall > ?3",
-    )?
-    .execute(params![scope.0, boot, Wall(now.wall)])?;
-    let mut ends = conn.prepare_cached(
-        "SELECT ended_wall, grace FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL
-         ORDER BY ended_wall + grace / 1000",
-    )?;
-    let mut ends = ends.query(params![scope.0, boot])?;
-    while let Some(row) = ends.next()? {
+    let heal = "UPDATE calls SET ended_wall = ?3
+        WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL AND ended_wall > ?3";
+    execute(conn, heal, params![scope.0, boot, Wall(now.wall)])?;
+    let ends = "SELECT ended_wall, grace FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL
+        ORDER BY ended_wall + grace / 1000";
+    query(conn, ends, params![scope.0, boot], |row| {
         let wall: Wall = row.get(0)?;
-        let grace = Duration::from_nanos(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0));
+        let grace = Duration::from_nanos(count(row, 1)?);
         calls.record_end(now.uptime_at(wall.0).after(grace));
-    }
-    Ok(())
-}
-
-/// Deletes old calls in portions, oldest first. Calls in flight stay.
-pub(super) fn prune(conn: &Connection, own: i64, now: Moment) -> Result<(), StoreFault> {
-    let wall = SignedDuration::try_from(KEPT)
-        .ok()
-        .and_then(|kept| now.wall.checked_sub(kept).ok())
-        .unwrap_or(Timestamp::MIN);
-    conn.prepare_cached(
-        "DELETE FROM calls WHERE id IN (
-            SELECT id FROM (SELECT id, boot, ended_up, ended_wall FROM calls ORDER BY id LIMIT ?4)
-            WHERE ended_up IS NOT NULL
-            AND CASE WHEN boot = ?1 THEN ended_up < ?2 ELSE ended_wall < ?3 END)",
-    )?
-    .execute(params![
-        own,
-        Up(now.uptime.before(KEPT)),
-        Wall(wall),
-        PRUNED_AT_ONCE
-    ])?;
-    Ok(())
+        Ok(())
+    })
 }

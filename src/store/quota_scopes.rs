@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::model::{Destination, Moment, Scope, Uptime};
 use crate::quota::{KEPT_FOR, KeptPace, Window, Windows};
 
 use super::error::StoreFault;
-use super::sql_types::{Up, Wall};
+use super::sql_types::{Up, Wall, count, execute, query, query_one};
 use super::types::{Cooldown, ScopeKey, ScopeRecord};
 
 /// Returns the scope's key; adds the scope if it is new.
@@ -21,47 +21,32 @@ pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, 
         scope.app,
         scope.destination.as_str()
     ];
-    conn.prepare_cached(
-        "INSERT INTO scopes (cloud, tenant, app, destination) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO NOTHING",
-    )?
-    .execute(name)?;
-    let key = conn
-        .prepare_cached(
-            "SELECT id FROM scopes WHERE cloud = ?1 AND tenant = ?2 AND app = ?3 AND destination = ?4",
-        )?
-        .query_row(name, |row| row.get(0))?;
-    Ok(ScopeKey(key))
+    let insert = "INSERT INTO scopes (cloud, tenant, app, destination) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    execute(conn, insert, name)?;
+    let find =
+        "SELECT id FROM scopes WHERE cloud = ?1 AND tenant = ?2 AND app = ?3 AND destination = ?4";
+    query_one(conn, find, name, |row| Ok(ScopeKey(row.get(0)?)))
 }
 
 /// Returns all scopes, sorted by name.
 pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFault> {
-    let scopes = conn
-        .prepare_cached(
-            "SELECT id, cloud, tenant, app, destination FROM scopes ORDER BY cloud, tenant, app, destination",
-        )?
-        .query_map([], |row| {
-            let word: String = row.get(4)?;
-            let destination = Destination::ALL
-                .into_iter()
-                .find(|destination| destination.as_str() == word);
-            let scope = destination.map(|destination| -> rusqlite::Result<_> {
-                Ok(Scope {
-                    cloud: row.get(1)?,
-                    tenant: row.get(2)?,
-                    app: row.get(3)?,
-                    destination,
-                })
-            });
-            Ok((ScopeKey(row.get(0)?), scope.transpose()?))
-        })?
-        // Skips destinations that only another version knows.
-        .filter_map(|found| match found {
-            Ok((key, scope)) => scope.map(|scope| Ok((key, scope))),
-            Err(error) => Some(Err(error)),
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(scopes)
+    let sql = "SELECT id, cloud, tenant, app, destination FROM scopes ORDER BY cloud, tenant, app, destination";
+    let scopes: Vec<Option<(ScopeKey, Scope)>> = query(conn, sql, [], |row| {
+        let word: String = row.get(4)?;
+        let mut all = Destination::ALL.into_iter();
+        let Some(destination) = all.find(|destination| destination.as_str() == word) else {
+            // Only another version knows it.
+            return Ok(None);
+        };
+        let scope = Scope {
+            cloud: row.get(1)?,
+            tenant: row.get(2)?,
+            app: row.get(3)?,
+            destination,
+        };
+        Ok(Some((ScopeKey(row.get(0)?), scope)))
+    })?;
+    Ok(scopes.into_iter().flatten().collect())
 }
 
 pub(super) fn read(
@@ -101,13 +86,9 @@ pub(super) fn cooldown(
             cause: row.get(3)?,
         }))
     };
-    let found = conn
-        .prepare_cached(
-            "SELECT cooldown_up, cooldown_wall, cooldown_boot, cooldown_cause FROM scopes WHERE id = ?1",
-        )?
-        .query_row([key.0], read)
-        .optional()?
-        .ok_or_else(|| unknown(key))?;
+    let sql = "SELECT cooldown_up, cooldown_wall, cooldown_boot, cooldown_cause FROM scopes WHERE id = ?1";
+    let mut found: Vec<_> = query(conn, sql, [key.0], read)?;
+    let found = found.pop().ok_or_else(|| unknown(key))?;
     Ok(found.filter(|cooldown| cooldown.until > now.uptime))
 }
 
@@ -120,13 +101,11 @@ pub(super) fn cool_down(
     wall: Timestamp,
     cause: &str,
 ) -> Result<(), StoreFault> {
-    conn.prepare_cached(
-        "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5
-         WHERE id = ?1 AND (cooldown_up IS NULL
-            OR CASE WHEN cooldown_boot = ?4 THEN cooldown_up < ?2 ELSE cooldown_wall < ?3 END)",
-    )?
-    .execute(params![key.0, Up(until), Wall(wall), boot, cause])?;
-    Ok(())
+    let sql = "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5
+        WHERE id = ?1 AND (cooldown_up IS NULL
+            OR CASE WHEN cooldown_boot = ?4 THEN cooldown_up < ?2 ELSE cooldown_wall < ?3 END)";
+    let cells = params![key.0, Up(until), Wall(wall), boot, cause];
+    execute(conn, sql, cells).map(drop)
 }
 
 /// Records a limit that the service named; replaces one of the same period.
@@ -137,48 +116,36 @@ pub(super) fn adopt(
     at: Timestamp,
 ) -> Result<(), StoreFault> {
     let period = i64::try_from(window.period.as_nanos()).unwrap_or(i64::MAX);
-    let changed = conn
-        .prepare_cached(
-            "INSERT INTO allowances (scope, period, calls, confirmed)
-             SELECT id, ?2, ?3, ?4 FROM scopes WHERE id = ?1
-             ON CONFLICT DO UPDATE SET calls = excluded.calls, confirmed = excluded.confirmed",
-        )?
-        .execute(params![key.0, period, window.limit.get(), Wall(at)])?;
-    if changed == 0 {
-        return Err(unknown(key));
+    let sql = "INSERT INTO allowances (scope, period, calls, confirmed)
+        SELECT id, ?2, ?3, ?4 FROM scopes WHERE id = ?1
+        ON CONFLICT DO UPDATE SET calls = excluded.calls, confirmed = excluded.confirmed";
+    let cells = params![key.0, period, window.limit.get(), Wall(at)];
+    match execute(conn, sql, cells)? {
+        0 => Err(unknown(key)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns the limits that the service named in the last [`KEPT_FOR`], shortest period first.
 fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, StoreFault> {
-    let windows: Vec<_> = conn
-        .prepare_cached(
-            "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period",
-        )?
-        .query_map(params![key.0, Wall(outdated(now))], |row| {
-            let period = row.get(1)?;
-            let period = u64::try_from(period)
-                .map(Duration::from_nanos)
-                .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, period))?;
+    let sql =
+        "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period";
+    let windows: Vec<Option<Window>> =
+        query(conn, sql, params![key.0, Wall(outdated(now))], |row| {
             // Earlier versions stored implausible limits too.
+            let period = Duration::from_nanos(count(row, 1)?);
             Ok(Window::named(row.get(0)?, period))
-        })?
-        .filter_map(Result::transpose)
-        .collect::<Result<_, _>>()?;
-    Ok(Windows::new(windows))
+        })?;
+    Ok(Windows::new(windows.into_iter().flatten().collect()))
 }
 
 /// Forgets a scope's limits, learned rate and cooldown.
 pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> {
-    conn.execute("DELETE FROM allowances WHERE scope = ?1", [key.0])?;
-    conn.execute(
-        "UPDATE scopes SET pace = NULL, cooldown_up = NULL, cooldown_wall = NULL, cooldown_boot = NULL,
+    execute(conn, "DELETE FROM allowances WHERE scope = ?1", [key.0])?;
+    let sql = "UPDATE scopes SET pace = NULL, cooldown_up = NULL, cooldown_wall = NULL, cooldown_boot = NULL,
             cooldown_cause = NULL
-         WHERE id = ?1",
-        [key.0],
-    )?;
-    Ok(())
+        WHERE id = ?1";
+    execute(conn, sql, [key.0]).map(drop)
 }
 
 /// Records a scope's learned rate, or that it has none any more.
@@ -189,18 +156,14 @@ pub(super) fn set_pace(
     at: Timestamp,
 ) -> Result<(), StoreFault> {
     let text = pace.map(|pace| pace_text(pace, at));
-    conn.prepare_cached("UPDATE scopes SET pace = ?2 WHERE id = ?1")?
-        .execute(params![key.0, text])?;
-    Ok(())
+    let sql = "UPDATE scopes SET pace = ?2 WHERE id = ?1";
+    execute(conn, sql, params![key.0, text]).map(drop)
 }
 
 /// Returns the rate learned less than [`KEPT_FOR`] ago; the clock may have been set since.
 fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, StoreFault> {
-    let text: Option<String> = conn
-        .prepare_cached("SELECT pace FROM scopes WHERE id = ?1")?
-        .query_row([key.0], |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| unknown(key))?;
+    let sql = "SELECT pace FROM scopes WHERE id = ?1";
+    let text: Option<String> = query_one(conn, sql, [key.0], |row| row.get(0))?;
     let kept = text.as_deref().and_then(read_pace);
     Ok(kept
         .filter(|(_, at)| now.duration_since(*at).unsigned_abs() < KEPT_FOR)
@@ -244,13 +207,10 @@ pub(super) fn age_allowances(
     key: ScopeKey,
     now: Timestamp,
 ) -> Result<(), StoreFault> {
-    conn.prepare_cached("DELETE FROM allowances WHERE scope = ?1 AND confirmed <= ?2")?
-        .execute(params![key.0, Wall(outdated(now))])?;
-    conn.prepare_cached(
-        "UPDATE allowances SET confirmed = ?2 WHERE scope = ?1 AND confirmed > ?2",
-    )?
-    .execute(params![key.0, Wall(now)])?;
-    Ok(())
+    let delete = "DELETE FROM allowances WHERE scope = ?1 AND confirmed <= ?2";
+    execute(conn, delete, params![key.0, Wall(outdated(now))])?;
+    let update = "UPDATE allowances SET confirmed = ?2 WHERE scope = ?1 AND confirmed > ?2";
+    execute(conn, update, params![key.0, Wall(now)]).map(drop)
 }
 
 fn outdated(now: Timestamp) -> Timestamp {

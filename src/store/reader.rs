@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId, Sending};
 
@@ -15,10 +15,10 @@ use super::busy_wait::BusyWait;
 use super::error::{StoreError, StoreFault};
 use super::locks::Locks;
 use super::report_rows::OUTCOME;
-use super::sql_types::{IdCell, OutcomeWord, Wall};
+use super::sql_types::{IdCell, OutcomeWord, Wall, count, time};
 use super::state_file::Folder;
 use super::types::{LaneCount, RunKey, RunRecord};
-use super::{busy_wait, report_rows, runs, state_file, types};
+use super::{busy_wait, report_rows, runs, sql_types, state_file, types};
 
 /// Rows read at once.
 const PAGE: usize = 512;
@@ -37,22 +37,16 @@ impl Reader {
     /// If there is no file, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let file = types::state_file(dir);
+        let reader = Self::open_file(&file)?;
+        if !reader.at(state_file::is_older)? {
+            return Ok(reader);
+        }
+        drop(reader);
+        let name = uuid::Uuid::new_v4().to_string();
         let mut patience = BusyWait::of(busy_wait::OPENING);
-        let conn = state_file::open_to_read(&file, &mut patience)?;
-        let conn = if state_file::is_older(&conn).map_err(|fault| fault.at(&file))? {
-            drop(conn);
-            let name = uuid::Uuid::new_v4().to_string();
-            let migrated = Folder::open(dir)?.open_file(&name, &mut patience)?;
-            migrated.lock.remove();
-            state_file::open_to_read(&file, &mut patience)?
-        } else {
-            conn
-        };
-        Ok(Self {
-            conn,
-            locks: Locks::beside(&file),
-            file,
-        })
+        let migrated = Folder::open(dir)?.open_file(&name, &mut patience)?;
+        migrated.lock.remove();
+        Self::open_file(&file)
     }
 
     pub fn folder(&self) -> &Path {
@@ -77,16 +71,14 @@ impl Reader {
 
     /// Returns whether the tables exist yet: another process may be creating the file.
     fn has_tables(&self) -> Result<bool, StoreError> {
-        let query = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
-        let found = self.conn.query_row(query, [], |row| row.get(0));
-        found.map_err(|error| StoreFault::from(error).at(&self.file))
+        let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'runs'";
+        self.query_one(sql, [], |row| row.get(0))
     }
 
     /// Checks the whole file and returns the first problem. Some kinds of damage make reading fail instead. Takes half
     /// a second per hundred megabytes.
     pub fn damage(&self) -> Result<Option<String>, StoreError> {
-        let told: String =
-            self.at(|conn| Ok(conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?))?;
+        let told: String = self.query_one("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok(Some(told).filter(|told| told != "ok"))
     }
 
@@ -103,19 +95,14 @@ impl Reader {
         run: RunKey,
         mut visit: impl FnMut(LaneId, ActionId, RowNumber),
     ) -> Result<(), StoreError> {
-        self.at(|conn| {
-            // Rows skipped only after their state was read had been planned to be sent.
-            let mut rows = conn.prepare_cached(
-                "SELECT id, lane, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
-                    AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'skipped', 'held_back')
-                        OR (outcome IN ('skipped', 'held_back') AND triaged IS NOT NULL))
-                 ORDER BY number",
-            )?;
-            let mut rows = rows.query([run.0])?;
-            while let Some(row) = rows.next()? {
-                if let IdCell(Ok(id)) = row.get(0)? {
-                    visit(LaneId(row.get(1)?), id, RowNumber(row.get(2)?));
-                }
+        // Rows skipped only after their state was read had been planned to be sent.
+        let sql = "SELECT id, lane, number FROM rows WHERE run = ?1 AND typeof(id) = 'blob'
+                AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'skipped', 'held_back')
+                    OR (outcome IN ('skipped', 'held_back') AND triaged IS NOT NULL))
+             ORDER BY number";
+        self.query(sql, [run.0], |row| {
+            if let IdCell(Ok(id)) = row.get(0)? {
+                visit(LaneId(row.get(1)?), id, RowNumber(row.get(2)?));
             }
             Ok(())
         })
@@ -123,39 +110,23 @@ impl Reader {
 
     /// Counts a run's rows by outcome, including derived outcomes.
     pub fn outcome_counts(&self, run: RunKey) -> Result<BTreeMap<Outcome, u64>, StoreError> {
-        self.at(|conn| {
-            let sql = format!(
-                "SELECT {}, count(*) FROM rows r WHERE run = ?1 GROUP BY 1",
-                report_rows::OUTCOME
-            );
-            let counts = conn
-                .prepare_cached(&sql)?
-                .query_map([run.0], |row| {
-                    Ok((row.get::<_, OutcomeWord>(0)?.0, runs::count(row, 1)?))
-                })?
-                .collect::<Result<_, _>>()?;
-            Ok(counts)
+        let sql = format!("SELECT {OUTCOME}, count(*) FROM rows r WHERE run = ?1 GROUP BY 1");
+        self.query(&sql, [run.0], |row| {
+            Ok((row.get::<_, OutcomeWord>(0)?.0, count(row, 1)?))
         })
     }
 
     /// Counts a run's rows by lane and outcome, with the highest row number of each.
     pub fn lane_counts(&self, run: RunKey) -> Result<Vec<LaneCount>, StoreError> {
-        self.at(|conn| {
-            let counts = conn
-                .prepare_cached(
-                    "SELECT lane, outcome, count(*), max(number) FROM rows WHERE run = ?1 GROUP BY lane, outcome",
-                )?
-                .query_map([run.0], |row| {
-                    let outcome: Option<OutcomeWord> = row.get(1)?;
-                    Ok(LaneCount {
-                        lane: LaneId(row.get(0)?),
-                        outcome: outcome.map(|word| word.0),
-                        rows: runs::count(row, 2)?,
-                        last: RowNumber(row.get(3)?),
-                    })
-                })?
-                .collect::<Result<_, _>>()?;
-            Ok(counts)
+        let sql = "SELECT lane, outcome, count(*), max(number) FROM rows WHERE run = ?1 GROUP BY lane, outcome";
+        self.query(sql, [run.0], |row| {
+            let outcome: Option<OutcomeWord> = row.get(1)?;
+            Ok(LaneCount {
+                lane: LaneId(row.get(0)?),
+                outcome: outcome.map(|word| word.0),
+                rows: count(row, 2)?,
+                last: RowNumber(row.get(3)?),
+            })
         })
     }
 
@@ -167,13 +138,13 @@ impl Reader {
     ) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = "SELECT coalesce(action_status, ''), count(*) FROM rows
                    WHERE run = ?1 AND outcome = ?2 GROUP BY 1";
-        self.counts(sql, rusqlite::params![run.0, outcome.as_str()])
+        self.query(sql, params![run.0, outcome.as_str()], word_count)
     }
 
     pub fn skip_reasons(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = "SELECT coalesce(reason, ''), count(*) FROM rows
                    WHERE run = ?1 AND outcome IN ('skipped', 'held_back') GROUP BY 1";
-        self.counts(sql, rusqlite::params![run.0])
+        self.query(sql, [run.0], word_count)
     }
 
     /// Counts the machines of a run by follow-up.
@@ -181,30 +152,30 @@ impl Reader {
         // A machine in several rows needs its follow-up once.
         let sql = "SELECT follow_up, count(DISTINCT coalesce(lower(machine_id), number)) FROM rows
             WHERE run = ?1 AND follow_up IS NOT NULL GROUP BY 1";
-        self.counts(sql, rusqlite::params![run.0])
-    }
-
-    fn counts(
-        &self,
-        sql: &str,
-        cells: &[&dyn rusqlite::ToSql],
-    ) -> Result<BTreeMap<String, u64>, StoreError> {
-        self.at(|conn| {
-            let counts = conn
-                .prepare_cached(sql)?
-                .query_map(cells, |row| Ok((row.get(0)?, runs::count(row, 1)?)))?
-                .collect::<Result<_, _>>()?;
-            Ok(counts)
-        })
+        self.query(sql, [run.0], word_count)
     }
 
     /// Counts a run's rows by action type and outcome, including derived outcomes.
     pub fn type_counts(&self, run: RunKey) -> Result<TypeCounts, StoreError> {
-        self.at(|conn| types(conn, run))
+        let sql = format!(
+            "SELECT coalesce(r.action_type, ''), {OUTCOME}, count(*) FROM rows r WHERE r.run = ?1 GROUP BY 1, 2"
+        );
+        let groups: Vec<(String, OutcomeWord, u64)> = self.query(&sql, [run.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, count(row, 2)?))
+        })?;
+        let mut counts = TypeCounts::new();
+        for (action_type, OutcomeWord(outcome), rows) in groups {
+            let of_type = counts.entry(action_type).or_default();
+            of_type.insert(outcome, rows);
+        }
+        Ok(counts)
     }
 
     pub fn answer_counts(&self, run: RunKey) -> Result<AnswerCounts, StoreError> {
-        self.at(|conn| answers(conn, run))
+        let sql = "SELECT http_status, coalesce(class, ''), count(*) FROM attempts WHERE run = ?1 GROUP BY 1, 2";
+        self.query(sql, [run.0], |row| {
+            Ok(((row.get(0)?, row.get(1)?), count(row, 2)?))
+        })
     }
 
     /// Reads the first `limit` rows with follow-ups, the gravest first.
@@ -222,7 +193,8 @@ impl Reader {
 
     /// Returns when a run sent its first cancel and when it last sent one or got an answer; `None` if it sent nothing.
     pub fn sending_span(&self, run: RunKey) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
-        self.at(|conn| sending_span(conn, run))
+        let sql = "SELECT min(sent), max(max(sent, coalesce(replied, sent))) FROM attempts WHERE run = ?1";
+        self.query_one(sql, [run.0], |row| Ok(time(row, 0)?.zip(time(row, 1)?)))
     }
 
     /// Visits, in order, the cancels sent between two times on the run's quota, including those of other runs.
@@ -231,18 +203,30 @@ impl Reader {
         run: RunKey,
         from: Timestamp,
         to: Timestamp,
-        visit: impl FnMut(Sending),
+        mut visit: impl FnMut(Sending),
     ) -> Result<(), StoreError> {
-        self.at(|conn| sendings(conn, run, from, to, visit))
+        let sql = "SELECT a.sent, a.replied, a.http_status, a.run = ?1, coalesce(a.class, '') = 'timed_out' FROM attempts a
+             WHERE a.sent BETWEEN ?2 AND ?3 AND a.run IN (
+                SELECT o.id FROM runs o, runs r
+                WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app
+                    AND o.operation = r.operation)
+             ORDER BY a.sent";
+        self.query(sql, params![run.0, Wall(from), Wall(to)], |row| {
+            visit(Sending {
+                sent_at: row.get::<_, Wall>(0)?.0,
+                replied_at: time(row, 1)?,
+                http_status: row.get(2)?,
+                is_own: row.get(3)?,
+                is_given_up: row.get(4)?,
+            });
+            Ok(())
+        })
     }
 
     /// Returns whether any machine of a run needs a follow-up.
     pub fn has_follow_ups(&self, run: RunKey) -> Result<bool, StoreError> {
-        self.at(|conn| {
-            let found =
-                "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND follow_up IS NOT NULL)";
-            Ok(conn.query_row(found, [run.0], |row| row.get(0))?)
-        })
+        let found = "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND follow_up IS NOT NULL)";
+        self.query_one(found, [run.0], |row| row.get(0))
     }
 
     /// Walks through a run's rows in order, as of now.
@@ -263,6 +247,24 @@ impl Reader {
             last: 0,
             ended: false,
         })
+    }
+
+    fn query<T, All: FromIterator<T>>(
+        &self,
+        sql: &str,
+        cells: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<All, StoreError> {
+        self.at(|conn| sql_types::query(conn, sql, cells, read))
+    }
+
+    fn query_one<T>(
+        &self,
+        sql: &str,
+        cells: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.at(|conn| sql_types::query_one(conn, sql, cells, read))
     }
 
     fn at<T>(
@@ -325,72 +327,6 @@ pub type TypeCounts = BTreeMap<String, BTreeMap<Outcome, u64>>;
 /// Attempts by HTTP status and class of the answer.
 pub type AnswerCounts = BTreeMap<(Option<u16>, String), u64>;
 
-pub(super) fn types(conn: &Connection, run: RunKey) -> Result<TypeCounts, StoreFault> {
-    let sql = format!(
-        "SELECT coalesce(r.action_type, ''), {OUTCOME}, count(*) FROM rows r WHERE r.run = ?1 GROUP BY 1, 2"
-    );
-    let mut counts = TypeCounts::new();
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut groups = statement.query([run.0])?;
-    while let Some(group) = groups.next()? {
-        let OutcomeWord(outcome) = group.get(1)?;
-        counts
-            .entry(group.get(0)?)
-            .or_default()
-            .insert(outcome, runs::count(group, 2)?);
-    }
-    Ok(counts)
-}
-
-pub(super) fn answers(conn: &Connection, run: RunKey) -> Result<AnswerCounts, StoreFault> {
-    let sql = "SELECT http_status, coalesce(class, ''), count(*) FROM attempts WHERE run = ?1 GROUP BY 1, 2";
-    let counts = conn
-        .prepare_cached(sql)?
-        .query_map([run.0], |row| {
-            Ok(((row.get(0)?, row.get(1)?), runs::count(row, 2)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok(counts)
-}
-
-pub(super) fn sending_span(
-    conn: &Connection,
-    run: RunKey,
-) -> Result<Option<(Timestamp, Timestamp)>, StoreFault> {
-    let sql =
-        "SELECT min(sent), max(max(sent, coalesce(replied, sent))) FROM attempts WHERE run = ?1";
-    let span = conn.prepare_cached(sql)?.query_row([run.0], |row| {
-        let first: Option<Wall> = row.get(0)?;
-        let last: Option<Wall> = row.get(1)?;
-        Ok(first.zip(last).map(|(first, last)| (first.0, last.0)))
-    })?;
-    Ok(span)
-}
-
-pub(super) fn sendings(
-    conn: &Connection,
-    run: RunKey,
-    from: Timestamp,
-    to: Timestamp,
-    mut visit: impl FnMut(Sending),
-) -> Result<(), StoreFault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT a.sent, a.replied, a.http_status, a.run = ?1, coalesce(a.class, '') = 'timed_out' FROM attempts a
-         WHERE a.sent BETWEEN ?2 AND ?3 AND a.run IN (
-            SELECT o.id FROM runs o, runs r
-            WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app
-                AND o.operation = r.operation)
-         ORDER BY a.sent",
-    )?;
-    let mut rows = statement.query(params![run.0, Wall(from), Wall(to)])?;
-    while let Some(row) = rows.next()? {
-        visit(Sending {
-            sent_at: row.get::<_, Wall>(0)?.0,
-            replied_at: row.get::<_, Option<Wall>>(1)?.map(|Wall(at)| at),
-            http_status: row.get(2)?,
-            is_own: row.get(3)?,
-            is_given_up: row.get(4)?,
-        });
-    }
-    Ok(())
+fn word_count(row: &Row<'_>) -> rusqlite::Result<(String, u64)> {
+    Ok((row.get(0)?, count(row, 1)?))
 }

@@ -12,7 +12,7 @@ use crate::model::RunId;
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::sql_types::{OperationWord, Wall};
+use super::sql_types::{OperationWord, Wall, count, execute, query, query_one, time};
 use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
 /// Adds a run in state "going", held by `holder`.
@@ -21,12 +21,10 @@ pub(super) fn create(
     holder: &Process,
     run: &NewRun,
 ) -> Result<RunKey, StoreFault> {
-    conn.prepare_cached(
-        "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, lock,
+    let sql = "INSERT INTO runs (uuid, created, settings, inputs, tenant, app, cloud, host, user, version, state, lock,
             held, holder_pid, holder_host)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?2, ?13, ?14)",
-    )?
-    .execute(params![
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?2, ?13, ?14)";
+    let cells = params![
         run.id.to_string(),
         Wall(run.created),
         run.settings,
@@ -41,7 +39,8 @@ pub(super) fn create(
         holder.id.to_string(),
         holder.pid,
         holder.host,
-    ])?;
+    ];
+    execute(conn, sql, cells)?;
     Ok(RunKey(conn.last_insert_rowid()))
 }
 
@@ -54,12 +53,9 @@ pub(super) fn set_state(
     at: Timestamp,
 ) -> Result<(), StoreFault> {
     let ended = (state != RunState::Going).then_some(Wall(at));
-    let changed = conn
-        .prepare_cached(
-            "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1",
-        )?
-        .execute(params![run.0, state.as_str(), exit, reason, ended])?;
-    known(run, changed)
+    let sql = "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1";
+    let cells = params![run.0, state.as_str(), exit, reason, ended];
+    known(run, execute(conn, sql, cells)?)
 }
 
 pub(super) fn set_settings(
@@ -67,49 +63,31 @@ pub(super) fn set_settings(
     run: RunKey,
     settings: &str,
 ) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached("UPDATE runs SET settings = ?2 WHERE id = ?1")?
-        .execute(params![run.0, settings])?;
-    known(run, changed)
+    let sql = "UPDATE runs SET settings = ?2 WHERE id = ?1";
+    known(run, execute(conn, sql, params![run.0, settings])?)
 }
 
 /// Reopens a run and drops its confirmation; a finished run stays as it is.
 pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
-    conn.prepare_cached(
-        "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
-         WHERE id = ?1 AND state <> ?3",
-    )?
-    .execute(params![
-        run.0,
-        RunState::Going.as_str(),
-        RunState::Finished.as_str()
-    ])?;
-    Ok(())
+    let sql = "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
+        WHERE id = ?1 AND state <> ?3";
+    let (going, finished) = (RunState::Going.as_str(), RunState::Finished.as_str());
+    execute(conn, sql, params![run.0, going, finished]).map(drop)
 }
 
 /// Confirms a run, after all earlier confirmations.
 pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE runs SET confirmed = (SELECT coalesce(max(confirmed), 0) + 1 FROM runs) WHERE id = ?1",
-        )?
-        .execute([run.0])?;
-    known(run, changed)
+    let sql = "UPDATE runs SET confirmed = (SELECT coalesce(max(confirmed), 0) + 1 FROM runs) WHERE id = ?1";
+    known(run, execute(conn, sql, [run.0])?)
 }
 
 /// Records how far the input was read.
 pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), StoreFault> {
-    let changed = conn
-        .prepare_cached(
-            "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1",
-        )?
-        .execute(params![
-            run.0,
-            i64::try_from(mark.rows_read).unwrap_or(i64::MAX),
-            mark.position,
-            mark.complete
-        ])?;
-    known(run, changed)
+    let sql =
+        "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1";
+    let rows_read = i64::try_from(mark.rows_read).unwrap_or(i64::MAX);
+    let cells = params![run.0, rows_read, mark.position, mark.complete];
+    known(run, execute(conn, sql, cells)?)
 }
 
 /// Removes a run with its rows and attempts. Its calls stay, because the service has counted them.
@@ -140,19 +118,7 @@ pub(super) fn read(
             r.confirmed IS NOT NULL, r.operation
          FROM runs r {rest}"
     );
-    let runs = conn
-        .prepare_cached(&sql)?
-        .query_map(cells, |row| read_run(row, locks))?
-        .collect::<Result<_, _>>()?;
-    Ok(runs)
-}
-
-pub(super) fn read_one(
-    conn: &Connection,
-    locks: &Locks,
-    run: RunKey,
-) -> Result<Option<RunRecord>, StoreFault> {
-    Ok(read(conn, locks, "WHERE r.id = ?1", [run.0])?.pop())
+    query(conn, &sql, cells, |row| read_run(row, locks))
 }
 
 pub(super) fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
@@ -167,12 +133,8 @@ pub(super) fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
 }
 
 fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
-    let time = |column: usize| {
-        row.get::<_, Option<Wall>>(column)
-            .map(|cell| cell.map(|Wall(time)| time))
-    };
     let created = row.get::<_, Wall>(2)?.0;
-    let held_at = time(18)?;
+    let held_at = time(row, 18)?;
     let holder: Option<String> = row.get(19)?;
     let pid: Option<u32> = row.get(20)?;
     let host: Option<String> = row.get(21)?;
@@ -206,7 +168,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         state: row.get(14)?,
         reason: row.get(15)?,
         exit_code: row.get(16)?,
-        ended_at: time(17)?,
+        ended_at: time(row, 17)?,
         held_at,
         holder,
         plan: row.get(22)?,
@@ -215,23 +177,14 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
     })
 }
 
-pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(column)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
-}
-
 fn known(run: RunKey, changed: usize) -> Result<(), StoreFault> {
     if changed == 1 {
         Ok(())
     } else {
-        Err(unknown(run))
-    }
-}
-
-pub(super) fn unknown(run: RunKey) -> StoreFault {
-    StoreFault::Unknown {
-        what: "run",
-        key: run.0.to_string(),
+        Err(StoreFault::Unknown {
+            what: "run",
+            key: run.0.to_string(),
+        })
     }
 }
 
@@ -244,9 +197,6 @@ pub(super) struct Holds {
     /// Runs that have a [`RunHold`](super::RunHold) in this process.
     in_hand: HashSet<RunKey>,
 }
-
-/// The result of a request that may be refused without writing anything; the store stays usable.
-pub(super) type Granted<T> = Result<T, StoreFault>;
 
 impl Holds {
     pub(super) fn new(me: Process, lock: Arc<str>, locks: Locks) -> Self {
@@ -272,25 +222,16 @@ impl Holds {
         conn: &Connection,
         run: RunKey,
         at: Timestamp,
-    ) -> Result<Granted<()>, StoreFault> {
-        let mine = self.is_mine(conn, run)?;
-        if mine {
-            return Ok(Ok(()));
+    ) -> Result<(), StoreFault> {
+        let is_mine = "SELECT count(*) > 0 FROM runs WHERE id = ?1 AND lock = ?2";
+        if query_one(conn, is_mine, params![run.0, self.lock], |row| row.get(0))? {
+            return Ok(());
         }
-        if let Err(refusal) = self.must_be_free(conn, run)? {
-            return Ok(Err(refusal));
-        }
-        conn.prepare_cached(
-            "UPDATE runs SET lock = ?2, held = ?3, holder_pid = ?4, holder_host = ?5 WHERE id = ?1",
-        )?
-        .execute(params![
-            run.0,
-            self.lock,
-            Wall(at),
-            self.me.pid,
-            self.me.host
-        ])?;
-        Ok(Ok(()))
+        self.must_be_free(conn, run)?;
+        let sql =
+            "UPDATE runs SET lock = ?2, held = ?3, holder_pid = ?4, holder_host = ?5 WHERE id = ?1";
+        let cells = params![run.0, self.lock, Wall(at), self.me.pid, self.me.host];
+        execute(conn, sql, cells).map(drop)
     }
 
     /// Like [`Holds::take`], and exclusive within this process until [`Holds::let_go`].
@@ -299,48 +240,31 @@ impl Holds {
         conn: &Connection,
         run: RunKey,
         at: Timestamp,
-    ) -> Result<Granted<()>, StoreFault> {
-        if self.in_hand.contains(&run)
-            && let Err(refusal) = self.must_be_free(conn, run)?
-        {
-            return Ok(Err(refusal));
+    ) -> Result<(), StoreFault> {
+        if self.in_hand.contains(&run) {
+            self.must_be_free(conn, run)?;
         }
-        let taken = self.take(conn, run, at)?;
-        if taken.is_ok() {
-            self.in_hand.insert(run);
-        }
-        Ok(taken)
+        self.take(conn, run, at)?;
+        self.in_hand.insert(run);
+        Ok(())
     }
 
     pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
         self.in_hand.remove(&run);
-        conn.prepare_cached("UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2")?
-            .execute(params![run.0, self.lock])?;
-        Ok(())
+        let sql = "UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2";
+        execute(conn, sql, params![run.0, self.lock]).map(drop)
     }
 
     /// Fails if a live process, including this one, holds the run.
-    pub(super) fn must_be_free(
-        &self,
-        conn: &Connection,
-        run: RunKey,
-    ) -> Result<Granted<()>, StoreFault> {
-        let Some(found) = read_one(conn, &self.locks, run)? else {
-            return Ok(Err(unknown(run)));
-        };
-        Ok(match found.holder {
+    pub(super) fn must_be_free(&self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
+        let found = read(conn, &self.locks, "WHERE r.id = ?1", [run.0])?.pop();
+        let found = found.ok_or(StoreFault::NoRun(run))?;
+        match found.holder {
             Some(holder) => Err(StoreFault::RunHeld {
                 run: found.begun.id,
                 holder,
             }),
             None => Ok(()),
-        })
-    }
-
-    fn is_mine(&self, conn: &Connection, run: RunKey) -> Result<bool, StoreFault> {
-        Ok(conn
-            .prepare_cached("SELECT count(*) FROM runs WHERE id = ?1 AND lock = ?2")?
-            .query_row(params![run.0, self.lock], |row| row.get::<_, i64>(0))?
-            == 1)
+        }
     }
 }

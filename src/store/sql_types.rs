@@ -3,12 +3,53 @@
 //! Invariant: every value reads back equal. A cell that can't be read is an error, never a guess.
 
 use jiff::Timestamp;
-use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Params, Row, ToSql};
 
 use crate::model::{ActionId, Operation, Outcome, Uptime};
 
+use super::error::StoreFault;
 use super::types::{Phase, RunState};
+
+/// Executes a cached statement and returns how many rows it changed.
+pub(super) fn execute(
+    conn: &Connection,
+    sql: &str,
+    cells: impl Params,
+) -> Result<usize, StoreFault> {
+    Ok(conn.prepare_cached(sql)?.execute(cells)?)
+}
+
+pub(super) fn query<T, All: FromIterator<T>>(
+    conn: &Connection,
+    sql: &str,
+    cells: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<All, StoreFault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map(cells, read)?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Reads the first row of a result; none is an error.
+pub(super) fn query_one<T>(
+    conn: &Connection,
+    sql: &str,
+    cells: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<T, StoreFault> {
+    Ok(conn.prepare_cached(sql)?.query_row(cells, read)?)
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let cell: Option<Wall> = row.get(column)?;
+    Ok(cell.map(|Wall(time)| time))
+}
+
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let number: i64 = row.get(column)?;
+    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct Wall(pub(super) Timestamp);
@@ -26,10 +67,6 @@ impl FromSql for Wall {
             .map(Self)
             .map_err(|_| FromSqlError::OutOfRange(micros))
     }
-}
-
-pub(super) fn wall(time: Option<Timestamp>) -> Option<Wall> {
-    time.map(Wall)
 }
 
 pub(super) struct Up(pub(super) Uptime);
@@ -80,17 +117,25 @@ impl FromSql for OperationWord {
     }
 }
 
+pub(super) struct GuidCell(pub(super) ActionId);
+
+impl FromSql for GuidCell {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let bytes = <[u8; 16]>::column_result(value)?;
+        let id = ActionId::from_bytes(bytes).ok_or_else(|| unreadable("the nil GUID"))?;
+        Ok(Self(id))
+    }
+}
+
 /// A row's id: the bytes of a valid id, or the text of an invalid one.
 pub(super) struct IdCell(pub(super) Result<ActionId, String>);
 
 impl FromSql for IdCell {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        if let ValueRef::Text(_) = value {
-            return Ok(Self(Err(value.as_str()?.to_owned())));
+        match value {
+            ValueRef::Text(_) => Ok(Self(Err(value.as_str()?.to_owned()))),
+            _ => GuidCell::column_result(value).map(|GuidCell(id)| Self(Ok(id))),
         }
-        let bytes = <[u8; 16]>::column_result(value)?;
-        let id = ActionId::from_bytes(bytes).ok_or_else(|| unreadable("the nil GUID"))?;
-        Ok(Self(Ok(id)))
     }
 }
 
@@ -115,7 +160,6 @@ fn unreadable(text: &str) -> FromSqlError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::Connection;
 
     fn there_and_back<T: ToSql + FromSql>(value: T) -> rusqlite::Result<T> {
         Connection::open_in_memory()

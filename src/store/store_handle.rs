@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use jiff::Timestamp;
 use rusqlite::{Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
 
 use crate::model::{LaneId, Moment, Scope, Uptime};
+use crate::quota;
 use crate::quota::Windows;
 
 use super::busy_wait::BusyWait;
@@ -17,16 +17,14 @@ use super::error::{StoreError, StoreFault};
 use super::journal::{LoadFrom, Sources};
 use super::ledger::Ledger;
 use super::reader::Reader;
-use super::runs::{Granted, Holds};
+use super::runs::Holds;
 use super::state_file::{Folder, OpenFile};
 use super::types::{
     InputMark, NewRow, NewRun, Process, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
     StoreOptions, Take, Taken,
 };
-use super::writer::{
-    ClosureJob, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread,
-};
-use super::{ledger, quota_scopes};
+use super::writer::{Job, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread};
+use super::{journal, ledger, quota_scopes, runs};
 
 /// The journal and the ledger of one state folder. Clones share one writer.
 ///
@@ -68,11 +66,11 @@ impl Store {
             conn,
             file: folder.file.clone(),
             anchor,
+            broken: Arc::new(OnceLock::new()),
             ledger,
             sources: Sources::new(),
             holds,
             conflicts: Conflicts::default(),
-            told: now.wall,
         };
         let thread =
             WriterThread::start(writer, lock).map_err(|error| StoreError::folder(dir, error))?;
@@ -82,7 +80,7 @@ impl Store {
     }
 
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Reader::open_file(self.thread.file())
+        Reader::open_file(&self.thread.file)
     }
 
     /// Fails as soon as a commit has failed, even before the affected caller hears of it: calls allowed by earlier
@@ -95,7 +93,9 @@ impl Store {
 
     /// Creates a run. This process holds it until it closes the store or drops a [`RunHold`](super::RunHold) of it.
     pub fn create_run(&self, run: NewRun) -> Pending<RunKey> {
-        self.ask(Priority::Attempt, move |writer| writer.create_run(&run))
+        self.ask(Priority::Attempt, move |writer| {
+            runs::create(&writer.conn, writer.holds.me(), &run)
+        })
     }
 
     /// Adds rows and the input's position in one transaction.
@@ -114,7 +114,7 @@ impl Store {
         records: Vec<Record>,
     ) -> Pending<()> {
         self.ask(Priority::Rows(rows.len()), move |writer| {
-            writer.append_rows(run, &rows, &mark)?;
+            journal::append_rows(&writer.conn, &mut writer.sources, run, &rows, &mark)?;
             writer.write(&records)
         })
     }
@@ -129,7 +129,14 @@ impl Store {
         limit: usize,
     ) -> Pending<Vec<QueuedRow>> {
         self.ask(Priority::Read, move |writer| {
-            writer.load_rows(run, lane, &from, limit)
+            let conn = &writer.conn;
+            let mut rows = journal::load_rows(conn, run, lane, &from, limit)?;
+            writer.conflicts.refresh(conn, &writer.holds, run)?;
+            // What was sent once is this run's to settle.
+            for row in rows.iter_mut().filter(|row| row.attempts == 0) {
+                row.in_progress = writer.conflicts.in_progress(conn, row)?;
+            }
+            Ok(rows)
         })
     }
 
@@ -141,7 +148,7 @@ impl Store {
         &self,
         take: Take,
     ) -> impl Future<Output = Result<Taken, StoreError>> + Send + use<> {
-        let jobs = self.thread.jobs().clone();
+        let jobs = self.thread.jobs();
         let taken = self.ask(Priority::Attempt, move |writer| {
             let taken = writer.take(&take)?;
             Ok(Unheard { taken, jobs })
@@ -156,7 +163,7 @@ impl Store {
 
     pub fn usage(&self, scope: ScopeKey, windows: Arc<Windows>, now: Moment) -> Pending<ScopeUse> {
         self.ask(Priority::Attempt, move |writer| {
-            writer.usage(scope, &windows, now)
+            scope_use(writer, scope, &windows, now)
         })
     }
 
@@ -167,9 +174,9 @@ impl Store {
         now: Moment,
     ) -> Pending<Vec<ScopeUse>> {
         self.ask(Priority::Attempt, move |writer| {
+            let scopes = scopes.iter();
             scopes
-                .iter()
-                .map(|(scope, windows)| writer.usage(*scope, windows, now))
+                .map(|(scope, windows)| scope_use(writer, *scope, windows, now))
                 .collect()
         })
     }
@@ -181,39 +188,41 @@ impl Store {
     /// Returns a scope's state; adds the scope if it is new.
     pub fn scope(&self, scope: &Scope, now: Moment) -> Pending<ScopeRecord> {
         let scope = scope.clone();
-        self.ask(Priority::Attempt, move |writer| writer.scope(&scope, now))
+        self.ask(Priority::Attempt, move |writer| {
+            let conn = &writer.conn;
+            let key = quota_scopes::find_or_add(conn, &scope)?;
+            quota_scopes::age_allowances(conn, key, now.wall)?;
+            quota_scopes::read(conn, key, writer.ledger.boot(), now)
+        })
     }
 
-    pub(super) fn ask<T, F>(&self, priority: Priority, work: F) -> Pending<T>
+    fn ask<T, F>(&self, priority: Priority, work: F) -> Pending<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut WriterState) -> Result<T, StoreFault> + Send + 'static,
     {
-        self.ask_for(priority, move |writer| work(writer).map(Ok))
+        self.thread.ask(priority, work)
     }
+}
 
-    /// Like [`Store::ask`], for requests that may be refused without breaking the store.
-    pub(super) fn ask_for<T, F>(&self, priority: Priority, work: F) -> Pending<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut WriterState) -> Result<Granted<T>, StoreFault> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(ClosureJob {
-            priority,
-            work: Some(work),
-            value: None,
-            reply,
-        });
-        self.thread.jobs().send(job);
-        Pending::new(answer)
-    }
+fn scope_use(
+    writer: &mut WriterState,
+    key: ScopeKey,
+    windows: &Windows,
+    now: Moment,
+) -> Result<ScopeUse, StoreFault> {
+    let calls = writer.ledger.calls(&writer.conn, key, windows, now)?;
+    Ok(ScopeUse {
+        windows: quota::usage(now.uptime, windows, &calls),
+        calls,
+        scope: quota_scopes::read(&writer.conn, key, writer.ledger.boot(), now)?,
+    })
 }
 
 /// The reply to a request for a slot, until the caller receives it. If it is dropped earlier, it frees the slot.
 struct Unheard {
     taken: Taken,
-    jobs: JobSender,
+    jobs: Weak<JobSender>,
 }
 
 impl Unheard {
@@ -225,16 +234,13 @@ impl Unheard {
 
 impl Drop for Unheard {
     fn drop(&mut self) {
-        if let Taken::Go(call) = self.taken {
-            let (reply, _) = oneshot::channel();
-            self.jobs.send(Box::new(ClosureJob {
-                priority: Priority::Attempt,
-                work: Some(move |writer: &mut WriterState| {
-                    writer.write(&[Record::Withdrawn { call }]).map(Ok)
-                }),
-                value: None,
-                reply,
-            }));
+        if let (Taken::Go(call), Some(jobs)) = (self.taken, self.jobs.upgrade()) {
+            let withdraw: Job = Box::new(move |writer| {
+                let withdrawn = writer.write(&[Record::Withdrawn { call }]);
+                withdrawn.map_err(|fault| writer.fail(fault)).ok()?;
+                Some(Box::new(|| {}))
+            });
+            drop(jobs.send((Priority::Attempt, withdraw)));
         }
     }
 }
@@ -292,10 +298,9 @@ impl Drop for RunHold {
     fn drop(&mut self) {
         let run = self.run;
         // Nothing waits for this: if the store is broken, the end of the process releases the run.
-        drop(
-            self.store
-                .ask(Priority::Attempt, move |writer| writer.let_run_go(run)),
-        );
+        drop(self.store.ask(Priority::Attempt, move |writer| {
+            writer.holds.let_go(&writer.conn, run)
+        }));
     }
 }
 
@@ -314,7 +319,9 @@ impl Store {
         at: Timestamp,
     ) -> impl Future<Output = Result<RunHold, StoreError>> + use<> {
         let store = self.clone();
-        let held = store.ask_for(Priority::Attempt, move |writer| writer.hold_run(run, at));
+        let held = store.ask(Priority::Attempt, move |writer| {
+            writer.holds.take_in_hand(&writer.conn, run, at)
+        });
         async move {
             held.await?;
             Ok(RunHold { store, run })
@@ -326,7 +333,10 @@ impl Store {
     ///
     /// The run must be confirmed again; until then its rows block no other run.
     pub fn reopen_run(&self, run: RunKey, at: Timestamp) -> Pending<()> {
-        self.ask_for(Priority::Attempt, move |writer| writer.reopen_run(run, at))
+        self.ask(Priority::Attempt, move |writer| {
+            writer.holds.take(&writer.conn, run, at)?;
+            runs::go_on(&writer.conn, run)
+        })
     }
 
     /// Removes a run with its rows and attempts in one transaction. Its calls stay in the ledger, and the file doesn't
@@ -334,8 +344,10 @@ impl Store {
     ///
     /// Answers [`StoreError::RunHeld`] if a live process, including this one, holds the run.
     pub fn remove_run(&self, run: RunKey) -> Pending<()> {
-        self.ask_for(Priority::Rows(ROWS_AT_ONCE), move |writer| {
-            writer.remove_run(run)
+        self.ask(Priority::Rows(ROWS_AT_ONCE), move |writer| {
+            writer.holds.must_be_free(&writer.conn, run)?;
+            writer.sources.retain(|(known, _), _| *known != run);
+            runs::remove(&writer.conn, run)
         })
     }
 }
@@ -460,19 +472,6 @@ mod tests {
         block_on(store.reopen_run(run, NOW.wall)).unwrap();
         append(&store, run, next).unwrap();
         assert_eq!(count(&store, run), u64::from(next + 99));
-    }
-
-    #[test]
-    fn a_file_that_turns_read_only_ends_the_writing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let run = begin(&store);
-        append(&store, run, 1).unwrap();
-        // As if the file system were remounted read-only.
-        pragma(&store, "query_only", 1);
-        let refused = append(&store, run, 101).unwrap_err();
-        assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
-        assert_eq!(count(&store, run), 100);
     }
 
     struct Told(mpsc::Sender<String>);

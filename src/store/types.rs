@@ -460,27 +460,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_read_back_from_their_words() {
-        for phase in Phase::ALL {
-            assert_eq!(Phase::parse(phase.as_str()), Some(phase));
-        }
-        assert_eq!(Phase::parse("queued"), None);
-    }
-}
-
-#[cfg(test)]
-mod run_record_tests {
-    use super::*;
-
-    #[test]
-    fn run_states_read_back_from_their_words() {
-        for state in [RunState::Going, RunState::Stopped, RunState::Finished] {
-            assert_eq!(RunState::parse(state.as_str()), Some(state));
-        }
-        assert_eq!(RunState::parse(""), None);
-    }
-
-    #[test]
     fn a_holder_reads_as_people_say_it() {
         let holder = Holder {
             pid: 123,

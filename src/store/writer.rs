@@ -6,10 +6,10 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::{fmt, io};
@@ -18,22 +18,15 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::model::{LaneId, Moment, Scope};
-use crate::quota;
-use crate::quota::Windows;
-
 use super::busy_wait::BusyWait;
 use super::conflicts::Conflicts;
 use super::error::{StoreError, StoreFault};
-use super::journal::{LoadFrom, Note, Sources};
+use super::journal::Sources;
 use super::ledger::{AttemptKey, Ledger};
 use super::locks::HeldLock;
-use super::runs::{Granted, Holds};
+use super::runs::Holds;
 use super::state_file::Anchor;
-use super::types::{
-    InputMark, NewRow, NewRun, Purpose, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
-    Take, Taken,
-};
+use super::types::{Purpose, Record, Take, Taken};
 use super::{conflicts, journal, quota_scopes, runs};
 
 /// The most new rows in one transaction, so that attempts never wait long.
@@ -49,61 +42,30 @@ pub(super) enum Priority {
     Read,
 }
 
-/// A request to the writer, with its reply channel.
-pub(super) trait Job: Send {
-    fn priority(&self) -> Priority;
-    /// Runs inside the transaction, and keeps the result.
-    fn perform(&mut self, writer: &mut WriterState) -> Result<(), StoreFault>;
-    /// Sends the result, or the reason for the failure.
-    fn answer(self: Box<Self>, ended: Result<(), StoreError>);
+/// Runs inside the transaction. Returns how to send the result after the commit, or nothing if it broke the writer.
+pub(super) type Job = Box<dyn FnOnce(&mut WriterState) -> Option<Answer> + Send>;
+
+type Answer = Box<dyn FnOnce() + Send>;
+
+struct JobQueue<J = Job> {
+    attempts: Vec<J>,
+    rows: VecDeque<(usize, J)>,
+    reads: VecDeque<J>,
 }
 
-pub(super) struct ClosureJob<T, F> {
-    pub(super) priority: Priority,
-    pub(super) work: Option<F>,
-    pub(super) value: Option<Result<T, StoreError>>,
-    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
-}
-
-impl<T, F> Job for ClosureJob<T, F>
-where
-    T: Send,
-    F: FnOnce(&mut WriterState) -> Result<Granted<T>, StoreFault> + Send,
-{
-    fn priority(&self) -> Priority {
-        self.priority
-    }
-
-    fn perform(&mut self, writer: &mut WriterState) -> Result<(), StoreFault> {
-        if let Some(work) = self.work.take() {
-            let granted = work(writer)?;
-            self.value = Some(granted.map_err(|refusal| refusal.at(&writer.file)));
+impl<J> JobQueue<J> {
+    fn new() -> Self {
+        Self {
+            attempts: Vec::new(),
+            rows: VecDeque::new(),
+            reads: VecDeque::new(),
         }
-        Ok(())
     }
 
-    fn answer(self: Box<Self>, ended: Result<(), StoreError>) {
-        let Self { value, reply, .. } = *self;
-        let answer = ended.and_then(|()| value.unwrap_or(Err(StoreError::Closed)));
-        // The caller may be gone; the record is written anyway.
-        drop(reply.send(answer));
-    }
-}
-
-pub(super) type AnyJob = Box<dyn Job>;
-
-#[derive(Default)]
-struct JobQueue {
-    attempts: VecDeque<AnyJob>,
-    rows: VecDeque<AnyJob>,
-    reads: VecDeque<AnyJob>,
-}
-
-impl JobQueue {
-    fn add(&mut self, job: AnyJob) {
-        match job.priority() {
-            Priority::Attempt => self.attempts.push_back(job),
-            Priority::Rows(_) => self.rows.push_back(job),
+    fn add(&mut self, priority: Priority, job: J) {
+        match priority {
+            Priority::Attempt => self.attempts.push(job),
+            Priority::Rows(count) => self.rows.push_back((count, job)),
             Priority::Read => self.reads.push_back(job),
         }
     }
@@ -113,218 +75,111 @@ impl JobQueue {
     }
 
     /// Takes every attempt, then row batches up to the limit, but at least one.
-    fn next_group(&mut self) -> Vec<AnyJob> {
-        let mut group: Vec<_> = self.attempts.drain(..).collect();
+    fn next_group(&mut self) -> Vec<J> {
+        let mut group = std::mem::take(&mut self.attempts);
         let mut total = 0;
-        while let Some(Priority::Rows(rows)) = self.rows.front().map(|job| job.priority()) {
-            if total > 0 && total + rows > ROWS_AT_ONCE {
+        while let Some((count, job)) = self.rows.pop_front() {
+            if total > 0 && total + count > ROWS_AT_ONCE {
+                self.rows.push_front((count, job));
                 break;
             }
-            total += rows;
-            group.extend(self.rows.pop_front());
+            total += count;
+            group.push(job);
         }
         group
     }
 }
 
-/// Why nothing is written any more. Set once, before any caller gets this error.
-pub(super) type Broken = OnceLock<StoreError>;
-
 /// Runs until the last sender is gone and every job is done, then tidies up.
-pub(super) fn serve(
-    mut writer: WriterState,
-    jobs: &Receiver<AnyJob>,
-    lock: HeldLock,
-    broken: &Broken,
-) {
-    let mut waiting = JobQueue::default();
+fn serve(mut writer: WriterState, jobs: &Receiver<(Priority, Job)>, lock: HeldLock) {
+    let mut waiting = JobQueue::new();
     loop {
         if waiting.is_empty() {
             match jobs.recv() {
-                Ok(job) => waiting.add(job),
+                Ok((priority, job)) => waiting.add(priority, job),
                 Err(_) => break,
             }
         }
-        while let Ok(job) = jobs.try_recv() {
-            waiting.add(job);
+        while let Ok((priority, job)) = jobs.try_recv() {
+            waiting.add(priority, job);
         }
         let group = waiting.next_group();
         if !group.is_empty() {
-            serve_group(&mut writer, group, broken);
+            serve_group(&mut writer, group);
         }
         while let Some(read) = waiting.reads.pop_front() {
-            serve_read(&mut writer, read, broken.get());
+            serve_read(&mut writer, read);
         }
     }
-    leave(writer, lock, broken.get().is_some());
+    leave(writer, lock);
 }
 
-fn serve_group(writer: &mut WriterState, mut group: Vec<AnyJob>, broken: &Broken) {
-    let ended = match broken.get() {
-        Some(error) => Err(error.clone()),
-        None => commit(writer, &mut group).map_err(|fault| fault.at(&writer.file)),
-    };
-    if let Err(error) = &ended
-        && broken.set(error.clone()).is_ok()
-    {
-        tracing::error!(%error, "journal write failed; stopping");
+/// Runs jobs in one transaction. If it fails, they are dropped, and their callers see why the writer is broken.
+fn serve_group(writer: &mut WriterState, group: Vec<Job>) {
+    if !writer.begin("BEGIN IMMEDIATE") {
+        return;
     }
-    for job in group {
-        job.answer(ended.clone());
+    let answers: Option<Vec<_>> = group.into_iter().map(|job| job(writer)).collect();
+    match answers {
+        Some(answers) if writer.commit() => answers.into_iter().for_each(|answer| answer()),
+        _ => writer.roll_back(),
     }
 }
 
-fn commit(writer: &mut WriterState, group: &mut [AnyJob]) -> Result<(), StoreFault> {
-    begin(writer, "BEGIN IMMEDIATE")?;
-    let done = group
-        .iter_mut()
-        .try_for_each(|job| job.perform(writer))
-        // A commit to a removed or replaced file would be lost.
-        .and_then(|()| writer.anchor.check())
-        .and_then(|()| {
-            Ok(writer
-                .conn
-                .prepare_cached("COMMIT")?
-                .execute([])
-                .map(drop)?)
-        });
-    if done.is_err() {
-        roll_back(writer);
-        writer.ledger.forget();
-        writer.sources.clear();
-        writer.conflicts.forget();
+fn serve_read(writer: &mut WriterState, read: Job) {
+    if !writer.begin("BEGIN") {
+        return;
     }
-    done
-}
-
-fn serve_read(writer: &mut WriterState, mut read: AnyJob, broken: Option<&StoreError>) {
-    let ended = match broken {
-        Some(error) => Err(error.clone()),
-        None => begin(writer, "BEGIN")
-            .and_then(|()| {
-                let done = read.perform(writer);
-                roll_back(writer);
-                done
-            })
-            .map_err(|fault| fault.at(&writer.file)),
-    };
-    read.answer(ended);
-}
-
-fn roll_back(writer: &WriterState) {
-    if !writer.conn.is_autocommit()
-        && let Err(error) = writer.conn.execute_batch("ROLLBACK")
-    {
-        // Closing the connection ends the transaction at the latest.
-        tracing::debug!(%error, "rolling back");
-    }
-}
-
-/// Begins a transaction, and waits without limit: another process may be writing, or suspended while it writes.
-fn begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
-    let mut patience = BusyWait::endless();
-    loop {
-        match try_begin(writer, sql) {
-            Err(fault) if patience.bears(&fault, &writer.file) => {}
-            other => return other,
-        }
-    }
-}
-
-fn try_begin(writer: &mut WriterState, sql: &str) -> Result<(), StoreFault> {
-    writer.conn.prepare_cached(sql)?.execute([])?;
-    // This read takes the snapshot, so that a plain BEGIN can't turn out busy later.
-    let version = writer
-        .conn
-        .prepare_cached("PRAGMA data_version")?
-        .query_row([], |row| row.get(0));
-    match version {
-        Ok(version) => {
-            writer.ledger.see_version(version);
-            Ok(())
-        }
-        Err(error) => {
-            roll_back(writer);
-            Err(error.into())
-        }
+    let answer = read(writer);
+    writer.roll_back();
+    if let Some(answer) = answer {
+        answer();
     }
 }
 
 /// Empties the write-ahead log and releases the lock. Then other processes consider this one dead, and end its calls in
 /// flight.
-fn leave(writer: WriterState, lock: HeldLock, broken: bool) {
-    if broken {
+fn leave(writer: WriterState, lock: HeldLock) {
+    if writer.broken.get().is_some() {
         return;
     }
     // No waiting: the last process to close the file empties the log.
-    if let Err(error) = empty_log(&writer) {
-        tracing::debug!(%error, "the write-ahead log stays");
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let is_busy = writer.conn.query_row(sql, [], |row| row.get(0));
+    if is_busy != Ok(false) {
+        tracing::debug!(?is_busy, "the write-ahead log stays");
     }
     drop(writer);
     lock.remove();
 }
 
-/// Moves the write-ahead log into the file, unless another process reads from it.
-fn empty_log(writer: &WriterState) -> rusqlite::Result<()> {
-    let is_busy: bool = writer
-        .conn
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if is_busy {
-        tracing::debug!("the write-ahead log is in use and stays");
-    }
-    Ok(())
-}
+/// Why nothing is written any more. Set once, before any caller gets this error.
+type Broken = Arc<OnceLock<StoreError>>;
 
-/// Sends jobs to the writer; closed when the store is.
-///
 /// Unbounded: each caller waits for its answer, so callers bound the queue. A full channel could only block them.
-#[derive(Clone)]
-pub(super) struct JobSender(Arc<Mutex<Option<Sender<AnyJob>>>>);
-
-impl JobSender {
-    /// Sends a job. If the writer is gone, the job is dropped with its reply channel, which the caller notices.
-    pub(super) fn send(&self, job: AnyJob) {
-        if let Some(jobs) = &*self.lock() {
-            drop(jobs.send(job));
-        }
-    }
-
-    fn close(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Sender<AnyJob>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type JobSender = Sender<(Priority, Job)>;
 
 /// The running writer. Dropping it waits until every job is done.
 pub(super) struct WriterThread {
-    jobs: JobSender,
+    jobs: Option<Arc<JobSender>>,
     thread: Option<JoinHandle<()>>,
-    file: PathBuf,
-    broken: Arc<Broken>,
+    pub(super) file: PathBuf,
+    broken: Broken,
 }
 
 impl WriterThread {
     pub(super) fn start(writer: WriterState, lock: HeldLock) -> io::Result<Self> {
-        let file = writer.file.clone();
+        let (file, broken) = (writer.file.clone(), Arc::clone(&writer.broken));
         let (jobs, waiting) = mpsc::channel();
-        let broken = Arc::new(Broken::new());
-        let told = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || serve(writer, &waiting, lock, &told))?;
+            .spawn(move || serve(writer, &waiting, lock))?;
         Ok(Self {
-            jobs: JobSender(Arc::new(Mutex::new(Some(jobs)))),
+            jobs: Some(Arc::new(jobs)),
             thread: Some(thread),
             file,
             broken,
         })
-    }
-
-    pub(super) fn file(&self) -> &Path {
-        &self.file
     }
 
     /// Returns why nothing is written any more, if so.
@@ -332,9 +187,41 @@ impl WriterThread {
         self.broken.get()
     }
 
-    /// Returns the sender, which may outlive the writer.
-    pub(super) fn jobs(&self) -> &JobSender {
-        &self.jobs
+    /// Returns a sender that doesn't keep the writer running.
+    pub(super) fn jobs(&self) -> Weak<JobSender> {
+        self.jobs.as_ref().map(Arc::downgrade).unwrap_or_default()
+    }
+
+    /// Queues `work` for a transaction. An error breaks the store, unless it is a refusal or from a read.
+    pub(super) fn ask<T, F>(&self, priority: Priority, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriterState) -> Result<T, StoreFault> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |writer| {
+            let answer = match work(writer) {
+                Ok(value) => Ok(value),
+                // Nothing was written, so the rest of the group isn't affected.
+                Err(fault) if priority == Priority::Read || fault.is_refusal() => {
+                    Err(fault.at(&writer.file))
+                }
+                Err(fault) => {
+                    writer.fail(fault);
+                    return None;
+                }
+            };
+            // The caller may be gone; the record is written anyway.
+            Some(Box::new(move || drop(reply.send(answer))))
+        });
+        if let Some(jobs) = &self.jobs {
+            // If the writer is gone, the job is dropped with its reply channel, which the caller notices.
+            drop(jobs.send((priority, job)));
+        }
+        Pending {
+            answer,
+            broken: Arc::clone(&self.broken),
+        }
     }
 }
 
@@ -348,7 +235,7 @@ impl fmt::Debug for WriterThread {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        self.jobs.close();
+        self.jobs = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -363,21 +250,20 @@ impl Drop for WriterThread {
 /// Dropping this drops only the answer; the job still runs.
 #[derive(Debug)]
 #[must_use = "what was sent is not on disk before the answer is there"]
-pub struct Pending<T>(oneshot::Receiver<Result<T, StoreError>>);
-
-impl<T> Pending<T> {
-    pub(super) fn new(answer: oneshot::Receiver<Result<T, StoreError>>) -> Self {
-        Self(answer)
-    }
+pub struct Pending<T> {
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+    broken: Broken,
 }
 
 impl<T> Future for Pending<T> {
     type Output = Result<T, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0)
-            .poll(context)
-            .map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+        let answer = std::task::ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(answer.unwrap_or_else(|_| {
+            let broken = self.broken.get();
+            Err(broken.cloned().unwrap_or(StoreError::Closed))
+        }))
     }
 }
 
@@ -389,77 +275,74 @@ pub(super) struct WriterState {
     pub(super) conn: Connection,
     pub(super) file: PathBuf,
     pub(super) anchor: Anchor,
+    pub(super) broken: Broken,
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
     pub(super) holds: Holds,
     pub(super) conflicts: Conflicts,
-    /// The last wall time passed in, for records that have none.
-    pub(super) told: Timestamp,
 }
 
 impl WriterState {
-    pub(super) fn append_rows(
-        &mut self,
-        run: RunKey,
-        rows: &[NewRow],
-        mark: &InputMark,
-    ) -> Result<(), StoreFault> {
-        journal::append_rows(&self.conn, &mut self.sources, run, rows, mark)
-    }
-
-    pub(super) fn load_rows(
-        &mut self,
-        run: RunKey,
-        lane: LaneId,
-        from: &LoadFrom,
-        limit: usize,
-    ) -> Result<Vec<QueuedRow>, StoreFault> {
-        let mut rows = journal::load_rows(&self.conn, run, lane, from, limit)?;
-        self.conflicts.refresh(&self.conn, &self.holds, run)?;
-        // Rows that this run has sent are its own to settle.
-        for row in rows.iter_mut().filter(|row| row.attempts == 0) {
-            row.in_progress = self.conflicts.in_progress(&self.conn, row)?;
+    /// Begins a transaction, unless the writer is broken. Waits without limit: another process may be writing, or suspended
+    /// while it writes.
+    fn begin(&mut self, sql: &str) -> bool {
+        let mut patience = BusyWait::endless();
+        while self.broken.get().is_none() {
+            match self.try_begin(sql) {
+                Ok(()) => return true,
+                Err(fault) if patience.bears(&fault, &self.file) => {}
+                Err(fault) => self.fail(fault),
+            }
         }
-        Ok(rows)
+        false
     }
 
-    pub(super) fn create_run(&mut self, run: &NewRun) -> Result<RunKey, StoreFault> {
-        runs::create(&self.conn, self.holds.me(), run)
-    }
-
-    pub(super) fn hold_run(
-        &mut self,
-        run: RunKey,
-        at: Timestamp,
-    ) -> Result<Granted<()>, StoreFault> {
-        self.holds.take_in_hand(&self.conn, run, at)
-    }
-
-    pub(super) fn let_run_go(&mut self, run: RunKey) -> Result<(), StoreFault> {
-        self.holds.let_go(&self.conn, run)
-    }
-
-    pub(super) fn reopen_run(
-        &mut self,
-        run: RunKey,
-        at: Timestamp,
-    ) -> Result<Granted<()>, StoreFault> {
-        if let Err(refusal) = self.holds.take(&self.conn, run, at)? {
-            return Ok(Err(refusal));
+    fn try_begin(&mut self, sql: &str) -> Result<(), StoreFault> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        // This read takes the snapshot, so that a plain BEGIN can't turn out busy later.
+        let version = self
+            .conn
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0));
+        match version {
+            Ok(version) => {
+                self.ledger.see_version(version);
+                Ok(())
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(error.into())
+            }
         }
-        runs::go_on(&self.conn, run).map(Ok)
     }
 
-    pub(super) fn remove_run(&mut self, run: RunKey) -> Result<Granted<()>, StoreFault> {
-        if let Err(refusal) = self.holds.must_be_free(&self.conn, run)? {
-            return Ok(Err(refusal));
+    fn commit(&mut self) -> bool {
+        // A commit to a removed or replaced file would be lost.
+        let committed = self.anchor.check().and_then(|()| {
+            let mut commit = self.conn.prepare_cached("COMMIT")?;
+            Ok(commit.execute([])?)
+        });
+        committed.map_err(|fault| self.fail(fault)).is_ok()
+    }
+
+    fn roll_back(&self) {
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.conn.execute_batch("ROLLBACK")
+        {
+            // Closing the connection ends the transaction at the latest.
+            tracing::debug!(%error, "rolling back");
         }
-        self.sources.retain(|(known, _), _| *known != run);
-        runs::remove(&self.conn, run).map(Ok)
+    }
+
+    /// Ends all writing.
+    pub(super) fn fail(&self, fault: StoreFault) {
+        let error = fault.at(&self.file);
+        if self.broken.set(error.clone()).is_ok() {
+            tracing::error!(%error, "journal write failed; stopping");
+        }
     }
 
     pub(super) fn take(&mut self, take: &Take) -> Result<Taken, StoreFault> {
-        self.told = take.now.wall;
         let taken = self.ledger.take(&self.conn, take)?;
         if let (
             Taken::Go(_),
@@ -540,13 +423,16 @@ impl WriterState {
                 status_before,
                 checked_at,
             } => {
-                let note = Note {
-                    phase: *phase,
-                    record: record.as_ref(),
-                    status_before: status_before.as_ref(),
-                    checked_at: *checked_at,
-                };
-                journal::note(conn, *run, row.0, &note)
+                let (record, status_before) = (record.as_ref(), status_before.as_ref());
+                journal::note(
+                    conn,
+                    *run,
+                    row.0,
+                    *phase,
+                    record,
+                    status_before,
+                    *checked_at,
+                )
             }
             Record::Settled {
                 run,
@@ -593,75 +479,30 @@ impl WriterState {
             } => runs::set_state(conn, *run, *state, *exit, reason.as_deref(), *at),
         }
     }
-
-    pub(super) fn scope(&mut self, scope: &Scope, now: Moment) -> Result<ScopeRecord, StoreFault> {
-        self.told = now.wall;
-        let key = quota_scopes::find_or_add(&self.conn, scope)?;
-        quota_scopes::age_allowances(&self.conn, key, now.wall)?;
-        quota_scopes::read(&self.conn, key, self.ledger.boot(), now)
-    }
-
-    pub(super) fn usage(
-        &mut self,
-        key: ScopeKey,
-        windows: &Windows,
-        now: Moment,
-    ) -> Result<ScopeUse, StoreFault> {
-        self.told = now.wall;
-        let calls = self.ledger.calls(&self.conn, key, windows, now)?;
-        Ok(ScopeUse {
-            windows: quota::usage(now.uptime, windows, &calls),
-            calls,
-            scope: quota_scopes::read(&self.conn, key, self.ledger.boot(), now)?,
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Named(Priority);
-
-    impl Job for Named {
-        fn priority(&self) -> Priority {
-            self.0
-        }
-        fn perform(&mut self, _desk: &mut WriterState) -> Result<(), StoreFault> {
-            Ok(())
-        }
-        fn answer(self: Box<Self>, _ended: Result<(), StoreError>) {}
-    }
-
-    fn sizes(group: &[AnyJob]) -> Vec<Priority> {
-        group.iter().map(|job| job.priority()).collect()
-    }
-
     #[test]
     fn attempts_go_before_rows_and_rows_are_bounded() {
-        let mut waiting = JobQueue::default();
-        for priority in [
-            Priority::Rows(600),
-            Priority::Attempt,
-            Priority::Rows(400),
-            Priority::Read,
-            Priority::Rows(1),
-            Priority::Attempt,
-            Priority::Rows(5_000),
+        let mut waiting = JobQueue::new();
+        for (name, priority) in [
+            ("600 rows", Priority::Rows(600)),
+            ("attempt", Priority::Attempt),
+            ("400 rows", Priority::Rows(400)),
+            ("read", Priority::Read),
+            ("1 row", Priority::Rows(1)),
+            ("another", Priority::Attempt),
+            ("5000 rows", Priority::Rows(5_000)),
         ] {
-            waiting.add(Box::new(Named(priority)));
+            waiting.add(priority, name);
         }
-        assert_eq!(
-            sizes(&waiting.next_group()),
-            [
-                Priority::Attempt,
-                Priority::Attempt,
-                Priority::Rows(600),
-                Priority::Rows(400)
-            ]
-        );
-        assert_eq!(sizes(&waiting.next_group()), [Priority::Rows(1)]);
-        assert_eq!(sizes(&waiting.next_group()), [Priority::Rows(5_000)]);
+        let group = waiting.next_group();
+        assert_eq!(group, ["attempt", "another", "600 rows", "400 rows"]);
+        assert_eq!(waiting.next_group(), ["1 row"]);
+        assert_eq!(waiting.next_group(), ["5000 rows"]);
         assert!(waiting.next_group().is_empty() && !waiting.is_empty());
     }
 }
