@@ -370,7 +370,7 @@ mod tests {
     use rand::rngs::SmallRng;
 
     use super::*;
-    use crate::model::{ActionId, Reply};
+    use crate::model::ActionId;
 
     fn record(status: &str) -> MachineAction {
         let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
@@ -380,68 +380,10 @@ mod tests {
         }
     }
 
-    fn reply(kind: ReplyKind<Option<MachineAction>>) -> CancelReply {
-        Reply {
-            kind,
-            http_status: None,
-            error: None,
-        }
-    }
-
     fn now() -> Moment {
         Moment {
             uptime: Uptime::from_nanos(5_000_000_000),
             wall: Timestamp::from_second(1_800_000_000).unwrap(),
-        }
-    }
-
-    #[test]
-    fn every_answer_to_a_cancel_has_its_verdict() {
-        let second = Some(RetryAfter::Wait(Duration::from_secs(1)));
-        let cases = [
-            (ReplyKind::Answer(None), SendVerdict::Accepted(None)),
-            (
-                ReplyKind::Answer(Some(record("Pending"))),
-                SendVerdict::Accepted(Some(Box::new(record("Pending")))),
-            ),
-            (
-                ReplyKind::Answer(Some(record("Cancelled"))),
-                SendVerdict::Done(Box::new(record("Cancelled"))),
-            ),
-            (
-                ReplyKind::Answer(Some(record("Failed"))),
-                SendVerdict::CalledFinal(Box::new(record("Failed"))),
-            ),
-            (ReplyKind::Garbled, SendVerdict::Fault(Fate::Unknown, None)),
-            (ReplyKind::TimedOut, SendVerdict::Fault(Fate::Unknown, None)),
-            (
-                ReplyKind::Broken("reset".into()),
-                SendVerdict::Fault(Fate::Unknown, None),
-            ),
-            (
-                ReplyKind::ServerFault(second),
-                SendVerdict::Fault(Fate::Unknown, second),
-            ),
-            (
-                ReplyKind::NotApplied(second),
-                SendVerdict::Fault(Fate::NotApplied, second),
-            ),
-            (
-                ReplyKind::Redirected,
-                SendVerdict::Fault(Fate::NotApplied, None),
-            ),
-            (ReplyKind::NeverLeft("dns".into()), SendVerdict::NoAttempt),
-            (ReplyKind::Unauthorized, SendVerdict::SignInAgain),
-            (ReplyKind::Forbidden, SendVerdict::Forbidden),
-            (ReplyKind::NotFound, SendVerdict::NotFound),
-            (ReplyKind::Refused, SendVerdict::Refused),
-            (
-                ReplyKind::Throttled(Throttle::default()),
-                SendVerdict::Throttled(Throttle::default()),
-            ),
-        ];
-        for (kind, expected) in cases {
-            assert_eq!(judge_cancel(&reply(kind.clone())), expected, "{kind:?}");
         }
     }
 

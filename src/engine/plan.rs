@@ -415,16 +415,4 @@ mod tests {
             assert_eq!(plan(cell), expected, "{cell:?}");
         }
     }
-
-    #[test]
-    fn a_row_settled_in_an_earlier_run_is_skipped_with_its_reason() {
-        let mut settled = row(ONE, None);
-        settled.skipped = Some("was cancelled in run 1".to_owned());
-        let planned = Planner::new(Arc::default()).plan(settled, Timestamp::UNIX_EPOCH);
-        let end = planned.settlement.unwrap();
-        assert_eq!(
-            (end.outcome, end.reason.as_str()),
-            (Outcome::Skipped, "was cancelled in run 1")
-        );
-    }
 }

@@ -182,64 +182,6 @@ mod tests {
         Uptime::from_nanos(millis * 1_000_000)
     }
 
-    fn from_empty(count: u64) -> Uptime {
-        forecast(
-            at(0),
-            &Windows::documented(),
-            None,
-            &Calls::new(),
-            count,
-            Duration::ZERO,
-        )
-    }
-
-    #[test]
-    fn from_empty_it_is_the_formula_of_the_quota() {
-        for count in [1, 100, 101, 1000, 1500, 1501, 3000, 3001, 5000, 10_000] {
-            let before = i64::try_from(count).unwrap() - 1;
-            let seconds = 3600 * (before / 1500) + 60 * ((before % 1500) / 100);
-            assert_eq!(from_empty(count), at(seconds * 1001), "{count}");
-        }
-        assert_eq!(from_empty(0), at(0));
-    }
-
-    #[test]
-    fn milestones_name_what_each_window_lets_through_first() {
-        let all = |count| {
-            milestones(
-                at(0),
-                &Windows::documented(),
-                None,
-                &Calls::new(),
-                count,
-                Duration::ZERO,
-            )
-            .into_iter()
-            .map(|milestone| (milestone.calls, milestone.at))
-            .collect::<Vec<_>>()
-        };
-        assert_eq!(all(0), []);
-        assert_eq!(all(60), [(60, at(0))]);
-        assert_eq!(all(101), [(100, at(0)), (101, at(60_060))]);
-        assert_eq!(
-            all(5000),
-            [(100, at(0)), (1500, at(840_840)), (5000, from_empty(5000))]
-        );
-    }
-
-    #[test]
-    fn a_pace_below_a_window_takes_its_place() {
-        let windows = Windows::documented();
-        let pace = Pace::parse("50/1m").unwrap();
-        let found = milestones(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);
-        let found: Vec<_> = found.iter().map(|m| (m.calls, m.at)).collect();
-        // Half an hour at 50 a minute; the rest once the hour of the first ones is over, one every 1.2 s.
-        let all = at(3_603_600 + 99 * 1200);
-        assert_eq!(found, [(1500, at(1499 * 1200)), (1600, all)]);
-        let last = forecast(at(0), &windows, pace, &Calls::new(), 1600, Duration::ZERO);
-        assert_eq!(last, all);
-    }
-
     #[test]
     fn a_used_up_hour_gives_no_milestone_of_nothing() {
         let mut calls = Calls::new();
@@ -272,26 +214,6 @@ mod tests {
                 at: at(3)
             }]
         );
-    }
-
-    #[test]
-    fn a_call_in_flight_counts_as_ended_now_and_one_given_up_as_ended_when_its_grace_is_over() {
-        let windows = Windows::new(vec![Window::parse("2/1s").unwrap()]);
-        let mut calls = Calls::new();
-        calls.send();
-        calls.record_end(at(120_000));
-        let leave = |count| {
-            forecast(
-                at(0),
-                &windows,
-                None,
-                &calls,
-                count,
-                Duration::from_millis(100),
-            )
-        };
-        assert_eq!(leave(1), at(1001));
-        assert_eq!(leave(2), at(1001 + 100 + 1001));
     }
 
     #[test]

@@ -193,11 +193,7 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-    use rand::rngs::SmallRng;
-
     use super::*;
-    use crate::retry::{RetrySettings, probe_pause};
 
     fn at(seconds: i64) -> Uptime {
         Uptime::from_nanos(seconds * 1_000_000_000)
@@ -225,25 +221,6 @@ mod tests {
             breaker.answered(*call);
         }
         left.len()
-    }
-
-    #[test]
-    fn a_ten_minute_outage_costs_few_probes() {
-        let settings = RetrySettings::default();
-        let mut rng = SmallRng::seed_from_u64(1);
-        let mut breaker = Breaker::new(16);
-        let (mut now, mut calls) = (at(0), 0);
-        while now < at(600) {
-            if let Err(until) = breaker.admit(now) {
-                now = until.unwrap();
-                continue;
-            }
-            let call = breaker.leaves(now);
-            assert!(!breaker.is_open() || breaker.admit(now) == Err(None));
-            calls += 1;
-            breaker.failed(now, call, |probes| probe_pause(&settings, probes, &mut rng));
-        }
-        assert!((10..=25).contains(&calls), "{calls}");
     }
 
     #[test]
