@@ -24,7 +24,7 @@ pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visibl
 pub use exclusions::{EXCLUDED_BY, ExclusionList, ExclusionMatches};
 pub use follow_up::{FollowUp, FollowUpRow, IsolatedMachine, LaterActivity};
 pub use machine_history::{MachineHistory, Undoing};
-pub use number_format::{Count, Number, Span, window_name};
+pub use number_format::{Count, Number, Span, times, window_name};
 pub use operation::{Operation, Request};
 pub use outcome::{Outcome, Settlement, Standing};
 pub use redact::Redactor;

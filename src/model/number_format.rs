@@ -76,6 +76,15 @@ impl fmt::Display for Span {
     }
 }
 
+/// Says how often something happened.
+pub fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        more => format!("{more} times"),
+    }
+}
+
 /// Names a quota window as it follows "per": `minute`, `hour`, `6 s`, `6 min` or `2 h`.
 pub fn window_name(period: Duration) -> String {
     match (period.as_secs(), period.subsec_nanos()) {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::action::ActionType;
 use super::action_id::ActionId;
 use super::clean_text::encode;
+use super::number_format::times;
 use super::outcome::Outcome;
 
 /// Declares the row, its column names and its CSV cells from one list of columns.
@@ -251,11 +252,7 @@ impl UnsettledRow {
                 ),
             },
             _ => {
-                let times = match self.attempts {
-                    1 => "once".to_owned(),
-                    2 => "twice".to_owned(),
-                    count => format!("{count} times"),
-                };
+                let times = times(self.attempts);
                 let status = self.http_status.map(|status| status.to_string());
                 let answer: Vec<_> = status.into_iter().chain(self.class.clone()).collect();
                 let answer = if answer.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::model::{
     ActionStatus, ActionType, MachineAction, Number, Operation, Outcome, Reply, ReplyKind, RunId,
-    Throttle,
+    Throttle, times,
 };
 
 use super::row::{Applied, Row, SeenOpen};
@@ -267,11 +267,7 @@ pub(super) fn of_refusal(row: &Row) -> String {
 
 /// Explains the outcome of a row with no attempts left.
 pub(super) fn of_giving_up(operation: Operation, row: &Row, may_read: bool) -> String {
-    let sent = match row.attempts {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        more => format!("{more} times"),
-    };
+    let sent = times(row.attempts);
     let last = &row.last.text;
     match row.applied {
         Applied::Unknown => {
