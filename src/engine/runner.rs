@@ -29,7 +29,7 @@ const BATCH: usize = 16;
 /// How often the display is updated while calls are on the wire.
 const VIEW_EVERY: Duration = Duration::from_millis(500);
 
-/// How often otherwise. A countdown needs seconds, and every update wakes the writer and locks the file.
+/// How often otherwise. A countdown needs seconds, and every update wakes the writer.
 const VIEW_WAITING: Duration = Duration::from_secs(1);
 
 /// The display shows the windows of this many lanes: those with the most rows left, which end last. No screen fits

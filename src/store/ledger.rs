@@ -247,7 +247,6 @@ impl Ledger {
         windows: &Windows,
         now: Moment,
     ) -> Result<Calls, StoreFault> {
-        self.look_for_dead(conn, now)?;
         self.book(conn, scope, windows, now)
             .map(|book| book.calls.clone())
     }
@@ -409,11 +408,13 @@ const KEPT: Duration = Duration::from_secs(25 * 3600);
 const PRUNED_AT_ONCE: i64 = 20_000;
 
 /// Returns the key of this process's boot. If no other process is running, deletes boots without calls or cooldowns;
-/// otherwise one may be about to use them.
+/// otherwise one may be about to use them. Times of other boots that are in the future, left by a clock that was set back,
+/// become now.
 pub(super) fn enter_boot(
     conn: &Connection,
     boot: &BootId,
     is_alone: bool,
+    now: Moment,
 ) -> Result<i64, StoreFault> {
     if is_alone {
         conn.execute(
@@ -428,13 +429,17 @@ pub(super) fn enter_boot(
         [boot.as_str()],
     )?;
     let sql = "SELECT id FROM boots WHERE name = ?1";
-    Ok(conn.query_row(sql, [boot.as_str()], |row| row.get(0))?)
+    let own: i64 = query_one(conn, sql, [boot.as_str()], |row| row.get(0))?;
+    let heal = "UPDATE calls SET ended_wall = ?2
+        WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots WHERE id <> ?1)
+            AND ended_up IS NOT NULL AND ended_wall > ?2";
+    execute(conn, heal, params![own, Wall(now.wall)])?;
+    Ok(own)
 }
 
 /// Reads the calls of a scope that ended at most `reach` ago or are in flight.
 ///
-/// Uptimes of other boots are translated by wall clock. A time in the future, left by a clock that was set back, is
-/// rewritten to now.
+/// Uptimes of other boots are translated by wall clock.
 pub(super) fn read(
     conn: &Connection,
     own: i64,
@@ -470,15 +475,13 @@ fn read_other_boot(
     now: Moment,
     calls: &mut Calls,
 ) -> Result<(), StoreFault> {
-    let heal = "UPDATE calls SET ended_wall = ?3
-        WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL AND ended_wall > ?3";
-    execute(conn, heal, params![scope.0, boot, Wall(now.wall)])?;
     let ends = "SELECT ended_wall, grace FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL
         ORDER BY ended_wall + grace / 1000";
     query(conn, ends, params![scope.0, boot], |row| {
-        let wall: Wall = row.get(0)?;
+        // A time in the future is from before the clock was set back.
+        let wall = row.get::<_, Wall>(0)?.0.min(now.wall);
         let grace = Duration::from_nanos(count(row, 1)?);
-        calls.record_end(now.uptime_at(wall.0).after(grace));
+        calls.record_end(now.uptime_at(wall).after(grace));
         Ok(())
     })
 }

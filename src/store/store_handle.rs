@@ -162,7 +162,7 @@ impl Store {
     }
 
     pub fn usage(&self, scope: ScopeKey, windows: Arc<Windows>, now: Moment) -> Pending<ScopeUse> {
-        self.ask(Priority::Attempt, move |writer| {
+        self.ask(Priority::Read, move |writer| {
             scope_use(writer, scope, &windows, now)
         })
     }
@@ -173,7 +173,7 @@ impl Store {
         scopes: Vec<(ScopeKey, Arc<Windows>)>,
         now: Moment,
     ) -> Pending<Vec<ScopeUse>> {
-        self.ask(Priority::Attempt, move |writer| {
+        self.ask(Priority::Read, move |writer| {
             let scopes = scopes.iter();
             scopes
                 .map(|(scope, windows)| scope_use(writer, *scope, windows, now))
@@ -266,7 +266,7 @@ fn enter(
             }
         }
     };
-    let boot = ledger::enter_boot(&transaction, &process.boot, is_alone)?;
+    let boot = ledger::enter_boot(&transaction, &process.boot, is_alone, now)?;
     let name = process.id.to_string().into();
     let mut ledger = Ledger::new(name, boot, folder.locks.clone(), options.grace);
     ledger.look_for_dead(&transaction, now)?;

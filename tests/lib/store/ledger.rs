@@ -413,6 +413,25 @@ fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
 }
 
 #[test]
+fn figures_are_read_while_another_process_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = scope(&store);
+    let minute = windows(&["3/1m"]);
+    call(take(&store, read_take(key, &minute, at(0))));
+    let other = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (answer, answered) = mpsc::channel();
+    let pending = store.usage(key, minute, at(1));
+    thread::scope(|threads| {
+        threads.spawn(|| answer.send(block_on(pending)).unwrap());
+        let used = answered.recv_timeout(seconds(30));
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(used.unwrap().unwrap().windows[0].taken, 1);
+    });
+}
+
+#[test]
 fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
