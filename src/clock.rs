@@ -1,9 +1,9 @@
 //! The clock of runs: reads time and waits for it.
 //!
-//! Decisions take a [`Moment`] as an argument, and code that waits takes a [`Clock`], so that tests can use a
-//! [`ManualClock`]. Only the display, logging, the sandbox and some timeouts read the machine's clock themselves.
+//! Decisions take a [`Moment`] as an argument, and code that waits takes a [`Clock`], so that tests can use one of their
+//! own. Only the display, logging, the sandbox and some timeouts read the machine's clock themselves.
 
-use std::sync::{Arc, Mutex};
+use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,7 +15,7 @@ use crate::model::{BootId, Moment, Uptime};
 /// rest.
 const SLICE: Duration = Duration::from_secs(5);
 
-pub trait Clock: Send + Sync {
+pub trait Clock: fmt::Debug + Send + Sync {
     fn now(&self) -> Moment;
 
     /// Identifies the boot that this clock's uptimes belong to.
@@ -125,58 +125,6 @@ fn platform_boot_id() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
 }
 
-/// A clock for tests. It changes only through [`ManualClock::advance`], which wakes due sleepers.
-#[derive(Clone, Debug)]
-pub struct ManualClock {
-    // std Mutex: no `.await` while locked.
-    now: Arc<Mutex<Moment>>,
-    moved: tokio::sync::watch::Sender<()>,
-}
-
-impl ManualClock {
-    pub fn new(now: Moment) -> Self {
-        Self {
-            now: Arc::new(Mutex::new(now)),
-            moved: tokio::sync::watch::Sender::new(()),
-        }
-    }
-
-    /// Advances both clocks by `span`.
-    pub fn advance(&self, span: Duration) {
-        let mut now = self.lock();
-        *now = now.after(span);
-        drop(now);
-        self.moved.send_replace(());
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Moment> {
-        self.now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Moment {
-        *self.lock()
-    }
-
-    fn boot(&self) -> BootId {
-        BootId::new("manual")
-    }
-
-    fn sleep_until(&self, until: Uptime) -> BoxFuture<'_, ()> {
-        let mut moved = self.moved.subscribe();
-        Box::pin(async move {
-            while self.now().uptime < until {
-                if moved.changed().await.is_err() {
-                    return;
-                }
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,20 +138,5 @@ mod tests {
         let boot = clock.boot();
         assert_eq!(SystemClock::new().boot(), boot);
         assert!(!boot.as_str().starts_with("process-"), "{boot:?}");
-    }
-
-    #[tokio::test]
-    async fn a_sleeper_on_the_manual_clock_wakes_when_its_time_is_passed_and_not_before() {
-        let start = Moment {
-            uptime: Uptime::from_nanos(0),
-            wall: Timestamp::UNIX_EPOCH,
-        };
-        let clock = ManualClock::new(start);
-        let until = start.uptime.after(Duration::from_secs(60));
-        let mut sleep = std::pin::pin!(clock.sleep_until(until));
-        clock.advance(Duration::from_secs(59));
-        assert!(futures::poll!(sleep.as_mut()).is_pending());
-        clock.advance(Duration::from_secs(1));
-        assert!(futures::poll!(sleep.as_mut()).is_ready());
     }
 }

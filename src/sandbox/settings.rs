@@ -1,11 +1,12 @@
 //! Settings of a sandbox.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::clock::{Clock as _, ManualClock};
+use crate::clock::Clock;
 use crate::model::{Moment, Uptime, parse_duration};
 use crate::quota::{InvalidWindow, Window, Windows};
 
@@ -210,7 +211,7 @@ pub enum SandboxClock {
     // Not the program's own clock, in which a mistake would then go unnoticed.
     Real(Instant),
     /// A clock that a test advances.
-    Manual(ManualClock),
+    Manual(Arc<dyn Clock>),
 }
 
 impl SandboxClock {

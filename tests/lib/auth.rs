@@ -26,6 +26,7 @@ const SECRET: &str = "s3cr3t-marker~1";
 const PEM: &str = include_str!("../data/sign-in-test.pem");
 
 /// A clock that jumps to the end of every wait.
+#[derive(Debug)]
 struct Hasty(Mutex<Moment>);
 
 impl Clock for Hasty {

@@ -1,12 +1,12 @@
 //! The sandbox, called directly and over real sockets: its answers, quotas, faults and log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Request};
 use mde_cancel::api::saved_actions;
-use mde_cancel::clock::ManualClock;
 use mde_cancel::model::{ActionId, Moment, RowContext, Uptime};
 use mde_cancel::quota::{Window, Windows};
 use mde_cancel::sandbox::{
@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::support::{proptest_config, table};
+use crate::support::{ManualClock, proptest_config, table};
 
 const START: &str = "2026-02-03T04:05:06.1234567Z";
 
@@ -39,7 +39,7 @@ fn quiet() -> (SandboxSettings, ManualClock) {
     });
     let settings = SandboxSettings {
         quota: Windows::none(),
-        clock: SandboxClock::Manual(clock.clone()),
+        clock: SandboxClock::Manual(Arc::new(clock.clone())),
         ..SandboxSettings::default()
     };
     (settings, clock)

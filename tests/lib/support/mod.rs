@@ -7,6 +7,7 @@
 mod shared;
 
 mod departures;
+mod manual_clock;
 mod model_server;
 mod proptest_config;
 mod raw_server;
@@ -17,6 +18,7 @@ mod story;
 mod table;
 
 pub(crate) use departures::{Departure, VirtualLoop, best_departures, naive_governor, t_opt};
+pub(crate) use manual_clock::ManualClock;
 pub(crate) use model_server::{
     Allowance, FixedWindows, RollingWindows, TokenBuckets, allowances, first_refused,
 };

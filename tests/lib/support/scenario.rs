@@ -19,7 +19,7 @@ use mde_cancel::auth::{
     Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, StaticToken,
     TokenSource,
 };
-use mde_cancel::clock::{Clock, ManualClock, SystemClock};
+use mde_cancel::clock::{Clock, SystemClock};
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent, StopReason,
 };
@@ -39,7 +39,7 @@ use mde_cancel::store::{
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
-use super::nth_id;
+use super::{ManualClock, nth_id};
 
 /// A run that takes longer waits for a call that never ends.
 const STUCK: Duration = Duration::from_secs(60);
