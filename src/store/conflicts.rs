@@ -19,9 +19,8 @@ use crate::model::{ActionId, ActionType, Operation, RowNumber, RunId, SEVERAL, U
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::runs;
 use super::runs::Holds;
-use super::sql_types::{GuidCell, OperationWord, Wall, query, query_one};
+use super::sql_types::{Wall, query, query_one};
 use super::types::{QueuedRow, RunKey};
 
 /// Whether the runs `o` and `r` may belong to one tenant: they use the same name for it, or one has no name for it, or
@@ -60,10 +59,8 @@ impl Conflicts {
                 AND {SAME_TENANT}"
         );
         let found: Vec<(RunKey, RunId, String, Operation)> =
-            query(conn, &sql, params![run.0, SEVERAL, UNNAMED], |row| {
-                let OperationWord(operation) = row.get(3)?;
-                let id = runs::read_id(row, 1)?;
-                Ok((RunKey(row.get(0)?), id, row.get(2)?, operation))
+            query(conn, &sql, params![run, SEVERAL, UNNAMED], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
         let mut live = HashMap::new();
         for (key, id, holder, operation) in found {
@@ -102,7 +99,7 @@ impl Conflicts {
             };
             let is_open =
                 "SELECT count(*) > 0 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
-            if query_one(conn, is_open, params![key.0, *number], |row| row.get(0))? {
+            if query_one(conn, is_open, params![key, *number], |row| row.get(0))? {
                 return Ok(Some(other.id));
             }
             other.ids.remove(&subject);
@@ -146,9 +143,9 @@ pub(super) fn sent_elsewhere(
                 AND o.lock IS NOT NULL AND o.state = 'going' AND o.confirmed IS NOT NULL
                 AND o.operation = r.operation AND {SAME_TENANT}"
         );
-        let cells = params![run.0, SEVERAL, UNNAMED, row.0];
+        let cells = params![run, SEVERAL, UNNAMED, row];
         let others: Vec<(RunId, String)> = query(conn, &sql, cells, |other| {
-            Ok((runs::read_id(other, 0)?, other.get(1)?))
+            Ok((other.get(0)?, other.get(1)?))
         })?;
         let mut live = others.into_iter().filter(|(_, lock)| !locks.is_free(lock));
         if let Some((other, _)) = live.next() {
@@ -174,7 +171,7 @@ pub(super) fn forget_states(
                     AND w.settled >= ?4 AND w.attempts > 0)
                 OR EXISTS (SELECT 1 FROM runs WHERE id = ?1 AND operation = 'release'))"
         ),
-        params![run.0, SEVERAL, UNNAMED, Wall(since)],
+        params![run, SEVERAL, UNNAMED, Wall(since)],
     )?;
     Ok(())
 }
@@ -184,9 +181,9 @@ impl Other {
         let sql = "SELECT number, id, machine_id, action_type FROM rows
             WHERE run = ?1 AND number > ?2 AND outcome IS NULL AND typeof(id) = 'blob' ORDER BY number";
         let after = self.last;
-        query(conn, sql, params![run.0, after], |row| {
+        query(conn, sql, params![run, after], |row| {
             self.last = row.get(0)?;
-            let GuidCell(id) = row.get(1)?;
+            let id = row.get(1)?;
             let (machine, kind): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
             let subject = subject(self.operation, id, machine.as_deref(), kind.as_deref());
             self.ids.insert(subject, self.last);

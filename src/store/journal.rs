@@ -17,7 +17,7 @@ use crate::model::{
 use super::error::StoreFault;
 use super::ledger::AttemptKey;
 use super::runs;
-use super::sql_types::{GuidCell, IdCell, Wall, execute, query, query_one, time};
+use super::sql_types::{IdCell, Wall, execute, query, query_one, time};
 use super::types::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 
 /// Keys of input names, so that a row stores a number instead of its file.
@@ -56,22 +56,22 @@ pub(super) fn append_rows(
     for row in rows {
         let source = source_key(conn, sources, run, &row.source.file)?;
         insert.execute(params![
-            run.0,
-            row.number.0,
-            row.lane.0,
+            run,
+            row.number,
+            row.lane,
             IdCell(row.id.clone()),
             source,
             i64::try_from(row.source.line).unwrap_or(i64::MAX),
             Phase::Fresh,
             row.context.comment,
             row.context.tenant,
-            row.context.action_type.as_ref().map(ActionType::as_str),
+            row.context.action_type,
             row.context.machine_id,
             row.context.computer_dns_name,
             row.context.requestor,
         ])?;
         if let Some(settlement) = &row.settlement {
-            settle(conn, run, row.number.0, settlement)?;
+            settle(conn, run, row.number, settlement)?;
         }
     }
     Ok(())
@@ -87,7 +87,7 @@ fn source_key(
     if let Some(key) = sources.get(&known) {
         return Ok(*key);
     }
-    let cells = params![run.0, name];
+    let cells = params![run, name];
     let insert = "INSERT INTO sources (run, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     execute(conn, insert, cells)?;
     let find = "SELECT id FROM sources WHERE run = ?1 AND name = ?2";
@@ -108,7 +108,7 @@ pub(super) fn stop_lane(
         "UPDATE {table} SET reason = ?3 WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL AND attempts = 0
             AND reason IS NOT ?3"
     );
-    execute(conn, &sql, params![run.0, lane.0, reason])?;
+    execute(conn, &sql, params![run, lane, reason])?;
     Ok(())
 }
 
@@ -116,11 +116,11 @@ pub(super) fn stop_lane(
 pub(super) fn defer(
     conn: &Connection,
     run: RunKey,
-    row: u32,
+    row: RowNumber,
     reason: &str,
 ) -> Result<(), StoreFault> {
     let sql = "UPDATE rows SET reason = ?3 WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
-    let changed = execute(conn, sql, params![run.0, row, reason])?;
+    let changed = execute(conn, sql, params![run, row, reason])?;
     one_row(run, row, changed)
 }
 
@@ -134,12 +134,12 @@ pub(super) fn begin_attempt(
     let AttemptKey { run, row, number } = attempt;
     let enter = "INSERT INTO attempts (run, row, number, phase_before, sent)
         SELECT run, number, ?3, phase, ?4 FROM rows WHERE run = ?1 AND number = ?2 AND outcome IS NULL";
-    let entered = execute(conn, enter, params![run.0, row, number, Wall(sent)])?;
+    let entered = execute(conn, enter, params![run, row, number, Wall(sent)])?;
     one_row(run, row, entered)?;
     let update = "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
             comment_sent = ?5
         WHERE run = ?1 AND number = ?2";
-    let cells = params![run.0, row, Phase::Sent, Wall(sent), comment];
+    let cells = params![run, row, Phase::Sent, Wall(sent), comment];
     let changed = execute(conn, update, cells)?;
     one_row(run, row, changed)
 }
@@ -149,13 +149,13 @@ pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(
     let AttemptKey { run, row, number } = attempt;
     let strike =
         "DELETE FROM attempts WHERE run = ?1 AND row = ?2 AND number = ?3 RETURNING phase_before";
-    let before: Vec<Phase> = query(conn, strike, params![run.0, row, number], |row| row.get(0))?;
+    let before: Vec<Phase> = query(conn, strike, params![run, row, number], |row| row.get(0))?;
     one_row(run, row, before.len())?;
     let update = "UPDATE rows SET attempts = attempts - 1, phase = ?3,
             first_sent = CASE WHEN attempts > 1 THEN first_sent END,
             comment_sent = CASE WHEN attempts > 1 THEN comment_sent END
         WHERE run = ?1 AND number = ?2";
-    let changed = execute(conn, update, params![run.0, row, before.first()])?;
+    let changed = execute(conn, update, params![run, row, before.first()])?;
     one_row(run, row, changed)
 }
 
@@ -169,15 +169,15 @@ pub(super) fn end_attempt(
     let sql = "UPDATE rows SET phase = ?3, last_class = ?4, http_status = ?5, error_code = ?6, correlation_id = ?7
         WHERE run = ?1 AND number = ?2";
     let cells = params![
-        reply.run.0,
-        reply.row.0,
+        reply.run,
+        reply.row,
         reply.phase,
         reply.class,
         reply.http_status,
         reply.error_code,
         reply.correlation_id
     ];
-    one_row(reply.run, reply.row.0, execute(conn, sql, cells)?)
+    one_row(reply.run, reply.row, execute(conn, sql, cells)?)
 }
 
 /// Writes "replied" for the attempt that settles its row, and settles the row.
@@ -188,7 +188,7 @@ pub(super) fn end_last_attempt(
     settlement: &Settlement,
 ) -> Result<(), StoreFault> {
     write_reply(conn, reply, at)?;
-    let (run, row) = (reply.run, reply.row.0);
+    let (run, row) = (reply.run, reply.row);
     let mut update = conn.prepare_cached(update_row!(
         "outcome = ?13, reason = ?14, follow_up = ?15, settled = ?16, cancelled_by = ?17, phase = ?18,
          last_class = ?19, http_status = ?20, error_code = ?21, correlation_id = ?22"
@@ -210,8 +210,8 @@ fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result
     let sql = "UPDATE attempts SET replied = ?4, class = ?5, http_status = ?6, error_code = ?7, correlation_id = ?8
         WHERE run = ?1 AND row = ?2 AND number = ?3";
     let cells = params![
-        reply.run.0,
-        reply.row.0,
+        reply.run,
+        reply.row,
         reply.number,
         Wall(at),
         reply.class,
@@ -219,13 +219,13 @@ fn write_reply(conn: &Connection, reply: &AttemptReply, at: Timestamp) -> Result
         reply.error_code,
         reply.correlation_id
     ];
-    one_row(reply.run, reply.row.0, execute(conn, sql, cells)?)
+    one_row(reply.run, reply.row, execute(conn, sql, cells)?)
 }
 
 pub(super) fn note(
     conn: &Connection,
     run: RunKey,
-    row: u32,
+    row: RowNumber,
     phase: Phase,
     record: Option<&MachineAction>,
     status_before: Option<&ActionStatus>,
@@ -236,7 +236,6 @@ pub(super) fn note(
          reason = CASE WHEN ?15 IS NULL THEN reason END"
     ))?;
     bind_record(&mut update, run, row, record)?;
-    let status_before = status_before.map(ActionStatus::as_str);
     let cells = params![phase, status_before, checked_at.map(Wall)];
     bind(&mut update, 13, cells)?;
     one_row(run, row, update.raw_execute()?)
@@ -246,7 +245,7 @@ pub(super) fn note(
 pub(super) fn settle(
     conn: &Connection,
     run: RunKey,
-    row: u32,
+    row: RowNumber,
     settlement: &Settlement,
 ) -> Result<(), StoreFault> {
     let mut update = conn.prepare_cached(update_row!(
@@ -261,13 +260,13 @@ pub(super) fn settle(
 pub(super) fn follow_up(
     conn: &Connection,
     run: RunKey,
-    row: u32,
+    row: RowNumber,
     follow_up: Option<FollowUp>,
     note: &str,
 ) -> Result<(), StoreFault> {
     let sql = "UPDATE rows SET follow_up = ?3, reason = CASE WHEN reason = '' THEN ?4 ELSE reason || '; ' || ?4 END
         WHERE run = ?1 AND number = ?2 AND outcome IS NOT NULL";
-    let cells = params![run.0, row, follow_up.map(FollowUp::as_str), note];
+    let cells = params![run, row, follow_up, note];
     one_row(run, row, execute(conn, sql, cells)?)
 }
 
@@ -275,23 +274,22 @@ pub(super) fn follow_up(
 fn bind_record(
     update: &mut Statement<'_>,
     run: RunKey,
-    row: u32,
+    row: RowNumber,
     record: Option<&MachineAction>,
 ) -> rusqlite::Result<()> {
-    let text = |of: fn(&MachineAction) -> Option<&str>| record.and_then(of);
     let cells = params![
-        run.0,
+        run,
         row,
-        text(|record| record.status.as_ref().map(ActionStatus::as_str)),
-        text(|record| record.action_type.as_ref().map(ActionType::as_str)),
-        text(|record| record.machine_id.as_deref()),
-        text(|record| record.computer_dns_name.as_deref()),
-        text(|record| record.requestor.as_deref()),
-        text(|record| record.requestor_comment.as_deref()),
-        text(|record| record.request_source.as_deref()),
-        text(|record| record.action_scope.as_deref()),
+        record.map(|record| &record.status),
+        record.map(|record| &record.action_type),
+        record.map(|record| &record.machine_id),
+        record.map(|record| &record.computer_dns_name),
+        record.map(|record| &record.requestor),
+        record.map(|record| &record.requestor_comment),
+        record.map(|record| &record.request_source),
+        record.map(|record| &record.action_scope),
         record.and_then(|record| record.created_at).map(Wall),
-        record.map(|record| IdCell(Ok(record.id))),
+        record.map(|record| record.id),
     ];
     bind(update, 1, cells)
 }
@@ -300,9 +298,9 @@ fn bind_last_word(update: &mut Statement<'_>, settlement: &Settlement) -> rusqli
     let record = settlement.record.as_ref();
     let by_others = record.filter(|_| settlement.outcome == Outcome::AlreadyCancelled);
     let cells = params![
-        settlement.outcome.as_str(),
+        settlement.outcome,
         settlement.reason,
-        settlement.follow_up.map(FollowUp::as_str),
+        settlement.follow_up,
         Wall(settlement.settled_at),
         by_others.and_then(MachineAction::cancelled_by),
     ];
@@ -316,11 +314,14 @@ fn bind(update: &mut Statement<'_>, first: usize, cells: &[&dyn ToSql]) -> rusql
 }
 
 /// Refuses where the row that was to change is in another state, or does not exist.
-fn one_row(run: RunKey, row: u32, changed: usize) -> Result<(), StoreFault> {
+fn one_row(run: RunKey, row: RowNumber, changed: usize) -> Result<(), StoreFault> {
     if changed == 1 {
         Ok(())
     } else {
-        Err(StoreFault::RowNotOpen { run: run.0, row })
+        Err(StoreFault::RowNotOpen {
+            run: run.0,
+            row: row.0,
+        })
     }
 }
 
@@ -341,7 +342,7 @@ pub(super) fn load_rows(
     limit: usize,
 ) -> Result<Vec<QueuedRow>, StoreFault> {
     match from {
-        LoadFrom::After(after) => read_rows(conn, run, lane, after.0, limit, "", &[]),
+        LoadFrom::After(after) => read_rows(conn, run, lane, *after, limit, "", &[]),
         LoadFrom::Sample(action_type) => sample(conn, run, lane, action_type.as_ref(), limit),
     }
 }
@@ -351,7 +352,7 @@ fn read_rows(
     conn: &Connection,
     run: RunKey,
     lane: LaneId,
-    after: u32,
+    after: RowNumber,
     limit: usize,
     rest: &str,
     cells: &[&dyn ToSql],
@@ -359,7 +360,7 @@ fn read_rows(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A row without a GUID is settled when it is read. If one isn't, it is still never sent.
     let (table, only) = rows_of(lane);
-    let mut all: Vec<&dyn ToSql> = vec![&run.0, &after, &lane.0, &limit];
+    let mut all: Vec<&dyn ToSql> = vec![&run, &after, &lane, &limit];
     all.extend(cells);
     let sql = format!(
         "SELECT number, id, comment, tenant, action_type, machine_id, computer_dns_name, requestor, attempts,
@@ -388,16 +389,15 @@ fn sample(
     action_type: Option<&ActionType>,
     count: usize,
 ) -> Result<Vec<QueuedRow>, StoreFault> {
-    let word = action_type.map(ActionType::as_str);
     let rest = "AND attempts = 0 AND (action_type IS ?5 OR action_type IS NULL)";
-    let cells: &[&dyn ToSql] = &[&word];
+    let cells: &[&dyn ToSql] = &[&action_type];
     let (table, only) = rows_of(lane);
     let sql = format!(
         "SELECT min(number), max(number) FROM {table} WHERE run = ?1 AND lane = ?2 {only} AND outcome IS NULL
             AND attempts = 0 AND (action_type IS ?3 OR action_type IS NULL)"
     );
     let ends: (Option<u32>, Option<u32>) =
-        query_one(conn, &sql, params![run.0, lane.0, word], |row| {
+        query_one(conn, &sql, params![run, lane, action_type], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let (Some(first), Some(last)) = ends else {
@@ -409,26 +409,21 @@ fn sample(
         // The middle of each part.
         let step = u64::from(last - first) * u64::from(2 * part + 1) / u64::from(2 * parts);
         let point = first + u32::try_from(step).unwrap_or(0);
-        let known = rows.last().map_or(0, |row| row.number.0);
-        let after = known.max(point.saturating_sub(1));
+        let known = rows.last().map_or(RowNumber(0), |row| row.number);
+        let after = known.max(RowNumber(point.saturating_sub(1)));
         rows.extend(read_rows(conn, run, lane, after, 1, rest, cells)?);
     }
     Ok(rows)
 }
 
 fn read_row(row: &Row<'_>) -> rusqlite::Result<QueuedRow> {
-    let status = |column: usize| -> rusqlite::Result<Option<ActionStatus>> {
-        let text: Option<String> = row.get(column)?;
-        Ok(text.as_deref().map(ActionStatus::parse))
-    };
-    let action_type: Option<String> = row.get(4)?;
     Ok(QueuedRow {
-        number: RowNumber(row.get(0)?),
-        id: row.get::<_, GuidCell>(1)?.0,
+        number: row.get(0)?,
+        id: row.get(1)?,
         context: RowContext {
             comment: row.get(2)?,
             tenant: row.get(3)?,
-            action_type: action_type.as_deref().map(ActionType::parse),
+            action_type: row.get(4)?,
             machine_id: row.get(5)?,
             computer_dns_name: row.get(6)?,
             requestor: row.get(7)?,
@@ -437,10 +432,10 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<QueuedRow> {
         phase: row.get(9)?,
         first_sent_at: time(row, 10)?,
         comment_sent: row.get(11)?,
-        status_before: status(12)?,
-        action_status: status(13)?,
+        status_before: row.get(12)?,
+        action_status: row.get(13)?,
         checked_at: time(row, 14)?,
-        response_action: row.get::<_, Option<GuidCell>>(15)?.map(|GuidCell(id)| id),
+        response_action: row.get(15)?,
         in_progress: None,
     })
 }

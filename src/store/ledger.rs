@@ -12,13 +12,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use crate::model::{BootId, Moment, Uptime};
+use crate::model::{BootId, Moment, RowNumber, Uptime};
 use crate::quota;
 use crate::quota::{Calls, Decision, Windows};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::sql_types::{Up, Wall, count, execute, query, query_one};
+use super::sql_types::{Wall, count, execute, query, query_one};
 use super::types::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::{conflicts, quota_scopes};
 
@@ -65,7 +65,7 @@ struct Book {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AttemptKey {
     pub(super) run: RunKey,
-    pub(super) row: u32,
+    pub(super) row: RowNumber,
     pub(super) number: u32,
 }
 
@@ -143,16 +143,16 @@ impl Ledger {
         let attempt = match &take.purpose {
             Purpose::Send {
                 run, row, number, ..
-            } => Some((run.0, row.0, *number)),
+            } => Some((run, row, *number)),
             Purpose::Read => None,
         };
         let sql = "INSERT INTO calls (scope, lock, boot, sent_up, sent_wall, run, row, attempt)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let cells = params![
-            take.scope.0,
+            take.scope,
             self.lock,
             self.boot,
-            Up(take.now.uptime),
+            take.now.uptime,
             Wall(take.now.wall),
             attempt.map(|(run, _, _)| run),
             attempt.map(|(_, row, _)| row),
@@ -177,7 +177,7 @@ impl Ledger {
     ) -> Result<(), StoreFault> {
         let grace = i64::try_from(ended.since(at.uptime).as_nanos()).unwrap_or(i64::MAX);
         let sql = "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4 WHERE id = ?1 AND ended_up IS NULL";
-        let changed = execute(conn, sql, params![call.0, Up(ended), Wall(at.wall), grace])?;
+        let changed = execute(conn, sql, params![call, ended, Wall(at.wall), grace])?;
         let scope = self.sent.remove(&call);
         if changed == 0 {
             return self.end_again(conn, call, at, ended, grace);
@@ -203,7 +203,7 @@ impl Ledger {
         self.forget();
         let sql =
             "UPDATE calls SET ended_up = ?2, ended_wall = ?3, grace = ?4, boot = ?5 WHERE id = ?1";
-        let cells = params![call.0, Up(ended), Wall(at.wall), grace, self.boot];
+        let cells = params![call, ended, Wall(at.wall), grace, self.boot];
         match execute(conn, sql, cells)? {
             0 => Err(unknown_call(call)),
             _ => Ok(()),
@@ -219,7 +219,7 @@ impl Ledger {
         // The entry stays until it is old, so that its key isn't reused.
         let sql = "UPDATE calls SET ended_up = ?2, ended_wall = 0, grace = 0
             WHERE id = ?1 AND ended_up IS NULL RETURNING scope, run, row, attempt";
-        let mut found: Vec<_> = query(conn, sql, params![call.0, Up(Uptime::MIN)], |row| {
+        let mut found: Vec<_> = query(conn, sql, params![call, Uptime::MIN], |row| {
             let run: Option<i64> = row.get(1)?;
             let attempt = match run {
                 Some(run) => Some(AttemptKey {
@@ -229,7 +229,7 @@ impl Ledger {
                 }),
                 None => None,
             };
-            Ok((ScopeKey(row.get(0)?), attempt))
+            Ok((row.get(0)?, attempt))
         })?;
         self.sent.remove(&call);
         let (scope, attempt) = found.pop().ok_or_else(|| unknown_call(call))?;
@@ -345,7 +345,7 @@ impl Ledger {
             WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots) AND ended_up IS NULL
                 AND lock = ?1";
         let grace = i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX);
-        let ended = Up(now.uptime.after(self.grace));
+        let ended = now.uptime.after(self.grace);
         let ended = execute(
             conn,
             sql,
@@ -388,7 +388,7 @@ impl Ledger {
                 SELECT id FROM (SELECT id, boot, ended_up, ended_wall FROM calls ORDER BY id LIMIT ?4)
                 WHERE ended_up IS NOT NULL
                 AND CASE WHEN boot = ?1 THEN ended_up < ?2 ELSE ended_wall < ?3 END)";
-        let uptime = Up(now.uptime.before(KEPT));
+        let uptime = now.uptime.before(KEPT);
         let cells = params![self.boot, uptime, Wall(wall), PRUNED_AT_ONCE];
         execute(conn, sql, cells).map(drop)
     }
@@ -421,15 +421,15 @@ pub(super) fn enter_boot(
             "DELETE FROM boots WHERE name <> ?1
              AND NOT EXISTS (SELECT 1 FROM calls WHERE scope IN (SELECT id FROM scopes) AND boot = boots.id)
              AND NOT EXISTS (SELECT 1 FROM scopes WHERE cooldown_boot = boots.id)",
-            [boot.as_str()],
+            [boot],
         )?;
     }
     conn.execute(
         "INSERT INTO boots (name) VALUES (?1) ON CONFLICT (name) DO NOTHING",
-        [boot.as_str()],
+        [boot],
     )?;
     let sql = "SELECT id FROM boots WHERE name = ?1";
-    let own: i64 = query_one(conn, sql, [boot.as_str()], |row| row.get(0))?;
+    let own: i64 = query_one(conn, sql, [boot], |row| row.get(0))?;
     let heal = "UPDATE calls SET ended_wall = ?2
         WHERE scope IN (SELECT id FROM scopes) AND boot IN (SELECT id FROM boots WHERE id <> ?1)
             AND ended_up IS NOT NULL AND ended_wall > ?2";
@@ -452,13 +452,13 @@ pub(super) fn read(
     let boots: Vec<i64> = query(conn, boots, [own], |row| row.get(0))?;
     for boot in boots {
         let open = "SELECT count(*) FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NULL";
-        let open: u32 = query_one(conn, open, [scope.0, boot], |row| row.get(0))?;
+        let open: u32 = query_one(conn, open, params![scope, boot], |row| row.get(0))?;
         (0..open).for_each(|_| calls.send());
         if boot == own {
             let ends = "SELECT ended_up FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up > ?3 ORDER BY ended_up";
-            let since = Up(now.uptime.before(reach));
-            query::<(), ()>(conn, ends, params![scope.0, boot, since], |row| {
-                calls.record_end(row.get::<_, Up>(0)?.0);
+            let since = now.uptime.before(reach);
+            query::<(), ()>(conn, ends, params![scope, boot, since], |row| {
+                calls.record_end(row.get(0)?);
                 Ok(())
             })?;
         } else {
@@ -477,7 +477,7 @@ fn read_other_boot(
 ) -> Result<(), StoreFault> {
     let ends = "SELECT ended_wall, grace FROM calls WHERE scope = ?1 AND boot = ?2 AND ended_up IS NOT NULL
         ORDER BY ended_wall + grace / 1000";
-    query(conn, ends, params![scope.0, boot], |row| {
+    query(conn, ends, params![scope, boot], |row| {
         // A time in the future is from before the clock was set back.
         let wall = row.get::<_, Wall>(0)?.0.min(now.wall);
         let grace = Duration::from_nanos(count(row, 1)?);

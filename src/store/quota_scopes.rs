@@ -10,22 +10,17 @@ use crate::model::{Destination, Moment, Scope, Uptime};
 use crate::quota::{KEPT_FOR, KeptPace, Window, Windows};
 
 use super::error::StoreFault;
-use super::sql_types::{Up, Wall, count, execute, query, query_one};
+use super::sql_types::{Wall, count, execute, query, query_one};
 use super::types::{Cooldown, ScopeKey, ScopeRecord};
 
 /// Returns the scope's key; adds the scope if it is new.
 pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
-    let name = params![
-        scope.cloud,
-        scope.tenant,
-        scope.app,
-        scope.destination.as_str()
-    ];
+    let name = params![scope.cloud, scope.tenant, scope.app, scope.destination];
     let insert = "INSERT INTO scopes (cloud, tenant, app, destination) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
     execute(conn, insert, name)?;
     let find =
         "SELECT id FROM scopes WHERE cloud = ?1 AND tenant = ?2 AND app = ?3 AND destination = ?4";
-    query_one(conn, find, name, |row| Ok(ScopeKey(row.get(0)?)))
+    query_one(conn, find, name, |row| row.get(0))
 }
 
 /// Returns all scopes, sorted by name.
@@ -44,7 +39,7 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<(ScopeKey, Scope)>, StoreFaul
             app: row.get(3)?,
             destination,
         };
-        Ok(Some((ScopeKey(row.get(0)?), scope)))
+        Ok(Some((row.get(0)?, scope)))
     })?;
     Ok(scopes.into_iter().flatten().collect())
 }
@@ -71,7 +66,7 @@ pub(super) fn cooldown(
     now: Moment,
 ) -> Result<Option<Cooldown>, StoreFault> {
     let read = |row: &Row<'_>| -> rusqlite::Result<Option<Cooldown>> {
-        let Some(Up(until)) = row.get(0)? else {
+        let Some(until) = row.get(0)? else {
             return Ok(None);
         };
         let wall: Wall = row.get(1)?;
@@ -87,7 +82,7 @@ pub(super) fn cooldown(
         }))
     };
     let sql = "SELECT cooldown_up, cooldown_wall, cooldown_boot, cooldown_cause FROM scopes WHERE id = ?1";
-    let mut found: Vec<_> = query(conn, sql, [key.0], read)?;
+    let mut found: Vec<_> = query(conn, sql, [key], read)?;
     let found = found.pop().ok_or_else(|| unknown(key))?;
     Ok(found.filter(|cooldown| cooldown.until > now.uptime))
 }
@@ -104,7 +99,7 @@ pub(super) fn cool_down(
     let sql = "UPDATE scopes SET cooldown_up = ?2, cooldown_wall = ?3, cooldown_boot = ?4, cooldown_cause = ?5
         WHERE id = ?1 AND (cooldown_up IS NULL
             OR CASE WHEN cooldown_boot = ?4 THEN cooldown_up < ?2 ELSE cooldown_wall < ?3 END)";
-    let cells = params![key.0, Up(until), Wall(wall), boot, cause];
+    let cells = params![key, until, Wall(wall), boot, cause];
     execute(conn, sql, cells).map(drop)
 }
 
@@ -119,7 +114,7 @@ pub(super) fn adopt(
     let sql = "INSERT INTO allowances (scope, period, calls, confirmed)
         SELECT id, ?2, ?3, ?4 FROM scopes WHERE id = ?1
         ON CONFLICT DO UPDATE SET calls = excluded.calls, confirmed = excluded.confirmed";
-    let cells = params![key.0, period, window.limit.get(), Wall(at)];
+    let cells = params![key, period, window.limit.get(), Wall(at)];
     match execute(conn, sql, cells)? {
         0 => Err(unknown(key)),
         _ => Ok(()),
@@ -131,7 +126,7 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
     let sql =
         "SELECT calls, period FROM allowances WHERE scope = ?1 AND confirmed > ?2 ORDER BY period";
     let windows: Vec<Option<Window>> =
-        query(conn, sql, params![key.0, Wall(outdated(now))], |row| {
+        query(conn, sql, params![key, Wall(outdated(now))], |row| {
             // Earlier versions stored implausible limits too.
             let period = Duration::from_nanos(count(row, 1)?);
             Ok(Window::named(row.get(0)?, period))
@@ -141,11 +136,11 @@ fn adopted(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Windows, 
 
 /// Forgets a scope's limits, learned rate and cooldown.
 pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> {
-    execute(conn, "DELETE FROM allowances WHERE scope = ?1", [key.0])?;
+    execute(conn, "DELETE FROM allowances WHERE scope = ?1", [key])?;
     let sql = "UPDATE scopes SET pace = NULL, cooldown_up = NULL, cooldown_wall = NULL, cooldown_boot = NULL,
             cooldown_cause = NULL
         WHERE id = ?1";
-    execute(conn, sql, [key.0]).map(drop)
+    execute(conn, sql, [key]).map(drop)
 }
 
 /// Records a scope's learned rate, or that it has none any more.
@@ -157,13 +152,13 @@ pub(super) fn set_pace(
 ) -> Result<(), StoreFault> {
     let text = pace.map(|pace| pace_text(pace, at));
     let sql = "UPDATE scopes SET pace = ?2 WHERE id = ?1";
-    execute(conn, sql, params![key.0, text]).map(drop)
+    execute(conn, sql, params![key, text]).map(drop)
 }
 
 /// Returns the rate learned less than [`KEPT_FOR`] ago; the clock may have been set since.
 fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, StoreFault> {
     let sql = "SELECT pace FROM scopes WHERE id = ?1";
-    let text: Option<String> = query_one(conn, sql, [key.0], |row| row.get(0))?;
+    let text: Option<String> = query_one(conn, sql, [key], |row| row.get(0))?;
     let kept = text.as_deref().and_then(read_pace);
     Ok(kept
         .filter(|(_, at)| now.duration_since(*at).unsigned_abs() < KEPT_FOR)
@@ -208,9 +203,9 @@ pub(super) fn age_allowances(
     now: Timestamp,
 ) -> Result<(), StoreFault> {
     let delete = "DELETE FROM allowances WHERE scope = ?1 AND confirmed <= ?2";
-    execute(conn, delete, params![key.0, Wall(outdated(now))])?;
+    execute(conn, delete, params![key, Wall(outdated(now))])?;
     let update = "UPDATE allowances SET confirmed = ?2 WHERE scope = ?1 AND confirmed > ?2";
-    execute(conn, update, params![key.0, Wall(now)]).map(drop)
+    execute(conn, update, params![key, Wall(now)]).map(drop)
 }
 
 fn outdated(now: Timestamp) -> Timestamp {

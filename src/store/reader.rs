@@ -15,7 +15,7 @@ use super::busy_wait::BusyWait;
 use super::error::{StoreError, StoreFault};
 use super::locks::Locks;
 use super::report_rows::OUTCOME;
-use super::sql_types::{IdCell, OutcomeWord, Wall, count, time};
+use super::sql_types::{Wall, count, time};
 use super::state_file::Folder;
 use super::types::{LaneCount, RunKey, RunRecord};
 use super::{busy_wait, report_rows, runs, sql_types, state_file, types};
@@ -100,10 +100,8 @@ impl Reader {
                 AND (outcome IS NULL OR outcome NOT IN ('duplicate', 'invalid', 'skipped', 'held_back')
                     OR (outcome IN ('skipped', 'held_back') AND triaged IS NOT NULL))
              ORDER BY number";
-        self.query(sql, [run.0], |row| {
-            if let IdCell(Ok(id)) = row.get(0)? {
-                visit(LaneId(row.get(1)?), id, RowNumber(row.get(2)?));
-            }
+        self.query(sql, [run], |row| {
+            visit(row.get(1)?, row.get(0)?, row.get(2)?);
             Ok(())
         })
     }
@@ -111,21 +109,18 @@ impl Reader {
     /// Counts a run's rows by outcome, including derived outcomes.
     pub fn outcome_counts(&self, run: RunKey) -> Result<BTreeMap<Outcome, u64>, StoreError> {
         let sql = format!("SELECT {OUTCOME}, count(*) FROM rows r WHERE run = ?1 GROUP BY 1");
-        self.query(&sql, [run.0], |row| {
-            Ok((row.get::<_, OutcomeWord>(0)?.0, count(row, 1)?))
-        })
+        self.query(&sql, [run], |row| Ok((row.get(0)?, count(row, 1)?)))
     }
 
     /// Counts a run's rows by lane and outcome, with the highest row number of each.
     pub fn lane_counts(&self, run: RunKey) -> Result<Vec<LaneCount>, StoreError> {
         let sql = "SELECT lane, outcome, count(*), max(number) FROM rows WHERE run = ?1 GROUP BY lane, outcome";
-        self.query(sql, [run.0], |row| {
-            let outcome: Option<OutcomeWord> = row.get(1)?;
+        self.query(sql, [run], |row| {
             Ok(LaneCount {
-                lane: LaneId(row.get(0)?),
-                outcome: outcome.map(|word| word.0),
+                lane: row.get(0)?,
+                outcome: row.get(1)?,
                 rows: count(row, 2)?,
-                last: RowNumber(row.get(3)?),
+                last: row.get(3)?,
             })
         })
     }
@@ -138,13 +133,13 @@ impl Reader {
     ) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = "SELECT coalesce(action_status, ''), count(*) FROM rows
                    WHERE run = ?1 AND outcome = ?2 GROUP BY 1";
-        self.query(sql, params![run.0, outcome.as_str()], word_count)
+        self.query(sql, params![run, outcome], word_count)
     }
 
     pub fn skip_reasons(&self, run: RunKey) -> Result<BTreeMap<String, u64>, StoreError> {
         let sql = "SELECT coalesce(reason, ''), count(*) FROM rows
                    WHERE run = ?1 AND outcome IN ('skipped', 'held_back') GROUP BY 1";
-        self.query(sql, [run.0], word_count)
+        self.query(sql, [run], word_count)
     }
 
     /// Counts the machines of a run by follow-up.
@@ -152,7 +147,7 @@ impl Reader {
         // A machine in several rows needs its follow-up once.
         let sql = "SELECT follow_up, count(DISTINCT coalesce(lower(machine_id), number)) FROM rows
             WHERE run = ?1 AND follow_up IS NOT NULL GROUP BY 1";
-        self.query(sql, [run.0], word_count)
+        self.query(sql, [run], word_count)
     }
 
     /// Counts a run's rows by action type and outcome, including derived outcomes.
@@ -160,11 +155,11 @@ impl Reader {
         let sql = format!(
             "SELECT coalesce(r.action_type, ''), {OUTCOME}, count(*) FROM rows r WHERE r.run = ?1 GROUP BY 1, 2"
         );
-        let groups: Vec<(String, OutcomeWord, u64)> = self.query(&sql, [run.0], |row| {
+        let groups: Vec<(String, Outcome, u64)> = self.query(&sql, [run], |row| {
             Ok((row.get(0)?, row.get(1)?, count(row, 2)?))
         })?;
         let mut counts = TypeCounts::new();
-        for (action_type, OutcomeWord(outcome), rows) in groups {
+        for (action_type, outcome, rows) in groups {
             let of_type = counts.entry(action_type).or_default();
             of_type.insert(outcome, rows);
         }
@@ -173,7 +168,7 @@ impl Reader {
 
     pub fn answer_counts(&self, run: RunKey) -> Result<AnswerCounts, StoreError> {
         let sql = "SELECT http_status, coalesce(class, ''), count(*) FROM attempts WHERE run = ?1 GROUP BY 1, 2";
-        self.query(sql, [run.0], |row| {
+        self.query(sql, [run], |row| {
             Ok(((row.get(0)?, row.get(1)?), count(row, 2)?))
         })
     }
@@ -194,7 +189,7 @@ impl Reader {
     /// Returns when a run sent its first cancel and when it last sent one or got an answer; `None` if it sent nothing.
     pub fn sending_span(&self, run: RunKey) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
         let sql = "SELECT min(sent), max(max(sent, coalesce(replied, sent))) FROM attempts WHERE run = ?1";
-        self.query_one(sql, [run.0], |row| Ok(time(row, 0)?.zip(time(row, 1)?)))
+        self.query_one(sql, [run], |row| Ok(time(row, 0)?.zip(time(row, 1)?)))
     }
 
     /// Visits, in order, the cancels sent between two times on the run's quota, including those of other runs.
@@ -211,7 +206,7 @@ impl Reader {
                 WHERE r.id = ?1 AND o.cloud = r.cloud AND o.tenant = r.tenant AND o.app = r.app
                     AND o.operation = r.operation)
              ORDER BY a.sent";
-        self.query(sql, params![run.0, Wall(from), Wall(to)], |row| {
+        self.query(sql, params![run, Wall(from), Wall(to)], |row| {
             visit(Sending {
                 sent_at: row.get::<_, Wall>(0)?.0,
                 replied_at: time(row, 1)?,
@@ -226,7 +221,7 @@ impl Reader {
     /// Returns whether any machine of a run needs a follow-up.
     pub fn has_follow_ups(&self, run: RunKey) -> Result<bool, StoreError> {
         let found = "SELECT EXISTS (SELECT 1 FROM rows WHERE run = ?1 AND follow_up IS NOT NULL)";
-        self.query_one(found, [run.0], |row| row.get(0))
+        self.query_one(found, [run], |row| row.get(0))
     }
 
     /// Walks through a run's rows in order, as of now.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 use crate::model::{ActionType, EXCLUDED_BY, FollowUp, Outcome, ReportRow, SEVERAL, UnsettledRow};
 
 use super::error::StoreFault;
-use super::sql_types::{IdCell, OutcomeWord, query, time};
+use super::sql_types::{IdCell, query, time};
 use super::types::{NewRow, RunRecord, RunState};
 
 /// The outcome of row `r`; for an unsettled row, the one that its phase stands for.
@@ -37,7 +37,7 @@ pub(super) fn read_page(
     let sql = select("WHERE r.run = ?1 AND r.number > ?2 ORDER BY r.number LIMIT ?3");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut last = after;
-    let rows = query(conn, &sql, params![run.key.0, after, limit], |row| {
+    let rows = query(conn, &sql, params![run.key, after, limit], |row| {
         last = row.get(0)?;
         read_row(run, row)
     })?;
@@ -75,14 +75,14 @@ fn read_some(
     limit: u32,
 ) -> Result<Vec<ReportRow>, StoreFault> {
     let sql = select(&format!("WHERE r.run = ?1 AND {condition} LIMIT ?2"));
-    query(conn, &sql, params![run.key.0, limit], |row| {
+    query(conn, &sql, params![run.key, limit], |row| {
         read_row(run, row)
     })
 }
 
 fn read_row(run: &RunRecord, row: &Row<'_>) -> rusqlite::Result<ReportRow> {
     let IdCell(id) = row.get(1)?;
-    let OutcomeWord(outcome) = row.get(2)?;
+    let outcome = row.get(2)?;
     let is_settled: bool = row.get(3)?;
     let reason: Option<String> = row.get(4)?;
     let (attempts, http_status) = (row.get(10)?, row.get(11)?);

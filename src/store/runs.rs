@@ -8,11 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Row, params};
 
-use crate::model::RunId;
-
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::sql_types::{OperationWord, Wall, count, execute, query, query_one, time};
+use super::sql_types::{Wall, count, execute, query, query_one, time};
 use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
 /// Adds a run in state "going", held by `holder`.
@@ -35,7 +33,7 @@ pub(super) fn create(
         run.host,
         run.user,
         run.version,
-        RunState::Going.as_str(),
+        RunState::Going,
         holder.id.to_string(),
         holder.pid,
         holder.host,
@@ -54,7 +52,7 @@ pub(super) fn set_state(
 ) -> Result<(), StoreFault> {
     let ended = (state != RunState::Going).then_some(Wall(at));
     let sql = "UPDATE runs SET state = ?2, exit_code = ?3, reason = ?4, ended = ?5 WHERE id = ?1";
-    let cells = params![run.0, state.as_str(), exit, reason, ended];
+    let cells = params![run, state, exit, reason, ended];
     known(run, execute(conn, sql, cells)?)
 }
 
@@ -64,21 +62,21 @@ pub(super) fn set_settings(
     settings: &str,
 ) -> Result<(), StoreFault> {
     let sql = "UPDATE runs SET settings = ?2 WHERE id = ?1";
-    known(run, execute(conn, sql, params![run.0, settings])?)
+    known(run, execute(conn, sql, params![run, settings])?)
 }
 
 /// Reopens a run and drops its confirmation; a finished run stays as it is.
 pub(super) fn go_on(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     let sql = "UPDATE runs SET state = ?2, exit_code = NULL, reason = NULL, ended = NULL, confirmed = NULL
         WHERE id = ?1 AND state <> ?3";
-    let (going, finished) = (RunState::Going.as_str(), RunState::Finished.as_str());
-    execute(conn, sql, params![run.0, going, finished]).map(drop)
+    let cells = params![run, RunState::Going, RunState::Finished];
+    execute(conn, sql, cells).map(drop)
 }
 
 /// Confirms a run, after all earlier confirmations.
 pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     let sql = "UPDATE runs SET confirmed = (SELECT coalesce(max(confirmed), 0) + 1 FROM runs) WHERE id = ?1";
-    known(run, execute(conn, sql, [run.0])?)
+    known(run, execute(conn, sql, [run])?)
 }
 
 /// Records how far the input was read.
@@ -86,7 +84,7 @@ pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Resu
     let sql =
         "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1";
     let rows_read = i64::try_from(mark.rows_read).unwrap_or(i64::MAX);
-    let cells = params![run.0, rows_read, mark.position, mark.complete];
+    let cells = params![run, rows_read, mark.position, mark.complete];
     known(run, execute(conn, sql, cells)?)
 }
 
@@ -97,9 +95,9 @@ pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Resu
 pub(super) fn remove(conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
     conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     for table in ["attempts", "rows", "sources"] {
-        conn.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run.0])?;
+        conn.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run])?;
     }
-    conn.execute("DELETE FROM runs WHERE id = ?1", [run.0])?;
+    conn.execute("DELETE FROM runs WHERE id = ?1", [run])?;
     Ok(())
 }
 
@@ -121,17 +119,6 @@ pub(super) fn read(
     query(conn, &sql, cells, |row| read_run(row, locks))
 }
 
-pub(super) fn read_id(row: &Row<'_>, column: usize) -> rusqlite::Result<RunId> {
-    let text: String = row.get(column)?;
-    RunId::parse(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(
-            column,
-            rusqlite::types::Type::Text,
-            Box::new(error),
-        )
-    })
-}
-
 fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
     let created = row.get::<_, Wall>(2)?.0;
     let held_at = time(row, 18)?;
@@ -147,9 +134,9 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         _ => None,
     };
     Ok(RunRecord {
-        key: RunKey(row.get(0)?),
+        key: row.get(0)?,
         begun: NewRun {
-            id: read_id(row, 1)?,
+            id: row.get(1)?,
             created,
             settings: row.get(3)?,
             inputs: row.get(4)?,
@@ -173,7 +160,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
         holder,
         plan: row.get(22)?,
         is_confirmed: row.get(23)?,
-        operation: row.get::<_, OperationWord>(24)?.0,
+        operation: row.get(24)?,
     })
 }
 
@@ -224,13 +211,13 @@ impl Holds {
         at: Timestamp,
     ) -> Result<(), StoreFault> {
         let is_mine = "SELECT count(*) > 0 FROM runs WHERE id = ?1 AND lock = ?2";
-        if query_one(conn, is_mine, params![run.0, self.lock], |row| row.get(0))? {
+        if query_one(conn, is_mine, params![run, self.lock], |row| row.get(0))? {
             return Ok(());
         }
         self.must_be_free(conn, run)?;
         let sql =
             "UPDATE runs SET lock = ?2, held = ?3, holder_pid = ?4, holder_host = ?5 WHERE id = ?1";
-        let cells = params![run.0, self.lock, Wall(at), self.me.pid, self.me.host];
+        let cells = params![run, self.lock, Wall(at), self.me.pid, self.me.host];
         execute(conn, sql, cells).map(drop)
     }
 
@@ -252,12 +239,12 @@ impl Holds {
     pub(super) fn let_go(&mut self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
         self.in_hand.remove(&run);
         let sql = "UPDATE runs SET lock = NULL WHERE id = ?1 AND lock = ?2";
-        execute(conn, sql, params![run.0, self.lock]).map(drop)
+        execute(conn, sql, params![run, self.lock]).map(drop)
     }
 
     /// Fails if a live process, including this one, holds the run.
     pub(super) fn must_be_free(&self, conn: &Connection, run: RunKey) -> Result<(), StoreFault> {
-        let found = read(conn, &self.locks, "WHERE r.id = ?1", [run.0])?.pop();
+        let found = read(conn, &self.locks, "WHERE r.id = ?1", [run])?.pop();
         let found = found.ok_or(StoreFault::NoRun(run))?;
         match found.holder {
             Some(holder) => Err(StoreFault::RunHeld {

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row, ToSql};
 
-use crate::model::{ActionId, Operation, Outcome, Uptime};
+use crate::model::{
+    ActionId, ActionStatus, ActionType, BootId, Destination, FollowUp, LaneId, Operation, Outcome,
+    RowNumber, RunId, Uptime,
+};
 
 use super::error::StoreFault;
-use super::types::{Phase, RunState};
+use super::types::{CallId, Phase, RunKey, RunState, ScopeKey};
 
 /// Executes a cached statement and returns how many rows it changed.
 pub(super) fn execute(
@@ -69,61 +72,101 @@ impl FromSql for Wall {
     }
 }
 
-pub(super) struct Up(pub(super) Uptime);
-
-impl ToSql for Up {
+impl ToSql for Uptime {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.0.as_nanos().into())
+        Ok(self.as_nanos().into())
     }
 }
 
-impl FromSql for Up {
+impl FromSql for Uptime {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(|nanos| Self(Uptime::from_nanos(nanos)))
+        value.as_i64().map(Self::from_nanos)
     }
 }
 
-impl ToSql for Phase {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
+/// Keys and numbers.
+macro_rules! numbers {
+    ($($kind:ident),*) => {$(
+        impl ToSql for $kind {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                self.0.to_sql()
+            }
+        }
+
+        impl FromSql for $kind {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                FromSql::column_result(value).map(Self)
+            }
+        }
+    )*};
 }
 
-impl FromSql for Phase {
+numbers!(CallId, LaneId, RowNumber, RunKey, ScopeKey);
+
+macro_rules! words {
+    ($($kind:ident),*) => {$(
+        impl ToSql for $kind {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+    )*};
+}
+
+words!(
+    ActionStatus,
+    ActionType,
+    BootId,
+    Destination,
+    FollowUp,
+    Outcome,
+    Phase,
+    RunState
+);
+
+/// Words of which the file has no others.
+macro_rules! known_words {
+    ($($kind:ident),*) => {$(
+        impl FromSql for $kind {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let text = value.as_str()?;
+                Self::parse(text).ok_or_else(|| unreadable(text))
+            }
+        }
+    )*};
+}
+
+known_words!(Operation, Outcome, Phase, RunState);
+
+/// The service may add words.
+macro_rules! words_of_service {
+    ($($kind:ident),*) => {$(
+        impl FromSql for $kind {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str().map(Self::parse)
+            }
+        }
+    )*};
+}
+
+words_of_service!(ActionStatus, ActionType);
+
+impl FromSql for RunId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        word(value, Self::parse)
+        Self::parse(value.as_str()?).map_err(|error| FromSqlError::Other(Box::new(error)))
     }
 }
 
-impl FromSql for RunState {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        word(value, Self::parse)
-    }
-}
-
-pub(super) struct OutcomeWord(pub(super) Outcome);
-
-impl FromSql for OutcomeWord {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        word(value, Outcome::parse).map(Self)
-    }
-}
-
-pub(super) struct OperationWord(pub(super) Operation);
-
-impl FromSql for OperationWord {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        word(value, Operation::parse).map(Self)
-    }
-}
-
-pub(super) struct GuidCell(pub(super) ActionId);
-
-impl FromSql for GuidCell {
+impl FromSql for ActionId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let bytes = <[u8; 16]>::column_result(value)?;
-        let id = ActionId::from_bytes(bytes).ok_or_else(|| unreadable("the nil GUID"))?;
-        Ok(Self(id))
+        Self::from_bytes(bytes).ok_or_else(|| unreadable("the nil GUID"))
+    }
+}
+
+impl ToSql for ActionId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
     }
 }
 
@@ -134,23 +177,18 @@ impl FromSql for IdCell {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value {
             ValueRef::Text(_) => Ok(Self(Err(value.as_str()?.to_owned()))),
-            _ => GuidCell::column_result(value).map(|GuidCell(id)| Self(Ok(id))),
+            _ => ActionId::column_result(value).map(|id| Self(Ok(id))),
         }
     }
 }
 
 impl ToSql for IdCell {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match &self.0 {
-            Ok(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
-            Err(text) => text.as_str().into(),
-        })
+        match &self.0 {
+            Ok(id) => id.to_sql(),
+            Err(text) => text.to_sql(),
+        }
     }
-}
-
-fn word<T>(value: ValueRef<'_>, parse: impl Fn(&str) -> Option<T>) -> FromSqlResult<T> {
-    let text = value.as_str()?;
-    parse(text).ok_or_else(|| unreadable(text))
 }
 
 fn unreadable(text: &str) -> FromSqlError {

@@ -356,7 +356,7 @@ impl WriterState {
         {
             let attempt = AttemptKey {
                 run: *run,
-                row: row.0,
+                row: *row,
                 number: *number,
             };
             journal::begin_attempt(&self.conn, attempt, comment, take.now.wall)?;
@@ -424,31 +424,23 @@ impl WriterState {
                 checked_at,
             } => {
                 let (record, status_before) = (record.as_ref(), status_before.as_ref());
-                journal::note(
-                    conn,
-                    *run,
-                    row.0,
-                    *phase,
-                    record,
-                    status_before,
-                    *checked_at,
-                )
+                journal::note(conn, *run, *row, *phase, record, status_before, *checked_at)
             }
             Record::Settled {
                 run,
                 row,
                 settlement,
-            } => journal::settle(conn, *run, row.0, settlement),
+            } => journal::settle(conn, *run, *row, settlement),
             Record::LaneStopped { run, lane, reason } => {
                 journal::stop_lane(conn, *run, *lane, reason.as_deref())
             }
-            Record::Deferred { run, row, reason } => journal::defer(conn, *run, row.0, reason),
+            Record::Deferred { run, row, reason } => journal::defer(conn, *run, *row, reason),
             Record::FollowedUp {
                 run,
                 row,
                 follow_up,
                 note,
-            } => journal::follow_up(conn, *run, row.0, *follow_up, note),
+            } => journal::follow_up(conn, *run, *row, *follow_up, note),
             Record::Cooldown {
                 scope,
                 until,
