@@ -16,7 +16,7 @@ use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
 use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
-use crate::cli::run_config::{RunConfig, StoredTenant};
+use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{Context, NamedFile, default_outputs, input_files};
 use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
@@ -365,7 +365,7 @@ fn finished(
     })
 }
 
-/// Signs in where the run belongs. A release may use another app.
+/// Signs in to the run's tenants again. A release may use another app.
 pub(super) async fn reach(
     past: &RunEntry,
     config: &RunConfig,
@@ -373,7 +373,7 @@ pub(super) async fn reach(
 ) -> Result<Lanes, Failure> {
     let begun = &past.record.begun;
     if past.is_sandbox {
-        // A release uses the sandbox of the run that isolated its machines.
+        // A release finds its machines in the sandbox of the run that found them.
         let owner = match released_by(&past.record) {
             Some(released) => &find_run::named(&past.folder(), &released.to_string())?,
             None => past,
@@ -382,58 +382,43 @@ pub(super) async fn reach(
         let owner = owner.record.begun.id;
         return Lanes::sandbox(&inputs, config, owner, &past.state_dir).await;
     }
-    if !config.tenants.is_empty() {
-        return reach_several(past, config, &mut context).await;
-    }
-    let lanes = Lanes::single(&context.into_connection()?, config.timeout).await?;
-    let was = [&begun.cloud, &begun.tenant, &begun.app];
-    let is_bound = |name: &str| name != "app" || config.operation == Operation::Cancel;
-    for lane in &lanes.all {
-        let mut parties = elsewhere(&lane.identity, was).filter(|(name, ..)| is_bound(name));
-        if let Some((name, was, asked)) = parties.next() {
+    let mut tenants: Vec<(Option<&str>, [&String; 3])> = Vec::new();
+    let lanes = if config.tenants.is_empty() {
+        tenants.push((None, [&begun.cloud, &begun.tenant, &begun.app]));
+        Lanes::single(&context.into_connection()?, config.timeout).await?
+    } else {
+        let mut connections = Vec::new();
+        for tenant in &config.tenants {
+            let name = tenant.profile.as_str();
+            let unknown = || anyhow!("the config file has no profile {name}");
+            let connection = context.profiles.remove(name);
+            connections.push(connection.ok_or_else(|| Failure::refused(unknown()))??);
+            tenants.push((Some(name), [&tenant.cloud, &tenant.tenant, &tenant.app]));
+        }
+        Lanes::several(&connections, config.timeout).await?
+    };
+    for (lane, (profile, was)) in lanes.all.iter().zip(tenants) {
+        let mut elsewhere = elsewhere(&lane.identity, was).filter(|(name, was, asked)| {
+            let is_bound = *name != "app" || config.operation == Operation::Cancel;
+            // Without a sign-in, nothing but the profile of one of several tenants may be known.
+            is_bound && (profile.is_none() || (*was != UNNAMED && *asked != UNNAMED))
+        });
+        if let Some((name, was, asked)) = elsewhere.next() {
+            let (with, hint) = match profile {
+                None => (
+                    String::new(),
+                    "use the connection flags of the first command",
+                ),
+                Some(profile) => (
+                    format!(" with profile {profile}"),
+                    "fix the profile in the config file",
+                ),
+            };
             let error = anyhow!(
-                "run {} was started for {name} {was}, but this would go to {asked}",
+                "run {} was started{with} for {name} {was}, but this would go to {asked}",
                 begun.id
             );
-            return Err(
-                Failure::refused(error).hint("use the connection flags of the first command")
-            );
-        }
-    }
-    Ok(lanes)
-}
-
-/// Signs in to several tenants as their profiles are now.
-async fn reach_several(
-    past: &RunEntry,
-    config: &RunConfig,
-    context: &mut Context,
-) -> Result<Lanes, Failure> {
-    let connection = |tenant: &StoredTenant| {
-        let name = &tenant.profile;
-        let found = context.profiles.remove(name);
-        found.unwrap_or_else(|| {
-            let error = anyhow!("the config file has no profile {name}");
-            Err(Failure::refused(error))
-        })
-    };
-    let tenants = config.tenants.iter().map(connection);
-    let tenants: Vec<_> = tenants.collect::<Result<_, _>>()?;
-    let lanes = Lanes::several(&tenants, config.timeout).await?;
-    for (lane, kept) in lanes.all.iter().zip(&config.tenants) {
-        let was = [&kept.cloud, &kept.tenant, &kept.app];
-        // A tenant without a sign-in may be known only by its profile.
-        let mut parties = elsewhere(&lane.identity, was)
-            .filter(|(name, ..)| *name != "app" || config.operation == Operation::Cancel);
-        if let Some((name, was, asked)) =
-            parties.find(|(_, was, asked)| *was != UNNAMED && *asked != UNNAMED)
-        {
-            let error = anyhow!(
-                "run {} was started with profile {} for {name} {was}, but this would go to {asked}",
-                past.record.begun.id,
-                kept.profile
-            );
-            return Err(Failure::refused(error).hint("fix the profile in the config file"));
+            return Err(Failure::refused(error).hint(hint));
         }
     }
     Ok(lanes)
