@@ -364,27 +364,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_and_until_when_fits_into_sixty_columns() {
-        for cause in [
-            WaitCause::Window,
-            WaitCause::Cooldown,
-            WaitCause::Outage,
-            WaitCause::Retry,
-            WaitCause::Reads,
-            WaitCause::ReadCooldown,
-            WaitCause::SlowReads,
-            WaitCause::Missing,
-            WaitCause::Effect,
-        ] {
-            let shown = shown(&view(Some((cause, 120))), &[]);
-            let waiting = shown.lanes[0].waiting.as_ref().unwrap();
-            let time = waiting.until.map_or("", |_| "14:05:09 CEST (12 s)");
-            let line = format!("{} {} {time}", waiting.why, waiting.word);
-            assert!(line.len() < 60, "{line}");
-        }
-    }
-
-    #[test]
     fn calls_that_have_no_answer_for_a_while_are_told_of() {
         let hanging = |heard, in_flight| {
             let mut view = view(None);
